@@ -1,0 +1,82 @@
+//! Backends: each makes a machine whose PID 1 is our init, and gives one byte stream to it. All else is the
+//! supervisor's, written once.
+
+use crate::Spec;
+use rustix::fd::OwnedFd;
+use wire::link::{Setup, Wall};
+
+pub mod native;
+
+/// A place where machines can be made.
+pub trait Backend {
+    /// Its name, as `ps` and `--backend` say it.
+    fn name(&self) -> &'static str;
+
+    /// Makes the machine and starts init in it. On an error nothing is left behind.
+    ///
+    /// The calling process must have one thread: the native backend clones it.
+    ///
+    /// # Errors
+    /// [`LaunchError`], in words for the user.
+    fn launch(&self, spec: &Spec, place: &Place) -> Result<Launched, LaunchError>;
+}
+
+/// Where a sandbox keeps its things on the host.
+#[derive(Debug)]
+pub struct Place {
+    /// The sandbox's own directory, mode 0700. A kept sandbox's files live below it, in `root/`.
+    pub dir: OwnedFd,
+    /// The directory of things that sandboxes share and that can be made again, mode 0700.
+    pub cache: OwnedFd,
+}
+
+/// A machine that has started, and what the supervisor needs to run it.
+pub struct Launched {
+    /// The machine itself.
+    pub machine: Box<dyn Machine>,
+    /// The byte stream to init: a non-blocking socket.
+    pub link: OwnedFd,
+    /// What init must be told first.
+    pub setup: Setup,
+    /// The walls that the backend raised, for `inspect`.
+    pub walls: Vec<Wall>,
+}
+
+/// A running machine.
+pub trait Machine {
+    /// Process id of init on the host; 0 if it has none there.
+    fn pid(&self) -> u32;
+
+    /// Becomes readable when the machine is gone: a pidfd, where there is one.
+    fn gone(&self) -> rustix::fd::BorrowedFd<'_>;
+
+    /// Ends every process in it, at once. Harmless if it is gone.
+    ///
+    /// # Errors
+    /// If the machine could not be told.
+    fn kill(&self) -> std::io::Result<()>;
+
+    /// How many times the kernel killed a process for lack of memory so far.
+    fn oom_kills(&self) -> u64;
+
+    /// Memory, processor time and processes, where the host counts them better than init does.
+    fn usage(&self) -> Option<wire::link::Usage>;
+
+    /// Removes what is left on the host once the machine is [`gone`](Self::gone): cgroups, id ranges. Idempotent.
+    ///
+    /// # Errors
+    /// If something could not be removed; `gc` will try again.
+    fn release(&mut self) -> std::io::Result<()>;
+}
+
+/// A machine could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{wall}: {cause}")]
+pub struct LaunchError {
+    /// The wall or step that failed, by its name in `doctor`.
+    pub wall: String,
+    /// The cause, one line.
+    pub cause: String,
+    /// What the user can do about it, one line; empty if nothing is known.
+    pub hint: String,
+}

@@ -1,0 +1,1 @@
+//! The native backend: namespaces of this kernel.

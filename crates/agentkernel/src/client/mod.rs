@@ -1,0 +1,1 @@
+//! The only way that anything talks to a supervisor.

@@ -1,0 +1,1 @@
+//! Configuration: TOML as written and flags as typed, resolved to a `Spec`.

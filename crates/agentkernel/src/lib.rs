@@ -1,0 +1,15 @@
+//! agentkernel: AI coding agents in isolated per-project sandboxes.
+//!
+//! The rooms, and who may call whom (held by `cargo xtask arrows`):
+//! `cli -> client -> (unix socket) -> supervisor -> backend -> jail`.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod cli;
+pub mod client;
+pub mod config;
+mod spec;
+pub mod store;
+pub mod supervisor;
+
+pub use spec::*;

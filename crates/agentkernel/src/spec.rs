@@ -1,0 +1,255 @@
+//! What a sandbox is: the resolved description that every room shares.
+//!
+//! Nothing here is a default waiting to be filled in: `config` has resolved it all. An `Option` means "none".
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, path::PathBuf};
+use wire::{ExecSpec, OsBytes, Rlimit};
+
+/// A sandbox's identity: twelve lower-case hexadecimal digits, chosen at random.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SandboxId(String);
+
+impl SandboxId {
+    /// The number of digits.
+    pub const LENGTH: usize = 12;
+
+    /// A new one, from the kernel's random numbers.
+    ///
+    /// # Errors
+    /// If getrandom(2) fails.
+    pub fn random() -> std::io::Result<Self> {
+        let mut bytes = [0u8; Self::LENGTH / 2];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for SandboxId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() == Self::LENGTH && text.bytes().all(digit) {
+            Ok(Self(text))
+        } else {
+            Err(format!("'{}' is not a sandbox id", text.escape_debug()))
+        }
+    }
+}
+
+impl From<SandboxId> for String {
+    fn from(id: SandboxId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for SandboxId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SandboxId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A sandbox's name: `[a-z0-9][a-z0-9_.-]{0,62}`. Unique among one user's sandboxes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let rest = |b: u8| good(b) || matches!(b, b'_' | b'.' | b'-');
+        match text.as_bytes() {
+            [first, tail @ ..] if good(*first) && tail.len() < 63 && tail.iter().all(|&b| rest(b)) => Ok(Self(text)),
+            _ => Err(format!(
+                "'{}' is not a name: use up to 63 of a-z, 0-9, '_', '.', '-', beginning with a letter or digit",
+                text.escape_debug()
+            )),
+        }
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A sandbox, whole and resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Who it is.
+    pub id: SandboxId,
+    /// What people call it; an ephemeral sandbox may have none.
+    pub name: Option<Name>,
+    /// Whether its files outlive its processes.
+    pub keep: bool,
+    /// What makes the machine.
+    pub backend: BackendKind,
+    /// Where its programs come from.
+    pub image: Image,
+    /// The project in it.
+    pub workspace: Workspace,
+    /// Further host directories and files in it.
+    pub mounts: Vec<Mount>,
+    /// Further empty file systems in it.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Whether everything but the workspace, mounts, tmpfs, /tmp, /run and HOME is read-only.
+    pub read_only: bool,
+    /// What it may reach.
+    pub net: Net,
+    /// Who its programs run as.
+    pub identity: Identity,
+    /// What it may use.
+    pub limits: Limits,
+    /// Its host name.
+    pub hostname: String,
+    /// What it runs when it starts; none: it idles until stopped.
+    pub command: Option<ExecSpec>,
+    /// The environment of an exec that brings none: `NAME=value`.
+    pub env: Vec<OsBytes>,
+    /// The working directory of an exec that names none.
+    pub workdir: OsBytes,
+    /// Seconds after which its main command is ended; none: never.
+    pub timeout_ms: Option<u64>,
+}
+
+/// What makes the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// Namespaces of this kernel.
+    Native,
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Native => f.write_str("native"),
+        }
+    }
+}
+
+/// Where a sandbox's programs come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Image {
+    /// The host's own /usr, /opt and the harmless part of /etc.
+    Host,
+    /// An unpacked root directory on the host, absolute.
+    Dir(PathBuf),
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Dir(path) => write!(f, "dir:{}", path.display()),
+        }
+    }
+}
+
+/// How the sandbox sees the project, always at the same absolute path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workspace {
+    /// Not at all.
+    None,
+    /// The real directory; what is written is written.
+    Direct {
+        /// Absolute path.
+        path: PathBuf,
+        /// Files and directories in it that stay read-only, relative to it.
+        protected: Vec<PathBuf>,
+    },
+    /// Copy on write: the real directory is never changed.
+    Overlay {
+        /// Absolute path.
+        path: PathBuf,
+    },
+}
+
+/// A host directory or file in the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// On the host, absolute, existing, no symbolic link.
+    pub source: PathBuf,
+    /// In the sandbox, absolute.
+    pub target: PathBuf,
+    /// Whether the sandbox may not write to it.
+    pub read_only: bool,
+}
+
+/// An empty file system in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    /// In the sandbox, absolute.
+    pub target: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What a sandbox may reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Net {
+    /// Nothing. Every connection is refused.
+    None,
+}
+
+/// Who programs run as, as the sandbox sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// User name, for /etc/passwd.
+    pub name: String,
+    /// Home directory in the sandbox, absolute: the sandbox's own.
+    pub home: PathBuf,
+}
+
+/// What a sandbox may use. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Processors, in thousandths.
+    pub cpu_milli: Option<u64>,
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Bytes that an ephemeral sandbox may write outside workspace and mounts.
+    pub disk: u64,
+    /// Limits of setrlimit(2) for every exec.
+    pub rlimits: Vec<Rlimit>,
+}

@@ -1,0 +1,1 @@
+//! State on disk: one directory per sandbox, locks, atomic records, garbage collection.

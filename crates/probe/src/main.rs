@@ -1,0 +1,2 @@
+//! The escape attempts that the escape suite and `agentkernel attest` run inside a sandbox.
+fn main() {}

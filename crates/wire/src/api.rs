@@ -1,0 +1,133 @@
+//! Messages of the control socket, between a client and a supervisor.
+//!
+//! The client opens odd streams, one per request; the supervisor opens none. Streams that carry an exec or an
+//! archive use the link's own reports.
+
+use crate::{
+    ExecSpec, Exit,
+    link::{Get, Put, Usage, Wall},
+};
+use serde::{Deserialize, Serialize};
+
+/// What a client opens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Open {
+    /// Runs a program. Answered by [`Exec`](crate::link::ExecReport) reports wrapped in [`Report::Exec`].
+    Exec {
+        /// What to run.
+        spec: ExecSpec,
+        /// The client wants neither input nor output: it leaves after [`ExecReport::Started`](crate::link::ExecReport::Started), and the output goes to the log.
+        detach: bool,
+    },
+    /// Joins a running exec: what no client has received yet, then what comes.
+    Attach {
+        /// Which one; 0 is the sandbox's main command.
+        exec: u32,
+        /// Whether this client sends input.
+        stdin: bool,
+    },
+    /// Sends a tar archive into the sandbox. Answered by [`Report::Files`].
+    Put(Put),
+    /// Fetches a tar archive from the sandbox. Answered by [`Report::Files`] after the data.
+    Get(Get),
+    /// A question with one answer.
+    Call(Call),
+}
+
+/// A request with one [`Report`] as its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// Ends the sandbox: SIGTERM, SIGKILL after the grace. Answered by [`Report::Stopped`] once every process is gone.
+    Stop {
+        /// Milliseconds between the two signals.
+        grace_ms: u32,
+    },
+    /// Sends a signal to an exec's process group. Answered by [`Report::Done`].
+    Signal {
+        /// Which exec; 0 is the main command.
+        exec: u32,
+        /// The signal's number.
+        signal: u8,
+    },
+    /// Answered by [`Report::Status`].
+    Status,
+    /// Answered by [`Report::Usage`].
+    Usage,
+    /// Answered by [`Report::Stopped`] when the sandbox has ended.
+    Wait,
+}
+
+/// Client to supervisor, on the stream of an exec or an attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// For the exec itself.
+    Exec(crate::link::ExecControl),
+    /// Leave it running: the client goes away on purpose.
+    Detach,
+}
+
+/// Supervisor to client, on a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// Done; there is nothing to say.
+    Done,
+    /// About the exec, with its number in this sandbox.
+    Exec {
+        /// The number that `attach` and `kill` take.
+        exec: u32,
+        /// What happened.
+        report: crate::link::ExecReport,
+    },
+    /// How a transfer of files ended.
+    Files(crate::link::FilesReport),
+    /// The sandbox has ended.
+    Stopped(Exit),
+    /// See [`Call::Status`].
+    Status(Status),
+    /// See [`Call::Usage`].
+    Usage(Usage),
+    /// The request was refused, or failed.
+    Failed(Failure),
+}
+
+/// A failed request, in words for the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{cause}")]
+pub struct Failure {
+    /// What went wrong, one line.
+    pub cause: String,
+    /// What the user can do about it, one line; empty if nothing is known.
+    pub hint: String,
+}
+
+/// A running sandbox, as its supervisor knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Process id of the supervisor, on the host.
+    pub supervisor_pid: u32,
+    /// Process id of init on the host; 0 where the backend has none there.
+    pub init_pid: u32,
+    /// Seconds since the start.
+    pub uptime: u64,
+    /// Every wall and whether it holds, from the backend and from init.
+    pub walls: Vec<Wall>,
+    /// Every exec that is running.
+    pub execs: Vec<ExecStatus>,
+    /// Connections refused since the start, as `host:port`, the newest last; at most 64.
+    pub refused: Vec<String>,
+}
+
+/// One running exec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecStatus {
+    /// Its number in this sandbox; 0 is the main command.
+    pub exec: u32,
+    /// Its process id inside the sandbox.
+    pub pid: u32,
+    /// The command, for people.
+    pub command: String,
+    /// Clients attached to it.
+    pub clients: u32,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+}

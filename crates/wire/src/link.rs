@@ -1,0 +1,193 @@
+//! Messages of the link, between a supervisor and its sandbox's init.
+//!
+//! The supervisor is the trusted side. It opens odd streams ([`Open`]); init opens even ones ([`Flow`]). Both start
+//! with a [`Hello`](crate::frame::Hello). The supervisor may send [`ToInit::Setup`] and its first streams at once,
+//! without waiting: init answers in order.
+
+use crate::{ExecSpec, Exit, OsBytes, Rlimit, WinSize};
+use serde::{Deserialize, Serialize};
+
+/// Supervisor to init, about the sandbox as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToInit {
+    /// The first message, exactly once: what init must do before it serves.
+    Setup(Setup),
+    /// Asks for a [`FromInit::Usage`].
+    Usage,
+    /// End every process: SIGTERM, after the grace SIGKILL, then init exits.
+    Shutdown {
+        /// Milliseconds between the two signals.
+        grace_ms: u32,
+    },
+}
+
+/// What init does, in this order, before its first exec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Whether init answers DNS and accepts connections for the outside (design section 6).
+    pub capture: bool,
+    /// User and group ids that exist in the sandbox, as (first, count). An exec as another id is refused.
+    pub ids: Vec<(u32, u32)>,
+    /// Directories below which programs may write, make and remove files (Landlock); everything else is read-only
+    /// for them, whatever the mounts say.
+    pub writable: Vec<OsBytes>,
+    /// Resource limits of every exec that does not name its own.
+    pub rlimits: Vec<Rlimit>,
+}
+
+/// Init to supervisor, about the sandbox as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromInit {
+    /// The walls that init raises are up and were tested; it serves from now on.
+    Ready {
+        /// What init found when it tested them.
+        walls: Vec<Wall>,
+    },
+    /// A wall could not be raised, or fell when tested. Init exits after this.
+    Failed {
+        /// The wall or step, by its name in `doctor`.
+        wall: String,
+        /// The cause, in one line.
+        cause: String,
+    },
+    /// The answer to [`ToInit::Usage`].
+    Usage(Usage),
+}
+
+/// One wall, as tested from inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wall {
+    /// Its stable name: `seccomp`, `capabilities`, `landlock`, `no-new-privileges`, ...
+    pub name: String,
+    /// Whether it stands. A wall that every sandbox must have is never reported false: init fails instead.
+    pub holds: bool,
+    /// What was tested, or why the wall is not there.
+    pub detail: String,
+}
+
+/// What the processes of a sandbox use, as init sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Number of processes, init included.
+    pub processes: u32,
+    /// Resident memory in bytes (sum; pages shared between processes count more than once).
+    pub resident: u64,
+    /// Processor time used since the start, in microseconds, ended children included.
+    pub cpu_us: u64,
+}
+
+/// What the supervisor opens on the link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Open {
+    /// Runs a program. Answered by [`ExecReport`]s; takes [`ExecControl`]s.
+    Exec(ExecSpec),
+    /// Unpacks the tar archive that comes on [`Channel::Stdin`](crate::Channel::Stdin) below a directory.
+    /// Answered by one [`FilesReport`].
+    Put(Put),
+    /// Packs a file or tree as a tar archive on [`Channel::Stdout`](crate::Channel::Stdout), then answers with one
+    /// [`FilesReport`].
+    Get(Get),
+}
+
+/// Files into the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Put {
+    /// An existing directory, or the file name to give to a single entry, absolute, as the sandbox sees it.
+    pub path: OsBytes,
+    /// Who owns what is written.
+    pub user: crate::User,
+}
+
+/// Files out of the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Get {
+    /// A file or directory, absolute, as the sandbox sees it.
+    pub path: OsBytes,
+    /// Whose permissions apply.
+    pub user: crate::User,
+    /// Pack what a symbolic link in the last place of the path points to, not the link.
+    pub follow: bool,
+}
+
+/// Supervisor to init (and client to supervisor), on an exec's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecControl {
+    /// The terminal has a new size.
+    Resize(WinSize),
+    /// Send this signal to the exec's process group.
+    Signal(u8),
+}
+
+/// Init to supervisor (and supervisor to client), on an exec's stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecReport {
+    /// The program runs.
+    Started {
+        /// Its process id inside the sandbox.
+        pid: u32,
+    },
+    /// The program could not be started. The last message.
+    Failed {
+        /// What kind of failure, for the exit status.
+        kind: ExecFailure,
+        /// The cause, in one line.
+        cause: String,
+    },
+    /// The program ended and its output was sent. The last message.
+    Exited(Exit),
+}
+
+/// Why a program could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecFailure {
+    /// There is no such program: status 127.
+    NotFound,
+    /// It is there and cannot be executed: status 126.
+    NotExecutable,
+    /// Anything else (no such directory or user, no process left): status 125 from `run`, 126 from `exec`'s view.
+    Other,
+}
+
+impl ExecFailure {
+    /// The exit status that a command line reports for it.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Self::NotFound => 127,
+            Self::NotExecutable => 126,
+            Self::Other => 125,
+        }
+    }
+}
+
+/// How a transfer of files ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FilesReport {
+    /// All of it arrived.
+    Done,
+    /// It stopped; the cause in one line.
+    Failed(String),
+}
+
+/// What init opens on the link: one outgoing connection of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// The name that the program looked up, or the literal address that it dialled, as text.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// The answer to a [`Flow`], before any data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlowReply {
+    /// Connected; data flows.
+    Accepted,
+    /// Refused by policy, or the other end could not be reached.
+    Refused {
+        /// A stable code, for programs: `network-none`, ...
+        reason: String,
+        /// What to tell the program's user, with the rule and the remedy.
+        message: String,
+    },
+}
