@@ -80,3 +80,11 @@ pub struct LaunchError {
     /// What the user can do about it, one line; empty if nothing is known.
     pub hint: String,
 }
+
+/// The backend of a kind.
+#[must_use]
+pub fn select(kind: crate::BackendKind) -> Box<dyn Backend> {
+    match kind {
+        crate::BackendKind::Native => Box::new(native::Native { init: crate::guest::INIT }),
+    }
+}

@@ -1,6 +1,157 @@
-//! The command line.
+//! The command line: one file per command, each from arguments over client calls to what the user reads.
+
+mod args;
+mod copy;
+mod exec;
+mod failure;
+mod gc;
+mod lifecycle;
+mod logs;
+mod names;
+mod pages;
+mod ps;
+mod run;
+mod stats;
+mod table;
+
+use clap::{Parser, Subcommand};
+use failure::{Failure, OWN};
+use std::process::ExitCode;
+
+/// Run AI coding agents, and any command, in isolated per-project sandboxes.
+#[derive(Debug, Parser)]
+#[command(name = "agentkernel", version, propagate_version = true, arg_required_else_help = true)]
+#[command(max_term_width = 100, disable_help_subcommand = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command in a new sandbox of this project
+    Run(run::Run),
+    /// Make a sandbox without starting it
+    Create(run::Create),
+    /// Start a sandbox that is stopped
+    Start(run::Start),
+    /// Stop running sandboxes
+    Stop(lifecycle::Stop),
+    /// Stop and start running sandboxes
+    Restart(lifecycle::Restart),
+    /// Remove sandboxes and their files
+    Rm(lifecycle::Rm),
+    /// List sandboxes
+    Ps(ps::Ps),
+    /// Show everything about sandboxes, as JSON
+    Inspect(ps::Inspect),
+    /// Run a command in a running sandbox
+    Exec(exec::Exec),
+    /// Join a sandbox's main command
+    Attach(exec::Attach),
+    /// Show a sandbox's output
+    Logs(logs::Logs),
+    /// Copy files between a sandbox and the host
+    Cp(copy::Cp),
+    /// Send a signal to running sandboxes
+    Kill(lifecycle::Kill),
+    /// Wait until sandboxes end and print their exit statuses
+    Wait(lifecycle::Wait),
+    /// Show what sandboxes use
+    Stats(stats::Stats),
+    /// Give a sandbox another name
+    Rename(names::Rename),
+    /// Accept this project's agentkernel.toml, as it is now
+    Trust(names::Trust),
+    /// Remove what dead sandboxes left behind
+    Gc(gc::Gc),
+    /// Print a completion script for a shell
+    Completions(pages::Completions),
+    /// Print the manual page
+    Man(pages::Man),
+    /// Print the version
+    Version(pages::Version),
+}
+
 /// Runs the command line of this process.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Docker's convention: a mistake in the arguments is ours, not the command's.
+            return ExitCode::from(if error.use_stderr() { OWN } else { 0 });
+        }
+    };
+    let result = match cli.command {
+        Command::Run(command) => command.run(),
+        Command::Create(command) => command.run(),
+        Command::Start(command) => command.run(),
+        Command::Stop(command) => command.run(),
+        Command::Restart(command) => command.run(),
+        Command::Rm(command) => command.run(),
+        Command::Ps(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Exec(command) => command.run(),
+        Command::Attach(command) => command.run(),
+        Command::Logs(command) => command.run(),
+        Command::Cp(command) => command.run(),
+        Command::Kill(command) => command.run(),
+        Command::Wait(command) => command.run(),
+        Command::Stats(command) => command.run(),
+        Command::Rename(command) => command.run(),
+        Command::Trust(command) => command.run(),
+        Command::Gc(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
+        Command::Version(command) => command.run(),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            report(&failure);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// What a command gives back: the process's exit status.
+type Status = Result<u8, Failure>;
+
+/// Tells the user of a failure on standard error.
+fn report(failure: &Failure) {
+    use std::io::Write;
+    // If standard error is gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{failure}");
+}
+
+/// Prints to standard output; a reader that has gone away (`| head`) ends the program quietly.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(141),
+        Err(error) => Err(Failure::chain(&error)),
+    }
+}
+
+/// Prints a value as JSON, on one line.
+fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
+    let mut text = serde_json::to_string(value).map_err(|error| Failure::chain(&error))?;
+    text.push('\n');
+    print(&text)
+}
+
+/// Does one thing to each of several sandboxes. A failure is told and the others are still done.
+fn for_each(references: &[String], mut act: impl FnMut(&str) -> Result<(), Failure>) -> Status {
+    let mut status = 0;
+    for reference in references {
+        if let Err(failure) = act(reference) {
+            report(&failure);
+            status = failure.status;
+        }
+    }
+    Ok(status)
 }

@@ -1,1 +1,217 @@
-//! The only way that anything talks to a supervisor.
+//! The only way that anything talks to a supervisor: requests and answers over its control socket.
+//!
+//! Everything blocks: a client has one thing to wait for. Front ends that have more run it on a thread.
+
+mod files;
+mod launch;
+mod session;
+mod terminal;
+
+pub use files::{CopyError, Source, fetch, send};
+pub use launch::{LaunchFailure, launch};
+pub use session::{Outcome, Session};
+pub use terminal::{Stdio, is_terminal, window_size};
+
+use crate::{
+    connection::{Connection, ConnectionError, Filled, Incoming},
+    store::{Entry, StoreError},
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::OwnedFd,
+    io::Errno,
+};
+use std::{io, time::Duration};
+use wire::{
+    Exit, api,
+    frame::HelloError,
+    mux::{MuxError, Side},
+};
+
+/// A request that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The sandbox is not running, or its record cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The supervisor belongs to another build.
+    #[error("The sandbox was started by another version of agentkernel")]
+    Version(#[source] HelloError),
+    /// The connection failed.
+    #[error("Connection to the sandbox's supervisor failed")]
+    Connection(#[source] ConnectionError),
+    /// The supervisor closed the connection before it answered.
+    #[error("The sandbox's supervisor went away")]
+    Gone,
+    /// The supervisor said no.
+    #[error(transparent)]
+    Refused(#[from] api::Failure),
+    /// The supervisor's answer is not one to the question.
+    #[error("The supervisor's answer makes no sense")]
+    Nonsense,
+    /// Standard input or output failed.
+    #[error("Standard input or output failed")]
+    Stdio(#[source] io::Error),
+}
+
+impl From<ConnectionError> for ClientError {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::Protocol(MuxError::Hello(error)) => Self::Version(error),
+            other => Self::Connection(other),
+        }
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Gone,
+            _ => Self::Connection(error.into()),
+        }
+    }
+}
+
+impl From<Errno> for ClientError {
+    fn from(errno: Errno) -> Self {
+        io::Error::from(errno).into()
+    }
+}
+
+/// A connection to one sandbox's supervisor.
+#[derive(Debug)]
+pub struct Client {
+    connection: Connection,
+}
+
+impl Client {
+    /// Connects to a running sandbox.
+    ///
+    /// # Errors
+    /// [`ClientError::Store`] with `NotRunning` if it has no supervisor.
+    pub fn connect(entry: &Entry) -> Result<Self, ClientError> {
+        Self::over(entry.connect()?)
+    }
+
+    /// Takes a connected socket.
+    ///
+    /// # Errors
+    /// If its flags cannot be changed.
+    pub fn over(socket: OwnedFd) -> Result<Self, ClientError> {
+        Ok(Self { connection: Connection::new(socket, Side::Odd)? })
+    }
+
+    /// Opens a stream with a request.
+    fn open(&mut self, open: &api::Open) -> Result<u32, ClientError> {
+        let payload = wire::encode(open).map_err(|_| api::Failure {
+            cause: "The command and its environment are too large".into(),
+            hint: format!("Together they may have {} bytes", wire::frame::MAX_PAYLOAD),
+        })?;
+        Ok(self.connection.mux.open(&payload))
+    }
+
+    /// Waits for the next event.
+    fn next(&mut self) -> Result<Incoming, ClientError> {
+        loop {
+            if let Some(incoming) = self.connection.next()? {
+                return Ok(incoming);
+            }
+            let flushed = self.connection.flush();
+            let mut flags = PollFlags::IN;
+            match flushed {
+                Ok(true) => {}
+                Ok(false) => flags |= PollFlags::OUT,
+                // What the supervisor said before it went is still to be read.
+                Err(_) => {}
+            }
+            match poll(&mut [PollFd::new(&self.connection, flags)], None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            if self.connection.fill()? == Filled::End {
+                return Err(ClientError::Gone);
+            }
+        }
+    }
+
+    /// Asks one question and waits for its answer.
+    fn call(&mut self, call: api::Call) -> Result<api::Report, ClientError> {
+        let asked = self.open(&api::Open::Call(call))?;
+        loop {
+            match self.next()? {
+                Incoming::Control(stream, payload) if stream == asked => {
+                    self.connection.mux.close(stream);
+                    return match wire::decode(&payload) {
+                        Ok(api::Report::Failed(failure)) => Err(failure.into()),
+                        Ok(report) => Ok(report),
+                        Err(_) => Err(ClientError::Nonsense),
+                    };
+                }
+                Incoming::Closed(stream) if stream == asked => return Err(ClientError::Gone),
+                _ => {}
+            }
+        }
+    }
+
+    /// What the supervisor knows of the sandbox.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn status(&mut self) -> Result<api::Status, ClientError> {
+        match self.call(api::Call::Status)? {
+            api::Report::Status(status) => Ok(status),
+            _ => Err(ClientError::Nonsense),
+        }
+    }
+
+    /// What the sandbox's processes use.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn usage(&mut self) -> Result<wire::link::Usage, ClientError> {
+        match self.call(api::Call::Usage)? {
+            api::Report::Usage(usage) => Ok(usage),
+            _ => Err(ClientError::Nonsense),
+        }
+    }
+
+    /// Waits for the end of the sandbox.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn wait(&mut self) -> Result<Exit, ClientError> {
+        self.ended(api::Call::Wait)
+    }
+
+    /// Ends the sandbox and waits until every process of it is gone.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn stop(&mut self, grace: Duration) -> Result<Exit, ClientError> {
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        self.ended(api::Call::Stop { grace_ms })
+    }
+
+    /// Sends a signal to an exec; 0 is the main command.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn signal(&mut self, exec: u32, signal: u8) -> Result<(), ClientError> {
+        match self.call(api::Call::Signal { exec, signal })? {
+            api::Report::Done => Ok(()),
+            _ => Err(ClientError::Nonsense),
+        }
+    }
+
+    fn ended(&mut self, call: api::Call) -> Result<Exit, ClientError> {
+        match self.call(call)? {
+            api::Report::Stopped(exit) => Ok(exit),
+            _ => Err(ClientError::Nonsense),
+        }
+    }
+}
+
+/// A time for poll(2).
+fn timespec(span: Duration) -> Timespec {
+    Timespec { tv_sec: span.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: span.subsec_nanos().into() }
+}

@@ -1,1 +1,119 @@
-//! One process per sandbox, outside it.
+//! One process per sandbox, outside it: it holds the machine, the link to init and the sandbox's lock, and serves
+//! clients on the control socket. It outlives them; when it dies, the machine dies with it.
+//!
+//! One thread, one epoll loop. From the sandbox it parses nothing but frames (`wire`), within credit.
+
+mod client;
+mod deadline;
+mod exec;
+mod relay;
+mod ring;
+mod server;
+
+use crate::{
+    Spec,
+    backend::{self, LaunchError},
+    connection::Connection,
+    store::{Entry, Lock, State, Store},
+};
+use rustix::fd::OwnedFd;
+use server::Server;
+use wire::{Exit, api, mux::Side};
+
+/// What a supervisor takes over from the client that started it.
+pub struct Inheritance {
+    /// Where the sandbox is recorded.
+    pub store: Store,
+    /// Its record.
+    pub entry: Entry,
+    /// The lock that says that it runs.
+    pub lock: Lock,
+    /// What to start.
+    pub spec: Spec,
+    /// A connection to the client, over which the outcome of the start is told.
+    pub client: OwnedFd,
+}
+
+/// Runs a sandbox to its end. The calling process has one thread and is the supervisor from here on.
+pub fn run(inheritance: Inheritance) -> Exit {
+    let Inheritance { store, entry, lock, spec, client } = inheritance;
+    let exit = match start(&store, &entry, &spec) {
+        Ok((launched, listener)) => match Server::new(&entry, &spec, launched, listener, client) {
+            Ok(server) => server.serve(),
+            Err(_) => Exit::Lost,
+        },
+        Err(failure) => {
+            tell_failure(client, failure);
+            // A start that failed leaves the sandbox as it was before.
+            if !spec.keep {
+                let _ = store.remove(entry, lock);
+            } else {
+                let _ = entry.write_state(&State::Created);
+            }
+            return Exit::Code(125);
+        }
+    };
+    if spec.keep {
+        drop(lock);
+    } else {
+        // What cannot be removed now is left to `gc`: nobody is there to be told.
+        let _ = store.remove(entry, lock);
+    }
+    exit
+}
+
+fn start(
+    store: &Store,
+    entry: &Entry,
+    spec: &Spec,
+) -> Result<(crate::backend::Launched, OwnedFd), api::Failure> {
+    let place = store.place(entry).map_err(|error| describe(&error))?;
+    // The machine first: it is cloned from this process, which should hold as little as possible by then.
+    let launched = backend::select(spec.backend).launch(spec, &place).map_err(|error| {
+        let LaunchError { hint, .. } = &error;
+        api::Failure { cause: describe(&error).cause, hint: hint.clone() }
+    })?;
+    let listener = entry.listen().map_err(|error| describe(&error))?;
+    if spec.keep {
+        entry.write_state(&State::running()).map_err(|error| describe(&error))?;
+    }
+    Ok((launched, listener))
+}
+
+/// An error and its sources, as one line.
+fn describe(error: &(dyn std::error::Error + 'static)) -> api::Failure {
+    let mut cause = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        cause.push_str(": ");
+        cause.push_str(&error.to_string());
+        source = error.source();
+    }
+    api::Failure { cause, hint: String::new() }
+}
+
+/// Answers the first client's first request with the failure, then lets it go.
+fn tell_failure(client: OwnedFd, failure: api::Failure) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let Ok(mut connection) = Connection::new(client, Side::Even) else { return };
+    let limit = Timespec { tv_sec: 5, tv_nsec: 0 };
+    loop {
+        match connection.next() {
+            Ok(Some(crate::connection::Incoming::Opened(stream, _))) => {
+                connection.control(stream, &api::Report::Failed(failure));
+                connection.mux.close(stream);
+                let _ = connection.flush();
+                return;
+            }
+            Ok(Some(_)) => continue,
+            Ok(None) => {}
+            Err(_) => return,
+        }
+        if !matches!(poll(&mut [PollFd::new(&connection, PollFlags::IN)], Some(&limit)), Ok(count) if count > 0) {
+            return;
+        }
+        if !matches!(connection.fill(), Ok(crate::connection::Filled::Some)) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `exec` and `attach`.
+
+use super::{
+    Failure, Status,
+    failure::OWN,
+    print,
+    run::{conclude, stdio_of},
+};
+use crate::{
+    client::{self, Client, Outcome, Session},
+    config,
+    store::Store,
+};
+use clap::Args;
+use std::{ffi::OsString, path::PathBuf};
+use wire::{Stdio, api};
+
+/// Run a command in a running sandbox.
+#[derive(Debug, Args)]
+pub(super) struct Exec {
+    /// Leave it running in the background and print its number
+    #[arg(short, long)]
+    detach: bool,
+    /// Set an environment variable; without a value, take the caller's
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+    /// Set environment variables from a file of NAME=VALUE lines
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Work in this directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// Run as this user of the sandbox
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Give the command a terminal
+    #[arg(short, long, overrides_with = "no_tty")]
+    tty: bool,
+    /// Give the command no terminal, even if this is one
+    #[arg(short = 'T', long, overrides_with = "tty")]
+    no_tty: bool,
+    /// Send standard input to the command
+    #[arg(short, long)]
+    interactive: bool,
+    /// Name, id or prefix of an id
+    sandbox: String,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Exec {
+    pub(super) fn run(self) -> Status {
+        let ours = |failure: Failure| failure.status(OWN);
+        let at_terminal = client::is_terminal();
+        let terminal = self.tty || (!self.no_tty && !self.detach && at_terminal.input && at_terminal.output);
+        let stdin = self.interactive || (terminal && !self.detach);
+        let store = Store::open().map_err(|error| ours(error.into()))?;
+        let entry = store.find(&self.sandbox).map_err(|error| ours(error.into()))?;
+        let mut client = Client::connect(&entry).map_err(|error| ours(error.into()))?;
+        let spec = entry.spec().map_err(|error| ours(error.into()))?;
+        let stdio = if terminal { Stdio::Terminal { size: client::window_size() } } else { Stdio::Pipes { stdin } };
+        let request = config::ExecOverrides {
+            env: self.env,
+            env_files: self.env_file,
+            workdir: self.workdir,
+            user: self.user,
+            stdio,
+            command: self.command,
+        };
+        let exec = config::resolve_exec(request, &spec).map_err(|error| ours(error.into()))?;
+        let session = Session { stdin, terminal, detach: self.detach };
+        let outcome = session.run(&mut client, &api::Open::Exec { spec: exec, detach: self.detach });
+        if let (Ok(Outcome::Detached { exec }), true) = (&outcome, self.detach) {
+            print(&format!("{exec}\n"))?;
+            return Ok(0);
+        }
+        conclude(outcome).map_err(|failure| if failure.status == super::failure::FAILED { ours(failure) } else { failure })
+    }
+}
+
+/// Join a sandbox's main command.
+///
+/// With a terminal, ctrl-p ctrl-q leaves it running.
+#[derive(Debug, Args)]
+pub(super) struct Attach {
+    /// Only watch: send no input
+    #[arg(long)]
+    no_stdin: bool,
+    /// Join this exec instead of the main command
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    exec: u32,
+    /// Name, id or prefix of an id
+    sandbox: String,
+}
+
+impl Attach {
+    pub(super) fn run(self) -> Status {
+        let entry = Store::open()?.find(&self.sandbox)?;
+        let mut client = Client::connect(&entry)?;
+        let (stdin, terminal) = if self.exec == 0 {
+            entry.spec()?.command.map_or((false, false), |command| stdio_of(command.stdio))
+        } else {
+            let running = client.status()?.execs.into_iter().find(|exec| exec.exec == self.exec);
+            running.map_or((false, false), |exec| (true, exec.terminal))
+        };
+        let stdin = stdin && !self.no_stdin;
+        let session = Session { stdin, terminal, detach: false };
+        conclude(session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin }))
+    }
+}

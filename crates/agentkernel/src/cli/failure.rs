@@ -1,0 +1,89 @@
+//! What goes wrong, as the user reads it: one line with the cause, one with the hint, and the exit status.
+
+use crate::{client::ClientError, config::ConfigError, store::StoreError};
+use std::{error::Error, fmt};
+
+/// agentkernel itself failed in `run` or `exec` (Docker's convention).
+pub(super) const OWN: u8 = 125;
+/// Any other command failed.
+pub(super) const FAILED: u8 = 1;
+
+/// A command failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) status: u8,
+    pub(super) cause: String,
+    pub(super) hint: String,
+}
+
+impl Failure {
+    pub(super) fn new(cause: impl Into<String>) -> Self {
+        Self { status: FAILED, cause: cause.into(), hint: String::new() }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    pub(super) fn status(mut self, status: u8) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// An error and its sources on one line.
+    pub(super) fn chain(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            cause.push_str(": ");
+            cause.push_str(&error.to_string());
+            source = error.source();
+        }
+        Self::new(cause)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "agentkernel: {}", self.cause)?;
+        if !self.hint.is_empty() {
+            write!(f, "\n  hint: {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let hint = error.hint();
+        Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let hint = error.hint();
+        Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let hint = match &error {
+            ClientError::Refused(failure) => failure.hint.clone(),
+            ClientError::Store(error) => error.hint(),
+            ClientError::Version(_) => {
+                "Stop it with the version that started it, or end it: 'agentkernel kill' works across versions".into()
+            }
+            _ => String::new(),
+        };
+        Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::chain(&error)
+    }
+}

@@ -1,0 +1,74 @@
+//! `completions`, `man`, `version`: what is made from the command line itself.
+
+use super::{Cli, Failure, Status, print, print_json};
+use clap::{Args, CommandFactory};
+
+/// Print a completion script for a shell.
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// Which shell
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self) -> Status {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "agentkernel", &mut script);
+        print(&String::from_utf8_lossy(&script))?;
+        Ok(0)
+    }
+}
+
+/// Print the manual page (`agentkernel man | man -l -`).
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// The page of one command
+    command: Option<String>,
+}
+
+impl Man {
+    pub(super) fn run(self) -> Status {
+        let mut cli = Cli::command();
+        cli.build();
+        let command = match &self.command {
+            None => cli,
+            Some(name) => cli
+                .find_subcommand(name)
+                .cloned()
+                .ok_or_else(|| Failure::new(format!("No command '{name}'")).hint("'agentkernel help' lists them"))?
+                .name(format!("agentkernel-{name}")),
+        };
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command).render(&mut page)?;
+        print(&String::from_utf8_lossy(&page))?;
+        Ok(0)
+    }
+}
+
+/// Print the version.
+#[derive(Debug, Args)]
+pub(super) struct Version {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Facts {
+    version: &'static str,
+    protocol: u16,
+    arch: &'static str,
+}
+
+impl Version {
+    pub(super) fn run(self) -> Status {
+        let facts =
+            Facts { version: env!("CARGO_PKG_VERSION"), protocol: wire::PROTOCOL, arch: std::env::consts::ARCH };
+        if self.json {
+            print_json(&facts)?;
+        } else {
+            print(&format!("agentkernel {} (protocol {}, {})\n", facts.version, facts.protocol, facts.arch))?;
+        }
+        Ok(0)
+    }
+}

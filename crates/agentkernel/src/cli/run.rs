@@ -1,0 +1,205 @@
+//! `run`, `create`, `start`: from arguments to a sandbox that runs.
+
+use super::{Failure, Status, args::SandboxArgs, failure::OWN, lifecycle::lock_when_free, print, print_json, report};
+use crate::{
+    Spec,
+    client::{self, Client, ClientError, Outcome, Session},
+    config::{self, HostFacts},
+    store::{Entry, Store},
+};
+use clap::Args;
+use std::{ffi::OsString, time::Instant};
+use wire::{Exit, Stdio, api};
+
+/// Run a command in a new sandbox of this project.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+    /// Leave it running in the background and print its id (implies --keep)
+    #[arg(short, long)]
+    detach: bool,
+    /// Remove the sandbox when its command ends (the default, unless -d or --keep)
+    #[arg(long, conflicts_with = "keep")]
+    rm: bool,
+    /// Keep the sandbox and its files when its command ends
+    #[arg(long)]
+    keep: bool,
+    /// Print a line of JSON about the outcome: the id with -d, else on standard error at the end
+    #[arg(long)]
+    json: bool,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Make a sandbox without starting it.
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+    /// What it runs when it is started; without, it idles and serves 'exec'
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Start a sandbox that is stopped.
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// Names, ids or prefixes of ids
+    #[arg(required = true, value_name = "SANDBOX")]
+    sandboxes: Vec<String>,
+    /// Join its main command
+    #[arg(short, long)]
+    attach: bool,
+}
+
+impl Run {
+    pub(super) fn run(self) -> Status {
+        let json = self.json;
+        let ours = |failure: Failure| failure.status(OWN);
+        let began = Instant::now();
+        let terminal = self.sandbox.terminal(self.detach);
+        let stdin = self.sandbox.interactive || (terminal && !self.detach);
+        let mut overrides = self.sandbox.overrides(self.command).map_err(ours)?;
+        overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
+        overrides.terminal = terminal;
+        overrides.stdin = stdin;
+
+        let store = Store::open().map_err(|error| ours(error.into()))?;
+        let spec = resolve(overrides, &store).map_err(ours)?;
+        let (id, name) = (spec.id.clone(), spec.name.clone());
+        let entry = store.create(&spec).map_err(|error| ours(error.into()))?;
+        let mut client = launch(store, entry, spec).map_err(ours)?;
+        let session = Session { stdin, terminal, detach: self.detach };
+        let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin });
+        if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {
+            if json {
+                print_json(&serde_json::json!({ "id": id, "name": name }))?;
+            } else {
+                print(&format!("{id}\n"))?;
+            }
+            return Ok(0);
+        }
+        let status = conclude(outcome).map_err(ours)?;
+        if json {
+            let line = serde_json::json!({
+                "id": id, "name": name, "status": status, "duration_ms": began.elapsed().as_millis() as u64,
+            });
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+        Ok(status)
+    }
+}
+
+impl Create {
+    pub(super) fn run(self) -> Status {
+        let mut overrides = self.sandbox.overrides(self.command)?;
+        overrides.terminal = self.sandbox.tty;
+        overrides.stdin = self.sandbox.interactive;
+        overrides.keep = Some(true);
+        let store = Store::open()?;
+        let spec = resolve(overrides, &store)?;
+        store.create(&spec)?;
+        if self.json {
+            print_json(&serde_json::json!({ "id": spec.id, "name": spec.name }))?;
+        } else {
+            print(&format!("{}\n", spec.id))?;
+        }
+        Ok(0)
+    }
+}
+
+impl Start {
+    pub(super) fn run(self) -> Status {
+        if self.attach {
+            let [reference] = self.sandboxes.as_slice() else {
+                return Err(Failure::new("Only one sandbox can be joined").status(OWN));
+            };
+            let store = Store::open()?;
+            let entry = store.find(reference)?;
+            let spec = entry.spec()?;
+            let Some(command) = &spec.command else {
+                return Err(Failure::new(format!("Sandbox {reference} has no main command to join"))
+                    .hint(format!("Start it, then 'agentkernel exec -it {reference} sh'")));
+            };
+            let (stdin, terminal) = stdio_of(command.stdio);
+            let mut client = launch(store, entry, spec)?;
+            let session = Session { stdin, terminal, detach: false };
+            return conclude(session.run(&mut client, &api::Open::Attach { exec: 0, stdin }));
+        }
+        super::for_each(&self.sandboxes, |reference| {
+            let store = Store::open()?;
+            let entry = store.find(reference)?;
+            let spec = entry.spec()?;
+            start_kept(store, entry, spec)?;
+            print(&format!("{reference}\n"))
+        })
+    }
+}
+
+/// Whether a command takes input, and whether it has a terminal.
+pub(super) fn stdio_of(stdio: Stdio) -> (bool, bool) {
+    match stdio {
+        Stdio::Pipes { stdin } => (stdin, false),
+        Stdio::Terminal { .. } => (true, true),
+    }
+}
+
+/// From what was typed and what the project says to a sandbox.
+fn resolve(overrides: config::Overrides, store: &Store) -> Result<Spec, Failure> {
+    let host = HostFacts::gather()?;
+    let project = config::ProjectFile::find(&host, store)?;
+    Ok(config::resolve(overrides, project, &host)?)
+}
+
+/// Starts a kept sandbox in the background and waits until it runs.
+pub(super) fn start_kept(store: Store, entry: Entry, spec: Spec) -> Result<(), Failure> {
+    let mut client = launch(store, entry, spec)?;
+    client.status()?;
+    Ok(())
+}
+
+/// Splits the supervisor off.
+fn launch(store: Store, entry: Entry, spec: Spec) -> Result<Client, Failure> {
+    let lock = match entry.try_lock()? {
+        Some(lock) => lock,
+        None if Client::connect(&entry).is_ok() => {
+            return Err(Failure::new(format!("Sandbox {} is running", entry.id())));
+        }
+        // It has just ended, or somebody else is just starting it.
+        None => {
+            let lock = lock_when_free(&entry)?;
+            if Client::connect(&entry).is_ok() {
+                return Err(Failure::new(format!("Sandbox {} is running", entry.id())));
+            }
+            lock
+        }
+    };
+    let client = client::launch(store, entry, lock, spec).map_err(|error| Failure::chain(&error))?;
+    Ok(client?)
+}
+
+/// The exit status of a session, the reason told where the status alone would leave the user guessing.
+pub(super) fn conclude(outcome: Result<Outcome, ClientError>) -> Status {
+    match outcome? {
+        Outcome::Exited(exit) => {
+            let failure = match exit {
+                Exit::Oom => Failure::new("Killed: the sandbox's memory limit was reached")
+                    .hint("Give it more with --memory, or [resources] memory in agentkernel.toml"),
+                Exit::Deadline => Failure::new("Killed: the time limit was reached")
+                    .hint("Give it more with --timeout, or [sandbox] timeout in agentkernel.toml"),
+                Exit::Lost => Failure::new("The sandbox was lost: its supervisor or its machine died"),
+                Exit::Code(_) | Exit::Signal(_) => return Ok(exit.status()),
+            };
+            report(&failure);
+            Ok(exit.status())
+        }
+        Outcome::Failed { kind, cause } => Err(Failure::new(cause).status(kind.status())),
+        Outcome::Detached { .. } => Ok(0),
+    }
+}

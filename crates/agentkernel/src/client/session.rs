@@ -1,0 +1,300 @@
+//! A command's input and output on the caller's standard descriptors, until it ends or the caller leaves.
+
+use super::{
+    Client, ClientError, terminal,
+    terminal::{DetachKeys, Raw},
+};
+use crate::connection::{Filled, Incoming};
+use jail::signal::SignalFd;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fd::{AsFd, BorrowedFd},
+    fs::FileType,
+    io::Errno,
+    process::Signal,
+    stdio::{stderr, stdin, stdout},
+};
+use std::{collections::VecDeque, io};
+use wire::{
+    Channel, Exit, api,
+    link::{ExecControl, ExecFailure, ExecReport},
+};
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The program ended.
+    Exited(Exit),
+    /// The program could not be started.
+    Failed {
+        /// The kind, for the exit status.
+        kind: ExecFailure,
+        /// The cause, in one line.
+        cause: String,
+    },
+    /// The caller left; the program goes on.
+    Detached {
+        /// Its number in the sandbox.
+        exec: u32,
+    },
+}
+
+/// What connects the caller to the command.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// The caller's standard input goes to the command.
+    pub stdin: bool,
+    /// The command has a terminal, and so has the caller: raw mode, window size, detach keys.
+    pub terminal: bool,
+    /// Leave as soon as the command has started.
+    pub detach: bool,
+}
+
+/// Signals that the caller gets and the command is told of.
+const FORWARDED: [Signal; 7] =
+    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH];
+
+impl Session {
+    /// Opens a stream with `open` (an exec or an attach) and stays until its end.
+    ///
+    /// # Errors
+    /// [`ClientError`], the caller's terminal being as it was before.
+    pub fn run(self, client: &mut Client, open: &api::Open) -> Result<Outcome, ClientError> {
+        let stream = client.open(open)?;
+        // From here on signals are read, not delivered: the terminal is always restored.
+        let signals = SignalFd::new(&FORWARDED).map_err(ClientError::Stdio)?;
+        let raw = match self.terminal && terminal::is_terminal().input {
+            true => Some(Raw::enter(stdin()).map_err(ClientError::Stdio)?),
+            false => None,
+        };
+        let mut running = Running {
+            client,
+            stream,
+            session: self,
+            exec: 0,
+            input_open: self.stdin,
+            keys: raw.as_ref().map(|_| DetachKeys::default()),
+            typed: Vec::new(),
+            output: VecDeque::new(),
+            interrupts: 0,
+            outcome: None,
+        };
+        running.serve(&signals)
+    }
+}
+
+struct Running<'a> {
+    client: &'a mut Client,
+    stream: u32,
+    session: Session,
+    exec: u32,
+    input_open: bool,
+    keys: Option<DetachKeys>,
+    /// Read from standard input, not yet sent for want of credit.
+    typed: Vec<u8>,
+    /// Received and not yet written.
+    output: VecDeque<(Channel, Vec<u8>)>,
+    /// Signals to end that the command has not followed.
+    interrupts: u32,
+    outcome: Option<Outcome>,
+}
+
+impl Running<'_> {
+    fn serve(&mut self, signals: &SignalFd) -> Result<Outcome, ClientError> {
+        let mut socket_open = true;
+        loop {
+            while let Some(incoming) = self.client.connection.next()? {
+                self.handle(incoming)?;
+            }
+            if self.output.is_empty() {
+                if let Some(outcome) = self.outcome.take() {
+                    let _ = self.client.connection.flush();
+                    return Ok(outcome);
+                }
+                if !socket_open {
+                    return Err(ClientError::Gone);
+                }
+            }
+            self.send_typed();
+            let flushed = self.client.connection.flush().unwrap_or(true);
+
+            let writer = self.output.front().map(|(channel, _)| writer(*channel));
+            let reads = self.input_open && self.typed.is_empty() && self.outcome.is_none();
+            let mut socket = PollFlags::empty();
+            if socket_open && self.output.len() < 64 {
+                socket |= PollFlags::IN;
+            }
+            if !flushed {
+                socket |= PollFlags::OUT;
+            }
+            let mut fds = vec![
+                PollFd::new(&self.client.connection, socket),
+                PollFd::new(signals, PollFlags::IN),
+            ];
+            if let Some(fd) = &writer {
+                fds.push(PollFd::new(fd, PollFlags::OUT));
+            }
+            let input = stdin();
+            if reads {
+                fds.push(PollFd::new(&input, PollFlags::IN));
+            }
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+            drop(fds);
+            if socket_open && ready[0].intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                socket_open = self.client.connection.fill()? != Filled::End;
+            }
+            if !ready[1].is_empty() {
+                self.on_signals(signals)?;
+            }
+            if writer.is_some() && !ready[2].is_empty() {
+                self.write_output()?;
+            }
+            if reads && ready.last().is_some_and(|flags| !flags.is_empty()) && self.read_input()? {
+                return Ok(Outcome::Detached { exec: self.exec });
+            }
+        }
+    }
+
+    fn handle(&mut self, incoming: Incoming) -> Result<(), ClientError> {
+        match incoming {
+            Incoming::Data(stream, channel, bytes) if stream == self.stream => {
+                if matches!(self.session, Session { detach: true, .. }) {
+                    self.client.connection.mux.consumed(stream, bytes.len());
+                } else {
+                    self.output.push_back((channel, bytes));
+                }
+            }
+            Incoming::Control(stream, payload) if stream == self.stream => match wire::decode(&payload) {
+                Ok(api::Report::Exec { exec, report }) => self.on_report(exec, report),
+                Ok(api::Report::Failed(failure)) => return Err(failure.into()),
+                _ => return Err(ClientError::Nonsense),
+            },
+            Incoming::Closed(stream) if stream == self.stream => {
+                self.client.connection.mux.close(stream);
+                if self.outcome.is_none() {
+                    return Err(ClientError::Gone);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_report(&mut self, exec: u32, report: ExecReport) {
+        self.exec = exec;
+        match report {
+            ExecReport::Started { .. } if self.session.detach => {
+                self.detach();
+                self.outcome = Some(Outcome::Detached { exec });
+            }
+            ExecReport::Started { .. } => {}
+            ExecReport::Exited(exit) => self.outcome = Some(Outcome::Exited(exit)),
+            ExecReport::Failed { kind, cause } => self.outcome = Some(Outcome::Failed { kind, cause }),
+        }
+    }
+
+    fn detach(&mut self) {
+        self.client.connection.control(self.stream, &api::Control::Detach);
+        self.client.connection.mux.close(self.stream);
+    }
+
+    fn tell(&mut self, control: ExecControl) {
+        self.client.connection.control(self.stream, &api::Control::Exec(control));
+    }
+
+    /// Reads what was typed. True when the caller wants to leave.
+    fn read_input(&mut self) -> Result<bool, ClientError> {
+        let mut buffer = [0; 32 * 1024];
+        match rustix::io::read(stdin(), &mut buffer) {
+            Ok(0) => self.end_input(),
+            Ok(count) => match &mut self.keys {
+                None => self.typed.extend_from_slice(&buffer[..count]),
+                Some(keys) => {
+                    if keys.filter(&buffer[..count], &mut self.typed) {
+                        self.send_typed();
+                        self.detach();
+                        while !self.client.connection.flush()? {
+                            poll(&mut [PollFd::new(&self.client.connection, PollFlags::OUT)], None)?;
+                        }
+                        return Ok(true);
+                    }
+                }
+            },
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // The terminal is gone, or was never readable: the command sees the end of its input.
+            Err(_) => self.end_input(),
+        }
+        Ok(false)
+    }
+
+    fn end_input(&mut self) {
+        self.input_open = false;
+        self.client.connection.mux.eof(self.stream, Channel::Stdin);
+    }
+
+    fn send_typed(&mut self) {
+        let sent = self.client.connection.mux.data(self.stream, Channel::Stdin, &self.typed);
+        self.typed.drain(..sent);
+    }
+
+    /// Writes the oldest output, without blocking for longer than the descriptor said it would.
+    fn write_output(&mut self) -> Result<(), ClientError> {
+        let Some((channel, bytes)) = self.output.front_mut() else { return Ok(()) };
+        let fd = writer(*channel);
+        // A pipe or terminal that is ready takes PIPE_BUF bytes at once; a file takes anything.
+        let file = rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        let limit = if file { bytes.len() } else { bytes.len().min(4096) };
+        let count = match rustix::io::write(fd, &bytes[..limit]) {
+            Ok(count) => count,
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
+            Err(Errno::PIPE | Errno::IO) => {
+                // Nobody reads any more: the command learns of it as it would without us. Its output goes nowhere.
+                let all = bytes.len();
+                self.tell(ExecControl::Signal(Signal::PIPE.as_raw() as u8));
+                all
+            }
+            Err(errno) => return Err(ClientError::Stdio(io::Error::from(errno))),
+        };
+        self.client.connection.mux.consumed(self.stream, count);
+        if let Some((_, bytes)) = self.output.front_mut() {
+            if count < bytes.len() {
+                bytes.drain(..count);
+            } else {
+                self.output.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn on_signals(&mut self, signals: &SignalFd) -> Result<(), ClientError> {
+        while let Some(signal) = signals.read().map_err(ClientError::Stdio)? {
+            if signal == Signal::WINCH {
+                if self.session.terminal {
+                    self.tell(ExecControl::Resize(terminal::window_size()));
+                }
+                continue;
+            }
+            self.tell(ExecControl::Signal(signal.as_raw() as u8));
+            if signal == Signal::INT || signal == Signal::TERM {
+                self.interrupts += 1;
+            }
+            // Docker's way: whoever presses ctrl-c three times wants it dead.
+            if self.interrupts >= 3 {
+                self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn writer(channel: Channel) -> BorrowedFd<'static> {
+    match channel {
+        Channel::Stderr => stderr(),
+        _ => stdout(),
+    }
+    .as_fd()
+}

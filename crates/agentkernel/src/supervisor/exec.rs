@@ -1,0 +1,239 @@
+//! One running exec: its output on the way to the clients that are attached, and what waits for the next one.
+
+use super::ring::Ring;
+use crate::{connection::Connection, store::LogWriter};
+use std::collections::{BTreeMap, VecDeque};
+use wire::{Channel, ExecSpec, Stdio, api, link::ExecReport, mux::WINDOW};
+
+/// The sandbox's main command.
+pub(super) const MAIN: u32 = 0;
+
+pub(super) struct Exec {
+    pub(super) number: u32,
+    /// Its stream on the link.
+    pub(super) stream: u32,
+    pub(super) pid: u32,
+    pub(super) command: String,
+    pub(super) terminal: bool,
+    attached: Vec<Attached>,
+    unseen: Ring,
+    log: Option<LogWriter>,
+    /// Received from init and not yet passed on by every client: credit that init must wait for.
+    owed: usize,
+    /// Input that init had no room for yet, with the stream that waits for its credit.
+    input: VecDeque<Input>,
+    input_ended: bool,
+    input_told: bool,
+    /// The last report, once the program has ended.
+    pub(super) ended: Option<ExecReport>,
+}
+
+struct Input {
+    client: u64,
+    stream: u32,
+    bytes: Vec<u8>,
+}
+
+/// A client's stream that carries this exec.
+struct Attached {
+    client: u64,
+    stream: u32,
+    stdin: bool,
+    backlog: VecDeque<(Channel, Vec<u8>)>,
+    backlog_bytes: usize,
+}
+
+/// The clients' connections, by number.
+pub(super) type Clients = BTreeMap<u64, super::client::Client>;
+
+impl Exec {
+    pub(super) fn new(number: u32, stream: u32, spec: &ExecSpec, log: Option<LogWriter>) -> Self {
+        let command = spec.argv.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        Self {
+            number,
+            stream,
+            pid: 0,
+            command: command.chars().take(200).collect(),
+            terminal: matches!(spec.stdio, Stdio::Terminal { .. }),
+            attached: Vec::new(),
+            unseen: Ring::default(),
+            log,
+            owed: 0,
+            input: VecDeque::new(),
+            input_ended: false,
+            input_told: false,
+            ended: None,
+        }
+    }
+
+    pub(super) fn status(&self) -> api::ExecStatus {
+        api::ExecStatus {
+            exec: self.number,
+            pid: self.pid,
+            command: self.command.clone(),
+            clients: self.attached.len() as u32,
+            terminal: self.terminal,
+        }
+    }
+
+    /// A client joins: it gets what nobody has received yet, then what comes.
+    pub(super) fn attach(&mut self, clients: &mut Clients, link: &mut Connection, client: u64, stream: u32, stdin: bool) {
+        let mut attached =
+            Attached { client, stream, stdin, backlog: VecDeque::new(), backlog_bytes: 0 };
+        if self.attached.is_empty() {
+            let (lost, chunks) = self.unseen.take();
+            if lost > 0 {
+                let note = format!("[agentkernel: {lost} earlier bytes are not shown here; a kept sandbox has them in its log]\r\n");
+                attached.backlog.push_back((Channel::Stderr, note.into_bytes()));
+            }
+            attached.backlog.extend(chunks);
+            attached.backlog_bytes = attached.backlog.iter().map(|(_, bytes)| bytes.len()).sum();
+        }
+        if self.pid != 0
+            && let Some(peer) = clients.get_mut(&client)
+        {
+            let report = ExecReport::Started { pid: self.pid };
+            peer.connection.control(stream, &api::Report::Exec { exec: self.number, report });
+        }
+        self.attached.push(attached);
+        self.flush(clients, link);
+    }
+
+    /// A client leaves. What it was sent and did not take waits for the next one.
+    pub(super) fn detach(&mut self, link: &mut Connection, client: u64, stream: u32) {
+        let Some(index) = self.attached.iter().position(|a| a.client == client && a.stream == stream) else { return };
+        let gone = self.attached.swap_remove(index);
+        if self.attached.is_empty() {
+            for (channel, bytes) in gone.backlog {
+                self.unseen.push(channel, &bytes);
+            }
+        }
+        if gone.stdin && !self.terminal && !self.attached.iter().any(|a| a.stdin) && self.ended.is_none() {
+            // Nobody is left who could end the input.
+            self.input_ended = true;
+            self.settle_input(link);
+        }
+        self.grant(link);
+    }
+
+    /// Input came from a client. It gets its credit back when init has taken the bytes.
+    pub(super) fn input(&mut self, clients: &mut Clients, link: &mut Connection, client: u64, stream: u32, bytes: Vec<u8>) {
+        self.input.push_back(Input { client, stream, bytes });
+        self.pump_input(clients, link);
+    }
+
+    /// A client ended the input.
+    pub(super) fn end_input(&mut self, clients: &mut Clients, link: &mut Connection) {
+        self.input_ended = true;
+        self.pump_input(clients, link);
+    }
+
+    /// Passes on the input that init has room for.
+    pub(super) fn pump_input(&mut self, clients: &mut Clients, link: &mut Connection) {
+        while let Some(next) = self.input.front_mut() {
+            let sent = link.mux.data(self.stream, Channel::Stdin, &next.bytes);
+            if let Some(client) = clients.get_mut(&next.client) {
+                client.connection.mux.consumed(next.stream, sent);
+            }
+            if sent < next.bytes.len() {
+                next.bytes.drain(..sent);
+                return;
+            }
+            self.input.pop_front();
+        }
+        self.settle_input(link);
+    }
+
+    /// Tells init of the end of the input, once, after the last byte.
+    fn settle_input(&mut self, link: &mut Connection) {
+        if self.input_ended && self.input.is_empty() && !self.input_told {
+            self.input_told = true;
+            link.mux.eof(self.stream, Channel::Stdin);
+        }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        !self.attached.is_empty()
+    }
+
+    /// Whether this client's stream may send input.
+    pub(super) fn takes_input(&self, client: u64, stream: u32) -> bool {
+        self.ended.is_none() && self.attached.iter().any(|a| a.client == client && a.stream == stream && a.stdin)
+    }
+
+    /// Output came from init.
+    pub(super) fn output(&mut self, clients: &mut Clients, link: &mut Connection, channel: Channel, bytes: Vec<u8>) {
+        if let Some(log) = &mut self.log {
+            log.write(channel, &bytes);
+        }
+        self.owed += bytes.len();
+        match self.attached.as_mut_slice() {
+            [] => self.unseen.push(channel, &bytes),
+            [only] => only.push(channel, bytes),
+            several => several.iter_mut().for_each(|attached| attached.push(channel, bytes.clone())),
+        }
+        self.flush(clients, link);
+    }
+
+    /// A report came from init. True if it was the last one.
+    pub(super) fn report(&mut self, clients: &mut Clients, link: &mut Connection, report: ExecReport) -> bool {
+        if let ExecReport::Started { pid } = report {
+            self.pid = pid;
+            for attached in &self.attached {
+                if let Some(peer) = clients.get_mut(&attached.client) {
+                    let report = ExecReport::Started { pid };
+                    peer.connection.control(attached.stream, &api::Report::Exec { exec: self.number, report });
+                }
+            }
+            return false;
+        }
+        self.ended = Some(report);
+        self.flush(clients, link);
+        true
+    }
+
+    /// Passes on what the clients have credit for; once all of it is passed on, the last report and the close.
+    pub(super) fn flush(&mut self, clients: &mut Clients, link: &mut Connection) {
+        self.attached.retain_mut(|attached| {
+            let Some(client) = clients.get_mut(&attached.client) else { return false };
+            attached.pump(&mut client.connection);
+            match &self.ended {
+                Some(report) if attached.backlog.is_empty() => {
+                    let report = api::Report::Exec { exec: self.number, report: report.clone() };
+                    client.connection.control(attached.stream, &report);
+                    client.close(attached.stream);
+                    false
+                }
+                _ => true,
+            }
+        });
+        self.grant(link);
+    }
+
+    /// Gives init its credit back once no client is far behind.
+    fn grant(&mut self, link: &mut Connection) {
+        let behind = self.attached.iter().map(|attached| attached.backlog_bytes).max().unwrap_or(0);
+        if self.owed > 0 && behind < WINDOW as usize / 4 {
+            link.mux.consumed(self.stream, std::mem::take(&mut self.owed));
+        }
+    }
+}
+
+impl Attached {
+    fn push(&mut self, channel: Channel, bytes: Vec<u8>) {
+        self.backlog_bytes += bytes.len();
+        self.backlog.push_back((channel, bytes));
+    }
+
+    fn pump(&mut self, connection: &mut Connection) {
+        while let Some((channel, bytes)) = self.backlog.front_mut() {
+            let sent = connection.mux.data(self.stream, *channel, bytes);
+            self.backlog_bytes -= sent;
+            if sent < bytes.len() {
+                bytes.drain(..sent);
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+}
