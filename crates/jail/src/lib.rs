@@ -2,3 +2,15 @@
 //!
 //! No policy lives here: callers say what they want, this crate says how Linux is asked for it. `unsafe` is only
 //! in `sys/`.
+#![deny(unsafe_code)]
+
+pub mod caps;
+pub mod fd;
+pub mod landlock;
+pub mod namespace;
+pub mod process;
+pub mod pty;
+pub mod seccomp;
+pub mod signal;
+#[allow(unsafe_code)]
+mod sys;

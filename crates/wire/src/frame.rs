@@ -131,6 +131,7 @@ impl Decoder {
             self.end -= self.start;
             self.start = 0;
             if self.buffer.len() - self.end < wanted {
+                self.buffer.reserve_exact(self.end + wanted - self.buffer.len());
                 self.buffer.resize(self.end + wanted, 0);
             }
         }
@@ -266,7 +267,8 @@ impl Hello {
         let rest = payload.strip_prefix(&MAGIC).ok_or(HelloError::NotOurs)?;
         let (protocol, version) = rest.split_first_chunk::<2>().ok_or(HelloError::NotOurs)?;
         // A version is shown to people: whatever else the peer put there stays out of their terminal.
-        let version: String = String::from_utf8_lossy(version).chars().filter(|c| !c.is_control()).take(64).collect();
+        let printable = version.iter().filter(|byte| byte.is_ascii_graphic());
+        let version = printable.take(64).map(|&byte| char::from(byte)).collect();
         let hello = Self { protocol: u16::from_le_bytes(*protocol), version };
         if hello.protocol == PROTOCOL {
             Ok(hello)

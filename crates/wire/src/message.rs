@@ -36,3 +36,7 @@ pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, MessageError> {
     let (message, rest) = postcard::take_from_bytes(payload).map_err(MessageError::Malformed)?;
     if rest.is_empty() { Ok(message) } else { Err(MessageError::Trailing(rest.len())) }
 }
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

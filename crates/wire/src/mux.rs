@@ -132,13 +132,23 @@ struct Stream {
     consumed: u32,
     /// Channels the peer has ended, one bit each.
     ended: u8,
+    /// Channels we have ended, one bit each.
+    we_ended: u8,
     we_closed: bool,
     peer_closed: bool,
 }
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { credit: WINDOW, window: WINDOW, consumed: 0, ended: 0, we_closed: false, peer_closed: false }
+        Self {
+            credit: WINDOW,
+            window: WINDOW,
+            consumed: 0,
+            ended: 0,
+            we_ended: 0,
+            we_closed: false,
+            peer_closed: false,
+        }
     }
 }
 
@@ -150,6 +160,8 @@ pub struct Mux {
     last_peer: u32,
     greeted: bool,
     streams: BTreeMap<u32, Stream>,
+    /// How many of `streams` the peer opened.
+    theirs: usize,
     output: Vec<u8>,
     sent: usize,
 }
@@ -161,7 +173,7 @@ impl Mux {
         let mut output = Vec::new();
         Hello::own().write(&mut output);
         let next = if side == Side::Odd { 1 } else { 2 };
-        Self { side, next, last_peer: 0, greeted: false, streams: BTreeMap::new(), output, sent: 0 }
+        Self { side, next, last_peer: 0, greeted: false, streams: BTreeMap::new(), theirs: 0, output, sent: 0 }
     }
 
     /// Takes a frame from the peer.
@@ -194,7 +206,7 @@ impl Mux {
         let event = match kind {
             Kind::Data | Kind::Eof => {
                 let channel = Channel::try_from(flags).map_err(FrameError::Channel)?;
-                let bit = 1 << channel as u8;
+                let bit = bit(channel);
                 let towards_opener = channel != Channel::Stdin;
                 if towards_opener != ours || state.ended & bit != 0 || (kind == Kind::Data) == payload.is_empty() {
                     return Err(MuxError::BadData(stream));
@@ -224,7 +236,7 @@ impl Mux {
                 }
                 state.peer_closed = true;
                 if late {
-                    self.streams.remove(&stream);
+                    self.forget(stream);
                 }
                 Event::Closed { stream }
             }
@@ -237,10 +249,11 @@ impl Mux {
         if self.side.owns(stream) || stream <= self.last_peer {
             return Err(MuxError::BadOpen(stream));
         }
-        if self.streams.keys().filter(|&&id| !self.side.owns(id)).count() >= MAX_STREAMS {
+        if self.theirs >= MAX_STREAMS {
             return Err(MuxError::TooManyStreams);
         }
         self.last_peer = stream;
+        self.theirs += 1;
         self.streams.insert(stream, Stream::default());
         Ok(Event::Opened { stream, payload })
     }
@@ -250,8 +263,16 @@ impl Mux {
         self.write(Kind::Message, 0, 0, payload);
     }
 
-    /// Opens a stream and gives its number. `payload` must fit a frame.
+    /// Whether this side may open another stream now. A side that opens streams at another's wish asks first: one
+    /// stream too many ends the connection.
+    #[must_use]
+    pub fn can_open(&self) -> bool {
+        self.streams.len() - self.theirs < MAX_STREAMS && self.next < u32::MAX - 1
+    }
+
+    /// Opens a stream and gives its number. `payload` must fit a frame, and [`can_open`](Self::can_open) hold.
     pub fn open(&mut self, payload: &[u8]) -> u32 {
+        debug_assert!(self.can_open(), "callers ask before they open");
         let stream = self.next;
         self.next += 2;
         self.streams.insert(stream, Stream::default());
@@ -271,6 +292,7 @@ impl Mux {
     /// Sends as much of `bytes` as there is credit for, and says how much that was.
     #[must_use = "what was not sent must be kept"]
     pub fn data(&mut self, stream: u32, channel: Channel, bytes: &[u8]) -> usize {
+        debug_assert!(!self.has_ended(stream, channel), "data after the end of its channel");
         let count = self.credit(stream).min(bytes.len());
         for chunk in bytes[..count].chunks(MAX_PAYLOAD) {
             self.write(Kind::Data, channel as u8, stream, chunk);
@@ -281,9 +303,13 @@ impl Mux {
         count
     }
 
-    /// Says that no more data comes on this channel. Once per channel.
+    /// Says that no more data comes on this channel. Saying it again does nothing.
     pub fn eof(&mut self, stream: u32, channel: Channel) {
-        if self.is_open(stream) {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        if !state.we_closed && state.we_ended & bit(channel) == 0 {
+            state.we_ended |= bit(channel);
             self.write(Kind::Eof, channel as u8, stream, &[]);
         }
     }
@@ -322,7 +348,7 @@ impl Mux {
         }
         state.we_closed = true;
         if state.peer_closed {
-            self.streams.remove(&stream);
+            self.forget(stream);
         }
         self.write(Kind::Close, 0, stream, &[]);
     }
@@ -359,6 +385,16 @@ impl Mux {
         }
     }
 
+    fn has_ended(&self, stream: u32, channel: Channel) -> bool {
+        self.streams.get(&stream).is_some_and(|state| state.we_ended & bit(channel) != 0)
+    }
+
+    fn forget(&mut self, stream: u32) {
+        if self.streams.remove(&stream).is_some() && !self.side.owns(stream) {
+            self.theirs -= 1;
+        }
+    }
+
     fn write(&mut self, kind: Kind, flags: u8, stream: u32, payload: &[u8]) {
         if self.sent > MAX_PAYLOAD {
             self.output.drain(..self.sent);
@@ -366,6 +402,10 @@ impl Mux {
         }
         frame::write(&mut self.output, kind, flags, stream, payload);
     }
+}
+
+fn bit(channel: Channel) -> u8 {
+    1 << channel as u8
 }
 
 #[cfg(test)]

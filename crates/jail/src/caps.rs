@@ -1,0 +1,83 @@
+//! Hides the five capability sets of a thread, and the order in which they must be emptied.
+
+use rustix::thread::{self, CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
+use std::io;
+
+pub use rustix::thread::CapabilitySet as Cap;
+
+/// Gives up every capability for good: bounding, ambient, inheritable, permitted and effective.
+///
+/// # Errors
+/// As capset(2) and prctl(2).
+pub fn drop_all() -> io::Result<()> {
+    keep_only(Cap::empty())
+}
+
+/// Keeps these capabilities, permitted and effective, and gives up all others for good. The bounding set is reduced
+/// to the same, the ambient and inheritable sets are emptied.
+///
+/// So that a process with user id 0 keeps nothing through execve(2) that was dropped, the bounding set goes first
+/// (it needs `CAP_SETPCAP`); where that one is missing already, the bounding set is left, because nothing can be
+/// gained from it any more once `no_new_privs` is set.
+///
+/// # Errors
+/// As capset(2) and prctl(2).
+pub fn keep_only(keep: CapabilitySet) -> io::Result<()> {
+    let now = thread::capabilities(None)?;
+    if now.effective.contains(Cap::SETPCAP) {
+        for number in 0..64 {
+            let cap = Cap::from_bits_retain(1 << number);
+            if keep.contains(cap) {
+                continue;
+            }
+            match thread::remove_capability_from_bounding_set(cap) {
+                // The first number that this kernel does not know.
+                Err(rustix::io::Errno::INVAL) => break,
+                result => result?,
+            }
+        }
+    }
+    thread::clear_ambient_capability_set()?;
+    thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: now.permitted & keep,
+            permitted: now.permitted & keep,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    Ok(())
+}
+
+/// Lets these capabilities, which the thread must have, survive the next execve(2) of a program without file
+/// capabilities: they become inheritable and ambient.
+///
+/// # Errors
+/// As capset(2) and prctl(2).
+pub fn keep_through_exec(keep: CapabilitySet) -> io::Result<()> {
+    let now = thread::capabilities(None)?;
+    thread::set_capabilities(None, CapabilitySets { inheritable: keep, ..now })?;
+    for cap in keep {
+        thread::configure_capability_in_ambient_set(cap, true)?;
+    }
+    Ok(())
+}
+
+/// Makes user id 0 an ordinary id for good: neither execve(2) nor setuid(2) gives or takes capabilities because of
+/// it. Needs `CAP_SETPCAP`.
+///
+/// # Errors
+/// As `prctl(PR_SET_SECUREBITS)`.
+pub fn lock_root_out() -> io::Result<()> {
+    use CapabilitiesSecureBits as Bits;
+    thread::set_capabilities_secure_bits(Bits::NO_ROOT | Bits::NO_ROOT_LOCKED | Bits::KEEP_CAPS_LOCKED)?;
+    Ok(())
+}
+
+/// The capabilities that the calling thread could use now, or make usable.
+///
+/// # Errors
+/// As capget(2).
+pub fn current() -> io::Result<CapabilitySet> {
+    Ok(thread::capabilities(None)?.permitted)
+}

@@ -1,0 +1,62 @@
+//! Hides how files are opened so that no symbolic link and no `..` leads out of a directory, and how memory is
+//! turned into a file that nobody can change.
+
+use crate::sys;
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{Mode, OFlags, ResolveFlags, SealFlags},
+    path::Arg,
+};
+use std::{ffi::CStr, fs::File, io, io::Write as _};
+
+/// A file in memory with these contents, sealed: nobody can write, grow, shrink or unseal it. Close-on-exec.
+///
+/// # Errors
+/// As memfd_create(2), write(2), fcntl(2).
+pub fn sealed_memfd(name: &CStr, contents: &[u8]) -> io::Result<OwnedFd> {
+    // From <linux/memfd.h>; since Linux 6.3 the system can be set up so that memory files without it cannot be executed.
+    const MFD_EXEC: libc::c_uint = 0x10;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let fd = match sys::fd::memfd(name, flags | MFD_EXEC) {
+        // A kernel that does not know the flag, and always makes them executable.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => sys::fd::memfd(name, flags)?,
+        result => result?,
+    };
+    let mut file = File::from(fd);
+    file.write_all(contents)?;
+    let fd = OwnedFd::from(file);
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// Opens `path` as a process would whose root is `root`: absolute paths, symbolic links and `..` stay inside.
+/// Magic links of /proc are refused. Close-on-exec is added.
+///
+/// # Errors
+/// As openat2(2).
+pub fn open_in_root(root: impl AsFd, path: impl Arg, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    open(root, path, flags, mode, resolve)
+}
+
+/// Opens `path` beneath `dir`, without following any symbolic link, in any place of it. Absolute paths and `..` that
+/// leave `dir` are refused. Close-on-exec is added.
+///
+/// # Errors
+/// As openat2(2): `ELOOP` for a link, `EXDEV` for a way out.
+pub fn open_beneath(dir: impl AsFd, path: impl Arg, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    open(dir, path, flags, mode, resolve)
+}
+
+fn open(dir: impl AsFd, path: impl Arg, flags: OFlags, mode: Mode, resolve: ResolveFlags) -> io::Result<OwnedFd> {
+    let path = path.into_c_str()?;
+    // openat2 fails with EAGAIN when a rename or mount somewhere raced with a `..`; it asks to be tried again.
+    for _ in 0..32 {
+        match rustix::fs::openat2(dir.as_fd(), &*path, flags | OFlags::CLOEXEC, mode, resolve) {
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
+    Err(rustix::io::Errno::AGAIN.into())
+}

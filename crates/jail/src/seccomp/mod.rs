@@ -1,0 +1,48 @@
+//! Hides the seccomp filters: which system calls a program in a sandbox may make.
+//!
+//! The policy is data in `policy.rs`; the build script compiles it for the target with `seccompiler`, so that
+//! nothing is parsed at run time and debug builds meet the same filter as releases.
+
+use crate::sys;
+use std::io;
+
+include!(concat!(env!("OUT_DIR"), "/filters.rs"));
+
+/// A set of filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// For every program in a sandbox: see `policy.rs`.
+    Default,
+}
+
+/// The filters could not be installed.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot install the seccomp filter of {what}")]
+pub struct Error {
+    /// Which of them.
+    what: &'static str,
+    /// The kernel's answer.
+    #[source]
+    source: io::Error,
+}
+
+/// Filters the system calls of the calling thread and all its descendants, for good.
+///
+/// Numbers that the table does not know (new calls, the x32 ABI) answer ENOSYS, as in an older kernel; denied ones
+/// answer EPERM; a call by another architecture's convention (`int 0x80`) kills the process. Needs `no_new_privs`
+/// (or `CAP_SYS_ADMIN`).
+///
+/// # Errors
+/// [`Error`] if the kernel refuses: it has no seccomp filters, or `no_new_privs` is not set.
+pub fn install(profile: Profile) -> Result<(), Error> {
+    match profile {
+        Profile::Default => {
+            sys::seccomp::set_filter(&DENIED).map_err(|source| Error { what: "denied calls", source })?;
+            sys::seccomp::set_filter(&KNOWN).map_err(|source| Error { what: "known calls", source })
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../seccomp_tests.rs"]
+mod tests;

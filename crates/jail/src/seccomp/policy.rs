@@ -1,0 +1,158 @@
+//! The seccomp policy as data: what every program in a sandbox is denied. Read by the build script.
+
+/// A system call that is denied if one of its rules matches, or always if it has none.
+pub struct Deny {
+    /// Its name in the kernel's table.
+    pub call: &'static str,
+    /// Architectures that have no such call.
+    pub unless_absent_on: &'static [&'static str],
+    /// A rule matches if all of its tests do.
+    pub rules: &'static [&'static [Test]],
+}
+
+/// A test of one argument, by its index. Only the low 32 bits count, as for the kernel.
+pub enum Test {
+    /// Equal.
+    Is(u8, u64),
+    /// Not equal.
+    IsNot(u8, u64),
+    /// All of these bits are set.
+    Has(u8, u64),
+}
+
+use Test::{Has, Is, IsNot};
+
+/// Known calls that answer ENOSYS as if the kernel were older, so that programs take their older way.
+///
+/// `clone3` has its flags behind a pointer, where no filter can see them; libcs fall back to `clone`.
+pub const ABSENT: &[&str] = &["clone3"];
+
+const fn always(call: &'static str) -> Deny {
+    Deny { call, unless_absent_on: &[], rules: &[] }
+}
+
+const fn x86_only(call: &'static str) -> Deny {
+    Deny { call, unless_absent_on: &["aarch64"], rules: &[] }
+}
+
+const fn when(call: &'static str, rules: &'static [&'static [Test]]) -> Deny {
+    Deny { call, unless_absent_on: &[], rules }
+}
+
+/// New namespaces bring capabilities in them, and those bring most of the kernel's attack surface.
+const NAMESPACE_FLAGS: &[&[Test]] = &[
+    &[Has(0, 0x0002_0000)], // CLONE_NEWNS
+    &[Has(0, 0x0200_0000)], // CLONE_NEWCGROUP
+    &[Has(0, 0x0400_0000)], // CLONE_NEWUTS
+    &[Has(0, 0x0800_0000)], // CLONE_NEWIPC
+    &[Has(0, 0x1000_0000)], // CLONE_NEWUSER
+    &[Has(0, 0x2000_0000)], // CLONE_NEWPID
+    &[Has(0, 0x4000_0000)], // CLONE_NEWNET
+];
+
+const UNSHARE_FLAGS: &[&[Test]] = &[
+    &[Has(0, 0x0000_0080)], // CLONE_NEWTIME; in clone(2) this bit belongs to the exit signal
+    &[Has(0, 0x0002_0000)],
+    &[Has(0, 0x0200_0000)],
+    &[Has(0, 0x0400_0000)],
+    &[Has(0, 0x0800_0000)],
+    &[Has(0, 0x1000_0000)],
+    &[Has(0, 0x2000_0000)],
+    &[Has(0, 0x4000_0000)],
+];
+
+const AF_UNIX: u64 = 1;
+const AF_INET: u64 = 2;
+const AF_INET6: u64 = 10;
+const AF_NETLINK: u64 = 16;
+
+/// What is denied. Everything else that the table knows is allowed.
+///
+/// ptrace(2) is allowed: debuggers, strace and sanitizers are daily tools, the pid namespace ends at the sandbox, no
+/// process in it has more rights than another, and init cannot be traced because it is not dumpable.
+pub const DENIED: &[Deny] = &[
+    // Mounts and roots: the old calls, the new ones (CVE-2021-41133), and all that move the root.
+    always("mount"),
+    always("umount2"),
+    always("pivot_root"),
+    always("chroot"),
+    always("open_tree"),
+    always("open_tree_attr"),
+    always("move_mount"),
+    always("fsopen"),
+    always("fsconfig"),
+    always("fsmount"),
+    always("fspick"),
+    always("mount_setattr"),
+    // Namespaces.
+    when("clone", NAMESPACE_FLAGS),
+    when("unshare", UNSHARE_FLAGS),
+    always("setns"),
+    // Large kernel interfaces with a history, which no build or agent needs.
+    always("bpf"),
+    always("userfaultfd"),
+    always("io_uring_setup"),
+    always("io_uring_enter"),
+    always("io_uring_register"),
+    always("perf_event_open"),
+    always("fanotify_init"),
+    always("fanotify_mark"),
+    always("memfd_secret"),
+    // Keyrings are not namespaced by anything that a sandbox has.
+    always("keyctl"),
+    always("add_key"),
+    always("request_key"),
+    // Other processes' memory, beyond what ptrace gives to a debugger.
+    always("process_vm_readv"),
+    always("process_vm_writev"),
+    always("kcmp"),
+    // Files by handle: past every mount (the "shocker" escape).
+    always("open_by_handle_at"),
+    always("name_to_handle_at"),
+    // The machine itself.
+    always("kexec_load"),
+    always("kexec_file_load"),
+    always("init_module"),
+    always("finit_module"),
+    always("delete_module"),
+    always("reboot"),
+    always("swapon"),
+    always("swapoff"),
+    always("quotactl"),
+    always("quotactl_fd"),
+    always("acct"),
+    always("syslog"),
+    always("sethostname"),
+    always("setdomainname"),
+    always("settimeofday"),
+    always("clock_settime"),
+    always("vhangup"),
+    x86_only("iopl"),
+    x86_only("ioperm"),
+    x86_only("modify_ldt"),
+    x86_only("sysfs"),
+    x86_only("ustat"),
+    // Execution domains: only Linux, 32-bit Linux, the 2.6 version number, a fixed layout (debuggers), and the query.
+    when(
+        "personality",
+        &[&[
+            IsNot(0, 0),
+            IsNot(0, 0x0000_0008),
+            IsNot(0, 0x0002_0000),
+            IsNot(0, 0x0002_0008),
+            IsNot(0, 0x0004_0000),
+            IsNot(0, 0xffff_ffff),
+        ]],
+    ),
+    // Typing into a terminal (CVE-2017-5226): TIOCSTI, TIOCLINUX.
+    when("ioctl", &[&[Is(1, 0x5412)], &[Is(1, 0x541c)]]),
+    // Socket families: local, IPv4, IPv6, and netlink's route protocol.
+    when(
+        "socket",
+        &[
+            &[IsNot(0, AF_UNIX), IsNot(0, AF_INET), IsNot(0, AF_INET6), IsNot(0, AF_NETLINK)],
+            &[Is(0, AF_NETLINK), IsNot(2, 0)],
+        ],
+    ),
+    when("socketpair", &[&[IsNot(0, AF_UNIX)]]),
+];
