@@ -10,10 +10,7 @@ use crate::{
     supervisor::{self, Inheritance},
 };
 use jail::process::Fork;
-use rustix::{
-    fs::{Mode, OFlags},
-    net::{AddressFamily, SocketFlags, SocketType, socketpair},
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io;
 
 /// The supervisor could not be split off.
@@ -29,7 +26,7 @@ pub struct LaunchFailure(#[from] io::Error);
 pub fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Result<Client, ClientError>, LaunchFailure> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(io::Error::from)?;
-    match jail::process::fork().map_err(io::Error::other)? {
+    match jail::process::fork()? {
         Fork::Parent(_) => {
             // The lock stays held: it belongs to the open file, which the child has too.
             drop(lock);
@@ -38,21 +35,10 @@ pub fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Resu
         Fork::Child => {
             drop(ours);
             let inheritance = Inheritance { store, entry, lock, spec, client: theirs };
-            if leave_caller().is_ok() {
+            if jail::process::daemonize().is_ok() {
                 supervisor::run(inheritance);
             }
             std::process::exit(0);
         }
     }
-}
-
-/// Lets go of the caller's session, terminal, directory and standard descriptors.
-fn leave_caller() -> io::Result<()> {
-    rustix::process::setsid()?;
-    rustix::process::chdir("/")?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    Ok(())
 }

@@ -7,7 +7,7 @@ mod launch;
 mod session;
 mod terminal;
 
-pub use files::{CopyError, Source, fetch, send};
+pub use files::{CopyError, Local, fetch, send};
 pub use launch::{LaunchFailure, launch};
 pub use session::{Outcome, Session};
 pub use terminal::{Stdio, is_terminal, window_size};

@@ -271,15 +271,16 @@ impl Running<'_> {
     }
 
     fn on_signals(&mut self, signals: &SignalFd) -> Result<(), ClientError> {
-        while let Some(signal) = signals.read().map_err(ClientError::Stdio)? {
-            if signal == Signal::WINCH {
+        while let Some(received) = signals.read().map_err(ClientError::Stdio)? {
+            let signal = received.signal;
+            if signal == Signal::WINCH.as_raw() {
                 if self.session.terminal {
                     self.tell(ExecControl::Resize(terminal::window_size()));
                 }
                 continue;
             }
-            self.tell(ExecControl::Signal(signal.as_raw() as u8));
-            if signal == Signal::INT || signal == Signal::TERM {
+            self.tell(ExecControl::Signal(signal as u8));
+            if signal == Signal::INT.as_raw() || signal == Signal::TERM.as_raw() {
                 self.interrupts += 1;
             }
             // Docker's way: whoever presses ctrl-c three times wants it dead.

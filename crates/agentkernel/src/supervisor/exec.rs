@@ -164,7 +164,7 @@ impl Exec {
     /// Output came from init.
     pub(super) fn output(&mut self, clients: &mut Clients, link: &mut Connection, channel: Channel, bytes: Vec<u8>) {
         if let Some(log) = &mut self.log {
-            log.write(channel, &bytes);
+            log.append(channel, &bytes);
         }
         self.owed += bytes.len();
         match self.attached.as_mut_slice() {

@@ -10,7 +10,7 @@ use crate::{
     Spec,
     backend::{Launched, Machine},
     connection::{Connection, ConnectionError, Filled, Incoming},
-    store::{Entry, State},
+    store::{Entry, Lock, LogWriter, State},
 };
 use jail::signal::SignalFd;
 use rustix::{
@@ -62,6 +62,7 @@ enum Ending {
 /// A running sandbox.
 pub(super) struct Server<'a> {
     entry: &'a Entry,
+    lock: &'a Lock,
     spec: &'a Spec,
     machine: Box<dyn Machine>,
     epoll: OwnedFd,
@@ -75,6 +76,7 @@ pub(super) struct Server<'a> {
     clients: Clients,
     next_client: u64,
     started: Instant,
+    started_ms: u64,
     walls: Vec<link::Wall>,
     ready: bool,
     refused: VecDeque<String>,
@@ -90,6 +92,7 @@ pub(super) struct Server<'a> {
 impl<'a> Server<'a> {
     pub(super) fn new(
         entry: &'a Entry,
+        lock: &'a Lock,
         spec: &'a Spec,
         launched: Launched,
         listener: OwnedFd,
@@ -100,6 +103,7 @@ impl<'a> Server<'a> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut server = Self {
             entry,
+            lock,
             spec,
             oom_kills: machine.oom_kills(),
             machine,
@@ -114,6 +118,7 @@ impl<'a> Server<'a> {
             clients: BTreeMap::new(),
             next_client: FIRST_CLIENT,
             started: Instant::now(),
+            started_ms,
             walls,
             ready: false,
             refused: VecDeque::new(),
@@ -128,7 +133,7 @@ impl<'a> Server<'a> {
         server.watch(server.signals.as_fd(), SIGNALS)?;
         server.tell_init(&ToInit::Setup(setup));
         if let Some(command) = &spec.command {
-            let log = spec.keep.then(|| entry.log_writer());
+            let log = server.log(spec.keep);
             server.open_exec(MAIN, command, log);
         }
         server.admit(client)?;
@@ -350,7 +355,12 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn open_exec(&mut self, number: u32, spec: &wire::ExecSpec, log: Option<crate::store::LogWriter>) -> bool {
+    /// A log for an exec that has one. Without the log the sandbox still runs.
+    fn log(&self, wanted: bool) -> Option<LogWriter> {
+        if wanted { self.entry.log_writer(self.lock).ok() } else { None }
+    }
+
+    fn open_exec(&mut self, number: u32, spec: &wire::ExecSpec, log: Option<LogWriter>) -> bool {
         let Ok(payload) = wire::encode(&link::Open::Exec(spec.clone())) else { return false };
         let stream = self.link.mux.open(&payload);
         self.link_streams.insert(stream, LinkStream::Exec(number));
@@ -469,7 +479,7 @@ impl<'a> Server<'a> {
                 self.next_exec += 1;
                 client.streams.insert(stream, Purpose::Exec { exec });
                 let stdin = matches!(spec.stdio, wire::Stdio::Terminal { .. } | wire::Stdio::Pipes { stdin: true });
-                let log = detach.then(|| self.entry.log_writer());
+                let log = self.log(detach);
                 if !self.open_exec(exec, &spec, log) {
                     if let Some(client) = self.clients.get_mut(&number) {
                         client.refuse(stream, "The command and its environment are too large", "");
@@ -616,8 +626,8 @@ impl<'a> Server<'a> {
     // ---- the end ----
 
     fn on_signal(&mut self) {
-        while let Ok(Some(signal)) = self.signals.read() {
-            if signal != Signal::HUP {
+        while let Ok(Some(received)) = self.signals.read() {
+            if received.signal != Signal::HUP.as_raw() {
                 self.end(Ending::Asked, GRACE);
             }
         }
@@ -667,7 +677,7 @@ impl<'a> Server<'a> {
         let _ = self.machine.release();
         if self.spec.keep {
             // On record first, then told.
-            let _ = self.entry.write_state(&State::exited(exit));
+            let _ = self.entry.write_state(&State::exited(exit, self.started_ms));
         }
         for client in self.clients.values_mut() {
             let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::End);

@@ -1,0 +1,132 @@
+//! `logs`: what a kept sandbox's programs have written.
+
+use super::{Failure, Status};
+use crate::store::{LogData, LogRecord, State, Store, Tail};
+use clap::Args;
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    ops::ControlFlow,
+    time::Duration,
+};
+use wire::Channel;
+
+/// Show a sandbox's output.
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// Go on as more comes
+    #[arg(short, long)]
+    follow: bool,
+    /// Only the last lines
+    #[arg(short = 'n', long, value_name = "LINES")]
+    tail: Option<usize>,
+    /// Put the time before each line
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Name, id or prefix of an id
+    sandbox: String,
+}
+
+impl Logs {
+    pub(super) fn run(self) -> Status {
+        let entry = Store::open()?.find(&self.sandbox)?;
+        let tail = Tail { since_ns: 0, lines: self.tail.map(|lines| lines as u64) };
+        let mut reader = entry.log_reader(tail)?;
+        let mut printer = Printer { timestamps: self.timestamps, line_open: [false; 3] };
+        loop {
+            // Asked before the last look: what was written before the end is not missed.
+            let over = !matches!(entry.state()?, State::Running { .. });
+            while let Some(record) = reader.next_record()? {
+                if let ControlFlow::Break(()) = printer.print(&record)? {
+                    return Ok(141);
+                }
+            }
+            if over || !self.follow {
+                return Ok(0);
+            }
+            reader.wait(Duration::from_secs(1))?;
+        }
+    }
+}
+
+struct Printer {
+    timestamps: bool,
+    /// Per channel, whether its last line has no end yet.
+    line_open: [bool; 3],
+}
+
+impl Printer {
+    /// Breaks when nobody reads any more.
+    fn print(&mut self, record: &LogRecord) -> Result<ControlFlow<()>, Failure> {
+        let (channel, bytes) = match &record.data {
+            LogData::Output { channel, bytes } => (*channel, Cow::Borrowed(bytes.as_slice())),
+            LogData::Lost { bytes } => {
+                let note = format!("[agentkernel: {bytes} bytes could not be written to the log]\n");
+                (Channel::Stderr, Cow::Owned(note.into_bytes()))
+            }
+        };
+        let bytes = if self.timestamps { Cow::Owned(self.stamp(record.time_ns, channel, &bytes)) } else { bytes };
+        let written = match channel {
+            Channel::Stderr => io::stderr().lock().write_all(&bytes),
+            _ => io::stdout().lock().write_all(&bytes).and_then(|()| io::stdout().flush()),
+        };
+        match written {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stamp(&mut self, time_ns: u64, channel: Channel, bytes: &[u8]) -> Vec<u8> {
+        let stamp = rfc3339(time_ns);
+        let open = &mut self.line_open[channel as usize];
+        let mut out = Vec::with_capacity(bytes.len() + 64);
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if !*open {
+                out.extend_from_slice(stamp.as_bytes());
+                out.push(b' ');
+            }
+            out.extend_from_slice(line);
+            *open = !line.ends_with(b"\n");
+        }
+        out
+    }
+}
+
+/// A point in time as Docker prints it: RFC 3339, UTC, nanoseconds.
+fn rfc3339(time_ns: u64) -> String {
+    let (seconds, nanos) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
+    let (days, second) = (seconds / 86400, seconds % 86400);
+    // Days since 1970 to a date, in the proleptic Gregorian calendar, by eras of 400 years beginning in March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(rfc3339(951_782_400_000_000_001), "2000-02-29T00:00:00.000000001Z");
+        assert_eq!(rfc3339(1_767_225_599_999_999_999), "2025-12-31T23:59:59.999999999Z");
+    }
+
+    #[test]
+    fn each_line_has_one_time_however_it_was_written() {
+        let mut printer = Printer { timestamps: true, line_open: [false; 3] };
+        let mut out = printer.stamp(0, Channel::Stdout, b"a\nb");
+        out.extend(printer.stamp(0, Channel::Stdout, b"c\n"));
+        let time = rfc3339(0);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{time} a\n{time} bc\n"));
+    }
+}

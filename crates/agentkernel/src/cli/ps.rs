@@ -1,0 +1,252 @@
+//! `ps` and `inspect`: what sandboxes there are.
+
+use super::{Failure, Status, for_each, print, print_json, table};
+use crate::{
+    Net, SandboxId, Spec, Workspace,
+    client::Client,
+    store::{State, Store},
+};
+use clap::Args;
+use serde::Serialize;
+use std::time::{SystemTime, UNIX_EPOCH};
+use wire::{Exit, api};
+
+/// List sandboxes.
+#[derive(Debug, Args)]
+pub(super) struct Ps {
+    /// Stopped ones too
+    #[arg(short, long)]
+    all: bool,
+    /// Only ids
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Print each so: {id}, {name}, {status}, {command}, {backend}, {image}, {workspace}, {created} are filled in; 'json' is --json
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+}
+
+/// Show everything about sandboxes, as JSON.
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// Names, ids or prefixes of ids
+    #[arg(required = true, value_name = "SANDBOX")]
+    sandboxes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: SandboxId,
+    name: Option<String>,
+    status: Option<State>,
+    backend: Option<String>,
+    image: Option<String>,
+    workspace: Option<String>,
+    net: Option<&'static str>,
+    command: Option<String>,
+    keep: Option<bool>,
+    created_ms: u64,
+    /// Why its record cannot be read.
+    damaged: Option<String>,
+}
+
+impl Ps {
+    pub(super) fn run(self) -> Status {
+        let store = Store::open()?;
+        let mut rows = Vec::new();
+        for listed in store.list()? {
+            let running = matches!(listed.state, Ok(State::Running { .. }));
+            let damaged = listed.spec.as_ref().err().or(listed.state.as_ref().err()).map(ToString::to_string);
+            if !(running || self.all || damaged.is_some()) {
+                continue;
+            }
+            let spec = listed.spec.ok();
+            rows.push(Row {
+                name: spec.as_ref().and_then(|spec| spec.name.clone()).map(String::from),
+                backend: spec.as_ref().map(|spec| spec.backend.to_string()),
+                image: spec.as_ref().map(|spec| spec.image.to_string()),
+                workspace: spec.as_ref().map(workspace),
+                net: spec.as_ref().map(|spec| match spec.net {
+                    Net::None => "none",
+                }),
+                command: spec.as_ref().and_then(command),
+                keep: spec.as_ref().map(|spec| spec.keep),
+                id: listed.id,
+                status: listed.state.ok(),
+                created_ms: listed.created_ms,
+                damaged,
+            });
+        }
+        let template = self.format.as_deref().filter(|format| *format != "json");
+        if self.json || (self.format.is_some() && template.is_none()) {
+            print_json(&rows)?;
+        } else if self.quiet {
+            print(&rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>())?;
+        } else if let Some(template) = template {
+            for row in &rows {
+                print(&format!("{}\n", row.fill(template)?))?;
+            }
+        } else {
+            print(&text(&rows))?;
+        }
+        Ok(0)
+    }
+}
+
+impl Row {
+    fn status_text(&self) -> String {
+        match (&self.damaged, &self.status) {
+            (Some(_), _) | (None, None) => "damaged".into(),
+            (None, Some(State::Created)) => "created".into(),
+            (None, Some(State::Running { started_ms, .. })) => format!("up {}", ago(*started_ms)),
+            (None, Some(State::Exited { exit: Exit::Lost, .. })) => "lost".into(),
+            (None, Some(State::Exited { exit, ended_ms, .. })) => match ended_ms {
+                Some(at) => format!("exited ({}) {} ago", exit.status(), ago(*at)),
+                None => format!("exited ({})", exit.status()),
+            },
+        }
+    }
+
+    fn fill(&self, template: &str) -> Result<String, Failure> {
+        let mut out = String::new();
+        let mut rest = template;
+        while let Some(open) = rest.find('{') {
+            out.push_str(&rest[..open]);
+            let Some(close) = rest[open..].find('}') else { break };
+            let field = rest[open + 1..open + close].trim_matches(['{', '.', ' ']).to_ascii_lowercase();
+            let none = String::new;
+            out.push_str(&match field.as_str() {
+                "id" => self.id.to_string(),
+                "name" | "names" => self.name.clone().unwrap_or_else(none),
+                "status" => self.status_text(),
+                "command" => self.command.clone().unwrap_or_else(none),
+                "backend" => self.backend.clone().unwrap_or_else(none),
+                "image" => self.image.clone().unwrap_or_else(none),
+                "workspace" => self.workspace.clone().unwrap_or_else(none),
+                "created" => ago(self.created_ms) + " ago",
+                other => {
+                    return Err(Failure::new(format!("No field '{other}' to print"))
+                        .hint("There are id, name, status, command, backend, image, workspace, created"));
+                }
+            });
+            // Docker's templates have two braces on each side.
+            rest = rest[open + close + 1..].trim_start_matches('}');
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+}
+
+fn text(rows: &[Row]) -> String {
+    let cells = |row: &Row| {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        vec![
+            row.id.to_string(),
+            or_dash(&row.name),
+            row.status_text(),
+            or_dash(&row.backend),
+            or_dash(&row.workspace),
+            row.command.clone().map_or_else(|| "-".into(), |command| shorten(&command, 40)),
+        ]
+    };
+    table::render(
+        &["ID", "NAME", "STATUS", "BACKEND", "WORKSPACE", "COMMAND"],
+        &rows.iter().map(cells).collect::<Vec<_>>(),
+    )
+}
+
+fn shorten(text: &str, limit: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if clean.chars().count() <= limit {
+        return clean;
+    }
+    clean.chars().take(limit - 1).chain(['…']).collect()
+}
+
+fn workspace(spec: &Spec) -> String {
+    match &spec.workspace {
+        Workspace::None => "none".into(),
+        Workspace::Direct { path, .. } => format!("direct:{}", path.display()),
+        Workspace::Overlay { path } => format!("overlay:{}", path.display()),
+    }
+}
+
+fn command(spec: &Spec) -> Option<String> {
+    let command = spec.command.as_ref()?;
+    Some(command.argv.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+}
+
+fn ago(at_ms: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
+    table::span(now.saturating_sub(at_ms) / 1000)
+}
+
+#[derive(Serialize)]
+struct Details {
+    spec: Spec,
+    name: Option<String>,
+    state: State,
+    directory: String,
+    /// What its supervisor says; `null` if it is not running.
+    running: Option<api::Status>,
+}
+
+impl Inspect {
+    pub(super) fn run(self) -> Status {
+        let store = Store::open()?;
+        let mut details = Vec::new();
+        let status = for_each(&self.sandboxes, |reference| {
+            let entry = store.find(reference)?;
+            let running = Client::connect(&entry).and_then(|mut client| client.status()).ok();
+            details.push(Details {
+                spec: entry.spec()?,
+                name: entry.name()?.map(String::from),
+                state: entry.state()?,
+                directory: entry.path().display().to_string(),
+                running,
+            });
+            Ok(())
+        })?;
+        let mut text = serde_json::to_string_pretty(&details).map_err(|error| Failure::chain(&error))?;
+        text.push('\n');
+        print(&text)?;
+        Ok(status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        Row {
+            id: SandboxId::try_from("0123456789ab".to_owned()).unwrap(),
+            name: Some("box".into()),
+            status: Some(State::Created),
+            backend: Some("native".into()),
+            image: None,
+            workspace: None,
+            net: None,
+            command: Some("sh -c 'x\ny'".into()),
+            keep: Some(true),
+            created_ms: 0,
+            damaged: None,
+        }
+    }
+
+    #[test]
+    fn templates_in_both_notations() {
+        assert_eq!(row().fill("{id}:{name}!").unwrap(), "0123456789ab:box!");
+        assert_eq!(row().fill("{{.Names}} {{ .Status }}").unwrap(), "box created");
+        assert!(row().fill("{size}").is_err());
+        assert_eq!(row().fill("{unclosed").unwrap(), "{unclosed");
+    }
+
+    #[test]
+    fn commands_stay_on_their_line() {
+        assert_eq!(shorten("a\nb", 40), "a b");
+        assert_eq!(shorten("abcdef", 4), "abc…");
+    }
+}

@@ -1,0 +1,336 @@
+//! Files and trees over the control socket, as tar archives.
+//!
+//! What comes out of a sandbox is untrusted: it is unpacked by a short-lived child that may write below the
+//! destination and do nothing else.
+
+use super::{Client, ClientError};
+use crate::connection::{Filled, Incoming};
+use jail::process::Fork;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fd::{AsFd, OwnedFd},
+    fs::{AtFlags, FileType, Mode, OFlags},
+    io::Errno,
+    process::{WaitOptions, waitpid},
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{self, Read, Write},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+use wire::{
+    Channel, OsBytes, User, api,
+    link::{FilesReport, Get, Put},
+};
+
+/// The host's side of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// A file or directory.
+    Path(PathBuf),
+    /// A tar archive on standard input or output.
+    Archive,
+}
+
+/// A copy did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The sandbox's side.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file on the host.
+    #[error("Cannot read or write {path}")]
+    Host {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The host's files could not be packed.
+    #[error("Cannot pack {path}")]
+    Pack {
+        /// Which tree.
+        path: PathBuf,
+        /// Why.
+        source: archive::PackError,
+    },
+    /// The sandbox could not read or write its files.
+    #[error("In the sandbox: {0}")]
+    Sandbox(String),
+    /// The archive from the sandbox was refused, or could not be written.
+    #[error("Cannot unpack into {path}: {cause}")]
+    Unpack {
+        /// Where to.
+        path: PathBuf,
+        /// The cause, in one line.
+        cause: String,
+    },
+}
+
+fn host(path: &Path) -> impl FnOnce(Errno) -> CopyError {
+    let path = path.to_owned();
+    move |errno| CopyError::Host { path, source: errno.into() }
+}
+
+/// Copies from the host into a sandbox.
+///
+/// # Errors
+/// [`CopyError`]; what had arrived by then stays.
+pub fn send(client: &mut Client, from: Local, follow: bool, to: OsBytes, user: User) -> Result<(), CopyError> {
+    let stream = client.open(&api::Open::Put(Put { path: to, user }))?;
+    let mut pipe = Upload { client, stream, verdict: None };
+    let packed = match &from {
+        Local::Archive => io::copy(&mut io::stdin().lock(), &mut pipe).map(drop).map_err(|source| CopyError::Host {
+            path: "standard input".into(),
+            source,
+        }),
+        Local::Path(path) => pack(path, follow, &mut pipe),
+    };
+    // The sandbox's own word explains a cut stream better than the cut does.
+    if pipe.verdict.is_none() && packed.is_ok() {
+        pipe.client.connection.mux.eof(stream, Channel::Stdin);
+        while pipe.verdict.is_none() {
+            pipe.turn()?;
+        }
+    }
+    let verdict = pipe.verdict.take();
+    client.connection.mux.close(stream);
+    match verdict {
+        Some(FilesReport::Failed(cause)) => Err(CopyError::Sandbox(cause)),
+        Some(FilesReport::Done) => packed,
+        None => packed,
+    }
+}
+
+/// Packs a path of the host. `DIR/.` is what is in DIR.
+fn pack(path: &Path, follow: bool, out: &mut Upload<'_>) -> Result<(), CopyError> {
+    let contents = path.as_os_str().as_bytes().ends_with(b"/.");
+    let real;
+    let mut target = path;
+    let stat = rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(host(path))?;
+    let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+    if (follow && link) || path.file_name().is_none() {
+        real = std::fs::canonicalize(path).map_err(|source| CopyError::Host { path: path.to_owned(), source })?;
+        target = &real;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let (dir, name) = if contents {
+        (path, OsStr::new("."))
+    } else {
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        (parent, target.file_name().unwrap_or(OsStr::new(".")))
+    };
+    let dir = rustix::fs::open(dir, flags, Mode::empty()).map_err(host(path))?;
+    // Named as it was typed: the link's name, not its target's.
+    let as_name = if contents { OsStr::new(".") } else { path.file_name().unwrap_or(name) };
+    archive::pack(dir.as_fd(), name, as_name, out)
+        .map(drop)
+        .map_err(|source| CopyError::Pack { path: path.to_owned(), source })
+}
+
+/// Copies from a sandbox to the host.
+///
+/// # Errors
+/// [`CopyError`]; what had arrived by then stays.
+pub fn fetch(client: &mut Client, from: OsBytes, user: User, follow: bool, to: Local) -> Result<(), CopyError> {
+    let contents = from.0.ends_with(b"/.");
+    let name: OsString = from.as_path().file_name().map_or_else(|| OsString::from("root"), OsStr::to_owned);
+    let target = match &to {
+        Local::Archive => None,
+        Local::Path(path) => Some(Target::find(path, &name, contents)?),
+    };
+    let stream = client.open(&api::Open::Get(Get { path: from, user, follow }))?;
+    let result = match target {
+        None => download(client, stream, &mut io::stdout().lock())
+            .map_err(|cut| cut.into_error(Path::new("standard output")))
+            .and_then(|report| settle(report)),
+        Some(target) => unpack(client, stream, target),
+    };
+    client.connection.mux.close(stream);
+    result
+}
+
+fn settle(report: FilesReport) -> Result<(), CopyError> {
+    match report {
+        FilesReport::Done => Ok(()),
+        FilesReport::Failed(cause) => Err(CopyError::Sandbox(cause)),
+    }
+}
+
+/// Where on the host files from a sandbox go.
+struct Target {
+    dir: OwnedFd,
+    /// The name of the archive's single top entry, if not its own.
+    rename: Option<OsString>,
+    path: PathBuf,
+}
+
+impl Target {
+    fn find(path: &Path, name: &OsStr, contents: bool) -> Result<Self, CopyError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(dir) if contents => Ok(Self { dir, rename: Some(".".into()), path: path.to_owned() }),
+            Ok(dir) => Ok(Self { dir, rename: Some(name.to_owned()), path: path.to_owned() }),
+            Err(Errno::NOENT | Errno::NOTDIR) if !path.as_os_str().as_bytes().ends_with(b"/") => {
+                let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let dir = rustix::fs::open(parent, flags, Mode::empty()).map_err(host(parent))?;
+                Ok(Self { dir, rename: path.file_name().map(OsStr::to_owned), path: path.to_owned() })
+            }
+            Err(errno) => Err(host(path)(errno)),
+        }
+    }
+}
+
+/// Unpacks in a child that can reach nothing but the destination.
+fn unpack(client: &mut Client, stream: u32, target: Target) -> Result<(), CopyError> {
+    let refused = |source: io::Error| CopyError::Host { path: target.path.clone(), source };
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|errno| refused(errno.into()));
+    let ((bytes_out, bytes_in), (words_out, words_in)) = (pipe()?, pipe()?);
+    match jail::process::fork().map_err(refused)? {
+        Fork::Child => {
+            drop((bytes_in, words_out));
+            let result = confine(&target).map_err(|error| error.to_string()).and_then(|()| {
+                archive::unpack(target.dir.as_fd(), target.rename.as_deref(), &archive::Limits::default(), File::from(bytes_out))
+                    .map_err(|error| describe(&error))
+            });
+            if let Err(cause) = &result {
+                let _ = File::from(words_in).write_all(cause.as_bytes());
+            }
+            std::process::exit(i32::from(result.is_err()));
+        }
+        Fork::Parent(child) => {
+            drop((bytes_out, words_in));
+            let mut sink = File::from(bytes_in);
+            let report = download(client, stream, &mut sink);
+            drop(sink);
+            let mut cause = String::new();
+            let _ = File::from(words_out).take(4096).read_to_string(&mut cause);
+            let status = rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
+            // The sandbox's word first: a failure there cuts the archive short here.
+            match report {
+                Ok(FilesReport::Failed(cause)) => return Err(CopyError::Sandbox(cause)),
+                Err(Cut::Client(error)) => return Err(error.into()),
+                Ok(FilesReport::Done) | Err(Cut::Sink(_)) => {}
+            }
+            match status {
+                Ok(Some((_, status))) if status.exit_status() == Some(0) => Ok(()),
+                _ => {
+                    if cause.is_empty() {
+                        cause = "the unpacking process died".into();
+                    }
+                    Err(CopyError::Unpack { path: target.path, cause })
+                }
+            }
+        }
+    }
+}
+
+/// Takes away what unpacking does not need.
+fn confine(target: &Target) -> io::Result<()> {
+    use rustix::thread::CapabilitySet;
+    jail::process::set_no_new_privs()?;
+    // Root may copy into other people's directories; that is the one privilege it needs here.
+    let keep = CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER | CapabilitySet::CHOWN;
+    jail::caps::keep_only(keep & jail::caps::current()?)?;
+    jail::landlock::restrict(&[target.dir.as_fd()]).map_err(io::Error::other)?;
+    jail::seccomp::install(jail::seccomp::Profile::Default).map_err(io::Error::other)
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// Why a download stopped.
+enum Cut {
+    Client(ClientError),
+    Sink(io::Error),
+}
+
+impl Cut {
+    fn into_error(self, path: &Path) -> CopyError {
+        match self {
+            Self::Client(error) => error.into(),
+            Self::Sink(source) => CopyError::Host { path: path.to_owned(), source },
+        }
+    }
+}
+
+/// Passes an archive from a stream on to `sink`, to its end.
+fn download(client: &mut Client, stream: u32, sink: &mut impl Write) -> Result<FilesReport, Cut> {
+    loop {
+        match client.next().map_err(Cut::Client)? {
+            Incoming::Data(from, _, bytes) if from == stream => {
+                sink.write_all(&bytes).map_err(Cut::Sink)?;
+                client.connection.mux.consumed(stream, bytes.len());
+            }
+            Incoming::Control(from, payload) if from == stream => {
+                sink.flush().map_err(Cut::Sink)?;
+                return verdict(&payload).map_err(Cut::Client);
+            }
+            Incoming::Closed(from) if from == stream => return Err(Cut::Client(ClientError::Gone)),
+            _ => {}
+        }
+    }
+}
+
+fn verdict(payload: &[u8]) -> Result<FilesReport, ClientError> {
+    match wire::decode(payload) {
+        Ok(api::Report::Files(report)) => Ok(report),
+        Ok(api::Report::Failed(failure)) => Err(failure.into()),
+        _ => Err(ClientError::Nonsense),
+    }
+}
+
+/// A stream to the sandbox as a writer.
+struct Upload<'a> {
+    client: &'a mut Client,
+    stream: u32,
+    verdict: Option<FilesReport>,
+}
+
+impl Upload<'_> {
+    /// Waits for one event.
+    fn turn(&mut self) -> Result<(), ClientError> {
+        match self.client.next()? {
+            Incoming::Control(from, payload) if from == self.stream => self.verdict = Some(verdict(&payload)?),
+            Incoming::Closed(from) if from == self.stream && self.verdict.is_none() => return Err(ClientError::Gone),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Write for Upload<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            if self.verdict.is_some() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let connection = &mut self.client.connection;
+            let sent = connection.mux.data(self.stream, Channel::Stdin, bytes);
+            if sent > 0 || bytes.is_empty() {
+                let flushed = connection.flush()?;
+                // An early end is noticed before the last byte.
+                let ready = poll(&mut [PollFd::new(&*connection, PollFlags::IN)], Some(&super::timespec(std::time::Duration::ZERO)));
+                if flushed && matches!(ready, Ok(1..)) && connection.fill().map_err(io::Error::other)? == Filled::End {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+                return Ok(sent);
+            }
+            self.turn().map_err(io::Error::other)?;
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
