@@ -139,7 +139,7 @@ pub struct Spec {
     pub env: Vec<OsBytes>,
     /// The working directory of an exec that names none.
     pub workdir: OsBytes,
-    /// Seconds after which its main command is ended; none: never.
+    /// Milliseconds after which its main command is ended; none: never.
     pub timeout_ms: Option<u64>,
 }
 
@@ -166,7 +166,7 @@ pub enum Image {
     /// The host's own /usr, /opt and the harmless part of /etc.
     Host,
     /// An unpacked root directory on the host, absolute.
-    Dir(PathBuf),
+    Dir(#[serde(with = "os_path")] PathBuf),
 }
 
 impl fmt::Display for Image {
@@ -187,13 +187,16 @@ pub enum Workspace {
     /// The real directory; what is written is written.
     Direct {
         /// Absolute path.
+        #[serde(with = "os_path")]
         path: PathBuf,
         /// Files and directories in it that stay read-only, relative to it.
+        #[serde(with = "os_paths")]
         protected: Vec<PathBuf>,
     },
     /// Copy on write: the real directory is never changed.
     Overlay {
         /// Absolute path.
+        #[serde(with = "os_path")]
         path: PathBuf,
     },
 }
@@ -202,8 +205,10 @@ pub enum Workspace {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// On the host, absolute, existing, no symbolic link.
+    #[serde(with = "os_path")]
     pub source: PathBuf,
     /// In the sandbox, absolute.
+    #[serde(with = "os_path")]
     pub target: PathBuf,
     /// Whether the sandbox may not write to it.
     pub read_only: bool,
@@ -213,6 +218,7 @@ pub struct Mount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tmpfs {
     /// In the sandbox, absolute.
+    #[serde(with = "os_path")]
     pub target: PathBuf,
     /// Its size in bytes.
     pub size: u64,
@@ -236,6 +242,7 @@ pub struct Identity {
     /// User name, for /etc/passwd.
     pub name: String,
     /// Home directory in the sandbox, absolute: the sandbox's own.
+    #[serde(with = "os_path")]
     pub home: PathBuf,
 }
 
@@ -252,4 +259,34 @@ pub struct Limits {
     pub disk: u64,
     /// Limits of setrlimit(2) for every exec.
     pub rlimits: Vec<Rlimit>,
+}
+
+/// A path in a record: any bytes, where serde's own form would refuse what is not UTF-8.
+mod os_path {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::path::{Path, PathBuf};
+    use wire::OsBytes;
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        OsBytes::from(path).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        OsBytes::deserialize(deserializer).map(PathBuf::from)
+    }
+}
+
+/// As [`os_path`], for a list.
+mod os_paths {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::path::PathBuf;
+    use wire::OsBytes;
+
+    pub(super) fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(paths.iter().map(|path| OsBytes::from(path.as_path())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+        Ok(Vec::<OsBytes>::deserialize(deserializer)?.into_iter().map(PathBuf::from).collect())
+    }
 }
