@@ -24,7 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", root.join("Cargo.lock").display());
 
     let mut cargo = Command::new(env::var("CARGO")?);
-    cargo.current_dir(&root).args(["build", "--quiet", "--profile", "guest", "--target", &target]).arg("--target-dir").arg(&out);
+    cargo
+        .current_dir(&root)
+        .args(["build", "--quiet", "--profile", "guest", "--target", &target])
+        .arg("--target-dir")
+        .arg(&out);
     for (package, _) in GUESTS {
         cargo.args(["--package", package]);
     }

@@ -8,6 +8,8 @@ pub mod backend;
 pub mod cli;
 pub mod client;
 pub mod config;
+mod connection;
+mod guest;
 mod spec;
 pub mod store;
 pub mod supervisor;

@@ -19,6 +19,12 @@ pub trait Backend {
     /// # Errors
     /// [`LaunchError`], in words for the user.
     fn launch(&self, spec: &Spec, place: &Place) -> Result<Launched, LaunchError>;
+
+    /// Removes what a machine whose supervisor died has left on the host: cgroups, id ranges. Idempotent.
+    ///
+    /// # Errors
+    /// If something could not be removed.
+    fn release_leftovers(&self, place: &Place) -> std::io::Result<()>;
 }
 
 /// Where a sandbox keeps its things on the host.

@@ -92,7 +92,8 @@ impl SandboxArgs {
 
     /// As `config` wants it.
     pub(super) fn overrides(&self, command: Vec<OsString>) -> Result<Overrides, Failure> {
-        let name_of = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| value().map(|v| v.get_name().to_owned());
+        let name_of =
+            |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| value().map(|v| v.get_name().to_owned());
         Ok(Overrides {
             name: self.name.clone(),
             image: self.image.clone(),

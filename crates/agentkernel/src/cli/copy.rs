@@ -72,7 +72,8 @@ impl Cp {
             (from @ (Place::Host(_) | Place::Archive), Place::Sandbox { reference, path }) => {
                 let (mut client, user) = connect(&reference)?;
                 let from = if let Place::Host(path) = from { Local::Path(path) } else { Local::Archive };
-                client::send(&mut client, from, self.follow_link, path, user).map_err(|error| Failure::chain(&error))?;
+                client::send(&mut client, from, self.follow_link, path, user)
+                    .map_err(|error| Failure::chain(&error))?;
             }
             _ => {
                 return Err(Failure::new("One side must be in a sandbox, the other on the host")

@@ -75,7 +75,8 @@ impl Exec {
             print(&format!("{exec}\n"))?;
             return Ok(0);
         }
-        conclude(outcome).map_err(|failure| if failure.status == super::failure::FAILED { ours(failure) } else { failure })
+        conclude(outcome)
+            .map_err(|failure| if failure.status == super::failure::FAILED { ours(failure) } else { failure })
     }
 }
 

@@ -1,8 +1,9 @@
 //! `gc`: removes what dead sandboxes left behind.
 
-use super::{Status, print, print_json};
-use crate::store::Store;
+use super::{Failure, Status, failure::FAILED, print, print_json};
+use crate::store::{Store, Sweeping, Swept};
 use clap::Args;
+use serde::Serialize;
 
 /// Remove what dead sandboxes left behind.
 #[derive(Debug, Args)]
@@ -19,17 +20,43 @@ impl Gc {
     pub(super) fn run(self) -> Status {
         let store = Store::open()?;
         let swept = crate::client::sweep(&store, self.dry_run)?;
+        let rows: Vec<Row> = swept.iter().map(Row::from).collect();
         if self.json {
-            print_json(&swept)?;
+            print_json(&rows)?;
         } else {
-            let would = if self.dry_run { "Would remove " } else { "Removed " };
-            for item in &swept {
-                print(&format!("{would}{item}\n"))?;
+            for row in &rows {
+                let done = match (&row.error, self.dry_run) {
+                    (None, false) => "done",
+                    (None, true) => "would be done",
+                    (Some(error), _) => error,
+                };
+                print(&format!("{}: {}: {done}\n", row.sandbox, row.what))?;
             }
-            if swept.is_empty() {
-                print("Nothing to remove\n")?;
+            if rows.is_empty() {
+                print("Nothing to clear\n")?;
             }
         }
-        Ok(0)
+        Ok(if rows.iter().any(|row| row.error.is_some()) { FAILED } else { 0 })
+    }
+}
+
+#[derive(Serialize)]
+struct Row {
+    sandbox: String,
+    what: String,
+    error: Option<String>,
+}
+
+impl From<&Swept> for Row {
+    fn from(swept: &Swept) -> Self {
+        let what = match &swept.what {
+            Sweeping::Ephemeral => "remove it, its supervisor died".into(),
+            Sweeping::HalfMade => "remove it, it was never finished".into(),
+            Sweeping::Removal => "finish its removal".into(),
+            Sweeping::Lost => "record that it was lost".into(),
+            Sweeping::Name(name) => format!("free its name '{name}'"),
+        };
+        let error = swept.error.as_ref().map(|error| Failure::chain(error).cause);
+        Self { sandbox: swept.id.to_string(), what, error }
     }
 }

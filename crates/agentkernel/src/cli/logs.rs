@@ -59,8 +59,8 @@ impl Printer {
     /// Breaks when nobody reads any more.
     fn print(&mut self, record: &LogRecord) -> Result<ControlFlow<()>, Failure> {
         let (channel, bytes) = match &record.data {
-            LogData::Output { channel, bytes } => (*channel, Cow::Borrowed(bytes.as_slice())),
-            LogData::Lost { bytes } => {
+            LogData::Output(channel, bytes) => (*channel, Cow::Borrowed(bytes.as_slice())),
+            LogData::Lost(bytes) => {
                 let note = format!("[agentkernel: {bytes} bytes could not be written to the log]\n");
                 (Channel::Stderr, Cow::Owned(note.into_bytes()))
             }

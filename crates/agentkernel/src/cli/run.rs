@@ -5,7 +5,7 @@ use crate::{
     Spec,
     client::{self, Client, ClientError, Outcome, Session},
     config::{self, HostFacts},
-    store::{Entry, Store},
+    store::{Entry, Lock, State, Store},
 };
 use clap::Args;
 use std::{ffi::OsString, time::Instant};
@@ -72,8 +72,8 @@ impl Run {
         let store = Store::open().map_err(|error| ours(error.into()))?;
         let spec = resolve(overrides, &store).map_err(ours)?;
         let (id, name) = (spec.id.clone(), spec.name.clone());
-        let entry = store.create(&spec).map_err(|error| ours(error.into()))?;
-        let mut client = launch(store, entry, spec).map_err(ours)?;
+        let (entry, lock) = store.create(&spec).map_err(|error| ours(error.into()))?;
+        let mut client = launch(store, entry, lock, spec).map_err(ours)?;
         let session = Session { stdin, terminal, detach: self.detach };
         let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin });
         if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {
@@ -104,7 +104,8 @@ impl Create {
         overrides.keep = Some(true);
         let store = Store::open()?;
         let spec = resolve(overrides, &store)?;
-        store.create(&spec)?;
+        let (_, lock) = store.create(&spec)?;
+        drop(lock);
         if self.json {
             print_json(&serde_json::json!({ "id": spec.id, "name": spec.name }))?;
         } else {
@@ -128,7 +129,8 @@ impl Start {
                     .hint(format!("Start it, then 'agentkernel exec -it {reference} sh'")));
             };
             let (stdin, terminal) = stdio_of(command.stdio);
-            let mut client = launch(store, entry, spec)?;
+            let lock = lock_to_start(&entry)?;
+            let mut client = launch(store, entry, lock, spec)?;
             let session = Session { stdin, terminal, detach: false };
             return conclude(session.run(&mut client, &api::Open::Attach { exec: 0, stdin }));
         }
@@ -159,29 +161,26 @@ fn resolve(overrides: config::Overrides, store: &Store) -> Result<Spec, Failure>
 
 /// Starts a kept sandbox in the background and waits until it runs.
 pub(super) fn start_kept(store: Store, entry: Entry, spec: Spec) -> Result<(), Failure> {
-    let mut client = launch(store, entry, spec)?;
+    let lock = lock_to_start(&entry)?;
+    let mut client = launch(store, entry, lock, spec)?;
     client.status()?;
     Ok(())
 }
 
 /// Splits the supervisor off.
-fn launch(store: Store, entry: Entry, spec: Spec) -> Result<Client, Failure> {
-    let lock = match entry.try_lock()? {
-        Some(lock) => lock,
-        None if Client::connect(&entry).is_ok() => {
-            return Err(Failure::new(format!("Sandbox {} is running", entry.id())));
-        }
-        // It has just ended, or somebody else is just starting it.
-        None => {
-            let lock = lock_when_free(&entry)?;
-            if Client::connect(&entry).is_ok() {
-                return Err(Failure::new(format!("Sandbox {} is running", entry.id())));
-            }
-            lock
-        }
-    };
+fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure> {
     let client = client::launch(store, entry, lock, spec).map_err(|error| Failure::chain(&error))?;
     Ok(client?)
+}
+
+/// Takes the lock of a sandbox that is to start.
+fn lock_to_start(entry: &Entry) -> Result<Lock, Failure> {
+    match entry.try_lock()? {
+        Some(lock) => Ok(lock),
+        // It has ended, and its supervisor is about to let go.
+        None if matches!(entry.state()?, State::Exited { .. }) => lock_when_free(entry),
+        None => Err(Failure::new(format!("Sandbox {} is running", entry.id()))),
+    }
 }
 
 /// The exit status of a session, the reason told where the status alone would leave the user guessing.

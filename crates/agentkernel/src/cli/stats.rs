@@ -37,7 +37,7 @@ impl Stats {
         let entries = if named {
             self.sandboxes.iter().map(|reference| store.find(reference)).collect::<Result<Vec<_>, _>>()?
         } else {
-            store.list()?
+            store.list()?.iter().filter_map(|listed| store.get(&listed.id).transpose()).collect::<Result<_, _>>()?
         };
         let mut running = Vec::new();
         for entry in entries {

@@ -82,10 +82,9 @@ pub fn send(client: &mut Client, from: Local, follow: bool, to: OsBytes, user: U
     let stream = client.open(&api::Open::Put(Put { path: to, user }))?;
     let mut pipe = Upload { client, stream, verdict: None };
     let packed = match &from {
-        Local::Archive => io::copy(&mut io::stdin().lock(), &mut pipe).map(drop).map_err(|source| CopyError::Host {
-            path: "standard input".into(),
-            source,
-        }),
+        Local::Archive => io::copy(&mut io::stdin().lock(), &mut pipe)
+            .map(drop)
+            .map_err(|source| CopyError::Host { path: "standard input".into(), source }),
         Local::Path(path) => pack(path, follow, &mut pipe),
     };
     // The sandbox's own word explains a cut stream better than the cut does.
@@ -192,8 +191,13 @@ fn unpack(client: &mut Client, stream: u32, target: Target) -> Result<(), CopyEr
         Fork::Child => {
             drop((bytes_in, words_out));
             let result = confine(&target).map_err(|error| error.to_string()).and_then(|()| {
-                archive::unpack(target.dir.as_fd(), target.rename.as_deref(), &archive::Limits::default(), File::from(bytes_out))
-                    .map_err(|error| describe(&error))
+                archive::unpack(
+                    target.dir.as_fd(),
+                    target.rename.as_deref(),
+                    &archive::Limits::default(),
+                    File::from(bytes_out),
+                )
+                .map_err(|error| describe(&error))
             });
             if let Err(cause) = &result {
                 let _ = File::from(words_in).write_all(cause.as_bytes());
@@ -320,7 +324,10 @@ impl Write for Upload<'_> {
             if sent > 0 || bytes.is_empty() {
                 let flushed = connection.flush()?;
                 // An early end is noticed before the last byte.
-                let ready = poll(&mut [PollFd::new(&*connection, PollFlags::IN)], Some(&super::timespec(std::time::Duration::ZERO)));
+                let ready = poll(
+                    &mut [PollFd::new(&*connection, PollFlags::IN)],
+                    Some(&super::timespec(std::time::Duration::ZERO)),
+                );
                 if flushed && matches!(ready, Ok(1..)) && connection.fill().map_err(io::Error::other)? == Filled::End {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }

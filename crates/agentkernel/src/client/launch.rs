@@ -23,9 +23,14 @@ pub struct LaunchFailure(#[from] io::Error);
 ///
 /// # Errors
 /// [`ClientError`] or [`LaunchFailure`] if there is not even a supervisor; the lock is free again then.
-pub fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Result<Client, ClientError>, LaunchFailure> {
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .map_err(io::Error::from)?;
+pub fn launch(
+    store: Store,
+    entry: Entry,
+    lock: Lock,
+    spec: Spec,
+) -> Result<Result<Client, ClientError>, LaunchFailure> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(io::Error::from)?;
     match jail::process::fork()? {
         Fork::Parent(_) => {
             // The lock stays held: it belongs to the open file, which the child has too.

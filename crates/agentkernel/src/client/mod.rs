@@ -14,7 +14,7 @@ pub use terminal::{Stdio, is_terminal, window_size};
 
 use crate::{
     connection::{Connection, ConnectionError, Filled, Incoming},
-    store::{Entry, StoreError},
+    store::{Entry, Store, StoreError, Swept},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -90,7 +90,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Store`] with `NotRunning` if it has no supervisor.
     pub fn connect(entry: &Entry) -> Result<Self, ClientError> {
-        Self::over(entry.connect()?)
+        Self::over(entry.connect()?.into())
     }
 
     /// Takes a connected socket.
@@ -209,6 +209,14 @@ impl Client {
             _ => Err(ClientError::Nonsense),
         }
     }
+}
+
+/// Clears what killed processes left behind: dead sandboxes, and what their backends left on the host.
+///
+/// # Errors
+/// [`StoreError`] if the state cannot be read; what goes wrong with one sandbox is told with it.
+pub fn sweep(store: &Store, dry_run: bool) -> Result<Vec<Swept>, StoreError> {
+    store.sweep(dry_run, &mut |entry, place| crate::supervisor::release_leftovers(entry, place))
 }
 
 /// A time for poll(2).

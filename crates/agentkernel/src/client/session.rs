@@ -8,7 +8,7 @@ use crate::connection::{Filled, Incoming};
 use jail::signal::SignalFd;
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fd::{AsFd, BorrowedFd},
+    fd::BorrowedFd,
     fs::FileType,
     io::Errno,
     process::Signal,
@@ -127,10 +127,7 @@ impl Running<'_> {
             if !flushed {
                 socket |= PollFlags::OUT;
             }
-            let mut fds = vec![
-                PollFd::new(&self.client.connection, socket),
-                PollFd::new(signals, PollFlags::IN),
-            ];
+            let mut fds = vec![PollFd::new(&self.client.connection, socket), PollFd::new(signals, PollFlags::IN)];
             if let Some(fd) = &writer {
                 fds.push(PollFd::new(fd, PollFlags::OUT));
             }
@@ -246,7 +243,8 @@ impl Running<'_> {
         let Some((channel, bytes)) = self.output.front_mut() else { return Ok(()) };
         let fd = writer(*channel);
         // A pipe or terminal that is ready takes PIPE_BUF bytes at once; a file takes anything.
-        let file = rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        let file =
+            rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
         let limit = if file { bytes.len() } else { bytes.len().min(4096) };
         let count = match rustix::io::write(fd, &bytes[..limit]) {
             Ok(count) => count,
@@ -297,5 +295,4 @@ fn writer(channel: Channel) -> BorrowedFd<'static> {
         Channel::Stderr => stderr(),
         _ => stdout(),
     }
-    .as_fd()
 }

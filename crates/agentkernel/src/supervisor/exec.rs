@@ -77,13 +77,21 @@ impl Exec {
     }
 
     /// A client joins: it gets what nobody has received yet, then what comes.
-    pub(super) fn attach(&mut self, clients: &mut Clients, link: &mut Connection, client: u64, stream: u32, stdin: bool) {
-        let mut attached =
-            Attached { client, stream, stdin, backlog: VecDeque::new(), backlog_bytes: 0 };
+    pub(super) fn attach(
+        &mut self,
+        clients: &mut Clients,
+        link: &mut Connection,
+        client: u64,
+        stream: u32,
+        stdin: bool,
+    ) {
+        let mut attached = Attached { client, stream, stdin, backlog: VecDeque::new(), backlog_bytes: 0 };
         if self.attached.is_empty() {
             let (lost, chunks) = self.unseen.take();
             if lost > 0 {
-                let note = format!("[agentkernel: {lost} earlier bytes are not shown here; a kept sandbox has them in its log]\r\n");
+                let note = format!(
+                    "[agentkernel: {lost} earlier bytes are not shown here; a kept sandbox has them in its log]\r\n"
+                );
                 attached.backlog.push_back((Channel::Stderr, note.into_bytes()));
             }
             attached.backlog.extend(chunks);
@@ -117,7 +125,14 @@ impl Exec {
     }
 
     /// Input came from a client. It gets its credit back when init has taken the bytes.
-    pub(super) fn input(&mut self, clients: &mut Clients, link: &mut Connection, client: u64, stream: u32, bytes: Vec<u8>) {
+    pub(super) fn input(
+        &mut self,
+        clients: &mut Clients,
+        link: &mut Connection,
+        client: u64,
+        stream: u32,
+        bytes: Vec<u8>,
+    ) {
         self.input.push_back(Input { client, stream, bytes });
         self.pump_input(clients, link);
     }

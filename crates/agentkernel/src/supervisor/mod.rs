@@ -7,17 +7,19 @@ mod client;
 mod deadline;
 mod exec;
 mod relay;
+mod requests;
 mod ring;
 mod server;
 
 use crate::{
     Spec,
-    backend::{self, LaunchError},
+    backend::{self, LaunchError, Place},
     connection::Connection,
-    store::{Entry, Lock, State, Store},
+    store::{Entry, Lock, Store},
 };
 use rustix::fd::OwnedFd;
 use server::Server;
+use std::io;
 use wire::{Exit, api, mux::Side};
 
 /// What a supervisor takes over from the client that started it.
@@ -37,8 +39,8 @@ pub struct Inheritance {
 /// Runs a sandbox to its end. The calling process has one thread and is the supervisor from here on.
 pub fn run(inheritance: Inheritance) -> Exit {
     let Inheritance { store, entry, lock, spec, client } = inheritance;
-    let exit = match start(&store, &entry, &spec) {
-        Ok((launched, listener)) => match Server::new(&entry, &spec, launched, listener, client) {
+    let exit = match start(&store, &entry, &lock, &spec) {
+        Ok((launched, listener)) => match Server::new(&entry, &lock, &spec, launched, listener, client) {
             Ok(server) => server.serve(),
             Err(_) => Exit::Lost,
         },
@@ -47,8 +49,6 @@ pub fn run(inheritance: Inheritance) -> Exit {
             // A start that failed leaves the sandbox as it was before.
             if !spec.keep {
                 let _ = store.remove(entry, lock);
-            } else {
-                let _ = entry.write_state(&State::Created);
             }
             return Exit::Code(125);
         }
@@ -65,6 +65,7 @@ pub fn run(inheritance: Inheritance) -> Exit {
 fn start(
     store: &Store,
     entry: &Entry,
+    lock: &Lock,
     spec: &Spec,
 ) -> Result<(crate::backend::Launched, OwnedFd), api::Failure> {
     let place = store.place(entry).map_err(|error| describe(&error))?;
@@ -73,11 +74,17 @@ fn start(
         let LaunchError { hint, .. } = &error;
         api::Failure { cause: describe(&error).cause, hint: hint.clone() }
     })?;
-    let listener = entry.listen().map_err(|error| describe(&error))?;
-    if spec.keep {
-        entry.write_state(&State::running()).map_err(|error| describe(&error))?;
-    }
-    Ok((launched, listener))
+    let listener = entry.listen(lock).map_err(|error| describe(&error))?;
+    Ok((launched, listener.into()))
+}
+
+/// Removes what a sandbox whose supervisor died has left on the host: cgroups, id ranges.
+///
+/// # Errors
+/// If something could not be removed.
+pub fn release_leftovers(entry: &Entry, place: &Place) -> io::Result<()> {
+    let Ok(spec) = entry.spec() else { return Ok(()) };
+    backend::select(spec.backend).release_leftovers(place)
 }
 
 /// An error and its sources, as one line.

@@ -1,7 +1,7 @@
 //! The supervisor's loop: events of the link, of the clients, of the machine and of the clock.
 
 use super::{
-    client::{Client, Purpose},
+    client::Purpose,
     deadline::Deadline,
     exec::{Clients, Exec, MAIN},
     relay::Relay,
@@ -21,11 +21,11 @@ use rustix::{
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use wire::{
     Exit, api,
-    link::{self, ExecControl, ExecReport, FlowReply, FromInit, ToInit},
+    link::{self, ExecReport, FlowReply, FromInit, ToInit},
     mux::Side,
 };
 
@@ -35,8 +35,6 @@ const GONE: u64 = 2;
 const SIGNALS: u64 = 3;
 const FIRST_CLIENT: u64 = 16;
 
-/// A side with more than this to write reads no more until the peer has read.
-const BACKLOG: usize = 1024 * 1024;
 /// Events that one turn takes.
 const EVENTS: usize = 64;
 /// How long a killed machine may take to go, and clients to take their last words.
@@ -47,46 +45,46 @@ const GRACE: Duration = Duration::from_secs(10);
 const REFUSED: usize = 64;
 
 /// What a stream of the link carries.
-enum LinkStream {
+pub(super) enum LinkStream {
     Exec(u32),
     Files(Relay),
 }
 
 /// Why the sandbox is being ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     Asked,
     Deadline,
 }
 
 /// A running sandbox.
 pub(super) struct Server<'a> {
-    entry: &'a Entry,
-    lock: &'a Lock,
-    spec: &'a Spec,
-    machine: Box<dyn Machine>,
-    epoll: OwnedFd,
-    listener: OwnedFd,
-    signals: SignalFd,
-    link: Connection,
-    link_output: bool,
-    link_streams: BTreeMap<u32, LinkStream>,
-    execs: BTreeMap<u32, Exec>,
-    next_exec: u32,
-    clients: Clients,
-    next_client: u64,
-    started: Instant,
-    started_ms: u64,
-    walls: Vec<link::Wall>,
-    ready: bool,
-    refused: VecDeque<String>,
-    oom_kills: u64,
-    ending: Option<Ending>,
-    exit: Option<Exit>,
+    pub(super) entry: &'a Entry,
+    pub(super) lock: &'a Lock,
+    pub(super) spec: &'a Spec,
+    pub(super) machine: Box<dyn Machine>,
+    pub(super) epoll: OwnedFd,
+    pub(super) listener: OwnedFd,
+    pub(super) signals: SignalFd,
+    pub(super) link: Connection,
+    pub(super) link_output: bool,
+    pub(super) link_streams: BTreeMap<u32, LinkStream>,
+    pub(super) execs: BTreeMap<u32, Exec>,
+    pub(super) next_exec: u32,
+    pub(super) clients: Clients,
+    pub(super) next_client: u64,
+    pub(super) started: Instant,
+    pub(super) started_ms: u64,
+    pub(super) walls: Vec<link::Wall>,
+    pub(super) ready: bool,
+    pub(super) refused: VecDeque<String>,
+    pub(super) oom_kills: u64,
+    pub(super) ending: Option<Ending>,
+    pub(super) exit: Option<Exit>,
     /// When the main command's time is up.
-    time_limit: Deadline,
+    pub(super) time_limit: Deadline,
     /// When a machine that was asked to end is killed.
-    kill_at: Deadline,
+    pub(super) kill_at: Deadline,
 }
 
 impl<'a> Server<'a> {
@@ -101,6 +99,7 @@ impl<'a> Server<'a> {
         let Launched { machine, link, setup, walls } = launched;
         let signals = SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP])?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let started_ms = now_ms();
         let mut server = Self {
             entry,
             lock,
@@ -131,6 +130,8 @@ impl<'a> Server<'a> {
         server.watch(server.listener.as_fd(), LISTENER)?;
         server.watch(server.machine.gone(), GONE)?;
         server.watch(server.signals.as_fd(), SIGNALS)?;
+        let running = State::Running { supervisor_pid: pid(), started_ms };
+        entry.write_state(lock, &running).map_err(io::Error::other)?;
         server.tell_init(&ToInit::Setup(setup));
         if let Some(command) = &spec.command {
             let log = server.log(spec.keep);
@@ -175,17 +176,15 @@ impl<'a> Server<'a> {
         self.finish()
     }
 
-    fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+    pub(super) fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN)?)
     }
 
-    fn tell_init(&mut self, message: &ToInit) {
+    pub(super) fn tell_init(&mut self, message: &ToInit) {
         if let Ok(payload) = wire::encode(message) {
             self.link.mux.message(&payload);
         }
     }
-
-    // ---- the link ----
 
     fn on_link(&mut self, flags: EventFlags) {
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
@@ -247,7 +246,10 @@ impl<'a> Server<'a> {
     }
 
     fn walls_failed(&mut self, wall: &str, cause: &str) {
-        let failure = api::Failure { cause: format!("{wall}: {cause}"), hint: "'agentkernel doctor' tells what this host lacks".into() };
+        let failure = api::Failure {
+            cause: format!("{wall}: {cause}"),
+            hint: "'agentkernel doctor' tells what this host lacks".into(),
+        };
         for client in self.clients.values_mut() {
             for stream in client.streams.keys().copied().collect::<Vec<_>>() {
                 client.answer(stream, &api::Report::Failed(failure.clone()));
@@ -305,7 +307,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn link_closed(&mut self, stream: u32) {
+    pub(super) fn link_closed(&mut self, stream: u32) {
         self.link.mux.close(stream);
         match self.link_streams.remove(&stream) {
             Some(LinkStream::Exec(number)) => {
@@ -356,274 +358,17 @@ impl<'a> Server<'a> {
     }
 
     /// A log for an exec that has one. Without the log the sandbox still runs.
-    fn log(&self, wanted: bool) -> Option<LogWriter> {
+    pub(super) fn log(&self, wanted: bool) -> Option<LogWriter> {
         if wanted { self.entry.log_writer(self.lock).ok() } else { None }
     }
 
-    fn open_exec(&mut self, number: u32, spec: &wire::ExecSpec, log: Option<LogWriter>) -> bool {
+    pub(super) fn open_exec(&mut self, number: u32, spec: &wire::ExecSpec, log: Option<LogWriter>) -> bool {
         let Ok(payload) = wire::encode(&link::Open::Exec(spec.clone())) else { return false };
         let stream = self.link.mux.open(&payload);
         self.link_streams.insert(stream, LinkStream::Exec(number));
         self.execs.insert(number, Exec::new(number, stream, spec, log));
         true
     }
-
-    // ---- clients ----
-
-    fn on_listener(&mut self) {
-        use rustix::net::{SocketFlags, accept_with};
-        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            // The directory's mode keeps others out already; root may come in, nobody else.
-            let ours = rustix::process::geteuid();
-            let peer = rustix::net::sockopt::socket_peercred(&socket).map(|peer| peer.uid);
-            if peer.is_ok_and(|uid| uid == ours || uid.is_root()) {
-                let _ = self.admit(socket);
-            }
-        }
-    }
-
-    fn admit(&mut self, socket: OwnedFd) -> io::Result<()> {
-        let number = self.next_client;
-        self.next_client += 1;
-        let connection = Connection::new(socket, Side::Even)?;
-        self.watch(connection.as_fd(), number)?;
-        self.clients.insert(number, Client::new(connection));
-        Ok(())
-    }
-
-    fn on_client(&mut self, number: u64, flags: EventFlags) {
-        if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
-            return;
-        }
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        if client.connection.mux.output().len() > BACKLOG && !flags.intersects(EventFlags::HUP | EventFlags::ERR) {
-            return;
-        }
-        let filled = client.connection.fill();
-        loop {
-            let Some(client) = self.clients.get_mut(&number) else { return };
-            match client.connection.next() {
-                Ok(Some(incoming)) => self.from_client(number, incoming),
-                Ok(None) => break,
-                Err(_) => return self.client_gone(number),
-            }
-        }
-        if !matches!(filled, Ok(Filled::Some | Filled::Nothing)) {
-            self.client_gone(number);
-        }
-    }
-
-    fn from_client(&mut self, number: u64, incoming: Incoming) {
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        match incoming {
-            Incoming::Opened(stream, payload) => match wire::decode(&payload) {
-                Ok(open) => self.on_request(number, stream, open),
-                Err(_) => client.refuse(stream, "Request was not understood", ""),
-            },
-            Incoming::Data(stream, _, bytes) => match client.streams.get(&stream) {
-                Some(Purpose::Exec { exec }) => match self.execs.get_mut(exec) {
-                    Some(exec) if exec.takes_input(number, stream) => {
-                        exec.input(&mut self.clients, &mut self.link, number, stream, bytes);
-                    }
-                    _ => client.connection.mux.consumed(stream, bytes.len()),
-                },
-                Some(&Purpose::Files { stream: to }) => self.with_relay(to, |relay| relay.push_up(&bytes)),
-                _ => client.connection.mux.consumed(stream, bytes.len()),
-            },
-            Incoming::Eof(stream, _) => match client.streams.get(&stream) {
-                Some(Purpose::Exec { exec }) => {
-                    if let Some(exec) = self.execs.get_mut(exec).filter(|exec| exec.takes_input(number, stream)) {
-                        exec.end_input(&mut self.clients, &mut self.link);
-                    }
-                }
-                Some(&Purpose::Files { stream: to }) => self.with_relay(to, Relay::end_up),
-                _ => {}
-            },
-            Incoming::Writable(stream) => match client.streams.get(&stream) {
-                Some(Purpose::Exec { exec }) => {
-                    if let Some(exec) = self.execs.get_mut(exec) {
-                        exec.flush(&mut self.clients, &mut self.link);
-                    }
-                }
-                Some(&Purpose::Files { stream: to }) => self.with_relay(to, |_| {}),
-                _ => {}
-            },
-            Incoming::Control(stream, payload) => {
-                let Some(&Purpose::Exec { exec }) = client.streams.get(&stream) else { return };
-                match wire::decode(&payload) {
-                    Ok(api::Control::Exec(control)) => self.control_exec(exec, control),
-                    Ok(api::Control::Detach) => self.leave_exec(number, stream, exec),
-                    Err(_) => self.client_gone(number),
-                }
-            }
-            Incoming::Closed(stream) => match client.streams.remove(&stream) {
-                Some(Purpose::Exec { exec }) => self.leave_exec(number, stream, exec),
-                Some(Purpose::Files { stream: to }) => {
-                    client.connection.mux.close(stream);
-                    self.link.mux.close(to);
-                }
-                Some(Purpose::End | Purpose::Usage) | None => client.connection.mux.close(stream),
-            },
-            Incoming::Message(_) => {}
-        }
-    }
-
-    fn on_request(&mut self, number: u64, stream: u32, open: api::Open) {
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        if self.exit.is_some() && !matches!(open, api::Open::Attach { .. } | api::Open::Call(_)) {
-            return client.refuse(stream, "The sandbox is stopping", "");
-        }
-        match open {
-            api::Open::Exec { spec, detach } => {
-                let exec = self.next_exec;
-                self.next_exec += 1;
-                client.streams.insert(stream, Purpose::Exec { exec });
-                let stdin = matches!(spec.stdio, wire::Stdio::Terminal { .. } | wire::Stdio::Pipes { stdin: true });
-                let log = self.log(detach);
-                if !self.open_exec(exec, &spec, log) {
-                    if let Some(client) = self.clients.get_mut(&number) {
-                        client.refuse(stream, "The command and its environment are too large", "");
-                    }
-                    return;
-                }
-                self.join_exec(number, stream, exec, stdin);
-            }
-            api::Open::Attach { exec, stdin } => {
-                if !self.execs.contains_key(&exec) {
-                    let cause = if exec == MAIN && self.spec.command.is_none() {
-                        "The sandbox has no main command to attach to".to_owned()
-                    } else {
-                        format!("Exec {exec} is not running")
-                    };
-                    return client.refuse(stream, cause, "'agentkernel inspect' lists what runs; 'agentkernel exec -it' starts a shell");
-                }
-                client.streams.insert(stream, Purpose::Exec { exec });
-                self.join_exec(number, stream, exec, stdin);
-            }
-            api::Open::Put(put) => self.relay_files(number, stream, &link::Open::Put(put)),
-            api::Open::Get(get) => self.relay_files(number, stream, &link::Open::Get(get)),
-            api::Open::Call(call) => self.on_call(number, stream, call),
-        }
-    }
-
-    fn join_exec(&mut self, number: u64, stream: u32, exec: u32, stdin: bool) {
-        if let Some(exec) = self.execs.get_mut(&exec) {
-            exec.attach(&mut self.clients, &mut self.link, number, stream, stdin);
-        }
-    }
-
-    fn leave_exec(&mut self, number: u64, stream: u32, exec: u32) {
-        if let Some(client) = self.clients.get_mut(&number) {
-            client.close(stream);
-        }
-        if let Some(exec) = self.execs.get_mut(&exec) {
-            exec.detach(&mut self.link, number, stream);
-        }
-    }
-
-    fn relay_files(&mut self, number: u64, stream: u32, open: &link::Open) {
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        let Ok(payload) = wire::encode(open) else { return client.refuse(stream, "The path is too long", "") };
-        let to = self.link.mux.open(&payload);
-        client.streams.insert(stream, Purpose::Files { stream: to });
-        self.link_streams.insert(to, LinkStream::Files(Relay::new(number, stream)));
-    }
-
-    /// Does something to a transfer, then passes on what can be passed on.
-    fn with_relay(&mut self, stream: u32, act: impl FnOnce(&mut Relay)) {
-        let Some(LinkStream::Files(relay)) = self.link_streams.get_mut(&stream) else { return };
-        act(relay);
-        let Some(client) = self.clients.get_mut(&relay.client) else { return };
-        if let Some(report) = relay.pump(&mut client.connection, &mut self.link, stream) {
-            client.answer(relay.stream, &api::Report::Files(report));
-            if !self.link.mux.is_open(stream) {
-                self.link_streams.remove(&stream);
-            }
-        }
-    }
-
-    fn on_call(&mut self, number: u64, stream: u32, call: api::Call) {
-        let status = matches!(call, api::Call::Status).then(|| self.status());
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        match call {
-            api::Call::Status => {
-                if let Some(status) = status {
-                    client.answer(stream, &api::Report::Status(status));
-                }
-            }
-            api::Call::Wait => {
-                client.streams.insert(stream, Purpose::End);
-            }
-            api::Call::Stop { grace_ms } => {
-                client.streams.insert(stream, Purpose::End);
-                self.end(Ending::Asked, Duration::from_millis(grace_ms.into()));
-            }
-            api::Call::Usage => match self.machine.usage() {
-                Some(usage) => client.answer(stream, &api::Report::Usage(usage)),
-                None => {
-                    client.streams.insert(stream, Purpose::Usage);
-                    self.tell_init(&ToInit::Usage);
-                }
-            },
-            api::Call::Signal { exec, signal } => {
-                if !self.execs.contains_key(&exec) {
-                    if exec == MAIN && signal == 9 && self.spec.command.is_none() {
-                        // An idle sandbox has nothing else to kill.
-                        client.answer(stream, &api::Report::Done);
-                        let _ = self.machine.kill();
-                        return;
-                    }
-                    return client.refuse(stream, format!("Exec {exec} is not running"), "");
-                }
-                client.answer(stream, &api::Report::Done);
-                self.control_exec(exec, ExecControl::Signal(signal));
-            }
-        }
-    }
-
-    fn control_exec(&mut self, exec: u32, control: ExecControl) {
-        if let Some(exec) = self.execs.get(&exec) {
-            self.link.control(exec.stream, &control);
-        }
-    }
-
-    fn client_gone(&mut self, number: u64) {
-        let Some(client) = self.clients.remove(&number) else { return };
-        let _ = epoll::delete(&self.epoll, &client.connection);
-        for (stream, purpose) in client.streams {
-            match purpose {
-                Purpose::Exec { exec } => {
-                    if let Some(exec) = self.execs.get_mut(&exec) {
-                        exec.detach(&mut self.link, number, stream);
-                    }
-                }
-                Purpose::Files { stream } => self.link.mux.close(stream),
-                Purpose::End | Purpose::Usage => {}
-            }
-        }
-    }
-
-    fn answer_usage(&mut self, usage: link::Usage) {
-        for client in self.clients.values_mut() {
-            let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::Usage);
-            for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {
-                client.answer(stream, &api::Report::Usage(usage));
-            }
-        }
-    }
-
-    fn status(&self) -> api::Status {
-        api::Status {
-            supervisor_pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
-            init_pid: self.machine.pid(),
-            uptime: self.started.elapsed().as_secs(),
-            walls: self.walls.clone(),
-            execs: self.execs.values().filter(|exec| exec.ended.is_none()).map(Exec::status).collect(),
-            refused: self.refused.iter().cloned().collect(),
-        }
-    }
-
-    // ---- the end ----
 
     fn on_signal(&mut self) {
         while let Ok(Some(received)) = self.signals.read() {
@@ -633,7 +378,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn end(&mut self, why: Ending, grace: Duration) {
+    pub(super) fn end(&mut self, why: Ending, grace: Duration) {
         self.ending.get_or_insert(why);
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
         self.tell_init(&ToInit::Shutdown { grace_ms });
@@ -677,7 +422,9 @@ impl<'a> Server<'a> {
         let _ = self.machine.release();
         if self.spec.keep {
             // On record first, then told.
-            let _ = self.entry.write_state(&State::exited(exit, self.started_ms));
+            let _ = self
+                .entry
+                .write_state(self.lock, &State::Exited { exit, started_ms: self.started_ms, ended_ms: Some(now_ms()) });
         }
         for client in self.clients.values_mut() {
             let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::End);
@@ -705,6 +452,15 @@ impl<'a> Server<'a> {
     }
 }
 
+pub(super) fn pid() -> u32 {
+    rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
+}
+
 /// Writes what is queued, and watches for room if some is left.
 fn flush(epoll: &OwnedFd, connection: &mut Connection, watching: &mut bool, token: u64) -> io::Result<()> {
     let left = !connection.flush()?;
@@ -715,4 +471,3 @@ fn flush(epoll: &OwnedFd, connection: &mut Connection, watching: &mut bool, toke
     }
     Ok(())
 }
-

@@ -1,0 +1,281 @@
+//! What clients ask of the supervisor, and how it is answered.
+
+use super::{
+    client::{Client, Purpose},
+    exec::{Exec, MAIN},
+    relay::Relay,
+    server::{Ending, LinkStream, Server, pid},
+};
+use crate::connection::{Connection, Filled, Incoming};
+use rustix::{
+    event::{epoll, epoll::EventFlags},
+    fd::{AsFd, OwnedFd},
+};
+use std::{io, time::Duration};
+use wire::{
+    api,
+    link::{self, ExecControl, ToInit},
+    mux::Side,
+};
+
+/// A client with more than this to read is read no more until it has read.
+const BACKLOG: usize = 1024 * 1024;
+
+impl Server<'_> {
+    pub(super) fn on_listener(&mut self) {
+        use rustix::net::{SocketFlags, accept_with};
+        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            // The directory's mode keeps others out already; root may come in, nobody else.
+            let ours = rustix::process::geteuid();
+            let peer = rustix::net::sockopt::socket_peercred(&socket).map(|peer| peer.uid);
+            if peer.is_ok_and(|uid| uid == ours || uid.is_root()) {
+                let _ = self.admit(socket);
+            }
+        }
+    }
+
+    pub(super) fn admit(&mut self, socket: OwnedFd) -> io::Result<()> {
+        let number = self.next_client;
+        self.next_client += 1;
+        let connection = Connection::new(socket, Side::Even)?;
+        self.watch(connection.as_fd(), number)?;
+        self.clients.insert(number, Client::new(connection));
+        Ok(())
+    }
+
+    pub(super) fn on_client(&mut self, number: u64, flags: EventFlags) {
+        if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            return;
+        }
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        if client.connection.mux.output().len() > BACKLOG && !flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+            return;
+        }
+        let filled = client.connection.fill();
+        loop {
+            let Some(client) = self.clients.get_mut(&number) else { return };
+            match client.connection.next() {
+                Ok(Some(incoming)) => self.from_client(number, incoming),
+                Ok(None) => break,
+                Err(_) => return self.client_gone(number),
+            }
+        }
+        if !matches!(filled, Ok(Filled::Some | Filled::Nothing)) {
+            self.client_gone(number);
+        }
+    }
+
+    fn from_client(&mut self, number: u64, incoming: Incoming) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        match incoming {
+            Incoming::Opened(stream, payload) => match wire::decode(&payload) {
+                Ok(open) => self.on_request(number, stream, open),
+                Err(_) => client.refuse(stream, "Request was not understood", ""),
+            },
+            Incoming::Data(stream, _, bytes) => match client.streams.get(&stream) {
+                Some(Purpose::Exec { exec }) => match self.execs.get_mut(exec) {
+                    Some(exec) if exec.takes_input(number, stream) => {
+                        exec.input(&mut self.clients, &mut self.link, number, stream, bytes);
+                    }
+                    _ => client.connection.mux.consumed(stream, bytes.len()),
+                },
+                Some(&Purpose::Files { stream: to }) => self.with_relay(to, |relay| relay.push_up(&bytes)),
+                _ => client.connection.mux.consumed(stream, bytes.len()),
+            },
+            Incoming::Eof(stream, _) => match client.streams.get(&stream) {
+                Some(Purpose::Exec { exec }) => {
+                    if let Some(exec) = self.execs.get_mut(exec).filter(|exec| exec.takes_input(number, stream)) {
+                        exec.end_input(&mut self.clients, &mut self.link);
+                    }
+                }
+                Some(&Purpose::Files { stream: to }) => self.with_relay(to, Relay::end_up),
+                _ => {}
+            },
+            Incoming::Writable(stream) => match client.streams.get(&stream) {
+                Some(Purpose::Exec { exec }) => {
+                    if let Some(exec) = self.execs.get_mut(exec) {
+                        exec.flush(&mut self.clients, &mut self.link);
+                    }
+                }
+                Some(&Purpose::Files { stream: to }) => self.with_relay(to, |_| {}),
+                _ => {}
+            },
+            Incoming::Control(stream, payload) => {
+                let Some(&Purpose::Exec { exec }) = client.streams.get(&stream) else { return };
+                match wire::decode(&payload) {
+                    Ok(api::Control::Exec(control)) => self.control_exec(exec, control),
+                    Ok(api::Control::Detach) => self.leave_exec(number, stream, exec),
+                    Err(_) => self.client_gone(number),
+                }
+            }
+            Incoming::Closed(stream) => match client.streams.remove(&stream) {
+                Some(Purpose::Exec { exec }) => self.leave_exec(number, stream, exec),
+                Some(Purpose::Files { stream: to }) => {
+                    client.connection.mux.close(stream);
+                    self.link.mux.close(to);
+                }
+                Some(Purpose::End | Purpose::Usage) | None => client.connection.mux.close(stream),
+            },
+            Incoming::Message(_) => {}
+        }
+    }
+
+    fn on_request(&mut self, number: u64, stream: u32, open: api::Open) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        if self.exit.is_some() && !matches!(open, api::Open::Attach { .. } | api::Open::Call(_)) {
+            return client.refuse(stream, "The sandbox is stopping", "");
+        }
+        match open {
+            api::Open::Exec { spec, detach } => {
+                let exec = self.next_exec;
+                self.next_exec += 1;
+                client.streams.insert(stream, Purpose::Exec { exec });
+                let stdin = matches!(spec.stdio, wire::Stdio::Terminal { .. } | wire::Stdio::Pipes { stdin: true });
+                let log = self.log(detach);
+                if !self.open_exec(exec, &spec, log) {
+                    if let Some(client) = self.clients.get_mut(&number) {
+                        client.refuse(stream, "The command and its environment are too large", "");
+                    }
+                    return;
+                }
+                self.join_exec(number, stream, exec, stdin);
+            }
+            api::Open::Attach { exec, stdin } => {
+                if !self.execs.contains_key(&exec) {
+                    let cause = if exec == MAIN && self.spec.command.is_none() {
+                        "The sandbox has no main command to attach to".to_owned()
+                    } else {
+                        format!("Exec {exec} is not running")
+                    };
+                    return client.refuse(
+                        stream,
+                        cause,
+                        "'agentkernel inspect' lists what runs; 'agentkernel exec -it' starts a shell",
+                    );
+                }
+                client.streams.insert(stream, Purpose::Exec { exec });
+                self.join_exec(number, stream, exec, stdin);
+            }
+            api::Open::Put(put) => self.relay_files(number, stream, &link::Open::Put(put)),
+            api::Open::Get(get) => self.relay_files(number, stream, &link::Open::Get(get)),
+            api::Open::Call(call) => self.on_call(number, stream, call),
+        }
+    }
+
+    fn join_exec(&mut self, number: u64, stream: u32, exec: u32, stdin: bool) {
+        if let Some(exec) = self.execs.get_mut(&exec) {
+            exec.attach(&mut self.clients, &mut self.link, number, stream, stdin);
+        }
+    }
+
+    fn leave_exec(&mut self, number: u64, stream: u32, exec: u32) {
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.close(stream);
+        }
+        if let Some(exec) = self.execs.get_mut(&exec) {
+            exec.detach(&mut self.link, number, stream);
+        }
+    }
+
+    fn relay_files(&mut self, number: u64, stream: u32, open: &link::Open) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        let Ok(payload) = wire::encode(open) else { return client.refuse(stream, "The path is too long", "") };
+        let to = self.link.mux.open(&payload);
+        client.streams.insert(stream, Purpose::Files { stream: to });
+        self.link_streams.insert(to, LinkStream::Files(Relay::new(number, stream)));
+    }
+
+    /// Does something to a transfer, then passes on what can be passed on.
+    pub(super) fn with_relay(&mut self, stream: u32, act: impl FnOnce(&mut Relay)) {
+        let Some(LinkStream::Files(relay)) = self.link_streams.get_mut(&stream) else { return };
+        act(relay);
+        let Some(client) = self.clients.get_mut(&relay.client) else { return };
+        if let Some(report) = relay.pump(&mut client.connection, &mut self.link, stream) {
+            client.answer(relay.stream, &api::Report::Files(report));
+            if !self.link.mux.is_open(stream) {
+                self.link_streams.remove(&stream);
+            }
+        }
+    }
+
+    fn on_call(&mut self, number: u64, stream: u32, call: api::Call) {
+        let status = matches!(call, api::Call::Status).then(|| self.status());
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        match call {
+            api::Call::Status => {
+                if let Some(status) = status {
+                    client.answer(stream, &api::Report::Status(status));
+                }
+            }
+            api::Call::Wait => {
+                client.streams.insert(stream, Purpose::End);
+            }
+            api::Call::Stop { grace_ms } => {
+                client.streams.insert(stream, Purpose::End);
+                self.end(Ending::Asked, Duration::from_millis(grace_ms.into()));
+            }
+            api::Call::Usage => match self.machine.usage() {
+                Some(usage) => client.answer(stream, &api::Report::Usage(usage)),
+                None => {
+                    client.streams.insert(stream, Purpose::Usage);
+                    self.tell_init(&ToInit::Usage);
+                }
+            },
+            api::Call::Signal { exec, signal } => {
+                if !self.execs.contains_key(&exec) {
+                    if exec == MAIN && signal == 9 && self.spec.command.is_none() {
+                        // An idle sandbox has nothing else to kill.
+                        client.answer(stream, &api::Report::Done);
+                        let _ = self.machine.kill();
+                        return;
+                    }
+                    return client.refuse(stream, format!("Exec {exec} is not running"), "");
+                }
+                client.answer(stream, &api::Report::Done);
+                self.control_exec(exec, ExecControl::Signal(signal));
+            }
+        }
+    }
+
+    fn control_exec(&mut self, exec: u32, control: ExecControl) {
+        if let Some(exec) = self.execs.get(&exec) {
+            self.link.control(exec.stream, &control);
+        }
+    }
+
+    pub(super) fn client_gone(&mut self, number: u64) {
+        let Some(client) = self.clients.remove(&number) else { return };
+        let _ = epoll::delete(&self.epoll, &client.connection);
+        for (stream, purpose) in client.streams {
+            match purpose {
+                Purpose::Exec { exec } => {
+                    if let Some(exec) = self.execs.get_mut(&exec) {
+                        exec.detach(&mut self.link, number, stream);
+                    }
+                }
+                Purpose::Files { stream } => self.link.mux.close(stream),
+                Purpose::End | Purpose::Usage => {}
+            }
+        }
+    }
+
+    pub(super) fn answer_usage(&mut self, usage: link::Usage) {
+        for client in self.clients.values_mut() {
+            let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::Usage);
+            for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {
+                client.answer(stream, &api::Report::Usage(usage));
+            }
+        }
+    }
+
+    fn status(&self) -> api::Status {
+        api::Status {
+            supervisor_pid: pid(),
+            init_pid: self.machine.pid(),
+            uptime: self.started.elapsed().as_secs(),
+            walls: self.walls.clone(),
+            execs: self.execs.values().filter(|exec| exec.ended.is_none()).map(Exec::status).collect(),
+            refused: self.refused.iter().cloned().collect(),
+        }
+    }
+}
