@@ -54,7 +54,14 @@ pub fn smoke(seconds: u64, only: Option<&str>) -> Result<Option<String>> {
             command.arg(seeds);
         }
         let limit = format!("-max_total_time={seconds}");
-        run::run(command.args(["--", &limit, "-rss_limit_mb=1024", "-timeout=10", "-print_final_stats=1"]))?;
+        run::run(command.args([
+            "--",
+            &limit,
+            "-rss_limit_mb=1024",
+            "-timeout=10",
+            "-verbosity=0",
+            "-print_final_stats=1",
+        ]))?;
     }
     Ok(None)
 }

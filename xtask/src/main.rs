@@ -7,6 +7,7 @@ use std::process::ExitCode;
 mod arrows;
 mod bench;
 mod ci;
+mod documents;
 mod fuzz;
 mod run;
 mod vm;
@@ -24,6 +25,8 @@ enum Chore {
     Ci(ci::Arguments),
     /// Check the arrows between crates and modules, where unsafe code may stand, and the length of files
     Arrows,
+    /// Check that links between documents lead somewhere
+    Documents,
     /// Run every fuzz target for a while
     Fuzz(fuzz::Arguments),
     /// Measure agentkernel beside bubblewrap, crun and runc
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Ci(arguments) => ci::main(&arguments),
         Chore::Arrows => arrows::main().map(|()| ExitCode::SUCCESS),
+        Chore::Documents => documents::main().map(|()| ExitCode::SUCCESS),
         Chore::Fuzz(arguments) => fuzz::main(&arguments),
         Chore::Bench(arguments) => bench::main(&arguments).map(|()| ExitCode::SUCCESS),
         Chore::Vm(arguments) => vm::main(&arguments),

@@ -39,8 +39,9 @@ pub struct Arguments {
     command: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Who {
+/// Who runs the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Who {
     /// uid 0
     Root,
     /// uid 1000, in a cgroup that is delegated to it
@@ -53,6 +54,24 @@ enum Who {
 pub const SKIPPED: u8 = 77;
 
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    Ok(ExitCode::from(match boot(arguments)? {
+        Ok(status) => status,
+        Err(cause) => {
+            eprintln!("SKIPPED: {cause}");
+            SKIPPED
+        }
+    }))
+}
+
+impl Arguments {
+    /// A run with these files in its working directory.
+    pub fn new(who: Who, copy: Vec<PathBuf>, command: Vec<String>) -> Self {
+        Self { copy, r#as: who, timeout: 600, memory: 2048, command }
+    }
+}
+
+/// Runs the command in the machine and gives its status, or the cause why this host cannot run the machine.
+pub fn boot(arguments: &Arguments) -> Result<Result<u8, String>> {
     let missing = run::need(&[
         ("qemu-system-x86_64", "qemu-system-x86"),
         ("mmdebstrap", "mmdebstrap"),
@@ -60,30 +79,38 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         ("dpkg-deb", "dpkg"),
         ("tar", "tar"),
     ]);
-    if !missing.is_empty() || (!run::is_root() && !disk::is_ready()) {
-        let cause = if missing.is_empty() { "building its disk needs root".into() } else { missing.join(", ") };
-        eprintln!("SKIPPED: the virtual machine cannot be run here: {cause}");
-        return Ok(ExitCode::from(SKIPPED));
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(Err("the virtual machine is of x86_64 only".into()));
+    }
+    if !missing.is_empty() {
+        return Ok(Err(format!("the virtual machine needs {}", missing.join(", "))));
+    }
+    if !run::is_root() && !disk::is_ready() {
+        return Ok(Err("building the virtual machine's disk needs root".into()));
     }
     let disk = disk::prepare()?;
-    let cargo = payload(arguments)?;
+    let folder = run::target().join("vm").join(format!("job-{}", std::process::id()));
+    let outcome = payload(arguments, &folder).and_then(|payload| attempts(arguments, &disk, &payload));
+    fs::remove_dir_all(&folder).context("Cannot remove the job's files")?;
+    outcome.map(Ok)
+}
+
+/// A machine that hangs gets a second chance: emulators do, now and then.
+fn attempts(arguments: &Arguments, disk: &disk::Disk, payload: &Path) -> Result<u8> {
     for attempt in 1..=2 {
         let start = Instant::now();
         let deadline = start + Duration::from_secs(arguments.timeout);
-        match boot(&disk, &cargo, arguments.memory, deadline)? {
-            Some(status) => {
-                eprintln!("vm: status {status} after {:.1} s", start.elapsed().as_secs_f32());
-                return Ok(ExitCode::from(status));
-            }
-            None => eprintln!("vm: no exit status (attempt {attempt}; hung, crashed or out of time)"),
+        if let Some(status) = machine(disk, payload, arguments.memory, deadline)? {
+            eprintln!("vm: status {status} after {:.1} s", start.elapsed().as_secs_f32());
+            return Ok(status);
         }
+        eprintln!("vm: no exit status (attempt {attempt}: hung, crashed or out of time)");
     }
-    bail!("The virtual machine never reported a status");
+    bail!("The virtual machine never reported a status")
 }
 
 /// A tar with the files to bring along and the script that runs the command.
-fn payload(arguments: &Arguments) -> Result<PathBuf> {
-    let folder = run::target().join("vm").join(format!("job-{}", std::process::id()));
+fn payload(arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
     let files = folder.join("t");
     fs::create_dir_all(&files)?;
     for path in &arguments.copy {
@@ -105,7 +132,7 @@ fn payload(arguments: &Arguments) -> Result<PathBuf> {
     );
     fs::write(&script, text)?;
     let tar = folder.join("payload.tar");
-    run::run(run::command("tar").arg("-C").arg(&folder).arg("-cf").arg(&tar).args([
+    run::run(run::command("tar").arg("-C").arg(folder).arg("-cf").arg(&tar).args([
         "--owner=0",
         "--group=0",
         "t",
@@ -120,7 +147,7 @@ fn quoted(word: &str) -> String {
 }
 
 /// Boots, shows what the command prints, and gives its status; none if the machine never told one.
-fn boot(disk: &disk::Disk, payload: &Path, memory: u32, deadline: Instant) -> Result<Option<u8>> {
+fn machine(disk: &disk::Disk, payload: &Path, memory: u32, deadline: Instant) -> Result<Option<u8>> {
     let drive = |path: &Path, id: &str| {
         format!(
             "file={},format=raw,if=none,snapshot=on,cache=unsafe,id={id}",
