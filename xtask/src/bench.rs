@@ -1,5 +1,0 @@
-#[derive(clap::Args)]
-pub struct Arguments {}
-pub fn main(_: &Arguments) -> anyhow::Result<()> {
-    Ok(())
-}
