@@ -1,0 +1,195 @@
+//! What every end-to-end test needs: the binary under test, a project of its own, another user to be, and a count
+//! of what a sandbox may leave behind.
+//!
+//! A failure in here is a failure of the test that called it, so these functions panic with the cause.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+/// Who runs the binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Whoever runs the tests.
+    Me,
+    /// An ordinary user without an entry in /etc/passwd. Needs root to become.
+    Nobody,
+}
+
+/// The ids of [`Who::Nobody`]: nobody's on a common machine, and outside every subordinate range.
+pub const NOBODY: u32 = 47_110;
+
+impl Who {
+    /// Everyone that this process can be: itself, and an ordinary user if it is root.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        if rustix::process::getuid().is_root() { vec![Self::Me, Self::Nobody] } else { vec![Self::Me] }
+    }
+}
+
+/// One user's world on the host: a project directory, a home, and the state of agentkernel, all removed at the end.
+pub struct World {
+    who: Who,
+    folder: TempDir,
+}
+
+impl World {
+    /// An empty one.
+    #[must_use]
+    pub fn new(who: Who) -> Self {
+        let folder = tempfile::Builder::new().prefix("ak-").tempdir_in("/tmp").unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for (name, mode) in [("home", 0o700), ("project", 0o755), ("run", 0o700)] {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            if who == Who::Nobody {
+                std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        Self { who, folder }
+    }
+
+    /// The project directory, where commands run.
+    #[must_use]
+    pub fn project(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    /// The user's home directory.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The binary under test, where this user may run it.
+    ///
+    /// # Panics
+    /// If there is none: `cargo build` makes it.
+    #[must_use]
+    pub fn binary(&self) -> PathBuf {
+        let place = self.folder.path().join("agentkernel");
+        if !place.is_file() {
+            let built = binary();
+            // A copy where the build lies on another file system.
+            fs::hard_link(&built, &place).or_else(|_| fs::copy(&built, &place).map(drop)).unwrap();
+        }
+        place
+    }
+
+    /// `agentkernel` with these arguments: in the project, with a small environment and no standard input.
+    #[must_use]
+    pub fn agentkernel<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, arguments: I) -> Command {
+        let mut command = self.command(self.binary());
+        command.args(arguments);
+        command
+    }
+
+    /// Another program as the same user in the same place.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.project())
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.home())
+            .env("XDG_RUNTIME_DIR", self.folder.path().join("run"))
+            .env("LANG", "C.UTF-8");
+        if self.who == Who::Nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+}
+
+/// The binary under test: `AGENTKERNEL_BIN`, or what cargo built beside the tests.
+fn binary() -> PathBuf {
+    let built = env::var_os("AGENTKERNEL_BIN").map_or_else(beside_us, PathBuf::from);
+    assert!(built.is_file(), "no binary at {}: run cargo build, or set AGENTKERNEL_BIN", built.display());
+    built
+}
+
+/// Test programs lie in `target/.../debug/deps`, binaries one above.
+fn beside_us() -> PathBuf {
+    let us = env::current_exe().unwrap();
+    us.parent().and_then(Path::parent).unwrap_or(&us).join("agentkernel")
+}
+
+/// Standard output as text, of a command that must succeed.
+///
+/// # Panics
+/// With both outputs if it does not.
+#[must_use]
+#[track_caller]
+pub fn stdout(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", told(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A finished command, for the message of a failed assertion.
+#[must_use]
+pub fn told(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// What lies about on the host: take one before, one after, and compare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Mount points of this mount namespace.
+    pub mounts: BTreeSet<String>,
+    /// Directories of every cgroup hierarchy whose name speaks of agentkernel.
+    pub cgroups: BTreeSet<PathBuf>,
+    /// Processes whose command name begins with `ak[` or that run the binary, as (pid, name).
+    pub processes: BTreeSet<(u32, String)>,
+}
+
+impl Census {
+    /// Counts now.
+    ///
+    /// # Panics
+    /// If /proc cannot be read.
+    #[must_use]
+    pub fn take() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect();
+        let mut cgroups = BTreeSet::new();
+        let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+        while let Some(folder) = folders.pop() {
+            // A group may vanish while we look.
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    if name.starts_with("ak-") || name.contains("agentkernel") {
+                        cgroups.insert(entry.path());
+                    }
+                    folders.push(entry.path());
+                }
+            }
+        }
+        let mut processes = BTreeSet::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+                continue;
+            };
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim().to_owned();
+            let runs_us = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.ends_with("agentkernel"));
+            if name.starts_with("ak[") || runs_us {
+                processes.insert((pid, name));
+            }
+        }
+        Self { mounts, cgroups, processes }
+    }
+}

@@ -1,0 +1,193 @@
+//! What must pass before a change is merged, in one command, with every skipped part counted.
+
+use crate::{arrows, documents, fuzz, run, vm};
+use anyhow::{Context, Result, bail};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Seconds for each fuzz target
+    #[arg(long, default_value_t = 10)]
+    fuzz_seconds: u64,
+    /// Only these steps
+    #[arg(value_enum)]
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Step {
+    /// rustfmt has nothing to change
+    Format,
+    /// clippy has nothing to say
+    Lint,
+    /// The architecture check
+    Arrows,
+    /// Licences, advisories, duplicates and sources of dependencies
+    Deny,
+    /// Documents build and their links lead somewhere
+    Documents,
+    /// Every test on this kernel
+    Test,
+    /// The end-to-end and escape tests on a Debian 12 cloud kernel with cgroup v2
+    Vm,
+    /// Every fuzz target for a short while
+    Fuzz,
+}
+
+const STEPS: [Step; 8] = [
+    Step::Format,
+    Step::Lint,
+    Step::Arrows,
+    Step::Deny,
+    Step::Documents,
+    Step::Vm,
+    Step::Fuzz,
+    // Last, so that its closing line is the one to be seen.
+    Step::Test,
+];
+
+/// What tests call, as (program, Debian package).
+const TOOLS: [(&str, &str); 8] = [
+    ("bwrap", "bubblewrap"),
+    ("git", "git"),
+    ("less", "less"),
+    ("python3", "python3"),
+    ("setpriv", "util-linux"),
+    ("tmux", "tmux"),
+    ("top", "procps"),
+    ("vim", "vim-tiny"),
+];
+
+/// How a step went.
+enum Outcome {
+    Passed,
+    Skipped(String),
+}
+
+pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    let (mut failed, mut skipped, mut passed) = (Vec::new(), Vec::new(), 0);
+    let missing = run::need(&TOOLS);
+    if !missing.is_empty() {
+        skipped.push(format!("tools: {} could not be installed", missing.join(", ")));
+    }
+    for step in STEPS.iter().filter(|step| arguments.steps.is_empty() || arguments.steps.contains(step)) {
+        println!("::: {step:?}");
+        let start = Instant::now();
+        match take(*step, arguments) {
+            Ok(Outcome::Passed) => passed += 1,
+            Ok(Outcome::Skipped(cause)) => {
+                println!("SKIPPED: {step:?}: {cause}");
+                skipped.push(format!("{step:?}: {cause}"));
+            }
+            Err(error) => {
+                println!("FAILED: {step:?}: {error:#}");
+                failed.push(format!("{step:?}: {error:#}"));
+            }
+        }
+        println!("::: {step:?} took {:.0} s", start.elapsed().as_secs_f32());
+    }
+    println!("ci: {passed} steps passed, {} failed, {} skipped", failed.len(), skipped.len());
+    for (what, list) in [("failed", &failed), ("skipped", &skipped)] {
+        list.iter().for_each(|line| println!("  {what}: {line}"));
+    }
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn take(step: Step, arguments: &Arguments) -> Result<Outcome> {
+    match step {
+        Step::Format if !has("fmt") => return Ok(Outcome::Skipped("there is no rustfmt".into())),
+        Step::Format => run::run(run::cargo().args(["fmt", "--all", "--check"]))?,
+        Step::Lint if !has("clippy") => return Ok(Outcome::Skipped("there is no clippy".into())),
+        Step::Lint => {
+            let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
+            run::run(run::cargo().args(clippy))?;
+        }
+        Step::Arrows => arrows::main()?,
+        Step::Deny if !has("deny") => {
+            return Ok(Outcome::Skipped("cargo-deny is not installed (cargo install --locked cargo-deny)".into()));
+        }
+        Step::Deny => run::run(run::cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))?,
+        Step::Documents => {
+            documents::main()?;
+            let mut doc = run::cargo();
+            doc.args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+            run::run(&mut doc)?;
+        }
+        Step::Test => {
+            let binary = release()?;
+            let mut test = run::cargo();
+            if has("nextest") {
+                test.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+            } else {
+                println!("cargo-nextest is not installed: cargo test runs the same tests");
+                test.args(["test", "--workspace", "--no-fail-fast"]);
+            }
+            run::run(test.env(BINARY, binary))?;
+        }
+        Step::Vm => return vm_tests(),
+        Step::Fuzz => {
+            if let Some(cause) = fuzz::smoke(arguments.fuzz_seconds, None)? {
+                return Ok(Outcome::Skipped(cause));
+            }
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Tells the tests which binary they are about.
+const BINARY: &str = "AGENTKERNEL_BIN";
+
+/// Builds what a user would run, and says where it is.
+pub fn release() -> Result<PathBuf> {
+    built(&["build", "--release", "--package", "agentkernel"], |name, _| name == "agentkernel")?
+        .pop()
+        .context("cargo built no agentkernel")
+}
+
+/// The executables that a cargo command makes, those that are wanted by their target's name and kind.
+fn built(arguments: &[&str], wanted: impl Fn(&str, &str) -> bool) -> Result<Vec<PathBuf>> {
+    let messages =
+        run::capture(run::cargo().args(arguments).args(["--quiet", "--message-format", "json-render-diagnostics"]))?;
+    let mut found = Vec::new();
+    for line in messages.lines() {
+        let message: serde_json::Value = serde_json::from_str(line).context("cargo's message is not JSON")?;
+        let target = &message["target"];
+        let (name, kind) =
+            (target["name"].as_str().unwrap_or_default(), target["kind"][0].as_str().unwrap_or_default());
+        if let Some(path) = message["executable"].as_str().filter(|_| wanted(name, kind)) {
+            found.push(PathBuf::from(path));
+        }
+    }
+    Ok(found)
+}
+
+/// Runs the test programs of `tests/` in the virtual machine, as root and as an ordinary user.
+fn vm_tests() -> Result<Outcome> {
+    let tests = built(&["test", "--no-run", "--package", "agentkernel-tests"], |_, kind| kind == "test")?;
+    if tests.is_empty() {
+        return Ok(Outcome::Skipped("there are no end-to-end tests".into()));
+    }
+    let mut files = vec![release()?];
+    files.extend(tests.iter().cloned());
+    let names: Vec<String> =
+        tests.iter().filter_map(|path| path.file_name()).map(|name| format!("./{}", name.to_string_lossy())).collect();
+    // Emulation is slow: one test at a time, and no test is judged by the clock.
+    let script = format!(
+        "export {BINARY}=/t/agentkernel; status=0; for test in {}; do $test --test-threads=1 || status=1; done; exit $status",
+        names.join(" ")
+    );
+    for who in [vm::Who::Root, vm::Who::User] {
+        let command = vec!["sh".to_owned(), "-c".to_owned(), script.clone()];
+        match vm::boot(&vm::Arguments::new(who, files.clone(), command))? {
+            Ok(0) => {}
+            Ok(status) => bail!("The tests failed in the virtual machine as {who:?}: status {status}"),
+            Err(cause) => return Ok(Outcome::Skipped(cause)),
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Whether cargo has this subcommand.
+fn has(subcommand: &str) -> bool {
+    run::capture(run::cargo().args([subcommand, "--version"])).is_ok()
+}

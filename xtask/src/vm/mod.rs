@@ -1,0 +1,222 @@
+//! A virtual machine for tests: a stock Debian 12 cloud kernel with cgroup v2, software-emulated by qemu.
+//!
+//! The disk and the kernel are built once from Debian's own packages and kept below `target/vm`. Every run starts
+//! from that same disk (writes go to a snapshot), unpacks a tar of the files it was given, runs the command as root
+//! or as an ordinary user with a delegated cgroup, and brings the exit status home over the console.
+
+use crate::run;
+use anyhow::{Context, Result, bail};
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    process::{Child, ExitCode, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+mod disk;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A file or directory to bring along; it lies in /t, which is the working directory
+    #[arg(long, value_name = "PATH")]
+    copy: Vec<PathBuf>,
+    /// Who runs the command
+    #[arg(long, value_enum, default_value = "root")]
+    r#as: Who,
+    /// Seconds until a run is given up; it is tried once more then
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+    /// Memory of the machine in MiB
+    #[arg(long, default_value_t = 2048)]
+    memory: u32,
+    /// The command, and what it is given
+    #[arg(required = true, last = true)]
+    command: Vec<String>,
+}
+
+/// Who runs the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Who {
+    /// uid 0
+    Root,
+    /// uid 1000, in a cgroup that is delegated to it
+    User,
+    /// uid 1000, in a cgroup that belongs to root
+    Plain,
+}
+
+/// The status when this machine cannot run the other one: the caller counts it as skipped.
+pub const SKIPPED: u8 = 77;
+
+pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    Ok(ExitCode::from(match boot(arguments)? {
+        Ok(status) => status,
+        Err(cause) => {
+            eprintln!("SKIPPED: {cause}");
+            SKIPPED
+        }
+    }))
+}
+
+impl Arguments {
+    /// A run with these files in its working directory.
+    pub fn new(who: Who, copy: Vec<PathBuf>, command: Vec<String>) -> Self {
+        Self { copy, r#as: who, timeout: 600, memory: 2048, command }
+    }
+}
+
+/// Runs the command in the machine and gives its status, or the cause why this host cannot run the machine.
+pub fn boot(arguments: &Arguments) -> Result<Result<u8, String>> {
+    let missing = run::need(&[
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("mmdebstrap", "mmdebstrap"),
+        ("mke2fs", "e2fsprogs"),
+        ("dpkg-deb", "dpkg"),
+        ("tar", "tar"),
+    ]);
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(Err("the virtual machine is of x86_64 only".into()));
+    }
+    if !missing.is_empty() {
+        return Ok(Err(format!("the virtual machine needs {}", missing.join(", "))));
+    }
+    if !run::is_root() && !disk::is_ready() {
+        return Ok(Err("building the virtual machine's disk needs root".into()));
+    }
+    let disk = disk::prepare()?;
+    let folder = run::target().join("vm").join(format!("job-{}", std::process::id()));
+    let outcome = payload(arguments, &folder).and_then(|payload| attempts(arguments, &disk, &payload));
+    fs::remove_dir_all(&folder).context("Cannot remove the job's files")?;
+    outcome.map(Ok)
+}
+
+/// A machine that hangs gets a second chance: emulators do, now and then.
+fn attempts(arguments: &Arguments, disk: &disk::Disk, payload: &Path) -> Result<u8> {
+    for attempt in 1..=2 {
+        let start = Instant::now();
+        let deadline = start + Duration::from_secs(arguments.timeout);
+        if let Some(status) = machine(disk, payload, arguments.memory, deadline)? {
+            eprintln!("vm: status {status} after {:.1} s", start.elapsed().as_secs_f32());
+            return Ok(status);
+        }
+        eprintln!("vm: no exit status (attempt {attempt}: hung, crashed or out of time)");
+    }
+    bail!("The virtual machine never reported a status")
+}
+
+/// A tar with the files to bring along and the script that runs the command.
+fn payload(arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
+    let files = folder.join("t");
+    fs::create_dir_all(&files)?;
+    for path in &arguments.copy {
+        run::run(run::command("cp").args(["-a", "-L"]).arg(path).arg(&files))?;
+    }
+    let (script, who) = (folder.join("job"), arguments.r#as);
+    let words: Vec<String> = arguments.command.iter().map(|word| quoted(word)).collect();
+    let user = "setpriv --reuid 1000 --regid 1000 --init-groups --reset-env";
+    let (cgroup, prefix) = match who {
+        Who::Root => ("system.slice/job.scope", "env HOME=/root"),
+        Who::User => ("user.slice/user-1000.slice/user@1000.service/app.slice/job.scope", user),
+        Who::Plain => ("user.slice/user-1000.slice/session-1.scope", user),
+    };
+    let text = format!(
+        "cd /sys/fs/cgroup && mkdir -p {cgroup} && echo $$ > {cgroup}/cgroup.procs || exit 125\n{delegate}\nchown -R {owner} /t\ncd /t\nexec {prefix} {words}\n",
+        delegate = if who == Who::User { format!("chown 1000:1000 {cgroup} {cgroup}/cgroup.*") } else { String::new() },
+        owner = if who == Who::Root { "0:0" } else { "1000:1000" },
+        words = words.join(" "),
+    );
+    fs::write(&script, text)?;
+    let tar = folder.join("payload.tar");
+    run::run(run::command("tar").arg("-C").arg(folder).arg("-cf").arg(&tar).args([
+        "--owner=0",
+        "--group=0",
+        "t",
+        "job",
+    ]))?;
+    Ok(tar)
+}
+
+/// One word for the guest's shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Boots, shows what the command prints, and gives its status; none if the machine never told one.
+fn machine(disk: &disk::Disk, payload: &Path, memory: u32, deadline: Instant) -> Result<Option<u8>> {
+    let drive = |path: &Path, id: &str| {
+        format!(
+            "file={},format=raw,if=none,snapshot=on,cache=unsafe,id={id}",
+            path.display().to_string().replace(',', ",,")
+        )
+    };
+    let mut qemu = run::command("qemu-system-x86_64");
+    qemu.args(["-M", "q35", "-accel", "tcg", "-cpu", "EPYC", "-smp", "1", "-m", &memory.to_string()])
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none"])
+        .arg("-kernel")
+        .arg(&disk.kernel)
+        .arg("-initrd")
+        .arg(&disk.initramfs)
+        .args(["-append", "console=ttyS0 quiet loglevel=1 reboot=t panic=-1 tsc=reliable mitigations=off"])
+        .args(["-drive", &drive(&disk.root, "root"), "-device", "virtio-blk-pci,drive=root"])
+        .args(["-drive", &drive(payload, "job"), "-device", "virtio-blk-pci,drive=job"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = qemu.spawn().context("Cannot start qemu")?;
+    let lines = lines(&mut child);
+    let mut complaints = child.stderr.take();
+    let mut status = None;
+    let outcome = loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => match line.strip_prefix(b"\x01vm exit ") {
+                Some(number) => status = std::str::from_utf8(number).ok().and_then(|text| text.trim().parse().ok()),
+                // The kernel's last words.
+                None if status.is_some() => {}
+                None => {
+                    let mut out = std::io::stdout().lock();
+                    // Nobody reads us any more: the status still counts.
+                    let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
+                }
+            },
+            Err(mpsc::RecvTimeoutError::Disconnected) => break true,
+            Err(mpsc::RecvTimeoutError::Timeout) => break false,
+        }
+    };
+    if !outcome {
+        child.kill().context("Cannot end qemu")?;
+    }
+    child.wait().context("Cannot wait for qemu")?;
+    if status.is_none()
+        && let Some(stderr) = complaints.as_mut()
+    {
+        let said = std::io::read_to_string(stderr).unwrap_or_default();
+        for line in said.lines().filter(|line| !line.contains("TCG doesn't support")) {
+            eprintln!("qemu: {line}");
+        }
+    }
+    Ok(status)
+}
+
+/// The console's lines as they come, from a thread of its own so that waiting for one can end.
+fn lines(child: &mut Child) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            let mut reader = BufReader::new(stdout);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                let text = OsStr::from_bytes(&line).as_bytes();
+                let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |at| at + 1);
+                if sender.send(text[..end].to_vec()).is_err() {
+                    return;
+                }
+                line.clear();
+            }
+        });
+    }
+    receiver
+}
