@@ -78,6 +78,8 @@ pub enum Report {
         /// What happened.
         report: crate::link::ExecReport,
     },
+    /// Something that the user should know of the exec, in one line, before its last report.
+    Notice(String),
     /// How a transfer of files ended.
     Files(crate::link::FilesReport),
     /// The sandbox has ended.

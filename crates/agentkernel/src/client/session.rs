@@ -14,7 +14,10 @@ use rustix::{
     process::Signal,
     stdio::{stderr, stdin, stdout},
 };
-use std::{collections::VecDeque, io};
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+};
 use wire::{
     Channel, Exit, api,
     link::{ExecControl, ExecFailure, ExecReport},
@@ -77,9 +80,17 @@ impl Session {
             typed: Vec::new(),
             output: VecDeque::new(),
             interrupts: 0,
+            notices: Vec::new(),
             outcome: None,
         };
-        running.serve(&signals)
+        let outcome = running.serve(&signals);
+        let notices = std::mem::take(&mut running.notices);
+        // The terminal is as it was again.
+        drop(raw);
+        for notice in notices {
+            let _ = writeln!(io::stderr(), "agentkernel: {notice}");
+        }
+        outcome
     }
 }
 
@@ -96,6 +107,7 @@ struct Running<'a> {
     output: VecDeque<(Channel, Vec<u8>)>,
     /// Signals to end that the command has not followed.
     interrupts: u32,
+    notices: Vec<String>,
     outcome: Option<Outcome>,
 }
 
@@ -167,6 +179,7 @@ impl Running<'_> {
             }
             Incoming::Control(stream, payload) if stream == self.stream => match wire::decode(&payload) {
                 Ok(api::Report::Exec { exec, report }) => self.on_report(exec, report),
+                Ok(api::Report::Notice(notice)) => self.notices.push(notice),
                 Ok(api::Report::Failed(failure)) => return Err(failure.into()),
                 _ => return Err(ClientError::Nonsense),
             },

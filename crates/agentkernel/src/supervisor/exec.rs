@@ -24,6 +24,8 @@ pub(super) struct Exec {
     input: VecDeque<Input>,
     input_ended: bool,
     input_told: bool,
+    /// What its clients are told before the last report.
+    pub(super) notice: Option<String>,
     /// The last report, once the program has ended.
     pub(super) ended: Option<ExecReport>,
 }
@@ -62,6 +64,7 @@ impl Exec {
             input: VecDeque::new(),
             input_ended: false,
             input_told: false,
+            notice: None,
             ended: None,
         }
     }
@@ -214,6 +217,9 @@ impl Exec {
             attached.pump(&mut client.connection);
             match &self.ended {
                 Some(report) if attached.backlog.is_empty() => {
+                    if let Some(notice) = &self.notice {
+                        client.connection.control(attached.stream, &api::Report::Notice(notice.clone()));
+                    }
                     let report = api::Report::Exec { exec: self.number, report: report.clone() };
                     client.connection.control(attached.stream, &report);
                     client.close(attached.stream);

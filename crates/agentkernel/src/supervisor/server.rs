@@ -264,7 +264,9 @@ impl<'a> Server<'a> {
             Some(&LinkStream::Exec(number)) => {
                 let Ok(report) = wire::decode::<ExecReport>(payload) else { return self.distrust() };
                 let report = self.judge(report);
+                let notice = self.refusals().filter(|_| number == MAIN);
                 let Some(exec) = self.execs.get_mut(&number) else { return };
+                exec.notice = notice;
                 let last = exec.report(&mut self.clients, &mut self.link, report.clone());
                 if last && number == MAIN {
                     self.main_ended(&report);
@@ -355,6 +357,21 @@ impl<'a> Server<'a> {
             }
             self.refused.push_back(target);
         }
+    }
+
+    /// What was refused, for the user of the main command.
+    fn refusals(&self) -> Option<String> {
+        let newest = self.refused.back()?;
+        let count = self.refused.len();
+        let mut targets: Vec<&str> = self.refused.iter().map(String::as_str).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let some =
+            if targets.len() > 5 { format!("{} and others", targets[..5].join(", ")) } else { targets.join(", ") };
+        Some(match count {
+            1 => format!("A connection to {newest} was refused: the network mode is 'none'"),
+            _ => format!("Connections were refused, because the network mode is 'none': {some}"),
+        })
     }
 
     /// A log for an exec that has one. Without the log the sandbox still runs.

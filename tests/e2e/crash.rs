@@ -1,0 +1,127 @@
+//! What a kill -9 of any process leaves behind, and what clears it.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{process::Stdio, time::Duration};
+use support::{Census, Who, World, stdout, told};
+
+fn kill(pid: u32) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
+#[track_caller]
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("not within ten seconds: {what}");
+}
+
+/// A number in the JSON of `inspect`.
+fn field(world: &World, name: &str) -> u32 {
+    let json = stdout(&mut world.agentkernel(["inspect", "box"]));
+    let at = json.find(&format!("\"{name}\": ")).unwrap_or_else(|| panic!("no {name} in {json}"));
+    let rest = &json[at + name.len() + 4..];
+    rest[..rest.find([',', '\n', '}']).unwrap()].trim().parse().unwrap()
+}
+
+fn start(world: &World) {
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "box", "--", "sleep", "600"]));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+}
+
+#[test]
+fn of_the_supervisor() {
+    for who in Who::all() {
+        let before = Census::take();
+        let world = World::new(who);
+        start(&world);
+        let init = field(&world, "init_pid");
+        kill(field(&world, "supervisor_pid"));
+        eventually("init follows", || !std::path::Path::new(&format!("/proc/{init}/cmdline")).exists());
+        assert!(stdout(&mut world.agentkernel(["ps", "-a"])).contains("lost"));
+        let _ = stdout(&mut world.agentkernel(["gc"]));
+        // Its files are there still, and it starts again.
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let _ = stdout(&mut world.agentkernel(["exec", "box", "true"]));
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || Census::take() == before);
+    }
+}
+
+#[test]
+fn of_init() {
+    for who in Who::all() {
+        let before = Census::take();
+        let world = World::new(who);
+        start(&world);
+        kill(field(&world, "init_pid"));
+        eventually("it has ended", || stdout(&mut world.agentkernel(["ps", "-a"])).contains("exited (137)"));
+        let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+        eventually("nothing is left", || Census::take() == before);
+    }
+}
+
+#[test]
+fn of_the_client_leaves_the_command_running() {
+    let world = World::new(Who::Me);
+    let mut client = world
+        .agentkernel(["run", "-i", "--name", "box", "--", "sh", "-c", "echo ready; cat; echo end > done; sleep 600"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(client.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    kill(client.id());
+    client.wait().unwrap();
+    // Its input is at its end now, and it goes on.
+    eventually("it goes on", || world.project().join("done").is_file());
+    assert!(stdout(&mut world.agentkernel(["ps"])).contains("box"));
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
+
+#[test]
+fn of_an_ephemeral_sandboxs_supervisor_is_cleared_by_gc() {
+    for who in Who::all() {
+        let before = Census::take();
+        let world = World::new(who);
+        let mut client = world
+            .agentkernel(["run", "--name", "box", "--", "sh", "-c", "echo ready; sleep 600"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(client.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        kill(field(&world, "supervisor_pid"));
+        let output = client.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+        let _ = stdout(&mut world.agentkernel(["gc"]));
+        assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
+        eventually("nothing is left", || Census::take() == before);
+    }
+}
+
+#[test]
+fn at_every_stage_of_a_start() {
+    let before = Census::take();
+    let world = World::new(Who::Me);
+    // Whatever is killed after whatever time: the next command clears it, and the next start works.
+    for delay in 0..40u64 {
+        let mut client =
+            world.agentkernel(["run", "--name", "box", "--", "sleep", "600"]).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(delay * 400));
+        for (pid, _) in Census::take().processes.difference(&before.processes) {
+            let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
+        }
+        client.wait().unwrap();
+        eventually("all processes are gone", || Census::take().processes == before.processes);
+        let _ = stdout(&mut world.agentkernel(["gc"]));
+        assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "", "after {delay} steps");
+    }
+    assert_eq!(stdout(&mut world.agentkernel(["run", "--name", "box", "--", "echo", "works"])), "works\n");
+    eventually("nothing is left", || Census::take() == before);
+}

@@ -1,0 +1,188 @@
+//! Kept sandboxes: create, start, exec, stop, rm, and what outlives what.
+
+use std::{process::Stdio, time::Duration};
+use support::{Census, Who, World, stdout, told};
+
+/// Until `done`, or the test fails.
+#[track_caller]
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("not within ten seconds: {what}");
+}
+
+fn ids(world: &World) -> String {
+    stdout(&mut world.agentkernel(["ps", "-aq"]))
+}
+
+#[test]
+fn files_outlive_stop_and_start() {
+    for who in Who::all() {
+        let before = Census::take();
+        let world = World::new(who);
+        let id = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        assert_eq!(id.trim().len(), 12);
+        let run = |arguments: &[&str]| stdout(&mut world.agentkernel(arguments));
+        run(&["start", "box"]);
+        run(&[
+            "exec",
+            "box",
+            "sh",
+            "-c",
+            "echo kept > ~/file; echo kept > /var/tmp/file; mkdir -p /usr/local/bin; echo 'echo tool' > /usr/local/bin/tool; chmod +x /usr/local/bin/tool",
+        ]);
+        assert_eq!(run(&["exec", id.trim(), "tool"]), "tool\n");
+        run(&["stop", "box"]);
+        let output = world.agentkernel(["exec", "box", "true"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+        run(&["start", &id[..5]]);
+        assert_eq!(run(&["exec", "box", "sh", "-c", "cat ~/file /var/tmp/file; tool"]), "kept\nkept\ntool\n");
+        run(&["restart", "box"]);
+        assert_eq!(run(&["exec", "box", "cat", "/var/tmp/file"]), "kept\n");
+        assert_eq!(ids(&world), id);
+        let output = world.agentkernel(["rm", "box"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("rm -f"), "{}", told(&output));
+        run(&["rm", "-f", "box"]);
+        assert_eq!(ids(&world), "");
+        eventually("nothing is left", || Census::take() == before);
+    }
+}
+
+#[test]
+fn a_detached_command_has_logs_and_a_status() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let run = |arguments: &[&str]| stdout(&mut world.agentkernel(arguments));
+        let id = run(&["run", "-d", "--name", "job", "--", "sh", "-c", "echo one; echo two >&2; read x; exit 5"]);
+        // Without -i its input is at its end, so it goes on to its own.
+        assert_eq!(run(&["wait", id.trim()]), "5\n");
+        let output = world.agentkernel(["logs", "job"]).output().unwrap();
+        assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"one\n"[..], &b"two\n"[..]));
+        assert!(run(&["ps", "-a"]).contains("exited (5)"));
+        let json = run(&["inspect", "job"]);
+        assert!(json.contains("\"code\": 5"), "{json}");
+        run(&["rm", "job"]);
+        let output = world.agentkernel(["run", "-d", "--name", "job", "--", "no-such-program"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(127), "{}", told(&output));
+    }
+}
+
+#[test]
+fn logs_follow_until_the_end() {
+    let world = World::new(Who::Me);
+    let script = "for i in 1 2 3 4 5; do echo line $i; sleep 0.1; done";
+    let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "job", "--", "sh", "-c", script]));
+    let text = stdout(&mut world.agentkernel(["logs", "-f", "job"]));
+    assert_eq!(text, "line 1\nline 2\nline 3\nline 4\nline 5\n");
+    assert_eq!(stdout(&mut world.agentkernel(["logs", "-n", "2", "job"])), "line 4\nline 5\n");
+}
+
+#[test]
+fn a_thousand_execs_in_one_sandbox() {
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    let open = || {
+        stdout(&mut world.agentkernel([
+            "exec",
+            "box",
+            "sh",
+            "-c",
+            "ls /proc/self/fd | wc -l; ls -d /proc/[0-9]* | wc -l",
+        ]))
+    };
+    let before = open();
+    for round in 0..1000 {
+        let text = stdout(&mut world.agentkernel(["exec", "box", "echo", &round.to_string()]));
+        assert_eq!(text, format!("{round}\n"));
+    }
+    assert_eq!(open(), before);
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
+
+#[test]
+fn thirty_two_execs_at_once() {
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    let script = "head -c 1000000 /dev/zero; echo $1 >&2";
+    let children: Vec<_> = (0..32)
+        .map(|n: i32| {
+            let mut command = world.agentkernel(["exec", "box", "sh", "-c", script, "sh", &n.to_string()]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for (n, child) in children.into_iter().enumerate() {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.stdout.len(), 1_000_000, "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.stderr, format!("{n}\n").as_bytes());
+    }
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
+
+#[test]
+fn stop_while_an_exec_runs() {
+    let before = Census::take();
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    let exec = world.agentkernel(["exec", "box", "sleep", "600"]).spawn().unwrap();
+    eventually("the exec runs", || stdout(&mut world.agentkernel(["inspect", "box"])).contains("sleep 600"));
+    let _ = stdout(&mut world.agentkernel(["stop", "-t", "1", "box"]));
+    let output = exec.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(137 | 143)), "{}", told(&output));
+    let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+    eventually("nothing is left", || Census::take() == before);
+}
+
+#[test]
+fn two_starts_at_once_make_one_sandbox() {
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let starts: Vec<_> = (0..8)
+        .map(|_| world.agentkernel(["start", "box"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+        .collect();
+    let started = starts.into_iter().filter(|_| true).map(|child| child.wait_with_output().unwrap());
+    let (good, bad): (Vec<_>, Vec<_>) = started.partition(|output| output.status.success());
+    assert_eq!(good.len(), 1, "{bad:?}");
+    assert!(bad.iter().all(|output| String::from_utf8_lossy(&output.stderr).contains("is running")), "{bad:?}");
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
+
+#[test]
+fn names() {
+    let world = World::new(Who::Me);
+    let fails = |arguments: &[&str], word: &str| {
+        let output = world.agentkernel(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(word), "{arguments:?}: {}", told(&output));
+    };
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "first"]));
+    fails(&["create", "--name", "first"], "belongs to");
+    fails(&["run", "--name", "first", "true"], "belongs to");
+    fails(&["create", "--name", "No Good"], "not a name");
+    fails(&["start", "frist"], "first");
+    let _ = stdout(&mut world.agentkernel(["rename", "first", "second"]));
+    fails(&["inspect", "first"], "No sandbox");
+    assert!(stdout(&mut world.agentkernel(["ps", "-a", "--format", "{name}"])).contains("second"));
+    let _ = stdout(&mut world.agentkernel(["rm", "second"]));
+}
+
+#[test]
+fn signals_by_kill() {
+    let world = World::new(Who::Me);
+    let script = "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done";
+    let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "job", "--", "sh", "-c", script]));
+    eventually("it is ready", || stdout(&mut world.agentkernel(["logs", "job"])) == "ready\n");
+    let _ = stdout(&mut world.agentkernel(["kill", "-s", "usr1", "job"]));
+    assert_eq!(stdout(&mut world.agentkernel(["wait", "job"])), "9\n");
+    let _ = stdout(&mut world.agentkernel(["start", "job"]));
+    let _ = stdout(&mut world.agentkernel(["kill", "job"]));
+    assert_eq!(stdout(&mut world.agentkernel(["wait", "job"])), "137\n");
+    let _ = stdout(&mut world.agentkernel(["rm", "job"]));
+}

@@ -1,0 +1,262 @@
+//! `run`: what a newcomer types first.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt, process::ExitStatusExt},
+    process::Stdio,
+};
+use support::{NOBODY, Who, World, stdout, told};
+
+#[test]
+fn the_readme_command_runs_and_leaves_its_file_with_the_right_owner() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let script = "id -u; hostname; pwd; echo hello > hello.txt; test ! -e /etc/shadow && cat hello.txt";
+        let text = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
+        let uid = if who == Who::Nobody { NOBODY } else { rustix::process::getuid().as_raw() };
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], uid.to_string());
+        assert_eq!(lines[2], world.project().to_str().unwrap());
+        assert_eq!(lines[3], "hello");
+        let file = fs::metadata(world.project().join("hello.txt")).unwrap();
+        let project = fs::metadata(world.project()).unwrap();
+        assert_eq!((file.uid(), file.gid()), (project.uid(), project.gid()));
+    }
+}
+
+#[test]
+fn exit_statuses_are_dockers() {
+    for who in Who::all() {
+        let world = World::new(who);
+        for (command, status) in [
+            (vec!["true"], 0),
+            (vec!["sh", "-c", "exit 42"], 42),
+            (vec!["sh", "-c", "kill -TERM $$"], 143),
+            (vec!["sh", "-c", "kill -KILL $$"], 137),
+            (vec!["/nowhere/at/all"], 127),
+            (vec!["no-such-program"], 127),
+            (vec!["/etc/passwd"], 126),
+            (vec!["/usr"], 126),
+        ] {
+            let output = world.agentkernel(["run", "--"]).args(&command).output().unwrap();
+            assert_eq!(output.status.code(), Some(status), "{command:?}: {}", told(&output));
+            let told_why = !output.stderr.is_empty();
+            assert_eq!(told_why, matches!(status, 125..=127), "{command:?}: {}", told(&output));
+        }
+        let output = world.agentkernel(["run", "--no-such-flag", "true"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+    }
+}
+
+#[test]
+fn streams_stay_apart_and_live() {
+    let world = World::new(Who::Me);
+    let script = "echo out; echo err >&2; read line; echo got $line";
+    let mut child = world
+        .agentkernel(["run", "-i", "--", "sh", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first line must arrive while the command still waits for its input.
+    let mut first = [0; 4];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
+    assert_eq!(&first, b"out\n");
+    child.stdin.take().unwrap().write_all(b"this\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"got this\n", "{}", told(&output));
+    assert_eq!(output.stderr, b"err\n");
+}
+
+#[test]
+fn standard_input_is_empty_unless_asked_for() {
+    let world = World::new(Who::Me);
+    let output = world.agentkernel(["run", "--", "cat"]).stdin(Stdio::piped()).output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", told(&output));
+}
+
+#[test]
+fn sixty_four_mebibytes_pass_unchanged_both_ways() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let bytes: Vec<u8> = (0..64u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let mut child =
+            world.agentkernel(["run", "-i", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let sent = bytes.clone();
+        let writer = std::thread::spawn(move || stdin.write_all(&sent).unwrap());
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        assert!(output.status.success(), "{}", output.status);
+        assert!(output.stdout == bytes, "{} bytes came back, of {}", output.stdout.len(), bytes.len());
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_command() {
+    let world = World::new(Who::Me);
+    let mut child = world.agentkernel(["run", "--", "yes"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut two = [0; 2];
+    let mut out = child.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut out, &mut two).unwrap();
+    drop(out);
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(141), "{status}");
+}
+
+#[test]
+fn signals_reach_the_command() {
+    let world = World::new(Who::Me);
+    let script = "trap 'echo caught; exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut child = world.agentkernel(["run", "--", "sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.status.signal()), (Some(7), None));
+    assert_eq!(output.stdout, b"caught\n");
+}
+
+#[test]
+fn environment_is_only_what_was_asked_for() {
+    let world = World::new(Who::Me);
+    fs::write(world.project().join("vars"), "# comment\nFROM_FILE=a=b \nTAKEN\n").unwrap();
+    let mut command =
+        world.agentkernel(["run", "-e", "GIVEN=x y", "--env-file", "vars", "-e", "CALLERS", "--", "env", "-0"]);
+    command.env("CALLERS", "theirs").env("TAKEN", "too").env("SECRET_TOKEN", "no").env("SSH_AUTH_SOCK", "/run/x");
+    let text = stdout(&mut command);
+    let vars: Vec<_> = text.split('\0').collect();
+    for wanted in ["GIVEN=x y", "FROM_FILE=a=b ", "TAKEN=too", "CALLERS=theirs"] {
+        assert!(vars.contains(&wanted), "{wanted} is missing in {vars:?}");
+    }
+    for name in ["SECRET_TOKEN=", "SSH_AUTH_SOCK=", "XDG_RUNTIME_DIR="] {
+        assert!(!vars.iter().any(|var| var.starts_with(name)), "{name} is in {vars:?}");
+    }
+}
+
+#[test]
+fn any_project_path_will_do() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let deep = "d".repeat(190);
+        let mut long = String::new();
+        while long.len() + deep.len() + 1 < 3_800 {
+            long.push_str(&deep);
+            long.push('/');
+        }
+        for name in
+            ["with space", "ünï-©ode", "co:lon,comma\\back'\"quote$(x)", "new\nline", long.trim_end_matches('/')]
+        {
+            // One step at a time: the whole path may be longer than a path may be.
+            let path = world.project().join(name);
+            let _ = stdout(world.command("mkdir").arg("-p").arg(&path));
+            let mut command = world.agentkernel(["run", "--", "sh", "-c", "pwd; echo x > made"]);
+            let text = stdout(command.current_dir(&path));
+            assert_eq!(text.trim_end_matches('\n').as_bytes(), path.as_os_str().as_bytes());
+            assert!(path.join("made").is_file());
+        }
+    }
+}
+
+#[test]
+fn the_callers_home_is_not_there_and_the_sandboxs_own_is() {
+    for who in Who::all() {
+        let world = World::new(who);
+        fs::write(world.home().join("canary"), "private").unwrap();
+        let script = "test -w \"$HOME\" && touch \"$HOME/x\" && ls -A \"$HOME\"; cat \"$1\" 2>&1";
+        let canary = world.home().join("canary");
+        let mut command = world.agentkernel(["run", "--", "sh", "-c", script, "sh"]);
+        let output = command.arg(&canary).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.starts_with("x\n") && !text.contains("private"), "{}", told(&output));
+        assert!(!world.home().join("x").exists());
+    }
+}
+
+#[test]
+fn workspace_modes() {
+    for who in Who::all() {
+        let world = World::new(who);
+        fs::write(world.project().join("file"), "before").unwrap();
+        let script = "cat file; echo after > file; rm -f other; cat file";
+        let text = stdout(&mut world.agentkernel(["run", "--workspace", "overlay", "--", "sh", "-c", script]));
+        assert_eq!(text, "beforeafter\n");
+        assert_eq!(fs::read_to_string(world.project().join("file")).unwrap(), "before");
+        let text =
+            stdout(&mut world.agentkernel(["run", "--workspace", "none", "--", "sh", "-c", "pwd; ls file 2>&1; true"]));
+        assert!(!text.contains(world.project().to_str().unwrap()) && text.contains("No such file"), "{text}");
+    }
+}
+
+#[test]
+fn mounts_tmpfs_and_read_only() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let data = world.home().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("in"), "in").unwrap();
+        if who == Who::Nobody {
+            std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let mount = |suffix: &str| format!("{}:/mnt/data{suffix}", data.display());
+        let script = "cat /mnt/data/in; echo x > /mnt/data/out";
+        let _ = stdout(&mut world.agentkernel(["run", "--mount", &mount(""), "--", "sh", "-c", script]));
+        let owner = fs::metadata(&data).unwrap();
+        let out = fs::metadata(data.join("out")).unwrap();
+        assert_eq!((out.uid(), out.gid()), (owner.uid(), owner.gid()));
+        let output = world
+            .agentkernel(["run", "--mount", &mount(":ro"), "--", "sh", "-c", "echo y > /mnt/data/out"])
+            .output()
+            .unwrap();
+        assert!(!output.status.success() && fs::read(data.join("out")).unwrap() == b"x\n", "{}", told(&output));
+
+        let script = "df -k --output=size /scratch | tail -1; head -c 3000000 /dev/zero > /scratch/big";
+        let output = world.agentkernel(["run", "--tmpfs", "/scratch:1M", "--", "sh", "-c", script]).output().unwrap();
+        assert!(!output.status.success(), "{}", told(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1024");
+
+        let script = "touch /usr/x 2>/dev/null && echo usr; touch /x 2>/dev/null && echo root; touch /tmp/x $HOME/x w && echo rest";
+        let text = stdout(&mut world.agentkernel(["run", "--read-only", "--", "sh", "-c", script]));
+        assert_eq!(text, "rest\n");
+    }
+}
+
+#[test]
+fn a_time_limit_is_told() {
+    let world = World::new(Who::Me);
+    let output = world.agentkernel(["run", "--timeout", "300ms", "--", "sleep", "60"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", told(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("time limit"), "{}", told(&output));
+}
+
+#[test]
+fn an_outcome_as_json() {
+    let world = World::new(Who::Me);
+    let output = world.agentkernel(["run", "--json", "--", "sh", "-c", "echo out; exit 3"]).output().unwrap();
+    assert_eq!(output.stdout, b"out\n");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(line.contains("\"status\":3") && line.contains("\"id\":\""), "{line}");
+}
+
+#[test]
+fn connections_are_refused_at_once_and_told_why() {
+    let world = World::new(Who::Me);
+    let script = r#"
+import socket, sys, time
+start = time.monotonic()
+s = socket.create_connection(("example.org", 80), timeout=20)
+s.sendall(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")
+print(s.recv(4096).decode())
+try:
+    socket.create_connection(("192.0.2.1", 25), timeout=20)
+except OSError as error:
+    print(type(error).__name__)
+print("slow" if time.monotonic() - start > 15 else "quick")
+"#;
+    let text = stdout(&mut world.agentkernel(["run", "--", "python3", "-c", script]));
+    assert!(text.starts_with("HTTP/1.1 403") && text.contains("network mode is 'none'"), "{text}");
+    assert!(text.ends_with("ConnectionRefusedError\nquick\n"), "{text}");
+}

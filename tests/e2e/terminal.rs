@@ -1,0 +1,150 @@
+//! Terminals: real programs under tmux, detach and attach.
+
+use std::{process::Command, time::Duration};
+use support::{Who, World, stdout};
+
+/// A terminal of 100 x 30 cells that runs a shell in the project.
+struct Screen<'a> {
+    world: &'a World,
+    socket: String,
+}
+
+impl<'a> Screen<'a> {
+    fn new(world: &'a World) -> Self {
+        let screen = Self { world, socket: format!("{}/tmux", world.home().display()) };
+        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "env PS1='$ ' sh"]);
+        screen
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let mut command: Command = self.world.command("tmux");
+        command.env("TERM", "xterm-256color");
+        stdout(command.args(["-S", &self.socket]).args(arguments))
+    }
+
+    fn keys(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    fn line(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+        self.keys(&["Enter"]);
+    }
+
+    #[track_caller]
+    fn shows(&self, text: &str) -> String {
+        let mut screen = String::new();
+        for _ in 0..400 {
+            screen = self.tmux(&["capture-pane", "-p"]);
+            if screen.contains(text) {
+                return screen;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("'{text}' does not appear on:\n{screen}");
+    }
+}
+
+impl Drop for Screen<'_> {
+    fn drop(&mut self) {
+        let _ = self.world.command("tmux").args(["-S", &self.socket, "kill-server"]).output();
+    }
+}
+
+#[test]
+fn a_shell_has_job_control_a_size_and_its_own_terminal() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let binary = world.binary();
+        let screen = Screen::new(&world);
+        screen.line(&format!("{} run sh", binary.display()));
+        screen.line("tty; stty size; echo $((6*7))-$TERM");
+        let text = screen.shows("42-");
+        assert!(text.contains("/dev/pts/0") && text.contains("30 100"), "{text}");
+        screen.tmux(&["resize-window", "-x", "90", "-y", "20"]);
+        screen.line("stty size; echo resi''zed");
+        assert!(screen.shows("resized").contains("20 90"));
+        // ctrl-c ends the foreground program, not the session.
+        screen.line("sleep 600");
+        screen.keys(&["C-c"]);
+        screen.line("echo sur''vived");
+        screen.shows("survived");
+        screen.line("exit 5");
+        screen.line("echo status=$?");
+        screen.shows("status=5");
+    }
+}
+
+#[test]
+fn full_screen_programs_work() {
+    let world = World::new(Who::Me);
+    let binary = world.binary();
+    std::fs::write(world.project().join("text"), (1..200).map(|n| format!("line number {n}\n")).collect::<String>())
+        .unwrap();
+    let screen = Screen::new(&world);
+    screen.line(&format!("{} run less text", binary.display()));
+    screen.shows("line number 1\n");
+    screen.keys(&["G"]);
+    screen.shows("line number 199");
+    screen.keys(&["q"]);
+    screen.line(&format!("{} run vim -u NONE text", binary.display()));
+    screen.shows("line number 1\n");
+    screen.keys(&["O"]);
+    screen.tmux(&["send-keys", "-l", "written in the sandbox"]);
+    screen.keys(&["Escape", ":", "w", "q", "Enter"]);
+    screen.line("echo back=$?");
+    screen.shows("back=0");
+    assert!(
+        std::fs::read_to_string(world.project().join("text"))
+            .unwrap()
+            .starts_with("written in the sandbox\nline number 1\n")
+    );
+    screen.line(&format!("{} run top", binary.display()));
+    screen.shows("PID");
+    screen.keys(&["q"]);
+    screen.line("echo back''again");
+    screen.shows("backagain");
+}
+
+#[test]
+fn detach_and_attach_lose_nothing() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let binary = world.binary();
+        let screen = Screen::new(&world);
+        screen.line(&format!("{} run --keep --name box sh", binary.display()));
+        screen.line("echo first''line; sleep 1; echo while''away; exec 9>&1");
+        screen.shows("firstline");
+        screen.keys(&["C-p", "C-q"]);
+        screen.line("clear; echo left=$?");
+        screen.shows("left=0");
+        std::thread::sleep(Duration::from_millis(1500));
+        screen.line(&format!("{} attach box", binary.display()));
+        screen.shows("whileaway");
+        screen.line("echo still''here; exit 3");
+        screen.shows("stillhere");
+        screen.line("echo status=$?");
+        screen.shows("status=3");
+        let log = stdout(&mut world.agentkernel(["logs", "box"]));
+        for text in ["firstline", "whileaway", "stillhere"] {
+            assert!(log.contains(text), "{text} is missing in {log}");
+        }
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
+#[test]
+fn two_clients_see_the_same_command() {
+    let world = World::new(Who::Me);
+    let binary = world.binary();
+    let (one, two) = (Screen::new(&world), World::new(Who::Me));
+    let other = Screen::new(&two);
+    one.line(&format!("{} run --keep --name box sh", binary.display()));
+    one.line("echo rea''dy");
+    one.shows("ready");
+    other.line(&format!("HOME={} {} attach box", world.home().display(), binary.display()));
+    other.line("echo from''two");
+    one.shows("fromtwo");
+    other.shows("fromtwo");
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
