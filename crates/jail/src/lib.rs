@@ -7,7 +7,9 @@
 pub mod caps;
 pub mod fd;
 pub mod landlock;
+pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod process;
 pub mod pty;
 pub mod seccomp;

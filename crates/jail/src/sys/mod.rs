@@ -4,6 +4,7 @@
 
 pub mod fd;
 pub mod landlock;
+pub mod mount;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
