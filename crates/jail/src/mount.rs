@@ -174,12 +174,20 @@ pub fn isolate() -> io::Result<()> {
 /// before outside of it.
 ///
 /// # Errors
-/// As pivot_root(2), umount2(2), chdir(2).
+/// As pivot_root(2), umount2(2), chdir(2); [`io::ErrorKind::ResourceBusy`] if the old root is still there afterwards.
 pub fn become_root(root: impl AsFd) -> io::Result<()> {
+    let wanted = rustix::fs::fstat(&root)?;
     rustix::process::fchdir(root)?;
     // Both names the same: the old root ends up mounted over the new one, and needs no directory in it.
     rustix::process::pivot_root(".", ".")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
-    rustix::process::chdir("/")?;
-    Ok(())
+    // What was mounted over the old root lies there as well, and "." names the topmost. Going up from the root leads
+    // into whatever still lies over it, so that shows when all is gone.
+    for _ in 0..8 {
+        rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+        let up = rustix::fs::stat("/..")?;
+        if (up.st_dev, up.st_ino) == (wanted.st_dev, wanted.st_ino) {
+            return Ok(rustix::process::chdir("/")?);
+        }
+    }
+    Err(rustix::io::Errno::BUSY.into())
 }
