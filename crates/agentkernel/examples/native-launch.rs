@@ -38,9 +38,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let place = Place { dir: open(spec.id.as_str())?, cache: open("cache")? };
     let init = std::fs::read("/proc/self/exe")?.leak();
     let started = std::time::Instant::now();
-    let mut launched = Native { init }.launch(&spec, &place).map_err(|error| {
+    let mut launched = Native { init }.launch(&spec, &place).inspect_err(|error| {
         eprintln!("wall: {}\ncause: {}\nhint: {}", error.wall, error.cause, error.hint);
-        error
     })?;
     let elapsed = started.elapsed();
     rustix::io::ioctl_fionbio(&launched.link, false)?;
