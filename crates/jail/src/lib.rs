@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod caps;
+pub mod cgroup;
 pub mod fd;
 pub mod landlock;
 pub mod mount;

@@ -9,6 +9,7 @@ mod dev;
 mod etc;
 mod failure;
 mod ids;
+mod limits;
 mod machine;
 mod plan;
 mod root;
@@ -21,13 +22,14 @@ use crate::Spec;
 use failure::Context as _;
 use ids::Ids;
 use jail::{
+    cgroup::Cgroup,
     fd::sealed_memfd,
     namespace::{self, Clone, Namespaces},
     process,
 };
 use rustix::{
     fd::{AsRawFd as _, OwnedFd},
-    net::{AddressFamily, SocketFlags, SocketType},
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType},
     process::{Pid, WaitId, WaitIdOptions},
 };
 
@@ -42,6 +44,7 @@ pub use ids::{claims, unclaim};
 /// # Errors
 /// If something could not be removed.
 pub fn release_leftovers(place: &Place, keep: bool) -> std::io::Result<()> {
+    limits::release(place)?;
     if keep { Ok(()) } else { ids::release(place) }
 }
 
@@ -62,10 +65,8 @@ impl Backend for Native {
         let ids = ids::claim(spec, place)?;
         // From here on, what was claimed is given back if the launch fails.
         launch(self.init, spec, place, &ids).inspect_err(|_| {
-            if !spec.keep {
-                // The launch error is the one to report; what stays behind is found by `gc`.
-                let _ = ids::release(place);
-            }
+            // The launch error is the one to report; what stays behind is found by `gc`.
+            let _ = release_leftovers(place, spec.keep);
         })
     }
 }
@@ -78,27 +79,54 @@ fn launch(init: &[u8], spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched
     let (stage_report, init) = (beyond_link(stage_report)?, beyond_link(init)?);
     let plan = plan::make(spec, place, ids)?;
 
-    let child = namespace::clone(Namespaces::all(), None);
+    let cgroup = limits::make(spec, place)?;
+
+    let child = namespace::clone(Namespaces::all(), cgroup.as_ref().and_then(Cgroup::unified));
     let (pid, pidfd) = match child.map_err(failure::namespaces)? {
         Clone::Child => {
             drop((link, report));
-            stage::run(&stage::Stage { spec, ids, plan: &plan, link: init_link, report: stage_report, init })
+            stage::run(&stage::Stage {
+                spec,
+                ids,
+                plan: &plan,
+                waits: stage::waits(ids, cgroup.as_ref()),
+                link: init_link,
+                report: stage_report,
+                init,
+            })
         }
         Clone::Parent(pid, pidfd) => (pid, pidfd),
     };
     drop((init_link, stage_report, init));
-    let ready = plan.send(spec, &report, pid, ids).and_then(|()| failure::wait(&report));
+    let ready = prepare(pid, cgroup.as_ref(), &report, ids)
+        .and_then(|()| plan.send(spec, &report, pid, ids))
+        .and_then(|()| failure::wait(&report));
     if let Err(error) = ready {
         end(pid, &pidfd);
         return Err(error);
     }
     rustix::io::ioctl_fionbio(&link, true).wall("link", "Cannot make the link non-blocking", "")?;
     Ok(Launched {
-        machine: Box::new(machine::Process::new(pid, pidfd, spec, place)?),
+        machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup)?),
         link,
         setup: walls::setup(spec, ids),
         walls: walls::list(spec, ids),
     })
+}
+
+/// Does for stage what it cannot do itself, and wakes it.
+fn prepare(pid: Pid, cgroup: Option<&Cgroup>, report: &OwnedFd, ids: &Ids) -> Result<(), LaunchError> {
+    if let Some(cgroup) = cgroup {
+        cgroup.join(pid).wall("limits", "Cannot put the sandbox into its cgroups", "")?;
+    }
+    if let Ids::Range { base } = *ids {
+        let map = format!("0 {base} {}", ids::COUNT);
+        namespace::write_maps(pid, &map, &map).wall("user namespace", "Cannot map ids", "")?;
+    }
+    if stage::waits(ids, cgroup) {
+        rustix::net::send(report, b"go", SendFlags::NOSIGNAL).wall("init", "Cannot wake stage", "")?;
+    }
+    Ok(())
 }
 
 /// Kills and reaps a child that must not go on.

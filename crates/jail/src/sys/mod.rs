@@ -15,3 +15,10 @@ use std::io;
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
+
+/// Bytes in a page of memory.
+pub fn page_size() -> u64 {
+    // SAFETY: sysconf touches no memory of ours.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}

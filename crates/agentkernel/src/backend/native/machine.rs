@@ -3,10 +3,10 @@
 use super::{
     super::{LaunchError, Machine, Place},
     failure::Context as _,
-    ids,
+    ids, limits,
 };
 use crate::Spec;
-use jail::process;
+use jail::{cgroup::Cgroup, process};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     process::{Pid, Signal},
@@ -21,13 +21,20 @@ pub struct Process {
     /// Its own, because a machine may outlive the value that launched it. `None` once released.
     place: Option<Place>,
     keep: bool,
+    cgroup: Option<Cgroup>,
 }
 
 impl Process {
-    pub fn new(pid: Pid, pidfd: OwnedFd, spec: &Spec, place: &Place) -> Result<Self, LaunchError> {
+    pub fn new(
+        pid: Pid,
+        pidfd: OwnedFd,
+        spec: &Spec,
+        place: &Place,
+        cgroup: Option<Cgroup>,
+    ) -> Result<Self, LaunchError> {
         let again = |fd: &OwnedFd| fd.try_clone().wall("process", "Cannot duplicate a descriptor", "");
         let place = Place { dir: again(&place.dir)?, cache: again(&place.cache)? };
-        Ok(Self { pid, pidfd, place: Some(place), keep: spec.keep })
+        Ok(Self { pid, pidfd, place: Some(place), keep: spec.keep, cgroup })
     }
 }
 
@@ -46,15 +53,17 @@ impl Machine for Process {
     }
 
     fn oom_kills(&self) -> u64 {
-        0
+        self.cgroup.as_ref().map_or(0, Cgroup::oom_kills)
     }
 
     fn usage(&self) -> Option<wire::link::Usage> {
-        None
+        let (resident, processes, cpu_us) = self.cgroup.as_ref()?.usage()?;
+        Some(wire::link::Usage { processes: u32::try_from(processes).unwrap_or(u32::MAX), resident, cpu_us })
     }
 
     fn release(&mut self) -> io::Result<()> {
         let Some(place) = &self.place else { return Ok(()) };
+        limits::release(place)?;
         if !self.keep {
             ids::release(place)?;
         }

@@ -160,13 +160,9 @@ fn directory(dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> io::Result
 }
 
 impl Plan {
-    /// In the parent: maps the ids of stage and sends it the sources, where it cannot do so itself.
+    /// In the parent: sends stage the sources, where it cannot open them itself.
     pub fn send(&self, spec: &Spec, report: &OwnedFd, pid: Pid, ids: &Ids) -> Result<(), LaunchError> {
         let Ids::Range { base } = *ids else { return Ok(()) };
-        let own = format!("0 {base} {}", super::ids::COUNT);
-        namespace::write_maps(pid, &own, &own).wall("user namespace", "Cannot map ids", "")?;
-        rustix::net::send(report, b"mapped", SendFlags::NOSIGNAL).wall("init", "Cannot wake stage", "")?;
-
         let sandbox = namespace::user_of(pid).wall("user namespace", "Cannot open the sandbox's user namespace", "")?;
         let mut copies = Vec::with_capacity(self.sources.len());
         for (role, source) in &self.sources {

@@ -13,6 +13,7 @@ use super::{
 use crate::{Image, Spec, Workspace};
 use jail::{
     caps::{self, Cap},
+    cgroup::Cgroup,
     fd::open_beneath,
     mount::{self, Attr, Overlay, Param},
     namespace, net, process,
@@ -21,6 +22,7 @@ use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
     fs::{AtFlags, Gid, Mode, OFlags, Uid},
     io::Errno,
+    net::RecvFlags,
     process::{Resource, Signal},
 };
 use std::path::Path;
@@ -32,12 +34,19 @@ pub struct Stage<'a> {
     pub spec: &'a Spec,
     pub ids: &'a Ids,
     pub plan: &'a Plan,
+    /// Whether the parent has something to do first: see [`waits`].
+    pub waits: bool,
     /// Init's end of the link.
     pub link: OwnedFd,
     /// Towards the parent: closes when init runs.
     pub report: OwnedFd,
     /// Init's program.
     pub init: OwnedFd,
+}
+
+/// Whether stage must wait for its parent to map ids or to move it into a cgroup.
+pub fn waits(ids: &Ids, cgroup: Option<&Cgroup>) -> bool {
+    matches!(ids, Ids::Range { .. }) || cgroup.is_some()
 }
 
 /// Becomes init, or tells the parent why not and ends.
@@ -49,6 +58,7 @@ pub fn run(stage: &Stage<'_>) -> ! {
 
 impl Stage<'_> {
     fn become_init(&self) -> Result<std::convert::Infallible, LaunchError> {
+        self.wait()?;
         self.take_ids()?;
         mount::isolate()
             .wall("mount namespace", "Cannot cut mounts off from the host's", "")
@@ -74,15 +84,19 @@ impl Stage<'_> {
                 process::set_dumpable(true).wall(WALL, "Cannot prepare the id maps", "")?;
                 namespace::map_self(uid, gid).wall(WALL, "Cannot map ids", "").map_err(failure::mounts_denied)
             }
-            Ids::Range { .. } => {
-                let mut buffer = [0u8; 16];
-                let (length, _) = rustix::net::recv(&self.report, &mut buffer[..], rustix::net::RecvFlags::empty())
-                    .wall(WALL, "Cannot hear from the parent", "")?;
-                if length == 0 {
-                    return Err(failure::new(WALL, "The parent is gone", ""));
-                }
-                process::set_ids(0, 0, &[]).wall(WALL, "Cannot become the sandbox's root", "")
-            }
+            Ids::Range { .. } => process::set_ids(0, 0, &[]).wall(WALL, "Cannot become the sandbox's root", ""),
+        }
+    }
+
+    fn wait(&self) -> Result<(), LaunchError> {
+        if !self.waits {
+            return Ok(());
+        }
+        let mut buffer = [0u8; 16];
+        let received = rustix::net::recv(&self.report, &mut buffer[..], RecvFlags::empty());
+        match received.wall("init", "Cannot hear from the parent", "")?.0 {
+            0 => Err(failure::new("init", "The parent is gone", "")),
+            _ => Ok(()),
         }
     }
 

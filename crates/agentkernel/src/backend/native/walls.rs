@@ -56,5 +56,23 @@ pub fn list(spec: &Spec, ids: &Ids) -> Vec<Wall> {
         wall("ipc namespace", "own System V IPC and message queues".into()),
         wall("uts namespace", format!("host name {}", spec.hostname)),
         wall("cgroup namespace", "own cgroup root".into()),
+        limits(spec),
     ]
+}
+
+/// Which limits a cgroup enforces. Each was read back when it was set.
+fn limits(spec: &Spec) -> Wall {
+    let limits = &spec.limits;
+    let named = [
+        limits.cpu_milli.map(|milli| format!("{}.{:03} processors", milli / 1000, milli % 1000)),
+        limits.memory.map(|bytes| format!("{bytes} bytes of memory")),
+        limits.pids.map(|count| format!("{count} processes")),
+        (!spec.keep).then(|| format!("{} bytes of files", limits.disk)),
+    ];
+    let detail = named.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    Wall {
+        name: "limits".into(),
+        holds: !detail.is_empty(),
+        detail: if detail.is_empty() { "none".into() } else { detail },
+    }
 }
