@@ -5,9 +5,12 @@
 #![deny(unsafe_code)]
 
 pub mod caps;
+pub mod cgroup;
 pub mod fd;
 pub mod landlock;
+pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod process;
 pub mod pty;
 pub mod seccomp;
