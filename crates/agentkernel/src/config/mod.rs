@@ -1,7 +1,37 @@
-//! Configuration: TOML as written and flags as typed, resolved to a `Spec`.
+//! Configuration: TOML as written and flags as typed, resolved to a [`Spec`](crate::Spec). Hides every default, every
+//! textual form and every rule about what a project may ask for.
+
+mod environment;
+mod error;
+mod forms;
+mod host;
+mod identity;
+mod limits;
+mod mounts;
+mod passwd;
+mod project;
+mod protect;
+mod resolve;
+mod schema;
+mod words;
+
+pub use environment::exec_env;
+pub use error::ConfigError;
+pub use forms::{
+    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, format_size, parse_count, parse_cpus, parse_duration,
+    parse_env, parse_env_file, parse_image, parse_mount, parse_net, parse_size, parse_tmpfs, parse_workspace,
+};
+pub use host::HostFacts;
+pub use identity::identity;
+pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
+pub use project::{FILE_NAME, Project, ProjectFile};
+pub use resolve::{Overrides, resolve};
+pub use schema::{reference, schema};
+pub use words::generated_name;
 
 /// The candidate that is most like what was typed, if any is like it at all.
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Nothing that we know is longer; what is typed may be a megabyte.
     let typed: String = typed.chars().take(64).flat_map(char::to_lowercase).collect();
     candidates
         .into_iter()

@@ -6,6 +6,7 @@
 //! sandboxes/<id>/      mode 0700: spec.json state.json lock sock log log.1 name root/
 //! sandboxes/.rm-<id>/  a sandbox that is being removed
 //! names/<name>         symbolic link whose text is the id
+//! trust/<digest>       a project's file that the user has accepted
 //! cache/               things that can be made again
 //! ```
 //!
@@ -22,6 +23,7 @@ mod record;
 mod sweep;
 mod tail;
 mod tree;
+mod trust;
 
 pub use entry::{Entry, Lock, State};
 pub use error::StoreError;
@@ -126,12 +128,6 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The state directory itself, for further records of the same user (`config::trust`).
-    #[must_use]
-    pub fn dir(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
     }
 
     /// What a backend gets to see of a sandbox's state.
@@ -348,7 +344,7 @@ impl Store {
 }
 
 /// Opens a directory of ours below the state directory; makes it if it is missing.
-pub(crate) fn subdirectory(root: BorrowedFd<'_>, path: &Path, name: &str) -> Result<OwnedFd, StoreError> {
+fn subdirectory(root: BorrowedFd<'_>, path: &Path, name: &str) -> Result<OwnedFd, StoreError> {
     let open = || fs::openat(root, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
     let dir = match open() {
         Err(Errno::NOENT) => {

@@ -1,0 +1,152 @@
+//! The environment inside: made anew. Of the caller's, only the locale, the time zone and what was asked for by name.
+
+use super::{
+    ConfigError, HostFacts,
+    forms::{EnvVar, parse_env_file},
+    identity::image_has,
+};
+use crate::{Identity, Image, SandboxId};
+use rustix::fs::{self, FileType, Mode, OFlags};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::Read,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::Path,
+};
+use wire::OsBytes;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// As long as what execve(2) would take at most, by default.
+const MAX_LEN: u64 = 2 << 20;
+
+/// An environment in which every name stands once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Environment(Vec<(OsString, OsString)>);
+
+impl Environment {
+    /// What every program finds.
+    pub(super) fn base(identity: &Identity, image: &Image, host: &HostFacts) -> Self {
+        let mut env = Self::default();
+        let shell = if image_has(image, "bin/bash") { "/bin/bash" } else { "/bin/sh" };
+        env.set("PATH", PATH);
+        env.set("HOME", &identity.home);
+        env.set("USER", &identity.name);
+        env.set("LOGNAME", &identity.name);
+        env.set("SHELL", shell);
+        for (name, value) in &host.env {
+            if name == "LANG" || name == "TZ" || name.as_bytes().starts_with(b"LC_") {
+                env.set(name, value);
+            }
+        }
+        env
+    }
+
+    pub(super) fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        match self.0.iter_mut().find(|(key, _)| key == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.0.push((name.into(), value.into())),
+        }
+    }
+
+    pub(super) fn apply(&mut self, variables: &[EnvVar], host: &HostFacts) {
+        for variable in variables {
+            match variable {
+                EnvVar::Set(name, value) => self.set(name, value),
+                EnvVar::Inherit(name) => {
+                    if let Some(value) = host.var(name) {
+                        self.set(name, value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// By which a program knows where it is. Set last: nothing that a project says may hide it.
+    pub(super) fn mark(&mut self, id: &SandboxId) {
+        self.set("AGENTKERNEL", "1");
+        self.set("AGENTKERNEL_SANDBOX", id.as_str());
+    }
+
+    /// The kind of the caller's terminal.
+    pub(super) fn terminal(&mut self, host: &HostFacts) {
+        let term = host.var("TERM").filter(|term| !term.is_empty());
+        self.set("TERM", term.unwrap_or(OsStr::new("xterm-256color")));
+    }
+
+    pub(super) fn entries(&self) -> Vec<OsBytes> {
+        let entry = |(name, value): &(OsString, OsString)| {
+            let mut entry = name.clone();
+            entry.push("=");
+            entry.push(value);
+            OsBytes::from(entry)
+        };
+        self.0.iter().map(entry).collect()
+    }
+}
+
+impl From<&[OsBytes]> for Environment {
+    fn from(entries: &[OsBytes]) -> Self {
+        let mut env = Self::default();
+        for OsBytes(entry) in entries {
+            let at = entry.iter().position(|&byte| byte == b'=').unwrap_or(entry.len());
+            let value = entry.get(at + 1..).unwrap_or_default();
+            env.set(OsStr::from_bytes(&entry[..at]), OsString::from_vec(value.to_vec()));
+        }
+        env
+    }
+}
+
+/// The environment of an exec in an existing sandbox: the sandbox's own, `TERM` if there is a terminal, then the
+/// files' variables, then the others.
+///
+/// # Errors
+/// If a file can't be read or parsed.
+pub fn exec_env(
+    sandbox: &[OsBytes],
+    files: &[impl AsRef<Path>],
+    variables: &[EnvVar],
+    terminal: bool,
+    host: &HostFacts,
+) -> Result<Vec<OsBytes>, ConfigError> {
+    let mut env = Environment::from(sandbox);
+    if terminal {
+        env.terminal(host);
+    }
+    for file in files {
+        env.apply(&read_env_file(&host.cwd.join(file))?, host);
+    }
+    env.apply(variables, host);
+    Ok(env.entries())
+}
+
+/// Reads a file of variables.
+pub(super) fn read_env_file(path: &Path) -> Result<Vec<EnvVar>, ConfigError> {
+    let failed = |errno| ConfigError::io(path, errno);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(fs::open(path, flags, Mode::empty()).map_err(failed)?);
+    let kind = FileType::from_raw_mode(fs::fstat(&file).map_err(failed)?.st_mode);
+    // A pipe is welcome (`--env-file <(...)`): wait for its writer, now that opening it has not hung.
+    match kind {
+        FileType::RegularFile => {}
+        FileType::Fifo => fs::fcntl_setfl(&file, OFlags::empty()).map_err(failed)?,
+        _ => return Err(ConfigError::value(format!("{} is not a file", path.display()), "")),
+    }
+    let mut bytes = Vec::new();
+    (&mut file).take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(|error| ConfigError::io(path, error))?;
+    if bytes.len() as u64 > MAX_LEN {
+        return Err(ConfigError::value(format!("{} is longer than {MAX_LEN} bytes", path.display()), ""));
+    }
+    parse_env_file(&bytes).map_err(|(line, error)| ConfigError::File {
+        path: path.into(),
+        line,
+        column: 1,
+        cause: error.to_string(),
+        hint: "Each line is NAME=value, without quotes".into(),
+    })
+}
+
+#[cfg(test)]
+#[path = "environment_tests.rs"]
+mod tests;

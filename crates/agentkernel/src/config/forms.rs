@@ -1,0 +1,327 @@
+//! The textual forms of values, the same on the command line and in `agentkernel.toml`: each is parsed here, once.
+
+use crate::{Image, Mount};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+/// A text that does not have its form; says which form that is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FormError(pub(super) String);
+
+fn wrong<T>(text: impl AsRef<OsStr>, cause: impl std::fmt::Display) -> Result<T, FormError> {
+    Err(FormError(format!("{}: {cause}", quoted(text.as_ref()))))
+}
+
+/// A text from outside, fit for one line of a message.
+pub(super) fn quoted(text: &OsStr) -> String {
+    let text = text.to_string_lossy();
+    let short: String = text.chars().take(200).collect();
+    let dots = if short.len() < text.len() { "..." } else { "" };
+    format!("'{}{dots}'", short.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""))
+}
+
+/// A number of bytes: `4096`, `512M`, `1.5G`, `2GiB`. As Docker has it, units are powers of 1024 in every spelling.
+///
+/// # Errors
+/// If it is no such text, or exceeds 64 bits.
+pub fn parse_size(text: &str) -> Result<u64, FormError> {
+    const FORM: &str = "not a size: use a number and K, M, G or T, such as 512M";
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return wrong(text, FORM),
+    };
+    match decimal(number, 1 << shift) {
+        Some(Ok(size)) => Ok(size),
+        Some(Err(Overflow)) => wrong(text, "too large"),
+        None => wrong(text, FORM),
+    }
+}
+
+/// The shortest text that [`parse_size`] reads as `size`.
+#[must_use]
+pub fn format_size(size: u64) -> String {
+    let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+    match units.into_iter().find(|(shift, _)| size > 0 && size.trailing_zeros() >= *shift) {
+        Some((shift, unit)) => format!("{}{unit}", size >> shift),
+        None => size.to_string(),
+    }
+}
+
+/// A number of processors in thousandths: `2`, `0.5`.
+///
+/// # Errors
+/// If it is no such text, less than 0.01 or more than 4096.
+pub fn parse_cpus(text: &str) -> Result<u64, FormError> {
+    match decimal(text, 1000) {
+        Some(Ok(milli @ 10..=4_096_000)) => Ok(milli),
+        Some(_) => wrong(text, "not between 0.01 and 4096 processors"),
+        None => wrong(text, "not a number of processors, such as 2 or 0.5"),
+    }
+}
+
+struct Overflow;
+
+/// `digits[.digits]` times `unit`, rounded down; `None` if it is something else. No floating point: sizes need all
+/// their bits.
+fn decimal(text: &str, unit: u64) -> Option<Result<u64, Overflow>> {
+    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !fraction.is_none_or(digits) {
+        return None;
+    }
+    // Beyond eighteen digits a fraction no longer matters, even of a tebibyte.
+    let fraction = fraction.map_or("", |fraction| &fraction[..fraction.len().min(18)]);
+    let scale = 10u128.pow(fraction.len() as u32);
+    let part = u128::from(unit) * fraction.parse().unwrap_or(0u128) / scale;
+    let total = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(unit)?.checked_add(part as u64));
+    Some(total.ok_or(Overflow))
+}
+
+/// A span of time: `90s`, `10m`, `1h30m`, `2d`, `500ms`; each unit at most once, the largest first.
+///
+/// # Errors
+/// If it is no such text, nothing, or exceeds 64 bits of milliseconds.
+pub fn parse_duration(text: &str) -> Result<Duration, FormError> {
+    const FORM: &str = "not a time: use a number and d, h, m, s or ms, such as 90s or 1h30m";
+    const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    let mut rest = text;
+    let mut units = UNITS.iter();
+    let mut total = 0u64;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, tail) = tail.split_at(letters);
+        // Only smaller units than the last are left in the iterator.
+        let Some((_, milliseconds)) = units.find(|(name, _)| *name == unit) else { return wrong(text, FORM) };
+        if number.is_empty() {
+            return wrong(text, FORM);
+        }
+        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*milliseconds));
+        let Some(sum) = part.and_then(|part| total.checked_add(part)) else { return wrong(text, "too long") };
+        total = sum;
+        rest = tail;
+    }
+    if total == 0 {
+        return wrong(text, if text.is_empty() { FORM } else { "must be longer than nothing" });
+    }
+    Ok(Duration::from_millis(total))
+}
+
+/// A count: `100`.
+///
+/// # Errors
+/// If it is no decimal number of 64 bits.
+pub fn parse_count(text: &str) -> Result<u64, FormError> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(count) if digits => Ok(count),
+        _ => wrong(text, "not a number"),
+    }
+}
+
+/// `host` or `dir:PATH`. A relative path stays relative.
+///
+/// # Errors
+/// If it is neither.
+pub fn parse_image(text: &OsStr) -> Result<Image, FormError> {
+    let bytes = text.as_bytes();
+    match bytes.strip_prefix(b"dir:") {
+        Some(path) if !path.is_empty() && !bytes.contains(&0) => Ok(Image::Dir(OsStr::from_bytes(path).into())),
+        _ if bytes == b"host" => Ok(Image::Host),
+        _ => wrong(text, "not an image that this build knows: use 'host' or 'dir:PATH'"),
+    }
+}
+
+/// How the sandbox sees the project, before it is known which that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkspaceMode {
+    /// The real directory.
+    Direct,
+    /// Copy on write.
+    Overlay,
+    /// Not at all.
+    None,
+}
+
+/// `direct`, `overlay` or `none`.
+///
+/// # Errors
+/// If it is none of them.
+pub fn parse_workspace(text: &str) -> Result<WorkspaceMode, FormError> {
+    match text {
+        "direct" => Ok(WorkspaceMode::Direct),
+        "overlay" => Ok(WorkspaceMode::Overlay),
+        "none" => Ok(WorkspaceMode::None),
+        _ => wrong(text, "not a kind of workspace: use 'direct', 'overlay' or 'none'"),
+    }
+}
+
+/// `none`. The words for more are known, and refused: nothing in this build could hold them to it.
+///
+/// # Errors
+/// If it is something else.
+pub fn parse_net(text: &str) -> Result<crate::Net, FormError> {
+    match text {
+        "none" => Ok(crate::Net::None),
+        "allow" | "open" => wrong(text, "not in this build, which has no egress yet: use 'none'"),
+        _ => wrong(text, "not a kind of network: use 'none'"),
+    }
+}
+
+/// One variable of an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvVar {
+    /// With this value.
+    Set(OsString, OsString),
+    /// With the caller's value; not at all if the caller has none.
+    Inherit(OsString),
+}
+
+/// `NAME=value`, or `NAME` for the caller's value.
+///
+/// # Errors
+/// If there is no name, or a NUL byte.
+pub fn parse_env(text: &OsStr) -> Result<EnvVar, FormError> {
+    let bytes = text.as_bytes();
+    if bytes.contains(&0) {
+        return wrong(text, "has a NUL byte");
+    }
+    let name = bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+    if name.is_empty() {
+        return wrong(text, "has no name: use NAME=value, or NAME for your own value");
+    }
+    let name_text = OsString::from_vec(name.to_vec());
+    Ok(match bytes.get(name.len() + 1..) {
+        Some(value) => EnvVar::Set(name_text, OsString::from_vec(value.to_vec())),
+        None => EnvVar::Inherit(name_text),
+    })
+}
+
+/// A file of variables as Docker's `--env-file` has it: a variable per line, blank lines and lines that begin with
+/// `#` left out, no quoting.
+///
+/// # Errors
+/// With the number of the line, if a line is not a variable or its name has white space.
+pub fn parse_env_file(bytes: &[u8]) -> Result<Vec<EnvVar>, (usize, FormError)> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut variables = Vec::new();
+    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line).trim_ascii_start();
+        if line.is_empty() || line[0] == b'#' {
+            continue;
+        }
+        let at = |error| (index + 1, error);
+        let variable = parse_env(OsStr::from_bytes(line)).map_err(at)?;
+        let (EnvVar::Set(name, _) | EnvVar::Inherit(name)) = &variable;
+        if name.as_bytes().iter().any(u8::is_ascii_whitespace) {
+            return wrong(name, "a name can't have white space").map_err(at);
+        }
+        variables.push(variable);
+    }
+    Ok(variables)
+}
+
+/// `SRC:DST`, `SRC:DST:ro` or `SRC:DST:rw`. The source may be relative. A path that has a colon can't be said.
+///
+/// # Errors
+/// If it is no such text, or the target is not a place for a mount.
+pub fn parse_mount(text: &OsStr) -> Result<Mount, FormError> {
+    const FORM: &str = "not a mount: use SOURCE:TARGET or SOURCE:TARGET:ro";
+    let parts: Vec<&OsStr> = text.as_bytes().split(|&byte| byte == b':').map(OsStr::from_bytes).collect();
+    let (source, target, read_only) = match parts[..] {
+        [source, target] => (source, target, false),
+        [source, target, mode] if mode == "ro" => (source, target, true),
+        [source, target, mode] if mode == "rw" => (source, target, false),
+        [_, _, _, _, ..] => return wrong(text, "too many colons: a path that has one can't be mounted"),
+        _ => return wrong(text, FORM),
+    };
+    if source.is_empty() || text.as_bytes().contains(&0) {
+        return wrong(text, FORM);
+    }
+    Ok(Mount { source: source.into(), target: mount_target(Path::new(target))?, read_only })
+}
+
+/// An empty file system as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TmpfsArg {
+    /// In the sandbox, absolute.
+    pub target: PathBuf,
+    /// In bytes; none: the default.
+    pub size: Option<u64>,
+}
+
+/// `DST` or `DST:SIZE`; Docker's `DST:size=SIZE` too.
+///
+/// # Errors
+/// If it is no such text, or the target is not a place for a mount.
+pub fn parse_tmpfs(text: &OsStr) -> Result<TmpfsArg, FormError> {
+    let bytes = text.as_bytes();
+    let mut parts = bytes.split(|&byte| byte == b':');
+    let target = parts.next().unwrap_or_default();
+    let size = match (parts.next(), parts.next()) {
+        (None, _) => None,
+        (Some(size), None) => {
+            let size = String::from_utf8_lossy(size.strip_prefix(b"size=").unwrap_or(size)).into_owned();
+            match parse_size(&size)? {
+                // The kernel takes a size of 0 for no limit at all.
+                0 => return wrong(text, "a file system of no size"),
+                size => Some(size),
+            }
+        }
+        _ => return wrong(text, "not a tmpfs: use TARGET or TARGET:SIZE"),
+    };
+    if bytes.contains(&0) {
+        return wrong(text, "has a NUL byte");
+    }
+    Ok(TmpfsArg { target: mount_target(Path::new(OsStr::from_bytes(target)))?, size })
+}
+
+/// A place in the sandbox where something can be mounted, written in the one normal way.
+fn mount_target(path: &Path) -> Result<PathBuf, FormError> {
+    let target = absolute(path)?;
+    if target == Path::new("/") || ["/proc", "/sys", "/dev"].iter().any(|place| target.starts_with(place)) {
+        return wrong(path, "nothing can be mounted there");
+    }
+    Ok(target)
+}
+
+/// An absolute path without `.`, `//` and a slash at its end.
+///
+/// # Errors
+/// If it is relative or has `..`, whose meaning depends on links that may change.
+pub fn absolute(path: &Path) -> Result<PathBuf, FormError> {
+    if !path.is_absolute() {
+        return wrong(path, "not an absolute path");
+    }
+    if path.components().any(|component| component == Component::ParentDir) {
+        return wrong(path, "a path with '..' is not allowed here");
+    }
+    Ok(path.components().collect())
+}
+
+/// A path below a directory, relative to it.
+///
+/// # Errors
+/// If it is absolute, empty or has `..`.
+pub fn beneath(path: &Path) -> Result<PathBuf, FormError> {
+    let inner: PathBuf = path.components().filter(|component| *component != Component::CurDir).collect();
+    if inner.as_os_str().is_empty() || !inner.components().all(|component| matches!(component, Component::Normal(_))) {
+        return wrong(path, "not a path below the project: use one like 'dir/file'");
+    }
+    Ok(inner)
+}
+
+#[cfg(test)]
+#[path = "forms_tests.rs"]
+mod tests;

@@ -1,0 +1,81 @@
+//! What a configuration depends on besides itself: the caller and the machine, looked at once.
+
+use super::{
+    ConfigError,
+    passwd::{self, Who},
+};
+use rustix::{process::Resource, system};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
+
+/// The caller and the machine.
+#[derive(Clone, Debug)]
+pub struct HostFacts {
+    /// The working directory, absolute and without links.
+    pub cwd: PathBuf,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// The caller's name.
+    pub user: String,
+    /// The caller's home directory.
+    pub home: PathBuf,
+    /// The caller's environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The machine's memory in bytes.
+    pub ram: u64,
+    /// The hard limit of open files; none: unlimited.
+    pub max_nofile: Option<u64>,
+    /// The hard limit of processes; none: unlimited.
+    pub max_nproc: Option<u64>,
+    /// The hard limit of a file's size in bytes; none: unlimited.
+    pub max_fsize: Option<u64>,
+}
+
+impl HostFacts {
+    /// Looks at this process and this machine.
+    ///
+    /// # Errors
+    /// If the working directory is gone or can't be reached.
+    pub fn read() -> Result<Self, ConfigError> {
+        let cwd = std::env::current_dir().map_err(|error| ConfigError::io(Path::new("."), error))?;
+        let uid = rustix::process::geteuid().as_raw();
+        let account = std::fs::read("/etc/passwd").ok().and_then(|file| passwd::find(&file, &Who::Uid(uid)).ok()?);
+        let variable = |name| std::env::var(name).ok();
+        let user = account.as_ref().map(|account| account.name.clone());
+        let user = user.or_else(|| variable("USER").filter(|name| passwd::valid_name(name)));
+        let home = account.map(|account| account.home);
+        let home = home.or_else(|| variable("HOME").map(PathBuf::from).filter(|home| home.is_absolute()));
+        let info = system::sysinfo();
+        let hard = |resource| rustix::process::getrlimit(resource).maximum;
+        Ok(Self {
+            cwd,
+            uid,
+            gid: rustix::process::getegid().as_raw(),
+            user: user.unwrap_or_else(|| if uid == 0 { "root".into() } else { "user".into() }),
+            home: home.unwrap_or_else(|| if uid == 0 { "/root".into() } else { "/".into() }),
+            env: std::env::vars_os().collect(),
+            ram: (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)),
+            max_nofile: hard(Resource::Nofile),
+            max_nproc: hard(Resource::Nproc),
+            max_fsize: hard(Resource::Fsize),
+        })
+    }
+
+    /// A variable of the caller's environment.
+    #[must_use]
+    pub fn var(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.env.iter().find(|(key, _)| key == name.as_ref()).map(|(_, value)| value.as_os_str())
+    }
+
+    /// The directories that the caller may call home: the user database's and `$HOME`, which sudo may leave as it was.
+    pub(super) fn homes(&self) -> impl Iterator<Item = &Path> {
+        [Some(self.home.as_path()), self.var("HOME").map(Path::new)]
+            .into_iter()
+            .flatten()
+            .filter(|home| home.is_absolute() && *home != Path::new("/"))
+    }
+}

@@ -1,0 +1,125 @@
+//! Who programs run as: the caller, or a user of the image.
+
+use super::{
+    ConfigError, HostFacts,
+    forms::quoted,
+    passwd::{self, Account, Who, parse_id},
+    protect,
+};
+use crate::{Identity, Image};
+use rustix::{
+    fd::OwnedFd,
+    fs::{self, FileType, Mode, OFlags, ResolveFlags},
+    io::{self, Errno},
+};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// A passwd file that is longer is not one.
+const MAX_LEN: u64 = 1 << 20;
+
+/// Resolves `NAME` or `UID[:GID]`; nobody: the caller.
+///
+/// In a `host` image there are root, the caller and nobody, and every number; in a `dir:` image the users of its own
+/// /etc/passwd, which is as untrusted as the rest of it.
+///
+/// # Errors
+/// If there is no such user.
+pub fn identity(user: Option<&str>, image: &Image, host: &HostFacts) -> Result<Identity, ConfigError> {
+    let Some(text) = user else { return Ok(caller(host).into()) };
+    let refused = |cause: &str| {
+        let hint = match image {
+            Image::Host => "Use root, your own name, nobody, or a number",
+            Image::Dir(_) => "Use a name in the image's /etc/passwd, or a number",
+        };
+        ConfigError::value(format!("User {}: {cause}", quoted(text.as_ref())), hint)
+    };
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    // Digits are always a number: a user who is called "0" must not become anybody by it, nor the other way round.
+    let numeric = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_digit());
+    let who = if numeric { Who::Uid(parse_id(user).ok_or_else(|| refused("no such id"))?) } else { Who::Name(user) };
+    let known = match image {
+        Image::Host => [root(), caller(host), nobody()].into_iter().find(|account| match who {
+            Who::Name(name) => account.name == name,
+            Who::Uid(uid) => account.uid == uid,
+        }),
+        Image::Dir(path) => {
+            let file = read_passwd(path).map_err(|errno| ConfigError::io(&path.join("etc/passwd"), errno))?;
+            let broken = |line| refused(&format!("line {line} of the image's /etc/passwd is broken"));
+            passwd::find(&file, &who).map_err(broken)?
+        }
+    };
+    let mut account = match (known, who) {
+        (Some(account), _) => account,
+        (None, Who::Uid(uid)) => Account { name: "user".into(), uid, gid: uid, home: "/home/user".into() },
+        (None, Who::Name(_)) => return Err(refused("not known")),
+    };
+    if let Some(group) = group {
+        account.gid = parse_id(group).ok_or_else(|| refused("a group must be a number"))?;
+    }
+    Ok(account.into())
+}
+
+fn root() -> Account {
+    Account { name: "root".into(), uid: 0, gid: 0, home: "/root".into() }
+}
+
+fn nobody() -> Account {
+    Account { name: "nobody".into(), uid: 65534, gid: 65534, home: "/home/nobody".into() }
+}
+
+fn caller(host: &HostFacts) -> Account {
+    match host.uid {
+        0 => root(),
+        uid => Account { name: host.user.clone(), uid, gid: host.gid, home: host.home.clone() },
+    }
+}
+
+impl From<Account> for Identity {
+    fn from(account: Account) -> Self {
+        let Account { name, uid, gid, home } = account;
+        // The sandbox gets an empty directory of its own there: never over a part of the system (`bin`, `daemon`).
+        let home: PathBuf = home.components().collect();
+        let plain = home.components().all(|component| component != std::path::Component::ParentDir);
+        let good = home == Path::new("/root") || (plain && protect::refuse(&home, std::iter::empty()).is_none());
+        let home = if good { home } else { format!("/home/{name}").into() };
+        Self { uid, gid, name, home }
+    }
+}
+
+/// The image's /etc/passwd; empty if it has none.
+fn read_passwd(image: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = match open_in(image, "etc/passwd", OFlags::RDONLY | OFlags::NONBLOCK) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(bytes),
+        other => other?,
+    };
+    if FileType::from_raw_mode(fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(Errno::INVAL);
+    }
+    File::from(file).take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(|_| Errno::IO)?;
+    if bytes.len() as u64 > MAX_LEN { Err(Errno::FBIG) } else { Ok(bytes) }
+}
+
+/// Opens a file in an image as a process would whose root is the image: no link leads out of it.
+fn open_in(image: &Path, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    let root = fs::open(image, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// Whether an image has this file.
+pub(super) fn image_has(image: &Image, path: &str) -> bool {
+    let root = match image {
+        Image::Host => Path::new("/"),
+        Image::Dir(path) => path,
+    };
+    open_in(root, path, OFlags::PATH).is_ok()
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

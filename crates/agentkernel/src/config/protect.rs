@@ -1,0 +1,115 @@
+//! The paths of a project that stay read-only: what programs outside the sandbox would run or obey later.
+
+use std::path::{Path, PathBuf};
+
+/// Protected in every direct workspace, as far as they exist.
+pub(super) const BUILT_IN: [&str; 34] = [
+    super::project::FILE_NAME,
+    // git runs hooks, and whatever its configuration names as pager, editor, filter or fsmonitor.
+    ".git/hooks",
+    ".git/config",
+    ".git/config.worktree",
+    ".git/modules",
+    ".githooks",
+    ".husky",
+    ".pre-commit-config.yaml",
+    "lefthook.yml",
+    // The shell or the editor runs these when a directory is entered.
+    ".envrc",
+    "mise.toml",
+    ".mise.toml",
+    ".vscode",
+    ".idea",
+    ".zed",
+    ".fleet",
+    ".devcontainer",
+    ".devcontainer.json",
+    // Agents that run outside read commands, hooks and tool servers from these.
+    ".mcp.json",
+    ".claude/settings.json",
+    ".claude/settings.local.json",
+    ".claude/hooks",
+    ".claude/agents",
+    ".claude/commands",
+    ".claude/skills",
+    ".cursor",
+    ".codex",
+    ".gemini/settings.json",
+    ".gemini/commands",
+    ".gemini/extensions",
+    ".opencode",
+    "opencode.json",
+    "opencode.jsonc",
+    ".windsurf",
+];
+
+/// The built-in list and the project's own, each path once.
+pub(super) fn list(own: &[PathBuf]) -> Vec<PathBuf> {
+    let mut list: Vec<PathBuf> = BUILT_IN.iter().map(PathBuf::from).collect();
+    for path in own {
+        if !list.contains(path) {
+            list.push(path.clone());
+        }
+    }
+    list
+}
+
+/// Why this directory can't be a workspace; `None` if it can. Whatever is in a workspace is in the hands of the
+/// agent: a whole home directory or a part of the system must never get there by a command in the wrong place.
+pub(super) fn refuse<'a>(path: &Path, homes: impl Iterator<Item = &'a Path>) -> Option<String> {
+    /// With everything below them.
+    const TREES: [&str; 15] = [
+        "/proc",
+        "/sys",
+        "/dev",
+        "/etc",
+        "/boot",
+        "/bin",
+        "/sbin",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/libx32",
+        "/usr/bin",
+        "/usr/sbin",
+        "/usr/lib",
+        "/usr/share",
+    ];
+    /// Themselves only.
+    const PLACES: [&str; 14] = [
+        "/usr",
+        "/usr/local",
+        "/home",
+        "/root",
+        "/var",
+        "/var/lib",
+        "/var/tmp",
+        "/tmp",
+        "/opt",
+        "/srv",
+        "/mnt",
+        "/media",
+        "/run",
+        "/nix",
+    ];
+    /// Below a home directory, with everything below them.
+    const SECRETS: [&str; 7] = [".ssh", ".gnupg", ".aws", ".kube", ".docker", ".config", ".local"];
+    if path == Path::new("/") {
+        return Some("it is the root directory".into());
+    }
+    for home in homes {
+        if path == home {
+            return Some("it is your home directory".into());
+        }
+        if home.starts_with(path) {
+            return Some("your home directory is in it".into());
+        }
+        if let Some(secret) = SECRETS.iter().find(|secret| path.starts_with(home.join(secret))) {
+            return Some(format!("it is in ~/{secret}"));
+        }
+    }
+    if let Some(tree) = TREES.iter().find(|tree| path.starts_with(tree)) {
+        return Some(format!("{tree} belongs to the system"));
+    }
+    PLACES.iter().any(|place| path == Path::new(place)).then(|| "it belongs to the system".into())
+}

@@ -1,0 +1,384 @@
+//! Flags, the project's file and the host become one [`Spec`]: flags win over the file, the file over the defaults.
+
+use super::{
+    ConfigError, EnvVar, HostFacts, Project, ProjectFile, TmpfsArg, WorkspaceMode,
+    environment::{Environment, read_env_file},
+    forms, generated_name, identity, limits, mounts,
+    project::{Located, Settings},
+    protect,
+};
+use crate::{BackendKind, Identity, Image, Limits, Mount, Name, Net, SandboxId, Spec, Tmpfs, Workspace};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use wire::{ExecSpec, OsBytes, Stdio, User, WinSize};
+
+/// What the flags of `run` and `create` said. `None` and empty: nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--name`
+    pub name: Option<Name>,
+    /// `--image`; a relative directory begins at the working directory
+    pub image: Option<Image>,
+    /// `--workspace`
+    pub workspace: Option<WorkspaceMode>,
+    /// `--net`
+    pub net: Option<Net>,
+    /// `-e`
+    pub env: Vec<EnvVar>,
+    /// `--env-file`
+    pub env_files: Vec<PathBuf>,
+    /// `-w`
+    pub workdir: Option<PathBuf>,
+    /// `-u`: `NAME` or `UID[:GID]`
+    pub user: Option<String>,
+    /// `--cpus`, in thousandths
+    pub cpus: Option<u64>,
+    /// `--memory`, in bytes
+    pub memory: Option<u64>,
+    /// `--pids`
+    pub pids: Option<u64>,
+    /// `--disk`, in bytes
+    pub disk: Option<u64>,
+    /// `--timeout`
+    pub timeout: Option<Duration>,
+    /// `--mount`; a relative source begins at the working directory
+    pub mounts: Vec<Mount>,
+    /// `--tmpfs`
+    pub tmpfs: Vec<TmpfsArg>,
+    /// `--read-only`
+    pub read_only: bool,
+    /// `--keep`: true, `--rm`: false
+    pub keep: Option<bool>,
+    /// `-t`
+    pub terminal: bool,
+    /// `-i`
+    pub stdin: bool,
+    /// `CMD...`; empty: the sandbox idles
+    pub command: Vec<OsString>,
+}
+
+/// Resolves what is to be made. Looks at the file system, and changes nothing.
+///
+/// # Errors
+/// [`ConfigError`]; [`Untrusted`](ConfigError::Untrusted) only if nothing else is wrong.
+pub fn resolve(overrides: Overrides, project: &Project, host: &HostFacts) -> Result<Spec, ConfigError> {
+    let defaults = Settings::default();
+    let settings = project.file.as_ref().map_or(&defaults, |file| &file.settings);
+    let mut resolver =
+        Resolver { file: project.file.as_ref(), settings, project: &project.dir, host, asks: Vec::new() };
+    let spec = resolver.spec(overrides)?;
+    match resolver.file {
+        Some(file) if !file.trusted && !resolver.asks.is_empty() => {
+            Err(ConfigError::Untrusted { path: file.path.clone(), asks: resolver.asks })
+        }
+        _ => Ok(spec),
+    }
+}
+
+struct Resolver<'a> {
+    file: Option<&'a ProjectFile>,
+    settings: &'a Settings,
+    project: &'a Path,
+    host: &'a HostFacts,
+    /// What the file asks for, beyond what any project gets.
+    asks: Vec<String>,
+}
+
+impl Resolver<'_> {
+    fn spec(&mut self, overrides: Overrides) -> Result<Spec, ConfigError> {
+        let (settings, host) = (self.settings, self.host);
+        let id = SandboxId::random().map_err(|error| ConfigError::io(Path::new("/dev/urandom"), error))?;
+        let keep = overrides.keep.or(settings.keep).unwrap_or(false);
+        let name = overrides.name.or_else(|| {
+            // A project's name would let only one of its ephemeral sandboxes run at a time.
+            keep.then(|| settings.name.clone().unwrap_or_else(|| generated_name(&id)))
+        });
+        let image = self.image(overrides.image)?;
+        let workspace = self.workspace(overrides.workspace)?;
+        let identity = self.identity(overrides.user.as_deref(), &image)?;
+        let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity)?;
+        let limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
+        let mounts = self.mounts(overrides.mounts, &workspace)?;
+        let tmpfs = self.tmpfs(overrides.tmpfs, &mounts)?;
+
+        let mut env = Environment::base(&identity, &image, host);
+        self.file_env(&mut env)?;
+        for file in &overrides.env_files {
+            env.apply(&read_env_file(&host.cwd.join(file))?, host);
+        }
+        env.apply(&overrides.env, host);
+        env.mark(&id);
+        let spec_env = env.entries();
+        let command = (!overrides.command.is_empty()).then(|| {
+            if overrides.terminal && !spec_env.iter().any(|OsBytes(entry)| entry.starts_with(b"TERM=")) {
+                env.terminal(host);
+            }
+            let stdio = match overrides.terminal {
+                true => Stdio::Terminal { size: WinSize::default() },
+                false => Stdio::Pipes { stdin: overrides.stdin },
+            };
+            ExecSpec {
+                argv: overrides.command.into_iter().map(OsBytes::from).collect(),
+                env: env.entries(),
+                cwd: workdir.clone(),
+                user: User { uid: identity.uid, gid: identity.gid, groups: Vec::new() },
+                stdio,
+                rlimits: Vec::new(),
+            }
+        });
+        let timeout = overrides.timeout.or(settings.timeout);
+        Ok(Spec {
+            hostname: name.as_ref().map_or_else(|| id.to_string(), Name::to_string),
+            id,
+            name,
+            keep,
+            backend: BackendKind::Native,
+            image,
+            workspace,
+            mounts,
+            tmpfs,
+            read_only: overrides.read_only || settings.read_only.unwrap_or(false),
+            net: overrides.net.or_else(|| settings.net.clone()).unwrap_or(Net::None),
+            identity,
+            limits,
+            command,
+            env: spec_env,
+            workdir,
+            timeout_ms: timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        })
+    }
+
+    fn image(&mut self, flag: Option<Image>) -> Result<Image, ConfigError> {
+        match (flag, &self.settings.image) {
+            (Some(Image::Dir(dir)), _) => Ok(Image::Dir(mounts::image(&dir, &self.host.cwd)?)),
+            (None, Some(located)) if let Image::Dir(dir) = &located.value => {
+                let dir = mounts::image(dir, self.project).map_err(|error| self.at(located, error))?;
+                if !dir.starts_with(self.project) {
+                    self.ask("image", dir.display());
+                }
+                Ok(Image::Dir(dir))
+            }
+            _ => Ok(Image::Host),
+        }
+    }
+
+    fn workspace(&self, flag: Option<WorkspaceMode>) -> Result<Workspace, ConfigError> {
+        let mode = flag.or(self.settings.workspace).unwrap_or(WorkspaceMode::Direct);
+        let path = self.project.to_owned();
+        if mode == WorkspaceMode::None {
+            return Ok(Workspace::None);
+        }
+        // A copy on write too: it keeps the files from being changed, not from being read.
+        if let Some(reason) = protect::refuse(&path, self.host.homes()) {
+            let cause = format!("{} can't be a workspace: {reason}", path.display());
+            return Err(ConfigError::value(cause, "Go to a project's directory, or use `--workspace none`"));
+        }
+        Ok(match mode {
+            WorkspaceMode::Overlay => Workspace::Overlay { path },
+            _ => Workspace::Direct { path, protected: protect::list(&self.settings.protect) },
+        })
+    }
+
+    fn identity(&mut self, flag: Option<&str>, image: &Image) -> Result<Identity, ConfigError> {
+        match (flag, &self.settings.user) {
+            (None, Some(user)) => {
+                let identity = identity(Some(&user.value), image, self.host).map_err(|error| self.at(user, error))?;
+                if identity.uid == 0 && self.host.uid != 0 {
+                    self.ask("user", &identity.name);
+                }
+                Ok(identity)
+            }
+            (flag, _) => identity(flag, image, self.host),
+        }
+    }
+
+    /// Where commands start.
+    fn workdir(&self, flag: Option<&Path>, workspace: &Workspace, identity: &Identity) -> Result<OsBytes, ConfigError> {
+        let root = match workspace {
+            Workspace::None => &identity.home,
+            Workspace::Direct { path, .. } | Workspace::Overlay { path } => path,
+        };
+        let inside = *workspace != Workspace::None && self.host.cwd.starts_with(root);
+        let here = if inside { &self.host.cwd } else { root };
+        let path = match (flag, &self.settings.workdir) {
+            (Some(path), _) => forms::absolute(&here.join(path))
+                .map_err(|error| ConfigError::value(format!("Working directory {error}"), ""))?,
+            (None, Some(located)) => forms::absolute(&root.join(&located.value))
+                .map_err(|error| self.at(located, ConfigError::value(format!("`workdir`: {error}"), "")))?,
+            (None, None) => here.clone(),
+        };
+        Ok(path.into())
+    }
+
+    fn limits(
+        &mut self,
+        cpus: Option<u64>,
+        memory: Option<u64>,
+        pids: Option<u64>,
+        disk: Option<u64>,
+    ) -> Result<Limits, ConfigError> {
+        let (settings, host) = (self.settings, self.host);
+        let flag = |flag: &'static str| move |error| ConfigError::value(format!("{flag}: {error}"), "");
+        let memory_flag = memory.map(limits::memory).transpose().map_err(flag("--memory"))?;
+        let pids_flag = pids.map(limits::pids).transpose().map_err(flag("--pids"))?;
+        let disk_flag = disk.map(limits::disk).transpose().map_err(flag("--disk"))?;
+        let nofile = settings.nofile.as_ref();
+        if let Some(nofile) = nofile
+            && host.max_nofile.is_some_and(|hard| nofile.value > hard)
+        {
+            let cause = format!("`nofile`: your own limit is {}", host.max_nofile.unwrap_or(0));
+            return Err(
+                self.at(nofile, ConfigError::value(cause, "`ulimit -Hn` shows it; an administrator can raise it"))
+            );
+        }
+        if let Some(fsize) = &settings.fsize
+            && host.max_fsize.is_some_and(|hard| fsize.value > hard)
+        {
+            let cause = format!("`fsize`: your own limit is {} bytes", host.max_fsize.unwrap_or(0));
+            return Err(
+                self.at(fsize, ConfigError::value(cause, "`ulimit -Hf` shows it; an administrator can raise it"))
+            );
+        }
+        let default_nofile = limits::default_nofile(host);
+        let pids = match (pids_flag, &settings.pids) {
+            (None, Some(pids)) => Some(self.bounded("pids", pids, limits::DEFAULT_NPROC)),
+            (flag, _) => flag,
+        };
+        let disk = match (disk_flag, &settings.disk) {
+            (Some(disk), _) => disk,
+            (None, Some(disk)) => self.bounded("disk", disk, limits::default_disk(host)),
+            (None, None) => limits::default_disk(host),
+        };
+        let nofile = nofile.map_or(default_nofile, |nofile| self.bounded("nofile", nofile, default_nofile));
+        let fsize = settings.fsize.as_ref().map(|fsize| fsize.value);
+        Ok(Limits {
+            cpu_milli: cpus.or(settings.cpu_milli),
+            memory: memory_flag.or(settings.memory),
+            pids,
+            disk,
+            rlimits: limits::rlimits(host, pids, nofile, fsize),
+        })
+    }
+
+    /// A number of the file's, which needs trust if it is higher than what is given by default.
+    fn bounded(&mut self, key: &str, located: &Located<u64>, free: u64) -> u64 {
+        if located.value > free {
+            self.ask(key, located.value);
+        }
+        located.value
+    }
+
+    fn mounts(&mut self, flags: Vec<Mount>, workspace: &Workspace) -> Result<Vec<Mount>, ConfigError> {
+        let mut list: Vec<Mount> = Vec::new();
+        let replaced = |target: &Path| flags.iter().any(|mount| mount.target == target);
+        for located in self.settings.mounts.iter().filter(|located| !replaced(&located.value.target)) {
+            let mut mount = located.value.clone();
+            mount.source = mounts::source(&mount.source, self.project).map_err(|error| self.at(located, error))?;
+            // One that may be written would be a second way to protected files, and past a copy on write.
+            if !mount.source.starts_with(self.project) || !mount.read_only {
+                let mode = if mount.read_only { "read-only" } else { "writable" };
+                self.ask("mounts", format_args!("{} ({mode})", mount.source.display()));
+            }
+            place(&mut list, mount, workspace).map_err(|error| self.at(located, error))?;
+        }
+        for mut mount in flags {
+            mount.source = mounts::source(&mount.source, &self.host.cwd)?;
+            place(&mut list, mount, workspace)?;
+        }
+        Ok(list)
+    }
+
+    fn tmpfs(&mut self, flags: Vec<TmpfsArg>, mounts: &[Mount]) -> Result<Vec<Tmpfs>, ConfigError> {
+        let mut list: Vec<Tmpfs> = Vec::new();
+        let mut place = |arg: &TmpfsArg| {
+            let taken = list.iter().any(|tmpfs| tmpfs.target == arg.target);
+            if taken || mounts.iter().any(|mount| mount.target == arg.target) {
+                return Err(twice(&arg.target));
+            }
+            let size = arg.size.unwrap_or(limits::DEFAULT_TMPFS);
+            list.push(Tmpfs { target: arg.target.clone(), size });
+            Ok(size)
+        };
+        let replaced = |target: &Path| flags.iter().any(|tmpfs| tmpfs.target == target);
+        let mut total = 0u64;
+        for located in self.settings.tmpfs.iter().filter(|located| !replaced(&located.value.target)) {
+            let size = place(&located.value).map_err(|error| self.at(located, error))?;
+            total = total.saturating_add(size);
+        }
+        for tmpfs in &flags {
+            place(tmpfs)?;
+        }
+        if total > limits::default_disk(self.host) {
+            self.ask("tmpfs", format_args!("{} of memory", forms::format_size(total)));
+        }
+        Ok(list)
+    }
+
+    /// The file's own variables.
+    fn file_env(&mut self, env: &mut Environment) -> Result<(), ConfigError> {
+        if let Some(located) = &self.settings.env_file {
+            let path = self.project.join(&located.value);
+            let real = std::fs::canonicalize(&path);
+            let real = real.map_err(|error| self.at(located, ConfigError::io(&path, error)))?;
+            if !real.starts_with(self.project) {
+                self.ask("env_file", real.display());
+            }
+            let variables = read_env_file(&real)?;
+            // A name alone would hand over the caller's own value, and trust in the TOML does not reach this file.
+            if let Some(EnvVar::Inherit(name)) =
+                variables.iter().find(|variable| matches!(variable, EnvVar::Inherit(_)))
+            {
+                let cause = format!("`env_file`: {} has no value in {}", forms::quoted(name), path.display());
+                let hint = "A project can't take a value from your environment: use `-e NAME` yourself";
+                return Err(self.at(located, ConfigError::value(cause, hint)));
+            }
+            env.apply(&variables, self.host);
+        }
+        for (name, value) in &self.settings.env {
+            env.set(name, value);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, key: &str, what: impl std::fmt::Display) {
+        self.asks.push(format!("{key} = {}", forms::quoted(what.to_string().as_ref()).trim_matches('\'')));
+    }
+
+    /// The same error, with the place in the file that is to blame.
+    fn at<T>(&self, located: &Located<T>, error: ConfigError) -> ConfigError {
+        let Some(file) = self.file else { return error };
+        match error {
+            ConfigError::Value { cause, hint } => file.error(located, cause, hint),
+            ConfigError::Io { path, source } => {
+                file.error(located, format!("can't read {}: {source}", path.display()), "")
+            }
+            other => other,
+        }
+    }
+}
+
+/// Adds a mount, if its place is free.
+fn place(list: &mut Vec<Mount>, mount: Mount, workspace: &Workspace) -> Result<(), ConfigError> {
+    if let Workspace::Direct { path, .. } | Workspace::Overlay { path } = workspace
+        && path.starts_with(&mount.target)
+    {
+        let cause = format!("Mount target {} would hide the workspace", mount.target.display());
+        return Err(ConfigError::value(cause, "Choose another target, or use `--workspace none`"));
+    }
+    if list.iter().any(|other| other.target == mount.target) {
+        return Err(twice(&mount.target));
+    }
+    list.push(mount);
+    Ok(())
+}
+
+fn twice(target: &Path) -> ConfigError {
+    ConfigError::value(format!("Two mounts at {}", target.display()), "")
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;
