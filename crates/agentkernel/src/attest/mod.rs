@@ -1,0 +1,202 @@
+//! Attacks a sandbox of this host with every known class of escape, and tells which walls held.
+//!
+//! Each case is first made outside, where it should succeed, so that a wall is never credited for an attempt that
+//! couldn't work; then inside. Canaries on the host say what an attempt reached, whatever the attempt itself says.
+
+use serde::Deserialize;
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+};
+use wire::Exit;
+
+mod host;
+mod report;
+
+#[cfg(test)]
+#[path = "attest_tests.rs"]
+mod tests;
+
+pub use report::{CaseReport, Control, Report, Verdict};
+
+/// An error of whoever runs the sandbox.
+pub type SandboxError = Box<dyn Error + Send + Sync>;
+
+/// The sandbox under attack, as its owner sees it.
+pub trait Sandbox {
+    /// Makes an executable file of `bytes` in the sandbox, and gives its path there.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Result<PathBuf, SandboxError>;
+
+    /// Runs a program in the sandbox, without standard input, to its end.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    fn run(&mut self, argv: &[String]) -> Result<Ran, SandboxError>;
+}
+
+/// How a program in the sandbox ended, and what it wrote.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its end.
+    pub exit: Exit,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+}
+
+/// What to attack with, and what the sandbox is supposed to hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan<'a> {
+    /// The probe: a static program for this machine.
+    pub probe: &'a [u8],
+    /// The sandbox's memory limit in bytes. Without limits the bombs are skipped, and skipping is no success.
+    pub memory: Option<u64>,
+    /// Its limit of processes and threads.
+    pub pids: Option<u64>,
+    /// The bytes that it may write outside its workspace.
+    pub disk: Option<u64>,
+    /// Where the sandboxes' own state lies on the host.
+    pub state: Option<&'a Path>,
+    /// The only cases to run, by name; all if it is empty.
+    pub only: &'a [String],
+}
+
+/// The attack could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The probe doesn't run on the host.
+    #[error("The probe can't be run on this host")]
+    Probe(#[source] std::io::Error),
+    /// The probe said something unexpected.
+    #[error("The probe's answer '{0}' makes no sense")]
+    Answer(String),
+    /// Canaries could not be planted.
+    #[error("The canaries can't be planted: {0}")]
+    Plant(String),
+    /// A case was asked for that doesn't exist.
+    #[error("There is no case '{0}'")]
+    Case(String),
+    /// The sandbox could not be made.
+    #[error("The sandbox can't be made")]
+    Open(#[source] SandboxError),
+    /// The probe could not be put into it.
+    #[error("The probe can't be put into the sandbox")]
+    Put(#[source] SandboxError),
+}
+
+/// A line of the probe's table.
+#[derive(Clone, Debug, Deserialize)]
+struct Case {
+    name: String,
+    class: String,
+    means: String,
+    reference: String,
+    control: String,
+    reason: String,
+    may_die: bool,
+}
+
+/// A line of the probe's answers.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    name: String,
+    result: Word,
+    detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Escaped,
+    Held,
+    Absent,
+    Tried,
+    Skipped,
+}
+
+/// Attacks the sandbox that `open` makes with the given directory as its workspace (direct, writable, with its
+/// protected paths), and tells each case to `progress` as soon as it is decided. Whatever was planted on the host is
+/// gone afterwards, however this ends.
+///
+/// # Errors
+/// [`AttestError`] if the attack as a whole could not be made. Single cases that could not are in the report.
+pub fn attest<S: Sandbox>(
+    plan: &Plan<'_>,
+    open: impl FnOnce(&Path) -> Result<S, SandboxError>,
+    mut progress: impl FnMut(&CaseReport),
+) -> Result<Report, AttestError> {
+    let probe = host::Probe::new(plan.probe)?;
+    let mut cases = probe.list()?;
+    if let Some(unknown) = plan.only.iter().find(|name| cases.iter().all(|case| case.name != **name)) {
+        return Err(AttestError::Case(unknown.clone()));
+    }
+    cases.retain(|case| plan.only.is_empty() || plan.only.contains(&case.name));
+
+    let mut canaries = probe.plant(plan)?;
+    // All controls come first: what they disturb is put right before the sandbox looks at it.
+    let mut controls = Vec::new();
+    for case in &cases {
+        controls.push(control(&probe, &mut canaries, case)?);
+    }
+    let mut sandbox = open(canaries.workspace()).map_err(AttestError::Open)?;
+    let inside = sandbox.put("agentkernel-probe", plan.probe).map_err(AttestError::Put)?;
+    let mut report = Report::default();
+    for (case, control) in cases.into_iter().zip(controls) {
+        let (result, detail) = attempt(&mut sandbox, &inside, &mut canaries, &case)?;
+        let Case { name, class, means, reference, .. } = case;
+        let case = CaseReport { name, class, means, reference, control, result, detail };
+        progress(&case);
+        report.cases.push(case);
+    }
+    Ok(report)
+}
+
+fn control(probe: &host::Probe, canaries: &mut host::Canaries, case: &Case) -> Result<Control, AttestError> {
+    if case.control == "none" {
+        return Ok(Control::NotRun(case.reason.clone()));
+    }
+    let answer = probe.control(case, canaries)?;
+    let disturbed = canaries.disturbed()?;
+    Ok(match answer.result {
+        _ if !disturbed.is_empty() => Control::Proved,
+        Word::Escaped => Control::Proved,
+        Word::Tried => Control::Failed(format!("{}, to no effect", answer.detail)),
+        Word::Held => Control::Failed(answer.detail),
+        Word::Absent | Word::Skipped => Control::NotRun(answer.detail),
+    })
+}
+
+fn attempt<S: Sandbox>(
+    sandbox: &mut S,
+    probe: &Path,
+    canaries: &mut host::Canaries,
+    case: &Case,
+) -> Result<(Verdict, String), AttestError> {
+    let mut argv = vec![probe.to_string_lossy().into_owned(), "run".into(), case.name.clone(), "--json".into()];
+    argv.extend(canaries.arguments());
+    let ran = sandbox.run(&argv);
+    // What the host sees outranks what the probe says: it may have lost its voice on the way out.
+    let disturbed = canaries.disturbed()?;
+    if !disturbed.is_empty() {
+        return Ok((Verdict::Escaped, disturbed.join("; ")));
+    }
+    let ran = match ran {
+        Ok(ran) => ran,
+        Err(error) => return Ok((Verdict::Skipped, format!("it can't be run in the sandbox: {error}"))),
+    };
+    let answer = host::answer(&ran.stdout, &case.name);
+    Ok(match answer {
+        Some(Answer { result, detail, .. }) => match result {
+            Word::Escaped => (Verdict::Escaped, detail),
+            Word::Held | Word::Absent => (Verdict::Held, detail),
+            Word::Tried => (Verdict::Held, format!("{detail}, to no effect outside")),
+            Word::Skipped => (Verdict::Skipped, detail),
+        },
+        None if case.may_die && matches!(ran.exit, Exit::Oom | Exit::Signal(9) | Exit::Code(137)) => {
+            (Verdict::Held, format!("{}", ran.exit))
+        }
+        None => (Verdict::Skipped, format!("no answer: {}", ran.exit)),
+    })
+}
