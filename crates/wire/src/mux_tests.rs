@@ -326,8 +326,13 @@ fn a_closed_side_says_nothing_more() {
 fn a_stream_closed_by_the_peer_takes_no_data() {
     let mut mux = greeted(Side::Odd);
     let stream = mux.open(NONE);
+    for _ in 0..4 {
+        receive(&mut mux, Kind::Data, STDOUT, stream, &[0; MAX_PAYLOAD]).unwrap();
+    }
     receive(&mut mux, Kind::Close, 0, stream, NONE).unwrap();
     sent(&mut mux);
+    mux.consumed(stream, WINDOW as usize);
+    assert!(mux.output().is_empty(), "who sends no more needs no credit");
     assert_eq!(mux.credit(stream), 0);
     assert_eq!(mux.data(stream, Channel::Stdin, b"x"), 0);
     mux.close(stream);
