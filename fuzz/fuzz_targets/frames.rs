@@ -37,7 +37,11 @@ fuzz_target!(|input: &[u8]| {
                     assert!(!bytes.is_empty());
                     let count = bytes.len();
                     // A slow consumer on odd lengths: credit must run out, not memory.
-                    if count % 2 == 0 { mux.consumed(stream, count) } else { unconsumed += count }
+                    if count % 2 == 0 {
+                        mux.consumed(stream, count)
+                    } else {
+                        unconsumed += count
+                    }
                     assert!(unconsumed <= (mux.streams() + 1) * WINDOW as usize + input.len());
                 }
                 Ok(Event::Opened { stream, payload }) => {

@@ -96,7 +96,10 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
 fn take(step: Step, arguments: &Arguments) -> Result<Outcome> {
     match step {
         Step::Format if !has("fmt") => return Ok(Outcome::Skipped("there is no rustfmt".into())),
-        Step::Format => run::run(run::cargo().args(["fmt", "--all", "--check"]))?,
+        Step::Format => {
+            run::run(run::cargo().args(["fmt", "--all", "--check"]))?;
+            run::run(run::cargo().args(["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))?;
+        }
         Step::Lint if !has("clippy") => return Ok(Outcome::Skipped("there is no clippy".into())),
         Step::Lint => {
             let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
@@ -161,9 +164,9 @@ fn built(arguments: &[&str], wanted: impl Fn(&str, &str) -> bool) -> Result<Vec<
     Ok(found)
 }
 
-/// Runs the test programs of `tests/` in the virtual machine, as root and as an ordinary user.
+/// Runs the integration tests, which are those of `tests/`, in the virtual machine, as root and as an ordinary user.
 fn vm_tests() -> Result<Outcome> {
-    let tests = built(&["test", "--no-run", "--package", "agentkernel-tests"], |_, kind| kind == "test")?;
+    let tests = built(&["test", "--no-run", "--workspace"], |_, kind| kind == "test")?;
     if tests.is_empty() {
         return Ok(Outcome::Skipped("there are no end-to-end tests".into()));
     }
@@ -173,7 +176,7 @@ fn vm_tests() -> Result<Outcome> {
         tests.iter().filter_map(|path| path.file_name()).map(|name| format!("./{}", name.to_string_lossy())).collect();
     // Emulation is slow: one test at a time, and no test is judged by the clock.
     let script = format!(
-        "export {BINARY}=/t/agentkernel; status=0; for test in {}; do $test --test-threads=1 || status=1; done; exit $status",
+        "export {BINARY}=/t/agentkernel; status=0; for test in {}; do $test --color never --test-threads=1 || status=1; done; exit $status",
         names.join(" ")
     );
     for who in [vm::Who::Root, vm::Who::User] {

@@ -326,8 +326,13 @@ fn a_closed_side_says_nothing_more() {
 fn a_stream_closed_by_the_peer_takes_no_data() {
     let mut mux = greeted(Side::Odd);
     let stream = mux.open(NONE);
+    for _ in 0..4 {
+        receive(&mut mux, Kind::Data, STDOUT, stream, &[0; MAX_PAYLOAD]).unwrap();
+    }
     receive(&mut mux, Kind::Close, 0, stream, NONE).unwrap();
     sent(&mut mux);
+    mux.consumed(stream, WINDOW as usize);
+    assert!(mux.output().is_empty(), "who sends no more needs no credit");
     assert_eq!(mux.credit(stream), 0);
     assert_eq!(mux.data(stream, Channel::Stdin, b"x"), 0);
     mux.close(stream);
@@ -554,7 +559,7 @@ impl End {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn two_sides_deliver_every_byte_in_order(steps in proptest::collection::vec(any_step(), 1..120)) {
@@ -582,7 +587,7 @@ proptest! {
     }
 
     #[test]
-    fn a_long_transfer_never_stalls(chunks in proptest::collection::vec(1usize..300_000, 1..20)) {
+    fn a_long_transfer_never_stalls(chunks in proptest::collection::vec(1usize..300_000, 1..6)) {
         let mut pair = Pair::new();
         pair.step(&Step::Open(0));
         let mut sent = 0;
@@ -597,7 +602,9 @@ proptest! {
         }
         prop_assert_eq!(pair.sides[1].streams[&1].received[0], sent);
     }
+}
 
+proptest! {
     #[test]
     fn a_hostile_peer_ends_only_its_connection(
         frames in proptest::collection::vec((0u8..8, 0u8..4, 0u32..9, proptest::collection::vec(any::<u8>(), 0..6)), 0..300),

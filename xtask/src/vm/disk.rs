@@ -127,7 +127,9 @@ fn sources() -> Vec<PathBuf> {
 
 /// Unpacks Debian's cloud kernel into the tree and gives its version.
 fn kernel(folder: &Path, tree: &Path, disk: &Disk) -> Result<String> {
-    let depends = run::capture(run::command("apt-cache").args(["depends", "linux-image-cloud-amd64"]))?;
+    let ask = || run::capture(run::command("apt-cache").args(["depends", "linux-image-cloud-amd64"]));
+    // A fresh machine has no package lists yet.
+    let depends = ask().or_else(|_| run::run(run::command("apt-get").args(["update", "-qq"])).and_then(|()| ask()))?;
     let package = depends
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Depends: "))

@@ -88,7 +88,10 @@ pub fn boot(arguments: &Arguments) -> Result<Result<u8, String>> {
     if !run::is_root() && !disk::is_ready() {
         return Ok(Err("building the virtual machine's disk needs root".into()));
     }
-    let disk = disk::prepare()?;
+    let disk = match disk::prepare() {
+        Ok(disk) => disk,
+        Err(error) => return Ok(Err(format!("the virtual machine's disk cannot be made: {error:#}"))),
+    };
     let folder = run::target().join("vm").join(format!("job-{}", std::process::id()));
     let outcome = payload(arguments, &folder).and_then(|payload| attempts(arguments, &disk, &payload));
     fs::remove_dir_all(&folder).context("Cannot remove the job's files")?;
