@@ -20,11 +20,12 @@ pub trait Backend {
     /// [`LaunchError`], in words for the user.
     fn launch(&self, spec: &Spec, place: &Place) -> Result<Launched, LaunchError>;
 
-    /// Removes what a machine whose supervisor died has left on the host: cgroups, id ranges. Idempotent.
+    /// Removes what a machine that no longer runs has left on the host: for `gc`, after its supervisor died without
+    /// [`Machine::release`]. The sandbox's files and, if `keep`, its range of ids stay. Idempotent.
     ///
     /// # Errors
     /// If something could not be removed.
-    fn release_leftovers(&self, place: &Place) -> std::io::Result<()>;
+    fn release_leftovers(&self, place: &Place, keep: bool) -> std::io::Result<()>;
 }
 
 /// Where a sandbox keeps its things on the host.

@@ -38,16 +38,6 @@ pub const LINK_FD: i32 = 3;
 
 pub use ids::{claims, unclaim};
 
-/// Removes what a sandbox that no longer runs has left on the host: for `gc`, after its supervisor died without
-/// [`Machine::release`](super::Machine::release). Its files and, if `keep`, its range of ids stay. Idempotent.
-///
-/// # Errors
-/// If something could not be removed.
-pub fn release_leftovers(place: &Place, keep: bool) -> std::io::Result<()> {
-    limits::release(place)?;
-    if keep { Ok(()) } else { ids::release(place) }
-}
-
 /// The native backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Native {
@@ -66,8 +56,13 @@ impl Backend for Native {
         // From here on, what was claimed is given back if the launch fails.
         launch(self.init, spec, place, &ids).inspect_err(|_| {
             // The launch error is the one to report; what stays behind is found by `gc`.
-            let _ = release_leftovers(place, spec.keep);
+            let _ = self.release_leftovers(place, spec.keep);
         })
+    }
+
+    fn release_leftovers(&self, place: &Place, keep: bool) -> std::io::Result<()> {
+        limits::release(place)?;
+        if keep { Ok(()) } else { ids::release(place) }
     }
 }
 

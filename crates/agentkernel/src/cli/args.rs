@@ -1,28 +1,33 @@
 //! The flags that `run` and `create` share, as typed.
 
-use super::Failure;
-use crate::{client, config::Overrides};
-use clap::{Args, ValueEnum};
-use std::{ffi::OsString, path::PathBuf};
+use crate::{
+    Image, Mount, Name, Net, client,
+    config::{self, EnvVar, Overrides, TmpfsArg, WorkspaceMode},
+};
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// What a new sandbox is to be.
 #[derive(Debug, Args)]
 pub(super) struct SandboxArgs {
     /// Call it so
-    #[arg(long, value_name = "NAME")]
-    pub(super) name: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = |text: &str| Name::try_from(text.to_owned()))]
+    pub(super) name: Option<Name>,
     /// Where its programs come from: 'host', or 'dir:PATH' for an unpacked root directory
-    #[arg(long, value_name = "IMAGE")]
-    pub(super) image: Option<String>,
-    /// How it sees the project: the real directory, a copy-on-write view, or not at all
-    #[arg(long, value_enum, value_name = "MODE")]
+    #[arg(long, value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(|text| config::parse_image(&text)))]
+    pub(super) image: Option<Image>,
+    /// How it sees the project: 'direct', the real directory (the default); 'overlay', a copy-on-write view; 'none'
+    #[arg(long, value_name = "MODE", value_parser = config::parse_workspace)]
     pub(super) workspace: Option<WorkspaceMode>,
-    /// What it may reach
-    #[arg(long, value_enum, value_name = "MODE")]
-    pub(super) net: Option<NetMode>,
+    /// What it may reach: 'none' (the default)
+    #[arg(long, value_name = "MODE", value_parser = config::parse_net)]
+    pub(super) net: Option<Net>,
     /// Set an environment variable; without a value, take the caller's
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
-    pub(super) env: Vec<OsString>,
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = env_parser())]
+    pub(super) env: Vec<EnvVar>,
     /// Set environment variables from a file of NAME=VALUE lines
     #[arg(long, value_name = "FILE")]
     pub(super) env_file: Vec<PathBuf>,
@@ -42,45 +47,34 @@ pub(super) struct SandboxArgs {
     #[arg(short, long)]
     pub(super) interactive: bool,
     /// Processors it may use, such as 1.5
-    #[arg(long, value_name = "N")]
-    pub(super) cpus: Option<String>,
+    #[arg(long, value_name = "N", value_parser = config::parse_cpus)]
+    pub(super) cpus: Option<u64>,
     /// Memory it may use, such as 512M or 2GiB
-    #[arg(short, long, value_name = "SIZE")]
-    pub(super) memory: Option<String>,
+    #[arg(short, long, value_name = "SIZE", value_parser = config::parse_size)]
+    pub(super) memory: Option<u64>,
     /// Processes and threads it may have
-    #[arg(long, value_name = "N", visible_alias = "pids-limit")]
+    #[arg(long, value_name = "N", visible_alias = "pids-limit", value_parser = config::parse_count)]
     pub(super) pids: Option<u64>,
     /// Bytes an ephemeral sandbox may write outside workspace and mounts
-    #[arg(long, value_name = "SIZE")]
-    pub(super) disk: Option<String>,
+    #[arg(long, value_name = "SIZE", value_parser = config::parse_size)]
+    pub(super) disk: Option<u64>,
     /// End the command after this time, such as 90s or 1h30m
-    #[arg(long, value_name = "DURATION")]
-    pub(super) timeout: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
+    pub(super) timeout: Option<Duration>,
     /// Show a host directory or file in the sandbox
-    #[arg(short = 'v', long, value_name = "SRC:DST[:ro]", visible_alias = "volume")]
-    pub(super) mount: Vec<OsString>,
+    #[arg(short = 'v', long, value_name = "SRC:DST[:ro]", visible_alias = "volume", value_parser = OsStringValueParser::new().try_map(|text| config::parse_mount(&text)))]
+    pub(super) mount: Vec<Mount>,
     /// Mount an empty file system in memory
-    #[arg(long, value_name = "DST[:SIZE]")]
-    pub(super) tmpfs: Vec<OsString>,
+    #[arg(long, value_name = "DST[:SIZE]", value_parser = OsStringValueParser::new().try_map(|text| config::parse_tmpfs(&text)))]
+    pub(super) tmpfs: Vec<TmpfsArg>,
     /// Make everything read-only but the workspace, mounts, /tmp, /run and HOME
     #[arg(long)]
     pub(super) read_only: bool,
 }
 
-/// See `crate::Workspace`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum WorkspaceMode {
-    Direct,
-    Overlay,
-    None,
-}
-
-/// See `crate::Net`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum NetMode {
-    None,
-    Allow,
-    Open,
+/// Reads `NAME=VALUE` or `NAME`, of any bytes.
+pub(super) fn env_parser() -> impl TypedValueParser<Value = EnvVar> {
+    OsStringValueParser::new().try_map(|text| config::parse_env(&text))
 }
 
 impl SandboxArgs {
@@ -91,28 +85,26 @@ impl SandboxArgs {
     }
 
     /// As `config` wants it.
-    pub(super) fn overrides(&self, command: Vec<OsString>) -> Result<Overrides, Failure> {
-        let name_of =
-            |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| value().map(|v| v.get_name().to_owned());
-        Ok(Overrides {
-            name: self.name.clone(),
-            image: self.image.clone(),
-            workspace: self.workspace.and_then(|mode| name_of(&|| mode.to_possible_value())),
-            net: self.net.and_then(|mode| name_of(&|| mode.to_possible_value())),
-            env: self.env.clone(),
-            env_files: self.env_file.clone(),
-            workdir: self.workdir.clone(),
-            user: self.user.clone(),
-            cpus: self.cpus.clone(),
-            memory: self.memory.clone(),
+    pub(super) fn overrides(self, command: Vec<OsString>) -> Overrides {
+        Overrides {
+            name: self.name,
+            image: self.image,
+            workspace: self.workspace,
+            net: self.net,
+            env: self.env,
+            env_files: self.env_file,
+            workdir: self.workdir,
+            user: self.user,
+            cpus: self.cpus,
+            memory: self.memory,
             pids: self.pids,
-            disk: self.disk.clone(),
-            timeout: self.timeout.clone(),
-            mounts: self.mount.clone(),
-            tmpfs: self.tmpfs.clone(),
-            read_only: self.read_only.then_some(true),
+            disk: self.disk,
+            timeout: self.timeout,
+            mounts: self.mount,
+            tmpfs: self.tmpfs,
+            read_only: self.read_only,
             command,
             ..Overrides::default()
-        })
+        }
     }
 }

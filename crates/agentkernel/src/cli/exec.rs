@@ -2,13 +2,14 @@
 
 use super::{
     Failure, Status,
+    args::env_parser,
     failure::OWN,
     print,
     run::{conclude, stdio_of},
 };
 use crate::{
     client::{self, Client, Outcome, Session},
-    config,
+    config::{self, EnvVar, HostFacts},
     store::Store,
 };
 use clap::Args;
@@ -22,8 +23,8 @@ pub(super) struct Exec {
     #[arg(short, long)]
     detach: bool,
     /// Set an environment variable; without a value, take the caller's
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
-    env: Vec<OsString>,
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = env_parser())]
+    env: Vec<EnvVar>,
     /// Set environment variables from a file of NAME=VALUE lines
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
@@ -59,6 +60,7 @@ impl Exec {
         let entry = store.find(&self.sandbox).map_err(|error| ours(error.into()))?;
         let mut client = Client::connect(&entry).map_err(|error| ours(error.into()))?;
         let spec = entry.spec().map_err(|error| ours(error.into()))?;
+        let host = HostFacts::read().map_err(|error| ours(error.into()))?;
         let stdio = if terminal { Stdio::Terminal { size: client::window_size() } } else { Stdio::Pipes { stdin } };
         let request = config::ExecOverrides {
             env: self.env,
@@ -68,7 +70,7 @@ impl Exec {
             stdio,
             command: self.command,
         };
-        let exec = config::resolve_exec(request, &spec).map_err(|error| ours(error.into()))?;
+        let exec = config::resolve_exec(request, &spec, &host).map_err(|error| ours(error.into()))?;
         let session = Session { stdin, terminal, detach: self.detach };
         let outcome = session.run(&mut client, &api::Open::Exec { spec: exec, detach: self.detach });
         if let (Ok(Outcome::Detached { exec }), true) = (&outcome, self.detach) {

@@ -2,7 +2,7 @@
 
 use super::{Failure, Status, for_each, print, run};
 use crate::{
-    client::{Client, ClientError},
+    client::{self, Client, ClientError},
     config::parse_duration,
     store::{Entry, Lock, State, Store, StoreError},
 };
@@ -109,7 +109,7 @@ impl Rm {
                         .hint(format!("'agentkernel rm -f {reference}' stops it first")));
                 }
             };
-            store.remove(entry, lock)?;
+            client::remove(&store, entry, lock)?;
             print(&format!("{reference}\n"))
         })
     }

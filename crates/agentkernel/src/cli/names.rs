@@ -1,7 +1,11 @@
 //! `rename` and `trust`.
 
 use super::{Failure, Status, print};
-use crate::{Name, config, store::Store};
+use crate::{
+    Name,
+    config::{FILE_NAME, HostFacts, Project},
+    store::Store,
+};
 use clap::Args;
 
 /// Give a sandbox another name.
@@ -25,13 +29,27 @@ impl Rename {
 
 /// Accept this project's agentkernel.toml, as it is now.
 #[derive(Debug, Args)]
-pub(super) struct Trust {}
+pub(super) struct Trust {
+    /// Take it back
+    #[arg(long)]
+    revoke: bool,
+}
 
 impl Trust {
     pub(super) fn run(self) -> Status {
         let store = Store::open()?;
-        let path = config::trust_current(&store)?;
-        print(&format!("Trusted {} until it changes\n", path.display()))?;
+        let project = Project::find(&HostFacts::read()?)?;
+        let Some(file) = &project.file else {
+            return Err(Failure::new(format!("There is no {FILE_NAME} in {}", project.dir.display())));
+        };
+        if self.revoke {
+            let was = store.distrust(file)?;
+            let word = if was { "No longer trusted" } else { "Was not trusted" };
+            print(&format!("{word}: {}\n", file.path.display()))?;
+        } else {
+            store.trust(file)?;
+            print(&format!("Trusted as it is now: {}\n", file.path.display()))?;
+        }
         Ok(0)
     }
 }

@@ -4,7 +4,7 @@ use super::{Failure, Status, args::SandboxArgs, failure::OWN, lifecycle::lock_wh
 use crate::{
     Spec,
     client::{self, Client, ClientError, Outcome, Session},
-    config::{self, HostFacts},
+    config::{self, HostFacts, Project},
     store::{Entry, Lock, State, Store},
 };
 use clap::Args;
@@ -64,7 +64,7 @@ impl Run {
         let began = Instant::now();
         let terminal = self.sandbox.terminal(self.detach);
         let stdin = self.sandbox.interactive || (terminal && !self.detach);
-        let mut overrides = self.sandbox.overrides(self.command).map_err(ours)?;
+        let mut overrides = self.sandbox.overrides(self.command);
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
         overrides.terminal = terminal;
         overrides.stdin = stdin;
@@ -98,9 +98,9 @@ impl Run {
 
 impl Create {
     pub(super) fn run(self) -> Status {
-        let mut overrides = self.sandbox.overrides(self.command)?;
-        overrides.terminal = self.sandbox.tty;
-        overrides.stdin = self.sandbox.interactive;
+        let (terminal, stdin) = (self.sandbox.tty, self.sandbox.interactive);
+        let mut overrides = self.sandbox.overrides(self.command);
+        (overrides.terminal, overrides.stdin) = (terminal, stdin);
         overrides.keep = Some(true);
         let store = Store::open()?;
         let spec = resolve(overrides, &store)?;
@@ -154,9 +154,12 @@ pub(super) fn stdio_of(stdio: Stdio) -> (bool, bool) {
 
 /// From what was typed and what the project says to a sandbox.
 fn resolve(overrides: config::Overrides, store: &Store) -> Result<Spec, Failure> {
-    let host = HostFacts::gather()?;
-    let project = config::ProjectFile::find(&host, store)?;
-    Ok(config::resolve(overrides, project, &host)?)
+    let host = HostFacts::read()?;
+    let mut project = Project::find(&host)?;
+    if let Some(file) = &mut project.file {
+        file.trusted = store.is_trusted(file)?;
+    }
+    Ok(config::resolve(overrides, &project, &host)?)
 }
 
 /// Starts a kept sandbox in the background and waits until it runs.

@@ -170,11 +170,17 @@ impl Target {
     fn find(path: &Path, name: &OsStr, contents: bool) -> Result<Self, CopyError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(dir) if contents => Ok(Self { dir, rename: Some(".".into()), path: path.to_owned() }),
+            Ok(dir) if contents => Ok(Self { dir, rename: None, path: path.to_owned() }),
             Ok(dir) => Ok(Self { dir, rename: Some(name.to_owned()), path: path.to_owned() }),
             Err(Errno::NOENT | Errno::NOTDIR) if !path.as_os_str().as_bytes().ends_with(b"/") => {
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let dir = rustix::fs::open(parent, flags, Mode::empty()).map_err(host(parent))?;
+                if contents {
+                    rustix::fs::mkdirat(&dir, path.file_name().unwrap_or(path.as_os_str()), Mode::from(0o777))
+                        .map_err(host(path))?;
+                    let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(host(path))?;
+                    return Ok(Self { dir, rename: None, path: path.to_owned() });
+                }
                 Ok(Self { dir, rename: path.file_name().map(OsStr::to_owned), path: path.to_owned() })
             }
             Err(errno) => Err(host(path)(errno)),
@@ -194,7 +200,7 @@ fn unpack(client: &mut Client, stream: u32, target: Target) -> Result<(), CopyEr
                 archive::unpack(
                     target.dir.as_fd(),
                     target.rename.as_deref(),
-                    &archive::Limits::default(),
+                    &archive::UnpackOptions::default(),
                     File::from(bytes_out),
                 )
                 .map_err(|error| describe(&error))

@@ -14,7 +14,7 @@ pub use terminal::{Stdio, is_terminal, window_size};
 
 use crate::{
     connection::{Connection, ConnectionError, Filled, Incoming},
-    store::{Entry, Store, StoreError, Swept},
+    store::{Entry, Lock, Store, StoreError, Swept},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -216,7 +216,22 @@ impl Client {
 /// # Errors
 /// [`StoreError`] if the state cannot be read; what goes wrong with one sandbox is told with it.
 pub fn sweep(store: &Store, dry_run: bool) -> Result<Vec<Swept>, StoreError> {
-    store.sweep(dry_run, &mut |entry, place| crate::supervisor::release_leftovers(entry, place))
+    store.sweep(dry_run, &mut |entry, place| {
+        let keep = entry.spec().is_ok_and(|spec| spec.keep);
+        crate::supervisor::release_leftovers(entry, place, keep)
+    })
+}
+
+/// Removes a sandbox that does not run, with its files and whatever it has on the host.
+///
+/// # Errors
+/// [`StoreError`]; what is left is found by [`sweep`].
+pub fn remove(store: &Store, entry: Entry, lock: Lock) -> Result<(), StoreError> {
+    if let Ok(place) = store.place(&entry) {
+        // What cannot be released now, a later sweep of the host's leftovers will find.
+        let _ = crate::supervisor::release_leftovers(&entry, &place, false);
+    }
+    store.remove(entry, lock)
 }
 
 /// A time for poll(2).

@@ -3,6 +3,7 @@
 
 mod environment;
 mod error;
+mod exec;
 mod forms;
 mod host;
 mod identity;
@@ -17,6 +18,7 @@ mod words;
 
 pub use environment::exec_env;
 pub use error::ConfigError;
+pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
     EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, format_size, parse_count, parse_cpus, parse_duration,
     parse_env, parse_env_file, parse_image, parse_mount, parse_net, parse_size, parse_tmpfs, parse_workspace,

@@ -12,7 +12,7 @@ mod ring;
 mod server;
 
 use crate::{
-    Spec,
+    BackendKind, Spec,
     backend::{self, LaunchError, Place},
     connection::Connection,
     store::{Entry, Lock, Store},
@@ -78,13 +78,14 @@ fn start(
     Ok((launched, listener.into()))
 }
 
-/// Removes what a sandbox whose supervisor died has left on the host: cgroups, id ranges.
+/// Removes what a sandbox that no longer runs has left on the host: cgroups and, unless `keep`, its range of ids.
 ///
 /// # Errors
 /// If something could not be removed.
-pub fn release_leftovers(entry: &Entry, place: &Place) -> io::Result<()> {
-    let Ok(spec) = entry.spec() else { return Ok(()) };
-    backend::select(spec.backend).release_leftovers(place)
+pub fn release_leftovers(entry: &Entry, place: &Place, keep: bool) -> io::Result<()> {
+    // A damaged record leaves the one backend that has leftovers on the host.
+    let kind = entry.spec().map_or(BackendKind::Native, |spec| spec.backend);
+    backend::select(kind).release_leftovers(place, keep)
 }
 
 /// An error and its sources, as one line.
