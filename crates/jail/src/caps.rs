@@ -23,20 +23,8 @@ pub fn drop_all() -> io::Result<()> {
 /// # Errors
 /// As capset(2) and prctl(2).
 pub fn keep_only(keep: CapabilitySet) -> io::Result<()> {
+    limit_bounding(keep)?;
     let now = thread::capabilities(None)?;
-    if now.effective.contains(Cap::SETPCAP) {
-        for number in 0..64 {
-            let cap = Cap::from_bits_retain(1 << number);
-            if keep.contains(cap) {
-                continue;
-            }
-            match thread::remove_capability_from_bounding_set(cap) {
-                // The first number that this kernel does not know.
-                Err(rustix::io::Errno::INVAL) => break,
-                result => result?,
-            }
-        }
-    }
     thread::clear_ambient_capability_set()?;
     thread::set_capabilities(
         None,
@@ -49,17 +37,46 @@ pub fn keep_only(keep: CapabilitySet) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets these capabilities, which the thread must have, survive the next execve(2) of a program without file
-/// capabilities: they become inheritable and ambient.
+/// Reduces the bounding set to these, for good: no program that is executed later can gain another one. Without
+/// `CAP_SETPCAP` it is left as it is.
+///
+/// # Errors
+/// As `prctl(PR_CAPBSET_DROP)`.
+pub fn limit_bounding(keep: CapabilitySet) -> io::Result<()> {
+    if !thread::capabilities(None)?.effective.contains(Cap::SETPCAP) {
+        return Ok(());
+    }
+    for number in 0..64 {
+        let cap = Cap::from_bits_retain(1 << number);
+        if keep.contains(cap) {
+            continue;
+        }
+        match thread::remove_capability_from_bounding_set(cap) {
+            // The first number that this kernel does not know.
+            Err(rustix::io::Errno::INVAL) => break,
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Keeps these capabilities, also through the next execve(2) of a program without file capabilities, and gives up all
+/// others for good. The bounding set is emptied: not even these can be gained again by whoever drops them.
 ///
 /// # Errors
 /// As capset(2) and prctl(2).
 pub fn keep_through_exec(keep: CapabilitySet) -> io::Result<()> {
     let now = thread::capabilities(None)?;
+    // Nothing outside the bounding set can be made inheritable, and only what is inheritable can be ambient; but what
+    // is ambient survives without the bounding set. Hence this order.
     thread::set_capabilities(None, CapabilitySets { inheritable: keep, ..now })?;
+    thread::clear_ambient_capability_set()?;
     for cap in keep {
         thread::configure_capability_in_ambient_set(cap, true)?;
     }
+    limit_bounding(CapabilitySet::empty())?;
+    let kept = now.permitted & keep;
+    thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: keep })?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! in `sys/`.
 #![deny(unsafe_code)]
 
+pub mod attempt;
 pub mod caps;
 pub mod cgroup;
 pub mod fd;
@@ -11,6 +12,7 @@ pub mod landlock;
 pub mod mount;
 pub mod namespace;
 pub mod net;
+pub mod pid1;
 pub mod process;
 pub mod pty;
 pub mod seccomp;

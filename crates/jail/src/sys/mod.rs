@@ -2,9 +2,11 @@
 //!
 //! This is the only place in the crate with `unsafe`.
 
+pub mod attempt;
 pub mod fd;
 pub mod landlock;
 pub mod mount;
+pub mod pid1;
 pub mod process;
 pub mod seccomp;
 pub mod signal;

@@ -331,8 +331,7 @@ impl Stage<'_> {
         };
         // Init may have user id 0: without this, execve would give it all capabilities back.
         caps::lock_root_out().wall(WALL, "Cannot lock root out", "")?;
-        caps::keep_only(keep).wall(WALL, "Cannot drop capabilities", "")?;
-        caps::keep_through_exec(keep).wall(WALL, "Cannot keep init's capabilities", "")?;
+        caps::keep_through_exec(keep).wall(WALL, "Cannot drop capabilities", "")?;
         process::set_no_new_privs().wall("no-new-privileges", "Cannot set it", "")
     }
 
