@@ -1,7 +1,7 @@
 //! Runs one attempt in a child of its own, inside a sandbox or as a control, and tells what it answered.
 
 use crate::{
-    case::{Case, Control, Outcome, Skip, said, words},
+    case::{Case, Class, Control, Outcome, Skip, said, words},
     context::Context,
     json,
     sys::{self, End},
@@ -54,8 +54,36 @@ pub fn line(case: &Case, answer: &Answer) -> String {
     ])
 }
 
-/// Makes the attempt where this process is.
+/// Makes the attempt where this process is: in a sandbox, that is. An attempt that is proved in namespaces of its own
+/// may change what it is made in, so it is refused where that is the host itself.
 pub fn inside(case: &Case, ctx: &Context) -> Answer {
+    if case.control == Control::Namespace {
+        apart(ctx)?;
+    }
+    in_child(case, |pipe| {
+        if case.class == Class::Mounts && case.control == Control::Namespace {
+            // So that a mount that goes through doesn't decide the cases after it. Where this is refused, the attempt
+            // has only the sandbox's own table to act on.
+            let _ = syscall!(libc::SYS_unshare, libc::CLONE_NEWNS)
+                .and_then(|_| syscall!(libc::SYS_mount, c"none", c"/", 0, libc::MS_REC | libc::MS_PRIVATE, 0));
+        }
+        write(pipe, &(case.attempt)(ctx))
+    })
+}
+
+/// Whether this process has a mount, process and user namespace of its own. Without word of the host's, nobody knows.
+fn apart(ctx: &Context) -> Result<(), Skip> {
+    for kind in ["mnt", "pid", "user"] {
+        let host = ctx.need(&format!("ns_{kind}"))?;
+        let own = fs::read_link(format!("/proc/self/ns/{kind}")).map_err(|error| Skip(words(&error)))?;
+        if own.to_str() == Some(host) {
+            return Err(Skip(format!("it would act on the host itself, whose {kind} namespace this is")));
+        }
+    }
+    Ok(())
+}
+
+fn unguarded(case: &Case, ctx: &Context) -> Answer {
     in_child(case, |pipe| write(pipe, &(case.attempt)(ctx)))
 }
 
@@ -64,7 +92,7 @@ pub fn control(case: &Case, ctx: &Context) -> Answer {
     match case.control {
         Control::None(reason) => Err(Skip(reason.to_owned())),
         Control::HostRoot if !rustix::process::geteuid().is_root() => Err(Skip("needs root outside".to_owned())),
-        Control::Host | Control::HostRoot => inside(case, ctx),
+        Control::Host | Control::HostRoot => unguarded(case, ctx),
         Control::Namespace => in_child(case, |pipe| match enter() {
             Ok(true) => write(pipe, &(case.attempt)(ctx)),
             Ok(false) => 0,

@@ -76,14 +76,6 @@ pub const CASES: &[Case] = &[
         Control::Host,
         shared,
     ),
-    Case::new(
-        "userns-parent",
-        Namespaces,
-        "the parent user namespace can be had",
-        "ioctl_nsfs(2)",
-        Control::Namespace,
-        |_| parent(),
-    ),
 ];
 
 const KINDS: &[(&str, i32)] = &[
@@ -128,18 +120,4 @@ fn shared(ctx: &Context) -> Result<Outcome, Skip> {
     } else {
         Outcome::Escaped(format!("shared with the host: {}", shared.join(" ")))
     })
-}
-
-/// `NS_GET_PARENT`: refused with EPERM where the parent is out of sight. The control asks for the namespace of a
-/// child made here, whose parent is in sight.
-fn parent() -> Result<Outcome, Skip> {
-    const NS_GET_PARENT: u64 = 0xb702;
-    // If a namespace can be made here, then its parent is ours, and reachable: that is the hole.
-    let _ = syscall!(libc::SYS_unshare, libc::CLONE_NEWUSER);
-    // After the unshare "self" is the new one; our parent process still is in the old.
-    let old = fs::File::open(format!("/proc/{}/ns/user", std::os::unix::process::parent_id()));
-    let new = fs::File::open("/proc/self/ns/user");
-    Ok(worst([old, new].into_iter().flatten().map(|file| {
-        done(syscall!(libc::SYS_ioctl, file.as_raw_fd(), NS_GET_PARENT), "has a descriptor of the parent namespace")
-    })))
 }

@@ -177,7 +177,10 @@ fn scan(ctx: &Context, file: &str, key: &str) -> Result<Outcome, Skip> {
 fn signal(ctx: &Context) -> Result<Outcome, Skip> {
     let pid: i32 = ctx.number("pid")?;
     let by_number = syscall!(libc::SYS_kill, pid, libc::SIGURG);
-    let to_all = if ctx.control { Err(Errno::SRCH) } else { syscall!(libc::SYS_kill, -1, libc::SIGURG) };
+    // Never on the host: everybody there is within reach.
+    let host = ctx.need("ns_pid")?;
+    let shared = fs::read_link("/proc/self/ns/pid").map_or(true, |own| own.to_str() == Some(host));
+    let to_all = if ctx.control || shared { Err(Errno::SRCH) } else { syscall!(libc::SYS_kill, -1, libc::SIGURG) };
     Ok(match (by_number, to_all) {
         (Err(errno), Err(_)) => Outcome::Held(said(errno)),
         _ => Outcome::Tried("a signal was sent".to_owned()),

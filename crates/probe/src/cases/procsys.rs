@@ -263,7 +263,7 @@ fn non_empty(paths: &[&str]) -> Outcome {
 fn non_empty_dirs(paths: &[&str]) -> Outcome {
     worst(paths.iter().map(|path| match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
         Ok(true) => Outcome::Escaped(format!("listed {path}")),
-        Ok(false) => Outcome::Held(format!("{path} is empty")),
+        Ok(false) => Outcome::Absent(format!("{path} is empty")),
         Err(error) if missing(&error) => Outcome::Absent(format!("{path}: {}", words(&error))),
         Err(error) => Outcome::Held(format!("{path}: {}", words(&error))),
     }))
