@@ -381,6 +381,9 @@ impl<'a> Server<'a> {
 
     pub(super) fn open_exec(&mut self, number: u32, spec: &wire::ExecSpec, log: Option<LogWriter>) -> bool {
         let Ok(payload) = wire::encode(&link::Open::Exec(spec.clone())) else { return false };
+        if !self.link.mux.can_open() {
+            return false;
+        }
         let stream = self.link.mux.open(&payload);
         self.link_streams.insert(stream, LinkStream::Exec(number));
         self.execs.insert(number, Exec::new(number, stream, spec, log));
