@@ -11,7 +11,11 @@ use super::{
     skeleton,
 };
 use crate::{Image, Spec, Workspace};
-use jail::{fd::open_beneath, mount, namespace};
+use jail::{
+    fd::open_beneath,
+    mount::{self, Attr},
+    namespace,
+};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Gid, Mode, OFlags, ResolveFlags, Uid},
@@ -241,7 +245,10 @@ fn copy_for_range(
     let userns;
     let userns = match role {
         // Its owners are the sandbox's ids already.
-        Role::Kept => return Ok(copy),
+        Role::Kept => {
+            mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make the sandbox's files private", "")?;
+            return Ok(copy);
+        }
         Role::Lower(_) => sandbox,
         Role::Workspace | Role::Mount(_) => {
             let stat = rustix::fs::fstat(fd).wall(wall, format_args!("Cannot examine {}", name(source)), "")?;

@@ -20,12 +20,12 @@ use jail::{
 };
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
     io::Errno,
     net::RecvFlags,
     process::{Resource, Signal},
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 
@@ -290,7 +290,7 @@ impl Stage<'_> {
         const TRIED: &str = "Cannot prepare the sandbox's /usr";
         for name in USR {
             if rustix::fs::statat(lower, *name, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
             {
                 continue;
             }
@@ -310,7 +310,7 @@ impl Stage<'_> {
         let params = [Param::Value("size", size.as_str()), Param::Value("mode", mode)];
         let tmpfs = mount::new("tmpfs", &params, QUIET).wall("mounts", tried, "")?;
         self.give(&tmpfs).wall("mounts", tried, "")?;
-        mount::attach(&tmpfs, root.directory(path, 0o755)?).wall("mounts", tried, "")
+        mount::attach(&tmpfs, root.target(path, &tmpfs)?).wall("mounts", tried, "")
     }
 
     fn give(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
@@ -397,13 +397,29 @@ fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: boo
     mount::attach(source, root.target(target, source)?).wall(wall, tried, "")
 }
 
-/// Makes an existing path of the project read-only. It is found through no symbolic link; a link in its place is
-/// covered by nothing (see the threat model), a missing path neither.
+/// Makes an existing path of the project read-only; a missing one is left alone. It is found through no symbolic link.
+/// Where a part of it is a link, the link itself is covered with itself: what has a mount on it can be neither removed
+/// nor replaced from inside. What the link leads to, elsewhere in the project, stays as writable as the rest.
 fn protect(project: &OwnedFd, path: &Path) -> Result<(), LaunchError> {
     const WALL: &str = "protected paths";
     let tried = format_args!("Cannot make {} read-only", path.display());
-    let target = match open_beneath(project, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()) {
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NOTDIR)) => return Ok(()),
+    let open = |path: &Path| open_beneath(project, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+    let errno = |error: &std::io::Error| Errno::from_io_error(error);
+    let mut found = open(path);
+    if found.as_ref().is_err_and(|error| errno(error) == Some(Errno::LOOP)) {
+        // The shortest prefix is the first link.
+        let mut prefix = PathBuf::new();
+        for part in path {
+            prefix.push(part);
+            found = open(&prefix);
+            let link = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+            if !found.as_ref().is_ok_and(|fd| link(fd) == Ok(FileType::Directory)) {
+                break;
+            }
+        }
+    }
+    let target = match found {
+        Err(error) if matches!(errno(&error), Some(Errno::NOENT | Errno::NOTDIR)) => return Ok(()),
         result => result.wall(WALL, tried, "")?,
     };
     let copy = mount::copy(&target, true).wall(WALL, tried, "")?;
