@@ -285,7 +285,8 @@ fn open_source(role: &Role, path: &Path) -> Result<OwnedFd, LaunchError> {
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Without O_NOFOLLOW: with it, a link in the last place would be opened itself instead of refused.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     Ok(rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), resolve)?)
 }
 
