@@ -2,6 +2,9 @@
 //! user. Each launch is a process of its own, `examples/native-launch.rs`, because a launch needs a process with one
 //! thread.
 
+// The helpers of tests are tests: what they cannot do is a failure.
+#![allow(clippy::unwrap_used)]
+
 use agentkernel::{BackendKind, Identity, Image, Limits, Mount, Net, SandboxId, Spec, Tmpfs, Workspace};
 use std::{
     fs,
@@ -148,7 +151,7 @@ fn maps_no_id_of_the_host_but_the_callers() {
         let numbers: Vec<u32> = map.split_whitespace().map(|n| n.parse().unwrap()).collect();
         if world.root {
             assert_eq!((numbers[0], numbers[2]), (0, 65_536));
-            assert!(numbers[1] >= 0x4000_0000 && numbers[1] % 65_536 == 0);
+            assert!(numbers[1] >= 0x4000_0000 && numbers[1].is_multiple_of(65_536));
         } else {
             // The outer side reads as the reader's own namespace sees it: from inside, as itself.
             assert_eq!(numbers, [1234, world.owner(), 1]);
@@ -461,5 +464,29 @@ fn limits_hold_or_are_refused_with_a_remedy() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(error.contains("oom kills: ") && !error.contains("oom kills: 0"), "{error}");
         assert!(!world.path("state").join(spec.id.as_str()).join("cgroups").exists());
+    });
+}
+
+#[test]
+fn shows_what_the_host_has_mounted_below_usr() {
+    worlds(|world| {
+        let spec = world.spec();
+        let file = world.path(spec.id.as_str());
+        fs::write(&file, serde_json::to_vec(&spec).unwrap()).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can mount something there first; the run as root covers both");
+            return;
+        }
+        let become_user =
+            world.user.map_or(String::new(), |user| format!("setpriv --reuid {user} --regid {user} --clear-groups"));
+        let script = format!(
+            "mount -t tmpfs below /usr/local/share && exec {become_user} {} {} {} /bin/ls /usr/bin/env",
+            world.launcher.display(),
+            world.path("state").display(),
+            file.display()
+        );
+        let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "/usr/bin/env\n", "{error}");
     });
 }

@@ -264,12 +264,33 @@ fn copy_for_range(
             }
         }
     };
+    let overlay = !role.is_bind(spec);
+    if overlay && !overlay_maps_owners() {
+        if matches!(role, Role::Lower(_)) && spec.image == Image::Host {
+            // They appear as nobody's, and everybody may read them; what must be written is made in the upper layer.
+            mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make a layer private", "")?;
+            return Ok(copy);
+        }
+        return Err(failure::new(
+            wall,
+            format!("The overlay of this kernel cannot map the owners of {}", name(source)),
+            "Use Linux 5.19 or newer, or run agentkernel as an ordinary user",
+        ));
+    }
     mount::map_ids(&copy, role.is_bind(spec), userns).wall(
         wall,
         format_args!("The file system of {} (or one mounted below it) cannot map owners", name(source)),
         "Use a file system with idmapped mounts (ext4, xfs, btrfs, ...), or run agentkernel as the owner of the files",
     )?;
     Ok(copy)
+}
+
+/// Whether overlayfs takes layers whose owners are mapped: from Linux 5.19 on.
+fn overlay_maps_owners() -> bool {
+    let uname = rustix::system::uname();
+    let mut numbers = uname.release().to_str().unwrap_or_default().split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    (number(), number()) >= (5, 19)
 }
 
 /// Opens a source by its path, through no symbolic link.

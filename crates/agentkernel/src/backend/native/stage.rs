@@ -141,7 +141,12 @@ impl Stage<'_> {
             if place == "usr" {
                 self.prepare_usr(&lower, &upper.0)?;
             }
-            let mount = overlay(place, &lower, &upper)?;
+            let mount = match overlay(place, &lower, &upper) {
+                // An overlay cannot show what the host has mounted below (WSL does so below /usr), and for an ordinary
+                // user the kernel refuses to hide it. Then the sandbox sees it all, and writes none of it.
+                Err(_) if matches!(self.ids, Ids::One { .. }) => read_only_copy(place, &lower)?,
+                result => result?,
+            };
             mount::attach(&mount, root.directory(format!("/{place}"), 0o755)?).wall(
                 "image",
                 format_args!("Cannot attach /{place}"),
@@ -376,8 +381,15 @@ fn overlay(place: &str, lower: &OwnedFd, upper: &(OwnedFd, OwnedFd)) -> Result<O
     mount::overlay(&layers, QUIET).wall(
         if place == "workspace" { "workspace" } else { "image" },
         format_args!("Cannot lay the sandbox's own files over /{place}"),
-        "overlayfs must accept both file systems: it refuses network file systems and itself as upper layer. Move the state directory to a local disk",
+        "overlayfs must accept both: it refuses a network file system or an overlay as upper layer, and (for ordinary users) a lower layer with other mounts below it. Move the state directory to a local disk, or name a directory without mounts in it",
     )
+}
+
+fn read_only_copy(place: &str, lower: &OwnedFd) -> Result<OwnedFd, LaunchError> {
+    let tried = format_args!("Cannot bring in /{place}");
+    let copy = mount::copy(lower, true).wall("image", tried, "")?;
+    mount::set(&copy, true, QUIET | Attr::MOUNT_ATTR_RDONLY).wall("image", tried, "")?;
+    Ok(copy)
 }
 
 fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError> {
