@@ -58,6 +58,9 @@ pub fn run(stage: &Stage<'_>) -> ! {
 
 impl Stage<'_> {
     fn become_init(&self) -> Result<std::convert::Infallible, LaunchError> {
+        // Early, because the scheduler takes its time to move a new session to a group of its own, and this may pass
+        // while the parent works.
+        process::setsid().wall("session", "Cannot begin a new session", "")?;
         self.wait()?;
         self.take_ids()?;
         mount::isolate()
@@ -234,13 +237,12 @@ impl Stage<'_> {
         let scratch = mount::new("tmpfs", &params, QUIET)
             .wall(WALL, "Cannot mount a file system in memory", "")
             .map_err(failure::mounts_denied)?;
-        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).wall(
-            WALL,
-            "Cannot open the old root",
-            "",
-        )?;
-        // Over the old root, whose own descriptors and paths are not affected: no directory of the host is needed.
-        mount::attach(&scratch, &root).wall(WALL, "Cannot attach a file system in memory", "")?;
+        // Over a directory of the host that exists everywhere and is not needed here; its own descriptors are not
+        // affected. Not over the root: what lies there costs another slow umount when the root is left.
+        let open =
+            |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let place = open("/sys").or_else(|_| open("/")).wall(WALL, "Cannot open the old root", "")?;
+        mount::attach(&scratch, &place).wall(WALL, "Cannot attach a file system in memory", "")?;
         Ok(scratch)
     }
 
@@ -324,7 +326,6 @@ impl Stage<'_> {
     }
 
     fn give_up_rights(&self) -> Result<(), LaunchError> {
-        process::setsid().wall("session", "Cannot begin a new session", "")?;
         process::new_session_keyring().wall("keyring", "Cannot join a new session keyring", "")?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
         process::set_rlimit(Resource::Core, 0).wall("limits", "Cannot turn core files off", "")?;
