@@ -55,10 +55,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         rustix::process::WaitId::PidFd(launched.machine.gone()),
         rustix::process::WaitIdOptions::EXITED,
     )?;
+    eprintln!("launch: {elapsed:?}\noom kills: {}", launched.machine.oom_kills());
     launched.machine.release()?;
-    if std::env::var_os("NATIVE_LAUNCH_TIME").is_some() {
-        eprintln!("launch: {elapsed:?}");
-    }
     Ok(ExitCode::from(status))
 }
 

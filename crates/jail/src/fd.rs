@@ -91,3 +91,7 @@ pub fn receive(socket: impl AsFd, most: usize) -> io::Result<Vec<OwnedFd>> {
     }
     if fds.is_empty() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(fds) }
 }
+
+#[cfg(test)]
+#[path = "fd_tests.rs"]
+mod tests;

@@ -19,3 +19,6 @@ pub mod seccomp;
 pub mod signal;
 #[allow(unsafe_code)]
 mod sys;
+
+#[cfg(test)]
+mod walls_tests;

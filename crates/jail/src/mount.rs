@@ -114,7 +114,8 @@ pub fn overlay(layers: &Overlay<'_>, attrs: MountAttrFlags) -> Result<OwnedFd, E
     )
 }
 
-/// A copy of the mount at `source` (and with `recursive` of those below it), mounted nowhere yet: a bind mount.
+/// A copy of the mount at `source` (and with `recursive` of those below it), mounted nowhere yet: a bind mount. It
+/// shares the propagation of its source until [`set`] or [`map_ids`], one of which must come before it is attached.
 ///
 /// # Errors
 /// As open_tree(2).
@@ -126,22 +127,23 @@ pub fn copy(source: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
     Ok(rustix::mount::open_tree(source, c"", flags)?)
 }
 
-/// Sets attributes of a mount, and with `recursive` of those below it. Never clears any.
+/// Sets attributes of a mount, and with `recursive` of those below it. Never clears any. Makes them private too, so
+/// that nothing mounted there is seen elsewhere, and the other way round.
 ///
 /// # Errors
 /// As mount_setattr(2).
 pub fn set(mount: impl AsFd, recursive: bool, attrs: MountAttrFlags) -> io::Result<()> {
-    sys::mount::mount_setattr(mount.as_fd(), recursive, attrs.bits().into(), 0, None)
+    sys::mount::mount_setattr(mount.as_fd(), recursive, attrs.bits().into(), None)
 }
 
 /// Maps the owners of files through a user namespace (`MOUNT_ATTR_IDMAP`): what is `n` on disk appears as the id
-/// that `n` is outside of it. For a mount that was never attached.
+/// that `n` is outside of it. For a mount that was never attached. Makes it private, as [`set`] does.
 ///
 /// # Errors
 /// As mount_setattr(2): `EINVAL` if the file system cannot.
 pub fn map_ids(mount: impl AsFd, recursive: bool, userns: impl AsFd) -> io::Result<()> {
     let idmap = MountAttrFlags::MOUNT_ATTR_IDMAP.bits().into();
-    sys::mount::mount_setattr(mount.as_fd(), recursive, idmap, 0, Some(userns.as_fd()))
+    sys::mount::mount_setattr(mount.as_fd(), recursive, idmap, Some(userns.as_fd()))
 }
 
 /// Attaches a mount at a directory or file. The mount's descriptor stays good: it is its root from now on.

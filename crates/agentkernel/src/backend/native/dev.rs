@@ -109,6 +109,7 @@ pub fn dev(root: &Root, shm_size: u64) -> Result<OwnedFd, LaunchError> {
             return Err(failure::new(WALL, format!("/dev/{name} of the host is not that device"), ""));
         }
         let copy = mount::copy(&device, false).wall(WALL, tried, "")?;
+        mount::set(&copy, false, Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC).wall(WALL, tried, "")?;
         let target = file(&dev, name).wall(WALL, tried, "")?;
         mount::attach(&copy, &target).wall(WALL, tried, "")?;
         null.get_or_insert(copy);

@@ -11,7 +11,11 @@ use super::{
     skeleton,
 };
 use crate::{Image, Spec, Workspace};
-use jail::{fd::open_beneath, mount, namespace};
+use jail::{
+    fd::open_beneath,
+    mount::{self, Attr},
+    namespace,
+};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Gid, Mode, OFlags, ResolveFlags, Uid},
@@ -241,7 +245,10 @@ fn copy_for_range(
     let userns;
     let userns = match role {
         // Its owners are the sandbox's ids already.
-        Role::Kept => return Ok(copy),
+        Role::Kept => {
+            mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make the sandbox's files private", "")?;
+            return Ok(copy);
+        }
         Role::Lower(_) => sandbox,
         Role::Workspace | Role::Mount(_) => {
             let stat = rustix::fs::fstat(fd).wall(wall, format_args!("Cannot examine {}", name(source)), "")?;
@@ -257,12 +264,33 @@ fn copy_for_range(
             }
         }
     };
+    let overlay = !role.is_bind(spec);
+    if overlay && !overlay_maps_owners() {
+        if matches!(role, Role::Lower(_)) && spec.image == Image::Host {
+            // They appear as nobody's, and everybody may read them; what must be written is made in the upper layer.
+            mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make a layer private", "")?;
+            return Ok(copy);
+        }
+        return Err(failure::new(
+            wall,
+            format!("The overlay of this kernel cannot map the owners of {}", name(source)),
+            "Use Linux 5.19 or newer, or run agentkernel as an ordinary user",
+        ));
+    }
     mount::map_ids(&copy, role.is_bind(spec), userns).wall(
         wall,
         format_args!("The file system of {} (or one mounted below it) cannot map owners", name(source)),
         "Use a file system with idmapped mounts (ext4, xfs, btrfs, ...), or run agentkernel as the owner of the files",
     )?;
     Ok(copy)
+}
+
+/// Whether overlayfs takes layers whose owners are mapped: from Linux 5.19 on.
+fn overlay_maps_owners() -> bool {
+    let uname = rustix::system::uname();
+    let mut numbers = uname.release().to_str().unwrap_or_default().split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    (number(), number()) >= (5, 19)
 }
 
 /// Opens a source by its path, through no symbolic link.
@@ -278,7 +306,8 @@ fn open_source(role: &Role, path: &Path) -> Result<OwnedFd, LaunchError> {
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Without O_NOFOLLOW: with it, a link in the last place would be opened itself instead of refused.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     Ok(rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), resolve)?)
 }
 

@@ -73,8 +73,17 @@ impl Root {
     /// missing.
     ///
     /// # Errors
-    /// As [`directory`](Self::directory); and if what is there is of the other kind.
+    /// As [`directory`](Self::directory); if what is there is of the other kind; for the root and the kernel's own
+    /// file systems.
     pub fn target(&self, path: &Path, source: &OwnedFd) -> Result<OwnedFd, LaunchError> {
+        if path.parent().is_none() || ["/dev", "/proc", "/sys"].iter().any(|kernel| path.starts_with(kernel)) {
+            let cause = format!("Nothing can be mounted at {}", path.display());
+            return Err(failure::new(
+                WALL,
+                cause,
+                "Choose another place: /, /dev, /proc and /sys are the sandbox's own",
+            ));
+        }
         let tried = || format!("Cannot make the mount point {} in the sandbox", path.display());
         let stat = rustix::fs::fstat(source).wall(WALL, tried(), "")?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {

@@ -20,12 +20,12 @@ use jail::{
 };
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
     io::Errno,
     net::RecvFlags,
     process::{Resource, Signal},
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 
@@ -58,6 +58,9 @@ pub fn run(stage: &Stage<'_>) -> ! {
 
 impl Stage<'_> {
     fn become_init(&self) -> Result<std::convert::Infallible, LaunchError> {
+        // Early, because the scheduler takes its time to move a new session to a group of its own, and this may pass
+        // while the parent works.
+        process::setsid().wall("session", "Cannot begin a new session", "")?;
         self.wait()?;
         self.take_ids()?;
         mount::isolate()
@@ -141,7 +144,12 @@ impl Stage<'_> {
             if place == "usr" {
                 self.prepare_usr(&lower, &upper.0)?;
             }
-            let mount = overlay(place, &lower, &upper)?;
+            let mount = match overlay(place, &lower, &upper) {
+                // An overlay cannot show what the host has mounted below (WSL does so below /usr), and for an ordinary
+                // user the kernel refuses to hide it. Then the sandbox sees it all, and writes none of it.
+                Err(_) if matches!(self.ids, Ids::One { .. }) => read_only_copy(place, &lower)?,
+                result => result?,
+            };
             mount::attach(&mount, root.directory(format!("/{place}"), 0o755)?).wall(
                 "image",
                 format_args!("Cannot attach /{place}"),
@@ -229,13 +237,12 @@ impl Stage<'_> {
         let scratch = mount::new("tmpfs", &params, QUIET)
             .wall(WALL, "Cannot mount a file system in memory", "")
             .map_err(failure::mounts_denied)?;
-        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).wall(
-            WALL,
-            "Cannot open the old root",
-            "",
-        )?;
-        // Over the old root, whose own descriptors and paths are not affected: no directory of the host is needed.
-        mount::attach(&scratch, &root).wall(WALL, "Cannot attach a file system in memory", "")?;
+        // Over a directory of the host that exists everywhere and is not needed here; its own descriptors are not
+        // affected. Not over the root: what lies there costs another slow umount when the root is left.
+        let open =
+            |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let place = open("/sys").or_else(|_| open("/")).wall(WALL, "Cannot open the old root", "")?;
+        mount::attach(&scratch, &place).wall(WALL, "Cannot attach a file system in memory", "")?;
         Ok(scratch)
     }
 
@@ -290,7 +297,7 @@ impl Stage<'_> {
         const TRIED: &str = "Cannot prepare the sandbox's /usr";
         for name in USR {
             if rustix::fs::statat(lower, *name, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
             {
                 continue;
             }
@@ -310,7 +317,7 @@ impl Stage<'_> {
         let params = [Param::Value("size", size.as_str()), Param::Value("mode", mode)];
         let tmpfs = mount::new("tmpfs", &params, QUIET).wall("mounts", tried, "")?;
         self.give(&tmpfs).wall("mounts", tried, "")?;
-        mount::attach(&tmpfs, root.directory(path, 0o755)?).wall("mounts", tried, "")
+        mount::attach(&tmpfs, root.target(path, &tmpfs)?).wall("mounts", tried, "")
     }
 
     fn give(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
@@ -319,7 +326,6 @@ impl Stage<'_> {
     }
 
     fn give_up_rights(&self) -> Result<(), LaunchError> {
-        process::setsid().wall("session", "Cannot begin a new session", "")?;
         process::new_session_keyring().wall("keyring", "Cannot join a new session keyring", "")?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
         process::set_rlimit(Resource::Core, 0).wall("limits", "Cannot turn core files off", "")?;
@@ -375,8 +381,15 @@ fn overlay(place: &str, lower: &OwnedFd, upper: &(OwnedFd, OwnedFd)) -> Result<O
     mount::overlay(&layers, QUIET).wall(
         if place == "workspace" { "workspace" } else { "image" },
         format_args!("Cannot lay the sandbox's own files over /{place}"),
-        "overlayfs must accept both file systems: it refuses network file systems and itself as upper layer. Move the state directory to a local disk",
+        "overlayfs must accept both: it refuses a network file system or an overlay as upper layer, and (for ordinary users) a lower layer with other mounts below it. Move the state directory to a local disk, or name a directory without mounts in it",
     )
+}
+
+fn read_only_copy(place: &str, lower: &OwnedFd) -> Result<OwnedFd, LaunchError> {
+    let tried = format_args!("Cannot bring in /{place}");
+    let copy = mount::copy(lower, true).wall("image", tried, "")?;
+    mount::set(&copy, true, QUIET | Attr::MOUNT_ATTR_RDONLY).wall("image", tried, "")?;
+    Ok(copy)
 }
 
 fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError> {
@@ -396,13 +409,29 @@ fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: boo
     mount::attach(source, root.target(target, source)?).wall(wall, tried, "")
 }
 
-/// Makes an existing path of the project read-only. It is found through no symbolic link; a link in its place is
-/// covered by nothing (see the threat model), a missing path neither.
+/// Makes an existing path of the project read-only; a missing one is left alone. It is found through no symbolic link.
+/// Where a part of it is a link, the link itself is covered with itself: what has a mount on it can be neither removed
+/// nor replaced from inside. What the link leads to, elsewhere in the project, stays as writable as the rest.
 fn protect(project: &OwnedFd, path: &Path) -> Result<(), LaunchError> {
     const WALL: &str = "protected paths";
     let tried = format_args!("Cannot make {} read-only", path.display());
-    let target = match open_beneath(project, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()) {
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NOTDIR)) => return Ok(()),
+    let open = |path: &Path| open_beneath(project, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+    let errno = |error: &std::io::Error| Errno::from_io_error(error);
+    let mut found = open(path);
+    if found.as_ref().is_err_and(|error| errno(error) == Some(Errno::LOOP)) {
+        // The shortest prefix is the first link.
+        let mut prefix = PathBuf::new();
+        for part in path {
+            prefix.push(part);
+            found = open(&prefix);
+            let link = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+            if !found.as_ref().is_ok_and(|fd| link(fd) == Ok(FileType::Directory)) {
+                break;
+            }
+        }
+    }
+    let target = match found {
+        Err(error) if matches!(errno(&error), Some(Errno::NOENT | Errno::NOTDIR)) => return Ok(()),
         result => result.wall(WALL, tried, "")?,
     };
     let copy = mount::copy(&target, true).wall(WALL, tried, "")?;
