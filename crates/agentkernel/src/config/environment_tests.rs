@@ -1,1 +1,77 @@
+use super::{super::identity::tests::host, *};
 
+fn text(entries: &[OsBytes]) -> Vec<String> {
+    entries.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn only_the_locale_comes_from_the_caller() {
+    let mut facts = host(1000);
+    let caller = [
+        ("LANG", "C.UTF-8"),
+        ("LC_TIME", "de_DE"),
+        ("TZ", "Europe/Berlin"),
+        ("SSH_AUTH_SOCK", "/run/agent"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        ("LD_PRELOAD", "/x"),
+        ("PATH", "/evil"),
+        ("HOME", "/home/ann"),
+    ];
+    facts.env = caller.map(|(name, value)| (name.into(), value.into())).to_vec();
+    let identity = super::super::identity(None, &Image::Host, &facts).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut env = Environment::base(&identity, &Image::Dir(dir.path().into()), &facts);
+    let id = SandboxId::try_from("0123456789ab".to_owned()).unwrap();
+    env.set("AGENTKERNEL", "no");
+    env.mark(&id);
+    assert_eq!(
+        text(&env.entries()),
+        [
+            format!("PATH={PATH}").as_str(),
+            "HOME=/home/ann",
+            "USER=ann",
+            "LOGNAME=ann",
+            "SHELL=/bin/sh",
+            "LANG=C.UTF-8",
+            "LC_TIME=de_DE",
+            "TZ=Europe/Berlin",
+            "AGENTKERNEL=1",
+            "AGENTKERNEL_SANDBOX=0123456789ab",
+        ]
+    );
+    std::fs::create_dir(dir.path().join("bin")).unwrap();
+    std::fs::write(dir.path().join("bin/bash"), "").unwrap();
+    let env = Environment::base(&identity, &Image::Dir(dir.path().into()), &facts);
+    assert!(text(&env.entries()).contains(&"SHELL=/bin/bash".into()));
+}
+
+#[test]
+fn an_exec_adds_to_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("env"), "A=file\nTOKEN\nGONE\n").unwrap();
+    let mut facts = host(1000);
+    facts.cwd = dir.path().into();
+    facts.env = vec![("TOKEN".into(), "t".into()), ("TERM".into(), "tmux".into())];
+    let sandbox = ["A=1".into(), "B=x=y".into()];
+    let variables = [EnvVar::Set("C".into(), "3".into()), EnvVar::Inherit("NONE".into())];
+    let env = exec_env(&sandbox, &["env"], &variables, true, &facts).unwrap();
+    assert_eq!(text(&env), ["A=file", "B=x=y", "TERM=tmux", "TOKEN=t", "C=3"]);
+    let plain = exec_env(&sandbox, &[] as &[&str], &[], false, &facts).unwrap();
+    assert_eq!(text(&plain), ["A=1", "B=x=y"]);
+    facts.env.clear();
+    let env = exec_env(&[], &[] as &[&str], &[], true, &facts).unwrap();
+    assert_eq!(text(&env), ["TERM=xterm-256color"]);
+}
+
+#[test]
+fn a_bad_file_is_told_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("env");
+    std::fs::write(&path, "A=1\nexport B=2\n").unwrap();
+    let error = read_env_file(&path).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}:2:1: 'export B': a name can't have white space", path.display()));
+    assert!(read_env_file(dir.path()).unwrap_err().to_string().ends_with("is not a file"));
+    assert!(matches!(read_env_file(&dir.path().join("none")), Err(ConfigError::Io { .. })));
+    std::fs::write(&path, vec![b'\n'; 3 << 20]).unwrap();
+    assert!(read_env_file(&path).unwrap_err().to_string().contains("is longer than"));
+}

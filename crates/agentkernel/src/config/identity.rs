@@ -122,4 +122,4 @@ pub(super) fn image_has(image: &Image, path: &str) -> bool {
 
 #[cfg(test)]
 #[path = "identity_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,1 +1,81 @@
+use super::*;
 
+pub(in crate::config) fn host(uid: u32) -> HostFacts {
+    HostFacts {
+        cwd: "/home/ann/app".into(),
+        uid,
+        gid: 100,
+        user: if uid == 0 { "root".into() } else { "ann".into() },
+        home: if uid == 0 { "/root".into() } else { "/home/ann".into() },
+        env: Vec::new(),
+        ram: 8 << 30,
+        max_nofile: Some(1 << 20),
+        max_nproc: None,
+        max_fsize: None,
+    }
+}
+
+fn of(user: Option<&str>, image: &Image, caller: u32) -> Result<(u32, u32, String, String), String> {
+    let identity = identity(user, image, &host(caller)).map_err(|error| error.to_string())?;
+    Ok((identity.uid, identity.gid, identity.name, identity.home.display().to_string()))
+}
+
+fn who(uid: u32, gid: u32, name: &str, home: &str) -> Result<(u32, u32, String, String), String> {
+    Ok((uid, gid, name.into(), home.into()))
+}
+
+#[test]
+fn users_of_the_host_image() {
+    let of = |user, caller| of(user, &Image::Host, caller);
+    assert_eq!(of(None, 1000), who(1000, 100, "ann", "/home/ann"));
+    assert_eq!(of(None, 0), who(0, 0, "root", "/root"));
+    assert_eq!(of(Some("ann"), 1000), who(1000, 100, "ann", "/home/ann"));
+    assert_eq!(of(Some("1000:5"), 1000), who(1000, 5, "ann", "/home/ann"));
+    assert_eq!(of(Some("root"), 1000), who(0, 0, "root", "/root"));
+    assert_eq!(of(Some("0"), 1000), who(0, 0, "root", "/root"));
+    assert_eq!(of(Some("nobody"), 1000), who(65534, 65534, "nobody", "/home/nobody"));
+    assert_eq!(of(Some("33"), 1000), who(33, 33, "user", "/home/user"));
+    for bad in ["", ":", "bob", "-1", "4294967295", "1000:", "1000:staff", "1000:1:1", "0x0", "0 ", "ann:"] {
+        assert!(of(Some(bad), 1000).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn users_of_an_unpacked_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = Image::Dir(dir.path().into());
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
+    let passwd = dir.path().join("etc/passwd");
+    assert_eq!(of(Some("12"), &image, 1000), who(12, 12, "user", "/home/user"), "no passwd file");
+    let text = "root:x:0:0::/root:/bin/sh\nbin:x:1:1::/bin:\nnode:x:1000:1001::/home/node:\nhalf:x:3\n77:x:0:0::/h:\n";
+    std::fs::write(&passwd, text).unwrap();
+    assert_eq!(of(Some("node"), &image, 5), who(1000, 1001, "node", "/home/node"));
+    assert_eq!(of(Some("1000"), &image, 5), who(1000, 1001, "node", "/home/node"));
+    assert_eq!(of(Some("bin"), &image, 5), who(1, 1, "bin", "/home/bin"), "no home over /bin");
+    assert_eq!(of(Some("77"), &image, 5), who(77, 77, "user", "/home/user"), "digits are an id");
+    assert_eq!(of(Some("half"), &image, 5).unwrap_err(), "User 'half': line 4 of the image's /etc/passwd is broken");
+    assert_eq!(of(Some("ann"), &image, 1000).unwrap_err(), "User 'ann': not known");
+    assert_eq!(of(None, &image, 1000), who(1000, 100, "ann", "/home/ann"));
+}
+
+#[test]
+fn an_image_cannot_show_us_the_hosts_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = Image::Dir(dir.path().join("image"));
+    std::fs::create_dir_all(dir.path().join("image/etc")).unwrap();
+    std::fs::write(dir.path().join("secret"), "spy:x:42:42::/home/spy:\n").unwrap();
+    let passwd = dir.path().join("image/etc/passwd");
+    // Up and out, absolute, and through /proc: each would find `spy`.
+    for target in ["../../secret", dir.path().join("secret").to_str().unwrap(), "/proc/self/cwd"] {
+        std::os::unix::fs::symlink(target, &passwd).unwrap();
+        assert!(of(Some("spy"), &image, 1000).is_err(), "{target}");
+        std::fs::remove_file(&passwd).unwrap();
+    }
+    // A link within the image is followed, by the image's own root.
+    std::fs::write(dir.path().join("image/users"), "spy:x:43:43::/home/spy:\n").unwrap();
+    std::os::unix::fs::symlink("/users", &passwd).unwrap();
+    assert_eq!(of(Some("spy"), &image, 1000), who(43, 43, "spy", "/home/spy"));
+    std::fs::remove_file(&passwd).unwrap();
+    fs::mknodat(fs::CWD, &passwd, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    assert!(of(Some("spy"), &image, 1000).is_err(), "and a fifo hangs nobody");
+}

@@ -358,7 +358,11 @@ fn key_span(table: &dyn TableLike, name: &str, item: &Item) -> Range<usize> {
 }
 
 fn kind(item: &Item) -> &'static str {
-    item.as_value().map_or("a table", value_kind)
+    match item {
+        Item::Value(value) => value_kind(value),
+        Item::ArrayOfTables(_) => "a list of tables",
+        Item::Table(_) | Item::None => "a table",
+    }
 }
 
 fn value_kind(value: &Value) -> &'static str {

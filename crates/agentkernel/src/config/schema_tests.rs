@@ -1,1 +1,45 @@
+use super::*;
+use crate::config::{FILE_NAME, ProjectFile};
+use std::path::PathBuf;
 
+#[test]
+fn every_example_can_be_written() {
+    for (table, _, keys) in TABLES {
+        for key in keys {
+            let text = format!("[{table}]\n{} = {}\n", key.name, key.example);
+            let parsed = ProjectFile::parse(FILE_NAME.into(), text.clone()).unwrap_or_else(|error| panic!("{error}"));
+            assert_ne!(parsed.settings, Settings::default(), "{text} has no effect");
+            if let Form::Choice(choices, _) = key.form {
+                for choice in choices {
+                    let text = format!("[{table}]\n{} = \"{choice}\"\n", key.name);
+                    ProjectFile::parse(FILE_NAME.into(), text).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_schema_has_every_key_and_no_other() {
+    let schema = schema();
+    for (table, _, keys) in TABLES {
+        let table = &schema["properties"][table];
+        assert_eq!(table["additionalProperties"], false);
+        let written: Vec<&String> = table["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(written.len(), keys.len());
+        for key in keys {
+            assert!(table["properties"][key.name]["description"].as_str().is_some_and(|doc| !doc.is_empty()));
+        }
+    }
+}
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../docs/reference/config.md"].iter().collect();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(page == reference(), "UPDATE_DOCS=1 rewrites it");
+}

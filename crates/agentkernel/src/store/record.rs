@@ -92,7 +92,8 @@ pub(super) fn read<T: DeserializeOwned>(dir: BorrowedFd<'_>, path: &Path, name: 
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(StoreError::io("read", path, errno)),
     };
-    let mut bytes = Vec::new();
+    // Most records fit at once.
+    let mut bytes = Vec::with_capacity(8 << 10);
     File::from(file)
         .take(MAX_LEN + 1)
         .read_to_end(&mut bytes)
