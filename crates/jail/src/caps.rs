@@ -23,20 +23,8 @@ pub fn drop_all() -> io::Result<()> {
 /// # Errors
 /// As capset(2) and prctl(2).
 pub fn keep_only(keep: CapabilitySet) -> io::Result<()> {
+    limit_bounding(keep)?;
     let now = thread::capabilities(None)?;
-    if now.effective.contains(Cap::SETPCAP) {
-        for number in 0..64 {
-            let cap = Cap::from_bits_retain(1 << number);
-            if keep.contains(cap) {
-                continue;
-            }
-            match thread::remove_capability_from_bounding_set(cap) {
-                // The first number that this kernel does not know.
-                Err(rustix::io::Errno::INVAL) => break,
-                result => result?,
-            }
-        }
-    }
     thread::clear_ambient_capability_set()?;
     thread::set_capabilities(
         None,
@@ -46,6 +34,29 @@ pub fn keep_only(keep: CapabilitySet) -> io::Result<()> {
             inheritable: CapabilitySet::empty(),
         },
     )?;
+    Ok(())
+}
+
+/// Reduces the bounding set to these, for good: no program that is executed later can gain another one. Without
+/// `CAP_SETPCAP` it is left as it is.
+///
+/// # Errors
+/// As `prctl(PR_CAPBSET_DROP)`.
+pub fn limit_bounding(keep: CapabilitySet) -> io::Result<()> {
+    if !thread::capabilities(None)?.effective.contains(Cap::SETPCAP) {
+        return Ok(());
+    }
+    for number in 0..64 {
+        let cap = Cap::from_bits_retain(1 << number);
+        if keep.contains(cap) {
+            continue;
+        }
+        match thread::remove_capability_from_bounding_set(cap) {
+            // The first number that this kernel does not know.
+            Err(rustix::io::Errno::INVAL) => break,
+            result => result?,
+        }
+    }
     Ok(())
 }
 

@@ -4,10 +4,12 @@
 //! in `sys/`.
 #![deny(unsafe_code)]
 
+pub mod attempt;
 pub mod caps;
 pub mod fd;
 pub mod landlock;
 pub mod namespace;
+pub mod pid1;
 pub mod process;
 pub mod pty;
 pub mod seccomp;

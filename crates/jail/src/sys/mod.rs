@@ -2,8 +2,10 @@
 //!
 //! This is the only place in the crate with `unsafe`.
 
+pub mod attempt;
 pub mod fd;
 pub mod landlock;
+pub mod pid1;
 pub mod process;
 pub mod seccomp;
 pub mod signal;

@@ -1,0 +1,76 @@
+//! Hides what only the first process of a pid namespace may do: take the descriptors that it was started with, and
+//! signal everybody.
+
+use crate::sys;
+use rustix::{
+    fd::{OwnedFd, RawFd},
+    process::Pid,
+};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// Takes a descriptor that the program was started with. Once per process: nobody else can own it then.
+///
+/// # Errors
+/// `EBADF` if it is not open; `EBUSY` if this was called before, or for standard input, output and error, which
+/// belong to `std`.
+pub fn take_fd(fd: RawFd) -> io::Result<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if fd <= 2 || TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    sys::pid1::own(fd)
+}
+
+/// Sends a signal to every other process of this pid namespace.
+///
+/// # Errors
+/// `EPERM` unless the caller is the first process of its namespace: elsewhere it would reach strangers. Otherwise as
+/// kill(2); that there is no other process is no error.
+pub fn signal_everyone(signal: i32) -> io::Result<()> {
+    if rustix::process::getpid().as_raw_nonzero().get() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    sys::pid1::kill(-1, signal)
+}
+
+/// Sends a signal, real-time ones included, to a process group. That it is gone is no error.
+///
+/// # Errors
+/// As kill(2): `EINVAL` if there is no such signal.
+pub fn signal_group(group: Pid, signal: i32) -> io::Result<()> {
+    match group.as_raw_nonzero().get() {
+        // -1 would mean everybody.
+        1 => Err(io::Error::from_raw_os_error(libc::EPERM)),
+        group => sys::pid1::kill(-group, signal),
+    }
+}
+
+/// Does something with another user id for files, so that what it makes belongs to that user. Needs `CAP_SETUID`.
+/// The process is not dumpable afterwards.
+///
+/// # Errors
+/// `EPERM` if the id could not be changed, or not be changed back: then the process should end.
+pub fn as_file_user<T>(uid: u32, make: impl FnOnce() -> T) -> io::Result<T> {
+    let change = |uid: u32| {
+        sys::pid1::setfsuid(uid);
+        // It reports no error; asked for an impossible id, it tells which one holds.
+        if sys::pid1::setfsuid(u32::MAX) == uid { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+    };
+    let own = rustix::process::geteuid().as_raw();
+    change(uid)?;
+    let result = make();
+    change(own)?;
+    // A change of ids resets it to what fs.suid_dumpable says.
+    crate::process::set_dumpable(false)?;
+    Ok(result)
+}
+
+/// Makes the allocator give large blocks, and free memory at the heap's end, back to the kernel at once. Left alone,
+/// glibc keeps megabytes after a burst, which a process that mostly waits should not.
+pub fn keep_heap_small() {
+    #[cfg(target_env = "gnu")]
+    sys::pid1::limit_malloc(64 * 1024);
+}
