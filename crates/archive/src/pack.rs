@@ -1,0 +1,252 @@
+//! Hides how a tree is read while others change it, and how it is written as tar.
+
+use crate::{BLOCK, CHUNK, Summary, display, padding};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
+use std::{
+    collections::BTreeMap,
+    ffi::{CString, OsStr},
+    io::{self, BufWriter, Write},
+    os::unix::ffi::OsStrExt,
+};
+use tar::{EntryType, Header};
+
+/// A tree could not be packed. The archive so far is incomplete and has no end mark.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Something could not be read.
+    #[error("Cannot {what} {entry}")]
+    Read {
+        /// What was tried.
+        what: &'static str,
+        /// The name of the entry in the archive.
+        entry: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The archive could not be written.
+    #[error("Cannot write the archive")]
+    Write(#[source] io::Error),
+}
+
+/// Names longer than this do not fit a header.
+const NAME: usize = 100;
+
+/// Packs `name` in `dir`, a file, a symbolic link or a whole tree, under the name `as_name`.
+///
+/// Kept: regular files, directories, symbolic links (as they are), hard links within the tree, modes, owners'
+/// numbers, modification times in seconds. Other kinds are skipped and counted, and so is what vanishes meanwhile. A
+/// file that shrinks while it is read is filled up with zeros, one that grows is cut: the archive stays in step.
+///
+/// # Errors
+/// [`PackError`], naming the entry.
+pub fn pack(dir: BorrowedFd<'_>, name: &OsStr, as_name: &OsStr, out: impl Write) -> Result<Summary, PackError> {
+    let mut packer = Packer {
+        out: BufWriter::with_capacity(CHUNK, out),
+        links: BTreeMap::new(),
+        summary: Summary::default(),
+        chunk: vec![0; CHUNK].into_boxed_slice(),
+    };
+    packer.tree(dir, name, as_name)?;
+    packer.write(&[0; 2 * BLOCK])?;
+    packer.out.flush().map_err(PackError::Write)?;
+    Ok(packer.summary)
+}
+
+/// A directory that is being packed.
+struct Level {
+    dir: OwnedFd,
+    /// Its name in the archive, with a slash at the end.
+    prefix: Vec<u8>,
+    /// What is in it and not packed yet, the next one last.
+    names: Vec<CString>,
+}
+
+struct Packer<W: Write> {
+    out: BufWriter<W>,
+    /// Files with several names that were packed, and under which.
+    links: BTreeMap<(u64, u64), Vec<u8>>,
+    summary: Summary,
+    chunk: Box<[u8]>,
+}
+
+impl<W: Write> Packer<W> {
+    fn tree(&mut self, dir: BorrowedFd<'_>, name: &OsStr, as_name: &OsStr) -> Result<(), PackError> {
+        let path = as_name.as_bytes().to_vec();
+        let name = CString::new(name.as_bytes())
+            .map_err(|_| read("open", &path)(io::Error::from(io::ErrorKind::InvalidInput)))?;
+        let mut levels: Vec<Level> = self.entry(dir, &name, path, true)?.into_iter().collect();
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.pop() else {
+                levels.pop();
+                continue;
+            };
+            let path = [&level.prefix, name.as_bytes()].concat();
+            let below = self.entry(level.dir.as_fd(), &name, path, false)?;
+            levels.extend(below);
+        }
+        Ok(())
+    }
+
+    /// Packs one entry. A directory is given back, for its contents.
+    fn entry(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &CString,
+        path: Vec<u8>,
+        top: bool,
+    ) -> Result<Option<Level>, PackError> {
+        let result = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| read("examine", &path)(error.into()))
+            .and_then(|stat| match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => self.directory(dir, name, &path),
+                FileType::RegularFile => self.file(dir, name, &path).map(|()| None),
+                FileType::Symlink => self.symlink(dir, name, &path, &stat).map(|()| None),
+                _ => {
+                    self.summary.skipped += 1;
+                    Ok(None)
+                }
+            });
+        match result {
+            // Gone, or something else by now: somebody is at work in the tree.
+            Err(PackError::Read { source, .. })
+                if !top
+                    && matches!(Errno::from_io_error(&source), Some(Errno::NOENT | Errno::LOOP | Errno::NOTDIR)) =>
+            {
+                self.summary.skipped += 1;
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
+    fn directory(&mut self, dir: BorrowedFd<'_>, name: &CString, path: &[u8]) -> Result<Option<Level>, PackError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || -> rustix::io::Result<_> {
+            let dir = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+            let stat = rustix::fs::fstat(&dir)?;
+            let mut names = Vec::new();
+            for entry in Dir::read_from(&dir)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                if name != c"." && name != c".." {
+                    names.push(name.to_owned());
+                }
+            }
+            // The same tree gives the same archive.
+            names.sort_unstable_by(|a, b| b.cmp(a));
+            Ok((dir, stat, names))
+        };
+        let (dir, stat, names) = open().map_err(|error| read("read the directory", path)(error.into()))?;
+        let prefix = [path, b"/"].concat();
+        let header = header(EntryType::Directory, &stat, 0);
+        self.header(header, &prefix, b"")?;
+        Ok(Some(Level { dir, prefix, names }))
+    }
+
+    fn symlink(&mut self, dir: BorrowedFd<'_>, name: &CString, path: &[u8], stat: &Stat) -> Result<(), PackError> {
+        let target =
+            rustix::fs::readlinkat(dir, name, Vec::new()).map_err(|error| read("read the link", path)(error.into()))?;
+        self.header(header(EntryType::Symlink, stat, 0), path, target.as_bytes())
+    }
+
+    fn file(&mut self, dir: BorrowedFd<'_>, name: &CString, path: &[u8]) -> Result<(), PackError> {
+        // NONBLOCK: it may have become a fifo since it was looked at, which would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| read("open", path)(error.into()))?;
+        let stat = rustix::fs::fstat(&file).map_err(|error| read("examine", path)(error.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            self.summary.skipped += 1;
+            return Ok(());
+        }
+        if stat.st_nlink > 1 {
+            let key = (stat.st_dev, stat.st_ino);
+            if let Some(first) = self.links.get(&key).cloned() {
+                return self.header(header(EntryType::Link, &stat, 0), path, &first);
+            }
+            self.links.insert(key, path.to_vec());
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        self.header(header(EntryType::Regular, &stat, size), path, b"")?;
+        self.contents(&file, size, path)
+    }
+
+    fn contents(&mut self, file: &OwnedFd, size: u64, path: &[u8]) -> Result<(), PackError> {
+        let mut left = size;
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk.len());
+            let count = match rustix::io::read(file, &mut self.chunk[..room]) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(read("read", path)(error.into())),
+            };
+            self.out.write_all(&self.chunk[..count]).map_err(PackError::Write)?;
+            left -= count as u64;
+        }
+        // It has shrunk since its size was written.
+        io::copy(&mut io::Read::take(io::repeat(0), left), &mut self.out).map_err(PackError::Write)?;
+        self.summary.bytes += size;
+        self.write(&[0; BLOCK][..padding(size)])
+    }
+
+    /// Writes an entry's header, and before it the names that do not fit into one.
+    fn header(&mut self, mut header: Header, path: &[u8], target: &[u8]) -> Result<(), PackError> {
+        self.long(EntryType::GNULongName, path)?;
+        self.long(EntryType::GNULongLink, target)?;
+        if let Some(header) = header.as_gnu_mut() {
+            let (path, target) = (&path[..path.len().min(NAME)], &target[..target.len().min(NAME)]);
+            header.name[..path.len()].copy_from_slice(path);
+            header.linkname[..target.len()].copy_from_slice(target);
+        }
+        header.set_cksum();
+        self.summary.entries += 1;
+        self.write(header.as_bytes())
+    }
+
+    fn long(&mut self, kind: EntryType, name: &[u8]) -> Result<(), PackError> {
+        if name.len() <= NAME {
+            return Ok(());
+        }
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        let size = name.len() as u64 + 1;
+        header.set_size(size);
+        if let Some(header) = header.as_gnu_mut() {
+            header.name[..13].copy_from_slice(b"././@LongLink");
+        }
+        header.set_cksum();
+        self.write(header.as_bytes())?;
+        self.write(name)?;
+        self.write(&[0])?;
+        self.write(&[0; BLOCK][..padding(size)])
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
+        self.out.write_all(bytes).map_err(PackError::Write)
+    }
+}
+
+fn header(kind: EntryType, stat: &Stat, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(stat.st_mode & 0o7777);
+    header.set_uid(stat.st_uid.into());
+    header.set_gid(stat.st_gid.into());
+    // A time before 1970 has no place in a header that every reader understands.
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
+    header.set_size(size);
+    header
+}
+
+fn read(what: &'static str, path: &[u8]) -> impl Fn(io::Error) -> PackError {
+    move |source| PackError::Read { what, entry: display(path), source }
+}
