@@ -1,3 +1,124 @@
 //! PID 1 in every sandbox: exec, terminals, reaping, files, DNS and TCP capture, spoken over the link.
+//!
+//! It is started with four descriptors: 0 to 2, which it leaves alone, and 3, the link, a connected stream socket.
+//! It has no arguments, no configuration and reads no environment: all it is told comes over the link. The same
+//! program runs on every backend.
+//!
+//! The walls that init raises are raised on itself, so it needs nothing of a sandbox but what it tests for, and can
+//! be run in any pid namespace of its own. It refuses to run as anything but PID 1: it reaps and kills *every*
+//! process that it can see.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod activity;
+mod capture;
+mod exec;
+mod link;
+mod poll;
+mod pump;
+mod server;
+mod spawn;
+mod transfer;
+mod usage;
+mod walls;
+
+use crate::{
+    capture::Capture,
+    link::{Link, LinkError},
+    server::Server,
+    spawn::Spawner,
+    walls::WallError,
+};
+use jail::signal::SignalFd;
+use rustix::{
+    fs::{Mode, OFlags},
+    process::Signal,
+};
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+use wire::link::FromInit;
+
+/// The descriptor of the link.
+const LINK: i32 = 3;
+/// How long init waits for a supervisor that does not read why it failed.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why init ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum InitError {
+    #[error("Not PID 1")]
+    NotFirst,
+    #[error("Cannot start")]
+    Start(#[source] io::Error),
+    #[error(transparent)]
+    Wall(#[from] WallError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+fn main() -> ExitCode {
+    if rustix::process::getpid().as_raw_nonzero().get() != 1 {
+        return complain(&InitError::NotFirst);
+    }
+    let result = run();
+    // Whatever is still there ends with PID 1; this makes it certain before the status is known.
+    let _ = jail::pid1::signal_everyone(Signal::KILL.as_raw());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+/// Says on standard error, which a backend may keep or not, why there is no sandbox any more.
+fn complain(error: &InitError) -> ExitCode {
+    let _ = writeln!(io::stderr(), "init: {}", chain(error));
+    ExitCode::FAILURE
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+fn run() -> Result<(), InitError> {
+    walls::check_descriptors()?;
+    jail::pid1::keep_heap_small();
+    // While init is still dumpable: its entries in /proc belong to root afterwards.
+    let oom_score = rustix::fs::open("/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok();
+    jail::process::set_dumpable(false).map_err(InitError::Start)?;
+    jail::process::set_name("init").map_err(InitError::Start)?;
+    jail::signal::block_all().map_err(InitError::Start)?;
+    let signals = SignalFd::new(&[Signal::CHILD, Signal::TERM, Signal::INT]).map_err(InitError::Start)?;
+    let mut link = jail::pid1::take_fd(LINK).and_then(Link::new).map_err(InitError::Start)?;
+    let setup = link.setup()?;
+
+    let raised = || {
+        // Ports below 1024 may need a capability, so the sockets come before the walls.
+        let capture = if setup.capture { Some(Capture::open()?) } else { None };
+        let mut walls = walls::raise(&setup)?;
+        walls.extend(capture.as_ref().map(Capture::wall));
+        Ok((capture, walls))
+    };
+    let (capture, walls) = match raised() {
+        Ok(raised) => raised,
+        Err(error) => {
+            let error: WallError = error;
+            link.tell(&FromInit::Failed { wall: error.wall.to_owned(), cause: error.cause.clone() })?;
+            link.flush_all(FAREWELL)?;
+            return Err(error.into());
+        }
+    };
+    let spawner = Spawner::new(setup.ids, setup.rlimits, oom_score);
+    let mut server = Server::new(link, signals, spawner, capture).map_err(InitError::Start)?;
+    server.link().tell(&FromInit::Ready { walls })?;
+    Ok(server.run()?)
+}

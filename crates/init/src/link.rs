@@ -1,0 +1,146 @@
+//! Hides the socket of the link: bytes in and out without blocking, frames through the multiplexer.
+
+use rustix::{
+    event::{PollFd, PollFlags},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::OFlags,
+    io::Errno,
+    net::SendFlags,
+};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+use wire::{
+    MessageError,
+    frame::{Decoder, FrameError},
+    link::{FromInit, Setup, ToInit},
+    mux::{Event, Mux, MuxError, Side},
+};
+
+/// The link is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The supervisor is gone.
+    #[error("Link closed")]
+    Closed,
+    /// The socket failed.
+    #[error("Link failed")]
+    Io(#[from] io::Error),
+    /// The supervisor broke a rule of the frames or streams.
+    #[error("Protocol violation")]
+    Mux(#[from] MuxError),
+    /// The supervisor sent something that is no message.
+    #[error("Protocol violation")]
+    Message(#[from] MessageError),
+    /// A message at a time when it has no meaning.
+    #[error("Protocol violation: {0} out of place")]
+    Order(&'static str),
+}
+
+impl From<FrameError> for LinkError {
+    fn from(error: FrameError) -> Self {
+        Self::Mux(error.into())
+    }
+}
+
+/// The link to the supervisor.
+pub struct Link {
+    socket: OwnedFd,
+    /// Frames that have arrived.
+    pub decoder: Decoder,
+    /// The streams.
+    pub mux: Mux,
+}
+
+impl Link {
+    /// Takes a connected stream socket. The hello is queued.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let flags = rustix::fs::fcntl_getfl(&socket)?;
+        rustix::fs::fcntl_setfl(&socket, flags | OFlags::NONBLOCK)?;
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+        Ok(Self { socket, decoder: Decoder::default(), mux: Mux::new(Side::Even) })
+    }
+
+    /// Waits for the first message. What the supervisor has sent behind it stays in the decoder.
+    pub fn setup(&mut self) -> Result<Setup, LinkError> {
+        loop {
+            while let Some(frame) = self.decoder.next()? {
+                match self.mux.receive(frame)? {
+                    Event::Hello(_) => {}
+                    Event::Message(payload) => {
+                        return match wire::decode(payload)? {
+                            ToInit::Setup(setup) => Ok(setup),
+                            ToInit::Usage | ToInit::Shutdown { .. } => Err(LinkError::Order("first message")),
+                        };
+                    }
+                    _ => return Err(LinkError::Order("stream before setup")),
+                }
+            }
+            self.flush()?;
+            let wanted = if self.mux.output().is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+            wait(self.socket.as_fd(), wanted, None)?;
+            self.fill()?;
+        }
+    }
+
+    /// Reads once. Says whether anything came.
+    pub fn fill(&mut self) -> Result<bool, LinkError> {
+        match rustix::io::read(&self.socket, self.decoder.space()) {
+            Ok(0) => Err(LinkError::Closed),
+            Ok(count) => {
+                self.decoder.filled(count);
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// Writes what is queued, as far as the socket takes it. Says whether all of it went.
+    pub fn flush(&mut self) -> Result<bool, LinkError> {
+        while !self.mux.output().is_empty() {
+            match rustix::net::send(&self.socket, self.mux.output(), SendFlags::NOSIGNAL) {
+                Ok(count) => self.mux.advance(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes everything that is queued, for at most `patience`.
+    pub fn flush_all(&mut self, patience: Duration) -> Result<(), LinkError> {
+        let until = Instant::now() + patience;
+        while !self.flush()? {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+            wait(self.socket.as_fd(), PollFlags::OUT, Some(left))?;
+        }
+        Ok(())
+    }
+
+    /// Queues a message about the sandbox.
+    pub fn tell(&mut self, message: &FromInit) -> Result<(), LinkError> {
+        self.mux.message(&wire::encode(message)?);
+        Ok(())
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn wait(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Option<Duration>) -> io::Result<()> {
+    let timeout =
+        timeout.map(|t| rustix::event::Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
+    match rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, flags)], timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

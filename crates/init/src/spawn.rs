@@ -1,0 +1,300 @@
+//! Hides how a program is started: everything between fork(2) and execve(2), and the search for the program.
+
+use jail::process::{Fork, Program};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::Mode,
+    io::Errno,
+    pipe::PipeFlags,
+    process::{Pid, Resource},
+};
+use std::{
+    ffi::{CString, OsStr},
+    fs::File,
+    io::{self, Write as _},
+    os::unix::ffi::OsStrExt,
+};
+use wire::{ExecSpec, OsBytes, Rlimit, RlimitKind, User, link::ExecFailure};
+
+/// Where glibc's execvp(3) looks if there is no `PATH`.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+/// How much sooner the kernel's OOM killer takes a program than init, whose own value is 0.
+const OOM_SCORE: &[u8] = b"500";
+
+/// Why nothing was started, for an [`ExecReport::Failed`](wire::link::ExecReport::Failed).
+pub type Failure = (ExecFailure, String);
+
+/// What every program of this sandbox has in common.
+pub struct Spawner {
+    /// Ids that exist, as (first, count).
+    ids: Vec<(u32, u32)>,
+    /// Limits that a program has unless it names its own.
+    rlimits: Vec<Rlimit>,
+    /// Init's own /proc/self/oom_score_adj, opened before Landlock made /proc read-only.
+    oom_score: Option<OwnedFd>,
+    /// The soft limit of open files that init was started with, before it raised its own.
+    nofile: rustix::process::Rlimit,
+}
+
+/// The descriptors that become a program's 0, 1 and 2.
+pub enum ChildStdio<'a> {
+    /// One each.
+    Pipes([BorrowedFd<'a>; 3]),
+    /// A terminal, which becomes the controlling one.
+    Terminal(BorrowedFd<'a>),
+}
+
+/// A process that is on its way to become a program.
+pub struct Launched {
+    /// Its id, and that of its session and process group.
+    pub pid: Pid,
+    /// Ends empty when the program runs; otherwise holds an encoded [`Failure`]. Non-blocking.
+    pub outcome: OwnedFd,
+}
+
+impl Spawner {
+    /// Raises init's own limit of open files as far as it goes: each exec takes four, each flow one.
+    pub fn new(ids: Vec<(u32, u32)>, rlimits: Vec<Rlimit>, oom_score: Option<OwnedFd>) -> Self {
+        let nofile = rustix::process::getrlimit(Resource::Nofile);
+        // If it cannot be raised, descriptors run out sooner, and whoever needs one is told so.
+        let _ = rustix::process::setrlimit(
+            Resource::Nofile,
+            rustix::process::Rlimit { current: nofile.maximum, maximum: nofile.maximum },
+        );
+        Self { ids, rlimits, oom_score, nofile }
+    }
+
+    /// Whether the sandbox has more than one id, so that init keeps the right to change them.
+    pub fn many_ids(ids: &[(u32, u32)]) -> bool {
+        ids.iter().map(|&(_, count)| u64::from(count)).sum::<u64>() > 1
+    }
+
+    /// Checks that a user exists here.
+    pub fn check_user(&self, user: &User) -> Result<(), String> {
+        let mapped = |id: u32| self.ids.iter().any(|&(first, count)| id >= first && id - first < count);
+        if !mapped(user.uid) {
+            return Err(format!("User id {} does not exist in this sandbox ({})", user.uid, self.describe_ids()));
+        }
+        for &gid in [user.gid].iter().chain(&user.groups) {
+            if !mapped(gid) {
+                return Err(format!("Group id {gid} does not exist in this sandbox ({})", self.describe_ids()));
+            }
+        }
+        if !user.groups.is_empty() && !Self::many_ids(&self.ids) {
+            return Err("Supplementary groups need a sandbox with more than one id".to_owned());
+        }
+        Ok(())
+    }
+
+    fn describe_ids(&self) -> String {
+        let ranges: Vec<String> = self
+            .ids
+            .iter()
+            .map(|&(first, count)| match count {
+                1 => first.to_string(),
+                _ => format!("{first}-{}", u64::from(first) + u64::from(count) - 1),
+            })
+            .collect();
+        format!("ids here: {}", if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") })
+    }
+
+    /// Does something whose files are to belong to a user.
+    pub fn as_file_user<T>(&self, user: &User, make: impl FnOnce() -> T) -> io::Result<T> {
+        if Self::many_ids(&self.ids) { jail::pid1::as_file_user(user.uid, make) } else { Ok(make()) }
+    }
+
+    /// Becomes a user for good, with no capability. For a child.
+    pub fn become_user(&self, user: &User) -> io::Result<()> {
+        if Self::many_ids(&self.ids) {
+            jail::process::set_ids(user.uid, user.gid, &user.groups)?;
+        } else if (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()) != (user.uid, user.gid) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        jail::caps::drop_all()
+    }
+
+    /// Forks a child that the OOM killer takes before init.
+    pub fn fork(&self) -> io::Result<Fork> {
+        // A child inherits the score, so it is set around the fork: the child itself could not write to /proc any
+        // more. A kernel or mount that does not let us is no reason to start nothing.
+        let score = |value: &[u8]| {
+            if let Some(fd) = &self.oom_score {
+                let _ = rustix::io::pwrite(fd, value, 0);
+            }
+        };
+        score(OOM_SCORE);
+        let fork = jail::process::fork();
+        if !matches!(fork, Ok(Fork::Child)) {
+            score(b"0");
+        }
+        fork
+    }
+
+    /// Starts a program, as a user that was [checked](Self::check_user).
+    ///
+    /// # Errors
+    /// What can be said before the fork; the rest comes through [`Launched::outcome`].
+    pub fn spawn(&self, spec: &ExecSpec, stdio: &ChildStdio<'_>) -> Result<Launched, Failure> {
+        let program = Search::new(spec)?;
+        let argv = strings(&spec.argv, "argument")?;
+        let env = strings(&spec.env, "environment entry")?;
+        let cwd = c_string(&spec.cwd.0, "working directory")?;
+        let (outcome, report) = pipe(End::Read).map_err(step("Cannot make a pipe"))?;
+        match self.fork().map_err(step("Cannot fork"))? {
+            Fork::Parent(pid) => Ok(Launched { pid, outcome }),
+            Fork::Child => {
+                let failure = match self.prepare(spec, stdio, &cwd) {
+                    Ok(()) => program.exec(&argv, &env),
+                    Err(failure) => failure,
+                };
+                report_failure(report, &failure);
+                std::process::exit(125)
+            }
+        }
+    }
+
+    /// Everything that a program may rely on, done in the child.
+    fn prepare(&self, spec: &ExecSpec, stdio: &ChildStdio<'_>, cwd: &CString) -> Result<(), Failure> {
+        jail::process::setsid().map_err(step("Cannot start a session"))?;
+        let [stdin, stdout, stderr] = match *stdio {
+            ChildStdio::Pipes(fds) => fds,
+            ChildStdio::Terminal(fd) => {
+                jail::process::set_controlling_tty(fd).map_err(step("Cannot take the terminal"))?;
+                [fd; 3]
+            }
+        };
+        jail::process::set_stdio(stdin, stdout, stderr).map_err(step("Cannot set standard input and output"))?;
+        jail::process::close_on_exec_from(3, &[]).map_err(step("Cannot close descriptors"))?;
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        self.limit(spec)?;
+        self.become_user(&spec.user)
+            .map_err(step(&format!("Cannot become user {}:{}", spec.user.uid, spec.user.gid)))?;
+        // As the user: the directory may be one that only the user, or only others, can enter.
+        rustix::process::chdir(cwd.as_c_str())
+            .map_err(|error| step(&format!("Cannot enter the working directory {}", spec.cwd))(error.into()))?;
+        jail::process::reset_signals().map_err(step("Cannot reset signals"))
+    }
+
+    fn limit(&self, spec: &ExecSpec) -> Result<(), Failure> {
+        let default = |limit: &&Rlimit| !spec.rlimits.iter().any(|own| own.kind == limit.kind);
+        let limits: Vec<&Rlimit> = self.rlimits.iter().filter(default).chain(&spec.rlimits).collect();
+        if !limits.iter().any(|limit| limit.kind == RlimitKind::Nofile) {
+            rustix::process::setrlimit(Resource::Nofile, self.nofile)
+                .map_err(|error| (ExecFailure::Other, format!("Cannot set the limit nofile: {error}")))?;
+        }
+        for limit in limits {
+            let (resource, name) = match limit.kind {
+                RlimitKind::Core => (Resource::Core, "core"),
+                RlimitKind::Fsize => (Resource::Fsize, "fsize"),
+                RlimitKind::Nofile => (Resource::Nofile, "nofile"),
+                RlimitKind::Nproc => (Resource::Nproc, "nproc"),
+            };
+            jail::process::set_rlimit(resource, limit.value).map_err(|error| {
+                (ExecFailure::Other, format!("Cannot set the limit {name} to {}: {error}", limit.value))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// A step that failed, for which the program is not to blame.
+fn step(what: &str) -> impl FnOnce(io::Error) -> Failure {
+    move |error| (ExecFailure::Other, format!("{what}: {error}"))
+}
+
+/// Writes a failure for the parent. What cannot be written is lost, and the parent reports a program that ended.
+fn report_failure(report: OwnedFd, (kind, cause): &Failure) {
+    // A pipe takes this much at once.
+    let cause: String = cause.chars().take(1000).collect();
+    if let Ok(bytes) = wire::encode(&(*kind, cause)) {
+        let _ = File::from(report).write_all(&bytes);
+    }
+}
+
+/// Where a program may be, in order, by the rules of execvp(3).
+struct Search {
+    name: String,
+    candidates: Vec<CString>,
+}
+
+impl Search {
+    fn new(spec: &ExecSpec) -> Result<Self, Failure> {
+        let Some(OsBytes(program)) = spec.argv.first() else {
+            return Err((ExecFailure::Other, "No command was given".to_owned()));
+        };
+        let name = OsStr::from_bytes(program).display().to_string();
+        if program.is_empty() {
+            return Err((ExecFailure::NotFound, "The command is an empty string".to_owned()));
+        }
+        if program.contains(&b'/') {
+            return Ok(Self { name, candidates: vec![c_string(program, "command")?] });
+        }
+        let path = spec.env.iter().find_map(|entry| entry.0.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+        let candidates = path
+            .split(|&byte| byte == b':')
+            .map(|dir| match dir {
+                b"" => c_string(program, "command"),
+                dir => c_string(&[dir, b"/", program].concat(), "command"),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { name, candidates })
+    }
+
+    /// Becomes the first candidate that can be executed. Returns only on failure.
+    ///
+    /// One that may not be executed is passed over for a later one, but remembered: if there is none, "permission
+    /// denied" says more than "not found". A file in no known format is not handed to a shell.
+    fn exec(&self, argv: &[CString], env: &[CString]) -> Failure {
+        let mut denied = false;
+        for candidate in &self.candidates {
+            let error = jail::process::exec(Program::Path(candidate), argv, env);
+            match Errno::from_io_error(&error) {
+                Some(Errno::ACCESS) => denied = true,
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT) => {}
+                Some(Errno::NOMEM | Errno::TOOBIG | Errno::AGAIN | Errno::MFILE | Errno::NFILE) => {
+                    return (ExecFailure::Other, format!("Cannot execute {}: {error}", self.name));
+                }
+                _ => return (ExecFailure::NotExecutable, format!("Cannot execute {}: {error}", self.name)),
+            }
+        }
+        if denied {
+            (ExecFailure::NotExecutable, format!("Cannot execute {}: permission denied", self.name))
+        } else if self.candidates.len() == 1 && self.name.contains('/') {
+            (ExecFailure::NotFound, format!("Cannot execute {}: no such file or directory", self.name))
+        } else {
+            (ExecFailure::NotFound, format!("Cannot find {} in PATH", self.name))
+        }
+    }
+}
+
+fn strings(list: &[OsBytes], what: &str) -> Result<Vec<CString>, Failure> {
+    list.iter().map(|bytes| c_string(&bytes.0, what)).collect()
+}
+
+fn c_string(bytes: &[u8], what: &str) -> Result<CString, Failure> {
+    CString::new(bytes).map_err(|_| (ExecFailure::Other, format!("The {what} has a NUL byte in it")))
+}
+
+/// A pipe, both ends close-on-exec, of which the named one does not block.
+pub fn pipe(nonblocking: End) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let ours = match nonblocking {
+        End::Read => read.as_fd(),
+        End::Write => write.as_fd(),
+    };
+    rustix::io::ioctl_fionbio(ours, true)?;
+    Ok((read, write))
+}
+
+/// An end of a pipe.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// What comes out.
+    Read,
+    /// What goes in.
+    Write,
+}
+
+#[cfg(test)]
+#[path = "spawn_tests.rs"]
+mod tests;

@@ -1,0 +1,212 @@
+//! Hides which walls init raises around itself, and so around every program, and how it tests them.
+
+use crate::{chain, spawn::Spawner};
+use jail::{attempt, caps::Cap, seccomp::Profile};
+use rustix::{
+    fd::{AsFd, AsRawFd, OwnedFd},
+    fs::{Dir, Mode, OFlags},
+    io::Errno,
+    mount::MountFlags,
+    net::{AddressFamily, SocketType},
+};
+use std::{fs, io};
+use wire::link::{Setup, Wall};
+
+/// A wall could not be raised, or does not hold.
+#[derive(Debug, thiserror::Error)]
+#[error("{wall}: {cause}")]
+pub struct WallError {
+    /// Its stable name.
+    pub wall: &'static str,
+    /// The cause, in one line.
+    pub cause: String,
+}
+
+/// Names a wall in an error.
+pub fn fallen<E: std::error::Error>(wall: &'static str) -> impl FnOnce(E) -> WallError {
+    move |error| WallError { wall, cause: chain(&error) }
+}
+
+const DESCRIPTORS: &str = "descriptors";
+const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
+const CAPABILITIES: &str = "capabilities";
+const LANDLOCK: &str = "landlock";
+const SECCOMP: &str = "seccomp";
+
+/// Makes sure that init was handed its four descriptors and no other: one more could be a way out
+/// (CVE-2024-21626). To be called before any is opened.
+pub fn check_descriptors() -> Result<(), WallError> {
+    let open = || -> io::Result<Vec<i32>> {
+        let dir =
+            rustix::fs::open("/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let own = dir.as_raw_fd();
+        let mut found = Vec::new();
+        for entry in Dir::new(dir)? {
+            let entry = entry?;
+            if let Some(fd) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
+                found.push(fd);
+            }
+        }
+        found.retain(|&fd| fd != own);
+        found.sort_unstable();
+        Ok(found)
+    };
+    let found = open().map_err(fallen(DESCRIPTORS))?;
+    if found == [0, 1, 2, 3] {
+        Ok(())
+    } else {
+        Err(WallError { wall: DESCRIPTORS, cause: format!("Init was started with descriptors {found:?}, not 0 to 3") })
+    }
+}
+
+/// Raises the walls on the calling process and tests them. Every program inherits them.
+///
+/// # Errors
+/// [`WallError`]: the process is then in an undefined state and must end.
+pub fn raise(setup: &Setup) -> Result<Vec<Wall>, WallError> {
+    let writable = setup
+        .writable
+        .iter()
+        .map(|path| {
+            rustix::fs::open(path.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|error| WallError {
+                wall: LANDLOCK,
+                cause: format!("Cannot open the writable path {path}: {}", io::Error::from(error)),
+            })
+        })
+        .collect::<Result<Vec<OwnedFd>, _>>()?;
+    let keep = if Spawner::many_ids(&setup.ids) { Cap::SETUID | Cap::SETGID | Cap::KILL } else { Cap::empty() };
+
+    jail::process::set_no_new_privs().map_err(fallen(NO_NEW_PRIVILEGES))?;
+    // Init may keep some for itself, no program may get any: the bounding set is emptied in either case.
+    jail::caps::limit_bounding(Cap::empty()).map_err(fallen(CAPABILITIES))?;
+    jail::caps::keep_only(keep).map_err(fallen(CAPABILITIES))?;
+    let writable: Vec<_> = writable.iter().map(AsFd::as_fd).collect();
+    let landlock = jail::landlock::restrict(&writable).map_err(fallen(LANDLOCK))?;
+    jail::seccomp::install(Profile::Default).map_err(fallen(SECCOMP))?;
+
+    Ok(vec![
+        Wall { name: DESCRIPTORS.into(), holds: true, detail: "nothing open but 0 to 3 at the start".into() },
+        test_no_new_privileges()?,
+        test_capabilities(keep)?,
+        test_landlock(landlock)?,
+        test_seccomp()?,
+    ])
+}
+
+/// One line of /proc/self/status.
+fn status_line<'a>(status: &'a str, key: &str, wall: &'static str) -> Result<&'a str, WallError> {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+        .map(str::trim)
+        .ok_or_else(|| WallError { wall, cause: format!("/proc/self/status has no {key}") })
+}
+
+fn read_status(wall: &'static str) -> Result<String, WallError> {
+    fs::read_to_string("/proc/self/status").map_err(fallen(wall))
+}
+
+fn expect(wall: &'static str, key: &str, wanted: &str) -> Result<(), WallError> {
+    let status = read_status(wall)?;
+    let found = status_line(&status, key, wall)?;
+    if found == wanted { Ok(()) } else { Err(WallError { wall, cause: format!("{key} is {found}, not {wanted}") }) }
+}
+
+fn test_no_new_privileges() -> Result<Wall, WallError> {
+    expect(NO_NEW_PRIVILEGES, "NoNewPrivs", "1")?;
+    Ok(Wall { name: NO_NEW_PRIVILEGES.into(), holds: true, detail: "NoNewPrivs is 1".into() })
+}
+
+fn test_capabilities(keep: Cap) -> Result<Wall, WallError> {
+    let kept = format!("{:016x}", keep.bits());
+    expect(CAPABILITIES, "CapEff", &kept)?;
+    expect(CAPABILITIES, "CapPrm", &kept)?;
+    expect(CAPABILITIES, "CapInh", &format!("{:016x}", 0))?;
+    expect(CAPABILITIES, "CapAmb", &format!("{:016x}", 0))?;
+    let status = read_status(CAPABILITIES)?;
+    let bounding = status_line(&status, "CapBnd", CAPABILITIES)?;
+    let empty = bounding.bytes().all(|digit| digit == b'0');
+    if !empty && !keep.is_empty() {
+        // Without CAP_SETPCAP it cannot be emptied, and with no_new_privs it gives nothing; but an init that has the
+        // right to change ids was started with every capability, so something is wrong.
+        return Err(WallError { wall: CAPABILITIES, cause: format!("CapBnd is {bounding}, not empty") });
+    }
+    refused(CAPABILITIES, "mount", Errno::PERM, || {
+        rustix::mount::mount("none", "/", "tmpfs", MountFlags::empty(), None).map_err(Into::into)
+    })?;
+    let detail = match (keep.is_empty(), empty) {
+        (true, true) => "none, bounding set empty".to_owned(),
+        (true, false) => "none; the bounding set could not be emptied and gives nothing (no_new_privs)".to_owned(),
+        _ => "none for programs, bounding set empty; init keeps setuid, setgid and kill".to_owned(),
+    };
+    Ok(Wall { name: CAPABILITIES.into(), holds: true, detail })
+}
+
+fn test_landlock(abi: Option<u32>) -> Result<Wall, WallError> {
+    // What a program could do worst with a writable /proc: have the host run something. Here the mounts or Landlock
+    // must stop it; without either, user id 0 could write it.
+    let write = || rustix::fs::open("/proc/sys/kernel/core_pattern", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    if write().is_ok() {
+        return Err(WallError {
+            wall: "proc",
+            cause: "/proc/sys/kernel/core_pattern can be opened for writing".into(),
+        });
+    }
+    Ok(match abi {
+        Some(abi) => Wall {
+            name: LANDLOCK.into(),
+            holds: true,
+            detail: format!("ABI {abi}; writes only below the writable paths, core_pattern refused"),
+        },
+        None => Wall {
+            name: LANDLOCK.into(),
+            holds: false,
+            detail: "this kernel has no Landlock that can be used; the read-only mounts stand alone".into(),
+        },
+    })
+}
+
+fn test_seccomp() -> Result<Wall, WallError> {
+    expect(SECCOMP, "Seccomp", "2")?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| fallen(SECCOMP)(io::Error::from(error)))?;
+    refused(SECCOMP, "unshare(CLONE_NEWUSER)", Errno::PERM, attempt::user_namespace)?;
+    refused(SECCOMP, "ioctl(TIOCSTI)", Errno::PERM, || attempt::terminal_input(&null))?;
+    refused(SECCOMP, "ioctl(TIOCSTI | 1 << 32)", Errno::PERM, || attempt::terminal_input_high_bits(null.as_fd()))?;
+    refused_somehow(SECCOMP, "keyctl", attempt::keyring)?;
+    refused_somehow(SECCOMP, "io_uring_setup", attempt::io_uring)?;
+    let families = [
+        (AddressFamily::VSOCK, "socket(AF_VSOCK)"),
+        (AddressFamily::from_raw(38), "socket(AF_ALG)"),
+        (AddressFamily::PACKET, "socket(AF_PACKET)"),
+    ];
+    for (family, what) in families {
+        refused_somehow(SECCOMP, what, || {
+            rustix::net::socket(family, SocketType::STREAM, None).map(drop).map_err(Into::into)
+        })?;
+    }
+    let detail = "unshare, TIOCSTI, keyctl, io_uring, AF_VSOCK, AF_ALG and AF_PACKET refused";
+    Ok(Wall { name: SECCOMP.into(), holds: true, detail: detail.into() })
+}
+
+/// Tries what must fail with this error and no other.
+fn refused(
+    wall: &'static str,
+    what: &str,
+    wanted: Errno,
+    attempt: impl FnOnce() -> io::Result<()>,
+) -> Result<(), WallError> {
+    match attempt() {
+        Err(error) if error.raw_os_error() == Some(wanted.raw_os_error()) => Ok(()),
+        Err(error) => Err(WallError { wall, cause: format!("{what} failed with another error: {error}") }),
+        Ok(()) => Err(WallError { wall, cause: format!("{what} succeeded") }),
+    }
+}
+
+/// Tries what must fail.
+fn refused_somehow(wall: &'static str, what: &str, attempt: impl FnOnce() -> io::Result<()>) -> Result<(), WallError> {
+    match attempt() {
+        Err(_) => Ok(()),
+        Ok(()) => Err(WallError { wall, cause: format!("{what} succeeded") }),
+    }
+}

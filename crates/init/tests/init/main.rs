@@ -1,0 +1,9 @@
+//! The built init, driven over its link.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod capture;
+mod driver;
+mod exec;
+mod files;
+mod lifecycle;
+mod terminal;
