@@ -71,6 +71,12 @@ impl World {
         self.folder.path().join("home")
     }
 
+    /// Where agentkernel keeps its state.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("home/state")
+    }
+
     /// The binary under test, where this user may run it.
     ///
     /// # Panics
@@ -105,6 +111,7 @@ impl World {
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.home())
             .env("XDG_RUNTIME_DIR", self.folder.path().join("run"))
+            .env("AGENTKERNEL_STATE_DIR", self.state())
             .env("LANG", "C.UTF-8");
         if self.who == Who::Nobody {
             command.uid(NOBODY).gid(NOBODY);

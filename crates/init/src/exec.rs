@@ -66,6 +66,7 @@ impl Exec {
     /// A [`Failure`] for the supervisor.
     pub fn start(cx: &Cx<'_>, spec: &ExecSpec, spawner: &Spawner) -> Result<(Self, Pid), Failure> {
         let failed = |error: io::Error| (ExecFailure::Other, format!("Cannot make standard input and output: {error}"));
+        spawner.check_user(&spec.user).map_err(|cause| (ExecFailure::Other, cause))?;
         match spec.stdio {
             Stdio::Pipes { stdin } => Self::with_pipes(cx, spec, spawner, stdin, failed),
             Stdio::Terminal { size } => Self::with_terminal(cx, spec, spawner, size, failed),
@@ -106,15 +107,12 @@ impl Exec {
         size: WinSize,
         failed: fn(io::Error) -> Failure,
     ) -> Result<(Self, Pid), Failure> {
-        let pair = jail::pty::open_pair().map_err(failed)?;
+        // The terminal belongs to whoever opens it, and its user must be able to open it by name.
+        let pair = spawner.as_file_user(&spec.user, jail::pty::open_pair).and_then(|pair| pair).map_err(failed)?;
         resize(&pair.controller, size);
         rustix::io::ioctl_fionbio(&pair.controller, true).map_err(|error| failed(error.into()))?;
         let flags = poll::READ | poll::WRITE;
         cx.poll.add(&pair.controller, Token { stream: cx.stream, slot: TERMINAL }, flags).map_err(failed)?;
-        // The program's side must belong to its user, or it could not open it by name (ttyname, /dev/tty's siblings).
-        // Where init may not give it away it is the only user anyway.
-        let (uid, gid) = (rustix::fs::Uid::from_raw(spec.user.uid), rustix::fs::Gid::from_raw(spec.user.gid));
-        let _ = rustix::fs::fchown(&pair.user, Some(uid), Some(gid));
         let controller = Rc::new(pair.controller);
         let sink = Sink::new(controller.clone(), AtEof::Ignore);
         let source = Source::new(controller.clone(), Channel::Stdout);

@@ -91,6 +91,7 @@ fn chain(error: &dyn Error) -> String {
 
 fn run() -> Result<(), InitError> {
     walls::check_descriptors()?;
+    jail::pid1::keep_heap_small();
     // While init is still dumpable: its entries in /proc belong to root afterwards.
     let oom_score = rustix::fs::open("/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok();
     jail::process::set_dumpable(false).map_err(InitError::Start)?;

@@ -98,6 +98,11 @@ impl Spawner {
         format!("ids here: {}", if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") })
     }
 
+    /// Does something whose files are to belong to a user.
+    pub fn as_file_user<T>(&self, user: &User, make: impl FnOnce() -> T) -> io::Result<T> {
+        if Self::many_ids(&self.ids) { jail::pid1::as_file_user(user.uid, make) } else { Ok(make()) }
+    }
+
     /// Becomes a user for good, with no capability. For a child.
     pub fn become_user(&self, user: &User) -> io::Result<()> {
         if Self::many_ids(&self.ids) {
@@ -125,12 +130,11 @@ impl Spawner {
         fork
     }
 
-    /// Starts a program.
+    /// Starts a program, as a user that was [checked](Self::check_user).
     ///
     /// # Errors
     /// What can be said before the fork; the rest comes through [`Launched::outcome`].
     pub fn spawn(&self, spec: &ExecSpec, stdio: &ChildStdio<'_>) -> Result<Launched, Failure> {
-        self.check_user(&spec.user).map_err(|cause| (ExecFailure::Other, cause))?;
         let program = Search::new(spec)?;
         let argv = strings(&spec.argv, "argument")?;
         let env = strings(&spec.env, "environment entry")?;

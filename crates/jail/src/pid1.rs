@@ -47,3 +47,30 @@ pub fn signal_group(group: Pid, signal: i32) -> io::Result<()> {
         group => sys::pid1::kill(-group, signal),
     }
 }
+
+/// Does something with another user id for files, so that what it makes belongs to that user. Needs `CAP_SETUID`.
+/// The process is not dumpable afterwards.
+///
+/// # Errors
+/// `EPERM` if the id could not be changed, or not be changed back: then the process should end.
+pub fn as_file_user<T>(uid: u32, make: impl FnOnce() -> T) -> io::Result<T> {
+    let change = |uid: u32| {
+        sys::pid1::setfsuid(uid);
+        // It reports no error; asked for an impossible id, it tells which one holds.
+        if sys::pid1::setfsuid(u32::MAX) == uid { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+    };
+    let own = rustix::process::geteuid().as_raw();
+    change(uid)?;
+    let result = make();
+    change(own)?;
+    // A change of ids resets it to what fs.suid_dumpable says.
+    crate::process::set_dumpable(false)?;
+    Ok(result)
+}
+
+/// Makes the allocator give large blocks, and free memory at the heap's end, back to the kernel at once. Left alone,
+/// glibc keeps megabytes after a burst, which a process that mostly waits should not.
+pub fn keep_heap_small() {
+    #[cfg(target_env = "gnu")]
+    sys::pid1::limit_malloc(64 * 1024);
+}

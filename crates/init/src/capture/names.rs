@@ -18,7 +18,7 @@ pub struct Names {
     by_address: BTreeMap<u32, Entry>,
     /// Addresses by the time of their last use.
     by_use: BTreeMap<u64, u32>,
-    /// Counts uses.
+    /// Counts uses; 0 is none.
     clock: u64,
     next: u32,
 }
@@ -58,7 +58,7 @@ impl Names {
         };
         let name: Rc<str> = name.into();
         self.by_name.insert(name.clone(), address);
-        self.by_address.insert(address, Entry { name, used: self.clock });
+        self.by_address.insert(address, Entry { name, used: 0 });
         self.touch(address);
         Ipv4Addr::from_bits(address)
     }

@@ -26,7 +26,7 @@ use wire::{
 };
 
 /// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The namespaces that init runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,10 +134,10 @@ impl Driver {
     pub fn bare(place: Place) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        // The link comes in as standard input and moves to descriptor 3. With a network of its own, as the native
+        // The link comes in as standard input and moves to descriptor 3. With terminals and a network of its own, as the native
         // backend makes it: lo is up, every address is local, every port is free for all.
         let script = "exec 3<&0 0</dev/null; exec unshare $1 --pid --fork --kill-child --mount-proc --net sh -c '
-            ip link set lo up && ip route add local default dev lo && ip -6 route add local default dev lo &&
+            mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts && ip link set lo up && ip route add local default dev lo && ip -6 route add local default dev lo &&
             echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start && exec \"$1\"' sh \"$2\"";
         let flags = if place == Place::OneId { "-Ur" } else { "--mount" };
         // Whatever the test runner left open is none of init's business, and init would say so.

@@ -1,6 +1,7 @@
 //! Programs: their start, their bytes, their end.
 
 use crate::driver::{Driver, assert_contains, assert_same, exec, noise, sh, user, with_stdin};
+use std::time::Duration;
 use wire::{
     Exit, Rlimit, RlimitKind,
     link::{ExecControl, ExecFailure, ExecReport},
@@ -51,7 +52,7 @@ fn signals_and_their_exit() {
     // The whole group, real-time signals included.
     let id = init.exec(sh("sleep 1000 & trap 'echo got' RTMIN+1; wait; echo on"));
     init.started(id);
-    init.idle(std::time::Duration::from_millis(200));
+    init.idle(Duration::from_millis(200));
     init.control(id, ExecControl::Signal(35));
     let output = init.finish(id);
     assert_eq!(output.code(), 0, "{output:?}");
@@ -90,19 +91,114 @@ fn limits() {
     assert_eq!(init.run(spec).text(), "77\n0\n");
 }
 
+/// Init's descriptors, and its resident memory in KiB.
+fn size(init: &mut Driver) -> (u64, u64) {
+    // After a while, so that what its own start takes is gone.
+    let output =
+        init.run(sh("sleep 0.3; ls /proc/1/fd | wc -l; sed -n 's/VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/1/status"));
+    let text = output.text();
+    let mut numbers = text.split_ascii_whitespace().map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 #[test]
-fn a_thousand_in_sequence() {
+fn a_thousand_in_sequence_leave_nothing() {
     let mut init = Driver::start();
-    let fds = |init: &mut Driver| init.run(sh("ls /proc/1/fd | wc -l; grep VmRSS /proc/1/status")).text();
     for _ in 0..20 {
         init.run(exec(&["true"]));
     }
-    let before = fds(&mut init);
+    let before = size(&mut init);
     for _ in 0..1000 {
-        let output = init.run(exec(&["true"]));
-        assert_eq!(output.code(), 0);
+        assert_eq!(init.run(exec(&["true"])).code(), 0);
     }
-    let after = fds(&mut init);
-    println!("{before} {after}");
-    assert_eq!(before.lines().next(), after.lines().next());
+    let after = size(&mut init);
+    assert_eq!(before.0, after.0);
+    assert!(after.1 < before.1 + 100, "{before:?} {after:?}");
+}
+
+#[test]
+fn thirty_two_at_once() {
+    let mut init = Driver::start();
+    let before = size(&mut init);
+    let bytes = noise(1 << 20);
+    for _ in 0..3 {
+        let ids: Vec<u32> = (0..32).map(|_| init.exec(with_stdin(exec(&["cat"])))).collect();
+        for &id in &ids {
+            init.input(id, &bytes);
+            init.eof(id);
+        }
+        for id in ids {
+            assert_same(&init.finish(id).stdout, &bytes);
+        }
+    }
+    let after = size(&mut init);
+    assert_eq!(before.0, after.0);
+    assert!(after.1 < before.1 + 1024, "what was queued is given back: {before:?} {after:?}");
+}
+
+#[test]
+fn a_stuck_reader_holds_up_only_itself() {
+    let mut init = Driver::start();
+    let stuck = init.exec(exec(&["cat", "/dev/zero"]));
+    init.stream(stuck).stuck = true;
+    let full = exec(&["head", "-c", "10000000", "/dev/zero"]);
+    assert_eq!(init.run(full).stdout.len(), 10_000_000);
+    assert_eq!(init.stream(stuck).stdout.len(), wire::mux::WINDOW as usize);
+    // It goes on where it stopped.
+    init.stream(stuck).stuck = false;
+    init.until("more", |init| init.stream(stuck).stdout.len() > 10_000_000);
+    init.control(stuck, ExecControl::Signal(9));
+    assert_eq!(init.finish(stuck).report, ExecReport::Exited(Exit::Signal(9)));
+}
+
+#[test]
+fn output_that_nobody_takes_yet_is_not_lost_at_the_end() {
+    let mut init = Driver::start();
+    // More than a window: at its end the program has left some of it in the pipe.
+    let count = wire::mux::WINDOW as usize + 50_000;
+    let id = init.exec(exec(&["head", "-c", &count.to_string(), "/dev/zero"]));
+    init.stream(id).stuck = true;
+    init.started(id);
+    init.idle(Duration::from_millis(500));
+    assert!(!init.stream(id).closed);
+    init.stream(id).stuck = false;
+    assert_eq!(init.finish(id).stdout.len(), count);
+}
+
+#[test]
+fn input_that_nobody_reads_is_swallowed() {
+    let mut init = Driver::start();
+    let id = init.exec(with_stdin(sh("exec <&-; echo closed; sleep 0.5; echo end")));
+    init.until("it to be closed", |init| init.stream(id).stdout == b"closed\n");
+    init.input(id, &noise(1 << 20));
+    init.eof(id);
+    assert_eq!(init.finish(id).text(), "closed\nend\n");
+    // Nobody reads, but somebody could: it waits, and others do not.
+    let id = init.exec(with_stdin(exec(&["sleep", "1000"])));
+    init.input(id, &noise(1 << 20));
+    init.idle(Duration::from_millis(100));
+    assert_eq!(init.run(exec(&["true"])).code(), 0);
+}
+
+#[test]
+fn a_script_without_an_interpreter_is_not_given_to_a_shell() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut init = Driver::start();
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    let script = dir.path().join("script");
+    std::fs::write(&script, "echo hello\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut spec = exec(&["script"]);
+    spec.env = vec![format!("PATH=/no/such:{}", dir.path().display()).into()];
+    assert_eq!(init.failure(spec.clone()).0, ExecFailure::NotExecutable);
+    // One that may not be executed is remembered, and passed over for one that may.
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (kind, cause) = init.failure(spec.clone());
+    assert_eq!(kind, ExecFailure::NotExecutable);
+    assert_contains(cause, "permission denied");
+    let better = dir.path().join("better");
+    std::fs::create_dir(&better).unwrap();
+    std::fs::copy("/bin/true", better.join("script")).unwrap();
+    spec.env = vec![format!("PATH={}:{}", dir.path().display(), better.display()).into()];
+    assert_eq!(init.run(spec).code(), 0);
 }

@@ -49,6 +49,8 @@ fn interrupt_by_character_reaches_the_foreground() {
     let mut init = Driver::start();
     let id = init.exec(terminal(sh("echo ready; sleep 1000; echo not reached")));
     init.until("it to be ready", |init| init.stream(id).stdout == b"ready\r\n");
+    // A shell that is just about to fork takes it for itself.
+    init.idle(Duration::from_millis(500));
     init.input(id, b"\x03");
     let output = init.finish(id);
     assert_eq!(output.report, ExecReport::Exited(Exit::Signal(2)), "{output:?}");

@@ -1,4 +1,4 @@
-//! Descriptors from before `main`, and kill(2) as it is.
+//! Descriptors from before `main`, kill(2) and setfsuid(2) as they are, and glibc's allocator.
 
 use super::check;
 use std::{
@@ -21,5 +21,21 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     match check(unsafe { libc::kill(pid, signal) }.into()) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         result => result.map(drop),
+    }
+}
+
+/// setfsuid(2): the id before.
+pub fn setfsuid(uid: u32) -> u32 {
+    // SAFETY: an integer; no memory of ours is touched.
+    unsafe { libc::syscall(libc::SYS_setfsuid, uid) as u32 }
+}
+
+/// Sets glibc's thresholds for mapping and for trimming, in bytes, which also stops it from raising them.
+#[cfg(target_env = "gnu")]
+pub fn limit_malloc(threshold: i32) {
+    // SAFETY: two integers; mallopt takes the allocator's lock itself and changes no block that exists.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, threshold);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, threshold);
     }
 }
