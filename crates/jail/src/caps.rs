@@ -81,7 +81,7 @@ pub fn keep_through_exec(keep: CapabilitySet) -> io::Result<()> {
 /// As `prctl(PR_SET_SECUREBITS)`.
 pub fn lock_root_out() -> io::Result<()> {
     use CapabilitiesSecureBits as Bits;
-    thread::set_capabilities_secure_bits(Bits::NO_ROOT | Bits::NO_ROOT_LOCKED | Bits::KEEP_CAPS_LOCKED)?;
+    thread::set_capabilities_secure_bits(Bits::NO_ROOT | Bits::NO_ROOT_LOCKED)?;
     Ok(())
 }
 

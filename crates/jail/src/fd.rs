@@ -5,9 +5,15 @@ use crate::sys;
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{Mode, OFlags, ResolveFlags, SealFlags},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags},
     path::Arg,
 };
-use std::{ffi::CStr, fs::File, io, io::Write as _};
+use std::{
+    ffi::CStr,
+    fs::File,
+    io::{self, IoSliceMut, Write as _},
+    mem::MaybeUninit,
+};
 
 /// A file in memory with these contents, sealed: nobody can write, grow, shrink or unseal it. Close-on-exec.
 ///
@@ -60,3 +66,32 @@ fn open(dir: impl AsFd, path: impl Arg, flags: OFlags, mode: Mode, resolve: Reso
     }
     Err(rustix::io::Errno::AGAIN.into())
 }
+
+/// Receives descriptors (`SCM_RIGHTS`) that came with one message on a unix socket, at most `most`. All are
+/// close-on-exec.
+///
+/// # Errors
+/// As recvmsg(2); [`io::ErrorKind::UnexpectedEof`] if the other side is gone, [`io::ErrorKind::InvalidData`] if the
+/// message brought none.
+pub fn receive(socket: impl AsFd, most: usize) -> io::Result<Vec<OwnedFd>> {
+    // Aligned room for the header and the descriptors, as CMSG_SPACE(3) counts it.
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(most))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0u8; 1];
+    let message =
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if message.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    if fds.is_empty() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(fds) }
+}
+
+#[cfg(test)]
+#[path = "fd_tests.rs"]
+mod tests;

@@ -6,9 +6,12 @@
 
 pub mod attempt;
 pub mod caps;
+pub mod cgroup;
 pub mod fd;
 pub mod landlock;
+pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod pid1;
 pub mod process;
 pub mod pty;
@@ -16,3 +19,6 @@ pub mod seccomp;
 pub mod signal;
 #[allow(unsafe_code)]
 mod sys;
+
+#[cfg(test)]
+mod walls_tests;

@@ -3,10 +3,11 @@
 use crate::sys;
 use rustix::{
     fd::{BorrowedFd, OwnedFd},
+    fs::{Mode, OFlags},
     process::Pid,
     thread::UnshareFlags,
 };
-use std::io;
+use std::{ffi::CStr, io};
 
 /// Namespaces, as flags of clone(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,4 +63,71 @@ pub fn clone(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> io::Resu
             Clone::Parent(Pid::from_raw(pid).ok_or(io::Error::from_raw_os_error(libc::ESRCH))?, pidfd)
         }
     })
+}
+
+/// Writes the id maps of a process in a new user namespace: lines of `inside outside count`, as in
+/// user_namespaces(7). For a caller with `CAP_SETUID` and `CAP_SETGID` over the outer namespace.
+///
+/// # Errors
+/// As write(2) on /proc/PID/uid_map and gid_map.
+pub fn write_maps(pid: Pid, uids: &str, gids: &str) -> io::Result<()> {
+    let dir = proc_of(pid)?;
+    write_once(&dir, c"uid_map", uids)?;
+    write_once(&dir, c"gid_map", gids)
+}
+
+/// Maps one user and one group id of the calling process, which has just been cloned into a new user namespace, to
+/// the ids that it has outside. Needs no privilege; gives up setgroups(2) for that.
+///
+/// # Errors
+/// As write(2) on /proc/self/uid_map and gid_map.
+pub fn map_self(uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open("/proc/self", flags, Mode::empty())?;
+    write_once(&dir, c"setgroups", "deny")?;
+    write_once(&dir, c"uid_map", &format!("{} {} 1", uid.0, uid.1))?;
+    write_once(&dir, c"gid_map", &format!("{} {} 1", gid.0, gid.1))
+}
+
+/// The user namespace of a child that has not been waited for.
+///
+/// # Errors
+/// As open(2).
+pub fn user_of(pid: Pid) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(proc_of(pid)?, c"ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A user namespace with these maps and no process: good for mapping the owners of a mount. A short-lived child makes
+/// it, because there is no other way before Linux has one.
+///
+/// # Errors
+/// As [`clone`] and [`write_maps`].
+pub fn user_with_maps(uids: &str, gids: &str) -> io::Result<OwnedFd> {
+    let (wait, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    match clone(Namespaces::USER, None)? {
+        Clone::Child => {
+            drop(release);
+            // Ends when the parent closes its side, or dies.
+            let _ = rustix::io::read(&wait, &mut [0u8; 1]);
+            crate::process::exit_now(0)
+        }
+        Clone::Parent(pid, _) => {
+            let namespace = write_maps(pid, uids, gids).and_then(|()| user_of(pid));
+            drop(release);
+            rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()))?;
+            namespace
+        }
+    }
+}
+
+fn proc_of(pid: Pid) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{}", pid.as_raw_nonzero());
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// These files take one write(2).
+fn write_once(dir: &OwnedFd, name: &CStr, text: &str) -> io::Result<()> {
+    let file = rustix::fs::openat(dir, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, text.as_bytes())?;
+    Ok(())
 }

@@ -54,11 +54,9 @@ pub fn require_single_thread() -> io::Result<()> {
 /// # Errors
 /// As setsid(2), chdir(2), open(2), dup2(2).
 pub fn daemonize() -> io::Result<()> {
-    use rustix::fs::{Mode, OFlags};
     rustix::process::setsid()?;
     rustix::process::chdir("/")?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    set_stdio(null.as_fd(), null.as_fd(), null.as_fd())
+    set_stdio_null()
 }
 
 /// Makes three descriptors this process's standard input, output and error.
@@ -243,4 +241,29 @@ pub fn signal_pidfd(pidfd: impl AsFd, signal: Signal) -> io::Result<bool> {
         Err(rustix::io::Errno::SRCH) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Ends the process at once: no destructor, no exit handler, no buffer flushed. For a forked child that never became
+/// another program, whose buffers are copies of its parent's.
+pub fn exit_now(status: i32) -> ! {
+    sys::process::exit_now(status)
+}
+
+/// Makes /dev/null the standard input, output and error.
+///
+/// # Errors
+/// As open(2) and dup2(2).
+pub fn set_stdio_null() -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    set_stdio(null.as_fd(), null.as_fd(), null.as_fd())
+}
+
+/// Puts a duplicate of a descriptor at a fixed number, without close-on-exec, for the next program. What had that
+/// number is closed; it must not be needed any more.
+///
+/// # Errors
+/// As dup3(2) and fcntl(2).
+pub fn place_fd(fd: impl AsFd, number: RawFd) -> io::Result<()> {
+    sys::fd::place(fd.as_fd(), number)
 }

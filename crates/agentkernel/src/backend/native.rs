@@ -1,1 +1,152 @@
-//! The native backend: namespaces of this kernel.
+//! The native backend: hides how namespaces, mounts, ids, limits and init become a machine on this kernel.
+//!
+//! The parent (the supervisor, one thread) prepares what needs the host's view, clones once into all namespaces,
+//! and waits until init runs. The child, *stage*, builds the sandbox around itself in ordinary Rust, which is legal
+//! because the process that was cloned had one thread, and then becomes init by executing a sealed memory file.
+//! Nothing else is executed.
+
+mod dev;
+mod etc;
+mod failure;
+mod ids;
+mod limits;
+mod machine;
+mod plan;
+mod root;
+mod skeleton;
+mod stage;
+mod walls;
+
+use super::{Backend, LaunchError, Launched, Place};
+use crate::Spec;
+use failure::Context as _;
+use ids::Ids;
+use jail::{
+    cgroup::Cgroup,
+    fd::sealed_memfd,
+    namespace::{self, Clone, Namespaces},
+    process,
+};
+use rustix::{
+    fd::{AsRawFd as _, OwnedFd},
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType},
+    process::{Pid, WaitId, WaitIdOptions},
+};
+
+/// The descriptor at which init finds the link.
+pub const LINK_FD: i32 = 3;
+
+pub use ids::{claims, unclaim};
+
+/// Removes what a sandbox that no longer runs has left on the host: for `gc`, after its supervisor died without
+/// [`Machine::release`](super::Machine::release). Its files and, if `keep`, its range of ids stay. Idempotent.
+///
+/// # Errors
+/// If something could not be removed.
+pub fn release_leftovers(place: &Place, keep: bool) -> std::io::Result<()> {
+    limits::release(place)?;
+    if keep { Ok(()) } else { ids::release(place) }
+}
+
+/// The native backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Native {
+    /// The bytes of the init program: a static executable.
+    pub init: &'static [u8],
+}
+
+impl Backend for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn launch(&self, spec: &Spec, place: &Place) -> Result<Launched, LaunchError> {
+        process::require_single_thread().wall("process", "The launching process must have one thread", "")?;
+        let ids = ids::claim(spec, place)?;
+        // From here on, what was claimed is given back if the launch fails.
+        launch(self.init, spec, place, &ids).inspect_err(|_| {
+            // The launch error is the one to report; what stays behind is found by `gc`.
+            let _ = release_leftovers(place, spec.keep);
+        })
+    }
+}
+
+fn launch(init: &[u8], spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched, LaunchError> {
+    let (link, init_link) = pair(SocketType::STREAM)?;
+    let (report, stage_report) = pair(SocketType::SEQPACKET)?;
+    let init = sealed_memfd(c"init", init).wall("init", "Cannot put init into a sealed memory file", "")?;
+    // Stage puts the link at its number, and needs these two until the very end.
+    let (stage_report, init) = (beyond_link(stage_report)?, beyond_link(init)?);
+    let plan = plan::make(spec, place, ids)?;
+
+    let cgroup = limits::make(spec, place)?;
+
+    let child = namespace::clone(Namespaces::all(), cgroup.as_ref().and_then(Cgroup::unified));
+    let (pid, pidfd) = match child.map_err(failure::namespaces)? {
+        Clone::Child => {
+            drop((link, report));
+            stage::run(&stage::Stage {
+                spec,
+                ids,
+                plan: &plan,
+                waits: stage::waits(ids, cgroup.as_ref()),
+                link: init_link,
+                report: stage_report,
+                init,
+            })
+        }
+        Clone::Parent(pid, pidfd) => (pid, pidfd),
+    };
+    drop((init_link, stage_report, init));
+    let ready = prepare(pid, cgroup.as_ref(), &report, ids)
+        .and_then(|()| plan.send(spec, &report, pid, ids))
+        .and_then(|()| failure::wait(&report));
+    if let Err(error) = ready {
+        end(pid, &pidfd);
+        return Err(error);
+    }
+    rustix::io::ioctl_fionbio(&link, true).wall("link", "Cannot make the link non-blocking", "")?;
+    Ok(Launched {
+        machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup)?),
+        link,
+        setup: walls::setup(spec, ids),
+        walls: walls::list(spec, ids),
+    })
+}
+
+/// Does for stage what it cannot do itself, and wakes it.
+fn prepare(pid: Pid, cgroup: Option<&Cgroup>, report: &OwnedFd, ids: &Ids) -> Result<(), LaunchError> {
+    if let Some(cgroup) = cgroup {
+        cgroup.join(pid).wall("limits", "Cannot put the sandbox into its cgroups", "")?;
+    }
+    if let Ids::Range { base } = *ids {
+        let map = format!("0 {base} {}", ids::COUNT);
+        namespace::write_maps(pid, &map, &map).wall("user namespace", "Cannot map ids", "")?;
+    }
+    if stage::waits(ids, cgroup) {
+        rustix::net::send(report, b"go", SendFlags::NOSIGNAL).wall("init", "Cannot wake stage", "")?;
+    }
+    Ok(())
+}
+
+/// Kills and reaps a child that must not go on.
+fn end(pid: Pid, pidfd: &OwnedFd) {
+    // Both can only fail because it is gone.
+    let _ = process::signal_pidfd(pidfd, rustix::process::Signal::KILL);
+    let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+}
+
+fn beyond_link(fd: OwnedFd) -> Result<OwnedFd, LaunchError> {
+    if fd.as_raw_fd() > LINK_FD {
+        return Ok(fd);
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, LINK_FD + 1).wall("descriptors", "Cannot duplicate a descriptor", "")
+}
+
+fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), LaunchError> {
+    rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).wall(
+        "link",
+        "Cannot make a socket pair",
+        "",
+    )
+}

@@ -1,0 +1,331 @@
+//! Hides which host directories a sandbox is built from, and how they reach its mount namespace with the right owners.
+//!
+//! A descriptor of the host's mount namespace is no use in another one. An ordinary user's stage opens every source
+//! again by its path, as the same user, through no symbolic link. Root's stage cannot (its ids own nothing on the
+//! host), so the parent makes detached copies, maps their owners, and sends them over.
+
+use super::{
+    super::{LaunchError, Place},
+    failure::{self, Context as _},
+    ids::Ids,
+    skeleton,
+};
+use crate::{Image, Spec, Workspace};
+use jail::{
+    fd::open_beneath,
+    mount::{self, Attr},
+    namespace,
+};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{Gid, Mode, OFlags, ResolveFlags, Uid},
+    io::Errno,
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
+    process::Pid,
+};
+use std::{
+    ffi::OsString,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
+};
+
+/// Descriptors in one message; the kernel takes at most 253.
+const BATCH: usize = 64;
+
+/// The part that a source plays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The read-only layer of the overlay at this place below the root; empty: of the root itself.
+    Lower(&'static str),
+    /// The directory that holds the upper layers of a kept sandbox.
+    Kept,
+    /// The project, as a layer or as itself.
+    Workspace,
+    /// An entry of the spec's mounts.
+    Mount(usize),
+}
+
+impl Role {
+    /// Layers are used where they are, binds are attached; only binds take the mounts below them along.
+    fn is_bind(&self, spec: &Spec) -> bool {
+        match self {
+            Self::Lower(_) | Self::Kept => false,
+            Self::Workspace => matches!(spec.workspace, Workspace::Direct { .. }),
+            Self::Mount(_) => true,
+        }
+    }
+
+    /// The wall to name when it fails.
+    fn wall(&self) -> &'static str {
+        match self {
+            Self::Lower(_) => "image",
+            Self::Kept => "files",
+            Self::Workspace => "workspace",
+            Self::Mount(_) => "mounts",
+        }
+    }
+}
+
+/// Where a source is on the host.
+#[derive(Debug)]
+enum Source {
+    /// An absolute path without symbolic links.
+    Path(PathBuf),
+    /// A directory that the parent holds open.
+    Fd(OwnedFd),
+}
+
+/// All sources of a sandbox.
+#[derive(Debug)]
+pub struct Plan {
+    sources: Vec<(Role, Source)>,
+}
+
+impl Plan {
+    /// The places below the root (empty: itself) that are overlays of an image's layer.
+    pub fn lowers(&self) -> impl Iterator<Item = &'static str> {
+        self.sources.iter().filter_map(|(role, _)| match role {
+            Role::Lower(place) => Some(*place),
+            _ => None,
+        })
+    }
+}
+
+/// Decides on the sources, and makes what must be there before the clone.
+pub fn make(spec: &Spec, place: &Place, ids: &Ids) -> Result<Plan, LaunchError> {
+    let mut sources = Vec::new();
+    match &spec.image {
+        Image::Host => {
+            let skeleton = skeleton::prepare(&place.cache).wall("image", "Cannot prepare the host image", "")?;
+            sources.push((Role::Lower(""), Source::Fd(skeleton.dir)));
+            sources.extend(
+                skeleton.programs.into_iter().map(|name| (Role::Lower(name), Source::Path(Path::new("/").join(name)))),
+            );
+        }
+        Image::Dir(path) => sources.push((Role::Lower(""), Source::Path(path.clone()))),
+    }
+    match &spec.workspace {
+        Workspace::None => {}
+        Workspace::Direct { path, .. } | Workspace::Overlay { path } => {
+            sources.push((Role::Workspace, Source::Path(path.clone())));
+        }
+    }
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        sources.push((Role::Mount(index), Source::Path(mount.source.clone())));
+    }
+    let plan = Plan { sources };
+    if !spec.keep {
+        return Ok(plan);
+    }
+    let kept = keep(&plan, spec, place, ids).wall("files", "Cannot make the sandbox's directory", "")?;
+    let mut sources = plan.sources;
+    sources.push((Role::Kept, Source::Fd(kept)));
+    Ok(Plan { sources })
+}
+
+/// The name of the directory with an overlay's upper layer.
+pub fn upper_name(place: &str) -> &str {
+    if place.is_empty() { "root" } else { place }
+}
+
+/// Makes the directories for the upper layers of a kept sandbox, where they are missing.
+fn keep(plan: &Plan, spec: &Spec, place: &Place, ids: &Ids) -> io::Result<OwnedFd> {
+    let root = directory(&place.dir, "root", None)?;
+    let owner = |uid: u32, gid: u32| match ids {
+        Ids::One { .. } => None,
+        Ids::Range { base } => Some((base + uid, base + gid)),
+    };
+    for lower in plan.lowers() {
+        let layer = directory(&root, upper_name(lower), owner(0, 0))?;
+        directory(&layer, "upper", owner(0, 0))?;
+        directory(&layer, "work", owner(0, 0))?;
+    }
+    if let Workspace::Overlay { .. } = spec.workspace {
+        let layer = directory(&root, "workspace", owner(0, 0))?;
+        directory(&layer, "upper", owner(spec.identity.uid, spec.identity.gid))?;
+        directory(&layer, "work", owner(0, 0))?;
+    }
+    Ok(root)
+}
+
+fn directory(dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> io::Result<OwnedFd> {
+    let made = match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let fd = open_beneath(dir, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    if let (true, Some((uid, gid))) = (made, owner) {
+        rustix::fs::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    Ok(fd)
+}
+
+impl Plan {
+    /// In the parent: sends stage the sources, where it cannot open them itself.
+    pub fn send(&self, spec: &Spec, report: &OwnedFd, pid: Pid, ids: &Ids) -> Result<(), LaunchError> {
+        let Ids::Range { base } = *ids else { return Ok(()) };
+        let sandbox = namespace::user_of(pid).wall("user namespace", "Cannot open the sandbox's user namespace", "")?;
+        let mut copies = Vec::with_capacity(self.sources.len());
+        for (role, source) in &self.sources {
+            copies.push(copy_for_range(spec, role, source, base, &sandbox)?);
+        }
+        for batch in copies.chunks(BATCH) {
+            let fds: Vec<BorrowedFd<'_>> = batch.iter().map(AsFd::as_fd).collect();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+            let mut message = SendAncillaryBuffer::new(&mut space);
+            message.push(SendAncillaryMessage::ScmRights(&fds));
+            rustix::net::sendmsg(report, &[IoSlice::new(b"s")], &mut message, SendFlags::NOSIGNAL).wall(
+                "init",
+                "Cannot send the sandbox's mounts",
+                "",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// In stage: every source as a descriptor of stage's own mount namespace, or a detached mount.
+    pub fn take(&self, spec: &Spec, report: &OwnedFd, ids: &Ids) -> Result<Vec<(Role, OwnedFd)>, LaunchError> {
+        if let Ids::Range { .. } = ids {
+            return self.receive(report).wall("init", "Cannot receive the sandbox's mounts", "");
+        }
+        self.sources
+            .iter()
+            .map(|(role, source)| {
+                let fd = match source {
+                    Source::Path(path) => open_source(role, path)?,
+                    Source::Fd(fd) => reopen(fd).wall(role.wall(), "Cannot open the sandbox's directory again", "")?,
+                };
+                if role.is_bind(spec) {
+                    let copy = mount::copy(&fd, true).wall(
+                        role.wall(),
+                        format_args!("Cannot copy the mount of {}", name(source)),
+                        "",
+                    )?;
+                    return Ok((role.clone(), copy));
+                }
+                Ok((role.clone(), fd))
+            })
+            .collect()
+    }
+
+    fn receive(&self, report: &OwnedFd) -> io::Result<Vec<(Role, OwnedFd)>> {
+        let mut fds = Vec::with_capacity(self.sources.len());
+        while fds.len() < self.sources.len() {
+            fds.extend(jail::fd::receive(report, BATCH)?);
+        }
+        Ok(self.sources.iter().map(|(role, _)| role.clone()).zip(fds).collect())
+    }
+}
+
+/// A detached copy of a source whose owners are the ids of a sandbox with a range.
+fn copy_for_range(
+    spec: &Spec,
+    role: &Role,
+    source: &Source,
+    base: u32,
+    sandbox: &OwnedFd,
+) -> Result<OwnedFd, LaunchError> {
+    let wall = role.wall();
+    let opened;
+    let fd = match source {
+        Source::Path(path) => {
+            opened = open_source(role, path)?;
+            &opened
+        }
+        Source::Fd(fd) => fd,
+    };
+    let copy = mount::copy(fd, role.is_bind(spec)).wall(
+        wall,
+        format_args!("Cannot copy the mount of {}", name(source)),
+        "",
+    )?;
+    let userns;
+    let userns = match role {
+        // Its owners are the sandbox's ids already.
+        Role::Kept => {
+            mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make the sandbox's files private", "")?;
+            return Ok(copy);
+        }
+        Role::Lower(_) => sandbox,
+        Role::Workspace | Role::Mount(_) => {
+            let stat = rustix::fs::fstat(fd).wall(wall, format_args!("Cannot examine {}", name(source)), "")?;
+            let identity = &spec.identity;
+            if (stat.st_uid, stat.st_gid, identity.uid, identity.gid) == (0, 0, 0, 0) {
+                // Root's files for a sandbox whose user is root: every id keeps its number.
+                sandbox
+            } else {
+                let uids = format!("{} {} 1", stat.st_uid, base + identity.uid);
+                let gids = format!("{} {} 1", stat.st_gid, base + identity.gid);
+                userns = namespace::user_with_maps(&uids, &gids).wall(wall, "Cannot map its owner", "")?;
+                &userns
+            }
+        }
+    };
+    let overlay = !role.is_bind(spec);
+    if overlay && !overlay_maps_owners() {
+        if matches!(role, Role::Lower(_)) && spec.image == Image::Host {
+            // They appear as nobody's, and everybody may read them; what must be written is made in the upper layer.
+            mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make a layer private", "")?;
+            return Ok(copy);
+        }
+        return Err(failure::new(
+            wall,
+            format!("The overlay of this kernel cannot map the owners of {}", name(source)),
+            "Use Linux 5.19 or newer, or run agentkernel as an ordinary user",
+        ));
+    }
+    mount::map_ids(&copy, role.is_bind(spec), userns).wall(
+        wall,
+        format_args!("The file system of {} (or one mounted below it) cannot map owners", name(source)),
+        "Use a file system with idmapped mounts (ext4, xfs, btrfs, ...), or run agentkernel as the owner of the files",
+    )?;
+    Ok(copy)
+}
+
+/// Whether overlayfs takes layers whose owners are mapped: from Linux 5.19 on.
+fn overlay_maps_owners() -> bool {
+    let uname = rustix::system::uname();
+    let mut numbers = uname.release().to_str().unwrap_or_default().split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    (number(), number()) >= (5, 19)
+}
+
+/// Opens a source by its path, through no symbolic link.
+fn open_source(role: &Role, path: &Path) -> Result<OwnedFd, LaunchError> {
+    open_path(path).map_err(|error| {
+        let hint = match Errno::from_io_error(&error) {
+            Some(Errno::LOOP) => "Name the real path: symbolic links are not followed here",
+            _ => "",
+        };
+        failure::new(role.wall(), format!("Cannot open {}: {error}", path.display()), hint)
+    })
+}
+
+fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    // Without O_NOFOLLOW: with it, a link in the last place would be opened itself instead of refused.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), resolve)?)
+}
+
+/// Opens what `fd` refers to again, in the mount namespace of the caller, and makes sure that it is the same.
+fn reopen(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    use rustix::fd::AsRawFd as _;
+    let path = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
+    let again = open_path(Path::new(&OsString::from_vec(path.into_bytes())))?;
+    let (old, new) = (rustix::fs::fstat(fd)?, rustix::fs::fstat(&again)?);
+    if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "It was replaced meanwhile"));
+    }
+    Ok(again)
+}
+
+fn name(source: &Source) -> String {
+    match source {
+        Source::Path(path) => path.display().to_string(),
+        Source::Fd(_) => "the sandbox's own directory".into(),
+    }
+}

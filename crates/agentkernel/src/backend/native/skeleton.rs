@@ -1,0 +1,349 @@
+//! Hides the lowest layer of image `host`: a small directory in the cache with mount points, links into /usr, and
+//! the part of the host's /etc that programs need and everybody may read.
+//!
+//! It is built once and published by rename under a name that is a hash of what it was built from, so a changed
+//! host gives a new one. Sandboxes that run keep the old one; `gc` may remove those that no sandbox uses.
+
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, StatxFlags},
+    io::Errno,
+};
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io::{self, Read as _, Write as _},
+};
+
+/// Raised when the layout of a skeleton changes, so that an older one is not used.
+const VERSION: u32 = 1;
+
+/// What the host's programs lie in; those that are directories and not links into /usr get an overlay each.
+const PROGRAMS: &[&str] = &["usr", "opt", "bin", "sbin", "lib", "lib64", "lib32", "libx32"];
+
+/// Empty directories, and their modes.
+pub const DIRECTORIES: &[(&str, u32)] = &[
+    ("dev", 0o755),
+    ("etc", 0o755),
+    ("home", 0o755),
+    ("media", 0o755),
+    ("mnt", 0o755),
+    ("proc", 0o555),
+    ("root", 0o700),
+    ("run", 0o755),
+    ("srv", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("var", 0o755),
+    ("var/cache", 0o755),
+    ("var/lib", 0o755),
+    ("var/log", 0o755),
+    ("var/tmp", 0o1777),
+];
+
+/// What of /etc is copied. A list of what is allowed, because nobody can list everything that administrators keep
+/// there: whatever is not named here (shadow, sudoers, ssh, private keys, machine-id, tokens in pip.conf or npmrc,
+/// VPN, cloud and container configuration) does not exist inside. Named are: what the C library, the dynamic linker
+/// and TLS libraries read (trust anchors, never ssl/private); what shells and terminals read; the defaults of
+/// language runtimes and common tools, which Debian, Fedora and others install there with their packages.
+/// From directories, only what everybody may read is taken, at any depth.
+const ETC: &[&str] = &[
+    // Library: linking, names, time, locale.
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "gai.conf",
+    "host.conf",
+    "protocols",
+    "services",
+    "networks",
+    "ethertypes",
+    "rpc",
+    "netconfig",
+    "localtime",
+    "timezone",
+    "locale.alias",
+    "locale.conf",
+    "locale.gen",
+    "default/locale",
+    "xattr.conf",
+    // Trust anchors and cryptographic policy, public by nature.
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "pki/ca-trust/extracted",
+    "pki/tls/certs",
+    "pki/tls/cert.pem",
+    "pki/tls/openssl.cnf",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    // What this system is.
+    "alternatives",
+    "alpine-release",
+    "arch-release",
+    "debian_version",
+    "dpkg/origins",
+    "fedora-release",
+    "issue",
+    "lsb-release",
+    "os-release",
+    "redhat-release",
+    "system-release",
+    // Shells, terminals, editors.
+    "bash.bashrc",
+    "bash_completion.d",
+    "bashrc",
+    "csh.cshrc",
+    "csh.login",
+    "DIR_COLORS",
+    "environment.d",
+    "fish",
+    "inputrc",
+    "nanorc",
+    "profile",
+    "profile.d",
+    "screenrc",
+    "shells",
+    "skel",
+    "terminfo",
+    "tmux.conf",
+    "vim",
+    "vimrc",
+    "zsh",
+    "zshrc",
+    // Languages and tools.
+    "emacs",
+    "fonts",
+    "gdb",
+    "gitconfig",
+    "glvnd",
+    "gprofng.rc",
+    "groff",
+    "ImageMagick-6",
+    "ImageMagick-7",
+    "java",
+    "java-11-openjdk",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "java-25-openjdk",
+    "magic",
+    "magic.mime",
+    "man_db.conf",
+    "manpath.config",
+    "maven",
+    "mime.types",
+    "mke2fs.conf",
+    "OpenCL",
+    "papersize",
+    "perl",
+    "php",
+    "python2.7",
+    "python3",
+    "python3.10",
+    "python3.11",
+    "python3.12",
+    "python3.13",
+    "python3.14",
+    "R",
+    "ruby",
+    "sgml",
+    "texmf",
+    "vulkan",
+    "xdg",
+    "xml",
+];
+
+/// Larger files are no configuration.
+const MAX_FILE: u64 = 16 << 20;
+/// Deeper directories are no configuration either.
+const MAX_DEPTH: u32 = 16;
+
+/// The lowest layer, and what lies over it.
+#[derive(Debug)]
+pub struct Skeleton {
+    /// The directory.
+    pub dir: OwnedFd,
+    /// Directories of the host below `/` that are overlays of their own.
+    pub programs: Vec<&'static str>,
+}
+
+/// Opens the skeleton of this host, and builds it first if there is none.
+///
+/// # Errors
+/// If the cache cannot be written.
+pub fn prepare(cache: &OwnedFd) -> io::Result<Skeleton> {
+    let host = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let etc = rustix::fs::openat(&host, "etc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut hash = DefaultHasher::new();
+    VERSION.hash(&mut hash);
+    let mut programs = Vec::new();
+    let mut links = Vec::new();
+    for &name in PROGRAMS {
+        match kind(&host, name)? {
+            Some(FileType::Symlink) => {
+                let target = rustix::fs::readlinkat(&host, name, Vec::new())?;
+                (name, target.as_bytes()).hash(&mut hash);
+                links.push((name, target));
+            }
+            Some(FileType::Directory) if name != "opt" || !is_empty(&host, name) => {
+                name.hash(&mut hash);
+                programs.push(name);
+            }
+            _ => {}
+        }
+    }
+    for &name in ETC {
+        identity(&etc, name).hash(&mut hash);
+    }
+    let name = format!("host-{:016x}", hash.finish());
+    let open = || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(cache, name.as_str(), flags, Mode::empty())
+    };
+    let dir = match open() {
+        Err(Errno::NOENT) => {
+            build(cache, &name, &etc, &programs, &links)?;
+            open()?
+        }
+        result => result?,
+    };
+    Ok(Skeleton { dir, programs })
+}
+
+fn kind(dir: &OwnedFd, name: &str) -> io::Result<Option<FileType>> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_empty(dir: &OwnedFd, name: &str) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(fd) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { return true };
+    let Ok(mut entries) = Dir::new(fd) else { return true };
+    !entries.any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")))
+}
+
+/// What changes when a file or directory changes.
+fn identity(dir: &OwnedFd, name: &str) -> Option<[u64; 6]> {
+    let mask = StatxFlags::INO | StatxFlags::MTIME | StatxFlags::CTIME | StatxFlags::SIZE;
+    let stat = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask).ok()?;
+    let dev = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+    let times = u64::from(stat.stx_mtime.tv_nsec) << 32 | u64::from(stat.stx_ctime.tv_nsec);
+    Some([dev, stat.stx_ino, stat.stx_mtime.tv_sec as u64, stat.stx_ctime.tv_sec as u64, times, stat.stx_size])
+}
+
+fn build(cache: &OwnedFd, name: &str, etc: &OwnedFd, programs: &[&str], links: &[(&str, CString)]) -> io::Result<()> {
+    let mut random = [0u8; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let temporary = format!("{name}.{:016x}.tmp", u64::from_ne_bytes(random));
+    let root = make_directory(cache, &temporary, 0o755)?;
+    for &(name, mode) in DIRECTORIES {
+        make_directory(&root, name, mode)?;
+    }
+    for name in programs.iter().chain(&["usr", "opt"]) {
+        match make_directory(&root, name, 0o755) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => drop(result?),
+        }
+    }
+    for (name, target) in links {
+        rustix::fs::symlinkat(target.as_c_str(), &root, *name)?;
+    }
+    let copy = rustix::fs::openat(&root, "etc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for name in ETC {
+        if let Some((parents, _)) = name.rsplit_once('/') {
+            if kind(etc, name)?.is_none() {
+                continue;
+            }
+            let mut path = String::new();
+            for part in parents.split('/') {
+                path.push_str(part);
+                match make_directory(&copy, &path, 0o755) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    result => drop(result?),
+                }
+                path.push('/');
+            }
+        }
+        copy_entry(etc, &copy, &CString::new(*name)?, &CString::new(*name)?, MAX_DEPTH)?;
+    }
+    match rustix::fs::renameat_with(cache, temporary.as_str(), cache, name, RenameFlags::NOREPLACE) {
+        // Somebody else was faster: theirs is as good.
+        Err(Errno::EXIST) => remove_tree(cache, &temporary),
+        result => Ok(result?),
+    }
+}
+
+fn make_directory(dir: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
+    rustix::fs::mkdirat(dir, name, Mode::RWXU)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+    Ok(fd)
+}
+
+/// Copies a regular file or directory that everybody may read, or a link, and skips all else: also what disappears
+/// or cannot be read, because a host's /etc is no promise.
+fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr, as_name: &CStr, depth: u32) -> io::Result<()> {
+    let Ok(stat) = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(from, name, Vec::new())?;
+            rustix::fs::symlinkat(target.as_c_str(), to, as_name)?;
+        }
+        FileType::RegularFile if mode.contains(Mode::ROTH) => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            let Ok(source) = rustix::fs::openat(from, name, flags, Mode::empty()) else { return Ok(()) };
+            let stat = rustix::fs::fstat(&source)?;
+            // What was opened must be what was examined: readable by others, and a plain file.
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+                || !Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH)
+                || stat.st_size as u64 > MAX_FILE
+            {
+                return Ok(());
+            }
+            let mut contents = Vec::with_capacity(stat.st_size as usize);
+            File::from(source).take(MAX_FILE).read_to_end(&mut contents)?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let target = rustix::fs::openat(to, as_name, flags, Mode::RUSR | Mode::WUSR)?;
+            let executable = mode & (Mode::XUSR | Mode::XGRP | Mode::XOTH);
+            rustix::fs::fchmod(&target, Mode::from_raw_mode(0o644) | executable)?;
+            File::from(target).write_all(&contents)?;
+        }
+        FileType::Directory if mode.contains(Mode::ROTH | Mode::XOTH) && depth > 0 => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Ok(source) = rustix::fs::openat(from, name, flags, Mode::empty()) else { return Ok(()) };
+            rustix::fs::mkdirat(to, as_name, Mode::from_raw_mode(0o755))?;
+            let target = rustix::fs::openat(to, as_name, flags, Mode::empty())?;
+            for entry in Dir::read_from(&source)? {
+                let entry = entry?;
+                if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                    copy_entry(&source, &target, entry.file_name(), entry.file_name(), depth - 1)?;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn remove_tree(dir: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<()> {
+    match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => {}
+        result => return Ok(result?),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(&dir, name, flags, Mode::empty())?;
+    for entry in Dir::read_from(&fd)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            remove_tree(&fd, entry.file_name())?;
+        }
+    }
+    Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+}

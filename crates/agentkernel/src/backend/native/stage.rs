@@ -1,0 +1,441 @@
+//! Hides the life of the cloned child between clone and init: it builds the sandbox around itself, in the order of
+//! the design's section 5, and becomes init.
+
+use super::{
+    super::LaunchError,
+    LINK_FD, dev, etc,
+    failure::{self, Context as _},
+    ids::Ids,
+    plan::{Plan, Role, upper_name},
+    root::Root,
+    skeleton,
+};
+use crate::{Image, Spec, Workspace};
+use jail::{
+    caps::{self, Cap},
+    cgroup::Cgroup,
+    fd::open_beneath,
+    mount::{self, Attr, Overlay, Param},
+    namespace, net, process,
+};
+use rustix::{
+    fd::{AsFd as _, BorrowedFd, OwnedFd},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
+    io::Errno,
+    net::RecvFlags,
+    process::{Resource, Signal},
+};
+use std::path::{Path, PathBuf};
+
+const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
+
+/// What stage was given.
+pub struct Stage<'a> {
+    pub spec: &'a Spec,
+    pub ids: &'a Ids,
+    pub plan: &'a Plan,
+    /// Whether the parent has something to do first: see [`waits`].
+    pub waits: bool,
+    /// Init's end of the link.
+    pub link: OwnedFd,
+    /// Towards the parent: closes when init runs.
+    pub report: OwnedFd,
+    /// Init's program.
+    pub init: OwnedFd,
+}
+
+/// Whether stage must wait for its parent to map ids or to move it into a cgroup.
+pub fn waits(ids: &Ids, cgroup: Option<&Cgroup>) -> bool {
+    matches!(ids, Ids::Range { .. }) || cgroup.is_some()
+}
+
+/// Becomes init, or tells the parent why not and ends.
+pub fn run(stage: &Stage<'_>) -> ! {
+    let Err(error) = stage.become_init();
+    failure::send(&stage.report, &error);
+    process::exit_now(1)
+}
+
+impl Stage<'_> {
+    fn become_init(&self) -> Result<std::convert::Infallible, LaunchError> {
+        // Early, because the scheduler takes its time to move a new session to a group of its own, and this may pass
+        // while the parent works.
+        process::setsid().wall("session", "Cannot begin a new session", "")?;
+        self.wait()?;
+        self.take_ids()?;
+        mount::isolate()
+            .wall("mount namespace", "Cannot cut mounts off from the host's", "")
+            .map_err(failure::mounts_denied)?;
+        let root = self.build_root()?;
+        net::loop_everything().wall("network", "Cannot set up the loopback device", "")?;
+        rustix::system::sethostname(self.spec.hostname.as_bytes()).wall(
+            "uts namespace",
+            "Cannot set the host name",
+            "",
+        )?;
+        mount::become_root(&root.fd).wall("mount namespace", "Cannot change the root", "")?;
+        self.give_up_rights()?;
+        self.exec()
+    }
+
+    /// Gets the ids of the sandbox. From here on files are made with them.
+    fn take_ids(&self) -> Result<(), LaunchError> {
+        const WALL: &str = "user namespace";
+        match *self.ids {
+            Ids::One { uid, gid } => {
+                // A caller that is not dumpable has made its /proc entries root's.
+                process::set_dumpable(true).wall(WALL, "Cannot prepare the id maps", "")?;
+                namespace::map_self(uid, gid).wall(WALL, "Cannot map ids", "").map_err(failure::mounts_denied)
+            }
+            Ids::Range { .. } => process::set_ids(0, 0, &[]).wall(WALL, "Cannot become the sandbox's root", ""),
+        }
+    }
+
+    fn wait(&self) -> Result<(), LaunchError> {
+        if !self.waits {
+            return Ok(());
+        }
+        let mut buffer = [0u8; 16];
+        let received = rustix::net::recv(&self.report, &mut buffer[..], RecvFlags::empty());
+        match received.wall("init", "Cannot hear from the parent", "")?.0 {
+            0 => Err(failure::new("init", "The parent is gone", "")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whom directories that must belong to the identity are given to; `None` where nobody else can exist.
+    fn owner(&self) -> Option<(u32, u32)> {
+        let identity = &self.spec.identity;
+        match self.ids {
+            Ids::One { .. } => None,
+            Ids::Range { .. } => ((identity.uid, identity.gid) != (0, 0)).then_some((identity.uid, identity.gid)),
+        }
+    }
+
+    fn build_root(&self) -> Result<Root, LaunchError> {
+        let spec = self.spec;
+        let scratch = self.scratch()?;
+        let mut sources = self.plan.take(spec, &self.report, self.ids)?;
+        let mut take = |role: Role| -> Result<OwnedFd, LaunchError> {
+            let index = sources.iter().position(|(other, _)| *other == role);
+            let index = index.ok_or_else(|| failure::new("init", format!("No source for {role:?}"), ""))?;
+            Ok(sources.swap_remove(index).1)
+        };
+        let kept = if spec.keep { Some(self.layer(&scratch, "kept", take(Role::Kept)?)?) } else { None };
+        let uppers = kept.as_ref().unwrap_or(&scratch);
+
+        // The root, and what the image's own files in it are.
+        let host = spec.image == Image::Host;
+        let lower = self.layer(&scratch, "lower", take(Role::Lower(""))?)?;
+        let upper = self.upper(uppers, "")?;
+        if host {
+            self.prepare_host_root(&upper.0)?;
+        }
+        let root = Root { fd: overlay("", &lower, &upper)?, owner: self.owner() };
+        mount::attach(&root.fd, make_directory(&scratch, "new")?).wall("image", "Cannot attach the root", "")?;
+        if !host {
+            let etc = root.directory("/etc", 0o755)?;
+            etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", "")?;
+        }
+        let mut frozen = Vec::new();
+        for place in self.plan.lowers().filter(|place| !place.is_empty()) {
+            let lower = self.layer(&scratch, &format!("lower-{place}"), take(Role::Lower(place))?)?;
+            let upper = self.upper(uppers, place)?;
+            if place == "usr" {
+                self.prepare_usr(&lower, &upper.0)?;
+            }
+            let mount = match overlay(place, &lower, &upper) {
+                // An overlay cannot show what the host has mounted below (WSL does so below /usr), and for an ordinary
+                // user the kernel refuses to hide it. Then the sandbox sees it all, and writes none of it.
+                Err(_) if matches!(self.ids, Ids::One { .. }) => read_only_copy(place, &lower)?,
+                result => result?,
+            };
+            mount::attach(&mount, root.directory(format!("/{place}"), 0o755)?).wall(
+                "image",
+                format_args!("Cannot attach /{place}"),
+                "",
+            )?;
+            frozen.push(mount);
+        }
+
+        let proc = dev::proc(&root)?;
+        // Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
+        let port = rustix::fs::openat(
+            &proc,
+            "sys/net/ipv4/ip_unprivileged_port_start",
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        port.and_then(|file| rustix::io::write(&file, b"0")).wall("network", "Cannot open the low ports", "")?;
+        let null = dev::dev(&root, spec.limits.disk)?;
+        dev::mask_proc(&proc, &null, &root.directory("/sys", 0o555)?)?;
+
+        let temporary: &[(&str, &str)] = &[("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "755")];
+        if spec.read_only {
+            for (path, mode) in temporary {
+                self.tmpfs(&root, Path::new(path), spec.limits.disk, mode)?;
+            }
+            self.tmpfs(&root, &spec.identity.home, spec.limits.disk, "700")?;
+        } else {
+            if !host {
+                for (path, mode) in temporary {
+                    root.directory(path, u32::from_str_radix(mode, 8).unwrap_or(0o755))?;
+                }
+            }
+            let home = root.directory(&spec.identity.home, 0o755)?;
+            self.give(&home).wall("files", "Cannot give HOME to its owner", "")?;
+        }
+        for tmpfs in &spec.tmpfs {
+            self.tmpfs(&root, &tmpfs.target, tmpfs.size, "1777")?;
+        }
+
+        match &spec.workspace {
+            Workspace::None => {}
+            Workspace::Direct { path, protected } => {
+                let project = take(Role::Workspace)?;
+                bind(&root, "workspace", &project, path, false)?;
+                for path in protected {
+                    protect(&project, path)?;
+                }
+            }
+            Workspace::Overlay { path } => {
+                let lower = self.layer(&scratch, "lower-workspace", take(Role::Workspace)?)?;
+                let upper = self.upper(uppers, "workspace")?;
+                if kept.is_none() {
+                    self.give(&upper.0).wall("workspace", "Cannot give the workspace to its owner", "")?;
+                }
+                let mount = overlay("workspace", &lower, &upper)?;
+                mount::attach(&mount, root.target(path, &mount)?).wall(
+                    "workspace",
+                    format_args!("Cannot attach {}", path.display()),
+                    "",
+                )?;
+            }
+        }
+        for (index, entry) in spec.mounts.iter().enumerate() {
+            bind(&root, "mounts", &take(Role::Mount(index))?, &entry.target, entry.read_only)?;
+        }
+        if spec.read_only {
+            for mount in frozen.iter().chain([&root.fd]) {
+                mount::set(mount, false, Attr::MOUNT_ATTR_RDONLY).wall(
+                    "files",
+                    "Cannot make the image read-only",
+                    "",
+                )?;
+            }
+        }
+        Ok(root)
+    }
+
+    /// A place for mount points and upper layers, in memory, outside of what will be the root.
+    fn scratch(&self) -> Result<OwnedFd, LaunchError> {
+        const WALL: &str = "mount namespace";
+        // A kept sandbox writes to its own directory; here are only mount points then.
+        let size = if self.spec.keep { 1 << 20 } else { self.spec.limits.disk };
+        let size = size.to_string();
+        let params = [Param::Value("size", size.as_str()), Param::Value("mode", "755")];
+        let scratch = mount::new("tmpfs", &params, QUIET)
+            .wall(WALL, "Cannot mount a file system in memory", "")
+            .map_err(failure::mounts_denied)?;
+        // Over a directory of the host that exists everywhere and is not needed here; its own descriptors are not
+        // affected. Not over the root: what lies there costs another slow umount when the root is left.
+        let open =
+            |path: &str| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let place = open("/sys").or_else(|_| open("/")).wall(WALL, "Cannot open the old root", "")?;
+        mount::attach(&scratch, &place).wall(WALL, "Cannot attach a file system in memory", "")?;
+        Ok(scratch)
+    }
+
+    /// A lower layer that overlayfs accepts: on a mount of this namespace. What the parent sent is not attached yet.
+    fn layer(&self, scratch: &OwnedFd, name: &str, fd: OwnedFd) -> Result<OwnedFd, LaunchError> {
+        if let Ids::Range { .. } = self.ids {
+            mount::attach(&fd, make_directory(scratch, name)?).wall("image", "Cannot attach a layer", "")?;
+        }
+        Ok(fd)
+    }
+
+    /// The upper and work directories of an overlay. A kept sandbox has them already.
+    fn upper(&self, uppers: &OwnedFd, place: &str) -> Result<(OwnedFd, OwnedFd), LaunchError> {
+        let name = upper_name(place);
+        let made = if self.spec.keep {
+            let open = |path: String| open_beneath(uppers, path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
+            open(format!("{name}/upper")).and_then(|upper| Ok((upper, open(format!("{name}/work"))?))).wall(
+                "files",
+                "Cannot open the sandbox's files",
+                "",
+            )?
+        } else {
+            let layer = make_directory(uppers, &format!("upper-{name}"))?;
+            (make_directory(&layer, "upper")?, make_directory(&layer, "work")?)
+        };
+        Ok(made)
+    }
+
+    /// Makes the top of image `host` in its upper layer: its directories belong to the sandbox, whoever owns the
+    /// cached layer below, and files are written there without a detour through the overlay.
+    fn prepare_host_root(&self, upper: &OwnedFd) -> Result<(), LaunchError> {
+        const TRIED: &str = "Cannot prepare the sandbox's root";
+        for &(name, mode) in skeleton::DIRECTORIES {
+            match rustix::fs::mkdirat(upper, name, Mode::from_raw_mode(mode)) {
+                // mkdir ignores the sticky bit of its mode.
+                Ok(()) if mode & 0o1000 != 0 => {
+                    rustix::fs::chmodat(upper, name, Mode::from_raw_mode(mode), AtFlags::empty())
+                        .wall("image", TRIED, "")?;
+                }
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error).wall("image", TRIED, ""),
+            }
+        }
+        let etc =
+            open_beneath(upper, "etc", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).wall("image", TRIED, "")?;
+        etc::write(&etc, None, self.spec).wall("image", "Cannot write the sandbox's /etc", "")
+    }
+
+    /// Makes the first level of /usr, and /usr/local, in the upper layer where the host's own belong to nobody inside,
+    /// so that programs can be installed there.
+    fn prepare_usr(&self, lower: &OwnedFd, upper: &OwnedFd) -> Result<(), LaunchError> {
+        const TRIED: &str = "Cannot prepare the sandbox's /usr";
+        for name in USR {
+            if rustix::fs::statat(lower, *name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
+            {
+                continue;
+            }
+            match rustix::fs::mkdirat(upper, *name, Mode::from_raw_mode(0o755)) {
+                // A link in the place of a parent, or one of a kept sandbox's own making.
+                Ok(()) | Err(Errno::EXIST | Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => return Err(error).wall("image", TRIED, ""),
+            }
+        }
+        Ok(())
+    }
+
+    /// An own empty file system in memory.
+    fn tmpfs(&self, root: &Root, path: &Path, size: u64, mode: &str) -> Result<(), LaunchError> {
+        let tried = format_args!("Cannot mount {}", path.display());
+        let size = size.to_string();
+        let params = [Param::Value("size", size.as_str()), Param::Value("mode", mode)];
+        let tmpfs = mount::new("tmpfs", &params, QUIET).wall("mounts", tried, "")?;
+        self.give(&tmpfs).wall("mounts", tried, "")?;
+        mount::attach(&tmpfs, root.target(path, &tmpfs)?).wall("mounts", tried, "")
+    }
+
+    fn give(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
+        let Some((uid, gid)) = self.owner() else { return Ok(()) };
+        rustix::fs::chownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+    }
+
+    fn give_up_rights(&self) -> Result<(), LaunchError> {
+        process::new_session_keyring().wall("keyring", "Cannot join a new session keyring", "")?;
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        process::set_rlimit(Resource::Core, 0).wall("limits", "Cannot turn core files off", "")?;
+        const WALL: &str = "capabilities";
+        let keep = match self.ids {
+            Ids::One { .. } => Cap::empty(),
+            // Init becomes the user of each exec, and must be able to end it.
+            Ids::Range { .. } => Cap::SETUID | Cap::SETGID | Cap::KILL,
+        };
+        // Init may have user id 0: without this, execve would give it all capabilities back.
+        caps::lock_root_out().wall(WALL, "Cannot lock root out", "")?;
+        caps::keep_only(keep).wall(WALL, "Cannot drop capabilities", "")?;
+        caps::keep_through_exec(keep).wall(WALL, "Cannot keep init's capabilities", "")?;
+        process::set_no_new_privs().wall("no-new-privileges", "Cannot set it", "")
+    }
+
+    fn exec(&self) -> Result<std::convert::Infallible, LaunchError> {
+        const WALL: &str = "descriptors";
+        process::set_parent_death_signal(Signal::KILL).wall("process", "Cannot tie init to the supervisor", "")?;
+        process::set_stdio_null().wall(WALL, "Cannot open /dev/null", "")?;
+        process::close_on_exec_from(LINK_FD, &[]).wall(WALL, "Cannot close descriptors", "")?;
+        process::place_fd(&self.link, LINK_FD).wall(WALL, "Cannot place the link", "")?;
+        let error = process::exec(process::Program::Fd(self.init.as_fd()), &[c"init".to_owned()], &[]);
+        Err(error).wall("init", "Cannot execute init", "")
+    }
+}
+
+/// What installers write to in /usr.
+const USR: &[&str] = &[
+    "bin",
+    "etc",
+    "games",
+    "include",
+    "lib",
+    "lib64",
+    "libexec",
+    "local",
+    "local/bin",
+    "local/etc",
+    "local/include",
+    "local/lib",
+    "local/libexec",
+    "local/sbin",
+    "local/share",
+    "local/src",
+    "sbin",
+    "share",
+    "src",
+];
+
+fn overlay(place: &str, lower: &OwnedFd, upper: &(OwnedFd, OwnedFd)) -> Result<OwnedFd, LaunchError> {
+    let lower: [BorrowedFd<'_>; 1] = [lower.as_fd()];
+    let layers = Overlay { lower: &lower, upper: upper.0.as_fd(), work: upper.1.as_fd() };
+    mount::overlay(&layers, QUIET).wall(
+        if place == "workspace" { "workspace" } else { "image" },
+        format_args!("Cannot lay the sandbox's own files over /{place}"),
+        "overlayfs must accept both: it refuses a network file system or an overlay as upper layer, and (for ordinary users) a lower layer with other mounts below it. Move the state directory to a local disk, or name a directory without mounts in it",
+    )
+}
+
+fn read_only_copy(place: &str, lower: &OwnedFd) -> Result<OwnedFd, LaunchError> {
+    let tried = format_args!("Cannot bring in /{place}");
+    let copy = mount::copy(lower, true).wall("image", tried, "")?;
+    mount::set(&copy, true, QUIET | Attr::MOUNT_ATTR_RDONLY).wall("image", tried, "")?;
+    Ok(copy)
+}
+
+fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError> {
+    rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))
+        .and_then(|()| rustix::fs::openat(dir, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
+        .wall("mount namespace", "Cannot make a mount point", "")
+}
+
+/// Attaches a host directory or file.
+fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: bool) -> Result<(), LaunchError> {
+    let tried = format_args!("Cannot attach {}", target.display());
+    let mut attrs = QUIET;
+    if read_only {
+        attrs |= Attr::MOUNT_ATTR_RDONLY;
+    }
+    mount::set(source, true, attrs).wall(wall, tried, "")?;
+    mount::attach(source, root.target(target, source)?).wall(wall, tried, "")
+}
+
+/// Makes an existing path of the project read-only; a missing one is left alone. It is found through no symbolic link.
+/// Where a part of it is a link, the link itself is covered with itself: what has a mount on it can be neither removed
+/// nor replaced from inside. What the link leads to, elsewhere in the project, stays as writable as the rest.
+fn protect(project: &OwnedFd, path: &Path) -> Result<(), LaunchError> {
+    const WALL: &str = "protected paths";
+    let tried = format_args!("Cannot make {} read-only", path.display());
+    let open = |path: &Path| open_beneath(project, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+    let errno = |error: &std::io::Error| Errno::from_io_error(error);
+    let mut found = open(path);
+    if found.as_ref().is_err_and(|error| errno(error) == Some(Errno::LOOP)) {
+        // The shortest prefix is the first link.
+        let mut prefix = PathBuf::new();
+        for part in path {
+            prefix.push(part);
+            found = open(&prefix);
+            let link = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+            if !found.as_ref().is_ok_and(|fd| link(fd) == Ok(FileType::Directory)) {
+                break;
+            }
+        }
+    }
+    let target = match found {
+        Err(error) if matches!(errno(&error), Some(Errno::NOENT | Errno::NOTDIR)) => return Ok(()),
+        result => result.wall(WALL, tried, "")?,
+    };
+    let copy = mount::copy(&target, true).wall(WALL, tried, "")?;
+    mount::set(&copy, true, Attr::MOUNT_ATTR_RDONLY).wall(WALL, tried, "")?;
+    mount::attach(&copy, &target).wall(WALL, tried, "")
+}

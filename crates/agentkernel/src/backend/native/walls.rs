@@ -1,0 +1,78 @@
+//! Hides what init is told about its sandbox, and what `inspect` is told about its walls.
+
+use super::ids::{COUNT, Ids};
+use crate::{Spec, Workspace};
+use std::path::Path;
+use wire::{
+    OsBytes,
+    link::{Setup, Wall},
+};
+
+/// What is writable at all when the image is: every directory that exists at the top. Landlock then still forbids to
+/// make device nodes, to make new entries in `/`, and to write to what is not named.
+const WRITABLE: &[&str] =
+    &["/dev", "/etc", "/home", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/tmp", "/usr", "/var"];
+/// What is writable when the image is not.
+const WRITABLE_ALWAYS: &[&str] = &["/dev", "/proc", "/run", "/tmp", "/var/tmp"];
+
+pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
+    let text = |path: &Path| OsBytes::from(path);
+    let base = if spec.read_only { WRITABLE_ALWAYS } else { WRITABLE };
+    let mut writable: Vec<OsBytes> = base.iter().map(|path| text(Path::new(path))).collect();
+    writable.push(text(&spec.identity.home));
+    match &spec.workspace {
+        Workspace::None => {}
+        Workspace::Direct { path, .. } | Workspace::Overlay { path } => writable.push(text(path)),
+    }
+    writable.extend(spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
+    writable.extend(spec.tmpfs.iter().map(|tmpfs| text(&tmpfs.target)));
+    Setup {
+        capture: true,
+        ids: match *ids {
+            Ids::One { uid, gid } if uid.0 == gid.0 => vec![(uid.0, 1)],
+            Ids::One { uid, gid } => vec![(uid.0, 1), (gid.0, 1)],
+            Ids::Range { .. } => vec![(0, COUNT)],
+        },
+        writable,
+        rlimits: spec.limits.rlimits.clone(),
+    }
+}
+
+pub fn list(spec: &Spec, ids: &Ids) -> Vec<Wall> {
+    let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
+    vec![
+        wall(
+            "user namespace",
+            match *ids {
+                Ids::One { uid, gid } => {
+                    format!("user {} is {} outside, group {} is {}; no other id exists", uid.0, uid.1, gid.0, gid.1)
+                }
+                Ids::Range { base } => format!("ids 0 to {} are {base} to {} outside", COUNT - 1, base + (COUNT - 1)),
+            },
+        ),
+        wall("mount namespace", format!("own root over image {}", spec.image)),
+        wall("pid namespace", "init is process 1; no process outside is visible".into()),
+        wall("network namespace", "lo only; every address is local".into()),
+        wall("ipc namespace", "own System V IPC and message queues".into()),
+        wall("uts namespace", format!("host name {}", spec.hostname)),
+        wall("cgroup namespace", "own cgroup root".into()),
+        limits(spec),
+    ]
+}
+
+/// Which limits a cgroup enforces. Each was read back when it was set.
+fn limits(spec: &Spec) -> Wall {
+    let limits = &spec.limits;
+    let named = [
+        limits.cpu_milli.map(|milli| format!("{}.{:03} processors", milli / 1000, milli % 1000)),
+        limits.memory.map(|bytes| format!("{bytes} bytes of memory")),
+        limits.pids.map(|count| format!("{count} processes")),
+        (!spec.keep).then(|| format!("{} bytes of files", limits.disk)),
+    ];
+    let detail = named.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    Wall {
+        name: "limits".into(),
+        holds: !detail.is_empty(),
+        detail: if detail.is_empty() { "none".into() } else { detail },
+    }
+}
