@@ -27,6 +27,10 @@ fn groups_need_more_than_one_id() {
     let one = spawner(&[(1000, 1)]);
     assert_eq!(one.check_user(&user(1000, 1000, &[])), Ok(()));
     assert!(one.check_user(&user(1000, 1000, &[1000])).is_err());
+    let two = spawner(&[(1000, 1), (100, 1)]);
+    assert_eq!(two.check_user(&user(1000, 100, &[])), Ok(()));
+    assert!(two.check_user(&user(1000, 100, &[100])).is_err());
+    assert!(!Spawner::many_ids(&[(1000, 1), (100, 1)]) && Spawner::many_ids(&[(0, 2)]));
 }
 
 fn candidates(program: &str, env: &[&str]) -> Vec<String> {

@@ -3,7 +3,7 @@
 use crate::{chain, spawn::Spawner};
 use jail::{attempt, caps::Cap, seccomp::Profile};
 use rustix::{
-    fd::{AsFd, AsRawFd, OwnedFd},
+    fd::{AsFd, AsRawFd},
     fs::{Dir, Mode, OFlags},
     io::Errno,
     mount::MountFlags,
@@ -64,16 +64,19 @@ pub fn check_descriptors() -> Result<(), WallError> {
 /// # Errors
 /// [`WallError`]: the process is then in an undefined state and must end.
 pub fn raise(setup: &Setup) -> Result<Vec<Wall>, WallError> {
-    let writable = setup
-        .writable
-        .iter()
-        .map(|path| {
-            rustix::fs::open(path.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|error| WallError {
-                wall: LANDLOCK,
-                cause: format!("Cannot open the writable path {path}: {}", io::Error::from(error)),
-            })
-        })
-        .collect::<Result<Vec<OwnedFd>, _>>()?;
+    let mut writable = Vec::new();
+    let mut missing = Vec::new();
+    for path in &setup.writable {
+        match rustix::fs::open(path.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => writable.push(fd),
+            // What is not there cannot be written to, nor made: an image need not have every usual directory.
+            Err(Errno::NOENT | Errno::NOTDIR) => missing.push(path.to_string()),
+            Err(error) => {
+                let cause = format!("Cannot open the writable path {path}: {}", io::Error::from(error));
+                return Err(WallError { wall: LANDLOCK, cause });
+            }
+        }
+    }
     let keep = if Spawner::many_ids(&setup.ids) { Cap::SETUID | Cap::SETGID | Cap::KILL } else { Cap::empty() };
 
     jail::process::set_no_new_privs().map_err(fallen(NO_NEW_PRIVILEGES))?;
@@ -88,7 +91,7 @@ pub fn raise(setup: &Setup) -> Result<Vec<Wall>, WallError> {
         Wall { name: DESCRIPTORS.into(), holds: true, detail: "nothing open but 0 to 3 at the start".into() },
         test_no_new_privileges()?,
         test_capabilities(keep)?,
-        test_landlock(landlock)?,
+        test_landlock(landlock, &missing)?,
         test_seccomp()?,
     ])
 }
@@ -124,25 +127,29 @@ fn test_capabilities(keep: Cap) -> Result<Wall, WallError> {
     expect(CAPABILITIES, "CapInh", &format!("{:016x}", 0))?;
     expect(CAPABILITIES, "CapAmb", &format!("{:016x}", 0))?;
     let status = read_status(CAPABILITIES)?;
-    let bounding = status_line(&status, "CapBnd", CAPABILITIES)?;
-    let empty = bounding.bytes().all(|digit| digit == b'0');
-    if !empty && !keep.is_empty() {
-        // Without CAP_SETPCAP it cannot be emptied, and with no_new_privs it gives nothing; but an init that has the
-        // right to change ids was started with every capability, so something is wrong.
-        return Err(WallError { wall: CAPABILITIES, cause: format!("CapBnd is {bounding}, not empty") });
+    let line = status_line(&status, "CapBnd", CAPABILITIES)?;
+    let bounding = u64::from_str_radix(line, 16)
+        .map_err(|_| WallError { wall: CAPABILITIES, cause: format!("CapBnd is {line}, which is no number") })?;
+    if !keep.is_empty() && bounding & !keep.bits() != 0 {
+        // Without CAP_SETPCAP it cannot be emptied, and with no_new_privs it gives nothing. But whoever left init the
+        // right to change ids could do better.
+        return Err(WallError { wall: CAPABILITIES, cause: format!("CapBnd is {line}, more than init may keep") });
     }
     refused(CAPABILITIES, "mount", Errno::PERM, || {
         rustix::mount::mount("none", "/", "tmpfs", MountFlags::empty(), None).map_err(Into::into)
     })?;
-    let detail = match (keep.is_empty(), empty) {
-        (true, true) => "none, bounding set empty".to_owned(),
-        (true, false) => "none; the bounding set could not be emptied and gives nothing (no_new_privs)".to_owned(),
-        _ => "none for programs, bounding set empty; init keeps setuid, setgid and kill".to_owned(),
+    let bounding = match bounding {
+        0 => "bounding set empty".to_owned(),
+        _ => format!("bounding set {line}, which gives nothing (no_new_privs)"),
+    };
+    let detail = match keep.is_empty() {
+        true => format!("none; {bounding}"),
+        false => format!("none for programs; {bounding}; init keeps setuid, setgid and kill"),
     };
     Ok(Wall { name: CAPABILITIES.into(), holds: true, detail })
 }
 
-fn test_landlock(abi: Option<u32>) -> Result<Wall, WallError> {
+fn test_landlock(abi: Option<u32>, missing: &[String]) -> Result<Wall, WallError> {
     // What a program could do worst with a writable /proc: have the host run something. Here the mounts or Landlock
     // must stop it; without either, user id 0 could write it.
     let write = || rustix::fs::open("/proc/sys/kernel/core_pattern", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
@@ -156,7 +163,13 @@ fn test_landlock(abi: Option<u32>) -> Result<Wall, WallError> {
         Some(abi) => Wall {
             name: LANDLOCK.into(),
             holds: true,
-            detail: format!("ABI {abi}; writes only below the writable paths, core_pattern refused"),
+            detail: match missing {
+                [] => format!("ABI {abi}; writes only below the writable paths, core_pattern refused"),
+                missing => format!(
+                    "ABI {abi}; writes only below the writable paths, core_pattern refused; not there: {}",
+                    missing.join(", ")
+                ),
+            },
         },
         None => Wall {
             name: LANDLOCK.into(),
