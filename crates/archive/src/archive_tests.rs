@@ -97,7 +97,7 @@ fn every_kind_comes_back() {
     symlink("t".repeat(3000), tree.join("long-link")).unwrap();
     fs::write(tree.join(OsStr::from_bytes(b"not utf-8 \xff\xfe \n")), "x").unwrap();
     chmod(&tree.join("file"), 0o751);
-    chmod(&tree.join("nothing"), 0o000);
+    chmod(&tree.join("nothing"), 0o400);
     chmod(&tree.join("sub"), 0o1555);
     set_mtime(&tree.join("file"), 1_000_000_000);
     set_mtime(&tree.join("sub/empty"), 1);

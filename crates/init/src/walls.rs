@@ -9,7 +9,7 @@ use rustix::{
     mount::MountFlags,
     net::{AddressFamily, SocketType},
 };
-use std::{fs, io};
+use std::io;
 use wire::link::{Setup, Wall};
 
 /// A wall could not be raised, or does not hold.
@@ -87,47 +87,60 @@ pub fn raise(setup: &Setup) -> Result<Vec<Wall>, WallError> {
     let landlock = jail::landlock::restrict(&writable).map_err(fallen(LANDLOCK))?;
     jail::seccomp::install(Profile::Default).map_err(fallen(SECCOMP))?;
 
+    let status = Status::read()?;
     Ok(vec![
         Wall { name: DESCRIPTORS.into(), holds: true, detail: "nothing open but 0 to 3 at the start".into() },
-        test_no_new_privileges()?,
-        test_capabilities(keep)?,
+        test_no_new_privileges(&status)?,
+        test_capabilities(&status, keep)?,
         test_landlock(landlock, &missing)?,
-        test_seccomp()?,
+        test_seccomp(&status)?,
     ])
 }
 
-/// One line of /proc/self/status.
-fn status_line<'a>(status: &'a str, key: &str, wall: &'static str) -> Result<&'a str, WallError> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
-        .map(str::trim)
-        .ok_or_else(|| WallError { wall, cause: format!("/proc/self/status has no {key}") })
+/// What the kernel says about this process: /proc/self/status.
+struct Status(String);
+
+impl Status {
+    fn read() -> Result<Self, WallError> {
+        // One read: each makes the kernel write the whole text anew.
+        let read = || -> io::Result<String> {
+            let file = rustix::fs::open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let mut text = vec![0; 16 * 1024];
+            let length = rustix::io::read(file, &mut text)?;
+            text.truncate(length);
+            String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
+        };
+        read().map(Self).map_err(fallen("proc"))
+    }
+
+    fn line(&self, wall: &'static str, key: &str) -> Result<&str, WallError> {
+        self.0
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+            .map(str::trim)
+            .ok_or_else(|| WallError { wall, cause: format!("/proc/self/status has no {key}") })
+    }
+
+    fn expect(&self, wall: &'static str, key: &str, wanted: &str) -> Result<(), WallError> {
+        match self.line(wall, key)? {
+            found if found == wanted => Ok(()),
+            found => Err(WallError { wall, cause: format!("{key} is {found}, not {wanted}") }),
+        }
+    }
 }
 
-fn read_status(wall: &'static str) -> Result<String, WallError> {
-    fs::read_to_string("/proc/self/status").map_err(fallen(wall))
-}
-
-fn expect(wall: &'static str, key: &str, wanted: &str) -> Result<(), WallError> {
-    let status = read_status(wall)?;
-    let found = status_line(&status, key, wall)?;
-    if found == wanted { Ok(()) } else { Err(WallError { wall, cause: format!("{key} is {found}, not {wanted}") }) }
-}
-
-fn test_no_new_privileges() -> Result<Wall, WallError> {
-    expect(NO_NEW_PRIVILEGES, "NoNewPrivs", "1")?;
+fn test_no_new_privileges(status: &Status) -> Result<Wall, WallError> {
+    status.expect(NO_NEW_PRIVILEGES, "NoNewPrivs", "1")?;
     Ok(Wall { name: NO_NEW_PRIVILEGES.into(), holds: true, detail: "NoNewPrivs is 1".into() })
 }
 
-fn test_capabilities(keep: Cap) -> Result<Wall, WallError> {
+fn test_capabilities(status: &Status, keep: Cap) -> Result<Wall, WallError> {
     let kept = format!("{:016x}", keep.bits());
-    expect(CAPABILITIES, "CapEff", &kept)?;
-    expect(CAPABILITIES, "CapPrm", &kept)?;
-    expect(CAPABILITIES, "CapInh", &format!("{:016x}", 0))?;
-    expect(CAPABILITIES, "CapAmb", &format!("{:016x}", 0))?;
-    let status = read_status(CAPABILITIES)?;
-    let line = status_line(&status, "CapBnd", CAPABILITIES)?;
+    status.expect(CAPABILITIES, "CapEff", &kept)?;
+    status.expect(CAPABILITIES, "CapPrm", &kept)?;
+    status.expect(CAPABILITIES, "CapInh", &format!("{:016x}", 0))?;
+    status.expect(CAPABILITIES, "CapAmb", &format!("{:016x}", 0))?;
+    let line = status.line(CAPABILITIES, "CapBnd")?;
     let bounding = u64::from_str_radix(line, 16)
         .map_err(|_| WallError { wall: CAPABILITIES, cause: format!("CapBnd is {line}, which is no number") })?;
     if !keep.is_empty() && bounding & !keep.bits() != 0 {
@@ -179,8 +192,8 @@ fn test_landlock(abi: Option<u32>, missing: &[String]) -> Result<Wall, WallError
     })
 }
 
-fn test_seccomp() -> Result<Wall, WallError> {
-    expect(SECCOMP, "Seccomp", "2")?;
+fn test_seccomp(status: &Status) -> Result<Wall, WallError> {
+    status.expect(SECCOMP, "Seccomp", "2")?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| fallen(SECCOMP)(io::Error::from(error)))?;
     refused(SECCOMP, "unshare(CLONE_NEWUSER)", Errno::PERM, attempt::user_namespace)?;
