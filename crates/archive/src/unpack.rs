@@ -145,6 +145,8 @@ struct Extensions {
 struct DirAttributes {
     mode: u32,
     mtime: i64,
+    /// It was there before, and may be somebody else's.
+    joined: bool,
 }
 
 struct Unpacker<'a, R: Read> {
@@ -263,8 +265,9 @@ impl<R: Read> Unpacker<'_, R> {
         let kind = if kind.is_file() && path.ends_with(b"/") { EntryType::Directory } else { kind };
         match kind {
             EntryType::Directory => {
-                self.directory(&names)?;
-                self.dirs.insert(names, DirAttributes { mode: mode & 0o1777, mtime });
+                let made = self.directory(&names)?;
+                let joined = !made && self.dirs.get(&names).is_none_or(|dir| dir.joined);
+                self.dirs.insert(names, DirAttributes { mode: mode & 0o1777, mtime, joined });
                 self.skip(size)?;
             }
             EntryType::Regular | EntryType::Continuous => {
@@ -360,22 +363,23 @@ impl<R: Read> Unpacker<'_, R> {
         Ok(dir)
     }
 
-    fn directory(&mut self, names: &[Vec<u8>]) -> Result<(), Reason> {
+    /// Makes a directory, or joins one that is there: says which.
+    fn directory(&mut self, names: &[Vec<u8>]) -> Result<bool, Reason> {
         let Some((name, parents)) = names.split_last() else {
-            return Ok(()); // the destination itself
+            return Ok(false); // the destination itself
         };
         let parent = self.open_dir(parents, true)?;
         // The owner may always enter and write until everything is in it.
         for _ in 0..2 {
             match rustix::fs::mkdirat(&parent, name.as_slice(), Mode::from_raw_mode(0o700)) {
-                Ok(()) => return self.chown(parent.as_fd(), name),
+                Ok(()) => return self.chown(parent.as_fd(), name).map(|()| true),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(Reason::Io("make the directory", error.into())),
             }
             let stat = rustix::fs::statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|error| Reason::Io("examine what is there", error.into()))?;
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                return Ok(());
+                return Ok(false);
             }
             self.remove(parent.as_fd(), names)?;
         }
@@ -496,22 +500,25 @@ impl<R: Read> Unpacker<'_, R> {
             if names.is_empty() {
                 continue; // the destination itself is the caller's
             }
-            let fail = |reason| UnpackError { entry: display(&names.join(&b'/')), reason };
-            let dir = match self.open_dir(&names, false) {
-                Ok(dir) => dir,
+            match self.settle(&names, &attributes) {
                 // A later entry has put something else there.
-                Err(Reason::NotDirectory) => continue,
-                Err(reason) => return Err(fail(reason)),
-            };
-            // By its own name, since a descriptor of this kind allows nothing else.
-            let dir = jail::fd::open_beneath(&dir, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-                .map_err(|error| fail(Reason::Io("open the directory", error)))?;
-            rustix::fs::futimens(&dir, &times(attributes.mtime))
-                .map_err(|error| fail(Reason::Io("set the time", error.into())))?;
-            rustix::fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode))
-                .map_err(|error| fail(Reason::Io("set the mode", error.into())))?;
+                Ok(()) | Err(Reason::NotDirectory) => {}
+                Err(Reason::Io(_, error)) if attributes.joined && error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(reason) => return Err(UnpackError { entry: display(&names.join(&b'/')), reason }),
+            }
         }
         Ok(())
+    }
+
+    fn settle(&mut self, names: &[Vec<u8>], attributes: &DirAttributes) -> Result<(), Reason> {
+        let dir = self.open_dir(names, false)?;
+        // Opened once more, since a descriptor that only names it allows nothing else.
+        let dir = jail::fd::open_beneath(&dir, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .map_err(|error| Reason::Io("open the directory", error))?;
+        rustix::fs::futimens(&dir, &times(attributes.mtime))
+            .map_err(|error| Reason::Io("set the time", error.into()))?;
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode))
+            .map_err(|error| Reason::Io("set the mode", error.into()))
     }
 
     /// Counts bytes against the limit, before any of them is taken.

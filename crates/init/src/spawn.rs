@@ -64,9 +64,10 @@ impl Spawner {
         Self { ids, rlimits, oom_score, nofile }
     }
 
-    /// Whether the sandbox has more than one id, so that init keeps the right to change them.
+    /// Whether the sandbox has ids to change to, so that init keeps the right to do so. One user id and one group id
+    /// of different numbers are two ranges of one, and leave nothing to change.
     pub fn many_ids(ids: &[(u32, u32)]) -> bool {
-        ids.iter().map(|&(_, count)| u64::from(count)).sum::<u64>() > 1
+        ids.iter().any(|&(_, count)| count > 1)
     }
 
     /// Checks that a user exists here.

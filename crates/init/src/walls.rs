@@ -3,13 +3,13 @@
 use crate::{chain, spawn::Spawner};
 use jail::{attempt, caps::Cap, seccomp::Profile};
 use rustix::{
-    fd::{AsFd, AsRawFd, OwnedFd},
+    fd::{AsFd, AsRawFd},
     fs::{Dir, Mode, OFlags},
     io::Errno,
     mount::MountFlags,
     net::{AddressFamily, SocketType},
 };
-use std::{fs, io};
+use std::io;
 use wire::link::{Setup, Wall};
 
 /// A wall could not be raised, or does not hold.
@@ -64,16 +64,19 @@ pub fn check_descriptors() -> Result<(), WallError> {
 /// # Errors
 /// [`WallError`]: the process is then in an undefined state and must end.
 pub fn raise(setup: &Setup) -> Result<Vec<Wall>, WallError> {
-    let writable = setup
-        .writable
-        .iter()
-        .map(|path| {
-            rustix::fs::open(path.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|error| WallError {
-                wall: LANDLOCK,
-                cause: format!("Cannot open the writable path {path}: {}", io::Error::from(error)),
-            })
-        })
-        .collect::<Result<Vec<OwnedFd>, _>>()?;
+    let mut writable = Vec::new();
+    let mut missing = Vec::new();
+    for path in &setup.writable {
+        match rustix::fs::open(path.as_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => writable.push(fd),
+            // What is not there cannot be written to, nor made: an image need not have every usual directory.
+            Err(Errno::NOENT | Errno::NOTDIR) => missing.push(path.to_string()),
+            Err(error) => {
+                let cause = format!("Cannot open the writable path {path}: {}", io::Error::from(error));
+                return Err(WallError { wall: LANDLOCK, cause });
+            }
+        }
+    }
     let keep = if Spawner::many_ids(&setup.ids) { Cap::SETUID | Cap::SETGID | Cap::KILL } else { Cap::empty() };
 
     jail::process::set_no_new_privs().map_err(fallen(NO_NEW_PRIVILEGES))?;
@@ -84,65 +87,82 @@ pub fn raise(setup: &Setup) -> Result<Vec<Wall>, WallError> {
     let landlock = jail::landlock::restrict(&writable).map_err(fallen(LANDLOCK))?;
     jail::seccomp::install(Profile::Default).map_err(fallen(SECCOMP))?;
 
+    let status = Status::read()?;
     Ok(vec![
         Wall { name: DESCRIPTORS.into(), holds: true, detail: "nothing open but 0 to 3 at the start".into() },
-        test_no_new_privileges()?,
-        test_capabilities(keep)?,
-        test_landlock(landlock)?,
-        test_seccomp()?,
+        test_no_new_privileges(&status)?,
+        test_capabilities(&status, keep)?,
+        test_landlock(landlock, &missing)?,
+        test_seccomp(&status)?,
     ])
 }
 
-/// One line of /proc/self/status.
-fn status_line<'a>(status: &'a str, key: &str, wall: &'static str) -> Result<&'a str, WallError> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
-        .map(str::trim)
-        .ok_or_else(|| WallError { wall, cause: format!("/proc/self/status has no {key}") })
+/// What the kernel says about this process: /proc/self/status.
+struct Status(String);
+
+impl Status {
+    fn read() -> Result<Self, WallError> {
+        // One read: each makes the kernel write the whole text anew.
+        let read = || -> io::Result<String> {
+            let file = rustix::fs::open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let mut text = vec![0; 16 * 1024];
+            let length = rustix::io::read(file, &mut text)?;
+            text.truncate(length);
+            String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
+        };
+        read().map(Self).map_err(fallen("proc"))
+    }
+
+    fn line(&self, wall: &'static str, key: &str) -> Result<&str, WallError> {
+        self.0
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+            .map(str::trim)
+            .ok_or_else(|| WallError { wall, cause: format!("/proc/self/status has no {key}") })
+    }
+
+    fn expect(&self, wall: &'static str, key: &str, wanted: &str) -> Result<(), WallError> {
+        match self.line(wall, key)? {
+            found if found == wanted => Ok(()),
+            found => Err(WallError { wall, cause: format!("{key} is {found}, not {wanted}") }),
+        }
+    }
 }
 
-fn read_status(wall: &'static str) -> Result<String, WallError> {
-    fs::read_to_string("/proc/self/status").map_err(fallen(wall))
-}
-
-fn expect(wall: &'static str, key: &str, wanted: &str) -> Result<(), WallError> {
-    let status = read_status(wall)?;
-    let found = status_line(&status, key, wall)?;
-    if found == wanted { Ok(()) } else { Err(WallError { wall, cause: format!("{key} is {found}, not {wanted}") }) }
-}
-
-fn test_no_new_privileges() -> Result<Wall, WallError> {
-    expect(NO_NEW_PRIVILEGES, "NoNewPrivs", "1")?;
+fn test_no_new_privileges(status: &Status) -> Result<Wall, WallError> {
+    status.expect(NO_NEW_PRIVILEGES, "NoNewPrivs", "1")?;
     Ok(Wall { name: NO_NEW_PRIVILEGES.into(), holds: true, detail: "NoNewPrivs is 1".into() })
 }
 
-fn test_capabilities(keep: Cap) -> Result<Wall, WallError> {
+fn test_capabilities(status: &Status, keep: Cap) -> Result<Wall, WallError> {
     let kept = format!("{:016x}", keep.bits());
-    expect(CAPABILITIES, "CapEff", &kept)?;
-    expect(CAPABILITIES, "CapPrm", &kept)?;
-    expect(CAPABILITIES, "CapInh", &format!("{:016x}", 0))?;
-    expect(CAPABILITIES, "CapAmb", &format!("{:016x}", 0))?;
-    let status = read_status(CAPABILITIES)?;
-    let bounding = status_line(&status, "CapBnd", CAPABILITIES)?;
-    let empty = bounding.bytes().all(|digit| digit == b'0');
-    if !empty && !keep.is_empty() {
-        // Without CAP_SETPCAP it cannot be emptied, and with no_new_privs it gives nothing; but an init that has the
-        // right to change ids was started with every capability, so something is wrong.
-        return Err(WallError { wall: CAPABILITIES, cause: format!("CapBnd is {bounding}, not empty") });
+    status.expect(CAPABILITIES, "CapEff", &kept)?;
+    status.expect(CAPABILITIES, "CapPrm", &kept)?;
+    status.expect(CAPABILITIES, "CapInh", &format!("{:016x}", 0))?;
+    status.expect(CAPABILITIES, "CapAmb", &format!("{:016x}", 0))?;
+    let line = status.line(CAPABILITIES, "CapBnd")?;
+    let bounding = u64::from_str_radix(line, 16)
+        .map_err(|_| WallError { wall: CAPABILITIES, cause: format!("CapBnd is {line}, which is no number") })?;
+    if !keep.is_empty() && bounding & !keep.bits() != 0 {
+        // Without CAP_SETPCAP it cannot be emptied, and with no_new_privs it gives nothing. But whoever left init the
+        // right to change ids could do better.
+        return Err(WallError { wall: CAPABILITIES, cause: format!("CapBnd is {line}, more than init may keep") });
     }
     refused(CAPABILITIES, "mount", Errno::PERM, || {
         rustix::mount::mount("none", "/", "tmpfs", MountFlags::empty(), None).map_err(Into::into)
     })?;
-    let detail = match (keep.is_empty(), empty) {
-        (true, true) => "none, bounding set empty".to_owned(),
-        (true, false) => "none; the bounding set could not be emptied and gives nothing (no_new_privs)".to_owned(),
-        _ => "none for programs, bounding set empty; init keeps setuid, setgid and kill".to_owned(),
+    let bounding = match bounding {
+        0 => "bounding set empty".to_owned(),
+        _ => format!("bounding set {line}, which gives nothing (no_new_privs)"),
+    };
+    let detail = match keep.is_empty() {
+        true => format!("none; {bounding}"),
+        false => format!("none for programs; {bounding}; init keeps setuid, setgid and kill"),
     };
     Ok(Wall { name: CAPABILITIES.into(), holds: true, detail })
 }
 
-fn test_landlock(abi: Option<u32>) -> Result<Wall, WallError> {
+fn test_landlock(abi: Option<u32>, missing: &[String]) -> Result<Wall, WallError> {
     // What a program could do worst with a writable /proc: have the host run something. Here the mounts or Landlock
     // must stop it; without either, user id 0 could write it.
     let write = || rustix::fs::open("/proc/sys/kernel/core_pattern", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
@@ -156,7 +176,13 @@ fn test_landlock(abi: Option<u32>) -> Result<Wall, WallError> {
         Some(abi) => Wall {
             name: LANDLOCK.into(),
             holds: true,
-            detail: format!("ABI {abi}; writes only below the writable paths, core_pattern refused"),
+            detail: match missing {
+                [] => format!("ABI {abi}; writes only below the writable paths, core_pattern refused"),
+                missing => format!(
+                    "ABI {abi}; writes only below the writable paths, core_pattern refused; not there: {}",
+                    missing.join(", ")
+                ),
+            },
         },
         None => Wall {
             name: LANDLOCK.into(),
@@ -166,8 +192,8 @@ fn test_landlock(abi: Option<u32>) -> Result<Wall, WallError> {
     })
 }
 
-fn test_seccomp() -> Result<Wall, WallError> {
-    expect(SECCOMP, "Seccomp", "2")?;
+fn test_seccomp(status: &Status) -> Result<Wall, WallError> {
+    status.expect(SECCOMP, "Seccomp", "2")?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| fallen(SECCOMP)(io::Error::from(error)))?;
     refused(SECCOMP, "unshare(CLONE_NEWUSER)", Errno::PERM, attempt::user_namespace)?;

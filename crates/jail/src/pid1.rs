@@ -60,11 +60,13 @@ pub fn as_file_user<T>(uid: u32, make: impl FnOnce() -> T) -> io::Result<T> {
         if sys::pid1::setfsuid(u32::MAX) == uid { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
     };
     let own = rustix::process::geteuid().as_raw();
+    let death_signal = rustix::process::parent_process_death_signal()?;
     change(uid)?;
     let result = make();
     change(own)?;
-    // A change of ids resets it to what fs.suid_dumpable says.
+    // A change of ids makes a process as dumpable as fs.suid_dumpable says, and forgets the signal.
     crate::process::set_dumpable(false)?;
+    rustix::process::set_parent_process_death_signal(death_signal)?;
     Ok(result)
 }
 

@@ -69,15 +69,21 @@ fn many_ids() {
 }
 
 #[test]
-fn a_path_that_cannot_be_made_writable_fails_the_start() {
+fn a_wall_that_cannot_be_raised_fails_the_start() {
     let mut init = Driver::bare(Place::OneId);
-    let mut setup = setup(Place::OneId);
-    setup.writable.push("/no/such/place".into());
-    init.send(&ToInit::Setup(setup));
+    let mut bad = setup(Place::OneId);
+    bad.writable.push(format!("/tmp/{}", "x".repeat(300)).into());
+    init.send(&ToInit::Setup(bad));
     let FromInit::Failed { wall, cause } = init.message() else { panic!("not failed") };
     assert_eq!(wall, "landlock");
-    assert_contains(cause, "/no/such/place");
+    assert_contains(cause, "File name too long");
     assert_eq!(init.exit_status(), 1);
+    // A path that is not there is nothing that could be written to.
+    let mut absent = setup(Place::OneId);
+    absent.writable.push("/no/such/place".into());
+    let (_init, walls) = Driver::with(Place::OneId, absent);
+    let landlock = walls.iter().find(|wall| wall.name == "landlock").unwrap();
+    assert!(!landlock.holds || landlock.detail.ends_with("not there: /no/such/place"), "{landlock:?}");
 }
 
 #[test]
