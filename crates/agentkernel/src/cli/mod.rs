@@ -84,6 +84,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { OWN } else { 0 });
         }
     };
+    crate::client::note_inherited();
     let result = match cli.command {
         Command::Run(command) => command.run(),
         Command::Create(command) => command.run(),

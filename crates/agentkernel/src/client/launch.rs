@@ -11,12 +11,35 @@ use crate::{
 };
 use jail::process::Fork;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use std::io;
+use std::{collections::BTreeSet, io, os::fd::RawFd, sync::OnceLock};
 
 /// The supervisor could not be split off.
 #[derive(Debug, thiserror::Error)]
 #[error("Cannot start the sandbox's supervisor")]
 pub struct LaunchFailure(#[from] io::Error);
+
+/// The descriptors that this process was started with, beyond the standard ones.
+static INHERITED: OnceLock<BTreeSet<RawFd>> = OnceLock::new();
+
+/// Notes which descriptors this process was started with. Called before it opens any of its own: a supervisor must
+/// not keep its caller's pipes open.
+pub fn note_inherited() {
+    let _ = INHERITED.set(open_descriptors());
+}
+
+/// What is open now, beyond the standard descriptors.
+fn open_descriptors() -> BTreeSet<RawFd> {
+    let listed = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter(|&number| number > 2).collect()
+}
+
+/// Closes what this process was started with and has not opened itself.
+fn close_inherited() -> io::Result<()> {
+    let Some(inherited) = INHERITED.get().filter(|inherited| !inherited.is_empty()) else { return Ok(()) };
+    let ours: Vec<RawFd> = open_descriptors().difference(inherited).copied().collect();
+    jail::process::close_fds_from(3, &ours)
+}
 
 /// Starts a sandbox that is recorded and locked. The outcome of the start comes as the answer to the first request
 /// over the connection.
@@ -40,7 +63,7 @@ pub fn launch(
         Fork::Child => {
             drop(ours);
             let inheritance = Inheritance { store, entry, lock, spec, client: theirs };
-            if jail::process::daemonize().is_ok() {
+            if close_inherited().and_then(|()| jail::process::daemonize()).is_ok() {
                 supervisor::run(inheritance);
             }
             std::process::exit(0);

@@ -8,7 +8,7 @@ mod session;
 mod terminal;
 
 pub use files::{CopyError, Local, fetch, send};
-pub use launch::{LaunchFailure, launch};
+pub use launch::{LaunchFailure, launch, note_inherited};
 pub use session::{Outcome, Session};
 pub use terminal::{Stdio, is_terminal, window_size};
 

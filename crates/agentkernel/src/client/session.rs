@@ -295,8 +295,12 @@ impl Running<'_> {
                 self.interrupts += 1;
             }
             // Docker's way: whoever presses ctrl-c three times wants it dead.
-            if self.interrupts >= 3 {
+            if self.interrupts == 3 {
                 self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
+            }
+            // And whoever goes on wants out, even if the supervisor does not answer.
+            if self.interrupts > 3 {
+                return Err(ClientError::Gone);
             }
         }
         Ok(())

@@ -75,6 +75,7 @@ fn start(
         api::Failure { cause: describe(&error).cause, hint: hint.clone() }
     })?;
     let listener = entry.listen(lock).map_err(|error| describe(&error))?;
+    listener.set_nonblocking(true).map_err(|error| describe(&error))?;
     Ok((launched, listener.into()))
 }
 
