@@ -4,6 +4,8 @@
 //! cannot yet depend on another package's binary (`-Z bindeps`), hence the nested call: same toolchain, same lock
 //! file, a target directory of its own.
 
+#![allow(clippy::disallowed_methods)] // a build script is a tool
+
 use std::{env, error::Error, path::PathBuf, process::Command};
 
 /// Package and binary of each guest program.

@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{process::Stdio, time::Duration};
-use support::{Census, Who, World, stdout, told};
+use support::{Who, World, stdout, told};
 
 fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
@@ -35,7 +35,6 @@ fn start(world: &World) {
 #[test]
 fn of_the_supervisor() {
     for who in Who::all() {
-        let before = Census::take();
         let world = World::new(who);
         start(&world);
         let init = field(&world, "init_pid");
@@ -47,20 +46,19 @@ fn of_the_supervisor() {
         let _ = stdout(&mut world.agentkernel(["start", "box"]));
         let _ = stdout(&mut world.agentkernel(["exec", "box", "true"]));
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
-        eventually("nothing is left", || Census::take() == before);
+        eventually("nothing is left", || world.leftovers().is_empty());
     }
 }
 
 #[test]
 fn of_init() {
     for who in Who::all() {
-        let before = Census::take();
         let world = World::new(who);
         start(&world);
         kill(field(&world, "init_pid"));
         eventually("it has ended", || stdout(&mut world.agentkernel(["ps", "-a"])).contains("exited (137)"));
         let _ = stdout(&mut world.agentkernel(["rm", "box"]));
-        eventually("nothing is left", || Census::take() == before);
+        eventually("nothing is left", || world.leftovers().is_empty());
     }
 }
 
@@ -86,7 +84,6 @@ fn of_the_client_leaves_the_command_running() {
 #[test]
 fn of_an_ephemeral_sandboxs_supervisor_is_cleared_by_gc() {
     for who in Who::all() {
-        let before = Census::take();
         let world = World::new(who);
         let mut client = world
             .agentkernel(["run", "--name", "box", "--", "sh", "-c", "echo ready; sleep 600"])
@@ -101,27 +98,26 @@ fn of_an_ephemeral_sandboxs_supervisor_is_cleared_by_gc() {
         assert_eq!(output.status.code(), Some(125), "{}", told(&output));
         let _ = stdout(&mut world.agentkernel(["gc"]));
         assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
-        eventually("nothing is left", || Census::take() == before);
+        eventually("nothing is left", || world.leftovers().is_empty());
     }
 }
 
 #[test]
 fn at_every_stage_of_a_start() {
-    let before = Census::take();
     let world = World::new(Who::Me);
     // Whatever is killed after whatever time: the next command clears it, and the next start works.
     for delay in 0..40u64 {
         let mut client =
             world.agentkernel(["run", "--name", "box", "--", "sleep", "600"]).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(delay * 400));
-        for (pid, _) in Census::take().processes.difference(&before.processes) {
+        for (pid, _) in world.processes() {
             let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
         }
         client.wait().unwrap();
-        eventually("all processes are gone", || Census::take().processes == before.processes);
+        eventually("all processes are gone", || world.processes().is_empty());
         let _ = stdout(&mut world.agentkernel(["gc"]));
         assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "", "after {delay} steps");
     }
     assert_eq!(stdout(&mut world.agentkernel(["run", "--name", "box", "--", "echo", "works"])), "works\n");
-    eventually("nothing is left", || Census::take() == before);
+    eventually("nothing is left", || world.leftovers().is_empty());
 }

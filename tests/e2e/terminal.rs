@@ -142,7 +142,7 @@ fn two_clients_see_the_same_command() {
     one.line(&format!("{} run --keep --name box sh", binary.display()));
     one.line("echo rea''dy");
     one.shows("ready");
-    other.line(&format!("HOME={} {} attach box", world.home().display(), binary.display()));
+    other.line(&format!("AGENTKERNEL_STATE_DIR={} {} attach box", world.state().display(), binary.display()));
     other.line("echo from''two");
     one.shows("fromtwo");
     other.shows("fromtwo");

@@ -152,51 +152,75 @@ pub fn told(output: &Output) -> String {
     format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
-/// What lies about on the host: take one before, one after, and compare.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Census {
-    /// Mount points of this mount namespace.
-    pub mounts: BTreeSet<String>,
-    /// Directories of every cgroup hierarchy whose name speaks of agentkernel.
-    pub cgroups: BTreeSet<PathBuf>,
-    /// Processes whose command name begins with `ak[` or that run the binary, as (pid, name).
-    pub processes: BTreeSet<(u32, String)>,
-}
-
-impl Census {
-    /// Counts now.
+impl World {
+    /// What this world's sandboxes have left on the host: processes, mounts, cgroups, directories of sandboxes. Empty
+    /// when all is well.
     ///
     /// # Panics
     /// If /proc cannot be read.
     #[must_use]
-    pub fn take() -> Self {
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let folder = self.folder.path().to_string_lossy().into_owned();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mounts = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect();
-        let mut cgroups = BTreeSet::new();
+        found.extend(mounts.lines().filter(|line| line.contains(&folder)).map(|line| format!("mount {line}")));
+        let sandboxes: Vec<String> = fs::read_dir(self.state().join("sandboxes"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        found.extend(sandboxes.iter().map(|id| format!("sandbox {id}")));
+        found.extend(self.processes().into_iter().map(|(pid, name)| format!("process {pid} {name}")));
         let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
         while let Some(folder) = folders.pop() {
             // A group may vanish while we look.
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    if name.starts_with("ak-") || name.contains("agentkernel") {
-                        cgroups.insert(entry.path());
+                    let path = entry.path();
+                    let id = entry.file_name().to_string_lossy().into_owned();
+                    let under_ours =
+                        path.components().any(|part| part.as_os_str().to_string_lossy().contains("agentkernel"));
+                    // Other tests have groups too; one without a directory of state behind it would be nobody's.
+                    if under_ours && id.len() == 12 && self.owns(&id) {
+                        found.push(format!("cgroup {}", path.display()));
                     }
-                    folders.push(entry.path());
+                    folders.push(path);
                 }
             }
         }
-        let mut processes = BTreeSet::new();
+        found
+    }
+
+    /// Processes of this world's sandboxes: supervisors, and the inits that are their children or orphans.
+    #[must_use]
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
                 continue;
             };
+            let exe = fs::read_link(entry.path().join("exe")).unwrap_or_default();
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim().to_owned();
-            let runs_us = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe.ends_with("agentkernel"));
-            if name.starts_with("ak[") || runs_us {
-                processes.insert((pid, name));
+            if exe.starts_with(self.folder.path()) {
+                found.push((pid, name));
             }
         }
-        Self { mounts, cgroups, processes }
+        let supervisors: BTreeSet<u32> = found.iter().map(|(pid, _)| *pid).collect();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+                continue;
+            };
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+            if parent.is_some_and(|parent| supervisors.contains(&parent)) && !supervisors.contains(&pid) {
+                found.push((pid, "init".into()));
+            }
+        }
+        found
+    }
+
+    fn owns(&self, id: &str) -> bool {
+        self.state().join("sandboxes").join(id).is_dir()
     }
 }

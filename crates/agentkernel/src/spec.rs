@@ -2,6 +2,7 @@
 //!
 //! Nothing here is a default waiting to be filled in: `config` has resolved it all. An `Option` means "none".
 
+use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
 use wire::{ExecSpec, OsBytes, Rlimit};
@@ -259,6 +260,15 @@ pub struct Limits {
     pub disk: u64,
     /// Limits of setrlimit(2) for every exec.
     pub rlimits: Vec<Rlimit>,
+}
+
+/// Where a sandbox keeps its things on the host.
+#[derive(Debug)]
+pub struct Place {
+    /// The sandbox's own directory, mode 0700. A kept sandbox's files live below it, in `root/`.
+    pub dir: OwnedFd,
+    /// The directory of things that sandboxes share and that can be made again, mode 0700.
+    pub cache: OwnedFd,
 }
 
 /// A path in a record: any bytes, where serde's own form would refuse what is not UTF-8.

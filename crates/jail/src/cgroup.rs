@@ -342,7 +342,7 @@ fn open_group(
             enable(parent, controller)?;
         }
     }
-    if !place.path.exists() {
+    if !place.path.is_dir() {
         remember(&place.path)?;
     }
     make_directory(&place.path)?;

@@ -1,6 +1,7 @@
 //! Backends: each makes a machine whose PID 1 is our init, and gives one byte stream to it. All else is the
 //! supervisor's, written once.
 
+pub use crate::Place;
 use crate::Spec;
 use rustix::fd::OwnedFd;
 use wire::link::{Setup, Wall};
@@ -26,15 +27,6 @@ pub trait Backend {
     /// # Errors
     /// If something could not be removed.
     fn release_leftovers(&self, place: &Place, keep: bool) -> std::io::Result<()>;
-}
-
-/// Where a sandbox keeps its things on the host.
-#[derive(Debug)]
-pub struct Place {
-    /// The sandbox's own directory, mode 0700. A kept sandbox's files live below it, in `root/`.
-    pub dir: OwnedFd,
-    /// The directory of things that sandboxes share and that can be made again, mode 0700.
-    pub cache: OwnedFd,
 }
 
 /// A machine that has started, and what the supervisor needs to run it.

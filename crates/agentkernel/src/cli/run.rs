@@ -1,6 +1,12 @@
 //! `run`, `create`, `start`: from arguments to a sandbox that runs.
 
-use super::{Failure, Status, args::SandboxArgs, failure::OWN, lifecycle::lock_when_free, print, print_json, report};
+use super::{
+    Failure, Status,
+    args::SandboxArgs,
+    failure::{FAILED, OWN},
+    lifecycle::lock_when_free,
+    print, print_json, report,
+};
 use crate::{
     Spec,
     client::{self, Client, ClientError, Outcome, Session},
@@ -84,7 +90,8 @@ impl Run {
             }
             return Ok(0);
         }
-        let status = conclude(outcome).map_err(ours)?;
+        let status =
+            conclude(outcome).map_err(|failure| if failure.status == FAILED { ours(failure) } else { failure })?;
         if json {
             let line = serde_json::json!({
                 "id": id, "name": name, "status": status, "duration_ms": began.elapsed().as_millis() as u64,

@@ -70,6 +70,11 @@ impl Session {
             true => Some(Raw::enter(stdin()).map_err(ClientError::Stdio)?),
             false => None,
         };
+        if raw.is_some() {
+            // The command was made for a terminal of some size; this is the one it has.
+            let size = api::Control::Exec(ExecControl::Resize(terminal::window_size()));
+            client.connection.control(stream, &size);
+        }
         let mut running = Running {
             client,
             stream,
@@ -247,6 +252,9 @@ impl Running<'_> {
     }
 
     fn send_typed(&mut self) {
+        if self.typed.is_empty() {
+            return;
+        }
         let sent = self.client.connection.mux.data(self.stream, Channel::Stdin, &self.typed);
         self.typed.drain(..sent);
     }

@@ -30,7 +30,7 @@ pub use error::StoreError;
 pub use log::{LogData, LogReader, LogRecord, LogWriter, Tail};
 pub use sweep::{Sweeping, Swept};
 
-use crate::{Name, SandboxId, Spec, backend::Place};
+use crate::{Name, Place, SandboxId, Spec};
 use record::Durable;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},

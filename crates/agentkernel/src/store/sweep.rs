@@ -1,7 +1,7 @@
 //! Garbage collection: what a killed process left behind, found by the locks that nobody holds any more.
 
 use super::{Entry, Lock, SANDBOXES, State, Store, StoreError, entry, record};
-use crate::{Name, SandboxId, backend::Place};
+use crate::{Name, Place, SandboxId};
 use rustix::{
     fd::AsFd,
     fs::{AtFlags, Dir, unlinkat},

@@ -18,6 +18,9 @@ impl Queue {
         let mut sent = 0;
         loop {
             let (front, _) = self.bytes.as_slices();
+            if front.is_empty() {
+                break;
+            }
             let count = to.0.mux.data(to.1, channel, front);
             if count == 0 {
                 break;
