@@ -31,6 +31,18 @@ impl<'a> Screen<'a> {
         self.keys(&["Enter"]);
     }
 
+    /// Until the program in front is the outer shell again: what is typed ahead goes to whoever reads it.
+    #[track_caller]
+    fn settle(&self) {
+        for _ in 0..400 {
+            if self.tmux(&["display-message", "-p", "#{pane_current_command}"]).trim() == "sh" {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("the program in front does not end");
+    }
+
     #[track_caller]
     fn shows(&self, text: &str) -> String {
         let mut screen = String::new();
@@ -87,11 +99,13 @@ fn full_screen_programs_work() {
     screen.keys(&["G"]);
     screen.shows("line number 199");
     screen.keys(&["q"]);
+    screen.settle();
     screen.line(&format!("{} run vim -u NONE text", binary.display()));
     screen.shows("line number 1\n");
     screen.keys(&["O"]);
     screen.tmux(&["send-keys", "-l", "written in the sandbox"]);
     screen.keys(&["Escape", ":", "w", "q", "Enter"]);
+    screen.settle();
     screen.line("echo back=$?");
     screen.shows("back=0");
     assert!(
@@ -102,6 +116,7 @@ fn full_screen_programs_work() {
     screen.line(&format!("{} run top", binary.display()));
     screen.shows("PID");
     screen.keys(&["q"]);
+    screen.settle();
     screen.line("echo back''again");
     screen.shows("backagain");
 }
@@ -116,6 +131,7 @@ fn detach_and_attach_lose_nothing() {
         screen.line("echo first''line; sleep 1; echo while''away; exec 9>&1");
         screen.shows("firstline");
         screen.keys(&["C-p", "C-q"]);
+        screen.settle();
         screen.line("clear; echo left=$?");
         screen.shows("left=0");
         std::thread::sleep(Duration::from_millis(1500));
