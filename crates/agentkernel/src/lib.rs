@@ -10,7 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 mod connection;
-mod guest;
+pub mod guest;
 mod spec;
 pub mod store;
 pub mod supervisor;

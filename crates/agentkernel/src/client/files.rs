@@ -144,7 +144,7 @@ pub fn fetch(client: &mut Client, from: OsBytes, user: User, follow: bool, to: L
     let result = match target {
         None => download(client, stream, &mut io::stdout().lock())
             .map_err(|cut| cut.into_error(Path::new("standard output")))
-            .and_then(|report| settle(report)),
+            .and_then(settle),
         Some(target) => unpack(client, stream, target),
     };
     client.connection.mux.close(stream);

@@ -55,7 +55,7 @@ impl Server<'_> {
         loop {
             let Some(client) = self.clients.get_mut(&number) else { return };
             match client.connection.next() {
-                Ok(Some(incoming)) => self.from_client(number, incoming),
+                Ok(Some(incoming)) => self.on_incoming(number, incoming),
                 Ok(None) => break,
                 Err(_) => return self.client_gone(number),
             }
@@ -65,7 +65,7 @@ impl Server<'_> {
         }
     }
 
-    fn from_client(&mut self, number: u64, incoming: Incoming) {
+    fn on_incoming(&mut self, number: u64, incoming: Incoming) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         match incoming {
             Incoming::Opened(stream, payload) => match wire::decode(&payload) {

@@ -192,7 +192,7 @@ impl<'a> Server<'a> {
         }
         match self.link.fill().and_then(|filled| {
             while let Some(incoming) = self.link.next()? {
-                self.from_init(incoming);
+                self.on_init(incoming);
             }
             Ok(filled)
         }) {
@@ -205,7 +205,7 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn from_init(&mut self, incoming: Incoming) {
+    fn on_init(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Message(payload) => match wire::decode(&payload) {
                 Ok(FromInit::Ready { walls }) if !self.ready => {
