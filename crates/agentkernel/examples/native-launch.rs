@@ -4,6 +4,7 @@
 //! `native-launch STATE SPEC.json COMMAND...`: STATE is a directory that exists, for the sandbox and the cache. With
 //! the name `init`, inside, it is the program that runs the command.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods)] // a helper of tests
 
 use agentkernel::{
     Spec,

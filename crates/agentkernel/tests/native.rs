@@ -3,7 +3,7 @@
 //! thread.
 
 // The helpers of tests are tests: what they cannot do is a failure.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use agentkernel::{BackendKind, Identity, Image, Limits, Mount, Net, SandboxId, Spec, Tmpfs, Workspace};
 use std::{

@@ -1,3 +1,4 @@
+#![allow(clippy::disallowed_methods)] // tests start programs and look at files
 use super::*;
 use proptest::prelude::*;
 use rustix::fd::AsFd;

@@ -1,4 +1,5 @@
 //! What mountinfo and /proc/self/cgroup say, on hosts of each kind; and a real group where this host lets us.
+#![allow(clippy::disallowed_methods)] // tests start programs and look at files
 
 use super::*;
 

@@ -27,7 +27,7 @@ pub fn format(path: &Path) -> Option<String> {
     plain.then(|| format!("{}:{size}:{seconds}:{nanos}", path.display()))
 }
 
-/// Reads what [`format`] wrote.
+/// Reads what [`format()`] wrote.
 #[must_use]
 pub fn parse(text: &str) -> Option<(PathBuf, Print)> {
     let mut parts = text.split(':');

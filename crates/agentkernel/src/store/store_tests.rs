@@ -1,3 +1,4 @@
+#![allow(clippy::disallowed_methods)] // tests start programs and look at files
 use super::*;
 use crate::{BackendKind, Identity, Image, Limits, Net, Workspace};
 use std::{

@@ -1,5 +1,5 @@
 //! The built init, driven over its link.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod capture;
 mod driver;
