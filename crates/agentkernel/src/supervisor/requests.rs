@@ -4,7 +4,7 @@ use super::{
     client::{Client, Purpose},
     exec::{Exec, MAIN},
     relay::Relay,
-    server::{Ending, LinkStream, Server, pid},
+    server::{Ending, FIRST_CLIENT, LinkStream, Server, pid},
 };
 use crate::connection::{Connection, Filled, Incoming};
 use rustix::{
@@ -121,6 +121,7 @@ impl Server<'_> {
     }
 
     fn on_request(&mut self, number: u64, stream: u32, open: api::Open) {
+        self.awaited &= number != FIRST_CLIENT;
         let Some(client) = self.clients.get_mut(&number) else { return };
         if self.exit.is_some() && !matches!(open, api::Open::Attach { .. } | api::Open::Call(_)) {
             return client.refuse(stream, "The sandbox is stopping", "");
@@ -245,6 +246,7 @@ impl Server<'_> {
 
     pub(super) fn client_gone(&mut self, number: u64) {
         let Some(client) = self.clients.remove(&number) else { return };
+        self.awaited &= number != FIRST_CLIENT;
         let _ = epoll::delete(&self.epoll, &client.connection);
         for (stream, purpose) in client.streams {
             match purpose {

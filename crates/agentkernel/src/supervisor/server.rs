@@ -33,7 +33,8 @@ const LINK: u64 = 0;
 const LISTENER: u64 = 1;
 const GONE: u64 = 2;
 const SIGNALS: u64 = 3;
-const FIRST_CLIENT: u64 = 16;
+/// The client that started the sandbox.
+pub(super) const FIRST_CLIENT: u64 = 16;
 
 /// Events that one turn takes.
 const EVENTS: usize = 64;
@@ -78,6 +79,8 @@ pub(super) struct Server<'a> {
     pub(super) walls: Vec<link::Wall>,
     pub(super) ready: bool,
     pub(super) refused: VecDeque<String>,
+    /// The client that started the sandbox has not said yet what it wants: the main command's end waits for it.
+    pub(super) awaited: bool,
     pub(super) oom_kills: u64,
     pub(super) ending: Option<Ending>,
     pub(super) exit: Option<Exit>,
@@ -121,6 +124,7 @@ impl<'a> Server<'a> {
             walls,
             ready: false,
             refused: VecDeque::new(),
+            awaited: true,
             ending: None,
             exit: None,
             time_limit: spec.timeout_ms.map_or_else(Deadline::default, |ms| Deadline::after(Duration::from_millis(ms))),
@@ -295,6 +299,10 @@ impl<'a> Server<'a> {
         }
     }
 
+    fn is_wanted(&self, exec: &Exec) -> bool {
+        wanted(exec, self.awaited)
+    }
+
     fn main_ended(&mut self, report: &ExecReport) {
         let exit = match report {
             ExecReport::Exited(exit) => *exit,
@@ -304,7 +312,7 @@ impl<'a> Server<'a> {
         self.exit.get_or_insert(exit);
         // Its clients have the report in their queues: they are not kept waiting for the teardown.
         self.flush_all();
-        if self.execs.get(&MAIN).is_none_or(|main| !main.is_attached()) {
+        if self.execs.get(&MAIN).is_none_or(|main| !self.is_wanted(main)) {
             let _ = self.machine.kill();
         }
     }
@@ -321,7 +329,7 @@ impl<'a> Server<'a> {
                         self.main_ended(&report);
                     }
                 }
-                if exec.is_attached() {
+                if self.is_wanted(&exec) {
                     // Clients still take its output: it stays until they have it.
                     self.execs.insert(number, exec);
                 }
@@ -418,7 +426,8 @@ impl<'a> Server<'a> {
         for number in gone {
             self.client_gone(number);
         }
-        self.execs.retain(|_, exec| exec.ended.is_none() || exec.is_attached());
+        let awaited = self.awaited;
+        self.execs.retain(|_, exec| exec.ended.is_none() || wanted(exec, awaited));
         if self.exit.is_some() && !self.execs.contains_key(&MAIN) {
             // The main command is over and everybody knows: the sandbox ends with it.
             let _ = self.machine.kill();
@@ -470,6 +479,11 @@ impl<'a> Server<'a> {
             let _ = poll(&mut waiting, end.timeout().as_ref());
         }
     }
+}
+
+/// Whether somebody still is to learn how an exec ended.
+fn wanted(exec: &Exec, awaited: bool) -> bool {
+    exec.is_attached() || (awaited && exec.number == MAIN)
 }
 
 pub(super) fn pid() -> u32 {
