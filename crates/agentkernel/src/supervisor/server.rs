@@ -252,7 +252,7 @@ impl<'a> Server<'a> {
     fn walls_failed(&mut self, wall: &str, cause: &str) {
         let failure = api::Failure {
             cause: format!("{wall}: {cause}"),
-            hint: "'agentkernel doctor' tells what this host lacks".into(),
+            hint: String::new(),
         };
         for client in self.clients.values_mut() {
             for stream in client.streams.keys().copied().collect::<Vec<_>>() {
