@@ -33,7 +33,7 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         backend: BackendKind::Native,
         image: Image::Host,
         // Not UTF-8: a record must keep it.
-        workspace: Workspace::Overlay { path: OsStr::from_bytes(b"/work/\xff\xfe").into() },
+        workspace: Workspace::Overlay { path: OsStr::from_bytes(b"/srv/\xff\xfe").into() },
         mounts: Vec::new(),
         tmpfs: Vec::new(),
         read_only: false,
