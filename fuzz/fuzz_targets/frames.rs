@@ -57,11 +57,13 @@ fuzz_target!(|input: &[u8]| {
                 Err(_) => return,
             }
             // What we say, the other side accepts: at least its frames are whole and well formed.
-            let mut echo = Decoder::default();
-            echo.push(mux.output());
-            while echo.next().expect("our own frames").is_some() {}
-            assert!(!echo.is_mid_frame());
-            mux.advance(mux.output().len());
+            if !mux.output().is_empty() {
+                let mut echo = Decoder::default();
+                echo.push(mux.output());
+                while echo.next().expect("our own frames").is_some() {}
+                assert!(!echo.is_mid_frame());
+                mux.advance(mux.output().len());
+            }
         }
     }
 });

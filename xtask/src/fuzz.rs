@@ -53,6 +53,8 @@ pub fn smoke(seconds: u64, only: Option<&str>) -> Result<Option<String>> {
         if seeds.is_dir() {
             command.arg(seeds);
         }
+        // What the sanitizer keeps of freed memory would count as ours.
+        command.env("ASAN_OPTIONS", "quarantine_size_mb=16");
         let limit = format!("-max_total_time={seconds}");
         run::run(command.args([
             "--",

@@ -250,10 +250,7 @@ impl<'a> Server<'a> {
     }
 
     fn walls_failed(&mut self, wall: &str, cause: &str) {
-        let failure = api::Failure {
-            cause: format!("{wall}: {cause}"),
-            hint: String::new(),
-        };
+        let failure = api::Failure { cause: format!("{wall}: {cause}"), hint: String::new() };
         for client in self.clients.values_mut() {
             for stream in client.streams.keys().copied().collect::<Vec<_>>() {
                 client.answer(stream, &api::Report::Failed(failure.clone()));
