@@ -99,7 +99,12 @@ impl Rm {
                     match store.find(reference) {
                         // An ephemeral one removes itself.
                         Err(StoreError::NotFound { .. }) => return print(&format!("{reference}\n")),
-                        _ => lock_when_free(&entry)?,
+                        _ => match lock_when_free(&entry) {
+                            Ok(lock) => lock,
+                            // It was about to.
+                            Err(_) if store.get(entry.id())?.is_none() => return print(&format!("{reference}\n")),
+                            Err(failure) => return Err(failure),
+                        },
                     }
                 }
                 // It has ended, and its supervisor is about to let go.
@@ -109,7 +114,10 @@ impl Rm {
                         .hint(format!("'agentkernel rm -f {reference}' stops it first")));
                 }
             };
-            client::remove(&store, entry, lock)?;
+            match client::remove(&store, entry, lock) {
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
             print(&format!("{reference}\n"))
         })
     }

@@ -607,22 +607,25 @@ fn a_removal_that_was_killed_is_finished() {
 
 #[test]
 fn a_log_is_readable_whenever_its_writer_is_killed() {
+    let mut written = 0;
     for round in 0..4 {
         let (_dir, store) = store();
-        kill_worker("log", store.path(), Duration::from_millis(3 + 5 * round));
+        kill_worker("log", store.path(), Duration::from_millis(3 + 100 * round));
         let entry = store.get(&store.ids().unwrap()[0]).unwrap().unwrap();
         let records = |entry: &Entry| {
             let mut reader = entry.log_reader(Tail::default()).unwrap();
             std::iter::from_fn(|| reader.next_record().unwrap()).collect::<Vec<_>>()
         };
         let before = records(&entry);
-        assert!(!before.is_empty());
+        // The first kills may come before the first byte.
+        written += before.len();
         let lock = entry.try_lock().unwrap().unwrap();
         entry.log_writer(&lock).unwrap().append(wire::Channel::Stderr, b"again");
         let after = records(&entry);
         assert_eq!(after.len(), before.len() + 1);
         assert_eq!(after.last().unwrap().data, LogData::Output(wire::Channel::Stderr, b"again".to_vec()));
     }
+    assert!(written > 0);
 }
 
 #[test]
