@@ -1,5 +1,9 @@
 //! The seccomp policy as data: what every program in a sandbox is denied. Read by the build script.
 
+use super::compile::Answer;
+use Test::{Has, Is, IsNot};
+use std::{collections::BTreeMap, error::Error};
+
 /// A system call that is denied if one of its rules matches, or always if it has none.
 pub struct Deny {
     /// Its name in the kernel's table.
@@ -11,16 +15,15 @@ pub struct Deny {
 }
 
 /// A test of one argument, by its index. Only the low 32 bits count, as for the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test {
     /// Equal.
-    Is(u8, u64),
+    Is(u8, u32),
     /// Not equal.
-    IsNot(u8, u64),
+    IsNot(u8, u32),
     /// All of these bits are set.
-    Has(u8, u64),
+    Has(u8, u32),
 }
-
-use Test::{Has, Is, IsNot};
 
 /// Known calls that answer ENOSYS as if the kernel were older, so that programs take their older way.
 ///
@@ -61,10 +64,10 @@ const UNSHARE_FLAGS: &[&[Test]] = &[
     &[Has(0, 0x4000_0000)],
 ];
 
-const AF_UNIX: u64 = 1;
-const AF_INET: u64 = 2;
-const AF_INET6: u64 = 10;
-const AF_NETLINK: u64 = 16;
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const AF_NETLINK: u32 = 16;
 
 /// What is denied. Everything else that the table knows is allowed.
 ///
@@ -156,3 +159,64 @@ pub const DENIED: &[Deny] = &[
     ),
     when("socketpair", &[&[IsNot(0, AF_UNIX)]]),
 ];
+
+const ALLOW: u32 = 0x7fff_0000;
+const EPERM: u32 = 0x0005_0000 | 1;
+const ENOSYS: u32 = 0x0005_0000 | 38;
+
+/// What numbers are answered that the table does not know: new calls, and those of the x32 ABI.
+pub const UNKNOWN: u32 = ENOSYS;
+
+/// The policy by numbers, for an architecture with this table.
+///
+/// # Errors
+/// A call that the policy names is not in the table.
+pub fn answers<'a>(arch: &str, numbers: &BTreeMap<&str, u32>) -> Result<BTreeMap<u32, Answer<'a>>, Box<dyn Error>> {
+    let mut answers: BTreeMap<u32, Answer<'_>> =
+        numbers.values().map(|&number| (number, Answer::Always(ALLOW))).collect();
+    for call in ABSENT {
+        answers.insert(*numbers.get(call).ok_or(*call)?, Answer::Always(ENOSYS));
+    }
+    for &Deny { call, unless_absent_on, rules } in DENIED {
+        let Some(&number) = numbers.get(call) else {
+            if unless_absent_on.contains(&arch) {
+                continue;
+            }
+            return Err(format!("The table of {arch} lacks {call}").into());
+        };
+        let answer = match rules {
+            [] => Answer::Always(EPERM),
+            rules => Answer::If { rules, matched: EPERM, otherwise: ALLOW },
+        };
+        if answers.insert(number, answer) != Some(Answer::Always(ALLOW)) {
+            return Err(format!("{call} has two answers").into());
+        }
+    }
+    Ok(answers)
+}
+
+/// A table of system calls: `number name` lines, `#` begins a comment line.
+///
+/// # Errors
+/// A line is neither.
+pub fn parse(text: &str) -> Result<BTreeMap<&str, u32>, Box<dyn Error>> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (number, name) = line.split_once(' ').ok_or_else(|| format!("Not a table line: {line}"))?;
+            Ok((name, number.parse()?))
+        })
+        .collect()
+}
+
+/// The kernel's name for an architecture's convention of calls: `AUDIT_ARCH_*` of `linux/audit.h`.
+///
+/// # Errors
+/// There is no policy for it.
+pub fn audit_arch(arch: &str) -> Result<u32, Box<dyn Error>> {
+    match arch {
+        "x86_64" => Ok(0xc000_003e),
+        "aarch64" => Ok(0xc000_00b7),
+        _ => Err(format!("No seccomp policy for {arch}").into()),
+    }
+}
