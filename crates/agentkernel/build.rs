@@ -6,7 +6,14 @@
 
 #![allow(clippy::disallowed_methods)] // a build script is a tool
 
-use std::{env, error::Error, path::PathBuf, process::Command};
+use std::{
+    env,
+    error::Error,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::PathBuf,
+    process::Command,
+};
 
 /// Package and binary of each guest program.
 const GUESTS: [(&str, &str); 2] = [("agentkernel-init", "init"), ("agentkernel-probe", "probe")];
@@ -46,7 +53,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     for (_, binary) in GUESTS {
         let path = out.join(&target).join("guest").join(binary);
-        println!("cargo::rustc-env=AGENTKERNEL_GUEST_{}={}", binary.to_uppercase(), path.display());
+        let mut hash = DefaultHasher::new();
+        fs::read(&path)?.hash(&mut hash);
+        let name = format!("AGENTKERNEL_GUEST_{}", binary.to_uppercase());
+        println!("cargo::rustc-env={name}={}", path.display());
+        println!("cargo::rustc-env={name}_ID={:016x}", hash.finish());
     }
     Ok(())
 }

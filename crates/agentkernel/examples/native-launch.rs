@@ -12,12 +12,14 @@ use agentkernel::{
         Backend as _, Place,
         native::{LINK_FD, Native},
     },
+    guest::Program,
 };
 use rustix::fs::{Mode, OFlags};
 use std::{
     error::Error,
     ffi::OsString,
     fs::File,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{Read as _, Write as _},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     process::{Command, ExitCode},
@@ -37,7 +39,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     };
     let place = Place { dir: open(spec.id.as_str())?, cache: open("cache")? };
-    let init = std::fs::read("/proc/self/exe")?.leak();
+    let bytes = std::fs::read("/proc/self/exe")?.leak();
+    let mut hash = DefaultHasher::new();
+    bytes.hash(&mut hash);
+    let init = Program { id: format!("example-{:016x}", hash.finish()).leak(), bytes };
     let started = std::time::Instant::now();
     let mut launched = Native { init }.launch(&spec, &place).inspect_err(|error| {
         eprintln!("wall: {}\ncause: {}\nhint: {}", error.wall, error.cause, error.hint);

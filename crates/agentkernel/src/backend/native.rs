@@ -12,18 +12,18 @@ mod ids;
 mod limits;
 mod machine;
 mod plan;
+mod program;
 mod root;
 mod skeleton;
 mod stage;
 mod walls;
 
 use super::{Backend, LaunchError, Launched, Place};
-use crate::Spec;
+use crate::{Spec, guest::Program};
 use failure::Context as _;
 use ids::Ids;
 use jail::{
     cgroup::Cgroup,
-    fd::sealed_memfd,
     namespace::{self, Clone, Namespaces},
     process,
 };
@@ -41,8 +41,8 @@ pub use ids::{claims, unclaim};
 /// The native backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Native {
-    /// The bytes of the init program: a static executable.
-    pub init: &'static [u8],
+    /// The init program: a static executable.
+    pub init: Program,
 }
 
 impl Backend for Native {
@@ -54,7 +54,7 @@ impl Backend for Native {
         process::require_single_thread().wall("process", "The launching process must have one thread", "")?;
         let ids = ids::claim(spec, place)?;
         // From here on, what was claimed is given back if the launch fails.
-        launch(self.init, spec, place, &ids).inspect_err(|_| {
+        launch(&self.init, spec, place, &ids).inspect_err(|_| {
             // The launch error is the one to report; what stays behind is found by `gc`.
             let _ = self.release_leftovers(place, spec.keep);
         })
@@ -66,13 +66,13 @@ impl Backend for Native {
     }
 }
 
-fn launch(init: &[u8], spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched, LaunchError> {
+fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched, LaunchError> {
     let (link, init_link) = pair(SocketType::STREAM)?;
     let (report, stage_report) = pair(SocketType::SEQPACKET)?;
-    let init = sealed_memfd(c"init", init).wall("init", "Cannot put init into a sealed memory file", "")?;
-    // Stage puts the link at its number, and needs these two until the very end.
-    let (stage_report, init) = (beyond_link(stage_report)?, beyond_link(init)?);
-    let plan = plan::make(spec, place, ids)?;
+    let init = program::prepare(&place.cache, init).wall("init", "Cannot put init into the cache", "")?;
+    // Stage puts the link at its number, and needs this one until the very end.
+    let stage_report = beyond_link(stage_report)?;
+    let plan = plan::make(spec, place, ids, init)?;
 
     let cgroup = limits::make(spec, place)?;
 
@@ -87,12 +87,11 @@ fn launch(init: &[u8], spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched
                 waits: stage::waits(ids, cgroup.as_ref()),
                 link: init_link,
                 report: stage_report,
-                init,
             })
         }
         Clone::Parent(pid, pidfd) => (pid, pidfd),
     };
-    drop((init_link, stage_report, init));
+    drop((init_link, stage_report));
     let ready = prepare(pid, cgroup.as_ref(), &report, ids)
         .and_then(|()| plan.send(spec, &report, pid, ids))
         .and_then(|()| failure::wait(&report));

@@ -8,6 +8,7 @@ use super::{
     super::{LaunchError, Place},
     failure::{self, Context as _},
     ids::Ids,
+    program::Location,
     skeleton,
 };
 use crate::{Image, Spec, Workspace};
@@ -37,6 +38,8 @@ const BATCH: usize = 64;
 /// The part that a source plays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// Init's program.
+    Init,
     /// The read-only layer of the overlay at this place below the root; empty: of the root itself.
     Lower(&'static str),
     /// The directory that holds the upper layers of a kept sandbox.
@@ -51,7 +54,7 @@ impl Role {
     /// Layers are used where they are, binds are attached; only binds take the mounts below them along.
     fn is_bind(&self, spec: &Spec) -> bool {
         match self {
-            Self::Lower(_) | Self::Kept => false,
+            Self::Init | Self::Lower(_) | Self::Kept => false,
             Self::Workspace => matches!(spec.workspace, Workspace::Direct { .. }),
             Self::Mount(_) => true,
         }
@@ -60,6 +63,7 @@ impl Role {
     /// The wall to name when it fails.
     fn wall(&self) -> &'static str {
         match self {
+            Self::Init => "init",
             Self::Lower(_) => "image",
             Self::Kept => "files",
             Self::Workspace => "workspace",
@@ -73,8 +77,10 @@ impl Role {
 enum Source {
     /// An absolute path without symbolic links.
     Path(PathBuf),
-    /// A directory that the parent holds open.
+    /// A directory or file that the parent holds open.
     Fd(OwnedFd),
+    /// A file that belongs to no file system of the host's, and is the same in every mount namespace.
+    Memory(OwnedFd),
 }
 
 /// All sources of a sandbox.
@@ -94,8 +100,12 @@ impl Plan {
 }
 
 /// Decides on the sources, and makes what must be there before the clone.
-pub fn make(spec: &Spec, place: &Place, ids: &Ids) -> Result<Plan, LaunchError> {
-    let mut sources = Vec::new();
+pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location) -> Result<Plan, LaunchError> {
+    let init = match init {
+        Location::Cache(file) => Source::Fd(file),
+        Location::Memory(file) => Source::Memory(file),
+    };
+    let mut sources = vec![(Role::Init, init)];
     match &spec.image {
         Image::Host => {
             let skeleton = skeleton::prepare(&place.cache).wall("image", "Cannot prepare the host image", "")?;
@@ -197,14 +207,11 @@ impl Plan {
                 let fd = match source {
                     Source::Path(path) => open_source(role, path)?,
                     Source::Fd(fd) => reopen(fd).wall(role.wall(), "Cannot open the sandbox's directory again", "")?,
+                    Source::Memory(fd) => return Ok((role.clone(), again(fd)?)),
                 };
-                if role.is_bind(spec) {
-                    let copy = mount::copy(&fd, true).wall(
-                        role.wall(),
-                        format_args!("Cannot copy the mount of {}", name(source)),
-                        "",
-                    )?;
-                    return Ok((role.clone(), copy));
+                let fd = if role.is_bind(spec) || *role == Role::Init { copy(&fd, role, source, spec)? } else { fd };
+                if *role == Role::Init {
+                    freeze(&fd)?;
                 }
                 Ok((role.clone(), fd))
             })
@@ -236,14 +243,16 @@ fn copy_for_range(
             &opened
         }
         Source::Fd(fd) => fd,
+        Source::Memory(fd) => return again(fd),
     };
-    let copy = mount::copy(fd, role.is_bind(spec)).wall(
-        wall,
-        format_args!("Cannot copy the mount of {}", name(source)),
-        "",
-    )?;
+    let copy = copy(fd, role, source, spec)?;
     let userns;
     let userns = match role {
+        // Everybody may execute it, and nobody inside is its owner.
+        Role::Init => {
+            freeze(&copy)?;
+            return Ok(copy);
+        }
         // Its owners are the sandbox's ids already.
         Role::Kept => {
             mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make the sandbox's files private", "")?;
@@ -283,6 +292,21 @@ fn copy_for_range(
         "Use a file system with idmapped mounts (ext4, xfs, btrfs, ...), or run agentkernel as the owner of the files",
     )?;
     Ok(copy)
+}
+
+/// A detached copy of the mount that a source is on, with it as the root.
+fn copy(fd: &OwnedFd, role: &Role, source: &Source, spec: &Spec) -> Result<OwnedFd, LaunchError> {
+    mount::copy(fd, role.is_bind(spec)).wall(role.wall(), format_args!("Cannot copy the mount of {}", name(source)), "")
+}
+
+/// Makes the mount of init's program read-only: whoever gets at it by `/proc/1/exe` cannot change it (CVE-2019-5736).
+fn freeze(program: &OwnedFd) -> Result<(), LaunchError> {
+    let attrs = Attr::MOUNT_ATTR_RDONLY | Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;
+    mount::set(program, false, attrs).wall("init", "Cannot make its program read-only", "")
+}
+
+fn again(fd: &OwnedFd) -> Result<OwnedFd, LaunchError> {
+    fd.try_clone().wall("init", "Cannot duplicate a descriptor", "")
 }
 
 /// Whether overlayfs takes layers whose owners are mapped: from Linux 5.19 on.
@@ -327,5 +351,6 @@ fn name(source: &Source) -> String {
     match source {
         Source::Path(path) => path.display().to_string(),
         Source::Fd(_) => "the sandbox's own directory".into(),
+        Source::Memory(_) => "a file in memory".into(),
     }
 }

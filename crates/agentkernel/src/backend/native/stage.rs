@@ -40,8 +40,6 @@ pub struct Stage<'a> {
     pub link: OwnedFd,
     /// Towards the parent: closes when init runs.
     pub report: OwnedFd,
-    /// Init's program.
-    pub init: OwnedFd,
 }
 
 /// Whether stage must wait for its parent to map ids or to move it into a cgroup.
@@ -66,7 +64,7 @@ impl Stage<'_> {
         mount::isolate()
             .wall("mount namespace", "Cannot cut mounts off from the host's", "")
             .map_err(failure::mounts_denied)?;
-        let root = self.build_root()?;
+        let (root, init) = self.build_root()?;
         net::loop_everything().wall("network", "Cannot set up the loopback device", "")?;
         rustix::system::sethostname(self.spec.hostname.as_bytes()).wall(
             "uts namespace",
@@ -75,7 +73,7 @@ impl Stage<'_> {
         )?;
         mount::become_root(&root.fd).wall("mount namespace", "Cannot change the root", "")?;
         self.give_up_rights()?;
-        self.exec()
+        self.exec(init)
     }
 
     /// Gets the ids of the sandbox. From here on files are made with them.
@@ -112,7 +110,8 @@ impl Stage<'_> {
         }
     }
 
-    fn build_root(&self) -> Result<Root, LaunchError> {
+    /// The sandbox's root, not yet its root, and init's program.
+    fn build_root(&self) -> Result<(Root, OwnedFd), LaunchError> {
         let spec = self.spec;
         let scratch = self.scratch()?;
         let mut sources = self.plan.take(spec, &self.report, self.ids)?;
@@ -121,6 +120,7 @@ impl Stage<'_> {
             let index = index.ok_or_else(|| failure::new("init", format!("No source for {role:?}"), ""))?;
             Ok(sources.swap_remove(index).1)
         };
+        let init = take(Role::Init)?;
         let kept = if spec.keep { Some(self.layer(&scratch, "kept", take(Role::Kept)?)?) } else { None };
         let uppers = kept.as_ref().unwrap_or(&scratch);
 
@@ -224,7 +224,7 @@ impl Stage<'_> {
                 )?;
             }
         }
-        Ok(root)
+        Ok((root, init))
     }
 
     /// A place for mount points and upper layers, in memory, outside of what will be the root.
@@ -341,13 +341,14 @@ impl Stage<'_> {
         process::set_no_new_privs().wall("no-new-privileges", "Cannot set it", "")
     }
 
-    fn exec(&self) -> Result<std::convert::Infallible, LaunchError> {
+    fn exec(&self, init: OwnedFd) -> Result<std::convert::Infallible, LaunchError> {
         const WALL: &str = "descriptors";
         process::set_parent_death_signal(Signal::KILL).wall("process", "Cannot tie init to the supervisor", "")?;
+        let init = super::beyond_link(init)?;
         process::set_stdio_null().wall(WALL, "Cannot open /dev/null", "")?;
         process::close_on_exec_from(LINK_FD, &[]).wall(WALL, "Cannot close descriptors", "")?;
         process::place_fd(&self.link, LINK_FD).wall(WALL, "Cannot place the link", "")?;
-        let error = process::exec(process::Program::Fd(self.init.as_fd()), &[c"init".to_owned()], &[]);
+        let error = process::exec(process::Program::Fd(init.as_fd()), &[c"init".to_owned()], &[]);
         Err(error).wall("init", "Cannot execute init", "")
     }
 }
