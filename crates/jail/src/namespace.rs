@@ -35,6 +35,12 @@ impl Namespaces {
         Self(Self::USER.0 | Self::MOUNT.0 | Self::PID.0 | Self::NET.0 | Self::IPC.0 | Self::UTS.0 | Self::CGROUP.0)
     }
 
+    /// All but the network's, for a child that makes that one itself ([`enter_network`]).
+    #[must_use]
+    pub const fn all_but_network() -> Self {
+        Self(Self::all().0 & !Self::NET.0)
+    }
+
     /// As clone(2) takes them.
     #[must_use]
     pub const fn bits(self) -> u64 {
@@ -63,6 +69,15 @@ pub fn clone(namespaces: Namespaces, cgroup: Option<BorrowedFd<'_>>) -> io::Resu
             Clone::Parent(Pid::from_raw(pid).ok_or(io::Error::from_raw_os_error(libc::ESRCH))?, pidfd)
         }
     })
+}
+
+/// Moves the calling process into a new network namespace of its user namespace. It takes the kernel longer to make
+/// than all the others together, so it pays to do it while somebody else works.
+///
+/// # Errors
+/// As unshare(2).
+pub fn enter_network() -> io::Result<()> {
+    sys::process::unshare_network()
 }
 
 /// Writes the id maps of a process in a new user namespace: lines of `inside outside count`, as in

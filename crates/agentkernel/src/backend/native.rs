@@ -76,7 +76,8 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
 
     let cgroup = limits::make(spec, place)?;
 
-    let child = namespace::clone(Namespaces::all(), cgroup.as_ref().and_then(Cgroup::unified));
+    // Stage makes the network's namespace, the dearest, while this process does its part.
+    let child = namespace::clone(Namespaces::all_but_network(), cgroup.as_ref().and_then(Cgroup::unified));
     let (pid, pidfd) = match child.map_err(failure::namespaces)? {
         Clone::Child => {
             drop((link, report));

@@ -2,6 +2,7 @@
 
 mod args;
 mod copy;
+mod deferred;
 mod exec;
 mod failure;
 mod gc;
@@ -15,6 +16,7 @@ mod stats;
 mod table;
 
 use clap::{Parser, Subcommand};
+use deferred::Deferred;
 use failure::{Failure, OWN};
 use std::process::ExitCode;
 
@@ -30,47 +32,47 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a command in a new sandbox of this project
-    Run(run::Run),
+    Run(Deferred<run::Run>),
     /// Make a sandbox without starting it
-    Create(run::Create),
+    Create(Deferred<run::Create>),
     /// Start a sandbox that is stopped
-    Start(run::Start),
+    Start(Deferred<run::Start>),
     /// Stop running sandboxes
-    Stop(lifecycle::Stop),
+    Stop(Deferred<lifecycle::Stop>),
     /// Stop and start running sandboxes
-    Restart(lifecycle::Restart),
+    Restart(Deferred<lifecycle::Restart>),
     /// Remove sandboxes and their files
-    Rm(lifecycle::Rm),
+    Rm(Deferred<lifecycle::Rm>),
     /// List sandboxes
-    Ps(ps::Ps),
+    Ps(Deferred<ps::Ps>),
     /// Show everything about sandboxes, as JSON
-    Inspect(ps::Inspect),
+    Inspect(Deferred<ps::Inspect>),
     /// Run a command in a running sandbox
-    Exec(exec::Exec),
+    Exec(Deferred<exec::Exec>),
     /// Join a sandbox's main command
-    Attach(exec::Attach),
+    Attach(Deferred<exec::Attach>),
     /// Show a sandbox's output
-    Logs(logs::Logs),
+    Logs(Deferred<logs::Logs>),
     /// Copy files between a sandbox and the host
-    Cp(copy::Cp),
+    Cp(Deferred<copy::Cp>),
     /// Send a signal to running sandboxes
-    Kill(lifecycle::Kill),
+    Kill(Deferred<lifecycle::Kill>),
     /// Wait until sandboxes end and print their exit statuses
-    Wait(lifecycle::Wait),
+    Wait(Deferred<lifecycle::Wait>),
     /// Show what sandboxes use
-    Stats(stats::Stats),
+    Stats(Deferred<stats::Stats>),
     /// Give a sandbox another name
-    Rename(names::Rename),
+    Rename(Deferred<names::Rename>),
     /// Accept this project's agentkernel.toml, as it is now
-    Trust(names::Trust),
+    Trust(Deferred<names::Trust>),
     /// Remove what dead sandboxes left behind
-    Gc(gc::Gc),
+    Gc(Deferred<gc::Gc>),
     /// Print a completion script for a shell
-    Completions(pages::Completions),
+    Completions(Deferred<pages::Completions>),
     /// Print the manual page
-    Man(pages::Man),
+    Man(Deferred<pages::Man>),
     /// Print the version
-    Version(pages::Version),
+    Version(Deferred<pages::Version>),
 }
 
 /// Runs the command line of this process.
@@ -86,27 +88,27 @@ pub fn main() -> ExitCode {
     };
     crate::client::note_inherited();
     let result = match cli.command {
-        Command::Run(command) => command.run(),
-        Command::Create(command) => command.run(),
-        Command::Start(command) => command.run(),
-        Command::Stop(command) => command.run(),
-        Command::Restart(command) => command.run(),
-        Command::Rm(command) => command.run(),
-        Command::Ps(command) => command.run(),
-        Command::Inspect(command) => command.run(),
-        Command::Exec(command) => command.run(),
-        Command::Attach(command) => command.run(),
-        Command::Logs(command) => command.run(),
-        Command::Cp(command) => command.run(),
-        Command::Kill(command) => command.run(),
-        Command::Wait(command) => command.run(),
-        Command::Stats(command) => command.run(),
-        Command::Rename(command) => command.run(),
-        Command::Trust(command) => command.run(),
-        Command::Gc(command) => command.run(),
-        Command::Completions(command) => command.run(),
-        Command::Man(command) => command.run(),
-        Command::Version(command) => command.run(),
+        Command::Run(command) => command.0.run(),
+        Command::Create(command) => command.0.run(),
+        Command::Start(command) => command.0.run(),
+        Command::Stop(command) => command.0.run(),
+        Command::Restart(command) => command.0.run(),
+        Command::Rm(command) => command.0.run(),
+        Command::Ps(command) => command.0.run(),
+        Command::Inspect(command) => command.0.run(),
+        Command::Exec(command) => command.0.run(),
+        Command::Attach(command) => command.0.run(),
+        Command::Logs(command) => command.0.run(),
+        Command::Cp(command) => command.0.run(),
+        Command::Kill(command) => command.0.run(),
+        Command::Wait(command) => command.0.run(),
+        Command::Stats(command) => command.0.run(),
+        Command::Rename(command) => command.0.run(),
+        Command::Trust(command) => command.0.run(),
+        Command::Gc(command) => command.0.run(),
+        Command::Completions(command) => command.0.run(),
+        Command::Man(command) => command.0.run(),
+        Command::Version(command) => command.0.run(),
     };
     match result {
         Ok(status) => ExitCode::from(status),

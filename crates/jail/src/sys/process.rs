@@ -83,6 +83,12 @@ pub fn clone_namespaces(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::
     Ok(Side::Parent((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })))
 }
 
+/// `unshare(CLONE_NEWNET)`.
+pub fn unshare_network() -> io::Result<()> {
+    // SAFETY: this flag changes what the process sees of the network, and touches no memory or descriptor of ours.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into()).map(drop)
+}
+
 /// execveat(2). Returns only on failure.
 pub fn execveat(dir: RawFd, path: &CStr, argv: &[CString], env: &[CString], flags: i32) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {

@@ -310,7 +310,7 @@ fn again(fd: &OwnedFd) -> Result<OwnedFd, LaunchError> {
 }
 
 /// Whether overlayfs takes layers whose owners are mapped: from Linux 5.19 on.
-fn overlay_maps_owners() -> bool {
+pub fn overlay_maps_owners() -> bool {
     let uname = rustix::system::uname();
     let mut numbers = uname.release().to_str().unwrap_or_default().split(|c: char| !c.is_ascii_digit());
     let mut number = || numbers.next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);

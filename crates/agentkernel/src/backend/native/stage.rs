@@ -6,7 +6,7 @@ use super::{
     LINK_FD, dev, etc,
     failure::{self, Context as _},
     ids::Ids,
-    plan::{Plan, Role, upper_name},
+    plan::{self, Plan, Role, upper_name},
     root::Root,
     skeleton,
 };
@@ -59,18 +59,20 @@ impl Stage<'_> {
         // Early, because the scheduler takes its time to move a new session to a group of its own, and this may pass
         // while the parent works.
         process::setsid().wall("session", "Cannot begin a new session", "")?;
-        self.wait()?;
-        self.take_ids()?;
+        // These need no ids, and pass while the parent maps them and copies mounts.
+        namespace::enter_network().map_err(failure::namespaces)?;
         mount::isolate()
             .wall("mount namespace", "Cannot cut mounts off from the host's", "")
             .map_err(failure::mounts_denied)?;
-        let (root, init) = self.build_root()?;
         net::loop_everything().wall("network", "Cannot set up the loopback device", "")?;
         rustix::system::sethostname(self.spec.hostname.as_bytes()).wall(
             "uts namespace",
             "Cannot set the host name",
             "",
         )?;
+        self.wait()?;
+        self.take_ids()?;
+        let (root, init) = self.build_root()?;
         mount::become_root(&root.fd).wall("mount namespace", "Cannot change the root", "")?;
         self.give_up_rights()?;
         self.exec(init)
@@ -141,7 +143,7 @@ impl Stage<'_> {
         for place in self.plan.lowers().filter(|place| !place.is_empty()) {
             let lower = self.layer(&scratch, &format!("lower-{place}"), take(Role::Lower(place))?)?;
             let upper = self.upper(uppers, place)?;
-            if place == "usr" {
+            if place == "usr" && !self.owns_layers() {
                 self.prepare_usr(&lower, &upper.0)?;
             }
             let mount = match overlay(place, &lower, &upper) {
@@ -271,11 +273,19 @@ impl Stage<'_> {
         Ok(made)
     }
 
-    /// Makes the top of image `host` in its upper layer: its directories belong to the sandbox, whoever owns the
-    /// cached layer below, and files are written there without a detour through the overlay.
+    /// Whether what root owns in a layer of the image belongs to the sandbox's root as it is.
+    fn owns_layers(&self) -> bool {
+        matches!(self.ids, Ids::Range { .. }) && plan::overlay_maps_owners()
+    }
+
+    /// Makes what the sandbox must own of the top of image `host` in its upper layer, where the cached layer below is
+    /// another's. /etc always, so that files are written there without a detour through the overlay.
     fn prepare_host_root(&self, upper: &OwnedFd) -> Result<(), LaunchError> {
         const TRIED: &str = "Cannot prepare the sandbox's root";
         for &(name, mode) in skeleton::DIRECTORIES {
+            if self.owns_layers() && name != "etc" {
+                continue;
+            }
             match rustix::fs::mkdirat(upper, name, Mode::from_raw_mode(mode)) {
                 // mkdir ignores the sticky bit of its mode.
                 Ok(()) if mode & 0o1000 != 0 => {
