@@ -87,8 +87,11 @@ impl Bench {
     fn starts(&self, arguments: &Arguments) -> Result<()> {
         let project = self.project();
         let ours = Entry::new("agentkernel run", self.agentkernel(&["run", "--", "true"]));
+        let empty = self.folder.path().join("empty");
+        fs::create_dir(&empty)?;
+        let mounts = self.check(&self.agentkernel(&["run", "--", "cat", "/proc/self/mountinfo"]))?;
         let peers = [
-            ("bwrap", peers::bwrap(&project)),
+            ("bwrap, same mounts", peers::bwrap(&mounts, &project, &empty)),
             ("crun", peers::oci("crun", self.folder.path(), &project)),
             ("runc", peers::oci("runc", self.folder.path(), &project)),
         ];
@@ -179,9 +182,9 @@ impl Bench {
         println!("  created and started at {:.0}/s", names.len() as f64 / took);
         let mut weights = Vec::new();
         for name in names {
-            let inspect = self.check(&self.agentkernel(&["inspect", "--json", name]))?;
-            let inspect: serde_json::Value = serde_json::from_str(&inspect).context("inspect --json is not JSON")?;
-            let pid = |key| find(&inspect, key).with_context(|| format!("inspect --json tells no {key}"));
+            let inspect = self.check(&self.agentkernel(&["inspect", name]))?;
+            let inspect: serde_json::Value = serde_json::from_str(&inspect).context("inspect is not JSON")?;
+            let pid = |key| find(&inspect, key).with_context(|| format!("inspect tells no {key}"));
             weights.push(pss(pid("supervisor_pid")?)? + pss(pid("init_pid")?)?);
         }
         weights.sort_unstable();

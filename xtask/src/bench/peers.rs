@@ -20,24 +20,53 @@ fn links() -> impl Iterator<Item = (PathBuf, PathBuf)> {
     })
 }
 
-pub fn bwrap(project: &Path) -> Result<Vec<String>> {
+/// bwrap with the mounts of a sandbox of ours, as its /proc/self/mountinfo tells them (proc_pid_mountinfo(5)). An
+/// overlay becomes a read-only bind; /proc, /dev and what bwrap itself covers below them are left to bwrap.
+pub fn bwrap(mounts: &str, project: &Path, empty: &Path) -> Result<Vec<String>> {
+    const COVERED: [&str; 4] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
     let mut argv: Vec<String> =
         [program("bwrap")?.as_str(), "--unshare-all", "--die-with-parent", "--new-session", "--hostname", "sandbox"]
             .map(str::to_owned)
             .to_vec();
-    let mut add = |words: &[&Path], flag: &str| {
+    let mut add = |flag: &str, words: &[&Path]| {
         argv.push(flag.to_owned());
         argv.extend(words.iter().map(|word| word.to_string_lossy().into_owned()));
     };
-    system_folders().for_each(|path| add(&[path, path], "--ro-bind"));
-    links().for_each(|(target, link)| add(&[&target, &link], "--symlink"));
-    add(&[Path::new("/proc")], "--proc");
-    add(&[Path::new("/dev")], "--dev");
-    add(&[Path::new("/tmp")], "--tmpfs");
-    add(&[project, project], "--bind");
-    add(&[project], "--chdir");
+    links().for_each(|(target, link)| add("--symlink", &[&target, &link]));
+    add("--ro-bind", &[Path::new("/etc"), Path::new("/etc")]);
+    add("--dir", &[Path::new("/tmp")]);
+    let mut mounts: Vec<(&Path, bool, &str)> = mounts.lines().filter_map(mounted).collect();
+    mounts.sort_by_key(|(place, ..)| place.components().count());
+    for (place, writable, kind) in mounts {
+        let below = |parent: &str| place != Path::new(parent) && place.starts_with(parent);
+        match place.to_str().unwrap_or_default() {
+            "/" => {}
+            "/proc" => add("--proc", &[place]),
+            "/dev" => add("--dev", &[place]),
+            covered if COVERED.contains(&covered) || below("/dev") => {}
+            _ if below("/proc") => match kind {
+                "proc" => add("--ro-bind", &[place, place]),
+                "overlay" => add("--ro-bind", &[empty, place]),
+                _ => add("--ro-bind", &[Path::new("/dev/null"), place]),
+            },
+            _ if kind == "tmpfs" => add("--tmpfs", &[place]),
+            _ if place.starts_with(project) && writable => add("--bind", &[place, place]),
+            // A protected path that the project does not have.
+            _ if place.starts_with(project) && !place.exists() => add("--ro-bind", &[empty, place]),
+            _ => add("--ro-bind", &[place, place]),
+        }
+    }
+    add("--chdir", &[project]);
     argv.extend(["--", "true"].map(str::to_owned));
     Ok(argv)
+}
+
+/// Of a line of mountinfo: where, whether writable, and which file system.
+fn mounted(line: &str) -> Option<(&Path, bool, &str)> {
+    let (mount, source) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(4);
+    let (place, options) = (fields.next()?, fields.next()?);
+    Some((Path::new(place), options.split(',').any(|option| option == "rw"), source.split(' ').next()?))
 }
 
 /// `run` of an OCI runtime, with a bundle of its own.
