@@ -1,4 +1,4 @@
-//! Compiles the seccomp filter, so that at run time it is bytes handed to the kernel.
+//! Compiles the seccomp filters, so that at run time they are bytes handed to the kernel.
 
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 
@@ -15,14 +15,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={table}");
     let text = fs::read_to_string(&table).map_err(|e| format!("No table of system calls {table}: {e}"))?;
     let numbers = policy::parse(&text)?;
-    let answers = policy::answers(&arch, &numbers)?;
-    let program = compile::compile(policy::audit_arch(&arch)?, &answers, policy::UNKNOWN);
+    let audit_arch = policy::audit_arch(&arch)?;
+    let default = compile::compile(audit_arch, &policy::answers(&arch, &numbers)?, policy::UNKNOWN);
+    let program = compile::compile(audit_arch, &policy::answers_for_programs(&numbers)?, policy::ALLOW);
 
-    let mut code = format!("static DEFAULT: [libc::sock_filter; {}] = [\n", program.len());
-    for i in program {
-        writeln!(code, "libc::sock_filter {{ code: {}, jt: {}, jf: {}, k: {} }},", i.code, i.jt, i.jf, i.k)?;
+    let mut code = String::new();
+    for (name, instructions) in [("DEFAULT", default), ("PROGRAM", program)] {
+        writeln!(code, "static {name}: [libc::sock_filter; {}] = [", instructions.len())?;
+        for i in instructions {
+            writeln!(code, "libc::sock_filter {{ code: {}, jt: {}, jf: {}, k: {} }},", i.code, i.jt, i.jf, i.k)?;
+        }
+        code.push_str("];\n");
     }
-    code.push_str("];\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("filters.rs"), code)?;
     Ok(())
 }

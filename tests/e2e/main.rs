@@ -8,3 +8,4 @@ mod lifecycle;
 mod run;
 mod support_itself;
 mod terminal;
+mod workspace;

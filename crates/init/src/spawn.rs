@@ -1,6 +1,9 @@
 //! Hides how a program is started: everything between fork(2) and execve(2), and the search for the program.
 
-use jail::process::{Fork, Program};
+use jail::{
+    process::{Fork, Program},
+    seccomp::Profile,
+};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::Mode,
@@ -173,7 +176,8 @@ impl Spawner {
         // As the user: the directory may be one that only the user, or only others, can enter.
         rustix::process::chdir(cwd.as_c_str())
             .map_err(|error| step(&format!("Cannot enter the working directory {}", spec.cwd))(error.into()))?;
-        jail::process::reset_signals().map_err(step("Cannot reset signals"))
+        jail::process::reset_signals().map_err(step("Cannot reset signals"))?;
+        jail::seccomp::install(Profile::Program).map_err(|error| (ExecFailure::Other, crate::chain(&error)))
     }
 
     fn limit(&self, spec: &ExecSpec) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ const EPERM: i32 = libc::EPERM;
 const ENOSYS: i32 = libc::ENOSYS;
 
 /// What the call answers without the filter, and with it.
-fn before_and_after(number: i64, arguments: [u64; 3]) -> (Option<i32>, Option<i32>) {
+fn before_and_after<const N: usize>(number: i64, arguments: [u64; N]) -> (Option<i32>, Option<i32>) {
     let answer = move || probe(number, arguments).err().and_then(|e| e.raw_os_error());
     thread::spawn(move || {
         let before = answer();
@@ -20,12 +20,12 @@ fn before_and_after(number: i64, arguments: [u64; 3]) -> (Option<i32>, Option<i3
     .unwrap()
 }
 
-fn denied(number: i64, arguments: [u64; 3]) {
+fn denied<const N: usize>(number: i64, arguments: [u64; N]) {
     let (before, after) = before_and_after(number, arguments);
     assert_eq!(after, Some(EPERM), "call {number} {arguments:x?} (without the filter: {before:?})");
 }
 
-fn allowed(number: i64, arguments: [u64; 3]) {
+fn allowed<const N: usize>(number: i64, arguments: [u64; N]) {
     let (before, after) = before_and_after(number, arguments);
     assert_eq!(after, before, "call {number} {arguments:x?}");
 }
@@ -107,6 +107,54 @@ fn denies_the_dangerous_rest() {
         denied(call, [u64::MAX, 0, 0]);
     }
     allowed(libc::SYS_ptrace, [u64::MAX, 0, 0]);
+}
+
+const BAD: u64 = u64::MAX;
+
+/// Bad descriptors and null paths, so that a call that is let through makes nothing.
+#[test]
+fn denies_set_user_id_and_set_group_id_modes() {
+    // The kernel takes a mode as 16 bits of the register.
+    for mode in [0o4755, 0o2755, 0o6000, 0o100_4644, 1 << 32 | 0o4000] {
+        denied(libc::SYS_fchmod, [BAD, mode]);
+        denied(libc::SYS_fchmodat, [BAD, 0, mode]);
+        denied(452, [BAD, 0, mode, 0]); // fchmodat2
+        denied(libc::SYS_mknodat, [BAD, 0, mode, 0]);
+        #[cfg(target_arch = "x86_64")]
+        {
+            denied(libc::SYS_chmod, [0, mode]);
+            denied(libc::SYS_creat, [0, mode]);
+            denied(libc::SYS_mknod, [0, mode, 0]);
+        }
+        // O_CREAT; O_TMPFILE as a program writes it, and the one bit of it that counts.
+        for flags in [0o100, 0o101 | 1 << 32, 0o20_200_002, 0o20_000_002] {
+            denied(libc::SYS_openat, [BAD, 0, flags, mode]);
+            #[cfg(target_arch = "x86_64")]
+            denied(libc::SYS_open, [0, flags, mode]);
+        }
+        // What makes no file has no mode.
+        allowed(libc::SYS_openat, [BAD, 0, 0, mode]);
+    }
+    for mode in [0, 0o755, 0o1777, 0o100_644] {
+        allowed(libc::SYS_fchmod, [BAD, mode]);
+        allowed(libc::SYS_fchmodat, [BAD, 0, mode]);
+        allowed(libc::SYS_mknodat, [BAD, 0, mode, 0]);
+        allowed(libc::SYS_openat, [BAD, 0, 0o100, mode]);
+        allowed(libc::SYS_openat, [BAD, 0, 0o20_200_002, mode]);
+    }
+}
+
+#[test]
+fn hides_from_programs_what_has_a_mode_behind_a_pointer() {
+    const OPENAT2: i64 = 437;
+    allowed(OPENAT2, [BAD, 0, 0, 0]);
+    let after = thread::spawn(|| {
+        set_no_new_privs().unwrap();
+        install(Profile::Default).unwrap();
+        install(Profile::Program).unwrap();
+        probe(OPENAT2, [BAD, 0, 0, 0]).unwrap_err().raw_os_error()
+    });
+    assert_eq!(after.join().unwrap(), Some(ENOSYS));
 }
 
 fn table(text: &str) -> BTreeMap<u32, &str> {

@@ -140,3 +140,18 @@ fn the_filter_is_short() {
         assert!(length < 400, "{length} instructions for {arch}");
     }
 }
+
+/// It is loaded for every program.
+#[test]
+fn programs_only_miss_what_has_its_mode_behind_a_pointer() {
+    for (arch, table) in TABLES {
+        let answers = policy::answers_for_programs(&policy::parse(table).unwrap()).unwrap();
+        let arch = policy::audit_arch(arch).unwrap();
+        let program = compile(arch, &answers, policy::ALLOW);
+        for number in 0..2048 {
+            let wanted = if number == 437 { policy::UNKNOWN } else { policy::ALLOW };
+            assert_eq!(run(&program, arch, number, [0; 6]), wanted, "call {number}");
+        }
+        assert!(program.len() < 12, "{} instructions", program.len());
+    }
+}

@@ -11,8 +11,10 @@ include!(concat!(env!("OUT_DIR"), "/filters.rs"));
 /// A set of filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// For every program in a sandbox: see `policy.rs`.
+    /// For init and every program in a sandbox: see `policy.rs`.
     Default,
+    /// On top of that, for every program but init.
+    Program,
 }
 
 /// The filters could not be installed.
@@ -39,6 +41,7 @@ pub fn install(profile: Profile) -> Result<(), Error> {
         Profile::Default => {
             sys::seccomp::set_filter(&DEFAULT).map_err(|source| Error { what: "every program", source })
         }
+        Profile::Program => sys::seccomp::set_filter(&PROGRAM).map_err(|source| Error { what: "programs", source }),
     }
 }
 

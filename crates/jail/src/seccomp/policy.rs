@@ -30,12 +30,21 @@ pub enum Test {
 /// `clone3` has its flags behind a pointer, where no filter can see them; libcs fall back to `clone`.
 pub const ABSENT: &[&str] = &["clone3"];
 
+/// The same, but for programs only and not for init, which opens by `openat2` what an archive names.
+///
+/// `openat2` has the mode of what it makes behind a pointer. Programs fall back to `openat`.
+pub const ABSENT_FOR_PROGRAMS: &[&str] = &["openat2"];
+
 const fn always(call: &'static str) -> Deny {
     Deny { call, unless_absent_on: &[], rules: &[] }
 }
 
 const fn x86_only(call: &'static str) -> Deny {
     Deny { call, unless_absent_on: &["aarch64"], rules: &[] }
+}
+
+const fn x86_when(call: &'static str, rules: &'static [&'static [Test]]) -> Deny {
+    Deny { call, unless_absent_on: &["aarch64"], rules }
 }
 
 const fn when(call: &'static str, rules: &'static [&'static [Test]]) -> Deny {
@@ -63,6 +72,12 @@ const UNSHARE_FLAGS: &[&[Test]] = &[
     &[Has(0, 0x2000_0000)],
     &[Has(0, 0x4000_0000)],
 ];
+
+const S_ISUID: u32 = 0o4000;
+const S_ISGID: u32 = 0o2000;
+const O_CREAT: u32 = 0o100;
+/// Without the bit of `O_DIRECTORY`, which `O_TMPFILE` has as well.
+const O_TMPFILE: u32 = 0o20_000_000;
 
 const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
@@ -158,9 +173,39 @@ pub const DENIED: &[Deny] = &[
         ],
     ),
     when("socketpair", &[&[IsNot(0, AF_UNIX)]]),
+    // The set-user-id and set-group-id bits: a file in the workspace belongs to the project's owner outside, and would
+    // run there as that user. A directory's set-group-id bit is harmless, but chmod(2) does not say what it is asked
+    // for. mkdir(2) takes no such bit from its mode; what it inherits from the parent is left to it.
+    x86_when("chmod", &[&[Has(1, S_ISUID)], &[Has(1, S_ISGID)]]),
+    when("fchmod", &[&[Has(1, S_ISUID)], &[Has(1, S_ISGID)]]),
+    when("fchmodat", &[&[Has(2, S_ISUID)], &[Has(2, S_ISGID)]]),
+    when("fchmodat2", &[&[Has(2, S_ISUID)], &[Has(2, S_ISGID)]]),
+    x86_when("mknod", &[&[Has(1, S_ISUID)], &[Has(1, S_ISGID)]]),
+    when("mknodat", &[&[Has(2, S_ISUID)], &[Has(2, S_ISGID)]]),
+    x86_when("creat", &[&[Has(1, S_ISUID)], &[Has(1, S_ISGID)]]),
+    // Without a flag that makes a file, the mode may hold anything.
+    x86_when(
+        "open",
+        &[
+            &[Has(2, S_ISUID), Has(1, O_CREAT)],
+            &[Has(2, S_ISGID), Has(1, O_CREAT)],
+            &[Has(2, S_ISUID), Has(1, O_TMPFILE)],
+            &[Has(2, S_ISGID), Has(1, O_TMPFILE)],
+        ],
+    ),
+    when(
+        "openat",
+        &[
+            &[Has(3, S_ISUID), Has(2, O_CREAT)],
+            &[Has(3, S_ISGID), Has(2, O_CREAT)],
+            &[Has(3, S_ISUID), Has(2, O_TMPFILE)],
+            &[Has(3, S_ISGID), Has(2, O_TMPFILE)],
+        ],
+    ),
 ];
 
-const ALLOW: u32 = 0x7fff_0000;
+/// `SECCOMP_RET_ALLOW`.
+pub const ALLOW: u32 = 0x7fff_0000;
 const EPERM: u32 = 0x0005_0000 | 1;
 const ENOSYS: u32 = 0x0005_0000 | 38;
 
@@ -193,6 +238,14 @@ pub fn answers<'a>(arch: &str, numbers: &BTreeMap<&str, u32>) -> Result<BTreeMap
         }
     }
     Ok(answers)
+}
+
+/// What programs are answered on top of that.
+///
+/// # Errors
+/// A call that the policy names is not in the table.
+pub fn answers_for_programs<'a>(numbers: &BTreeMap<&str, u32>) -> Result<BTreeMap<u32, Answer<'a>>, Box<dyn Error>> {
+    ABSENT_FOR_PROGRAMS.iter().map(|call| Ok((*numbers.get(call).ok_or(*call)?, Answer::Always(ENOSYS)))).collect()
 }
 
 /// A table of system calls: `number name` lines, `#` begins a comment line.

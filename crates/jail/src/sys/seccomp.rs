@@ -14,7 +14,8 @@ pub fn set_filter(program: &[libc::sock_filter]) -> io::Result<()> {
 
 /// Makes a system call for its answer alone; for tests of the filter, with arguments that the kernel would refuse.
 #[cfg(test)]
-pub fn probe(number: i64, arguments: [u64; 3]) -> io::Result<i64> {
+pub fn probe<const N: usize>(number: i64, arguments: [u64; N]) -> io::Result<i64> {
+    let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
     // SAFETY: the tests pass numbers and null pointers only, so the kernel has nothing of ours to touch.
-    check(unsafe { libc::syscall(number, arguments[0], arguments[1], arguments[2], 0, 0, 0) })
+    check(unsafe { libc::syscall(number, argument(0), argument(1), argument(2), argument(3), 0, 0) })
 }
