@@ -211,7 +211,9 @@ fn test_seccomp(status: &Status) -> Result<Wall, WallError> {
             rustix::net::socket(family, SocketType::STREAM, None).map(drop).map_err(Into::into)
         })?;
     }
-    let detail = "unshare, TIOCSTI, keyctl, io_uring, AF_VSOCK, AF_ALG and AF_PACKET refused";
+    refused(SECCOMP, "chmod u+s", Errno::PERM, attempt::set_user_id)?;
+    refused(SECCOMP, "chmod g+s", Errno::PERM, attempt::set_group_id)?;
+    let detail = "unshare, TIOCSTI, keyctl, io_uring, AF_VSOCK, AF_ALG, AF_PACKET and set-user-id modes refused";
     Ok(Wall { name: SECCOMP.into(), holds: true, detail: detail.into() })
 }
 

@@ -48,3 +48,19 @@ pub fn keyring() -> io::Result<()> {
 pub fn io_uring() -> io::Result<()> {
     sys::attempt::io_uring_setup()
 }
+
+/// Gives a file a set-user-id mode. The descriptor is a bad one: a kernel that gets that far says `EBADF`.
+///
+/// # Errors
+/// As fchmod(2).
+pub fn set_user_id() -> io::Result<()> {
+    sys::attempt::fchmod_nothing(0o4755)
+}
+
+/// The same for set-group-id.
+///
+/// # Errors
+/// As fchmod(2).
+pub fn set_group_id() -> io::Result<()> {
+    sys::attempt::fchmod_nothing(0o2755)
+}

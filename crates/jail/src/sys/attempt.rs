@@ -43,3 +43,9 @@ pub fn io_uring_setup() -> io::Result<()> {
     drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
     Ok(())
 }
+
+/// fchmod(2) of no descriptor.
+pub fn fchmod_nothing(mode: libc::mode_t) -> io::Result<()> {
+    // SAFETY: two integers; -1 is nobody's descriptor.
+    check(unsafe { libc::fchmod(-1, mode) }.into()).map(drop)
+}
