@@ -1,6 +1,6 @@
 //! `cp`: files and trees both ways.
 
-use std::{fs, io::Write, os::unix::fs::PermissionsExt, process::Stdio};
+use std::{fs, io::Write, process::Stdio};
 use support::{Who, World, stdout, told};
 
 fn with_box(who: Who) -> World {
@@ -81,7 +81,7 @@ fn archives_on_standard_streams() {
 fn a_hostile_tree_stays_where_it_was_put() {
     for who in Who::all() {
         let world = with_box(who);
-        // A link and a file behind it, a setuid program, a link out.
+        // A link and a file behind it, a link out.
         let script = "mkdir /tmp/t && cd /tmp/t && ln -s / root && ln -s ../../outside.txt out && mkfifo pipe";
         let _ = stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", script]));
         let _ = stdout(&mut world.agentkernel(["cp", "box:/tmp/t", "t"]));

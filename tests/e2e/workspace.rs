@@ -62,3 +62,208 @@ fn a_program_sees_no_openat2_and_its_filters() {
         world.agentkernel(["run", "--", "sh", "-c", "grep Seccomp_filters /proc/self/status"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "Seccomp_filters:\t2\n", "{}", told(&output));
 }
+
+/// What is protected, and would be made by a program that means harm.
+const PROTECTED: [&str; 13] = [
+    "agentkernel.toml",
+    ".git/hooks/post-checkout",
+    ".git/config",
+    ".git/modules/m/config",
+    ".git/commondir",
+    ".envrc",
+    ".vscode/tasks.json",
+    ".mcp.json",
+    ".claude/settings.json",
+    ".claude/commands/c.md",
+    ".gemini/settings.json",
+    "opencode.json",
+    ".husky/pre-commit",
+];
+
+/// Everything in the project, by its path below it, without the contents of git's own directory.
+fn listing(world: &World) -> String {
+    stdout(world.command("sh").args(["-c", "find . -path ./.git/objects -prune -o -print | sort"]))
+}
+
+/// Waits for a supervisor that has told the exit and still tidies up.
+fn settled(world: &World, expected: &str) {
+    for _ in 0..200 {
+        if world.leftovers().is_empty() && listing(world) == expected {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("{:?}\n{}", world.leftovers(), listing(world));
+}
+
+#[test]
+fn missing_protected_paths_cannot_be_made() {
+    let script = "for f in \"$@\"; do
+        mkdir -p \"$(dirname \"$f\")\" && echo bad > \"$f\" && echo \"made $f\"
+        top=${f%%/*}
+        rm -rf \"$top\"; rmdir \"$top\"; mv -T \"$top\" away; ln -sfn /tmp \"$top\"; chmod -R 777 \"$top\"
+        mkdir -p \"$(dirname \"$f\")\" && echo bad > \"$f\" && echo \"made $f\"
+    done 2>/dev/null; echo fine > ok; mkdir -p src/.x && echo done";
+    for who in Who::all() {
+        // Without git, and in a repository.
+        for prepare in ["true", "git init -q . && rm -rf .git/hooks && mkdir .claude && echo x > .claude/mine"] {
+            let world = World::new(who);
+            let _ = stdout(world.command("sh").args(["-c", prepare]));
+            let config = fs::read(world.project().join(".git/config")).ok();
+            let mut run = world.agentkernel(["run", "--", "sh", "-c", script, "sh"]);
+            let missing = PROTECTED.iter().filter(|path| !world.project().join(path).is_file());
+            assert_eq!(stdout(run.args(missing)), "done\n");
+            // The rest of git's directory and of .claude is the sandbox's to write, or to remove.
+            let _ = stdout(world.command("rm").args(["-rf", "ok", "src", ".git/tmp", ".claude/tmp"]));
+            settled(&world, if config.is_some() { ".\n./.claude\n./.git\n./.git/config\n" } else { ".\n" });
+            assert_eq!(fs::read(world.project().join(".git/config")).ok(), config);
+        }
+    }
+}
+
+#[test]
+fn git_works_among_placeholders() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let prepare = "git init -q . && git config user.name n && git config user.email e@x && echo a > a";
+        let _ = stdout(world.command("sh").args(["-c", prepare]));
+        let before = listing(&world);
+        let work = "git config --global --add safe.directory '*'; git status --short && git add a && git commit -qm one && git status --short && git log --oneline | wc -l";
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", work])), "?? a\n1\n");
+        let host = "git -c safe.directory='*' status --short; git -c safe.directory='*' log --oneline | wc -l";
+        assert_eq!(stdout(world.command("sh").args(["-c", host])), "1\n");
+        let hidden = |world: &World| listing(world).lines().filter(|line| !line.starts_with("./.git/")).count();
+        for _ in 0..200 {
+            if hidden(&world) == before.lines().filter(|line| !line.starts_with("./.git/")).count() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let after = listing(&world);
+        assert!(
+            !after.contains(".envrc") && !after.contains(".git/modules") && !after.contains("commondir"),
+            "{after}"
+        );
+    }
+}
+
+#[test]
+fn a_file_or_link_in_the_way_is_protected_itself() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let prepare = "echo 'gitdir: /nowhere' > .git && mkdir elsewhere && ln -s elsewhere .claude && ln -s nowhere .vscode && ln -s /etc/passwd .envrc";
+        let _ = stdout(world.command("sh").args(["-c", prepare]));
+        let before = listing(&world);
+        let script = "for f in .git .claude .vscode .envrc; do
+            rm -rf $f; mv $f away; ln -sfn /tmp $f; mkdir other; mv -T other $f; done
+            echo gitdir: here > .git; echo > elsewhere/open; echo > nowhere; cat .git; readlink .claude .vscode .envrc";
+        let text = world.agentkernel(["run", "--", "sh", "-c", script]).output().unwrap();
+        let shown = String::from_utf8_lossy(&text.stdout);
+        assert_eq!(shown, "gitdir: /nowhere\nelsewhere\nnowhere\n/etc/passwd\n", "{}", told(&text));
+        let _ = stdout(world.command("rm").args(["-rf", "elsewhere/open", "nowhere", "other"]));
+        settled(&world, &before);
+    }
+}
+
+#[test]
+fn what_a_killed_sandbox_leaves_goes_with_gc_or_the_next() {
+    for who in Who::all() {
+        for cure in [&["gc"][..], &["run", "--", "true"]] {
+            let world = World::new(who);
+            let _ = stdout(world.command("mkdir").args([".zed", "src"]));
+            let before = listing(&world);
+            let id = stdout(&mut world.agentkernel(["run", "-d", "--rm", "--", "sleep", "1000"]));
+            assert_ne!(listing(&world), before);
+            for (pid, _) in world.processes() {
+                let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+            while !world.processes().is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            assert!(world.project().join(".git").is_dir(), "{id}");
+            // A placeholder is no project, and no configuration.
+            let inner =
+                world.agentkernel(["run", "--", "pwd"]).current_dir(world.project().join("src")).output().unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&inner.stdout).trim_end(),
+                world.project().join("src").to_str().unwrap()
+            );
+            let _ = stdout(&mut world.agentkernel(cure));
+            let _ = stdout(&mut world.agentkernel(["gc"]));
+            settled(&world, &before);
+        }
+    }
+}
+
+#[test]
+fn the_last_of_two_sandboxes_tidies_up() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let before = listing(&world);
+        let make =
+            "mkdir -p .vscode; echo bad > .vscode/tasks.json; rmdir .vscode; echo bad > .vscode; ls -d .vscode/*";
+        let start = |name: &str| {
+            let _ = stdout(&mut world.agentkernel(["create", "--name", name]));
+            let _ = stdout(&mut world.agentkernel(["start", name]));
+        };
+        let refused = |name: &str| {
+            let output = world.agentkernel(["exec", name, "sh", "-c", make]).output().unwrap();
+            assert!(!output.status.success() && output.stdout.is_empty(), "{}", told(&output));
+            assert!(world.project().join(".vscode").is_dir());
+        };
+        start("one");
+        start("two");
+        for (first, second) in [("one", "two"), ("two", "one")] {
+            let _ = stdout(&mut world.agentkernel(["stop", first]));
+            refused(second);
+            let _ = stdout(&mut world.agentkernel(["start", first]));
+            refused(first);
+        }
+        let _ = stdout(&mut world.agentkernel(["stop", "one", "two"]));
+        settled_but_kept(&world, &before);
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "one", "two"]));
+        settled(&world, &before);
+    }
+}
+
+fn settled_but_kept(world: &World, before: &str) {
+    assert_eq!(listing(world), before, "told of the stop before all was tidied up");
+}
+
+#[test]
+fn the_user_can_give_up_a_protected_path() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let script = "git init -q . && test -f .git/config && ! mkdir .vscode/x 2>/dev/null && echo done";
+        let run = ["run", "--unprotect", ".git", "--", "sh", "-c", script];
+        assert_eq!(stdout(&mut world.agentkernel(run)), "done\n");
+        for (arguments, why) in [
+            (&["run", "--unprotect", "src", "--", "true"][..], "is not protected"),
+            (&["run", "--unprotect", "../x", "--", "true"], "not a path below the project"),
+            (&["run", "--unprotect", ".git", "--workspace", "overlay", "--", "true"], "no use"),
+        ] {
+            let output = world.agentkernel(arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+            assert!(told(&output).contains(why), "{}", told(&output));
+        }
+    }
+}
+
+#[test]
+fn a_project_that_cannot_be_protected_is_refused() {
+    // For an ordinary user: root may write everywhere.
+    if !Who::all().contains(&Who::Nobody) {
+        return eprintln!("skipped: needs root to become another user");
+    }
+    let world = World::new(Who::Nobody);
+    // Whoever owns a directory could make it writable inside, and then what is missing.
+    fs::set_permissions(world.project(), fs::Permissions::from_mode(0o555)).unwrap();
+    let output = world.agentkernel(["run", "--", "true"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+    assert!(told(&output).contains("protected paths: Cannot keep"), "{}", told(&output));
+    // Whose directory it is not cannot.
+    std::os::unix::fs::chown(world.project(), Some(0), Some(0)).unwrap();
+    let script = "chmod u+w . ; mkdir .git; ls -A";
+    assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script])), "");
+}

@@ -11,6 +11,7 @@ mod failure;
 mod ids;
 mod limits;
 mod machine;
+mod masks;
 mod plan;
 mod program;
 mod root;
@@ -62,6 +63,7 @@ impl Backend for Native {
 
     fn release_leftovers(&self, place: &Place, keep: bool) -> std::io::Result<()> {
         limits::release(place)?;
+        masks::release(place)?;
         if keep { Ok(()) } else { ids::release(place) }
     }
 }
@@ -73,6 +75,7 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
     // Stage puts the link at its number, and needs this one until the very end.
     let stage_report = beyond_link(stage_report)?;
     let plan = plan::make(spec, place, ids, init)?;
+    let masks = masks::prepare(spec, place)?;
 
     let cgroup = limits::make(spec, place)?;
 
@@ -85,6 +88,7 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
                 spec,
                 ids,
                 plan: &plan,
+                masks: &masks.paths,
                 waits: stage::waits(ids, cgroup.as_ref()),
                 link: init_link,
                 report: stage_report,
@@ -102,7 +106,7 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
     }
     rustix::io::ioctl_fionbio(&link, true).wall("link", "Cannot make the link non-blocking", "")?;
     Ok(Launched {
-        machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup)?),
+        machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup, masks)?),
         link,
         setup: walls::setup(spec, ids),
         walls: walls::list(spec, ids),

@@ -64,6 +64,9 @@ pub(super) struct SandboxArgs {
     /// Show a host directory or file in the sandbox
     #[arg(short = 'v', long, value_name = "SRC:DST[:ro]", visible_alias = "volume", value_parser = OsStringValueParser::new().try_map(|text| config::parse_mount(&text)))]
     pub(super) mount: Vec<Mount>,
+    /// Let it change or make this protected path of the project, such as '.git' for 'git init'
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().try_map(|text| config::beneath(text.as_ref())))]
+    pub(super) unprotect: Vec<PathBuf>,
     /// Mount an empty file system in memory
     #[arg(long, value_name = "DST[:SIZE]", value_parser = OsStringValueParser::new().try_map(|text| config::parse_tmpfs(&text)))]
     pub(super) tmpfs: Vec<TmpfsArg>,
@@ -101,6 +104,7 @@ impl SandboxArgs {
             disk: self.disk,
             timeout: self.timeout,
             mounts: self.mount,
+            unprotect: self.unprotect,
             tmpfs: self.tmpfs,
             read_only: self.read_only,
             command,

@@ -20,8 +20,9 @@ pub use environment::exec_env;
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
-    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, format_size, parse_count, parse_cpus, parse_duration,
-    parse_env, parse_env_file, parse_image, parse_mount, parse_net, parse_size, parse_tmpfs, parse_workspace,
+    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_count, parse_cpus,
+    parse_duration, parse_env, parse_env_file, parse_image, parse_mount, parse_net, parse_size, parse_tmpfs,
+    parse_workspace,
 };
 pub use host::HostFacts;
 pub use identity::identity;

@@ -3,7 +3,7 @@
 use super::{
     ConfigError, HostFacts, WorkspaceMode,
     forms::{self, FormError, TmpfsArg},
-    nearest,
+    nearest, protect,
     schema::{self, Form, Key},
 };
 use crate::{Image, Mount, Name, Net};
@@ -110,7 +110,8 @@ impl Project {
                 return Ok(Self { dir: dir.into(), file: Some(ProjectFile::parse(path, text)?) });
             }
             // A file in worktrees and submodules, a directory elsewhere.
-            if !top && fs::lstat(dir.join(".git")).is_ok() {
+            let git = dir.join(".git");
+            if !top && fs::lstat(&git).is_ok() && !protect::is_empty_directory(&git) {
                 return Ok(Self { dir: dir.into(), file: None });
             }
         }
@@ -132,6 +133,9 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
         Err(errno) => return Err(ConfigError::io(path, errno)),
     };
     let stat = fs::fstat(&file).map_err(|errno| ConfigError::io(path, errno))?;
+    if protect::is_empty_directory(path) {
+        return Ok(None);
+    }
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(ConfigError::value(format!("{} is not a file", path.display()), ""));
     }

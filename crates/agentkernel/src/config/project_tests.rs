@@ -199,9 +199,9 @@ fn a_file_that_is_none_is_refused() {
     std::os::unix::fs::symlink("/etc/shadow", &path).unwrap();
     assert!(find().to_string().ends_with("is a symbolic link"));
     std::fs::remove_file(&path).unwrap();
-    std::fs::create_dir(&path).unwrap();
+    std::fs::create_dir_all(path.join("something")).unwrap();
     assert!(find().to_string().ends_with("is not a file"));
-    std::fs::remove_dir(&path).unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
     fs::mknodat(fs::CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
     assert!(find().to_string().ends_with("is not a file"));
     std::fs::remove_file(&path).unwrap();
@@ -209,6 +209,20 @@ fn a_file_that_is_none_is_refused() {
     assert!(find().to_string().contains("is longer than"));
     std::fs::write(&path, b"[sandbox]\n# \xff").unwrap();
     assert!(find().to_string().ends_with(":2:3: not UTF-8"));
+}
+
+/// As a running sandbox leaves them in the place of what must not be made.
+#[test]
+fn empty_directories_are_no_project() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("inner");
+    for name in [FILE_NAME, ".git", "inner"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let find = || Project::find(&host(&inner, Path::new("/home/x"))).unwrap();
+    assert_eq!((find().dir, find().file.is_none()), (inner.clone(), true));
+    std::fs::write(dir.path().join(".git/HEAD"), "").unwrap();
+    assert_eq!(find().dir, dir.path());
 }
 
 proptest! {

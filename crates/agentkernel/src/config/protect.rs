@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// Protected in every direct workspace, as far as they exist.
-pub(super) const BUILT_IN: [&str; 34] = [
+/// Protected in every direct workspace, whether they exist or not.
+pub(super) const BUILT_IN: [&str; 35] = [
     super::project::FILE_NAME,
     // git runs hooks, and whatever its configuration names as pager, editor, filter or fsmonitor.
     ".git/hooks",
     ".git/config",
     ".git/config.worktree",
+    // Names another directory to take configuration and hooks from.
+    ".git/commondir",
     ".git/modules",
     ".githooks",
     ".husky",
@@ -43,15 +45,29 @@ pub(super) const BUILT_IN: [&str; 34] = [
     ".windsurf",
 ];
 
-/// The built-in list and the project's own, each path once.
-pub(super) fn list(own: &[PathBuf]) -> Vec<PathBuf> {
+/// The built-in list and the project's own, each path once, without those that the user gives up: each with what is
+/// below it. An error is the one of these that is not protected.
+pub(super) fn list(own: &[PathBuf], given_up: &[PathBuf]) -> Result<Vec<PathBuf>, PathBuf> {
     let mut list: Vec<PathBuf> = BUILT_IN.iter().map(PathBuf::from).collect();
     for path in own {
         if !list.contains(path) {
             list.push(path.clone());
         }
     }
-    list
+    for gone in given_up {
+        if !list.iter().any(|path| path.starts_with(gone)) {
+            return Err(gone.clone());
+        }
+    }
+    list.retain(|path| !given_up.iter().any(|gone| path.starts_with(gone)));
+    Ok(list)
+}
+
+/// Whether something is nothing but an empty directory: what a sandbox puts in the place of a protected path that
+/// does not exist.
+pub(super) fn is_empty_directory(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+        && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Why this directory can't be a workspace; `None` if it can. Whatever is in a workspace is in the hands of the

@@ -46,6 +46,8 @@ pub struct Overrides {
     pub timeout: Option<Duration>,
     /// `--mount`; a relative source begins at the working directory
     pub mounts: Vec<Mount>,
+    /// `--unprotect`
+    pub unprotect: Vec<PathBuf>,
     /// `--tmpfs`
     pub tmpfs: Vec<TmpfsArg>,
     /// `--read-only`
@@ -97,7 +99,7 @@ impl Resolver<'_> {
             keep.then(|| settings.name.clone().unwrap_or_else(|| generated_name(&id)))
         });
         let image = self.image(overrides.image)?;
-        let workspace = self.workspace(overrides.workspace)?;
+        let workspace = self.workspace(overrides.workspace, &overrides.unprotect)?;
         let identity = self.identity(overrides.user.as_deref(), &image)?;
         let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity)?;
         let limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
@@ -165,9 +167,13 @@ impl Resolver<'_> {
         }
     }
 
-    fn workspace(&self, flag: Option<WorkspaceMode>) -> Result<Workspace, ConfigError> {
+    fn workspace(&self, flag: Option<WorkspaceMode>, unprotect: &[PathBuf]) -> Result<Workspace, ConfigError> {
         let mode = flag.or(self.settings.workspace).unwrap_or(WorkspaceMode::Direct);
         let path = self.project.to_owned();
+        if let (false, Some(path)) = (mode == WorkspaceMode::Direct, unprotect.first()) {
+            let cause = format!("`--unprotect {}` has no use in this workspace", path.display());
+            return Err(ConfigError::value(cause, "Only `--workspace direct` has protected paths"));
+        }
         if mode == WorkspaceMode::None {
             return Ok(Workspace::None);
         }
@@ -178,7 +184,13 @@ impl Resolver<'_> {
         }
         Ok(match mode {
             WorkspaceMode::Overlay => Workspace::Overlay { path },
-            _ => Workspace::Direct { path, protected: protect::list(&self.settings.protect) },
+            _ => {
+                let protected = protect::list(&self.settings.protect, unprotect).map_err(|path| {
+                    let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
+                    ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")
+                })?;
+                Workspace::Direct { path, protected }
+            }
         })
     }
 

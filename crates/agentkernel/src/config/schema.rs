@@ -335,12 +335,28 @@ pub fn reference() -> String {
             );
         }
     }
-    page.push_str("\n## Protected paths\n\nRead-only in a `direct` workspace, where they exist:\n\n");
+    page.push_str(PROTECTED);
     for path in super::protect::BUILT_IN {
         let _ = writeln!(page, "- `{path}`");
     }
     page
 }
+
+const PROTECTED: &str = "
+## Protected paths
+
+Read-only in a `direct` workspace, because a program outside would run or obey them later. One that does not exist
+cannot be made inside: as long as a sandbox runs, an empty directory, which git does not see, lies on the host in its
+place, or in that of the first part of it that does not exist. (For `.git/commondir` it is a file that tells git what
+holds without it.) It is removed afterwards; what a killed sandbox leaves, `gc` and the project's next sandbox remove.
+Where there is no `.git`, `git init` therefore fails inside. A part of a path that is a symbolic link or a file, such
+as `.git` in a worktree, is protected itself; what it leads to is not.
+
+`--unprotect PATH` of `run` and `create` gives up a path and all below it; the project's own file can only add some.
+The list is about the project's directory itself: that of a project in a subdirectory, such as `sub/.git`, is not
+protected.
+
+";
 
 /// The keys of a table; `None` if there is no such table.
 pub(super) fn keys(table: &str) -> Option<&'static [Key]> {

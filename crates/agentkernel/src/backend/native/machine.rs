@@ -4,6 +4,7 @@ use super::{
     super::{LaunchError, Machine, Place},
     failure::Context as _,
     ids, limits,
+    masks::{self, Masks},
 };
 use crate::Spec;
 use jail::{cgroup::Cgroup, process};
@@ -22,6 +23,7 @@ pub struct Process {
     place: Option<Place>,
     keep: bool,
     cgroup: Option<Cgroup>,
+    masks: Masks,
 }
 
 impl Process {
@@ -31,10 +33,11 @@ impl Process {
         spec: &Spec,
         place: &Place,
         cgroup: Option<Cgroup>,
+        masks: Masks,
     ) -> Result<Self, LaunchError> {
         let again = |fd: &OwnedFd| fd.try_clone().wall("process", "Cannot duplicate a descriptor", "");
         let place = Place { dir: again(&place.dir)?, cache: again(&place.cache)? };
-        Ok(Self { pid, pidfd, place: Some(place), keep: spec.keep, cgroup })
+        Ok(Self { pid, pidfd, place: Some(place), keep: spec.keep, cgroup, masks })
     }
 }
 
@@ -64,6 +67,8 @@ impl Machine for Process {
     fn release(&mut self) -> io::Result<()> {
         let Some(place) = &self.place else { return Ok(()) };
         limits::release(place)?;
+        self.masks = Masks::default();
+        masks::release(place)?;
         if !self.keep {
             ids::release(place)?;
         }

@@ -318,7 +318,7 @@ pub fn overlay_maps_owners() -> bool {
 }
 
 /// Opens a source by its path, through no symbolic link.
-fn open_source(role: &Role, path: &Path) -> Result<OwnedFd, LaunchError> {
+pub fn open_source(role: &Role, path: &Path) -> Result<OwnedFd, LaunchError> {
     open_path(path).map_err(|error| {
         let hint = match Errno::from_io_error(&error) {
             Some(Errno::LOOP) => "Name the real path: symbolic links are not followed here",
@@ -328,7 +328,8 @@ fn open_source(role: &Role, path: &Path) -> Result<OwnedFd, LaunchError> {
     })
 }
 
-fn open_path(path: &Path) -> io::Result<OwnedFd> {
+/// Opens an absolute path, through no symbolic link.
+pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     // Without O_NOFOLLOW: with it, a link in the last place would be opened itself instead of refused.
     let flags = OFlags::PATH | OFlags::CLOEXEC;

@@ -25,7 +25,10 @@ use rustix::{
     net::RecvFlags,
     process::{Resource, Signal},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 
@@ -34,6 +37,8 @@ pub struct Stage<'a> {
     pub spec: &'a Spec,
     pub ids: &'a Ids,
     pub plan: &'a Plan,
+    /// What of the project is covered, by its path below it, and whether it is read-only then.
+    pub masks: &'a BTreeMap<PathBuf, bool>,
     /// Whether the parent has something to do first: see [`waits`].
     pub waits: bool,
     /// Init's end of the link.
@@ -193,11 +198,11 @@ impl Stage<'_> {
 
         match &spec.workspace {
             Workspace::None => {}
-            Workspace::Direct { path, protected } => {
+            Workspace::Direct { path, .. } => {
                 let project = take(Role::Workspace)?;
                 bind(&root, "workspace", &project, path, false)?;
-                for path in protected {
-                    protect(&project, path)?;
+                for (path, &read_only) in self.masks {
+                    cover(&project, path, read_only)?;
                 }
             }
             Workspace::Overlay { path } => {
@@ -420,32 +425,14 @@ fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: boo
     mount::attach(source, root.target(target, source)?).wall(wall, tried, "")
 }
 
-/// Makes an existing path of the project read-only; a missing one is left alone. It is found through no symbolic link.
-/// Where a part of it is a link, the link itself is covered with itself: what has a mount on it can be neither removed
-/// nor replaced from inside. What the link leads to, elsewhere in the project, stays as writable as the rest.
-fn protect(project: &OwnedFd, path: &Path) -> Result<(), LaunchError> {
+/// Covers a path of the project with itself: what has a mount on it can be neither removed nor replaced from inside. A
+/// symbolic link is covered like a file, and what it leads to, elsewhere in the project, stays as it is.
+fn cover(project: &OwnedFd, path: &Path, read_only: bool) -> Result<(), LaunchError> {
     const WALL: &str = "protected paths";
-    let tried = format_args!("Cannot make {} read-only", path.display());
-    let open = |path: &Path| open_beneath(project, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
-    let errno = |error: &std::io::Error| Errno::from_io_error(error);
-    let mut found = open(path);
-    if found.as_ref().is_err_and(|error| errno(error) == Some(Errno::LOOP)) {
-        // The shortest prefix is the first link.
-        let mut prefix = PathBuf::new();
-        for part in path {
-            prefix.push(part);
-            found = open(&prefix);
-            let link = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
-            if !found.as_ref().is_ok_and(|fd| link(fd) == Ok(FileType::Directory)) {
-                break;
-            }
-        }
-    }
-    let target = match found {
-        Err(error) if matches!(errno(&error), Some(Errno::NOENT | Errno::NOTDIR)) => return Ok(()),
-        result => result.wall(WALL, tried, "")?,
-    };
+    let tried = format_args!("Cannot protect {}", path.display());
+    let target = open_beneath(project, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).wall(WALL, tried, "")?;
     let copy = mount::copy(&target, true).wall(WALL, tried, "")?;
-    mount::set(&copy, true, Attr::MOUNT_ATTR_RDONLY).wall(WALL, tried, "")?;
+    let attrs = if read_only { Attr::MOUNT_ATTR_RDONLY } else { Attr::empty() };
+    mount::set(&copy, true, attrs).wall(WALL, tried, "")?;
     mount::attach(&copy, &target).wall(WALL, tried, "")
 }
