@@ -197,6 +197,18 @@ fn what_a_killed_sandbox_leaves_goes_with_gc_or_the_next() {
 }
 
 #[test]
+fn a_failed_start_leaves_nothing() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let before = listing(&world);
+        let run = ["run", "-v", "/tmp:/etc/passwd/x", "--", "true"];
+        let output = world.agentkernel(run).output().unwrap();
+        assert!(told(&output).contains("mounts: Cannot make"), "{}", told(&output));
+        settled(&world, &before);
+    }
+}
+
+#[test]
 fn the_last_of_two_sandboxes_tidies_up() {
     for who in Who::all() {
         let world = World::new(who);

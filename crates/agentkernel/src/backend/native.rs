@@ -105,11 +105,12 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
         return Err(error);
     }
     rustix::io::ioctl_fionbio(&link, true).wall("link", "Cannot make the link non-blocking", "")?;
+    let walls = walls::list(spec, ids, &masks);
     Ok(Launched {
         machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup, masks)?),
         link,
         setup: walls::setup(spec, ids),
-        walls: walls::list(spec, ids),
+        walls,
     })
 }
 

@@ -58,6 +58,22 @@ pub const CASES: &[Case] = &[
         git_swap,
     ),
     Case::new(
+        "git-common-directory",
+        Protected,
+        ".git/commondir can lead the caller's git to another configuration",
+        "gitrepository-layout(5)",
+        Control::Host,
+        |ctx| Ok(tried(fs::write(ctx.workspace()?.join(".git/commondir"), "../elsewhere\n"))),
+    ),
+    Case::new(
+        "missing-path-create",
+        Protected,
+        "a file that the caller's shell runs can be made where there is none",
+        "direnv(1)",
+        Control::Host,
+        |ctx| Ok(tried(fs::write(ctx.workspace()?.join(".envrc"), "# probe\n"))),
+    ),
+    Case::new(
         "git-protection-unmount",
         Protected,
         "the read-only mount over .git can be taken off",

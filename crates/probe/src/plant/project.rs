@@ -66,6 +66,12 @@ fn changed(dir: &Path, token: &str) -> Option<String> {
     if fs::read_dir(work.join(".git/hooks")).map_or(true, |mut hooks| hooks.next().is_some()) {
         return Some(".git/hooks was changed".to_owned());
     }
+    if is(".git/commondir", "../elsewhere\n") {
+        return Some(".git/commondir leads elsewhere".to_owned());
+    }
+    if work.join(".envrc").symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+        return Some(".envrc was made".to_owned());
+    }
     if !is("agentkernel.toml", SANDBOX_CONFIG) {
         return Some("agentkernel.toml was changed".to_owned());
     }

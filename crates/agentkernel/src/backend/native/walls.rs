@@ -1,6 +1,9 @@
 //! Hides what init is told about its sandbox, and what `inspect` is told about its walls.
 
-use super::ids::{COUNT, Ids};
+use super::{
+    ids::{COUNT, Ids},
+    masks::Masks,
+};
 use crate::{Spec, Workspace};
 use std::path::Path;
 use wire::{
@@ -38,9 +41,10 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
     }
 }
 
-pub fn list(spec: &Spec, ids: &Ids) -> Vec<Wall> {
+pub fn list(spec: &Spec, ids: &Ids, masks: &Masks) -> Vec<Wall> {
     let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
-    vec![
+    let read_only = masks.paths.values().filter(|read_only| **read_only).count();
+    let mut walls = vec![
         wall(
             "user namespace",
             match *ids {
@@ -57,7 +61,13 @@ pub fn list(spec: &Spec, ids: &Ids) -> Vec<Wall> {
         wall("uts namespace", format!("host name {}", spec.hostname)),
         wall("cgroup namespace", "own cgroup root".into()),
         limits(spec),
-    ]
+    ];
+    if let Workspace::Direct { .. } = spec.workspace {
+        let kept = masks.paths.len() - read_only;
+        let detail = format!("{read_only} paths of the project read-only, {kept} directories on the way kept in place");
+        walls.push(wall("protected paths", detail));
+    }
+    walls
 }
 
 /// Which limits a cgroup enforces. Each was read back when it was set.
