@@ -67,19 +67,18 @@ fn open(dir: impl AsFd, path: impl Arg, flags: OFlags, mode: Mode, resolve: Reso
     Err(rustix::io::Errno::AGAIN.into())
 }
 
-/// Receives descriptors (`SCM_RIGHTS`) that came with one message on a unix socket, at most `most`. All are
-/// close-on-exec.
+/// Receives one message on a unix socket: bytes, of which there is at least one, and the descriptors that came with them
+/// (`SCM_RIGHTS`), at most `most`. All are close-on-exec.
 ///
 /// # Errors
-/// As recvmsg(2); [`io::ErrorKind::UnexpectedEof`] if the other side is gone, [`io::ErrorKind::InvalidData`] if the
-/// message brought none.
-pub fn receive(socket: impl AsFd, most: usize) -> io::Result<Vec<OwnedFd>> {
+/// As recvmsg(2); [`io::ErrorKind::UnexpectedEof`] if the other side is gone.
+pub fn receive(socket: impl AsFd, most: usize, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     // Aligned room for the header and the descriptors, as CMSG_SPACE(3) counts it.
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(most))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0u8; 1];
-    let message =
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let message = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
     if message.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -89,7 +88,7 @@ pub fn receive(socket: impl AsFd, most: usize) -> io::Result<Vec<OwnedFd>> {
             fds.extend(received);
         }
     }
-    if fds.is_empty() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(fds) }
+    Ok((message.bytes, fds))
 }
 
 #[cfg(test)]

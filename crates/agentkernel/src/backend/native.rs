@@ -5,6 +5,7 @@
 //! because the process that was cloned had one thread, and then becomes init by executing a sealed memory file.
 //! Nothing else is executed.
 
+mod channel;
 mod dev;
 mod etc;
 mod failure;
@@ -20,7 +21,7 @@ mod stage;
 mod walls;
 
 use super::{Backend, LaunchError, Launched, Place};
-use crate::{Spec, guest::Program};
+use crate::{Spec, Workspace, guest::Program};
 use failure::Context as _;
 use ids::Ids;
 use jail::{
@@ -30,7 +31,7 @@ use jail::{
 };
 use rustix::{
     fd::{AsRawFd as _, OwnedFd},
-    net::{AddressFamily, SendFlags, SocketFlags, SocketType},
+    net::{AddressFamily, SocketFlags, SocketType},
     process::{Pid, WaitId, WaitIdOptions},
 };
 
@@ -74,9 +75,6 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
     let init = program::prepare(&place.cache, init).wall("init", "Cannot put init into the cache", "")?;
     // Stage puts the link at its number, and needs this one until the very end.
     let stage_report = beyond_link(stage_report)?;
-    let plan = plan::make(spec, place, ids, init)?;
-    let masks = masks::prepare(spec, place)?;
-
     let cgroup = limits::make(spec, place)?;
 
     // Stage makes the network's namespace, the dearest, while this process does its part.
@@ -87,8 +85,6 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
             stage::run(&stage::Stage {
                 spec,
                 ids,
-                plan: &plan,
-                masks: &masks.paths,
                 waits: stage::waits(ids, cgroup.as_ref()),
                 link: init_link,
                 report: stage_report,
@@ -97,13 +93,18 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
         Clone::Parent(pid, pidfd) => (pid, pidfd),
     };
     drop((init_link, stage_report));
-    let ready = prepare(pid, cgroup.as_ref(), &report, ids)
-        .and_then(|()| plan.send(spec, &report, pid, ids))
-        .and_then(|()| failure::wait(&report));
-    if let Err(error) = ready {
-        end(pid, &pidfd);
-        return Err(error);
-    }
+    let build = || {
+        prepare(pid, cgroup.as_ref(), &report, ids)?;
+        plan::make(spec, place, ids, init)?.send(spec, &report, pid, ids)?;
+        // Making placeholders takes its time, and stage needs them last.
+        let masks = masks::prepare(spec, place)?;
+        if let Workspace::Direct { .. } = spec.workspace {
+            masks.send(&report)?;
+        }
+        failure::wait(&report)?;
+        Ok(masks)
+    };
+    let masks = build().inspect_err(|_| end(pid, &pidfd))?;
     rustix::io::ioctl_fionbio(&link, true).wall("link", "Cannot make the link non-blocking", "")?;
     let walls = walls::list(spec, ids, &masks);
     Ok(Launched {
@@ -124,7 +125,7 @@ fn prepare(pid: Pid, cgroup: Option<&Cgroup>, report: &OwnedFd, ids: &Ids) -> Re
         namespace::write_maps(pid, &map, &map).wall("user namespace", "Cannot map ids", "")?;
     }
     if stage::waits(ids, cgroup) {
-        rustix::net::send(report, b"go", SendFlags::NOSIGNAL).wall("init", "Cannot wake stage", "")?;
+        channel::send(report, b"go", &[])?;
     }
     Ok(())
 }

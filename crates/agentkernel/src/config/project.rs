@@ -111,7 +111,7 @@ impl Project {
             }
             // A file in worktrees and submodules, a directory elsewhere.
             let git = dir.join(".git");
-            if !top && fs::lstat(&git).is_ok() && !protect::is_empty_directory(&git) {
+            if !top && fs::lstat(&git).is_ok() && !protect::is_placeholder(&git) {
                 return Ok(Self { dir: dir.into(), file: None });
             }
         }
@@ -125,7 +125,8 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match fs::open(path, flags, Mode::empty()) {
         Ok(fd) => File::from(fd),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        // A socket is a placeholder of a sandbox: nothing can be read from it.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::NXIO) => return Ok(None),
         Err(Errno::LOOP) => {
             let cause = format!("{} is a symbolic link", path.display());
             return Err(ConfigError::value(cause, "Put the file itself there"));
@@ -133,7 +134,7 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
         Err(errno) => return Err(ConfigError::io(path, errno)),
     };
     let stat = fs::fstat(&file).map_err(|errno| ConfigError::io(path, errno))?;
-    if protect::is_empty_directory(path) {
+    if protect::is_placeholder(path) {
         return Ok(None);
     }
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

@@ -63,11 +63,14 @@ pub(super) fn list(own: &[PathBuf], given_up: &[PathBuf]) -> Result<Vec<PathBuf>
     Ok(list)
 }
 
-/// Whether something is nothing but an empty directory: what a sandbox puts in the place of a protected path that
-/// does not exist.
-pub(super) fn is_empty_directory(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
-        && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+/// Whether something is nothing but a socket or an empty directory: what a sandbox puts in the place of a protected path
+/// that does not exist.
+pub(super) fn is_placeholder(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    std::fs::symlink_metadata(path).is_ok_and(|meta| {
+        meta.file_type().is_socket()
+            || meta.is_dir() && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+    })
 }
 
 /// Why this directory can't be a workspace; `None` if it can. Whatever is in a workspace is in the hands of the

@@ -346,7 +346,7 @@ const PROTECTED: &str = "
 ## Protected paths
 
 Read-only in a `direct` workspace, because a program outside would run or obey them later. One that does not exist
-cannot be made inside: as long as a sandbox runs, an empty directory, which git does not see, lies on the host in its
+cannot be made inside: as long as a sandbox runs, a socket, which git does not see, lies on the host in its
 place, or in that of the first part of it that does not exist. (For `.git/commondir` it is a file that tells git what
 holds without it.) It is removed afterwards; what a killed sandbox leaves, `gc` and the project's next sandbox remove.
 Where there is no `.git`, `git init` therefore fails inside. A part of a path that is a symbolic link or a file, such

@@ -69,7 +69,7 @@ fn changed(dir: &Path, token: &str) -> Option<String> {
     if is(".git/commondir", "../elsewhere\n") {
         return Some(".git/commondir leads elsewhere".to_owned());
     }
-    if work.join(".envrc").symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+    if work.join(".envrc").symlink_metadata().is_ok_and(|meta| meta.is_file() || meta.is_symlink()) {
         return Some(".envrc was made".to_owned());
     }
     if !is("agentkernel.toml", SANDBOX_CONFIG) {

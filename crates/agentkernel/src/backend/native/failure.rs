@@ -95,8 +95,13 @@ pub fn send(report: &OwnedFd, error: &LaunchError) {
 /// Waits until stage has become init (the end of the stream, because its side closes on exec) or has failed.
 pub fn wait(report: &OwnedFd) -> Result<(), LaunchError> {
     let mut buffer = vec![0u8; 64 * 1024];
-    let (length, _) = rustix::io::retry_on_intr(|| rustix::net::recv(report, &mut buffer[..], RecvFlags::empty()))
-        .wall("init", "Cannot hear from the starting sandbox", "")?;
+    let mut hear = || rustix::io::retry_on_intr(|| rustix::net::recv(report, &mut buffer[..], RecvFlags::empty()));
+    let (length, _) = match hear() {
+        // It left messages unread. That is told first, and once; what it said itself comes after.
+        Err(Errno::CONNRESET) => hear(),
+        result => result,
+    }
+    .wall("init", "Cannot hear from the starting sandbox", "")?;
     match &buffer[..length] {
         [] => Ok(()),
         text => {

@@ -1,17 +1,18 @@
 //! Hides how protected paths are kept as they are: what stage must cover, and how one that does not exist is kept
 //! from being made.
 //!
-//! What is missing gets a placeholder on the host, which is covered like everything else: an empty directory. Git
-//! neither shows nor commits one, and rmdir(2) cannot remove anything of the user's. Only for [`COMMON`], which git
-//! itself reads, it is a file that says what git takes for granted without it. A placeholder is known by its time of
-//! modification, so one that anybody used is a placeholder no more. Which ones a sandbox has is written to the file
-//! `masks` of its directory before they are made.
+//! What is missing gets a placeholder on the host, which is covered like everything else: a socket that nobody listens
+//! on. Git neither shows nor commits one, nothing can be read from it, and making one costs a fifth of what a directory
+//! does, which serves where the file system has no sockets. Only for [`COMMON`], which git itself reads, it is a file
+//! that says what git takes for granted without it. A placeholder is known by its time of modification, too. Which ones
+//! a sandbox has is written to the file `masks` of its directory before they are made.
 //!
-//! To remove a directory detaches what is mounted on it in every mount namespace, so each sandbox holds a shared lock
-//! (flock(2)) on each directory or placeholder that it covers, and only who gets an exclusive one removes it.
+//! To remove a file detaches what is mounted on it in every mount namespace, so each sandbox holds a shared lock
+//! (flock(2)) on the project's directory, and only who gets an exclusive one removes placeholders.
 
 use super::{
     super::{LaunchError, Place},
+    channel,
     failure::{self, Context as _},
     plan::{self, Role},
 };
@@ -52,8 +53,8 @@ pub struct Masks {
     /// directory on the way to one stays writable, but a mount on it keeps it where it is: the kernel does not care
     /// what is mounted below something that is renamed.
     pub paths: BTreeMap<PathBuf, bool>,
-    /// Locks on those that are directories or placeholders.
-    pub held: Vec<OwnedFd>,
+    /// The project, with a lock that keeps others from removing placeholders.
+    _lock: Option<OwnedFd>,
 }
 
 /// Where a protected path ends for now.
@@ -77,6 +78,7 @@ pub fn prepare(spec: &Spec, place: &Place) -> Result<Masks, LaunchError> {
     let Workspace::Direct { path, protected } = &spec.workspace else { return Ok(Masks::default()) };
     release(place).wall(WALL, "Cannot remove an earlier start's placeholders", "")?;
     let project = plan::open_source(&Role::Workspace, path)?;
+    let project = open(&project, OsStr::new(".")).wall(WALL, "Cannot open the project", "")?;
     for _ in 0..ROUNDS {
         match attempt(&project, path, protected, place)? {
             Ok(masks) => return Ok(masks),
@@ -93,6 +95,9 @@ fn attempt(
     protected: &[PathBuf],
     place: &Place,
 ) -> Result<Result<Masks, Again>, LaunchError> {
+    if lock(project, FlockOperation::NonBlockingLockShared) == Lock::Taken {
+        return Ok(Err(Again));
+    }
     let mut ends = BTreeMap::new();
     for path in protected {
         let (path, end) = locate(project, path).wall(WALL, format_args!("Cannot examine {}", path.display()), "")?;
@@ -106,23 +111,19 @@ fn attempt(
     if !ours.is_empty() {
         remember(place, path, &ours).wall(WALL, "Cannot note placeholders", "")?;
     }
-    let mut masks = Masks::default();
+    let lock = project.try_clone().wall(WALL, "Cannot duplicate a descriptor", "")?;
+    let mut masks = Masks { paths: BTreeMap::new(), _lock: Some(lock) };
     for (path, end) in ends {
         let tried = format_args!("Cannot keep {} from being made", path.display());
         let hint = "Make it yourself, name it with `--unprotect`, or use `--workspace overlay`";
-        let parent = open_beneath(project, parent(&path), OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
-        let (Ok(parent), Some(name)) = (parent, path.file_name()) else { return Ok(Err(Again)) };
         if end == End::Missing {
+            let parent = open_beneath(project, parent(&path), OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
+            let (Ok(parent), Some(name)) = (parent, path.file_name()) else { return Ok(Err(Again)) };
             match make(project, &parent, name, path == Path::new(COMMON)) {
-                Ok(Some(fd)) => masks.held.push(fd),
-                Ok(None) => continue,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Err(Again)),
+                Ok(Made::Placeholder) => {}
+                Ok(Made::Needless) => continue,
+                Err(Errno::EXIST) => return Ok(Err(Again)),
                 result => drop(result.wall(WALL, tried, hint)?),
-            }
-        } else if end != End::Other {
-            match hold(&parent, name) {
-                Ok(fd) => masks.held.extend(fd),
-                Err(Again) => return Ok(Err(Again)),
             }
         }
         let directories = path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty());
@@ -158,50 +159,87 @@ fn locate(project: &OwnedFd, path: &Path) -> io::Result<(PathBuf, End)> {
     Ok((here, End::Directory))
 }
 
-/// Makes a placeholder that belongs to whom the project belongs to, and locks it. `None` if nobody in a sandbox could
-/// make anything there either.
-fn make(project: &OwnedFd, parent: &OwnedFd, name: &OsStr, common: bool) -> io::Result<Option<OwnedFd>> {
+/// What came of the wish for a placeholder.
+enum Made {
+    Placeholder,
+    /// Nobody in a sandbox could make anything there either.
+    Needless,
+}
+
+/// Makes a placeholder that belongs to whom the project belongs to.
+fn make(project: &OwnedFd, parent: &OwnedFd, name: &OsStr, common: bool) -> Result<Made, Errno> {
     let made = if common {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644));
         file.and_then(|file| rustix::io::write(file, COMMON_HERE)).map(drop)
     } else {
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
+        match rustix::fs::mknodat(parent, name, FileType::Socket, Mode::from_raw_mode(0o444), 0) {
+            // This file system has no sockets (mknod(2)).
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
+            }
+            result => result,
+        }
     };
     match made {
         Ok(()) => {}
-        Err(Errno::ROFS) => return Ok(None),
+        Err(Errno::ROFS) => return Ok(Made::Needless),
         // The sandbox's user has no more rights than the caller; but an owner could give himself what is missing.
         Err(Errno::ACCESS) if rustix::fs::fstat(parent)?.st_uid != rustix::process::geteuid().as_raw() => {
-            return Ok(None);
+            return Ok(Made::Needless);
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     }
-    let fd = open(parent, name)?;
-    let _ = lock(&fd, FlockOperation::NonBlockingLockShared);
     if rustix::process::geteuid().is_root() {
         let owner = rustix::fs::fstat(project)?;
-        rustix::fs::fchown(&fd, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid)))?;
+        if (owner.st_uid, owner.st_gid) != (0, 0) {
+            let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+            rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
     }
     let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
-    rustix::fs::futimens(&fd, &Timestamps { last_access: mark, last_modification: mark })?;
-    Ok(Some(fd))
+    let times = Timestamps { last_access: mark, last_modification: mark };
+    rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(Made::Placeholder)
 }
 
-/// Locks a directory or placeholder, and makes sure that it still is where it was. `None` if it cannot be opened for that; then it
-/// is no placeholder.
-fn hold(parent: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>, Again> {
-    let fd = match open(parent, name) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-        result => result.map_err(|_| Again)?,
-    };
-    if lock(&fd, FlockOperation::NonBlockingLockShared) == Lock::Taken {
-        return Err(Again);
+/// Longer than any path with its prefix.
+const LONGEST: usize = 8192;
+
+impl Masks {
+    /// In the parent: tells stage what to cover.
+    pub fn send(&self, report: &OwnedFd) -> Result<(), LaunchError> {
+        let mut batch = Vec::with_capacity(2 * LONGEST);
+        for (path, read_only) in &self.paths {
+            batch.push(if *read_only { b'r' } else { b'w' });
+            batch.extend_from_slice(path.as_os_str().as_bytes());
+            batch.push(0);
+            if batch.len() > LONGEST {
+                channel::send(report, &batch, &[])?;
+                batch.clear();
+            }
+        }
+        // A batch without an end of its own is the last.
+        batch.push(b'.');
+        channel::send(report, &batch, &[])
     }
-    let (held, there) = (rustix::fs::fstat(&fd), rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW));
-    match (held, there) {
-        (Ok(held), Ok(there)) if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino) => Ok(Some(fd)),
-        _ => Err(Again),
+
+    /// In stage: each path to cover, and whether it becomes read-only.
+    pub fn receive(report: &OwnedFd) -> Result<Vec<(PathBuf, bool)>, LaunchError> {
+        let mut paths = Vec::new();
+        loop {
+            let (batch, _) = channel::receive(report)?;
+            let mut rest = batch.as_slice();
+            while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+                if let [kind, path @ ..] = &rest[..end] {
+                    paths.push((PathBuf::from(OsStr::from_bytes(path)), *kind == b'r'));
+                }
+                rest = &rest[end + 1..];
+            }
+            if !rest.is_empty() {
+                return Ok(paths);
+            }
+        }
     }
 }
 
@@ -217,8 +255,10 @@ pub fn release(place: &Place) -> io::Result<()> {
     // What has no end was not written to the end; nothing was made then.
     let mut paths = text.split_inclusive(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"\0"));
     let mut paths = paths.by_ref().map(|path| Path::new(OsStr::from_bytes(path)));
+    // Where somebody else needs them, they are his to remove: his record names them too.
     if let Some(project) = paths.next()
-        && let Ok(project) = plan::open_path(project)
+        && let Ok(project) = plan::open_path(project).and_then(|project| open(&project, OsStr::new(".")))
+        && lock(&project, FlockOperation::NonBlockingLockExclusive) == Lock::Held
     {
         let mut paths: Vec<&Path> = paths.collect();
         // Sorted by whoever wrote it: what is in a directory comes after it.
@@ -233,13 +273,12 @@ pub fn release(place: &Place) -> io::Result<()> {
     }
 }
 
-/// Removes one placeholder; leaves what is none, is used, or cannot be reached any more.
+/// Removes one placeholder; leaves what is none, or cannot be reached any more.
 fn remove(project: &OwnedFd, path: &Path) -> io::Result<()> {
     let parent = open_beneath(project, parent(path), OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
     let (Ok(parent), Some(name)) = (parent, path.file_name()) else { return Ok(()) };
-    let Ok(fd) = open(&parent, name) else { return Ok(()) };
-    let stat = rustix::fs::fstat(&fd)?;
-    if !is_placeholder(&stat, path) || lock(&fd, FlockOperation::NonBlockingLockExclusive) != Lock::Held {
+    let Ok(stat) = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+    if !is_placeholder(&stat, path) {
         return Ok(());
     }
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
@@ -282,7 +321,7 @@ fn lock(fd: &OwnedFd, operation: FlockOperation) -> Lock {
 
 fn is_placeholder(stat: &Stat, path: &Path) -> bool {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => true,
+        FileType::Socket | FileType::Directory => true,
         FileType::RegularFile => path == Path::new(COMMON) && stat.st_size == COMMON_HERE.len() as i64,
         _ => false,
     };

@@ -6,6 +6,7 @@
 
 use super::{
     super::{LaunchError, Place},
+    channel,
     failure::{self, Context as _},
     ids::Ids,
     program::Location,
@@ -21,19 +22,19 @@ use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Gid, Mode, OFlags, ResolveFlags, Uid},
     io::Errno,
-    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
     process::Pid,
 };
 use std::{
     ffi::OsString,
-    io::{self, IoSlice},
-    mem::MaybeUninit,
+    io,
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
 };
 
-/// Descriptors in one message; the kernel takes at most 253.
-const BATCH: usize = 64;
+/// Init's program, if it is a memory file.
+const IN_MEMORY: u8 = b'I';
+/// Ends the last message.
+const LAST: u8 = b'.';
 
 /// The part that a source plays.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,39 @@ impl Role {
         }
     }
 
+    /// The place below the root of an overlay's read-only layer.
+    pub fn layer(&self) -> Option<&'static str> {
+        match self {
+            Self::Lower(place) => Some(place),
+            _ => None,
+        }
+    }
+
+    /// How it is called in messages. Mounts come in the order of their numbers.
+    fn tag(&self, in_memory: bool) -> u8 {
+        match self {
+            Self::Init if in_memory => IN_MEMORY,
+            Self::Init => b'i',
+            Self::Kept => b'k',
+            Self::Workspace => b'w',
+            Self::Mount(_) => b'm',
+            Self::Lower("") => b'/',
+            // There are few, and all are in the list.
+            Self::Lower(place) => skeleton::PROGRAMS.iter().position(|name| name == place).unwrap_or(0) as u8,
+        }
+    }
+
+    fn from_tag(tag: u8, mounts: &mut impl Iterator<Item = usize>) -> Option<Self> {
+        Some(match tag {
+            b'i' | IN_MEMORY => Self::Init,
+            b'k' => Self::Kept,
+            b'w' => Self::Workspace,
+            b'm' => Self::Mount(mounts.next()?),
+            b'/' => Self::Lower(""),
+            place => Self::Lower(skeleton::PROGRAMS.get(usize::from(place))?),
+        })
+    }
+
     /// The wall to name when it fails.
     fn wall(&self) -> &'static str {
         match self {
@@ -83,23 +117,22 @@ enum Source {
     Memory(OwnedFd),
 }
 
+impl Source {
+    fn open(&self, role: &Role) -> Result<OwnedFd, LaunchError> {
+        match self {
+            Self::Path(path) => open_source(role, path),
+            Self::Fd(fd) | Self::Memory(fd) => fd.try_clone().wall("init", "Cannot duplicate a descriptor", ""),
+        }
+    }
+}
+
 /// All sources of a sandbox.
 #[derive(Debug)]
 pub struct Plan {
     sources: Vec<(Role, Source)>,
 }
 
-impl Plan {
-    /// The places below the root (empty: itself) that are overlays of an image's layer.
-    pub fn lowers(&self) -> impl Iterator<Item = &'static str> {
-        self.sources.iter().filter_map(|(role, _)| match role {
-            Role::Lower(place) => Some(*place),
-            _ => None,
-        })
-    }
-}
-
-/// Decides on the sources, and makes what must be there before the clone.
+/// Decides on the sources, and makes those that the sandbox keeps.
 pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location) -> Result<Plan, LaunchError> {
     let init = match init {
         Location::Cache(file) => Source::Fd(file),
@@ -147,7 +180,7 @@ fn keep(plan: &Plan, spec: &Spec, place: &Place, ids: &Ids) -> io::Result<OwnedF
         Ids::One { .. } => None,
         Ids::Range { base } => Some((base + uid, base + gid)),
     };
-    for lower in plan.lowers() {
+    for lower in plan.sources.iter().filter_map(|(role, _)| role.layer()) {
         let layer = directory(&root, upper_name(lower), owner(0, 0))?;
         directory(&layer, "upper", owner(0, 0))?;
         directory(&layer, "work", owner(0, 0))?;
@@ -174,57 +207,71 @@ fn directory(dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> io::Result
 }
 
 impl Plan {
-    /// In the parent: sends stage the sources, where it cannot open them itself.
+    /// In the parent: sends stage the sources, each with its part. Root's are what the sandbox will see; an ordinary
+    /// user's stage opens them once more.
     pub fn send(&self, spec: &Spec, report: &OwnedFd, pid: Pid, ids: &Ids) -> Result<(), LaunchError> {
-        let Ids::Range { base } = *ids else { return Ok(()) };
-        let sandbox = namespace::user_of(pid).wall("user namespace", "Cannot open the sandbox's user namespace", "")?;
-        let mut copies = Vec::with_capacity(self.sources.len());
-        for (role, source) in &self.sources {
-            copies.push(copy_for_range(spec, role, source, base, &sandbox)?);
-        }
-        for batch in copies.chunks(BATCH) {
-            let fds: Vec<BorrowedFd<'_>> = batch.iter().map(AsFd::as_fd).collect();
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
-            let mut message = SendAncillaryBuffer::new(&mut space);
-            message.push(SendAncillaryMessage::ScmRights(&fds));
-            rustix::net::sendmsg(report, &[IoSlice::new(b"s")], &mut message, SendFlags::NOSIGNAL).wall(
-                "init",
-                "Cannot send the sandbox's mounts",
-                "",
-            )?;
+        let sandbox = match ids {
+            Ids::One { .. } => None,
+            Ids::Range { base } => {
+                let sandbox = namespace::user_of(pid);
+                Some((*base, sandbox.wall("user namespace", "Cannot open the sandbox's user namespace", "")?))
+            }
+        };
+        let mut parts = self.sources.chunks(channel::BATCH).peekable();
+        while let Some(part) = parts.next() {
+            let mut tags = Vec::with_capacity(part.len() + 1);
+            let mut copies = Vec::with_capacity(part.len());
+            for (role, source) in part {
+                tags.push(role.tag(matches!(source, Source::Memory(_))));
+                copies.push(match &sandbox {
+                    None => source.open(role)?,
+                    Some((base, sandbox)) => copy_for_range(spec, role, source, *base, sandbox)?,
+                });
+            }
+            if parts.peek().is_none() {
+                tags.push(LAST);
+            }
+            let fds: Vec<BorrowedFd<'_>> = copies.iter().map(AsFd::as_fd).collect();
+            channel::send(report, &tags, &fds)?;
         }
         Ok(())
     }
+}
 
-    /// In stage: every source as a descriptor of stage's own mount namespace, or a detached mount.
-    pub fn take(&self, spec: &Spec, report: &OwnedFd, ids: &Ids) -> Result<Vec<(Role, OwnedFd)>, LaunchError> {
-        if let Ids::Range { .. } = ids {
-            return self.receive(report).wall("init", "Cannot receive the sandbox's mounts", "");
+/// In stage: every source as a descriptor of stage's own mount namespace, or a detached mount.
+pub fn take(spec: &Spec, report: &OwnedFd, ids: &Ids) -> Result<Vec<(Role, OwnedFd)>, LaunchError> {
+    let mut sources = Vec::new();
+    let mut mounts = 0..;
+    loop {
+        let (tags, fds) = channel::receive(report)?;
+        for (&tag, fd) in tags.iter().zip(fds) {
+            let role = Role::from_tag(tag, &mut mounts)
+                .ok_or_else(|| failure::new("init", format!("No source has the part {tag}"), ""))?;
+            let fd = match ids {
+                Ids::One { .. } if tag != IN_MEMORY => again_here(spec, &role, &fd)?,
+                _ => fd,
+            };
+            sources.push((role, fd));
         }
-        self.sources
-            .iter()
-            .map(|(role, source)| {
-                let fd = match source {
-                    Source::Path(path) => open_source(role, path)?,
-                    Source::Fd(fd) => reopen(fd).wall(role.wall(), "Cannot open the sandbox's directory again", "")?,
-                    Source::Memory(fd) => return Ok((role.clone(), again(fd)?)),
-                };
-                let fd = if role.is_bind(spec) || *role == Role::Init { copy(&fd, role, source, spec)? } else { fd };
-                if *role == Role::Init {
-                    freeze(&fd)?;
-                }
-                Ok((role.clone(), fd))
-            })
-            .collect()
+        if tags.last() == Some(&LAST) {
+            return Ok(sources);
+        }
     }
+}
 
-    fn receive(&self, report: &OwnedFd) -> io::Result<Vec<(Role, OwnedFd)>> {
-        let mut fds = Vec::with_capacity(self.sources.len());
-        while fds.len() < self.sources.len() {
-            fds.extend(jail::fd::receive(report, BATCH)?);
-        }
-        Ok(self.sources.iter().map(|(role, _)| role.clone()).zip(fds).collect())
+/// A source of an ordinary user's sandbox, as stage can use it.
+fn again_here(spec: &Spec, role: &Role, fd: &OwnedFd) -> Result<OwnedFd, LaunchError> {
+    let wall = role.wall();
+    let (fd, path) = reopen(fd).wall(wall, "Cannot open a source again", "")?;
+    if !role.is_bind(spec) && *role != Role::Init {
+        return Ok(fd);
     }
+    let copy = mount::copy(&fd, role.is_bind(spec));
+    let copy = copy.wall(wall, format_args!("Cannot copy the mount of {}", path.display()), "")?;
+    if *role == Role::Init {
+        freeze(&copy)?;
+    }
+    Ok(copy)
 }
 
 /// A detached copy of a source whose owners are the ids of a sandbox with a range.
@@ -236,16 +283,15 @@ fn copy_for_range(
     sandbox: &OwnedFd,
 ) -> Result<OwnedFd, LaunchError> {
     let wall = role.wall();
-    let opened;
-    let fd = match source {
-        Source::Path(path) => {
-            opened = open_source(role, path)?;
-            &opened
-        }
-        Source::Fd(fd) => fd,
-        Source::Memory(fd) => return again(fd),
-    };
-    let copy = copy(fd, role, source, spec)?;
+    let fd = source.open(role)?;
+    if let Source::Memory(_) = source {
+        return Ok(fd);
+    }
+    let copy = mount::copy(&fd, role.is_bind(spec)).wall(
+        wall,
+        format_args!("Cannot copy the mount of {}", name(source)),
+        "",
+    )?;
     let userns;
     let userns = match role {
         // Everybody may execute it, and nobody inside is its owner.
@@ -260,7 +306,7 @@ fn copy_for_range(
         }
         Role::Lower(_) => sandbox,
         Role::Workspace | Role::Mount(_) => {
-            let stat = rustix::fs::fstat(fd).wall(wall, format_args!("Cannot examine {}", name(source)), "")?;
+            let stat = rustix::fs::fstat(&fd).wall(wall, format_args!("Cannot examine {}", name(source)), "")?;
             let identity = &spec.identity;
             if (stat.st_uid, stat.st_gid, identity.uid, identity.gid) == (0, 0, 0, 0) {
                 // Root's files for a sandbox whose user is root: every id keeps its number.
@@ -294,19 +340,10 @@ fn copy_for_range(
     Ok(copy)
 }
 
-/// A detached copy of the mount that a source is on, with it as the root.
-fn copy(fd: &OwnedFd, role: &Role, source: &Source, spec: &Spec) -> Result<OwnedFd, LaunchError> {
-    mount::copy(fd, role.is_bind(spec)).wall(role.wall(), format_args!("Cannot copy the mount of {}", name(source)), "")
-}
-
 /// Makes the mount of init's program read-only: whoever gets at it by `/proc/1/exe` cannot change it (CVE-2019-5736).
 fn freeze(program: &OwnedFd) -> Result<(), LaunchError> {
     let attrs = Attr::MOUNT_ATTR_RDONLY | Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;
     mount::set(program, false, attrs).wall("init", "Cannot make its program read-only", "")
-}
-
-fn again(fd: &OwnedFd) -> Result<OwnedFd, LaunchError> {
-    fd.try_clone().wall("init", "Cannot duplicate a descriptor", "")
 }
 
 /// Whether overlayfs takes layers whose owners are mapped: from Linux 5.19 on.
@@ -337,15 +374,16 @@ pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Opens what `fd` refers to again, in the mount namespace of the caller, and makes sure that it is the same.
-fn reopen(fd: &OwnedFd) -> io::Result<OwnedFd> {
+fn reopen(fd: &OwnedFd) -> io::Result<(OwnedFd, PathBuf)> {
     use rustix::fd::AsRawFd as _;
     let path = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
-    let again = open_path(Path::new(&OsString::from_vec(path.into_bytes())))?;
+    let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
+    let again = open_path(&path)?;
     let (old, new) = (rustix::fs::fstat(fd)?, rustix::fs::fstat(&again)?);
     if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) {
         return Err(io::Error::new(io::ErrorKind::NotFound, "It was replaced meanwhile"));
     }
-    Ok(again)
+    Ok((again, path))
 }
 
 fn name(source: &Source) -> String {

@@ -20,7 +20,7 @@ use std::{
 const VERSION: u32 = 1;
 
 /// What the host's programs lie in; those that are directories and not links into /usr get an overlay each.
-const PROGRAMS: &[&str] = &["usr", "opt", "bin", "sbin", "lib", "lib64", "lib32", "libx32"];
+pub const PROGRAMS: &[&str] = &["usr", "opt", "bin", "sbin", "lib", "lib64", "lib32", "libx32"];
 
 /// Empty directories, and their modes.
 pub const DIRECTORIES: &[(&str, u32)] = &[

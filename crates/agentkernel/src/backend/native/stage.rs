@@ -3,10 +3,11 @@
 
 use super::{
     super::LaunchError,
-    LINK_FD, dev, etc,
+    LINK_FD, channel, dev, etc,
     failure::{self, Context as _},
     ids::Ids,
-    plan::{self, Plan, Role, upper_name},
+    masks::Masks,
+    plan::{self, Role, upper_name},
     root::Root,
     skeleton,
 };
@@ -22,13 +23,9 @@ use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
     io::Errno,
-    net::RecvFlags,
     process::{Resource, Signal},
 };
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 
@@ -36,9 +33,6 @@ const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 pub struct Stage<'a> {
     pub spec: &'a Spec,
     pub ids: &'a Ids,
-    pub plan: &'a Plan,
-    /// What of the project is covered, by its path below it, and whether it is read-only then.
-    pub masks: &'a BTreeMap<PathBuf, bool>,
     /// Whether the parent has something to do first: see [`waits`].
     pub waits: bool,
     /// Init's end of the link.
@@ -100,12 +94,7 @@ impl Stage<'_> {
         if !self.waits {
             return Ok(());
         }
-        let mut buffer = [0u8; 16];
-        let received = rustix::net::recv(&self.report, &mut buffer[..], RecvFlags::empty());
-        match received.wall("init", "Cannot hear from the parent", "")?.0 {
-            0 => Err(failure::new("init", "The parent is gone", "")),
-            _ => Ok(()),
-        }
+        channel::receive(&self.report).map(drop)
     }
 
     /// Whom directories that must belong to the identity are given to; `None` where nobody else can exist.
@@ -121,7 +110,8 @@ impl Stage<'_> {
     fn build_root(&self) -> Result<(Root, OwnedFd), LaunchError> {
         let spec = self.spec;
         let scratch = self.scratch()?;
-        let mut sources = self.plan.take(spec, &self.report, self.ids)?;
+        let mut sources = plan::take(spec, &self.report, self.ids)?;
+        let layers: Vec<&'static str> = sources.iter().filter_map(|(role, _)| role.layer()).collect();
         let mut take = |role: Role| -> Result<OwnedFd, LaunchError> {
             let index = sources.iter().position(|(other, _)| *other == role);
             let index = index.ok_or_else(|| failure::new("init", format!("No source for {role:?}"), ""))?;
@@ -145,7 +135,7 @@ impl Stage<'_> {
             etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", "")?;
         }
         let mut frozen = Vec::new();
-        for place in self.plan.lowers().filter(|place| !place.is_empty()) {
+        for place in layers.into_iter().filter(|place| !place.is_empty()) {
             let lower = self.layer(&scratch, &format!("lower-{place}"), take(Role::Lower(place))?)?;
             let upper = self.upper(uppers, place)?;
             if place == "usr" && !self.owns_layers() {
@@ -201,8 +191,8 @@ impl Stage<'_> {
             Workspace::Direct { path, .. } => {
                 let project = take(Role::Workspace)?;
                 bind(&root, "workspace", &project, path, false)?;
-                for (path, &read_only) in self.masks {
-                    cover(&project, path, read_only)?;
+                for (path, read_only) in Masks::receive(&self.report)? {
+                    cover(&project, &path, read_only)?;
                 }
             }
             Workspace::Overlay { path } => {
