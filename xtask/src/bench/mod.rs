@@ -87,11 +87,9 @@ impl Bench {
     fn starts(&self, arguments: &Arguments) -> Result<()> {
         let project = self.project();
         let ours = Entry::new("agentkernel run", self.agentkernel(&["run", "--", "true"]));
-        let empty = self.folder.path().join("empty");
-        fs::create_dir(&empty)?;
         let mounts = self.check(&self.agentkernel(&["run", "--", "cat", "/proc/self/mountinfo"]))?;
         let peers = [
-            ("bwrap, same mounts", peers::bwrap(&mounts, &project, &empty)),
+            ("bwrap, same mounts", peers::bwrap(&mounts, &project, self.folder.path())),
             ("crun", peers::oci("crun", self.folder.path(), &project)),
             ("runc", peers::oci("runc", self.folder.path(), &project)),
         ];

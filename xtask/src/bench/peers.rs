@@ -21,8 +21,12 @@ fn links() -> impl Iterator<Item = (PathBuf, PathBuf)> {
 }
 
 /// bwrap with the mounts of a sandbox of ours, as its /proc/self/mountinfo tells them (proc_pid_mountinfo(5)). An
-/// overlay becomes a read-only bind; /proc, /dev and what bwrap itself covers below them are left to bwrap.
-pub fn bwrap(mounts: &str, project: &Path, empty: &Path) -> Result<Vec<String>> {
+/// overlay becomes a read-only bind; /proc, /dev and what bwrap itself covers below them are left to bwrap. It gets a
+/// project of its own, because it leaves what it makes there to mount something on.
+pub fn bwrap(mounts: &str, project: &Path, folder: &Path) -> Result<Vec<String>> {
+    let (own, empty) = (folder.join("bwrap"), folder.join("empty"));
+    fs::create_dir(&own)?;
+    fs::create_dir(&empty)?;
     const COVERED: [&str; 4] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
     let mut argv: Vec<String> =
         [program("bwrap")?.as_str(), "--unshare-all", "--die-with-parent", "--new-session", "--hostname", "sandbox"]
@@ -46,17 +50,19 @@ pub fn bwrap(mounts: &str, project: &Path, empty: &Path) -> Result<Vec<String>> 
             covered if COVERED.contains(&covered) || below("/dev") => {}
             _ if below("/proc") => match kind {
                 "proc" => add("--ro-bind", &[place, place]),
-                "overlay" => add("--ro-bind", &[empty, place]),
+                "overlay" => add("--ro-bind", &[&empty, place]),
                 _ => add("--ro-bind", &[Path::new("/dev/null"), place]),
             },
             _ if kind == "tmpfs" => add("--tmpfs", &[place]),
-            _ if place.starts_with(project) && writable => add("--bind", &[place, place]),
-            // A protected path that the project does not have.
-            _ if place.starts_with(project) && !place.exists() => add("--ro-bind", &[empty, place]),
-            _ => add("--ro-bind", &[place, place]),
+            _ => match place.strip_prefix(project) {
+                Ok(path) if path.as_os_str().is_empty() => add("--bind", &[&own, &own]),
+                Ok(path) if !writable => add("--ro-bind", &[&empty, &own.join(path)]),
+                Ok(path) => bail!("{} of the project is a mount of its own", path.display()),
+                Err(_) => add("--ro-bind", &[place, place]),
+            },
         }
     }
-    add("--chdir", &[project]);
+    add("--chdir", &[&own]);
     argv.extend(["--", "true"].map(str::to_owned));
     Ok(argv)
 }

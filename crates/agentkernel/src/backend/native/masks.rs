@@ -123,7 +123,7 @@ fn attempt(
                 Ok(Made::Placeholder) => {}
                 Ok(Made::Needless) => continue,
                 Err(Errno::EXIST) => return Ok(Err(Again)),
-                result => drop(result.wall(WALL, tried, hint)?),
+                Err(error) => return Err(error).wall(WALL, tried, hint),
             }
         }
         let directories = path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty());
