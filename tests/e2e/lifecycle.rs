@@ -1,19 +1,7 @@
 //! Kept sandboxes: create, start, exec, stop, rm, and what outlives what.
 
-use std::{process::Stdio, time::Duration};
-use support::{Who, World, stdout, told};
-
-/// Until `done`, or the test fails.
-#[track_caller]
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..400 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("not within ten seconds: {what}");
-}
+use std::process::Stdio;
+use support::{Who, World, eventually, stdout, told};
 
 fn ids(world: &World) -> String {
     stdout(&mut world.agentkernel(["ps", "-aq"]))

@@ -5,6 +5,7 @@
 mod cp;
 mod crash;
 mod lifecycle;
+mod limits;
 mod run;
 mod support_itself;
 mod terminal;

@@ -32,15 +32,8 @@ impl Failure {
     }
 
     /// An error and its sources on one line.
-    pub(super) fn chain(error: &(dyn Error + 'static)) -> Self {
-        let mut cause = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            cause.push_str(": ");
-            cause.push_str(&error.to_string());
-            source = error.source();
-        }
-        Self::new(cause)
+    pub(super) fn chain(error: &dyn Error) -> Self {
+        Self::new(wire::cause(error))
     }
 }
 

@@ -90,16 +90,19 @@ impl Run {
             }
             return Ok(0);
         }
-        let status =
-            conclude(outcome).map_err(|failure| if failure.status == FAILED { ours(failure) } else { failure })?;
+        let exit = if let Ok(Outcome::Exited(exit)) = outcome { Some(exit) } else { None };
+        let result =
+            conclude(outcome).map_err(|failure| if failure.status == FAILED { ours(failure) } else { failure });
         if json {
+            let (Ok(status) | Err(Failure { status, .. })) = &result;
             let line = serde_json::json!({
-                "id": id, "name": name, "status": status, "duration_ms": began.elapsed().as_millis() as u64,
+                "id": id, "name": name, "status": status, "exit": exit,
+                "duration_ms": began.elapsed().as_millis() as u64,
             });
             use std::io::Write;
             let _ = writeln!(std::io::stderr(), "{line}");
         }
-        Ok(status)
+        result
     }
 }
 

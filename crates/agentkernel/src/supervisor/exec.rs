@@ -25,7 +25,7 @@ pub(super) struct Exec {
     input_ended: bool,
     input_told: bool,
     /// What its clients are told before the last report.
-    pub(super) notice: Option<String>,
+    pub(super) notices: Vec<String>,
     /// The last report, once the program has ended.
     pub(super) ended: Option<ExecReport>,
 }
@@ -64,7 +64,7 @@ impl Exec {
             input: VecDeque::new(),
             input_ended: false,
             input_told: false,
-            notice: None,
+            notices: Vec::new(),
             ended: None,
         }
     }
@@ -217,7 +217,7 @@ impl Exec {
             attached.pump(&mut client.connection);
             match &self.ended {
                 Some(report) if attached.backlog.is_empty() => {
-                    if let Some(notice) = &self.notice {
+                    for notice in &self.notices {
                         client.connection.control(attached.stream, &api::Report::Notice(notice.clone()));
                     }
                     let report = api::Report::Exec { exec: self.number, report: report.clone() };

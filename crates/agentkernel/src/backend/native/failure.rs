@@ -13,13 +13,7 @@ pub trait Context<T> {
 impl<T, E: std::error::Error> Context<T> for Result<T, E> {
     fn wall(self, wall: &str, tried: impl Display, hint: &str) -> Result<T, LaunchError> {
         self.map_err(|error| {
-            let mut cause = tried.to_string();
-            let mut next: Option<&dyn std::error::Error> = Some(&error);
-            while let Some(error) = next {
-                cause.push_str(": ");
-                cause.push_str(&error.to_string());
-                next = error.source();
-            }
+            let cause = format!("{tried}: {}", wire::cause(&error));
             LaunchError { wall: wall.into(), cause, hint: hint.into() }
         })
     }
