@@ -4,6 +4,7 @@
 
 mod cp;
 mod crash;
+mod full_disk;
 mod lifecycle;
 mod limits;
 mod run;

@@ -191,7 +191,9 @@ fn lock_to_start(entry: &Entry) -> Result<Lock, Failure> {
     match entry.try_lock()? {
         Some(lock) => Ok(lock),
         // It has ended, and its supervisor is about to let go.
-        None if matches!(entry.state()?, State::Exited { .. }) => lock_when_free(entry),
+        None if matches!(entry.state()?, State::Exited { .. }) => {
+            lock_when_free(entry)?.ok_or_else(|| Failure::new(format!("Sandbox {} is being removed", entry.id())))
+        }
         None => Err(Failure::new(format!("Sandbox {} is running", entry.id()))),
     }
 }

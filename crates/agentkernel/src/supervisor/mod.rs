@@ -45,11 +45,14 @@ pub fn run(inheritance: Inheritance) -> Exit {
             Err(_) => Exit::Lost,
         },
         Err(failure) => {
-            tell_failure(client, failure);
-            // A start that failed leaves the sandbox as it was before.
-            if !spec.keep {
+            // A start that failed leaves the sandbox as it was before; by the time that it is told, so that the caller
+            // may try again at once.
+            if spec.keep {
+                drop(lock);
+            } else {
                 let _ = store.remove(entry, lock);
             }
+            tell_failure(client, failure);
             return Exit::Code(125);
         }
     };
