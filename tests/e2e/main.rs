@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod bad_input;
 mod cp;
 mod crash;
 mod full_disk;

@@ -1,6 +1,6 @@
 //! What goes wrong, as the user reads it: one line with the cause, one with the hint, and the exit status.
 
-use crate::{client::ClientError, config::ConfigError, store::StoreError};
+use crate::{client::{ClientError, CopyError}, config::ConfigError, store::StoreError};
 use std::{error::Error, fmt};
 
 /// agentkernel itself failed in `run` or `exec` (Docker's convention).
@@ -72,6 +72,15 @@ impl From<ClientError> for Failure {
             _ => String::new(),
         };
         Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Client(error) => error.into(),
+            other => Self::chain(&other),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     Spec,
     client::{self, Client, ClientError, Outcome, Session},
     config::{self, HostFacts, Project},
-    store::{Entry, Lock, State, Store},
+    store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
 use std::{ffi::OsString, time::Instant};
@@ -76,9 +76,8 @@ impl Run {
         overrides.stdin = stdin;
 
         let store = Store::open().map_err(|error| ours(error.into()))?;
-        let spec = resolve(overrides, &store).map_err(ours)?;
+        let (spec, entry, lock) = make(&overrides, &store).map_err(ours)?;
         let (id, name) = (spec.id.clone(), spec.name.clone());
-        let (entry, lock) = store.create(&spec).map_err(|error| ours(error.into()))?;
         let mut client = launch(store, entry, lock, spec).map_err(ours)?;
         let session = Session { stdin, terminal, detach: self.detach };
         let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin });
@@ -113,8 +112,7 @@ impl Create {
         (overrides.terminal, overrides.stdin) = (terminal, stdin);
         overrides.keep = Some(true);
         let store = Store::open()?;
-        let spec = resolve(overrides, &store)?;
-        let (_, lock) = store.create(&spec)?;
+        let (spec, _, lock) = make(&overrides, &store)?;
         drop(lock);
         if self.json {
             print_json(&serde_json::json!({ "id": spec.id, "name": spec.name }))?;
@@ -162,14 +160,29 @@ pub(super) fn stdio_of(stdio: Stdio) -> (bool, bool) {
     }
 }
 
-/// From what was typed and what the project says to a sandbox.
-fn resolve(overrides: config::Overrides, store: &Store) -> Result<Spec, Failure> {
+/// From what was typed and what the project says to a sandbox on record.
+fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lock), Failure> {
+    /// There are 4,096 generated names: with half of them taken, nobody ever sees so many misses.
+    const TRIES: u32 = 64;
     let host = HostFacts::read()?;
     let mut project = Project::find(&host)?;
     if let Some(file) = &mut project.file {
         file.trusted = store.is_trusted(file)?;
     }
-    Ok(config::resolve(overrides, &project, &host)?)
+    let mut tries = 0;
+    loop {
+        let spec = config::resolve(overrides.clone(), &project, &host)?;
+        match store.create(&spec) {
+            Ok((entry, lock)) => return Ok((spec, entry, lock)),
+            // A name that nobody chose: another id has another one.
+            Err(StoreError::NameTaken { .. })
+                if spec.name == Some(config::generated_name(&spec.id)) && tries < TRIES =>
+            {
+                tries += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Starts a kept sandbox in the background and waits until it runs.
