@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod bad_input;
+mod commands;
 mod cp;
 mod crash;
 mod full_disk;

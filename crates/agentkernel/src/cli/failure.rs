@@ -1,6 +1,10 @@
 //! What goes wrong, as the user reads it: one line with the cause, one with the hint, and the exit status.
 
-use crate::{client::{ClientError, CopyError}, config::ConfigError, store::StoreError};
+use crate::{
+    client::{ClientError, CopyError},
+    config::ConfigError,
+    store::StoreError,
+};
 use std::{error::Error, fmt};
 
 /// agentkernel itself failed in `run` or `exec` (Docker's convention).

@@ -79,6 +79,8 @@ impl Run {
         let (spec, entry, lock) = make(&overrides, &store).map_err(ours)?;
         let (id, name) = (spec.id.clone(), spec.name.clone());
         let mut client = launch(store, entry, lock, spec).map_err(ours)?;
+        // In the background the input stays open, for whoever joins later.
+        let stdin = stdin && !self.detach;
         let session = Session { stdin, terminal, detach: self.detach };
         let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin });
         if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {

@@ -140,10 +140,12 @@ impl Exec {
         self.pump_input(clients, link);
     }
 
-    /// A client ended the input.
+    /// A client ended the input. A terminal's has no end: the next client may type on.
     pub(super) fn end_input(&mut self, clients: &mut Clients, link: &mut Connection) {
-        self.input_ended = true;
-        self.pump_input(clients, link);
+        if !self.terminal {
+            self.input_ended = true;
+            self.pump_input(clients, link);
+        }
     }
 
     /// Passes on the input that init has room for.
@@ -174,9 +176,11 @@ impl Exec {
         !self.attached.is_empty()
     }
 
-    /// Whether this client's stream may send input.
+    /// Whether this client's stream may send input. Once the input is at its end, nothing may follow.
     pub(super) fn takes_input(&self, client: u64, stream: u32) -> bool {
-        self.ended.is_none() && self.attached.iter().any(|a| a.client == client && a.stream == stream && a.stdin)
+        self.ended.is_none()
+            && !self.input_ended
+            && self.attached.iter().any(|a| a.client == client && a.stream == stream && a.stdin)
     }
 
     /// Output came from init.
