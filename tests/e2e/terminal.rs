@@ -83,6 +83,7 @@ fn a_shell_has_job_control_a_size_and_its_own_terminal() {
         screen.line("echo sur''vived");
         screen.shows("survived");
         screen.line("exit 5");
+        screen.settle();
         screen.line("echo status=$?");
         screen.shows("status=5");
     }
@@ -140,6 +141,7 @@ fn detach_and_attach_lose_nothing() {
         screen.shows("whileaway");
         screen.line("echo still''here; exit 3");
         screen.shows("stillhere");
+        screen.settle();
         screen.line("echo status=$?");
         screen.shows("status=3");
         let log = stdout(&mut world.agentkernel(["logs", "box"]));
