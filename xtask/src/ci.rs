@@ -115,7 +115,7 @@ fn take(step: Step, arguments: &Arguments, skipped: &mut Vec<String>) -> Result<
         Step::Deny if !has("deny") => {
             return Ok(Outcome::Skipped("cargo-deny is not installed (cargo install --locked cargo-deny)".into()));
         }
-        Step::Deny => run::run(run::cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))?,
+        Step::Deny => run::run(run::cargo().args(["deny", "check", "bans", "licenses", "sources"]))?,
         Step::Documents => {
             documents::main()?;
             let mut doc = run::cargo();
