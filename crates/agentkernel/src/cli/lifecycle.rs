@@ -29,13 +29,7 @@ impl Stop {
         let store = Store::open()?;
         for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
-            match stop(&entry, self.time) {
-                // Docker's way: stopping what is stopped is no failure.
-                // Whoever has stopped it may start or remove it at once, whatever became of its record.
-                Ok(_) => drop(lock_when_free(&entry)?),
-                Err(ClientError::Store(StoreError::NotRunning { .. })) => {}
-                Err(error) => return Err(error.into()),
-            }
+            settle(&entry, self.time)?;
             print(&format!("{reference}\n"))
         })
     }
@@ -62,11 +56,7 @@ impl Restart {
                 return Err(Failure::new(format!("Sandbox {reference} is ephemeral: it ends when it stops"))
                     .hint("Make it with --keep to restart it"));
             }
-            match stop(&entry, self.time) {
-                Ok(_) => drop(lock_when_free(&entry)?),
-                Err(ClientError::Store(StoreError::NotRunning { .. })) => {}
-                Err(error) => return Err(error.into()),
-            }
+            settle(&entry, self.time)?;
             run::start_kept(Store::open()?, entry, spec)?;
             print(&format!("{reference}\n"))
         })
@@ -190,6 +180,16 @@ fn stop(entry: &Entry, grace: Duration) -> Result<Exit, ClientError> {
             Ok(Exit::Lost)
         }
         other => other,
+    }
+}
+
+/// Ends a sandbox and waits for its supervisor to let go of it: it may be started or removed at once, whatever became of
+/// its record. Docker's way: stopping what is stopped is no failure.
+fn settle(entry: &Entry, grace: Duration) -> Result<(), Failure> {
+    match stop(entry, grace) {
+        Ok(_) => lock_when_free(entry).map(drop),
+        Err(ClientError::Store(StoreError::NotRunning { .. })) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mistakes in the arguments, told like every other failure: one line with the cause, one with the hint.
 
 use super::{Failure, failure::OWN};
+use crate::config::{nearest, quoted};
 use clap::{
     CommandFactory as _,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -24,7 +25,7 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
     };
     let cause = match error.kind() {
         ErrorKind::UnknownArgument => {
-            let cause = format!("No option {}", quoted(&flag()));
+            let cause = format!("No option {}", quoted(flag().as_ref()));
             let hint = match text(ContextKind::SuggestedArg) {
                 Some(near) => format!("Did you mean '{near}'?"),
                 None => format!("{help}; options of the program itself come after '--' and its name"),
@@ -34,9 +35,11 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
         ErrorKind::InvalidSubcommand => {
             let typed = text(ContextKind::InvalidSubcommand).unwrap_or_default();
             let commands = super::Cli::command();
-            let near = crate::config::nearest(&typed, commands.get_subcommands().map(clap::Command::get_name));
+            let near = nearest(&typed, commands.get_subcommands().map(clap::Command::get_name));
             let hint = near.map(|near| format!("Did you mean '{near}'?"));
-            return Failure::new(format!("No command {}", quoted(&typed))).hint(hint.unwrap_or(help)).status(OWN);
+            return Failure::new(format!("No command {}", quoted(typed.as_ref())))
+                .hint(hint.unwrap_or(help))
+                .status(OWN);
         }
         ErrorKind::MissingRequiredArgument => {
             let missing = flag().replace(['<', '>'], "").replace("...", "");
@@ -51,7 +54,7 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
             format!("{} needs a value", flag())
         }
         ErrorKind::InvalidValue => {
-            let value = quoted(&text(ContextKind::InvalidValue).unwrap_or_default());
+            let value = quoted(text(ContextKind::InvalidValue).unwrap_or_default().as_ref());
             let valid = text(ContextKind::ValidValue).unwrap_or_default();
             format!("{}: {value} is none of {valid}", short())
         }
@@ -66,11 +69,4 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
         }
     };
     Failure::new(cause).hint(help).status(OWN)
-}
-
-/// Something that was typed, fit for one line.
-fn quoted(text: &str) -> String {
-    let short: String = text.chars().take(200).collect();
-    let dots = if short.len() < text.len() { "..." } else { "" };
-    format!("'{}{dots}'", short.escape_debug())
 }
