@@ -255,8 +255,15 @@ fn project_files() {
 #[test]
 fn a_supervisor_of_another_version() {
     let world = World::new(Who::Me);
-    let id =
-        stdout(&mut world.agentkernel(["create", "--name", "box", "--", "sh", "-c", "echo kept > ~/file; sleep 600"]));
+    let id = stdout(&mut world.agentkernel([
+        "create",
+        "--name",
+        "box",
+        "--",
+        "sh",
+        "-c",
+        "[ -e ~/file ] || echo kept > ~/file; sleep 600",
+    ]));
     let _ = stdout(&mut world.agentkernel(["start", "box"]));
     eventually("it ran", || {
         world.agentkernel(["exec", "box", "grep", "kept", "/root/file"]).output().unwrap().status.success()
