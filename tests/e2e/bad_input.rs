@@ -235,9 +235,10 @@ fn project_files() {
             check(&world, &["run", "true"], 125, cause, "Put the file itself there");
             fs::remove_file(&path).unwrap();
         }
-        fs::create_dir(&path).unwrap();
+        // An empty directory is what a sandbox that runs puts there, so that nobody makes the file.
+        fs::create_dir_all(path.join("inner")).unwrap();
         check(&world, &["run", "true"], 125, "PROJECT/agentkernel.toml is not a file", "");
-        fs::remove_dir(&path).unwrap();
+        fs::remove_dir_all(&path).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
             &path,
