@@ -2,21 +2,10 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{process::Stdio, time::Duration};
-use support::{Who, World, stdout, told};
+use support::{Who, World, eventually, stdout, told};
 
 fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-}
-
-#[track_caller]
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..400 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("not within ten seconds: {what}");
 }
 
 /// A number in the JSON of `inspect`.

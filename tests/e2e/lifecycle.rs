@@ -1,19 +1,7 @@
 //! Kept sandboxes: create, start, exec, stop, rm, and what outlives what.
 
-use std::{process::Stdio, time::Duration};
-use support::{Who, World, stdout, told};
-
-/// Until `done`, or the test fails.
-#[track_caller]
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..400 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("not within ten seconds: {what}");
-}
+use std::{io::Write, process::Stdio};
+use support::{Who, World, eventually, stdout, told};
 
 fn ids(world: &World) -> String {
     stdout(&mut world.agentkernel(["ps", "-aq"]))
@@ -183,4 +171,48 @@ fn signals_by_kill() {
     let _ = stdout(&mut world.agentkernel(["kill", "job"]));
     assert_eq!(stdout(&mut world.agentkernel(["wait", "job"])), "137\n");
     let _ = stdout(&mut world.agentkernel(["rm", "job"]));
+}
+
+#[test]
+fn input_of_a_background_command_waits_for_whoever_joins() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "-i", "--name", "box", "--", "cat"]));
+        let join = || {
+            let mut client = world.agentkernel(["attach", "box"]);
+            client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        // One only watches; the other types, and ends the input.
+        let watcher = world.agentkernel(["attach", "--no-stdin", "box"]).stdout(Stdio::piped()).spawn().unwrap();
+        let clients = || stdout(&mut world.agentkernel(["inspect", "-f", "{running.execs.0.clients}", "box"]));
+        eventually("it watches", || clients() == "1\n");
+        let mut typist = join();
+        typist.stdin.take().unwrap().write_all(b"typed\n").unwrap();
+        for client in [typist, watcher] {
+            let output = client.wait_with_output().unwrap();
+            assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"typed\n"[..]), "{}", told(&output));
+        }
+        let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+    }
+}
+
+#[test]
+fn what_is_typed_after_the_end_of_the_input_harms_nobody() {
+    let world = World::new(Who::Me);
+    let script = "cat > /dev/null; echo over; exec sleep 600";
+    let _ = stdout(&mut world.agentkernel(["run", "-d", "-i", "--name", "box", "--", "sh", "-c", script]));
+    let attach = |input: &[u8]| {
+        let mut client = world.agentkernel(["attach", "box"]).stdin(Stdio::piped()).spawn().unwrap();
+        client.stdin.take().unwrap().write_all(input).unwrap();
+        client
+    };
+    let first = attach(b"x");
+    eventually("its input is over", || stdout(&mut world.agentkernel(["logs", "box"])) == "over\n");
+    let second = attach(b"too late");
+    // The answer to one more question shows that the supervisor has read it and goes on.
+    assert_eq!(stdout(&mut world.agentkernel(["exec", "box", "echo", "on"])), "on\n");
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    for mut client in [first, second] {
+        assert!(matches!(client.wait().unwrap().code(), Some(137 | 143)));
+    }
 }

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod bad_input;
+mod commands;
 mod cp;
 mod crash;
+mod dogfood;
+mod full_disk;
 mod lifecycle;
+mod limits;
 mod run;
 mod support_itself;
 mod terminal;

@@ -77,11 +77,13 @@ fn a_shell_has_job_control_a_size_and_its_own_terminal() {
         screen.line("stty size; echo resi''zed");
         assert!(screen.shows("resized").contains("20 90"));
         // ctrl-c ends the foreground program, not the session.
-        screen.line("sleep 600");
+        screen.line("sh -c 'echo sle\"\"eping; exec sleep 600'");
+        screen.shows("sleeping");
         screen.keys(&["C-c"]);
         screen.line("echo sur''vived");
         screen.shows("survived");
         screen.line("exit 5");
+        screen.settle();
         screen.line("echo status=$?");
         screen.shows("status=5");
     }
@@ -139,12 +141,34 @@ fn detach_and_attach_lose_nothing() {
         screen.shows("whileaway");
         screen.line("echo still''here; exit 3");
         screen.shows("stillhere");
+        screen.settle();
         screen.line("echo status=$?");
         screen.shows("status=3");
         let log = stdout(&mut world.agentkernel(["logs", "box"]));
         for text in ["firstline", "whileaway", "stillhere"] {
             assert!(log.contains(text), "{text} is missing in {log}");
         }
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
+#[test]
+fn what_was_started_in_the_background_can_be_joined_and_left() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let binary = world.binary();
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "-it", "--name", "box", "sh"]));
+        let screen = Screen::new(&world);
+        for round in ["one", "two"] {
+            screen.line(&format!("{} attach box", binary.display()));
+            screen.line(&format!("tty; echo round''-{round}"));
+            assert!(screen.shows(&format!("round-{round}")).contains("/dev/pts/0"));
+            screen.keys(&["C-p", "C-q"]);
+            screen.settle();
+            screen.line(&format!("clear; echo left''-{round}=$?"));
+            screen.shows(&format!("left-{round}=0"));
+        }
+        assert!(stdout(&mut world.agentkernel(["ps"])).contains("up "));
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
     }
 }

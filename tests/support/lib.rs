@@ -10,9 +10,11 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    io::Write as _,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -143,6 +145,34 @@ pub fn stdout(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", told(&output));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits until something is so. Whoever waits has no event to wait for: it happens in another process.
+///
+/// # Panics
+/// If it is not so after ten seconds.
+#[track_caller]
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("not within ten seconds: {what}");
+}
+
+/// Says that a part of a test cannot run here, and why: aloud, and in the file that `cargo xtask ci` counts them from.
+///
+/// # Panics
+/// If that file cannot be written.
+pub fn skipped(what: &str, why: &str) {
+    eprintln!("SKIPPED: {what}: {why}");
+    if let Some(file) = env::var_os("AGENTKERNEL_SKIPPED") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        // One write, so that lines of tests that run side by side stay whole.
+        file.write_all(format!("{what}: {why}\n").as_bytes()).unwrap();
+    }
 }
 
 /// A finished command, for the message of a failed assertion.

@@ -2,7 +2,7 @@
 
 use crate::{arrows, documents, fuzz, run, vm};
 use anyhow::{Context, Result, bail};
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{collections::BTreeSet, fs, io, path::PathBuf, process::ExitCode, time::Instant};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -79,7 +79,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
             continue;
         }
         let start = Instant::now();
-        match take(*step, arguments) {
+        match take(*step, arguments, &mut skipped) {
             Ok(Outcome::Passed) => passed += 1,
             Ok(Outcome::Skipped(cause)) => {
                 println!("SKIPPED: {step:?}: {cause}");
@@ -99,7 +99,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn take(step: Step, arguments: &Arguments) -> Result<Outcome> {
+fn take(step: Step, arguments: &Arguments, skipped: &mut Vec<String>) -> Result<Outcome> {
     match step {
         Step::Format if !has("fmt") => return Ok(Outcome::Skipped("there is no rustfmt".into())),
         Step::Format => {
@@ -115,7 +115,7 @@ fn take(step: Step, arguments: &Arguments) -> Result<Outcome> {
         Step::Deny if !has("deny") => {
             return Ok(Outcome::Skipped("cargo-deny is not installed (cargo install --locked cargo-deny)".into()));
         }
-        Step::Deny => run::run(run::cargo().args(["deny", "--offline", "check", "bans", "licenses", "sources"]))?,
+        Step::Deny => run::run(run::cargo().args(["deny", "check", "bans", "licenses", "sources"]))?,
         Step::Documents => {
             documents::main()?;
             let mut doc = run::cargo();
@@ -131,7 +131,17 @@ fn take(step: Step, arguments: &Arguments) -> Result<Outcome> {
                 println!("cargo-nextest is not installed: cargo test runs the same tests");
                 test.args(["test", "--workspace", "--no-fail-fast"]);
             }
-            run::run(test.env(BINARY, binary))?;
+            let list = run::root().join("target/skipped");
+            match fs::remove_file(&list) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+            let result = run::run(test.env(BINARY, binary).env(SKIPPED, &list));
+            // Tests name what they could not try here, several of them the same.
+            let lines: BTreeSet<String> =
+                fs::read_to_string(&list).unwrap_or_default().lines().map(str::to_owned).collect();
+            skipped.extend(lines.iter().map(|line| format!("Test: {line}")));
+            result?;
         }
         Step::Vm => return vm_tests(),
         Step::Fuzz => {
@@ -145,6 +155,8 @@ fn take(step: Step, arguments: &Arguments) -> Result<Outcome> {
 
 /// Tells the tests which binary they are about.
 const BINARY: &str = "AGENTKERNEL_BIN";
+/// Tells the tests where to name what they skip.
+const SKIPPED: &str = "AGENTKERNEL_SKIPPED";
 
 /// Builds what a user would run, and says where it is.
 pub fn release() -> Result<PathBuf> {

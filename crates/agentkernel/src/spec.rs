@@ -87,7 +87,7 @@ impl TryFrom<String> for Name {
             [first, tail @ ..] if good(*first) && tail.len() < 63 && tail.iter().all(|&b| rest(b)) => Ok(Self(text)),
             _ => Err(format!(
                 "'{}' is not a name: use up to 63 of a-z, 0-9, '_', '.', '-', beginning with a letter or digit",
-                text.escape_debug()
+                text.chars().take(100).collect::<String>().escape_debug()
             )),
         }
     }

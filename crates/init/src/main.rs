@@ -34,7 +34,6 @@ use rustix::{
     process::Signal,
 };
 use std::{
-    error::Error,
     io::{self, Write as _},
     process::ExitCode,
     time::Duration,
@@ -74,19 +73,8 @@ fn main() -> ExitCode {
 
 /// Says on standard error, which a backend may keep or not, why there is no sandbox any more.
 fn complain(error: &InitError) -> ExitCode {
-    let _ = writeln!(io::stderr(), "init: {}", chain(error));
+    let _ = writeln!(io::stderr(), "init: {}", wire::cause(error));
     ExitCode::FAILURE
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 fn run() -> Result<(), InitError> {

@@ -177,7 +177,7 @@ impl Spawner {
         rustix::process::chdir(cwd.as_c_str())
             .map_err(|error| step(&format!("Cannot enter the working directory {}", spec.cwd))(error.into()))?;
         jail::process::reset_signals().map_err(step("Cannot reset signals"))?;
-        jail::seccomp::install(Profile::Program).map_err(|error| (ExecFailure::Other, crate::chain(&error)))
+        jail::seccomp::install(Profile::Program).map_err(|error| (ExecFailure::Other, wire::cause(&error)))
     }
 
     fn limit(&self, spec: &ExecSpec) -> Result<(), Failure> {

@@ -3,7 +3,6 @@
 
 use crate::{
     activity::{Activity, Step},
-    chain,
     link::LinkError,
     poll::{self, Event, Token},
     pump::{AtEof, Cx, Sink, Source},
@@ -209,7 +208,7 @@ fn put_files(put: &Put) -> Result<(), String> {
     };
     archive::unpack(dest.as_fd(), rename, &UnpackOptions::default(), io::stdin().lock())
         .map(drop)
-        .map_err(|error| chain(&error))
+        .map_err(|error| wire::cause(&error))
 }
 
 /// Packs what the path names, under its last name.
@@ -235,7 +234,7 @@ fn get_files(get: &Get) -> Result<(), String> {
     let dir = rustix::fs::openat(CWD, &parent, directory, Mode::empty()).map_err(|error| describe(error.into()))?;
     // Descriptor 0 is the pipe, open for writing.
     let out = io::stdin().as_fd().try_clone_to_owned().map_err(describe)?;
-    archive::pack(dir.as_fd(), &name, &as_name, File::from(out)).map(drop).map_err(|error| chain(&error))
+    archive::pack(dir.as_fd(), &name, &as_name, File::from(out)).map(drop).map_err(|error| wire::cause(&error))
 }
 
 fn absolute(path: &Path) -> Result<&Path, String> {

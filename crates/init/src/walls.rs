@@ -1,6 +1,6 @@
 //! Hides which walls init raises around itself, and so around every program, and how it tests them.
 
-use crate::{chain, spawn::Spawner};
+use crate::spawn::Spawner;
 use jail::{attempt, caps::Cap, seccomp::Profile};
 use rustix::{
     fd::{AsFd, AsRawFd},
@@ -24,7 +24,7 @@ pub struct WallError {
 
 /// Names a wall in an error.
 pub fn fallen<E: std::error::Error>(wall: &'static str) -> impl FnOnce(E) -> WallError {
-    move |error| WallError { wall, cause: chain(&error) }
+    move |error| WallError { wall, cause: wire::cause(&error) }
 }
 
 const DESCRIPTORS: &str = "descriptors";

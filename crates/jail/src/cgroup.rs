@@ -79,6 +79,8 @@ pub struct Error {
 }
 
 const DELEGATE: &str = "As a user of systemd: systemd-run --user --scope -p Delegate=yes agentkernel ...; or run agentkernel as root, or without the limit";
+/// Systemd hands out cgroups of version 1 to nobody, because the kernel does not make that safe.
+const VERSION_1: &str = "Run agentkernel as root, or without the limit, or boot with systemd.unified_cgroup_hierarchy=1: cgroup version 2 can be handed to users";
 const MISSING: &str = "Mount a cgroup hierarchy with this controller, or run without the limit";
 
 /// A hierarchy of this host.
@@ -148,9 +150,12 @@ impl Cgroup {
                     hint: MISSING,
                 });
             };
-            let path = place(hierarchy, name)
-                .and_then(|place| open_group(hierarchy, controller, &place, remember))
-                .map_err(|e| fail(controller, "Cannot make a cgroup", e, DELEGATE))?;
+            let remedy = if hierarchy.unified { DELEGATE } else { VERSION_1 };
+            let place = place(hierarchy, name)
+                .map_err(|e| fail(controller, "Cannot find the caller's own cgroup", e, remedy))?;
+            let path = open_group(hierarchy, controller, &place, remember).map_err(|e| {
+                fail(controller, &format!("Cannot make the cgroup {}", place.path.display()), e, remedy)
+            })?;
             let group = match self.groups.iter_mut().find(|group| group.path == path) {
                 Some(group) => group,
                 None => {
@@ -163,7 +168,7 @@ impl Cgroup {
                 }
             };
             group.controllers.push(controller);
-            set(group, controller, limit).map_err(|e| fail(controller, "Cannot set it", e, DELEGATE))?;
+            set(group, controller, limit).map_err(|e| fail(controller, "Cannot set it", e, remedy))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 
 pub mod api;
 mod bytes;
+mod cause;
 mod exec;
 pub mod frame;
 pub mod link;
@@ -15,6 +16,7 @@ mod message;
 pub mod mux;
 
 pub use bytes::OsBytes;
+pub use cause::cause;
 pub use exec::{Channel, ExecSpec, Exit, Rlimit, RlimitKind, Stdio, User, WinSize};
 pub use message::{MessageError, decode, encode};
 

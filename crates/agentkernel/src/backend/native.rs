@@ -72,7 +72,7 @@ impl Backend for Native {
 fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched, LaunchError> {
     let (link, init_link) = pair(SocketType::STREAM)?;
     let (report, stage_report) = pair(SocketType::SEQPACKET)?;
-    let init = program::prepare(&place.cache, init).wall("init", "Cannot put init into the cache", "")?;
+    let init = failure::state(program::prepare(&place.cache, init), "init", "Cannot put init into the cache")?;
     // Stage puts the link at its number, and needs this one until the very end.
     let stage_report = beyond_link(stage_report)?;
     let cgroup = limits::make(spec, place)?;

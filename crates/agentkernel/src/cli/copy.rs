@@ -67,13 +67,12 @@ impl Cp {
             (Place::Sandbox { reference, path }, to @ (Place::Host(_) | Place::Archive)) => {
                 let (mut client, user) = connect(&reference)?;
                 let to = if let Place::Host(path) = to { Local::Path(path) } else { Local::Archive };
-                client::fetch(&mut client, path, user, self.follow_link, to).map_err(|error| Failure::chain(&error))?;
+                client::fetch(&mut client, path, user, self.follow_link, to)?;
             }
             (from @ (Place::Host(_) | Place::Archive), Place::Sandbox { reference, path }) => {
                 let (mut client, user) = connect(&reference)?;
                 let from = if let Place::Host(path) = from { Local::Path(path) } else { Local::Archive };
-                client::send(&mut client, from, self.follow_link, path, user)
-                    .map_err(|error| Failure::chain(&error))?;
+                client::send(&mut client, from, self.follow_link, path, user)?;
             }
             _ => {
                 return Err(Failure::new("One side must be in a sandbox, the other on the host")

@@ -1,6 +1,10 @@
 //! What goes wrong, as the user reads it: one line with the cause, one with the hint, and the exit status.
 
-use crate::{client::ClientError, config::ConfigError, store::StoreError};
+use crate::{
+    client::{ClientError, CopyError},
+    config::ConfigError,
+    store::StoreError,
+};
 use std::{error::Error, fmt};
 
 /// agentkernel itself failed in `run` or `exec` (Docker's convention).
@@ -32,15 +36,8 @@ impl Failure {
     }
 
     /// An error and its sources on one line.
-    pub(super) fn chain(error: &(dyn Error + 'static)) -> Self {
-        let mut cause = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            cause.push_str(": ");
-            cause.push_str(&error.to_string());
-            source = error.source();
-        }
-        Self::new(cause)
+    pub(super) fn chain(error: &dyn Error) -> Self {
+        Self::new(wire::cause(error))
     }
 }
 
@@ -79,6 +76,15 @@ impl From<ClientError> for Failure {
             _ => String::new(),
         };
         Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Client(error) => error.into(),
+            other => Self::chain(&other),
+        }
     }
 }
 

@@ -10,9 +10,6 @@ use clap::Args;
 use std::time::{Duration, Instant};
 use wire::Exit;
 
-/// The time between SIGTERM and SIGKILL, Docker's.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// How long a supervisor may take to let go once its sandbox has ended.
 const SETTLE: Duration = Duration::from_secs(20);
 
@@ -32,11 +29,7 @@ impl Stop {
         let store = Store::open()?;
         for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
-            match stop(&entry, self.time) {
-                // Docker's way: stopping what is stopped is no failure.
-                Ok(_) | Err(ClientError::Store(StoreError::NotRunning { .. })) => {}
-                Err(error) => return Err(error.into()),
-            }
+            settle(&entry, self.time)?;
             print(&format!("{reference}\n"))
         })
     }
@@ -63,10 +56,7 @@ impl Restart {
                 return Err(Failure::new(format!("Sandbox {reference} is ephemeral: it ends when it stops"))
                     .hint("Make it with --keep to restart it"));
             }
-            match stop(&entry, self.time) {
-                Ok(_) | Err(ClientError::Store(StoreError::NotRunning { .. })) => {}
-                Err(error) => return Err(error.into()),
-            }
+            settle(&entry, self.time)?;
             run::start_kept(Store::open()?, entry, spec)?;
             print(&format!("{reference}\n"))
         })
@@ -99,16 +89,18 @@ impl Rm {
                     match store.find(reference) {
                         // An ephemeral one removes itself.
                         Err(StoreError::NotFound { .. }) => return print(&format!("{reference}\n")),
-                        _ => match lock_when_free(&entry) {
-                            Ok(lock) => lock,
+                        _ => match lock_when_free(&entry)? {
+                            Some(lock) => lock,
                             // It was about to.
-                            Err(_) if store.get(entry.id())?.is_none() => return print(&format!("{reference}\n")),
-                            Err(failure) => return Err(failure),
+                            None => return print(&format!("{reference}\n")),
                         },
                     }
                 }
                 // It has ended, and its supervisor is about to let go.
-                None if matches!(entry.state(), Ok(State::Exited { .. })) => lock_when_free(&entry)?,
+                None if matches!(entry.state(), Ok(State::Exited { .. })) => match lock_when_free(&entry)? {
+                    Some(lock) => lock,
+                    None => return print(&format!("{reference}\n")),
+                },
                 None => {
                     return Err(Failure::new(format!("Sandbox {reference} is running"))
                         .hint(format!("'agentkernel rm -f {reference}' stops it first")));
@@ -180,7 +172,7 @@ impl Wait {
     }
 }
 
-/// Ends a sandbox and waits for its supervisor to let go of it.
+/// Ends a sandbox: every process of it is gone, its supervisor perhaps not yet.
 fn stop(entry: &Entry, grace: Duration) -> Result<Exit, ClientError> {
     match Client::connect(entry).and_then(|mut client| client.stop(grace)) {
         Err(ClientError::Version(_)) => {
@@ -188,6 +180,16 @@ fn stop(entry: &Entry, grace: Duration) -> Result<Exit, ClientError> {
             Ok(Exit::Lost)
         }
         other => other,
+    }
+}
+
+/// Ends a sandbox and waits for its supervisor to let go of it: it may be started or removed at once, whatever became of
+/// its record. Docker's way: stopping what is stopped is no failure.
+fn settle(entry: &Entry, grace: Duration) -> Result<(), Failure> {
+    match stop(entry, grace) {
+        Ok(_) => lock_when_free(entry).map(drop),
+        Err(ClientError::Store(StoreError::NotRunning { .. })) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -202,12 +204,15 @@ fn end_supervisor(entry: &Entry) -> Result<(), Failure> {
     lock_when_free(entry).map(drop)
 }
 
-/// Takes the lock of a sandbox whose supervisor is about to let go.
-pub(super) fn lock_when_free(entry: &Entry) -> Result<Lock, Failure> {
-    let end = Instant::now() + SETTLE.max(GRACE);
+/// Takes the lock of a sandbox whose supervisor is about to let go; `None` if it has removed the sandbox.
+pub(super) fn lock_when_free(entry: &Entry) -> Result<Option<Lock>, Failure> {
+    let end = Instant::now() + SETTLE;
     loop {
-        if let Some(lock) = entry.try_lock()? {
-            return Ok(lock);
+        match entry.try_lock() {
+            Ok(Some(lock)) => return Ok(Some(lock)),
+            Ok(None) => {}
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
         }
         if Instant::now() > end {
             return Err(Failure::new(format!("Sandbox {} does not end", entry.id()))

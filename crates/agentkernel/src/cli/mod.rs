@@ -14,8 +14,13 @@ mod ps;
 mod run;
 mod stats;
 mod table;
+mod template;
+mod usage;
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion},
+};
 use deferred::Deferred;
 use failure::{Failure, OWN};
 use std::process::ExitCode;
@@ -80,10 +85,17 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(error)
+            if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) =>
+        {
             let _ = error.print();
             // Docker's convention: a mistake in the arguments is ours, not the command's.
             return ExitCode::from(if error.use_stderr() { OWN } else { 0 });
+        }
+        Err(error) => {
+            let command = std::env::args_os().nth(1);
+            report(&usage::failure(&error, command.as_deref().and_then(|command| command.to_str())));
+            return ExitCode::from(OWN);
         }
     };
     crate::client::note_inherited();

@@ -2,6 +2,10 @@
 
 use super::{Cli, Failure, Status, print, print_json};
 use clap::{Args, CommandFactory};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
@@ -13,7 +17,11 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self) -> Status {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "agentkernel", &mut script);
+        // For the name that it was called by: a link `ak` has completions of its own.
+        let called = std::env::args_os().next().map(PathBuf::from);
+        let called = called.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
+        let name = called.filter(|name| *name == "ak").unwrap_or("agentkernel");
+        clap_complete::generate(self.shell, &mut Cli::command(), name, &mut script);
         print(&String::from_utf8_lossy(&script))?;
         Ok(0)
     }

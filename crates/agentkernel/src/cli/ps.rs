@@ -1,6 +1,6 @@
 //! `ps` and `inspect`: what sandboxes there are.
 
-use super::{Failure, Status, for_each, print, print_json, table};
+use super::{Failure, Status, for_each, print, print_json, table, template};
 use crate::{
     Net, SandboxId, Spec, Workspace,
     client::Client,
@@ -34,6 +34,12 @@ pub(super) struct Inspect {
     /// Names, ids or prefixes of ids
     #[arg(required = true, value_name = "SANDBOX")]
     sandboxes: Vec<String>,
+    /// Print each so: a path of names in braces, such as {spec.image} or {running.init_pid}, is filled in
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Print JSON, on one line
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Serialize)]
@@ -86,7 +92,7 @@ impl Ps {
             print(&rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>())?;
         } else if let Some(template) = template {
             for row in &rows {
-                print(&format!("{}\n", row.fill(template)?))?;
+                print(&format!("{}\n", template::fill(template, |field| row.field(field))?))?;
             }
         } else {
             print(&text(&rows))?;
@@ -109,33 +115,22 @@ impl Row {
         }
     }
 
-    fn fill(&self, template: &str) -> Result<String, Failure> {
-        let mut out = String::new();
-        let mut rest = template;
-        while let Some(open) = rest.find('{') {
-            out.push_str(&rest[..open]);
-            let Some(close) = rest[open..].find('}') else { break };
-            let field = rest[open + 1..open + close].trim_matches(['{', '.', ' ']).to_ascii_lowercase();
-            let none = String::new;
-            out.push_str(&match field.as_str() {
-                "id" => self.id.to_string(),
-                "name" | "names" => self.name.clone().unwrap_or_else(none),
-                "status" => self.status_text(),
-                "command" => self.command.clone().unwrap_or_else(none),
-                "backend" => self.backend.clone().unwrap_or_else(none),
-                "image" => self.image.clone().unwrap_or_else(none),
-                "workspace" => self.workspace.clone().unwrap_or_else(none),
-                "created" => ago(self.created_ms) + " ago",
-                other => {
-                    return Err(Failure::new(format!("No field '{other}' to print"))
-                        .hint("There are id, name, status, command, backend, image, workspace, created"));
-                }
-            });
-            // Docker's templates have two braces on each side.
-            rest = rest[open + close + 1..].trim_start_matches('}');
-        }
-        out.push_str(rest);
-        Ok(out)
+    fn field(&self, name: &str) -> Result<String, Failure> {
+        let or_nothing = |text: &Option<String>| text.clone().unwrap_or_default();
+        Ok(match name {
+            "id" => self.id.to_string(),
+            "name" | "names" => or_nothing(&self.name),
+            "status" => self.status_text(),
+            "command" => or_nothing(&self.command),
+            "backend" => or_nothing(&self.backend),
+            "image" => or_nothing(&self.image),
+            "workspace" => or_nothing(&self.workspace),
+            "created" => ago(self.created_ms) + " ago",
+            other => {
+                return Err(Failure::new(format!("No field '{}' to print", other.escape_debug()))
+                    .hint("There are id, name, status, command, backend, image, workspace, created"));
+            }
+        })
     }
 }
 
@@ -209,9 +204,18 @@ impl Inspect {
             });
             Ok(())
         })?;
-        let mut text = serde_json::to_string_pretty(&details).map_err(|error| Failure::chain(&error))?;
-        text.push('\n');
-        print(&text)?;
+        let json = self.json || self.format.as_deref() == Some("json");
+        if json {
+            print_json(&details)?;
+        } else if let Some(template) = &self.format {
+            for details in &details {
+                let details = serde_json::to_value(details).map_err(|error| Failure::chain(&error))?;
+                print(&format!("{}\n", template::fill(template, |field| template::json_field(&details, field))?))?;
+            }
+        } else {
+            let text = serde_json::to_string_pretty(&details).map_err(|error| Failure::chain(&error))?;
+            print(&format!("{text}\n"))?;
+        }
         Ok(status)
     }
 }
@@ -237,11 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn templates_in_both_notations() {
-        assert_eq!(row().fill("{id}:{name}!").unwrap(), "0123456789ab:box!");
-        assert_eq!(row().fill("{{.Names}} {{ .Status }}").unwrap(), "box created");
-        assert!(row().fill("{size}").is_err());
-        assert_eq!(row().fill("{unclosed").unwrap(), "{unclosed");
+    fn fields_for_templates() {
+        assert_eq!(row().field("names").unwrap(), "box");
+        assert_eq!(row().field("status").unwrap(), "created");
+        assert_eq!(row().field("image").unwrap(), "");
+        assert!(row().field("size").is_err());
     }
 
     #[test]

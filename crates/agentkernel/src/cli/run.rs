@@ -11,7 +11,7 @@ use crate::{
     Spec,
     client::{self, Client, ClientError, Outcome, Session},
     config::{self, HostFacts, Project},
-    store::{Entry, Lock, State, Store},
+    store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
 use std::{ffi::OsString, time::Instant};
@@ -76,10 +76,11 @@ impl Run {
         overrides.stdin = stdin;
 
         let store = Store::open().map_err(|error| ours(error.into()))?;
-        let spec = resolve(overrides, &store).map_err(ours)?;
+        let (spec, entry, lock) = make(&overrides, &store).map_err(ours)?;
         let (id, name) = (spec.id.clone(), spec.name.clone());
-        let (entry, lock) = store.create(&spec).map_err(|error| ours(error.into()))?;
         let mut client = launch(store, entry, lock, spec).map_err(ours)?;
+        // In the background the input stays open, for whoever joins later.
+        let stdin = stdin && !self.detach;
         let session = Session { stdin, terminal, detach: self.detach };
         let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin });
         if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {
@@ -90,16 +91,19 @@ impl Run {
             }
             return Ok(0);
         }
-        let status =
-            conclude(outcome).map_err(|failure| if failure.status == FAILED { ours(failure) } else { failure })?;
+        let exit = if let Ok(Outcome::Exited(exit)) = outcome { Some(exit) } else { None };
+        let result =
+            conclude(outcome).map_err(|failure| if failure.status == FAILED { ours(failure) } else { failure });
         if json {
+            let (Ok(status) | Err(Failure { status, .. })) = &result;
             let line = serde_json::json!({
-                "id": id, "name": name, "status": status, "duration_ms": began.elapsed().as_millis() as u64,
+                "id": id, "name": name, "status": status, "exit": exit,
+                "duration_ms": began.elapsed().as_millis() as u64,
             });
             use std::io::Write;
             let _ = writeln!(std::io::stderr(), "{line}");
         }
-        Ok(status)
+        result
     }
 }
 
@@ -110,8 +114,7 @@ impl Create {
         (overrides.terminal, overrides.stdin) = (terminal, stdin);
         overrides.keep = Some(true);
         let store = Store::open()?;
-        let spec = resolve(overrides, &store)?;
-        let (_, lock) = store.create(&spec)?;
+        let (spec, _, lock) = make(&overrides, &store)?;
         drop(lock);
         if self.json {
             print_json(&serde_json::json!({ "id": spec.id, "name": spec.name }))?;
@@ -159,14 +162,29 @@ pub(super) fn stdio_of(stdio: Stdio) -> (bool, bool) {
     }
 }
 
-/// From what was typed and what the project says to a sandbox.
-fn resolve(overrides: config::Overrides, store: &Store) -> Result<Spec, Failure> {
+/// From what was typed and what the project says to a sandbox on record.
+fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lock), Failure> {
+    /// There are 4,096 generated names: with half of them taken, nobody ever sees so many misses.
+    const TRIES: u32 = 64;
     let host = HostFacts::read()?;
     let mut project = Project::find(&host)?;
     if let Some(file) = &mut project.file {
         file.trusted = store.is_trusted(file)?;
     }
-    Ok(config::resolve(overrides, &project, &host)?)
+    let mut tries = 0;
+    loop {
+        let spec = config::resolve(overrides.clone(), &project, &host)?;
+        match store.create(&spec) {
+            Ok((entry, lock)) => return Ok((spec, entry, lock)),
+            // A name that nobody chose: another id has another one.
+            Err(StoreError::NameTaken { .. })
+                if spec.name == Some(config::generated_name(&spec.id)) && tries < TRIES =>
+            {
+                tries += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Starts a kept sandbox in the background and waits until it runs.
@@ -188,7 +206,9 @@ fn lock_to_start(entry: &Entry) -> Result<Lock, Failure> {
     match entry.try_lock()? {
         Some(lock) => Ok(lock),
         // It has ended, and its supervisor is about to let go.
-        None if matches!(entry.state()?, State::Exited { .. }) => lock_when_free(entry),
+        None if matches!(entry.state()?, State::Exited { .. }) => {
+            lock_when_free(entry)?.ok_or_else(|| Failure::new(format!("Sandbox {} is being removed", entry.id())))
+        }
         None => Err(Failure::new(format!("Sandbox {} is running", entry.id()))),
     }
 }

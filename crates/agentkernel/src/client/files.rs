@@ -203,7 +203,7 @@ fn unpack(client: &mut Client, stream: u32, target: Target) -> Result<(), CopyEr
                     &archive::UnpackOptions::default(),
                     File::from(bytes_out),
                 )
-                .map_err(|error| describe(&error))
+                .map_err(|error| wire::cause(&error))
             });
             if let Err(cause) = &result {
                 let _ = File::from(words_in).write_all(cause.as_bytes());
@@ -246,17 +246,6 @@ fn confine(target: &Target) -> io::Result<()> {
     jail::caps::keep_only(keep & jail::caps::current()?)?;
     jail::landlock::restrict(&[target.dir.as_fd()]).map_err(io::Error::other)?;
     jail::seccomp::install(jail::seccomp::Profile::Default).map_err(io::Error::other)
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// Why a download stopped.

@@ -18,7 +18,8 @@ fn wrong<T>(text: impl AsRef<OsStr>, cause: impl std::fmt::Display) -> Result<T,
 }
 
 /// A text from outside, fit for one line of a message.
-pub(super) fn quoted(text: &OsStr) -> String {
+#[must_use]
+pub fn quoted(text: &OsStr) -> String {
     let text = text.to_string_lossy();
     let short: String = text.chars().take(200).collect();
     let dots = if short.len() < text.len() { "..." } else { "" };

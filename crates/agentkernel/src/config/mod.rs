@@ -22,7 +22,7 @@ pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
     EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_count, parse_cpus,
     parse_duration, parse_env, parse_env_file, parse_image, parse_mount, parse_net, parse_size, parse_tmpfs,
-    parse_workspace,
+    parse_workspace, quoted,
 };
 pub use host::HostFacts;
 pub use identity::identity;

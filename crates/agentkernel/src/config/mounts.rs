@@ -37,8 +37,13 @@ pub(super) fn source(source: &Path, base: &Path) -> Result<PathBuf, ConfigError>
 /// Resolves the directory of an image.
 pub(super) fn image(dir: &Path, base: &Path) -> Result<PathBuf, ConfigError> {
     let path = base.join(dir);
-    let real = std::fs::canonicalize(&path).map_err(|error| ConfigError::io(&path, error))?;
     let what = quoted(dir.as_os_str());
+    let real = std::fs::canonicalize(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            ConfigError::value(format!("Image {what} doesn't exist"), "Name the directory that it was unpacked to")
+        }
+        _ => ConfigError::io(&path, error),
+    })?;
     if real == Path::new("/") {
         let hint = "Use the image 'host', which leaves out what is yours";
         return Err(ConfigError::value(format!("Image directory {what} is the root directory"), hint));

@@ -103,6 +103,9 @@ impl Resolver<'_> {
         let identity = self.identity(overrides.user.as_deref(), &image)?;
         let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity)?;
         let limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
+        if keep {
+            self.refuse_disk_limit(overrides.disk)?;
+        }
         let mounts = self.mounts(overrides.mounts, &workspace)?;
         let tmpfs = self.tmpfs(overrides.tmpfs, &mounts)?;
 
@@ -273,6 +276,17 @@ impl Resolver<'_> {
             disk,
             rlimits: limits::rlimits(host, pids, nofile, fsize),
         })
+    }
+
+    /// What a kept sandbox writes goes to the state directory's file system, where nothing here counts it.
+    fn refuse_disk_limit(&self, flag: Option<u64>) -> Result<(), ConfigError> {
+        const CAUSE: &str = "the disk of a kept sandbox cannot be limited";
+        const HINT: &str = "Run it without --keep and -d, or leave the limit out; its files lie in the state directory";
+        match (flag, &self.settings.disk) {
+            (Some(_), _) => Err(ConfigError::value(format!("--disk: {CAUSE}"), HINT)),
+            (None, Some(disk)) => Err(self.at(disk, ConfigError::value(format!("`disk`: {CAUSE}"), HINT))),
+            (None, None) => Ok(()),
+        }
     }
 
     /// A number of the file's, which needs trust if it is higher than what is given by default.

@@ -96,11 +96,20 @@ fn the_defaults_are_safe() {
 }
 
 #[test]
+fn the_disk_of_a_kept_sandbox_cannot_be_limited() {
+    let scene = Scene::new("[resources]\ndisk='1G'");
+    assert_eq!(scene.spec(Overrides::default()).limits.disk, 1 << 30);
+    let kept = Overrides { keep: Some(true), ..Overrides::default() };
+    let error = scene.resolve(kept).unwrap_err().to_string();
+    assert!(error.ends_with("agentkernel.toml:2:6: `disk`: the disk of a kept sandbox cannot be limited"), "{error}");
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let scene = Scene::new(
         "[sandbox]\nworkspace='overlay'\nimage='dir:rootfs'\nuser='65534'\nworkdir='src'\ntimeout='1h'\nkeep=true\nname='web'
         env={A='file',B='file'}
-        [resources]\ncpus=1\nmemory='1G'\npids=100\ndisk='1G'\nnofile=100\nfsize='1M'
+        [resources]\ncpus=1\nmemory='1G'\npids=100\nnofile=100\nfsize='1M'
         [workspace]\nmounts=['data:/data:ro']\ntmpfs=['/t:1M']",
     );
     let from_file = scene.spec(Overrides::default());
@@ -113,7 +122,6 @@ fn flags_win_over_the_file() {
     assert_eq!(from_file.hostname, "web");
     assert_eq!(from_file.limits.cpu_milli, Some(1000));
     assert_eq!((from_file.limits.memory, from_file.limits.pids), (Some(1 << 30), Some(100)));
-    assert_eq!(from_file.limits.disk, 1 << 30);
     assert_eq!(rlimit(&from_file, RlimitKind::Nofile), Some(100));
     assert_eq!(rlimit(&from_file, RlimitKind::Nproc), Some(100));
     assert_eq!(rlimit(&from_file, RlimitKind::Fsize), Some(1 << 20));

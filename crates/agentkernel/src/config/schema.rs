@@ -189,7 +189,7 @@ const RESOURCES: &[Key] = &[
             Ok(())
         }),
         default: "half of the machine's memory",
-        doc: "What an ephemeral sandbox may write outside the workspace and mounts. More than the default needs trust.",
+        doc: "What an ephemeral sandbox may write outside the workspace and mounts; a kept one with this limit is refused, because nothing could hold it to it. More than the default needs trust.",
         example: "\"4G\"",
     },
     Key {

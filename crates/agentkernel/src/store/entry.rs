@@ -268,7 +268,7 @@ impl Entry {
         record::write(self.dir(), &self.path, STATE, state, durable)
     }
 
-    /// Makes its control socket. The lock shows that no other supervisor serves there.
+    /// Makes its control socket, which does not block. The lock shows that no other supervisor serves there.
     ///
     /// # Errors
     /// The system's.
@@ -276,13 +276,14 @@ impl Entry {
         let failed = |error| StoreError::io("listen on", self.path.join(SOCKET), error);
         // By descriptor: a socket's address has 108 bytes, a state directory's path may have 4,000.
         let address = format!("{}/{SOCKET}", magic_link(self.dir()));
-        match UnixListener::bind(&address) {
+        let listener = match UnixListener::bind(&address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 fs::unlinkat(&self.dir, SOCKET, AtFlags::empty()).map_err(|errno| failed(errno.into()))?;
-                UnixListener::bind(&address).map_err(failed)
+                UnixListener::bind(&address)
             }
-            other => other.map_err(failed),
-        }
+            other => other,
+        };
+        listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener)).map_err(failed)
     }
 
     /// Connects to its supervisor.

@@ -111,6 +111,9 @@ impl StoreError {
                 Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => {
                     "Make it writable for you, or set AGENTKERNEL_STATE_DIR to a directory that is".into()
                 }
+                Some(Errno::NOTDIR | Errno::EXIST | Errno::LOOP | Errno::NAMETOOLONG) => {
+                    "Set AGENTKERNEL_STATE_DIR to a directory, or to a path where one can be made".into()
+                }
                 Some(Errno::XDEV | Errno::BUSY) => "Unmount what is mounted below it, then run `agentkernel gc`".into(),
                 _ => String::new(),
             },

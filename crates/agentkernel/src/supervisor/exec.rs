@@ -25,7 +25,7 @@ pub(super) struct Exec {
     input_ended: bool,
     input_told: bool,
     /// What its clients are told before the last report.
-    pub(super) notice: Option<String>,
+    pub(super) notices: Vec<String>,
     /// The last report, once the program has ended.
     pub(super) ended: Option<ExecReport>,
 }
@@ -64,7 +64,7 @@ impl Exec {
             input: VecDeque::new(),
             input_ended: false,
             input_told: false,
-            notice: None,
+            notices: Vec::new(),
             ended: None,
         }
     }
@@ -140,10 +140,12 @@ impl Exec {
         self.pump_input(clients, link);
     }
 
-    /// A client ended the input.
+    /// A client ended the input. A terminal's has no end: the next client may type on.
     pub(super) fn end_input(&mut self, clients: &mut Clients, link: &mut Connection) {
-        self.input_ended = true;
-        self.pump_input(clients, link);
+        if !self.terminal {
+            self.input_ended = true;
+            self.pump_input(clients, link);
+        }
     }
 
     /// Passes on the input that init has room for.
@@ -174,9 +176,11 @@ impl Exec {
         !self.attached.is_empty()
     }
 
-    /// Whether this client's stream may send input.
+    /// Whether this client's stream may send input. Once the input is at its end, nothing may follow.
     pub(super) fn takes_input(&self, client: u64, stream: u32) -> bool {
-        self.ended.is_none() && self.attached.iter().any(|a| a.client == client && a.stream == stream && a.stdin)
+        self.ended.is_none()
+            && !self.input_ended
+            && self.attached.iter().any(|a| a.client == client && a.stream == stream && a.stdin)
     }
 
     /// Output came from init.
@@ -217,7 +221,7 @@ impl Exec {
             attached.pump(&mut client.connection);
             match &self.ended {
                 Some(report) if attached.backlog.is_empty() => {
-                    if let Some(notice) = &self.notice {
+                    for notice in &self.notices {
                         client.connection.control(attached.stream, &api::Report::Notice(notice.clone()));
                     }
                     let report = api::Report::Exec { exec: self.number, report: report.clone() };

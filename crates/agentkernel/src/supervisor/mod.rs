@@ -15,7 +15,7 @@ use crate::{
     BackendKind, Spec,
     backend::{self, LaunchError, Place},
     connection::Connection,
-    store::{Entry, Lock, Store},
+    store::{Entry, Lock, Store, StoreError},
 };
 use rustix::fd::OwnedFd;
 use server::Server;
@@ -45,11 +45,14 @@ pub fn run(inheritance: Inheritance) -> Exit {
             Err(_) => Exit::Lost,
         },
         Err(failure) => {
-            tell_failure(client, failure);
-            // A start that failed leaves the sandbox as it was before.
-            if !spec.keep {
+            // A start that failed leaves the sandbox as it was before; by the time that it is told, so that the caller
+            // may try again at once.
+            if spec.keep {
+                drop(lock);
+            } else {
                 let _ = store.remove(entry, lock);
             }
+            tell_failure(client, failure);
             return Exit::Code(125);
         }
     };
@@ -72,10 +75,9 @@ fn start(
     // The machine first: it is cloned from this process, which should hold as little as possible by then.
     let launched = backend::select(spec.backend).launch(spec, &place).map_err(|error| {
         let LaunchError { hint, .. } = &error;
-        api::Failure { cause: describe(&error).cause, hint: hint.clone() }
+        api::Failure { cause: wire::cause(&error), hint: hint.clone() }
     })?;
     let listener = entry.listen(lock).map_err(|error| describe(&error))?;
-    listener.set_nonblocking(true).map_err(|error| describe(&error))?;
     Ok((launched, listener.into()))
 }
 
@@ -89,16 +91,8 @@ pub fn release_leftovers(entry: &Entry, place: &Place, keep: bool) -> io::Result
     backend::select(kind).release_leftovers(place, keep)
 }
 
-/// An error and its sources, as one line.
-fn describe(error: &(dyn std::error::Error + 'static)) -> api::Failure {
-    let mut cause = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        cause.push_str(": ");
-        cause.push_str(&error.to_string());
-        source = error.source();
-    }
-    api::Failure { cause, hint: String::new() }
+fn describe(error: &StoreError) -> api::Failure {
+    api::Failure { cause: wire::cause(error), hint: error.hint() }
 }
 
 /// Answers the first client's first request with the failure, then lets it go.

@@ -256,7 +256,7 @@ impl<'a> Server<'a> {
                 client.answer(stream, &api::Report::Failed(failure.clone()));
             }
         }
-        self.exit = Some(Exit::Code(125));
+        self.record(Exit::Code(125));
         let _ = self.machine.kill();
     }
 
@@ -264,10 +264,11 @@ impl<'a> Server<'a> {
         match self.link_streams.get(&stream) {
             Some(&LinkStream::Exec(number)) => {
                 let Ok(report) = wire::decode::<ExecReport>(payload) else { return self.distrust() };
-                let report = self.judge(report);
-                let notice = self.refusals().filter(|_| number == MAIN);
+                let mut notices = Vec::new();
+                let report = self.judge(report, &mut notices);
+                notices.extend(self.refusals().filter(|_| number == MAIN));
                 let Some(exec) = self.execs.get_mut(&number) else { return };
-                exec.notice = notice;
+                exec.notices = notices;
                 let last = exec.report(&mut self.clients, &mut self.link, report.clone());
                 if last && number == MAIN {
                     self.main_ended(&report);
@@ -282,18 +283,38 @@ impl<'a> Server<'a> {
     }
 
     /// Init sees a signal; whether the kernel sent it for lack of memory is known out here.
-    fn judge(&mut self, report: ExecReport) -> ExecReport {
-        match report {
-            ExecReport::Exited(_) if self.ending == Some(Ending::Deadline) => ExecReport::Exited(Exit::Deadline),
-            ExecReport::Exited(Exit::Signal(9)) => {
-                let kills = self.machine.oom_kills();
-                let oom = kills > std::mem::replace(&mut self.oom_kills, kills);
-                ExecReport::Exited(if oom { Exit::Oom } else { Exit::Signal(9) })
-            }
+    fn judge(&mut self, report: ExecReport, notices: &mut Vec<String>) -> ExecReport {
+        let ExecReport::Exited(exit) = report else { return report };
+        let kills = self.machine.oom_kills();
+        let killed = kills.saturating_sub(std::mem::replace(&mut self.oom_kills, kills));
+        ExecReport::Exited(match exit {
+            _ if self.ending == Some(Ending::Deadline) => Exit::Deadline,
+            // A shell passes the end of its child on.
+            Exit::Signal(9) | Exit::Code(137) if killed > 0 => Exit::Oom,
             // These are not init's to say.
-            ExecReport::Exited(Exit::Oom | Exit::Deadline | Exit::Lost) => ExecReport::Exited(Exit::Lost),
-            other => other,
+            Exit::Oom | Exit::Deadline | Exit::Lost => Exit::Lost,
+            Exit::Code(_) | Exit::Signal(_) => {
+                if killed > 0 {
+                    let (processes, were) = if killed == 1 { ("process", "was") } else { ("processes", "were") };
+                    notices.push(format!("{killed} {processes} {were} killed: the sandbox's memory limit was reached"));
+                }
+                exit
+            }
+        })
+    }
+
+    /// How the sandbox ended, on record before anybody is told. The first word counts.
+    fn record(&mut self, exit: Exit) -> Exit {
+        if let Some(first) = self.exit {
+            return first;
         }
+        self.exit = Some(exit);
+        if self.spec.keep {
+            let ended = State::Exited { exit, started_ms: self.started_ms, ended_ms: Some(now_ms()) };
+            // Without a record it counts as lost, once the lock is free.
+            let _ = self.entry.write_state(self.lock, &ended);
+        }
+        exit
     }
 
     fn is_wanted(&self, exec: &Exec) -> bool {
@@ -306,7 +327,7 @@ impl<'a> Server<'a> {
             ExecReport::Failed { kind, .. } => Exit::Code(kind.status()),
             ExecReport::Started { .. } => return,
         };
-        self.exit.get_or_insert(exit);
+        self.record(exit);
         // Its clients have the report in their queues: they are not kept waiting for the teardown.
         self.flush_all();
         if self.execs.get(&MAIN).is_none_or(|main| !self.is_wanted(main)) {
@@ -440,18 +461,12 @@ impl<'a> Server<'a> {
             None => Exit::Signal(Signal::KILL.as_raw() as u8),
         };
         let idle_stop = self.spec.command.is_none() && self.ending.is_some();
-        let exit = self.exit.unwrap_or(if idle_stop { Exit::Code(0) } else { lost });
+        let exit = self.record(if idle_stop { Exit::Code(0) } else { lost });
         for exec in self.execs.values_mut().filter(|exec| exec.ended.is_none()) {
             let exit = if exec.number == MAIN { exit } else { lost };
             exec.report(&mut self.clients, &mut self.link, ExecReport::Exited(exit));
         }
         let _ = self.machine.release();
-        if self.spec.keep {
-            // On record first, then told.
-            let _ = self
-                .entry
-                .write_state(self.lock, &State::Exited { exit, started_ms: self.started_ms, ended_ms: Some(now_ms()) });
-        }
         for client in self.clients.values_mut() {
             let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::End);
             for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {

@@ -10,16 +10,24 @@ pub trait Context<T> {
     fn wall(self, wall: &str, tried: impl Display, hint: &str) -> Result<T, LaunchError>;
 }
 
+/// As [`Context::wall`], for what is written to the state directory: the remedy depends on what is wrong with that.
+pub fn state<T>(result: io::Result<T>, wall: &str, tried: &str) -> Result<T, LaunchError> {
+    let hint = match result.as_ref().err().and_then(Errno::from_io_error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => {
+            "Free some space in the state directory, or set AGENTKERNEL_STATE_DIR to a directory that has it"
+        }
+        Some(Errno::ROFS | Errno::ACCESS) => {
+            "Make the state directory writable for you, or set AGENTKERNEL_STATE_DIR to a directory that is"
+        }
+        _ => "",
+    };
+    result.wall(wall, tried, hint)
+}
+
 impl<T, E: std::error::Error> Context<T> for Result<T, E> {
     fn wall(self, wall: &str, tried: impl Display, hint: &str) -> Result<T, LaunchError> {
         self.map_err(|error| {
-            let mut cause = tried.to_string();
-            let mut next: Option<&dyn std::error::Error> = Some(&error);
-            while let Some(error) = next {
-                cause.push_str(": ");
-                cause.push_str(&error.to_string());
-                next = error.source();
-            }
+            let cause = format!("{tried}: {}", wire::cause(&error));
             LaunchError { wall: wall.into(), cause, hint: hint.into() }
         })
     }

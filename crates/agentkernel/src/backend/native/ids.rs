@@ -59,7 +59,7 @@ pub fn claim(spec: &Spec, place: &Place) -> Result<Ids, LaunchError> {
         let cause = format!("User {} and group {} must be below {COUNT}", spec.identity.uid, spec.identity.gid);
         return Err(failure::new(WALL, cause, "Choose other ids, or run as an ordinary user"));
     }
-    let base = range(spec, place).wall(WALL, "Cannot claim a range of ids", "")?;
+    let base = failure::state(range(spec, place), WALL, "Cannot claim a range of ids")?;
     let covered = |extent: &Extent| extent.first <= base && base - extent.first + COUNT <= extent.count;
     if !map.iter().any(covered) {
         release(place).wall(WALL, "Cannot give a range of ids back", "")?;

@@ -109,7 +109,7 @@ fn attempt(
         .map(|(path, _)| path.as_path())
         .collect();
     if !ours.is_empty() {
-        remember(place, path, &ours).wall(WALL, "Cannot note placeholders", "")?;
+        failure::state(remember(place, path, &ours), WALL, "Cannot note placeholders")?;
     }
     let lock = project.try_clone().wall(WALL, "Cannot duplicate a descriptor", "")?;
     let mut masks = Masks { paths: BTreeMap::new(), _lock: Some(lock) };

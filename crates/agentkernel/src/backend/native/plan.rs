@@ -141,7 +141,7 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location) -> Result<Pla
     let mut sources = vec![(Role::Init, init)];
     match &spec.image {
         Image::Host => {
-            let skeleton = skeleton::prepare(&place.cache).wall("image", "Cannot prepare the host image", "")?;
+            let skeleton = failure::state(skeleton::prepare(&place.cache), "image", "Cannot prepare the host image")?;
             sources.push((Role::Lower(""), Source::Fd(skeleton.dir)));
             sources.extend(
                 skeleton.programs.into_iter().map(|name| (Role::Lower(name), Source::Path(Path::new("/").join(name)))),
@@ -162,7 +162,7 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location) -> Result<Pla
     if !spec.keep {
         return Ok(plan);
     }
-    let kept = keep(&plan, spec, place, ids).wall("files", "Cannot make the sandbox's directory", "")?;
+    let kept = failure::state(keep(&plan, spec, place, ids), "files", "Cannot make the sandbox's directory")?;
     let mut sources = plan.sources;
     sources.push((Role::Kept, Source::Fd(kept)));
     Ok(Plan { sources })

@@ -241,19 +241,34 @@ fn build(cache: &OwnedFd, name: &str, etc: &OwnedFd, programs: &[&str], links: &
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     let temporary = format!("{name}.{:016x}.tmp", u64::from_ne_bytes(random));
     let root = make_directory(cache, &temporary, 0o755)?;
+    let published = fill(&root, etc, programs, links)
+        .and_then(|()| Ok(rustix::fs::renameat_with(cache, temporary.as_str(), cache, name, RenameFlags::NOREPLACE)?));
+    match published {
+        Ok(()) => Ok(()),
+        // Somebody else was faster: theirs is as good.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove_tree(cache, &temporary),
+        Err(error) => {
+            // The first error counts. Half of it would only take more of what there is too little of.
+            let _ = remove_tree(cache, &temporary);
+            Err(error)
+        }
+    }
+}
+
+fn fill(root: &OwnedFd, etc: &OwnedFd, programs: &[&str], links: &[(&str, CString)]) -> io::Result<()> {
     for &(name, mode) in DIRECTORIES {
-        make_directory(&root, name, mode)?;
+        make_directory(root, name, mode)?;
     }
     for name in programs.iter().chain(&["usr", "opt"]) {
-        match make_directory(&root, name, 0o755) {
+        match make_directory(root, name, 0o755) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => drop(result?),
         }
     }
     for (name, target) in links {
-        rustix::fs::symlinkat(target.as_c_str(), &root, *name)?;
+        rustix::fs::symlinkat(target.as_c_str(), root, *name)?;
     }
-    let copy = rustix::fs::openat(&root, "etc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let copy = rustix::fs::openat(root, "etc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     for name in ETC {
         if let Some((parents, _)) = name.rsplit_once('/') {
             if kind(etc, name)?.is_none() {
@@ -271,11 +286,7 @@ fn build(cache: &OwnedFd, name: &str, etc: &OwnedFd, programs: &[&str], links: &
         }
         copy_entry(etc, &copy, &CString::new(*name)?, &CString::new(*name)?, MAX_DEPTH)?;
     }
-    match rustix::fs::renameat_with(cache, temporary.as_str(), cache, name, RenameFlags::NOREPLACE) {
-        // Somebody else was faster: theirs is as good.
-        Err(Errno::EXIST) => remove_tree(cache, &temporary),
-        result => Ok(result?),
-    }
+    Ok(())
 }
 
 fn make_directory(dir: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {

@@ -25,7 +25,7 @@ use rustix::{
     io::Errno,
     process::{Resource, Signal},
 };
-use std::path::Path;
+use std::{io, path::Path};
 
 const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 
@@ -126,7 +126,7 @@ impl Stage<'_> {
         let lower = self.layer(&scratch, "lower", take(Role::Lower(""))?)?;
         let upper = self.upper(uppers, "")?;
         if host {
-            self.prepare_host_root(&upper.0)?;
+            self.made(self.prepare_host_root(&upper.0), "Cannot prepare the sandbox's root")?;
         }
         let root = Root { fd: overlay("", &lower, &upper)?, owner: self.owner() };
         mount::attach(&root.fd, make_directory(&scratch, "new")?).wall("image", "Cannot attach the root", "")?;
@@ -139,7 +139,7 @@ impl Stage<'_> {
             let lower = self.layer(&scratch, &format!("lower-{place}"), take(Role::Lower(place))?)?;
             let upper = self.upper(uppers, place)?;
             if place == "usr" && !self.owns_layers() {
-                self.prepare_usr(&lower, &upper.0)?;
+                self.made(Self::prepare_usr(&lower, &upper.0), "Cannot prepare the sandbox's /usr")?;
             }
             let mount = match overlay(place, &lower, &upper) {
                 // An overlay cannot show what the host has mounted below (WSL does so below /usr), and for an ordinary
@@ -268,6 +268,11 @@ impl Stage<'_> {
         Ok(made)
     }
 
+    /// Tells of what failed in an upper layer: that of a kept sandbox lies in the state directory.
+    fn made(&self, result: io::Result<()>, tried: &str) -> Result<(), LaunchError> {
+        if self.spec.keep { failure::state(result, "image", tried) } else { result.wall("image", tried, "") }
+    }
+
     /// Whether what root owns in a layer of the image belongs to the sandbox's root as it is.
     fn owns_layers(&self) -> bool {
         matches!(self.ids, Ids::Range { .. }) && plan::overlay_maps_owners()
@@ -275,8 +280,7 @@ impl Stage<'_> {
 
     /// Makes what the sandbox must own of the top of image `host` in its upper layer, where the cached layer below is
     /// another's. /etc always, so that files are written there without a detour through the overlay.
-    fn prepare_host_root(&self, upper: &OwnedFd) -> Result<(), LaunchError> {
-        const TRIED: &str = "Cannot prepare the sandbox's root";
+    fn prepare_host_root(&self, upper: &OwnedFd) -> io::Result<()> {
         for &(name, mode) in skeleton::DIRECTORIES {
             if self.owns_layers() && name != "etc" {
                 continue;
@@ -284,22 +288,19 @@ impl Stage<'_> {
             match rustix::fs::mkdirat(upper, name, Mode::from_raw_mode(mode)) {
                 // mkdir ignores the sticky bit of its mode.
                 Ok(()) if mode & 0o1000 != 0 => {
-                    rustix::fs::chmodat(upper, name, Mode::from_raw_mode(mode), AtFlags::empty())
-                        .wall("image", TRIED, "")?;
+                    rustix::fs::chmodat(upper, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
                 }
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error).wall("image", TRIED, ""),
+                Err(error) => return Err(error.into()),
             }
         }
-        let etc =
-            open_beneath(upper, "etc", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).wall("image", TRIED, "")?;
-        etc::write(&etc, None, self.spec).wall("image", "Cannot write the sandbox's /etc", "")
+        let etc = open_beneath(upper, "etc", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        etc::write(&etc, None, self.spec)
     }
 
     /// Makes the first level of /usr, and /usr/local, in the upper layer where the host's own belong to nobody inside,
     /// so that programs can be installed there.
-    fn prepare_usr(&self, lower: &OwnedFd, upper: &OwnedFd) -> Result<(), LaunchError> {
-        const TRIED: &str = "Cannot prepare the sandbox's /usr";
+    fn prepare_usr(lower: &OwnedFd, upper: &OwnedFd) -> io::Result<()> {
         for name in USR {
             if rustix::fs::statat(lower, *name, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
@@ -309,7 +310,7 @@ impl Stage<'_> {
             match rustix::fs::mkdirat(upper, *name, Mode::from_raw_mode(0o755)) {
                 // A link in the place of a parent, or one of a kept sandbox's own making.
                 Ok(()) | Err(Errno::EXIST | Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => return Err(error).wall("image", TRIED, ""),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

@@ -1,0 +1,302 @@
+//! Bad input: one clear line, the hint, the right exit status, and nothing lost.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{Read, Write},
+    os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener},
+    process::Output,
+};
+use support::{Who, World, eventually, stdout, told};
+
+/// Status, the line with the cause, and the line with the hint; the project's path is written `PROJECT`.
+fn outcome(world: &World, output: &Output) -> (i32, String, String) {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    let text = text.replace(world.project().to_str().unwrap(), "PROJECT");
+    let mut lines = text.lines();
+    let cause = lines.next().and_then(|line| line.strip_prefix("agentkernel: ")).map(str::to_owned);
+    let hint = lines.next().map(|line| line.strip_prefix("  hint: ").unwrap_or("(not a hint)").to_owned());
+    assert!(cause.is_some() && lines.next().is_none() && output.stdout.is_empty(), "{}", told(output));
+    (output.status.code().unwrap(), cause.unwrap(), hint.unwrap_or_default())
+}
+
+#[track_caller]
+fn check(world: &World, arguments: &[&str], status: i32, cause: &str, hint: &str) {
+    let output = world.agentkernel(arguments).output().unwrap();
+    let wanted = (status, cause.to_owned(), hint.to_owned());
+    assert_eq!(outcome(world, &output), wanted, "{arguments:?}");
+}
+
+const HELP_RUN: &str = "'agentkernel help run' lists what it takes";
+
+#[test]
+fn arguments() {
+    let world = World::new(Who::Me);
+    for (arguments, cause, hint) in [
+        (&["frobnicate"][..], "No command 'frobnicate'", "'agentkernel help' lists the commands"),
+        (&["strat", "box"], "No command 'strat'", "Did you mean 'start'?"),
+        (&["run", "--memroy", "1G", "true"], "No option '--memroy'", "Did you mean '--memory'?"),
+        (&["run"], "COMMAND is missing", HELP_RUN),
+        (&["run", "--rm", "--"], "COMMAND is missing", HELP_RUN),
+        (&["exec", "box"], "COMMAND is missing", "'agentkernel help exec' lists what it takes"),
+        (&["exec"], "SANDBOX, COMMAND are missing", "'agentkernel help exec' lists what it takes"),
+        (&["run", "--rm", "--keep", "true"], "--rm can't be used together with --keep", HELP_RUN),
+        (&["run", "--memory"], "--memory <SIZE> needs a value", HELP_RUN),
+        (
+            &["run", "--memory", "1Q", "true"],
+            "--memory: '1Q': not a size: use a number and K, M, G or T, such as 512M",
+            HELP_RUN,
+        ),
+        (&["run", "--memory", "99999999999T", "true"], "--memory: '99999999999T': too large", HELP_RUN),
+        (&["run", "--memory", "5", "true"], "--memory: 5 is too little: a sandbox needs 6M of memory", ""),
+        (&["run", "--cpus", "0", "true"], "--cpus: '0': not between 0.01 and 4096 processors", HELP_RUN),
+        (&["run", "--pids", "x", "true"], "--pids: 'x': not a number", HELP_RUN),
+        (
+            &["run", "--timeout", "5", "true"],
+            "--timeout: '5': not a time: use a number and d, h, m, s or ms, such as 90s or 1h30m",
+            HELP_RUN,
+        ),
+        (&["run", "--timeout", "0s", "true"], "--timeout: '0s': must be longer than nothing", HELP_RUN),
+        (&["run", "--timeout", "9999999999999999d", "true"], "--timeout: '9999999999999999d': too long", HELP_RUN),
+        (&["run", "--tmpfs", "/x:0", "true"], "--tmpfs: '/x:0': a file system of no size", HELP_RUN),
+        (
+            &["run", "--net", "open", "true"],
+            "--net: 'open': not in this build, which has no egress yet: use 'none'",
+            HELP_RUN,
+        ),
+        (
+            &["run", "--image", "ubuntu", "true"],
+            "--image: 'ubuntu': not an image that this build knows: use 'host' or 'dir:PATH'",
+            HELP_RUN,
+        ),
+        (
+            &["completions", "tcsh"],
+            "SHELL: 'tcsh' is none of bash, elvish, fish, powershell, zsh",
+            "'agentkernel help completions' lists what it takes",
+        ),
+        (&["run", "-u", "nosuch", "true"], "User 'nosuch': not known", "Use root, your own name, nobody, or a number"),
+        (&["run", "-w", "../x", "true"], "Working directory 'PROJECT/../x': a path with '..' is not allowed here", ""),
+    ] {
+        check(&world, arguments, 125, cause, hint);
+    }
+    // An argument that is no text must not end us either.
+    let output = world.agentkernel([OsStr::from_bytes(b"\xff\xfe")]).output().unwrap();
+    assert_eq!(outcome(&world, &output).0, 125);
+    let flag = [OsStr::new("run"), OsStr::from_bytes(b"--\xff"), OsStr::new("true")];
+    assert_eq!(outcome(&world, &world.agentkernel(flag).output().unwrap()).0, 125);
+    assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
+}
+
+#[test]
+fn names() {
+    let world = World::new(Who::Me);
+    let rule = "use up to 63 of a-z, 0-9, '_', '.', '-', beginning with a letter or digit";
+    for (name, shown) in [("", "''"), ("a b", "'a b'"), ("a\nb", "'a\\nb'"), ("../x", "'../x'"), ("Ä", "'Ä'")] {
+        check(
+            &world,
+            &["run", "--name", name, "true"],
+            125,
+            &format!("--name: {shown} is not a name: {rule}"),
+            HELP_RUN,
+        );
+    }
+    let long = "a".repeat(64);
+    let cause = format!("--name: '{long}' is not a name: {rule}");
+    check(&world, &["create", "--name", &long], 125, &cause, "'agentkernel help create' lists what it takes");
+    let megabyte = "a".repeat(100_000);
+    let output = world.agentkernel(["create", "--name", &megabyte]).output().unwrap();
+    let (status, cause, _) = outcome(&world, &output);
+    assert!(status == 125 && cause.len() < 1000, "{} bytes", cause.len());
+
+    let id = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let taken = format!("Name 'box' belongs to sandbox {}", id.trim());
+    let hint = "Choose another name, or `agentkernel rm box` first";
+    check(&world, &["create", "--name", "box"], 1, &taken, hint);
+    check(&world, &["run", "--name", "box", "true"], 125, &taken, hint);
+    check(&world, &["run", "-d", "--name", "box", "true"], 125, &taken, hint);
+    assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), id);
+    // Names of the kind that nobody chose are tried until one is free.
+    for _ in 0..100 {
+        let _ = stdout(&mut world.agentkernel(["create"]));
+    }
+    assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])).lines().count(), 101);
+}
+
+#[test]
+fn sandboxes_that_are_gone() {
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let list = "`agentkernel ps -a` lists them";
+    for command in ["start", "stop", "restart", "rm", "kill", "wait", "logs", "attach", "stats"] {
+        check(&world, &[command, "gone"], 1, "No sandbox 'gone'", list);
+        check(&world, &[command, "bxo"], 1, "No sandbox 'bxo'", "Did you mean 'box'?");
+        check(&world, &[command, "a\nb"], 1, "No sandbox 'a\\nb'", list);
+    }
+    check(&world, &["exec", "gone", "true"], 125, "No sandbox 'gone'", list);
+    check(&world, &["rename", "gone", "other"], 1, "No sandbox 'gone'", list);
+    check(&world, &["cp", "gone:/x", "."], 1, "No sandbox 'gone'", list);
+    // One that is not gone is still served.
+    let output = world.agentkernel(["start", "gone", "box"]).output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b"box\n"[..]), "{}", told(&output));
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
+
+#[test]
+fn mounts_and_images() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let project = world.project();
+        symlink("/etc", project.join("link")).unwrap();
+        symlink("/nowhere", project.join("dangling")).unwrap();
+        fs::write(project.join("file"), "").unwrap();
+        for (flag, value, cause, hint) in [
+            ("--mount", "link:/m", "Mount source 'link' is a symbolic link to '/etc'", "Mount what it points to"),
+            (
+                "--mount",
+                "dangling:/m",
+                "Mount source 'dangling' is a symbolic link to '/nowhere'",
+                "Mount what it points to",
+            ),
+            ("--mount", "nope:/m", "Mount source 'nope' doesn't exist", "Nothing is made for a mount: create it first"),
+            (
+                "--mount",
+                "/:/m",
+                "Mount source '/' belongs to the system",
+                "Mount the directory that is needed, not all",
+            ),
+            ("--image", "dir:file", "Image 'file' is not a directory", "Unpack it first"),
+            ("--image", "dir:nope", "Image 'nope' doesn't exist", "Name the directory that it was unpacked to"),
+        ] {
+            check(&world, &["run", flag, value, "true"], 125, cause, hint);
+        }
+        check(&world, &["run", "--mount", "file:/m", "--mount", "file:/m", "true"], 125, "Two mounts at /m", "");
+        assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
+        assert!(!project.join("nope").exists());
+    }
+}
+
+#[test]
+fn env_files() {
+    let world = World::new(Who::Me);
+    let hint = "Each line is NAME=value, without quotes";
+    for (text, cause) in [
+        (&b"A=1\n=x\n"[..], "PROJECT/vars:2:1: '=x': has no name: use NAME=value, or NAME for your own value"),
+        (b"# c\n\nA B=1\n", "PROJECT/vars:3:1: 'A B': a name can't have white space"),
+        (b"A=\0\n", "PROJECT/vars:1:1: 'A=\\0': has a NUL byte"),
+    ] {
+        fs::write(world.project().join("vars"), text).unwrap();
+        check(&world, &["run", "--env-file", "vars", "true"], 125, cause, hint);
+    }
+    let missing = "Can't read PROJECT/none: No such file or directory (os error 2)";
+    check(&world, &["run", "--env-file", "none", "true"], 125, missing, "");
+    check(&world, &["run", "--env-file", ".", "true"], 125, "PROJECT/. is not a file", "");
+}
+
+#[test]
+fn project_files() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let path = world.project().join("agentkernel.toml");
+        for (text, cause, hint) in [
+            (
+                &b"[resources]\nmemroy = '1G'\n"[..],
+                ":2:1: unknown key 'memroy' in [resources]",
+                "Did you mean `memory`?",
+            ),
+            (b"[resorces]\n", ":1:2: unknown table 'resorces'", "Did you mean [resources]?"),
+            (
+                b"\n[sandbox]\n  memory = 1\n",
+                ":3:3: unknown key 'memory' in [sandbox]",
+                "`memory` belongs into [resources]",
+            ),
+            (b"[resources\n", ":1:11: unclosed table, expected `]`", ""),
+            (
+                b"[resources]\nmemory = '1Q'\n",
+                ":2:10: `memory`: '1Q': not a size: use a number and K, M, G or T, such as 512M",
+                "",
+            ),
+            (b"# \xc3\xa4\n\xff\n", ":2:1: not UTF-8", ""),
+            (
+                b"[workspace]\nmounts = ['/etc/ssl:/ssl']\n",
+                " asks for more than a project gets by itself: mounts = /etc/ssl (writable)",
+                "Read the file; if you agree, `agentkernel trust` accepts it as it is",
+            ),
+        ] {
+            fs::write(&path, text).unwrap();
+            check(&world, &["run", "true"], 125, &format!("PROJECT/agentkernel.toml{cause}"), hint);
+            assert_eq!(fs::read(&path).unwrap(), text);
+        }
+        fs::write(&path, vec![b'#'; 10 << 20]).unwrap();
+        check(&world, &["run", "true"], 125, "PROJECT/agentkernel.toml is longer than 262144 bytes", "");
+        fs::remove_file(&path).unwrap();
+        for target in ["/etc/passwd", "/nowhere"] {
+            symlink(target, &path).unwrap();
+            let cause = "PROJECT/agentkernel.toml is a symbolic link";
+            check(&world, &["run", "true"], 125, cause, "Put the file itself there");
+            fs::remove_file(&path).unwrap();
+        }
+        // An empty directory is what a sandbox that runs puts there, so that nobody makes the file.
+        fs::create_dir_all(path.join("inner")).unwrap();
+        check(&world, &["run", "true"], 125, "PROJECT/agentkernel.toml is not a file", "");
+        fs::remove_dir_all(&path).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o644),
+            0,
+        )
+        .unwrap();
+        check(&world, &["run", "true"], 125, "PROJECT/agentkernel.toml is not a file", "");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(stdout(&mut world.agentkernel(["run", "echo", "fine"])), "fine\n");
+    }
+}
+
+#[test]
+fn a_supervisor_of_another_version() {
+    let world = World::new(Who::Me);
+    let id = stdout(&mut world.agentkernel([
+        "create",
+        "--name",
+        "box",
+        "--",
+        "sh",
+        "-c",
+        "[ -e ~/file ] || echo kept > ~/file; sleep 600",
+    ]));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    eventually("it ran", || {
+        world.agentkernel(["exec", "box", "grep", "kept", "/root/file"]).output().unwrap().status.success()
+    });
+    // Its socket answers as another version's would.
+    let socket = world.state().join("sandboxes").join(id.trim()).join("sock");
+    fs::remove_file(&socket).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut hello = Vec::new();
+            wire::frame::Hello { protocol: 99, version: "9.9.9".into() }.write(&mut hello);
+            stream.write_all(&hello).unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+        }
+    });
+    let cause = "The sandbox was started by another version of agentkernel: \
+                 The peer is version 9.9.9 (protocol 99), this is version 0.1.0 (protocol 1)";
+    let hint = "Stop it with the version that started it, or end it: 'agentkernel kill' works across versions";
+    check(&world, &["exec", "box", "true"], 125, cause, hint);
+    check(&world, &["attach", "box"], 1, cause, hint);
+    check(&world, &["kill", "-s", "USR1", "box"], 1, cause, hint);
+    check(&world, &["wait", "box"], 1, cause, hint);
+    check(&world, &["cp", "box:/etc/hostname", "."], 1, cause, hint);
+    // It runs on, and what needs no talking works.
+    assert!(stdout(&mut world.agentkernel(["ps"])).contains("up "));
+    let _ = stdout(&mut world.agentkernel(["inspect", "box"]));
+    let _ = stdout(&mut world.agentkernel(["kill", "box"]));
+    // Nothing is lost: this version starts it again, with its files.
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    assert_eq!(stdout(&mut world.agentkernel(["exec", "box", "cat", "/root/file"])), "kept\n");
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    eventually("nothing is left", || world.leftovers().is_empty());
+}

@@ -1,0 +1,172 @@
+//! Each command's own promises, where no other module tests them.
+
+use std::{os::unix::fs::symlink, process::Stdio};
+use support::{Who, World, eventually, stdout, told};
+
+/// A sandbox called `box` that has written five lines and waits.
+fn five_lines(world: &World) {
+    let script = "for n in 1 2 3 4 5; do echo line $n; done; echo complaint >&2; exec sleep 600";
+    let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--", "sh", "-c", script]));
+    eventually("it has written", || {
+        String::from_utf8_lossy(&world.agentkernel(["logs", "box"]).output().unwrap().stderr).contains("complaint")
+    });
+}
+
+fn remove(world: &World) {
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
+
+#[test]
+fn stats() {
+    for who in Who::all() {
+        let world = World::new(who);
+        five_lines(&world);
+        let table = stdout(&mut world.agentkernel(["stats"]));
+        assert!(table.starts_with("ID ") && table.contains("box"), "{table}");
+        for arguments in [&["stats", "--json"][..], &["stats", "--json", "box"]] {
+            let rows: serde_json::Value = serde_json::from_str(&stdout(&mut world.agentkernel(arguments))).unwrap();
+            let row = &rows[0];
+            assert_eq!(row["name"], "box");
+            assert!(row["processes"].as_u64().unwrap() >= 1 && row["memory_bytes"].as_u64().unwrap() > 4096, "{rows}");
+        }
+        remove(&world);
+        assert_eq!(stdout(&mut world.agentkernel(["stats", "--json"])), "[]\n");
+    }
+}
+
+#[test]
+fn logs() {
+    let world = World::new(Who::Me);
+    five_lines(&world);
+    assert_eq!(stdout(&mut world.agentkernel(["logs", "box"])).lines().count(), 5);
+    let output = world.agentkernel(["logs", "--tail", "2", "box"]).output().unwrap();
+    // The last two of both streams, each where it belongs.
+    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"line 5\n"[..], &b"complaint\n"[..]), "{}", told(&output));
+    assert_eq!(stdout(&mut world.agentkernel(["logs", "-n", "0", "box"])), "");
+    let stamped = stdout(&mut world.agentkernel(["logs", "-t", "box"]));
+    assert!(stamped.lines().all(|line| line.contains("Z line ") && line.starts_with("20")), "{stamped}");
+    // Following shows what comes, and ends with the sandbox.
+    let follower = world
+        .agentkernel(["logs", "-f", "-n", "1", "box"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = stdout(&mut world.agentkernel(["exec", "-d", "box", "sh", "-c", "echo from an exec"]));
+    eventually("the log has it", || stdout(&mut world.agentkernel(["logs", "box"])).contains("from an exec"));
+    let _ = stdout(&mut world.agentkernel(["stop", "-t", "1", "box"]));
+    let output = follower.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "from an exec\n", "{}", told(&output));
+    remove(&world);
+}
+
+#[test]
+fn ps_and_inspect() {
+    for who in Who::all() {
+        let world = World::new(who);
+        five_lines(&world);
+        let id = stdout(&mut world.agentkernel(["ps", "-q"]));
+        let id = id.trim();
+        let rows: serde_json::Value = serde_json::from_str(&stdout(&mut world.agentkernel(["ps", "--json"]))).unwrap();
+        assert_eq!((&rows[0]["id"], &rows[0]["backend"]), (&id.into(), &"native".into()), "{rows}");
+        assert_eq!(
+            stdout(&mut world.agentkernel(["ps", "--format", "json"])),
+            stdout(&mut world.agentkernel(["ps", "--json"]))
+        );
+        let line = stdout(&mut world.agentkernel(["ps", "--format", "{id}|{{.Names}}|{workspace}"]));
+        assert_eq!(line, format!("{id}|box|direct:{}\n", world.project().display()));
+        let line =
+            stdout(&mut world.agentkernel(["inspect", "--format", "{name} {spec.image} {spec.limits.memory}", "box"]));
+        assert_eq!(line, "box host \n");
+        let documents = stdout(&mut world.agentkernel(["inspect", "--json", "box", id]));
+        assert_eq!(documents.lines().count(), 1);
+        let documents: serde_json::Value = serde_json::from_str(&documents).unwrap();
+        assert_eq!(documents[0]["spec"], documents[1]["spec"]);
+        // Which walls hold stands there, with a name each.
+        let walls = documents[0]["running"]["walls"].as_array().unwrap();
+        assert!(walls.len() >= 8 && walls.iter().all(|wall| wall["name"].is_string()), "{walls:?}");
+        let output = world.agentkernel(["inspect", "--format", "{nothing}", "box"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("No field 'nothing'"), "{}", told(&output));
+        remove(&world);
+    }
+}
+
+#[test]
+fn ids_by_prefix() {
+    let world = World::new(Who::Me);
+    // With seventeen of them, two begin with the same digit.
+    let ids: Vec<String> = (0..17).map(|_| stdout(&mut world.agentkernel(["create"])).trim().to_owned()).collect();
+    let digit = |id: &String| id[..1].to_owned();
+    let shared = ids.iter().find(|id| ids.iter().filter(|other| digit(other) == digit(id)).count() > 1).unwrap();
+    let output = world.agentkernel(["inspect", &digit(shared)]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(text.contains(&format!("'{}' fits ", digit(shared))) && text.contains(shared.as_str()), "{text}");
+    assert!(text.contains("hint: Give more digits"), "{text}");
+    // Nothing is removed on a guess.
+    let output = world.agentkernel(["rm", &digit(shared)]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    for id in &ids {
+        assert_eq!(stdout(&mut world.agentkernel(["inspect", "--format", "{spec.id}", &id[..11]])).trim(), id);
+    }
+    // A name wins over a prefix.
+    let _ = stdout(&mut world.agentkernel(["rename", &ids[0], &digit(&ids[1])]));
+    assert_eq!(
+        stdout(&mut world.agentkernel(["inspect", "--format", "{spec.id}", &digit(&ids[1])])).trim(),
+        ids[0].as_str()
+    );
+}
+
+#[test]
+fn wait_and_restart_for_several() {
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "one", "--", "sleep", "600"]));
+    let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "two", "--", "sh", "-c", "exit 5"]));
+    let waiter = world.agentkernel(["wait", "one", "two"]).stdout(Stdio::piped()).spawn().unwrap();
+    let _ = stdout(&mut world.agentkernel(["kill", "-s", "TERM", "one"]));
+    let statuses = waiter.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&statuses.stdout), "143\n5\n");
+    assert_eq!(stdout(&mut world.agentkernel(["restart", "one", "two"])), "one\ntwo\n");
+    assert_eq!(stdout(&mut world.agentkernel(["wait", "two"])), "5\n");
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "one", "two"]));
+    eventually("nothing is left", || world.leftovers().is_empty());
+}
+
+#[test]
+fn completions_manual_and_version() {
+    let world = World::new(Who::Me);
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = stdout(&mut world.agentkernel(["completions", shell]));
+        for word in ["agentkernel", "inspect", "workspace"] {
+            assert!(script.contains(word), "no {word} for {shell}");
+        }
+    }
+    std::fs::write(world.project().join("script"), stdout(&mut world.agentkernel(["completions", "bash"]))).unwrap();
+    let complete = "source ./script; COMP_WORDS=(agentkernel rena); COMP_CWORD=1; _agentkernel agentkernel rena agentkernel; \
+                    echo ${COMPREPLY[@]}";
+    assert_eq!(stdout(world.command("bash").args(["-c", complete])), "rename\n");
+
+    let page = stdout(&mut world.agentkernel(["man"]));
+    assert!(page.contains(".TH agentkernel 1"), "{page}");
+    for command in ["run", "create", "exec", "cp", "gc"] {
+        let page = stdout(&mut world.agentkernel(["man", command]));
+        assert!(page.contains(&format!("agentkernel\\-{command}")), "{page}");
+    }
+    let version = stdout(&mut world.agentkernel(["version"]));
+    assert!(version.starts_with("agentkernel 0."), "{version}");
+    assert!(stdout(&mut world.agentkernel(["version", "--json"])).contains("\"protocol\":"));
+}
+
+#[test]
+fn a_link_called_ak() {
+    let world = World::new(Who::Me);
+    let link = world.project().join("ak");
+    symlink(world.binary(), &link).unwrap();
+    assert_eq!(
+        stdout(world.command(&link).args(["run", "echo", "short"]).env("AGENTKERNEL_STATE_DIR", world.state())),
+        "short\n"
+    );
+    assert!(stdout(world.command(&link).args(["completions", "bash"])).contains("_ak()"));
+}

@@ -1,0 +1,224 @@
+//! A full disk and a read-only one, where the state lies: one clear line, and nothing lost or left.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
+use support::{NOBODY, Who, World, eventually, told};
+
+/// A world whose state directory is a file system of its own, seen only in a mount namespace of its own.
+struct Tiny {
+    world: World,
+    who: Who,
+    holder: Child,
+}
+
+/// Room for the cached layer and a few sandboxes.
+const SIZE: &str = "8M";
+
+impl Tiny {
+    fn new(who: Who) -> Self {
+        let world = World::new(who);
+        let state = world.state();
+        std::fs::create_dir(&state).unwrap();
+        let owner = if who == Who::Nobody { NOBODY } else { 0 };
+        let script = format!(
+            "mount -t tmpfs -o size={SIZE},mode=700,uid={owner},gid={owner} tmpfs '{}' && echo ready && exec sleep 600",
+            state.display()
+        );
+        let mut holder =
+            world_command("unshare").args(["--mount", "sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self { world, who, holder }
+    }
+
+    /// Root's shell where the file system is mounted, in it.
+    fn root(&self, script: &str) {
+        let inside = format!("cd '{}' && {script}", self.world.state().display());
+        let output = self.enter().args(["sh", "-c", &inside]).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", told(&output));
+    }
+
+    fn enter(&self) -> Command {
+        let mut command = world_command("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()));
+        command
+    }
+
+    fn fill(&self) {
+        // To the last byte: dd writes less and less.
+        self.root("cat /dev/zero > fill 2>/dev/null; yes > rest 2>/dev/null; true");
+    }
+
+    fn free(&self) {
+        self.root("rm -f fill rest");
+    }
+
+    fn read_only(&self, yes: bool) {
+        self.root(&format!("mount -o remount,{} .", if yes { "ro" } else { "rw" }));
+    }
+
+    /// Runs agentkernel in there: its status and both outputs.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let template = self.world.agentkernel(arguments);
+        let mut command = self.enter();
+        if self.who == Who::Nobody {
+            let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
+            command.args(["setpriv", &uid, &gid, "--clear-groups"]);
+        }
+        // nsenter goes to the root directory of the namespace.
+        command.args(["sh", "-c", "cd \"$0\" && exec \"$@\""]).arg(self.world.project());
+        command.arg(template.get_program()).args(template.get_args()).env_clear();
+        command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    #[track_caller]
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let (status, stdout, stderr) = self.run(arguments);
+        assert_eq!(status, 0, "{arguments:?}: {stdout}{stderr}");
+        stdout
+    }
+
+    /// One line with the cause, one with the hint, nothing else.
+    #[track_caller]
+    fn fails(&self, status: i32, cause: &str, arguments: &[&str]) {
+        let (found, stdout, stderr) = self.run(arguments);
+        assert_eq!((found, stdout.as_str()), (status, ""), "{arguments:?}: {stderr}");
+        let lines: Vec<_> = stderr.lines().collect();
+        assert!(lines.len() == 2 && lines[0].starts_with("agentkernel: "), "{arguments:?}: {stderr}");
+        assert!(lines[0].contains(cause), "{arguments:?}: {stderr}");
+        assert!(lines[1].starts_with("  hint: ") && lines[1].contains("AGENTKERNEL_STATE_DIR"), "{stderr}");
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// A program of the host's, as root.
+fn world_command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+/// Everyone, if this process may mount.
+fn everyone() -> Vec<Who> {
+    if rustix::process::getuid().is_root() {
+        return Who::all();
+    }
+    support::skipped("full and read-only state directories", "only root can mount one for the test");
+    Vec::new()
+}
+
+#[test]
+fn nothing_is_lost_on_a_full_disk() {
+    for who in everyone() {
+        let tiny = Tiny::new(who);
+        tiny.succeeds(&["create", "--name", "box", "--", "sh", "-c", "echo ran > ~/file; sleep 600"]);
+        // The very first start makes the cached layer: half of it would be in the way for ever.
+        tiny.fill();
+        tiny.fails(1, "No space left on device", &["start", "box"]);
+        tiny.free();
+        tiny.succeeds(&["start", "box"]);
+        let ran = || tiny.run(&["exec", "box", "sh", "-c", "grep ran ~/file"]).0 == 0;
+        eventually("it ran", ran);
+        tiny.fill();
+        let before = tiny.succeeds(&["ps", "-aq"]);
+        tiny.fails(125, "No space left on device", &["run", "--", "true"]);
+        tiny.fails(125, "No space left on device", &["run", "--keep", "--name", "other", "--", "true"]);
+        tiny.fails(125, "No space left on device", &["run", "-d", "--", "true"]);
+        tiny.fails(1, "No space left on device", &["create"]);
+        assert_eq!(tiny.succeeds(&["ps", "-aq"]), before);
+        // What runs goes on, and can be used and stopped.
+        assert_eq!(tiny.succeeds(&["exec", "box", "sh", "-c", "cat ~/file"]), "ran\n");
+        tiny.succeeds(&["inspect", "box"]);
+        tiny.succeeds(&["stop", "-t", "1", "box"]);
+        tiny.succeeds(&["gc", "--dry-run"]);
+        tiny.free();
+        // Its files are there, and it starts again.
+        tiny.succeeds(&["gc"]);
+        tiny.succeeds(&["start", "box"]);
+        eventually("it ran again", ran);
+        assert_eq!(tiny.succeeds(&["run", "--", "echo", "works"]), "works\n");
+        tiny.fill();
+        // Removing needs no space, and makes some.
+        tiny.succeeds(&["rm", "-f", "box"]);
+        eventually("both are gone", || tiny.succeeds(&["ps", "-aq"]).is_empty());
+        eventually("nothing is left", || tiny.world.leftovers().is_empty());
+    }
+}
+
+#[test]
+fn a_log_on_a_full_disk_holds_nobody_up() {
+    for who in everyone() {
+        let tiny = Tiny::new(who);
+        let script = "n=0; while n=$((n+1)); do echo line $n; sleep 0.02; done";
+        tiny.succeeds(&["run", "-d", "--name", "box", "--", "sh", "-c", script]);
+        eventually("it writes", || tiny.succeeds(&["logs", "box"]).contains("line 5\n"));
+        tiny.fill();
+        // It goes on behind the full log, and so does an exec whose output is logged as well.
+        assert_eq!(tiny.succeeds(&["exec", "box", "echo", "on"]), "on\n");
+        tiny.succeeds(&["exec", "-d", "box", "sh", "-c", "head -c 300000 /dev/zero; touch /tmp/done"]);
+        eventually("the exec ends", || tiny.run(&["exec", "box", "test", "-e", "/tmp/done"]).0 == 0);
+        tiny.free();
+        // As soon as there is room, the log says what it lacks, and goes on.
+        eventually("the log goes on", || {
+            let (_, _, stderr) = tiny.run(&["logs", "box"]);
+            stderr.contains("bytes could not be written to the log")
+        });
+        let log = tiny.succeeds(&["logs", "box"]);
+        assert!(log.contains("line 1\n") && log.trim_matches('\0').ends_with('\n'), "{log}");
+        tiny.succeeds(&["rm", "-f", "box"]);
+    }
+}
+
+#[test]
+fn a_read_only_state_directory_is_told_and_keeps_what_runs() {
+    for who in everyone() {
+        let tiny = Tiny::new(who);
+        tiny.succeeds(&["create", "--name", "box", "--", "sh", "-c", "echo ran > ~/file; sleep 600"]);
+        tiny.succeeds(&["start", "box"]);
+        let ran = || tiny.run(&["exec", "box", "sh", "-c", "grep ran ~/file"]).0 == 0;
+        eventually("it ran", ran);
+        tiny.succeeds(&["stop", "-t", "1", "box"]);
+        tiny.read_only(true);
+        tiny.fails(125, "Read-only file system", &["run", "--", "true"]);
+        tiny.fails(125, "Read-only file system", &["run", "-d", "--", "true"]);
+        tiny.fails(1, "Read-only file system", &["create"]);
+        tiny.fails(1, "Read-only file system", &["start", "box"]);
+        tiny.fails(1, "Read-only file system", &["rename", "box", "other"]);
+        tiny.fails(1, "Read-only file system", &["rm", "box"]);
+        // Looking needs no writing.
+        assert!(tiny.succeeds(&["ps", "-a"]).contains("box"));
+        tiny.succeeds(&["inspect", "box"]);
+        tiny.succeeds(&["logs", "box"]);
+        tiny.read_only(false);
+        tiny.succeeds(&["start", "box"]);
+        eventually("it ran again", ran);
+        tiny.succeeds(&["rm", "-f", "box"]);
+        eventually("nothing is left", || tiny.world.leftovers().is_empty());
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made_is_told() {
+    let world = World::new(Who::Me);
+    std::fs::write(world.project().join("file"), "").unwrap();
+    for place in ["file", "file/below"] {
+        let path = world.project().join(place);
+        let output = world.agentkernel(["run", "true"]).env("AGENTKERNEL_STATE_DIR", &path).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+        assert!(text.contains(path.to_str().unwrap()) && text.contains("Not a directory"), "{text}");
+        assert!(text.contains("hint: "), "{text}");
+    }
+}
