@@ -90,6 +90,7 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
                 plan: &plan,
                 masks: &masks.paths,
                 waits: stage::waits(ids, cgroup.as_ref()),
+                moved: cgroup.as_ref().is_some_and(Cgroup::has_legacy),
                 link: init_link,
                 report: stage_report,
             })

@@ -41,6 +41,8 @@ pub struct Stage<'a> {
     pub masks: &'a BTreeMap<PathBuf, bool>,
     /// Whether the parent has something to do first: see [`waits`].
     pub waits: bool,
+    /// Whether the parent moves it into cgroups after the clone.
+    pub moved: bool,
     /// Init's end of the link.
     pub link: OwnedFd,
     /// Towards the parent: closes when init runs.
@@ -77,6 +79,10 @@ impl Stage<'_> {
         )?;
         self.wait()?;
         self.take_ids()?;
+        if self.moved {
+            // The one from the clone begins where the parent is, and would show the way from there.
+            namespace::enter_cgroup().wall("cgroup namespace", "Cannot make it", "")?;
+        }
         let (root, init) = self.build_root()?;
         mount::become_root(&root.fd).wall("mount namespace", "Cannot change the root", "")?;
         self.give_up_rights()?;
