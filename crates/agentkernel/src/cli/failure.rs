@@ -31,6 +31,11 @@ impl Failure {
         self
     }
 
+    /// Cause and hint on one line.
+    pub(super) fn one_line(&self) -> String {
+        if self.hint.is_empty() { self.cause.clone() } else { format!("{} ({})", self.cause, self.hint) }
+    }
+
     /// An error and its sources on one line.
     pub(super) fn chain(error: &(dyn Error + 'static)) -> Self {
         let mut cause = error.to_string();

@@ -1,6 +1,7 @@
 //! The command line: one file per command, each from arguments over client calls to what the user reads.
 
 mod args;
+mod attest;
 mod copy;
 mod deferred;
 mod exec;
@@ -65,6 +66,8 @@ enum Command {
     Rename(Deferred<names::Rename>),
     /// Accept this project's agentkernel.toml, as it is now
     Trust(Deferred<names::Trust>),
+    /// Attack a sandbox with every known escape and tell which walls hold
+    Attest(Deferred<attest::Attest>),
     /// Remove what dead sandboxes left behind
     Gc(Deferred<gc::Gc>),
     /// Print a completion script for a shell
@@ -86,7 +89,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { OWN } else { 0 });
         }
     };
-    crate::client::note_inherited();
+    crate::client::withhold_descriptors();
     let result = match cli.command {
         Command::Run(command) => command.0.run(),
         Command::Create(command) => command.0.run(),
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Stats(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),
+        Command::Attest(command) => command.0.run(),
         Command::Gc(command) => command.0.run(),
         Command::Completions(command) => command.0.run(),
         Command::Man(command) => command.0.run(),

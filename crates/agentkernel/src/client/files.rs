@@ -34,6 +34,17 @@ pub enum Local {
     Archive,
 }
 
+/// Puts an executable file that is nowhere but in memory into a sandbox's directory.
+///
+/// # Errors
+/// [`CopyError`]
+pub fn put_program(client: &mut Client, program: &[u8], dir: OsBytes, name: &str, user: User) -> Result<(), CopyError> {
+    upload(client, dir, user, |out| {
+        let packed = archive::pack_bytes(program, 0o755, OsStr::new(name), out);
+        packed.map(drop).map_err(|source| CopyError::Pack { path: name.into(), source })
+    })
+}
+
 /// A copy did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
@@ -79,14 +90,24 @@ fn host(path: &Path) -> impl FnOnce(Errno) -> CopyError {
 /// # Errors
 /// [`CopyError`]; what had arrived by then stays.
 pub fn send(client: &mut Client, from: Local, follow: bool, to: OsBytes, user: User) -> Result<(), CopyError> {
-    let stream = client.open(&api::Open::Put(Put { path: to, user }))?;
-    let mut pipe = Upload { client, stream, verdict: None };
-    let packed = match &from {
-        Local::Archive => io::copy(&mut io::stdin().lock(), &mut pipe)
+    upload(client, to, user, |out| match &from {
+        Local::Archive => io::copy(&mut io::stdin().lock(), out)
             .map(drop)
             .map_err(|source| CopyError::Host { path: "standard input".into(), source }),
-        Local::Path(path) => pack(path, follow, &mut pipe),
-    };
+        Local::Path(path) => pack(path, follow, out),
+    })
+}
+
+/// Sends the archive that `write` writes, and hears what became of it.
+fn upload(
+    client: &mut Client,
+    to: OsBytes,
+    user: User,
+    write: impl FnOnce(&mut Upload<'_>) -> Result<(), CopyError>,
+) -> Result<(), CopyError> {
+    let stream = client.open(&api::Open::Put(Put { path: to, user }))?;
+    let mut pipe = Upload { client, stream, verdict: None };
+    let packed = write(&mut pipe);
     // The sandbox's own word explains a cut stream better than the cut does.
     if pipe.verdict.is_none() && packed.is_ok() {
         pipe.client.connection.mux.eof(stream, Channel::Stdin);

@@ -2,13 +2,15 @@
 //!
 //! Everything blocks: a client has one thing to wait for. Front ends that have more run it on a thread.
 
+mod capture;
 mod files;
 mod launch;
 mod session;
 mod terminal;
 
-pub use files::{CopyError, Local, fetch, send};
-pub use launch::{LaunchFailure, launch, note_inherited};
+pub use capture::{Captured, Interrupts};
+pub use files::{CopyError, Local, fetch, put_program, send};
+pub use launch::{LaunchFailure, launch, withhold_descriptors};
 pub use session::{Outcome, Session};
 pub use terminal::{Stdio, is_terminal, window_size};
 
@@ -49,6 +51,9 @@ pub enum ClientError {
     /// The supervisor's answer is not one to the question.
     #[error("The supervisor's answer makes no sense")]
     Nonsense,
+    /// The caller was told to end meanwhile.
+    #[error("Interrupted")]
+    Interrupted,
     /// Standard input or output failed.
     #[error("Standard input or output failed")]
     Stdio(#[source] io::Error),
@@ -112,6 +117,11 @@ impl Client {
 
     /// Waits for the next event.
     fn next(&mut self) -> Result<Incoming, ClientError> {
+        self.next_unless(None)
+    }
+
+    /// The same, unless the caller is told to end meanwhile.
+    fn next_unless(&mut self, interrupts: Option<&Interrupts>) -> Result<Incoming, ClientError> {
         loop {
             if let Some(incoming) = self.connection.next()? {
                 return Ok(incoming);
@@ -124,9 +134,14 @@ impl Client {
                 // What the supervisor said before it went is still to be read.
                 Err(_) => {}
             }
-            match poll(&mut [PollFd::new(&self.connection, flags)], None) {
+            let mut fds = vec![PollFd::new(&self.connection, flags)];
+            fds.extend(interrupts.map(|interrupts| PollFd::new(interrupts, PollFlags::IN)));
+            match poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
+            }
+            if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
+                return Err(ClientError::Interrupted);
             }
             if self.connection.fill()? == Filled::End {
                 return Err(ClientError::Gone);

@@ -34,20 +34,31 @@ fn fill(dir: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(dir, work.join("link-out"))
 }
 
-/// What was changed; then it is made anew. The directory itself stays, since a sandbox has it mounted.
+/// What was changed; then it is made good. What is still itself stays, since a sandbox may have mounts on it that
+/// would go with it.
 pub fn disturbed(dir: &Path, token: &str) -> Option<String> {
     let found = changed(dir, token)?;
     let work = workspace(dir);
     for entry in fs::read_dir(&work).into_iter().flatten().flatten() {
         let path = entry.path();
         let _ = match entry.file_type() {
+            Ok(kind) if kind.is_dir() && entry.file_name() == ".git" => empty(&path.join("hooks")),
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
+            Ok(kind) if kind.is_file() && entry.file_name() == "agentkernel.toml" => Ok(()),
             _ => fs::remove_file(path),
         };
     }
     let _ = fill(dir);
     let _ = fs::write(dir.join("projects/neighbour/secret"), token);
     Some(found)
+}
+
+fn empty(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(path));
+    }
+    Ok(())
 }
 
 fn changed(dir: &Path, token: &str) -> Option<String> {
