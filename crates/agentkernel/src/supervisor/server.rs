@@ -25,7 +25,7 @@ use std::{
 };
 use wire::{
     Exit, api,
-    link::{self, ExecReport, FlowReply, FromInit, ToInit},
+    link::{self, ExecReport, FilesReport, FlowReply, FromInit, ToInit},
     mux::Side,
 };
 
@@ -214,7 +214,11 @@ impl<'a> Server<'a> {
             Incoming::Message(payload) => match wire::decode(&payload) {
                 Ok(FromInit::Ready { walls }) if !self.ready => {
                     self.ready = true;
-                    self.walls.extend(walls);
+                    self.walls.extend(walls.into_iter().map(|wall| link::Wall {
+                        name: printable(&wall.name),
+                        detail: printable(&wall.detail),
+                        ..wall
+                    }));
                 }
                 Ok(FromInit::Failed { wall, cause }) => self.walls_failed(&wall, &cause),
                 Ok(FromInit::Usage(usage)) => self.answer_usage(usage),
@@ -250,7 +254,7 @@ impl<'a> Server<'a> {
     }
 
     fn walls_failed(&mut self, wall: &str, cause: &str) {
-        let failure = api::Failure { cause: format!("{wall}: {cause}"), hint: String::new() };
+        let failure = api::Failure { cause: printable(&format!("{wall}: {cause}")), hint: String::new() };
         for client in self.clients.values_mut() {
             for stream in client.streams.keys().copied().collect::<Vec<_>>() {
                 client.answer(stream, &api::Report::Failed(failure.clone()));
@@ -274,7 +278,11 @@ impl<'a> Server<'a> {
                 }
             }
             Some(LinkStream::Files(_)) => {
-                let Ok(report) = wire::decode(payload) else { return self.distrust() };
+                let report = match wire::decode(payload) {
+                    Ok(FilesReport::Failed(cause)) => FilesReport::Failed(printable(&cause)),
+                    Ok(report) => report,
+                    Err(_) => return self.distrust(),
+                };
                 self.with_relay(stream, |relay| relay.end(report));
             }
             None => {}
@@ -292,6 +300,7 @@ impl<'a> Server<'a> {
             }
             // These are not init's to say.
             ExecReport::Exited(Exit::Oom | Exit::Deadline | Exit::Lost) => ExecReport::Exited(Exit::Lost),
+            ExecReport::Failed { kind, cause } => ExecReport::Failed { kind, cause: printable(&cause) },
             other => other,
         }
     }
@@ -349,7 +358,7 @@ impl<'a> Server<'a> {
     fn on_flow(&mut self, stream: u32, payload: &[u8]) {
         let Ok(flow) = wire::decode::<link::Flow>(payload) else { return self.distrust() };
         let crate::Net::None = self.spec.net;
-        let host: String = flow.host.chars().filter(|c| !c.is_control()).take(255).collect();
+        let host: String = printable(&flow.host).chars().take(255).collect();
         let target = format!("{host}:{}", flow.port);
         let message = format!(
             "agentkernel: connection to {target} refused: this sandbox's network mode is 'none', which allows no connection.\n"
@@ -476,6 +485,11 @@ impl<'a> Server<'a> {
             let _ = poll(&mut waiting, end.timeout().as_ref());
         }
     }
+}
+
+/// Words from inside, on their way to somebody's terminal: without what it would obey.
+fn printable(words: &str) -> String {
+    words.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Whether somebody still is to learn how an exec ended.
