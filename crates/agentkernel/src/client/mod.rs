@@ -7,6 +7,7 @@ mod files;
 mod launch;
 mod session;
 mod terminal;
+mod walk;
 
 pub use capture::{Captured, Interrupts};
 pub use files::{CopyError, Local, fetch, put_program, send};
