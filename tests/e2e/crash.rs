@@ -2,29 +2,15 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{process::Stdio, time::Duration};
-use support::{Who, World, stdout, told};
+use support::{Who, World, eventually, inspected, stdout, told};
 
 fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
 }
 
-#[track_caller]
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..400 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("not within ten seconds: {what}");
-}
-
 /// A number in the JSON of `inspect`.
 fn field(world: &World, name: &str) -> u32 {
-    let json = stdout(&mut world.agentkernel(["inspect", "box"]));
-    let at = json.find(&format!("\"{name}\": ")).unwrap_or_else(|| panic!("no {name} in {json}"));
-    let rest = &json[at + name.len() + 4..];
-    rest[..rest.find([',', '\n', '}']).unwrap()].trim().parse().unwrap()
+    inspected(world, "box", name)
 }
 
 fn start(world: &World) {
