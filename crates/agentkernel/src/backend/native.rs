@@ -13,13 +13,14 @@ mod limits;
 mod machine;
 mod masks;
 mod plan;
+mod probe;
 mod program;
 mod root;
 mod skeleton;
 mod stage;
 mod walls;
 
-use super::{Backend, LaunchError, Launched, Place};
+use super::{Backend, Finding, LaunchError, Launched, Place};
 use crate::{Spec, guest::Program};
 use failure::Context as _;
 use ids::Ids;
@@ -49,6 +50,10 @@ pub struct Native {
 impl Backend for Native {
     fn name(&self) -> &'static str {
         "native"
+    }
+
+    fn probe(&self, place: &Place) -> Vec<Finding> {
+        probe::probe(place)
     }
 
     fn launch(&self, spec: &Spec, place: &Place) -> Result<Launched, LaunchError> {

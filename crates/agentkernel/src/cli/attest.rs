@@ -1,11 +1,9 @@
 //! `attest`: the probe's attacks on a sandbox as `run` makes it, on this host.
 
-use super::{Failure, Status, print, print_json, run};
+use super::{Failure, Status, print, print_json, throwaway::Throwaway};
 use crate::{
-    Spec,
     attest::{self, AttestError, Plan, Progress, Ran, Sandbox, SandboxError},
-    client::{self, Client, Interrupts},
-    config::{self, HostFacts, Overrides, Project, WorkspaceMode},
+    client::{self, Interrupts},
     guest,
     store::Store,
 };
@@ -14,9 +12,8 @@ use std::{
     io::Write,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    time::Duration,
 };
-use wire::{ExecSpec, OsBytes, Stdio, User};
+use wire::{ExecSpec, OsBytes, Stdio};
 
 const MIB: u64 = 1 << 20;
 /// The limits of the sandbox under attack: the bombs go a little beyond them, inside and outside.
@@ -54,7 +51,7 @@ impl Attest {
         let cases = attest::cases(guest::PROBE, &self.only).map_err(|error| failure(&error, &interrupts))?;
         // Only the bombs need limits.
         let bombs = cases.iter().any(|case| case.class == "resources");
-        let unlimited = if bombs { refused_limits(&interrupts)? } else { Some("no bomb was asked for".to_owned()) };
+        let unlimited = if bombs { refused_limits()? } else { Some("no bomb was asked for".to_owned()) };
         let (memory, pids) = if unlimited.is_none() { (Some(MEMORY), Some(PIDS)) } else { (None, None) };
         let plan = Plan {
             probe: guest::PROBE,
@@ -68,7 +65,10 @@ impl Attest {
         let open = |workspace: &Path| {
             // The canaries go when their keeper's pipe ends, so nobody else may hold it.
             client::withhold_descriptors();
-            Attacked::start(Some(workspace), memory, pids, &interrupts).map_err(|failure| failure.one_line().into())
+            let sandbox = Throwaway::start(Some(workspace), memory, pids, Some(DISK));
+            sandbox
+                .map(|sandbox| Attacked { sandbox, interrupts: &interrupts })
+                .map_err(|failure| failure.one_line().into())
         };
         let shown = client::is_terminal().error;
         let report = attest::attest(&plan, open, |at| {
@@ -120,82 +120,39 @@ fn show(at: Progress) {
 }
 
 /// Why no sandbox with limits can be made here; `None` if one can. Also the first to notice if none can be made at all.
-fn refused_limits(interrupts: &Interrupts) -> Result<Option<String>, Failure> {
+fn refused_limits() -> Result<Option<String>, Failure> {
     let start = |memory, pids| {
         client::withhold_descriptors();
-        Attacked::start(None, memory, pids, interrupts).map(drop)
+        Throwaway::start(None, memory, pids, Some(DISK)).map(drop)
     };
     let Err(refused) = start(Some(MEMORY), Some(PIDS)) else { return Ok(None) };
     start(None, None).map(|()| Some(refused.one_line()))
 }
 
-/// A sandbox that ends when this is dropped, or when this process ends in any way.
+/// The sandbox under attack.
 struct Attacked<'a> {
-    client: Client,
-    entry: crate::store::Entry,
-    spec: Spec,
+    sandbox: Throwaway,
     interrupts: &'a Interrupts,
-}
-
-impl<'a> Attacked<'a> {
-    fn start(
-        workspace: Option<&Path>,
-        memory: Option<u64>,
-        pids: Option<u64>,
-        interrupts: &'a Interrupts,
-    ) -> Result<Self, Failure> {
-        let store = Store::open()?;
-        let mut host = HostFacts::read()?;
-        host.cwd = workspace.unwrap_or(Path::new("/")).to_owned();
-        let project = Project { dir: host.cwd.clone(), file: None };
-        let overrides = Overrides {
-            workspace: Some(workspace.map_or(WorkspaceMode::None, |_| WorkspaceMode::Direct)),
-            memory,
-            pids,
-            disk: Some(DISK),
-            keep: Some(false),
-            stdin: true,
-            // It waits for the end of its input, which is held open from here.
-            command: ["sh", "-c", "read -r line"].map(Into::into).to_vec(),
-            ..Overrides::default()
-        };
-        let spec = config::resolve(overrides, &project, &host)?;
-        let (entry, lock) = store.create(&spec)?;
-        let mut client = run::launch(Store::open()?, store.find(spec.id.as_str())?, lock, spec.clone())?;
-        client.hold_main()?;
-        Ok(Self { client, entry, spec, interrupts })
-    }
-
-    fn user(&self) -> User {
-        User { uid: self.spec.identity.uid, gid: self.spec.identity.gid, groups: Vec::new() }
-    }
 }
 
 impl Sandbox for Attacked<'_> {
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<PathBuf, SandboxError> {
-        let user = self.user();
-        client::put_program(&mut self.client, bytes, OsBytes(b"/tmp".to_vec()), name, user)?;
+        let user = self.sandbox.user();
+        client::put_program(&mut self.sandbox.client, bytes, OsBytes(b"/tmp".to_vec()), name, user)?;
         Ok(Path::new("/tmp").join(name))
     }
 
     fn run(&mut self, argv: &[String]) -> Result<Ran, SandboxError> {
+        let spec = &self.sandbox.spec;
         let exec = ExecSpec {
             argv: argv.iter().map(|word| OsBytes(word.clone().into_bytes())).collect(),
-            env: self.spec.env.clone(),
-            cwd: self.spec.workdir.clone(),
-            user: self.user(),
+            env: spec.env.clone(),
+            cwd: spec.workdir.clone(),
+            user: self.sandbox.user(),
             stdio: Stdio::Pipes { stdin: false },
-            rlimits: self.spec.limits.rlimits.clone(),
+            rlimits: spec.limits.rlimits.clone(),
         };
-        let captured = self.client.capture(exec, ANSWER, Some(self.interrupts))?;
+        let captured = self.sandbox.client.capture(exec, ANSWER, Some(self.interrupts))?;
         Ok(Ran { exit: captured.exit, stdout: captured.stdout })
-    }
-}
-
-impl Drop for Attacked<'_> {
-    fn drop(&mut self) {
-        // If it can't be asked to end, the end of its input ends it.
-        let _ = self.client.stop(Duration::ZERO);
-        let _ = super::lifecycle::lock_when_free(&self.entry);
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod attest;
 mod copy;
 mod deferred;
+mod doctor;
 mod exec;
 mod failure;
 mod gc;
@@ -15,6 +16,7 @@ mod ps;
 mod run;
 mod stats;
 mod table;
+mod throwaway;
 
 use clap::{Parser, Subcommand};
 use deferred::Deferred;
@@ -66,6 +68,8 @@ enum Command {
     Rename(Deferred<names::Rename>),
     /// Accept this project's agentkernel.toml, as it is now
     Trust(Deferred<names::Trust>),
+    /// Tell what this host can do for sandboxes, and what to do about the rest
+    Doctor(Deferred<doctor::Doctor>),
     /// Attack a sandbox with every known escape and tell which walls hold
     Attest(Deferred<attest::Attest>),
     /// Remove what dead sandboxes left behind
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Stats(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),
+        Command::Doctor(command) => command.0.run(),
         Command::Attest(command) => command.0.run(),
         Command::Gc(command) => command.0.run(),
         Command::Completions(command) => command.0.run(),

@@ -61,6 +61,32 @@ pub fn run(stage: &Stage<'_>) -> ! {
     process::exit_now(1)
 }
 
+/// Gets the ids of the sandbox. From here on files are made with them.
+pub fn take_ids(ids: &Ids) -> Result<(), LaunchError> {
+    const WALL: &str = "user namespace";
+    match *ids {
+        Ids::One { uid, gid } => {
+            // A caller that is not dumpable has made its /proc entries root's.
+            process::set_dumpable(true).wall(WALL, "Cannot prepare the id maps", "")?;
+            namespace::map_self(uid, gid).wall(WALL, "Cannot map ids", "").map_err(failure::mounts_denied)
+        }
+        Ids::Range { .. } => process::set_ids(0, 0, &[]).wall(WALL, "Cannot become the sandbox's root", ""),
+    }
+}
+
+/// Waits for what the parent does, if it has anything to do.
+pub fn wait(report: &OwnedFd, waits: bool) -> Result<(), LaunchError> {
+    if !waits {
+        return Ok(());
+    }
+    let mut buffer = [0u8; 16];
+    let received = rustix::net::recv(report, &mut buffer[..], RecvFlags::empty());
+    match received.wall("init", "Cannot hear from the parent", "")?.0 {
+        0 => Err(failure::new("init", "The parent is gone", "")),
+        _ => Ok(()),
+    }
+}
+
 impl Stage<'_> {
     fn become_init(&self) -> Result<std::convert::Infallible, LaunchError> {
         // Early, because the scheduler takes its time to move a new session to a group of its own, and this may pass
@@ -77,8 +103,8 @@ impl Stage<'_> {
             "Cannot set the host name",
             "",
         )?;
-        self.wait()?;
-        self.take_ids()?;
+        wait(&self.report, self.waits)?;
+        take_ids(self.ids)?;
         if self.moved {
             // The one from the clone begins where the parent is, and would show the way from there.
             namespace::enter_cgroup().wall("cgroup namespace", "Cannot make it", "")?;
@@ -87,31 +113,6 @@ impl Stage<'_> {
         mount::become_root(&root.fd).wall("mount namespace", "Cannot change the root", "")?;
         self.give_up_rights()?;
         self.exec(init)
-    }
-
-    /// Gets the ids of the sandbox. From here on files are made with them.
-    fn take_ids(&self) -> Result<(), LaunchError> {
-        const WALL: &str = "user namespace";
-        match *self.ids {
-            Ids::One { uid, gid } => {
-                // A caller that is not dumpable has made its /proc entries root's.
-                process::set_dumpable(true).wall(WALL, "Cannot prepare the id maps", "")?;
-                namespace::map_self(uid, gid).wall(WALL, "Cannot map ids", "").map_err(failure::mounts_denied)
-            }
-            Ids::Range { .. } => process::set_ids(0, 0, &[]).wall(WALL, "Cannot become the sandbox's root", ""),
-        }
-    }
-
-    fn wait(&self) -> Result<(), LaunchError> {
-        if !self.waits {
-            return Ok(());
-        }
-        let mut buffer = [0u8; 16];
-        let received = rustix::net::recv(&self.report, &mut buffer[..], RecvFlags::empty());
-        match received.wall("init", "Cannot hear from the parent", "")?.0 {
-            0 => Err(failure::new("init", "The parent is gone", "")),
-            _ => Ok(()),
-        }
     }
 
     /// Whom directories that must belong to the identity are given to; `None` where nobody else can exist.
@@ -397,7 +398,8 @@ const USR: &[&str] = &[
     "src",
 ];
 
-fn overlay(place: &str, lower: &OwnedFd, upper: &(OwnedFd, OwnedFd)) -> Result<OwnedFd, LaunchError> {
+/// An overlay for this place of the image.
+pub fn overlay(place: &str, lower: &OwnedFd, upper: &(OwnedFd, OwnedFd)) -> Result<OwnedFd, LaunchError> {
     let lower: [BorrowedFd<'_>; 1] = [lower.as_fd()];
     let layers = Overlay { lower: &lower, upper: upper.0.as_fd(), work: upper.1.as_fd() };
     mount::overlay(&layers, QUIET).wall(
@@ -414,7 +416,8 @@ fn read_only_copy(place: &str, lower: &OwnedFd) -> Result<OwnedFd, LaunchError> 
     Ok(copy)
 }
 
-fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError> {
+/// A new directory, open.
+pub fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError> {
     rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))
         .and_then(|()| rustix::fs::openat(dir, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
         .wall("mount namespace", "Cannot make a mount point", "")
