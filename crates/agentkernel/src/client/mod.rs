@@ -24,7 +24,10 @@ use rustix::{
     fd::OwnedFd,
     io::Errno,
 };
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 use wire::{
     Exit, api,
     frame::HelloError,
@@ -52,6 +55,9 @@ pub enum ClientError {
     /// The supervisor's answer is not one to the question.
     #[error("The supervisor's answer makes no sense")]
     Nonsense,
+    /// The supervisor did not answer in time.
+    #[error("The sandbox's supervisor does not answer")]
+    Late,
     /// The caller was told to end meanwhile.
     #[error("Interrupted")]
     Interrupted,
@@ -88,6 +94,8 @@ impl From<Errno> for ClientError {
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
+    /// When to give up; none: never.
+    end: Option<Instant>,
 }
 
 impl Client {
@@ -104,7 +112,14 @@ impl Client {
     /// # Errors
     /// If its flags cannot be changed.
     pub fn over(socket: OwnedFd) -> Result<Self, ClientError> {
-        Ok(Self { connection: Connection::new(socket, Side::Odd)? })
+        Ok(Self { connection: Connection::new(socket, Side::Odd)?, end: None })
+    }
+
+    /// Gives up on answers that take longer than this from now on.
+    #[must_use]
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.end = Some(Instant::now() + patience);
+        self
     }
 
     /// Opens a stream with a request.
@@ -137,7 +152,9 @@ impl Client {
             }
             let mut fds = vec![PollFd::new(&self.connection, flags)];
             fds.extend(interrupts.map(|interrupts| PollFd::new(interrupts, PollFlags::IN)));
-            match poll(&mut fds, None) {
+            let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+            match poll(&mut fds, left.map(timespec).as_ref()) {
+                Ok(0) => return Err(ClientError::Late),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
