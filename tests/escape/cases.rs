@@ -26,7 +26,7 @@ cases! {
     }
     protected {
         git_hook_create, git_config_append, git_config_hard_link, git_directory_rename, git_directory_swap,
-        git_protection_unmount, sandbox_config_append, sandbox_config_replace, sandbox_config_truncate,
+        git_common_directory, missing_path_create, git_protection_unmount, sandbox_config_append, sandbox_config_replace, sandbox_config_truncate,
         setuid_file_outside,
     }
     descriptors {

@@ -7,6 +7,8 @@ use std::{
 };
 
 const GIT_CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n";
+/// Where a `.git/commondir` of the probe's leads.
+pub const ELSEWHERE: &str = "../elsewhere\n";
 const SANDBOX_CONFIG: &str = "# A project of `agentkernel attest`.\n";
 
 /// The directory that a sandbox gets as its workspace.
@@ -42,7 +44,9 @@ pub fn disturbed(dir: &Path, token: &str) -> Option<String> {
     for entry in fs::read_dir(&work).into_iter().flatten().flatten() {
         let path = entry.path();
         let _ = match entry.file_type() {
-            Ok(kind) if kind.is_dir() && entry.file_name() == ".git" => empty(&path.join("hooks")),
+            Ok(kind) if kind.is_dir() && entry.file_name() == ".git" => mend(&path),
+            // An empty one may be a placeholder of the sandbox's.
+            Ok(kind) if kind.is_dir() && fs::read_dir(&path).is_ok_and(|mut inside| inside.next().is_none()) => Ok(()),
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
             Ok(kind) if kind.is_file() && entry.file_name() == "agentkernel.toml" => Ok(()),
             _ => fs::remove_file(path),
@@ -53,8 +57,11 @@ pub fn disturbed(dir: &Path, token: &str) -> Option<String> {
     Some(found)
 }
 
-fn empty(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
+fn mend(git: &Path) -> io::Result<()> {
+    if fs::read_to_string(git.join("commondir")).is_ok_and(|text| text == ELSEWHERE) {
+        fs::remove_file(git.join("commondir"))?;
+    }
+    for entry in fs::read_dir(git.join("hooks"))? {
         let path = entry?.path();
         let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(path));
     }
@@ -77,7 +84,7 @@ fn changed(dir: &Path, token: &str) -> Option<String> {
     if fs::read_dir(work.join(".git/hooks")).map_or(true, |mut hooks| hooks.next().is_some()) {
         return Some(".git/hooks was changed".to_owned());
     }
-    if is(".git/commondir", "../elsewhere\n") {
+    if is(".git/commondir", ELSEWHERE) {
         return Some(".git/commondir leads elsewhere".to_owned());
     }
     if work.join(".envrc").symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
