@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{process::Stdio, time::Duration};
-use support::{Who, World, eventually, stdout, told};
+use support::{Who, World, eventually, inspected, stdout, told};
 
 fn kill(pid: u32) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
@@ -10,10 +10,7 @@ fn kill(pid: u32) {
 
 /// A number in the JSON of `inspect`.
 fn field(world: &World, name: &str) -> u32 {
-    let json = stdout(&mut world.agentkernel(["inspect", "box"]));
-    let at = json.find(&format!("\"{name}\": ")).unwrap_or_else(|| panic!("no {name} in {json}"));
-    let rest = &json[at + name.len() + 4..];
-    rest[..rest.find([',', '\n', '}']).unwrap()].trim().parse().unwrap()
+    inspected(world, "box", name)
 }
 
 fn start(world: &World) {

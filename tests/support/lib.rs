@@ -182,6 +182,33 @@ pub fn told(output: &Output) -> String {
     format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
+/// Waits for something that takes a moment.
+///
+/// # Panics
+/// After ten seconds.
+#[track_caller]
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(25));
+    }
+    panic!("not within ten seconds: {what}");
+}
+
+/// A number in the JSON of `inspect`.
+///
+/// # Panics
+/// If there is no such number.
+#[must_use]
+pub fn inspected(world: &World, sandbox: &str, name: &str) -> u32 {
+    let json = stdout(&mut world.agentkernel(["inspect", sandbox]));
+    let at = json.find(&format!("\"{name}\": ")).unwrap_or_else(|| panic!("no {name} in {json}"));
+    let rest = &json[at + name.len() + 4..];
+    rest[..rest.find([',', '\n', '}']).unwrap()].trim().parse().unwrap()
+}
+
 impl World {
     /// What this world's sandboxes have left on the host: processes, mounts, cgroups, directories of sandboxes. Empty
     /// when all is well.

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 mod connection;
+pub mod doctor;
 pub mod guest;
 mod spec;
 pub mod store;

@@ -144,6 +144,19 @@ pub struct Spec {
     pub timeout_ms: Option<u64>,
 }
 
+impl Spec {
+    /// Directories and files of the host that it can write: what lies there, links too, may be of its making.
+    #[must_use]
+    pub fn writable_on_host(&self) -> Vec<PathBuf> {
+        let workspace = match &self.workspace {
+            Workspace::Direct { path, .. } => Some(path.clone()),
+            Workspace::None | Workspace::Overlay { .. } => None,
+        };
+        let mounts = self.mounts.iter().filter(|mount| !mount.read_only).map(|mount| mount.source.clone());
+        workspace.into_iter().chain(mounts).collect()
+    }
+}
+
 /// What makes the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

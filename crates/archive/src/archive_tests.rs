@@ -439,3 +439,18 @@ proptest! {
         prop_assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
     }
 }
+
+#[test]
+fn a_file_from_memory_arrives_whole() {
+    for contents in [Vec::new(), vec![7; BLOCK], vec![8; CHUNK + 1]] {
+        let mut bytes = Vec::new();
+        let packed = pack_bytes(&contents, 0o751, OsStr::new("tool"), &mut bytes).unwrap();
+        assert_eq!((packed.entries, packed.bytes), (1, contents.len() as u64));
+        let dir = tempfile::tempdir().unwrap();
+        let open = File::open(dir.path()).unwrap();
+        unpack(open.as_fd(), None, &UnpackOptions::default(), bytes.as_slice()).unwrap();
+        let file = dir.path().join("tool");
+        assert_eq!(fs::read(&file).unwrap(), contents);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o751);
+    }
+}

@@ -9,7 +9,7 @@
 mod pack;
 mod unpack;
 
-pub use pack::{PackError, pack};
+pub use pack::{PackError, pack, pack_bytes};
 pub use unpack::{Reason, UnpackError, UnpackOptions, unpack};
 
 /// The unit of a tar archive, in bytes.

@@ -44,16 +44,30 @@ const NAME: usize = 100;
 /// # Errors
 /// [`PackError`], naming the entry.
 pub fn pack(dir: BorrowedFd<'_>, name: &OsStr, as_name: &OsStr, out: impl Write) -> Result<Summary, PackError> {
-    let mut packer = Packer {
-        out: BufWriter::with_capacity(CHUNK, out),
-        links: BTreeMap::new(),
-        summary: Summary::default(),
-        chunk: vec![0; CHUNK].into_boxed_slice(),
-    };
+    let mut packer = Packer::new(out);
     packer.tree(dir, name, as_name)?;
-    packer.write(&[0; 2 * BLOCK])?;
-    packer.out.flush().map_err(PackError::Write)?;
-    Ok(packer.summary)
+    packer.finish()
+}
+
+/// Packs one file that is nowhere but in memory.
+///
+/// # Errors
+/// [`PackError::Write`]
+pub fn pack_bytes(contents: &[u8], mode: u32, as_name: &OsStr, out: impl Write) -> Result<Summary, PackError> {
+    let mut packer = Packer::new(out);
+    let size = contents.len() as u64;
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    packer.header(header, as_name.as_bytes(), b"")?;
+    packer.write(contents)?;
+    packer.write(&[0; BLOCK][..padding(size)])?;
+    packer.summary.bytes += size;
+    packer.finish()
 }
 
 /// A directory that is being packed.
@@ -74,6 +88,21 @@ struct Packer<W: Write> {
 }
 
 impl<W: Write> Packer<W> {
+    fn new(out: W) -> Self {
+        Self {
+            out: BufWriter::with_capacity(CHUNK, out),
+            links: BTreeMap::new(),
+            summary: Summary::default(),
+            chunk: vec![0; CHUNK].into_boxed_slice(),
+        }
+    }
+
+    fn finish(mut self) -> Result<Summary, PackError> {
+        self.write(&[0; 2 * BLOCK])?;
+        self.out.flush().map_err(PackError::Write)?;
+        Ok(self.summary)
+    }
+
     fn tree(&mut self, dir: BorrowedFd<'_>, name: &OsStr, as_name: &OsStr) -> Result<(), PackError> {
         let path = as_name.as_bytes().to_vec();
         let name = CString::new(name.as_bytes())

@@ -80,7 +80,9 @@ fn complain(error: &InitError) -> ExitCode {
 fn run() -> Result<(), InitError> {
     walls::check_descriptors()?;
     jail::pid1::keep_heap_small();
-    // While init is still dumpable: its entries in /proc belong to root afterwards.
+    // While init is dumpable and alone: its entries in /proc belong to nobody inside afterwards, since its program was
+    // one that nobody inside may read.
+    jail::process::set_dumpable(true).map_err(InitError::Start)?;
     let oom_score = rustix::fs::open("/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok();
     jail::process::set_dumpable(false).map_err(InitError::Start)?;
     jail::process::set_name("init").map_err(InitError::Start)?;

@@ -179,6 +179,12 @@ impl Cgroup {
         self.groups.iter().find(|group| group.unified).map(|group| group.fd.as_fd())
     }
 
+    /// Whether there are groups that a process can't be cloned into, and must [`join`](Self::join).
+    #[must_use]
+    pub fn has_legacy(&self) -> bool {
+        self.groups.iter().any(|group| !group.unified)
+    }
+
     /// Moves a process into the groups that it cannot be cloned into: those of version 1.
     ///
     /// # Errors

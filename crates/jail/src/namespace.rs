@@ -80,6 +80,14 @@ pub fn enter_network() -> io::Result<()> {
     sys::process::unshare_network()
 }
 
+/// Moves the calling process into a new cgroup namespace, whose root is the cgroup that it is in.
+///
+/// # Errors
+/// As unshare(2).
+pub fn enter_cgroup() -> io::Result<()> {
+    sys::process::unshare_cgroup()
+}
+
 /// Writes the id maps of a process in a new user namespace: lines of `inside outside count`, as in
 /// user_namespaces(7). For a caller with `CAP_SETUID` and `CAP_SETGID` over the outer namespace.
 ///

@@ -22,6 +22,7 @@ use std::{
 mod project;
 mod survey;
 
+pub use project::ELSEWHERE;
 pub use survey::{hash, tty_number};
 
 /// The variable in which the runner gives the token, and in which it may leak.

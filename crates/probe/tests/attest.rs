@@ -6,6 +6,7 @@
 use agentkernel::attest::{AttestError, Control, Plan, Ran, Report, Sandbox, SandboxError, Verdict, attest};
 use std::{
     env, fs,
+    ops::ControlFlow,
     os::unix::{fs::PermissionsExt, process::CommandExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -59,7 +60,7 @@ fn run(prefix: impl FnOnce(&Path, &Path) -> Vec<String>, only: &[String]) -> Rep
         let dir = tempfile::tempdir()?;
         Ok(Prefixed { prefix: prefix(work, dir.path()), dir })
     };
-    let report = attest(&plan, open, |_| ()).expect("the attack can be made");
+    let report = attest(&plan, open, |_| ControlFlow::Continue(())).expect("the attack can be made");
     assert!(workspace.is_absolute() && !workspace.exists(), "{} was left behind", workspace.display());
     report
 }
@@ -224,10 +225,12 @@ fn what_makes_no_sense_is_an_error() {
     let only = ["no-such-case".to_owned()];
     let plan = Plan { probe: &bytes, only: &only, ..Plan::default() };
     let never = |_: &Path| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
-    assert!(matches!(attest(&plan, never, |_| ()), Err(AttestError::Case(name)) if name == "no-such-case"));
+    assert!(
+        matches!(attest(&plan, never, |_| ControlFlow::Continue(())), Err(AttestError::Case(name)) if name == "no-such-case")
+    );
     let plan = Plan { probe: b"#!/nonexistent\n", ..Plan::default() };
     let never = |_: &Path| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
-    assert!(matches!(attest(&plan, never, |_| ()), Err(AttestError::Probe(_))));
+    assert!(matches!(attest(&plan, never, |_| ControlFlow::Continue(())), Err(AttestError::Probe(_))));
     let only = ["host-file-read".to_owned()];
     let plan = Plan { probe: &bytes, only: &only, ..Plan::default() };
     let mut planted = PathBuf::new();
@@ -235,6 +238,6 @@ fn what_makes_no_sense_is_an_error() {
         planted = work.to_owned();
         Err("no sandbox today".into())
     };
-    assert!(matches!(attest(&plan, refused, |_| ()), Err(AttestError::Open(_))));
+    assert!(matches!(attest(&plan, refused, |_| ControlFlow::Continue(())), Err(AttestError::Open(_))));
     assert!(planted.is_absolute() && !planted.exists(), "{} was left behind", planted.display());
 }

@@ -39,10 +39,11 @@ fn the_report_is_loud_about_what_did_not_hold() {
     ]);
     assert_eq!(
         report.to_string(),
-        "ESCAPED  c1: it can be read (CVE-0)\n         why\n\
-         SKIPPED  c3: why\n\
+        "files    2 held, 1 escaped, 1 not made\n\
+         ESCAPED  c1: it can be read (CVE-0)\n         why\n\
+         NOT MADE c3: why\n\
          UNPROVED c2: it should escape outside a sandbox, and did not: EPERM\n\
-         walls held: 2 of 4, controls proved: 2\n"
+         walls held: 2 of 4; shown to fall outside a sandbox: 2\n"
     );
     let json: serde_json::Value = serde_json::from_str(&report.to_json().expect("JSON")).expect("JSON");
     assert_eq!((json["held"].as_u64(), json["escaped"].as_u64()), (Some(2), Some(1)));

@@ -37,7 +37,8 @@ impl Probe {
     #[allow(clippy::disallowed_methods)] // the attacks on the host are programs of their own, on purpose
     fn command(&self) -> Command {
         let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        command.arg0("agentkernel-probe");
+        // Out of the terminal's foreground group: what it makes it must take away, even if the runner is interrupted.
+        command.arg0("agentkernel-probe").process_group(0);
         command
     }
 
@@ -70,8 +71,7 @@ impl Probe {
             text
         });
         let mut command = self.command();
-        // Out of the terminal's foreground group: the keeper must outlive an interrupted runner to tidy up.
-        command.arg("plant").env(TOKEN, token).process_group(0);
+        command.arg("plant").env(TOKEN, token);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(AttestError::Probe)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -85,6 +85,7 @@ impl Probe {
         for (key, limit) in limits {
             canaries.params.extend(limit.map(|limit| (key.to_owned(), limit.to_string())));
         }
+        canaries.params.extend(plan.unlimited.map(|why| ("unlimited".to_owned(), why.to_owned())));
         canaries.params.extend(plan.state.map(|state| ("state".to_owned(), state.display().to_string())));
         Ok(canaries)
     }

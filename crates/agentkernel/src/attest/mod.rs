@@ -3,9 +3,10 @@
 //! Each case is first made outside, where it should succeed, so that a wall is never credited for an attempt that
 //! couldn't work; then inside. Canaries on the host say what an attempt reached, whatever the attempt itself says.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     error::Error,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 use wire::Exit;
@@ -51,7 +52,9 @@ pub struct Ran {
 pub struct Plan<'a> {
     /// The probe: a static program for this machine.
     pub probe: &'a [u8],
-    /// The sandbox's memory limit in bytes. Without limits the bombs are skipped, and skipping is no success.
+    /// Why the sandbox has no limits, if it has none. The bombs are skipped then, and skipping is no success.
+    pub unlimited: Option<&'a str>,
+    /// The sandbox's memory limit in bytes.
     pub memory: Option<u64>,
     /// Its limit of processes and threads.
     pub pids: Option<u64>,
@@ -59,8 +62,17 @@ pub struct Plan<'a> {
     pub disk: Option<u64>,
     /// Where the sandboxes' own state lies on the host.
     pub state: Option<&'a Path>,
-    /// The only cases to run, by name; all if it is empty.
+    /// The only cases to run, by name or class; all if it is empty.
     pub only: &'a [String],
+}
+
+/// How far the attack is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Attempts made, outside and inside.
+    pub made: usize,
+    /// Attempts altogether.
+    pub all: usize,
 }
 
 /// The attack could not be made.
@@ -76,8 +88,11 @@ pub enum AttestError {
     #[error("The canaries can't be planted: {0}")]
     Plant(String),
     /// A case was asked for that doesn't exist.
-    #[error("There is no case '{0}'")]
+    #[error("There is no case or class '{0}'")]
     Case(String),
+    /// The caller wanted no more of it.
+    #[error("Interrupted")]
+    Interrupted,
     /// The sandbox could not be made.
     #[error("The sandbox can't be made")]
     Open(#[source] SandboxError),
@@ -87,12 +102,16 @@ pub enum AttestError {
 }
 
 /// A line of the probe's table.
-#[derive(Clone, Debug, Deserialize)]
-struct Case {
-    name: String,
-    class: String,
-    means: String,
-    reference: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Case {
+    /// Its stable name.
+    pub name: String,
+    /// The kind of wall.
+    pub class: String,
+    /// What it would mean if it escaped.
+    pub means: String,
+    /// A CVE, a manual page or a rule of this project.
+    pub reference: String,
     control: String,
     reason: String,
     may_die: bool,
@@ -116,8 +135,26 @@ enum Word {
     Skipped,
 }
 
+/// The cases of a probe, those in `only` if it is not empty.
+///
+/// # Errors
+/// [`AttestError`] if the probe can't be run, or has no such case.
+pub fn cases(probe: &[u8], only: &[String]) -> Result<Vec<Case>, AttestError> {
+    chosen(&host::Probe::new(probe)?, only)
+}
+
+fn chosen(probe: &host::Probe, only: &[String]) -> Result<Vec<Case>, AttestError> {
+    let mut cases = probe.list()?;
+    let is = |case: &Case, word: &String| case.name == *word || case.class == *word;
+    if let Some(unknown) = only.iter().find(|word| !cases.iter().any(|case| is(case, word))) {
+        return Err(AttestError::Case(unknown.clone()));
+    }
+    cases.retain(|case| only.is_empty() || only.iter().any(|word| is(case, word)));
+    Ok(cases)
+}
+
 /// Attacks the sandbox that `open` makes with the given directory as its workspace (direct, writable, with its
-/// protected paths), and tells each case to `progress` as soon as it is decided. Whatever was planted on the host is
+/// protected paths). `progress` hears of every attempt and may end it all. Whatever was planted on the host is
 /// gone afterwards, however this ends.
 ///
 /// # Errors
@@ -125,31 +162,35 @@ enum Word {
 pub fn attest<S: Sandbox>(
     plan: &Plan<'_>,
     open: impl FnOnce(&Path) -> Result<S, SandboxError>,
-    mut progress: impl FnMut(&CaseReport),
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Report, AttestError> {
     let probe = host::Probe::new(plan.probe)?;
-    let mut cases = probe.list()?;
-    if let Some(unknown) = plan.only.iter().find(|name| cases.iter().all(|case| case.name != **name)) {
-        return Err(AttestError::Case(unknown.clone()));
-    }
-    cases.retain(|case| plan.only.is_empty() || plan.only.contains(&case.name));
+    let cases = chosen(&probe, plan.only)?;
+    let mut at = Progress { made: 0, all: 2 * cases.len() };
+    let mut step = || {
+        let flow = progress(at);
+        at.made += 1;
+        if flow.is_break() { Err(AttestError::Interrupted) } else { Ok(()) }
+    };
 
     let mut canaries = probe.plant(plan)?;
     // All controls come first: what they disturb is put right before the sandbox looks at it.
     let mut controls = Vec::new();
     for case in &cases {
+        step()?;
         controls.push(control(&probe, &mut canaries, case)?);
     }
     let mut sandbox = open(canaries.workspace()).map_err(AttestError::Open)?;
     let inside = sandbox.put("agentkernel-probe", plan.probe).map_err(AttestError::Put)?;
     let mut report = Report::default();
     for (case, control) in cases.into_iter().zip(controls) {
+        step()?;
         let (result, detail) = attempt(&mut sandbox, &inside, &mut canaries, &case)?;
         let Case { name, class, means, reference, .. } = case;
-        let case = CaseReport { name, class, means, reference, control, result, detail };
-        progress(&case);
-        report.cases.push(case);
+        report.cases.push(CaseReport { name, class, means, reference, control, result, detail });
     }
+    // One that was interrupted is no result.
+    step()?;
     Ok(report)
 }
 

@@ -99,19 +99,37 @@ impl Report {
     }
 }
 
-/// What didn't hold, what shows nothing, and the sum.
+/// The classes, then what didn't hold or shows nothing, then the sum.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut classes: Vec<&str> = Vec::new();
+        for case in &self.cases {
+            if !classes.contains(&case.class.as_str()) {
+                classes.push(&case.class);
+            }
+        }
+        let width = classes.iter().map(|class| class.len()).max().unwrap_or(0);
+        for class in classes {
+            let of = |result| self.cases.iter().filter(|case| case.class == class && case.result == result).count();
+            let (held, escaped, skipped) = (of(Verdict::Held), of(Verdict::Escaped), of(Verdict::Skipped));
+            write!(f, "{class:width$}  {held:3} held")?;
+            for (count, what) in [(escaped, "escaped"), (skipped, "not made")] {
+                if count > 0 {
+                    write!(f, ", {count} {what}")?;
+                }
+            }
+            writeln!(f)?;
+        }
         for case in self.cases.iter().filter(|case| case.result == Verdict::Escaped) {
             writeln!(f, "ESCAPED  {}: {} ({})\n         {}", case.name, case.means, case.reference, case.detail)?;
         }
         for case in self.cases.iter().filter(|case| case.result == Verdict::Skipped) {
-            writeln!(f, "SKIPPED  {}: {}", case.name, case.detail)?;
+            writeln!(f, "NOT MADE {}: {}", case.name, case.detail)?;
         }
         for (case, reason) in self.failed() {
             writeln!(f, "UNPROVED {}: it should escape outside a sandbox, and did not: {reason}", case.name)?;
         }
         let (held, all, proved) = (self.count(Verdict::Held), self.cases.len(), self.proved());
-        writeln!(f, "walls held: {held} of {all}, controls proved: {proved}")
+        writeln!(f, "walls held: {held} of {all}; shown to fall outside a sandbox: {proved}")
     }
 }

@@ -4,6 +4,7 @@
 pub use crate::Place;
 use crate::Spec;
 use rustix::fd::OwnedFd;
+use serde::Serialize;
 use wire::link::{Setup, Wall};
 
 pub mod native;
@@ -12,6 +13,11 @@ pub mod native;
 pub trait Backend {
     /// Its name, as `ps` and `--backend` say it.
     fn name(&self) -> &'static str;
+
+    /// Tries what this host lets it do, wall by wall, and leaves nothing behind.
+    ///
+    /// The calling process must have one thread.
+    fn probe(&self, place: &Place) -> Vec<Finding>;
 
     /// Makes the machine and starts init in it. On an error nothing is left behind.
     ///
@@ -27,6 +33,37 @@ pub trait Backend {
     /// # Errors
     /// If something could not be removed.
     fn release_leftovers(&self, place: &Place, keep: bool) -> std::io::Result<()>;
+}
+
+/// What a host can do for one wall or one option.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Its name, shared with errors and `inspect`.
+    pub name: &'static str,
+    /// Whether it works.
+    pub state: State,
+    /// How it works, or why it does not; one line.
+    pub detail: String,
+    /// What the user can do about it, one line; empty if nothing needs doing or nothing is known.
+    pub hint: String,
+}
+
+impl Finding {
+    fn works(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, state: State::Works, detail: detail.into(), hint: String::new() }
+    }
+}
+
+/// Whether something works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It does.
+    Works,
+    /// It does not, and a sandbox starts without it: hardening, or an option that is refused.
+    Missing,
+    /// It does not, and without it no sandbox starts.
+    Fails,
 }
 
 /// A machine that has started, and what the supervisor needs to run it.

@@ -14,13 +14,14 @@ mod limits;
 mod machine;
 mod masks;
 mod plan;
+mod probe;
 mod program;
 mod root;
 mod skeleton;
 mod stage;
 mod walls;
 
-use super::{Backend, LaunchError, Launched, Place};
+use super::{Backend, Finding, LaunchError, Launched, Place};
 use crate::{Spec, Workspace, guest::Program};
 use failure::Context as _;
 use ids::Ids;
@@ -50,6 +51,10 @@ pub struct Native {
 impl Backend for Native {
     fn name(&self) -> &'static str {
         "native"
+    }
+
+    fn probe(&self, place: &Place) -> Vec<Finding> {
+        probe::probe(place)
     }
 
     fn launch(&self, spec: &Spec, place: &Place) -> Result<Launched, LaunchError> {
@@ -86,6 +91,7 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
                 spec,
                 ids,
                 waits: stage::waits(ids, cgroup.as_ref()),
+                moved: cgroup.as_ref().is_some_and(Cgroup::has_legacy),
                 link: init_link,
                 report: stage_report,
             })

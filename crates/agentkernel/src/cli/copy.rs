@@ -60,18 +60,19 @@ impl Cp {
         let connect = |reference: &str| -> Result<_, Failure> {
             let entry = store.find(reference)?;
             let client = Client::connect(&entry)?;
-            let identity = entry.spec()?.identity;
-            Ok((client, wire::User { uid: identity.uid, gid: identity.gid, groups: Vec::new() }))
+            let spec = entry.spec()?;
+            let user = wire::User { uid: spec.identity.uid, gid: spec.identity.gid, groups: Vec::new() };
+            Ok((client, user, spec.writable_on_host()))
         };
         match (place(&self.source)?, place(&self.destination)?) {
             (Place::Sandbox { reference, path }, to @ (Place::Host(_) | Place::Archive)) => {
-                let (mut client, user) = connect(&reference)?;
-                let to = if let Place::Host(path) = to { Local::Path(path) } else { Local::Archive };
+                let (mut client, user, writable) = connect(&reference)?;
+                let to = if let Place::Host(path) = to { Local::Path { path, writable } } else { Local::Archive };
                 client::fetch(&mut client, path, user, self.follow_link, to)?;
             }
             (from @ (Place::Host(_) | Place::Archive), Place::Sandbox { reference, path }) => {
-                let (mut client, user) = connect(&reference)?;
-                let from = if let Place::Host(path) = from { Local::Path(path) } else { Local::Archive };
+                let (mut client, user, writable) = connect(&reference)?;
+                let from = if let Place::Host(path) = from { Local::Path { path, writable } } else { Local::Archive };
                 client::send(&mut client, from, self.follow_link, path, user)?;
             }
             _ => {

@@ -35,6 +35,11 @@ impl Failure {
         self
     }
 
+    /// Cause and hint on one line.
+    pub(super) fn one_line(&self) -> String {
+        if self.hint.is_empty() { self.cause.clone() } else { format!("{} ({})", self.cause, self.hint) }
+    }
+
     /// An error and its sources on one line.
     pub(super) fn chain(error: &dyn Error) -> Self {
         Self::new(wire::cause(error))

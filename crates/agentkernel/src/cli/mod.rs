@@ -1,8 +1,10 @@
 //! The command line: one file per command, each from arguments over client calls to what the user reads.
 
 mod args;
+mod attest;
 mod copy;
 mod deferred;
+mod doctor;
 mod exec;
 mod failure;
 mod gc;
@@ -15,6 +17,7 @@ mod run;
 mod stats;
 mod table;
 mod template;
+mod throwaway;
 mod usage;
 
 use clap::{
@@ -70,6 +73,10 @@ enum Command {
     Rename(Deferred<names::Rename>),
     /// Accept this project's agentkernel.toml, as it is now
     Trust(Deferred<names::Trust>),
+    /// Tell what this host can do for sandboxes, and what to do about the rest
+    Doctor(Deferred<doctor::Doctor>),
+    /// Attack a sandbox with every known escape and tell which walls hold
+    Attest(Deferred<attest::Attest>),
     /// Remove what dead sandboxes left behind
     Gc(Deferred<gc::Gc>),
     /// Print a completion script for a shell
@@ -98,7 +105,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(OWN);
         }
     };
-    crate::client::note_inherited();
+    crate::client::withhold_descriptors();
     let result = match cli.command {
         Command::Run(command) => command.0.run(),
         Command::Create(command) => command.0.run(),
@@ -117,6 +124,8 @@ pub fn main() -> ExitCode {
         Command::Stats(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),
+        Command::Doctor(command) => command.0.run(),
+        Command::Attest(command) => command.0.run(),
         Command::Gc(command) => command.0.run(),
         Command::Completions(command) => command.0.run(),
         Command::Man(command) => command.0.run(),

@@ -8,7 +8,10 @@ use crate::{
 };
 use clap::Args;
 use serde::Serialize;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use wire::{Exit, api};
 
 /// List sandboxes.
@@ -23,7 +26,7 @@ pub(super) struct Ps {
     /// Print JSON
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Print each so: {id}, {name}, {status}, {command}, {backend}, {image}, {workspace}, {created} are filled in; 'json' is --json
+    /// Print each so: {id}, {name}, {status}, {command}, {backend}, {walls}, {image}, {workspace}, {created} are filled in; 'json' is --json
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
 }
@@ -48,6 +51,8 @@ struct Row {
     name: Option<String>,
     status: Option<State>,
     backend: Option<String>,
+    /// How many walls hold; none if it is not running, or does not say.
+    walls: Option<Walls>,
     image: Option<String>,
     workspace: Option<String>,
     net: Option<&'static str>,
@@ -56,6 +61,28 @@ struct Row {
     created_ms: u64,
     /// Why its record cannot be read.
     damaged: Option<String>,
+}
+
+/// How many walls hold, of how many.
+#[derive(Clone, Copy, Serialize)]
+struct Walls {
+    held: usize,
+    all: usize,
+}
+
+impl Walls {
+    /// Asks a running sandbox's supervisor, which has a moment to answer: one that hangs must not hide the others.
+    fn of(store: &Store, id: &SandboxId) -> Option<Self> {
+        let entry = store.get(id).ok()??;
+        let walls = Client::connect(&entry).ok()?.within(Duration::from_secs(1)).status().ok()?.walls;
+        Some(Self { held: walls.iter().filter(|wall| wall.holds).count(), all: walls.len() })
+    }
+}
+
+impl fmt::Display for Walls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.held, self.all)
+    }
 }
 
 impl Ps {
@@ -72,6 +99,7 @@ impl Ps {
             rows.push(Row {
                 name: spec.as_ref().and_then(|spec| spec.name.clone()).map(String::from),
                 backend: spec.as_ref().map(|spec| spec.backend.to_string()),
+                walls: if running { Walls::of(&store, &listed.id) } else { None },
                 image: spec.as_ref().map(|spec| spec.image.to_string()),
                 workspace: spec.as_ref().map(workspace),
                 net: spec.as_ref().map(|spec| match spec.net {
@@ -123,12 +151,13 @@ impl Row {
             "status" => self.status_text(),
             "command" => or_nothing(&self.command),
             "backend" => or_nothing(&self.backend),
+            "walls" => self.walls.map_or_else(String::new, |walls| walls.to_string()),
             "image" => or_nothing(&self.image),
             "workspace" => or_nothing(&self.workspace),
             "created" => ago(self.created_ms) + " ago",
             other => {
                 return Err(Failure::new(format!("No field '{}' to print", other.escape_debug()))
-                    .hint("There are id, name, status, command, backend, image, workspace, created"));
+                    .hint("There are id, name, status, command, backend, walls, image, workspace, created"));
             }
         })
     }
@@ -142,12 +171,13 @@ fn text(rows: &[Row]) -> String {
             or_dash(&row.name),
             row.status_text(),
             or_dash(&row.backend),
+            row.walls.map_or_else(|| "-".into(), |walls| walls.to_string()),
             or_dash(&row.workspace),
             row.command.clone().map_or_else(|| "-".into(), |command| shorten(&command, 40)),
         ]
     };
     table::render(
-        &["ID", "NAME", "STATUS", "BACKEND", "WORKSPACE", "COMMAND"],
+        &["ID", "NAME", "STATUS", "BACKEND", "WALLS", "WORKSPACE", "COMMAND"],
         &rows.iter().map(cells).collect::<Vec<_>>(),
     )
 }
@@ -230,6 +260,7 @@ mod tests {
             name: Some("box".into()),
             status: Some(State::Created),
             backend: Some("native".into()),
+            walls: Some(Walls { held: 13, all: 14 }),
             image: None,
             workspace: None,
             net: None,
@@ -245,6 +276,7 @@ mod tests {
         assert_eq!(row().field("names").unwrap(), "box");
         assert_eq!(row().field("status").unwrap(), "created");
         assert_eq!(row().field("image").unwrap(), "");
+        assert_eq!(row().field("walls").unwrap(), "13/14");
         assert!(row().field("size").is_err());
     }
 

@@ -196,7 +196,7 @@ pub(super) fn start_kept(store: Store, entry: Entry, spec: Spec) -> Result<(), F
 }
 
 /// Splits the supervisor off.
-fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure> {
+pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure> {
     let client = client::launch(store, entry, lock, spec).map_err(|error| Failure::chain(&error))?;
     Ok(client?)
 }

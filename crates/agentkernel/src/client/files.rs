@@ -3,13 +3,16 @@
 //! What comes out of a sandbox is untrusted: it is unpacked by a short-lived child that may write below the
 //! destination and do nothing else.
 
-use super::{Client, ClientError};
+use super::{
+    Client, ClientError,
+    walk::{WalkError, Writable},
+};
 use crate::connection::{Filled, Incoming};
 use jail::process::Fork;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, FileType, Mode, OFlags},
+    fs::{Mode, OFlags},
     io::Errno,
     process::{WaitOptions, waitpid},
 };
@@ -28,10 +31,26 @@ use wire::{
 /// The host's side of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Local {
-    /// A file or directory.
-    Path(PathBuf),
+    /// A file or directory. No symbolic link is followed in the directories that the sandbox can write.
+    Path {
+        /// As the user named it.
+        path: PathBuf,
+        /// What the sandbox can write on the host.
+        writable: Vec<PathBuf>,
+    },
     /// A tar archive on standard input or output.
     Archive,
+}
+
+/// Puts an executable file that is nowhere but in memory into a sandbox's directory.
+///
+/// # Errors
+/// [`CopyError`]
+pub fn put_program(client: &mut Client, program: &[u8], dir: OsBytes, name: &str, user: User) -> Result<(), CopyError> {
+    upload(client, dir, user, |out| {
+        let packed = archive::pack_bytes(program, 0o755, OsStr::new(name), out);
+        packed.map(drop).map_err(|source| CopyError::Pack { path: name.into(), source })
+    })
 }
 
 /// A copy did not succeed.
@@ -47,6 +66,14 @@ pub enum CopyError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A path on the host leads through the sandbox's hands.
+    #[error("Cannot use {path}: {cause}")]
+    Untrusted {
+        /// Which one.
+        path: PathBuf,
+        /// The cause, in one line.
+        cause: String,
     },
     /// The host's files could not be packed.
     #[error("Cannot pack {path}")]
@@ -74,19 +101,37 @@ fn host(path: &Path) -> impl FnOnce(Errno) -> CopyError {
     move |errno| CopyError::Host { path, source: errno.into() }
 }
 
+fn lost(path: &Path) -> impl FnOnce(WalkError) -> CopyError {
+    let path = path.to_owned();
+    move |error| match error {
+        WalkError::Io(source) => CopyError::Host { path, source },
+        WalkError::Link { .. } => CopyError::Untrusted { path, cause: error.to_string() },
+    }
+}
+
 /// Copies from the host into a sandbox.
 ///
 /// # Errors
 /// [`CopyError`]; what had arrived by then stays.
 pub fn send(client: &mut Client, from: Local, follow: bool, to: OsBytes, user: User) -> Result<(), CopyError> {
-    let stream = client.open(&api::Open::Put(Put { path: to, user }))?;
-    let mut pipe = Upload { client, stream, verdict: None };
-    let packed = match &from {
-        Local::Archive => io::copy(&mut io::stdin().lock(), &mut pipe)
+    upload(client, to, user, |out| match &from {
+        Local::Archive => io::copy(&mut io::stdin().lock(), out)
             .map(drop)
             .map_err(|source| CopyError::Host { path: "standard input".into(), source }),
-        Local::Path(path) => pack(path, follow, &mut pipe),
-    };
+        Local::Path { path, writable } => pack(path, follow, &Writable::of(writable), out),
+    })
+}
+
+/// Sends the archive that `write` writes, and hears what became of it.
+fn upload(
+    client: &mut Client,
+    to: OsBytes,
+    user: User,
+    write: impl FnOnce(&mut Upload<'_>) -> Result<(), CopyError>,
+) -> Result<(), CopyError> {
+    let stream = client.open(&api::Open::Put(Put { path: to, user }))?;
+    let mut pipe = Upload { client, stream, verdict: None };
+    let packed = write(&mut pipe);
     // The sandbox's own word explains a cut stream better than the cut does.
     if pipe.verdict.is_none() && packed.is_ok() {
         pipe.client.connection.mux.eof(stream, Channel::Stdin);
@@ -104,27 +149,24 @@ pub fn send(client: &mut Client, from: Local, follow: bool, to: OsBytes, user: U
 }
 
 /// Packs a path of the host. `DIR/.` is what is in DIR.
-fn pack(path: &Path, follow: bool, out: &mut Upload<'_>) -> Result<(), CopyError> {
+fn pack(path: &Path, follow: bool, writable: &Writable, out: &mut Upload<'_>) -> Result<(), CopyError> {
     let contents = path.as_os_str().as_bytes().ends_with(b"/.");
-    let real;
-    let mut target = path;
-    let stat = rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW).map_err(host(path))?;
-    let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-    if (follow && link) || path.file_name().is_none() {
-        real = std::fs::canonicalize(path).map_err(|source| CopyError::Host { path: path.to_owned(), source })?;
-        target = &real;
-    }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let (dir, name) = if contents {
-        (path, OsStr::new("."))
+    let (dir, name) = if contents || path.file_name().is_none() {
+        (writable.directory(path).map_err(lost(path))?, ".".into())
     } else {
-        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        (parent, target.file_name().unwrap_or(OsStr::new(".")))
+        writable.entry(path, follow).map_err(lost(path))?
     };
-    let dir = rustix::fs::open(dir, flags, Mode::empty()).map_err(host(path))?;
-    // Named as it was typed: the link's name, not its target's.
-    let as_name = if contents { OsStr::new(".") } else { path.file_name().unwrap_or(name) };
-    archive::pack(dir.as_fd(), name, as_name, out)
+    // Named as it was typed: the link's name, not its target's; and what has no name of its own as the system calls it.
+    let real;
+    let as_name = match path.file_name() {
+        _ if contents => OsStr::new("."),
+        Some(typed) => typed,
+        None => {
+            real = std::fs::canonicalize(path).unwrap_or_default();
+            real.file_name().unwrap_or(OsStr::new("."))
+        }
+    };
+    archive::pack(dir.as_fd(), &name, as_name, out)
         .map(drop)
         .map_err(|source| CopyError::Pack { path: path.to_owned(), source })
 }
@@ -138,7 +180,7 @@ pub fn fetch(client: &mut Client, from: OsBytes, user: User, follow: bool, to: L
     let name: OsString = from.as_path().file_name().map_or_else(|| OsString::from("root"), OsStr::to_owned);
     let target = match &to {
         Local::Archive => None,
-        Local::Path(path) => Some(Target::find(path, &name, contents)?),
+        Local::Path { path, writable } => Some(Target::find(path, &name, contents, &Writable::of(writable))?),
     };
     let stream = client.open(&api::Open::Get(Get { path: from, user, follow }))?;
     let result = match target {
@@ -167,24 +209,25 @@ struct Target {
 }
 
 impl Target {
-    fn find(path: &Path, name: &OsStr, contents: bool) -> Result<Self, CopyError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(dir) if contents => Ok(Self { dir, rename: None, path: path.to_owned() }),
-            Ok(dir) => Ok(Self { dir, rename: Some(name.to_owned()), path: path.to_owned() }),
-            Err(Errno::NOENT | Errno::NOTDIR) if !path.as_os_str().as_bytes().ends_with(b"/") => {
-                let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let dir = rustix::fs::open(parent, flags, Mode::empty()).map_err(host(parent))?;
-                if contents {
-                    rustix::fs::mkdirat(&dir, path.file_name().unwrap_or(path.as_os_str()), Mode::from(0o777))
-                        .map_err(host(path))?;
-                    let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(host(path))?;
-                    return Ok(Self { dir, rename: None, path: path.to_owned() });
-                }
-                Ok(Self { dir, rename: path.file_name().map(OsStr::to_owned), path: path.to_owned() })
+    fn find(path: &Path, name: &OsStr, contents: bool, writable: &Writable) -> Result<Self, CopyError> {
+        let found =
+            |dir, rename: Option<&OsStr>| Self { dir, rename: rename.map(OsStr::to_owned), path: path.to_owned() };
+        match writable.directory(path) {
+            Ok(dir) if contents => return Ok(found(dir, None)),
+            Ok(dir) => return Ok(found(dir, Some(name))),
+            Err(error) if !matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR)) => {
+                return Err(lost(path)(error));
             }
-            Err(errno) => Err(host(path)(errno)),
+            Err(error) if path.as_os_str().as_bytes().ends_with(b"/") => return Err(lost(path)(error)),
+            Err(_) => {}
         }
+        let (dir, name) = writable.entry(path, false).map_err(lost(path))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if contents {
+            rustix::fs::mkdirat(&dir, &name, Mode::from(0o777)).map_err(host(path))?;
+            return Ok(found(rustix::fs::openat(&dir, &name, flags, Mode::empty()).map_err(host(path))?, None));
+        }
+        Ok(found(rustix::fs::openat(&dir, ".", flags, Mode::empty()).map_err(host(path))?, Some(&name)))
     }
 }
 

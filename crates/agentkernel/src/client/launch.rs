@@ -11,20 +11,26 @@ use crate::{
 };
 use jail::process::Fork;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use std::{collections::BTreeSet, io, os::fd::RawFd, sync::OnceLock};
+use std::{
+    collections::BTreeSet,
+    io,
+    os::fd::RawFd,
+    sync::{Mutex, PoisonError},
+};
 
 /// The supervisor could not be split off.
 #[derive(Debug, thiserror::Error)]
 #[error("Cannot start the sandbox's supervisor")]
 pub struct LaunchFailure(#[from] io::Error);
 
-/// The descriptors that this process was started with, beyond the standard ones.
-static INHERITED: OnceLock<BTreeSet<RawFd>> = OnceLock::new();
+/// The descriptors that no supervisor gets.
+static WITHHELD: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
-/// Notes which descriptors this process was started with. Called before it opens any of its own: a supervisor must
-/// not keep its caller's pipes open.
-pub fn note_inherited() {
-    let _ = INHERITED.set(open_descriptors());
+/// Keeps what is open now from every supervisor that this process starts later. Called before it opens any of its
+/// own, since a supervisor must not hold its caller's pipes open; and again by whoever has opened pipes that must end
+/// with this process.
+pub fn withhold_descriptors() {
+    *WITHHELD.lock().unwrap_or_else(PoisonError::into_inner) = open_descriptors();
 }
 
 /// What is open now, beyond the standard descriptors.
@@ -37,10 +43,13 @@ fn open_descriptors() -> BTreeSet<RawFd> {
     open
 }
 
-/// Closes what this process was started with and has not opened itself.
-fn close_inherited() -> io::Result<()> {
-    let Some(inherited) = INHERITED.get().filter(|inherited| !inherited.is_empty()) else { return Ok(()) };
-    let ours: Vec<RawFd> = open_descriptors().difference(inherited).copied().collect();
+/// Closes what is withheld.
+fn close_withheld() -> io::Result<()> {
+    let withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if withheld.is_empty() {
+        return Ok(());
+    }
+    let ours: Vec<RawFd> = open_descriptors().difference(&withheld).copied().collect();
     jail::process::close_fds_from(3, &ours)
 }
 
@@ -66,7 +75,7 @@ pub fn launch(
         Fork::Child => {
             drop(ours);
             let inheritance = Inheritance { store, entry, lock, spec, client: theirs };
-            if close_inherited().and_then(|()| jail::process::daemonize()).is_ok() {
+            if close_withheld().and_then(|()| jail::process::daemonize()).is_ok() {
                 supervisor::run(inheritance);
             }
             std::process::exit(0);

@@ -2,13 +2,16 @@
 //!
 //! Everything blocks: a client has one thing to wait for. Front ends that have more run it on a thread.
 
+mod capture;
 mod files;
 mod launch;
 mod session;
 mod terminal;
+mod walk;
 
-pub use files::{CopyError, Local, fetch, send};
-pub use launch::{LaunchFailure, launch, note_inherited};
+pub use capture::{Captured, Interrupts};
+pub use files::{CopyError, Local, fetch, put_program, send};
+pub use launch::{LaunchFailure, launch, withhold_descriptors};
 pub use session::{Outcome, Session};
 pub use terminal::{Stdio, is_terminal, window_size};
 
@@ -21,7 +24,10 @@ use rustix::{
     fd::OwnedFd,
     io::Errno,
 };
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 use wire::{
     Exit, api,
     frame::HelloError,
@@ -49,6 +55,12 @@ pub enum ClientError {
     /// The supervisor's answer is not one to the question.
     #[error("The supervisor's answer makes no sense")]
     Nonsense,
+    /// The supervisor did not answer in time.
+    #[error("The sandbox's supervisor does not answer")]
+    Late,
+    /// The caller was told to end meanwhile.
+    #[error("Interrupted")]
+    Interrupted,
     /// Standard input or output failed.
     #[error("Standard input or output failed")]
     Stdio(#[source] io::Error),
@@ -82,6 +94,8 @@ impl From<Errno> for ClientError {
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
+    /// When to give up; none: never.
+    end: Option<Instant>,
 }
 
 impl Client {
@@ -98,7 +112,14 @@ impl Client {
     /// # Errors
     /// If its flags cannot be changed.
     pub fn over(socket: OwnedFd) -> Result<Self, ClientError> {
-        Ok(Self { connection: Connection::new(socket, Side::Odd)? })
+        Ok(Self { connection: Connection::new(socket, Side::Odd)?, end: None })
+    }
+
+    /// Gives up on answers that take longer than this from now on.
+    #[must_use]
+    pub fn within(mut self, patience: Duration) -> Self {
+        self.end = Some(Instant::now() + patience);
+        self
     }
 
     /// Opens a stream with a request.
@@ -112,6 +133,11 @@ impl Client {
 
     /// Waits for the next event.
     fn next(&mut self) -> Result<Incoming, ClientError> {
+        self.next_unless(None)
+    }
+
+    /// The same, unless the caller is told to end meanwhile.
+    fn next_unless(&mut self, interrupts: Option<&Interrupts>) -> Result<Incoming, ClientError> {
         loop {
             if let Some(incoming) = self.connection.next()? {
                 return Ok(incoming);
@@ -124,9 +150,16 @@ impl Client {
                 // What the supervisor said before it went is still to be read.
                 Err(_) => {}
             }
-            match poll(&mut [PollFd::new(&self.connection, flags)], None) {
+            let mut fds = vec![PollFd::new(&self.connection, flags)];
+            fds.extend(interrupts.map(|interrupts| PollFd::new(interrupts, PollFlags::IN)));
+            let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+            match poll(&mut fds, left.map(timespec).as_ref()) {
+                Ok(0) => return Err(ClientError::Late),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
+            }
+            if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
+                return Err(ClientError::Interrupted);
             }
             if self.connection.fill()? == Filled::End {
                 return Err(ClientError::Gone);

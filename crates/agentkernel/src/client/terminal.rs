@@ -14,13 +14,15 @@ pub struct Stdio {
     pub input: bool,
     /// Standard output.
     pub output: bool,
+    /// Standard error.
+    pub error: bool,
 }
 
 /// Asks for this process.
 #[must_use]
 pub fn is_terminal() -> Stdio {
     use rustix::{stdio, termios::isatty};
-    Stdio { input: isatty(stdio::stdin()), output: isatty(stdio::stdout()) }
+    Stdio { input: isatty(stdio::stdin()), output: isatty(stdio::stdout()), error: isatty(stdio::stderr()) }
 }
 
 /// The size of the caller's terminal, or the classic one where there is none.

@@ -140,6 +140,16 @@ impl Store {
         Ok(Place { dir, cache: subdirectory(self.root.as_fd(), &self.path, CACHE)? })
     }
 
+    /// What a backend gets to see that is about no sandbox.
+    ///
+    /// # Errors
+    /// If the cache can't be opened.
+    pub fn shared(&self) -> Result<Place, StoreError> {
+        let cache = subdirectory(self.root.as_fd(), &self.path, CACHE)?;
+        let dir = cache.try_clone().map_err(|error| StoreError::io("open", &self.path, error))?;
+        Ok(Place { dir, cache })
+    }
+
     /// Makes a sandbox's directory and claims its name. It comes locked, so that no sweep takes it for a dead one
     /// before it runs; let go of the lock if it shall not run now.
     ///

@@ -25,7 +25,7 @@ use std::{
 };
 use wire::{
     Exit, api,
-    link::{self, ExecReport, FlowReply, FromInit, ToInit},
+    link::{self, ExecReport, FilesReport, FlowReply, FromInit, ToInit},
     mux::Side,
 };
 
@@ -214,7 +214,11 @@ impl<'a> Server<'a> {
             Incoming::Message(payload) => match wire::decode(&payload) {
                 Ok(FromInit::Ready { walls }) if !self.ready => {
                     self.ready = true;
-                    self.walls.extend(walls);
+                    self.walls.extend(walls.into_iter().map(|wall| link::Wall {
+                        name: printable(&wall.name),
+                        detail: printable(&wall.detail),
+                        ..wall
+                    }));
                 }
                 Ok(FromInit::Failed { wall, cause }) => self.walls_failed(&wall, &cause),
                 Ok(FromInit::Usage(usage)) => self.answer_usage(usage),
@@ -250,7 +254,7 @@ impl<'a> Server<'a> {
     }
 
     fn walls_failed(&mut self, wall: &str, cause: &str) {
-        let failure = api::Failure { cause: format!("{wall}: {cause}"), hint: String::new() };
+        let failure = api::Failure { cause: printable(&format!("{wall}: {cause}")), hint: String::new() };
         for client in self.clients.values_mut() {
             for stream in client.streams.keys().copied().collect::<Vec<_>>() {
                 client.answer(stream, &api::Report::Failed(failure.clone()));
@@ -275,7 +279,11 @@ impl<'a> Server<'a> {
                 }
             }
             Some(LinkStream::Files(_)) => {
-                let Ok(report) = wire::decode(payload) else { return self.distrust() };
+                let report = match wire::decode(payload) {
+                    Ok(FilesReport::Failed(cause)) => FilesReport::Failed(printable(&cause)),
+                    Ok(report) => report,
+                    Err(_) => return self.distrust(),
+                };
                 self.with_relay(stream, |relay| relay.end(report));
             }
             None => {}
@@ -284,7 +292,11 @@ impl<'a> Server<'a> {
 
     /// Init sees a signal; whether the kernel sent it for lack of memory is known out here.
     fn judge(&mut self, report: ExecReport, notices: &mut Vec<String>) -> ExecReport {
-        let ExecReport::Exited(exit) = report else { return report };
+        let exit = match report {
+            ExecReport::Exited(exit) => exit,
+            ExecReport::Failed { kind, cause } => return ExecReport::Failed { kind, cause: printable(&cause) },
+            ExecReport::Started { .. } => return report,
+        };
         let kills = self.machine.oom_kills();
         let killed = kills.saturating_sub(std::mem::replace(&mut self.oom_kills, kills));
         ExecReport::Exited(match exit {
@@ -370,7 +382,7 @@ impl<'a> Server<'a> {
     fn on_flow(&mut self, stream: u32, payload: &[u8]) {
         let Ok(flow) = wire::decode::<link::Flow>(payload) else { return self.distrust() };
         let crate::Net::None = self.spec.net;
-        let host: String = flow.host.chars().filter(|c| !c.is_control()).take(255).collect();
+        let host: String = printable(&flow.host).chars().take(255).collect();
         let target = format!("{host}:{}", flow.port);
         let message = format!(
             "agentkernel: connection to {target} refused: this sandbox's network mode is 'none', which allows no connection.\n"
@@ -491,6 +503,11 @@ impl<'a> Server<'a> {
             let _ = poll(&mut waiting, end.timeout().as_ref());
         }
     }
+}
+
+/// Words from inside, on their way to somebody's terminal: without what it would obey.
+fn printable(words: &str) -> String {
+    words.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Whether somebody still is to learn how an exec ended.

@@ -89,6 +89,12 @@ pub fn unshare_network() -> io::Result<()> {
     check(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into()).map(drop)
 }
 
+/// `unshare(CLONE_NEWCGROUP)`.
+pub fn unshare_cgroup() -> io::Result<()> {
+    // SAFETY: this flag changes what the process sees of cgroups, and touches no memory or descriptor of ours.
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }.into()).map(drop)
+}
+
 /// execveat(2). Returns only on failure.
 pub fn execveat(dir: RawFd, path: &CStr, argv: &[CString], env: &[CString], flags: i32) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {

@@ -63,7 +63,7 @@ pub const CASES: &[Case] = &[
         ".git/commondir can lead the caller's git to another configuration",
         "gitrepository-layout(5)",
         Control::Host,
-        |ctx| Ok(tried(fs::write(ctx.workspace()?.join(".git/commondir"), "../elsewhere\n"))),
+        |ctx| Ok(tried(fs::write(ctx.workspace()?.join(".git/commondir"), crate::plant::ELSEWHERE))),
     ),
     Case::new(
         "missing-path-create",

@@ -78,6 +78,9 @@ const MOST_MEMORY: u64 = 4096 * MIB;
 const MOST_PROCESSES: u64 = 8192;
 
 fn limit(ctx: &Context, key: &str, most: u64) -> Result<u64, Skip> {
+    if let Some(reason) = ctx.get("unlimited").filter(|_| ctx.get(key).is_none()) {
+        return Err(Skip(reason.to_owned()));
+    }
     let limit = ctx.number(key)?;
     if limit > most {
         return Err(Skip(format!("a {key} of {limit} is too large to try")));

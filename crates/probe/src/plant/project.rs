@@ -7,6 +7,8 @@ use std::{
 };
 
 const GIT_CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n";
+/// Where a `.git/commondir` of the probe's leads.
+pub const ELSEWHERE: &str = "../elsewhere\n";
 const SANDBOX_CONFIG: &str = "# A project of `agentkernel attest`.\n";
 
 /// The directory that a sandbox gets as its workspace.
@@ -34,20 +36,36 @@ fn fill(dir: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(dir, work.join("link-out"))
 }
 
-/// What was changed; then it is made anew. The directory itself stays, since a sandbox has it mounted.
+/// What was changed; then it is made good. What is still itself stays, since a sandbox may have mounts on it that
+/// would go with it.
 pub fn disturbed(dir: &Path, token: &str) -> Option<String> {
     let found = changed(dir, token)?;
     let work = workspace(dir);
     for entry in fs::read_dir(&work).into_iter().flatten().flatten() {
         let path = entry.path();
         let _ = match entry.file_type() {
+            Ok(kind) if kind.is_dir() && entry.file_name() == ".git" => mend(&path),
+            // An empty one may be a placeholder of the sandbox's.
+            Ok(kind) if kind.is_dir() && fs::read_dir(&path).is_ok_and(|mut inside| inside.next().is_none()) => Ok(()),
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
+            Ok(kind) if kind.is_file() && entry.file_name() == "agentkernel.toml" => Ok(()),
             _ => fs::remove_file(path),
         };
     }
     let _ = fill(dir);
     let _ = fs::write(dir.join("projects/neighbour/secret"), token);
     Some(found)
+}
+
+fn mend(git: &Path) -> io::Result<()> {
+    if fs::read_to_string(git.join("commondir")).is_ok_and(|text| text == ELSEWHERE) {
+        fs::remove_file(git.join("commondir"))?;
+    }
+    for entry in fs::read_dir(git.join("hooks"))? {
+        let path = entry?.path();
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(path));
+    }
+    Ok(())
 }
 
 fn changed(dir: &Path, token: &str) -> Option<String> {
@@ -66,7 +84,7 @@ fn changed(dir: &Path, token: &str) -> Option<String> {
     if fs::read_dir(work.join(".git/hooks")).map_or(true, |mut hooks| hooks.next().is_some()) {
         return Some(".git/hooks was changed".to_owned());
     }
-    if is(".git/commondir", "../elsewhere\n") {
+    if is(".git/commondir", ELSEWHERE) {
         return Some(".git/commondir leads elsewhere".to_owned());
     }
     if work.join(".envrc").symlink_metadata().is_ok_and(|meta| meta.is_file() || meta.is_symlink()) {

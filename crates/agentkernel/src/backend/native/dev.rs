@@ -37,8 +37,8 @@ const PROC_HIDDEN: &[&str] =
 
 const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV).union(Attr::MOUNT_ATTR_NOEXEC);
 
-/// A fresh /proc of the sandbox's own pid namespace, attached; still without masks.
-pub fn proc(root: &Root) -> Result<OwnedFd, LaunchError> {
+/// A fresh /proc of the sandbox's own pid namespace, mounted nowhere yet.
+pub fn new_proc() -> Result<OwnedFd, LaunchError> {
     let proc = mount::new("proc", &[], QUIET);
     let denied = proc.as_ref().is_err_and(|error| error.raw_os_error() == Some(Errno::PERM.raw_os_error()));
     let hint = if denied {
@@ -46,7 +46,19 @@ pub fn proc(root: &Root) -> Result<OwnedFd, LaunchError> {
     } else {
         ""
     };
-    let proc = proc.wall("proc", "Cannot mount /proc", hint)?;
+    proc.wall("proc", "Cannot mount /proc", hint)
+}
+
+/// Own terminals, mounted nowhere yet.
+pub fn new_terminals() -> Result<OwnedFd, LaunchError> {
+    let pts = [Param::Flag("newinstance"), Param::Value("ptmxmode", "0666"), Param::Value("mode", "620")];
+    let attrs = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC;
+    mount::new("devpts", &pts, attrs).wall("dev", "Cannot mount /dev/pts", "")
+}
+
+/// The sandbox's /proc, attached; still without masks.
+pub fn proc(root: &Root) -> Result<OwnedFd, LaunchError> {
+    let proc = new_proc()?;
     let target = root.directory("/proc", 0o555)?;
     mount::attach(&proc, &target).wall("proc", "Cannot attach /proc", "")?;
     Ok(proc)
@@ -118,9 +130,7 @@ pub fn dev(root: &Root, shm_size: u64) -> Result<OwnedFd, LaunchError> {
         rustix::fs::symlinkat(*target, &dev, *name).wall(WALL, format_args!("Cannot make /dev/{name}"), "")?;
     }
 
-    let pts = [Param::Flag("newinstance"), Param::Value("ptmxmode", "0666"), Param::Value("mode", "620")];
-    let attrs = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC;
-    let pts = mount::new("devpts", &pts, attrs).wall(WALL, "Cannot mount /dev/pts", "")?;
+    let pts = new_terminals()?;
     let shm_size = shm_size.to_string();
     let shm = [Param::Value("size", shm_size.as_str()), Param::Value("mode", "1777")];
     let attrs = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;

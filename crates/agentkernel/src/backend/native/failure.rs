@@ -4,6 +4,10 @@ use super::super::LaunchError;
 use rustix::{fd::OwnedFd, io::Errno, net::RecvFlags};
 use std::{fmt::Display, io};
 
+/// What helps where owners cannot be mapped.
+pub const MAP_OWNERS: &str =
+    "Use a file system with idmapped mounts (ext4, xfs, btrfs, ...), or run agentkernel as the owner of the files";
+
 /// Turns any error into a [`LaunchError`] with its wall and circumstances.
 pub trait Context<T> {
     /// Names the wall, what was tried, and the remedy (empty if none is known).

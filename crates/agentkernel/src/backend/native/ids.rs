@@ -45,13 +45,51 @@ pub enum Ids {
     },
 }
 
+impl Ids {
+    /// In words, for `doctor`.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::One { .. } => "the caller's one id is mapped".into(),
+            Self::Range { .. } => format!("{COUNT} ids of its own for each sandbox"),
+        }
+    }
+}
+
+/// The kind of ids that a sandbox of this caller would get, without claiming any: for trying.
+pub fn to_try() -> Result<Ids, LaunchError> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let map = read_map("/proc/self/uid_map").wall(WALL, "Cannot read /proc/self/uid_map", "")?;
+    if is_ordinary(uid, &map) {
+        return Ok(Ids::One { uid: (uid, uid), gid: (gid, gid) });
+    }
+    covered(&map, FIRST)?;
+    Ok(Ids::Range { base: FIRST })
+}
+
+/// Whether a caller has no ids to give but his own.
+fn is_ordinary(uid: u32, map: &[Extent]) -> bool {
+    let mapped: u64 = map.iter().map(|extent| u64::from(extent.count)).sum();
+    uid != 0 || mapped < 2
+}
+
+/// Fails if a range's ids do not exist here.
+fn covered(map: &[Extent], base: u32) -> Result<(), LaunchError> {
+    if map.iter().any(|extent| extent.first <= base && base - extent.first + COUNT <= extent.count) {
+        return Ok(());
+    }
+    Err(failure::new(
+        WALL,
+        format!("This is root of a nested user namespace in which the ids {base} to {} do not exist", base + COUNT - 1),
+        "Run agentkernel as an ordinary user of this container, or give the container all ids",
+    ))
+}
+
 /// Decides which ids a sandbox gets, and claims a range for it where root calls.
 pub fn claim(spec: &Spec, place: &Place) -> Result<Ids, LaunchError> {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
     let map = read_map("/proc/self/uid_map").wall(WALL, "Cannot read /proc/self/uid_map", "")?;
-    let mapped: u64 = map.iter().map(|extent| u64::from(extent.count)).sum();
-    if uid != 0 || mapped < 2 {
+    if is_ordinary(uid, &map) {
         let Spec { identity, .. } = spec;
         return Ok(Ids::One { uid: (identity.uid, uid), gid: (identity.gid, gid) });
     }
@@ -60,17 +98,9 @@ pub fn claim(spec: &Spec, place: &Place) -> Result<Ids, LaunchError> {
         return Err(failure::new(WALL, cause, "Choose other ids, or run as an ordinary user"));
     }
     let base = failure::state(range(spec, place), WALL, "Cannot claim a range of ids")?;
-    let covered = |extent: &Extent| extent.first <= base && base - extent.first + COUNT <= extent.count;
-    if !map.iter().any(covered) {
+    if let Err(error) = covered(&map, base) {
         release(place).wall(WALL, "Cannot give a range of ids back", "")?;
-        return Err(failure::new(
-            WALL,
-            format!(
-                "This is root of a nested user namespace in which the ids {base} to {} do not exist",
-                base + COUNT - 1
-            ),
-            "Run agentkernel as an ordinary user of this container, or give the container all ids",
-        ));
+        return Err(error);
     }
     Ok(Ids::Range { base })
 }

@@ -335,7 +335,7 @@ fn copy_for_range(
     mount::map_ids(&copy, role.is_bind(spec), userns).wall(
         wall,
         format_args!("The file system of {} (or one mounted below it) cannot map owners", name(source)),
-        "Use a file system with idmapped mounts (ext4, xfs, btrfs, ...), or run agentkernel as the owner of the files",
+        failure::MAP_OWNERS,
     )?;
     Ok(copy)
 }

@@ -16,8 +16,10 @@ use std::{
     io::{self, Write as _},
 };
 
-/// Everybody may execute it, because root's sandboxes run it as an id that owns nothing here.
-const MODE: u32 = 0o555;
+/// Everybody may execute it, because root's sandboxes run it as an id that owns nothing here. Nobody may read it: who
+/// may not read a program may not trace it either, whatever else he may in the sandbox. Where the file's owner is not
+/// mapped in, the kernel counts the process to the host's user namespace (would_dump() in fs/exec.c).
+const MODE: u32 = 0o111;
 
 /// Where it lies.
 #[derive(Debug)]
@@ -31,11 +33,13 @@ pub enum Location {
 /// Finds the program, and puts it there first if it is missing.
 pub fn prepare(cache: &OwnedFd, program: &Program) -> io::Result<Location> {
     if rustix::fs::fstatvfs(cache)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
-        return Ok(Location::Memory(sealed_memfd(c"init", program.bytes)?));
+        let file = sealed_memfd(c"init", program.bytes)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(MODE))?;
+        return Ok(Location::Memory(file));
     }
     let name = format!("init-{}", program.id);
     let open = || -> io::Result<Option<OwnedFd>> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(cache, name.as_str(), flags, Mode::empty()) {
             Ok(file) => Ok(is_whole(&file, program)?.then_some(file)),
             Err(Errno::NOENT) => Ok(None),
@@ -101,14 +105,16 @@ mod tests {
         let first = cached(&cache);
         assert_eq!(inode(&first), inode(&cached(&cache)));
         let path = folder.path().join("init-test");
-        for damage in [0o555, 0o755] {
+        for damage in [MODE, 0o755] {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            if damage == 0o555 {
+            if damage == MODE {
                 fs::write(&path, b"#!").unwrap();
             }
             fs::set_permissions(&path, fs::Permissions::from_mode(damage)).unwrap();
             assert_ne!(inode(&first), inode(&cached(&cache)));
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             assert_eq!(fs::read(&path).unwrap(), PROGRAM.bytes);
+            fs::set_permissions(&path, fs::Permissions::from_mode(MODE)).unwrap();
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -35,6 +35,8 @@ pub struct Stage<'a> {
     pub ids: &'a Ids,
     /// Whether the parent has something to do first: see [`waits`].
     pub waits: bool,
+    /// Whether the parent moves it into cgroups after the clone.
+    pub moved: bool,
     /// Init's end of the link.
     pub link: OwnedFd,
     /// Towards the parent: closes when init runs.
@@ -53,6 +55,27 @@ pub fn run(stage: &Stage<'_>) -> ! {
     process::exit_now(1)
 }
 
+/// Gets the ids of the sandbox. From here on files are made with them.
+pub fn take_ids(ids: &Ids) -> Result<(), LaunchError> {
+    const WALL: &str = "user namespace";
+    match *ids {
+        Ids::One { uid, gid } => {
+            // A caller that is not dumpable has made its /proc entries root's.
+            process::set_dumpable(true).wall(WALL, "Cannot prepare the id maps", "")?;
+            namespace::map_self(uid, gid).wall(WALL, "Cannot map ids", "").map_err(failure::mounts_denied)
+        }
+        Ids::Range { .. } => process::set_ids(0, 0, &[]).wall(WALL, "Cannot become the sandbox's root", ""),
+    }
+}
+
+/// Waits for what the parent does, if it has anything to do.
+pub fn wait(report: &OwnedFd, waits: bool) -> Result<(), LaunchError> {
+    if !waits {
+        return Ok(());
+    }
+    channel::receive(report).map(drop)
+}
+
 impl Stage<'_> {
     fn become_init(&self) -> Result<std::convert::Infallible, LaunchError> {
         // Early, because the scheduler takes its time to move a new session to a group of its own, and this may pass
@@ -69,32 +92,16 @@ impl Stage<'_> {
             "Cannot set the host name",
             "",
         )?;
-        self.wait()?;
-        self.take_ids()?;
+        wait(&self.report, self.waits)?;
+        take_ids(self.ids)?;
+        if self.moved {
+            // The one from the clone begins where the parent is, and would show the way from there.
+            namespace::enter_cgroup().wall("cgroup namespace", "Cannot make it", "")?;
+        }
         let (root, init) = self.build_root()?;
         mount::become_root(&root.fd).wall("mount namespace", "Cannot change the root", "")?;
         self.give_up_rights()?;
         self.exec(init)
-    }
-
-    /// Gets the ids of the sandbox. From here on files are made with them.
-    fn take_ids(&self) -> Result<(), LaunchError> {
-        const WALL: &str = "user namespace";
-        match *self.ids {
-            Ids::One { uid, gid } => {
-                // A caller that is not dumpable has made its /proc entries root's.
-                process::set_dumpable(true).wall(WALL, "Cannot prepare the id maps", "")?;
-                namespace::map_self(uid, gid).wall(WALL, "Cannot map ids", "").map_err(failure::mounts_denied)
-            }
-            Ids::Range { .. } => process::set_ids(0, 0, &[]).wall(WALL, "Cannot become the sandbox's root", ""),
-        }
-    }
-
-    fn wait(&self) -> Result<(), LaunchError> {
-        if !self.waits {
-            return Ok(());
-        }
-        channel::receive(&self.report).map(drop)
     }
 
     /// Whom directories that must belong to the identity are given to; `None` where nobody else can exist.
@@ -382,7 +389,8 @@ const USR: &[&str] = &[
     "src",
 ];
 
-fn overlay(place: &str, lower: &OwnedFd, upper: &(OwnedFd, OwnedFd)) -> Result<OwnedFd, LaunchError> {
+/// An overlay for this place of the image.
+pub fn overlay(place: &str, lower: &OwnedFd, upper: &(OwnedFd, OwnedFd)) -> Result<OwnedFd, LaunchError> {
     let lower: [BorrowedFd<'_>; 1] = [lower.as_fd()];
     let layers = Overlay { lower: &lower, upper: upper.0.as_fd(), work: upper.1.as_fd() };
     mount::overlay(&layers, QUIET).wall(
@@ -399,7 +407,8 @@ fn read_only_copy(place: &str, lower: &OwnedFd) -> Result<OwnedFd, LaunchError> 
     Ok(copy)
 }
 
-fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError> {
+/// A new directory, open.
+pub fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError> {
     rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))
         .and_then(|()| rustix::fs::openat(dir, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
         .wall("mount namespace", "Cannot make a mount point", "")

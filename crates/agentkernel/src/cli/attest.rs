@@ -1,0 +1,158 @@
+//! `attest`: the probe's attacks on a sandbox as `run` makes it, on this host.
+
+use super::{Failure, Status, print, print_json, throwaway::Throwaway};
+use crate::{
+    attest::{self, AttestError, Plan, Progress, Ran, Sandbox, SandboxError},
+    client::{self, Interrupts},
+    guest,
+    store::Store,
+};
+use clap::Args;
+use std::{
+    io::Write,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+use wire::{ExecSpec, OsBytes, Stdio};
+
+const MIB: u64 = 1 << 20;
+/// The limits of the sandbox under attack: the bombs go a little beyond them, inside and outside.
+const MEMORY: u64 = 96 * MIB;
+const PIDS: u64 = 64;
+const DISK: u64 = 32 * MIB;
+
+/// An answer of the probe is one line.
+const ANSWER: usize = 64 << 10;
+
+/// Attack a sandbox with every known escape and tell which walls hold.
+///
+/// Each attempt is first made outside, on canaries, to show that it can succeed; then in a sandbox like those of
+/// 'run'. The exit status is 0 if every wall held, 1 if one fell, 2 if none fell but some attempts could not be made.
+#[derive(Debug, Args)]
+pub(super) struct Attest {
+    /// Print the cases and attack nothing
+    #[arg(long)]
+    list: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Only these, by name or class
+    #[arg(value_name = "CASE|CLASS")]
+    only: Vec<String>,
+}
+
+impl Attest {
+    pub(super) fn run(self) -> Status {
+        if self.list {
+            return self.list();
+        }
+        let interrupts = Interrupts::hold()?;
+        let store = Store::open()?;
+        let cases = attest::cases(guest::PROBE, &self.only).map_err(|error| failure(&error, &interrupts))?;
+        // Only the bombs need limits.
+        let bombs = cases.iter().any(|case| case.class == "resources");
+        let unlimited = if bombs { refused_limits()? } else { Some("no bomb was asked for".to_owned()) };
+        let (memory, pids) = if unlimited.is_none() { (Some(MEMORY), Some(PIDS)) } else { (None, None) };
+        let plan = Plan {
+            probe: guest::PROBE,
+            unlimited: unlimited.as_deref(),
+            memory,
+            pids,
+            disk: Some(DISK),
+            state: Some(store.path()),
+            only: &self.only,
+        };
+        let open = |workspace: &Path| {
+            // The canaries go when their keeper's pipe ends, so nobody else may hold it.
+            client::withhold_descriptors();
+            let sandbox = Throwaway::start(Some(workspace), memory, pids, Some(DISK));
+            sandbox
+                .map(|sandbox| Attacked { sandbox, interrupts: &interrupts })
+                .map_err(|failure| failure.one_line().into())
+        };
+        let shown = client::is_terminal().error;
+        let report = attest::attest(&plan, open, |at| {
+            if shown {
+                show(at);
+            }
+            if interrupts.came() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+        let report = report.map_err(|error| failure(&error, &interrupts))?;
+        if self.json {
+            let text = report.to_json().map_err(|error| Failure::chain(&error))?;
+            print(&(text + "\n"))?;
+        } else {
+            print(&report.to_string())?;
+        }
+        Ok(report.status())
+    }
+
+    fn list(&self) -> Status {
+        let cases = attest::cases(guest::PROBE, &self.only).map_err(|error| Failure::chain(&error))?;
+        if self.json {
+            print_json(&cases)?;
+        } else {
+            let rows: Vec<_> = cases.into_iter().map(|case| vec![case.name, case.class, case.means]).collect();
+            print(&super::table::render(&["CASE", "CLASS", "WOULD MEAN"], &rows))?;
+        }
+        Ok(0)
+    }
+}
+
+fn failure(error: &AttestError, interrupts: &Interrupts) -> Failure {
+    let failure = Failure::chain(error);
+    match error {
+        AttestError::Interrupted => {
+            failure.status(128 + interrupts.take().and_then(|n| u8::try_from(n).ok()).unwrap_or(2))
+        }
+        AttestError::Case(_) => failure.hint("'agentkernel attest --list' prints them all"),
+        _ => failure,
+    }
+}
+
+fn show(at: Progress) {
+    let half = at.all / 2;
+    let (made, where_) = if at.made < half { (at.made, "outside") } else { (at.made - half, "in a sandbox") };
+    let _ = write!(std::io::stderr(), "\r\x1b[K{made} of {half} attacks {where_}");
+}
+
+/// Why no sandbox with limits can be made here; `None` if one can. Also the first to notice if none can be made at all.
+fn refused_limits() -> Result<Option<String>, Failure> {
+    let start = |memory, pids| {
+        client::withhold_descriptors();
+        Throwaway::start(None, memory, pids, Some(DISK)).map(drop)
+    };
+    let Err(refused) = start(Some(MEMORY), Some(PIDS)) else { return Ok(None) };
+    start(None, None).map(|()| Some(refused.one_line()))
+}
+
+/// The sandbox under attack.
+struct Attacked<'a> {
+    sandbox: Throwaway,
+    interrupts: &'a Interrupts,
+}
+
+impl Sandbox for Attacked<'_> {
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Result<PathBuf, SandboxError> {
+        let user = self.sandbox.user();
+        client::put_program(&mut self.sandbox.client, bytes, OsBytes(b"/tmp".to_vec()), name, user)?;
+        Ok(Path::new("/tmp").join(name))
+    }
+
+    fn run(&mut self, argv: &[String]) -> Result<Ran, SandboxError> {
+        let spec = &self.sandbox.spec;
+        let exec = ExecSpec {
+            argv: argv.iter().map(|word| OsBytes(word.clone().into_bytes())).collect(),
+            env: spec.env.clone(),
+            cwd: spec.workdir.clone(),
+            user: self.sandbox.user(),
+            stdio: Stdio::Pipes { stdin: false },
+            rlimits: spec.limits.rlimits.clone(),
+        };
+        let captured = self.sandbox.client.capture(exec, ANSWER, Some(self.interrupts))?;
+        Ok(Ran { exit: captured.exit, stdout: captured.stdout })
+    }
+}

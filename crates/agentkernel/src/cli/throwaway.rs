@@ -1,0 +1,63 @@
+//! A sandbox for this process's own use, which ends when this process does.
+
+use super::{Failure, lifecycle::lock_when_free, run};
+use crate::{
+    Spec,
+    client::Client,
+    config::{self, HostFacts, Overrides, Project, WorkspaceMode},
+    store::{Entry, Store},
+};
+use std::{path::Path, time::Duration};
+use wire::User;
+
+/// One that runs. It ends when this is dropped, and when this process ends in any way.
+pub(super) struct Throwaway {
+    pub(super) client: Client,
+    pub(super) spec: Spec,
+    entry: Entry,
+}
+
+impl Throwaway {
+    /// Starts one with the walls of `run`, and with no configuration but this.
+    pub(super) fn start(
+        workspace: Option<&Path>,
+        memory: Option<u64>,
+        pids: Option<u64>,
+        disk: Option<u64>,
+    ) -> Result<Self, Failure> {
+        let store = Store::open()?;
+        let mut host = HostFacts::read()?;
+        host.cwd = workspace.unwrap_or(Path::new("/")).to_owned();
+        let project = Project { dir: host.cwd.clone(), file: None };
+        let overrides = Overrides {
+            workspace: Some(workspace.map_or(WorkspaceMode::None, |_| WorkspaceMode::Direct)),
+            memory,
+            pids,
+            disk,
+            keep: Some(false),
+            stdin: true,
+            // It waits for the end of its input, which is held open from here.
+            command: ["sh", "-c", "read -r line"].map(Into::into).to_vec(),
+            ..Overrides::default()
+        };
+        let spec = config::resolve(overrides, &project, &host)?;
+        let (entry, lock) = store.create(&spec)?;
+        let same = store.find(spec.id.as_str())?;
+        let mut client = run::launch(store, same, lock, spec.clone())?;
+        client.hold_main()?;
+        Ok(Self { client, spec, entry })
+    }
+
+    /// Whose programs run in it.
+    pub(super) fn user(&self) -> User {
+        User { uid: self.spec.identity.uid, gid: self.spec.identity.gid, groups: Vec::new() }
+    }
+}
+
+impl Drop for Throwaway {
+    fn drop(&mut self) {
+        // If it can't be asked to end, the end of its input ends it.
+        let _ = self.client.stop(Duration::ZERO);
+        let _ = lock_when_free(&self.entry);
+    }
+}

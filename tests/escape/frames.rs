@@ -1,0 +1,151 @@
+//! Frames that our init would never send, from somebody who has taken it over: the supervisor ends the machine, and
+//! nothing else happens to the host.
+//!
+//! The tests take init's end of the link with pidfd_getfd(2), which needs root.
+
+use rustix::{
+    fd::OwnedFd,
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+};
+use std::{fs::File, io::Write, process::Stdio};
+use support::{Who, World, eventually, inspected, stdout, told};
+use wire::{
+    Channel,
+    frame::{self, HEADER, Kind, MAX_PAYLOAD},
+    link::{ExecFailure, ExecReport, Flow, FromInit},
+};
+
+/// Init's own number for its end.
+const LINK: i32 = 3;
+/// The stream of the main command, the first that the supervisor opens; and of the exec after it.
+const MAIN: u32 = 1;
+const NEXT: u32 = 3;
+
+/// A running sandbox with the name `box`, and its init's end of the link.
+fn taken_over(who: Who) -> Option<(World, File)> {
+    if !rustix::process::getuid().is_root() {
+        println!("UNPROVED: only root can take init's link");
+        return None;
+    }
+    let world = World::new(who);
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "box", "--", "sleep", "600"]));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    let init = Pid::from_raw(inspected(&world, "box", "init_pid").cast_signed()).unwrap();
+    let link: OwnedFd =
+        pidfd_getfd(pidfd_open(init, PidfdFlags::empty()).unwrap(), LINK, PidfdGetfdFlags::empty()).unwrap();
+    Some((world, File::from(link)))
+}
+
+fn frame_of(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, kind, flags, stream, payload);
+    bytes
+}
+
+/// The supervisor must take these bytes for the end of trust: it kills the machine, says so, and has nothing left.
+#[track_caller]
+fn ends(bytes: &[u8]) {
+    for who in Who::all() {
+        let Some((world, mut link)) = taken_over(who) else { return };
+        // Others go on meanwhile.
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "other", "--", "sleep", "600"]));
+        let _ = stdout(&mut world.agentkernel(["start", "other"]));
+        link.write_all(bytes).unwrap();
+        drop(link);
+        // A supervisor that crashed would have left it "lost".
+        eventually("it has ended", || stdout(&mut world.agentkernel(["ps", "-a"])).contains("exited (137)"));
+        let _ = stdout(&mut world.agentkernel(["exec", "other", "true"]));
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box", "other"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+#[test]
+fn noise() {
+    ends(&[0xff; 256]);
+}
+
+#[test]
+fn a_frame_larger_than_any() {
+    let mut bytes = frame_of(Kind::Data, Channel::Stdout as u8, MAIN, b"");
+    bytes[..4].copy_from_slice(&(MAX_PAYLOAD as u32 + 1).to_le_bytes());
+    ends(&bytes);
+}
+
+#[test]
+fn an_unknown_kind() {
+    let mut bytes = frame_of(Kind::Close, 0, MAIN, b"");
+    bytes[4] = 200;
+    ends(&bytes);
+}
+
+#[test]
+fn reserved_bits() {
+    let mut bytes = frame_of(Kind::Close, 0, MAIN, b"");
+    bytes[HEADER - 6] = 1;
+    ends(&bytes);
+}
+
+#[test]
+fn an_unknown_channel() {
+    ends(&frame_of(Kind::Data, 77, MAIN, b"x"));
+}
+
+#[test]
+fn a_second_hello() {
+    let mut bytes = Vec::new();
+    frame::Hello::own().write(&mut bytes);
+    ends(&bytes);
+}
+
+#[test]
+fn a_message_that_is_none() {
+    ends(&frame_of(Kind::Message, 0, 0, &[0xff; 40]));
+}
+
+#[test]
+fn ready_twice() {
+    ends(&frame_of(Kind::Message, 0, 0, &wire::encode(&FromInit::Ready { walls: vec![] }).unwrap()));
+}
+
+#[test]
+fn a_stream_with_the_supervisors_number() {
+    let flow = wire::encode(&Flow { host: "example.org".into(), port: 80 }).unwrap();
+    ends(&frame_of(Kind::Open, 0, 1001, &flow));
+}
+
+#[test]
+fn a_flow_that_is_none() {
+    ends(&frame_of(Kind::Open, 0, 1 << 20, &[0xff; 40]));
+}
+
+#[test]
+fn a_report_that_is_none() {
+    ends(&frame_of(Kind::Control, 0, MAIN, &[0xff; 40]));
+}
+
+#[test]
+fn credit_without_measure() {
+    let credit = frame_of(Kind::Credit, 0, MAIN, &u32::MAX.to_le_bytes());
+    ends(&credit.repeat(3));
+}
+
+/// What init says is shown in a terminal, and terminals obey.
+#[test]
+fn words_that_a_terminal_would_obey() {
+    const EVIL: &str = "gone\u{1b}]0;owned\u{7}\u{9b}2J\r\nagentkernel: all is well";
+    for who in Who::all() {
+        let Some((world, mut link)) = taken_over(who) else { return };
+        let mut exec = world.agentkernel(["exec", "box", "sleep", "600"]);
+        let exec = exec.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        eventually("it runs", || stdout(&mut world.agentkernel(["inspect", "box"])).matches("\"exec\":").count() == 2);
+        let failed = ExecReport::Failed { kind: ExecFailure::NotFound, cause: EVIL.into() };
+        link.write_all(&frame_of(Kind::Control, 0, NEXT, &wire::encode(&failed).unwrap())).unwrap();
+        let output = exec.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(127), "{}", told(&output));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.starts_with("agentkernel: gone") && text.ends_with('\n'), "{text:?}");
+        assert!(!text.trim_end_matches('\n').chars().any(char::is_control), "{text:?}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}

@@ -1,0 +1,75 @@
+//! `attest` takes away what it planted, however it ends.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+};
+use support::{Who, World, eventually};
+
+/// The directory of the canaries, in the user's own temporary directory.
+fn planted(world: &World) -> Option<PathBuf> {
+    let entries = fs::read_dir(world.home()).unwrap().flatten();
+    entries.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("/agentkernel-attest-"))
+}
+
+/// An attack under way, outside the sandbox or inside.
+fn attack(world: &World, inside: bool) -> (Child, PathBuf) {
+    let child = world
+        .agentkernel(["attest"])
+        .env("TMPDIR", world.home())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("canaries are planted", || planted(world).is_some());
+    if inside {
+        eventually("a sandbox runs", || world.processes().iter().any(|(_, name)| name == "init"));
+    }
+    (child, planted(world).unwrap())
+}
+
+fn is_gone(world: &World, plants: &Path) -> bool {
+    let name = format!(".{}", plants.file_name().unwrap().to_string_lossy());
+    let places = ["/tmp", "/dev/shm", "/run", "/etc", "/root", "/"].map(PathBuf::from);
+    let mut places = places.iter().chain([&world.home()]).map(|place| place.join(&name)).collect::<Vec<_>>();
+    places.push(plants.to_owned());
+    places.iter().all(|path| path.symlink_metadata().is_err()) && world.leftovers().is_empty()
+}
+
+fn ends(signal: Signal, inside: bool) {
+    for who in Who::all() {
+        let world = World::new(who);
+        let (mut child, plants) = attack(&world, inside);
+        kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), signal).unwrap();
+        let status = child.wait().unwrap();
+        if signal == Signal::KILL {
+            // Nobody tidies up before it ends, so those that it leaves do so after it.
+            eventually("nothing is left", || is_gone(&world, &plants));
+        } else {
+            assert_eq!(status.code(), Some(128 + signal.as_raw()), "{who:?}");
+            assert!(is_gone(&world, &plants), "{who:?}: {:?}", world.leftovers());
+        }
+    }
+}
+
+#[test]
+fn by_ctrl_c_outside() {
+    ends(Signal::INT, false);
+}
+
+#[test]
+fn by_ctrl_c_inside() {
+    ends(Signal::INT, true);
+}
+
+#[test]
+fn by_a_hangup() {
+    ends(Signal::HUP, true);
+}
+
+#[test]
+fn by_a_kill() {
+    ends(Signal::KILL, true);
+}

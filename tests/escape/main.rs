@@ -1,0 +1,9 @@
+//! Ways out of a sandbox, as root and as an ordinary user: the probe's cases, and those that need a hand outside.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+mod cases;
+mod copies;
+mod frames;
+mod interrupted;
+mod swaps;
