@@ -1,7 +1,7 @@
 //! Kept sandboxes: create, start, exec, stop, rm, and what outlives what.
 
 use std::{process::Stdio, time::Duration};
-use support::{Who, World, stdout, told};
+use support::{Who, World, scaled, stdout, told};
 
 /// Until `done`, or the test fails.
 #[track_caller]
@@ -96,7 +96,7 @@ fn a_thousand_execs_in_one_sandbox() {
         ]))
     };
     let before = open();
-    for round in 0..1000 {
+    for round in 0..scaled(1000) {
         let text = stdout(&mut world.agentkernel(["exec", "box", "echo", &round.to_string()]));
         assert_eq!(text, format!("{round}\n"));
     }

@@ -192,6 +192,26 @@ fn workspace_modes() {
 }
 
 #[test]
+fn directories_of_lower_layers_go_and_come_back() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ =
+            stdout(world.command("sh").args(["-c", "mkdir -p full/sub empty move; touch full/sub/a full/b move/c"]));
+        let workspace = "rm -r full; mkdir full; rmdir empty; mkdir empty; mv move moved; ls -R";
+        let expected = ".:\nempty\nfull\nmoved\n\n./empty:\n\n./full:\n\n./moved:\nc\n";
+        // Of the image: what the sandbox's own user may change of it, in any mode.
+        let image = "mkdir -p /etc/x/y && rm -r /etc/x; rm -r /etc/skel && mkdir /etc/skel && ls -A /etc/skel";
+        for keep in [false, true] {
+            let mut command = world.agentkernel(["run", "--workspace", "overlay"]);
+            command.args(keep.then_some("--keep"));
+            let output = command.args(["--", "sh", "-ec", &format!("{workspace}; {image}")]).output().unwrap();
+            assert!(output.status.success() && output.stdout == expected.as_bytes(), "{who:?}: {}", told(&output));
+        }
+        assert!(world.project().join("full/sub/a").is_file());
+    }
+}
+
+#[test]
 fn mounts_tmpfs_and_read_only() {
     for who in Who::all() {
         let world = World::new(who);

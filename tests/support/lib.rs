@@ -133,6 +133,17 @@ fn beside_us() -> PathBuf {
     us.parent().and_then(Path::parent).unwrap_or(&us).join("agentkernel")
 }
 
+/// How often to do what a test does a great many times: so often, or `AGENTKERNEL_TEST_SCALE` times less where the
+/// machine is emulated. At least once.
+///
+/// # Panics
+/// If the variable is no number above zero.
+#[must_use]
+pub fn scaled(count: u32) -> u32 {
+    let scale = env::var("AGENTKERNEL_TEST_SCALE").map_or(1, |text| text.parse().unwrap());
+    (count / scale).max(1)
+}
+
 /// Standard output as text, of a command that must succeed.
 ///
 /// # Panics

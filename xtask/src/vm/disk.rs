@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 /// What a test may expect in the machine besides a minimal Debian.
@@ -112,7 +113,8 @@ pub fn prepare() -> Result<Disk> {
             .args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-d"])
             .arg(&tree)
             .arg(&disk.root)
-            .arg("3G"),
+            .arg("3G")
+            .stdout(Stdio::null()),
     )?;
     fs::remove_dir_all(&tree)?;
     fs::write(folder.join("recipe"), recipe())?;

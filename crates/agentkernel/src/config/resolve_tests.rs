@@ -78,7 +78,7 @@ fn the_defaults_are_safe() {
     }
     assert_eq!((spec.identity.uid, spec.identity.gid, spec.identity.name.as_str()), (1000, 100, "ann"));
     assert_eq!(spec.identity.home, scene.host.home);
-    assert_eq!(spec.limits.disk, 4 << 30);
+    assert_eq!(spec.limits.disk, Some(4 << 30));
     assert_eq!((spec.limits.memory, spec.limits.pids, spec.limits.cpu_milli), (None, None, None));
     assert_eq!(
         spec.limits.rlimits,
@@ -113,7 +113,7 @@ fn flags_win_over_the_file() {
     assert_eq!(from_file.hostname, "web");
     assert_eq!(from_file.limits.cpu_milli, Some(1000));
     assert_eq!((from_file.limits.memory, from_file.limits.pids), (Some(1 << 30), Some(100)));
-    assert_eq!(from_file.limits.disk, 1 << 30);
+    assert_eq!(from_file.limits.disk, Some(1 << 30));
     assert_eq!(rlimit(&from_file, RlimitKind::Nofile), Some(100));
     assert_eq!(rlimit(&from_file, RlimitKind::Nproc), Some(100));
     assert_eq!(rlimit(&from_file, RlimitKind::Fsize), Some(1 << 20));
@@ -148,7 +148,7 @@ fn flags_win_over_the_file() {
     assert_eq!(spec.workdir, OsBytes::from("/tmp/x"));
     assert_eq!((spec.identity.uid, spec.keep, spec.read_only), (0, false, true));
     assert_eq!((spec.limits.cpu_milli, spec.limits.memory), (Some(500), Some(64 << 20)));
-    assert_eq!((spec.limits.pids, spec.limits.disk), (Some(5000), 100 << 30));
+    assert_eq!((spec.limits.pids, spec.limits.disk), (Some(5000), Some(100 << 30)));
     assert_eq!(rlimit(&spec, RlimitKind::Nproc), Some(5000));
     assert_eq!(spec.timeout_ms, Some(1000));
     assert_eq!(spec.mounts.len(), 1);
