@@ -4,6 +4,7 @@
 
 mod cp;
 mod crash;
+mod delegation;
 mod lifecycle;
 mod run;
 mod support_itself;

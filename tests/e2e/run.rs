@@ -6,7 +6,7 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::MetadataExt, process::ExitStatusExt},
     process::Stdio,
 };
-use support::{NOBODY, Who, World, stdout, told};
+use support::{NOBODY, Who, World, scaled, stdout, told};
 
 #[test]
 fn the_readme_command_runs_and_leaves_its_file_with_the_right_owner() {
@@ -81,7 +81,7 @@ fn standard_input_is_empty_unless_asked_for() {
 fn sixty_four_mebibytes_pass_unchanged_both_ways() {
     for who in Who::all() {
         let world = World::new(who);
-        let bytes: Vec<u8> = (0..64u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let bytes: Vec<u8> = (0..scaled(64 << 20)).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let mut child =
             world.agentkernel(["run", "-i", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();

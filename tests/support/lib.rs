@@ -133,6 +133,23 @@ fn beside_us() -> PathBuf {
     us.parent().and_then(Path::parent).unwrap_or(&us).join("agentkernel")
 }
 
+/// Whether this user may make cgroups with limits: root may, and whoever the group of this process is delegated to
+/// (cgroup version 2).
+///
+/// # Panics
+/// If /proc cannot be read.
+#[must_use]
+pub fn may_limit(who: Who) -> bool {
+    if rustix::process::getuid().is_root() {
+        return who == Who::Me;
+    }
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    own.lines().filter_map(|line| line.strip_prefix("0::/")).any(|path| {
+        let file = Path::new("/sys/fs/cgroup").join(path).join("cgroup.procs");
+        rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok()
+    })
+}
+
 /// How often to do what a test does a great many times: so often, or `AGENTKERNEL_TEST_SCALE` times less where the
 /// machine is emulated. At least once.
 ///

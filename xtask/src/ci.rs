@@ -55,7 +55,7 @@ const TOOLS: [(&str, &str); 8] = [
     ("setpriv", "util-linux"),
     ("tmux", "tmux"),
     ("top", "procps"),
-    ("vim", "vim-tiny"),
+    ("vi", "vim-tiny"),
 ];
 
 /// How a step went.

@@ -148,9 +148,16 @@ impl Cgroup {
                     hint: MISSING,
                 });
             };
-            let path = place(hierarchy, name)
-                .and_then(|place| open_group(hierarchy, controller, &place, remember))
-                .map_err(|e| fail(controller, "Cannot make a cgroup", e, DELEGATE))?;
+            let place = place(hierarchy, name)
+                .map_err(|e| fail(controller, "Cannot find the cgroup of this process", e, DELEGATE))?;
+            let path = open_group(hierarchy, controller, &place, remember).map_err(|e| match e.kind() {
+                io::ErrorKind::PermissionDenied => Error {
+                    controller: controller.name(),
+                    cause: format!("{} is not delegated to this user", place.parents[0].display()),
+                    hint: DELEGATE,
+                },
+                _ => fail(controller, "Cannot make a cgroup", e, DELEGATE),
+            })?;
             let group = match self.groups.iter_mut().find(|group| group.path == path) {
                 Some(group) => group,
                 None => {
@@ -227,10 +234,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Ok(_) | Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    // The last process is gone before its group notices.
-    for _ in 0..100 {
+    // The last process is gone before its group notices, and killed ones take their time to go.
+    for _ in 0..1000 {
         match rustix::fs::unlinkat(rustix::fs::CWD, path, AtFlags::REMOVEDIR) {
-            Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(2)),
+            Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(5)),
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
         }

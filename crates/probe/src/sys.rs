@@ -156,7 +156,7 @@ pub fn in_child(limit: Duration, f: impl FnOnce(&mut File) -> u8) -> Result<(Str
 /// # Errors
 /// If no child could be made, or it didn't end in five seconds.
 pub fn survives(f: impl FnOnce() -> u8) -> Result<End, Errno> {
-    in_child(Duration::from_secs(5), |pipe| {
+    in_child(Duration::from_secs(20), |pipe| {
         let code = f();
         let _ = pipe.write_all(&[code]);
         code

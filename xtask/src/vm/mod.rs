@@ -29,8 +29,8 @@ pub struct Arguments {
     /// Who runs the command
     #[arg(long, value_enum, default_value = "root")]
     r#as: Who,
-    /// Seconds until a run is given up; it is tried once more then
-    #[arg(long, default_value_t = 600)]
+    /// Seconds without a line of output until a run is given up; it is tried once more then
+    #[arg(long, default_value_t = 300)]
     timeout: u64,
     /// Memory of the machine in MiB
     #[arg(long, default_value_t = 2048)]
@@ -38,8 +38,8 @@ pub struct Arguments {
     /// The command, and what it is given
     #[arg(required = true, last = true)]
     command: Vec<String>,
-    /// Where /t appears too: at the path that the files know themselves by
-    #[arg(skip)]
+    /// A path at which /t appears too: the one that the files know themselves by
+    #[arg(long, value_name = "PATH")]
     alias: Option<PathBuf>,
     /// Begins each line that the machine prints
     #[arg(skip)]
@@ -75,7 +75,7 @@ fn prepare() -> Result<disk::Disk, String> {
     if !cfg!(target_arch = "x86_64") {
         return Err("the virtual machine is of x86_64 only".into());
     }
-    let mut needs = vec![("qemu-system-x86_64", "qemu-system-x86"), ("tar", "tar")];
+    let mut needs = vec![("qemu-system-x86_64", "qemu-system-x86"), ("setpriv", "util-linux"), ("tar", "tar")];
     if !disk::is_ready() {
         if !run::is_root() {
             return Err("building the virtual machine's disk needs root".into());
@@ -100,12 +100,11 @@ fn boot(arguments: &Arguments, disk: &disk::Disk) -> Result<u8> {
 fn attempts(arguments: &Arguments, disk: &disk::Disk, payload: &Path) -> Result<u8> {
     for attempt in 1..=2 {
         let start = Instant::now();
-        let deadline = start + Duration::from_secs(arguments.timeout);
-        if let Some(status) = machine(arguments, disk, payload, deadline)? {
+        if let Some(status) = machine(arguments, disk, payload)? {
             eprintln!("{}vm: status {status} after {:.1} s", arguments.prefix, start.elapsed().as_secs_f32());
             return Ok(status);
         }
-        eprintln!("{}vm: no exit status (attempt {attempt}: hung, crashed or out of time)", arguments.prefix);
+        eprintln!("{}vm: no exit status (attempt {attempt}: it hung or crashed)", arguments.prefix);
     }
     bail!("The virtual machine never reported a status")
 }
@@ -127,7 +126,13 @@ fn payload(arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
     };
     let text = format!(
         "cd /sys/fs/cgroup && mkdir -p {cgroup} && echo $$ > {cgroup}/cgroup.procs || exit 125\n{delegate}\n{alias}\nchown -R {owner} /t\ncd /t\nexec {prefix} {words}\n",
-        delegate = if who == Who::User { format!("chown 1000:1000 {cgroup} {cgroup}/cgroup.*") } else { String::new() },
+        delegate = if who == Who::User {
+            format!(
+                "chown 1000:1000 {cgroup} {cgroup}/cgroup.procs {cgroup}/cgroup.subtree_control {cgroup}/cgroup.threads"
+            )
+        } else {
+            String::new()
+        },
         alias = arguments.alias.as_ref().map_or(String::new(), |path| alias(path)),
         owner = if who == Who::Root { "0:0" } else { "1000:1000" },
         words = words.join(" "),
@@ -157,15 +162,17 @@ fn quoted(word: &str) -> String {
 }
 
 /// Boots, shows what the command prints, and gives its status; none if the machine never told one.
-fn machine(arguments: &Arguments, disk: &disk::Disk, payload: &Path, deadline: Instant) -> Result<Option<u8>> {
+fn machine(arguments: &Arguments, disk: &disk::Disk, payload: &Path) -> Result<Option<u8>> {
     let drive = |path: &Path, id: &str| {
         format!(
             "file={},format=raw,if=none,snapshot=on,cache=unsafe,id={id}",
             path.display().to_string().replace(',', ",,")
         )
     };
-    let mut qemu = run::command("qemu-system-x86_64");
-    qemu.args(["-M", "q35", "-accel", "tcg", "-cpu", "EPYC", "-smp", "1", "-m", &arguments.memory.to_string()])
+    // Whatever ends us, no machine is left behind.
+    let mut qemu = run::command("setpriv");
+    qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+        .args(["-M", "q35", "-accel", "tcg", "-cpu", "EPYC", "-smp", "1", "-m", &arguments.memory.to_string()])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none"])
         .arg("-kernel")
         .arg(&disk.kernel)
@@ -181,7 +188,7 @@ fn machine(arguments: &Arguments, disk: &disk::Disk, payload: &Path, deadline: I
     let mut complaints = child.stderr.take();
     let mut status = None;
     let outcome = loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match lines.recv_timeout(Duration::from_secs(arguments.timeout)) {
             Ok(line) => match line.strip_prefix(b"\x01vm exit ") {
                 Some(number) => status = std::str::from_utf8(number).ok().and_then(|text| text.trim().parse().ok()),
                 // The kernel's last words.

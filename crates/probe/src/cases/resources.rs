@@ -90,7 +90,7 @@ fn memory(ctx: &Context) -> Result<Outcome, Skip> {
     if ctx.control && free_memory() < goal + 512 * MIB {
         return Ok(Outcome::Absent("the host has too little memory to prove it".to_owned()));
     }
-    let end = in_child(Duration::from_secs(8), |pipe| {
+    let end = in_child(Duration::from_secs(40), |pipe| {
         let mut kept = Vec::new();
         // Every page written; never with zeros, which need no page of their own.
         let written = vec![1u8; MIB as usize];
@@ -126,7 +126,7 @@ fn forks(ctx: &Context) -> Result<Outcome, Skip> {
     if ctx.control && own.is_some_and(|own| own < goal + 256) {
         return Ok(Outcome::Absent("the caller's own limit is as low".to_owned()));
     }
-    let made = in_child(Duration::from_secs(8), |pipe| {
+    let made = in_child(Duration::from_secs(40), |pipe| {
         let made = fork_sleepers(goal);
         let _ = writeln!(pipe, "{made}");
         exit(0)
