@@ -206,11 +206,12 @@ impl World {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     let path = entry.path();
-                    let id = entry.file_name().to_string_lossy().into_owned();
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    let id = name.strip_prefix("agentkernel-").unwrap_or(&name);
                     let under_ours =
                         path.components().any(|part| part.as_os_str().to_string_lossy().contains("agentkernel"));
                     // Other tests have groups too; one without a directory of state behind it would be nobody's.
-                    if under_ours && id.len() == 12 && self.owns(&id) {
+                    if under_ours && id.len() == 12 && self.owns(id) {
                         found.push(format!("cgroup {}", path.display()));
                     }
                     folders.push(path);

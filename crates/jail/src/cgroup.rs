@@ -370,23 +370,34 @@ fn enable(path: &Path, controller: Controller) -> io::Result<()> {
     if enabled(&fs::read_to_string(&control)?) {
         return Ok(());
     }
-    let switch = format!("+{}", controller.name());
-    match fs::write(&control, &switch) {
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-            // It has processes itself: ours, when it is delegated to us.
-            let leaf = path.join(LEAF);
-            make_directory(&leaf)?;
-            for pid in fs::read_to_string(path.join("cgroup.procs"))?.lines() {
-                match fs::write(leaf.join("cgroup.procs"), pid) {
-                    // It has ended meanwhile.
-                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                    result => result?,
-                }
-            }
-            fs::write(&control, &switch)
-        }
-        result => result,
+    // The root of all, which has no type, may have processes and limited children.
+    if path.join("cgroup.type").exists() {
+        clear(path)?;
     }
+    fs::write(&control, format!("+{}", controller.name()))
+}
+
+/// Moves the processes of a group (ours, when it is delegated to us) to a leaf of it. The kernel asks for that before
+/// some controllers are switched on; for the others (cpu, pids) it makes a threaded domain of a group with processes, in
+/// which there are no limits on memory any more (cgroups(7), "threaded mode").
+fn clear(path: &Path) -> io::Result<()> {
+    let leaf = path.join(LEAF);
+    // Those that are forked meanwhile are met in the next round.
+    for _ in 0..100 {
+        let processes = fs::read_to_string(path.join("cgroup.procs"))?;
+        if processes.is_empty() {
+            return Ok(());
+        }
+        make_directory(&leaf)?;
+        for pid in processes.lines() {
+            match fs::write(leaf.join("cgroup.procs"), pid) {
+                // It has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                result => result?,
+            }
+        }
+    }
+    Err(Errno::BUSY.into())
 }
 
 /// Writes a limit, and reads it back: what does not stand is an error.
