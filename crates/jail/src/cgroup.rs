@@ -371,7 +371,7 @@ fn enable(path: &Path, controller: Controller) -> io::Result<()> {
         return Ok(());
     }
     // The root of all, which has no type, may have processes and limited children.
-    if path.join("cgroup.type").exists() {
+    if path.join("cgroup.type").try_exists()? {
         clear(path)?;
     }
     fs::write(&control, format!("+{}", controller.name()))
