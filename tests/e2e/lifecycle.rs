@@ -1,7 +1,7 @@
 //! Kept sandboxes: create, start, exec, stop, rm, and what outlives what.
 
 use std::{io::Write, process::Stdio};
-use support::{Who, World, eventually, stdout, told};
+use support::{Who, World, eventually, scaled, stdout, told};
 
 fn ids(world: &World) -> String {
     stdout(&mut world.agentkernel(["ps", "-aq"]))
@@ -84,7 +84,7 @@ fn a_thousand_execs_in_one_sandbox() {
         ]))
     };
     let before = open();
-    for round in 0..1000 {
+    for round in 0..scaled(1000) {
         let text = stdout(&mut world.agentkernel(["exec", "box", "echo", &round.to_string()]));
         assert_eq!(text, format!("{round}\n"));
     }

@@ -6,6 +6,7 @@ mod bad_input;
 mod commands;
 mod cp;
 mod crash;
+mod delegation;
 mod doctor;
 mod dogfood;
 mod full_disk;

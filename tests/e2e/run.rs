@@ -6,7 +6,7 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::MetadataExt, process::ExitStatusExt},
     process::Stdio,
 };
-use support::{NOBODY, Who, World, stdout, told};
+use support::{NOBODY, Who, World, scaled, stdout, told};
 
 #[test]
 fn the_readme_command_runs_and_leaves_its_file_with_the_right_owner() {
@@ -81,7 +81,7 @@ fn standard_input_is_empty_unless_asked_for() {
 fn sixty_four_mebibytes_pass_unchanged_both_ways() {
     for who in Who::all() {
         let world = World::new(who);
-        let bytes: Vec<u8> = (0..64u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let bytes: Vec<u8> = (0..scaled(64 << 20)).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let mut child =
             world.agentkernel(["run", "-i", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
@@ -188,6 +188,26 @@ fn workspace_modes() {
         let text =
             stdout(&mut world.agentkernel(["run", "--workspace", "none", "--", "sh", "-c", "pwd; ls file 2>&1; true"]));
         assert!(!text.contains(world.project().to_str().unwrap()) && text.contains("No such file"), "{text}");
+    }
+}
+
+#[test]
+fn directories_of_lower_layers_go_and_come_back() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ =
+            stdout(world.command("sh").args(["-c", "mkdir -p full/sub empty move; touch full/sub/a full/b move/c"]));
+        let workspace = "rm -r full; mkdir full; rmdir empty; mkdir empty; mv move moved; ls -R";
+        let expected = ".:\nempty\nfull\nmoved\n\n./empty:\n\n./full:\n\n./moved:\nc\n";
+        // Of the image: what the sandbox's own user may change of it, in any mode.
+        let image = "mkdir -p /etc/x/y && rm -r /etc/x; rm -r /etc/skel && mkdir /etc/skel && ls -A /etc/skel";
+        for keep in [false, true] {
+            let mut command = world.agentkernel(["run", "--workspace", "overlay"]);
+            command.args(keep.then_some("--keep"));
+            let output = command.args(["--", "sh", "-ec", &format!("{workspace}; {image}")]).output().unwrap();
+            assert!(output.status.success() && output.stdout == expected.as_bytes(), "{who:?}: {}", told(&output));
+        }
+        assert!(world.project().join("full/sub/a").is_file());
     }
 }
 

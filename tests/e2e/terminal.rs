@@ -102,7 +102,7 @@ fn full_screen_programs_work() {
     screen.shows("line number 199");
     screen.keys(&["q"]);
     screen.settle();
-    screen.line(&format!("{} run vim -u NONE text", binary.display()));
+    screen.line(&format!("{} run vi -u NONE text", binary.display()));
     screen.shows("line number 1\n");
     screen.keys(&["O"]);
     screen.tmux(&["send-keys", "-l", "written in the sandbox"]);

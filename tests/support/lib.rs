@@ -135,6 +135,34 @@ fn beside_us() -> PathBuf {
     us.parent().and_then(Path::parent).unwrap_or(&us).join("agentkernel")
 }
 
+/// Whether this user may make cgroups with limits: root may, and whoever the group of this process is delegated to
+/// (cgroup version 2).
+///
+/// # Panics
+/// If /proc cannot be read.
+#[must_use]
+pub fn may_limit(who: Who) -> bool {
+    if rustix::process::getuid().is_root() {
+        return who == Who::Me;
+    }
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    own.lines().filter_map(|line| line.strip_prefix("0::/")).any(|path| {
+        let file = Path::new("/sys/fs/cgroup").join(path).join("cgroup.procs");
+        rustix::fs::access(file, rustix::fs::Access::WRITE_OK).is_ok()
+    })
+}
+
+/// How often to do what a test does a great many times: so often, or `AGENTKERNEL_TEST_SCALE` times less where the
+/// machine is emulated. At least once.
+///
+/// # Panics
+/// If the variable is no number above zero.
+#[must_use]
+pub fn scaled(count: u32) -> u32 {
+    let scale = env::var("AGENTKERNEL_TEST_SCALE").map_or(1, |text| text.parse().unwrap());
+    (count / scale).max(1)
+}
+
 /// Standard output as text, of a command that must succeed.
 ///
 /// # Panics
@@ -182,21 +210,6 @@ pub fn told(output: &Output) -> String {
     format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
-/// Waits for something that takes a moment.
-///
-/// # Panics
-/// After ten seconds.
-#[track_caller]
-pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..400 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(25));
-    }
-    panic!("not within ten seconds: {what}");
-}
-
 /// A number in the JSON of `inspect`.
 ///
 /// # Panics
@@ -235,11 +248,12 @@ impl World {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     let path = entry.path();
-                    let id = entry.file_name().to_string_lossy().into_owned();
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    let id = name.strip_prefix("agentkernel-").unwrap_or(&name);
                     let under_ours =
                         path.components().any(|part| part.as_os_str().to_string_lossy().contains("agentkernel"));
                     // Other tests have groups too; one without a directory of state behind it would be nobody's.
-                    if under_ours && id.len() == 12 && self.owns(&id) {
+                    if under_ours && id.len() == 12 && self.owns(id) {
                         found.push(format!("cgroup {}", path.display()));
                     }
                     folders.push(path);

@@ -1,7 +1,7 @@
 //! What must pass before a change is merged, in one command, with every skipped part counted.
 
 use crate::{arrows, documents, fuzz, run, vm};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::{collections::BTreeSet, fs, io, path::PathBuf, process::ExitCode, time::Instant};
 
 #[derive(clap::Args)]
@@ -55,7 +55,7 @@ const TOOLS: [(&str, &str); 8] = [
     ("setpriv", "util-linux"),
     ("tmux", "tmux"),
     ("top", "procps"),
-    ("vim", "vim-tiny"),
+    ("vi", "vim-tiny"),
 ];
 
 /// How a step went.
@@ -72,12 +72,6 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     for step in STEPS.iter().filter(|step| arguments.steps.is_empty() || arguments.steps.contains(step)) {
         println!("::: {step:?}");
-        if *step == Step::Vm && arguments.steps.is_empty() {
-            let cause = "only when it is asked for (cargo xtask ci vm): the suites have not all passed there yet";
-            println!("SKIPPED: {step:?}: {cause}");
-            skipped.push(format!("{step:?}: {cause}"));
-            continue;
-        }
         let start = Instant::now();
         match take(*step, arguments, &mut skipped) {
             Ok(Outcome::Passed) => passed += 1,
@@ -143,7 +137,11 @@ fn take(step: Step, arguments: &Arguments, skipped: &mut Vec<String>) -> Result<
             skipped.extend(lines.iter().map(|line| format!("Test: {line}")));
             result?;
         }
-        Step::Vm => return vm_tests(),
+        Step::Vm => {
+            if let Some(cause) = vm::suites::run(&release()?)? {
+                return Ok(Outcome::Skipped(cause));
+            }
+        }
         Step::Fuzz => {
             if let Some(cause) = fuzz::smoke(arguments.fuzz_seconds, None)? {
                 return Ok(Outcome::Skipped(cause));
@@ -160,52 +158,12 @@ const SKIPPED: &str = "AGENTKERNEL_SKIPPED";
 
 /// Builds what a user would run, and says where it is.
 pub fn release() -> Result<PathBuf> {
-    built(&["build", "--release", "--package", "agentkernel"], |name, _| name == "agentkernel")?
-        .pop()
+    let built = run::built(&["build", "--release", "--package", "agentkernel"])?;
+    built
+        .into_iter()
+        .find(|file| file.name == "agentkernel")
+        .map(|file| file.path)
         .context("cargo built no agentkernel")
-}
-
-/// The executables that a cargo command makes, those that are wanted by their target's name and kind.
-fn built(arguments: &[&str], wanted: impl Fn(&str, &str) -> bool) -> Result<Vec<PathBuf>> {
-    let messages =
-        run::capture(run::cargo().args(arguments).args(["--quiet", "--message-format", "json-render-diagnostics"]))?;
-    let mut found = Vec::new();
-    for line in messages.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("cargo's message is not JSON")?;
-        let target = &message["target"];
-        let (name, kind) =
-            (target["name"].as_str().unwrap_or_default(), target["kind"][0].as_str().unwrap_or_default());
-        if let Some(path) = message["executable"].as_str().filter(|_| wanted(name, kind)) {
-            found.push(PathBuf::from(path));
-        }
-    }
-    Ok(found)
-}
-
-/// Runs the integration tests, which are those of `tests/`, in the virtual machine, as root and as an ordinary user.
-fn vm_tests() -> Result<Outcome> {
-    let tests = built(&["test", "--no-run", "--workspace"], |_, kind| kind == "test")?;
-    if tests.is_empty() {
-        return Ok(Outcome::Skipped("there are no end-to-end tests".into()));
-    }
-    let mut files = vec![release()?];
-    files.extend(tests.iter().cloned());
-    let names: Vec<String> =
-        tests.iter().filter_map(|path| path.file_name()).map(|name| format!("./{}", name.to_string_lossy())).collect();
-    // Emulation is slow: one test at a time, and no test is judged by the clock.
-    let script = format!(
-        "export {BINARY}=/t/agentkernel; status=0; for test in {}; do $test --color never --test-threads=1 || status=1; done; exit $status",
-        names.join(" ")
-    );
-    for who in [vm::Who::Root, vm::Who::User] {
-        let command = vec!["sh".to_owned(), "-c".to_owned(), script.clone()];
-        match vm::boot(&vm::Arguments::new(who, files.clone(), command))? {
-            Ok(0) => {}
-            Ok(status) => bail!("The tests failed in the virtual machine as {who:?}: status {status}"),
-            Err(cause) => return Ok(Outcome::Skipped(cause)),
-        }
-    }
-    Ok(Outcome::Passed)
 }
 
 /// Whether cargo has this subcommand.

@@ -48,6 +48,30 @@ pub fn capture(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("Output of {} is not text", words(command)))
 }
 
+/// An executable that cargo has built.
+pub struct Built {
+    /// Its target's name.
+    pub name: String,
+    /// Its target's kind: `bin`, `test`, `example`, or `lib` for a library's unit tests.
+    pub kind: String,
+    pub path: PathBuf,
+}
+
+/// The executables that a cargo command builds.
+pub fn built(arguments: &[&str]) -> Result<Vec<Built>> {
+    let messages = capture(cargo().args(arguments).args(["--quiet", "--message-format", "json-render-diagnostics"]))?;
+    let mut found = Vec::new();
+    for line in messages.lines() {
+        let message: serde_json::Value = serde_json::from_str(line).context("cargo's message is not JSON")?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        if let Some(path) = message["executable"].as_str() {
+            let target = &message["target"];
+            found.push(Built { name: text(&target["name"]), kind: text(&target["kind"][0]), path: path.into() });
+        }
+    }
+    Ok(found)
+}
+
 /// The path of a program, if this machine has it.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

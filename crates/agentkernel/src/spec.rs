@@ -269,16 +269,25 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
-    /// Bytes that an ephemeral sandbox may write outside workspace and mounts.
-    pub disk: u64,
+    /// Bytes that an ephemeral sandbox may write outside workspace and mounts: its files lie in memory then. None: they
+    /// lie on disk, like a kept one's.
+    pub disk: Option<u64>,
     /// Limits of setrlimit(2) for every exec.
     pub rlimits: Vec<Rlimit>,
+}
+
+impl Spec {
+    /// Whether the files that the sandbox writes of its own lie on disk, below its directory, and not in memory.
+    #[must_use]
+    pub fn is_on_disk(&self) -> bool {
+        self.keep || self.limits.disk.is_none()
+    }
 }
 
 /// Where a sandbox keeps its things on the host.
 #[derive(Debug)]
 pub struct Place {
-    /// The sandbox's own directory, mode 0700. A kept sandbox's files live below it, in `root/`.
+    /// The sandbox's own directory, mode 0700. Files that are not in memory live below it, in `root/`.
     pub dir: OwnedFd,
     /// The directory of things that sandboxes share and that can be made again, mode 0700.
     pub cache: OwnedFd,

@@ -88,7 +88,7 @@ impl World {
             read_only: false,
             net: Net::None,
             identity: Identity { uid, gid: uid, name: "agent".into(), home: "/home/agent".into() },
-            limits: Limits { cpu_milli: None, memory: None, pids: None, disk: 64 << 20, rlimits: Vec::new() },
+            limits: Limits { cpu_milli: None, memory: None, pids: None, disk: Some(64 << 20), rlimits: Vec::new() },
             hostname: "box".into(),
             command: None,
             env: Vec::new(),

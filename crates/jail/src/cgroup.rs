@@ -152,9 +152,14 @@ impl Cgroup {
             };
             let remedy = if hierarchy.unified { DELEGATE } else { VERSION_1 };
             let place = place(hierarchy, name)
-                .map_err(|e| fail(controller, "Cannot find the caller's own cgroup", e, remedy))?;
-            let path = open_group(hierarchy, controller, &place, remember).map_err(|e| {
-                fail(controller, &format!("Cannot make the cgroup {}", place.path.display()), e, remedy)
+                .map_err(|e| fail(controller, "Cannot find the cgroup of this process", e, remedy))?;
+            let path = open_group(hierarchy, controller, &place, remember).map_err(|e| match e.kind() {
+                io::ErrorKind::PermissionDenied => Error {
+                    controller: controller.name(),
+                    cause: format!("{} is not delegated to this user", place.parents[0].display()),
+                    hint: remedy,
+                },
+                _ => fail(controller, &format!("Cannot make the cgroup {}", place.path.display()), e, remedy),
             })?;
             let group = match self.groups.iter_mut().find(|group| group.path == path) {
                 Some(group) => group,
@@ -238,10 +243,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Ok(_) | Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    // The last process is gone before its group notices.
-    for _ in 0..100 {
+    // The last process is gone before its group notices, and killed ones take their time to go.
+    for _ in 0..1000 {
         match rustix::fs::unlinkat(rustix::fs::CWD, path, AtFlags::REMOVEDIR) {
-            Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(2)),
+            Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(5)),
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -374,23 +379,34 @@ fn enable(path: &Path, controller: Controller) -> io::Result<()> {
     if enabled(&fs::read_to_string(&control)?) {
         return Ok(());
     }
-    let switch = format!("+{}", controller.name());
-    match fs::write(&control, &switch) {
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-            // It has processes itself: ours, when it is delegated to us.
-            let leaf = path.join(LEAF);
-            make_directory(&leaf)?;
-            for pid in fs::read_to_string(path.join("cgroup.procs"))?.lines() {
-                match fs::write(leaf.join("cgroup.procs"), pid) {
-                    // It has ended meanwhile.
-                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-                    result => result?,
-                }
-            }
-            fs::write(&control, &switch)
-        }
-        result => result,
+    // The root of all, which has no type, may have processes and limited children.
+    if path.join("cgroup.type").try_exists()? {
+        clear(path)?;
     }
+    fs::write(&control, format!("+{}", controller.name()))
+}
+
+/// Moves the processes of a group (ours, when it is delegated to us) to a leaf of it. The kernel asks for that before
+/// some controllers are switched on; for the others (cpu, pids) it makes a threaded domain of a group with processes, in
+/// which there are no limits on memory any more (cgroups(7), "threaded mode").
+fn clear(path: &Path) -> io::Result<()> {
+    let leaf = path.join(LEAF);
+    // Those that are forked meanwhile are met in the next round.
+    for _ in 0..100 {
+        let processes = fs::read_to_string(path.join("cgroup.procs"))?;
+        if processes.is_empty() {
+            return Ok(());
+        }
+        make_directory(&leaf)?;
+        for pid in processes.lines() {
+            match fs::write(leaf.join("cgroup.procs"), pid) {
+                // It has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                result => result?,
+            }
+        }
+    }
+    Err(Errno::BUSY.into())
 }
 
 /// Writes a limit, and reads it back: what does not stand is an error.

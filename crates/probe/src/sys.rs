@@ -154,9 +154,9 @@ pub fn in_child(limit: Duration, f: impl FnOnce(&mut File) -> u8) -> Result<(Str
 /// What `f` answers in a child that a dangerous call may kill: `Ok(code)` or the signal that ended it.
 ///
 /// # Errors
-/// If no child could be made, or it didn't end in five seconds.
+/// If no child could be made, or it didn't end in twenty seconds.
 pub fn survives(f: impl FnOnce() -> u8) -> Result<End, Errno> {
-    in_child(Duration::from_secs(5), |pipe| {
+    in_child(Duration::from_secs(20), |pipe| {
         let code = f();
         let _ = pipe.write_all(&[code]);
         code

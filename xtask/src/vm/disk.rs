@@ -6,10 +6,11 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 /// What a test may expect in the machine besides a minimal Debian.
-const PACKAGES: &str = "bubblewrap,busybox-static,ca-certificates,git,iproute2,kmod,less,nftables,procps,python3,strace,tmux,uidmap,vim-tiny";
+const PACKAGES: &str = "bubblewrap,busybox-static,git,iproute2,kmod,less,netbase,procps,python3,tmux,vim-tiny";
 const RELEASE: &str = "bookworm";
 /// What the initramfs needs to reach the disk; ext4 asks for a crc32c at run time, which modules.dep does not say.
 const MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
@@ -112,7 +113,8 @@ pub fn prepare() -> Result<Disk> {
             .args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-d"])
             .arg(&tree)
             .arg(&disk.root)
-            .arg("3G"),
+            .arg("3G")
+            .stdout(Stdio::null()),
     )?;
     fs::remove_dir_all(&tree)?;
     fs::write(folder.join("recipe"), recipe())?;

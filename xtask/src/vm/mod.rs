@@ -19,6 +19,7 @@ use std::{
 };
 
 mod disk;
+pub mod suites;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -28,8 +29,8 @@ pub struct Arguments {
     /// Who runs the command
     #[arg(long, value_enum, default_value = "root")]
     r#as: Who,
-    /// Seconds until a run is given up; it is tried once more then
-    #[arg(long, default_value_t = 600)]
+    /// Seconds without a line of output until a run is given up; it is tried once more then
+    #[arg(long, default_value_t = 300)]
     timeout: u64,
     /// Memory of the machine in MiB
     #[arg(long, default_value_t = 2048)]
@@ -37,6 +38,12 @@ pub struct Arguments {
     /// The command, and what it is given
     #[arg(required = true, last = true)]
     command: Vec<String>,
+    /// A path at which /t appears too: the one that the files know themselves by
+    #[arg(long, value_name = "PATH")]
+    alias: Option<PathBuf>,
+    /// Begins each line that the machine prints
+    #[arg(skip)]
+    prefix: String,
 }
 
 /// Who runs the command.
@@ -54,8 +61,8 @@ pub enum Who {
 pub const SKIPPED: u8 = 77;
 
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
-    Ok(ExitCode::from(match boot(arguments)? {
-        Ok(status) => status,
+    Ok(ExitCode::from(match prepare() {
+        Ok(disk) => boot(arguments, &disk)?,
         Err(cause) => {
             eprintln!("SKIPPED: {cause}");
             SKIPPED
@@ -63,51 +70,41 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }))
 }
 
-impl Arguments {
-    /// A run with these files in its working directory.
-    pub fn new(who: Who, copy: Vec<PathBuf>, command: Vec<String>) -> Self {
-        Self { copy, r#as: who, timeout: 600, memory: 2048, command }
+/// Makes the machine's disk where there is none, or says why this host cannot run the machine.
+fn prepare() -> Result<disk::Disk, String> {
+    if !cfg!(target_arch = "x86_64") {
+        return Err("the virtual machine is of x86_64 only".into());
     }
+    let mut needs = vec![("qemu-system-x86_64", "qemu-system-x86"), ("setpriv", "util-linux"), ("tar", "tar")];
+    if !disk::is_ready() {
+        if !run::is_root() {
+            return Err("building the virtual machine's disk needs root".into());
+        }
+        needs.extend([("mmdebstrap", "mmdebstrap"), ("mke2fs", "e2fsprogs"), ("dpkg-deb", "dpkg")]);
+    }
+    let missing = run::need(&needs);
+    if !missing.is_empty() {
+        return Err(format!("the virtual machine needs {}", missing.join(", ")));
+    }
+    disk::prepare().map_err(|error| format!("the virtual machine's disk cannot be made: {error:#}"))
 }
 
-/// Runs the command in the machine and gives its status, or the cause why this host cannot run the machine.
-pub fn boot(arguments: &Arguments) -> Result<Result<u8, String>> {
-    let missing = run::need(&[
-        ("qemu-system-x86_64", "qemu-system-x86"),
-        ("mmdebstrap", "mmdebstrap"),
-        ("mke2fs", "e2fsprogs"),
-        ("dpkg-deb", "dpkg"),
-        ("tar", "tar"),
-    ]);
-    if !cfg!(target_arch = "x86_64") {
-        return Ok(Err("the virtual machine is of x86_64 only".into()));
-    }
-    if !missing.is_empty() {
-        return Ok(Err(format!("the virtual machine needs {}", missing.join(", "))));
-    }
-    if !run::is_root() && !disk::is_ready() {
-        return Ok(Err("building the virtual machine's disk needs root".into()));
-    }
-    let disk = match disk::prepare() {
-        Ok(disk) => disk,
-        Err(error) => return Ok(Err(format!("the virtual machine's disk cannot be made: {error:#}"))),
-    };
-    let folder = run::target().join("vm").join(format!("job-{}", std::process::id()));
-    let outcome = payload(arguments, &folder).and_then(|payload| attempts(arguments, &disk, &payload));
-    fs::remove_dir_all(&folder).context("Cannot remove the job's files")?;
-    outcome.map(Ok)
+/// Runs the command in the machine and gives its status.
+fn boot(arguments: &Arguments, disk: &disk::Disk) -> Result<u8> {
+    let folder = tempfile::Builder::new().prefix("job-").tempdir_in(run::target().join("vm"))?;
+    let payload = payload(arguments, folder.path())?;
+    attempts(arguments, disk, &payload)
 }
 
 /// A machine that hangs gets a second chance: emulators do, now and then.
 fn attempts(arguments: &Arguments, disk: &disk::Disk, payload: &Path) -> Result<u8> {
     for attempt in 1..=2 {
         let start = Instant::now();
-        let deadline = start + Duration::from_secs(arguments.timeout);
-        if let Some(status) = machine(disk, payload, arguments.memory, deadline)? {
-            eprintln!("vm: status {status} after {:.1} s", start.elapsed().as_secs_f32());
+        if let Some(status) = machine(arguments, disk, payload)? {
+            eprintln!("{}vm: status {status} after {:.1} s", arguments.prefix, start.elapsed().as_secs_f32());
             return Ok(status);
         }
-        eprintln!("vm: no exit status (attempt {attempt}: hung, crashed or out of time)");
+        eprintln!("{}vm: no exit status (attempt {attempt}: it hung or crashed)", arguments.prefix);
     }
     bail!("The virtual machine never reported a status")
 }
@@ -128,8 +125,15 @@ fn payload(arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
         Who::Plain => ("user.slice/user-1000.slice/session-1.scope", user),
     };
     let text = format!(
-        "cd /sys/fs/cgroup && mkdir -p {cgroup} && echo $$ > {cgroup}/cgroup.procs || exit 125\n{delegate}\nchown -R {owner} /t\ncd /t\nexec {prefix} {words}\n",
-        delegate = if who == Who::User { format!("chown 1000:1000 {cgroup} {cgroup}/cgroup.*") } else { String::new() },
+        "cd /sys/fs/cgroup && mkdir -p {cgroup} && echo $$ > {cgroup}/cgroup.procs || exit 125\n{delegate}\n{alias}\nchown -R {owner} /t\ncd /t\nexec {prefix} {words}\n",
+        delegate = if who == Who::User {
+            format!(
+                "chown 1000:1000 {cgroup} {cgroup}/cgroup.procs {cgroup}/cgroup.subtree_control {cgroup}/cgroup.threads"
+            )
+        } else {
+            String::new()
+        },
+        alias = arguments.alias.as_ref().map_or(String::new(), |path| alias(path)),
         owner = if who == Who::Root { "0:0" } else { "1000:1000" },
         words = words.join(" "),
     );
@@ -144,21 +148,31 @@ fn payload(arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
     Ok(tar)
 }
 
+/// Makes /t appear at another absolute path too, and that path passable for everybody.
+fn alias(path: &Path) -> String {
+    let folders = path.ancestors().skip(1).filter(|folder| folder.parent().is_some());
+    let folders: Vec<String> = folders.map(|folder| quoted(&folder.to_string_lossy())).collect();
+    let (folders, path) = (folders.join(" "), quoted(&path.to_string_lossy()));
+    format!("mkdir -p {folders} && chmod a+x {folders} && ln -s /t {path} || exit 125")
+}
+
 /// One word for the guest's shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Boots, shows what the command prints, and gives its status; none if the machine never told one.
-fn machine(disk: &disk::Disk, payload: &Path, memory: u32, deadline: Instant) -> Result<Option<u8>> {
+fn machine(arguments: &Arguments, disk: &disk::Disk, payload: &Path) -> Result<Option<u8>> {
     let drive = |path: &Path, id: &str| {
         format!(
             "file={},format=raw,if=none,snapshot=on,cache=unsafe,id={id}",
             path.display().to_string().replace(',', ",,")
         )
     };
-    let mut qemu = run::command("qemu-system-x86_64");
-    qemu.args(["-M", "q35", "-accel", "tcg", "-cpu", "EPYC", "-smp", "1", "-m", &memory.to_string()])
+    // Whatever ends us, no machine is left behind.
+    let mut qemu = run::command("setpriv");
+    qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+        .args(["-M", "q35", "-accel", "tcg", "-cpu", "EPYC", "-smp", "1", "-m", &arguments.memory.to_string()])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none"])
         .arg("-kernel")
         .arg(&disk.kernel)
@@ -174,15 +188,15 @@ fn machine(disk: &disk::Disk, payload: &Path, memory: u32, deadline: Instant) ->
     let mut complaints = child.stderr.take();
     let mut status = None;
     let outcome = loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match lines.recv_timeout(Duration::from_secs(arguments.timeout)) {
             Ok(line) => match line.strip_prefix(b"\x01vm exit ") {
                 Some(number) => status = std::str::from_utf8(number).ok().and_then(|text| text.trim().parse().ok()),
                 // The kernel's last words.
                 None if status.is_some() => {}
                 None => {
-                    let mut out = std::io::stdout().lock();
+                    let line = [arguments.prefix.as_bytes(), &line, b"\n"].concat();
                     // Nobody reads us any more: the status still counts.
-                    let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
+                    let _ = std::io::stdout().lock().write_all(&line);
                 }
             },
             Err(mpsc::RecvTimeoutError::Disconnected) => break true,
@@ -198,7 +212,7 @@ fn machine(disk: &disk::Disk, payload: &Path, memory: u32, deadline: Instant) ->
     {
         let said = std::io::read_to_string(stderr).unwrap_or_default();
         for line in said.lines().filter(|line| !line.contains("TCG doesn't support")) {
-            eprintln!("qemu: {line}");
+            eprintln!("{}qemu: {line}", arguments.prefix);
         }
     }
     Ok(status)

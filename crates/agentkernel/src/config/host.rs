@@ -4,7 +4,11 @@ use super::{
     ConfigError,
     passwd::{self, Who},
 };
-use rustix::{process::Resource, system};
+use rustix::{
+    fs::{MemfdFlags, XattrFlags},
+    process::Resource,
+    system,
+};
 use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
@@ -27,6 +31,8 @@ pub struct HostFacts {
     pub env: Vec<(OsString, OsString)>,
     /// The machine's memory in bytes.
     pub ram: u64,
+    /// Whether files in memory can have attributes of a user's making, in which an overlay notes what it hides.
+    pub memory_attributes: bool,
     /// The hard limit of open files; none: unlimited.
     pub max_nofile: Option<u64>,
     /// The hard limit of processes; none: unlimited.
@@ -59,6 +65,7 @@ impl HostFacts {
             home: home.unwrap_or_else(|| if uid == 0 { "/root".into() } else { "/".into() }),
             env: std::env::vars_os().collect(),
             ram: (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)),
+            memory_attributes: memory_attributes(),
             max_nofile: hard(Resource::Nofile),
             max_nproc: hard(Resource::Nproc),
             max_fsize: hard(Resource::Fsize),
@@ -78,4 +85,10 @@ impl HostFacts {
             .flatten()
             .filter(|home| home.is_absolute() && *home != Path::new("/"))
     }
+}
+
+/// Tries it: tmpfs(5) has user attributes from Linux 6.6 on, and some older kernels got them from their distributions.
+fn memory_attributes() -> bool {
+    let Ok(file) = rustix::fs::memfd_create("attributes", MemfdFlags::CLOEXEC) else { return false };
+    rustix::fs::fsetxattr(file, "user.agentkernel", b"y", XattrFlags::empty()).is_ok()
 }

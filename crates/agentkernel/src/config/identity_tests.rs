@@ -9,6 +9,7 @@ pub(in crate::config) fn host(uid: u32) -> HostFacts {
         home: if uid == 0 { "/root".into() } else { "/home/ann".into() },
         env: Vec::new(),
         ram: 8 << 30,
+        memory_attributes: true,
         max_nofile: Some(1 << 20),
         max_nproc: None,
         max_fsize: None,

@@ -154,6 +154,7 @@ fn host(cwd: &Path, home: &Path) -> HostFacts {
         home: home.into(),
         env: Vec::new(),
         ram: 8 << 30,
+        memory_attributes: true,
         max_nofile: None,
         max_nproc: None,
         max_fsize: None,

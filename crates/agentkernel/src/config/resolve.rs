@@ -263,9 +263,10 @@ impl Resolver<'_> {
             (flag, _) => flag,
         };
         let disk = match (disk_flag, &settings.disk) {
-            (Some(disk), _) => disk,
-            (None, Some(disk)) => self.bounded("disk", disk, limits::default_disk(host)),
-            (None, None) => limits::default_disk(host),
+            (Some(disk), _) => Some(disk),
+            (None, Some(disk)) => Some(self.bounded("disk", disk, limits::default_disk(host))),
+            // Without attributes, an overlay in memory cannot take directories of the image away.
+            (None, None) => host.memory_attributes.then(|| limits::default_disk(host)),
         };
         let nofile = nofile.map_or(default_nofile, |nofile| self.bounded("nofile", nofile, default_nofile));
         let fsize = settings.fsize.as_ref().map(|fsize| fsize.value);

@@ -78,7 +78,7 @@ fn the_defaults_are_safe() {
     }
     assert_eq!((spec.identity.uid, spec.identity.gid, spec.identity.name.as_str()), (1000, 100, "ann"));
     assert_eq!(spec.identity.home, scene.host.home);
-    assert_eq!(spec.limits.disk, 4 << 30);
+    assert_eq!(spec.limits.disk, Some(4 << 30));
     assert_eq!((spec.limits.memory, spec.limits.pids, spec.limits.cpu_milli), (None, None, None));
     assert_eq!(
         spec.limits.rlimits,
@@ -98,7 +98,7 @@ fn the_defaults_are_safe() {
 #[test]
 fn the_disk_of_a_kept_sandbox_cannot_be_limited() {
     let scene = Scene::new("[resources]\ndisk='1G'");
-    assert_eq!(scene.spec(Overrides::default()).limits.disk, 1 << 30);
+    assert_eq!(scene.spec(Overrides::default()).limits.disk, Some(1 << 30));
     let kept = Overrides { keep: Some(true), ..Overrides::default() };
     let error = scene.resolve(kept).unwrap_err().to_string();
     assert!(error.ends_with("agentkernel.toml:2:6: `disk`: the disk of a kept sandbox cannot be limited"), "{error}");
@@ -156,7 +156,7 @@ fn flags_win_over_the_file() {
     assert_eq!(spec.workdir, OsBytes::from("/tmp/x"));
     assert_eq!((spec.identity.uid, spec.keep, spec.read_only), (0, false, true));
     assert_eq!((spec.limits.cpu_milli, spec.limits.memory), (Some(500), Some(64 << 20)));
-    assert_eq!((spec.limits.pids, spec.limits.disk), (Some(5000), 100 << 30));
+    assert_eq!((spec.limits.pids, spec.limits.disk), (Some(5000), Some(100 << 30)));
     assert_eq!(rlimit(&spec, RlimitKind::Nproc), Some(5000));
     assert_eq!(spec.timeout_ms, Some(1000));
     assert_eq!(spec.mounts.len(), 1);

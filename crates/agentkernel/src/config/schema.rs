@@ -188,7 +188,7 @@ const RESOURCES: &[Key] = &[
             settings.disk = Some(size);
             Ok(())
         }),
-        default: "half of the machine's memory",
+        default: "half of the machine's memory; before Linux 6.6 none, and files on disk",
         doc: "What an ephemeral sandbox may write outside the workspace and mounts; a kept one with this limit is refused, because nothing could hold it to it. More than the default needs trust.",
         example: "\"4G\"",
     },

@@ -39,7 +39,7 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         read_only: false,
         net: Net::None,
         identity: Identity { uid: 1, gid: 1, name: "u".into(), home: "/home/u".into() },
-        limits: Limits { cpu_milli: None, memory: None, pids: None, disk: 1 << 20, rlimits: Vec::new() },
+        limits: Limits { cpu_milli: None, memory: None, pids: None, disk: Some(1 << 20), rlimits: Vec::new() },
         command: None,
         env: Vec::new(),
         workdir: "/".into(),

@@ -93,6 +93,12 @@ pub fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
 
+/// So often, or `AGENTKERNEL_TEST_SCALE` times less where the machine is emulated.
+pub fn scaled(count: u32) -> u32 {
+    let scale = std::env::var("AGENTKERNEL_TEST_SCALE").map_or(1, |text| text.parse().unwrap());
+    (count / scale).max(1)
+}
+
 pub fn setup(place: Place) -> Setup {
     Setup {
         capture: false,

@@ -1,6 +1,6 @@
 //! Programs: their start, their bytes, their end.
 
-use crate::driver::{Driver, assert_contains, assert_same, exec, noise, sh, user, with_stdin};
+use crate::driver::{Driver, assert_contains, assert_same, exec, noise, scaled, sh, user, with_stdin};
 use std::time::Duration;
 use wire::{
     Exit, Rlimit, RlimitKind,
@@ -25,7 +25,7 @@ fn pipelined_before_init_runs() {
 #[test]
 fn input_comes_back_whole() {
     let mut init = Driver::start();
-    let bytes = noise(64 << 20);
+    let bytes = noise(scaled(64 << 20) as usize);
     let id = init.exec(with_stdin(exec(&["cat"])));
     init.input(id, &bytes);
     init.eof(id);
@@ -108,7 +108,7 @@ fn a_thousand_in_sequence_leave_nothing() {
         init.run(exec(&["true"]));
     }
     let before = size(&mut init);
-    for _ in 0..1000 {
+    for _ in 0..scaled(1000) {
         assert_eq!(init.run(exec(&["true"])).code(), 0);
     }
     let after = size(&mut init);

@@ -93,15 +93,16 @@ fn memory(ctx: &Context) -> Result<Outcome, Skip> {
     if ctx.control && free_memory() < goal + 512 * MIB {
         return Ok(Outcome::Absent("the host has too little memory to prove it".to_owned()));
     }
-    let end = in_child(Duration::from_secs(8), |pipe| {
+    let end = in_child(Duration::from_secs(40), |pipe| {
         let mut kept = Vec::new();
+        // Every page written; never with zeros, which need no page of their own.
+        let written = vec![1u8; MIB as usize];
         for _ in 0..goal / MIB {
             let mut block: Vec<u8> = Vec::new();
             if block.try_reserve_exact(MIB as usize).is_err() {
                 return 1;
             }
-            // Every page written; never with zeros, which need no page of their own.
-            block.resize(MIB as usize, kept.len() as u8 | 1);
+            block.extend_from_slice(&written);
             kept.push(block);
         }
         let _ = pipe.write_all(b"all\n");
@@ -128,7 +129,7 @@ fn forks(ctx: &Context) -> Result<Outcome, Skip> {
     if ctx.control && own.is_some_and(|own| own < goal + 256) {
         return Ok(Outcome::Absent("the caller's own limit is as low".to_owned()));
     }
-    let made = in_child(Duration::from_secs(8), |pipe| {
+    let made = in_child(Duration::from_secs(40), |pipe| {
         let made = fork_sleepers(goal);
         let _ = writeln!(pipe, "{made}");
         exit(0)

@@ -102,7 +102,7 @@ pub fn mask_proc(proc: &OwnedFd, null: &OwnedFd, empty: &OwnedFd) -> Result<(), 
 }
 
 /// A minimal /dev with its own terminals. Returns the null device's descriptor.
-pub fn dev(root: &Root, shm_size: u64) -> Result<OwnedFd, LaunchError> {
+pub fn dev(root: &Root, shm_size: &str) -> Result<OwnedFd, LaunchError> {
     const WALL: &str = "dev";
     let attrs = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC;
     let params = [Param::Value("size", "64k"), Param::Value("mode", "755")];
@@ -131,8 +131,7 @@ pub fn dev(root: &Root, shm_size: u64) -> Result<OwnedFd, LaunchError> {
     }
 
     let pts = new_terminals()?;
-    let shm_size = shm_size.to_string();
-    let shm = [Param::Value("size", shm_size.as_str()), Param::Value("mode", "1777")];
+    let shm = [Param::Value("size", shm_size), Param::Value("mode", "1777")];
     let attrs = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;
     let shm = mount::new("tmpfs", &shm, attrs).wall(WALL, "Cannot mount /dev/shm", "")?;
     for (name, mount) in [("pts", pts), ("shm", shm)] {

@@ -43,7 +43,7 @@ pub enum Role {
     Init,
     /// The read-only layer of the overlay at this place below the root; empty: of the root itself.
     Lower(&'static str),
-    /// The directory that holds the upper layers of a kept sandbox.
+    /// The directory that holds the upper layers of a sandbox on disk.
     Kept,
     /// The project, as a layer or as itself.
     Workspace,
@@ -159,7 +159,7 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location) -> Result<Pla
         sources.push((Role::Mount(index), Source::Path(mount.source.clone())));
     }
     let plan = Plan { sources };
-    if !spec.keep {
+    if !spec.is_on_disk() {
         return Ok(plan);
     }
     let kept = failure::state(keep(&plan, spec, place, ids), "files", "Cannot make the sandbox's directory")?;
@@ -173,7 +173,7 @@ pub fn upper_name(place: &str) -> &str {
     if place.is_empty() { "root" } else { place }
 }
 
-/// Makes the directories for the upper layers of a kept sandbox, where they are missing.
+/// Makes the directories for the upper layers of a sandbox on disk, where they are missing.
 fn keep(plan: &Plan, spec: &Spec, place: &Place, ids: &Ids) -> io::Result<OwnedFd> {
     let root = directory(&place.dir, "root", None)?;
     let owner = |uid: u32, gid: u32| match ids {

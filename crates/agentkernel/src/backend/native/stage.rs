@@ -125,7 +125,7 @@ impl Stage<'_> {
             Ok(sources.swap_remove(index).1)
         };
         let init = take(Role::Init)?;
-        let kept = if spec.keep { Some(self.layer(&scratch, "kept", take(Role::Kept)?)?) } else { None };
+        let kept = if spec.is_on_disk() { Some(self.layer(&scratch, "kept", take(Role::Kept)?)?) } else { None };
         let uppers = kept.as_ref().unwrap_or(&scratch);
 
         // The root, and what the image's own files in it are.
@@ -171,15 +171,17 @@ impl Stage<'_> {
             Mode::empty(),
         );
         port.and_then(|file| rustix::io::write(&file, b"0")).wall("network", "Cannot open the low ports", "")?;
-        let null = dev::dev(&root, spec.limits.disk)?;
+        // The kernel's own default for a file system in memory, where nothing else was said.
+        let most = spec.limits.disk.map_or_else(|| "50%".into(), |bytes| bytes.to_string());
+        let null = dev::dev(&root, &most)?;
         dev::mask_proc(&proc, &null, &root.directory("/sys", 0o555)?)?;
 
         let temporary: &[(&str, &str)] = &[("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "755")];
         if spec.read_only {
             for (path, mode) in temporary {
-                self.tmpfs(&root, Path::new(path), spec.limits.disk, mode)?;
+                self.tmpfs(&root, Path::new(path), &most, mode)?;
             }
-            self.tmpfs(&root, &spec.identity.home, spec.limits.disk, "700")?;
+            self.tmpfs(&root, &spec.identity.home, &most, "700")?;
         } else {
             if !host {
                 for (path, mode) in temporary {
@@ -190,7 +192,7 @@ impl Stage<'_> {
             self.give(&home).wall("files", "Cannot give HOME to its owner", "")?;
         }
         for tmpfs in &spec.tmpfs {
-            self.tmpfs(&root, &tmpfs.target, tmpfs.size, "1777")?;
+            self.tmpfs(&root, &tmpfs.target, &tmpfs.size.to_string(), "1777")?;
         }
 
         match &spec.workspace {
@@ -234,8 +236,8 @@ impl Stage<'_> {
     /// A place for mount points and upper layers, in memory, outside of what will be the root.
     fn scratch(&self) -> Result<OwnedFd, LaunchError> {
         const WALL: &str = "mount namespace";
-        // A kept sandbox writes to its own directory; here are only mount points then.
-        let size = if self.spec.keep { 1 << 20 } else { self.spec.limits.disk };
+        // A sandbox on disk writes to its own directory; here are only mount points then.
+        let size = self.spec.limits.disk.filter(|_| !self.spec.is_on_disk()).unwrap_or(1 << 20);
         let size = size.to_string();
         let params = [Param::Value("size", size.as_str()), Param::Value("mode", "755")];
         let scratch = mount::new("tmpfs", &params, QUIET)
@@ -258,10 +260,10 @@ impl Stage<'_> {
         Ok(fd)
     }
 
-    /// The upper and work directories of an overlay. A kept sandbox has them already.
+    /// The upper and work directories of an overlay. A sandbox on disk has them already.
     fn upper(&self, uppers: &OwnedFd, place: &str) -> Result<(OwnedFd, OwnedFd), LaunchError> {
         let name = upper_name(place);
-        let made = if self.spec.keep {
+        let made = if self.spec.is_on_disk() {
             let open = |path: String| open_beneath(uppers, path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
             open(format!("{name}/upper")).and_then(|upper| Ok((upper, open(format!("{name}/work"))?))).wall(
                 "files",
@@ -324,10 +326,9 @@ impl Stage<'_> {
     }
 
     /// An own empty file system in memory.
-    fn tmpfs(&self, root: &Root, path: &Path, size: u64, mode: &str) -> Result<(), LaunchError> {
+    fn tmpfs(&self, root: &Root, path: &Path, size: &str, mode: &str) -> Result<(), LaunchError> {
         let tried = format_args!("Cannot mount {}", path.display());
-        let size = size.to_string();
-        let params = [Param::Value("size", size.as_str()), Param::Value("mode", mode)];
+        let params = [Param::Value("size", size), Param::Value("mode", mode)];
         let tmpfs = mount::new("tmpfs", &params, QUIET).wall("mounts", tried, "")?;
         self.give(&tmpfs).wall("mounts", tried, "")?;
         mount::attach(&tmpfs, root.target(path, &tmpfs)?).wall("mounts", tried, "")

@@ -77,7 +77,7 @@ fn limits(spec: &Spec) -> Wall {
         limits.cpu_milli.map(|milli| format!("{}.{:03} processors", milli / 1000, milli % 1000)),
         limits.memory.map(|bytes| format!("{bytes} bytes of memory")),
         limits.pids.map(|count| format!("{count} processes")),
-        (!spec.keep).then(|| format!("{} bytes of files", limits.disk)),
+        limits.disk.filter(|_| !spec.is_on_disk()).map(|bytes| format!("{bytes} bytes of files")),
     ];
     let detail = named.into_iter().flatten().collect::<Vec<_>>().join(", ");
     Wall {
