@@ -72,6 +72,12 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     for step in STEPS.iter().filter(|step| arguments.steps.is_empty() || arguments.steps.contains(step)) {
         println!("::: {step:?}");
+        if *step == Step::Vm && arguments.steps.is_empty() {
+            let cause = "only when it is asked for (cargo xtask ci vm): not every suite has been seen to pass there";
+            println!("SKIPPED: {step:?}: {cause}");
+            skipped.push(format!("{step:?}: {cause}"));
+            continue;
+        }
         let start = Instant::now();
         match take(*step, arguments, &mut skipped) {
             Ok(Outcome::Passed) => passed += 1,

@@ -50,9 +50,8 @@ fn signals_and_their_exit() {
     init.control(id, ExecControl::Signal(15));
     assert_eq!(init.finish(id).report, ExecReport::Exited(Exit::Signal(15)));
     // The whole group, real-time signals included.
-    let id = init.exec(sh("sleep 1000 & trap 'echo got' RTMIN+1; wait; echo on"));
-    init.started(id);
-    init.idle(Duration::from_millis(200));
+    let id = init.exec(sh("trap 'echo got' RTMIN+1; sleep 1000 & echo ready; wait; echo on"));
+    init.until("it to be ready", |init| init.stream(id).stdout == b"ready\n");
     init.control(id, ExecControl::Signal(35));
     let output = init.finish(id);
     assert_eq!(output.code(), 0, "{output:?}");
