@@ -18,7 +18,10 @@ fn limits_hold_or_are_refused_with_the_way_to_have_them() {
         } else {
             assert_eq!(output.status.code(), Some(125), "{who:?}: {}", told(&output));
             assert!(text.contains("is not delegated to this user"), "{who:?}: {}", told(&output));
-            assert!(text.contains("systemd-run --user --scope -p Delegate=yes"), "{who:?}: {}", told(&output));
+            // Version 1 has no delegation that could be asked for.
+            let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").is_file();
+            let remedy = if unified { "systemd-run --user --scope -p Delegate=yes" } else { "hint: " };
+            assert!(text.contains(remedy), "{who:?}: {}", told(&output));
         }
     }
 }
