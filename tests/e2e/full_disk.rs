@@ -161,7 +161,8 @@ fn nothing_is_lost_on_a_full_disk() {
 fn a_log_on_a_full_disk_holds_nobody_up() {
     for who in everyone() {
         let tiny = Tiny::new(who);
-        let script = "n=0; while n=$((n+1)); do echo line $n; sleep 0.02; done";
+        // Long ones: what is left of the log's last page must not be enough for them.
+        let script = "n=0; while n=$((n+1)); do printf 'line %d\n%04000d\n' $n 0; sleep 0.02; done";
         tiny.succeeds(&["run", "-d", "--name", "box", "--", "sh", "-c", script]);
         eventually("it writes", || tiny.succeeds(&["logs", "box"]).contains("line 5\n"));
         tiny.fill();
