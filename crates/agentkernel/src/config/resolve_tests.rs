@@ -268,7 +268,7 @@ fn mistakes_that_show_late_have_their_place_too() {
         ("[workspace]\nmounts=['data:/y:ro']\ntmpfs=['/y']", "3:8: Two mounts at /y"),
         ("[sandbox]\nuser='bob'", "2:6: User 'bob': not known"),
         ("[sandbox]\nworkdir='../x'", "2:9: `workdir`: 'BASE/app/../x': a path with '..' is not allowed here"),
-        ("[sandbox]\nimage='dir:none'", "2:7: can't read BASE/app/none: No such file or directory (os error 2)"),
+        ("[sandbox]\nimage='dir:none'", "2:7: Image 'none' doesn't exist"),
         ("[sandbox]\nenv_file='none'", "2:10: can't read BASE/app/none: No such file or directory (os error 2)"),
         ("[resources]\nnofile=9999999", "2:8: `nofile`: your own limit is 1048576"),
     ] {
