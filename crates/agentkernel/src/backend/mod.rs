@@ -2,7 +2,7 @@
 //! supervisor's, written once.
 
 pub use crate::Place;
-use crate::Spec;
+use crate::{SandboxId, Spec};
 use rustix::fd::OwnedFd;
 use serde::Serialize;
 use wire::link::{Setup, Wall};
@@ -33,6 +33,18 @@ pub trait Backend {
     /// # Errors
     /// If something could not be removed.
     fn release_leftovers(&self, place: &Place, keep: bool) -> std::io::Result<()>;
+
+    /// Removes what is in the cache for no sandbox that runs or exists, and for no start to come; names it, and with
+    /// `dry_run` does no more.
+    ///
+    /// # Errors
+    /// If something could not be removed.
+    fn sweep(
+        &self,
+        cache: &OwnedFd,
+        exists: &dyn Fn(&SandboxId) -> bool,
+        dry_run: bool,
+    ) -> std::io::Result<Vec<String>>;
 }
 
 /// What a host can do for one wall or one option.

@@ -5,6 +5,7 @@
 //! because the process that was cloned had one thread, and then becomes init by executing a sealed memory file.
 //! Nothing else is executed.
 
+mod cache;
 mod channel;
 mod dev;
 mod etc;
@@ -22,7 +23,7 @@ mod stage;
 mod walls;
 
 use super::{Backend, Finding, LaunchError, Launched, Place};
-use crate::{Spec, Workspace, guest::Program};
+use crate::{SandboxId, Spec, Workspace, guest::Program};
 use failure::Context as _;
 use ids::Ids;
 use jail::{
@@ -38,8 +39,6 @@ use rustix::{
 
 /// The descriptor at which init finds the link.
 pub const LINK_FD: i32 = 3;
-
-pub use ids::{claims, unclaim};
 
 /// The native backend.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +71,15 @@ impl Backend for Native {
         masks::release(place)?;
         if keep { Ok(()) } else { ids::release(place) }
     }
+
+    fn sweep(
+        &self,
+        cache: &OwnedFd,
+        exists: &dyn Fn(&SandboxId) -> bool,
+        dry_run: bool,
+    ) -> std::io::Result<Vec<String>> {
+        cache::sweep(cache, &[skeleton::current()?, program::name(&self.init)], exists, dry_run)
+    }
 }
 
 fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched, LaunchError> {
@@ -101,20 +109,21 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
     drop((init_link, stage_report));
     let build = || {
         prepare(pid, cgroup.as_ref(), &report, ids)?;
-        plan::make(spec, place, ids, init)?.send(spec, &report, pid, ids)?;
+        let plan = plan::make(spec, place, ids, init)?;
+        plan.send(spec, &report, pid, ids)?;
         // Making placeholders takes its time, and stage needs them last.
         let masks = masks::prepare(spec, place)?;
         if let Workspace::Direct { .. } = spec.workspace {
             masks.send(&report)?;
         }
         failure::wait(&report)?;
-        Ok(masks)
+        Ok((masks, plan.lease()))
     };
-    let masks = build().inspect_err(|_| end(pid, &pidfd))?;
+    let (masks, image) = build().inspect_err(|_| end(pid, &pidfd))?;
     rustix::io::ioctl_fionbio(&link, true).wall("link", "Cannot make the link non-blocking", "")?;
     let walls = walls::list(spec, ids, &masks);
     Ok(Launched {
-        machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup, masks)?),
+        machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup, masks, image)?),
         link,
         setup: walls::setup(spec, ids),
         walls,

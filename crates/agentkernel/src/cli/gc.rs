@@ -20,7 +20,13 @@ impl Gc {
     pub(super) fn run(self) -> Status {
         let store = Store::open()?;
         let swept = crate::client::sweep(&store, self.dry_run)?;
-        let rows: Vec<Row> = swept.iter().map(Row::from).collect();
+        let mut rows: Vec<Row> = swept.iter().map(Row::from).collect();
+        // After the sandboxes, which may have held some of it.
+        rows.extend(crate::client::sweep_cache(&store, self.dry_run)?.into_iter().map(|what| Row {
+            sandbox: None,
+            what: format!("remove {what}, which nothing uses"),
+            error: None,
+        }));
         if self.json {
             print_json(&rows)?;
         } else {
@@ -30,7 +36,8 @@ impl Gc {
                     (None, true) => "would be done",
                     (Some(error), _) => error,
                 };
-                print(&format!("{}: {}: {done}\n", row.sandbox, row.what))?;
+                let whose = row.sandbox.as_deref().unwrap_or("cache");
+                print(&format!("{whose}: {}: {done}\n", row.what))?;
             }
             if rows.is_empty() {
                 print("Nothing to clear\n")?;
@@ -42,7 +49,8 @@ impl Gc {
 
 #[derive(Serialize)]
 struct Row {
-    sandbox: String,
+    /// None: it is about the cache, which all share.
+    sandbox: Option<String>,
     what: String,
     error: Option<String>,
 }
@@ -57,6 +65,6 @@ impl From<&Swept> for Row {
             Sweeping::Name(name) => format!("free its name '{name}'"),
         };
         let error = swept.error.as_ref().map(|error| Failure::chain(error).cause);
-        Self { sandbox: swept.id.to_string(), what, error }
+        Self { sandbox: Some(swept.id.to_string()), what, error }
     }
 }

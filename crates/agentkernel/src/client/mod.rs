@@ -255,6 +255,19 @@ pub fn sweep(store: &Store, dry_run: bool) -> Result<Vec<Swept>, StoreError> {
     })
 }
 
+/// Removes from the cache what no sandbox needs any more, and names it; with `dry_run`, only names it.
+///
+/// # Errors
+/// [`StoreError`] if something could not be removed.
+pub fn sweep_cache(store: &Store, dry_run: bool) -> Result<Vec<String>, StoreError> {
+    let place = store.shared()?;
+    crate::supervisor::sweep_cache(&place.cache, &|id| store.has(id), dry_run).map_err(|source| StoreError::Io {
+        action: "clear",
+        path: "the cache".into(),
+        source,
+    })
+}
+
 /// Removes a sandbox that does not run, with its files and whatever it has on the host.
 ///
 /// # Errors

@@ -255,6 +255,13 @@ impl Store {
     }
 
     /// Opens a directory in `sandboxes/`, whatever is in it.
+    /// Whether anything of a sandbox is there, whatever state it is in; also if that cannot be found out.
+    #[must_use]
+    pub fn has(&self, id: &SandboxId) -> bool {
+        let there = |directory: &str| !matches!(self.raw(directory, id), Ok(None));
+        there(id.as_str()) || there(&format!("{}{id}", sweep::REMOVED))
+    }
+
     fn raw(&self, directory: &str, id: &SandboxId) -> Result<Option<Entry>, StoreError> {
         let path = self.path.join(SANDBOXES).join(directory);
         match fs::openat(&self.sandboxes, directory, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {

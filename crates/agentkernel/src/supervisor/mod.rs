@@ -91,6 +91,18 @@ pub fn release_leftovers(entry: &Entry, place: &Place, keep: bool) -> io::Result
     backend::select(kind).release_leftovers(place, keep)
 }
 
+/// Removes from the cache what no backend needs any more, and names it.
+///
+/// # Errors
+/// If something could not be removed.
+pub fn sweep_cache(
+    cache: &OwnedFd,
+    exists: &dyn Fn(&crate::SandboxId) -> bool,
+    dry_run: bool,
+) -> io::Result<Vec<String>> {
+    backend::select(BackendKind::Native).sweep(cache, exists, dry_run)
+}
+
 fn describe(error: &StoreError) -> api::Failure {
     api::Failure { cause: wire::cause(error), hint: error.hint() }
 }

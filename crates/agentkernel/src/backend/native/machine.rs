@@ -24,6 +24,8 @@ pub struct Process {
     keep: bool,
     cgroup: Option<Cgroup>,
     masks: Masks,
+    /// See [`super::plan::Plan::lease`].
+    _image: Option<OwnedFd>,
 }
 
 impl Process {
@@ -34,10 +36,11 @@ impl Process {
         place: &Place,
         cgroup: Option<Cgroup>,
         masks: Masks,
+        image: Option<OwnedFd>,
     ) -> Result<Self, LaunchError> {
         let again = |fd: &OwnedFd| fd.try_clone().wall("process", "Cannot duplicate a descriptor", "");
         let place = Place { dir: again(&place.dir)?, cache: again(&place.cache)? };
-        Ok(Self { pid, pidfd, place: Some(place), keep: spec.keep, cgroup, masks })
+        Ok(Self { pid, pidfd, place: Some(place), keep: spec.keep, cgroup, masks, _image: image })
     }
 }
 

@@ -207,6 +207,14 @@ fn directory(dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> io::Result
 }
 
 impl Plan {
+    /// What must stay open while the sandbox runs: the image in the cache, which is not removed that long.
+    pub fn lease(self) -> Option<OwnedFd> {
+        self.sources.into_iter().find_map(|source| match source {
+            (Role::Lower(""), Source::Fd(fd)) => Some(fd),
+            _ => None,
+        })
+    }
+
     /// In the parent: sends stage the sources, each with its part. Root's are what the sandbox will see; an ordinary
     /// user's stage opens them once more.
     pub fn send(&self, spec: &Spec, report: &OwnedFd, pid: Pid, ids: &Ids) -> Result<(), LaunchError> {

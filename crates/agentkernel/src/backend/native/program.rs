@@ -4,6 +4,7 @@
 //! sealed memory file is as safe, but is filled anew at each start and is memory of its own for each sandbox; it serves
 //! where the cache's file system forbids execution.
 
+use super::cache;
 use crate::guest::Program;
 use jail::fd::sealed_memfd;
 use rustix::{
@@ -37,7 +38,7 @@ pub fn prepare(cache: &OwnedFd, program: &Program) -> io::Result<Location> {
         rustix::fs::fchmod(&file, Mode::from_raw_mode(MODE))?;
         return Ok(Location::Memory(file));
     }
-    let name = format!("init-{}", program.id);
+    let name = name(program);
     let open = || -> io::Result<Option<OwnedFd>> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(cache, name.as_str(), flags, Mode::empty()) {
@@ -53,6 +54,11 @@ pub fn prepare(cache: &OwnedFd, program: &Program) -> io::Result<Location> {
     open()?.map(Location::Cache).ok_or_else(|| io::Error::other("The cached program was changed meanwhile"))
 }
 
+/// Its name in the cache.
+pub fn name(program: &Program) -> String {
+    format!("init-{}", program.id)
+}
+
 /// Whether this is what [`publish`] makes. Its contents are not read again: nobody but the cache's owner can be here.
 fn is_whole(file: &OwnedFd, program: &Program) -> io::Result<bool> {
     let stat = rustix::fs::fstat(file)?;
@@ -64,13 +70,11 @@ fn is_whole(file: &OwnedFd, program: &Program) -> io::Result<bool> {
 
 /// Writes the whole file before it has its name, so that it is there or is not, whatever happens.
 fn publish(cache: &OwnedFd, name: &str, program: &Program) -> io::Result<()> {
-    let mut random = [0; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let temporary = format!("{name}.{:016x}.tmp", u64::from_ne_bytes(random));
+    let temporary = cache::temporary(name)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(cache, temporary.as_str(), flags, Mode::RWXU)?;
-    let written = File::from(file.as_fd().try_clone_to_owned()?)
-        .write_all(program.bytes)
+    let written = cache::hold_new(&file)
+        .and_then(|()| File::from(file.as_fd().try_clone_to_owned()?).write_all(program.bytes))
         .and_then(|()| Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(MODE))?))
         .and_then(|()| Ok(rustix::fs::fsync(&file)?))
         // A descriptor that is open for writing would make the execution fail (ETXTBSY).

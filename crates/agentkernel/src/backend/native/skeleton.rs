@@ -4,8 +4,9 @@
 //! It is built once and published by rename under a name that is a hash of what it was built from, so a changed
 //! host gives a new one. Sandboxes that run keep the old one; `gc` may remove those that no sandbox uses.
 
+use super::cache;
 use rustix::{
-    fd::{AsFd, OwnedFd},
+    fd::OwnedFd,
     fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, StatxFlags},
     io::Errno,
 };
@@ -169,11 +170,38 @@ pub struct Skeleton {
     pub programs: Vec<&'static str>,
 }
 
-/// Opens the skeleton of this host, and builds it first if there is none.
+/// What a skeleton is made from.
+struct Host {
+    etc: OwnedFd,
+    programs: Vec<&'static str>,
+    links: Vec<(&'static str, CString)>,
+    /// The name of the skeleton in the cache.
+    name: String,
+}
+
+/// Opens the skeleton of this host, and builds it first if there is none. It is not removed while it is open.
 ///
 /// # Errors
 /// If the cache cannot be written.
 pub fn prepare(cache: &OwnedFd) -> io::Result<Skeleton> {
+    let host = examine()?;
+    loop {
+        if let Some(dir) = cache::hold(cache, &host.name)? {
+            return Ok(Skeleton { dir, programs: host.programs });
+        }
+        build(cache, &host)?;
+    }
+}
+
+/// The name of this host's skeleton in the cache.
+///
+/// # Errors
+/// If the host's directories cannot be examined.
+pub fn current() -> io::Result<String> {
+    Ok(examine()?.name)
+}
+
+fn examine() -> io::Result<Host> {
     let host = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let etc = rustix::fs::openat(&host, "etc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut hash = DefaultHasher::new();
@@ -198,18 +226,7 @@ pub fn prepare(cache: &OwnedFd) -> io::Result<Skeleton> {
         identity(&etc, name).hash(&mut hash);
     }
     let name = format!("host-{:016x}", hash.finish());
-    let open = || {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(cache, name.as_str(), flags, Mode::empty())
-    };
-    let dir = match open() {
-        Err(Errno::NOENT) => {
-            build(cache, &name, &etc, &programs, &links)?;
-            open()?
-        }
-        result => result?,
-    };
-    Ok(Skeleton { dir, programs })
+    Ok(Host { etc, programs, links, name })
 }
 
 fn kind(dir: &OwnedFd, name: &str) -> io::Result<Option<FileType>> {
@@ -236,20 +253,23 @@ fn identity(dir: &OwnedFd, name: &str) -> Option<[u64; 6]> {
     Some([dev, stat.stx_ino, stat.stx_mtime.tv_sec as u64, stat.stx_ctime.tv_sec as u64, times, stat.stx_size])
 }
 
-fn build(cache: &OwnedFd, name: &str, etc: &OwnedFd, programs: &[&str], links: &[(&str, CString)]) -> io::Result<()> {
-    let mut random = [0u8; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let temporary = format!("{name}.{:016x}.tmp", u64::from_ne_bytes(random));
+fn build(cache: &OwnedFd, host: &Host) -> io::Result<()> {
+    let temporary = cache::temporary(&host.name)?;
     let root = make_directory(cache, &temporary, 0o755)?;
-    let published = fill(&root, etc, programs, links)
-        .and_then(|()| Ok(rustix::fs::renameat_with(cache, temporary.as_str(), cache, name, RenameFlags::NOREPLACE)?));
+    let rename = || {
+        rustix::fs::renameat_with(cache, temporary.as_str(), cache, host.name.as_str(), RenameFlags::NOREPLACE)
+            .map_err(io::Error::from)
+    };
+    let published = cache::hold_new(&root)
+        .and_then(|()| fill(&root, &host.etc, &host.programs, &host.links))
+        .and_then(|()| rename());
     match published {
         Ok(()) => Ok(()),
         // Somebody else was faster: theirs is as good.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove_tree(cache, &temporary),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => cache::remove_tree(cache, temporary.as_str()),
         Err(error) => {
             // The first error counts. Half of it would only take more of what there is too little of.
-            let _ = remove_tree(cache, &temporary);
+            let _ = cache::remove_tree(cache, temporary.as_str());
             Err(error)
         }
     }
@@ -341,20 +361,4 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr, as_name: &CStr, depth: 
         _ => {}
     }
     Ok(())
-}
-
-fn remove_tree(dir: impl AsFd, name: impl rustix::path::Arg + Copy) -> io::Result<()> {
-    match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
-        Err(Errno::ISDIR) => {}
-        result => return Ok(result?),
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(&dir, name, flags, Mode::empty())?;
-    for entry in Dir::read_from(&fd)? {
-        let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            remove_tree(&fd, entry.file_name())?;
-        }
-    }
-    Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
 }
