@@ -132,6 +132,13 @@ fn unlimited(who: Who, case: &Value) -> bool {
     who == Who::Nobody && case["class"] == "resources" && detail.starts_with("limits: ")
 }
 
+/// Whether `/` is a part of a file system only, as in most containers: then there is no whole to be found.
+fn root_is_a_part(case: &Value) -> bool {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let whole = table.lines().any(|line| line.split(' ').skip(3).take(2).eq(["/", "/"]));
+    case["name"] == "root-mount-hidden" && !whole
+}
+
 #[track_caller]
 fn holds(case: &str) {
     let case = case.replace('_', "-");
@@ -139,8 +146,8 @@ fn holds(case: &str) {
         let user = Rich::new(who);
         let [report] = <[Value; 1]>::try_from(user.report(&[&case])).unwrap();
         assert_ne!(report["control"]["state"], "failed", "{who:?}: it proves nothing: {report:#}");
-        if report["result"] == "skipped" && unlimited(who, &report) {
-            println!("UNPROVED as {who:?}: {}", report["detail"]);
+        if report["result"] == "skipped" && (unlimited(who, &report) || root_is_a_part(&report)) {
+            support::skipped(&format!("the escape {case} as {who:?}"), report["detail"].as_str().unwrap());
         } else {
             assert_eq!(report["result"], "held", "{who:?}: {report:#}");
         }

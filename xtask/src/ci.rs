@@ -46,11 +46,15 @@ const STEPS: [Step; 8] = [
     Step::Test,
 ];
 
-/// What tests call, as (program, Debian package).
-const TOOLS: [(&str, &str); 8] = [
+/// What tests and fuzz targets call or are built with, as (program, Debian package).
+const TOOLS: [(&str, &str); 12] = [
     ("bwrap", "bubblewrap"),
+    ("c++", "g++"),
     ("git", "git"),
+    ("ip", "iproute2"),
     ("less", "less"),
+    ("npm", "npm"),
+    ("pip3", "python3-pip"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("tmux", "tmux"),

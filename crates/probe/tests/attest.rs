@@ -100,7 +100,9 @@ fn without_walls_everything_escapes_that_can() {
     // Attempts that change what they are made in are refused in the host's own namespaces, and only those.
     for case in &report.cases {
         let refused = case.result == Verdict::Skipped;
-        assert!(!refused || case.detail.contains("act on the host itself"), "{case:?}");
+        // Where `/` is a part of a file system only, there is no whole to be found.
+        let part = case.detail == "the runner gave no 'root_device'";
+        assert!(!refused || part || case.detail.contains("act on the host itself"), "{case:?}");
     }
     for name in ["mount-tmpfs", "mount-umount", "mount-remount", "init-ptrace", "namespaces-join-init", "reboot"] {
         let case = report.cases.iter().find(|case| case.name == name).expect("it is in the table");
