@@ -47,7 +47,8 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program, Debian package).
-const TOOLS: [(&str, &str); 12] = [
+const TOOLS: [(&str, &str); 13] = [
+    ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("git", "git"),

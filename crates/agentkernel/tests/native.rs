@@ -382,10 +382,10 @@ fn keeps_files_and_ids_of_a_kept_sandbox() {
     worlds(|world| {
         let mut spec = world.spec_as_init();
         spec.keep = true;
-        let make = "echo kept > /usr/local/share/k; echo kept > /home/agent/k; rm /etc/services && mkdir /etc/services; cat /proc/self/uid_map";
+        let make = "echo kept > /usr/local/share/k; echo kept > /home/agent/k; rm /etc/profile && mkdir /etc/profile; cat /proc/self/uid_map";
         let first = world.run(&spec, make);
-        let look = "cat /usr/local/share/k /home/agent/k; ls -d /etc/services; cat /proc/self/uid_map";
-        assert_eq!(world.run(&spec, look), format!("kept\nkept\n/etc/services\n{first}"));
+        let look = "cat /usr/local/share/k /home/agent/k; ls -d /etc/profile; cat /proc/self/uid_map";
+        assert_eq!(world.run(&spec, look), format!("kept\nkept\n/etc/profile\n{first}"));
         spec.id = SandboxId::random().unwrap();
         let other = world.run(&spec, "ls /usr/local/share/k 2>/dev/null; cat /proc/self/uid_map");
         assert_eq!(other == first, !world.root);
