@@ -217,8 +217,8 @@ fn project_files() {
             ),
             (b"# \xc3\xa4\n\xff\n", ":2:1: not UTF-8", ""),
             (
-                b"[workspace]\nmounts = ['/etc/ssl:/ssl']\n",
-                " asks for more than a project gets by itself: mounts = /etc/ssl (writable)",
+                b"[workspace]\nmounts = ['/var/log:/log']\n",
+                " asks for more than a project gets by itself: mounts = /var/log (writable)",
                 "Read the file; if you agree, `agentkernel trust` accepts it as it is",
             ),
         ] {
@@ -267,7 +267,7 @@ fn a_supervisor_of_another_version() {
     ]));
     let _ = stdout(&mut world.agentkernel(["start", "box"]));
     eventually("it ran", || {
-        world.agentkernel(["exec", "box", "grep", "kept", "/root/file"]).output().unwrap().status.success()
+        world.agentkernel(["exec", "box", "sh", "-c", "grep kept ~/file"]).output().unwrap().status.success()
     });
     // Its socket answers as another version's would.
     let socket = world.state().join("sandboxes").join(id.trim()).join("sock");

@@ -84,6 +84,8 @@ fn run() -> Result<(), InitError> {
     // one that nobody inside may read.
     jail::process::set_dumpable(true).map_err(InitError::Start)?;
     let oom_score = rustix::fs::open("/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).ok();
+    // The same for /proc/self/auxv, which rustix reads once, and panics if it cannot. (Linux 6.4 has a prctl(2) for it.)
+    let _ = rustix::param::page_size();
     jail::process::set_dumpable(false).map_err(InitError::Start)?;
     jail::process::set_name("init").map_err(InitError::Start)?;
     jail::signal::block_all().map_err(InitError::Start)?;

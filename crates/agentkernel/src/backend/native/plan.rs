@@ -327,11 +327,13 @@ fn copy_for_range(
             }
         }
     };
-    let overlay = !role.is_bind(spec);
-    if overlay && !overlay_maps_owners() {
-        if matches!(role, Role::Lower(_)) && spec.image == Image::Host {
-            // They appear as nobody's, and everybody may read them; what must be written is made in the upper layer.
-            mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make a layer private", "")?;
+    // Of the host's programs, what cannot be mapped appears as nobody's, and everybody may read it; stage makes what must
+    // be written in the upper layer.
+    let optional = matches!(role, Role::Lower(_)) && spec.image == Image::Host;
+    let plain = || mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make a layer private", "");
+    if !role.is_bind(spec) && !overlay_maps_owners() {
+        if optional {
+            plain()?;
             return Ok(copy);
         }
         return Err(failure::new(
@@ -340,11 +342,15 @@ fn copy_for_range(
             "Use Linux 5.19 or newer, or run agentkernel as an ordinary user",
         ));
     }
-    mount::map_ids(&copy, role.is_bind(spec), userns).wall(
-        wall,
-        format_args!("The file system of {} (or one mounted below it) cannot map owners", name(source)),
-        failure::MAP_OWNERS,
-    )?;
+    match mount::map_ids(&copy, role.is_bind(spec), userns) {
+        // This file system cannot: mount_setattr(2). One in memory can from Linux 6.3 on.
+        Err(error) if optional && error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => plain()?,
+        result => result.wall(
+            wall,
+            format_args!("The file system of {} (or one mounted below it) cannot map owners", name(source)),
+            failure::MAP_OWNERS,
+        )?,
+    }
     Ok(copy)
 }
 
@@ -355,7 +361,7 @@ fn freeze(program: &OwnedFd) -> Result<(), LaunchError> {
 }
 
 /// Whether overlayfs takes layers whose owners are mapped: from Linux 5.19 on.
-pub fn overlay_maps_owners() -> bool {
+fn overlay_maps_owners() -> bool {
     let uname = rustix::system::uname();
     let mut numbers = uname.release().to_str().unwrap_or_default().split(|c: char| !c.is_ascii_digit());
     let mut number = || numbers.next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);

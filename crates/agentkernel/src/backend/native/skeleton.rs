@@ -30,6 +30,7 @@ pub const DIRECTORIES: &[(&str, u32)] = &[
     ("home", 0o755),
     ("media", 0o755),
     ("mnt", 0o755),
+    ("opt", 0o755),
     ("proc", 0o555),
     ("root", 0o700),
     ("run", 0o755),

@@ -133,7 +133,7 @@ impl Stage<'_> {
         let lower = self.layer(&scratch, "lower", take(Role::Lower(""))?)?;
         let upper = self.upper(uppers, "")?;
         if host {
-            self.made(self.prepare_host_root(&upper.0), "Cannot prepare the sandbox's root")?;
+            self.made(self.prepare_host_root(&lower, &upper.0), "Cannot prepare the sandbox's root")?;
         }
         let root = Root { fd: overlay("", &lower, &upper)?, owner: self.owner() };
         mount::attach(&root.fd, make_directory(&scratch, "new")?).wall("image", "Cannot attach the root", "")?;
@@ -145,7 +145,7 @@ impl Stage<'_> {
         for place in layers.into_iter().filter(|place| !place.is_empty()) {
             let lower = self.layer(&scratch, &format!("lower-{place}"), take(Role::Lower(place))?)?;
             let upper = self.upper(uppers, place)?;
-            if place == "usr" && !self.owns_layers() {
+            if place == "usr" && !self.owns(&lower) {
                 self.made(Self::prepare_usr(&lower, &upper.0), "Cannot prepare the sandbox's /usr")?;
             }
             let mount = match overlay(place, &lower, &upper) {
@@ -282,16 +282,17 @@ impl Stage<'_> {
         if self.spec.keep { failure::state(result, "image", tried) } else { result.wall("image", tried, "") }
     }
 
-    /// Whether what root owns in a layer of the image belongs to the sandbox's root as it is.
-    fn owns_layers(&self) -> bool {
-        matches!(self.ids, Ids::Range { .. }) && plan::overlay_maps_owners()
+    /// Whether what root owns in a layer of the image belongs to the sandbox's root as it is: not everywhere can owners
+    /// be mapped.
+    fn owns(&self, layer: &OwnedFd) -> bool {
+        matches!(self.ids, Ids::Range { .. }) && rustix::fs::fstat(layer).is_ok_and(|stat| stat.st_uid == 0)
     }
 
     /// Makes what the sandbox must own of the top of image `host` in its upper layer, where the cached layer below is
     /// another's. /etc always, so that files are written there without a detour through the overlay.
-    fn prepare_host_root(&self, upper: &OwnedFd) -> io::Result<()> {
+    fn prepare_host_root(&self, lower: &OwnedFd, upper: &OwnedFd) -> io::Result<()> {
         for &(name, mode) in skeleton::DIRECTORIES {
-            if self.owns_layers() && name != "etc" {
+            if self.owns(lower) && name != "etc" {
                 continue;
             }
             match rustix::fs::mkdirat(upper, name, Mode::from_raw_mode(mode)) {
