@@ -50,7 +50,9 @@ fn signals_and_their_exit() {
     init.control(id, ExecControl::Signal(15));
     assert_eq!(init.finish(id).report, ExecReport::Exited(Exit::Signal(15)));
     // The whole group, real-time signals included.
-    let id = init.exec(sh("trap 'echo got' RTMIN+1; sleep 1000 & echo ready; wait; echo on"));
+    // Until sleep is sleep, the shell that becomes it would take the signal for its parent's trap, and go on to sleep.
+    let asleep = "until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done";
+    let id = init.exec(sh(&format!("trap 'echo got' RTMIN+1; sleep 1000 & {asleep}; echo ready; wait; echo on")));
     init.until("it to be ready", |init| init.stream(id).stdout == b"ready\n");
     init.control(id, ExecControl::Signal(35));
     let output = init.finish(id);
@@ -132,7 +134,8 @@ fn thirty_two_at_once() {
     }
     let after = size(&mut init);
     assert_eq!(before.0, after.0);
-    assert!(after.1 < before.1 + 1024, "what was queued is given back: {before:?} {after:?}");
+    // 32 MiB were queued. Before Linux 6.2 the kernel counts pages in batches, so a little more may seem to be left.
+    assert!(after.1 < before.1 + 2048, "what was queued is given back: {before:?} {after:?}");
 }
 
 #[test]

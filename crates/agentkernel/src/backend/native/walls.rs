@@ -60,8 +60,8 @@ pub fn list(spec: &Spec, ids: &Ids, masks: &Masks) -> Vec<Wall> {
         wall("ipc namespace", "own System V IPC and message queues".into()),
         wall("uts namespace", format!("host name {}", spec.hostname)),
         wall("cgroup namespace", "own cgroup root".into()),
-        limits(spec),
     ];
+    walls.extend(limits(spec));
     if let Workspace::Direct { .. } = spec.workspace {
         let kept = masks.paths.len() - read_only;
         let detail = format!("{read_only} paths of the project read-only, {kept} directories on the way kept in place");
@@ -71,7 +71,7 @@ pub fn list(spec: &Spec, ids: &Ids, masks: &Masks) -> Vec<Wall> {
 }
 
 /// Which limits a cgroup enforces. Each was read back when it was set.
-fn limits(spec: &Spec) -> Wall {
+fn limits(spec: &Spec) -> Option<Wall> {
     let limits = &spec.limits;
     let named = [
         limits.cpu_milli.map(|milli| format!("{}.{:03} processors", milli / 1000, milli % 1000)),
@@ -80,9 +80,6 @@ fn limits(spec: &Spec) -> Wall {
         limits.disk.filter(|_| !spec.is_on_disk()).map(|bytes| format!("{bytes} bytes of files")),
     ];
     let detail = named.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    Wall {
-        name: "limits".into(),
-        holds: !detail.is_empty(),
-        detail: if detail.is_empty() { "none".into() } else { detail },
-    }
+    // Where none was asked for, there is none that could fall.
+    (!detail.is_empty()).then(|| Wall { name: "limits".into(), holds: true, detail })
 }
