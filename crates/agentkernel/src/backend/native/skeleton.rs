@@ -18,10 +18,13 @@ use std::{
 };
 
 /// Raised when the layout of a skeleton changes, so that an older one is not used.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the host's programs lie in; those that are directories and not links into /usr get an overlay each.
 pub const PROGRAMS: &[&str] = &["usr", "opt", "bin", "sbin", "lib", "lib64", "lib32", "libx32"];
+
+/// Everybody may look into a directory.
+pub const OPEN: u32 = 0o055;
 
 /// Empty directories, and their modes.
 pub const DIRECTORIES: &[(&str, u32)] = &[
@@ -278,7 +281,9 @@ fn build(cache: &OwnedFd, host: &Host) -> io::Result<()> {
 
 fn fill(root: &OwnedFd, etc: &OwnedFd, programs: &[&str], links: &[(&str, CString)]) -> io::Result<()> {
     for &(name, mode) in DIRECTORIES {
-        make_directory(root, name, mode)?;
+        // Open to all, because where owners cannot be mapped an overlay looks into them as somebody else. They are empty,
+        // and what a sandbox sees has the mode that it should.
+        make_directory(root, name, mode | OPEN)?;
     }
     for name in programs.iter().chain(&["usr", "opt"]) {
         match make_directory(root, name, 0o755) {

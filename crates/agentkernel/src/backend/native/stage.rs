@@ -289,10 +289,10 @@ impl Stage<'_> {
     }
 
     /// Makes what the sandbox must own of the top of image `host` in its upper layer, where the cached layer below is
-    /// another's. /etc always, so that files are written there without a detour through the overlay.
+    /// another's or has another mode. /etc always, so that files are written there without a detour through the overlay.
     fn prepare_host_root(&self, lower: &OwnedFd, upper: &OwnedFd) -> io::Result<()> {
         for &(name, mode) in skeleton::DIRECTORIES {
-            if self.owns(lower) && name != "etc" {
+            if self.owns(lower) && name != "etc" && mode & skeleton::OPEN == skeleton::OPEN {
                 continue;
             }
             match rustix::fs::mkdirat(upper, name, Mode::from_raw_mode(mode)) {
