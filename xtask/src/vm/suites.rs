@@ -89,8 +89,8 @@ fn copy(from: &Path, to: &PathBuf) -> Result<()> {
     run::run(run::command("strip").arg("-o").arg(to).arg(from))
 }
 
-/// Emulation is slow: one test at a time, and every escape in one attack instead of an attack for each. Every suite
-/// runs, and tells its time.
+/// Emulation is slow: one test at a time, as one user in each machine, and every escape in one attack instead of an attack
+/// for each. Every suite runs, and tells its time.
 fn script(names: &[String]) -> String {
     let tests = names.iter().map(|name| format!("./{name} --color never --test-threads=1 --skip cases::"));
     let attack = "env AGENTKERNEL_STATE_DIR=/tmp/attest ./agentkernel attest".to_owned();
@@ -98,5 +98,5 @@ fn script(names: &[String]) -> String {
         .chain([attack])
         .map(|run| format!("start=$(date +%s); {run} || status=1; echo \"::: {run} took $(($(date +%s) - start)) s\""))
         .collect();
-    format!("export AGENTKERNEL_TEST_SCALE=10; status=0; {}; exit $status", runs.join("; "))
+    format!("export AGENTKERNEL_TEST_SCALE=10 AGENTKERNEL_TEST_ALONE=1; status=0; {}; exit $status", runs.join("; "))
 }
