@@ -30,12 +30,14 @@ fn attack(world: &World, inside: bool) -> (Child, PathBuf) {
     (child, planted(world).unwrap())
 }
 
-fn is_gone(world: &World, plants: &Path) -> bool {
+/// What is left of an attack.
+fn left(world: &World, plants: &Path) -> Vec<String> {
     let name = format!(".{}", plants.file_name().unwrap().to_string_lossy());
     let places = ["/tmp", "/dev/shm", "/run", "/etc", "/root", "/"].map(PathBuf::from);
     let mut places = places.iter().chain([&world.home()]).map(|place| place.join(&name)).collect::<Vec<_>>();
     places.push(plants.to_owned());
-    places.iter().all(|path| path.symlink_metadata().is_err()) && world.leftovers().is_empty()
+    let planted = places.iter().filter(|path| path.symlink_metadata().is_ok()).map(|path| path.display().to_string());
+    planted.chain(world.leftovers().iter().map(|leftover| format!("{leftover:?}"))).collect()
 }
 
 fn ends(signal: Signal, inside: bool) {
@@ -46,11 +48,16 @@ fn ends(signal: Signal, inside: bool) {
         let status = child.wait().unwrap();
         if signal == Signal::KILL {
             // Nobody tidies up before it ends, so those that it leaves do so after it.
-            eventually("nothing is left", || is_gone(&world, &plants));
+            for _ in 0..400 {
+                if left(&world, &plants).is_empty() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(25));
+            }
         } else {
             assert_eq!(status.code(), Some(128 + signal.as_raw()), "{who:?}");
-            assert!(is_gone(&world, &plants), "{who:?}: {:?}", world.leftovers());
         }
+        assert_eq!(left(&world, &plants), [""; 0], "{who:?}");
     }
 }
 
