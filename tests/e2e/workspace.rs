@@ -1,7 +1,7 @@
 //! What a sandbox may leave in a direct workspace for the host, and what not.
 
 use std::{fs, os::unix::fs::PermissionsExt};
-use support::{Who, World, stdout, told};
+use support::{Who, World, eventually, stdout, told};
 
 #[test]
 fn no_set_user_id_file_is_made_in_a_workspace() {
@@ -190,7 +190,11 @@ fn what_a_killed_sandbox_leaves_goes_with_gc_or_the_next() {
                 world.project().join("src").to_str().unwrap()
             );
             let _ = stdout(&mut world.agentkernel(cure));
-            let _ = stdout(&mut world.agentkernel(["gc"]));
+            // As long as the killed one dies, it holds its lock.
+            eventually("gc clears it", || {
+                let _ = stdout(&mut world.agentkernel(["gc"]));
+                stdout(&mut world.agentkernel(["ps", "-aq"])).is_empty()
+            });
             settled(&world, &before);
         }
     }
