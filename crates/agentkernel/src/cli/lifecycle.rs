@@ -187,8 +187,10 @@ fn stop(entry: &Entry, grace: Duration) -> Result<Exit, ClientError> {
 /// its record. Docker's way: stopping what is stopped is no failure.
 fn settle(entry: &Entry, grace: Duration) -> Result<(), Failure> {
     match stop(entry, grace) {
-        Ok(_) => lock_when_free(entry).map(drop),
-        Err(ClientError::Store(StoreError::NotRunning { .. })) => Ok(()),
+        // It may just be about to end by itself.
+        Ok(_) | Err(ClientError::Gone | ClientError::Store(StoreError::NotRunning { .. })) => {
+            lock_when_free(entry).map(drop)
+        }
         Err(error) => Err(error.into()),
     }
 }
