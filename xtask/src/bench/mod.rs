@@ -4,6 +4,7 @@ use crate::{ci, run};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -42,7 +43,13 @@ pub struct Bench {
     folder: TempDir,
 }
 
+/// Where an empty cgroup v2 is in a host with cgroup v1 (systemd's hybrid mode).
+const HYBRID: &str = "/sys/fs/cgroup/unified";
+
 pub fn main(arguments: &Arguments) -> Result<()> {
+    if run::is_root() && Path::new(HYBRID).join("cgroup.controllers").exists() {
+        return without_hybrid();
+    }
     let bench = Bench { binary: ci::release()?, folder: tempfile::tempdir()? };
     for name in ["home", "project"] {
         fs::create_dir(bench.folder.path().join(name))?;
@@ -54,6 +61,18 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     bench.starts(arguments)?;
     bench.execs(arguments)?;
     bench.crowd(arguments.sandboxes)
+}
+
+/// The bench once more, where nobody sees that cgroups are hybrid: crun refuses such a host, though nothing it needs
+/// lacks.
+fn without_hybrid() -> Result<()> {
+    let script = format!("umount {HYBRID} && exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", &script, "sh"])
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1));
+    Err(command.exec()).context("Cannot start unshare")
 }
 
 impl Bench {
