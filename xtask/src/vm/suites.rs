@@ -1,4 +1,4 @@
-//! Every integration test of the workspace in the machine: as root, and as an ordinary user with a delegated cgroup, on
+//! The integration tests of the workspace in the machine: as root, and as an ordinary user with a delegated cgroup, on
 //! two machines side by side.
 //!
 //! Whatever cargo calls a test is taken along, with the programs and examples that tests start, in the layout that they
@@ -16,8 +16,20 @@ use std::{
 /// Seconds without a word from a machine until it hangs. The longest tests take a minute.
 const TIMEOUT: u64 = 300;
 
+/// How much is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The escapes, which is a minute.
+    Escapes,
+    /// Every suite.
+    All,
+}
+
+/// The suite of [`Extent::Escapes`].
+const ESCAPES: &str = "escape";
+
 /// Runs them; gives the cause if this host cannot run the machine. `binary` is what end-to-end tests are about.
-pub fn run(binary: &Path) -> Result<Option<String>> {
+pub fn run(binary: &Path, extent: Extent) -> Result<Option<String>> {
     let disk = match prepare() {
         Ok(disk) => disk,
         Err(cause) => return Ok(Some(cause)),
@@ -28,12 +40,15 @@ pub fn run(binary: &Path) -> Result<Option<String>> {
     let folder = test.path.parent().and_then(Path::parent).context("cargo builds tests at an unknown place")?;
     let stage = tempfile::Builder::new().prefix("suites-").tempdir_in(run::target().join("vm"))?;
     let mut names = Vec::new();
-    for file in built.iter().filter(|file| is_wanted(file)) {
+    for file in built.iter().filter(|file| is_wanted(file, extent)) {
         let place = file.path.strip_prefix(folder).context("cargo builds at two places")?;
         copy(&file.path, &stage.path().join(place))?;
         if file.kind == "test" {
             names.push(place.display().to_string());
         }
+    }
+    if names.is_empty() {
+        bail!("There is no suite called {ESCAPES}");
     }
     copy(binary, &stage.path().join("agentkernel"))?;
     names.sort();
@@ -70,9 +85,10 @@ pub fn run(binary: &Path) -> Result<Option<String>> {
 }
 
 /// Tests, and what they start. Not the chores, and not the debug build of what comes as a release build.
-fn is_wanted(file: &Built) -> bool {
+fn is_wanted(file: &Built, extent: Extent) -> bool {
     match file.kind.as_str() {
-        "test" | "example" => true,
+        "test" => extent == Extent::All || file.name == ESCAPES,
+        "example" => true,
         "bin" => {
             let is_test = file.path.parent().is_some_and(|folder| folder.ends_with("deps"));
             !is_test && !matches!(file.name.as_str(), "agentkernel" | "xtask")
@@ -90,7 +106,7 @@ fn copy(from: &Path, to: &PathBuf) -> Result<()> {
 }
 
 /// Emulation is slow: one test at a time, as one user in each machine, and every escape in one attack instead of an attack
-/// for each. Every suite runs, and tells its time.
+/// for each. Every run tells its time.
 fn script(names: &[String]) -> String {
     let tests = names.iter().map(|name| format!("./{name} --color never --test-threads=1 --skip cases::"));
     let attack = "env AGENTKERNEL_STATE_DIR=/tmp/attest ./agentkernel attest".to_owned();
