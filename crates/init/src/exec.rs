@@ -135,8 +135,12 @@ impl Exec {
         failed: fn(io::Error) -> Failure,
     ) -> Result<(Self, Pid), Failure> {
         let launched = spawner.spawn(spec, stdio)?;
-        cx.poll.add(&launched.outcome, Token { stream: cx.stream, slot: OUTCOME }, poll::READ).map_err(failed)?;
         let pid = launched.pid;
+        if let Err(error) = cx.poll.add(&launched.outcome, Token { stream: cx.stream, slot: OUTCOME }, poll::READ) {
+            // Nobody would know of it. It fails only if it has ended already.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            return Err(failed(error));
+        }
         let launch = Launch::Pending(launched.outcome, Vec::new());
         Ok((
             Self { pid, launch, early_signals: Vec::new(), stdin, outputs, terminal, exit: None, abandoned: false },

@@ -428,21 +428,27 @@ fn set(group: &Group, controller: Controller, limit: u64) -> io::Result<()> {
             let (text, stands) = (limit.to_string(), (limit / page * page).to_string());
             if *unified {
                 put(fd, "memory.max", &text, &stands)?;
-                optional(put(fd, "memory.swap.max", "0", "0"))
+                swap(put(fd, "memory.swap.max", "0", "0"))
             } else {
                 put(fd, "memory.limit_in_bytes", &text, &stands)?;
-                optional(put(fd, "memory.memsw.limit_in_bytes", &text, &stands))
+                swap(put(fd, "memory.memsw.limit_in_bytes", &text, &stands))
             }
         }
         (Controller::Pids, _) => put(fd, "pids.max", &limit.to_string(), &limit.to_string()),
     }
 }
 
-/// A file that a kernel without swap accounting does not have: there, nothing is swapped out of the limit's sight
-/// that the memory limit has not counted.
-fn optional(result: io::Result<()>) -> io::Result<()> {
+/// A file that a kernel without swap accounting does not have. Without swap nothing can leave the limit's sight; with
+/// swap, everything could.
+fn swap(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Below one line of headings, a line for each device.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_to_string("/proc/swaps") {
+            Ok(swaps) if swaps.lines().count() > 1 => {
+                Err(io::Error::other("this kernel does not count what is swapped out (boot with swapaccount=1)"))
+            }
+            _ => Ok(()),
+        },
         result => result,
     }
 }

@@ -7,7 +7,10 @@ use rustix::{
     process::Pid,
     thread::UnshareFlags,
 };
-use std::{ffi::CStr, io};
+use std::{
+    ffi::{CStr, CString},
+    io,
+};
 
 /// Namespaces, as flags of clone(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,36 @@ impl Namespaces {
     #[must_use]
     pub const fn bits(self) -> u64 {
         self.0
+    }
+}
+
+/// Which namespaces a process is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity([CString; KINDS.len()]);
+
+/// As /proc/PID/ns calls them.
+const KINDS: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+
+impl Identity {
+    /// Those of the calling process, by the /proc that it sees.
+    ///
+    /// # Errors
+    /// As openat(2) and readlinkat(2).
+    pub fn own() -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open("/proc/self/ns", flags, Mode::empty())?;
+        let mut own = Self(Default::default());
+        for (kind, identity) in KINDS.iter().zip(&mut own.0) {
+            // The link's text has the number of the namespace; to follow it costs several times as much.
+            *identity = rustix::fs::readlinkat(&dir, *kind, Vec::with_capacity(32))?;
+        }
+        Ok(own)
+    }
+
+    /// The names of those that both processes are in.
+    pub fn shared(&self, other: &Self) -> impl Iterator<Item = &'static str> {
+        let pairs: Vec<bool> = self.0.iter().zip(&other.0).map(|(own, other)| own == other).collect();
+        KINDS.into_iter().zip(pairs).filter_map(|(kind, same)| same.then_some(kind))
     }
 }
 

@@ -78,18 +78,39 @@ impl Backend for Native {
         exists: &dyn Fn(&SandboxId) -> bool,
         dry_run: bool,
     ) -> std::io::Result<Vec<String>> {
-        cache::sweep(cache, &[skeleton::current()?, program::name(&self.init)], exists, dry_run)
+        let [link, image] = skeleton::current()?;
+        cache::sweep(cache, &[link, image, program::name(&self.init)], exists, dry_run)
     }
 }
 
 fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched, LaunchError> {
+    let init = failure::state(program::prepare(&place.cache, init), "init", "Cannot put init into the cache")?;
+    let mut cgroup = limits::make(spec, place)?;
+    let outside = namespace::Identity::own().wall("namespaces", "Cannot tell the host's", "")?;
+
+    for proved in [false, true] {
+        let init = init.again().wall("init", "Cannot duplicate a descriptor", "")?;
+        if let Some(launched) = attempt(spec, place, ids, init, &mut cgroup, &outside, proved)? {
+            return Ok(launched);
+        }
+    }
+    Err(failure::new("image", "The host's files change too fast", ""))
+}
+
+/// `None` if what it was to be made of proved to be out of date, which cannot be with `proved`.
+fn attempt(
+    spec: &Spec,
+    place: &Place,
+    ids: &Ids,
+    init: program::Location,
+    cgroup: &mut Option<Cgroup>,
+    outside: &namespace::Identity,
+    proved: bool,
+) -> Result<Option<Launched>, LaunchError> {
     let (link, init_link) = pair(SocketType::STREAM)?;
     let (report, stage_report) = pair(SocketType::SEQPACKET)?;
-    let init = failure::state(program::prepare(&place.cache, init), "init", "Cannot put init into the cache")?;
     // Stage puts the link at its number, and needs this one until the very end.
     let stage_report = beyond_link(stage_report)?;
-    let cgroup = limits::make(spec, place)?;
-
     // Stage makes the network's namespace, the dearest, while this process does its part.
     let child = namespace::clone(Namespaces::all_but_network(), cgroup.as_ref().and_then(Cgroup::unified));
     let (pid, pidfd) = match child.map_err(failure::namespaces)? {
@@ -100,6 +121,7 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
                 ids,
                 waits: stage::waits(ids, cgroup.as_ref()),
                 moved: cgroup.as_ref().is_some_and(Cgroup::has_legacy),
+                outside,
                 link: init_link,
                 report: stage_report,
             })
@@ -109,25 +131,31 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
     drop((init_link, stage_report));
     let build = || {
         prepare(pid, cgroup.as_ref(), &report, ids)?;
-        let plan = plan::make(spec, place, ids, init)?;
+        let mut plan = plan::make(spec, place, ids, init, proved)?;
         plan.send(spec, &report, pid, ids)?;
         // Making placeholders takes its time, and stage needs them last.
         let masks = masks::prepare(spec, place)?;
         if let Workspace::Direct { .. } = spec.workspace {
             masks.send(&report)?;
         }
+        if !plan.is_current()? {
+            return Ok(None);
+        }
         failure::wait(&report)?;
-        Ok((masks, plan.lease()))
+        Ok(Some((masks, plan.lease())))
     };
-    let (masks, image) = build().inspect_err(|_| end(pid, &pidfd))?;
+    let Some((masks, image)) = build().inspect_err(|_| end(pid, &pidfd))? else {
+        end(pid, &pidfd);
+        return Ok(None);
+    };
     rustix::io::ioctl_fionbio(&link, true).wall("link", "Cannot make the link non-blocking", "")?;
     let walls = walls::list(spec, ids, &masks);
-    Ok(Launched {
-        machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup, masks, image)?),
+    Ok(Some(Launched {
+        machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup.take(), masks, image)?),
         link,
         setup: walls::setup(spec, ids),
         walls,
-    })
+    }))
 }
 
 /// Does for stage what it cannot do itself, and wakes it.

@@ -32,6 +32,8 @@ struct Row {
 impl Stats {
     pub(super) fn run(self) -> Status {
         const INTERVAL: Duration = Duration::from_millis(100);
+        // Init may be the one who counts, and it may be somebody else's by now.
+        const PATIENCE: Duration = Duration::from_secs(5);
         let store = Store::open()?;
         let named = !self.sandboxes.is_empty();
         let entries = if named {
@@ -41,7 +43,11 @@ impl Stats {
         };
         let mut running = Vec::new();
         for entry in entries {
-            match Client::connect(&entry).and_then(|mut client| Ok((client.usage()?, Instant::now(), client))) {
+            let first = |client: Client| {
+                let mut client = client.within(PATIENCE);
+                Ok((client.usage()?, Instant::now(), client))
+            };
+            match Client::connect(&entry).and_then(first) {
                 Ok(first) => running.push((entry, first)),
                 Err(error) if named => return Err(error.into()),
                 Err(_) => {}

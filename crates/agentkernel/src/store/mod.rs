@@ -254,7 +254,6 @@ impl Store {
         }
     }
 
-    /// Opens a directory in `sandboxes/`, whatever is in it.
     /// Whether anything of a sandbox is there, whatever state it is in; also if that cannot be found out.
     #[must_use]
     pub fn has(&self, id: &SandboxId) -> bool {
@@ -262,6 +261,7 @@ impl Store {
         there(id.as_str()) || there(&format!("{}{id}", sweep::REMOVED))
     }
 
+    /// Opens a directory in `sandboxes/`, whatever is in it.
     fn raw(&self, directory: &str, id: &SandboxId) -> Result<Option<Entry>, StoreError> {
         let path = self.path.join(SANDBOXES).join(directory);
         match fs::openat(&self.sandboxes, directory, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {

@@ -1,6 +1,7 @@
 //! One connected client, as the supervisor sees it.
 
 use crate::connection::Connection;
+use rustix::event::epoll::EventFlags;
 use std::collections::BTreeMap;
 use wire::api;
 
@@ -27,13 +28,13 @@ pub(super) enum Purpose {
 pub(super) struct Client {
     pub(super) connection: Connection,
     pub(super) streams: BTreeMap<u32, Purpose>,
-    /// Whether epoll was told to watch for room to write.
-    pub(super) watching_output: bool,
+    /// What epoll watches it for.
+    pub(super) interest: EventFlags,
 }
 
 impl Client {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, streams: BTreeMap::new(), watching_output: false }
+        Self { connection, streams: BTreeMap::new(), interest: EventFlags::IN }
     }
 
     /// Answers a stream's request and ends the stream.

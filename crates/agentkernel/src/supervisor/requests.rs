@@ -18,9 +18,6 @@ use wire::{
     mux::Side,
 };
 
-/// A client with more than this to read is read no more until it has read.
-const BACKLOG: usize = 1024 * 1024;
-
 impl Server<'_> {
     pub(super) fn on_listener(&mut self) {
         use rustix::net::{SocketFlags, accept_with};
@@ -48,9 +45,6 @@ impl Server<'_> {
             return;
         }
         let Some(client) = self.clients.get_mut(&number) else { return };
-        if client.connection.mux.output().len() > BACKLOG && !flags.intersects(EventFlags::HUP | EventFlags::ERR) {
-            return;
-        }
         let filled = client.connection.fill();
         loop {
             let Some(client) = self.clients.get_mut(&number) else { return };
@@ -181,6 +175,9 @@ impl Server<'_> {
     fn relay_files(&mut self, number: u64, stream: u32, open: &link::Open) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         let Ok(payload) = wire::encode(open) else { return client.refuse(stream, "The path is too long", "") };
+        if !self.link.mux.can_open() {
+            return client.refuse(stream, "The sandbox has too many commands and transfers at once", "");
+        }
         let to = self.link.mux.open(&payload);
         client.streams.insert(stream, Purpose::Files { stream: to });
         self.link_streams.insert(to, LinkStream::Files(Relay::new(number, stream)));

@@ -42,6 +42,8 @@ const EVENTS: usize = 64;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The time between SIGTERM and SIGKILL where nobody asked for another.
 const GRACE: Duration = Duration::from_secs(10);
+/// A peer with more than this to read is read no more until it has read.
+const BACKLOG: usize = 1024 * 1024;
 /// Refused connections that are remembered.
 const REFUSED: usize = 64;
 
@@ -68,7 +70,8 @@ pub(super) struct Server<'a> {
     pub(super) listener: OwnedFd,
     pub(super) signals: SignalFd,
     pub(super) link: Connection,
-    pub(super) link_output: bool,
+    /// What epoll watches the link for.
+    pub(super) link_interest: EventFlags,
     pub(super) link_streams: BTreeMap<u32, LinkStream>,
     pub(super) execs: BTreeMap<u32, Exec>,
     pub(super) next_exec: u32,
@@ -113,7 +116,7 @@ impl<'a> Server<'a> {
             listener,
             signals,
             link: Connection::new(link, Side::Odd)?,
-            link_output: false,
+            link_interest: EventFlags::IN,
             link_streams: BTreeMap::new(),
             execs: BTreeMap::new(),
             next_exec: 1,
@@ -268,6 +271,14 @@ impl<'a> Server<'a> {
         match self.link_streams.get(&stream) {
             Some(&LinkStream::Exec(number)) => {
                 let Ok(report) = wire::decode::<ExecReport>(payload) else { return self.distrust() };
+                // Once started and once ended: whoever says more could fill the queues of clients that do not read.
+                let repeated = |exec: &Exec| match report {
+                    ExecReport::Started { .. } => exec.pid != 0 || exec.ended.is_some(),
+                    _ => exec.ended.is_some(),
+                };
+                if self.execs.get(&number).is_some_and(repeated) {
+                    return self.distrust();
+                }
                 let mut notices = Vec::new();
                 let report = self.judge(report, &mut notices);
                 notices.extend(self.refusals().filter(|_| number == MAIN));
@@ -446,10 +457,10 @@ impl<'a> Server<'a> {
 
     /// Sends what is queued, and settles what that changes.
     fn flush_all(&mut self) {
-        let _ = flush(&self.epoll, &mut self.link, &mut self.link_output, LINK);
+        let _ = flush(&self.epoll, &mut self.link, &mut self.link_interest, LINK);
         let mut gone = Vec::new();
         for (&number, client) in &mut self.clients {
-            if flush(&self.epoll, &mut client.connection, &mut client.watching_output, number).is_err() {
+            if flush(&self.epoll, &mut client.connection, &mut client.interest, number).is_err() {
                 gone.push(number);
             }
         }
@@ -524,13 +535,18 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }
 
-/// Writes what is queued, and watches for room if some is left.
-fn flush(epoll: &OwnedFd, connection: &mut Connection, watching: &mut bool, token: u64) -> io::Result<()> {
-    let left = !connection.flush()?;
-    if left != *watching {
-        *watching = left;
-        let flags = if left { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        epoll::modify(epoll, connection.as_fd(), EventData::new_u64(token), flags)?;
+/// Writes what is queued, and watches for room if some is left. A peer that does not read is not listened to: what it
+/// says would only make what is queued for it grow. Init always reads, so that neither waits for the other.
+fn flush(epoll: &OwnedFd, connection: &mut Connection, interest: &mut EventFlags, token: u64) -> io::Result<()> {
+    let wanted = match connection.flush() {
+        Ok(true) => EventFlags::IN,
+        Ok(false) if connection.mux.output().len() <= BACKLOG => EventFlags::IN | EventFlags::OUT,
+        Ok(false) => EventFlags::OUT,
+        Err(error) => return Err(error),
+    };
+    if wanted != *interest {
+        epoll::modify(epoll, connection.as_fd(), EventData::new_u64(token), wanted)?;
+        *interest = wanted;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::ids;
 use crate::SandboxId;
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, Dir, FlockOperation, Mode, OFlags},
+    fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags},
     io::Errno,
 };
 use std::{
@@ -53,6 +53,18 @@ pub fn hold(cache: &OwnedFd, name: &str) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// Makes a link to an entry, or leads one to another.
+pub fn point(cache: &OwnedFd, link: &str, entry: &str) -> io::Result<()> {
+    let temporary = temporary(link)?;
+    rustix::fs::symlinkat(entry, cache, temporary.as_str())?;
+    let renamed = rustix::fs::renameat(cache, temporary.as_str(), cache, link);
+    if renamed.is_err() {
+        // The first error is the one to report.
+        let _ = rustix::fs::unlinkat(cache, temporary.as_str(), AtFlags::empty());
+    }
+    Ok(renamed?)
+}
+
 /// What no start would take and nobody holds: older images and programs, what was built when its builder died, and the
 /// id ranges of sandboxes that do not exist. It is removed, or with `dry_run` only named.
 pub fn sweep(
@@ -76,7 +88,8 @@ pub fn sweep(
             continue;
         }
         // Who runs on a program needs no name of it; it cannot be opened for a lock, either.
-        if building || name.starts_with("host-") {
+        let link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        if !link && (building || name.starts_with("host-")) {
             match open(cache, name) {
                 Ok(entry) if rustix::fs::flock(&entry, FlockOperation::NonBlockingLockExclusive).is_ok() => {
                     if !dry_run {
@@ -157,6 +170,9 @@ mod tests {
         for (slot, id) in [("7", "0123456789ab"), ("8", "ffffffffffff")] {
             symlink(id, folder.path().join("ids").join(slot)).unwrap();
         }
+        point(&cache, "host-new.last", "host-old").unwrap();
+        point(&cache, "host-new.last", "host-new").unwrap();
+        point(&cache, "host-old.last", "host-used").unwrap();
         let used = hold(&cache, "host-used").unwrap().unwrap();
         let building = open(&cache, "host-y.2.tmp").unwrap();
         hold_new(&building).unwrap();
@@ -169,15 +185,18 @@ mod tests {
             names
         };
 
-        let current = ["host-new".to_owned(), "init-new".to_owned()];
+        let current = ["host-new".to_owned(), "host-new.last".to_owned(), "init-new".to_owned()];
         let exists = |id: &SandboxId| id.as_str() == "0123456789ab";
         let all = names();
         let mut told = sweep(&cache, &current, &exists, true).unwrap();
         told.sort();
-        assert_eq!(told, ["host-old", "host-x.1.tmp", "id range 8", "init-old", "init-x.4.tmp"]);
+        assert_eq!(told, ["host-old", "host-old.last", "host-x.1.tmp", "id range 8", "init-old", "init-x.4.tmp"]);
         assert_eq!(names(), all);
         assert_eq!(sweep(&cache, &current, &exists, false).unwrap().len(), told.len());
-        assert_eq!(names(), ["host-new", "host-used", "host-y.2.tmp", "host-z.3.tmp", "ids", "init-new", "other"]);
+        assert_eq!(
+            names(),
+            ["host-new", "host-new.last", "host-used", "host-y.2.tmp", "host-z.3.tmp", "ids", "init-new", "other"]
+        );
         assert!(folder.path().join("ids/7").symlink_metadata().is_ok());
         assert!(folder.path().join("ids/8").symlink_metadata().is_err());
 

@@ -130,18 +130,22 @@ impl Source {
 #[derive(Debug)]
 pub struct Plan {
     sources: Vec<(Role, Source)>,
+    unproved: Option<skeleton::Unproved>,
 }
 
-/// Decides on the sources, and makes those that the sandbox keeps.
-pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location) -> Result<Plan, LaunchError> {
+/// Decides on the sources, and makes those that the sandbox keeps. With `proved`, none of them is out of date.
+pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool) -> Result<Plan, LaunchError> {
     let init = match init {
         Location::Cache(file) => Source::Fd(file),
         Location::Memory(file) => Source::Memory(file),
     };
     let mut sources = vec![(Role::Init, init)];
+    let mut unproved = None;
     match &spec.image {
         Image::Host => {
-            let skeleton = failure::state(skeleton::prepare(&place.cache), "image", "Cannot prepare the host image")?;
+            let skeleton = skeleton::prepare(&place.cache, proved);
+            let skeleton = failure::state(skeleton, "image", "Cannot prepare the host image")?;
+            unproved = skeleton.unproved;
             sources.push((Role::Lower(""), Source::Fd(skeleton.dir)));
             sources.extend(
                 skeleton.programs.into_iter().map(|name| (Role::Lower(name), Source::Path(Path::new("/").join(name)))),
@@ -158,14 +162,12 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location) -> Result<Pla
     for (index, mount) in spec.mounts.iter().enumerate() {
         sources.push((Role::Mount(index), Source::Path(mount.source.clone())));
     }
-    let plan = Plan { sources };
-    if !spec.is_on_disk() {
-        return Ok(plan);
+    let mut plan = Plan { sources, unproved };
+    if spec.is_on_disk() {
+        let kept = failure::state(keep(&plan, spec, place, ids), "files", "Cannot make the sandbox's directory")?;
+        plan.sources.push((Role::Kept, Source::Fd(kept)));
     }
-    let kept = failure::state(keep(&plan, spec, place, ids), "files", "Cannot make the sandbox's directory")?;
-    let mut sources = plan.sources;
-    sources.push((Role::Kept, Source::Fd(kept)));
-    Ok(Plan { sources })
+    Ok(plan)
 }
 
 /// The name of the directory with an overlay's upper layer.
@@ -207,6 +209,12 @@ fn directory(dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> io::Result
 }
 
 impl Plan {
+    /// Whether what was taken on trust proves to be right. To be asked once, when there is time.
+    pub fn is_current(&mut self) -> Result<bool, LaunchError> {
+        let current = self.unproved.take().map_or(Ok(true), skeleton::Unproved::is_current);
+        current.wall("image", "Cannot examine the host's files", "")
+    }
+
     /// What must stay open while the sandbox runs: the image in the cache, which is not removed that long.
     pub fn lease(self) -> Option<OwnedFd> {
         self.sources.into_iter().find_map(|source| match source {

@@ -31,6 +31,16 @@ pub enum Location {
     Memory(OwnedFd),
 }
 
+impl Location {
+    /// Another descriptor for the same.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Cache(file) => Self::Cache(file.try_clone()?),
+            Self::Memory(file) => Self::Memory(file.try_clone()?),
+        })
+    }
+}
+
 /// Finds the program, and puts it there first if it is missing.
 pub fn prepare(cache: &OwnedFd, program: &Program) -> io::Result<Location> {
     if rustix::fs::fstatvfs(cache)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {

@@ -3,6 +3,10 @@
 //!
 //! It is built once and published by rename under a name that is a hash of what it was built from, so a changed
 //! host gives a new one. Sandboxes that run keep the old one; `gc` may remove those that no sandbox uses.
+//!
+//! To look at every file that was copied takes longer than all else that the parent does in a start. So a start takes
+//! the one that the last found to be right, to which a link in the cache leads, and looks while stage works; if the
+//! host has changed, it begins again.
 
 use super::cache;
 use rustix::{
@@ -18,7 +22,7 @@ use std::{
 };
 
 /// Raised when the layout of a skeleton changes, so that an older one is not used.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What the host's programs lie in; those that are directories and not links into /usr get an overlay each.
 pub const PROGRAMS: &[&str] = &["usr", "opt", "bin", "sbin", "lib", "lib64", "lib32", "libx32"];
@@ -172,6 +176,23 @@ pub struct Skeleton {
     pub dir: OwnedFd,
     /// Directories of the host below `/` that are overlays of their own.
     pub programs: Vec<&'static str>,
+    /// What it was built from, if nobody has looked yet whether that is still so.
+    pub unproved: Option<Unproved>,
+}
+
+/// A skeleton that may be out of date.
+#[derive(Debug)]
+pub struct Unproved {
+    etc: OwnedFd,
+    hash: DefaultHasher,
+    name: String,
+}
+
+impl Unproved {
+    /// Whether the host still is what it was built from.
+    pub fn is_current(self) -> io::Result<bool> {
+        Ok(whole(&self.etc, self.hash)? == self.name)
+    }
 }
 
 /// What a skeleton is made from.
@@ -179,30 +200,56 @@ struct Host {
     etc: OwnedFd,
     programs: Vec<&'static str>,
     links: Vec<(&'static str, CString)>,
-    /// The name of the skeleton in the cache.
-    name: String,
+    /// Of what is at the top.
+    hash: DefaultHasher,
 }
 
-/// Opens the skeleton of this host, and builds it first if there is none. It is not removed while it is open.
-///
-/// # Errors
-/// If the cache cannot be written.
-pub fn prepare(cache: &OwnedFd) -> io::Result<Skeleton> {
-    let host = examine()?;
-    loop {
-        if let Some(dir) = cache::hold(cache, &host.name)? {
-            return Ok(Skeleton { dir, programs: host.programs });
-        }
-        build(cache, &host)?;
+impl Host {
+    /// The link in the cache that leads to the last skeleton.
+    fn pointer(&self) -> String {
+        format!("host-{:016x}{LAST}", self.hash.finish())
     }
 }
 
-/// The name of this host's skeleton in the cache.
+/// At the end of a link's name.
+const LAST: &str = ".last";
+
+/// Opens the skeleton of this host, and builds it first if there is none. It is not removed while it is open. With
+/// `proved`, it is surely the right one.
+///
+/// # Errors
+/// If the cache cannot be written.
+pub fn prepare(cache: &OwnedFd, proved: bool) -> io::Result<Skeleton> {
+    let host = examine()?;
+    let pointer = host.pointer();
+    let last = rustix::fs::readlinkat(cache, pointer.as_str(), Vec::new()).ok().and_then(|name| name.into_string().ok());
+    if let (false, Some(name)) = (proved, &last)
+        && let Some(dir) = cache::hold(cache, name)?
+    {
+        let unproved = Unproved { etc: host.etc, hash: host.hash, name: name.clone() };
+        return Ok(Skeleton { dir, programs: host.programs, unproved: Some(unproved) });
+    }
+    loop {
+        // Before it is copied: what changes meanwhile is seen by the next start.
+        let name = whole(&host.etc, host.hash.clone())?;
+        let Some(dir) = cache::hold(cache, &name)? else {
+            build(cache, &host, &name)?;
+            continue;
+        };
+        if last.as_ref() != Some(&name) {
+            cache::point(cache, &pointer, &name)?;
+        }
+        return Ok(Skeleton { dir, programs: host.programs, unproved: None });
+    }
+}
+
+/// The names in the cache that belong to this host's skeleton.
 ///
 /// # Errors
 /// If the host's directories cannot be examined.
-pub fn current() -> io::Result<String> {
-    Ok(examine()?.name)
+pub fn current() -> io::Result<[String; 2]> {
+    let host = examine()?;
+    Ok([host.pointer(), whole(&host.etc, host.hash)?])
 }
 
 fn examine() -> io::Result<Host> {
@@ -226,11 +273,15 @@ fn examine() -> io::Result<Host> {
             _ => {}
         }
     }
+    Ok(Host { etc, programs, links, hash })
+}
+
+/// The name of a skeleton: of what is at the top, and of everything in /etc that is copied.
+fn whole(etc: &OwnedFd, mut hash: DefaultHasher) -> io::Result<String> {
     for &name in ETC {
-        identity(&etc, name).hash(&mut hash);
+        identify(etc, &CString::new(name)?, None, MAX_DEPTH, &mut hash);
     }
-    let name = format!("host-{:016x}", hash.finish());
-    Ok(Host { etc, programs, links, name })
+    Ok(format!("host-{:016x}", hash.finish()))
 }
 
 fn kind(dir: &OwnedFd, name: &str) -> io::Result<Option<FileType>> {
@@ -248,20 +299,32 @@ fn is_empty(dir: &OwnedFd, name: &str) -> bool {
     !entries.any(|entry| entry.is_ok_and(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")))
 }
 
-/// What changes when a file or directory changes.
-fn identity(dir: &OwnedFd, name: &str) -> Option<[u64; 6]> {
-    let mask = StatxFlags::INO | StatxFlags::MTIME | StatxFlags::CTIME | StatxFlags::SIZE;
-    let stat = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask).ok()?;
-    let dev = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
-    let times = u64::from(stat.stx_mtime.tv_nsec) << 32 | u64::from(stat.stx_ctime.tv_nsec);
-    Some([dev, stat.stx_ino, stat.stx_mtime.tv_sec as u64, stat.stx_ctime.tv_sec as u64, times, stat.stx_size])
+/// Adds what changes when a file, or anything in a directory, changes: its mode and contents change its ctime. A link
+/// cannot be changed, only replaced, and that changes its directory: most of /etc is links, and they need no look.
+fn identify(dir: &OwnedFd, name: &CStr, known: Option<FileType>, depth: u32, hash: &mut DefaultHasher) {
+    if known == Some(FileType::Symlink) {
+        return;
+    }
+    let mask = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::CTIME;
+    let Ok(stat) = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask) else { return };
+    (name, stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino).hash(hash);
+    (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec).hash(hash);
+    if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::Directory || depth == 0 {
+        return;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(below) = rustix::fs::openat(dir, name, flags, Mode::empty()) else { return };
+    let Ok(entries) = Dir::read_from(&below) else { return };
+    for entry in entries.flatten().filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")) {
+        identify(&below, entry.file_name(), Some(entry.file_type()), depth - 1, hash);
+    }
 }
 
-fn build(cache: &OwnedFd, host: &Host) -> io::Result<()> {
-    let temporary = cache::temporary(&host.name)?;
+fn build(cache: &OwnedFd, host: &Host, name: &str) -> io::Result<()> {
+    let temporary = cache::temporary(name)?;
     let root = make_directory(cache, &temporary, 0o755)?;
     let rename = || {
-        rustix::fs::renameat_with(cache, temporary.as_str(), cache, host.name.as_str(), RenameFlags::NOREPLACE)
+        rustix::fs::renameat_with(cache, temporary.as_str(), cache, name, RenameFlags::NOREPLACE)
             .map_err(io::Error::from)
     };
     let published = cache::hold_new(&root)

@@ -21,7 +21,7 @@ use jail::{
 };
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Uid},
     io::Errno,
     process::{Resource, Signal},
 };
@@ -37,6 +37,8 @@ pub struct Stage<'a> {
     pub waits: bool,
     /// Whether the parent moves it into cgroups after the clone.
     pub moved: bool,
+    /// The parent's namespaces, of which none may be the sandbox's.
+    pub outside: &'a namespace::Identity,
     /// Init's end of the link.
     pub link: OwnedFd,
     /// Towards the parent: closes when init runs.
@@ -100,8 +102,19 @@ impl Stage<'_> {
         }
         let (root, init) = self.build_root()?;
         mount::become_root(&root.fd).wall("mount namespace", "Cannot change the root", "")?;
+        self.check_namespaces()?;
         self.give_up_rights()?;
         self.exec(init)
+    }
+
+    fn check_namespaces(&self) -> Result<(), LaunchError> {
+        const WALL: &str = "namespaces";
+        let own = namespace::Identity::own().wall(WALL, "Cannot tell the sandbox's own", "")?;
+        let shared: Vec<&str> = own.shared(self.outside).collect();
+        match shared.as_slice() {
+            [] => Ok(()),
+            shared => Err(failure::new(WALL, format!("The sandbox is in the host's: {}", shared.join(", ")), "")),
+        }
     }
 
     /// Whom directories that must belong to the identity are given to; `None` where nobody else can exist.
@@ -436,5 +449,11 @@ fn cover(project: &OwnedFd, path: &Path, read_only: bool) -> Result<(), LaunchEr
     let copy = mount::copy(&target, true).wall(WALL, tried, "")?;
     let attrs = if read_only { Attr::MOUNT_ATTR_RDONLY } else { Attr::empty() };
     mount::set(&copy, true, attrs).wall(WALL, tried, "")?;
-    mount::attach(&copy, &target).wall(WALL, tried, "")
+    mount::attach(&copy, &target).wall(WALL, tried, "")?;
+    // Somebody may have put something else in its place meanwhile.
+    let seen = rustix::fs::statx(project, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).wall(WALL, tried, "")?;
+    if seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(());
+    }
+    Err(failure::new(WALL, format!("{tried}: it was replaced meanwhile"), ""))
 }
