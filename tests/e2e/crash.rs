@@ -27,6 +27,11 @@ fn cleared_by_gc(world: &World) {
     });
 }
 
+fn cleared_by_gc_or_rm(world: &World) {
+    eventually("it can be removed", || world.agentkernel(["rm", "-f", "box"]).output().unwrap().status.success());
+    eventually("nothing is left", || world.leftovers().is_empty());
+}
+
 #[test]
 fn of_the_supervisor() {
     for who in Who::all() {
@@ -42,6 +47,20 @@ fn of_the_supervisor() {
         let _ = stdout(&mut world.agentkernel(["exec", "box", "true"]));
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
         eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+/// Init sees the end of its link, too; but a stopped one, or one that somebody has taken over, would not care.
+#[test]
+fn of_the_supervisor_takes_a_stopped_init_along() {
+    for who in Who::all() {
+        let world = World::new(who);
+        start(&world);
+        let init = field(&world, "init_pid");
+        kill_process(Pid::from_raw(init.cast_signed()).unwrap(), Signal::STOP).unwrap();
+        kill(field(&world, "supervisor_pid"));
+        eventually("init follows", || !std::path::Path::new(&format!("/proc/{init}/cmdline")).exists());
+        cleared_by_gc_or_rm(&world);
     }
 }
 

@@ -216,3 +216,63 @@ fn what_is_typed_after_the_end_of_the_input_harms_nobody() {
         assert!(matches!(client.wait().unwrap().code(), Some(137 | 143)));
     }
 }
+
+/// What a client that goes away was not sent yet, the next one gets: to the byte.
+#[test]
+fn a_client_that_reads_nothing_takes_nothing_along() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let script = "read x; seq -f 'line %g' 0 39999; sleep 600";
+        let mut first = world.agentkernel(["run", "-i", "--keep", "--name", "box", "--", "sh", "-c", script]);
+        let mut first = first.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        eventually("it runs", || world.agentkernel(["exec", "box", "true"]).output().unwrap().status.success());
+        let pid = rustix::process::Pid::from_child(&first);
+        first.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        // More than the first is sent, less than is kept while nobody is there.
+        let log = || world.agentkernel(["logs", "box"]).output().unwrap().stdout.len();
+        eventually("the program writes", || log() > 0);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let mut last = log();
+        eventually("the program has written all that it can", || {
+            let now = log();
+            std::mem::replace(&mut last, now) == now && now > wire::mux::WINDOW as usize
+        });
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        first.wait().unwrap();
+        let mut second = world.agentkernel(["attach", "box"]);
+        let mut second = second.stdout(Stdio::piped()).spawn().unwrap();
+        let mut text = String::new();
+        let mut reader = std::io::BufReader::new(second.stdout.take().unwrap());
+        while !text.ends_with("line 39999\n") {
+            assert_ne!(std::io::BufRead::read_line(&mut reader, &mut text).unwrap(), 0, "ended too early");
+        }
+        let all: String = (0..40_000).map(|i| format!("line {i}\n")).collect();
+        assert!(all.ends_with(&text), "there is a gap");
+        let first_took = all.len() - text.len();
+        assert!(first_took <= wire::mux::WINDOW as usize, "{first_took} bytes are lost");
+        second.kill().unwrap();
+        second.wait().unwrap();
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
+/// A client that reads nothing holds the program up, and does not fill the supervisor.
+#[test]
+fn output_without_end_waits_for_its_reader() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let supervisor = support::inspected(&world, "box", "supervisor_pid");
+        let mut client = world.agentkernel(["exec", "box", "cat", "/dev/zero"]).stdout(Stdio::piped()).spawn().unwrap();
+        for _ in 0..60 {
+            let kept = support::resident(supervisor);
+            assert!(kept < 32 << 20, "{kept} bytes");
+            std::thread::sleep(std::time::Duration::from_millis(25));
+        }
+        assert_eq!(stdout(&mut world.agentkernel(["exec", "box", "echo", "other"])), "other\n");
+        client.kill().unwrap();
+        client.wait().unwrap();
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}

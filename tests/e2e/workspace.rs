@@ -270,7 +270,7 @@ fn the_user_can_give_up_a_protected_path() {
 fn a_project_that_cannot_be_protected_is_refused() {
     // For an ordinary user: root may write everywhere.
     if !Who::all().contains(&Who::Nobody) {
-        return eprintln!("skipped: needs root to become another user");
+        return support::skipped("a project that cannot be protected", "needs root to become another user");
     }
     let world = World::new(Who::Nobody);
     // Whoever owns a directory could make it writable inside, and then what is missing.

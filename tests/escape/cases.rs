@@ -180,7 +180,11 @@ fn shown_outside() {
         for case in &unproved {
             println!("UNPROVED as {who:?}: {}: {}", case["name"].as_str().unwrap(), case["control"]["reason"]);
         }
-        println!("{who:?}: {} of {} were shown to fall outside", proved.len(), report.len());
+        let told = format!("{} of {} escapes as {who:?}", unproved.len(), report.len());
+        support::skipped(
+            &told,
+            "not shown to succeed outside a sandbox, where they would do harm or lack their target",
+        );
         let least = if rustix::process::getuid().is_root() && who == Who::Me { 140 } else { 90 };
         assert!(proved.len() >= least, "only {} of {}", proved.len(), report.len());
         for case in unproved {

@@ -5,10 +5,10 @@
 
 use rustix::{
     fd::OwnedFd,
-    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open},
 };
 use std::{fs::File, io::Write, process::Stdio};
-use support::{Who, World, eventually, inspected, stdout, told};
+use support::{Who, World, eventually, inspected, resident, stdout, told};
 use wire::{
     Channel,
     frame::{self, HEADER, Kind, MAX_PAYLOAD},
@@ -24,7 +24,7 @@ const NEXT: u32 = 3;
 /// A running sandbox with the name `box`, and its init's end of the link.
 fn taken_over(who: Who) -> Option<(World, File)> {
     if !rustix::process::getuid().is_root() {
-        println!("UNPROVED: only root can take init's link");
+        support::skipped("hostile frames from init", "only root can take its link");
         return None;
     }
     let world = World::new(who);
@@ -34,6 +34,23 @@ fn taken_over(who: Who) -> Option<(World, File)> {
     let link: OwnedFd =
         pidfd_getfd(pidfd_open(init, PidfdFlags::empty()).unwrap(), LINK, PidfdGetfdFlags::empty()).unwrap();
     Some((world, File::from(link)))
+}
+
+/// Sends as much as is taken before so many refusals in a row, and says how much that was: init's end never blocks.
+fn send(link: &mut File, bytes: &[u8], patience: u32) -> usize {
+    let (mut sent, mut refusals) = (0, 0);
+    while sent < bytes.len() && refusals < patience {
+        match link.write(&bytes[sent..]) {
+            Ok(count) => (sent, refusals) = (sent + count, 0),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                refusals += 1;
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            // The supervisor has ended the machine.
+            Err(_) => return sent,
+        }
+    }
+    sent
 }
 
 fn frame_of(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -128,6 +145,60 @@ fn a_report_that_is_none() {
 fn credit_without_measure() {
     let credit = frame_of(Kind::Credit, 0, MAIN, &u32::MAX.to_le_bytes());
     ends(&credit.repeat(3));
+}
+
+#[test]
+fn a_start_twice() {
+    let started = wire::encode(&ExecReport::Started { pid: 7 }).unwrap();
+    ends(&frame_of(Kind::Control, 0, MAIN, &started));
+}
+
+#[test]
+fn an_end_twice() {
+    let ended = wire::encode(&ExecReport::Exited(wire::Exit::Code(0))).unwrap();
+    for who in Who::all() {
+        let Some((world, mut link)) = taken_over(who) else { return };
+        let mut client = world.agentkernel(["attach", "box"]);
+        let mut client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("it is attached", || stdout(&mut world.agentkernel(["inspect", "box"])).contains("\"clients\": 1"));
+        // A client that takes nothing: what it is owed keeps the exec on record.
+        rustix::process::kill_process(Pid::from_child(&client), Signal::STOP).unwrap();
+        let output = frame_of(Kind::Data, Channel::Stdout as u8, MAIN, &[b'x'; MAX_PAYLOAD]);
+        let four = output.repeat(wire::mux::WINDOW as usize / MAX_PAYLOAD);
+        send(&mut link, &four, 100);
+        let report = frame_of(Kind::Control, 0, MAIN, &ended);
+        send(&mut link, &report.repeat(2), 100);
+        eventually("it has ended", || stdout(&mut world.agentkernel(["ps", "-a"])).contains("exited"));
+        rustix::process::kill_process(Pid::from_child(&client), Signal::CONT).unwrap();
+        let _ = client.wait().unwrap();
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+/// Connections asked for without end, by one who never reads the answers: the supervisor must not keep them all.
+#[test]
+fn questions_without_end() {
+    for who in Who::all() {
+        let Some((world, mut link)) = taken_over(who) else { return };
+        let supervisor = inspected(&world, "box", "supervisor_pid");
+        let init = Pid::from_raw(inspected(&world, "box", "init_pid").cast_signed()).unwrap();
+        rustix::process::kill_process(init, Signal::STOP).unwrap();
+        let flow = wire::encode(&Flow { host: "example.org".into(), port: 80 }).unwrap();
+        let mut questions = Vec::new();
+        for stream in (2..).step_by(2).take(1 << 20) {
+            questions.extend(frame_of(Kind::Open, 0, stream, &flow));
+            questions.extend(frame_of(Kind::Close, 0, stream, b""));
+        }
+        // Once the supervisor listens no more, nothing is taken any more.
+        let sent = send(&mut link, &questions, 100);
+        let kept = resident(supervisor);
+        assert!(kept < 32 << 20, "{kept} bytes after {sent} of {}", questions.len());
+        // It listens to its user as before.
+        assert!(stdout(&mut world.agentkernel(["ps"])).contains("box"));
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
 }
 
 /// What init says is shown in a terminal, and terminals obey.

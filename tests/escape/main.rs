@@ -5,5 +5,6 @@
 mod cases;
 mod copies;
 mod frames;
+mod init;
 mod interrupted;
 mod swaps;

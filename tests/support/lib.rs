@@ -208,6 +208,17 @@ pub fn skipped(what: &str, why: &str) {
     }
 }
 
+/// Bytes of memory that a process has resident.
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
 /// A finished command, for the message of a failed assertion.
 #[must_use]
 pub fn told(output: &Output) -> String {

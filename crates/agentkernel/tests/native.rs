@@ -206,8 +206,22 @@ fn masks_what_proc_tells_and_takes() {
             let output = world.launch(&spec, &format!("echo x > /proc/{file}"));
             assert!(!output.status.success(), "{file}");
         }
-        let options = world.run(&spec, "grep -E \" /proc/(sys|fs|irq|bus) \" /proc/self/mountinfo | cut -d \" \" -f 6");
-        assert!(options.lines().count() >= 1 && options.lines().all(|line| line.starts_with("ro,")), "{options}");
+        // Whoever may write there on this host or another: nobody may here.
+        let table = world.run(&spec, "cat /proc/self/mountinfo");
+        let options = |path: &str| {
+            let mut fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+            fields.find(|fields| fields[4] == path).map(|fields| fields[5].to_owned()).unwrap_or_default()
+        };
+        for name in ["sys", "sysrq-trigger", "irq", "bus", "fs"] {
+            let path = format!("/proc/{name}");
+            assert!(!Path::new(&path).exists() || options(&path).starts_with("ro,"), "{path}: {table}");
+        }
+        for name in
+            ["kcore", "keys", "key-users", "timer_list", "sched_debug", "latency_stats", "acpi", "asound", "scsi"]
+        {
+            let path = format!("/proc/{name}");
+            assert!(!Path::new(&path).exists() || options(&path).starts_with("ro,"), "{path} is shown: {table}");
+        }
         let hidden = world.run(&spec, "cat /proc/timer_list /proc/keys /proc/key-users /proc/kcore 2>/dev/null | wc -c; ls -A /sys /proc/acpi /proc/scsi /proc/asound 2>/dev/null | grep -v : | tr -d \"\\n\"; true");
         assert_eq!(hidden.trim(), "0", "{hidden}");
     });
@@ -468,6 +482,70 @@ fn limits_hold_or_are_refused_with_a_remedy() {
     });
 }
 
+/// Programs may not ask for keys, so this asks in the place of init, who still may.
+#[test]
+fn joins_a_new_session_keyring() {
+    const ID: &str = "import ctypes; print(ctypes.CDLL(None).syscall(250, 0, ctypes.c_int(-3), 0))";
+    const JOIN: &str = "import ctypes, os, sys; print(ctypes.CDLL(None).syscall(250, 1, None), flush=True); os.execv(sys.argv[1], sys.argv[1:])";
+    worlds(|world| {
+        let spec = world.spec();
+        let file = world.path(spec.id.as_str());
+        fs::write(&file, serde_json::to_vec(&spec).unwrap()).unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-c", JOIN]).arg(&world.launcher).arg(world.path("state")).arg(file);
+        command.args(["/usr/bin/env", "python3", "-c", ID]);
+        if let Some(user) = world.user {
+            command.uid(user).gid(user);
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let ids: Vec<i64> = text.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(ids.len(), 2, "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(ids[0] > 0, "this kernel has no keyrings, or this host forbids them: {ids:?}");
+        assert_ne!(ids[0], ids[1]);
+    });
+}
+
+/// The list of /etc changes what is copied, at any depth: an edit in place, a new mode, a new file.
+#[test]
+fn shows_etc_as_it_is_now() {
+    worlds(|world| {
+        let etc = world.host_directory("profile.d", None);
+        world.host_directory("profile.d/below", None);
+        let spec = world.spec();
+        let file = world.path(spec.id.as_str());
+        fs::write(&file, serde_json::to_vec(&spec).unwrap()).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return support::skipped("changes of the host's /etc", "only root can mount something there first");
+        }
+        let become_user =
+            world.user.map_or(String::new(), |user| format!("setpriv --reuid {user} --regid {user} --clear-groups"));
+        let script = format!(
+            "mount --bind {} /etc/profile.d && exec {become_user} {} {} {} /bin/sh -c 'cat /etc/profile.d/a.sh /etc/profile.d/below/b.sh 2>&1'",
+            etc.display(),
+            world.launcher.display(),
+            world.path("state").display(),
+            file.display()
+        );
+        let shown = || {
+            let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let (a, b) = (etc.join("a.sh"), etc.join("below/b.sh"));
+        fs::write(&a, "one\n").unwrap();
+        assert!(shown().starts_with("one\ncat: "), "{}", shown());
+        fs::write(&b, "two\n").unwrap();
+        assert_eq!(shown(), "one\ntwo\n");
+        // In place, and of the same length.
+        fs::write(&b, "new\n").unwrap();
+        assert_eq!(shown(), "one\nnew\n");
+        fs::set_permissions(&b, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(shown().starts_with("one\ncat: "), "{}", shown());
+        fs::remove_file(&a).unwrap();
+        assert!(shown().starts_with("cat: "), "{}", shown());
+    });
+}
+
 #[test]
 fn shows_what_the_host_has_mounted_below_usr() {
     worlds(|world| {
@@ -475,8 +553,7 @@ fn shows_what_the_host_has_mounted_below_usr() {
         let file = world.path(spec.id.as_str());
         fs::write(&file, serde_json::to_vec(&spec).unwrap()).unwrap();
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: only root can mount something there first; the run as root covers both");
-            return;
+            return support::skipped("what is mounted below /usr", "only root can mount something there first");
         }
         let become_user =
             world.user.map_or(String::new(), |user| format!("setpriv --reuid {user} --regid {user} --clear-groups"));

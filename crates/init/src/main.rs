@@ -78,7 +78,7 @@ fn complain(error: &InitError) -> ExitCode {
 }
 
 fn run() -> Result<(), InitError> {
-    walls::check_descriptors()?;
+    let descriptors = walls::check_descriptors();
     jail::pid1::keep_heap_small();
     // While init is dumpable and alone: its entries in /proc belong to nobody inside afterwards, since its program was
     // one that nobody inside may read.
@@ -94,6 +94,7 @@ fn run() -> Result<(), InitError> {
     let setup = link.setup()?;
 
     let raised = || {
+        descriptors?;
         // Ports below 1024 may need a capability, so the sockets come before the walls.
         let capture = if setup.capture { Some(Capture::open()?) } else { None };
         let mut walls = walls::raise(&setup)?;

@@ -238,3 +238,7 @@ fn refused_somehow(wall: &'static str, what: &str, attempt: impl FnOnce() -> io:
         Ok(()) => Err(WallError { wall, cause: format!("{what} succeeded") }),
     }
 }
+
+#[cfg(test)]
+#[path = "walls_tests.rs"]
+mod tests;

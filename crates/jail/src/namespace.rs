@@ -59,13 +59,13 @@ pub struct Identity([CString; KINDS.len()]);
 const KINDS: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
 
 impl Identity {
-    /// Those of the calling process, by the /proc that it sees.
+    /// Those of the calling thread, by the /proc that it sees.
     ///
     /// # Errors
     /// As openat(2) and readlinkat(2).
     pub fn own() -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open("/proc/self/ns", flags, Mode::empty())?;
+        let dir = rustix::fs::open("/proc/thread-self/ns", flags, Mode::empty())?;
         let mut own = Self(Default::default());
         for (kind, identity) in KINDS.iter().zip(&mut own.0) {
             // The link's text has the number of the namespace; to follow it costs several times as much.

@@ -1,6 +1,6 @@
 //! Walls that bind a thread, each on a thread that is given away.
 
-use crate::{caps, landlock, net, process, pty};
+use crate::{caps, landlock, namespace, net, process, pty};
 use rustix::{
     fd::AsFd as _,
     fs::{Mode, OFlags},
@@ -42,8 +42,7 @@ fn landlock_forbids_writes_elsewhere() {
             let abi = landlock::restrict(&[dir.as_fd(), file.as_fd()]).unwrap();
             assert_eq!(abi, landlock::version());
             if abi.is_none() {
-                eprintln!("skipped: this kernel has no Landlock");
-                return;
+                return support::skipped("Landlock", "this kernel has none");
             }
             let denied = |result: io::Result<()>| {
                 assert_eq!(result.err().map(|e| e.kind()), Some(io::ErrorKind::PermissionDenied));
@@ -100,12 +99,16 @@ fn only_named_descriptors_outlive_an_exec() {
 #[test]
 #[expect(deprecated, reason = "what is unsafe about unshare is CLONE_FILES, not a network namespace")]
 fn every_address_is_local_in_an_own_network_namespace() {
-    thread::spawn(|| {
+    let outside = namespace::Identity::own().unwrap();
+    assert_eq!(outside.shared(&outside).count(), 7);
+    thread::spawn(move || {
         match rustix::thread::unshare(UnshareFlags::NEWNET) {
             Ok(()) => {}
-            Err(Errno::PERM) => return eprintln!("skipped: needs CAP_SYS_ADMIN"),
+            Err(Errno::PERM) => return support::skipped("an own network namespace", "it needs CAP_SYS_ADMIN"),
             Err(error) => panic!("{error}"),
         }
+        let shared: Vec<_> = namespace::Identity::own().unwrap().shared(&outside).collect();
+        assert_eq!(shared, ["user", "mnt", "pid", "ipc", "uts", "cgroup"]);
         let connect = || std::net::TcpStream::connect("192.0.2.1:9").unwrap_err().raw_os_error();
         assert_eq!(connect(), Some(libc::ENETUNREACH));
         net::loop_everything().unwrap();

@@ -138,18 +138,23 @@ pub fn with_stdin(mut spec: ExecSpec) -> ExecSpec {
 impl Driver {
     /// Starts init with nothing sent but the hello.
     pub fn bare(place: Place) -> Self {
+        Self::with_descriptors(place, "")
+    }
+
+    /// The same, with more descriptors, as the shell's redirections say it.
+    pub fn with_descriptors(place: Place, more: &str) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         // The link comes in as standard input and moves to descriptor 3. With terminals and a network of its own, as the native
         // backend makes it: lo is up, every address is local, every port is free for all.
-        let script = "exec 3<&0 0</dev/null; exec unshare $1 --pid --fork --kill-child --mount-proc --net sh -c '
+        let script = "exec 3<&0 0</dev/null; eval \"exec $3\"; exec unshare $1 --pid --fork --kill-child --mount-proc --net sh -c '
             mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts && ip link set lo up && ip route add local default dev lo && ip -6 route add local default dev lo &&
             echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start && exec \"$1\"' sh \"$2\"";
         let flags = if place == Place::OneId { "-Ur" } else { "--mount" };
         // Whatever the test runner left open is none of init's business, and init would say so.
         jail::process::close_on_exec_from(3, &[]).unwrap();
         let child = Command::new("sh")
-            .args(["-c", script, "sh", flags, env!("CARGO_BIN_EXE_init")])
+            .args(["-c", script, "sh", flags, env!("CARGO_BIN_EXE_init"), more])
             .stdin(Io::from(OwnedFd::from(theirs)))
             .spawn()
             .unwrap();

@@ -42,8 +42,7 @@ fn the_walls_are_told_and_programs_have_them() {
 #[test]
 fn many_ids() {
     if !is_root() {
-        println!("only root has many ids");
-        return;
+        return support::skipped("a sandbox with many ids", "only root has them");
     }
     let (mut init, _) = Driver::with(Place::ManyIds, setup(Place::ManyIds));
     let mut spec = sh("id -u; id -g; id -G; grep Cap /proc/self/status; cat /proc/sys/kernel/core_pattern > /dev/null");
@@ -207,4 +206,14 @@ fn a_closed_stream_lets_its_program_go_on() {
         init.idle(Duration::from_millis(20));
     }
     assert_eq!(init.run(exec(&["true"])).code(), 0);
+}
+
+/// One descriptor more than init expects may be a way out (CVE-2024-21626).
+#[test]
+fn a_descriptor_too_many_fails_the_start() {
+    let mut init = Driver::with_descriptors(Place::OneId, "4</");
+    init.send(&ToInit::Setup(setup(Place::OneId)));
+    let FromInit::Failed { wall, cause } = init.message() else { panic!("not failed") };
+    assert_eq!((wall.as_str(), cause.contains("[0, 1, 2, 3, 4]")), ("descriptors", true), "{cause}");
+    assert_eq!(init.exit_status(), 1);
 }

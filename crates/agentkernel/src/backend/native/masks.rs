@@ -2,8 +2,9 @@
 //! from being made.
 //!
 //! What is missing gets a placeholder on the host, which is covered like everything else: a socket that nobody listens
-//! on. Git neither shows nor commits one, nothing can be read from it, and making one costs a fifth of what a directory
-//! does, which serves where the file system has no sockets. Only for [`COMMON`], which git itself reads, it is a file
+//! on. Git neither shows nor commits one, nothing can be read from it, and removing one costs a tenth of what a directory
+//! does, which serves where the file system has no sockets: whoever lists the project after a command has ended should
+//! not meet them any more. Only for [`COMMON`], which git itself reads, it is a file
 //! that says what git takes for granted without it. A placeholder is known by its time of modification, too. Which ones
 //! a sandbox has is written to the file `masks` of its directory before they are made.
 //!

@@ -211,7 +211,7 @@ fn directory(dir: &OwnedFd, name: &str, owner: Option<(u32, u32)>) -> io::Result
 impl Plan {
     /// Whether what was taken on trust proves to be right. To be asked once, when there is time.
     pub fn is_current(&mut self) -> Result<bool, LaunchError> {
-        let current = self.unproved.take().map_or(Ok(true), skeleton::Unproved::is_current);
+        let current = self.unproved.take().map_or(Ok(true), skeleton::Unproved::prove);
         current.wall("image", "Cannot examine the host's files", "")
     }
 

@@ -190,7 +190,7 @@ pub struct Unproved {
 
 impl Unproved {
     /// Whether the host still is what it was built from.
-    pub fn is_current(self) -> io::Result<bool> {
+    pub fn prove(self) -> io::Result<bool> {
         Ok(whole(&self.etc, self.hash)? == self.name)
     }
 }
@@ -222,7 +222,8 @@ const LAST: &str = ".last";
 pub fn prepare(cache: &OwnedFd, proved: bool) -> io::Result<Skeleton> {
     let host = examine()?;
     let pointer = host.pointer();
-    let last = rustix::fs::readlinkat(cache, pointer.as_str(), Vec::new()).ok().and_then(|name| name.into_string().ok());
+    let last =
+        rustix::fs::readlinkat(cache, pointer.as_str(), Vec::new()).ok().and_then(|name| name.into_string().ok());
     if let (false, Some(name)) = (proved, &last)
         && let Some(dir) = cache::hold(cache, name)?
     {

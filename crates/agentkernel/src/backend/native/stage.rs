@@ -451,7 +451,8 @@ fn cover(project: &OwnedFd, path: &Path, read_only: bool) -> Result<(), LaunchEr
     mount::set(&copy, true, attrs).wall(WALL, tried, "")?;
     mount::attach(&copy, &target).wall(WALL, tried, "")?;
     // Somebody may have put something else in its place meanwhile.
-    let seen = rustix::fs::statx(project, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).wall(WALL, tried, "")?;
+    let seen =
+        rustix::fs::statx(project, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).wall(WALL, tried, "")?;
     if seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(());
     }
