@@ -64,6 +64,31 @@ fn of_the_supervisor_takes_a_stopped_init_along() {
     }
 }
 
+/// An init that does not answer holds nobody up.
+#[test]
+fn of_clients_that_wait_for_a_stopped_init() {
+    for who in Who::all() {
+        let world = World::new(who);
+        start(&world);
+        let init = field(&world, "init_pid");
+        kill_process(Pid::from_raw(init.cast_signed()).unwrap(), Signal::STOP).unwrap();
+        let client = world.agentkernel(["exec", "box", "true"]).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&client);
+        // Its signals are read once it has asked; before, they end it as well.
+        eventually("it has asked", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", client.id())).unwrap();
+            status.lines().any(|line| line.starts_with("SigBlk:") && !line.ends_with("0000000000000000"))
+        });
+        kill_process(pid, Signal::TERM).unwrap();
+        let output = client.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(143), "{}", told(&output));
+        assert!(stdout(&mut world.agentkernel(["ps"])).contains("box"));
+        let output = world.agentkernel(["stats", "box"]).output().unwrap();
+        assert!(told(&output).contains("does not answer") || output.status.success(), "{}", told(&output));
+        cleared_by_gc_or_rm(&world);
+    }
+}
+
 #[test]
 fn of_init() {
     for who in Who::all() {

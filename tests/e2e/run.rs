@@ -263,20 +263,54 @@ fn an_outcome_as_json() {
 
 #[test]
 fn connections_are_refused_at_once_and_told_why() {
-    let world = World::new(Who::Me);
     let script = r#"
 import socket, sys, time
 start = time.monotonic()
 s = socket.create_connection(("example.org", 80), timeout=20)
 s.sendall(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")
 print(s.recv(4096).decode())
-try:
-    socket.create_connection(("192.0.2.1", 25), timeout=20)
-except OSError as error:
-    print(type(error).__name__)
+for address, port, said in (("192.0.2.1", 8081, b"GET /"), ("192.0.2.1", 25, b""), ("2001:db8::1", 5432, b"x")):
+    try:
+        s = socket.create_connection((address, port), timeout=20)
+        s.sendall(said)
+        print(s.recv(12).decode())
+    except OSError as error:
+        print(type(error).__name__)
 print("slow" if time.monotonic() - start > 15 else "quick")
 "#;
-    let text = stdout(&mut world.agentkernel(["run", "--", "python3", "-c", script]));
-    assert!(text.starts_with("HTTP/1.1 403") && text.contains("network mode is 'none'"), "{text}");
-    assert!(text.ends_with("ConnectionRefusedError\nquick\n"), "{text}");
+    for who in Who::all() {
+        let world = World::new(who);
+        let output = world.agentkernel(["run", "--", "python3", "-c", script]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.starts_with("HTTP/1.1 403") && text.contains("network mode is 'none'"), "{}", told(&output));
+        let caught = ["HTTP/1.1 403", "ConnectionResetError", "ConnectionResetError", "quick\n"].join("\n");
+        assert!(text.ends_with(&caught), "{}", told(&output));
+        let told = String::from_utf8_lossy(&output.stderr);
+        for target in ["example.org:80", "192.0.2.1:8081", "192.0.2.1:25", "2001:db8::1:5432"] {
+            assert!(told.contains(target), "{told}");
+        }
+    }
+}
+
+/// Whatever is caught is on its way out: programs have every port to themselves, and talk over loopback.
+#[test]
+fn programs_have_every_port() {
+    let script = r#"
+import socket
+for port in (22, 80, 443, 3000, 8080, 5432):
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        listener = socket.create_server((address, port), family=family)
+        client = socket.create_connection((address, port), 5)
+        server, _ = listener.accept()
+        server.sendall(b"x")
+        assert client.recv(1) == b"x"
+        for s in (client, server, listener): s.close()
+    try: socket.create_connection(("localhost", port), 5); print("who answers?")
+    except ConnectionRefusedError: pass
+print("done")
+"#;
+    for who in Who::all() {
+        let world = World::new(who);
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "python3", "-c", script])), "done\n");
+    }
 }

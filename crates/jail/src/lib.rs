@@ -12,6 +12,7 @@ pub mod landlock;
 pub mod mount;
 pub mod namespace;
 pub mod net;
+pub mod nft;
 pub mod pid1;
 pub mod process;
 pub mod pty;

@@ -1,7 +1,7 @@
 //! Hides rtnetlink: how a network namespace gets its loopback device and the routes that keep every packet inside.
 
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd, OwnedFd},
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType},
 };
 use std::io;
@@ -60,6 +60,15 @@ pub fn loop_everything() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets a socket accept connections to other addresses than its own, which [`crate::nft::catch_all`] hands to it. Needs
+/// `CAP_NET_ADMIN` or `CAP_NET_RAW` over the network namespace.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_transparent(socket: impl AsFd, v6: bool) -> io::Result<()> {
+    crate::sys::net::set_transparent(socket.as_fd(), v6)
+}
+
 /// `local default dev lo`, table `local`.
 fn route(family: u8, scope: u8) -> Vec<u8> {
     let mut body = vec![family, 0, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, scope, RTN_LOCAL];
@@ -81,7 +90,7 @@ fn push(batch: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, body: &[u8]) 
 }
 
 /// Reads acknowledgements, and files the error number of each at its sequence number less one.
-fn receive(socket: &OwnedFd, answers: &mut [Option<i32>]) -> io::Result<()> {
+pub(crate) fn receive(socket: &OwnedFd, answers: &mut [Option<i32>]) -> io::Result<()> {
     let mut buffer = [0u8; 4096];
     let (length, _) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty())?;
     let mut rest = &buffer[..length];

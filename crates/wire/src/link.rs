@@ -169,6 +169,10 @@ pub enum FilesReport {
     Failed(String),
 }
 
+/// The port, on the loopback addresses, at which init answers DNS and to which the backend redirects every connection
+/// to another address.
+pub const CAPTURE_PORT: u16 = 53;
+
 /// What init opens on the link: one outgoing connection of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {

@@ -80,6 +80,7 @@ impl Session {
             stream,
             session: self,
             exec: 0,
+            started: false,
             input_open: self.stdin,
             keys: raw.as_ref().map(|_| DetachKeys::default()),
             typed: Vec::new(),
@@ -104,6 +105,8 @@ struct Running<'a> {
     stream: u32,
     session: Session,
     exec: u32,
+    /// The command runs, as far as is known.
+    started: bool,
     input_open: bool,
     keys: Option<DetachKeys>,
     /// Read from standard input, not yet sent for want of credit.
@@ -206,7 +209,7 @@ impl Running<'_> {
                 self.detach();
                 self.outcome = Some(Outcome::Detached { exec });
             }
-            ExecReport::Started { .. } => {}
+            ExecReport::Started { .. } => self.started = true,
             ExecReport::Exited(exit) => self.outcome = Some(Outcome::Exited(exit)),
             ExecReport::Failed { kind, cause } => self.outcome = Some(Outcome::Failed { kind, cause }),
         }
@@ -297,6 +300,13 @@ impl Running<'_> {
                     self.tell(ExecControl::Resize(terminal::window_size()));
                 }
                 continue;
+            }
+            if !self.started && self.outcome.is_none() {
+                // There is nobody yet who could follow it, and if init does not answer there never will be.
+                self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
+                self.outcome = Some(Outcome::Exited(Exit::Signal(signal as u8)));
+                self.output.clear();
+                return Ok(());
             }
             self.tell(ExecControl::Signal(signal as u8));
             if signal == Signal::INT.as_raw() || signal == Signal::TERM.as_raw() {

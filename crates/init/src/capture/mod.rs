@@ -2,21 +2,17 @@
 //! here whatever their destination, and each becomes a flow on the link.
 //!
 //! The backend gives the network namespace a default route of type `local`, so that every address is this host's,
-//! and lets every user bind every port. An ordinary listener on the wildcard address then accepts connections to any
-//! destination, which getsockname(2) tells.
+//! lets every user bind every port, and has nf_tables hand every TCP connection that does not go to a loopback address
+//! to the listeners here ([`jail::nft`]), whatever its port; getsockname(2) tells where it was going. Programs find
+//! every port free but the resolver's.
 //!
-//! # Which ports
+//! # Without nf_tables
 //!
-//! A listener on the wildcard address keeps programs from binding its port, on any address: `SO_REUSEADDR` does not
-//! help against a listening socket, a listener per answered name would not either (a program's bind of `0.0.0.0`
-//! conflicts with every address), and `SO_REUSEPORT` would need the program's help. So the ports are those that
-//! the outside world is reached by and that development servers leave alone: [`PORTS`]. 8080, 8443, 3000, databases
-//! and the like stay free for programs. A connection to any other port is refused at once by the kernel: nobody
-//! listens. Catching every port needs a redirect in nftables, made by whoever has `CAP_NET_ADMIN` in the namespace
-//! before init starts; then only one port, which no program wants, is taken.
-//!
-//! A connection to one of the ports on a loopback address is not for the outside. It is reset, the nearest thing to
-//! "nobody listens" that can be done once the kernel has accepted it.
+//! Then an ordinary listener on the wildcard address accepts connections to any destination, but to its own port only,
+//! and keeps programs from binding that one. So the ports are those that the outside world is reached by and that
+//! development servers leave alone: [`PORTS`]. A connection to any other port is refused at once by the kernel: nobody
+//! listens. One to these ports on a loopback address is not for the outside: it is reset, the nearest thing to "nobody
+//! listens" that can be done once the kernel has accepted it.
 //!
 //! UDP other than DNS is not captured: nobody listens, so the kernel answers with an ICMP error at once, and QUIC
 //! falls back to TCP.
@@ -43,17 +39,20 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
-use wire::link::Wall;
+use wire::link::{CAPTURE_PORT, Wall};
 
-/// Ports on which connections to any address are accepted: SSH, HTTP and HTTPS.
-pub const PORTS: [u16; 3] = [22, 80, 443];
+/// Ports on which connections are accepted where not every one can be caught: SSH, HTTP and HTTPS.
+const PORTS: [u16; 3] = [22, 80, 443];
 /// Flows at once. One more is reset.
 pub const MAX_FLOWS: usize = 1024;
 
 const CAPTURE: &str = "capture";
 /// Where the resolver is told to ask.
-const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
-/// Connections waiting to be accepted, per port.
+const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), CAPTURE_PORT);
+const DNS_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), CAPTURE_PORT);
+/// A port that no listener of ours has.
+const SOME_PORT: u16 = 1;
+/// Connections waiting to be accepted, per listener.
 const BACKLOG: i32 = 256;
 /// Accepted, or answered, per turn and socket, so that others get theirs.
 const BURST: usize = 64;
@@ -63,7 +62,6 @@ const MAX_DNS: usize = 32;
 const PAUSE: Duration = Duration::from_millis(100);
 
 const DNS_UDP: u8 = 8;
-const DNS_TCP: u8 = 9;
 const LISTENERS: u8 = 16;
 const DNS_CONNECTIONS: u8 = 64;
 
@@ -71,8 +69,10 @@ const DNS_CONNECTIONS: u8 = 64;
 pub struct Capture {
     names: Names,
     udp: OwnedFd,
-    tcp: OwnedFd,
-    listeners: Vec<(u16, OwnedFd)>,
+    /// Connections to the resolver, and to the outside.
+    listeners: Vec<OwnedFd>,
+    /// Whether those to the outside come on every port.
+    every_port: bool,
     /// DNS over TCP: by slot, the oldest first.
     asking: VecDeque<(u8, dns::Asker)>,
     /// Descriptors have run out: the listeners are not watched.
@@ -80,7 +80,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Binds every socket, and makes a connection to see that the route is there.
+    /// Binds every socket, and makes a connection to see that it arrives here.
     ///
     /// # Errors
     /// [`WallError`] of the wall `capture`.
@@ -89,44 +89,44 @@ impl Capture {
             move |error: io::Error| WallError { wall: CAPTURE, cause: format!("Cannot {what}: {error}") }
         };
         let udp = bind(DNS, SocketType::DGRAM).map_err(what(format!("bind UDP {DNS}")))?;
-        let tcp = bind(DNS, SocketType::STREAM)
-            .and_then(|tcp| listen(tcp, MAX_DNS as i32))
-            .map_err(what(format!("bind TCP {DNS}")))?;
-        let listeners = PORTS
-            .into_iter()
-            .map(|port| Ok((port, listener(port).map_err(what(format!("listen on TCP port {port}")))?)))
-            .collect::<Result<Vec<_>, WallError>>()?;
-        let capture = Self { names: Names::default(), udp, tcp, listeners, asking: VecDeque::new(), paused: false };
-        capture.test()?;
-        Ok(capture)
-    }
-
-    /// Connects to an address that is nobody's, and must find itself.
-    fn test(&self) -> Result<(), WallError> {
-        let failed = |error: Errno| fallen(CAPTURE)(io::Error::from(error));
-        let Some((port, listener)) = self.listeners.last() else { return Ok(()) };
-        let probe = SocketAddr::new(IpAddr::V4(names::LAST), *port);
-        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .map_err(failed)?;
-        rustix::net::connect(&socket, &probe).map_err(|error| WallError {
-            wall: CAPTURE,
-            cause: format!("No local route: cannot connect to {probe}: {}", io::Error::from(error)),
-        })?;
-        let accepted = rustix::net::accept_with(listener, SocketFlags::CLOEXEC).map_err(failed)?;
-        match destination(&accepted) {
-            Some(found) if found == probe => Ok(()),
-            found => Err(WallError { wall: CAPTURE, cause: format!("A connection to {probe} arrived as {found:?}") }),
+        let mut listeners = vec![listener(DNS, BACKLOG).map_err(what(format!("bind TCP {DNS}")))?];
+        // Without the right to it, or IPv6, or nf_tables, the test will tell.
+        let transparent = jail::net::set_transparent(&listeners[0], false);
+        let mut every_port = false;
+        if transparent.is_ok() {
+            if let Ok(v6) = listener(DNS_V6, BACKLOG)
+                && jail::net::set_transparent(&v6, true).is_ok()
+            {
+                listeners.push(v6);
+            }
+            every_port = reaches(SOME_PORT, &listeners[0])?;
         }
+        if !every_port {
+            listeners.truncate(1);
+            for port in PORTS {
+                listeners.push(wildcard(port).map_err(what(format!("listen on TCP port {port}")))?);
+            }
+            let last = listeners.last().zip(PORTS.last());
+            if !last.map_or(Ok(true), |(listener, &port)| reaches(port, listener))? {
+                return Err(WallError {
+                    wall: CAPTURE,
+                    cause: "No local route: nobody answers at other addresses".into(),
+                });
+            }
+        }
+        Ok(Self { names: Names::default(), udp, listeners, every_port, asking: VecDeque::new(), paused: false })
     }
 
     /// The wall, as tested.
     pub fn wall(&self) -> Wall {
-        let ports: Vec<String> = PORTS.iter().map(u16::to_string).collect();
-        Wall {
-            name: CAPTURE.to_owned(),
-            holds: true,
-            detail: format!("DNS answered on {DNS}; connections to any address on ports {} accepted", ports.join(", ")),
-        }
+        let ports = if self.every_port {
+            "every port".to_owned()
+        } else {
+            let ports: Vec<String> = PORTS.iter().map(u16::to_string).collect();
+            format!("ports {} (without nf_tables and tproxy, not on every one)", ports.join(", "))
+        };
+        let detail = format!("DNS answered on {DNS}; connections to any address accepted on {ports}");
+        Wall { name: CAPTURE.to_owned(), holds: true, detail }
     }
 
     /// Watches every socket.
@@ -135,8 +135,7 @@ impl Capture {
     /// As epoll_ctl(2).
     pub fn watch(&self, poll: &Poll) -> io::Result<()> {
         poll.add(&self.udp, own(DNS_UDP), Flags::IN)?;
-        poll.add(&self.tcp, own(DNS_TCP), Flags::IN)?;
-        for (index, (_, listener)) in self.listeners.iter().enumerate() {
+        for (index, listener) in self.listeners.iter().enumerate() {
             poll.add(listener, own(LISTENERS + index as u8), Flags::IN)?;
         }
         Ok(())
@@ -146,7 +145,6 @@ impl Capture {
     pub fn ready(&mut self, slot: u8, poll: &Poll, scratch: &mut [u8]) -> Vec<Connection> {
         match slot {
             DNS_UDP => self.datagrams(scratch),
-            DNS_TCP => self.accept_asker(poll),
             slot if slot >= DNS_CONNECTIONS => self.answer(slot),
             slot => return self.accept(usize::from(slot - LISTENERS), poll),
         }
@@ -173,8 +171,7 @@ impl Capture {
     }
 
     fn listen_for(&self, poll: &Poll, flags: Flags) -> io::Result<()> {
-        poll.modify(&self.tcp, own(DNS_TCP), flags)?;
-        for (index, (_, listener)) in self.listeners.iter().enumerate() {
+        for (index, listener) in self.listeners.iter().enumerate() {
             poll.modify(listener, own(LISTENERS + index as u8), flags)?;
         }
         Ok(())
@@ -194,12 +191,7 @@ impl Capture {
         }
     }
 
-    fn accept_asker(&mut self, poll: &Poll) {
-        let socket = match rustix::net::accept_with(&self.tcp, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => socket,
-            Err(error) if exhausted(error) => return self.pause(poll),
-            Err(_) => return,
-        };
+    fn ask(&mut self, socket: OwnedFd, poll: &Poll) {
         let slot = if self.asking.len() < MAX_DNS {
             (DNS_CONNECTIONS..).find(|slot| self.asking.iter().all(|(used, _)| used != slot))
         } else {
@@ -219,11 +211,15 @@ impl Capture {
 
     fn accept(&mut self, index: usize, poll: &Poll) -> Vec<Connection> {
         let mut connections = Vec::new();
-        let Some((_, listener)) = self.listeners.get(index) else { return connections };
-        while connections.len() < BURST {
+        for _ in 0..BURST {
+            let Some(listener) = self.listeners.get(index) else { return connections };
             match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(socket) => {
                     let Some(destination) = destination(&socket) else { continue };
+                    if destination == DNS || destination == DNS_V6 {
+                        self.ask(socket, poll);
+                        continue;
+                    }
                     let name = match destination.ip() {
                         IpAddr::V4(address) => self.names.name(address),
                         IpAddr::V6(_) => None,
@@ -261,22 +257,41 @@ fn bind(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+        // The wildcard address stands for IPv4's as well.
+        rustix::net::sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
     }
     rustix::net::bind(&socket, &address)?;
     Ok(socket)
 }
 
-fn listen(socket: OwnedFd, backlog: i32) -> io::Result<OwnedFd> {
+fn listener(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let socket = bind(address, SocketType::STREAM)?;
     rustix::net::listen(&socket, backlog)?;
     Ok(socket)
 }
 
 /// Listens on every address of both families, or of IPv4 where the kernel has no other.
-fn listener(port: u16) -> io::Result<OwnedFd> {
-    bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), SocketType::STREAM)
-        .or_else(|_| bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), SocketType::STREAM))
-        .and_then(|socket| listen(socket, BACKLOG))
+fn wildcard(port: u16) -> io::Result<OwnedFd> {
+    listener(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), BACKLOG)
+        .or_else(|_| listener(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), BACKLOG))
+}
+
+/// Connects to an address that is nobody's, and says whether that arrives at this listener, as what it is.
+fn reaches(port: u16, listener: &OwnedFd) -> Result<bool, WallError> {
+    let failed = |error: Errno| fallen(CAPTURE)(io::Error::from(error));
+    let probe = SocketAddr::new(IpAddr::V4(names::LAST), port);
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(failed)?;
+    match rustix::net::connect(&socket, &probe) {
+        Ok(()) => {}
+        Err(Errno::CONNREFUSED | Errno::NETUNREACH | Errno::HOSTUNREACH) => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    }
+    let accepted = rustix::net::accept_with(listener, SocketFlags::CLOEXEC).map_err(failed)?;
+    match destination(&accepted) {
+        Some(found) if found == probe => Ok(true),
+        found => Err(WallError { wall: CAPTURE, cause: format!("A connection to {probe} arrived as {found:?}") }),
+    }
 }
 
 /// The address that a connection was made to; an IPv4 one as such, whatever the socket's family.

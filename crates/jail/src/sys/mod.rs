@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod fd;
 pub mod landlock;
 pub mod mount;
+pub mod net;
 pub mod pid1;
 pub mod process;
 pub mod seccomp;

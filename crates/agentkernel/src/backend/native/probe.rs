@@ -13,7 +13,7 @@ use jail::{
     landlock,
     mount::{self, Attr, Param},
     namespace::{self, Clone, Namespaces},
-    net, process, seccomp,
+    process, seccomp,
 };
 use rustix::{
     fd::OwnedFd,
@@ -122,7 +122,7 @@ fn mounts() -> Result<(), LaunchError> {
 
 fn network() -> Result<(), LaunchError> {
     namespace::enter_network().map_err(failure::namespaces)?;
-    net::loop_everything().wall("network", "Cannot set up the loopback device", "")
+    stage::network()
 }
 
 /// Over a directory of the host, or over one in memory.

@@ -17,7 +17,7 @@ use jail::{
     cgroup::Cgroup,
     fd::open_beneath,
     mount::{self, Attr, Overlay, Param},
-    namespace, net, process,
+    namespace, net, nft, process,
 };
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -88,7 +88,7 @@ impl Stage<'_> {
         mount::isolate()
             .wall("mount namespace", "Cannot cut mounts off from the host's", "")
             .map_err(failure::mounts_denied)?;
-        net::loop_everything().wall("network", "Cannot set up the loopback device", "")?;
+        self::network()?;
         rustix::system::sethostname(self.spec.hostname.as_bytes()).wall(
             "uts namespace",
             "Cannot set the host name",
@@ -359,9 +359,10 @@ impl Stage<'_> {
         process::set_rlimit(Resource::Core, 0).wall("limits", "Cannot turn core files off", "")?;
         const WALL: &str = "capabilities";
         let keep = match self.ids {
-            Ids::One { .. } => Cap::empty(),
-            // Init becomes the user of each exec, and must be able to end it.
-            Ids::Range { .. } => Cap::SETUID | Cap::SETGID | Cap::KILL,
+            Ids::One { .. } => Cap::NET_ADMIN,
+            // Init becomes the user of each exec, and must be able to end it. Both open the capture, and give up
+            // CAP_NET_ADMIN then.
+            Ids::Range { .. } => Cap::NET_ADMIN | Cap::SETUID | Cap::SETGID | Cap::KILL,
         };
         // Init may have user id 0: without this, execve would give it all capabilities back.
         caps::lock_root_out().wall(WALL, "Cannot lock root out", "")?;
@@ -379,6 +380,13 @@ impl Stage<'_> {
         let error = process::exec(process::Program::Fd(init.as_fd()), &[c"init".to_owned()], &[]);
         Err(error).wall("init", "Cannot execute init", "")
     }
+}
+
+/// In a new network namespace: every address is a local one, and init catches connections to them. Without nf_tables
+/// that is less comfortable, and no less tight.
+pub fn network() -> Result<(), LaunchError> {
+    net::loop_everything().wall("network", "Cannot set up the loopback device", "")?;
+    nft::catch_all(wire::link::CAPTURE_PORT).wall("network", "Cannot catch connections", "").map(drop)
 }
 
 /// What installers write to in /usr.
