@@ -104,6 +104,16 @@ pub trait Machine {
     /// If the machine could not be told.
     fn kill(&self) -> std::io::Result<()>;
 
+    /// Whether nobody is left in it but init. After [`kill`](Self::kill), nobody comes then. `false` if that cannot be
+    /// known.
+    fn is_deserted(&self) -> bool;
+
+    /// Removes what others see of it where its user works: placeholders. Once it is deserted or gone. Idempotent.
+    ///
+    /// # Errors
+    /// If something could not be removed; [`release`](Self::release) will try again.
+    fn withdraw(&mut self) -> std::io::Result<()>;
+
     /// How many times the kernel killed a process for lack of memory so far.
     fn oom_kills(&self) -> u64;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Protected in every direct workspace, whether they exist or not.
-pub(super) const BUILT_IN: [&str; 35] = [
+pub(super) const BUILT_IN: [&str; 30] = [
     super::project::FILE_NAME,
     // git runs hooks, and whatever its configuration names as pager, editor, filter or fsmonitor.
     ".git/hooks",
@@ -14,12 +14,8 @@ pub(super) const BUILT_IN: [&str; 35] = [
     ".git/modules",
     ".githooks",
     ".husky",
-    ".pre-commit-config.yaml",
-    "lefthook.yml",
     // The shell or the editor runs these when a directory is entered.
     ".envrc",
-    "mise.toml",
-    ".mise.toml",
     ".vscode",
     ".idea",
     ".zed",
@@ -36,19 +32,53 @@ pub(super) const BUILT_IN: [&str; 35] = [
     ".claude/skills",
     ".cursor",
     ".codex",
-    ".gemini/settings.json",
-    ".gemini/commands",
-    ".gemini/extensions",
+    ".agents",
+    ".gemini",
     ".opencode",
     "opencode.json",
     "opencode.jsonc",
     ".windsurf",
 ];
 
+/// Files that mean something only to a tool that the project uses: if one of a line exists, all of them are protected.
+pub(super) const IF_USED: [&[&str]; 10] = [
+    &[".pre-commit-config.yaml"],
+    // Each of these overrides, or is merged into, another one.
+    &[
+        "lefthook.yml",
+        "lefthook.yaml",
+        "lefthook.toml",
+        "lefthook.json",
+        ".lefthook.yml",
+        ".lefthook.yaml",
+        ".lefthook.toml",
+        ".lefthook.json",
+        "lefthook-local.yml",
+        "lefthook-local.yaml",
+        "lefthook-local.toml",
+        "lefthook-local.json",
+        ".lefthook-local.yml",
+        ".lefthook-local.yaml",
+        ".lefthook-local.toml",
+        ".lefthook-local.json",
+        ".config/lefthook.yml",
+    ],
+    &["mise.toml", ".mise.toml", "mise.local.toml", ".mise.local.toml", ".mise", "mise", ".config/mise.toml"],
+    &[".github/hooks"],
+    &[".aider.conf.yml"],
+    &[".continue"],
+    &[".crush.json", "crush.json"],
+    &[".kiro"],
+    &[".roo"],
+    &[".run"],
+];
+
 /// The built-in list and the project's own, each path once, without those that the user gives up: each with what is
 /// below it. An error is the one of these that is not protected.
-pub(super) fn list(own: &[PathBuf], given_up: &[PathBuf]) -> Result<Vec<PathBuf>, PathBuf> {
-    let mut list: Vec<PathBuf> = BUILT_IN.iter().map(PathBuf::from).collect();
+pub(super) fn list(project: &Path, own: &[PathBuf], given_up: &[PathBuf]) -> Result<Vec<PathBuf>, PathBuf> {
+    let used = |line: &&&[&str]| line.iter().any(|path| project.join(path).symlink_metadata().is_ok());
+    let used = IF_USED.iter().filter(used).copied().flatten();
+    let mut list: Vec<PathBuf> = BUILT_IN.iter().chain(used).map(PathBuf::from).collect();
     for path in own {
         if !list.contains(path) {
             list.push(path.clone());

@@ -188,7 +188,7 @@ impl Resolver<'_> {
         Ok(match mode {
             WorkspaceMode::Overlay => Workspace::Overlay { path },
             _ => {
-                let protected = protect::list(&self.settings.protect, unprotect).map_err(|path| {
+                let protected = protect::list(&path, &self.settings.protect, unprotect).map_err(|path| {
                     let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
                     ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")
                 })?;

@@ -339,6 +339,11 @@ pub fn reference() -> String {
     for path in super::protect::BUILT_IN {
         let _ = writeln!(page, "- `{path}`");
     }
+    page.push_str(IF_USED);
+    for line in super::protect::IF_USED {
+        let paths: Vec<String> = line.iter().map(|path| format!("`{path}`")).collect();
+        let _ = writeln!(page, "- {}", paths.join(", "));
+    }
     page
 }
 
@@ -349,12 +354,21 @@ Read-only in a `direct` workspace, because a program outside would run or obey t
 cannot be made inside: as long as a sandbox runs, a socket, which git does not see, lies on the host in its
 place, or in that of the first part of it that does not exist. (For `.git/commondir` it is a file that tells git what
 holds without it.) It is removed afterwards; what a killed sandbox leaves, `gc` and the project's next sandbox remove.
-Where there is no `.git`, `git init` therefore fails inside. A part of a path that is a symbolic link or a file, such
+Where there is no `.git`, `git init` therefore fails inside. Tools that read every file of a project one by one, and do
+not look what it is, fail on a socket (Python's `shutil.copytree`, say): `--workspace overlay` has none. A part of a path that is a symbolic link or a file, such
 as `.git` in a worktree, is protected itself; what it leads to is not.
 
 `--unprotect PATH` of `run` and `create` gives up a path and all below it; the project's own file can only add some.
 The list is about the project's directory itself: that of a project in a subdirectory, such as `sub/.git`, is not
 protected.
+
+Besides, one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three the directory
+would be a bare repository to git, with a configuration that nobody protects.
+
+";
+
+const IF_USED: &str = "
+If one of a line exists when the sandbox is made, all of them are protected:
 
 ";
 

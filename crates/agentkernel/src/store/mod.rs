@@ -339,12 +339,21 @@ impl Store {
         Ok(())
     }
 
+    /// Lets others have the name of a sandbox that is about to be removed.
+    ///
+    /// # Errors
+    /// The system's; [`remove`](Self::remove) will try again.
+    pub fn give_up_name(&self, entry: &Entry) -> Result<(), StoreError> {
+        match entry.name()? {
+            Some(name) => self.release_name(&name, entry.id()),
+            None => Ok(()),
+        }
+    }
+
     /// The rest of a removal, for one whose directory is called `hidden` by now.
     fn finish_removal(&self, entry: &Entry, hidden: &str) -> Result<(), StoreError> {
         let failed = |errno| StoreError::io("remove", self.path.join(SANDBOXES).join(hidden), errno);
-        if let Some(name) = entry.name()? {
-            self.release_name(&name, entry.id())?;
-        }
+        self.give_up_name(entry)?;
         tree::empty(entry.dir(), c"lock").map_err(failed)?;
         // The lock goes last: as long as it is there, whoever holds it is seen to.
         for (dir, name, flags) in

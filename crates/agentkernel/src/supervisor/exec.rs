@@ -26,6 +26,8 @@ pub(super) struct Exec {
     input_told: bool,
     /// What its clients are told before the last report.
     pub(super) notices: Vec<String>,
+    /// The last report waits: not everything is as it was before yet.
+    pub(super) held: bool,
     /// The last report, once the program has ended.
     pub(super) ended: Option<ExecReport>,
 }
@@ -65,6 +67,7 @@ impl Exec {
             input_ended: false,
             input_told: false,
             notices: Vec::new(),
+            held: number == MAIN,
             ended: None,
         }
     }
@@ -220,7 +223,7 @@ impl Exec {
             let Some(client) = clients.get_mut(&attached.client) else { return false };
             attached.pump(&mut client.connection);
             match &self.ended {
-                Some(report) if attached.backlog.is_empty() => {
+                Some(report) if attached.backlog.is_empty() && !self.held => {
                     for notice in &self.notices {
                         client.connection.control(attached.stream, &api::Report::Notice(notice.clone()));
                     }

@@ -40,7 +40,7 @@ pub struct Inheritance {
 pub fn run(inheritance: Inheritance) -> Exit {
     let Inheritance { store, entry, lock, spec, client } = inheritance;
     let exit = match start(&store, &entry, &lock, &spec) {
-        Ok((launched, listener)) => match Server::new(&entry, &lock, &spec, launched, listener, client) {
+        Ok((launched, listener)) => match Server::new(&store, &entry, &lock, &spec, launched, listener, client) {
             Ok(server) => server.serve(),
             Err(_) => Exit::Lost,
         },

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     Spec,
     backend::{Launched, Machine},
-    connection::{Connection, ConnectionError, Filled, Incoming},
-    store::{Entry, Lock, LogWriter, State},
+    connection::{Connection, Filled, Incoming},
+    store::{Entry, Lock, LogWriter, State, Store},
 };
 use jail::signal::SignalFd;
 use rustix::{
@@ -62,6 +62,7 @@ pub(super) enum Ending {
 
 /// A running sandbox.
 pub(super) struct Server<'a> {
+    store: &'a Store,
     pub(super) entry: &'a Entry,
     pub(super) lock: &'a Lock,
     pub(super) spec: &'a Spec,
@@ -95,6 +96,7 @@ pub(super) struct Server<'a> {
 
 impl<'a> Server<'a> {
     pub(super) fn new(
+        store: &'a Store,
         entry: &'a Entry,
         lock: &'a Lock,
         spec: &'a Spec,
@@ -107,6 +109,7 @@ impl<'a> Server<'a> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let started_ms = now_ms();
         let mut server = Self {
+            store,
             entry,
             lock,
             spec,
@@ -153,13 +156,17 @@ impl<'a> Server<'a> {
         // What is queued already, before the first wait: the first exec is under way while init starts.
         self.flush_all();
         let mut events = Vec::with_capacity(EVENTS);
-        let mut gone = false;
-        while !gone {
+        let mut ended = None;
+        // Whoever has not taken all output yet still may when the machine is gone.
+        while ended.is_none() || self.execs.values().any(|exec| self.is_wanted(exec)) {
             events.clear();
             let timeout = self.time_limit.min(self.kill_at).timeout();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
+                Err(_) => {
+                    let _ = self.machine.kill();
+                    break;
+                }
             }
             for event in events.drain(..) {
                 // The fields of a packed struct are read by value.
@@ -167,7 +174,7 @@ impl<'a> Server<'a> {
                 match token {
                     LINK => self.on_link(flags),
                     LISTENER => self.on_listener(),
-                    GONE => gone = true,
+                    GONE => ended = ended.or_else(|| Some(self.finish())),
                     SIGNALS => self.on_signal(),
                     client => self.on_client(client, flags),
                 }
@@ -180,7 +187,9 @@ impl<'a> Server<'a> {
             }
             self.flush_all();
         }
-        self.finish()
+        let exit = ended.unwrap_or_else(|| self.finish());
+        self.last_words();
+        exit
     }
 
     pub(super) fn watch(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
@@ -197,17 +206,19 @@ impl<'a> Server<'a> {
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return;
         }
-        match self.link.fill().and_then(|filled| {
-            while let Some(incoming) = self.link.next()? {
-                self.on_init(incoming);
-            }
-            Ok(filled)
-        }) {
-            Ok(Filled::Some | Filled::Nothing) => {}
-            // Init is gone, or it is not our init any more: either way the machine must not go on.
-            Ok(Filled::End) | Err(ConnectionError::Io(_) | ConnectionError::Torn | ConnectionError::Protocol(_)) => {
-                let _ = epoll::delete(&self.epoll, &self.link);
-                let _ = self.machine.kill();
+        match self.link.fill() {
+            Ok(Filled::Some | Filled::Nothing) => self.take_link(),
+            Ok(Filled::End) | Err(_) => self.distrust(),
+        }
+    }
+
+    /// Takes every whole frame that init has sent.
+    fn take_link(&mut self) {
+        loop {
+            match self.link.next() {
+                Ok(Some(incoming)) => self.on_init(incoming),
+                Ok(None) => return,
+                Err(_) => return self.distrust(),
             }
         }
     }
@@ -251,8 +262,9 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Init said something that ours would not say.
+    /// Init is gone, or it is not our init any more: either way the machine must not go on, and is listened to no more.
     fn distrust(&mut self) {
+        let _ = epoll::delete(&self.epoll, &self.link);
         let _ = self.machine.kill();
     }
 
@@ -351,10 +363,26 @@ impl<'a> Server<'a> {
             ExecReport::Started { .. } => return,
         };
         self.record(exit);
-        // Its clients have the report in their queues: they are not kept waiting for the teardown.
+        // The sandbox ends with its main command. What is slow about that nobody waits for, if nobody is left in there
+        // who could still do something.
+        let _ = self.machine.kill();
+        if self.machine.is_deserted() {
+            self.withdraw();
+        }
         self.flush_all();
-        if self.execs.get(&MAIN).is_none_or(|main| !self.is_wanted(main)) {
-            let _ = self.machine.kill();
+    }
+
+    /// Once nobody can do anything in the sandbox any more: removes what its user sees of it, and lets him know how it
+    /// ended.
+    fn withdraw(&mut self) {
+        // What cannot be removed now will be when the machine is released, or by `gc`.
+        let _ = self.machine.withdraw();
+        if !self.spec.keep {
+            let _ = self.store.give_up_name(self.entry);
+        }
+        if let Some(main) = self.execs.get_mut(&MAIN) {
+            main.held = false;
+            main.flush(&mut self.clients, &mut self.link);
         }
     }
 
@@ -469,14 +497,16 @@ impl<'a> Server<'a> {
         }
         let awaited = self.awaited;
         self.execs.retain(|_, exec| exec.ended.is_none() || wanted(exec, awaited));
-        if self.exit.is_some() && !self.execs.contains_key(&MAIN) {
-            // The main command is over and everybody knows: the sandbox ends with it.
-            let _ = self.machine.kill();
-        }
     }
 
     /// The machine is gone: says so to whoever waits, and puts it on record.
-    fn finish(mut self) -> Exit {
+    fn finish(&mut self) -> Exit {
+        let _ = epoll::delete(&self.epoll, self.machine.gone());
+        // What it said before it went.
+        while matches!(self.link.fill(), Ok(Filled::Some)) {
+            self.take_link();
+        }
+        let _ = epoll::delete(&self.epoll, &self.link);
         let lost = match self.ending {
             Some(Ending::Deadline) => Exit::Deadline,
             Some(Ending::Asked) => Exit::Signal(Signal::KILL.as_raw() as u8),
@@ -485,6 +515,7 @@ impl<'a> Server<'a> {
         };
         let idle_stop = self.spec.command.is_none() && self.ending.is_some();
         let exit = self.record(if idle_stop { Exit::Code(0) } else { lost });
+        self.withdraw();
         for exec in self.execs.values_mut().filter(|exec| exec.ended.is_none()) {
             let exit = if exec.number == MAIN { exit } else { lost };
             exec.report(&mut self.clients, &mut self.link, ExecReport::Exited(exit));
@@ -496,7 +527,6 @@ impl<'a> Server<'a> {
                 client.answer(stream, &api::Report::Stopped(exit));
             }
         }
-        self.last_words();
         exit
     }
 

@@ -26,6 +26,9 @@ const LINKS: &[(&str, &str)] = &[
     ("core", "/proc/kcore"),
 ];
 
+/// How many terminals a sandbox may have: all that there are on the host come from one supply.
+const TERMINALS: &str = "256";
+
 /// Parts of /proc that are not about processes and can be written: read-only, whoever asks.
 const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
 
@@ -51,7 +54,12 @@ pub fn new_proc() -> Result<OwnedFd, LaunchError> {
 
 /// Own terminals, mounted nowhere yet.
 pub fn new_terminals() -> Result<OwnedFd, LaunchError> {
-    let pts = [Param::Flag("newinstance"), Param::Value("ptmxmode", "0666"), Param::Value("mode", "620")];
+    let pts = [
+        Param::Flag("newinstance"),
+        Param::Value("ptmxmode", "0666"),
+        Param::Value("mode", "620"),
+        Param::Value("max", TERMINALS),
+    ];
     let attrs = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC;
     mount::new("devpts", &pts, attrs).wall("dev", "Cannot mount /dev/pts", "")
 }

@@ -58,6 +58,19 @@ impl Machine for Process {
         process::signal_pidfd(&self.pidfd, Signal::KILL).map(drop)
     }
 
+    fn is_deserted(&self) -> bool {
+        // Whoever loses his parent in there becomes a child of init, so without children init is alone; and who has to
+        // die can't fork any more (fork(2)). Nobody else can wait for it, so the number is still its own.
+        let pid = self.pid.as_raw_nonzero();
+        std::fs::read(format!("/proc/{pid}/task/{pid}/children")).is_ok_and(|children| children.is_empty())
+    }
+
+    fn withdraw(&mut self) -> io::Result<()> {
+        let Some(place) = &self.place else { return Ok(()) };
+        self.masks = Masks::default();
+        masks::release(place)
+    }
+
     fn oom_kills(&self) -> u64 {
         self.cgroup.as_ref().map_or(0, Cgroup::oom_kills)
     }
@@ -70,8 +83,8 @@ impl Machine for Process {
     fn release(&mut self) -> io::Result<()> {
         let Some(place) = &self.place else { return Ok(()) };
         limits::release(place)?;
-        self.masks = Masks::default();
-        masks::release(place)?;
+        self.withdraw()?;
+        let Some(place) = &self.place else { return Ok(()) };
         if !self.keep {
             ids::release(place)?;
         }

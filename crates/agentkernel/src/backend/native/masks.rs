@@ -41,6 +41,9 @@ const RECORD: &str = "masks";
 const MARK: i64 = 0x616b;
 /// Where a worktree's directory says, by a path from there, which directory has the repository's configuration.
 const COMMON: &str = ".git/commondir";
+/// What a directory has that git takes for a bare repository, whose `config` may name programs. With one of them
+/// missing, and kept so, it is none. `HEAD` last: a file of that name would make `git diff HEAD` ambiguous.
+const BARE: [&str; 3] = ["refs", "objects", "HEAD"];
 /// That directory itself.
 const COMMON_HERE: &[u8] = b".\n";
 /// How often a project is looked at that changes under our eyes, and how long a lock is waited for in all.
@@ -104,6 +107,15 @@ fn attempt(
         let (path, end) = locate(project, path).wall(WALL, format_args!("Cannot examine {}", path.display()), "")?;
         ends.insert(path, end);
     }
+    if protected.iter().any(|path| path.starts_with(".git")) {
+        for name in BARE {
+            let (path, end) = locate(project, Path::new(name)).wall(WALL, format_args!("Cannot examine {name}"), "")?;
+            if matches!(end, End::Missing | End::Placeholder) {
+                ends.insert(path, end);
+                break;
+            }
+        }
+    }
     let ours: Vec<&Path> = ends
         .iter()
         .filter(|(_, end)| matches!(end, End::Missing | End::Placeholder))
@@ -118,9 +130,10 @@ fn attempt(
         let tried = format_args!("Cannot keep {} from being made", path.display());
         let hint = "Make it yourself, name it with `--unprotect`, or use `--workspace overlay`";
         if end == End::Missing {
-            let parent = open_beneath(project, parent(&path), OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
-            let (Ok(parent), Some(name)) = (parent, path.file_name()) else { return Ok(Err(Again)) };
-            match make(project, &parent, name, path == Path::new(COMMON)) {
+            let (Ok(parent), Some(name)) = (open_parent(project, &path), path.file_name()) else {
+                return Ok(Err(Again));
+            };
+            match make(project, parent.as_ref().unwrap_or(project), name, path == Path::new(COMMON)) {
                 Ok(Made::Placeholder) => {}
                 Ok(Made::Needless) => continue,
                 Err(Errno::EXIST) => return Ok(Err(Again)),
@@ -276,15 +289,15 @@ pub fn release(place: &Place) -> io::Result<()> {
 
 /// Removes one placeholder; leaves what is none, or cannot be reached any more.
 fn remove(project: &OwnedFd, path: &Path) -> io::Result<()> {
-    let parent = open_beneath(project, parent(path), OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
-    let (Ok(parent), Some(name)) = (parent, path.file_name()) else { return Ok(()) };
-    let Ok(stat) = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+    let (Ok(parent), Some(name)) = (open_parent(project, path), path.file_name()) else { return Ok(()) };
+    let parent = parent.as_ref().unwrap_or(project);
+    let Ok(stat) = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
     if !is_placeholder(&stat, path) {
         return Ok(());
     }
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-    match rustix::fs::unlinkat(&parent, name, flags) {
+    match rustix::fs::unlinkat(parent, name, flags) {
         Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -329,8 +342,10 @@ fn is_placeholder(stat: &Stat, path: &Path) -> bool {
     kind && stat.st_mtime == MARK
 }
 
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// The directory that something is in; `None` if that is the project itself, as for most.
+fn open_parent(project: &OwnedFd, path: &Path) -> io::Result<Option<OwnedFd>> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.map(|parent| open_beneath(project, parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())).transpose()
 }
 
 fn open(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {

@@ -20,7 +20,7 @@ use jail::{
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{Gid, Mode, OFlags, ResolveFlags, Uid},
+    fs::{FileType, Gid, Mode, OFlags, ResolveFlags, Uid},
     io::Errno,
     process::Pid,
 };
@@ -162,12 +162,63 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
     for (index, mount) in spec.mounts.iter().enumerate() {
         sources.push((Role::Mount(index), Source::Path(mount.source.clone())));
     }
+    for (role, source) in &sources {
+        if let Source::Path(path) = source {
+            keep_out_of_state(role, path, place)?;
+        }
+    }
     let mut plan = Plan { sources, unproved };
     if spec.is_on_disk() {
         let kept = failure::state(keep(&plan, spec, place, ids), "files", "Cannot make the sandbox's directory")?;
         plan.sources.push((Role::Kept, Source::Fd(kept)));
     }
     Ok(plan)
+}
+
+/// Refuses what is, contains, or lies in the directory where the sandboxes' records are: who writes there says what the
+/// next one is made of, and who reads there reaches the sockets of their supervisors.
+fn keep_out_of_state(role: &Role, path: &Path, place: &Place) -> Result<(), LaunchError> {
+    let wall = role.wall();
+    let tried = format_args!("Cannot examine {}", path.display());
+    let source = open_source(role, path)?;
+    let state = parent(&place.cache).wall(wall, "Cannot open the state directory", "")?;
+    let (source_id, state_id) = (identity(&source).wall(wall, tried, "")?, identity(&state).wall(wall, tried, "")?);
+    let is_file =
+        FileType::from_raw_mode(rustix::fs::fstat(&source).wall(wall, tried, "")?.st_mode) != FileType::Directory;
+    // A file is where its path says: that has no links.
+    let source = if is_file { open_source(role, path.parent().unwrap_or(path))? } else { source };
+    let contains = !is_file && has_ancestor(state, source_id).wall(wall, tried, "")?;
+    if !contains && !has_ancestor(source, state_id).wall(wall, tried, "")? {
+        return Ok(());
+    }
+    let how = if contains { "has the state directory in it" } else { "lies in the state directory" };
+    let cause = format!("{} {how}, which no sandbox may see", path.display());
+    Err(failure::new(wall, cause, "Name another directory, or put the state elsewhere with AGENTKERNEL_STATE_DIR"))
+}
+
+/// Whether a directory is this one, or below it.
+fn has_ancestor(mut dir: OwnedFd, wanted: (u64, u64)) -> io::Result<bool> {
+    loop {
+        let here = identity(&dir)?;
+        if here == wanted {
+            return Ok(true);
+        }
+        let above = parent(&dir)?;
+        if identity(&above)? == here {
+            return Ok(false);
+        }
+        dir = above;
+    }
+}
+
+fn parent(dir: &OwnedFd) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(dir, "..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// What tells a file from every other.
+fn identity(fd: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// The name of the directory with an overlay's upper layer.

@@ -11,10 +11,9 @@ use wire::{
     link::{Setup, Wall},
 };
 
-/// What is writable at all when the image is: every directory that exists at the top. Landlock then still forbids to
-/// make device nodes, to make new entries in `/`, and to write to what is not named.
-const WRITABLE: &[&str] =
-    &["/dev", "/etc", "/home", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/tmp", "/usr", "/var"];
+/// Where the image is writable all of it is, and so is `/` itself: Landlock knows trees only. It still forbids to make
+/// device nodes; what is read-only in there is so by its mount (docs/decisions).
+const WRITABLE: &[&str] = &["/"];
 /// What is writable when the image is not.
 const WRITABLE_ALWAYS: &[&str] = &["/dev", "/proc", "/run", "/tmp", "/var/tmp"];
 
@@ -22,13 +21,15 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
     let text = |path: &Path| OsBytes::from(path);
     let base = if spec.read_only { WRITABLE_ALWAYS } else { WRITABLE };
     let mut writable: Vec<OsBytes> = base.iter().map(|path| text(Path::new(path))).collect();
-    writable.push(text(&spec.identity.home));
-    match &spec.workspace {
-        Workspace::None => {}
-        Workspace::Direct { path, .. } | Workspace::Overlay { path } => writable.push(text(path)),
+    if spec.read_only {
+        writable.push(text(&spec.identity.home));
+        match &spec.workspace {
+            Workspace::None => {}
+            Workspace::Direct { path, .. } | Workspace::Overlay { path } => writable.push(text(path)),
+        }
+        writable.extend(spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
+        writable.extend(spec.tmpfs.iter().map(|tmpfs| text(&tmpfs.target)));
     }
-    writable.extend(spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
-    writable.extend(spec.tmpfs.iter().map(|tmpfs| text(&tmpfs.target)));
     Setup {
         capture: true,
         ids: match *ids {
