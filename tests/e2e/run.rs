@@ -6,7 +6,7 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::MetadataExt, process::ExitStatusExt},
     process::Stdio,
 };
-use support::{NOBODY, Who, World, scaled, stdout, told};
+use support::{NOBODY, Who, World, eventually, scaled, stdout, told};
 
 #[test]
 fn the_readme_command_runs_and_leaves_its_file_with_the_right_owner() {
@@ -312,5 +312,34 @@ print("done")
     for who in Who::all() {
         let world = World::new(who);
         assert_eq!(stdout(&mut world.agentkernel(["run", "--", "python3", "-c", script])), "done\n");
+    }
+}
+
+/// As much as Linux takes: agents get whole documents as an argument, and environments grow.
+#[test]
+fn large_arguments_and_environment_arrive_and_larger_ones_are_refused() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let script = "printf %s \"$1$2$3$4\" | wc -c; printf %s \"$A$B\" | wc -c";
+        let big = "x".repeat(120_000);
+        let variables = [format!("A={big}"), format!("B={big}")];
+        let mut run =
+            world.agentkernel(["run", "-e", &variables[0], "-e", &variables[1], "--", "sh", "-c", script, "sh"]);
+        assert_eq!(stdout(run.args([&big; 4])), "480000\n240000\n");
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let mut exec =
+            world.agentkernel(["exec", "-e", &variables[0], "-e", &variables[1], "box", "sh", "-c", script, "sh"]);
+        assert_eq!(stdout(exec.args([&big; 4])), "480000\n240000\n");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        let file = world.project().join("env");
+        for (lines, cause, status) in [(60, "too large", 125), (25, "Argument list too long", 126)] {
+            let text: String = (0..lines).map(|i| format!("V{i}={big}\n")).collect();
+            std::fs::write(&file, text).unwrap();
+            let output = world.agentkernel(["run", "--env-file", "env", "--", "true"]).output().unwrap();
+            assert_eq!(output.status.code(), Some(status), "{}", told(&output));
+            assert!(told(&output).contains(cause), "{}", told(&output));
+            eventually("nothing is left", || world.leftovers().is_empty());
+        }
     }
 }

@@ -105,9 +105,9 @@ impl Connection {
     pub fn next(&mut self) -> Result<Option<Incoming>, ConnectionError> {
         while let Some(frame) = self.decoder.next().map_err(MuxError::from)? {
             return Ok(Some(match self.mux.receive(frame)? {
-                Event::Hello(_) | Event::Late => continue,
+                Event::Hello(_) | Event::Nothing => continue,
                 Event::Message(payload) => Incoming::Message(payload.to_vec()),
-                Event::Opened { stream, payload } => Incoming::Opened(stream, payload.to_vec()),
+                Event::Opened { stream, payload } => Incoming::Opened(stream, payload.into_owned()),
                 Event::Data { stream, channel, bytes } => Incoming::Data(stream, channel, bytes.to_vec()),
                 Event::Eof { stream, channel } => Incoming::Eof(stream, channel),
                 Event::Writable { stream } => Incoming::Writable(stream),

@@ -192,10 +192,10 @@ impl Server {
         let stream = frame.stream;
         let event = self.link.mux.receive(frame)?;
         match event {
-            Event::Hello(_) | Event::Late => return Ok(()),
+            Event::Hello(_) | Event::Nothing => return Ok(()),
             Event::Message(payload) => return self.message(wire::decode(payload)?, now),
             Event::Opened { stream, payload } => {
-                let open = wire::decode(payload)?;
+                let open = wire::decode(&payload)?;
                 self.open(stream, open, now);
             }
             Event::Data { stream, bytes, .. } => {

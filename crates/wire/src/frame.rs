@@ -37,6 +37,8 @@ pub enum Kind {
     Control = 6,
     /// The sender will send nothing more on this stream. A stream is over when both sides have said so.
     Close = 7,
+    /// The beginning of what a [`Kind::Open`] that follows at once carries, where one frame does not hold it.
+    Part = 8,
 }
 
 impl TryFrom<u8> for Kind {
@@ -52,6 +54,7 @@ impl TryFrom<u8> for Kind {
             5 => Self::Eof,
             6 => Self::Control,
             7 => Self::Close,
+            8 => Self::Part,
             other => return Err(FrameError::Kind(other)),
         })
     }

@@ -11,9 +11,9 @@ pub enum MessageError {
     /// Bytes are left after the value.
     #[error("Message is followed by {0} stray bytes")]
     Trailing(usize),
-    /// The encoded message does not fit one frame.
-    #[error("Message of {0} bytes exceeds the limit of {max} bytes", max = crate::frame::MAX_PAYLOAD)]
-    TooLarge(usize),
+    /// The encoded message is larger than it may be.
+    #[error("Message of {0} bytes exceeds the limit of {1} bytes")]
+    TooLarge(usize, usize),
 }
 
 /// Encodes a message for one frame's payload.
@@ -21,11 +21,20 @@ pub enum MessageError {
 /// # Errors
 /// [`MessageError::TooLarge`] if it would not fit [`MAX_PAYLOAD`](crate::frame::MAX_PAYLOAD).
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, MessageError> {
+    bounded(message, crate::frame::MAX_PAYLOAD)
+}
+
+/// Encodes what a stream is opened with by the side that may use several frames for it.
+///
+/// # Errors
+/// [`MessageError::TooLarge`] beyond [`MAX_OPEN`](crate::mux::MAX_OPEN).
+pub fn encode_open<T: Serialize>(message: &T) -> Result<Vec<u8>, MessageError> {
+    bounded(message, crate::mux::MAX_OPEN)
+}
+
+fn bounded<T: Serialize>(message: &T, limit: usize) -> Result<Vec<u8>, MessageError> {
     let bytes = postcard::to_allocvec(message).map_err(MessageError::Malformed)?;
-    if bytes.len() > crate::frame::MAX_PAYLOAD {
-        return Err(MessageError::TooLarge(bytes.len()));
-    }
-    Ok(bytes)
+    if bytes.len() > limit { Err(MessageError::TooLarge(bytes.len(), limit)) } else { Ok(bytes) }
 }
 
 /// Decodes a frame's payload.

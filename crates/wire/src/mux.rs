@@ -13,12 +13,16 @@ use crate::{
     Channel,
     frame::{self, Frame, FrameError, Hello, HelloError, Kind, MAX_PAYLOAD},
 };
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// Bytes of data that may be under way on one stream in one direction.
 pub const WINDOW: u32 = 256 * 1024;
 /// Streams that one side may have open at once.
 pub const MAX_STREAMS: usize = 4096;
+
+/// The largest payload of an open, in bytes, in as many frames as it takes: more than Linux takes of arguments and
+/// environment where nobody has raised its limit (2 MiB, execve(2)).
+pub const MAX_OPEN: usize = 4 * 1024 * 1024;
 
 /// Which half of the stream numbers a side opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +51,7 @@ pub enum Event<'a> {
         /// Its number.
         stream: u32,
         /// What it is.
-        payload: &'a [u8],
+        payload: Cow<'a, [u8]>,
     },
     /// Data arrived. Give the credit back with [`Mux::consumed`] once it has been passed on.
     Data {
@@ -83,8 +87,8 @@ pub enum Event<'a> {
         /// This stream.
         stream: u32,
     },
-    /// The frame was for a stream that this side has closed already: nothing to do.
-    Late,
+    /// Nothing to do: the frame was for a stream that this side has closed already, or there is more to come.
+    Nothing,
 }
 
 /// The peer broke a rule. The connection cannot go on.
@@ -105,6 +109,10 @@ pub enum MuxError {
     /// More than [`MAX_STREAMS`].
     #[error("Peer opened more than {MAX_STREAMS} streams")]
     TooManyStreams,
+    /// An open that has begun is followed by something else, or larger than [`MAX_OPEN`], or the peer's may have one
+    /// frame only.
+    #[error("Open of stream {0} is malformed")]
+    BadPart(u32),
     /// A frame for a stream that does not exist.
     #[error("Frame for unknown stream {0}")]
     UnknownStream(u32),
@@ -162,6 +170,8 @@ pub struct Mux {
     streams: BTreeMap<u32, Stream>,
     /// How many of `streams` the peer opened.
     theirs: usize,
+    /// The beginning of an open that the peer has not sent all of, and its stream.
+    parts: (u32, Vec<u8>),
     output: Vec<u8>,
     sent: usize,
 }
@@ -173,7 +183,17 @@ impl Mux {
         let mut output = Vec::new();
         Hello::own().write(&mut output);
         let next = if side == Side::Odd { 1 } else { 2 };
-        Self { side, next, last_peer: 0, greeted: false, streams: BTreeMap::new(), theirs: 0, output, sent: 0 }
+        Self {
+            side,
+            next,
+            last_peer: 0,
+            greeted: false,
+            streams: BTreeMap::new(),
+            theirs: 0,
+            parts: (0, Vec::new()),
+            output,
+            sent: 0,
+        }
     }
 
     /// Takes a frame from the peer.
@@ -185,6 +205,10 @@ impl Mux {
         if (kind == Kind::Hello) == self.greeted {
             return Err(MuxError::HelloOrder);
         }
+        let (begun, parts) = &self.parts;
+        if !parts.is_empty() && (*begun != stream || !matches!(kind, Kind::Part | Kind::Open)) {
+            return Err(MuxError::BadPart(stream));
+        }
         match kind {
             Kind::Hello => {
                 let hello = Hello::check(payload)?;
@@ -192,6 +216,7 @@ impl Mux {
                 return Ok(Event::Hello(hello));
             }
             Kind::Message => return Ok(Event::Message(payload)),
+            Kind::Part => return self.part(stream, payload),
             Kind::Open => return self.opened(stream, payload),
             _ => {}
         }
@@ -242,7 +267,19 @@ impl Mux {
             }
             _ => Event::Control { stream, payload },
         };
-        Ok(if late { Event::Late } else { event })
+        Ok(if late { Event::Nothing } else { event })
+    }
+
+    /// Only the trusted side's opens may be large: what init says fits a frame.
+    fn part<'a>(&mut self, stream: u32, payload: &[u8]) -> Result<Event<'a>, MuxError> {
+        let (begun, parts) = &mut self.parts;
+        let fits = parts.len() + payload.len() <= MAX_OPEN - MAX_PAYLOAD;
+        if self.side == Side::Odd || self.side.owns(stream) || stream <= self.last_peer || payload.is_empty() || !fits {
+            return Err(MuxError::BadPart(stream));
+        }
+        *begun = stream;
+        parts.extend_from_slice(payload);
+        Ok(Event::Nothing)
     }
 
     fn opened<'a>(&mut self, stream: u32, payload: &'a [u8]) -> Result<Event<'a>, MuxError> {
@@ -255,6 +292,13 @@ impl Mux {
         self.last_peer = stream;
         self.theirs += 1;
         self.streams.insert(stream, Stream::default());
+        let payload = match std::mem::take(&mut self.parts.1) {
+            parts if parts.is_empty() => Cow::Borrowed(payload),
+            mut parts => {
+                parts.extend_from_slice(payload);
+                Cow::Owned(parts)
+            }
+        };
         Ok(Event::Opened { stream, payload })
     }
 
@@ -270,13 +314,20 @@ impl Mux {
         self.streams.len() - self.theirs < MAX_STREAMS && self.next < u32::MAX - 1
     }
 
-    /// Opens a stream and gives its number. `payload` must fit a frame, and [`can_open`](Self::can_open) hold.
+    /// Opens a stream and gives its number. `payload` must have at most [`MAX_OPEN`] bytes
+    /// ([`encode_open`](crate::encode_open) sees to that), and fit a frame if this is the side of init;
+    /// [`can_open`](Self::can_open) must hold.
     pub fn open(&mut self, payload: &[u8]) -> u32 {
         debug_assert!(self.can_open(), "callers ask before they open");
         let stream = self.next;
         self.next += 2;
         self.streams.insert(stream, Stream::default());
-        self.write(Kind::Open, 0, stream, payload);
+        let mut rest = payload;
+        while let Some((part, more)) = rest.split_at_checked(MAX_PAYLOAD).filter(|(_, more)| !more.is_empty()) {
+            self.write(Kind::Part, 0, stream, part);
+            rest = more;
+        }
+        self.write(Kind::Open, 0, stream, rest);
         stream
     }
 

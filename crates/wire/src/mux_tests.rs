@@ -81,11 +81,11 @@ fn each_side_opens_its_own_half() {
 #[test]
 fn stream_numbers_grow_and_never_return() {
     let mut mux = greeted(Side::Odd);
-    assert_eq!(receive(&mut mux, Kind::Open, 0, 8, b"x"), Ok(Event::Opened { stream: 8, payload: b"x" }));
+    assert_eq!(receive(&mut mux, Kind::Open, 0, 8, b"x"), Ok(Event::Opened { stream: 8, payload: b"x"[..].into() }));
     assert_eq!(receive(&mut mux, Kind::Open, 0, 8, b"x"), Err(MuxError::BadOpen(8)));
     assert_eq!(receive(&mut mux, Kind::Open, 0, 6, b"x"), Err(MuxError::BadOpen(6)));
     mux.close(8);
-    assert_eq!(receive(&mut mux, Kind::Close, 0, 8, NONE), Ok(Event::Late));
+    assert_eq!(receive(&mut mux, Kind::Close, 0, 8, NONE), Ok(Event::Nothing));
     assert_eq!(mux.streams(), 0);
     assert_eq!(receive(&mut mux, Kind::Open, 0, 8, b"x"), Err(MuxError::BadOpen(8)), "used before");
     assert!(receive(&mut mux, Kind::Open, 0, 10, b"x").is_ok());
@@ -118,7 +118,7 @@ fn a_side_knows_when_it_may_not_open() {
     assert!(!mux.can_open());
     mux.close(2);
     assert!(!mux.can_open(), "the peer has not closed it yet");
-    assert_eq!(receive(&mut mux, Kind::Close, 0, 2, NONE), Ok(Event::Late));
+    assert_eq!(receive(&mut mux, Kind::Close, 0, 2, NONE), Ok(Event::Nothing));
     assert!(mux.can_open());
     mux.next = u32::MAX - 1;
     assert!(!mux.can_open(), "stream numbers are used up");
@@ -282,16 +282,16 @@ fn a_closed_side_hears_nothing_but_still_judges() {
     let mut mux = greeted(Side::Odd);
     let stream = mux.open(NONE);
     mux.close(stream);
-    assert_eq!(receive(&mut mux, Kind::Data, STDOUT, stream, b"x"), Ok(Event::Late));
-    assert_eq!(receive(&mut mux, Kind::Control, 0, stream, b"x"), Ok(Event::Late));
-    assert_eq!(receive(&mut mux, Kind::Eof, STDOUT, stream, NONE), Ok(Event::Late));
+    assert_eq!(receive(&mut mux, Kind::Data, STDOUT, stream, b"x"), Ok(Event::Nothing));
+    assert_eq!(receive(&mut mux, Kind::Control, 0, stream, b"x"), Ok(Event::Nothing));
+    assert_eq!(receive(&mut mux, Kind::Eof, STDOUT, stream, NONE), Ok(Event::Nothing));
     assert_eq!(receive(&mut mux, Kind::Data, STDOUT, stream, b"x"), Err(MuxError::BadData(stream)));
     let full = vec![0; MAX_PAYLOAD];
     for _ in 0..3 {
-        assert_eq!(receive(&mut mux, Kind::Data, STDERR, stream, &full), Ok(Event::Late));
+        assert_eq!(receive(&mut mux, Kind::Data, STDERR, stream, &full), Ok(Event::Nothing));
     }
     assert_eq!(receive(&mut mux, Kind::Data, STDERR, stream, &full), Err(MuxError::NoCredit(stream)));
-    assert_eq!(receive(&mut mux, Kind::Close, 0, stream, NONE), Ok(Event::Late));
+    assert_eq!(receive(&mut mux, Kind::Close, 0, stream, NONE), Ok(Event::Nothing));
     assert_eq!(mux.streams(), 0);
 }
 
@@ -552,7 +552,7 @@ impl End {
                     assert_eq!(payload, b"control");
                     self.controls += 1;
                 }
-                Event::Hello(_) | Event::Message(_) | Event::Writable { .. } | Event::Late => {}
+                Event::Hello(_) | Event::Message(_) | Event::Writable { .. } | Event::Nothing => {}
             }
         }
     }
@@ -624,4 +624,55 @@ proptest! {
         prop_assert!(mux.theirs < 5 && mux.streams() <= mux.theirs + 1);
         prop_assert!(mux.output().len() < 200, "a peer cannot make us talk");
     }
+}
+
+/// Moves everything from one side to the other, and gives what was opened there.
+fn opens(from: &mut Mux, to: &mut Mux) -> Vec<(u32, Vec<u8>)> {
+    let mut opened = Vec::new();
+    for (kind, flags, stream, payload) in sent(from) {
+        if let Event::Opened { stream, payload } = receive(to, kind, flags, stream, &payload).unwrap() {
+            opened.push((stream, payload.into_owned()));
+        }
+    }
+    opened
+}
+
+#[test]
+fn the_trusted_side_opens_with_more_than_a_frame() {
+    let (mut ours, mut theirs) = (greeted(Side::Odd), greeted(Side::Even));
+    for size in [0, 1, MAX_PAYLOAD, MAX_PAYLOAD + 1, 3 * MAX_PAYLOAD, MAX_OPEN] {
+        let payload: Vec<u8> = (0..size).map(|i| i as u8).collect();
+        let stream = ours.open(&payload);
+        assert!(opens(&mut ours, &mut theirs) == [(stream, payload)], "{size}");
+    }
+}
+
+#[test]
+fn an_open_that_has_begun_is_ended_and_bounded() {
+    let full = [7; MAX_PAYLOAD];
+    let begun = || {
+        let mut mux = greeted(Side::Even);
+        assert_eq!(receive(&mut mux, Kind::Part, 0, 5, &full), Ok(Event::Nothing));
+        mux
+    };
+    for (kind, stream, payload) in [
+        (Kind::Message, 0, &full[..]),
+        (Kind::Open, 7, b"x"),
+        (Kind::Part, 7, b"x"),
+        (Kind::Part, 5, NONE),
+        (Kind::Close, 5, NONE),
+    ] {
+        assert_eq!(receive(&mut begun(), kind, 0, stream, payload), Err(MuxError::BadPart(stream)), "{kind:?}");
+    }
+    let mut mux = begun();
+    for _ in 2..MAX_OPEN / MAX_PAYLOAD {
+        assert_eq!(receive(&mut mux, Kind::Part, 0, 5, &full), Ok(Event::Nothing));
+    }
+    assert_eq!(receive(&mut mux, Kind::Part, 0, 5, b"x"), Err(MuxError::BadPart(5)));
+    // Not the other side's, not an old number, and nothing of the kind from init.
+    assert_eq!(receive(&mut greeted(Side::Even), Kind::Part, 0, 4, b"x"), Err(MuxError::BadPart(4)));
+    let mut mux = begun();
+    assert!(matches!(receive(&mut mux, Kind::Open, 0, 5, b"x"), Ok(Event::Opened { stream: 5, .. })));
+    assert_eq!(receive(&mut mux, Kind::Part, 0, 5, b"x"), Err(MuxError::BadPart(5)));
+    assert_eq!(receive(&mut greeted(Side::Odd), Kind::Part, 0, 4, b"x"), Err(MuxError::BadPart(4)));
 }

@@ -71,6 +71,13 @@ fn start(
     lock: &Lock,
     spec: &Spec,
 ) -> Result<(crate::backend::Launched, OwnedFd), api::Failure> {
+    let command = spec.command.as_ref().map(|command| wire::encode_open(&wire::link::Open::Exec(command.clone())));
+    if let Some(Err(_)) = command {
+        return Err(api::Failure {
+            cause: "The command and its environment are too large".into(),
+            hint: format!("Together they may have {} bytes", wire::mux::MAX_OPEN),
+        });
+    }
     let place = store.place(entry).map_err(|error| describe(&error))?;
     // The machine first: it is cloned from this process, which should hold as little as possible by then.
     let launched = backend::select(spec.backend).launch(spec, &place).map_err(|error| {

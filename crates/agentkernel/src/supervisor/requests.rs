@@ -174,7 +174,7 @@ impl Server<'_> {
 
     fn relay_files(&mut self, number: u64, stream: u32, open: &link::Open) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        let Ok(payload) = wire::encode(open) else { return client.refuse(stream, "The path is too long", "") };
+        let Ok(payload) = wire::encode_open(open) else { return client.refuse(stream, "The path is too long", "") };
         if !self.link.mux.can_open() {
             return client.refuse(stream, "The sandbox has too many commands and transfers at once", "");
         }

@@ -457,7 +457,7 @@ impl<'a> Server<'a> {
     }
 
     pub(super) fn open_exec(&mut self, number: u32, spec: &wire::ExecSpec, log: Option<LogWriter>) -> bool {
-        let Ok(payload) = wire::encode(&link::Open::Exec(spec.clone())) else { return false };
+        let Ok(payload) = wire::encode_open(&link::Open::Exec(spec.clone())) else { return false };
         if !self.link.mux.can_open() {
             return false;
         }
