@@ -88,6 +88,8 @@ impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Self {
         match error {
             CopyError::Client(error) => error.into(),
+            CopyError::Special { .. } => Self::chain(&error)
+                .hint("Name a file or a directory, or '-' for a tar archive on standard output, as docker cp has it"),
             other => Self::chain(&other),
         }
     }
