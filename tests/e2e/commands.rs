@@ -170,3 +170,31 @@ fn a_link_called_ak() {
     );
     assert!(stdout(world.command(&link).args(["completions", "bash"])).contains("_ak()"));
 }
+
+#[test]
+fn a_name_cannot_command_the_terminal() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let dir = world.project().join("d\x1b[31mx\ny");
+        let _ = stdout(world.command("mkdir").arg(&dir));
+        let run = |arguments: &[&str]| {
+            let output = world.agentkernel(arguments).current_dir(&dir).output().unwrap();
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        };
+        let safe = |text: &str| {
+            let good = text.contains(r"d\u{1b}[31mx\ny") && !text.contains('\x1b') && text.lines().count() <= 2;
+            assert!(good, "{who:?}: {text:?}");
+        };
+        safe(&run(&["trust"]).1);
+        let _ = stdout(world.command("touch").arg(dir.join("agentkernel.toml")));
+        safe(&run(&["trust"]).0);
+        safe(&run(&["trust", "--revoke"]).0);
+        let (id, stderr) = run(&["create"]);
+        assert_eq!(stderr, "");
+        safe(&run(&["ps", "-a"]).0);
+        // JSON says what is.
+        let rows: serde_json::Value = serde_json::from_str(&run(&["ps", "-a", "--json"]).0).unwrap();
+        assert_eq!(rows[0]["workspace"], format!("direct:{}", dir.display()));
+        let _ = run(&["rm", id.trim()]);
+    }
+}
