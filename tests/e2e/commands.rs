@@ -172,6 +172,34 @@ fn a_link_called_ak() {
 }
 
 #[test]
+fn losses_beside_each_other_are_told_in_one_line() {
+    let world = World::new(Who::Me);
+    let id = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let mut log = Vec::new();
+    for (second, channel, bytes) in [
+        (1_u64, 1, &b"before\n"[..]),
+        (2, 255, &8192_u64.to_le_bytes()),
+        (3, 255, &8192_u64.to_le_bytes()),
+        (4, 255, &1_u64.to_le_bytes()),
+        (5, 1, b"between\n"),
+        (6, 255, &u64::MAX.to_le_bytes()),
+        (7, 255, &5_u64.to_le_bytes()),
+    ] {
+        log.extend((second * 1_000_000_000).to_le_bytes());
+        log.push(channel);
+        log.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+        log.extend(bytes);
+    }
+    std::fs::write(world.state().join("sandboxes").join(id.trim()).join("log"), log).unwrap();
+    let output = world.agentkernel(["logs", "-t", "box"]).output().unwrap();
+    let note = |second: u64, bytes: u64| {
+        format!("1970-01-01T00:00:0{second}.000000000Z [agentkernel: {bytes} bytes could not be written to the log]\n")
+    };
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), note(4, 16385) + &note(7, u64::MAX));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2);
+}
+
+#[test]
 fn a_name_cannot_command_the_terminal() {
     for who in Who::all() {
         let world = World::new(who);
