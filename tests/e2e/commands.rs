@@ -170,3 +170,59 @@ fn a_link_called_ak() {
     );
     assert!(stdout(world.command(&link).args(["completions", "bash"])).contains("_ak()"));
 }
+
+#[test]
+fn losses_beside_each_other_are_told_in_one_line() {
+    let world = World::new(Who::Me);
+    let id = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let mut log = Vec::new();
+    for (second, channel, bytes) in [
+        (1_u64, 1, &b"before\n"[..]),
+        (2, 255, &8192_u64.to_le_bytes()),
+        (3, 255, &8192_u64.to_le_bytes()),
+        (4, 255, &1_u64.to_le_bytes()),
+        (5, 1, b"between\n"),
+        (6, 255, &u64::MAX.to_le_bytes()),
+        (7, 255, &5_u64.to_le_bytes()),
+    ] {
+        log.extend((second * 1_000_000_000).to_le_bytes());
+        log.push(channel);
+        log.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+        log.extend(bytes);
+    }
+    std::fs::write(world.state().join("sandboxes").join(id.trim()).join("log"), log).unwrap();
+    let output = world.agentkernel(["logs", "-t", "box"]).output().unwrap();
+    let note = |second: u64, bytes: u64| {
+        format!("1970-01-01T00:00:0{second}.000000000Z [agentkernel: {bytes} bytes could not be written to the log]\n")
+    };
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), note(4, 16385) + &note(7, u64::MAX));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_name_cannot_command_the_terminal() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let dir = world.project().join("d\x1b[31mx\ny");
+        let _ = stdout(world.command("mkdir").arg(&dir));
+        let run = |arguments: &[&str]| {
+            let output = world.agentkernel(arguments).current_dir(&dir).output().unwrap();
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        };
+        let safe = |text: &str| {
+            let good = text.contains(r"d\u{1b}[31mx\ny") && !text.contains('\x1b') && text.lines().count() <= 2;
+            assert!(good, "{who:?}: {text:?}");
+        };
+        safe(&run(&["trust"]).1);
+        let _ = stdout(world.command("touch").arg(dir.join("agentkernel.toml")));
+        safe(&run(&["trust"]).0);
+        safe(&run(&["trust", "--revoke"]).0);
+        let (id, stderr) = run(&["create"]);
+        assert_eq!(stderr, "");
+        safe(&run(&["ps", "-a"]).0);
+        // JSON says what is.
+        let rows: serde_json::Value = serde_json::from_str(&run(&["ps", "-a", "--json"]).0).unwrap();
+        assert_eq!(rows[0]["workspace"], format!("direct:{}", dir.display()));
+        let _ = run(&["rm", id.trim()]);
+    }
+}

@@ -158,6 +158,43 @@ fn nothing_is_lost_on_a_full_disk() {
 }
 
 #[test]
+fn a_start_that_cannot_be_recorded_is_told_and_undone() {
+    for who in everyone() {
+        let tiny = Tiny::new(who);
+        tiny.succeeds(&[
+            "create",
+            "--name",
+            "box",
+            "--workspace",
+            "none",
+            "--",
+            "sh",
+            "-c",
+            "echo ran >> ~/file; sleep 600",
+        ]);
+        tiny.succeeds(&["start", "box"]);
+        let runs = |times: &str| tiny.run(&["exec", "box", "sh", "-c", "grep -c ran ~/file"]).1 == times;
+        eventually("it ran", || runs("1\n"));
+        tiny.succeeds(&["stop", "-t", "1", "box"]);
+        let gone = || tiny.world.leftovers().iter().all(|left| left.starts_with("sandbox "));
+        eventually("it ended", gone);
+        let before = tiny.succeeds(&["inspect", "-f", "{state}", "box"]);
+        tiny.fill();
+        // Everything that a start needs is in the cache by now: the first to need space is the record that it runs.
+        for arguments in [&["start", "box"][..], &["start", "--attach", "box"]] {
+            tiny.fails(1, "state.json", arguments);
+            assert!(gone(), "{who:?}: {:?}", tiny.world.leftovers());
+            assert_eq!(tiny.succeeds(&["inspect", "-f", "{state}", "box"]), before);
+        }
+        tiny.free();
+        tiny.succeeds(&["start", "box"]);
+        eventually("it ran once more", || runs("2\n"));
+        tiny.succeeds(&["rm", "-f", "box"]);
+        eventually("nothing is left", || tiny.world.leftovers().is_empty());
+    }
+}
+
+#[test]
 fn a_log_on_a_full_disk_holds_nobody_up() {
     for who in everyone() {
         let tiny = Tiny::new(who);

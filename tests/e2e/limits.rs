@@ -1,5 +1,6 @@
 //! Limits: each holds, is told as such when it is reached, and is an error where nothing could enforce it.
 
+use std::process::Output;
 use support::{Who, World, eventually, stdout, told};
 
 /// Whether this user may set limits through cgroups here. Root may; for others it depends on the host, and the product
@@ -200,5 +201,40 @@ fn a_limit_that_nothing_could_enforce_is_an_error() {
             assert_eq!(lines.len(), 2, "{text}");
         }
         assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
+    }
+}
+
+#[test]
+fn files_that_may_not_grow_are_told() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let limited = |arguments: &str| {
+            let script = format!("ulimit -f 0; exec \"$0\" {arguments}");
+            world.command("sh").args(["-c", &script]).arg(world.binary()).output().unwrap()
+        };
+        let hint = "hint: Raise the limit on the size of files: `ulimit -f unlimited`\n";
+        let told_of = |output: &Output, status: i32| {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(status), "{who:?}: {}", told(output));
+            assert!(text.contains("File too large") && text.ends_with(hint), "{who:?}: {}", told(output));
+            assert_eq!(text.lines().count(), 2, "{who:?}: {}", told(output));
+        };
+        // Where there is no state yet, and where there is.
+        told_of(&limited("run -d -- true"), 125);
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        told_of(&limited("run -d -- true"), 125);
+        told_of(&limited("create"), 1);
+        told_of(&limited("start box"), 1);
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let _ = stdout(&mut world.agentkernel(["stop", "-t", "1", "box"]));
+        // With all in the cache it is the supervisor that has to write.
+        told_of(&limited("start box"), 1);
+        assert_eq!(stdout(&mut world.agentkernel(["gc"])), "Nothing to clear\n");
+        let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+        // What we ignore, programs do not.
+        let script = "ulimit -f 0; exec head -c 1 /dev/zero > /tmp/file";
+        let output = world.agentkernel(["run", "--", "sh", "-c", script]).output().unwrap();
+        assert_eq!(output.status.code(), Some(128 + 25), "{who:?}: {}", told(&output));
     }
 }

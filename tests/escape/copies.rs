@@ -40,12 +40,29 @@ fn out_to_where_a_link_in_the_project_leads() {
         let home = world.home().display().to_string();
         inside(
             &world,
-            &format!("ln -s {home}/.ssh out; mkdir deep; ln -s {home} deep/up; echo evil > /tmp/authorized_keys"),
+            &format!(
+                "ln -s {home}/.ssh out; ln -s {home}/.ssh/authorized_keys new; ln -s {home}/.ssh/key old; mkdir deep; \
+                 ln -s {home} deep/up; ln -s ../new deep/new; echo evil > /tmp/authorized_keys"
+            ),
         );
-        for to in ["out", "out/", "out/authorized_keys", "./deep/up/.ssh", "deep/../out"] {
+        // By a link of the user's own, too.
+        let _ = stdout(world.command("sh").args(["-c", "ln -s ../project/new ~/mine"]));
+        for to in [
+            "out",
+            "out/",
+            "out/authorized_keys",
+            "./deep/up/.ssh",
+            "deep/../out",
+            "new",
+            "old",
+            "deep/new",
+            "../home/mine",
+        ] {
             let output = world.agentkernel(["cp", "box:/tmp/authorized_keys", to]).output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{who:?} {to}: {}", told(&output));
             assert_eq!(keys(&world), ["key"], "{who:?} {to}: {}", told(&output));
         }
+        assert_eq!(stdout(world.command("cat").arg(world.home().join(".ssh/key"))), "the-key\n");
         // A directory that is one works.
         let _ = stdout(&mut world.agentkernel(["cp", "box:/tmp/authorized_keys", "deep"]));
         assert!(world.project().join("deep/authorized_keys").is_file());

@@ -201,6 +201,48 @@ fn a_symlink_does_not_replace_a_directory() {
 }
 
 #[test]
+fn what_is_no_file_is_not_replaced() {
+    let scene = Scene::new();
+    rustix::fs::mkfifoat(rustix::fs::CWD, scene.dest().join("fifo"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(scene.dest().join("socket")).unwrap();
+    for name in ["fifo", "socket"] {
+        let bytes = name.as_bytes();
+        for archive in [
+            Archive::default().file(bytes, b"x"),
+            Archive::default().dir(bytes),
+            Archive::default().symlink(bytes, b"target"),
+            Archive::default().file(b"f", b"x").hard_link(bytes, b"f"),
+        ] {
+            let (entry, reason) = scene.refused(&archive.end());
+            assert_eq!(entry.trim_end_matches('/'), name);
+            assert!(matches!(reason, Reason::Special(kind) if kind == name), "{reason}");
+        }
+        let kind = fs::symlink_metadata(scene.dest().join(name)).unwrap().file_type();
+        use std::os::unix::fs::FileTypeExt;
+        assert!(kind.is_fifo() || kind.is_socket());
+    }
+}
+
+#[test]
+fn a_file_is_replaced_by_a_whole_one_or_not_at_all() {
+    let scene = Scene::new();
+    let file = scene.dest().join("f");
+    fs::write(&file, "old").unwrap();
+    fs::write(scene.dest().join(".agentkernel-0"), "somebody's").unwrap();
+    let archive = Archive::default().file(b"f", b"new").end();
+    // Cut off in the header, and in the contents.
+    for length in [511, 514] {
+        let (_, reason) = scene.refused(&archive[..length]);
+        assert!(matches!(reason, Reason::Truncated), "{reason}");
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+    }
+    scene.unpack(&*archive).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"new");
+    assert_eq!(fs::read(scene.dest().join(".agentkernel-0")).unwrap(), b"somebody's");
+    assert_eq!(fs::read_dir(scene.dest()).unwrap().count(), 2);
+}
+
+#[test]
 fn hard_links_stay_inside() {
     let scene = Scene::new();
     fs::write(scene.dest().join("was-there"), "x").unwrap();

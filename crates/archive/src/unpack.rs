@@ -75,6 +75,9 @@ pub enum Reason {
     /// A directory is where a file should go.
     #[error("A directory is in the way")]
     Directory,
+    /// Something is where a file should go that writing does not replace: a device, a fifo, a socket.
+    #[error("A {0} is in the way")]
+    Special(&'static str),
     /// Something else than a directory is on the way.
     #[error("A part of the path exists and is not a directory")]
     NotDirectory,
@@ -93,8 +96,9 @@ const MAX_DEPTH: usize = 1024;
 /// Unpacks an archive into `dest`. With `rename`, its only entry at the top gets that name.
 ///
 /// Names are taken one by one beneath `dest`; `..`, absolute names and symbolic links on the way are refused. A file
-/// or link replaces what is there, a directory joins an existing one. Set-id bits are dropped, devices, fifos and
-/// sockets skipped and counted, hard links made to files of the same archive only. Modes (not reduced by the umask)
+/// or link replaces a file or link that is there, a whole file by a whole one; a directory joins an existing one; a
+/// device, fifo or socket that is there stays, and is an error. Set-id bits are dropped, devices, fifos and sockets of
+/// the archive skipped and counted, hard links made to files of the same archive only. Modes (not reduced by the umask)
 /// and modification times are kept.
 ///
 /// # Errors
@@ -391,21 +395,43 @@ impl<R: Read> Unpacker<'_, R> {
         let parent = self.open_dir(&names, true)?;
         names.push(name);
         let name = names.last().map(Vec::as_slice).unwrap_or_default();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = self.replacing(parent.as_fd(), &names, "make the file", || {
+        let create = |name: &[u8]| {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o600))
-        })?;
-        self.contents(&file, size)?;
-        if let Some((uid, gid)) = self.options.owner {
-            rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .map_err(|error| Reason::Io("give the file to its owner", error.into()))?;
+        };
+        let failed = |error: Errno| Reason::Io("make the file", error.into());
+        match create(name) {
+            Ok(file) => self.write(&file, size, mode, mtime)?,
+            Err(Errno::EXIST) => {
+                replaceable(parent.as_fd(), name)?;
+                // Beside it, so that there is the old or the new one whole, whatever goes wrong.
+                let (file, beside) = make_beside(create).map_err(failed)?;
+                let written = self.write(&file, size, mode, mtime).and_then(|()| {
+                    rustix::fs::renameat(&parent, &*beside, &parent, name)
+                        .map_err(|error| Reason::Io("replace what is there", error.into()))
+                });
+                if written.is_err() {
+                    let _ = rustix::fs::unlinkat(&parent, &*beside, AtFlags::empty());
+                }
+                written?;
+            }
+            Err(error) => return Err(failed(error)),
         }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
-            .map_err(|error| Reason::Io("set the mode", error.into()))?;
-        rustix::fs::futimens(&file, &times(mtime)).map_err(|error| Reason::Io("set the time", error.into()))?;
         self.files.insert(names);
         self.summary.bytes += size;
         Ok(())
+    }
+
+    /// Fills a file that was made, and gives it what else the entry says.
+    fn write(&mut self, file: &OwnedFd, size: u64, mode: u32, mtime: i64) -> Result<(), Reason> {
+        self.contents(file, size)?;
+        if let Some((uid, gid)) = self.options.owner {
+            rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(|error| Reason::Io("give the file to its owner", error.into()))?;
+        }
+        rustix::fs::fchmod(file, Mode::from_raw_mode(mode))
+            .map_err(|error| Reason::Io("set the mode", error.into()))?;
+        rustix::fs::futimens(file, &times(mtime)).map_err(|error| Reason::Io("set the time", error.into()))
     }
 
     fn contents(&mut self, file: &OwnedFd, size: u64) -> Result<(), Reason> {
@@ -479,6 +505,7 @@ impl<R: Read> Unpacker<'_, R> {
     /// Removes a file or link that is in the way. `names` is its whole path, of which the last is in `parent`.
     fn remove(&mut self, parent: BorrowedFd<'_>, names: &[Vec<u8>]) -> Result<(), Reason> {
         let name = names.last().map(Vec::as_slice).unwrap_or_default();
+        replaceable(parent, name)?;
         self.files.remove(names);
         match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -562,6 +589,35 @@ impl<R: Read> Unpacker<'_, R> {
             io::ErrorKind::UnexpectedEof => Reason::Truncated,
             _ => Reason::Input(error),
         })
+    }
+}
+
+/// Refuses what must not give way to a file or link. A symbolic link is one itself, whatever it leads to.
+fn replaceable(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Reason> {
+    let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        stat => stat.map_err(|error| Reason::Io("examine what is there", error.into()))?,
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Err(Reason::Directory),
+        FileType::CharacterDevice | FileType::BlockDevice => Err(Reason::Special("device")),
+        FileType::Fifo => Err(Reason::Special("fifo")),
+        FileType::Socket => Err(Reason::Special("socket")),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a file under a name that nobody has.
+fn make_beside(create: impl Fn(&[u8]) -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<(OwnedFd, Vec<u8>)> {
+    /// Each taken name is one that somebody was killed over.
+    const TRIES: u32 = 1000;
+    let mut number = 0;
+    loop {
+        let name = format!(".agentkernel-{number}").into_bytes();
+        match create(&name) {
+            Err(Errno::EXIST) if number < TRIES => number += 1,
+            made => return made.map(|file| (file, name)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Hides how signals are turned into something that poll(2) can wait for.
 
-use crate::sys::signal::{SigSet, read_signal};
+use crate::sys::signal::{self, SigSet, read_signal};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     process::Signal,
@@ -13,6 +13,14 @@ use std::io;
 /// As sigprocmask(2).
 pub fn block_all() -> io::Result<()> {
     SigSet::full().apply(libc::SIG_BLOCK)
+}
+
+/// Ignores a signal, in this process and what it forks. [`crate::process::reset_signals`] undoes it in a child.
+///
+/// # Errors
+/// As sigaction(2).
+pub fn ignore(signal: Signal) -> io::Result<()> {
+    signal::ignore(signal.as_raw())
 }
 
 /// Signals as records that can be read. Non-blocking, close-on-exec.

@@ -1,6 +1,10 @@
 //! `attest`: the probe's attacks on a sandbox as `run` makes it, on this host.
 
-use super::{Failure, Status, print, print_json, throwaway::Throwaway};
+use super::{
+    Failure, Status, print, print_json,
+    table::{printable, render},
+    throwaway::Throwaway,
+};
 use crate::{
     attest::{self, AttestError, Plan, Progress, Ran, Sandbox, SandboxError},
     client::{self, Interrupts},
@@ -85,7 +89,7 @@ impl Attest {
             let text = report.to_json().map_err(|error| Failure::chain(&error))?;
             print(&(text + "\n"))?;
         } else {
-            print(&report.to_string())?;
+            print(&report.to_string().lines().map(|line| printable(line) + "\n").collect::<String>())?;
         }
         Ok(report.status())
     }
@@ -96,7 +100,7 @@ impl Attest {
             print_json(&cases)?;
         } else {
             let rows: Vec<_> = cases.into_iter().map(|case| vec![case.name, case.class, case.means]).collect();
-            print(&super::table::render(&["CASE", "CLASS", "WOULD MEAN"], &rows))?;
+            print(&render(&["CASE", "CLASS", "WOULD MEAN"], &rows))?;
         }
         Ok(0)
     }

@@ -12,7 +12,8 @@ use wire::OsBytes;
 /// Copy files between a sandbox and the host.
 ///
 /// One side is SANDBOX:PATH, the other a path on the host, or '-' for a tar archive on standard input or output.
-/// As with docker cp, DIR/. stands for what is in DIR.
+/// As with docker cp, DIR/. stands for what is in DIR. On the host a link that is named is followed, and a file that is
+/// there replaced; a device, fifo or socket is not.
 #[derive(Debug, Args)]
 pub(super) struct Cp {
     /// Copy what a symbolic link points to, not the link

@@ -1,6 +1,6 @@
 //! `doctor`: what this host can do for sandboxes, and what to do about the rest.
 
-use super::{Failure, Status, failure::FAILED, print, print_json, throwaway::Throwaway};
+use super::{Failure, Status, failure::FAILED, print, print_json, table::printable, throwaway::Throwaway};
 use crate::{
     doctor::{self, Examined, Finding, Host, State},
     store::Store,
@@ -88,10 +88,10 @@ fn list(text: &mut String, findings: &[Finding]) {
             State::Missing => "no",
             State::Fails => "FAILS",
         };
-        let _ = writeln!(text, "  {mark:5}  {name:WIDTH$}  {detail}");
+        let _ = writeln!(text, "  {mark:5}  {name:WIDTH$}  {}", printable(detail));
         // Once, where neighbours share it.
         if !hint.is_empty() && findings.get(at + 1).is_none_or(|next| next.hint != *hint) {
-            let _ = writeln!(text, "  {:5}  {:WIDTH$}  hint: {hint}", "", "");
+            let _ = writeln!(text, "  {:5}  {:WIDTH$}  hint: {}", "", "", printable(hint));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What goes wrong, as the user reads it: one line with the cause, one with the hint, and the exit status.
 
+use super::table::printable;
 use crate::{
     client::{ClientError, CopyError},
     config::ConfigError,
@@ -48,9 +49,9 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "agentkernel: {}", self.cause)?;
+        write!(f, "agentkernel: {}", printable(&self.cause))?;
         if !self.hint.is_empty() {
-            write!(f, "\n  hint: {}", self.hint)?;
+            write!(f, "\n  hint: {}", printable(&self.hint))?;
         }
         Ok(())
     }
@@ -88,6 +89,8 @@ impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Self {
         match error {
             CopyError::Client(error) => error.into(),
+            CopyError::Special { .. } => Self::chain(&error)
+                .hint("Name a file or a directory, or '-' for a tar archive on standard output, as docker cp has it"),
             other => Self::chain(&other),
         }
     }

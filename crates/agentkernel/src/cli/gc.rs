@@ -1,6 +1,6 @@
 //! `gc`: removes what dead sandboxes left behind.
 
-use super::{Failure, Status, failure::FAILED, print, print_json};
+use super::{Failure, Status, failure::FAILED, print, print_json, table::printable};
 use crate::store::{Store, Sweeping, Swept};
 use clap::Args;
 use serde::Serialize;
@@ -37,7 +37,7 @@ impl Gc {
                     (Some(error), _) => error,
                 };
                 let whose = row.sandbox.as_deref().unwrap_or("cache");
-                print(&format!("{whose}: {}: {done}\n", row.what))?;
+                print(&format!("{}\n", printable(&format!("{whose}: {}: {done}", row.what))))?;
             }
             if rows.is_empty() {
                 print("Nothing to clear\n")?;

@@ -32,13 +32,17 @@ impl Logs {
         let entry = Store::open()?.find(&self.sandbox)?;
         let tail = Tail { since_ns: 0, lines: self.tail.map(|lines| lines as u64) };
         let mut reader = entry.log_reader(tail)?;
-        let mut printer = Printer { timestamps: self.timestamps, line_open: [false; 3] };
+        let mut printer = Printer::new(self.timestamps);
         loop {
             // Asked before the last look: what was written before the end is not missed.
             let over = !matches!(entry.state()?, State::Running { .. });
-            while let Some(record) = reader.next_record()? {
-                if let ControlFlow::Break(()) = printer.print(&record)? {
+            loop {
+                let record = reader.next_record()?;
+                if printer.print(record.as_ref())?.is_break() {
                     return Ok(141);
+                }
+                if record.is_none() {
+                    break;
                 }
             }
             if over || !self.follow {
@@ -53,19 +57,37 @@ struct Printer {
     timestamps: bool,
     /// Per channel, whether its last line has no end yet.
     line_open: [bool; 3],
+    /// Bytes that are missing here, and since when the last of them are: a full disk makes many such records.
+    lost: Option<(u64, u64)>,
 }
 
 impl Printer {
-    /// Breaks when nobody reads any more.
-    fn print(&mut self, record: &LogRecord) -> Result<ControlFlow<()>, Failure> {
-        let (channel, bytes) = match &record.data {
-            LogData::Output(channel, bytes) => (*channel, Cow::Borrowed(bytes.as_slice())),
-            LogData::Lost(bytes) => {
-                let note = format!("[agentkernel: {bytes} bytes could not be written to the log]\n");
-                (Channel::Stderr, Cow::Owned(note.into_bytes()))
+    fn new(timestamps: bool) -> Self {
+        Self { timestamps, line_open: [false; 3], lost: None }
+    }
+
+    /// Prints a record, or `None` after the last one for now. Breaks when nobody reads any more.
+    fn print(&mut self, record: Option<&LogRecord>) -> Result<ControlFlow<()>, Failure> {
+        if let Some(LogRecord { time_ns, data: LogData::Lost(more) }) = record {
+            let before = self.lost.map_or(0, |(bytes, _)| bytes);
+            self.lost = Some((before.saturating_add(*more), *time_ns));
+            return Ok(ControlFlow::Continue(()));
+        }
+        if let Some((bytes, time_ns)) = self.lost.take() {
+            let note = format!("[agentkernel: {bytes} bytes could not be written to the log]\n");
+            if self.write(time_ns, Channel::Stderr, note.as_bytes())?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
-        };
-        let bytes = if self.timestamps { Cow::Owned(self.stamp(record.time_ns, channel, &bytes)) } else { bytes };
+        }
+        match record {
+            Some(LogRecord { time_ns, data: LogData::Output(channel, bytes) }) => self.write(*time_ns, *channel, bytes),
+            _ => Ok(ControlFlow::Continue(())),
+        }
+    }
+
+    fn write(&mut self, time_ns: u64, channel: Channel, bytes: &[u8]) -> Result<ControlFlow<()>, Failure> {
+        let bytes =
+            if self.timestamps { Cow::Owned(self.stamp(time_ns, channel, bytes)) } else { Cow::Borrowed(bytes) };
         let written = match channel {
             Channel::Stderr => io::stderr().lock().write_all(&bytes),
             _ => io::stdout().lock().write_all(&bytes).and_then(|()| io::stdout().flush()),
@@ -123,7 +145,7 @@ mod tests {
 
     #[test]
     fn each_line_has_one_time_however_it_was_written() {
-        let mut printer = Printer { timestamps: true, line_open: [false; 3] };
+        let mut printer = Printer::new(true);
         let mut out = printer.stamp(0, Channel::Stdout, b"a\nb");
         out.extend(printer.stamp(0, Channel::Stdout, b"c\n"));
         let time = rfc3339(0);

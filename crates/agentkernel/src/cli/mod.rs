@@ -90,6 +90,9 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A file that may not grow is an error that can be told, here and in the supervisor; a signal would end us halfway.
+    // It cannot fail: the number is a signal's.
+    let _ = jail::signal::ignore(rustix::process::Signal::XFSZ);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error)

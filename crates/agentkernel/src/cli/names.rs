@@ -1,6 +1,6 @@
 //! `rename` and `trust`.
 
-use super::{Failure, Status, print};
+use super::{Failure, Status, print, table::printable};
 use crate::{
     Name,
     config::{FILE_NAME, HostFacts, Project},
@@ -42,13 +42,14 @@ impl Trust {
         let Some(file) = &project.file else {
             return Err(Failure::new(format!("There is no {FILE_NAME} in {}", project.dir.display())));
         };
+        let path = printable(&file.path.to_string_lossy());
         if self.revoke {
             let was = store.distrust(file)?;
             let word = if was { "No longer trusted" } else { "Was not trusted" };
-            print(&format!("{word}: {}\n", file.path.display()))?;
+            print(&format!("{word}: {path}\n"))?;
         } else {
             store.trust(file)?;
-            print(&format!("Trusted as it is now: {}\n", file.path.display()))?;
+            print(&format!("Trusted as it is now: {path}\n"))?;
         }
         Ok(0)
     }

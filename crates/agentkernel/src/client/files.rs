@@ -12,7 +12,7 @@ use jail::process::Fork;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, OwnedFd},
-    fs::{Mode, OFlags},
+    fs::{AtFlags, FileType, Mode, OFlags},
     io::Errno,
     process::{WaitOptions, waitpid},
 };
@@ -75,6 +75,14 @@ pub enum CopyError {
         /// The cause, in one line.
         cause: String,
     },
+    /// What is at the destination is neither a file nor a directory.
+    #[error("Cannot replace {path}: it is a {kind}")]
+    Special {
+        /// Which one.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
     /// The host's files could not be packed.
     #[error("Cannot pack {path}")]
     Pack {
@@ -105,7 +113,7 @@ fn lost(path: &Path) -> impl FnOnce(WalkError) -> CopyError {
     let path = path.to_owned();
     move |error| match error {
         WalkError::Io(source) => CopyError::Host { path, source },
-        WalkError::Link { .. } => CopyError::Untrusted { path, cause: error.to_string() },
+        WalkError::Link { .. } | WalkError::Foreign { .. } => CopyError::Untrusted { path, cause: error.to_string() },
     }
 }
 
@@ -209,25 +217,50 @@ struct Target {
 }
 
 impl Target {
+    /// Follows a link that the user named, to what is to be replaced, entered or made.
     fn find(path: &Path, name: &OsStr, contents: bool, writable: &Writable) -> Result<Self, CopyError> {
-        let found =
-            |dir, rename: Option<&OsStr>| Self { dir, rename: rename.map(OsStr::to_owned), path: path.to_owned() };
-        match writable.directory(path) {
-            Ok(dir) if contents => return Ok(found(dir, None)),
-            Ok(dir) => return Ok(found(dir, Some(name))),
-            Err(error) if !matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR)) => {
-                return Err(lost(path)(error));
+        let (dir, last) = writable.entry(path, true).map_err(lost(path))?;
+        let open = |name: &OsStr| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&dir, name, flags, Mode::empty()).map_err(host(path))
+        };
+        let target =
+            |dir, rename: Option<&OsStr>| Ok(Self { dir, rename: rename.map(OsStr::to_owned), path: path.to_owned() });
+        let bytes = path.as_os_str().as_bytes();
+        let directory = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
+        match kind(&dir, &last, path).map_err(host(path))? {
+            Some(FileType::Directory) => target(open(&last)?, (!contents).then_some(name)),
+            None if directory => Err(host(path)(Errno::NOENT)),
+            None if contents => {
+                rustix::fs::mkdirat(&dir, &last, Mode::from(0o777)).map_err(host(path))?;
+                target(open(&last)?, None)
             }
-            Err(error) if path.as_os_str().as_bytes().ends_with(b"/") => return Err(lost(path)(error)),
-            Err(_) => {}
+            Some(FileType::RegularFile) if directory || contents => Err(host(path)(Errno::NOTDIR)),
+            None | Some(FileType::RegularFile) => target(open(OsStr::new("."))?, Some(&last)),
+            Some(kind) => {
+                let kind = match kind {
+                    FileType::CharacterDevice | FileType::BlockDevice => "device",
+                    FileType::Fifo => "fifo",
+                    FileType::Socket => "socket",
+                    // One that was put there just now.
+                    _ => "symbolic link",
+                };
+                Err(CopyError::Special { path: path.to_owned(), kind })
+            }
         }
-        let (dir, name) = writable.entry(path, false).map_err(lost(path))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if contents {
-            rustix::fs::mkdirat(&dir, &name, Mode::from(0o777)).map_err(host(path))?;
-            return Ok(found(rustix::fs::openat(&dir, &name, flags, Mode::empty()).map_err(host(path))?, None));
+    }
+}
+
+/// What is at the end of a path that was walked; `None` if nothing is.
+fn kind(dir: &OwnedFd, name: &OsStr, path: &Path) -> rustix::io::Result<Option<FileType>> {
+    let of = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode);
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        // A link such as /dev/stdout's can lead to a pipe, which has no name to walk to.
+        Err(Errno::NOENT) => {
+            let kind = rustix::fs::stat(path).ok().map(of);
+            Ok(kind.filter(|kind| !matches!(kind, FileType::RegularFile | FileType::Directory)))
         }
-        Ok(found(rustix::fs::openat(&dir, ".", flags, Mode::empty()).map_err(host(path))?, Some(&name)))
+        found => found.map(of).map(Some),
     }
 }
 

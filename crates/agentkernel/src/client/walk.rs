@@ -30,20 +30,18 @@ pub(super) enum WalkError {
         /// Its name.
         name: PathBuf,
     },
+    /// A link where everybody can make one, and somebody else has. The kernel does not follow those either
+    /// (`fs.protected_symlinks`).
+    #[error("'{}' is another user's symbolic link where everybody can make one: name the place that it leads to", name.display())]
+    Foreign {
+        /// Its name.
+        name: PathBuf,
+    },
 }
 
 impl From<Errno> for WalkError {
     fn from(errno: Errno) -> Self {
         Self::Io(errno.into())
-    }
-}
-
-impl WalkError {
-    pub(super) fn errno(&self) -> Option<Errno> {
-        match self {
-            Self::Io(error) => Errno::from_io_error(error),
-            Self::Link { .. } => None,
-        }
     }
 }
 
@@ -80,6 +78,7 @@ impl Writable {
     }
 
     /// Opens the directory of an entry and gives its name there; a symbolic link in the last place is followed or not.
+    /// Nothing needs to be there.
     pub(super) fn entry(&self, path: &Path, follow: bool) -> Result<(OwnedFd, OsString), WalkError> {
         self.walk(path, Some(follow)).map(|(dir, name)| (dir, name.unwrap_or_else(|| ".".into())))
     }
@@ -99,9 +98,16 @@ impl Writable {
             if stop && last == Some(false) {
                 return Ok((dir, Some(name)));
             }
-            let found = rustix::fs::openat(&dir, &name, flags, Mode::empty())?;
-            match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
+            let found = match rustix::fs::openat(&dir, &name, flags, Mode::empty()) {
+                Err(Errno::NOENT) if stop => return Ok((dir, Some(name))),
+                found => found?,
+            };
+            let stat = rustix::fs::fstat(&found)?;
+            match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Symlink if self.has(&dir)? => return Err(WalkError::Link { name: name.into() }),
+                FileType::Symlink if foreign(&stat, &rustix::fs::fstat(&dir)?) => {
+                    return Err(WalkError::Foreign { name: name.into() });
+                }
                 FileType::Symlink => {
                     links += 1;
                     if links > MOST_LINKS {
@@ -120,6 +126,14 @@ impl Writable {
 
 fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
+}
+
+/// Whether a link is neither ours nor the directory's owner's, in a directory where everybody can make one.
+fn foreign(link: &Stat, dir: &Stat) -> bool {
+    let open = Mode::SVTX | Mode::WOTH;
+    Mode::from_raw_mode(dir.st_mode).contains(open)
+        && link.st_uid != rustix::process::geteuid().as_raw()
+        && link.st_uid != dir.st_uid
 }
 
 fn target(link: impl AsFd) -> io::Result<OsString> {
@@ -164,7 +178,46 @@ mod tests {
         assert!(same(&dir_fd, "work") && name == "out");
         let (dir_fd, name) = free.entry(&at("work/out/file"), true).unwrap();
         assert!(same(&dir_fd, "away") && name == "file");
-        assert_eq!(free.directory(&at("loop")).unwrap_err().errno(), Some(Errno::LOOP));
-        assert_eq!(free.directory(&at("away/file/x")).unwrap_err().errno(), Some(Errno::NOTDIR));
+        let errno = |path: &str| match free.directory(&at(path)) {
+            Err(WalkError::Io(error)) => Errno::from_io_error(&error),
+            _ => None,
+        };
+        assert_eq!((errno("loop"), errno("away/file/x")), (Some(Errno::LOOP), Some(Errno::NOTDIR)));
+    }
+
+    #[test]
+    fn a_link_may_lead_to_what_is_not_there_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        fs::create_dir(at("away")).unwrap();
+        std::os::unix::fs::symlink("away/new", at("link")).unwrap();
+        std::os::unix::fs::symlink("missing/new", at("nowhere")).unwrap();
+        let free = Writable::of(&[]);
+        let (found, name) = free.entry(&at("link"), true).unwrap();
+        assert_eq!(identity(&rustix::fs::fstat(&found).unwrap()), identity(&rustix::fs::stat(at("away")).unwrap()));
+        assert_eq!(name, "new");
+        assert!(matches!(free.entry(&at("nowhere"), true), Err(WalkError::Io(_))));
+    }
+
+    #[test]
+    fn a_strangers_link_in_a_directory_of_everybodys() {
+        if !rustix::process::geteuid().is_root() {
+            return; // only root can make one
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        fs::create_dir(at("tmp")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        let link = at("tmp/link");
+        std::os::unix::fs::symlink("../file", &link).unwrap();
+        let follow = || Writable::of(&[]).entry(&link, true);
+        for (mode, owner, followed) in
+            [(0o1777, 0, true), (0o1777, 4321, false), (0o777, 4321, true), (0o1775, 4321, true)]
+        {
+            rustix::fs::chmod(at("tmp"), Mode::from_raw_mode(mode)).unwrap();
+            std::os::unix::fs::lchown(&link, Some(owner), None).unwrap();
+            assert_eq!(matches!(follow(), Err(WalkError::Foreign { .. })), !followed, "{mode:o} {owner}");
+            assert_eq!(follow().is_ok(), followed, "{mode:o} {owner}");
+        }
     }
 }

@@ -108,6 +108,7 @@ impl StoreError {
                 Some(Errno::NOSPC | Errno::DQUOT) => {
                     "Free some space there, or set AGENTKERNEL_STATE_DIR to a directory that has it".into()
                 }
+                Some(Errno::FBIG) => "Raise the limit on the size of files: `ulimit -f unlimited`".into(),
                 Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => {
                     "Make it writable for you, or set AGENTKERNEL_STATE_DIR to a directory that is".into()
                 }

@@ -13,7 +13,7 @@ mod server;
 
 use crate::{
     BackendKind, Spec,
-    backend::{self, LaunchError, Place},
+    backend::{self, LaunchError, Launched, Machine, Place},
     connection::Connection,
     store::{Entry, Lock, Store, StoreError},
 };
@@ -39,38 +39,33 @@ pub struct Inheritance {
 /// Runs a sandbox to its end. The calling process has one thread and is the supervisor from here on.
 pub fn run(inheritance: Inheritance) -> Exit {
     let Inheritance { store, entry, lock, spec, client } = inheritance;
-    let exit = match start(&store, &entry, &lock, &spec) {
-        Ok((launched, listener)) => match Server::new(&store, &entry, &lock, &spec, launched, listener, client) {
-            Ok(server) => server.serve(),
-            Err(_) => Exit::Lost,
-        },
-        Err(failure) => {
-            // A start that failed leaves the sandbox as it was before; by the time that it is told, so that the caller
-            // may try again at once.
-            if spec.keep {
-                drop(lock);
-            } else {
-                let _ = store.remove(entry, lock);
-            }
-            tell_failure(client, failure);
-            return Exit::Code(125);
-        }
-    };
+    let mut client = Some(client);
+    let outcome = serve(&store, &entry, &lock, &spec, &mut client);
+    // A start that failed leaves the sandbox as it was before; by the time that it is told, so that the caller may try
+    // again at once.
     if spec.keep {
         drop(lock);
     } else {
         // What cannot be removed now is left to `gc`: nobody is there to be told.
         let _ = store.remove(entry, lock);
     }
-    exit
+    outcome.unwrap_or_else(|failure| {
+        if let Some(client) = client {
+            tell_failure(client, failure);
+        }
+        Exit::Code(125)
+    })
 }
 
-fn start(
+/// Starts a sandbox and serves it until it ends. If it does not start, its machine is gone again, and the client, who
+/// has been taken otherwise, is still to be told.
+fn serve(
     store: &Store,
     entry: &Entry,
     lock: &Lock,
     spec: &Spec,
-) -> Result<(crate::backend::Launched, OwnedFd), api::Failure> {
+    client: &mut Option<OwnedFd>,
+) -> Result<Exit, api::Failure> {
     let command = spec.command.as_ref().map(|command| wire::encode_open(&wire::link::Open::Exec(command.clone())));
     if let Some(Err(_)) = command {
         return Err(api::Failure {
@@ -84,8 +79,34 @@ fn start(
         let LaunchError { hint, .. } = &error;
         api::Failure { cause: wire::cause(&error), hint: hint.clone() }
     })?;
-    let listener = entry.listen(lock).map_err(|error| describe(&error))?;
-    Ok((launched, listener.into()))
+    let Launched { mut machine, link, setup, walls } = launched;
+    let server = entry.listen(lock).map_err(|error| describe(&error)).and_then(|listener| {
+        let failed =
+            |error: io::Error| api::Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
+        let mut server =
+            Server::new(store, entry, lock, spec, &mut *machine, listener.into(), link, walls).map_err(failed)?;
+        // On record before init is told anything.
+        server.record_start().map_err(|error| describe(&error))?;
+        server.set_up(setup);
+        client.take().map_or(Ok(()), |client| server.admit(client)).map_err(failed)?;
+        Ok(server)
+    });
+    let failure = match server {
+        Ok(server) => return Ok(server.serve()),
+        Err(failure) => failure,
+    };
+    end(&mut *machine);
+    Err(failure)
+}
+
+/// Ends a machine that nobody is served from, and removes what it has left on the host.
+fn end(machine: &mut dyn Machine) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let _ = machine.kill();
+    let limit = Timespec { tv_sec: 2, tv_nsec: 0 };
+    let _ = poll(&mut [PollFd::from_borrowed_fd(machine.gone(), PollFlags::IN)], Some(&limit));
+    // What cannot be removed now is left to `gc`.
+    let _ = machine.release();
 }
 
 /// Removes what a sandbox that no longer runs has left on the host: cgroups and, unless `keep`, its range of ids.

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     Spec,
-    backend::{Launched, Machine},
+    backend::Machine,
     connection::{Connection, Filled, Incoming},
-    store::{Entry, Lock, LogWriter, State, Store},
+    store::{Entry, Lock, LogWriter, State, Store, StoreError},
 };
 use jail::signal::SignalFd;
 use rustix::{
@@ -66,7 +66,7 @@ pub(super) struct Server<'a> {
     pub(super) entry: &'a Entry,
     pub(super) lock: &'a Lock,
     pub(super) spec: &'a Spec,
-    pub(super) machine: Box<dyn Machine>,
+    pub(super) machine: &'a mut dyn Machine,
     pub(super) epoll: OwnedFd,
     pub(super) listener: OwnedFd,
     pub(super) signals: SignalFd,
@@ -95,20 +95,21 @@ pub(super) struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
+    #[allow(clippy::too_many_arguments)] // what it holds, each from somewhere else
     pub(super) fn new(
         store: &'a Store,
         entry: &'a Entry,
         lock: &'a Lock,
         spec: &'a Spec,
-        launched: Launched,
+        machine: &'a mut dyn Machine,
         listener: OwnedFd,
-        client: OwnedFd,
+        link: OwnedFd,
+        walls: Vec<link::Wall>,
     ) -> io::Result<Self> {
-        let Launched { machine, link, setup, walls } = launched;
         let signals = SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP])?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let started_ms = now_ms();
-        let mut server = Self {
+        let server = Self {
             store,
             entry,
             lock,
@@ -140,15 +141,21 @@ impl<'a> Server<'a> {
         server.watch(server.listener.as_fd(), LISTENER)?;
         server.watch(server.machine.gone(), GONE)?;
         server.watch(server.signals.as_fd(), SIGNALS)?;
-        let running = State::Running { supervisor_pid: pid(), started_ms };
-        entry.write_state(lock, &running).map_err(io::Error::other)?;
-        server.tell_init(&ToInit::Setup(setup));
-        if let Some(command) = &spec.command {
-            let log = server.log(spec.keep);
-            server.open_exec(MAIN, command, log);
-        }
-        server.admit(client)?;
         Ok(server)
+    }
+
+    /// Puts on record that the sandbox runs.
+    pub(super) fn record_start(&self) -> Result<(), StoreError> {
+        self.entry.write_state(self.lock, &State::Running { supervisor_pid: pid(), started_ms: self.started_ms })
+    }
+
+    /// Queues what init is told first, and the main command.
+    pub(super) fn set_up(&mut self, setup: link::Setup) {
+        self.tell_init(&ToInit::Setup(setup));
+        if let Some(command) = &self.spec.command {
+            let log = self.log(self.spec.keep);
+            self.open_exec(MAIN, command, log);
+        }
     }
 
     /// Serves until the machine is gone, and says how the sandbox ended.

@@ -73,6 +73,15 @@ pub fn read_signal(fd: BorrowedFd<'_>) -> io::Result<Option<(i32, u32)>> {
     }
 }
 
+/// Ignores a signal from now on.
+pub fn ignore(signal: i32) -> io::Result<()> {
+    // SAFETY: SIG_IGN installs no code of ours; a bad number is answered with SIG_ERR.
+    if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Gives every signal its default action.
 pub fn default_actions() {
     for signal in 1..=libc::SIGRTMAX() {

@@ -20,6 +20,7 @@ pub fn state<T>(result: io::Result<T>, wall: &str, tried: &str) -> Result<T, Lau
         Some(Errno::NOSPC | Errno::DQUOT) => {
             "Free some space in the state directory, or set AGENTKERNEL_STATE_DIR to a directory that has it"
         }
+        Some(Errno::FBIG) => "Raise the limit on the size of files: `ulimit -f unlimited`",
         Some(Errno::ROFS | Errno::ACCESS) => {
             "Make the state directory writable for you, or set AGENTKERNEL_STATE_DIR to a directory that is"
         }
