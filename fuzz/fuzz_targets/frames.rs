@@ -46,6 +46,7 @@ fuzz_target!(|input: &[u8]| {
                 }
                 Ok(Event::Opened { stream, payload }) => {
                     assert_ne!(stream % 2 == 1, side == Side::Odd);
+                    let payload = &payload[..payload.len().min(wire::frame::MAX_PAYLOAD)];
                     mux.control(stream, payload);
                     let _ = mux.data(stream, Channel::Stdout, payload);
                 }

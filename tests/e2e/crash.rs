@@ -89,6 +89,22 @@ fn of_clients_that_wait_for_a_stopped_init() {
     }
 }
 
+/// A client whose output nobody takes is ended by the third signal, and takes the command along.
+#[test]
+fn of_clients_whose_output_nobody_takes() {
+    let world = World::new(Who::Me);
+    start(&world);
+    let mut client = world.agentkernel(["exec", "box", "yes"]).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("it runs", || stdout(&mut world.agentkernel(["inspect", "box"])).contains("yes"));
+    let pid = Pid::from_child(&client);
+    eventually("it has ended", || {
+        let _ = kill_process(pid, Signal::INT);
+        client.try_wait().unwrap().is_some()
+    });
+    eventually("so has the command", || !stdout(&mut world.agentkernel(["inspect", "box"])).contains("yes"));
+    cleared_by_gc_or_rm(&world);
+}
+
 #[test]
 fn of_init() {
     for who in Who::all() {

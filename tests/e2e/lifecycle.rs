@@ -276,3 +276,30 @@ fn output_without_end_waits_for_its_reader() {
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
     }
 }
+
+/// One of two viewers does not look: the other one and the command go on.
+#[test]
+fn a_viewer_that_does_not_look_holds_nobody_up() {
+    let world = World::new(Who::Me);
+    let script = "read x; seq -f 'line %g' 0 999999; echo end; sleep 600";
+    let _ = stdout(&mut world.agentkernel(["create", "-i", "--name", "box", "--", "sh", "-c", script]));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    let attach = || world.agentkernel(["attach", "box"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut idle, mut viewer) = (attach(), attach());
+    eventually("both look", || stdout(&mut world.agentkernel(["inspect", "box"])).contains("\"clients\": 2"));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&idle), rustix::process::Signal::STOP).unwrap();
+    viewer.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    let mut reader = std::io::BufReader::new(viewer.stdout.take().unwrap());
+    let mut line = String::new();
+    while line != "end\n" {
+        line.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut reader, &mut line).unwrap(), 0);
+    }
+    let kept = support::resident(support::inspected(&world, "box", "supervisor_pid"));
+    assert!(kept < 32 << 20, "{kept} bytes");
+    for client in [&mut idle, &mut viewer] {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}

@@ -332,11 +332,17 @@ fn large_arguments_and_environment_arrive_and_larger_ones_are_refused() {
             world.agentkernel(["exec", "-e", &variables[0], "-e", &variables[1], "box", "sh", "-c", script, "sh"]);
         assert_eq!(stdout(exec.args([&big; 4])), "480000\n240000\n");
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
-        let file = world.project().join("env");
-        for (lines, cause, status) in [(60, "too large", 125), (25, "Argument list too long", 126)] {
-            let text: String = (0..lines).map(|i| format!("V{i}={big}\n")).collect();
-            std::fs::write(&file, text).unwrap();
-            let output = world.agentkernel(["run", "--env-file", "env", "--", "true"]).output().unwrap();
+        let files: Vec<_> = (0..5).map(|file| world.project().join(format!("env{file}"))).collect();
+        for (number, file) in files.iter().enumerate() {
+            let text: String = (0..10).map(|i| format!("V{number}_{i}={big}\n")).collect();
+            fs::write(file, text).unwrap();
+        }
+        for (count, cause, status) in [(5, "too large", 125), (2, "Argument list too long", 125)] {
+            let mut run = world.agentkernel(["run"]);
+            files[..count].iter().for_each(|file| {
+                run.arg("--env-file").arg(file);
+            });
+            let output = run.args(["--", "true"]).output().unwrap();
             assert_eq!(output.status.code(), Some(status), "{}", told(&output));
             assert!(told(&output).contains(cause), "{}", told(&output));
             eventually("nothing is left", || world.leftovers().is_empty());

@@ -205,7 +205,7 @@ fn a_failed_start_leaves_nothing() {
     for who in Who::all() {
         let world = World::new(who);
         let before = listing(&world);
-        let run = ["run", "-v", "/tmp:/etc/passwd/x", "--", "true"];
+        let run = ["run", "-v", "/opt:/etc/passwd/x", "--", "true"];
         let output = world.agentkernel(run).output().unwrap();
         assert!(told(&output).contains("mounts: Cannot make"), "{}", told(&output));
         settled(&world, &before);
@@ -282,4 +282,58 @@ fn a_project_that_cannot_be_protected_is_refused() {
     std::os::unix::fs::chown(world.project(), Some(0), Some(0)).unwrap();
     let script = "chmod u+w . ; mkdir .git; ls -A";
     assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script])), "");
+}
+
+/// Without a valid `.git`, git would take the project itself for a bare repository, and run what its `config` names.
+#[test]
+fn a_project_does_not_become_a_bare_repository() {
+    let script = "rm -rf .git/HEAD; mkdir objects refs; echo 'ref: refs/heads/master' > HEAD
+        printf '[core]\\n\\trepositoryformatversion = 0\\n\\tbare = false\\n\\tworktree = .\\n\\tfsmonitor = touch ran; false\\n' > config
+        rm -f refs; mv refs away; mv config HEAD objects /tmp; mv /tmp/config /tmp/HEAD /tmp/objects .; mkdir refs; test -f HEAD && echo done";
+    for who in Who::all() {
+        for prepare in ["true", "git init -q ."] {
+            let world = World::new(who);
+            let _ = stdout(world.command("sh").args(["-c", prepare]));
+            let output = world.agentkernel(["run", "--", "sh", "-c", script]).output().unwrap();
+            assert_eq!(output.stdout, b"done\n", "{}", told(&output));
+            // It can be: what would be run is run.
+            let status = "git -c safe.directory='*' status; git add -A; test ! -e ran";
+            let output = world.command("sh").args(["-c", status]).output().unwrap();
+            assert!(output.status.success(), "{}", told(&output));
+            let _ =
+                stdout(world.command("sh").args(["-c", "mkdir refs; git -c safe.directory='*' status; test -e ran"]));
+        }
+    }
+}
+
+/// Who could write a sandbox's record could have the next start mount anything.
+#[test]
+fn the_state_directory_is_no_workspace_and_no_mount() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let run = |arguments: &[&str]| world.agentkernel(arguments).output().unwrap();
+        let _ = run(&["create", "--name", "box"]);
+        let state = world.state();
+        let (inside, around) = (state.join("sandboxes"), state.parent().unwrap().to_owned());
+        for source in [&state, &inside, &around, &state.join("version.json")] {
+            for mode in ["", ":ro"] {
+                let mount = format!("{}:/x{mode}", source.display());
+                let output = run(&["run", "--mount", &mount, "--", "true"]);
+                assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+                assert!(told(&output).contains("state directory"), "{}", told(&output));
+            }
+        }
+        for mode in ["direct", "overlay"] {
+            let project = state.join("sandboxes");
+            let output =
+                world.agentkernel(["run", "--workspace", mode, "--", "true"]).current_dir(project).output().unwrap();
+            assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+        }
+        // In the project itself, as some do in automation.
+        let mut command = world.agentkernel(["run", "--", "true"]);
+        let output = command.env("AGENTKERNEL_STATE_DIR", world.project().join(".state")).output().unwrap();
+        assert!(told(&output).contains("has the state directory in it"), "{}", told(&output));
+        let image = format!("dir:{}", around.display());
+        assert!(told(&run(&["run", "--image", &image, "--", "true"])).contains("state directory"));
+    }
 }

@@ -57,7 +57,7 @@ fn a_partial_frame_is_no_frame_yet() {
 fn broken_headers_are_refused_before_their_payload_arrives() {
     let max = MAX_PAYLOAD as u32;
     let cases = [
-        (frame(8, 0, 0, 1, 0, b""), FrameError::Kind(8)),
+        (frame(9, 0, 0, 1, 0, b""), FrameError::Kind(9)),
         (frame(255, 0, 0, 1, 0, b""), FrameError::Kind(255)),
         (frame(3, 0, 0, 1, max + 1, b""), FrameError::TooLarge(max + 1)),
         (frame(3, 0, 0, 1, u32::MAX, b""), FrameError::TooLarge(u32::MAX)),
@@ -121,7 +121,7 @@ fn own_hello_is_accepted() {
     let (kind, _, stream, payload) = decode(&out).unwrap().unwrap();
     assert_eq!((kind, stream), (Kind::Hello, 0));
     assert_eq!(hello(&payload), Ok(Hello::own()));
-    assert!(payload.starts_with(b"AKWIRE\x01\x00"), "the layout never changes");
+    assert!(payload.starts_with(b"AKWIRE\x02\x00"), "the layout never changes");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn strangers_are_told_apart() {
 
 #[test]
 fn a_version_cannot_write_to_the_terminal() {
-    let mut payload = b"AKWIRE\x02\x00".to_vec();
+    let mut payload = b"AKWIRE\xff\x00".to_vec();
     payload.extend_from_slice("\x1b]0;owned\x07\u{202e}\u{9b}31m\r\n1.0".as_bytes());
     payload.extend_from_slice(&[b'x'; 1000]);
     let Err(HelloError::Version { version, .. }) = hello(&payload) else { panic!("it is another version") };

@@ -129,7 +129,7 @@ fn os_bytes_are_bytes_in_postcard() {
 fn a_message_beyond_one_frame_is_refused() {
     let room = MAX_PAYLOAD - 3;
     assert_eq!(encode(&OsBytes(vec![0; room])).map(|bytes| bytes.len()), Ok(MAX_PAYLOAD));
-    assert_eq!(encode(&OsBytes(vec![0; room + 1])), Err(MessageError::TooLarge(MAX_PAYLOAD + 1)));
+    assert_eq!(encode(&OsBytes(vec![0; room + 1])), Err(MessageError::TooLarge(MAX_PAYLOAD + 1, MAX_PAYLOAD)));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use rustix::{
 use std::{
     collections::VecDeque,
     io::{self, Write},
+    time::{Duration, Instant},
 };
 use wire::{
     Channel, Exit, api,
@@ -53,6 +54,9 @@ pub struct Session {
     pub detach: bool,
 }
 
+/// How long a command that was killed may take to be gone.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Signals that the caller gets and the command is told of.
 const FORWARDED: [Signal; 7] =
     [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH];
@@ -86,6 +90,7 @@ impl Session {
             typed: Vec::new(),
             output: VecDeque::new(),
             interrupts: 0,
+            end: None,
             notices: Vec::new(),
             outcome: None,
         };
@@ -115,6 +120,8 @@ struct Running<'a> {
     output: VecDeque<(Channel, Vec<u8>)>,
     /// Signals to end that the command has not followed.
     interrupts: u32,
+    /// When the caller leaves, whatever is still to come.
+    end: Option<Instant>,
     notices: Vec<String>,
     outcome: Option<Outcome>,
 }
@@ -155,7 +162,9 @@ impl Running<'_> {
             if reads {
                 fds.push(PollFd::new(&input, PollFlags::IN));
             }
-            match poll(&mut fds, None) {
+            let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+            match poll(&mut fds, left.map(super::timespec).as_ref()) {
+                Ok(0) => return Err(ClientError::Interrupted),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -312,13 +321,11 @@ impl Running<'_> {
             if signal == Signal::INT.as_raw() || signal == Signal::TERM.as_raw() {
                 self.interrupts += 1;
             }
-            // Docker's way: whoever presses ctrl-c three times wants it dead.
-            if self.interrupts == 3 {
+            // Docker's way: whoever presses ctrl-c three times wants it dead, and out, even if the supervisor does not
+            // answer or nobody takes the output.
+            if self.interrupts >= 3 {
                 self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
-            }
-            // And whoever goes on wants out, even if the supervisor does not answer.
-            if self.interrupts > 3 {
-                return Err(ClientError::Gone);
+                self.end.get_or_insert_with(|| Instant::now() + FAREWELL);
             }
         }
         Ok(())

@@ -45,7 +45,12 @@ struct Attached {
     stdin: bool,
     backlog: VecDeque<(Channel, Vec<u8>)>,
     backlog_bytes: usize,
+    /// Bytes that it was too slow for, while others were not.
+    missed: u64,
 }
+
+/// A client that is farther behind than this, while another is not, misses the oldest bytes.
+const LAG: usize = 1024 * 1024;
 
 /// The clients' connections, by number.
 pub(super) type Clients = BTreeMap<u64, super::client::Client>;
@@ -91,7 +96,7 @@ impl Exec {
         stream: u32,
         stdin: bool,
     ) {
-        let mut attached = Attached { client, stream, stdin, backlog: VecDeque::new(), backlog_bytes: 0 };
+        let mut attached = Attached { client, stream, stdin, backlog: VecDeque::new(), backlog_bytes: 0, missed: 0 };
         if self.attached.is_empty() {
             let (lost, chunks) = self.unseen.take();
             if lost > 0 {
@@ -198,6 +203,9 @@ impl Exec {
             several => several.iter_mut().for_each(|attached| attached.push(channel, bytes.clone())),
         }
         self.flush(clients, link);
+        if self.attached.len() > 1 {
+            self.attached.iter_mut().for_each(Attached::catch_up);
+        }
     }
 
     /// A report came from init. True if it was the last one.
@@ -238,9 +246,10 @@ impl Exec {
         self.grant(link);
     }
 
-    /// Gives init its credit back once no client is far behind.
+    /// Gives init its credit back once one client is not far behind: a single slow one holds the program up, as a pipe
+    /// would, but none holds the others up.
     fn grant(&mut self, link: &mut Connection) {
-        let behind = self.attached.iter().map(|attached| attached.backlog_bytes).max().unwrap_or(0);
+        let behind = self.attached.iter().map(|attached| attached.backlog_bytes).min().unwrap_or(0);
         if self.owed > 0 && behind < WINDOW as usize / 4 {
             link.mux.consumed(self.stream, std::mem::take(&mut self.owed));
         }
@@ -253,7 +262,23 @@ impl Attached {
         self.backlog.push_back((channel, bytes));
     }
 
+    /// Lets go of the oldest bytes, if there are too many.
+    fn catch_up(&mut self) {
+        while self.backlog_bytes > LAG
+            && let Some((_, bytes)) = self.backlog.pop_front()
+        {
+            self.backlog_bytes -= bytes.len();
+            self.missed += bytes.len() as u64;
+        }
+    }
+
     fn pump(&mut self, connection: &mut Connection) {
+        if self.missed > 0 && connection.mux.credit(self.stream) > 0 {
+            let note =
+                format!("[agentkernel: {} bytes came too fast to be shown here]\r\n", std::mem::take(&mut self.missed));
+            self.backlog_bytes += note.len();
+            self.backlog.push_front((Channel::Stderr, note.into_bytes()));
+        }
         while let Some((channel, bytes)) = self.backlog.front_mut() {
             let sent = connection.mux.data(self.stream, *channel, bytes);
             self.backlog_bytes -= sent;

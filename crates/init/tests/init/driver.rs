@@ -267,7 +267,7 @@ impl Driver {
                 Event::Hello(_) | Event::Writable { .. } | Event::Nothing => {}
                 Event::Message(payload) => self.messages.push_back(wire::decode(payload).unwrap()),
                 Event::Opened { stream, payload } => {
-                    let flow = Some(wire::decode(payload).unwrap());
+                    let flow = Some(wire::decode(&payload).unwrap());
                     let input_channel = Some(Channel::Stdout);
                     self.streams.insert(stream, Stream { flow, input_channel, ..Stream::default() });
                 }
