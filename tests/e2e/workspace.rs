@@ -315,7 +315,7 @@ fn the_state_directory_is_no_workspace_and_no_mount() {
         let _ = run(&["create", "--name", "box"]);
         let state = world.state();
         let (inside, around) = (state.join("sandboxes"), state.parent().unwrap().to_owned());
-        for source in [&state, &inside, &around, &state.join("version.json")] {
+        for source in [&state, &inside, &around, &state.join("version")] {
             for mode in ["", ":ro"] {
                 let mount = format!("{}:/x{mode}", source.display());
                 let output = run(&["run", "--mount", &mount, "--", "true"]);
