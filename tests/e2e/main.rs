@@ -12,6 +12,7 @@ mod dogfood;
 mod full_disk;
 mod lifecycle;
 mod limits;
+mod races;
 mod run;
 mod support_itself;
 mod terminal;
