@@ -16,4 +16,5 @@ mod races;
 mod run;
 mod support_itself;
 mod terminal;
+mod wedged;
 mod workspace;
