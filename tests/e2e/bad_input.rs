@@ -1,11 +1,13 @@
 //! Bad input: one clear line, the hint, the right exit status, and nothing lost.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     ffi::OsStr,
     fs,
     io::{Read, Write},
-    os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener},
-    process::Output,
+    os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener, process::ExitStatusExt},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
 };
 use support::{Who, World, eventually, stdout, told};
 
@@ -253,6 +255,25 @@ fn project_files() {
     }
 }
 
+/// Not a test: what another version's supervisor does, in a process of its own.
+#[test]
+#[ignore = "started by another test"]
+fn another_versions_supervisor() {
+    let Some(dir) = std::env::var_os("AGENTKERNEL_TEST_SUPERVISE").map(PathBuf::from) else { return };
+    // It ends with the test.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    let lock = fs::File::open(dir.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    fs::remove_file(dir.join("sock")).unwrap();
+    for stream in UnixListener::bind(dir.join("sock")).unwrap().incoming() {
+        let mut stream = stream.unwrap();
+        let mut hello = Vec::new();
+        wire::frame::Hello { protocol: 99, version: "9.9.9".into() }.write(&mut hello);
+        stream.write_all(&hello).unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+    }
+}
+
 #[test]
 fn a_supervisor_of_another_version() {
     let world = World::new(Who::Me);
@@ -269,19 +290,16 @@ fn a_supervisor_of_another_version() {
     eventually("it ran", || {
         world.agentkernel(["exec", "box", "sh", "-c", "grep kept ~/file"]).output().unwrap().status.success()
     });
-    // Its socket answers as another version's would.
-    let socket = world.state().join("sandboxes").join(id.trim()).join("sock");
-    fs::remove_file(&socket).unwrap();
-    let listener = UnixListener::bind(&socket).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut hello = Vec::new();
-            wire::frame::Hello { protocol: 99, version: "9.9.9".into() }.write(&mut hello);
-            stream.write_all(&hello).unwrap();
-            let _ = stream.read(&mut [0; 4096]);
-        }
-    });
+    // Its supervisor's place is taken by another version's.
+    let supervisor = support::inspected(&world, "box", "supervisor_pid").cast_signed();
+    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
+    let mut other = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "bad_input::another_versions_supervisor", "--ignored"])
+        .env("AGENTKERNEL_TEST_SUPERVISE", world.state().join("sandboxes").join(id.trim()))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("it serves", || told(&world.agentkernel(["exec", "box", "true"]).output().unwrap()).contains("9.9.9"));
     let cause = "The sandbox was started by another version of agentkernel: \
                  The peer is version 9.9.9 (protocol 99), this is version 0.1.0 (protocol 1)";
     let hint = "Stop it with the version that started it, or end it: 'agentkernel kill' works across versions";
@@ -294,6 +312,7 @@ fn a_supervisor_of_another_version() {
     assert!(stdout(&mut world.agentkernel(["ps"])).contains("up "));
     let _ = stdout(&mut world.agentkernel(["inspect", "box"]));
     let _ = stdout(&mut world.agentkernel(["kill", "box"]));
+    assert_eq!(other.wait().unwrap().signal(), Some(15));
     // Nothing is lost: this version starts it again, with its files.
     let _ = stdout(&mut world.agentkernel(["start", "box"]));
     assert_eq!(stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", "cat ~/file"])), "kept\n");

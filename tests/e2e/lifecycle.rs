@@ -133,10 +133,12 @@ fn two_starts_at_once_make_one_sandbox() {
     let starts: Vec<_> = (0..8)
         .map(|_| world.agentkernel(["start", "box"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
         .collect();
-    let started = starts.into_iter().filter(|_| true).map(|child| child.wait_with_output().unwrap());
-    let (good, bad): (Vec<_>, Vec<_>) = started.partition(|output| output.status.success());
-    assert_eq!(good.len(), 1, "{bad:?}");
-    assert!(bad.iter().all(|output| String::from_utf8_lossy(&output.stderr).contains("is running")), "{bad:?}");
+    for start in starts {
+        let output = start.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"box\n"[..]), "{}", told(&output));
+    }
+    let processes = world.processes();
+    assert_eq!(processes.iter().filter(|(_, name)| name != "init").count(), 1, "{processes:?}");
     let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
 }
 

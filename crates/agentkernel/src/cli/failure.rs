@@ -79,6 +79,7 @@ impl From<ClientError> for Failure {
             ClientError::Version(_) => {
                 "Stop it with the version that started it, or end it: 'agentkernel kill' works across versions".into()
             }
+            ClientError::Late => "'agentkernel rm -f' ends and removes it; 'agentkernel kill' only ends it".into(),
             _ => String::new(),
         };
         Self::chain(&error).hint(hint)

@@ -2,16 +2,14 @@
 
 use super::{Failure, Status, for_each, print, run};
 use crate::{
-    client::{self, Client, ClientError},
+    client::{self, Client, ClientError, Found},
     config::parse_duration,
     store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
-use std::time::{Duration, Instant};
+use rustix::process::Signal;
+use std::time::Duration;
 use wire::Exit;
-
-/// How long a supervisor may take to let go once its sandbox has ended.
-const SETTLE: Duration = Duration::from_secs(20);
 
 /// Stop running sandboxes.
 #[derive(Debug, Args)]
@@ -29,7 +27,7 @@ impl Stop {
         let store = Store::open()?;
         for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
-            settle(&entry, self.time)?;
+            end(&entry, self.time, false)?;
             print(&format!("{reference}\n"))
         })
     }
@@ -56,8 +54,10 @@ impl Restart {
                 return Err(Failure::new(format!("Sandbox {reference} is ephemeral: it ends when it stops"))
                     .hint("Make it with --keep to restart it"));
             }
-            settle(&entry, self.time)?;
-            run::start_kept(Store::open()?, entry, spec)?;
+            let Some(lock) = end(&entry, self.time, false)? else {
+                return Err(Failure::new(format!("Sandbox {reference} is being removed")));
+            };
+            run::start_kept(Store::open()?, entry, lock, spec)?;
             print(&format!("{reference}\n"))
         })
     }
@@ -79,36 +79,22 @@ impl Rm {
         let store = Store::open()?;
         for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
-            let lock = match entry.try_lock()? {
-                Some(lock) => lock,
-                None if self.force => {
-                    match stop(&entry, Duration::ZERO) {
-                        Ok(_) | Err(ClientError::Store(StoreError::NotRunning { .. }) | ClientError::Gone) => {}
-                        Err(error) => return Err(error.into()),
+            let lock = if self.force {
+                end(&entry, Duration::ZERO, true)?
+            } else {
+                match client::find_settled(&entry) {
+                    Ok(Found::Idle(lock)) => Some(lock),
+                    Ok(Found::Running(_)) => {
+                        return Err(Failure::new(format!("Sandbox {reference} is running"))
+                            .hint(format!("'agentkernel rm -f {reference}' stops it first")));
                     }
-                    match store.find(reference) {
-                        // An ephemeral one removes itself.
-                        Err(StoreError::NotFound { .. }) => return print(&format!("{reference}\n")),
-                        _ => match lock_when_free(&entry)? {
-                            Some(lock) => lock,
-                            // It was about to.
-                            None => return print(&format!("{reference}\n")),
-                        },
-                    }
-                }
-                // It has ended, and its supervisor is about to let go.
-                None if matches!(entry.state(), Ok(State::Exited { .. })) => match lock_when_free(&entry)? {
-                    Some(lock) => lock,
-                    None => return print(&format!("{reference}\n")),
-                },
-                None => {
-                    return Err(Failure::new(format!("Sandbox {reference} is running"))
-                        .hint(format!("'agentkernel rm -f {reference}' stops it first")));
+                    Err(ClientError::Store(StoreError::NotFound { .. })) => None,
+                    Err(error) => return Err(error.into()),
                 }
             };
-            match client::remove(&store, entry, lock) {
-                Ok(()) | Err(StoreError::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+            // Without, somebody else has removed it: an ephemeral one's supervisor does.
+            if let Some(lock) = lock {
+                client::remove(&store, entry, lock)?;
             }
             print(&format!("{reference}\n"))
         })
@@ -134,10 +120,12 @@ impl Kill {
         let store = Store::open()?;
         for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
+            let whole = self.exec == 0 && self.signal == 9;
             match Client::connect(&entry).and_then(|mut client| client.signal(self.exec, self.signal)) {
                 Ok(()) => {}
-                // Another version's supervisor still knows what a signal is.
-                Err(ClientError::Version(_)) if self.exec == 0 && self.signal == 9 => end_supervisor(&entry)?,
+                // Another version's supervisor still knows what a signal is; one that hangs obeys only this.
+                Err(ClientError::Version(_)) if whole => end_supervisor(&entry, Signal::TERM)?,
+                Err(ClientError::Late) if whole => end_supervisor(&entry, Signal::KILL)?,
                 Err(error) => return Err(error.into()),
             }
             print(&format!("{reference}\n"))
@@ -172,57 +160,35 @@ impl Wait {
     }
 }
 
-/// Ends a sandbox: every process of it is gone, its supervisor perhaps not yet.
-fn stop(entry: &Entry, grace: Duration) -> Result<Exit, ClientError> {
-    match Client::connect(entry).and_then(|mut client| client.stop(grace)) {
-        Err(ClientError::Version(_)) => {
-            end_supervisor(entry).map_err(|_| ClientError::Gone)?;
-            Ok(Exit::Lost)
-        }
-        other => other,
-    }
-}
-
-/// Ends a sandbox and waits for its supervisor to let go of it: it may be started or removed at once, whatever became of
-/// its record. Docker's way: stopping what is stopped is no failure.
-fn settle(entry: &Entry, grace: Duration) -> Result<(), Failure> {
-    match stop(entry, grace) {
-        // It may just be about to end by itself.
-        Ok(_) | Err(ClientError::Gone | ClientError::Store(StoreError::NotRunning { .. })) => {
-            lock_when_free(entry).map(drop)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Asks a supervisor of any version to end its sandbox, by signal.
-fn end_supervisor(entry: &Entry) -> Result<(), Failure> {
-    let State::Running { supervisor_pid, .. } = entry.state()? else { return Ok(()) };
-    let pid = i32::try_from(supervisor_pid).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .map_err(|errno| Failure::chain(&std::io::Error::from(errno)))?;
-    }
-    lock_when_free(entry).map(drop)
-}
-
-/// Takes the lock of a sandbox whose supervisor is about to let go; `None` if it has removed the sandbox.
-pub(super) fn lock_when_free(entry: &Entry) -> Result<Option<Lock>, Failure> {
-    let end = Instant::now() + SETTLE;
+/// Ends a sandbox, and keeps others from starting it again; `None` if it has been removed. Docker's way: stopping what is
+/// stopped is no failure.
+///
+/// A supervisor that hangs is ended with it if `force`.
+fn end(entry: &Entry, grace: Duration, force: bool) -> Result<Option<Lock>, Failure> {
     loop {
-        match entry.try_lock() {
-            Ok(Some(lock)) => return Ok(Some(lock)),
-            Ok(None) => {}
-            Err(StoreError::NotFound { .. }) => return Ok(None),
+        let stopped = match client::find(entry) {
+            Ok(Found::Idle(lock)) => return Ok(Some(lock)),
+            Ok(Found::Running(mut client)) => client.stop(grace).map(drop),
+            Err(error) => Err(error),
+        };
+        match stopped {
+            // Its supervisor is about to let go, if nobody has started it again by then.
+            Ok(()) | Err(ClientError::Gone) => {}
+            Err(ClientError::Store(StoreError::NotFound { .. })) => return Ok(None),
+            Err(ClientError::Version(_)) => end_supervisor(entry, Signal::TERM)?,
+            Err(ClientError::Late) if force => end_supervisor(entry, Signal::KILL)?,
             Err(error) => return Err(error.into()),
         }
-        if Instant::now() > end {
-            return Err(Failure::new(format!("Sandbox {} does not end", entry.id()))
-                .hint("Look for its supervisor with 'agentkernel inspect' and end that process"));
-        }
-        // A lock cannot be polled for; the wait is the teardown of a few namespaces.
-        std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Ends a supervisor, and the sandbox with it, by signal.
+fn end_supervisor(entry: &Entry, signal: Signal) -> Result<(), Failure> {
+    client::end_supervisor(entry, signal).map_err(|error| match error {
+        ClientError::Late => Failure::new(format!("Sandbox {} does not end", entry.id()))
+            .hint(format!("'fuser {}/lock' names the process that holds it: end that", entry.path().display())),
+        error => error.into(),
+    })
 }
 
 /// A duration, plain numbers being seconds.

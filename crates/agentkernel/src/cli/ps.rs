@@ -3,7 +3,7 @@
 use super::{Failure, Status, for_each, print, print_json, table, template};
 use crate::{
     Net, SandboxId, Spec, Workspace,
-    client::Client,
+    client::{Client, ClientError},
     store::{State, Store},
 };
 use clap::Args;
@@ -13,6 +13,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use wire::{Exit, api};
+
+/// How long a supervisor may take to answer: one that hangs must not hide the others, nor what is on record.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// List sandboxes.
 #[derive(Debug, Args)]
@@ -71,10 +74,10 @@ struct Walls {
 }
 
 impl Walls {
-    /// Asks a running sandbox's supervisor, which has a moment to answer: one that hangs must not hide the others.
+    /// Asks a running sandbox's supervisor.
     fn of(store: &Store, id: &SandboxId) -> Option<Self> {
         let entry = store.get(id).ok()??;
-        let walls = Client::connect(&entry).ok()?.within(Duration::from_secs(1)).status().ok()?.walls;
+        let walls = Client::connect_within(&entry, PATIENCE).ok()?.status().ok()?.walls;
         Some(Self { held: walls.iter().filter(|wall| wall.holds).count(), all: walls.len() })
     }
 }
@@ -216,6 +219,8 @@ struct Details {
     directory: String,
     /// What its supervisor says; `null` if it is not running.
     running: Option<api::Status>,
+    /// Why its supervisor says nothing, if it has one.
+    unreachable: Option<String>,
 }
 
 impl Inspect {
@@ -224,13 +229,19 @@ impl Inspect {
         let mut details = Vec::new();
         let status = for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
-            let running = Client::connect(&entry).and_then(|mut client| client.status()).ok();
+            let status = Client::connect_within(&entry, PATIENCE).and_then(|mut client| client.status());
+            let (running, unreachable) = match status {
+                Ok(status) => (Some(status), None),
+                Err(ClientError::Gone | ClientError::Store(_)) => (None, None),
+                Err(error) => (None, Some(wire::cause(&error))),
+            };
             details.push(Details {
                 spec: entry.spec()?,
                 name: entry.name()?.map(String::from),
                 state: entry.state()?,
                 directory: entry.path().display().to_string(),
                 running,
+                unreachable,
             });
             Ok(())
         })?;

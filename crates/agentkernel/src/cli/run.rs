@@ -4,14 +4,13 @@ use super::{
     Failure, Status,
     args::SandboxArgs,
     failure::{FAILED, OWN},
-    lifecycle::lock_when_free,
     print, print_json, report,
 };
 use crate::{
     Spec,
-    client::{self, Client, ClientError, Outcome, Session},
+    client::{self, Client, ClientError, Found, Outcome, Session},
     config::{self, HostFacts, Project},
-    store::{Entry, Lock, State, Store, StoreError},
+    store::{Entry, Lock, Store, StoreError},
 };
 use clap::Args;
 use std::{ffi::OsString, time::Instant};
@@ -139,8 +138,10 @@ impl Start {
                     .hint(format!("Start it, then 'agentkernel exec -it {reference} sh'")));
             };
             let (stdin, terminal) = stdio_of(command.stdio);
-            let lock = lock_to_start(&entry)?;
-            let mut client = launch(store, entry, lock, spec)?;
+            let mut client = match client::find_settled(&entry)? {
+                Found::Running(client) => client,
+                Found::Idle(lock) => launch(store, entry, lock, spec)?,
+            };
             let session = Session { stdin, terminal, detach: false };
             return conclude(session.run(&mut client, &api::Open::Attach { exec: 0, stdin }));
         }
@@ -148,7 +149,10 @@ impl Start {
             let store = Store::open()?;
             let entry = store.find(reference)?;
             let spec = entry.spec()?;
-            start_kept(store, entry, spec)?;
+            // Docker's way: starting what runs is no failure.
+            if let Found::Idle(lock) = client::find_settled(&entry)? {
+                start_kept(store, entry, lock, spec)?;
+            }
             print(&format!("{reference}\n"))
         })
     }
@@ -188,29 +192,13 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
 }
 
 /// Starts a kept sandbox in the background and waits until it runs.
-pub(super) fn start_kept(store: Store, entry: Entry, spec: Spec) -> Result<(), Failure> {
-    let lock = lock_to_start(&entry)?;
-    let mut client = launch(store, entry, lock, spec)?;
-    client.status()?;
-    Ok(())
+pub(super) fn start_kept(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), Failure> {
+    Ok(client::start(store, entry, lock, spec).map_err(|error| Failure::chain(&error))??)
 }
 
 /// Splits the supervisor off.
 pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure> {
-    let client = client::launch(store, entry, lock, spec).map_err(|error| Failure::chain(&error))?;
-    Ok(client?)
-}
-
-/// Takes the lock of a sandbox that is to start.
-fn lock_to_start(entry: &Entry) -> Result<Lock, Failure> {
-    match entry.try_lock()? {
-        Some(lock) => Ok(lock),
-        // It has ended, and its supervisor is about to let go.
-        None if matches!(entry.state()?, State::Exited { .. }) => {
-            lock_when_free(entry)?.ok_or_else(|| Failure::new(format!("Sandbox {} is being removed", entry.id())))
-        }
-        None => Err(Failure::new(format!("Sandbox {} is running", entry.id()))),
-    }
+    client::launch(store, entry, lock, spec).map_err(|error| Failure::chain(&error))
 }
 
 /// The exit status of a session, the reason told where the status alone would leave the user guessing.

@@ -43,11 +43,8 @@ impl Stats {
         };
         let mut running = Vec::new();
         for entry in entries {
-            let first = |client: Client| {
-                let mut client = client.within(PATIENCE);
-                Ok((client.usage()?, Instant::now(), client))
-            };
-            match Client::connect(&entry).and_then(first) {
+            let first = |mut client: Client| Ok((client.usage()?, Instant::now(), client));
+            match Client::connect_within(&entry, PATIENCE).and_then(first) {
                 Ok(first) => running.push((entry, first)),
                 Err(error) if named => return Err(error.into()),
                 Err(_) => {}

@@ -1,9 +1,9 @@
 //! A sandbox for this process's own use, which ends when this process does.
 
-use super::{Failure, lifecycle::lock_when_free, run};
+use super::{Failure, run};
 use crate::{
     Spec,
-    client::Client,
+    client::{self, Client},
     config::{self, HostFacts, Overrides, Project, WorkspaceMode},
     store::{Entry, Store},
 };
@@ -58,6 +58,6 @@ impl Drop for Throwaway {
     fn drop(&mut self) {
         // If it can't be asked to end, the end of its input ends it.
         let _ = self.client.stop(Duration::ZERO);
-        let _ = lock_when_free(&self.entry);
+        let _ = client::find(&self.entry);
     }
 }

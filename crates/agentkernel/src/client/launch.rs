@@ -6,17 +6,22 @@
 use super::{Client, ClientError};
 use crate::{
     Spec,
+    connection::Connection,
     store::{Entry, Lock, Store},
     supervisor::{self, Inheritance},
 };
 use jail::process::Fork;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::{
+    fd::OwnedFd,
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+};
 use std::{
     collections::BTreeSet,
     io,
     os::fd::RawFd,
     sync::{Mutex, PoisonError},
 };
+use wire::{api, mux::Side};
 
 /// The supervisor could not be split off.
 #[derive(Debug, thiserror::Error)]
@@ -57,24 +62,39 @@ fn close_withheld() -> io::Result<()> {
 /// over the connection.
 ///
 /// # Errors
-/// [`ClientError`] or [`LaunchFailure`] if there is not even a supervisor; the lock is free again then.
-pub fn launch(
-    store: Store,
-    entry: Entry,
-    lock: Lock,
-    spec: Spec,
-) -> Result<Result<Client, ClientError>, LaunchFailure> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(io::Error::from)?;
+/// [`LaunchFailure`] if there is not even a supervisor; the lock is free again then.
+pub fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, LaunchFailure> {
+    let (client, theirs) = pair()?;
+    split(client, Inheritance { store, entry, lock, spec, client: theirs })
+}
+
+/// The same, and waits until the sandbox runs. Whoever ends it at once does not come between.
+///
+/// # Errors
+/// As [`launch`]; [`ClientError`] if the start failed.
+pub fn start(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Result<(), ClientError>, LaunchFailure> {
+    let (mut client, theirs) = pair()?;
+    let asked = client.ask(api::Call::Status);
+    // The question waits for the supervisor, who sees it before any other.
+    client.connection.flush()?;
+    let mut client = split(client, Inheritance { store, entry, lock, spec, client: theirs })?;
+    Ok(asked.and_then(|asked| client.answer(asked)).map(drop))
+}
+
+fn pair() -> io::Result<(Client, OwnedFd)> {
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    Ok((Client { connection: Connection::new(ours, Side::Odd)?, end: None }, theirs))
+}
+
+fn split(client: Client, inheritance: Inheritance) -> Result<Client, LaunchFailure> {
     match jail::process::fork()? {
         Fork::Parent(_) => {
             // The lock stays held: it belongs to the open file, which the child has too.
-            drop(lock);
-            Ok(Client::over(ours))
+            drop(inheritance);
+            Ok(client)
         }
         Fork::Child => {
-            drop(ours);
-            let inheritance = Inheritance { store, entry, lock, spec, client: theirs };
+            drop(client);
             if close_withheld().and_then(|()| jail::process::daemonize()).is_ok() {
                 supervisor::run(inheritance);
             }

@@ -5,13 +5,15 @@
 mod capture;
 mod files;
 mod launch;
+mod reach;
 mod session;
 mod terminal;
 mod walk;
 
 pub use capture::{Captured, Interrupts};
 pub use files::{CopyError, Local, fetch, put_program, send};
-pub use launch::{LaunchFailure, launch, withhold_descriptors};
+pub use launch::{LaunchFailure, launch, start, withhold_descriptors};
+pub use reach::{Found, end_supervisor, find, find_settled};
 pub use session::{Outcome, Session};
 pub use terminal::{Stdio, is_terminal, window_size};
 
@@ -99,27 +101,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a running sandbox.
-    ///
-    /// # Errors
-    /// [`ClientError::Store`] with `NotRunning` if it has no supervisor.
-    pub fn connect(entry: &Entry) -> Result<Self, ClientError> {
-        Self::over(entry.connect()?.into())
-    }
-
     /// Takes a connected socket.
     ///
     /// # Errors
     /// If its flags cannot be changed.
     pub fn over(socket: OwnedFd) -> Result<Self, ClientError> {
         Ok(Self { connection: Connection::new(socket, Side::Odd)?, end: None })
-    }
-
-    /// Gives up on answers that take longer than this from now on.
-    #[must_use]
-    pub fn within(mut self, patience: Duration) -> Self {
-        self.end = Some(Instant::now() + patience);
-        self
     }
 
     /// Opens a stream with a request.
@@ -142,6 +129,13 @@ impl Client {
             if let Some(incoming) = self.connection.next()? {
                 return Ok(incoming);
             }
+            self.turn(interrupts)?;
+        }
+    }
+
+    /// Sends what is queued until something comes.
+    fn turn(&mut self, interrupts: Option<&Interrupts>) -> Result<(), ClientError> {
+        loop {
             let flushed = self.connection.flush();
             let mut flags = PollFlags::IN;
             match flushed {
@@ -161,15 +155,25 @@ impl Client {
             if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
                 return Err(ClientError::Interrupted);
             }
-            if self.connection.fill()? == Filled::End {
-                return Err(ClientError::Gone);
+            match self.connection.fill()? {
+                Filled::Some => return Ok(()),
+                Filled::Nothing => {}
+                Filled::End => return Err(ClientError::Gone),
             }
         }
     }
 
     /// Asks one question and waits for its answer.
     fn call(&mut self, call: api::Call) -> Result<api::Report, ClientError> {
-        let asked = self.open(&api::Open::Call(call))?;
+        let asked = self.ask(call)?;
+        self.answer(asked)
+    }
+
+    fn ask(&mut self, call: api::Call) -> Result<u32, ClientError> {
+        self.open(&api::Open::Call(call))
+    }
+
+    fn answer(&mut self, asked: u32) -> Result<api::Report, ClientError> {
         loop {
             match self.next()? {
                 Incoming::Control(stream, payload) if stream == asked => {
@@ -219,8 +223,9 @@ impl Client {
     /// Ends the sandbox and waits until every process of it is gone.
     ///
     /// # Errors
-    /// [`ClientError`]
+    /// [`ClientError`]; [`ClientError::Late`] if that takes much longer than the grace.
     pub fn stop(&mut self, grace: Duration) -> Result<Exit, ClientError> {
+        self.end = Instant::now().checked_add(grace.saturating_add(reach::SETTLE));
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
         self.ended(api::Call::Stop { grace_ms })
     }

@@ -9,6 +9,7 @@ use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{self, AtFlags, FlockOperation, Mode, OFlags},
     io::Errno,
+    net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -218,8 +219,11 @@ impl Entry {
         Ok(Some(Lock { fd }))
     }
 
-    /// Keeps others from starting or removing it, for a moment; `None` if it runs or is being removed.
-    pub(super) fn look(&self) -> Result<Option<Lock>, StoreError> {
+    /// Keeps others from starting or removing it, for a moment; `None` if it runs or is being started or removed.
+    ///
+    /// # Errors
+    /// As [`try_lock`](Self::try_lock).
+    pub fn look(&self) -> Result<Option<Lock>, StoreError> {
         let fd = self.open_lock(OFlags::empty())?;
         Ok(self.flock(&fd, FlockOperation::NonBlockingLockShared)?.then_some(Lock { fd }))
     }
@@ -286,14 +290,21 @@ impl Entry {
         listener.and_then(|listener| listener.set_nonblocking(true).map(|()| listener)).map_err(failed)
     }
 
-    /// Connects to its supervisor.
+    /// Connects to its supervisor. Neither this nor the connection blocks.
     ///
     /// # Errors
-    /// [`NotRunning`](StoreError::NotRunning) if nobody listens, or the system's.
+    /// [`NotRunning`](StoreError::NotRunning) if nobody takes connections, or the system's.
     pub fn connect(&self) -> Result<UnixStream, StoreError> {
-        UnixStream::connect(format!("{}/{SOCKET}", magic_link(self.dir()))).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => StoreError::NotRunning { id: self.id.clone() },
-            _ => StoreError::io("connect to", self.path.join(SOCKET), error),
+        let connect = || {
+            let address = SocketAddrUnix::new(format!("{}/{SOCKET}", magic_link(self.dir())))?;
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            net::connect(&socket, &address).map(|()| socket.into())
+        };
+        connect().map_err(|errno| match errno {
+            // The last is a queue full of those who have come before: nobody has taken them either.
+            Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN => StoreError::NotRunning { id: self.id.clone() },
+            _ => StoreError::io("connect to", self.path.join(SOCKET), errno),
         })
     }
 

@@ -711,6 +711,16 @@ fn the_socket_works_at_any_path() {
 }
 
 #[test]
+fn nobody_waits_in_a_queue_that_nobody_serves() {
+    let (_dir, store) = store();
+    let (entry, lock) = store.create(&spec(None, true)).unwrap();
+    let _listener = entry.listen(&lock).unwrap();
+    // Those who have left stand in the queue still.
+    let full = (0..1_000_000).find_map(|_| entry.connect().err());
+    assert!(matches!(full, Some(StoreError::NotRunning { .. })), "{full:?}");
+}
+
+#[test]
 fn trust_is_for_one_file_as_it_is() {
     use crate::config::ProjectFile;
     let (_dir, store) = store();
