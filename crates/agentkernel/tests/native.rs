@@ -235,6 +235,10 @@ fn has_a_minimal_dev_with_own_terminals() {
         let expected = "core fd full null ptmx pts random shm stderr stdin stdout tty urandom zero ptmx 3";
         assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(expected), "{text}");
         assert!(text.contains("Read-only file system"), "{text}");
+        // One sandbox must not have all the terminals of the host.
+        let table = world.run(&world.spec(), "cat /proc/self/mountinfo");
+        let terminals = table.lines().find(|line| line.contains(" /dev/pts ")).unwrap();
+        assert!(terminals.contains("max=256"), "{terminals}");
     });
 }
 

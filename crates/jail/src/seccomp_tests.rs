@@ -97,6 +97,14 @@ fn allows_four_socket_families() {
 }
 
 #[test]
+fn keeps_hands_off_the_limits_of_init() {
+    denied(libc::SYS_prlimit64, [1, 99, 0, 0]);
+    denied(libc::SYS_prlimit64, [1 << 32 | 1, 99, 0, 0]);
+    allowed(libc::SYS_prlimit64, [0, 99, 0, 0]);
+    allowed(libc::SYS_prlimit64, [2, 99, 0, 0]);
+}
+
+#[test]
 fn allows_harmless_personalities_only() {
     allowed(libc::SYS_personality, [0xffff_ffff, 0, 0]);
     denied(libc::SYS_personality, [0x0400_0000, 0, 0]); // READ_IMPLIES_EXEC

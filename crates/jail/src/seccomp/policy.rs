@@ -150,6 +150,8 @@ pub const DENIED: &[Deny] = &[
     x86_only("modify_ldt"),
     x86_only("sysfs"),
     x86_only("ustat"),
+    // Limits of init, process 1: whoever has its user id could take its descriptors away.
+    when("prlimit64", &[&[Is(0, 1)]]),
     // Execution domains: only Linux, 32-bit Linux, the 2.6 version number, a fixed layout (debuggers), and the query.
     when(
         "personality",
