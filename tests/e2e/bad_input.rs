@@ -27,6 +27,7 @@ fn check(world: &World, arguments: &[&str], status: i32, cause: &str, hint: &str
     assert_eq!(outcome(world, &output), wanted, "{arguments:?}");
 }
 
+const HELP_CREATE: &str = "'agentkernel help create' lists what it takes";
 const HELP_RUN: &str = "'agentkernel help run' lists what it takes";
 
 #[test]
@@ -102,13 +103,21 @@ fn names() {
     }
     let long = "a".repeat(64);
     let cause = format!("--name: '{long}' is not a name: {rule}");
-    check(&world, &["create", "--name", &long], 125, &cause, "'agentkernel help create' lists what it takes");
+    check(&world, &["create", "--name", &long], 125, &cause, HELP_CREATE);
     let megabyte = "a".repeat(100_000);
     let output = world.agentkernel(["create", "--name", &megabyte]).output().unwrap();
     let (status, cause, _) = outcome(&world, &output);
     assert!(status == 125 && cause.len() < 1000, "{} bytes", cause.len());
 
     let id = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let form = format!("'{}' is not a name: it has the form of an id, so put a word before it", id.trim());
+    check(&world, &["create", "--name", id.trim()], 125, &format!("--name: {form}"), HELP_CREATE);
+    let hint = "'agentkernel help rename' lists what it takes";
+    check(&world, &["rename", "box", id.trim()], 125, &format!("NAME: {form}"), hint);
+    let path = world.project().join("agentkernel.toml");
+    fs::write(&path, format!("[sandbox]\nname = '{}'\n", id.trim())).unwrap();
+    check(&world, &["create"], 1, &format!("PROJECT/agentkernel.toml:2:8: `name`: {form}"), "");
+    fs::remove_file(&path).unwrap();
     let taken = format!("Name 'box' belongs to sandbox {}", id.trim());
     let hint = "Choose another name, or `agentkernel rm box` first";
     check(&world, &["create", "--name", "box"], 1, &taken, hint);

@@ -1,5 +1,6 @@
 //! The flags that `run` and `create` share, as typed.
 
+use super::{Failure, failure::OWN};
 use crate::{
     Image, Mount, Name, Net, client,
     config::{self, EnvVar, Overrides, TmpfsArg, WorkspaceMode},
@@ -37,15 +38,8 @@ pub(super) struct SandboxArgs {
     /// Run as this user of the sandbox, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
-    /// Give the command a terminal
-    #[arg(short, long, overrides_with = "no_tty")]
-    pub(super) tty: bool,
-    /// Give the command no terminal, even if this is one
-    #[arg(short = 'T', long, overrides_with = "tty")]
-    pub(super) no_tty: bool,
-    /// Send standard input to the command
-    #[arg(short, long)]
-    pub(super) interactive: bool,
+    #[command(flatten)]
+    pub(super) stdio: StdioArgs,
     /// Processors it may use, such as 1.5
     #[arg(long, value_name = "N", value_parser = config::parse_cpus)]
     pub(super) cpus: Option<u64>,
@@ -75,18 +69,48 @@ pub(super) struct SandboxArgs {
     pub(super) read_only: bool,
 }
 
+/// What the command reads from and writes to.
+#[derive(Debug, Args)]
+pub(super) struct StdioArgs {
+    /// Give the command a terminal
+    #[arg(short, long, overrides_with = "no_tty")]
+    pub(super) tty: bool,
+    /// Give the command no terminal, even if this is one
+    #[arg(short = 'T', long, overrides_with = "tty")]
+    no_tty: bool,
+    /// Send standard input to the command
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+}
+
+impl StdioArgs {
+    /// Whether the command gets a terminal: as asked, else if the caller sits at one. And whether it takes input.
+    pub(super) fn resolve(&self, detach: bool) -> Result<(bool, bool), Failure> {
+        let ours = client::is_terminal();
+        let terminal = self.tty || (!self.no_tty && !detach && ours.input && ours.output);
+        let stdin = self.interactive || (terminal && !detach && ours.input);
+        if !detach {
+            input_reaches(terminal, stdin, "Leave out -t, and the command gets a pipe, whose end it sees")?;
+        }
+        Ok((terminal, stdin))
+    }
+}
+
+/// Refuses to send what is not typed to a terminal, as Docker does: its end would never get there, for a terminal knows
+/// no end of input.
+pub(super) fn input_reaches(terminal: bool, stdin: bool, hint: impl Into<String>) -> Result<(), Failure> {
+    if terminal && stdin && !client::is_terminal().input {
+        return Err(Failure::new("Standard input is not a terminal").hint(hint).status(OWN));
+    }
+    Ok(())
+}
+
 /// Reads `NAME=VALUE` or `NAME`, of any bytes.
 pub(super) fn env_parser() -> impl TypedValueParser<Value = EnvVar> {
     OsStringValueParser::new().try_map(|text| config::parse_env(&text))
 }
 
 impl SandboxArgs {
-    /// Whether the command gets a terminal: as asked, else if the caller sits at one.
-    pub(super) fn terminal(&self, detach: bool) -> bool {
-        let stdio = client::is_terminal();
-        self.tty || (!self.no_tty && !detach && stdio.input && stdio.output)
-    }
-
     /// As `config` wants it.
     pub(super) fn overrides(self, command: Vec<OsString>) -> Overrides {
         Overrides {

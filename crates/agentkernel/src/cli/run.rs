@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Status,
-    args::SandboxArgs,
+    args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
     lifecycle::lock_when_free,
     print, print_json, report,
@@ -68,8 +68,7 @@ impl Run {
         let json = self.json;
         let ours = |failure: Failure| failure.status(OWN);
         let began = Instant::now();
-        let terminal = self.sandbox.terminal(self.detach);
-        let stdin = self.sandbox.interactive || (terminal && !self.detach);
+        let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;
         let mut overrides = self.sandbox.overrides(self.command);
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
         overrides.terminal = terminal;
@@ -109,7 +108,7 @@ impl Run {
 
 impl Create {
     pub(super) fn run(self) -> Status {
-        let (terminal, stdin) = (self.sandbox.tty, self.sandbox.interactive);
+        let (terminal, stdin) = (self.sandbox.stdio.tty, self.sandbox.stdio.interactive);
         let mut overrides = self.sandbox.overrides(self.command);
         (overrides.terminal, overrides.stdin) = (terminal, stdin);
         overrides.keep = Some(true);
@@ -139,6 +138,8 @@ impl Start {
                     .hint(format!("Start it, then 'agentkernel exec -it {reference} sh'")));
             };
             let (stdin, terminal) = stdio_of(command.stdio);
+            let hint = format!("Start it without -a; 'agentkernel attach --no-stdin {reference}' then only watches");
+            input_reaches(terminal, stdin, hint)?;
             let lock = lock_to_start(&entry)?;
             let mut client = launch(store, entry, lock, spec)?;
             let session = Session { stdin, terminal, detach: false };

@@ -102,9 +102,10 @@ impl Resolver<'_> {
         let workspace = self.workspace(overrides.workspace, &overrides.unprotect)?;
         let identity = self.identity(overrides.user.as_deref(), &image)?;
         let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity)?;
-        let limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
+        let mut limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
         if keep {
             self.refuse_disk_limit(overrides.disk)?;
+            limits.disk = None;
         }
         let mounts = self.mounts(overrides.mounts, &workspace)?;
         let tmpfs = self.tmpfs(overrides.tmpfs, &mounts)?;

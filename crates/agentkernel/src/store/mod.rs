@@ -213,18 +213,19 @@ impl Store {
         Ok(())
     }
 
-    /// The sandbox with this name, this id, or the only one whose id begins so. A name wins over a prefix.
+    /// The sandbox with this id, this name, or the only one whose id begins so. A name wins over a prefix.
     ///
     /// # Errors
     /// [`NotFound`](StoreError::NotFound), [`Ambiguous`](StoreError::Ambiguous), or the system's.
     pub fn find(&self, reference: &str) -> Result<Entry, StoreError> {
+        // No name has the form of an id.
+        if let Ok(id) = SandboxId::try_from(reference.to_owned()) {
+            return self.get(&id)?.ok_or_else(|| self.not_found(reference));
+        }
         if let Ok(name) = Name::try_from(reference.to_owned())
             && let Some(entry) = self.named(&name)?
         {
             return Ok(entry);
-        }
-        if let Ok(id) = SandboxId::try_from(reference.to_owned()) {
-            return self.get(&id)?.ok_or_else(|| self.not_found(reference));
         }
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let mut fitting = if !reference.is_empty() && reference.bytes().all(hex) { self.ids()? } else { Vec::new() };
