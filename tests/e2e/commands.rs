@@ -93,6 +93,41 @@ fn ps_and_inspect() {
     }
 }
 
+/// What scripts that were written for Docker ask.
+#[test]
+fn one_word_says_how_a_sandbox_is() {
+    let world = World::new(Who::Me);
+    let id = stdout(&mut world.agentkernel(["create", "--name", "box", "--", "sh", "-c", "read x; exit 3"]));
+    let id = id.trim();
+    let shows = |format: &str| stdout(&mut world.agentkernel(["inspect", "-f", format, "box"])).trim_end().to_owned();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&stdout(&mut world.agentkernel(arguments))).unwrap()
+    };
+    const ALL: &str = "{{.Id}} {{.Name}} {{.State.Status}} [{{.State.ExitCode}}]";
+    assert_eq!(shows(ALL), format!("{id} box created []"));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    assert_eq!(stdout(&mut world.agentkernel(["wait", "box"])), "3\n");
+    assert_eq!(shows(ALL), format!("{id} box exited [3]"));
+    let row = &json(&["ps", "-a", "--json"])[0];
+    assert_eq!((&row["status"], &row["state"]["exited"]["exit"]["code"]), (&"exited".into(), &3.into()), "{row}");
+    let whole = &json(&["inspect", "box"])[0];
+    assert_eq!((&whole["id"], &whole["name"], &whole["status"]), (&id.into(), &"box".into(), &"exited".into()));
+    assert_eq!(shows("{{json .}}"), whole.to_string());
+    let line = stdout(&mut world.agentkernel(["ps", "-a", "--format", "{{json .}}"]));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), *row);
+    let output = world.agentkernel(["inspect", "-f", "{{.Config}}", "box"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("hint: There are directory, exit_status, id, name,"), "{text}");
+    remove(&world);
+
+    five_lines(&world);
+    assert_eq!(shows("{{.State.Status}}"), "running");
+    let pid: u32 = shows("{{.State.Pid}}").parse().unwrap();
+    assert_eq!(pid, support::inspected(&world, "box", "init_pid"));
+    assert_eq!(json(&["ps", "--json"])[0]["status"], "running");
+    remove(&world);
+}
+
 #[test]
 fn ids_by_prefix() {
     let world = World::new(Who::Me);
