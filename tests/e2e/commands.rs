@@ -43,6 +43,7 @@ fn logs() {
     // The last two of both streams, each where it belongs.
     assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"line 5\n"[..], &b"complaint\n"[..]), "{}", told(&output));
     assert_eq!(stdout(&mut world.agentkernel(["logs", "-n", "0", "box"])), "");
+    assert_eq!(stdout(&mut world.agentkernel(["logs", "--tail", "all", "box"])).lines().count(), 5);
     let stamped = stdout(&mut world.agentkernel(["logs", "-t", "box"]));
     assert!(stamped.lines().all(|line| line.contains("Z line ") && line.starts_with("20")), "{stamped}");
     // Following shows what comes, and ends with the sandbox.
@@ -183,8 +184,18 @@ fn completions_manual_and_version() {
                     echo ${COMPREPLY[@]}";
     assert_eq!(stdout(world.command("bash").args(["-c", complete])), "rename\n");
 
+    for (option, values) in [("--workspace", "direct overlay none\n"), ("--net", "none\n")] {
+        let complete = format!(
+            "source ./script; COMP_WORDS=(agentkernel run {option} ''); COMP_CWORD=3; \
+             _agentkernel agentkernel '' {option}; echo ${{COMPREPLY[@]}}"
+        );
+        assert_eq!(stdout(world.command("bash").args(["-c", &complete])), values);
+    }
+
     let page = stdout(&mut world.agentkernel(["man"]));
-    assert!(page.contains(".TH agentkernel 1"), "{page}");
+    assert!(page.contains(".TH agentkernel 1") && page.contains("AGENTKERNEL_STATE_DIR"), "{page}");
+    // It refers to what there is: commands, not pages that nobody has installed.
+    assert!(page.contains("\nagentkernel run\n") && !page.contains("(1)"), "{page}");
     for command in ["run", "create", "exec", "cp", "gc"] {
         let page = stdout(&mut world.agentkernel(["man", command]));
         assert!(page.contains(&format!("agentkernel\\-{command}")), "{page}");
@@ -192,6 +203,17 @@ fn completions_manual_and_version() {
     let version = stdout(&mut world.agentkernel(["version"]));
     assert!(version.starts_with("agentkernel 0."), "{version}");
     assert!(stdout(&mut world.agentkernel(["version", "--json"])).contains("\"protocol\":"));
+}
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let world = World::new(Who::Me);
+    for arguments in [&["--help"][..], &["help", "run"], &["--version"], &["version"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = world.agentkernel(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", told(&output));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"), "{}", told(&output));
+    }
 }
 
 #[test]

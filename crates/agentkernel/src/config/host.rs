@@ -2,10 +2,12 @@
 
 use super::{
     ConfigError,
+    forms::quoted,
     passwd::{self, Who},
 };
 use rustix::{
     fs::{MemfdFlags, XattrFlags},
+    io::Errno,
     process::Resource,
     system,
 };
@@ -17,7 +19,7 @@ use std::{
 /// The caller and the machine.
 #[derive(Clone, Debug)]
 pub struct HostFacts {
-    /// The working directory, absolute and without links.
+    /// The working directory, absolute and without links. If it is [lost](Self::lost), nothing can be found below it.
     pub cwd: PathBuf,
     /// Effective user id.
     pub uid: u32,
@@ -45,9 +47,12 @@ impl HostFacts {
     /// Looks at this process and this machine.
     ///
     /// # Errors
-    /// If the working directory is gone or can't be reached.
+    /// If nobody knows where the caller stands.
     pub fn read() -> Result<Self, ConfigError> {
-        let cwd = std::env::current_dir().map_err(|error| ConfigError::io(Path::new("."), error))?;
+        // Of a directory that is gone, the link still has the name, marked so that nothing has it.
+        let cwd = std::env::current_dir()
+            .or_else(|_| std::fs::read_link("/proc/self/cwd"))
+            .map_err(|error| ConfigError::io(Path::new("."), error))?;
         let uid = rustix::process::geteuid().as_raw();
         let account = std::fs::read("/etc/passwd").ok().and_then(|file| passwd::find(&file, &Who::Uid(uid)).ok()?);
         let variable = |name| std::env::var(name).ok();
@@ -70,6 +75,18 @@ impl HostFacts {
             max_nproc: hard(Resource::Nproc),
             max_fsize: hard(Resource::Fsize),
         })
+    }
+
+    /// Why nothing can be looked up in the working directory: it is gone, or closed to the caller.
+    #[must_use]
+    pub fn lost(&self) -> Option<ConfigError> {
+        const HINT: &str = "Go to a directory that exists, or use `--workspace none`";
+        let place = quoted(self.cwd.as_os_str());
+        match rustix::fs::stat(self.cwd.join(".")) {
+            Ok(_) => None,
+            Err(Errno::NOENT) => Some(ConfigError::value(format!("The working directory is gone: {place}"), HINT)),
+            Err(errno) => Some(ConfigError::value(format!("Can't enter the working directory {place}: {errno}"), HINT)),
+        }
     }
 
     /// A variable of the caller's environment.
