@@ -239,7 +239,8 @@ fn env_files_need_not_be_files() {
     let script = "\"$0\" run --env-file <(echo A=1) -- sh -c 'echo $A'; mkfifo pipe; (sleep 0.2; echo A=2 > pipe) & \
                   \"$0\" run --env-file pipe -- sh -c 'echo $A'; wait";
     assert_eq!(stdout(world.command("bash").args(["-c", script]).arg(world.binary())), "1\n2\n");
-    // The project's own must be one.
+    // The project's own must be one. Until the last sandbox has gone, a socket lies in the file's place.
+    eventually("nothing is left", || world.leftovers().is_empty());
     fs::write(world.project().join("agentkernel.toml"), "[sandbox]\nenv_file = 'pipe'\n").unwrap();
     let cause = "PROJECT/agentkernel.toml:2:12: `env_file`: PROJECT/pipe is not a file";
     check(&world, &["run", "true"], 125, cause, "");
@@ -271,13 +272,15 @@ fn a_working_directory_that_is_gone_or_closed() {
             let script = format!("mkdir place && cd place && {close} && exec \"$0\" \"$@\"");
             let output =
                 world.command("sh").args(["-c", &script]).arg(world.binary()).args(arguments).output().unwrap();
-            let _ = stdout(world.command("sh").args(["-c", "rm -rf place"]));
+            let _ = stdout(world.command("sh").args(["-c", "rm -rf place*"]));
             output
         };
         let hint = "Go to a directory that exists, or use `--workspace none`";
         let root = who == Who::Me && rustix::process::getuid().is_root();
         for (close, cause) in [
-            ("rmdir ../place", "The working directory is gone: 'PROJECT/place (deleted)'"),
+            ("rmdir ../place", "The working directory is gone"),
+            // Another that is called as the kernel then calls it is not meant.
+            ("mkdir '../place (deleted)' && rmdir ../place", "The working directory is gone"),
             ("chmod 0 .", "Can't enter the working directory 'PROJECT/place': Permission denied (os error 13)"),
         ] {
             // Nothing is closed to root.

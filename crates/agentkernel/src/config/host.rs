@@ -13,8 +13,12 @@ use rustix::{
 };
 use std::{
     ffi::{OsStr, OsString},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
+
+/// In the place of a working directory that is gone: nobody can make this one, nor anything below it.
+const GONE: &str = "/proc/self/cwd (deleted)";
 
 /// The caller and the machine.
 #[derive(Clone, Debug)]
@@ -47,12 +51,12 @@ impl HostFacts {
     /// Looks at this process and this machine.
     ///
     /// # Errors
-    /// If nobody knows where the caller stands.
+    /// If the system does not tell the working directory.
     pub fn read() -> Result<Self, ConfigError> {
-        // Of a directory that is gone, the link still has the name, marked so that nothing has it.
-        let cwd = std::env::current_dir()
-            .or_else(|_| std::fs::read_link("/proc/self/cwd"))
-            .map_err(|error| ConfigError::io(Path::new("."), error))?;
+        let cwd = match std::env::current_dir() {
+            Err(error) if error.kind() == ErrorKind::NotFound => PathBuf::from(GONE),
+            found => found.map_err(|error| ConfigError::io(Path::new("."), error))?,
+        };
         let uid = rustix::process::geteuid().as_raw();
         let account = std::fs::read("/etc/passwd").ok().and_then(|file| passwd::find(&file, &Who::Uid(uid)).ok()?);
         let variable = |name| std::env::var(name).ok();
@@ -84,7 +88,7 @@ impl HostFacts {
         let place = quoted(self.cwd.as_os_str());
         match rustix::fs::stat(self.cwd.join(".")) {
             Ok(_) => None,
-            Err(Errno::NOENT) => Some(ConfigError::value(format!("The working directory is gone: {place}"), HINT)),
+            Err(Errno::NOENT) => Some(ConfigError::value("The working directory is gone", HINT)),
             Err(errno) => Some(ConfigError::value(format!("Can't enter the working directory {place}: {errno}"), HINT)),
         }
     }
