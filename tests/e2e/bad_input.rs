@@ -29,6 +29,12 @@ fn check(world: &World, arguments: &[&str], status: i32, cause: &str, hint: &str
     assert_eq!(outcome(world, &output), wanted, "{arguments:?}");
 }
 
+const HELP_CREATE: &str = "'agentkernel help create' lists what it takes";
+const TWICE: &str = "Leave one out, or give it another target: `--mount SOURCE:TARGET`, `--tmpfs TARGET`";
+const HELP_LOGS: &str = "'agentkernel help logs' lists what it takes";
+const OPTIONS_RUN: &str =
+    "'agentkernel help run' lists what it takes; options of the program itself come after '--' and its name";
+const MARK: &str = "Leave it out: programs know by it in which sandbox they are";
 const HELP_RUN: &str = "'agentkernel help run' lists what it takes";
 
 #[test]
@@ -52,6 +58,27 @@ fn arguments() {
         (&["run", "--memory", "99999999999T", "true"], "--memory: '99999999999T': too large", HELP_RUN),
         (&["run", "--memory", "5", "true"], "--memory: 5 is too little: a sandbox needs 6M of memory", ""),
         (&["run", "--cpus", "0", "true"], "--cpus: '0': not between 0.01 and 4096 processors", HELP_RUN),
+        (&["run", "--cpus", "-1", "true"], "--cpus: '-1': must not be negative", HELP_RUN),
+        (&["run", "--memory", "-5M", "true"], "--memory: '-5M': must not be negative", HELP_RUN),
+        (&["run", "--pids", "-1", "true"], "--pids: '-1': must not be negative", HELP_RUN),
+        (&["run", "--timeout", "-1s", "true"], "--timeout: '-1s': must not be negative", HELP_RUN),
+        (&["logs", "--tail", "-1", "box"], "--tail: '-1': must not be negative", HELP_LOGS),
+        (&["logs", "--tail", "some", "box"], "--tail: 'some': not a number", HELP_LOGS),
+        (&["logs", "box", "two"], "Unexpected argument 'two'", HELP_LOGS),
+        (&["ps", "nonsense"], "Unexpected argument 'nonsense'", "'agentkernel help ps' lists what it takes"),
+        (
+            &["ps", "-q", "--json"],
+            "--quiet can't be used together with --json",
+            "'agentkernel help ps' lists what it takes",
+        ),
+        (&["run", "--entrypoint", "x", "true"], "No option '--entrypoint'", OPTIONS_RUN),
+        (&["run", "-V"], "No option '-V'", OPTIONS_RUN),
+        (&["run", "-e", "AGENTKERNEL=", "true"], "--env: 'AGENTKERNEL': agentkernel sets this variable itself", MARK),
+        (
+            &["exec", "-e", "AGENTKERNEL_SANDBOX", "box", "true"],
+            "--env: 'AGENTKERNEL_SANDBOX': agentkernel sets this variable itself",
+            MARK,
+        ),
         (&["run", "--pids", "x", "true"], "--pids: 'x': not a number", HELP_RUN),
         (
             &["run", "--timeout", "5", "true"],
@@ -104,13 +131,21 @@ fn names() {
     }
     let long = "a".repeat(64);
     let cause = format!("--name: '{long}' is not a name: {rule}");
-    check(&world, &["create", "--name", &long], 125, &cause, "'agentkernel help create' lists what it takes");
+    check(&world, &["create", "--name", &long], 125, &cause, HELP_CREATE);
     let megabyte = "a".repeat(100_000);
     let output = world.agentkernel(["create", "--name", &megabyte]).output().unwrap();
     let (status, cause, _) = outcome(&world, &output);
     assert!(status == 125 && cause.len() < 1000, "{} bytes", cause.len());
 
     let id = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+    let form = format!("'{}' is not a name: it has the form of an id, so put a word before it", id.trim());
+    check(&world, &["create", "--name", id.trim()], 125, &format!("--name: {form}"), HELP_CREATE);
+    let hint = "'agentkernel help rename' lists what it takes";
+    check(&world, &["rename", "box", id.trim()], 125, &format!("NAME: {form}"), hint);
+    let path = world.project().join("agentkernel.toml");
+    fs::write(&path, format!("[sandbox]\nname = '{}'\n", id.trim())).unwrap();
+    check(&world, &["create"], 1, &format!("PROJECT/agentkernel.toml:2:8: `name`: {form}"), "");
+    fs::remove_file(&path).unwrap();
     let taken = format!("Name 'box' belongs to sandbox {}", id.trim());
     let hint = "Choose another name, or `agentkernel rm box` first";
     check(&world, &["create", "--name", "box"], 1, &taken, hint);
@@ -171,7 +206,7 @@ fn mounts_and_images() {
         ] {
             check(&world, &["run", flag, value, "true"], 125, cause, hint);
         }
-        check(&world, &["run", "--mount", "file:/m", "--mount", "file:/m", "true"], 125, "Two mounts at /m", "");
+        check(&world, &["run", "--mount", "file:/m", "--mount", "file:/m", "true"], 125, "Two mounts at /m", TWICE);
         assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
         assert!(!project.join("nope").exists());
     }
@@ -190,8 +225,115 @@ fn env_files() {
         check(&world, &["run", "--env-file", "vars", "true"], 125, cause, hint);
     }
     let missing = "Can't read PROJECT/none: No such file or directory (os error 2)";
-    check(&world, &["run", "--env-file", "none", "true"], 125, missing, "");
+    let hint = "Look for a mistake in the path: a relative one begins where you are";
+    check(&world, &["run", "--env-file", "none", "true"], 125, missing, hint);
     check(&world, &["run", "--env-file", ".", "true"], 125, "PROJECT/. is not a file", "");
+}
+
+#[test]
+fn env_files_need_not_be_files() {
+    let world = World::new(Who::Me);
+    fs::write(world.project().join("vars"), "AGENTKERNEL_SANDBOX=x\n").unwrap();
+    let cause = "PROJECT/vars:1:1: 'AGENTKERNEL_SANDBOX': agentkernel sets this variable itself";
+    check(&world, &["run", "--env-file", "vars", "true"], 125, cause, MARK);
+    let _ = stdout(&mut world.agentkernel(["run", "--env-file", "/dev/null", "true"]));
+    // A pipe with a name has its writer only later.
+    let script = "\"$0\" run --env-file <(echo A=1) -- sh -c 'echo $A'; mkfifo pipe; (sleep 0.2; echo A=2 > pipe) & \
+                  \"$0\" run --env-file pipe -- sh -c 'echo $A'; wait";
+    assert_eq!(stdout(world.command("bash").args(["-c", script]).arg(world.binary())), "1\n2\n");
+    // The project's own must be one. Until the last sandbox has gone, a socket lies in the file's place.
+    eventually("nothing is left", || world.leftovers().is_empty());
+    fs::write(world.project().join("agentkernel.toml"), "[sandbox]\nenv_file = 'pipe'\n").unwrap();
+    let cause = "PROJECT/agentkernel.toml:2:12: `env_file`: PROJECT/pipe is not a file";
+    check(&world, &["run", "true"], 125, cause, "");
+}
+
+#[test]
+fn an_env_file_outside_the_project_is_not_read_before_it_is_trusted() {
+    let world = World::new(Who::Me);
+    let secret = world.home().join("secret");
+    fs::write(&secret, "not a = variable\n").unwrap();
+    let text = format!("[sandbox]\nenv_file = '{}'\n", secret.display());
+    fs::write(world.project().join("agentkernel.toml"), text).unwrap();
+    let asks = format!(
+        "PROJECT/agentkernel.toml asks for more than a project gets by itself: env_file = {}",
+        secret.display()
+    );
+    let hint = "Read the file; if you agree, `agentkernel trust` accepts it as it is";
+    check(&world, &["run", "true"], 125, &asks, hint);
+    let _ = stdout(&mut world.agentkernel(["trust"]));
+    let cause = format!("{}:1:1: 'not a ': a name can't have white space", secret.display());
+    check(&world, &["run", "true"], 125, &cause, "Each line is NAME=value, without quotes");
+}
+
+#[test]
+fn a_working_directory_that_is_gone_or_closed() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let within = |close: &str, arguments: &[&str]| {
+            let script = format!("mkdir place && cd place && {close} && exec \"$0\" \"$@\"");
+            let output =
+                world.command("sh").args(["-c", &script]).arg(world.binary()).args(arguments).output().unwrap();
+            let _ = stdout(world.command("sh").args(["-c", "rm -rf place*"]));
+            output
+        };
+        let hint = "Go to a directory that exists, or use `--workspace none`";
+        let root = who == Who::Me && rustix::process::getuid().is_root();
+        for (close, cause) in [
+            ("rmdir ../place", "The working directory is gone"),
+            // Another that is called as the kernel then calls it is not meant.
+            ("mkdir '../place (deleted)' && rmdir ../place", "The working directory is gone"),
+            ("chmod 0 .", "Can't enter the working directory 'PROJECT/place': Permission denied (os error 13)"),
+        ] {
+            // Nothing is closed to root.
+            if close == "chmod 0 ." && root {
+                continue;
+            }
+            for (arguments, status) in [(&["run", "true"][..], 125), (&["create"], 1), (&["trust"], 1)] {
+                let output = within(close, arguments);
+                assert_eq!(outcome(&world, &output), (status, cause.into(), hint.into()), "{arguments:?}");
+            }
+            let output = within(close, &["run", "--workspace", "none", "echo", "works"]);
+            assert_eq!(output.stdout, b"works\n", "{close}: {}", told(&output));
+            let output = within(close, &["doctor"]);
+            assert!(output.status.success(), "{close}: {}", told(&output));
+        }
+        assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
+    }
+}
+
+#[test]
+fn a_state_directory_that_is_no_absolute_path() {
+    let world = World::new(Who::Me);
+    for place in ["", "state", "./state"] {
+        let output = world.agentkernel(["ps"]).env("AGENTKERNEL_STATE_DIR", place).output().unwrap();
+        let cause = format!("AGENTKERNEL_STATE_DIR is '{place}', which is no absolute path");
+        assert_eq!(outcome(&world, &output), (1, cause, "Set it to an absolute path, or unset it".into()));
+    }
+}
+
+#[test]
+fn sandboxes_that_cannot_start_or_never_did() {
+    let world = World::new(Who::Me);
+    for name in ["one", "image"] {
+        fs::create_dir(world.project().join(name)).unwrap();
+    }
+    let _ = stdout(world.agentkernel(["create", "--name", "box"]).current_dir(world.project().join("one")));
+    let hint = "'agentkernel start box' starts it";
+    check(&world, &["wait", "box"], 1, "Sandbox box was never started", hint);
+    check(&world, &["logs", "box"], 0, "Sandbox box was never started", hint);
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "other", "--image", "dir:image"]));
+    fs::remove_dir(world.project().join("one")).unwrap();
+    fs::remove_dir(world.project().join("image")).unwrap();
+    let hint = "Put it back where it was, or make another sandbox";
+    let cause = |wall: &str, place: &str| {
+        format!("{wall}: Cannot open PROJECT/{place}: No such file or directory (os error 2)")
+    };
+    check(&world, &["start", "box"], 1, &cause("workspace", "one"), hint);
+    check(&world, &["start", "other"], 1, &cause("image", "image"), hint);
+    let cause = "Cannot enter the working directory /nowhere: No such file or directory (os error 2)";
+    let hint = "Name one with -w that is in the sandbox, or make it there first";
+    check(&world, &["run", "-w", "/nowhere", "true"], 125, cause, hint);
 }
 
 #[test]
@@ -218,6 +360,14 @@ fn project_files() {
                 "",
             ),
             (b"# \xc3\xa4\n\xff\n", ":2:1: not UTF-8", ""),
+            (b"[resources]\npids = -1\n", ":2:8: `pids` must not be negative", ""),
+            (b"[resources]\nmemory = -1\n", ":2:10: `memory` must not be negative", ""),
+            (b"[resources]\ncpus = -1\n", ":2:8: `cpus`: '-1': must not be negative", ""),
+            (
+                b"[sandbox.env]\nAGENTKERNEL = 'x'\n",
+                ":2:1: `env`: 'AGENTKERNEL': agentkernel sets this variable itself",
+                MARK,
+            ),
             (
                 b"[workspace]\nmounts = ['/var/log:/log']\n",
                 " asks for more than a project gets by itself: mounts = /var/log (writable)",

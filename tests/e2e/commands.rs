@@ -43,6 +43,7 @@ fn logs() {
     // The last two of both streams, each where it belongs.
     assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"line 5\n"[..], &b"complaint\n"[..]), "{}", told(&output));
     assert_eq!(stdout(&mut world.agentkernel(["logs", "-n", "0", "box"])), "");
+    assert_eq!(stdout(&mut world.agentkernel(["logs", "--tail", "all", "box"])).lines().count(), 5);
     let stamped = stdout(&mut world.agentkernel(["logs", "-t", "box"]));
     assert!(stamped.lines().all(|line| line.contains("Z line ") && line.starts_with("20")), "{stamped}");
     // Following shows what comes, and ends with the sandbox.
@@ -91,6 +92,41 @@ fn ps_and_inspect() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("No field 'nothing'"), "{}", told(&output));
         remove(&world);
     }
+}
+
+/// What scripts that were written for Docker ask.
+#[test]
+fn one_word_says_how_a_sandbox_is() {
+    let world = World::new(Who::Me);
+    let id = stdout(&mut world.agentkernel(["create", "--name", "box", "--", "sh", "-c", "read x; exit 3"]));
+    let id = id.trim();
+    let shows = |format: &str| stdout(&mut world.agentkernel(["inspect", "-f", format, "box"])).trim_end().to_owned();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&stdout(&mut world.agentkernel(arguments))).unwrap()
+    };
+    const ALL: &str = "{{.Id}} {{.Name}} {{.State.Status}} [{{.State.ExitCode}}]";
+    assert_eq!(shows(ALL), format!("{id} box created []"));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    assert_eq!(stdout(&mut world.agentkernel(["wait", "box"])), "3\n");
+    assert_eq!(shows(ALL), format!("{id} box exited [3]"));
+    let row = &json(&["ps", "-a", "--json"])[0];
+    assert_eq!((&row["status"], &row["state"]["exited"]["exit"]["code"]), (&"exited".into(), &3.into()), "{row}");
+    let whole = &json(&["inspect", "box"])[0];
+    assert_eq!((&whole["id"], &whole["name"], &whole["status"]), (&id.into(), &"box".into(), &"exited".into()));
+    assert_eq!(shows("{{json .}}"), whole.to_string());
+    let line = stdout(&mut world.agentkernel(["ps", "-a", "--format", "{{json .}}"]));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), *row);
+    let output = world.agentkernel(["inspect", "-f", "{{.Config}}", "box"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("hint: There are directory, exit_status, id, name,"), "{text}");
+    remove(&world);
+
+    five_lines(&world);
+    assert_eq!(shows("{{.State.Status}}"), "running");
+    let pid: u32 = shows("{{.State.Pid}}").parse().unwrap();
+    assert_eq!(pid, support::inspected(&world, "box", "init_pid"));
+    assert_eq!(json(&["ps", "--json"])[0]["status"], "running");
+    remove(&world);
 }
 
 #[test]
@@ -148,8 +184,18 @@ fn completions_manual_and_version() {
                     echo ${COMPREPLY[@]}";
     assert_eq!(stdout(world.command("bash").args(["-c", complete])), "rename\n");
 
+    for (option, values) in [("--workspace", "direct overlay none\n"), ("--net", "none\n")] {
+        let complete = format!(
+            "source ./script; COMP_WORDS=(agentkernel run {option} ''); COMP_CWORD=3; \
+             _agentkernel agentkernel '' {option}; echo ${{COMPREPLY[@]}}"
+        );
+        assert_eq!(stdout(world.command("bash").args(["-c", &complete])), values);
+    }
+
     let page = stdout(&mut world.agentkernel(["man"]));
-    assert!(page.contains(".TH agentkernel 1"), "{page}");
+    assert!(page.contains(".TH agentkernel 1") && page.contains("AGENTKERNEL_STATE_DIR"), "{page}");
+    // It refers to what there is: commands, not pages that nobody has installed.
+    assert!(page.contains("\nagentkernel run\n") && !page.contains("(1)"), "{page}");
     for command in ["run", "create", "exec", "cp", "gc"] {
         let page = stdout(&mut world.agentkernel(["man", command]));
         assert!(page.contains(&format!("agentkernel\\-{command}")), "{page}");
@@ -157,6 +203,17 @@ fn completions_manual_and_version() {
     let version = stdout(&mut world.agentkernel(["version"]));
     assert!(version.starts_with("agentkernel 0."), "{version}");
     assert!(stdout(&mut world.agentkernel(["version", "--json"])).contains("\"protocol\":"));
+}
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let world = World::new(Who::Me);
+    for arguments in [&["--help"][..], &["help", "run"], &["--version"], &["version"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = world.agentkernel(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", told(&output));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"), "{}", told(&output));
+    }
 }
 
 #[test]

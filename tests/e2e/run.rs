@@ -262,6 +262,45 @@ fn an_outcome_as_json() {
 }
 
 #[test]
+fn a_failure_as_json() {
+    for who in Who::all() {
+        let world = World::new(who);
+        // What is told, and the line that is always the last.
+        let run = |arguments: &[&str]| {
+            let output = world.agentkernel(["run", "--json"]).args(arguments).output().unwrap();
+            assert!(output.stdout.is_empty(), "{}", told(&output));
+            let text = String::from_utf8(output.stderr).unwrap();
+            let (told, line) = text.trim_end().rsplit_once('\n').unwrap();
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["status"], output.status.code().unwrap(), "{line}");
+            (told.to_owned(), line)
+        };
+        let (text, line) = run(&["--", "nonexist"]);
+        assert_eq!(text, "agentkernel: Cannot find nonexist in PATH");
+        assert_eq!((&line["status"], &line["error"]), (&127.into(), &"Cannot find nonexist in PATH".into()));
+        assert!(line["id"].is_string(), "{line}");
+        let (_, line) = run(&["--timeout", "100ms", "--", "sleep", "60"]);
+        assert_eq!((&line["status"], &line["exit"]), (&124.into(), &"deadline".into()));
+        // What a kept one leaves is named.
+        for how in ["-d", "--keep"] {
+            let (text, line) = run(&[how, "--", "nonexist"]);
+            let id = line["id"].as_str().unwrap();
+            let hint = format!("hint: Sandbox {id} is kept: 'agentkernel rm {id}' removes it");
+            assert!(line["status"] == 127 && text.ends_with(&hint), "{text}\n{line}");
+            let _ = stdout(&mut world.agentkernel(["rm", id]));
+        }
+        let (text, line) = run(&["-w", "../x", "true"]);
+        assert!(text.contains("'..'") && line["status"] == 125 && line["id"].is_null(), "{text}\n{line}");
+        assert!(line["error"].as_str().is_some_and(|error| text.contains(error)), "{text}\n{line}");
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let (_, line) = run(&["-d", "--name", "box", "true"]);
+        assert!(line["error"].as_str().unwrap().starts_with("Name 'box' belongs to"), "{line}");
+        let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+        assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
+    }
+}
+
+#[test]
 fn connections_are_refused_at_once_and_told_why() {
     let script = r#"
 import socket, sys, time

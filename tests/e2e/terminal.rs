@@ -1,7 +1,7 @@
 //! Terminals: real programs under tmux, detach and attach.
 
-use std::{process::Command, time::Duration};
-use support::{Who, World, stdout};
+use std::{io::Write, process::Command, process::Stdio, time::Duration};
+use support::{Who, World, eventually, stdout, told};
 
 /// A terminal of 100 x 30 cells that runs a shell in the project.
 struct Screen<'a> {
@@ -187,4 +187,46 @@ fn two_clients_see_the_same_command() {
     one.shows("fromtwo");
     other.shows("fromtwo");
     let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
+
+/// Its end would not reach the terminal, and the command would wait for it for ever.
+#[test]
+fn input_that_nobody_types_is_not_sent_to_a_terminal() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let refused = |arguments: &[&str], hint: &str| {
+            let output = world.agentkernel(arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(125), "{arguments:?}: {}", told(&output));
+            let text = format!("agentkernel: Standard input is not a terminal\n  hint: {hint}\n");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), text, "{arguments:?}");
+        };
+        let leave_out = "Leave out -t, and the command gets a pipe, whose end it sees";
+        refused(&["run", "-it", "--", "cat"], leave_out);
+        let _ = stdout(&mut world.agentkernel(["create", "-it", "--name", "box", "--", "sh", "-c", "echo here; cat"]));
+        refused(&["start", "-a", "box"], "Start it without -a; 'agentkernel attach --no-stdin box' then only watches");
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        refused(&["exec", "-it", "box", "cat"], leave_out);
+        refused(&["attach", "box"], "'agentkernel attach --no-stdin box' only watches");
+        // A terminal without input is one to look at.
+        let command = ["-t", "--", "sh", "-c", "tty; test -t 1 && echo colours"];
+        for output in [
+            world.agentkernel(["run"]).args(command).output().unwrap(),
+            world.agentkernel(["exec", "-t", "box"]).args(&command[2..]).output().unwrap(),
+        ] {
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains("/dev/pts/") && text.contains("colours"), "{}", told(&output));
+        }
+        let mut watcher = world.agentkernel(["attach", "--no-stdin", "box"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut seen = [0; 4];
+        std::io::Read::read_exact(watcher.stdout.as_mut().unwrap(), &mut seen).unwrap();
+        assert_eq!(&seen, b"here");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        watcher.wait().unwrap();
+        // What has no terminal gets its input, and the end of it.
+        let mut cat = world.agentkernel(["run", "-iT", "--", "cat"]);
+        let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        cat.stdin.take().unwrap().write_all(b"piped").unwrap();
+        assert_eq!(cat.wait_with_output().unwrap().stdout, b"piped");
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
 }

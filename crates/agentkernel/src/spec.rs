@@ -31,14 +31,17 @@ impl SandboxId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    fn is_one(text: &[u8]) -> bool {
+        text.len() == Self::LENGTH && text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    }
 }
 
 impl TryFrom<String> for SandboxId {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() == Self::LENGTH && text.bytes().all(digit) {
+        if Self::is_one(text.as_bytes()) {
             Ok(Self(text))
         } else {
             Err(format!("'{}' is not a sandbox id", text.escape_debug()))
@@ -64,7 +67,7 @@ impl fmt::Debug for SandboxId {
     }
 }
 
-/// A sandbox's name: `[a-z0-9][a-z0-9_.-]{0,62}`. Unique among one user's sandboxes.
+/// A sandbox's name: `[a-z0-9][a-z0-9_.-]{0,62}`, and not of the form of an id. Unique among one user's sandboxes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -84,6 +87,10 @@ impl TryFrom<String> for Name {
         let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let rest = |b: u8| good(b) || matches!(b, b'_' | b'.' | b'-');
         match text.as_bytes() {
+            // Where one sandbox is meant, another must not answer.
+            digits if SandboxId::is_one(digits) => {
+                Err(format!("'{text}' is not a name: it has the form of an id, so put a word before it"))
+            }
             [first, tail @ ..] if good(*first) && tail.len() < 63 && tail.iter().all(|&b| rest(b)) => Ok(Self(text)),
             _ => Err(format!(
                 "'{}' is not a name: use up to 63 of a-z, 0-9, '_', '.', '-', beginning with a letter or digit",

@@ -1,14 +1,19 @@
 //! The flags that `run` and `create` share, as typed.
 
+use super::{Failure, failure::OWN};
 use crate::{
     Image, Mount, Name, Net, client,
-    config::{self, EnvVar, Overrides, TmpfsArg, WorkspaceMode},
+    config::{self, EnvVar, FormError, Overrides, TmpfsArg, WorkspaceMode},
 };
 use clap::{
-    Args,
-    builder::{OsStringValueParser, TypedValueParser},
+    Arg, Args, Command,
+    builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
 };
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// What a new sandbox is to be.
 #[derive(Debug, Args)]
@@ -20,10 +25,10 @@ pub(super) struct SandboxArgs {
     #[arg(long, value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(|text| config::parse_image(&text)))]
     pub(super) image: Option<Image>,
     /// How it sees the project: 'direct', the real directory (the default); 'overlay', a copy-on-write view; 'none'
-    #[arg(long, value_name = "MODE", value_parser = config::parse_workspace)]
+    #[arg(long, value_name = "MODE", value_parser = Words { words: &["direct", "overlay", "none"], parse: config::parse_workspace }, hide_possible_values = true)]
     pub(super) workspace: Option<WorkspaceMode>,
     /// What it may reach: 'none' (the default)
-    #[arg(long, value_name = "MODE", value_parser = config::parse_net)]
+    #[arg(long, value_name = "MODE", value_parser = Words { words: &["none"], parse: config::parse_net }, hide_possible_values = true)]
     pub(super) net: Option<Net>,
     /// Set an environment variable; without a value, take the caller's
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = env_parser())]
@@ -37,29 +42,22 @@ pub(super) struct SandboxArgs {
     /// Run as this user of the sandbox, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
-    /// Give the command a terminal
-    #[arg(short, long, overrides_with = "no_tty")]
-    pub(super) tty: bool,
-    /// Give the command no terminal, even if this is one
-    #[arg(short = 'T', long, overrides_with = "tty")]
-    pub(super) no_tty: bool,
-    /// Send standard input to the command
-    #[arg(short, long)]
-    pub(super) interactive: bool,
+    #[command(flatten)]
+    pub(super) stdio: StdioArgs,
     /// Processors it may use, such as 1.5
-    #[arg(long, value_name = "N", value_parser = config::parse_cpus)]
+    #[arg(long, value_name = "N", value_parser = config::parse_cpus, allow_hyphen_values = true)]
     pub(super) cpus: Option<u64>,
     /// Memory it may use, such as 512M or 2GiB
-    #[arg(short, long, value_name = "SIZE", value_parser = config::parse_size)]
+    #[arg(short, long, value_name = "SIZE", value_parser = config::parse_size, allow_hyphen_values = true)]
     pub(super) memory: Option<u64>,
     /// Processes and threads it may have
-    #[arg(long, value_name = "N", visible_alias = "pids-limit", value_parser = config::parse_count)]
+    #[arg(long, value_name = "N", visible_alias = "pids-limit", value_parser = config::parse_count, allow_hyphen_values = true)]
     pub(super) pids: Option<u64>,
     /// Bytes an ephemeral sandbox may write outside workspace and mounts
-    #[arg(long, value_name = "SIZE", value_parser = config::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = config::parse_size, allow_hyphen_values = true)]
     pub(super) disk: Option<u64>,
     /// End the command after this time, such as 90s or 1h30m
-    #[arg(long, value_name = "DURATION", value_parser = config::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = config::parse_duration, allow_hyphen_values = true)]
     pub(super) timeout: Option<Duration>,
     /// Show a host directory or file in the sandbox
     #[arg(short = 'v', long, value_name = "SRC:DST[:ro]", visible_alias = "volume", value_parser = OsStringValueParser::new().try_map(|text| config::parse_mount(&text)))]
@@ -75,18 +73,68 @@ pub(super) struct SandboxArgs {
     pub(super) read_only: bool,
 }
 
+/// What the command reads from and writes to.
+#[derive(Debug, Args)]
+pub(super) struct StdioArgs {
+    /// Give the command a terminal
+    #[arg(short, long, overrides_with = "no_tty")]
+    pub(super) tty: bool,
+    /// Give the command no terminal, even if this is one
+    #[arg(short = 'T', long, overrides_with = "tty")]
+    no_tty: bool,
+    /// Send standard input to the command
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+}
+
+impl StdioArgs {
+    /// Whether the command gets a terminal: as asked, else if the caller sits at one. And whether it takes input.
+    pub(super) fn resolve(&self, detach: bool) -> Result<(bool, bool), Failure> {
+        let ours = client::is_terminal();
+        let terminal = self.tty || (!self.no_tty && !detach && ours.input && ours.output);
+        let stdin = self.interactive || (terminal && !detach && ours.input);
+        if !detach {
+            input_reaches(terminal, stdin, "Leave out -t, and the command gets a pipe, whose end it sees")?;
+        }
+        Ok((terminal, stdin))
+    }
+}
+
+/// Refuses to send what is not typed to a terminal, as Docker does: its end would never get there, for a terminal knows
+/// no end of input.
+pub(super) fn input_reaches(terminal: bool, stdin: bool, hint: impl Into<String>) -> Result<(), Failure> {
+    if terminal && stdin && !client::is_terminal().input {
+        return Err(Failure::new("Standard input is not a terminal").hint(hint).status(OWN));
+    }
+    Ok(())
+}
+
+/// Reads one of a few words, which completions offer; `parse` tells what is wrong with another.
+#[derive(Clone)]
+struct Words<T> {
+    words: &'static [&'static str],
+    parse: fn(&str) -> Result<T, FormError>,
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Words<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let parse = self.parse;
+        StringValueParser::new().try_map(move |text| parse(&text)).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.words.iter().copied().map(PossibleValue::new)))
+    }
+}
+
 /// Reads `NAME=VALUE` or `NAME`, of any bytes.
 pub(super) fn env_parser() -> impl TypedValueParser<Value = EnvVar> {
     OsStringValueParser::new().try_map(|text| config::parse_env(&text))
 }
 
 impl SandboxArgs {
-    /// Whether the command gets a terminal: as asked, else if the caller sits at one.
-    pub(super) fn terminal(&self, detach: bool) -> bool {
-        let stdio = client::is_terminal();
-        self.tty || (!self.no_tty && !detach && stdio.input && stdio.output)
-    }
-
     /// As `config` wants it.
     pub(super) fn overrides(self, command: Vec<OsString>) -> Overrides {
         Overrides {

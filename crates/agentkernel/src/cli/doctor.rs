@@ -2,6 +2,7 @@
 
 use super::{Failure, Status, failure::FAILED, print, print_json, table::printable, throwaway::Throwaway};
 use crate::{
+    config::HostFacts,
     doctor::{self, Examined, Finding, Host, State},
     store::Store,
 };
@@ -28,6 +29,10 @@ struct Report {
 
 impl Doctor {
     pub(super) fn run(self) -> Status {
+        // A directory that is gone says nothing about this host; 'run' tells of it.
+        if HostFacts::read()?.lost().is_some() {
+            std::env::set_current_dir("/")?;
+        }
         let mut backends = doctor::backends(&Store::open()?.shared()?);
         for backend in &mut backends {
             // Only if all else works would its failure say something new.

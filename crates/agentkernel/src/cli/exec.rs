@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Status,
-    args::env_parser,
+    args::{StdioArgs, env_parser, input_reaches},
     failure::OWN,
     print,
     run::{conclude, stdio_of},
@@ -34,15 +34,8 @@ pub(super) struct Exec {
     /// Run as this user of the sandbox
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
-    /// Give the command a terminal
-    #[arg(short, long, overrides_with = "no_tty")]
-    tty: bool,
-    /// Give the command no terminal, even if this is one
-    #[arg(short = 'T', long, overrides_with = "tty")]
-    no_tty: bool,
-    /// Send standard input to the command
-    #[arg(short, long)]
-    interactive: bool,
+    #[command(flatten)]
+    stdio: StdioArgs,
     /// Name, id or prefix of an id
     sandbox: String,
     /// The command and its arguments
@@ -53,9 +46,7 @@ pub(super) struct Exec {
 impl Exec {
     pub(super) fn run(self) -> Status {
         let ours = |failure: Failure| failure.status(OWN);
-        let at_terminal = client::is_terminal();
-        let terminal = self.tty || (!self.no_tty && !self.detach && at_terminal.input && at_terminal.output);
-        let stdin = self.interactive || (terminal && !self.detach);
+        let (terminal, stdin) = self.stdio.resolve(self.detach)?;
         let store = Store::open().map_err(|error| ours(error.into()))?;
         let entry = store.find(&self.sandbox).map_err(|error| ours(error.into()))?;
         let mut client = Client::connect(&entry).map_err(|error| ours(error.into()))?;
@@ -108,6 +99,7 @@ impl Attach {
             running.map_or((false, false), |exec| (true, exec.terminal))
         };
         let stdin = stdin && !self.no_stdin;
+        input_reaches(terminal, stdin, format!("'agentkernel attach --no-stdin {}' only watches", self.sandbox))?;
         let session = Session { stdin, terminal, detach: false };
         conclude(session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin }))
     }

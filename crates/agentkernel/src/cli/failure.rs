@@ -31,6 +31,15 @@ impl Failure {
         self
     }
 
+    /// Another hint, beside what is said already.
+    pub(super) fn also(mut self, hint: &str) -> Self {
+        if !self.hint.is_empty() {
+            self.hint.push_str("; ");
+        }
+        self.hint.push_str(hint);
+        self
+    }
+
     pub(super) fn status(mut self, status: u8) -> Self {
         self.status = status;
         self

@@ -18,7 +18,7 @@ pub(super) struct Stop {
     #[arg(required = true, value_name = "SANDBOX")]
     sandboxes: Vec<String>,
     /// Time between SIGTERM and SIGKILL (plain numbers are seconds)
-    #[arg(short = 't', long, value_name = "DURATION", value_parser = grace, default_value = "10s")]
+    #[arg(short = 't', long, value_name = "DURATION", value_parser = grace, default_value = "10s", allow_hyphen_values = true)]
     time: Duration,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Restart {
     #[arg(required = true, value_name = "SANDBOX")]
     sandboxes: Vec<String>,
     /// Time between SIGTERM and SIGKILL (plain numbers are seconds)
-    #[arg(short = 't', long, value_name = "DURATION", value_parser = grace, default_value = "10s")]
+    #[arg(short = 't', long, value_name = "DURATION", value_parser = grace, default_value = "10s", allow_hyphen_values = true)]
     time: Duration,
 }
 
@@ -150,7 +150,7 @@ impl Wait {
                 Ok(exit) => exit,
                 Err(ClientError::Gone | ClientError::Store(StoreError::NotRunning { .. })) => match entry.state()? {
                     State::Exited { exit, .. } => exit,
-                    State::Created => return Err(Failure::new(format!("Sandbox {reference} was never started"))),
+                    State::Created => return Err(run::never_started(reference)),
                     State::Running { .. } => Exit::Lost,
                 },
                 Err(error) => return Err(error.into()),

@@ -1,7 +1,10 @@
 //! `logs`: what a kept sandbox's programs have written.
 
-use super::{Failure, Status};
-use crate::store::{LogData, LogRecord, State, Store, Tail};
+use super::{Failure, Status, report, run};
+use crate::{
+    config::{FormError, parse_count},
+    store::{LogData, LogRecord, State, Store, Tail},
+};
 use clap::Args;
 use std::{
     borrow::Cow,
@@ -17,9 +20,9 @@ pub(super) struct Logs {
     /// Go on as more comes
     #[arg(short, long)]
     follow: bool,
-    /// Only the last lines
-    #[arg(short = 'n', long, value_name = "LINES")]
-    tail: Option<usize>,
+    /// Only so many of the last lines
+    #[arg(short = 'n', long, value_name = "LINES", value_parser = lines, default_value = "all", allow_hyphen_values = true)]
+    tail: Lines,
     /// Put the time before each line
     #[arg(short, long)]
     timestamps: bool,
@@ -30,8 +33,11 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) fn run(self) -> Status {
         let entry = Store::open()?.find(&self.sandbox)?;
-        let tail = Tail { since_ns: 0, lines: self.tail.map(|lines| lines as u64) };
-        let mut reader = entry.log_reader(tail)?;
+        if matches!(entry.state()?, State::Created) {
+            // Docker's way: a log of nothing is no failure.
+            report(&run::never_started(&self.sandbox));
+        }
+        let mut reader = entry.log_reader(Tail { since_ns: 0, lines: self.tail.0 })?;
         let mut printer = Printer::new(self.timestamps);
         loop {
             // Asked before the last look: what was written before the end is not missed.
@@ -51,6 +57,15 @@ impl Logs {
             reader.wait(Duration::from_secs(1))?;
         }
     }
+}
+
+/// How many of the last lines; none: all.
+#[derive(Clone, Debug)]
+struct Lines(Option<u64>);
+
+/// A number of lines, or `all`.
+fn lines(text: &str) -> Result<Lines, FormError> {
+    Ok(Lines(if text == "all" { None } else { Some(parse_count(text)?) }))
 }
 
 struct Printer {

@@ -25,13 +25,20 @@ use clap::{
     error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion},
 };
 use deferred::Deferred;
-use failure::{Failure, OWN};
+use failure::{FAILED, Failure, OWN};
 use std::process::ExitCode;
+
+/// What the environment of every command decides.
+const ENVIRONMENT: &str = "\
+Sandboxes, with their names, and the cache lie in the state directory: $AGENTKERNEL_STATE_DIR if it is set; else \
+for root /var/lib/agentkernel; else $XDG_STATE_HOME/agentkernel or ~/.local/state/agentkernel.
+
+'agentkernel man COMMAND' prints the manual page of a command.";
 
 /// Run AI coding agents, and any command, in isolated per-project sandboxes.
 #[derive(Debug, Parser)]
-#[command(name = "agentkernel", version, propagate_version = true, arg_required_else_help = true)]
-#[command(max_term_width = 100, disable_help_subcommand = false)]
+#[command(name = "agentkernel", version, arg_required_else_help = true)]
+#[command(max_term_width = 100, disable_help_subcommand = false, after_long_help = ENVIRONMENT)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -98,9 +105,17 @@ pub fn main() -> ExitCode {
         Err(error)
             if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) =>
         {
-            let _ = error.print();
             // Docker's convention: a mistake in the arguments is ours, not the command's.
-            return ExitCode::from(if error.use_stderr() { OWN } else { 0 });
+            let status = if error.use_stderr() { OWN } else { 0 };
+            let printed = error.print().and_then(|()| std::io::Write::flush(&mut std::io::stdout()));
+            return ExitCode::from(match printed {
+                Ok(()) => status,
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 141,
+                Err(error) => {
+                    report(&error.into());
+                    FAILED
+                }
+            });
         }
         Err(error) => {
             let command = std::env::args_os().nth(1);

@@ -14,15 +14,15 @@ pub(super) struct Rename {
     /// Name, id or prefix of an id
     sandbox: String,
     /// The new name
-    name: String,
+    #[arg(value_parser = |text: &str| Name::try_from(text.to_owned()))]
+    name: Name,
 }
 
 impl Rename {
     pub(super) fn run(self) -> Status {
-        let name = Name::try_from(self.name).map_err(Failure::new)?;
         let store = Store::open()?;
         let entry = store.find(&self.sandbox)?;
-        store.rename(&entry, &name)?;
+        store.rename(&entry, &self.name)?;
         Ok(0)
     }
 }

@@ -44,11 +44,19 @@ impl Man {
                 .find_subcommand(name)
                 .cloned()
                 .ok_or_else(|| Failure::new(format!("No command '{name}'")).hint("'agentkernel help' lists them"))?
-                .name(format!("agentkernel-{name}")),
+                .name(format!("agentkernel-{name}"))
+                .version(env!("CARGO_PKG_VERSION")),
         };
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
-        print(&String::from_utf8_lossy(&page))?;
+        // Of commands it makes references to pages that nobody has installed.
+        let lines = String::from_utf8_lossy(&page);
+        let lines =
+            lines.lines().map(|line| match line.strip_prefix("agentkernel\\-").and_then(|l| l.strip_suffix("(1)")) {
+                Some(command) => format!("agentkernel {command}\n"),
+                None => format!("{line}\n"),
+            });
+        print(&lines.collect::<String>())?;
         Ok(0)
     }
 }

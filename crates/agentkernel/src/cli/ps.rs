@@ -24,7 +24,7 @@ pub(super) struct Ps {
     #[arg(short, long)]
     all: bool,
     /// Only ids
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["json", "format"])]
     quiet: bool,
     /// Print JSON
     #[arg(long, conflicts_with = "format")]
@@ -40,7 +40,7 @@ pub(super) struct Inspect {
     /// Names, ids or prefixes of ids
     #[arg(required = true, value_name = "SANDBOX")]
     sandboxes: Vec<String>,
-    /// Print each so: a path of names in braces, such as {spec.image} or {running.init_pid}, is filled in
+    /// Print each so: a path of names in braces, such as {spec.image} or {running.init_pid}, is filled in; {{.State.Status}}, {{.State.Pid}}, {{.State.ExitCode}} and {{json .}} too
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
     /// Print JSON, on one line
@@ -52,7 +52,9 @@ pub(super) struct Inspect {
 struct Row {
     id: SandboxId,
     name: Option<String>,
-    status: Option<State>,
+    /// Its state in one word.
+    status: &'static str,
+    state: Option<State>,
     backend: Option<String>,
     /// How many walls hold; none if it is not running, or does not say.
     walls: Option<Walls>,
@@ -111,7 +113,8 @@ impl Ps {
                 command: spec.as_ref().and_then(command),
                 keep: spec.as_ref().map(|spec| spec.keep),
                 id: listed.id,
-                status: listed.state.ok(),
+                status: listed.state.as_ref().ok().filter(|_| damaged.is_none()).map_or("damaged", word),
+                state: listed.state.ok(),
                 created_ms: listed.created_ms,
                 damaged,
             });
@@ -134,15 +137,13 @@ impl Ps {
 
 impl Row {
     fn status_text(&self) -> String {
-        match (&self.damaged, &self.status) {
-            (Some(_), _) | (None, None) => "damaged".into(),
-            (None, Some(State::Created)) => "created".into(),
-            (None, Some(State::Running { started_ms, .. })) => format!("up {}", ago(*started_ms)),
-            (None, Some(State::Exited { exit: Exit::Lost, .. })) => "lost".into(),
-            (None, Some(State::Exited { exit, ended_ms, .. })) => match ended_ms {
-                Some(at) => format!("exited ({}) {} ago", exit.status(), ago(*at)),
+        match (self.status, self.state) {
+            ("running", Some(State::Running { started_ms, .. })) => format!("up {}", ago(started_ms)),
+            ("exited", Some(State::Exited { exit, ended_ms, .. })) => match ended_ms {
+                Some(at) => format!("exited ({}) {} ago", exit.status(), ago(at)),
                 None => format!("exited ({})", exit.status()),
             },
+            (word, _) => word.into(),
         }
     }
 
@@ -158,11 +159,22 @@ impl Row {
             "image" => or_nothing(&self.image),
             "workspace" => or_nothing(&self.workspace),
             "created" => ago(self.created_ms) + " ago",
+            "json" => serde_json::to_string(self).map_err(|error| Failure::chain(&error))?,
             other => {
                 return Err(Failure::new(format!("No field '{}' to print", other.escape_debug()))
                     .hint("There are id, name, status, command, backend, walls, image, workspace, created"));
             }
         })
+    }
+}
+
+/// A state in one word.
+fn word(state: &State) -> &'static str {
+    match state {
+        State::Created => "created",
+        State::Running { .. } => "running",
+        State::Exited { exit: Exit::Lost, .. } => "lost",
+        State::Exited { .. } => "exited",
     }
 }
 
@@ -213,9 +225,14 @@ fn ago(at_ms: u64) -> String {
 
 #[derive(Serialize)]
 struct Details {
-    spec: Spec,
+    id: SandboxId,
     name: Option<String>,
+    /// Its state in one word.
+    status: &'static str,
+    /// As a shell would have it; `null` if it has not ended.
+    exit_status: Option<u8>,
     state: State,
+    spec: Spec,
     directory: String,
     /// What its supervisor says; `null` if it is not running.
     running: Option<api::Status>,
@@ -235,10 +252,14 @@ impl Inspect {
                 Err(ClientError::Gone | ClientError::Store(_)) => (None, None),
                 Err(error) => (None, Some(wire::cause(&error))),
             };
+            let state = entry.state()?;
             details.push(Details {
-                spec: entry.spec()?,
+                id: entry.id().clone(),
                 name: entry.name()?.map(String::from),
-                state: entry.state()?,
+                status: word(&state),
+                exit_status: if let State::Exited { exit, .. } = state { Some(exit.status()) } else { None },
+                state,
+                spec: entry.spec()?,
                 directory: entry.path().display().to_string(),
                 running,
                 unreachable,
@@ -251,13 +272,26 @@ impl Inspect {
         } else if let Some(template) = &self.format {
             for details in &details {
                 let details = serde_json::to_value(details).map_err(|error| Failure::chain(&error))?;
-                print(&format!("{}\n", template::fill(template, |field| template::json_field(&details, field))?))?;
+                print(&format!(
+                    "{}\n",
+                    template::fill(template, |field| template::json_field(&details, ours(field)))?
+                ))?;
             }
         } else {
             let text = serde_json::to_string_pretty(&details).map_err(|error| Failure::chain(&error))?;
             print(&format!("{text}\n"))?;
         }
         Ok(status)
+    }
+}
+
+/// What a field that Docker has is called here.
+fn ours(field: &str) -> &str {
+    match field {
+        "state.status" => "status",
+        "state.pid" => "running.init_pid",
+        "state.exitcode" => "exit_status",
+        other => other,
     }
 }
 
@@ -269,7 +303,8 @@ mod tests {
         Row {
             id: SandboxId::try_from("0123456789ab".to_owned()).unwrap(),
             name: Some("box".into()),
-            status: Some(State::Created),
+            status: "created",
+            state: Some(State::Created),
             backend: Some("native".into()),
             walls: Some(Walls { held: 13, all: 14 }),
             image: None,

@@ -2,18 +2,18 @@
 
 use super::{
     Failure, Status,
-    args::SandboxArgs,
+    args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
     print, print_json, report,
 };
 use crate::{
-    Spec,
+    Name, SandboxId, Spec,
     client::{self, Client, ClientError, Found, Outcome, Session},
-    config::{self, HostFacts, Project},
+    config::{self, HostFacts, Project, WorkspaceMode},
     store::{Entry, Lock, Store, StoreError},
 };
 use clap::Args;
-use std::{ffi::OsString, time::Instant};
+use std::{ffi::OsString, io::Write, time::Instant};
 use wire::{Exit, Stdio, api};
 
 /// Run a command in a new sandbox of this project.
@@ -30,7 +30,7 @@ pub(super) struct Run {
     /// Keep the sandbox and its files when its command ends
     #[arg(long)]
     keep: bool,
-    /// Print a line of JSON about the outcome: the id with -d, else on standard error at the end
+    /// Print a line of JSON: the id with -d, else the outcome or the failure, last on standard error
     #[arg(long)]
     json: bool,
     /// The command and its arguments
@@ -62,13 +62,45 @@ pub(super) struct Start {
     attach: bool,
 }
 
+/// What is known of a run when it ends, however it does.
+#[derive(Default)]
+struct Course {
+    id: Option<SandboxId>,
+    name: Option<Name>,
+    exit: Option<Exit>,
+    /// It goes on in the background, and its id is told.
+    detached: bool,
+}
+
 impl Run {
     pub(super) fn run(self) -> Status {
+        let (json, began) = (self.json, Instant::now());
+        let mut course = Course::default();
+        let result = self.follow(&mut course);
+        if !json || course.detached {
+            return result;
+        }
+        let (status, error) = match result {
+            Ok(status) => (status, None),
+            Err(failure) => {
+                report(&failure);
+                (failure.status, Some(failure.cause))
+            }
+        };
+        let Course { id, name, exit, .. } = course;
+        let line = serde_json::json!({
+            "id": id, "name": name, "status": status, "exit": exit, "error": error,
+            "duration_ms": began.elapsed().as_millis() as u64,
+        });
+        // If standard error is gone there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{line}");
+        Ok(status)
+    }
+
+    fn follow(self, course: &mut Course) -> Status {
         let json = self.json;
         let ours = |failure: Failure| failure.status(OWN);
-        let began = Instant::now();
-        let terminal = self.sandbox.terminal(self.detach);
-        let stdin = self.sandbox.interactive || (terminal && !self.detach);
+        let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;
         let mut overrides = self.sandbox.overrides(self.command);
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
         overrides.terminal = terminal;
@@ -77,7 +109,14 @@ impl Run {
         let store = Store::open().map_err(|error| ours(error.into()))?;
         let (spec, entry, lock) = make(&overrides, &store).map_err(ours)?;
         let (id, name) = (spec.id.clone(), spec.name.clone());
-        let mut client = launch(store, entry, lock, spec).map_err(ours)?;
+        (course.id, course.name) = (Some(id.clone()), name.clone());
+        // Its id is told with the failure or never.
+        let kept = spec.keep.then(|| format!("Sandbox {id} is kept: 'agentkernel rm {id}' removes it"));
+        let failed = |failure: Failure| match &kept {
+            Some(hint) => failure.also(hint),
+            None => failure,
+        };
+        let mut client = launch(store, entry, lock, spec).map_err(|failure| failed(ours(failure)))?;
         // In the background the input stays open, for whoever joins later.
         let stdin = stdin && !self.detach;
         let session = Session { stdin, terminal, detach: self.detach };
@@ -88,27 +127,17 @@ impl Run {
             } else {
                 print(&format!("{id}\n"))?;
             }
+            course.detached = true;
             return Ok(0);
         }
-        let exit = if let Ok(Outcome::Exited(exit)) = outcome { Some(exit) } else { None };
-        let result =
-            conclude(outcome).map_err(|failure| if failure.status == FAILED { ours(failure) } else { failure });
-        if json {
-            let (Ok(status) | Err(Failure { status, .. })) = &result;
-            let line = serde_json::json!({
-                "id": id, "name": name, "status": status, "exit": exit,
-                "duration_ms": began.elapsed().as_millis() as u64,
-            });
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "{line}");
-        }
-        result
+        course.exit = if let Ok(Outcome::Exited(exit)) = outcome { Some(exit) } else { None };
+        conclude(outcome).map_err(|failure| failed(if failure.status == FAILED { ours(failure) } else { failure }))
     }
 }
 
 impl Create {
     pub(super) fn run(self) -> Status {
-        let (terminal, stdin) = (self.sandbox.tty, self.sandbox.interactive);
+        let (terminal, stdin) = (self.sandbox.stdio.tty, self.sandbox.stdio.interactive);
         let mut overrides = self.sandbox.overrides(self.command);
         (overrides.terminal, overrides.stdin) = (terminal, stdin);
         overrides.keep = Some(true);
@@ -138,6 +167,8 @@ impl Start {
                     .hint(format!("Start it, then 'agentkernel exec -it {reference} sh'")));
             };
             let (stdin, terminal) = stdio_of(command.stdio);
+            let hint = format!("Start it without -a; 'agentkernel attach --no-stdin {reference}' then only watches");
+            input_reaches(terminal, stdin, hint)?;
             let mut client = match client::find_settled(&entry)? {
                 Found::Running(client) => client,
                 Found::Idle(lock) => launch(store, entry, lock, spec)?,
@@ -166,12 +197,24 @@ pub(super) fn stdio_of(stdio: Stdio) -> (bool, bool) {
     }
 }
 
+/// There is nothing to tell of it yet.
+pub(super) fn never_started(reference: &str) -> Failure {
+    Failure::new(format!("Sandbox {reference} was never started"))
+        .hint(format!("'agentkernel start {reference}' starts it"))
+}
+
 /// From what was typed and what the project says to a sandbox on record.
 fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lock), Failure> {
     /// There are 4,096 generated names: with half of them taken, nobody ever sees so many misses.
     const TRIES: u32 = 64;
     let host = HostFacts::read()?;
-    let mut project = Project::find(&host)?;
+    let mut project = match Project::find(&host) {
+        // Where nothing of the project is to be seen, there need be none.
+        Err(_) if overrides.workspace == Some(WorkspaceMode::None) && host.lost().is_some() => {
+            Project { dir: host.cwd.clone(), file: None }
+        }
+        found => found?,
+    };
     if let Some(file) = &mut project.file {
         file.trusted = store.is_trusted(file)?;
     }
@@ -216,7 +259,12 @@ pub(super) fn conclude(outcome: Result<Outcome, ClientError>) -> Status {
             report(&failure);
             Ok(exit.status())
         }
-        Outcome::Failed { kind, cause } => Err(Failure::new(cause).status(kind.status())),
+        Outcome::Failed { kind, cause } => {
+            // Init says so, and knows no flags.
+            let workdir = cause.starts_with("Cannot enter the working directory");
+            let hint = if workdir { "Name one with -w that is in the sandbox, or make it there first" } else { "" };
+            Err(Failure::new(cause).hint(hint).status(kind.status()))
+        }
         Outcome::Detached { .. } => Ok(0),
     }
 }

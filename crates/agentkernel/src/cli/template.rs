@@ -28,9 +28,13 @@ pub(super) fn fill(template: &str, look_up: impl Fn(&str) -> Result<String, Fail
 }
 
 /// A value in a JSON document by the names on the way to it, such as `state.running.started_ms` or `running.walls.0`.
-/// Text stands for itself, nothing for `null`.
+/// Text stands for itself, nothing for `null`; with `json` in front the value is written as JSON.
 pub(super) fn json_field(document: &serde_json::Value, path: &str) -> Result<String, Failure> {
     use serde_json::Value;
+    let (path, json) = match path.strip_prefix("json") {
+        Some(rest) if rest.is_empty() || rest.starts_with(' ') => (rest.trim_start(), true),
+        _ => (path, false),
+    };
     let mut value = document;
     for part in path.split('.').filter(|part| !part.is_empty()) {
         let next = match value {
@@ -51,6 +55,7 @@ pub(super) fn json_field(document: &serde_json::Value, path: &str) -> Result<Str
         })?;
     }
     Ok(match value {
+        value if json => value.to_string(),
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -79,5 +84,9 @@ mod tests {
         assert_eq!(json_field(&document, "none.below").unwrap(), "");
         assert_eq!(json_field(&document, "a.c").unwrap_err().hint, "There are b");
         assert!(json_field(&document, "a.b.7").is_err());
+        // Docker's `{{json .}}`, whose dot is gone by then.
+        assert_eq!(json_field(&document, "json").unwrap(), document.to_string());
+        assert_eq!(json_field(&document, "json .a.b").unwrap(), "[1,\"two\"]");
+        assert_eq!(json_field(&document, "json .none").unwrap(), "null");
     }
 }

@@ -1,7 +1,7 @@
 //! Mistakes in the arguments, told like every other failure: one line with the cause, one with the hint.
 
 use super::{Failure, failure::OWN};
-use crate::config::{nearest, quoted};
+use crate::config::{FormError, nearest, quoted};
 use clap::{
     CommandFactory as _,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -25,12 +25,17 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
     };
     let cause = match error.kind() {
         ErrorKind::UnknownArgument => {
-            let cause = format!("No option {}", quoted(flag().as_ref()));
-            let hint = match text(ContextKind::SuggestedArg) {
+            let typed = flag();
+            if !typed.starts_with('-') {
+                return Failure::new(format!("Unexpected argument {}", quoted(typed.as_ref()))).hint(help).status(OWN);
+            }
+            // What clap suggests is often far away.
+            let options = command.map(options).unwrap_or_default();
+            let hint = match nearest(&typed, options.iter().map(String::as_str)) {
                 Some(near) => format!("Did you mean '{near}'?"),
                 None => format!("{help}; options of the program itself come after '--' and its name"),
             };
-            return Failure::new(cause).hint(hint).status(OWN);
+            return Failure::new(format!("No option {}", quoted(typed.as_ref()))).hint(hint).status(OWN);
         }
         ErrorKind::InvalidSubcommand => {
             let typed = text(ContextKind::InvalidSubcommand).unwrap_or_default();
@@ -47,7 +52,11 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
             format!("{missing} {verb} missing")
         }
         ErrorKind::ValueValidation => match error.source() {
-            Some(source) => format!("{}: {}", short(), wire::cause(source)),
+            Some(source) => {
+                let own = source.downcast_ref::<FormError>().map(|error| error.hint).filter(|hint| !hint.is_empty());
+                let cause = format!("{}: {}", short(), wire::cause(source));
+                return Failure::new(cause).hint(own.map_or(help, str::to_owned)).status(OWN);
+            }
             None => format!("{}: this value won't do", short()),
         },
         ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_some_and(|value| value.is_empty()) => {
@@ -69,4 +78,13 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
         }
     };
     Failure::new(cause).hint(help).status(OWN)
+}
+
+/// The long options of a command.
+fn options(command: &str) -> Vec<String> {
+    let mut cli = super::Cli::command();
+    // Flags are described only when they are asked for.
+    cli.build();
+    let names = cli.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments);
+    names.filter_map(clap::Arg::get_long).map(|name| format!("--{name}")).collect()
 }

@@ -2,11 +2,14 @@
 
 use super::{
     ConfigError, HostFacts,
-    forms::{EnvVar, parse_env_file},
+    forms::{EnvVar, RESERVED, parse_env_file},
     identity::image_has,
 };
 use crate::{Identity, Image, SandboxId};
-use rustix::fs::{self, FileType, Mode, OFlags};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{self, FileType, Mode, OFlags},
+};
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
@@ -65,8 +68,9 @@ impl Environment {
 
     /// By which a program knows where it is. Set last: nothing that a project says may hide it.
     pub(super) fn mark(&mut self, id: &SandboxId) {
-        self.set("AGENTKERNEL", "1");
-        self.set("AGENTKERNEL_SANDBOX", id.as_str());
+        for (name, value) in RESERVED.into_iter().zip(["1", id.as_str()]) {
+            self.set(name, value);
+        }
     }
 
     /// The kind of the caller's terminal.
@@ -127,10 +131,13 @@ pub(super) fn read_env_file(path: &Path) -> Result<Vec<EnvVar>, ConfigError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = File::from(fs::open(path, flags, Mode::empty()).map_err(failed)?);
     let kind = FileType::from_raw_mode(fs::fstat(&file).map_err(failed)?.st_mode);
-    // A pipe is welcome (`--env-file <(...)`): wait for its writer, now that opening it has not hung.
     match kind {
-        FileType::RegularFile => {}
-        FileType::Fifo => fs::fcntl_setfl(&file, OFlags::empty()).map_err(failed)?,
+        FileType::RegularFile | FileType::CharacterDevice => {}
+        // A pipe is welcome (`--env-file <(...)`). One with a name has no end before it has had a writer.
+        FileType::Fifo => {
+            poll(&mut [PollFd::new(&file, PollFlags::IN)], None).map_err(failed)?;
+            fs::fcntl_setfl(&file, OFlags::empty()).map_err(failed)?;
+        }
         _ => return Err(ConfigError::value(format!("{} is not a file", path.display()), "")),
     }
     let mut bytes = Vec::new();
@@ -142,8 +149,8 @@ pub(super) fn read_env_file(path: &Path) -> Result<Vec<EnvVar>, ConfigError> {
         path: path.into(),
         line,
         column: 1,
-        cause: error.to_string(),
-        hint: "Each line is NAME=value, without quotes".into(),
+        hint: if error.hint.is_empty() { "Each line is NAME=value, without quotes" } else { error.hint }.into(),
+        cause: error.cause,
     })
 }
 

@@ -64,7 +64,11 @@ impl ConfigError {
         match self {
             Self::File { hint, .. } | Self::Value { hint, .. } => hint.clone(),
             Self::Untrusted { .. } => "Read the file; if you agree, `agentkernel trust` accepts it as it is".into(),
-            Self::Io { .. } => String::new(),
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "Look for a mistake in the path: a relative one begins where you are".into(),
+                io::ErrorKind::PermissionDenied => "Make it readable for you".into(),
+                _ => String::new(),
+            },
         }
     }
 }

@@ -10,12 +10,32 @@ use std::{
 
 /// A text that does not have its form; says which form that is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FormError(pub(super) String);
+#[error("{cause}")]
+pub struct FormError {
+    pub(super) cause: String,
+    /// What to do, one line; may be empty.
+    pub(crate) hint: &'static str,
+}
+
+impl FormError {
+    pub(super) fn new(cause: String) -> Self {
+        Self { cause, hint: "" }
+    }
+}
 
 fn wrong<T>(text: impl AsRef<OsStr>, cause: impl std::fmt::Display) -> Result<T, FormError> {
-    Err(FormError(format!("{}: {cause}", quoted(text.as_ref()))))
+    Err(FormError::new(format!("{}: {cause}", quoted(text.as_ref()))))
 }
+
+/// What numbers of every kind have in common.
+fn not_negative(text: &str) -> Result<(), FormError> {
+    match text.strip_prefix('-') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') => wrong(text, NEGATIVE),
+        _ => Ok(()),
+    }
+}
+
+pub(super) const NEGATIVE: &str = "must not be negative";
 
 /// A text from outside, fit for one line of a message.
 #[must_use]
@@ -32,6 +52,7 @@ pub fn quoted(text: &OsStr) -> String {
 /// If it is no such text, or exceeds 64 bits.
 pub fn parse_size(text: &str) -> Result<u64, FormError> {
     const FORM: &str = "not a size: use a number and K, M, G or T, such as 512M";
+    not_negative(text)?;
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
     let shift = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -63,6 +84,7 @@ pub fn format_size(size: u64) -> String {
 /// # Errors
 /// If it is no such text, less than 0.01 or more than 4096.
 pub fn parse_cpus(text: &str) -> Result<u64, FormError> {
+    not_negative(text)?;
     match decimal(text, 1000) {
         Some(Ok(milli @ 10..=4_096_000)) => Ok(milli),
         Some(_) => wrong(text, "not between 0.01 and 4096 processors"),
@@ -95,6 +117,7 @@ fn decimal(text: &str, unit: u64) -> Option<Result<u64, Overflow>> {
 pub fn parse_duration(text: &str) -> Result<Duration, FormError> {
     const FORM: &str = "not a time: use a number and d, h, m, s or ms, such as 90s or 1h30m";
     const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    not_negative(text)?;
     let mut rest = text;
     let mut units = UNITS.iter();
     let mut total = 0u64;
@@ -124,6 +147,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, FormError> {
 /// # Errors
 /// If it is no decimal number of 64 bits.
 pub fn parse_count(text: &str) -> Result<u64, FormError> {
+    not_negative(text)?;
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(count) if digits => Ok(count),
@@ -180,6 +204,9 @@ pub fn parse_net(text: &str) -> Result<crate::Net, FormError> {
     }
 }
 
+/// Variables by which a program knows where it is: the sandbox itself sets them.
+pub(super) const RESERVED: [&str; 2] = ["AGENTKERNEL", "AGENTKERNEL_SANDBOX"];
+
 /// One variable of an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnvVar {
@@ -192,7 +219,7 @@ pub enum EnvVar {
 /// `NAME=value`, or `NAME` for the caller's value.
 ///
 /// # Errors
-/// If there is no name, or a NUL byte.
+/// If there is no name, a NUL byte, or the name of a variable that the sandbox itself sets.
 pub fn parse_env(text: &OsStr) -> Result<EnvVar, FormError> {
     let bytes = text.as_bytes();
     if bytes.contains(&0) {
@@ -201,6 +228,10 @@ pub fn parse_env(text: &OsStr) -> Result<EnvVar, FormError> {
     let name = bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
     if name.is_empty() {
         return wrong(text, "has no name: use NAME=value, or NAME for your own value");
+    }
+    if RESERVED.iter().any(|reserved| reserved.as_bytes() == name) {
+        let cause = format!("{}: agentkernel sets this variable itself", quoted(OsStr::from_bytes(name)));
+        return Err(FormError { cause, hint: "Leave it out: programs know by it in which sandbox they are" });
     }
     let name_text = OsString::from_vec(name.to_vec());
     Ok(match bytes.get(name.len() + 1..) {

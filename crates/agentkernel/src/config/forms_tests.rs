@@ -24,7 +24,8 @@ fn sizes_as_docker_has_them() {
         assert_eq!(parse_size(text), Ok(size), "{text}");
     }
     let form = "not a size: use a number and K, M, G or T, such as 512M";
-    for text in ["", "M", "-1", "+1", "1 G", " 1", "1.", ".5", "1.2.3", "0x10", "1e3", "1P", "1Mi", "1BB", "١", "1é"]
+    for text in
+        ["", "M", "-", "-M", "+1", "1 G", " 1", "1.", ".5", "1.2.3", "0x10", "1e3", "1P", "1Mi", "1BB", "١", "1é"]
     {
         assert_eq!(message(parse_size(text)), format!("'{text}': {form}"));
     }
@@ -41,9 +42,31 @@ fn processors_in_thousandths() {
     for text in ["0", "0.009", "4097", "99999999999999999999999"] {
         assert_eq!(message(parse_cpus(text)), format!("'{text}': not between 0.01 and 4096 processors"));
     }
-    for text in ["", "half", "-1", "1,5", "NaN", "inf", "1e2", "."] {
+    for text in ["", "half", "--1", "1,5", "NaN", "inf", "1e2", "."] {
         assert!(message(parse_cpus(text)).contains("not a number of processors"), "{text}");
     }
+}
+
+#[test]
+fn nothing_is_negative() {
+    let negative = "'-1': must not be negative";
+    assert_eq!(message(parse_size("-1")), negative);
+    assert_eq!(message(parse_cpus("-1")), negative);
+    assert_eq!(message(parse_count("-1")), negative);
+    assert_eq!(message(parse_duration("-1")), negative);
+    assert_eq!(message(parse_size("-.5G")), "'-.5G': must not be negative");
+}
+
+#[test]
+fn variables_that_the_sandbox_sets() {
+    for name in RESERVED {
+        for text in [name.to_owned(), format!("{name}="), format!("{name}=1")] {
+            let error = parse_env(text.as_ref()).unwrap_err();
+            assert_eq!(error.to_string(), format!("'{name}': agentkernel sets this variable itself"));
+            assert!(!error.hint.is_empty());
+        }
+    }
+    assert!(parse_env("AGENTKERNEL_STATE_DIR=/x".as_ref()).is_ok());
 }
 
 #[test]
@@ -52,7 +75,7 @@ fn times_with_units() {
         assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
     }
     assert_eq!(parse_duration("1s500ms"), Ok(Duration::from_millis(1500)));
-    for text in ["", "90", "s", "1m1h", "1s1s", "1.5h", "-1s", "1 s", "1S", "1w", "1sx", "1h30"] {
+    for text in ["", "90", "s", "1m1h", "1s1s", "1.5h", "-s", "1 s", "1S", "1w", "1sx", "1h30"] {
         assert!(message(parse_duration(text)).contains("not a time"), "{text}");
     }
     assert_eq!(message(parse_duration("0s")), "'0s': must be longer than nothing");

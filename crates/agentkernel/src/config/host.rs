@@ -2,22 +2,28 @@
 
 use super::{
     ConfigError,
+    forms::quoted,
     passwd::{self, Who},
 };
 use rustix::{
     fs::{MemfdFlags, XattrFlags},
+    io::Errno,
     process::Resource,
     system,
 };
 use std::{
     ffi::{OsStr, OsString},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
+
+/// In the place of a working directory that is gone: nobody can make this one, nor anything below it.
+const GONE: &str = "/proc/self/cwd (deleted)";
 
 /// The caller and the machine.
 #[derive(Clone, Debug)]
 pub struct HostFacts {
-    /// The working directory, absolute and without links.
+    /// The working directory, absolute and without links. If it is [lost](Self::lost), nothing can be found below it.
     pub cwd: PathBuf,
     /// Effective user id.
     pub uid: u32,
@@ -45,9 +51,12 @@ impl HostFacts {
     /// Looks at this process and this machine.
     ///
     /// # Errors
-    /// If the working directory is gone or can't be reached.
+    /// If the system does not tell the working directory.
     pub fn read() -> Result<Self, ConfigError> {
-        let cwd = std::env::current_dir().map_err(|error| ConfigError::io(Path::new("."), error))?;
+        let cwd = match std::env::current_dir() {
+            Err(error) if error.kind() == ErrorKind::NotFound => PathBuf::from(GONE),
+            found => found.map_err(|error| ConfigError::io(Path::new("."), error))?,
+        };
         let uid = rustix::process::geteuid().as_raw();
         let account = std::fs::read("/etc/passwd").ok().and_then(|file| passwd::find(&file, &Who::Uid(uid)).ok()?);
         let variable = |name| std::env::var(name).ok();
@@ -70,6 +79,18 @@ impl HostFacts {
             max_nproc: hard(Resource::Nproc),
             max_fsize: hard(Resource::Fsize),
         })
+    }
+
+    /// Why nothing can be looked up in the working directory: it is gone, or closed to the caller.
+    #[must_use]
+    pub fn lost(&self) -> Option<ConfigError> {
+        const HINT: &str = "Go to a directory that exists, or use `--workspace none`";
+        let place = quoted(self.cwd.as_os_str());
+        match rustix::fs::stat(self.cwd.join(".")) {
+            Ok(_) => None,
+            Err(Errno::NOENT) => Some(ConfigError::value("The working directory is gone", HINT)),
+            Err(errno) => Some(ConfigError::value(format!("Can't enter the working directory {place}: {errno}"), HINT)),
+        }
     }
 
     /// A variable of the caller's environment.

@@ -11,7 +11,7 @@ const DEFAULT_NOFILE: u64 = 65536;
 pub(super) const DEFAULT_TMPFS: u64 = 64 << 20;
 
 fn at_least(value: u64, least: u64, what: &str) -> Result<u64, FormError> {
-    if value >= least { Ok(value) } else { Err(FormError(format!("{value} is too little: {what}"))) }
+    if value >= least { Ok(value) } else { Err(FormError::new(format!("{value} is too little: {what}"))) }
 }
 
 /// Checks a limit of memory, in bytes.

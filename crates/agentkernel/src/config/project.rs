@@ -96,8 +96,11 @@ impl Project {
     /// and might be a trap. Where nothing is found the working directory itself is the project.
     ///
     /// # Errors
-    /// If a file was found and can't be read or parsed.
+    /// If the working directory is lost, or a file was found and can't be read or parsed.
     pub fn find(host: &HostFacts) -> Result<Self, ConfigError> {
+        if let Some(error) = host.lost() {
+            return Err(error);
+        }
         let owner = |dir: &Path| fs::stat(dir).ok().map(|stat| stat.st_uid);
         let ours = owner(&host.cwd);
         for dir in host.cwd.ancestors() {
@@ -276,8 +279,14 @@ fn set(settings: &mut Settings, key: &Key, item: &Item, text: &str, here: Range<
     let span = item.span().unwrap_or(here);
     let name = key.name;
     let expected = |what: &str| Mistake::at(span.clone(), format!("`{name}` must be {what}, not {}", kind(item)));
-    let refused = |span: Range<usize>| move |error: FormError| Mistake::at(span, format!("`{name}`: {error}"));
-    let number = |least: i64| item.as_integer().filter(|number| *number >= least);
+    let refused = |span: Range<usize>| {
+        move |error: FormError| Mistake { span, cause: format!("`{name}`: {error}"), hint: error.hint.into() }
+    };
+    let number = || match item.as_integer().map(u64::try_from) {
+        Some(Err(_)) => Err(Mistake::at(span.clone(), format!("`{name}` {}", forms::NEGATIVE))),
+        Some(Ok(number)) => Ok(Some(number)),
+        None => Ok(None),
+    };
     match &key.form {
         Form::Text(set) => {
             let value = item.as_str().ok_or_else(|| expected("a text"))?;
@@ -292,9 +301,9 @@ fn set(settings: &mut Settings, key: &Key, item: &Item, text: &str, here: Range<
             Ok(())
         }
         Form::Size(set) => {
-            let size = match (item.as_str(), number(0)) {
+            let size = match (item.as_str(), number()?) {
                 (Some(size), _) => forms::parse_size(size).map_err(refused(span.clone()))?,
-                (_, Some(size)) => size as u64,
+                (_, Some(size)) => size,
                 _ => return Err(expected("a size such as \"512M\"")),
             };
             set(settings, locate(size, text, &span)).map_err(refused(span))
@@ -315,8 +324,8 @@ fn set(settings: &mut Settings, key: &Key, item: &Item, text: &str, here: Range<
             Ok(())
         }
         Form::Count(set) => {
-            let count = number(0).ok_or_else(|| expected("a whole number"))?;
-            set(settings, locate(count as u64, text, &span)).map_err(refused(span))
+            let count = number()?.ok_or_else(|| expected("a whole number"))?;
+            set(settings, locate(count, text, &span)).map_err(refused(span))
         }
         Form::List(set) => {
             let list = item.as_array().ok_or_else(|| expected("a list of texts"))?;

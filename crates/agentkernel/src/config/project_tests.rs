@@ -103,7 +103,7 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("[sandbox]\nenv = { \"\" = '' }", "2:9: `env`: '=': has no name: use NAME=value, or NAME for your own value"),
         ("[sandbox]\ntimeout = 90", "2:11: `timeout` must be a time such as \"90s\", not a whole number"),
         ("[resources]\nmemory = '1Q'", "2:10: `memory`: '1Q': not a size: use a number and K, M, G or T, such as 512M"),
-        ("[resources]\nmemory = -1", "2:10: `memory` must be a size such as \"512M\", not a whole number"),
+        ("[resources]\nmemory = -1", "2:10: `memory` must not be negative"),
         ("[resources]\nmemory = '1K'", "2:10: `memory`: 1024 is too little: a sandbox needs 6M of memory"),
         ("[resources]\npids = 1.5", "2:8: `pids` must be a whole number, not a number"),
         ("[resources]\npids = 0", "2:8: `pids`: 0 is too little: a sandbox needs 4 processes"),

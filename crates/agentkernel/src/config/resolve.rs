@@ -102,9 +102,10 @@ impl Resolver<'_> {
         let workspace = self.workspace(overrides.workspace, &overrides.unprotect)?;
         let identity = self.identity(overrides.user.as_deref(), &image)?;
         let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity)?;
-        let limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
+        let mut limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
         if keep {
             self.refuse_disk_limit(overrides.disk)?;
+            limits.disk = None;
         }
         let mounts = self.mounts(overrides.mounts, &workspace)?;
         let tmpfs = self.tmpfs(overrides.tmpfs, &mounts)?;
@@ -352,6 +353,15 @@ impl Resolver<'_> {
             let real = real.map_err(|error| self.at(located, ConfigError::io(&path, error)))?;
             if !real.starts_with(self.project) {
                 self.ask("env_file", real.display());
+                // Not even a mistake in it is shown before.
+                if self.file.is_none_or(|file| !file.trusted) {
+                    return Ok(());
+                }
+            }
+            // A pipe is for flags: of the project's, whoever made it decides when it ends.
+            if !std::fs::metadata(&real).is_ok_and(|meta| meta.is_file()) {
+                let cause = format!("`env_file`: {} is not a file", path.display());
+                return Err(self.at(located, ConfigError::value(cause, "")));
             }
             let variables = read_env_file(&real)?;
             // A name alone would hand over the caller's own value, and trust in the TOML does not reach this file.
@@ -403,7 +413,8 @@ fn place(list: &mut Vec<Mount>, mount: Mount, workspace: &Workspace) -> Result<(
 }
 
 fn twice(target: &Path) -> ConfigError {
-    ConfigError::value(format!("Two mounts at {}", target.display()), "")
+    let hint = "Leave one out, or give it another target: `--mount SOURCE:TARGET`, `--tmpfs TARGET`";
+    ConfigError::value(format!("Two mounts at {}", target.display()), hint)
 }
 
 #[cfg(test)]

@@ -59,6 +59,13 @@ fn rlimit(spec: &Spec, kind: RlimitKind) -> Option<u64> {
 }
 
 #[test]
+fn a_kept_sandbox_shows_no_limit_that_nothing_enforces() {
+    let scene = Scene::new("");
+    assert_eq!(scene.spec(Overrides { keep: Some(true), ..Overrides::default() }).limits.disk, None);
+    assert!(scene.spec(Overrides::default()).limits.disk.is_some());
+}
+
+#[test]
 fn the_defaults_are_safe() {
     let scene = Scene::new("");
     let spec = scene.spec(Overrides { command: vec!["true".into()], ..Overrides::default() });

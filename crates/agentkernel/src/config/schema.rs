@@ -52,7 +52,7 @@ const SANDBOX: &[Key] = &[
     Key {
         name: "name",
         form: Form::Text(|settings, text| {
-            settings.name = Some(Name::try_from(text.value).map_err(FormError)?);
+            settings.name = Some(Name::try_from(text.value).map_err(FormError::new)?);
             Ok(())
         }),
         default: "generated",
@@ -136,7 +136,7 @@ const SANDBOX: &[Key] = &[
         name: "env",
         form: Form::Variables(|settings, name, value| settings.env.push((name, value))),
         default: "empty",
-        doc: "Variables of its environment. Nothing of the caller's environment but the locale and time zone is in it.",
+        doc: "Variables of its environment. Nothing of the caller's environment but the locale and time zone is in it. `AGENTKERNEL` and `AGENTKERNEL_SANDBOX`, the id, are the sandbox's own.",
         example: "{ CI = \"1\" }",
     },
     Key {
@@ -188,7 +188,7 @@ const RESOURCES: &[Key] = &[
             settings.disk = Some(size);
             Ok(())
         }),
-        default: "half of the machine's memory; before Linux 6.6 none, and files on disk",
+        default: "half of the machine's memory; before Linux 6.6, and in a kept one, none, and files on disk",
         doc: "What an ephemeral sandbox may write outside the workspace and mounts; a kept one with this limit is refused, because nothing could hold it to it. More than the default needs trust.",
         example: "\"4G\"",
     },
@@ -315,7 +315,8 @@ pub fn reference() -> String {
         "# agentkernel.toml\n\n",
         "<!-- Generated from crates/agentkernel/src/config/schema.rs by its tests: UPDATE_DOCS=1 rewrites it. -->\n\n",
         "The project's configuration. It is looked for in the working directory and upward, up to the first directory\n",
-        "that has it or a `.git`; your home directory, the root directory and a change of owner end the search. The\n",
+        "that has it or a `.git` (not counting an empty directory or a socket of these names, which a sandbox may have\n",
+        "put there); your home directory, the root directory and a change of owner end the search. The\n",
         "directory where it ends is the project. Flags of the command line win over the file.\n\n",
         "The file comes with the project, so it is not trusted: what asks for more than a sandbox has by default needs\n",
         "your consent, given once by `agentkernel trust` for the file as it is. Any change asks again.\n\n",

@@ -36,6 +36,9 @@ pub enum StoreError {
         /// Its permission bits.
         mode: u32,
     },
+    /// `AGENTKERNEL_STATE_DIR` can't be what was meant.
+    #[error("AGENTKERNEL_STATE_DIR is {}, which is no absolute path", crate::config::quoted(.0.as_os_str()))]
+    RelativePlace(PathBuf),
     /// None of the variables that tell where the state belongs is set.
     #[error("No place for the state: neither AGENTKERNEL_STATE_DIR, XDG_STATE_HOME nor HOME is an absolute path")]
     NoPlace,
@@ -122,6 +125,7 @@ impl StoreError {
                 "Run as its owner, or set AGENTKERNEL_STATE_DIR to a directory of your own (sudo: use `sudo -H`)".into()
             }
             Self::Mode { path, .. } => format!("Make sure that nobody changed it, then `chmod 700 {}`", path.display()),
+            Self::RelativePlace(_) => "Set it to an absolute path, or unset it".into(),
             Self::NoPlace => "Set AGENTKERNEL_STATE_DIR to an absolute path".into(),
             Self::NameTaken { name, .. } => format!("Choose another name, or `agentkernel rm {name}` first"),
             Self::NotFound { nearest: Some(name), .. } => format!("Did you mean '{name}'?"),

@@ -81,12 +81,14 @@ impl Store {
     /// /var/lib/agentkernel, else at `$XDG_STATE_HOME/agentkernel`, else at `~/.local/state/agentkernel`.
     ///
     /// # Errors
-    /// If it can't be read, is another user's, is open to others, or was written by a newer version.
+    /// If `$AGENTKERNEL_STATE_DIR` is not absolute, or the state can't be read, is another user's, is open to others, or was written by a newer version.
     pub fn open() -> Result<Self, StoreError> {
-        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        if let Some(path) = variable("AGENTKERNEL_STATE_DIR") {
-            return Self::at(&path);
+        if let Some(path) = std::env::var_os("AGENTKERNEL_STATE_DIR").map(PathBuf::from) {
+            // Other state than the one that was meant would be a surprise; the base directory specification wants a
+            // relative `XDG_STATE_HOME` ignored.
+            return if path.is_absolute() { Self::at(&path) } else { Err(StoreError::RelativePlace(path)) };
         }
+        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         if rustix::process::geteuid().is_root() {
             return Self::at(Path::new("/var/lib/agentkernel"));
         }
@@ -213,18 +215,19 @@ impl Store {
         Ok(())
     }
 
-    /// The sandbox with this name, this id, or the only one whose id begins so. A name wins over a prefix.
+    /// The sandbox with this id, this name, or the only one whose id begins so. A name wins over a prefix.
     ///
     /// # Errors
     /// [`NotFound`](StoreError::NotFound), [`Ambiguous`](StoreError::Ambiguous), or the system's.
     pub fn find(&self, reference: &str) -> Result<Entry, StoreError> {
+        // No name has the form of an id.
+        if let Ok(id) = SandboxId::try_from(reference.to_owned()) {
+            return self.get(&id)?.ok_or_else(|| self.not_found(reference));
+        }
         if let Ok(name) = Name::try_from(reference.to_owned())
             && let Some(entry) = self.named(&name)?
         {
             return Ok(entry);
-        }
-        if let Ok(id) = SandboxId::try_from(reference.to_owned()) {
-            return self.get(&id)?.ok_or_else(|| self.not_found(reference));
         }
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let mut fitting = if !reference.is_empty() && reference.bytes().all(hex) { self.ids()? } else { Vec::new() };

@@ -217,6 +217,20 @@ fn a_prefix_of_several_is_ambiguous_and_a_name_wins_over_it() {
 }
 
 #[test]
+fn an_id_means_its_sandbox_whatever_others_are_called() {
+    let (_dir, store) = store();
+    let (first, _lock) = store.create(&spec(None, true)).unwrap();
+    let (second, _other) = store.create(&spec(Some("web"), true)).unwrap();
+    // No name has that form. A claim that an older version made does not count.
+    let id = first.id().as_str();
+    let refused = "is not a name: it has the form of an id, so put a word before it";
+    assert_eq!(Name::try_from(id.to_owned()).unwrap_err(), format!("'{id}' {refused}"));
+    assert!(Name::try_from(format!("{id}0")).is_ok() && Name::try_from(id[1..].to_owned()).is_ok());
+    std::os::unix::fs::symlink(second.id().as_str(), store.path().join(NAMES).join(id)).unwrap();
+    assert_eq!(store.find(id).unwrap().id(), first.id());
+}
+
+#[test]
 fn a_name_twice_is_refused_and_leaves_nothing() {
     let (_dir, store) = store();
     let (first, _lock) = store.create(&spec(Some("web"), true)).unwrap();

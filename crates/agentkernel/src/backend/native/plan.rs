@@ -432,6 +432,7 @@ pub fn open_source(role: &Role, path: &Path) -> Result<OwnedFd, LaunchError> {
     open_path(path).map_err(|error| {
         let hint = match Errno::from_io_error(&error) {
             Some(Errno::LOOP) => "Name the real path: symbolic links are not followed here",
+            Some(Errno::NOENT) => "Put it back where it was, or make another sandbox",
             _ => "",
         };
         failure::new(role.wall(), format!("Cannot open {}: {error}", path.display()), hint)
