@@ -337,3 +337,18 @@ fn the_state_directory_is_no_workspace_and_no_mount() {
         assert!(told(&run(&["run", "--image", &image, "--", "true"])).contains("state directory"));
     }
 }
+
+/// What only a tool obeys that the project does not use stays to be made; once it is used, nothing beside it can be.
+#[test]
+fn the_files_of_a_tool_are_protected_where_it_is_used() {
+    let script = "for f in lefthook.yml lefthook-local.yml .config/mise.toml .roo; do
+        mkdir -p \"$(dirname $f)\"; echo x > $f && echo $f; done 2>/dev/null; true";
+    for who in Who::all() {
+        let world = World::new(who);
+        let all = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
+        assert_eq!(all, "lefthook.yml\nlefthook-local.yml\n.config/mise.toml\n.roo\n");
+        let _ = stdout(world.command("sh").args(["-c", "rm -r lefthook-local.yml .roo; mv .config/mise.toml mise.toml"]));
+        let left = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
+        assert_eq!(left, ".roo\n");
+    }
+}

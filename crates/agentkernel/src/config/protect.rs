@@ -1,6 +1,9 @@
 //! The paths of a project that stay read-only: what programs outside the sandbox would run or obey later.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// Protected in every direct workspace, whether they exist or not.
 pub(super) const BUILT_IN: [&str; 30] = [
@@ -76,8 +79,15 @@ pub(super) const IF_USED: [&[&str]; 10] = [
 /// The built-in list and the project's own, each path once, without those that the user gives up: each with what is
 /// below it. An error is the one of these that is not protected.
 pub(super) fn list(project: &Path, own: &[PathBuf], given_up: &[PathBuf]) -> Result<Vec<PathBuf>, PathBuf> {
-    let used = |line: &&&[&str]| line.iter().any(|path| project.join(path).symlink_metadata().is_ok());
-    let used = IF_USED.iter().filter(used).copied().flatten();
+    // One listing costs less than to ask for each.
+    let top: Vec<OsString> =
+        std::fs::read_dir(project).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+    let exists = |path: &&str| match path.split_once('/') {
+        Some((first, _)) if !top.iter().any(|name| name == first) => false,
+        Some(_) => project.join(path).symlink_metadata().is_ok(),
+        None => top.iter().any(|name| name == path),
+    };
+    let used = IF_USED.iter().filter(|line| line.iter().any(|path| exists(&path))).copied().flatten();
     let mut list: Vec<PathBuf> = BUILT_IN.iter().chain(used).map(PathBuf::from).collect();
     for path in own {
         if !list.contains(path) {

@@ -20,7 +20,7 @@ use jail::{
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{FileType, Gid, Mode, OFlags, ResolveFlags, Uid},
+    fs::{Gid, Mode, OFlags, ResolveFlags, Uid},
     io::Errno,
     process::Pid,
 };
@@ -162,11 +162,7 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
     for (index, mount) in spec.mounts.iter().enumerate() {
         sources.push((Role::Mount(index), Source::Path(mount.source.clone())));
     }
-    for (role, source) in &sources {
-        if let Source::Path(path) = source {
-            keep_out_of_state(role, path, place)?;
-        }
-    }
+    keep_out_of_state(&sources, place)?;
     let mut plan = Plan { sources, unproved };
     if spec.is_on_disk() {
         let kept = failure::state(keep(&plan, spec, place, ids), "files", "Cannot make the sandbox's directory")?;
@@ -177,37 +173,35 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
 
 /// Refuses what is, contains, or lies in the directory where the sandboxes' records are: who writes there says what the
 /// next one is made of, and who reads there reaches the sockets of their supervisors.
-fn keep_out_of_state(role: &Role, path: &Path, place: &Place) -> Result<(), LaunchError> {
-    let wall = role.wall();
-    let tried = format_args!("Cannot examine {}", path.display());
-    let source = open_source(role, path)?;
-    let state = parent(&place.cache).wall(wall, "Cannot open the state directory", "")?;
-    let (source_id, state_id) = (identity(&source).wall(wall, tried, "")?, identity(&state).wall(wall, tried, "")?);
-    let is_file =
-        FileType::from_raw_mode(rustix::fs::fstat(&source).wall(wall, tried, "")?.st_mode) != FileType::Directory;
-    // A file is where its path says: that has no links.
-    let source = if is_file { open_source(role, path.parent().unwrap_or(path))? } else { source };
-    let contains = !is_file && has_ancestor(state, source_id).wall(wall, tried, "")?;
-    if !contains && !has_ancestor(source, state_id).wall(wall, tried, "")? {
-        return Ok(());
+fn keep_out_of_state(sources: &[(Role, Source)], place: &Place) -> Result<(), LaunchError> {
+    let state = parent(&place.cache).and_then(|state| Ok((path_of(&state)?, ancestors(state)?)));
+    let (state_path, above) = state.wall("image", "Cannot examine the state directory", "")?;
+    for (role, source) in sources {
+        let Source::Path(path) = source else { continue };
+        let id = identity(&open_source(role, path)?);
+        // By what it is, and not only by its path: it may be mounted in two places.
+        let contains = state_path.starts_with(path)
+            || above.contains(&id.wall(role.wall(), format_args!("Cannot examine {}", path.display()), "")?);
+        if contains || path.starts_with(&state_path) {
+            let how = if contains { "has the state directory in it" } else { "lies in the state directory" };
+            let cause = format!("{} {how}, which no sandbox may see", path.display());
+            let hint = "Name another directory, or put the state elsewhere with AGENTKERNEL_STATE_DIR";
+            return Err(failure::new(role.wall(), cause, hint));
+        }
     }
-    let how = if contains { "has the state directory in it" } else { "lies in the state directory" };
-    let cause = format!("{} {how}, which no sandbox may see", path.display());
-    Err(failure::new(wall, cause, "Name another directory, or put the state elsewhere with AGENTKERNEL_STATE_DIR"))
+    Ok(())
 }
 
-/// Whether a directory is this one, or below it.
-fn has_ancestor(mut dir: OwnedFd, wanted: (u64, u64)) -> io::Result<bool> {
+/// What a directory and all above it are.
+fn ancestors(mut dir: OwnedFd) -> io::Result<Vec<(u64, u64)>> {
+    let mut above = vec![identity(&dir)?];
     loop {
+        dir = parent(&dir)?;
         let here = identity(&dir)?;
-        if here == wanted {
-            return Ok(true);
+        if above.last() == Some(&here) {
+            return Ok(above);
         }
-        let above = parent(&dir)?;
-        if identity(&above)? == here {
-            return Ok(false);
-        }
-        dir = above;
+        above.push(here);
     }
 }
 
@@ -219,6 +213,13 @@ fn parent(dir: &OwnedFd) -> io::Result<OwnedFd> {
 fn identity(fd: &OwnedFd) -> io::Result<(u64, u64)> {
     let stat = rustix::fs::fstat(fd)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Where it is, as this process sees it.
+fn path_of(fd: &OwnedFd) -> io::Result<PathBuf> {
+    use rustix::fd::AsRawFd as _;
+    let path = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
+    Ok(OsString::from_vec(path.into_bytes()).into())
 }
 
 /// The name of the directory with an overlay's upper layer.
@@ -449,9 +450,7 @@ pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
 
 /// Opens what `fd` refers to again, in the mount namespace of the caller, and makes sure that it is the same.
 fn reopen(fd: &OwnedFd) -> io::Result<(OwnedFd, PathBuf)> {
-    use rustix::fd::AsRawFd as _;
-    let path = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
-    let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
+    let path = path_of(fd)?;
     let again = open_path(&path)?;
     let (old, new) = (rustix::fs::fstat(fd)?, rustix::fs::fstat(&again)?);
     if (old.st_dev, old.st_ino) != (new.st_dev, new.st_ino) {
