@@ -87,7 +87,7 @@ pub(super) fn list(project: &Path, own: &[PathBuf], given_up: &[PathBuf]) -> Res
         Some(_) => project.join(path).symlink_metadata().is_ok(),
         None => top.iter().any(|name| name == path),
     };
-    let used = IF_USED.iter().filter(|line| line.iter().any(|path| exists(path))).copied().flatten();
+    let used = IF_USED.iter().filter(|line| line.iter().any(&exists)).copied().flatten();
     let mut list: Vec<PathBuf> = BUILT_IN.iter().chain(used).map(PathBuf::from).collect();
     for path in own {
         if !list.contains(path) {
