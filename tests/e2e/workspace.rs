@@ -347,7 +347,8 @@ fn the_files_of_a_tool_are_protected_where_it_is_used() {
         let world = World::new(who);
         let all = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
         assert_eq!(all, "lefthook.yml\nlefthook-local.yml\n.config/mise.toml\n.roo\n");
-        let _ = stdout(world.command("sh").args(["-c", "rm -r lefthook-local.yml .roo; mv .config/mise.toml mise.toml"]));
+        let _ =
+            stdout(world.command("sh").args(["-c", "rm -r lefthook-local.yml .roo; mv .config/mise.toml mise.toml"]));
         let left = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
         assert_eq!(left, ".roo\n");
     }
