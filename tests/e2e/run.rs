@@ -346,6 +346,10 @@ for port in (22, 80, 443, 3000, 8080, 5432):
         for s in (client, server, listener): s.close()
     try: socket.create_connection(("localhost", port), 5); print("who answers?")
     except ConnectionRefusedError: pass
+for flag in (0, 1):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, flag)
+    try: s.bind(("127.0.0.1", 53)); print("who answers names?")
+    except OSError: pass
 print("done")
 "#;
     for who in Who::all() {

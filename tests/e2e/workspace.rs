@@ -306,6 +306,33 @@ fn a_project_does_not_become_a_bare_repository() {
     }
 }
 
+/// Nor by way of another directory that has what it lacks; and one that is a bare repository stays as it is.
+#[test]
+fn a_bare_repository_is_not_made_in_pieces_nor_changed() {
+    let pieces = "rm -f .git/HEAD; mkdir -p evil/objects evil/refs; echo 'ref: refs/heads/master' > HEAD; echo evil > commondir
+        printf '[core]\\n\\trepositoryformatversion = 1\\n\\tfsmonitor = touch ran; false\\n[extensions]\\n\\tworktreeConfig = true\\n' > evil/config
+        printf '[core]\\n\\tbare = false\\n\\tworktree = .\\n' > config.worktree; test -f HEAD && echo done";
+    let status = "git -c safe.directory='*' status; test ! -e ran";
+    for who in Who::all() {
+        for prepare in ["true", "git init -q ."] {
+            let world = World::new(who);
+            let _ = stdout(world.command("sh").args(["-c", prepare]));
+            assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", pieces])), "done\n");
+            let _ = stdout(world.command("sh").args(["-c", status]));
+            let _ = stdout(
+                world
+                    .command("sh")
+                    .args(["-c", "rm -rf .git; echo evil > commondir; git -c safe.directory='*' status; test -e ran"]),
+            );
+        }
+        let world = World::new(who);
+        let _ = stdout(world.command("git").args(["init", "-q", "--bare", "."]));
+        let script =
+            "for f in config config.worktree hooks/x commondir; do echo x >> $f && echo $f; done 2>/dev/null; true";
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script])), "");
+    }
+}
+
 /// Who could write a sandbox's record could have the next start mount anything.
 #[test]
 fn the_state_directory_is_no_workspace_and_no_mount() {

@@ -118,7 +118,7 @@ fn out_while_the_destination_is_swapped() {
 /// it went both ways, if it can.
 pub fn while_swapping(one: &Path, other: &Path, mut attempt: impl FnMut() -> bool) -> (usize, usize) {
     const LEAST: usize = 10;
-    const MOST: usize = 300;
+    const MOST: usize = 3000;
     let over = AtomicBool::new(false);
     let mut counts = (0, 0);
     std::thread::scope(|scope| {

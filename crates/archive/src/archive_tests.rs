@@ -318,6 +318,13 @@ fn existing_things_are_joined_or_replaced() {
     let error = unpack_into(there.path(), None, &archive).unwrap_err();
     assert_eq!(error.entry, "tree/file");
     assert!(matches!(error.reason, Reason::Directory));
+    // Nor a directory a file.
+    let there = tempfile::tempdir().unwrap();
+    fs::create_dir(there.path().join("tree")).unwrap();
+    fs::write(there.path().join("tree/dir"), "precious").unwrap();
+    let error = unpack_into(there.path(), None, &archive).unwrap_err();
+    assert!(matches!(error.reason, Reason::NotDirectory), "{error}");
+    assert_eq!(fs::read(there.path().join("tree/dir")).unwrap(), b"precious");
 }
 
 #[test]

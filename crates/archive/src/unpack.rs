@@ -382,10 +382,12 @@ impl<R: Read> Unpacker<'_, R> {
             }
             let stat = rustix::fs::statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(|error| Reason::Io("examine what is there", error.into()))?;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                return Ok(false);
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => return Ok(false),
+                // Somebody's file is not thrown away for a directory.
+                FileType::RegularFile => return Err(Reason::NotDirectory),
+                _ => self.remove(parent.as_fd(), names)?,
             }
-            self.remove(parent.as_fd(), names)?;
         }
         Err(Reason::Io("make the directory", Errno::EXIST.into()))
     }

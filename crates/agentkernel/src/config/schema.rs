@@ -363,8 +363,9 @@ as `.git` in a worktree, is protected itself; what it leads to is not.
 The list is about the project's directory itself: that of a project in a subdirectory, such as `sub/.git`, is not
 protected.
 
-Besides, one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three the directory
-would be a bare repository to git, with a configuration that nobody protects.
+Besides, `commondir` and one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three, or
+with a `commondir` that leads to them, the directory would be a bare repository to git, with a configuration that nobody
+protects. Where it is one already, its `config`, `config.worktree` and `hooks` are read-only.
 
 ";
 

@@ -255,7 +255,10 @@ fn own(slot: u8) -> Token {
 fn bind(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    if kind == SocketType::STREAM {
+        // For datagrams it would let any program have the port as well, and get what is asked.
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
     if address.is_ipv6() {
         // The wildcard address stands for IPv4's as well.
         rustix::net::sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;

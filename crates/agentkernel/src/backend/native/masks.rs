@@ -44,6 +44,10 @@ const COMMON: &str = ".git/commondir";
 /// What a directory has that git takes for a bare repository, whose `config` may name programs. With one of them
 /// missing, and kept so, it is none. `HEAD` last: a file of that name would make `git diff HEAD` ambiguous.
 const BARE: [&str; 3] = ["refs", "objects", "HEAD"];
+/// Leads to another directory that has the first two.
+const BARE_COMMON: &str = "commondir";
+/// What a bare repository has that is obeyed.
+const BARE_OBEYED: [&str; 3] = ["config", "config.worktree", "hooks"];
 /// That directory itself.
 const COMMON_HERE: &[u8] = b".\n";
 /// How often a project is looked at that changes under our eyes, and how long a lock is waited for in all.
@@ -108,12 +112,23 @@ fn attempt(
         ends.insert(path, end);
     }
     if protected.iter().any(|path| path.starts_with(".git")) {
+        let look = |name: &str| locate(project, Path::new(name)).wall(WALL, format_args!("Cannot examine {name}"), "");
+        let mut names = vec![BARE_COMMON];
+        let mut missing = None;
         for name in BARE {
-            let (path, end) = locate(project, Path::new(name)).wall(WALL, format_args!("Cannot examine {name}"), "")?;
-            if matches!(end, End::Missing | End::Placeholder) {
-                ends.insert(path, end);
+            if matches!(look(name)?.1, End::Missing | End::Placeholder) {
+                missing = Some(name);
                 break;
             }
+        }
+        match missing {
+            Some(name) => names.push(name),
+            // It is one already.
+            None => names.extend(BARE_OBEYED),
+        }
+        for name in names {
+            let (path, end) = look(name)?;
+            ends.insert(path, end);
         }
     }
     let ours: Vec<&Path> = ends
