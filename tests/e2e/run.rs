@@ -250,6 +250,10 @@ fn a_time_limit_is_told() {
     let output = world.agentkernel(["run", "--timeout", "300ms", "--", "sleep", "60"]).output().unwrap();
     assert_eq!(output.status.code(), Some(124), "{}", told(&output));
     assert!(String::from_utf8_lossy(&output.stderr).contains("time limit"), "{}", told(&output));
+    // One that only serves execs has an end as well.
+    let _ = stdout(&mut world.agentkernel(["create", "--timeout", "300ms", "--name", "box"]));
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    eventually("its time is up", || stdout(&mut world.agentkernel(["ps", "-a"])).contains("exited (124)"));
 }
 
 #[test]

@@ -330,6 +330,15 @@ fn a_bare_repository_is_not_made_in_pieces_nor_changed() {
         let script =
             "for f in config config.worktree hooks/x commondir; do echo x >> $f && echo $f; done 2>/dev/null; true";
         assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script])), "");
+        // It goes on to be one, for the sandbox too.
+        let script = "git -c safe.directory='*' rev-parse --is-bare-repository";
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script])), "true\n");
+        assert_eq!(
+            stdout(
+                world.command("sh").args(["-c", &format!("{script}; ls config.worktree commondir 2>/dev/null; true")])
+            ),
+            "true\n"
+        );
     }
 }
 

@@ -102,6 +102,17 @@ pub struct Failure {
     pub hint: String,
 }
 
+impl Failure {
+    /// An exec that no [`open`](crate::mux::Mux::open) can carry.
+    #[must_use]
+    pub fn too_large() -> Self {
+        Self {
+            cause: "The command and its environment are too large".into(),
+            hint: format!("Together they may have {} bytes", crate::mux::MAX_OPEN),
+        }
+    }
+}
+
 /// A running sandbox, as its supervisor knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

@@ -111,10 +111,7 @@ impl Client {
 
     /// Opens a stream with a request.
     fn open(&mut self, open: &api::Open) -> Result<u32, ClientError> {
-        let payload = wire::encode_open(open).map_err(|_| api::Failure {
-            cause: "The command and its environment are too large".into(),
-            hint: format!("Together they may have {} bytes", wire::mux::MAX_OPEN),
-        })?;
+        let payload = wire::encode_open(open).map_err(|_| api::Failure::too_large())?;
         Ok(self.connection.mux.open(&payload))
     }
 

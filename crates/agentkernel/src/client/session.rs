@@ -310,7 +310,8 @@ impl Running<'_> {
                 }
                 continue;
             }
-            if !self.started && self.outcome.is_none() {
+            let ends = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].iter().any(|s| s.as_raw() == signal);
+            if ends && !self.started && self.outcome.is_none() {
                 // There is nobody yet who could follow it, and if init does not answer there never will be.
                 self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
                 self.outcome = Some(Outcome::Exited(Exit::Signal(signal as u8)));

@@ -365,7 +365,7 @@ protected.
 
 Besides, `commondir` and one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three, or
 with a `commondir` that leads to them, the directory would be a bare repository to git, with a configuration that nobody
-protects. Where it is one already, its `config`, `config.worktree` and `hooks` are read-only.
+protects. Where it is one already, its `config`, `config.worktree` and `hooks` are read-only. `--unprotect .git` gives all this up.
 
 ";
 

@@ -240,23 +240,23 @@ impl Source {
         Ok(Read::Record(LogRecord { time_ns, data }))
     }
 
-    /// Whether `need` bytes of the next record are there. If not, what was read of it is forgotten: its writer may
-    /// cut it off and write another.
+    /// Whether `need` bytes of the next record are there. They come from one read: what an earlier one had of a record
+    /// may have been cut off since by its writer, who then writes another.
     fn fill(&mut self, need: usize) -> io::Result<bool> {
+        /// More than any record has.
         const AT_ONCE: usize = 128 << 10;
-        while self.buffer.len() - self.used < need {
-            self.buffer.drain(..self.used);
-            self.used = 0;
-            let have = self.buffer.len();
-            let offset = self.position + have as u64;
-            let room = usize::try_from(self.limit.saturating_sub(offset)).unwrap_or(AT_ONCE).min(AT_ONCE);
-            self.buffer.resize(have + room, 0);
-            let count = io::retry_on_intr(|| io::pread(&self.fd, &mut self.buffer[have..], offset));
-            self.buffer.truncate(have + *count.as_ref().unwrap_or(&0));
-            if count? == 0 {
-                self.buffer.clear();
-                return Ok(false);
-            }
+        if self.buffer.len() - self.used >= need {
+            return Ok(true);
+        }
+        self.used = 0;
+        let room = usize::try_from(self.limit.saturating_sub(self.position)).unwrap_or(AT_ONCE).min(AT_ONCE);
+        self.buffer.resize(room, 0);
+        let count = io::retry_on_intr(|| io::pread(&self.fd, &mut *self.buffer, self.position));
+        self.buffer.truncate(*count.as_ref().unwrap_or(&0));
+        count?;
+        if self.buffer.len() < need {
+            self.buffer.clear();
+            return Ok(false);
         }
         Ok(true)
     }

@@ -66,13 +66,6 @@ fn serve(
     spec: &Spec,
     client: &mut Option<OwnedFd>,
 ) -> Result<Exit, api::Failure> {
-    let command = spec.command.as_ref().map(|command| wire::encode_open(&wire::link::Open::Exec(command.clone())));
-    if let Some(Err(_)) = command {
-        return Err(api::Failure {
-            cause: "The command and its environment are too large".into(),
-            hint: format!("Together they may have {} bytes", wire::mux::MAX_OPEN),
-        });
-    }
     let place = store.place(entry).map_err(|error| describe(&error))?;
     // The machine first: it is cloned from this process, which should hold as little as possible by then.
     let launched = backend::select(spec.backend).launch(spec, &place).map_err(|error| {
@@ -87,7 +80,7 @@ fn serve(
             Server::new(store, entry, lock, spec, &mut *machine, listener.into(), link, walls).map_err(failed)?;
         // On record before init is told anything.
         server.record_start().map_err(|error| describe(&error))?;
-        server.set_up(setup);
+        server.set_up(setup)?;
         client.take().map_or(Ok(()), |client| server.admit(client)).map_err(failed)?;
         Ok(server)
     });

@@ -6,7 +6,7 @@ use super::{
     relay::Relay,
     server::{Ending, FIRST_CLIENT, LinkStream, Server, pid},
 };
-use crate::connection::{Connection, Filled, Incoming};
+use crate::connection::{Connection, ConnectionError, Filled, Incoming};
 use rustix::{
     event::{epoll, epoll::EventFlags},
     fd::{AsFd, OwnedFd},
@@ -44,19 +44,27 @@ impl Server<'_> {
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return;
         }
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        let filled = client.connection.fill();
-        loop {
-            let Some(client) = self.clients.get_mut(&number) else { return };
-            match client.connection.next() {
-                Ok(Some(incoming)) => self.on_incoming(number, incoming),
-                Ok(None) => break,
-                Err(_) => return self.client_gone(number),
-            }
-        }
-        if !matches!(filled, Ok(Filled::Some | Filled::Nothing)) {
+        if !self.hear(number).is_ok_and(|filled| filled != Filled::End) {
             self.client_gone(number);
         }
+    }
+
+    /// Takes what a client that takes nothing any more has said before it went, such as a last signal.
+    pub(super) fn hear_out(&mut self, number: u64) {
+        while matches!(self.hear(number), Ok(Filled::Some)) {}
+        self.client_gone(number);
+    }
+
+    /// Reads once from a client, and does what it says.
+    fn hear(&mut self, number: u64) -> Result<Filled, ConnectionError> {
+        let Some(client) = self.clients.get_mut(&number) else { return Ok(Filled::End) };
+        let filled = client.connection.fill();
+        while let Some(client) = self.clients.get_mut(&number)
+            && let Some(incoming) = client.connection.next()?
+        {
+            self.on_incoming(number, incoming);
+        }
+        filled
     }
 
     fn on_incoming(&mut self, number: u64, incoming: Incoming) {
@@ -129,7 +137,7 @@ impl Server<'_> {
                 let log = self.log(detach);
                 if !self.open_exec(exec, &spec, log) {
                     if let Some(client) = self.clients.get_mut(&number) {
-                        client.refuse(stream, "The command and its environment are too large", "");
+                        client.answer(stream, &api::Report::Failed(api::Failure::too_large()));
                     }
                     return;
                 }

@@ -150,12 +150,11 @@ impl<'a> Server<'a> {
     }
 
     /// Queues what init is told first, and the main command.
-    pub(super) fn set_up(&mut self, setup: link::Setup) {
+    pub(super) fn set_up(&mut self, setup: link::Setup) -> Result<(), api::Failure> {
         self.tell_init(&ToInit::Setup(setup));
-        if let Some(command) = &self.spec.command {
-            let log = self.log(self.spec.keep);
-            self.open_exec(MAIN, command, log);
-        }
+        let Some(command) = &self.spec.command else { return Ok(()) };
+        let log = self.log(self.spec.keep);
+        if self.open_exec(MAIN, command, log) { Ok(()) } else { Err(api::Failure::too_large()) }
     }
 
     /// Serves until the machine is gone, and says how the sandbox ended.
@@ -500,7 +499,7 @@ impl<'a> Server<'a> {
             }
         }
         for number in gone {
-            self.client_gone(number);
+            self.hear_out(number);
         }
         let awaited = self.awaited;
         self.execs.retain(|_, exec| exec.ended.is_none() || wanted(exec, awaited));
@@ -520,7 +519,7 @@ impl<'a> Server<'a> {
             None if self.machine.oom_kills() > self.oom_kills => Exit::Oom,
             None => Exit::Signal(Signal::KILL.as_raw() as u8),
         };
-        let idle_stop = self.spec.command.is_none() && self.ending.is_some();
+        let idle_stop = self.spec.command.is_none() && self.ending == Some(Ending::Asked);
         let exit = self.record(if idle_stop { Exit::Code(0) } else { lost });
         self.withdraw();
         for exec in self.execs.values_mut().filter(|exec| exec.ended.is_none()) {

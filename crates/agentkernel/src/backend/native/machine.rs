@@ -83,8 +83,8 @@ impl Machine for Process {
     fn release(&mut self) -> io::Result<()> {
         let Some(place) = &self.place else { return Ok(()) };
         limits::release(place)?;
-        self.withdraw()?;
-        let Some(place) = &self.place else { return Ok(()) };
+        self.masks = Masks::default();
+        masks::release(place)?;
         if !self.keep {
             ids::release(place)?;
         }

@@ -2,11 +2,11 @@
 //! from being made.
 //!
 //! What is missing gets a placeholder on the host, which is covered like everything else: a socket that nobody listens
-//! on. Git neither shows nor commits one, nothing can be read from it, and removing one costs a tenth of what a directory
-//! does, which serves where the file system has no sockets: whoever lists the project after a command has ended should
-//! not meet them any more. Only for [`COMMON`], which git itself reads, it is a file
-//! that says what git takes for granted without it. A placeholder is known by its time of modification, too. Which ones
-//! a sandbox has is written to the file `masks` of its directory before they are made.
+//! on. Git neither shows nor commits one, nothing can be read from it, and removing one, for which whoever waits for a
+//! command's end waits too, costs a tenth of what a directory does, which serves where the file system has no sockets.
+//! Only for [`COMMON`], which git itself reads, it is a file that says what git takes for granted without it. A
+//! placeholder is known by its time of modification, too. Which ones a sandbox has is written to the file `masks` of its
+//! directory before they are made.
 //!
 //! To remove a file detaches what is mounted on it in every mount namespace, so each sandbox holds a shared lock
 //! (flock(2)) on the project's directory, and only who gets an exclusive one removes placeholders.
@@ -41,15 +41,15 @@ const RECORD: &str = "masks";
 const MARK: i64 = 0x616b;
 /// Where a worktree's directory says, by a path from there, which directory has the repository's configuration.
 const COMMON: &str = ".git/commondir";
+/// That directory itself.
+const COMMON_HERE: &[u8] = b".\n";
 /// What a directory has that git takes for a bare repository, whose `config` may name programs. With one of them
 /// missing, and kept so, it is none. `HEAD` last: a file of that name would make `git diff HEAD` ambiguous.
 const BARE: [&str; 3] = ["refs", "objects", "HEAD"];
-/// Leads to another directory that has the first two.
+/// The same as [`COMMON`] at the top: could lead to another directory that has the first two.
 const BARE_COMMON: &str = "commondir";
 /// What a bare repository has that is obeyed.
 const BARE_OBEYED: [&str; 3] = ["config", "config.worktree", "hooks"];
-/// That directory itself.
-const COMMON_HERE: &[u8] = b".\n";
 /// How often a project is looked at that changes under our eyes, and how long a lock is waited for in all.
 const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
@@ -111,24 +111,16 @@ fn attempt(
         let (path, end) = locate(project, path).wall(WALL, format_args!("Cannot examine {}", path.display()), "")?;
         ends.insert(path, end);
     }
+    let mut bare = false;
     if protected.iter().any(|path| path.starts_with(".git")) {
         let look = |name: &str| locate(project, Path::new(name)).wall(WALL, format_args!("Cannot examine {name}"), "");
-        let mut names = vec![BARE_COMMON];
-        let mut missing = None;
-        for name in BARE {
-            if matches!(look(name)?.1, End::Missing | End::Placeholder) {
-                missing = Some(name);
-                break;
-            }
-        }
-        match missing {
-            Some(name) => names.push(name),
-            // It is one already.
-            None => names.extend(BARE_OBEYED),
-        }
-        for name in names {
-            let (path, end) = look(name)?;
-            ends.insert(path, end);
+        let pieces = BARE.iter().map(|name| look(name)).collect::<Result<Vec<_>, _>>()?;
+        let missing = pieces.into_iter().find(|(_, end)| matches!(end, End::Missing | End::Placeholder));
+        bare = missing.is_none();
+        ends.extend(missing);
+        let obeyed: &[&str] = if bare { &BARE_OBEYED } else { &[] };
+        for name in [BARE_COMMON].iter().chain(obeyed) {
+            ends.extend([look(name)?]);
         }
     }
     let ours: Vec<&Path> = ends
@@ -148,7 +140,8 @@ fn attempt(
             let (Ok(parent), Some(name)) = (open_parent(project, &path), path.file_name()) else {
                 return Ok(Err(Again));
             };
-            match make(project, parent.as_ref().unwrap_or(project), name, path == Path::new(COMMON)) {
+            let common = path == Path::new(COMMON) || bare && path == Path::new(BARE_COMMON);
+            match make(project, parent.as_ref().unwrap_or(project), name, common) {
                 Ok(Made::Placeholder) => {}
                 Ok(Made::Needless) => continue,
                 Err(Errno::EXIST) => return Ok(Err(Again)),
@@ -351,7 +344,10 @@ fn lock(fd: &OwnedFd, operation: FlockOperation) -> Lock {
 fn is_placeholder(stat: &Stat, path: &Path) -> bool {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Socket | FileType::Directory => true,
-        FileType::RegularFile => path == Path::new(COMMON) && stat.st_size == COMMON_HERE.len() as i64,
+        FileType::RegularFile => {
+            [COMMON, BARE_COMMON].iter().any(|common| path == Path::new(common))
+                && stat.st_size == COMMON_HERE.len() as i64
+        }
         _ => false,
     };
     kind && stat.st_mtime == MARK

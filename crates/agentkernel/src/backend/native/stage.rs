@@ -88,7 +88,7 @@ impl Stage<'_> {
         mount::isolate()
             .wall("mount namespace", "Cannot cut mounts off from the host's", "")
             .map_err(failure::mounts_denied)?;
-        self::network()?;
+        network()?;
         rustix::system::sethostname(self.spec.hostname.as_bytes()).wall(
             "uts namespace",
             "Cannot set the host name",
@@ -358,10 +358,10 @@ impl Stage<'_> {
         rustix::process::umask(Mode::from_raw_mode(0o022));
         process::set_rlimit(Resource::Core, 0).wall("limits", "Cannot turn core files off", "")?;
         const WALL: &str = "capabilities";
+        // CAP_NET_ADMIN only until the capture is open.
         let keep = match self.ids {
             Ids::One { .. } => Cap::NET_ADMIN,
-            // Init becomes the user of each exec, and must be able to end it. Both open the capture, and give up
-            // CAP_NET_ADMIN then.
+            // Init becomes the user of each exec, and must be able to end it.
             Ids::Range { .. } => Cap::NET_ADMIN | Cap::SETUID | Cap::SETGID | Cap::KILL,
         };
         // Init may have user id 0: without this, execve would give it all capabilities back.

@@ -42,6 +42,7 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
     }
 }
 
+/// The walls that stage has raised, and tested: that no namespace is the host's, and that every protected path is covered.
 pub fn list(spec: &Spec, ids: &Ids, masks: &Masks) -> Vec<Wall> {
     let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
     let read_only = masks.paths.values().filter(|read_only| **read_only).count();
