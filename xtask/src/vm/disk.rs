@@ -30,6 +30,11 @@ mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mountpoint -q /dev || mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm
+# As systemd and udev make them.
+ln -sfT /proc/self/fd /dev/fd
+ln -sfT fd/0 /dev/stdin
+ln -sfT fd/1 /dev/stdout
+ln -sfT fd/2 /dev/stderr
 mount -t devpts -o nosuid,noexec,gid=5,mode=620,ptmxmode=000 devpts /dev/pts
 mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm
 mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run
