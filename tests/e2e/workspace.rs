@@ -148,6 +148,25 @@ fn git_works_among_placeholders() {
 }
 
 #[test]
+fn what_git_s_configuration_leads_to_cannot_be_written() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let prepare = "git init -q . && mkdir -p tools/hooks && printf '#!/bin/sh\n' > tools/hooks/pre-commit &&
+            chmod +x tools/hooks/pre-commit && echo '[user] name = n' > shared && git config core.hooksPath tools/hooks &&
+            git config include.path ../shared && git config core.fsmonitor ./tools/monitor && cp /bin/true tools/monitor";
+        let _ = stdout(world.command("sh").args(["-c", prepare]));
+        let script = "for f in tools/hooks/pre-commit tools/hooks/post-index-change shared tools/monitor; do
+            { echo 'touch owned' >> $f; rm -f $f; mv $f away; } 2>/dev/null && echo wrote $f; done
+            mv tools gone 2>/dev/null; echo x > tools/other && echo done";
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script])), "done\n");
+        // Hooks of others can be given up by the path of their directory.
+        let open = "echo x > tools/hooks/new && echo done";
+        let mut run = world.agentkernel(["run", "--unprotect", "tools/hooks", "--", "sh", "-c", open]);
+        assert_eq!(stdout(&mut run), "done\n");
+    }
+}
+
+#[test]
 fn a_file_or_link_in_the_way_is_protected_itself() {
     for who in Who::all() {
         let world = World::new(who);

@@ -5,6 +5,7 @@ mod environment;
 mod error;
 mod exec;
 mod forms;
+mod git;
 mod host;
 mod identity;
 mod limits;

@@ -1,5 +1,6 @@
 //! The paths of a project that stay read-only: what programs outside the sandbox would run or obey later.
 
+use super::git;
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -76,9 +77,14 @@ pub(super) const IF_USED: [&[&str]; 10] = [
     &[".run"],
 ];
 
-/// The built-in list and the project's own, each path once, without those that the user gives up: each with what is
-/// below it. An error is the one of these that is not protected.
-pub(super) fn list(project: &Path, own: &[PathBuf], given_up: &[PathBuf]) -> Result<Vec<PathBuf>, PathBuf> {
+/// The built-in list, what git's configuration leads to, and the project's own, each path once, without those that the
+/// user gives up: each with what is below it. An error is the one of these that is not protected.
+pub(super) fn list(
+    project: &Path,
+    home: &Path,
+    own: &[PathBuf],
+    given_up: &[PathBuf],
+) -> Result<Vec<PathBuf>, PathBuf> {
     // One listing costs less than to ask for each.
     let top: Vec<OsString> =
         std::fs::read_dir(project).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
@@ -89,7 +95,7 @@ pub(super) fn list(project: &Path, own: &[PathBuf], given_up: &[PathBuf]) -> Res
     };
     let used = IF_USED.iter().filter(|line| line.iter().any(&exists)).copied().flatten();
     let mut list: Vec<PathBuf> = BUILT_IN.iter().chain(used).map(PathBuf::from).collect();
-    for path in own {
+    for path in git::leads(project, home).iter().chain(own) {
         if !list.contains(path) {
             list.push(path.clone());
         }

@@ -189,7 +189,8 @@ impl Resolver<'_> {
         Ok(match mode {
             WorkspaceMode::Overlay => Workspace::Overlay { path },
             _ => {
-                let protected = protect::list(&path, &self.settings.protect, unprotect).map_err(|path| {
+                let protected = protect::list(&path, &self.host.home, &self.settings.protect, unprotect);
+                let protected = protected.map_err(|path| {
                     let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
                     ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")
                 })?;

@@ -1,0 +1,272 @@
+//! What git's configuration leads to in a project, so that it can be protected like the configuration itself.
+//!
+//! Git runs the hooks of `core.hooksPath`, obeys what `include.path` names, and runs the commands of many variables
+//! (git-config(1)). Rather too much is found than too little: conditions of an include are taken to hold, each word of
+//! a command may be a file that is run.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::{self, OpenOptions},
+    io::Read as _,
+    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
+    path::{Component, Path, PathBuf},
+};
+
+/// Bytes of a file that are looked at. Git's own files have some hundred.
+const MAX_LEN: u64 = 1 << 20;
+/// Files that are looked at, included ones too: one may include itself.
+const MAX_FILES: usize = 64;
+
+/// The last part of variables whose values are commands, so that each word may be a file. In other values, only words
+/// with a slash are looked at.
+const COMMANDS: [&[u8]; 20] = [
+    b"askpass",
+    b"clean",
+    b"cmd",
+    b"command",
+    b"difffilter",
+    b"driver",
+    b"editor",
+    b"external",
+    b"fsmonitor",
+    b"gitproxy",
+    b"helper",
+    b"packobjectshook",
+    b"pager",
+    b"process",
+    b"program",
+    b"receivepack",
+    b"smudge",
+    b"sshcommand",
+    b"textconv",
+    b"uploadpack",
+];
+
+/// Paths below `project`, without links on the way but for the last part, that git would run or obey, by the
+/// configuration of its repository, of the user whose home directory this is, and of the system.
+pub(super) fn leads(project: &Path, home: &Path) -> BTreeSet<PathBuf> {
+    let top = project.ancestors().find(|dir| dir.join(".git").symlink_metadata().is_ok());
+    let top = top.unwrap_or(project);
+    let mut search = Search { project, top, home, found: BTreeSet::new(), files: Vec::new() };
+    let dir = directory(top);
+    let common = pointer(&dir.join("commondir"), b"").map_or_else(|| dir.clone(), |common| dir.join(common));
+    for file in [
+        common.join("config"),
+        dir.join("config.worktree"),
+        home.join(".gitconfig"),
+        home.join(".config/git/config"),
+        "/etc/gitconfig".into(),
+    ] {
+        search.file(file);
+    }
+    search.found
+}
+
+/// Where the repository of a working tree is: there, or where a file says (gitrepository-layout(5)).
+fn directory(top: &Path) -> PathBuf {
+    let git = top.join(".git");
+    pointer(&git, b"gitdir: ").map_or(git, |dir| top.join(dir))
+}
+
+/// The path that is all that a file has after `prefix`.
+fn pointer(file: &Path, prefix: &[u8]) -> Option<PathBuf> {
+    let text = read(file)?;
+    let path = text.strip_prefix(prefix)?.trim_ascii_end();
+    (!path.is_empty()).then(|| Path::new(OsStr::from_bytes(path)).to_owned())
+}
+
+/// A file's text; `None` if there is none, or it is none that git could read.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    // A fifo would hang us.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(MAX_LEN).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+struct Search<'a> {
+    project: &'a Path,
+    /// Of the working tree, where hooks and commands run.
+    top: &'a Path,
+    home: &'a Path,
+    found: BTreeSet<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+impl Search<'_> {
+    /// Looks through a file of configuration, and through what it includes.
+    fn file(&mut self, path: PathBuf) {
+        if self.files.len() == MAX_FILES || self.files.contains(&path) {
+            return;
+        }
+        let text = read(&path);
+        self.files.push(path.clone());
+        let dir = path.parent().unwrap_or(&path);
+        for (section, name, value) in text.iter().flat_map(|text| variables(text)) {
+            match (section.as_slice(), name.as_slice()) {
+                (b"include" | b"includeif", b"path") => {
+                    if let Some(path) = self.resolve(dir, &value).filter(|path| !path.is_dir()) {
+                        self.note(&path);
+                        self.file(path);
+                    }
+                }
+                (b"core", b"hookspath") => {
+                    if let Some(path) = self.resolve(self.top, &value) {
+                        self.note(&path);
+                    }
+                }
+                _ => self.words(&section, &name, &value),
+            }
+        }
+    }
+
+    /// Notes the files of the project that a value names.
+    fn words(&mut self, section: &[u8], name: &[u8], value: &[u8]) {
+        let command = match section {
+            b"alias" => value.starts_with(b"!"),
+            b"pager" => true,
+            _ => COMMANDS.contains(&name),
+        };
+        let words = value.split(|byte| byte.is_ascii_whitespace() || b"!'\"`;&|()<>=$".contains(byte));
+        for (index, word) in words.filter(|word| !word.is_empty()).enumerate() {
+            // The shell looks for the first word elsewhere if it has no slash.
+            if (word.contains(&b'/') || command && index > 0)
+                && let Some(path) = self.resolve(self.top, word)
+                && path.symlink_metadata().is_ok_and(|meta| !meta.is_dir())
+            {
+                self.note(&path);
+            }
+        }
+    }
+
+    /// What a path in a file means. There are no others that lead into a project.
+    fn resolve(&self, dir: &Path, path: &[u8]) -> Option<PathBuf> {
+        let path = Path::new(OsStr::from_bytes(path));
+        let path = path.strip_prefix("~").map_or_else(|_| dir.join(path), |rest| self.home.join(rest));
+        let mut plain = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::ParentDir => drop(plain.pop()),
+                Component::CurDir => {}
+                other => plain.push(other),
+            }
+        }
+        (!path.as_os_str().as_bytes().contains(&0)).then_some(plain)
+    }
+
+    /// Notes a path if it is in the project, and what it leads to by links if that is.
+    fn note(&mut self, path: &Path) {
+        let real = fs::canonicalize(path).ok();
+        for path in real.as_deref().into_iter().chain([path]) {
+            if let Ok(below) = path.strip_prefix(self.project)
+                && !below.as_os_str().is_empty()
+            {
+                self.found.insert(below.to_owned());
+            }
+        }
+    }
+}
+
+/// The variables of a file (git-config(1), "Syntax"): section and name in lower case, and value. What git would not
+/// understand is passed over.
+fn variables(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let mut variables = Vec::new();
+    let mut section = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_ascii_start();
+        match rest.first() {
+            None => return variables,
+            Some(b'[') => {
+                let end = header(rest);
+                let name = rest[1..end].split(|byte| b" \t\".]".contains(byte)).next().unwrap_or_default();
+                section = name.to_ascii_lowercase();
+                rest = &rest[end..];
+                rest = rest.strip_prefix(b"]").unwrap_or(rest);
+            }
+            Some(byte) if byte.is_ascii_alphabetic() => {
+                let end = rest.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-');
+                let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
+                let after = &after[after.iter().take_while(|byte| b" \t".contains(byte)).count()..];
+                rest = after;
+                if let Some(after) = after.strip_prefix(b"=") {
+                    let (text, after) = value(after);
+                    variables.push((section.clone(), name.to_ascii_lowercase(), text));
+                    rest = after;
+                }
+            }
+            // A comment, or a mistake.
+            Some(_) => rest = &rest[line(rest)..],
+        }
+    }
+}
+
+/// Where a section's header ends: at its bracket, or with the line.
+fn header(text: &[u8]) -> usize {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (index, byte) in text.iter().enumerate() {
+        match byte {
+            b'\n' => return index,
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b']' if !quoted => return index,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Where the line ends.
+fn line(text: &[u8]) -> usize {
+    text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len())
+}
+
+/// A value without its quotes, and what follows its last line.
+fn value(text: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut value = Vec::new();
+    let mut quoted = false;
+    // As long as the value is, with blanks in quotes.
+    let mut length = 0;
+    let mut bytes = text.iter().enumerate();
+    let end = loop {
+        match bytes.next() {
+            None => break text.len(),
+            Some((index, b'\n')) => break index,
+            Some((_, b'"')) => quoted = !quoted,
+            Some((index, b'#' | b';')) if !quoted => break index + line(&text[index..]),
+            Some((_, b'\\')) => match bytes.next() {
+                None | Some((_, b'\n')) => {}
+                Some((_, byte)) => {
+                    value.push(match byte {
+                        b'n' => b'\n',
+                        b't' => b'\t',
+                        other => *other,
+                    });
+                    length = value.len();
+                }
+            },
+            Some((_, byte)) if !quoted && byte.is_ascii_whitespace() => {
+                if length > 0 {
+                    value.push(*byte);
+                }
+            }
+            Some((_, byte)) => {
+                value.push(*byte);
+                length = value.len();
+            }
+        }
+    };
+    value.truncate(length);
+    (value, &text[end..])
+}
+
+#[cfg(test)]
+#[path = "git_tests.rs"]
+mod tests;

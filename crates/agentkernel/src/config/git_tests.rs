@@ -1,0 +1,115 @@
+use super::*;
+use proptest::prelude::*;
+
+fn found(files: &[(&str, &str)]) -> Vec<String> {
+    let world = tempfile::tempdir().unwrap();
+    let root = world.path().canonicalize().unwrap();
+    for (path, text) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = text.replace("@", root.to_str().unwrap());
+        match text.strip_prefix("-> ") {
+            Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
+            None => fs::write(path, text).unwrap(),
+        }
+    }
+    leads(&root.join("p"), &root.join("home")).into_iter().map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn hooks_includes_and_commands_are_found() {
+    let config = r#"
+# [core] hooksPath = no
+[core]
+	hooksPath = "tools/my hooks" ; ours
+	fsmonitor = ./bin/monitor --fast
+	pager = less
+[include] path = ../git/shared
+[includeIf "onbranch:\"x]y"]
+	path = \
+		also
+[remote "origin"]
+	url = ./bin
+	fetch = +refs/heads/*:refs/remotes/origin/*
+[alias]
+	st = status README
+	check = "!f() { python3 check.py \"$@\"; }; f"
+[filter.old]
+	clean = sh -c 'exec ./bin/clean %f'
+[commit]
+	template = README
+[Diff "pdf"]
+	TextConv = $PWD/bin/missing
+"#;
+    let shared = "[core]\nhooksPath=@/p/more/hooks\n[include]\npath = shared\npath = ~/mine\n";
+    assert_eq!(
+        found(&[
+            ("p/.git/config", config),
+            ("p/git/shared", shared),
+            ("home/mine", "[sequence]\neditor = vim -S tools/vimrc"),
+            ("p/tools/vimrc", ""),
+            ("p/bin/monitor", ""),
+            ("p/bin/clean", ""),
+            ("p/README", ""),
+            ("p/check.py", ""),
+        ]),
+        [
+            ".git/also",
+            "bin/clean",
+            "bin/monitor",
+            "check.py",
+            "git/shared",
+            "more/hooks",
+            "tools/my hooks",
+            "tools/vimrc"
+        ]
+    );
+}
+
+#[test]
+fn the_user_s_and_a_worktree_s_configuration_count() {
+    let files = [
+        ("home/.gitconfig", "[core]\nhooksPath = .hooks"),
+        ("home/.config/git/config", "[include]\npath = @/p/x\n"),
+        ("p/.git", "gitdir: ../main/.git/worktrees/p\n"),
+        ("main/.git/worktrees/p/commondir", "../..\n"),
+        ("main/.git/worktrees/p/config.worktree", "[core] hooksPath = w"),
+        ("main/.git/config", "[core] hooksPath = ./c/"),
+    ];
+    assert_eq!(found(&files), [".hooks", "c", "w", "x"]);
+}
+
+#[test]
+fn a_project_below_the_top_and_links() {
+    let files = [
+        (".git/config", "[core]\nhooksPath = p/hooks\n[diff]\nexternal = p/tool\n[pager]\nlog = other/tool"),
+        ("p/hooks", "-> real/../real"),
+        ("p/real/x", ""),
+        ("p/tool", "-> ../other/tool"),
+        ("other/tool", ""),
+    ];
+    assert_eq!(found(&files), ["hooks", "real", "tool"]);
+    assert!(found(&[("p/.git/config", "[core]\nhooksPath = ..\n[include]\npath = ..\npath=")]).is_empty());
+    assert!(found(&[]).is_empty());
+}
+
+#[test]
+fn an_include_of_itself_ends() {
+    assert_eq!(found(&[("p/.git/config", "[include]\npath = config\npath = ./config\n")]), [".git/config"]);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_survived(text in "[\\[\\]\"\\\\=#;a-z \n\t/!.-]{0,200}") {
+        let _ = variables(text.as_bytes());
+    }
+
+    #[test]
+    fn any_value_is_read_as_written(text in "[a-z #;\"\\\\\t]{0,40}") {
+        let quoted: String = text.chars().flat_map(|c| match c { '"' | '\\' => vec!['\\', c], c => vec![c] }).collect();
+        let file = format!("[core]\n key = \"{quoted}\" # comment\n other = x");
+        let expected = [("key", text.as_str()), ("other", "x")]
+            .map(|(name, value)| (b"core".to_vec(), name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        prop_assert_eq!(variables(file.as_bytes()), expected);
+    }
+}
