@@ -4,6 +4,7 @@
 //! What is missing gets a placeholder on the host, which is covered like everything else: a socket that nobody listens
 //! on. Git neither shows nor commits one, nothing can be read from it, and removing one, for which whoever waits for a
 //! command's end waits too, costs a tenth of what a directory does, which serves where the file system has no sockets.
+//! All of a start are one socket with many names where the file system can: a name costs much less than a file.
 //! Only for [`COMMON`], which git itself reads, it is a file that says what git takes for granted without it. A
 //! placeholder is known by its time of modification, too. Which ones a sandbox has is written to the file `masks` of its
 //! directory before they are made.
@@ -20,7 +21,7 @@ use super::{
 use crate::{Spec, Workspace};
 use jail::fd::open_beneath;
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsRawFd as _, OwnedFd},
     fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid},
     io::Errno,
 };
@@ -133,6 +134,7 @@ fn attempt(
     }
     let lock = project.try_clone().wall(WALL, "Cannot duplicate a descriptor", "")?;
     let mut masks = Masks { paths: BTreeMap::new(), _lock: Some(lock) };
+    let mut maker = Maker { project, socket: None };
     for (path, end) in ends {
         let tried = format_args!("Cannot keep {} from being made", path.display());
         let hint = "Make it yourself, name it with `--unprotect`, or use `--workspace overlay`";
@@ -141,7 +143,7 @@ fn attempt(
                 return Ok(Err(Again));
             };
             let common = path == Path::new(COMMON) || bare && path == Path::new(BARE_COMMON);
-            match make(project, parent.as_ref().unwrap_or(project), name, common) {
+            match maker.make(parent.as_ref().unwrap_or(project), name, common) {
                 Ok(Made::Placeholder) => {}
                 Ok(Made::Needless) => continue,
                 Err(Errno::EXIST) => return Ok(Err(Again)),
@@ -188,41 +190,74 @@ enum Made {
     Needless,
 }
 
-/// Makes a placeholder that belongs to whom the project belongs to.
-fn make(project: &OwnedFd, parent: &OwnedFd, name: &OsStr, common: bool) -> Result<Made, Errno> {
-    let made = if common {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644));
-        file.and_then(|file| rustix::io::write(file, COMMON_HERE)).map(drop)
-    } else {
-        match rustix::fs::mknodat(parent, name, FileType::Socket, Mode::from_raw_mode(0o444), 0) {
-            // This file system has no sockets (mknod(2)).
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
+/// Makes the placeholders of one start.
+struct Maker<'a> {
+    project: &'a OwnedFd,
+    /// The first socket that was made.
+    socket: Option<OwnedFd>,
+}
+
+impl Maker<'_> {
+    /// Makes a placeholder that belongs to whom the project belongs to.
+    fn make(&mut self, parent: &OwnedFd, name: &OsStr, common: bool) -> Result<Made, Errno> {
+        if !common
+            && let Some(socket) = &self.socket
+            && link(socket, parent, name).is_ok()
+        {
+            return Ok(Made::Placeholder);
+        }
+        let made = if common {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644));
+            file.and_then(|file| rustix::io::write(file, COMMON_HERE)).map(drop)
+        } else {
+            match rustix::fs::mknodat(parent, name, FileType::Socket, Mode::from_raw_mode(0o444), 0) {
+                // This file system has no sockets (mknod(2)).
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                    rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
+                }
+                result => result,
             }
-            result => result,
+        };
+        match made {
+            Ok(()) => {}
+            Err(Errno::ROFS) => return Ok(Made::Needless),
+            // The sandbox's user has no more rights than the caller; but an owner could give himself what is missing.
+            Err(Errno::ACCESS) if rustix::fs::fstat(parent)?.st_uid != rustix::process::geteuid().as_raw() => {
+                return Ok(Made::Needless);
+            }
+            Err(error) => return Err(error),
         }
-    };
-    match made {
-        Ok(()) => {}
-        Err(Errno::ROFS) => return Ok(Made::Needless),
-        // The sandbox's user has no more rights than the caller; but an owner could give himself what is missing.
-        Err(Errno::ACCESS) if rustix::fs::fstat(parent)?.st_uid != rustix::process::geteuid().as_raw() => {
-            return Ok(Made::Needless);
+        if rustix::process::geteuid().is_root() {
+            let owner = rustix::fs::fstat(self.project)?;
+            if (owner.st_uid, owner.st_gid) != (0, 0) {
+                let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+                rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
         }
-        Err(error) => return Err(error),
+        let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
+        let times = Timestamps { last_access: mark, last_modification: mark };
+        rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !common && self.socket.is_none() {
+            self.socket = socket(parent, name);
+        }
+        Ok(Made::Placeholder)
     }
-    if rustix::process::geteuid().is_root() {
-        let owner = rustix::fs::fstat(project)?;
-        if (owner.st_uid, owner.st_gid) != (0, 0) {
-            let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-            rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-    }
-    let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
-    let times = Timestamps { last_access: mark, last_modification: mark };
-    rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(Made::Placeholder)
+}
+
+/// The placeholder that was just made, unless it is a directory or somebody has put something else in its place.
+fn socket(parent: &OwnedFd, name: &OsStr) -> Option<OwnedFd> {
+    let socket = open_beneath(parent, name, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+    let stat = rustix::fs::fstat(&socket).ok()?;
+    let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+    (is_socket && stat.st_mtime == MARK).then_some(socket)
+}
+
+/// Gives a file one more name. It fails where a file may not have several (link(2)), or another file system begins.
+fn link(file: &OwnedFd, parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    // The file itself, whatever its first name leads to by now; `AT_EMPTY_PATH` wants a capability.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(rustix::fs::CWD, path, parent, name, AtFlags::SYMLINK_FOLLOW)
 }
 
 /// Longer than any path with its prefix.
