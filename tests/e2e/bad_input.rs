@@ -38,6 +38,45 @@ const MARK: &str = "Leave it out: programs know by it in which sandbox they are"
 const HELP_RUN: &str = "'agentkernel help run' lists what it takes";
 
 #[test]
+fn a_umask_that_takes_everything() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let binary = world.agentkernel(["version"]).get_program().to_owned();
+        let script = "umask 0777; \"$0\" run -- true && umask 022 && \"$0\" run -- echo fine";
+        let mut command = world.command("sh");
+        assert_eq!(stdout(command.args(["-c", script]).arg(binary)), "fine\n");
+    }
+}
+
+/// Links that lead to what init relies on.
+#[test]
+fn an_image_whose_links_lead_to_the_kernel_s_file_systems() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let prepare = "mkdir -p image/usr image/proc/sys image/dev fake && ln -s /proc image/p && ln -s /dev image/d && ln -s / image/r &&
+            for d in bin lib lib64 sbin; do ln -s usr/$d image/$d; done && echo forged > fake/status";
+        let _ = stdout(world.command("sh").args(["-c", prepare]));
+        let run = |mount: &str, read: &str| {
+            let run =
+                ["run", "--image", "dir:image", "--workspace", "none", "--mount", "/usr:/usr:ro", "--mount", mount];
+            world.agentkernel(run).args(["--", "cat", read]).output().unwrap()
+        };
+        let output = run("./fake:/p:ro", "/proc/self/status");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("NoNewPrivs"), "{}", told(&output));
+        let output = run("./fake:/p/sys:ro", "/proc/sys/status");
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        let output = run("./fake:/d:ro", "/dev/status");
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        let output = run("./fake:/r:ro", "/status");
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+        assert!(told(&output).contains("it leads to the root"), "{}", told(&output));
+        let _ = stdout(world.command("sh").args(["-c", "rm -r image/proc; ln -s usr image/proc"]));
+        let output = run("./fake:/mnt:ro", "/status");
+        assert!(told(&output).contains("Cannot open /proc of the image"), "{}", told(&output));
+    }
+}
+
+#[test]
 fn arguments() {
     let world = World::new(Who::Me);
     for (arguments, cause, hint) in [

@@ -40,6 +40,24 @@ fn files_outlive_stop_and_start() {
     }
 }
 
+/// Everybody on the host may see the arguments of its processes.
+#[test]
+fn a_supervisor_keeps_no_arguments() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let id = stdout(&mut world.agentkernel(["run", "-d", "-e", "TOKEN=hunter2", "--", "sleep", "1000"]));
+        let json = stdout(&mut world.agentkernel(["inspect", id.trim()]));
+        let pid = json.lines().find_map(|line| line.trim().strip_prefix("\"supervisor_pid\": ")).unwrap();
+        let read = |file: &str| std::fs::read(format!("/proc/{}/{file}", pid.trim_end_matches(','))).unwrap();
+        assert_eq!(
+            String::from_utf8(read("cmdline")).unwrap().trim_end_matches('\0'),
+            format!("ak[{} supervisor]", id.trim())
+        );
+        assert!(read("environ").iter().all(|byte| *byte == 0), "{}", String::from_utf8_lossy(&read("environ")));
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", id.trim()]));
+    }
+}
+
 #[test]
 fn a_detached_command_has_logs_and_a_status() {
     for who in Who::all() {

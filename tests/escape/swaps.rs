@@ -1,7 +1,11 @@
 //! What is mounted is what was looked at: sources that are links, or become links while a sandbox starts.
 
 use crate::copies::while_swapping;
-use std::fs;
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use support::{Who, World, eventually, stdout, told};
 
 const TOKEN: &str = "the-other-project";
@@ -48,6 +52,47 @@ fn a_mount_source_that_is_swapped() {
         assert!(came > 0 && refused > 0, "{came} {refused}");
         eventually("nothing is left", || world.leftovers().is_empty());
     }
+}
+
+/// Root makes placeholders in other people's directories. None may ever be root's there: its owner could put a file of
+/// root's in its place, and be given that.
+#[test]
+fn a_placeholder_that_is_swapped() {
+    if !rustix::process::getuid().is_root() {
+        return support::skipped("swapped placeholders", "only root makes them for others");
+    }
+    let world = World::new(Who::Me);
+    let project = world.project();
+    let _ = stdout(
+        world
+            .command("sh")
+            .args(["-c", "mkdir ../own; chown 12345:12345 . ../own; echo roots > ../own/file; chmod 600 ../own/file"]),
+    );
+    let (victim, over) = (project.join("../own/file"), AtomicBool::new(false));
+    let names = [".agents", ".claude", ".codex", ".envrc", ".git", ".husky", ".vscode", "agentkernel.toml"];
+    let seen = std::thread::scope(|scope| {
+        let attacker = scope.spawn(|| {
+            let mut seen = 0;
+            while !over.load(Ordering::Relaxed) {
+                for path in names.map(|name| project.join(name)) {
+                    let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+                    seen += 1;
+                    if meta.uid() == 0 && fs::rename(&victim, &path).is_ok() {
+                        return seen;
+                    }
+                }
+            }
+            seen
+        });
+        for _ in 0..20 {
+            let _ = world.agentkernel(["run", "--", "true"]).output().unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+        attacker.join().unwrap()
+    });
+    assert!(seen > 0);
+    assert_eq!(fs::metadata(&victim).map(|meta| meta.uid()).ok(), Some(0), "the file was taken");
+    eventually("nothing is left", || world.leftovers().is_empty());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustix::{
 use std::{
     ffi::{CStr, CString},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt as _, MetadataExt},
 };
 
 /// The side on which [`fork`] returns.
@@ -67,6 +67,55 @@ pub fn set_stdio(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, stderr: Borrowed
     rustix::stdio::dup2_stdin(stdin)?;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
+    Ok(())
+}
+
+/// For root: as long as it lives, this thread makes and changes files as somebody else, without root's capabilities
+/// for files (capabilities(7)). In a directory that is another's, names may come to mean another file at any time.
+#[derive(Debug)]
+pub struct FileOwner(());
+
+impl FileOwner {
+    /// # Errors
+    /// `EPERM` if the caller is not root.
+    pub fn assume(uid: u32, gid: u32) -> io::Result<Self> {
+        let guard = Self(());
+        if sys::process::set_fs_ids(uid, gid) == (uid, gid) {
+            Ok(guard)
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EPERM))
+        }
+    }
+}
+
+impl Drop for FileOwner {
+    fn drop(&mut self) {
+        sys::process::set_fs_ids(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    }
+}
+
+/// Removes the arguments and the environment from what other processes can see of this one: both may hold secrets,
+/// and a process that was forked keeps those of the program that it was. Nothing may read either afterwards.
+///
+/// # Errors
+/// If /proc is not as proc_pid_stat(5) says.
+pub fn forget_arguments(name: &str) -> io::Result<()> {
+    const ARG_START: usize = 48;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The second field is the name, in parentheses, which may hold anything.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok());
+    let missing = || io::Error::from(io::ErrorKind::InvalidData);
+    let memory = std::fs::OpenOptions::new().write(true).open("/proc/self/mem")?;
+    for start in [ARG_START, ARG_START + 2] {
+        let (start, end) = field(start).zip(field(start + 1)).ok_or_else(missing)?;
+        let mut text = vec![0; end.saturating_sub(start) as usize];
+        if start == field(ARG_START).unwrap_or_default() {
+            let shown = name.len().min(text.len().saturating_sub(1));
+            text[..shown].copy_from_slice(&name.as_bytes()[..shown]);
+        }
+        memory.write_all_at(&text, start)?;
+    }
     Ok(())
 }
 

@@ -26,6 +26,7 @@ use clap::{
 };
 use deferred::Deferred;
 use failure::{FAILED, Failure, OWN};
+use rustix::fs::Mode;
 use std::process::ExitCode;
 
 /// What the environment of every command decides.
@@ -100,6 +101,9 @@ pub fn main() -> ExitCode {
     // A file that may not grow is an error that can be told, here and in the supervisor; a signal would end us halfway.
     // It cannot fail: the number is a signal's.
     let _ = jail::signal::ignore(rustix::process::Signal::XFSZ);
+    // With a mask that takes the owner's own rights, nobody could use what we make.
+    let umask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    rustix::process::umask(umask & (Mode::RWXG | Mode::RWXO));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error)

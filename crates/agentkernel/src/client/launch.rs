@@ -95,6 +95,8 @@ fn split(client: Client, inheritance: Inheritance) -> Result<Client, LaunchFailu
         }
         Fork::Child => {
             drop(client);
+            // Everybody may see the arguments of a process. If they stay, nothing else is worse for it.
+            let _ = jail::process::forget_arguments(&format!("ak[{} supervisor]", inheritance.spec.id));
             if close_withheld().and_then(|()| jail::process::daemonize()).is_ok() {
                 supervisor::run(inheritance);
             }

@@ -112,14 +112,7 @@ impl Store {
             other => other,
         }
         .map_err(|errno| StoreError::io("open", path, errno))?;
-        let stat = fs::fstat(&root).map_err(|errno| StoreError::io("open", path, errno))?;
-        let us = rustix::process::geteuid().as_raw();
-        if stat.st_uid != us {
-            return Err(StoreError::Owner { path: path.into(), owner: stat.st_uid, us });
-        }
-        if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
-            return Err(StoreError::Mode { path: path.into(), mode: stat.st_mode & 0o7777 });
-        }
+        check_owner(&root, path)?;
         check_version(root.as_fd(), path)?;
         let sandboxes = subdirectory(root.as_fd(), path, SANDBOXES)?;
         let names = subdirectory(root.as_fd(), path, NAMES)?;
@@ -385,7 +378,22 @@ fn subdirectory(root: BorrowedFd<'_>, path: &Path, name: &str) -> Result<OwnedFd
         }
         other => other,
     };
-    dir.map_err(|errno| StoreError::io("open", path.join(name), errno))
+    let dir = dir.map_err(|errno| StoreError::io("open", path.join(name), errno))?;
+    check_owner(&dir, &path.join(name))?;
+    Ok(dir)
+}
+
+/// Refuses a directory that somebody else could write.
+fn check_owner(dir: &OwnedFd, path: &Path) -> Result<(), StoreError> {
+    let stat = fs::fstat(dir).map_err(|errno| StoreError::io("open", path, errno))?;
+    let us = rustix::process::geteuid().as_raw();
+    if stat.st_uid != us {
+        return Err(StoreError::Owner { path: path.into(), owner: stat.st_uid, us });
+    }
+    if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
+        return Err(StoreError::Mode { path: path.into(), mode: stat.st_mode & 0o7777 });
+    }
+    Ok(())
 }
 
 /// Refuses a layout that we don't know; writes ours down where there is none yet.

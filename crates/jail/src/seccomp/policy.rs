@@ -79,6 +79,12 @@ const O_CREAT: u32 = 0o100;
 /// Without the bit of `O_DIRECTORY`, which `O_TMPFILE` has as well.
 const O_TMPFILE: u32 = 0o20_000_000;
 
+const PRIO_USER: u32 = 2;
+const IOPRIO_WHO_USER: u32 = 3;
+const F_SETLEASE: u32 = 1024;
+/// Since Linux 6.19.
+const F_SETDELEG: u32 = 1024 + 16;
+
 const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -150,8 +156,17 @@ pub const DENIED: &[Deny] = &[
     x86_only("modify_ldt"),
     x86_only("sysfs"),
     x86_only("ustat"),
-    // Limits of init, process 1: whoever has its user id could take its descriptors away.
+    // Limits and priorities of init, process 1: whoever has its user id could take its descriptors and its time away.
     when("prlimit64", &[&[Is(0, 1)]]),
+    when("sched_setaffinity", &[&[Is(0, 1)]]),
+    when("sched_setattr", &[&[Is(0, 1)]]),
+    when("sched_setparam", &[&[Is(0, 1)]]),
+    when("sched_setscheduler", &[&[Is(0, 1)]]),
+    // Those of a group, if it is init's, and those of a user, who may be init's.
+    when("setpriority", &[&[IsNot(0, PRIO_USER), Is(1, 1)], &[Is(0, PRIO_USER)]]),
+    when("ioprio_set", &[&[IsNot(0, IOPRIO_WHO_USER), Is(1, 1)], &[Is(0, IOPRIO_WHO_USER)]]),
+    // A lease holds up whoever opens the file, outside too: a minute and a half of the host's `git status`.
+    when("fcntl", &[&[Is(1, F_SETLEASE)], &[Is(1, F_SETDELEG)]]),
     // Execution domains: only Linux, 32-bit Linux, the 2.6 version number, a fixed layout (debuggers), and the query.
     when(
         "personality",

@@ -129,6 +129,18 @@ pub fn setgroups(groups: &[u32]) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
 }
 
+/// setfsuid(2) and setfsgid(2), for this thread. There is no error: what counts afterwards is returned.
+pub fn set_fs_ids(uid: u32, gid: u32) -> (u32, u32) {
+    // No such id: the question what it is.
+    const ASK: u32 = u32::MAX;
+    // SAFETY: these calls change whom the kernel takes this thread for when it uses files, and touch no memory.
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+        (libc::setfsuid(ASK) as u32, libc::setfsgid(ASK) as u32)
+    }
+}
+
 /// _exit(2).
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: it does not return and touches no memory of ours.

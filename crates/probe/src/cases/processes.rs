@@ -60,6 +60,26 @@ pub const CASES: &[Case] = &[
         memory_readv,
     ),
     Case::new(
+        "init-priority",
+        Processes,
+        "init can be made to wait for every other program",
+        "setpriority(2)",
+        Control::Namespace,
+        |_| Ok(done(syscall!(libc::SYS_setpriority, libc::PRIO_PROCESS, 1, 1), "lowered init's priority")),
+    ),
+    Case::new(
+        "init-scheduler",
+        Processes,
+        "init can be made to run on idle processors only",
+        "sched_setscheduler(2)",
+        Control::Namespace,
+        |_| {
+            // `struct sched_param`, of the one policy that wants no right.
+            let priority = [0u8; 4];
+            Ok(done(syscall!(libc::SYS_sched_setscheduler, 1, libc::SCHED_IDLE, &priority), "init is idle"))
+        },
+    ),
+    Case::new(
         "init-binary-read",
         Processes,
         "init's binary can be opened through /proc/1/exe",

@@ -52,6 +52,14 @@ pub const CASES: &[Case] = &[
         |_| Ok(writable(&["/proc/sysrq-trigger", "/proc/sys/kernel/sysrq"])),
     ),
     Case::new(
+        "pressure-triggers",
+        ProcSys,
+        "the host's pressure stall information can be given triggers",
+        "Documentation/accounting/psi.rst",
+        Control::HostRoot,
+        |_| Ok(writable(&["/proc/pressure/cpu", "/proc/pressure/io", "/proc/pressure/memory"])),
+    ),
+    Case::new(
         "sysctl-write",
         ProcSys,
         "settings of the whole kernel can be changed",

@@ -1,7 +1,7 @@
 //! What stays read-only in a writable workspace, since it is run or believed outside later on.
 
 use crate::{
-    case::{Case, Class::Protected, Control, Outcome, Skip, words},
+    case::{Case, Class::Protected, Control, Outcome, Skip, done, words},
     context::Context,
     syscall,
 };
@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
+    os::fd::AsRawFd,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
@@ -40,6 +41,14 @@ pub const CASES: &[Case] = &[
         "link(2)",
         Control::Host,
         hard_link,
+    ),
+    Case::new(
+        "git-config-lease",
+        Protected,
+        "a lease on .git/config holds up the caller's git, which opens it",
+        "fcntl(2), F_SETLEASE",
+        Control::Host,
+        lease,
     ),
     Case::new(
         "git-directory-rename",
@@ -152,6 +161,15 @@ fn hard_link(ctx: &Context) -> Result<Outcome, Skip> {
     let result = fs::hard_link(ctx.workspace()?.join(".git/config"), &link).and_then(|()| append(&link));
     let _ = fs::remove_file(&link);
     Ok(tried(result))
+}
+
+/// Taken and given back at once.
+fn lease(ctx: &Context) -> Result<Outcome, Skip> {
+    let file = fs::File::open(ctx.workspace()?.join(".git/config")).map_err(|error| Skip(words(&error)))?;
+    let set = |kind| syscall!(libc::SYS_fcntl, file.as_raw_fd(), libc::F_SETLEASE, kind);
+    let taken = set(libc::F_WRLCK).or_else(|_| set(libc::F_RDLCK));
+    let _ = set(libc::F_UNLCK);
+    Ok(done(taken, "took a lease"))
 }
 
 fn git_rename(ctx: &Context) -> Result<Outcome, Skip> {

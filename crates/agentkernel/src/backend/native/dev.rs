@@ -30,13 +30,24 @@ const LINKS: &[(&str, &str)] = &[
 const TERMINALS: &str = "256";
 
 /// Parts of /proc that are not about processes and can be written: read-only, whoever asks.
-const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs"];
+const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs", "pressure"];
 
-/// Parts of /proc that tell of the host's memory, keys, timers and hardware: hidden. Files that only host root can
+/// Parts of /proc that tell of the host's memory, keys, timers, locks and hardware: hidden. Files that only host root can
 /// open (kmsg, kpage*, vmallocinfo, slabinfo) need no mask: host root is never mapped into a sandbox. `kcore` gets one
 /// all the same, because it is all memory.
-const PROC_HIDDEN: &[&str] =
-    &["kcore", "keys", "key-users", "timer_list", "sched_debug", "latency_stats", "acpi", "asound", "scsi"];
+const PROC_HIDDEN: &[&str] = &[
+    "kcore",
+    "keys",
+    "key-users",
+    "timer_list",
+    "sched_debug",
+    "latency_stats",
+    "acpi",
+    "asound",
+    "scsi",
+    "interrupts",
+    "locks",
+];
 
 const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV).union(Attr::MOUNT_ATTR_NOEXEC);
 
@@ -67,7 +78,7 @@ pub fn new_terminals() -> Result<OwnedFd, LaunchError> {
 /// The sandbox's /proc, attached; still without masks.
 pub fn proc(root: &Root) -> Result<OwnedFd, LaunchError> {
     let proc = new_proc()?;
-    let target = root.directory("/proc", 0o555)?;
+    let target = root.own("proc", 0o555)?;
     mount::attach(&proc, &target).wall("proc", "Cannot attach /proc", "")?;
     Ok(proc)
 }
@@ -115,7 +126,7 @@ pub fn dev(root: &Root, shm_size: &str) -> Result<OwnedFd, LaunchError> {
     let attrs = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NOEXEC;
     let params = [Param::Value("size", "64k"), Param::Value("mode", "755")];
     let dev = mount::new("tmpfs", &params, attrs).wall(WALL, "Cannot mount /dev", "")?;
-    mount::attach(&dev, root.directory("/dev", 0o755)?).wall(WALL, "Cannot attach /dev", "")?;
+    mount::attach(&dev, root.own("dev", 0o755)?).wall(WALL, "Cannot attach /dev", "")?;
 
     let mut null = None;
     for &(name, major, minor) in DEVICES {

@@ -19,10 +19,10 @@ use super::{
     plan::{self, Role},
 };
 use crate::{Spec, Workspace};
-use jail::fd::open_beneath;
+use jail::{fd::open_beneath, process::FileOwner};
 use rustix::{
     fd::{AsRawFd as _, OwnedFd},
-    fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid},
+    fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps},
     io::Errno,
 };
 use std::{
@@ -134,7 +134,7 @@ fn attempt(
     }
     let lock = project.try_clone().wall(WALL, "Cannot duplicate a descriptor", "")?;
     let mut masks = Masks { paths: BTreeMap::new(), _lock: Some(lock) };
-    let mut maker = Maker { project, socket: None };
+    let mut maker = Maker::new(project).wall(WALL, "Cannot act as the project's owner", "")?;
     for (path, end) in ends {
         let tried = format_args!("Cannot keep {} from being made", path.display());
         let hint = "Make it yourself, name it with `--unprotect`, or use `--workspace overlay`";
@@ -190,15 +190,26 @@ enum Made {
     Needless,
 }
 
-/// Makes the placeholders of one start.
-struct Maker<'a> {
-    project: &'a OwnedFd,
+/// Makes the placeholders of one start, as whom the project belongs to: they are to be his, and in his directories he
+/// may have put another file, root's perhaps, in a placeholder's place at any time.
+struct Maker {
+    owner: u32,
+    _owner: Option<FileOwner>,
     /// The first socket that was made.
     socket: Option<OwnedFd>,
 }
 
-impl Maker<'_> {
-    /// Makes a placeholder that belongs to whom the project belongs to.
+impl Maker {
+    fn new(project: &OwnedFd) -> io::Result<Self> {
+        let us = rustix::process::geteuid();
+        let stat = rustix::fs::fstat(project)?;
+        let other = us.is_root() && (stat.st_uid, stat.st_gid) != (0, 0);
+        let owner = if other { stat.st_uid } else { us.as_raw() };
+        let assumed = other.then(|| FileOwner::assume(stat.st_uid, stat.st_gid)).transpose()?;
+        Ok(Self { owner, _owner: assumed, socket: None })
+    }
+
+    /// Makes one.
     fn make(&mut self, parent: &OwnedFd, name: &OsStr, common: bool) -> Result<Made, Errno> {
         if !common
             && let Some(socket) = &self.socket
@@ -222,18 +233,9 @@ impl Maker<'_> {
         match made {
             Ok(()) => {}
             Err(Errno::ROFS) => return Ok(Made::Needless),
-            // The sandbox's user has no more rights than the caller; but an owner could give himself what is missing.
-            Err(Errno::ACCESS) if rustix::fs::fstat(parent)?.st_uid != rustix::process::geteuid().as_raw() => {
-                return Ok(Made::Needless);
-            }
+            // The sandbox's user has no more rights than these; but an owner could give himself what is missing.
+            Err(Errno::ACCESS) if rustix::fs::fstat(parent)?.st_uid != self.owner => return Ok(Made::Needless),
             Err(error) => return Err(error),
-        }
-        if rustix::process::geteuid().is_root() {
-            let owner = rustix::fs::fstat(self.project)?;
-            if (owner.st_uid, owner.st_gid) != (0, 0) {
-                let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-                rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-            }
         }
         let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
         let times = Timestamps { last_access: mark, last_modification: mark };

@@ -69,6 +69,24 @@ impl Root {
         Ok(parent)
     }
 
+    /// Opens a directory right below the root, and makes it where it is missing: for what init itself relies on, which
+    /// no link may lead elsewhere.
+    ///
+    /// # Errors
+    /// If it is no directory, or cannot be made.
+    pub fn own(&self, name: &str, mode: u32) -> Result<OwnedFd, LaunchError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST | Errno::ROFS) => {}
+            Err(error) => return Err(error).wall(WALL, format_args!("Cannot make /{name} in the sandbox"), ""),
+        }
+        rustix::fs::openat(&self.fd, name, flags, Mode::empty()).wall(
+            WALL,
+            format_args!("Cannot open /{name} of the image"),
+            "It must be a directory, or missing",
+        )
+    }
+
     /// Opens what a mount is to cover: a directory for a directory, an empty file for anything else. Made where it is
     /// missing.
     ///
@@ -87,7 +105,13 @@ impl Root {
         let tried = || format!("Cannot make the mount point {} in the sandbox", path.display());
         let stat = rustix::fs::fstat(source).wall(WALL, tried(), "")?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            return self.directory(path, 0o755);
+            let target = self.directory(path, 0o755)?;
+            let place = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+            if place(&target).wall(WALL, tried(), "")? == place(&self.fd).wall(WALL, tried(), "")? {
+                let cause = format!("Nothing can be mounted at {}: it leads to the root", path.display());
+                return Err(failure::new(WALL, cause, "Choose another place"));
+            }
+            return Ok(target);
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(failure::new(WALL, format!("{} is no plain absolute path", path.display()), ""));

@@ -175,19 +175,8 @@ impl Stage<'_> {
             frozen.push(mount);
         }
 
-        let proc = dev::proc(&root)?;
-        // Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
-        let port = rustix::fs::openat(
-            &proc,
-            "sys/net/ipv4/ip_unprivileged_port_start",
-            OFlags::WRONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        port.and_then(|file| rustix::io::write(&file, b"0")).wall("network", "Cannot open the low ports", "")?;
         // The kernel's own default for a file system in memory, where nothing else was said.
         let most = spec.limits.disk.map_or_else(|| "50%".into(), |bytes| bytes.to_string());
-        let null = dev::dev(&root, &most)?;
-        dev::mask_proc(&proc, &null, &root.directory("/sys", 0o555)?)?;
 
         let temporary: &[(&str, &str)] = &[("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "755")];
         if spec.read_only {
@@ -234,6 +223,19 @@ impl Stage<'_> {
         for (index, entry) in spec.mounts.iter().enumerate() {
             bind(&root, "mounts", &take(Role::Mount(index))?, &entry.target, entry.read_only)?;
         }
+        // After the mounts of others: whatever links an image has, nobody mounts anything over these.
+        let proc = dev::proc(&root)?;
+        // Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
+        let port = rustix::fs::openat(
+            &proc,
+            "sys/net/ipv4/ip_unprivileged_port_start",
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        port.and_then(|file| rustix::io::write(&file, b"0")).wall("network", "Cannot open the low ports", "")?;
+        let null = dev::dev(&root, &most)?;
+        dev::mask_proc(&proc, &null, &root.own("sys", 0o555)?)?;
+
         if spec.read_only {
             for mount in frozen.iter().chain([&root.fd]) {
                 mount::set(mount, false, Attr::MOUNT_ATTR_RDONLY).wall(
