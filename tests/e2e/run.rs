@@ -384,7 +384,10 @@ fn large_arguments_and_environment_arrive_and_larger_ones_are_refused() {
             let text: String = (0..10).map(|i| format!("V{number}_{i}={big}\n")).collect();
             fs::write(file, text).unwrap();
         }
-        for (count, cause, status) in [(5, "too large", 125), (2, "Argument list too long", 125)] {
+        for (count, cause, status) in [
+            (5, "too large", 125),
+            (2, "Cannot execute true: arguments and environment are too large for the kernel", 126),
+        ] {
             let mut run = world.agentkernel(["run"]);
             files[..count].iter().for_each(|file| {
                 run.arg("--env-file").arg(file);

@@ -261,8 +261,13 @@ pub(super) fn conclude(outcome: Result<Outcome, ClientError>) -> Status {
         }
         Outcome::Failed { kind, cause } => {
             // Init says so, and knows no flags.
-            let workdir = cause.starts_with("Cannot enter the working directory");
-            let hint = if workdir { "Name one with -w that is in the sandbox, or make it there first" } else { "" };
+            let hint = if cause.starts_with("Cannot enter the working directory") {
+                "Name one with -w that is in the sandbox, or make it there first"
+            } else if cause.contains("too large for the kernel") {
+                "Give what is long in a file, or on standard input"
+            } else {
+                ""
+            };
             Err(Failure::new(cause).hint(hint).status(kind.status()))
         }
         Outcome::Detached { .. } => Ok(0),
