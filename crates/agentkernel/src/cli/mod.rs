@@ -118,8 +118,15 @@ pub fn main() -> ExitCode {
             });
         }
         Err(error) => {
-            let command = std::env::args_os().nth(1);
-            report(&usage::failure(&error, command.as_deref().and_then(|command| command.to_str())));
+            let mut arguments = std::env::args_os().skip(1);
+            let command = arguments.next().and_then(|command| command.into_string().ok());
+            let failure = usage::failure(&error, command.as_deref());
+            report(&failure);
+            if let Some(command @ "run") = command.as_deref()
+                && usage::asks_for_json(command, arguments)
+            {
+                run::tell_mistake(&failure);
+            }
             return ExitCode::from(OWN);
         }
     };
@@ -163,9 +170,7 @@ type Status = Result<u8, Failure>;
 
 /// Tells the user of a failure on standard error.
 fn report(failure: &Failure) {
-    use std::io::Write;
-    // If standard error is gone there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{failure}");
+    crate::client::tell(failure);
 }
 
 /// Prints to standard output; a reader that has gone away (`| head`) ends the program quietly.
