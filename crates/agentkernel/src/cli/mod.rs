@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod failure;
 mod gc;
+mod inspect;
 mod lifecycle;
 mod logs;
 mod names;
@@ -61,7 +62,7 @@ enum Command {
     /// List sandboxes
     Ps(Deferred<ps::Ps>),
     /// Show everything about sandboxes, as JSON
-    Inspect(Deferred<ps::Inspect>),
+    Inspect(Deferred<inspect::Inspect>),
     /// Run a command in a running sandbox
     Exec(Deferred<exec::Exec>),
     /// Join a sandbox's main command
