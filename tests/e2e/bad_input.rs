@@ -142,7 +142,12 @@ fn arguments() {
             "SHELL: 'tcsh' is none of bash, elvish, fish, powershell, zsh",
             "'agentkernel help completions' lists what it takes",
         ),
-        (&["run", "-u", "nosuch", "true"], "User 'nosuch': not known", "Use root, your own name, nobody, or a number"),
+        (&["run", "-u", "rot", "true"], "User 'rot': not known", "Did you mean 'root'?"),
+        (
+            &["run", "-u", "0:staff", "true"],
+            "User '0:staff': a group must be a number",
+            "Use its number, such as 0:100",
+        ),
         (&["run", "-w", "../x", "true"], "Working directory 'PROJECT/../x': a path with '..' is not allowed here", ""),
     ] {
         check(&world, arguments, 125, cause, hint);

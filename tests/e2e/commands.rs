@@ -87,9 +87,11 @@ fn ps_and_inspect() {
         // Which walls hold stands there, with a name each.
         let walls = documents[0]["running"]["walls"].as_array().unwrap();
         assert!(walls.len() >= 8 && walls.iter().all(|wall| wall["name"].is_string()), "{walls:?}");
-        let output = world.agentkernel(["inspect", "--format", "{nothing}", "box"]).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("No field 'nothing'"), "{}", told(&output));
+        for command in [&["inspect", "--format", "{nothing}", "box"][..], &["ps", "--format", "{nothing}"]] {
+            let output = world.agentkernel(command).output().unwrap();
+            assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{}", told(&output));
+            assert!(String::from_utf8_lossy(&output.stderr).contains("No field 'nothing'"), "{}", told(&output));
+        }
         remove(&world);
     }
 }
@@ -105,7 +107,7 @@ fn one_word_says_how_a_sandbox_is() {
         serde_json::from_str(&stdout(&mut world.agentkernel(arguments))).unwrap()
     };
     const ALL: &str = "{{.Id}} {{.Name}} {{.State.Status}} [{{.State.ExitCode}}]";
-    assert_eq!(shows(ALL), format!("{id} box created []"));
+    assert_eq!(shows(ALL), format!("{id} box created [0]"));
     let _ = stdout(&mut world.agentkernel(["start", "box"]));
     assert_eq!(stdout(&mut world.agentkernel(["wait", "box"])), "3\n");
     assert_eq!(shows(ALL), format!("{id} box exited [3]"));
@@ -116,9 +118,18 @@ fn one_word_says_how_a_sandbox_is() {
     assert_eq!(shows("{{json .}}"), whole.to_string());
     let line = stdout(&mut world.agentkernel(["ps", "-a", "--format", "{{json .}}"]));
     assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), *row);
-    let output = world.agentkernel(["inspect", "-f", "{{.Config}}", "box"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("hint: There are directory, exit_status, id, name,"), "{text}");
+    for (field, hint) in [
+        ("{config}", "There are created_ms, directory, exit_status, id, name,"),
+        ("{{.HostConfig.Memory}}", "There are Config, Created, Id, Mounts, Name, State"),
+        ("{{.State.Health}}", "There are ExitCode, FinishedAt, OOMKilled, Pid, Running, StartedAt, Status"),
+        ("{{.State.Runing}}", "Did you mean 'Running'?"),
+        ("{running.init_pid}", "'running' is null"),
+    ] {
+        let output = world.agentkernel(["inspect", "-f", field, "box"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{field}: {}", told(&output));
+        assert!(text.contains(&format!("hint: {hint}")), "{field}: {text}");
+    }
     remove(&world);
 
     five_lines(&world);
@@ -127,6 +138,65 @@ fn one_word_says_how_a_sandbox_is() {
     assert_eq!(pid, support::inspected(&world, "box", "init_pid"));
     assert_eq!(json(&["ps", "--json"])[0]["status"], "running");
     remove(&world);
+}
+
+/// Templates as they stand in scripts that were written for Docker.
+#[test]
+fn templates_by_dockers_names() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let project = world.project();
+        let project = project.display();
+        let shows =
+            |format: &str| stdout(&mut world.agentkernel(["inspect", "-f", format, "box"])).trim_end().to_owned();
+        let json = |format: &str| serde_json::from_str::<serde_json::Value>(&shows(format)).unwrap();
+        let mut create = world.agentkernel(["create", "--name", "box", "-e", "A=1", "-w", "/tmp", "--"]);
+        let id = stdout(create.args(["sh", "-c", "read x; sleep 600"]));
+        let id = id.trim();
+        const STATE: &str =
+            "{{.State.Status}} {{.State.Running}} {{.State.Pid}} {{.State.ExitCode}} {{.State.OOMKilled}}";
+        const NEVER: &str = "0001-01-01T00:00:00Z";
+        assert_eq!(shows(STATE), "created false 0 0 false");
+        assert_eq!(shows(r"{{.State.StartedAt}}\n{{.State.FinishedAt}}"), format!("{NEVER}\n{NEVER}"));
+        assert_eq!(shows("{{.Config.Image}} {{.Config.WorkingDir}} {{.Config.Hostname}}"), "host /tmp box");
+        assert_eq!(shows("{{json .Config.Cmd}}"), r#"["sh","-c","read x; sleep 600"]"#);
+        assert!(json("{{json .Config.Env}}").as_array().unwrap().contains(&"A=1".into()));
+        let user = shows("{spec.identity.uid}:{spec.identity.gid}");
+        assert_eq!(shows("{{.Config.User}}"), user);
+        let mounts = format!(r#"[{{"Destination":"{project}","RW":true,"Source":"{project}","Type":"bind"}}]"#);
+        assert_eq!(shows("{{json .Mounts}}"), mounts);
+        let line =
+            stdout(&mut world.agentkernel(["ps", "-a", "--format", r"{{.ID}}\t{{.Names}}\t{{.State}}\t{{.Mounts}}"]));
+        assert_eq!(line, format!("{id}\tbox\tcreated\t{project}\n"));
+        let created = stdout(&mut world.agentkernel(["ps", "-a", "--format", "{{.CreatedAt}}"]));
+        assert!(created.starts_with("20") && created.trim() == shows("{{.Created}}"), "{created}");
+
+        let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--", "sleep", "600"]));
+        let pid = support::inspected(&world, "box", "init_pid");
+        assert_eq!(shows(STATE), format!("running true {pid} 0 false"));
+        assert!(shows("{{.State.StartedAt}}").starts_with("20") && shows("{{.State.FinishedAt}}") == NEVER);
+        let table = stdout(&mut world.agentkernel([
+            "ps",
+            "--format",
+            r"table {{.Names}}\t{{.Image}}\t{{.RunningFor}}\t{{.Command}}",
+        ]));
+        let (heading, row) = table.split_once('\n').unwrap();
+        assert_eq!(heading.find("IMAGE"), row.find("host"), "{table}");
+        let age = heading.find("RUNNING FOR").map(|at| &row[at..]);
+        assert!(age.is_some_and(|age| age.starts_with(|c: char| c.is_ascii_digit())), "{table}");
+        assert_eq!(heading.find("COMMAND"), row.find("sleep 600"), "{table}");
+        let _ = stdout(&mut world.agentkernel(["kill", "box"]));
+        let _ = stdout(&mut world.agentkernel(["wait", "box"]));
+        let state = json("{{json .State}}");
+        assert_eq!((&state["Running"], &state["Pid"], &state["ExitCode"]), (&false.into(), &0.into(), &137.into()));
+        assert!(state["FinishedAt"].as_str().unwrap() > state["StartedAt"].as_str().unwrap(), "{state}");
+        // A heading is all there is of nothing, and what is not known is told even then.
+        remove(&world);
+        assert_eq!(stdout(&mut world.agentkernel(["ps", "--format", r"table {{.ID}}\t{{.Status}}"])), "ID   STATUS\n");
+        let output = world.agentkernel(["ps", "--format", "{{.Ports}}"]).output().unwrap();
+        assert!(told(&output).contains("hint: There are id, name, names, status, state,"), "{}", told(&output));
+    }
 }
 
 #[test]

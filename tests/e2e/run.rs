@@ -265,6 +265,37 @@ fn an_outcome_as_json() {
     assert!(line.contains("\"status\":3") && line.contains("\"id\":\""), "{line}");
 }
 
+/// Whoever reads the last line gets it whole, whatever the command wrote before.
+#[test]
+fn the_line_of_json_stands_alone() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let run = |redirect: &str, script: &str| {
+            let line = format!("\"$0\" run --json -- sh -c '{script}' {redirect}");
+            world.command("sh").args(["-c", &line]).arg(world.binary()).output().unwrap()
+        };
+        let check = |output: &[u8], before: &str| {
+            let text = String::from_utf8(output.to_vec()).unwrap();
+            let line = text.strip_prefix(before).unwrap_or_else(|| panic!("{text}"));
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{text}"));
+            assert_eq!(line["status"], 3, "{text}");
+        };
+        let output = run("", "printf out; printf err >&2; exit 3");
+        assert_eq!(output.stdout, b"out", "nothing is added to what is another stream's");
+        check(&output.stderr, "err\n");
+        check(&run("", "printf out; echo err >&2; exit 3").stderr, "err\n");
+        check(&run("", "printf out; exit 3").stderr, "");
+        check(&run("2>&1", "printf out; exit 3").stdout, "out\n");
+        check(&run("2>&1", "echo out; exit 3").stdout, "out\n");
+        // What is told in words stands alone too, and nothing is added where nothing is told.
+        let mut late = world.agentkernel(["run", "--timeout", "300ms", "--", "sh", "-c", "printf err >&2; sleep 60"]);
+        let text = String::from_utf8(late.output().unwrap().stderr).unwrap();
+        assert!(text.starts_with("err\nagentkernel: Killed"), "{text}");
+        let output = world.agentkernel(["run", "--", "sh", "-c", "printf err >&2"]).output().unwrap();
+        assert_eq!(output.stderr, b"err");
+    }
+}
+
 #[test]
 fn a_failure_as_json() {
     for who in Who::all() {
@@ -296,6 +327,24 @@ fn a_failure_as_json() {
         let (text, line) = run(&["-w", "../x", "true"]);
         assert!(text.contains("'..'") && line["status"] == 125 && line["id"].is_null(), "{text}\n{line}");
         assert!(line["error"].as_str().is_some_and(|error| text.contains(error)), "{text}\n{line}");
+        // And what is wrong with the arguments.
+        for (arguments, cause) in [
+            (&["--memroy", "1G", "true"][..], "No option '--memroy'"),
+            (&[], "COMMAND is missing"),
+            (&["--memory", "1Q", "true"], "--memory: '1Q': not a size: use a number and K, M, G or T, such as 512M"),
+            (&["--rm", "--keep", "true"], "--rm can't be used together with --keep"),
+        ] {
+            let (text, line) = run(arguments);
+            assert!(text.starts_with(&format!("agentkernel: {cause}\n  hint: ")), "{text}");
+            let nothing = serde_json::Value::Null;
+            assert_eq!(
+                (&line["error"], &line["status"], &line["id"]),
+                (&cause.into(), &125.into(), &nothing),
+                "{line}"
+            );
+        }
+        let theirs = world.agentkernel(["run", "--nonsense=1", "jq", "--json"]).output().unwrap();
+        assert!(theirs.status.code() == Some(125) && !told(&theirs).contains('{'), "{}", told(&theirs));
         let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
         let (_, line) = run(&["-d", "--name", "box", "true"]);
         assert!(line["error"].as_str().unwrap().starts_with("Name 'box' belongs to"), "{line}");
@@ -384,7 +433,10 @@ fn large_arguments_and_environment_arrive_and_larger_ones_are_refused() {
             let text: String = (0..10).map(|i| format!("V{number}_{i}={big}\n")).collect();
             fs::write(file, text).unwrap();
         }
-        for (count, cause, status) in [(5, "too large", 125), (2, "Argument list too long", 125)] {
+        for (count, cause, status) in [
+            (5, "too large", 125),
+            (2, "Cannot execute true: arguments and environment are too large for the kernel", 126),
+        ] {
             let mut run = world.agentkernel(["run"]);
             files[..count].iter().for_each(|file| {
                 run.arg("--env-file").arg(file);

@@ -51,6 +51,10 @@ fn commands_give_up() {
         let details: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(details[0]["state"]["running"]["supervisor_pid"], supervisor.as_raw_nonzero().get(), "{json}");
         assert_eq!((&details[0]["running"], &details[0]["unreachable"]), (&serde_json::Value::Null, &SILENT.into()));
+        // A number that nobody knows is not 0.
+        let output = world.agentkernel(["inspect", "-f", "{{.State.Running}} {{.State.Pid}}", "box"]).output().unwrap();
+        assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{}", told(&output));
+        assert!(told(&output).contains("Field 'State.Pid' is not known") && told(&output).contains(SILENT));
         for (child, (command, status)) in children.into_iter().zip(commands) {
             gives_up(&child.wait_with_output().unwrap(), status, command);
         }

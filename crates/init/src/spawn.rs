@@ -256,7 +256,11 @@ impl Search {
             match Errno::from_io_error(&error) {
                 Some(Errno::ACCESS) => denied = true,
                 Some(Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT) => {}
-                Some(Errno::NOMEM | Errno::TOOBIG | Errno::AGAIN | Errno::MFILE | Errno::NFILE) => {
+                Some(Errno::TOOBIG) => {
+                    let cause = "arguments and environment are too large for the kernel, together or one of them";
+                    return (ExecFailure::NotExecutable, format!("Cannot execute {}: {cause}", self.name));
+                }
+                Some(Errno::NOMEM | Errno::AGAIN | Errno::MFILE | Errno::NFILE) => {
                     return (ExecFailure::Other, format!("Cannot execute {}: {error}", self.name));
                 }
                 _ => return (ExecFailure::NotExecutable, format!("Cannot execute {}: {error}", self.name)),

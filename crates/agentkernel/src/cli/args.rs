@@ -39,8 +39,9 @@ pub(super) struct SandboxArgs {
     /// Work in this directory
     #[arg(short, long, value_name = "DIR")]
     pub(super) workdir: Option<PathBuf>,
-    /// Run as this user of the sandbox, by name or number
-    #[arg(short, long, value_name = "USER[:GROUP]")]
+    /// Run as root, as yourself by name, as nobody, in an image as a user of its own /etc/passwd, or as any number; a
+    /// group is a number
+    #[arg(short, long, value_name = "USER[:GID]")]
     pub(super) user: Option<String>,
     #[command(flatten)]
     pub(super) stdio: StdioArgs,

@@ -31,8 +31,8 @@ pub(super) struct Exec {
     /// Work in this directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<PathBuf>,
-    /// Run as this user of the sandbox
-    #[arg(short, long, value_name = "USER[:GROUP]")]
+    /// Run as another user: a name that 'run -u' knows, or a number, for what was added in the sandbox
+    #[arg(short, long, value_name = "USER[:GID]")]
     user: Option<String>,
     #[command(flatten)]
     stdio: StdioArgs,

@@ -1,6 +1,6 @@
 //! `logs`: what a kept sandbox's programs have written.
 
-use super::{Failure, Status, report, run};
+use super::{Failure, Status, report, run, table::rfc3339};
 use crate::{
     config::{FormError, parse_count},
     store::{LogData, LogRecord, State, Store, Tail},
@@ -130,33 +130,9 @@ impl Printer {
     }
 }
 
-/// A point in time as Docker prints it: RFC 3339, UTC, nanoseconds.
-fn rfc3339(time_ns: u64) -> String {
-    let (seconds, nanos) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
-    let (days, second) = (seconds / 86400, seconds % 86400);
-    // Days since 1970 to a date, in the proleptic Gregorian calendar, by eras of 400 years beginning in March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_dates() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(rfc3339(951_782_400_000_000_001), "2000-02-29T00:00:00.000000001Z");
-        assert_eq!(rfc3339(1_767_225_599_999_999_999), "2025-12-31T23:59:59.999999999Z");
-    }
 
     #[test]
     fn each_line_has_one_time_however_it_was_written() {

@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod failure;
 mod gc;
+mod inspect;
 mod lifecycle;
 mod logs;
 mod names;
@@ -62,7 +63,7 @@ enum Command {
     /// List sandboxes
     Ps(Deferred<ps::Ps>),
     /// Show everything about sandboxes, as JSON
-    Inspect(Deferred<ps::Inspect>),
+    Inspect(Deferred<inspect::Inspect>),
     /// Run a command in a running sandbox
     Exec(Deferred<exec::Exec>),
     /// Join a sandbox's main command
@@ -122,8 +123,15 @@ pub fn main() -> ExitCode {
             });
         }
         Err(error) => {
-            let command = std::env::args_os().nth(1);
-            report(&usage::failure(&error, command.as_deref().and_then(|command| command.to_str())));
+            let mut arguments = std::env::args_os().skip(1);
+            let command = arguments.next().and_then(|command| command.into_string().ok());
+            let failure = usage::failure(&error, command.as_deref());
+            report(&failure);
+            if let Some(command @ "run") = command.as_deref()
+                && usage::asks_for_json(command, arguments)
+            {
+                run::tell_mistake(&failure);
+            }
             return ExitCode::from(OWN);
         }
     };
@@ -167,9 +175,7 @@ type Status = Result<u8, Failure>;
 
 /// Tells the user of a failure on standard error.
 fn report(failure: &Failure) {
-    use std::io::Write;
-    // If standard error is gone there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{failure}");
+    crate::client::tell(failure);
 }
 
 /// Prints to standard output; a reader that has gone away (`| head`) ends the program quietly.

@@ -1,9 +1,12 @@
-//! `ps` and `inspect`: what sandboxes there are.
+//! `ps`: what sandboxes there are.
 
-use super::{Failure, Status, for_each, print, print_json, table, template};
+use super::{
+    Status, print, print_json, table,
+    template::{self, Field},
+};
 use crate::{
-    Net, SandboxId, Spec, Workspace,
-    client::{Client, ClientError},
+    Mount, Net, SandboxId, Spec, Workspace,
+    client::Client,
     store::{State, Store},
 };
 use clap::Args;
@@ -12,10 +15,10 @@ use std::{
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use wire::{Exit, api};
+use wire::Exit;
 
 /// How long a supervisor may take to answer: one that hangs must not hide the others, nor what is on record.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// List sandboxes.
 #[derive(Debug, Args)]
@@ -29,23 +32,11 @@ pub(super) struct Ps {
     /// Print JSON
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Print each so: {id}, {name}, {status}, {command}, {backend}, {walls}, {image}, {workspace}, {created} are filled in; 'json' is --json
+    /// Print each so: {id}, {name}, {status}, {state}, {command}, {backend}, {walls}, {image}, {workspace}, {mounts},
+    /// {net}, {created} and {createdat} are filled in, Docker's names such as {{.Names}} too, and {{json .}}; '\t' is a tab
+    /// and '\n' a new line; 'table ' in front makes columns of what '\t' separates; 'json' is --json
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
-}
-
-/// Show everything about sandboxes, as JSON.
-#[derive(Debug, Args)]
-pub(super) struct Inspect {
-    /// Names, ids or prefixes of ids
-    #[arg(required = true, value_name = "SANDBOX")]
-    sandboxes: Vec<String>,
-    /// Print each so: a path of names in braces, such as {spec.image} or {running.init_pid}, is filled in; {{.State.Status}}, {{.State.Pid}}, {{.State.ExitCode}} and {{json .}} too
-    #[arg(short, long, value_name = "TEMPLATE")]
-    format: Option<String>,
-    /// Print JSON, on one line
-    #[arg(long, conflicts_with = "format")]
-    json: bool,
 }
 
 #[derive(Serialize)]
@@ -60,6 +51,9 @@ struct Row {
     walls: Option<Walls>,
     image: Option<String>,
     workspace: Option<String>,
+    /// The project and the host's directories and files in it, by their paths on the host. For templates.
+    #[serde(skip)]
+    mounts: Option<String>,
     net: Option<&'static str>,
     command: Option<String>,
     keep: Option<bool>,
@@ -107,6 +101,7 @@ impl Ps {
                 walls: if running { Walls::of(&store, &listed.id) } else { None },
                 image: spec.as_ref().map(|spec| spec.image.to_string()),
                 workspace: spec.as_ref().map(workspace),
+                mounts: spec.as_ref().map(sources),
                 net: spec.as_ref().map(|spec| match spec.net {
                     Net::None => "none",
                 }),
@@ -119,17 +114,12 @@ impl Ps {
                 damaged,
             });
         }
-        let template = self.format.as_deref().filter(|format| *format != "json");
-        if self.json || (self.format.is_some() && template.is_none()) {
-            print_json(&rows)?;
-        } else if self.quiet {
-            print(&rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>())?;
-        } else if let Some(template) = template {
-            for row in &rows {
-                print(&format!("{}\n", template::fill(template, |field| row.field(field))?))?;
-            }
-        } else {
-            print(&text(&rows))?;
+        match self.format.as_deref().map(str::trim) {
+            Some("json") => print_json(&rows)?,
+            None if self.json => print_json(&rows)?,
+            None if self.quiet => print(&rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>())?,
+            None | Some("table") => print(&text(&rows))?,
+            Some(template) => print(&template::rows(template, &FIELDS, &rows)?)?,
         }
         Ok(0)
     }
@@ -146,30 +136,31 @@ impl Row {
             (word, _) => word.into(),
         }
     }
+}
 
-    fn field(&self, name: &str) -> Result<String, Failure> {
-        let or_nothing = |text: &Option<String>| text.clone().unwrap_or_default();
-        Ok(match name {
-            "id" => self.id.to_string(),
-            "name" | "names" => or_nothing(&self.name),
-            "status" => self.status_text(),
-            "command" => or_nothing(&self.command),
-            "backend" => or_nothing(&self.backend),
-            "walls" => self.walls.map_or_else(String::new, |walls| walls.to_string()),
-            "image" => or_nothing(&self.image),
-            "workspace" => or_nothing(&self.workspace),
-            "created" => ago(self.created_ms) + " ago",
-            "json" => serde_json::to_string(self).map_err(|error| Failure::chain(&error))?,
-            other => {
-                return Err(Failure::new(format!("No field '{}' to print", other.escape_debug()))
-                    .hint("There are id, name, status, command, backend, walls, image, workspace, created"));
-            }
-        })
-    }
+/// What a template can have of a sandbox, by our names and Docker's.
+const FIELDS: [Field<Row>; 13] = [
+    (&["id"], |row| row.id.to_string()),
+    (&["name", "names"], |row| or_nothing(&row.name)),
+    (&["status"], Row::status_text),
+    (&["state"], |row| row.status.into()),
+    (&["command"], |row| or_nothing(&row.command)),
+    (&["backend"], |row| or_nothing(&row.backend)),
+    (&["walls"], |row| row.walls.map_or_else(String::new, |walls| walls.to_string())),
+    (&["image"], |row| or_nothing(&row.image)),
+    (&["workspace"], |row| or_nothing(&row.workspace)),
+    (&["mounts"], |row| or_nothing(&row.mounts)),
+    (&["net", "networks"], |row| row.net.unwrap_or_default().into()),
+    (&["created", "runningfor"], |row| ago(row.created_ms) + " ago"),
+    (&["createdat"], |row| table::rfc3339(row.created_ms.saturating_mul(1_000_000))),
+];
+
+fn or_nothing(text: &Option<String>) -> String {
+    text.clone().unwrap_or_default()
 }
 
 /// A state in one word.
-fn word(state: &State) -> &'static str {
+pub(super) fn word(state: &State) -> &'static str {
     match state {
         State::Created => "created",
         State::Running { .. } => "running",
@@ -213,6 +204,19 @@ fn workspace(spec: &Spec) -> String {
     }
 }
 
+/// The host's directories and files in a sandbox, the project among them unless it is a copy.
+pub(super) fn mounts(spec: &Spec) -> Vec<Mount> {
+    let workspace = match &spec.workspace {
+        Workspace::Direct { path, .. } => Some(Mount { source: path.clone(), target: path.clone(), read_only: false }),
+        Workspace::None | Workspace::Overlay { .. } => None,
+    };
+    workspace.into_iter().chain(spec.mounts.iter().cloned()).collect()
+}
+
+fn sources(spec: &Spec) -> String {
+    mounts(spec).iter().map(|mount| mount.source.display().to_string()).collect::<Vec<_>>().join(",")
+}
+
 fn command(spec: &Spec) -> Option<String> {
     let command = spec.command.as_ref()?;
     Some(command.argv.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
@@ -221,78 +225,6 @@ fn command(spec: &Spec) -> Option<String> {
 fn ago(at_ms: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
     table::span(now.saturating_sub(at_ms) / 1000)
-}
-
-#[derive(Serialize)]
-struct Details {
-    id: SandboxId,
-    name: Option<String>,
-    /// Its state in one word.
-    status: &'static str,
-    /// As a shell would have it; `null` if it has not ended.
-    exit_status: Option<u8>,
-    state: State,
-    spec: Spec,
-    directory: String,
-    /// What its supervisor says; `null` if it is not running.
-    running: Option<api::Status>,
-    /// Why its supervisor says nothing, if it has one.
-    unreachable: Option<String>,
-}
-
-impl Inspect {
-    pub(super) fn run(self) -> Status {
-        let store = Store::open()?;
-        let mut details = Vec::new();
-        let status = for_each(&self.sandboxes, |reference| {
-            let entry = store.find(reference)?;
-            let status = Client::connect_within(&entry, PATIENCE).and_then(|mut client| client.status());
-            let (running, unreachable) = match status {
-                Ok(status) => (Some(status), None),
-                Err(ClientError::Gone | ClientError::Store(_)) => (None, None),
-                Err(error) => (None, Some(wire::cause(&error))),
-            };
-            let state = entry.state()?;
-            details.push(Details {
-                id: entry.id().clone(),
-                name: entry.name()?.map(String::from),
-                status: word(&state),
-                exit_status: if let State::Exited { exit, .. } = state { Some(exit.status()) } else { None },
-                state,
-                spec: entry.spec()?,
-                directory: entry.path().display().to_string(),
-                running,
-                unreachable,
-            });
-            Ok(())
-        })?;
-        let json = self.json || self.format.as_deref() == Some("json");
-        if json {
-            print_json(&details)?;
-        } else if let Some(template) = &self.format {
-            for details in &details {
-                let details = serde_json::to_value(details).map_err(|error| Failure::chain(&error))?;
-                print(&format!(
-                    "{}\n",
-                    template::fill(template, |field| template::json_field(&details, ours(field)))?
-                ))?;
-            }
-        } else {
-            let text = serde_json::to_string_pretty(&details).map_err(|error| Failure::chain(&error))?;
-            print(&format!("{text}\n"))?;
-        }
-        Ok(status)
-    }
-}
-
-/// What a field that Docker has is called here.
-fn ours(field: &str) -> &str {
-    match field {
-        "state.status" => "status",
-        "state.pid" => "running.init_pid",
-        "state.exitcode" => "exit_status",
-        other => other,
-    }
 }
 
 #[cfg(test)]
@@ -309,6 +241,7 @@ mod tests {
             walls: Some(Walls { held: 13, all: 14 }),
             image: None,
             workspace: None,
+            mounts: None,
             net: None,
             command: Some("sh -c 'x\ny'".into()),
             keep: Some(true),
@@ -319,11 +252,10 @@ mod tests {
 
     #[test]
     fn fields_for_templates() {
-        assert_eq!(row().field("names").unwrap(), "box");
-        assert_eq!(row().field("status").unwrap(), "created");
-        assert_eq!(row().field("image").unwrap(), "");
-        assert_eq!(row().field("walls").unwrap(), "13/14");
-        assert!(row().field("size").is_err());
+        let shown = |template| template::rows(template, &FIELDS, &[row()]);
+        assert_eq!(shown("{{.Names}}|{status}|{image}|{{.State}}|{walls}").unwrap(), "box|created||created|13/14\n");
+        assert_eq!(shown("{{.CreatedAt}}").unwrap(), "1970-01-01T00:00:00.000000000Z\n");
+        assert_eq!(shown("{size}").unwrap_err().cause, "No field 'size' to print");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     store::{Entry, Lock, Store, StoreError},
 };
 use clap::Args;
-use std::{ffi::OsString, io::Write, time::Instant};
+use std::{ffi::OsString, time::Instant};
 use wire::{Exit, Stdio, api};
 
 /// Run a command in a new sandbox of this project.
@@ -72,6 +72,26 @@ struct Course {
     detached: bool,
 }
 
+impl Course {
+    /// Tells of it in one line of JSON.
+    fn tell(self, began: Instant, result: Result<u8, &Failure>) {
+        let (status, error) = match result {
+            Ok(status) => (status, None),
+            Err(failure) => (failure.status, Some(&failure.cause)),
+        };
+        let Self { id, name, exit, .. } = self;
+        client::tell(&serde_json::json!({
+            "id": id, "name": name, "status": status, "exit": exit, "error": error,
+            "duration_ms": began.elapsed().as_millis() as u64,
+        }));
+    }
+}
+
+/// The line of JSON of a `run` whose arguments were not understood.
+pub(super) fn tell_mistake(failure: &Failure) {
+    Course::default().tell(Instant::now(), Err(failure));
+}
+
 impl Run {
     pub(super) fn run(self) -> Status {
         let (json, began) = (self.json, Instant::now());
@@ -80,21 +100,11 @@ impl Run {
         if !json || course.detached {
             return result;
         }
-        let (status, error) = match result {
-            Ok(status) => (status, None),
-            Err(failure) => {
-                report(&failure);
-                (failure.status, Some(failure.cause))
-            }
-        };
-        let Course { id, name, exit, .. } = course;
-        let line = serde_json::json!({
-            "id": id, "name": name, "status": status, "exit": exit, "error": error,
-            "duration_ms": began.elapsed().as_millis() as u64,
-        });
-        // If standard error is gone there is nobody to tell.
-        let _ = writeln!(std::io::stderr(), "{line}");
-        Ok(status)
+        if let Err(failure) = &result {
+            report(failure);
+        }
+        course.tell(began, result.as_ref().map(|status| *status));
+        Ok(result.unwrap_or_else(|failure| failure.status))
     }
 
     fn follow(self, course: &mut Course) -> Status {
@@ -261,8 +271,13 @@ pub(super) fn conclude(outcome: Result<Outcome, ClientError>) -> Status {
         }
         Outcome::Failed { kind, cause } => {
             // Init says so, and knows no flags.
-            let workdir = cause.starts_with("Cannot enter the working directory");
-            let hint = if workdir { "Name one with -w that is in the sandbox, or make it there first" } else { "" };
+            let hint = if cause.starts_with("Cannot enter the working directory") {
+                "Name one with -w that is in the sandbox, or make it there first"
+            } else if cause.contains("too large for the kernel") {
+                "Give what is long in a file, or on standard input"
+            } else {
+                ""
+            };
             Err(Failure::new(cause).hint(hint).status(kind.status()))
         }
         Outcome::Detached { .. } => Ok(0),

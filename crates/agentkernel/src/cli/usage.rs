@@ -3,10 +3,10 @@
 use super::{Failure, failure::OWN};
 use crate::config::{FormError, nearest, quoted};
 use clap::{
-    CommandFactory as _,
+    Arg, CommandFactory as _,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use std::error::Error as _;
+use std::{error::Error as _, ffi::OsString};
 
 /// What was typed wrong. Help and version are no mistakes, and left to clap.
 pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
@@ -82,9 +82,81 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
 
 /// The long options of a command.
 fn options(command: &str) -> Vec<String> {
+    let described = described(command);
+    let names = described.iter().filter_map(Arg::get_long);
+    names.map(|name| format!("--{name}")).collect()
+}
+
+/// What a command takes.
+fn described(command: &str) -> Vec<Arg> {
     let mut cli = super::Cli::command();
     // Flags are described only when they are asked for.
     cli.build();
-    let names = cli.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments);
-    names.filter_map(clap::Arg::get_long).map(|name| format!("--{name}")).collect()
+    cli.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments).cloned().collect()
+}
+
+/// Whether `--json` is among a command's own arguments, not those of the program that it runs, though they have a
+/// mistake somewhere. The word after an option that does not exist is taken for its value.
+pub(super) fn asks_for_json(command: &str, arguments: impl Iterator<Item = OsString>) -> bool {
+    let described = described(command);
+    let takes_value = |arg: Option<&Arg>| arg.is_none_or(|arg| arg.get_action().takes_values());
+    let mut arguments = arguments.peekable();
+    while let Some(argument) = arguments.next() {
+        let argument = argument.to_string_lossy();
+        let value_follows = match argument.strip_prefix("--") {
+            Some("") => return false,
+            Some("json") => return true,
+            Some(name) => {
+                let named = |arg: &&Arg| arg.get_long_and_visible_aliases().is_some_and(|names| names.contains(&name));
+                !name.contains('=') && takes_value(described.iter().find(named))
+            }
+            // Flags in one word; the first that takes a value takes the rest of it.
+            None => match argument.strip_prefix('-').filter(|flags| !flags.is_empty()) {
+                Some(flags) => {
+                    let arg = |flag| described.iter().find(|arg| arg.get_short() == Some(flag));
+                    flags
+                        .char_indices()
+                        .find(|&(_, flag)| takes_value(arg(flag)))
+                        .is_some_and(|(at, flag)| at + flag.len_utf8() == flags.len())
+                }
+                None => return false,
+            },
+        };
+        if value_follows {
+            let _ = arguments.next_if(|value| !value.as_encoded_bytes().starts_with(b"-"));
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_of_ours_and_json_of_the_programs() {
+        let asks = |line: &str| asks_for_json("run", line.split(' ').map(OsString::from));
+        for ours in [
+            "--json",
+            "--memory 1G --json true",
+            "--memory=1G --json",
+            "--volume a:b --json true",
+            "--nonsense --json true",
+            "--memroy 1G --json true",
+            "--memroy=1G --json true",
+            "-itT --json",
+            "-iw /x --json true",
+            "-iw/x --json true",
+            "-ie A=1 --keep --json",
+            "-e --json",
+            "--rm -m --json",
+        ] {
+            assert!(asks(ours), "{ours}");
+        }
+        for programs in
+            ["", "true --json", "-- --json", "--keep -- --json", "-m 1G jq --json", "-dw/x x --json", "- --json"]
+        {
+            assert!(!asks(programs), "{programs}");
+        }
+    }
 }

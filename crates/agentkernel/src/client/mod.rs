@@ -14,7 +14,7 @@ pub use capture::{Captured, Interrupts};
 pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, launch, start, withhold_descriptors};
 pub use reach::{Found, end_supervisor, find, find_settled};
-pub use session::{Outcome, Session};
+pub use session::{Outcome, Session, tell};
 pub use terminal::{Stdio, is_terminal, window_size};
 
 use crate::{

@@ -16,7 +16,9 @@ use rustix::{
 };
 use std::{
     collections::VecDeque,
+    fmt,
     io::{self, Write},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 use wire::{
@@ -70,6 +72,7 @@ impl Session {
         let stream = client.open(open)?;
         // From here on signals are read, not delivered: the terminal is always restored.
         let signals = SignalFd::new(&FORWARDED).map_err(ClientError::Stdio)?;
+        let shared = same_file(stdout(), stderr());
         let raw = match self.terminal && terminal::is_terminal().input {
             true => Some(Raw::enter(stdin()).map_err(ClientError::Stdio)?),
             false => None,
@@ -83,6 +86,7 @@ impl Session {
             client,
             stream,
             session: self,
+            shared,
             exec: 0,
             started: false,
             input_open: self.stdin,
@@ -99,7 +103,7 @@ impl Session {
         // The terminal is as it was again.
         drop(raw);
         for notice in notices {
-            let _ = writeln!(io::stderr(), "agentkernel: {notice}");
+            tell(&format_args!("agentkernel: {notice}"));
         }
         outcome
     }
@@ -109,6 +113,8 @@ struct Running<'a> {
     client: &'a mut Client,
     stream: u32,
     session: Session,
+    /// Standard output and standard error are one file.
+    shared: bool,
     exec: u32,
     /// The command runs, as far as is known.
     started: bool,
@@ -280,7 +286,12 @@ impl Running<'_> {
             rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
         let limit = if file { bytes.len() } else { bytes.len().min(4096) };
         let count = match rustix::io::write(fd, &bytes[..limit]) {
-            Ok(count) => count,
+            Ok(count) => {
+                if let (true, Some(last)) = (*channel == Channel::Stderr || self.shared, bytes[..count].last()) {
+                    UNFINISHED.store(*last != b'\n', Relaxed);
+                }
+                count
+            }
             Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
             Err(Errno::PIPE | Errno::IO) => {
                 // Nobody reads any more: the command learns of it as it would without us. Its output goes nowhere.
@@ -331,6 +342,21 @@ impl Running<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether what a command wrote last to standard error of this process, or to what is the same file, was no whole line.
+static UNFINISHED: AtomicBool = AtomicBool::new(false);
+
+/// Writes a line of our own to standard error, never into one that the command has begun.
+pub fn tell(line: &dyn fmt::Display) {
+    let before = if UNFINISHED.swap(false, Relaxed) { "\n" } else { "" };
+    // If standard error is gone there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{before}{line}");
+}
+
+fn same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    let identity = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    identity(one).is_ok_and(|one| identity(other) == Ok(one))
 }
 
 fn writer(channel: Channel) -> BorrowedFd<'static> {

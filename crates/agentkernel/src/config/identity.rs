@@ -3,6 +3,7 @@
 use super::{
     ConfigError, HostFacts,
     forms::quoted,
+    nearest,
     passwd::{self, Account, Who, parse_id},
     protect,
 };
@@ -21,46 +22,72 @@ use std::{
 /// A passwd file that is longer is not one.
 const MAX_LEN: u64 = 1 << 20;
 
-/// Resolves `NAME` or `UID[:GID]`; nobody: the caller.
+/// Resolves `NAME`, `UID` or either with `:GID`; nobody: the caller.
 ///
 /// In a `host` image there are root, the caller and nobody, and every number; in a `dir:` image the users of its own
-/// /etc/passwd, which is as untrusted as the rest of it.
+/// /etc/passwd, which is as untrusted as the rest of it. It must be known before there is a sandbox: its home, its line in
+/// /etc/passwd and, for an ordinary user, the only id in there follow from it.
 ///
 /// # Errors
 /// If there is no such user.
 pub fn identity(user: Option<&str>, image: &Image, host: &HostFacts) -> Result<Identity, ConfigError> {
     let Some(text) = user else { return Ok(caller(host).into()) };
-    let refused = |cause: &str| {
-        let hint = match image {
-            Image::Host => "Use root, your own name, nobody, or a number",
-            Image::Dir(_) => "Use a name in the image's /etc/passwd, or a number",
-        };
-        ConfigError::value(format!("User {}: {cause}", quoted(text.as_ref())), hint)
-    };
+    let refused =
+        |cause: &str, hint: String| ConfigError::value(format!("User {}: {cause}", quoted(text.as_ref())), hint);
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     // Digits are always a number: a user who is called "0" must not become anybody by it, nor the other way round.
     let numeric = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_digit());
-    let who = if numeric { Who::Uid(parse_id(user).ok_or_else(|| refused("no such id"))?) } else { Who::Name(user) };
-    let known = match image {
-        Image::Host => [root(), caller(host), nobody()].into_iter().find(|account| match who {
-            Who::Name(name) => account.name == name,
-            Who::Uid(uid) => account.uid == uid,
-        }),
+    let who = match numeric {
+        true => Who::Uid(parse_id(user).ok_or_else(|| refused("no such id", "Ids are below 4294967295".into()))?),
+        false => Who::Name(user),
+    };
+    let (known, names) = match image {
+        Image::Host => {
+            let accounts = [root(), caller(host), nobody()];
+            let mut names: Vec<_> = accounts.iter().map(|account| account.name.clone()).collect();
+            names.dedup();
+            let known = accounts.into_iter().find(|account| match who {
+                Who::Name(name) => account.name == name,
+                Who::Uid(uid) => account.uid == uid,
+            });
+            (known, names)
+        }
         Image::Dir(path) => {
             let file = read_passwd(path).map_err(|errno| ConfigError::io(&path.join("etc/passwd"), errno))?;
-            let broken = |line| refused(&format!("line {line} of the image's /etc/passwd is broken"));
-            passwd::find(&file, &who).map_err(broken)?
+            let known = passwd::find(&file, &who).map_err(|line| {
+                let cause = format!("line {line} of the image's /etc/passwd is broken");
+                refused(&cause, "Mend it, or use a number".into())
+            })?;
+            (known, passwd::names(&file))
         }
     };
     let mut account = match (known, who) {
         (Some(account), _) => account,
         (None, Who::Uid(uid)) => Account { name: "user".into(), uid, gid: uid, home: "/home/user".into() },
-        (None, Who::Name(_)) => return Err(refused("not known")),
+        (None, Who::Name(_)) => return Err(refused("not known", known_names(user, &names))),
     };
     if let Some(group) = group {
-        account.gid = parse_id(group).ok_or_else(|| refused("a group must be a number"))?;
+        account.gid = parse_id(group)
+            .ok_or_else(|| refused("a group must be a number", format!("Use its number, such as {user}:100")))?;
     }
     Ok(account.into())
+}
+
+/// Whom one could have meant.
+fn known_names(typed: &str, names: &[String]) -> String {
+    /// More than these do not fit in a line.
+    const SHOWN: usize = 12;
+    if let Some(near) = nearest(typed, names.iter().map(String::as_str)) {
+        return format!("Did you mean '{near}'?");
+    }
+    match names {
+        [] => "The image's /etc/passwd names nobody: use a number".into(),
+        names if names.len() > SHOWN => {
+            let more = names.len() - SHOWN;
+            format!("There are {} and {more} more; or use a number", names[..SHOWN].join(", "))
+        }
+        names => format!("There are {}; or use a number", names.join(", ")),
+    }
 }
 
 fn root() -> Account {

@@ -60,6 +60,28 @@ fn users_of_an_unpacked_image() {
 }
 
 #[test]
+fn who_there_is_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let hint = |user: &str, image: &Image, caller| identity(Some(user), image, &host(caller)).unwrap_err().hint();
+    assert_eq!(hint("www-data", &Image::Host, 1000), "There are root, ann, nobody; or use a number");
+    assert_eq!(hint("www-data", &Image::Host, 0), "There are root, nobody; or use a number");
+    assert_eq!(hint("rot", &Image::Host, 0), "Did you mean 'root'?");
+    assert_eq!(hint("ann:staff", &Image::Host, 1000), "Use its number, such as ann:100");
+    let image = Image::Dir(dir.path().into());
+    assert_eq!(hint("root", &image, 1000), "The image's /etc/passwd names nobody: use a number");
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
+    // What stands for nobody is not offered.
+    let mut text = "root:x:0:0::/root:\nhalf:x:3\n77:x:0:0::/h:\nx\x1b[2J:x:9\n".to_owned();
+    std::fs::write(dir.path().join("etc/passwd"), &text).unwrap();
+    assert_eq!(hint("www-data", &image, 1000), "There are root; or use a number");
+    text.extend((0..20).map(|n| format!("user{n}:x:{n}:{n}::/home/user:\n")));
+    std::fs::write(dir.path().join("etc/passwd"), &text).unwrap();
+    let shown = (0..11).map(|n| format!(", user{n}")).collect::<String>();
+    assert_eq!(hint("www-data", &image, 1000), format!("There are root{shown} and 9 more; or use a number"));
+    assert_eq!(hint("half", &image, 1000), "Mend it, or use a number");
+}
+
+#[test]
 fn an_image_cannot_show_us_the_hosts_files() {
     let dir = tempfile::tempdir().unwrap();
     let image = Image::Dir(dir.path().join("image"));

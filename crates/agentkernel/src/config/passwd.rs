@@ -50,6 +50,14 @@ pub fn find(passwd: &[u8], who: &Who<'_>) -> Result<Option<Account>, usize> {
     Ok(None)
 }
 
+/// The names that stand for a user, in their order.
+#[must_use]
+pub fn names(passwd: &[u8]) -> Vec<String> {
+    let lines = passwd.split(|&byte| byte == b'\n');
+    let accounts = lines.filter_map(|line| account(&line.split(|&byte| byte == b':').collect::<Vec<_>>()));
+    accounts.map(|account| account.name).filter(|name| parse_id(name).is_none()).collect()
+}
+
 fn id(text: &[u8]) -> Option<u32> {
     parse_id(str::from_utf8(text).ok()?)
 }

@@ -30,6 +30,12 @@ fn the_first_entry_counts() {
 }
 
 #[test]
+fn names_are_those_that_stand_for_a_user() {
+    assert_eq!(names(FILE), ["root", "ann", "toor", "short"]);
+    assert!(names(b"").is_empty());
+}
+
+#[test]
 fn nobody_becomes_someone_else() {
     for unknown in ["an", "ann ", "ANN", "", "x", "1000:x", "# comment\nann", "nobody"] {
         assert_eq!(name(unknown), Ok(None), "{unknown}");
@@ -63,6 +69,7 @@ proptest! {
     fn any_file_can_be_searched(file in prop::collection::vec(any::<u8>(), 0..200), text in "[a-z0-9:\\n]{0,60}") {
         for file in [&file[..], text.as_bytes()] {
             for who in [Who::Name("a"), Who::Uid(0)] {
+                prop_assert!(names(file).iter().all(|name| valid_name(name)));
                 if let Ok(Some(account)) = find(file, &who) {
                     prop_assert!(who == Who::Uid(account.uid) || who == Who::Name(&account.name));
                 }

@@ -32,7 +32,7 @@ pub struct Overrides {
     pub env_files: Vec<PathBuf>,
     /// `-w`
     pub workdir: Option<PathBuf>,
-    /// `-u`: `NAME` or `UID[:GID]`
+    /// `-u`: `NAME` or `UID`, and `:GID`
     pub user: Option<String>,
     /// `--cpus`, in thousandths
     pub cpus: Option<u64>,

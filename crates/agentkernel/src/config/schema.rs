@@ -97,7 +97,7 @@ const SANDBOX: &[Key] = &[
             Ok(())
         }),
         default: "the caller",
-        doc: "Who its programs run as: a name or `UID[:GID]`. `root` needs trust, unless the caller is root.",
+        doc: "Who its programs run as: `root`, the caller's name or `nobody`, with a `dir:` image a name in its own /etc/passwd, or a number; a group follows as `:GID`. `root` needs trust, unless the caller is root.",
         example: "\"nobody\"",
     },
     Key {
