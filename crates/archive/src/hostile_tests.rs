@@ -230,8 +230,8 @@ fn a_file_is_replaced_by_a_whole_one_or_not_at_all() {
     fs::write(&file, "old").unwrap();
     fs::write(scene.dest().join(".agentkernel-0"), "somebody's").unwrap();
     let archive = Archive::default().file(b"f", b"new").end();
-    // Cut off in the header, and in the contents.
-    for length in [511, 514] {
+    // Cut off behind the header, and in the contents.
+    for length in [512, 514] {
         let (_, reason) = scene.refused(&archive[..length]);
         assert!(matches!(reason, Reason::Truncated), "{reason}");
         assert_eq!(fs::read(&file).unwrap(), b"old");
@@ -272,7 +272,8 @@ fn devices_are_not_made_and_set_id_bits_are_dropped() {
         .header(EntryType::Directory, b"dir", b"", 0, 0o7775)
         .end();
     let summary = scene.unpack(&*archive).unwrap();
-    assert_eq!(summary, Summary { entries: 2, bytes: 0, skipped: 3 });
+    assert_eq!((summary.entries, summary.bytes), (2, 0));
+    assert_eq!(summary.left_out.to_string(), "2 devices and 1 fifo: the first is null");
     assert_eq!(fs::metadata(scene.dest().join("su")).unwrap().mode() & 0o7777, 0o755);
     assert_eq!(fs::metadata(scene.dest().join("dir")).unwrap().mode() & 0o7777, 0o1775);
     assert_eq!(fs::read_dir(scene.dest()).unwrap().count(), 2);
@@ -306,7 +307,9 @@ fn cut_off_anywhere() {
     let whole = Archive::default().dir(b"d").long_name(&[b'n'; 200]).file(b"n", &[7; 1000]).symlink(b"l", b"t").end();
     let last = whole.len() - BLOCK;
     // Not every length: each takes a directory of its own, and most are like their neighbours.
-    for length in (0..last).step_by(61).chain((1..=last / BLOCK).map(|block| block * BLOCK - 1)) {
+    let error = Scene::new().unpack(&whole[..BLOCK - 1]).unwrap_err();
+    assert!(matches!(error.reason, Reason::NotTar), "{error:?}");
+    for length in (BLOCK..last).step_by(61).chain((2..=last / BLOCK).map(|block| block * BLOCK - 1)) {
         let error = Scene::new().unpack(&whole[..length]).unwrap_err();
         assert!(matches!(error.reason, Reason::Truncated), "{length}: {error:?}");
     }
@@ -365,12 +368,31 @@ fn more_headers_or_bytes_than_allowed() {
 
 #[test]
 fn not_an_archive() {
-    for bytes in [vec![b'x'; 2048], [0x1f, 0x8b].repeat(600), Archive::default().file(b"f", b"x").end()[1..].to_vec()] {
+    for bytes in [vec![b'x'; 2048], vec![b'x'; 10], Archive::default().file(b"f", b"x").end()[1..].to_vec()] {
         let error = Scene::new().unpack(&*bytes).unwrap_err();
-        assert!(matches!(error.reason, Reason::Malformed("checksum")), "{error:?}");
-        assert_eq!(error.entry, "entry 1");
+        assert!(matches!(error.reason, Reason::NotTar), "{error:?}");
+        assert_eq!((&*error.entry, &*error.hint()), ("the archive", ""));
         assert!(error.source().is_some());
     }
+    for (beginning, format, tool) in [
+        ("\x1f\u{8b}", "gzip", "`zcat "),
+        ("BZh9", "bzip2", "`bzcat "),
+        ("\u{fd}7zXZ\0", "xz", "`xzcat "),
+        ("(\u{b5}/\u{fd}", "zstd", "`zstdcat "),
+    ] {
+        let beginning: Vec<u8> = beginning.chars().map(|c| c as u8).collect();
+        for length in [20, 2048] {
+            let bytes = [&beginning[..], &vec![b'x'; length]].concat();
+            let error = Scene::new().unpack(&*bytes).unwrap_err();
+            assert!(matches!(error.reason, Reason::Compressed(found) if found == format), "{error:?}");
+            assert!(error.hint().contains(tool), "{}", error.hint());
+        }
+    }
+    // A name may begin with anything.
+    Scene::new().unpack(&*Archive::default().file(b"BZh", b"x").end()).unwrap();
+    // What began as one is damaged.
+    let archive = [&Archive::default().file(b"f", b"x").0[..], &[b'x'; BLOCK]].concat();
+    assert!(matches!(Scene::new().refused(&archive).1, Reason::Malformed("checksum")));
     for kind in [b'S', b'V', b'M', b'Z', 0xff] {
         let archive = Archive::default().header(EntryType::new(kind), b"f", b"", 0, 0o644).end();
         let (_, reason) = Scene::new().refused(&archive);

@@ -6,31 +6,55 @@
 //! headers are understood too. Only headers are parsed by a library.
 #![forbid(unsafe_code)]
 
+mod left_out;
 mod pack;
 mod unpack;
 
+pub use left_out::{LeftOut, special};
 pub use pack::{PackError, pack, pack_bytes};
 pub use unpack::{Reason, UnpackError, UnpackOptions, unpack};
+
+use std::io::{self, Read};
 
 /// The unit of a tar archive, in bytes.
 const BLOCK: usize = 512;
 /// Bytes moved at once.
 const CHUNK: usize = 64 * 1024;
 
+/// The time of modification, in seconds, of a socket that only holds a place, so that nobody makes anything there: a
+/// morning in 1970 that nothing else has. It is left out without a word.
+pub const PLACEHOLDER: i64 = 0x616b;
+
 /// What was packed or unpacked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Files, directories and links.
     pub entries: u64,
     /// Bytes of file contents.
     pub bytes: u64,
-    /// Entries left out: sockets, fifos, devices, and what vanished while it was packed.
-    pub skipped: u64,
+    /// What an archive has no place for.
+    pub left_out: LeftOut,
+    /// Entries that vanished, or became something else, while they were packed.
+    pub vanished: u64,
 }
 
 /// Bytes from the end of `size` bytes to the end of their last block.
 fn padding(size: u64) -> usize {
     (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
+}
+
+/// Reads until the bytes are full or the input has ended. Says how many came.
+fn fill(input: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < bytes.len() {
+        match input.read(&mut bytes[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
 }
 
 /// A name as an error shows it: cut, and without anything that could disturb a terminal.

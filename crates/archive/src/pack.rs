@@ -1,15 +1,16 @@
 //! Hides how a tree is read while others change it, and how it is written as tar.
 
-use crate::{BLOCK, CHUNK, Summary, display, padding};
+use crate::{BLOCK, CHUNK, PLACEHOLDER, Summary, display, fill, padding, special};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, PROC_SUPER_MAGIC, Stat},
     io::Errno,
 };
 use std::{
     collections::BTreeMap,
     ffi::{CString, OsStr},
-    io::{self, BufWriter, Write},
+    fs::File,
+    io::{self, BufWriter, Read, Write},
     os::unix::ffi::OsStrExt,
 };
 use tar::{EntryType, Header};
@@ -27,19 +28,38 @@ pub enum PackError {
         /// The cause.
         source: io::Error,
     },
+    /// What was to be packed is neither a file, a directory nor a symbolic link.
+    #[error("It is a {0}")]
+    Special(&'static str),
     /// The archive could not be written.
     #[error("Cannot write the archive")]
     Write(#[source] io::Error),
 }
 
+impl PackError {
+    /// What its user can do; empty if nothing is known.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Special(_) => "Only files, directories and symbolic links can be copied",
+            Self::Read { .. } | Self::Write(_) => "",
+        }
+    }
+}
+
 /// Names longer than this do not fit a header.
 const NAME: usize = 100;
+/// A file that does not tell its size, as those of /proc, is held in memory; so much of it at most.
+const MAX_UNTOLD: u64 = 64 << 20;
+/// File systems that show the kernel's state (linux/magic.h): proc, sysfs, devpts, cgroup and cgroup2.
+const KERNELS: [u64; 5] = [PROC_SUPER_MAGIC as u64, 0x6265_6572, 0x1cd1, 0x27_e0eb, 0x6367_7270];
 
 /// Packs `name` in `dir`, a file, a symbolic link or a whole tree, under the name `as_name`.
 ///
 /// Kept: regular files, directories, symbolic links (as they are), hard links within the tree, modes, owners'
-/// numbers, modification times in seconds. Other kinds are skipped and counted, and so is what vanishes meanwhile. A
-/// file that shrinks while it is read is filled up with zeros, one that grows is cut: the archive stays in step.
+/// numbers, modification times in seconds. Other kinds are left out and counted, and so is what vanishes meanwhile. Of a
+/// file system of the kernel's that is mounted below `name` there is the directory only. A large file that shrinks
+/// while it is read is filled up with zeros, one that grows is cut: the archive stays in step.
 ///
 /// # Errors
 /// [`PackError`], naming the entry.
@@ -73,6 +93,8 @@ pub fn pack_bytes(contents: &[u8], mode: u32, as_name: &OsStr, out: impl Write) 
 /// A directory that is being packed.
 struct Level {
     dir: OwnedFd,
+    /// Its file system.
+    device: u64,
     /// Its name in the archive, with a slash at the end.
     prefix: Vec<u8>,
     /// What is in it and not packed yet, the next one last.
@@ -107,57 +129,74 @@ impl<W: Write> Packer<W> {
         let path = as_name.as_bytes().to_vec();
         let name = CString::new(name.as_bytes())
             .map_err(|_| read("open", &path)(io::Error::from(io::ErrorKind::InvalidInput)))?;
-        let mut levels: Vec<Level> = self.entry(dir, &name, path, true)?.into_iter().collect();
+        let mut levels: Vec<Level> = self.entry(dir, &name, path, None)?.into_iter().collect();
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.names.pop() else {
                 levels.pop();
                 continue;
             };
             let path = [&level.prefix, name.as_bytes()].concat();
-            let below = self.entry(level.dir.as_fd(), &name, path, false)?;
+            let below = self.entry(level.dir.as_fd(), &name, path, Some(level.device))?;
             levels.extend(below);
         }
         Ok(())
     }
 
-    /// Packs one entry. A directory is given back, for its contents.
+    /// Packs one entry, of a directory on the device `above`, or the one that was named. A directory is given back, for
+    /// its contents.
     fn entry(
         &mut self,
         dir: BorrowedFd<'_>,
         name: &CString,
         path: Vec<u8>,
-        top: bool,
+        above: Option<u64>,
     ) -> Result<Option<Level>, PackError> {
         let result = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| read("examine", &path)(error.into()))
             .and_then(|stat| match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => self.directory(dir, name, &path),
+                FileType::Directory => self.directory(dir, name, &path, above),
                 FileType::RegularFile => self.file(dir, name, &path).map(|()| None),
                 FileType::Symlink => self.symlink(dir, name, &path, &stat).map(|()| None),
-                _ => {
-                    self.summary.skipped += 1;
+                kind if above.is_none() => Err(PackError::Special(special(kind))),
+                kind => {
+                    self.leave_out(kind, &path, &stat);
                     Ok(None)
                 }
             });
         match result {
             // Gone, or something else by now: somebody is at work in the tree.
             Err(PackError::Read { source, .. })
-                if !top
+                if above.is_some()
                     && matches!(Errno::from_io_error(&source), Some(Errno::NOENT | Errno::LOOP | Errno::NOTDIR)) =>
             {
-                self.summary.skipped += 1;
+                self.summary.vanished += 1;
                 Ok(None)
             }
             result => result,
         }
     }
 
-    fn directory(&mut self, dir: BorrowedFd<'_>, name: &CString, path: &[u8]) -> Result<Option<Level>, PackError> {
+    fn leave_out(&mut self, kind: FileType, path: &[u8], stat: &Stat) {
+        if kind != FileType::Socket || stat.st_mtime != PLACEHOLDER {
+            self.summary.left_out.add(special(kind), path);
+        }
+    }
+
+    fn directory(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &CString,
+        path: &[u8],
+        above: Option<u64>,
+    ) -> Result<Option<Level>, PackError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || -> rustix::io::Result<_> {
             let dir = rustix::fs::openat(dir, name, flags, Mode::empty())?;
             let stat = rustix::fs::fstat(&dir)?;
             let mut names = Vec::new();
+            if above.is_some_and(|device| device != stat.st_dev) && is_kernels(&dir)? {
+                return Ok((dir, stat, None));
+            }
             for entry in Dir::read_from(&dir)? {
                 let entry = entry?;
                 let name = entry.file_name();
@@ -167,13 +206,16 @@ impl<W: Write> Packer<W> {
             }
             // The same tree gives the same archive.
             names.sort_unstable_by(|a, b| b.cmp(a));
-            Ok((dir, stat, names))
+            Ok((dir, stat, Some(names)))
         };
         let (dir, stat, names) = open().map_err(|error| read("read the directory", path)(error.into()))?;
         let prefix = [path, b"/"].concat();
         let header = header(EntryType::Directory, &stat, 0);
         self.header(header, &prefix, b"")?;
-        Ok(Some(Level { dir, prefix, names }))
+        if names.is_none() {
+            self.summary.left_out.add("kernel file system", path);
+        }
+        Ok(names.map(|names| Level { dir, device: stat.st_dev, prefix, names }))
     }
 
     fn symlink(&mut self, dir: BorrowedFd<'_>, name: &CString, path: &[u8], stat: &Stat) -> Result<(), PackError> {
@@ -188,8 +230,9 @@ impl<W: Write> Packer<W> {
         let file =
             rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| read("open", path)(error.into()))?;
         let stat = rustix::fs::fstat(&file).map_err(|error| read("examine", path)(error.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            self.summary.skipped += 1;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::RegularFile {
+            self.leave_out(kind, path, &stat);
             return Ok(());
         }
         if stat.st_nlink > 1 {
@@ -199,26 +242,43 @@ impl<W: Write> Packer<W> {
             }
             self.links.insert(key, path.to_vec());
         }
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        self.header(header(EntryType::Regular, &stat, size), path, b"")?;
-        self.contents(&file, size, path)
+        self.contents(file.into(), &stat, path)
     }
 
-    fn contents(&mut self, file: &OwnedFd, size: u64, path: &[u8]) -> Result<(), PackError> {
-        let mut left = size;
+    /// Packs a regular file. The size that it is said to have is not always true: files of /proc are said to be empty,
+    /// those of /sys to be larger than they are. So the first chunk is read before the size is written.
+    fn contents(&mut self, mut file: File, stat: &Stat, path: &[u8]) -> Result<(), PackError> {
+        let failed = read("read", path);
+        let begun = fill(&mut file, &mut self.chunk).map_err(&failed)?;
+        let mut rest = Vec::new();
+        let size = match u64::try_from(stat.st_size).unwrap_or(0) {
+            _ if begun < self.chunk.len() => begun as u64,
+            0 => {
+                (&mut file).take(MAX_UNTOLD).read_to_end(&mut rest).map_err(&failed)?;
+                if rest.len() as u64 == MAX_UNTOLD {
+                    return Err(failed(Errno::FBIG.into()));
+                }
+                (begun + rest.len()) as u64
+            }
+            said => said,
+        };
+        self.header(header(EntryType::Regular, stat, size), path, b"")?;
+        // It may have grown since its size was asked for.
+        let begun = usize::try_from(size).unwrap_or(usize::MAX).min(begun);
+        self.out.write_all(&self.chunk[..begun]).map_err(PackError::Write)?;
+        self.write(&rest)?;
+        let mut left = size - (begun + rest.len()) as u64;
         while left > 0 {
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk.len());
-            let count = match rustix::io::read(file, &mut self.chunk[..room]) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(read("read", path)(error.into())),
-            };
+            let count = fill(&mut file, &mut self.chunk[..room]).map_err(&failed)?;
             self.out.write_all(&self.chunk[..count]).map_err(PackError::Write)?;
             left -= count as u64;
+            if count < room {
+                break;
+            }
         }
-        // It has shrunk since its size was written.
-        io::copy(&mut io::Read::take(io::repeat(0), left), &mut self.out).map_err(PackError::Write)?;
+        // It has shrunk since.
+        io::copy(&mut io::repeat(0).take(left), &mut self.out).map_err(PackError::Write)?;
         self.summary.bytes += size;
         self.write(&[0; BLOCK][..padding(size)])
     }
@@ -262,6 +322,11 @@ impl<W: Write> Packer<W> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         self.out.write_all(bytes).map_err(PackError::Write)
     }
+}
+
+/// Whether a directory shows the kernel's state: such a tree has no end, or none that it is worth to wait for.
+fn is_kernels(dir: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(KERNELS.contains(&(rustix::fs::fstatfs(dir)?.f_type as u64)))
 }
 
 fn header(kind: EntryType, stat: &Stat, size: u64) -> Header {

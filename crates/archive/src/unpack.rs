@@ -1,6 +1,6 @@
 //! Hides how an archive from anyone becomes files below one directory and nowhere else.
 
-use crate::{CHUNK, Summary, display, padding};
+use crate::{BLOCK, CHUNK, Summary, display, fill, padding, special};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid},
@@ -51,8 +51,14 @@ pub enum Reason {
     /// The bytes could not be read.
     #[error("The archive cannot be read")]
     Input(#[source] io::Error),
+    /// The bytes are none.
+    #[error("It is not a tar archive")]
+    NotTar,
+    /// The bytes are an archive's only when another program has gone over them.
+    #[error("It is compressed ({0})")]
+    Compressed(&'static str),
     /// A header is not one.
-    #[error("This is not a tar archive, or it is damaged ({0})")]
+    #[error("The archive is damaged ({0})")]
     Malformed(&'static str),
     /// The name leads out of the directory, or is none.
     #[error("The name is refused: {0}")]
@@ -86,6 +92,24 @@ pub enum Reason {
     Io(&'static str, #[source] io::Error),
 }
 
+impl UnpackError {
+    /// What its user can do; empty if nothing is known.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let Reason::Compressed(format) = self.reason else { return String::new() };
+        let tool = COMPRESSED.iter().find(|(_, name, _)| *name == format).map_or("", |(_, _, tool)| tool);
+        format!("Decompress it first, for example with `{tool} FILE | agentkernel cp - SANDBOX:DIR`")
+    }
+}
+
+/// How compressed bytes begin, what the format is called, and what decompresses it.
+const COMPRESSED: [(&[u8], &str, &str); 4] = [
+    (b"\x1f\x8b", "gzip", "zcat"),
+    (b"BZh", "bzip2", "bzcat"),
+    (b"\xfd7zXZ\0", "xz", "xzcat"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "zstdcat"),
+];
+
 /// The longest name, and the longest set of pax records.
 const MAX_EXTENSION: u64 = 1024 * 1024;
 /// The longest name of one file (`NAME_MAX`).
@@ -98,7 +122,7 @@ const MAX_DEPTH: usize = 1024;
 /// Names are taken one by one beneath `dest`; `..`, absolute names and symbolic links on the way are refused. A file
 /// or link replaces a file or link that is there, a whole file by a whole one; a directory joins an existing one; a
 /// device, fifo or socket that is there stays, and is an error. Set-id bits are dropped, devices, fifos and sockets of
-/// the archive skipped and counted, hard links made to files of the same archive only. Modes (not reduced by the umask)
+/// the archive left out and counted, hard links made to files of the same archive only. Modes (not reduced by the umask)
 /// and modification times are kept.
 ///
 /// # Errors
@@ -178,7 +202,10 @@ impl<R: Read> Unpacker<'_, R> {
         let mut extensions = Extensions::default();
         loop {
             let number = self.headers + 1;
-            let unnamed = |reason| UnpackError { entry: format!("entry {number}"), reason };
+            let unnamed = |reason| match reason {
+                Reason::NotTar | Reason::Compressed(_) => UnpackError { entry: "the archive".into(), reason },
+                _ => UnpackError { entry: format!("entry {number}"), reason },
+            };
             let Some(header) = self.header().map_err(unnamed)? else {
                 return Ok(false);
             };
@@ -197,8 +224,13 @@ impl<R: Read> Unpacker<'_, R> {
     /// The next header, or `None` at the end mark.
     fn header(&mut self) -> Result<Option<Header>, Reason> {
         let mut header = Header::new_old();
-        self.fill(header.as_mut_bytes())?;
-        if header.as_bytes().iter().all(|&byte| byte == 0) {
+        let count = self.read(header.as_mut_bytes())?;
+        let bytes = header.as_bytes();
+        if count < BLOCK {
+            // Not even one header: it never was an archive.
+            return Err(if self.headers == 0 && count > 0 { no_archive(&bytes[..count]) } else { Reason::Truncated });
+        }
+        if bytes.iter().all(|&byte| byte == 0) {
             return Ok(None);
         }
         self.headers += 1;
@@ -207,10 +239,9 @@ impl<R: Read> Unpacker<'_, R> {
         }
         // Bytes 148 to 155 are the checksum itself, and count as spaces.
         let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
-        let bytes = header.as_bytes();
         let expected = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
         if header.cksum().ok() != Some(expected) {
-            return Err(Reason::Malformed("checksum"));
+            return Err(if self.headers == 1 { no_archive(bytes) } else { Reason::Malformed("checksum") });
         }
         Ok(Some(header))
     }
@@ -292,7 +323,7 @@ impl<R: Read> Unpacker<'_, R> {
                 self.skip(size)?;
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                self.summary.skipped += 1;
+                self.summary.left_out.add(if kind == EntryType::Fifo { "fifo" } else { "device" }, path);
                 return self.skip(size);
             }
             EntryType::GNUSparse => return Err(Reason::Unsupported('S')),
@@ -587,10 +618,20 @@ impl<R: Read> Unpacker<'_, R> {
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
-        self.input.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Reason::Truncated,
-            _ => Reason::Input(error),
-        })
+        if self.read(bytes)? < bytes.len() { Err(Reason::Truncated) } else { Ok(()) }
+    }
+
+    /// Reads until the bytes are full or the archive has ended. Says how many came.
+    fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Reason> {
+        fill(&mut self.input, bytes).map_err(Reason::Input)
+    }
+}
+
+/// What bytes are that do not begin as an archive does.
+fn no_archive(bytes: &[u8]) -> Reason {
+    match COMPRESSED.iter().find(|(beginning, ..)| bytes.starts_with(beginning)) {
+        Some((_, format, _)) => Reason::Compressed(format),
+        None => Reason::NotTar,
     }
 }
 
@@ -602,10 +643,8 @@ fn replaceable(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Reason> {
     };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Err(Reason::Directory),
-        FileType::CharacterDevice | FileType::BlockDevice => Err(Reason::Special("device")),
-        FileType::Fifo => Err(Reason::Special("fifo")),
-        FileType::Socket => Err(Reason::Special("socket")),
-        _ => Ok(()),
+        FileType::RegularFile | FileType::Symlink => Ok(()),
+        kind => Err(Reason::Special(special(kind))),
     }
 }
 

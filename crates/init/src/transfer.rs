@@ -13,6 +13,7 @@ use jail::process::Fork;
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{CWD, Mode, OFlags},
+    io::Errno,
     process::Pid,
 };
 use std::{
@@ -24,11 +25,13 @@ use std::{
     rc::Rc,
 };
 use wire::{
-    Channel, Exit,
+    Channel, Exit, Failure,
     link::{FilesReport, Get, Open, Put},
 };
 
 const DATA: u8 = 0;
+/// The longest report: twice a thousand characters, and what goes around them.
+const MAX_REPORT: u64 = 16 * 1024;
 
 /// The way of the bytes.
 enum Data {
@@ -69,10 +72,11 @@ impl Transfer {
                 let data = if incoming { read } else { write };
                 let settled = jail::process::set_stdio(data.as_fd(), reporter.as_fd(), reporter.as_fd())
                     .and_then(|()| jail::process::close_fds_from(3, &[]));
-                let result = settled.map_err(failed).and_then(|()| work(&open, &user, spawner));
+                let result = settled.map_err(|error| failed(error).into()).and_then(|()| work(&open, &user, spawner));
+                let cut = |words: String| words.chars().take(1000).collect();
                 let report = match result {
-                    Ok(()) => FilesReport::Done,
-                    Err(cause) => FilesReport::Failed(cause.chars().take(1000).collect()),
+                    Ok(left_out) => FilesReport::Done { left_out: cut(left_out) },
+                    Err(Failure { cause, hint }) => FilesReport::Failed(Failure { cause: cut(cause), hint: cut(hint) }),
                 };
                 if let Ok(bytes) = wire::encode(&report) {
                     // If init does not listen any more, it is gone, and so are we.
@@ -98,10 +102,11 @@ impl Transfer {
     fn outcome(&self, exit: Exit) -> FilesReport {
         let mut bytes = Vec::new();
         // The child is gone, so the pipe holds all it ever will.
-        let told = self.report.try_clone().map(File::from).and_then(|report| report.take(4096).read_to_end(&mut bytes));
+        let told =
+            self.report.try_clone().map(File::from).and_then(|report| report.take(MAX_REPORT).read_to_end(&mut bytes));
         match told.ok().and_then(|_| wire::decode(&bytes).ok()) {
             Some(report) => report,
-            None => FilesReport::Failed(format!("The transfer {exit}")),
+            None => FilesReport::Failed(format!("The transfer {exit}").into()),
         }
     }
 }
@@ -170,7 +175,7 @@ impl Activity for Transfer {
 
 /// Tells the supervisor that nothing was started, and ends the stream.
 pub fn fail(cx: &mut Cx<'_>, cause: String) {
-    finish(cx, &FilesReport::Failed(cause));
+    finish(cx, &FilesReport::Failed(cause.into()));
 }
 
 fn finish(cx: &mut Cx<'_>, report: &FilesReport) {
@@ -181,24 +186,33 @@ fn finish(cx: &mut Cx<'_>, report: &FilesReport) {
     cx.mux.close(cx.stream);
 }
 
-/// The child's part.
-fn work(open: &Open, user: &wire::User, spawner: &Spawner) -> Result<(), String> {
+/// The child's part. Gives what was left out, in words.
+fn work(open: &Open, user: &wire::User, spawner: &Spawner) -> Result<String, Failure> {
     rustix::process::umask(Mode::empty());
     spawner.become_user(user).map_err(|error| format!("Cannot become user {}:{}: {error}", user.uid, user.gid))?;
     match open {
         Open::Put(put) => put_files(put),
         Open::Get(get) => get_files(get),
-        Open::Exec(_) => Err("Not a transfer".to_owned()),
+        Open::Exec(_) => Err("Not a transfer".to_owned().into()),
     }
 }
 
 /// Unpacks into the directory that the path names; or else below its parent, under its last name.
-fn put_files(put: &Put) -> Result<(), String> {
+fn put_files(put: &Put) -> Result<String, Failure> {
     let path = absolute(put.path.as_path())?;
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let (dest, rename) = match rustix::fs::openat(CWD, path, directory, Mode::empty()) {
         Ok(dest) => (dest, None),
-        Err(_) if names_directory(path) => return Err(format!("{}: no such directory", path.display())),
+        Err(error) if names_directory(path) => {
+            let path = path.components().as_path().display();
+            return Err(match error {
+                Errno::NOENT => Failure {
+                    cause: format!("{path}: no such directory"),
+                    hint: "Make it first, for example with `agentkernel exec SANDBOX mkdir -p DIR`".into(),
+                },
+                error => format!("{path}: {}", io::Error::from(error)).into(),
+            });
+        }
         Err(_) => {
             let (parent, name) = split(path)?;
             let dest = rustix::fs::openat(CWD, parent, directory, Mode::empty())
@@ -207,12 +221,12 @@ fn put_files(put: &Put) -> Result<(), String> {
         }
     };
     archive::unpack(dest.as_fd(), rename, &UnpackOptions::default(), io::stdin().lock())
-        .map(drop)
-        .map_err(|error| wire::cause(&error))
+        .map(|summary| summary.left_out.to_string())
+        .map_err(|error| Failure { cause: wire::cause(&error), hint: error.hint() })
 }
 
 /// Packs what the path names, under its last name.
-fn get_files(get: &Get) -> Result<(), String> {
+fn get_files(get: &Get) -> Result<String, Failure> {
     let path = absolute(get.path.as_path())?;
     let describe = |error: io::Error| format!("{}: {error}", path.display());
     let (parent, name, as_name): (PathBuf, OsString, OsString) = if path.file_name().is_none() || ends_in_dot(path) {
@@ -234,7 +248,12 @@ fn get_files(get: &Get) -> Result<(), String> {
     let dir = rustix::fs::openat(CWD, &parent, directory, Mode::empty()).map_err(|error| describe(error.into()))?;
     // Descriptor 0 is the pipe, open for writing.
     let out = io::stdin().as_fd().try_clone_to_owned().map_err(describe)?;
-    archive::pack(dir.as_fd(), &name, &as_name, File::from(out)).map(drop).map_err(|error| wire::cause(&error))
+    archive::pack(dir.as_fd(), &name, &as_name, File::from(out)).map(|summary| summary.left_out.to_string()).map_err(
+        |error| Failure {
+            cause: format!("Cannot pack {}: {}", path.display(), wire::cause(&error)),
+            hint: error.hint().into(),
+        },
+    )
 }
 
 fn absolute(path: &Path) -> Result<&Path, String> {

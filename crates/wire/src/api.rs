@@ -4,7 +4,7 @@
 //! archive use the link's own reports.
 
 use crate::{
-    ExecSpec, Exit,
+    ExecSpec, Exit, Failure,
     link::{Get, Put, Usage, Wall},
 };
 use serde::{Deserialize, Serialize};
@@ -90,27 +90,6 @@ pub enum Report {
     Usage(Usage),
     /// The request was refused, or failed.
     Failed(Failure),
-}
-
-/// A failed request, in words for the user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{cause}")]
-pub struct Failure {
-    /// What went wrong, one line.
-    pub cause: String,
-    /// What the user can do about it, one line; empty if nothing is known.
-    pub hint: String,
-}
-
-impl Failure {
-    /// An exec that no [`open`](crate::mux::Mux::open) can carry.
-    #[must_use]
-    pub fn too_large() -> Self {
-        Self {
-            cause: "The command and its environment are too large".into(),
-            hint: format!("Together they may have {} bytes", crate::mux::MAX_OPEN),
-        }
-    }
 }
 
 /// A running sandbox, as its supervisor knows it.

@@ -4,7 +4,7 @@
 //! with a [`Hello`](crate::frame::Hello). The supervisor may send [`ToInit::Setup`] and its first streams at once,
 //! without waiting: init answers in order.
 
-use crate::{ExecSpec, Exit, OsBytes, Rlimit, WinSize};
+use crate::{ExecSpec, Exit, Failure, OsBytes, Rlimit, WinSize};
 use serde::{Deserialize, Serialize};
 
 /// Supervisor to init, about the sandbox as a whole.
@@ -92,7 +92,8 @@ pub enum Open {
 /// Files into the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
-    /// An existing directory, or the file name to give to a single entry, absolute, as the sandbox sees it.
+    /// An existing directory, or the file name to give to a single entry, absolute, as the sandbox sees it. A slash at
+    /// the end says that it must be a directory.
     pub path: OsBytes,
     /// Who owns what is written.
     pub user: crate::User,
@@ -163,10 +164,13 @@ impl ExecFailure {
 /// How a transfer of files ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FilesReport {
-    /// All of it arrived.
-    Done,
-    /// It stopped; the cause in one line.
-    Failed(String),
+    /// All of it arrived, except for what an archive has no place for.
+    Done {
+        /// What init has left out, in words, as `2 sockets`; empty if nothing.
+        left_out: String,
+    },
+    /// It stopped.
+    Failed(Failure),
 }
 
 /// The port, on the loopback addresses, at which init answers DNS and to which the backend redirects every connection

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Channel, ExecSpec, Exit, OsBytes, Rlimit, RlimitKind, Stdio, User, WinSize, api,
+    Channel, ExecSpec, Exit, Failure, OsBytes, Rlimit, RlimitKind, Stdio, User, WinSize, api,
     frame::MAX_PAYLOAD,
     link::{self, ExecControl, ExecFailure, ExecReport, FilesReport, Flow, FlowReply, FromInit, Setup, ToInit},
 };
@@ -68,8 +68,8 @@ fn link_messages_survive() {
     for exit in [Exit::Code(0), Exit::Code(255), Exit::Signal(9), Exit::Oom, Exit::Deadline, Exit::Lost] {
         survives(&ExecReport::Exited(exit));
     }
-    survives(&FilesReport::Done);
-    survives(&FilesReport::Failed("disk full".into()));
+    survives(&FilesReport::Done { left_out: "2 sockets".into() });
+    survives(&FilesReport::Failed(Failure { cause: "disk full".into(), hint: "make room".into() }));
     survives(&Flow { host: "example.com".into(), port: 443 });
     survives(&FlowReply::Accepted);
     survives(&FlowReply::Refused { reason: "network-none".into(), message: "this sandbox has no network".into() });
@@ -94,10 +94,10 @@ fn api_messages_survive() {
     survives(&api::Control::Detach);
     survives(&api::Report::Done);
     survives(&api::Report::Exec { exec: 1, report: ExecReport::Started { pid: 5 } });
-    survives(&api::Report::Files(FilesReport::Done));
+    survives(&api::Report::Files(FilesReport::Done { left_out: String::new() }));
     survives(&api::Report::Stopped(Exit::Lost));
     survives(&api::Report::Usage(link::Usage::default()));
-    survives(&api::Report::Failed(api::Failure { cause: "no such exec".into(), hint: String::new() }));
+    survives(&api::Report::Failed(Failure { cause: "no such exec".into(), hint: String::new() }));
     survives(&api::Report::Status(api::Status {
         supervisor_pid: 1,
         init_pid: 0,

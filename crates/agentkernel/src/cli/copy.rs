@@ -1,8 +1,8 @@
 //! `cp`: files and trees between a sandbox and the host.
 
-use super::{Failure, Status};
+use super::{Failure, Status, report};
 use crate::{
-    client::{self, Client, Local},
+    client::{self, Client, CopyError, Local},
     store::Store,
 };
 use clap::Args;
@@ -13,7 +13,8 @@ use wire::OsBytes;
 ///
 /// One side is SANDBOX:PATH, the other a path on the host, or '-' for a tar archive on standard input or output.
 /// As with docker cp, DIR/. stands for what is in DIR. On the host a link that is named is followed, and a file that is
-/// there replaced; a device, fifo or socket is not.
+/// there replaced; a device, fifo or socket is not. In a tree such things are left out, and so is what the kernel shows in
+/// /proc, /sys and the like, unless it is named; what was left out is told on standard error.
 #[derive(Debug, Args)]
 pub(super) struct Cp {
     /// Copy what a symbolic link points to, not the link
@@ -65,23 +66,31 @@ impl Cp {
             let user = wire::User { uid: spec.identity.uid, gid: spec.identity.gid, groups: Vec::new() };
             Ok((client, user, spec.writable_on_host()))
         };
-        match (place(&self.source)?, place(&self.destination)?) {
+        let copied = match (place(&self.source)?, place(&self.destination)?) {
             (Place::Sandbox { reference, path }, to @ (Place::Host(_) | Place::Archive)) => {
                 let (mut client, user, writable) = connect(&reference)?;
                 let to = if let Place::Host(path) = to { Local::Path { path, writable } } else { Local::Archive };
-                client::fetch(&mut client, path, user, self.follow_link, to)?;
+                client::fetch(&mut client, path, user, self.follow_link, to)
             }
             (from @ (Place::Host(_) | Place::Archive), Place::Sandbox { reference, path }) => {
                 let (mut client, user, writable) = connect(&reference)?;
                 let from = if let Place::Host(path) = from { Local::Path { path, writable } } else { Local::Archive };
-                client::send(&mut client, from, self.follow_link, path, user)?;
+                client::send(&mut client, from, self.follow_link, path, user)
             }
             _ => {
                 return Err(Failure::new("One side must be in a sandbox, the other on the host")
                     .hint("For example: agentkernel cp box:/tmp/report.txt ."));
             }
+        };
+        match copied {
+            Ok(left_out) if left_out.is_empty() => Ok(0),
+            Ok(left_out) => {
+                report(&Failure::new(format!("Left out {left_out}")));
+                Ok(0)
+            }
+            Err(CopyError::Unread) => Ok(141),
+            Err(error) => Err(error.into()),
         }
-        Ok(0)
     }
 }
 

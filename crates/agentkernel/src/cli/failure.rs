@@ -101,6 +101,8 @@ impl From<CopyError> for Failure {
             CopyError::Client(error) => error.into(),
             CopyError::Special { .. } => Self::chain(&error)
                 .hint("Name a file or a directory, or '-' for a tar archive on standard output, as docker cp has it"),
+            CopyError::Pack { ref source, .. } => Self::chain(&error).hint(source.hint()),
+            CopyError::Sandbox(ref failure) => Self::chain(&error).hint(failure.hint.clone()),
             other => Self::chain(&other),
         }
     }

@@ -10,7 +10,7 @@ use rustix::{
     process::Signal,
 };
 use std::time::Duration;
-use wire::{Channel, ExecSpec, Exit, api, link::ExecReport};
+use wire::{Channel, ExecSpec, Exit, Failure, api, link::ExecReport};
 
 /// How a program ended, and what it wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Client {
         let stream = self.open(&api::Open::Attach { exec: 0, stdin: true })?;
         match self.report(stream, None)? {
             ExecReport::Started { .. } => Ok(()),
-            ExecReport::Failed { cause, .. } => Err(api::Failure { cause, hint: String::new() }.into()),
+            ExecReport::Failed { cause, .. } => Err(Failure { cause, hint: String::new() }.into()),
             ExecReport::Exited(_) => Err(ClientError::Gone),
         }
     }
@@ -86,7 +86,7 @@ impl Client {
             match self.output(stream, limit, &mut stdout, interrupts)? {
                 ExecReport::Started { .. } => {}
                 ExecReport::Exited(exit) => break exit,
-                ExecReport::Failed { cause, .. } => return Err(api::Failure { cause, hint: String::new() }.into()),
+                ExecReport::Failed { cause, .. } => return Err(Failure { cause, hint: String::new() }.into()),
             }
         };
         self.connection.mux.close(stream);

@@ -8,6 +8,7 @@ use super::{
     walk::{WalkError, Writable},
 };
 use crate::connection::{Filled, Incoming};
+use archive::Summary;
 use jail::process::Fork;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -24,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use wire::{
-    Channel, OsBytes, User, api,
+    Channel, Failure, OsBytes, User, api,
     link::{FilesReport, Get, Put},
 };
 
@@ -47,10 +48,11 @@ pub enum Local {
 /// # Errors
 /// [`CopyError`]
 pub fn put_program(client: &mut Client, program: &[u8], dir: OsBytes, name: &str, user: User) -> Result<(), CopyError> {
-    upload(client, dir, user, |out| {
+    let packed = upload(client, dir, user, |out| {
         let packed = archive::pack_bytes(program, 0o755, OsStr::new(name), out);
-        packed.map(drop).map_err(|source| CopyError::Pack { path: name.into(), source })
-    })
+        packed.map_err(|source| CopyError::Pack { path: name.into(), source })
+    });
+    packed.map(drop)
 }
 
 /// A copy did not succeed.
@@ -93,7 +95,10 @@ pub enum CopyError {
     },
     /// The sandbox could not read or write its files.
     #[error("In the sandbox: {0}")]
-    Sandbox(String),
+    Sandbox(Failure),
+    /// Nobody reads the archive on standard output any more.
+    #[error("Nobody reads standard output")]
+    Unread,
     /// The archive from the sandbox was refused, or could not be written.
     #[error("Cannot unpack into {path}: {cause}")]
     Unpack {
@@ -117,26 +122,43 @@ fn lost(path: &Path) -> impl FnOnce(WalkError) -> CopyError {
     }
 }
 
-/// Copies from the host into a sandbox.
+/// Copies from the host into a sandbox. Gives what was left out, in words; empty if nothing.
 ///
 /// # Errors
 /// [`CopyError`]; what had arrived by then stays.
-pub fn send(client: &mut Client, from: Local, follow: bool, to: OsBytes, user: User) -> Result<(), CopyError> {
-    upload(client, to, user, |out| match &from {
-        Local::Archive => io::copy(&mut io::stdin().lock(), out)
-            .map(drop)
-            .map_err(|source| CopyError::Host { path: "standard input".into(), source }),
-        Local::Path { path, writable } => pack(path, follow, &Writable::of(writable), out),
-    })
+pub fn send(client: &mut Client, from: Local, follow: bool, mut to: OsBytes, user: User) -> Result<String, CopyError> {
+    match &from {
+        Local::Archive => {
+            // What is in it keeps its names, so this must be a directory: a slash says so.
+            to.0.push(b'/');
+            let (_, left_out) = upload(client, to, user, |out| {
+                let mut input = io::stdin().lock();
+                let copied = match io::copy(&mut input, out) {
+                    // What fills up the last record after the end mark: taken, so that whoever writes it does not fail.
+                    Err(_) if matches!(out.verdict, Some(FilesReport::Done { .. })) => {
+                        io::copy(&mut input, &mut io::sink())
+                    }
+                    copied => copied,
+                };
+                copied.map_err(|source| CopyError::Host { path: "standard input".into(), source })
+            })?;
+            Ok(left_out)
+        }
+        Local::Path { path, writable } => {
+            let (packed, _) = upload(client, to, user, |out| pack(path, follow, &Writable::of(writable), out))?;
+            Ok(packed.left_out.to_string())
+        }
+    }
 }
 
-/// Sends the archive that `write` writes, and hears what became of it.
-fn upload(
+/// Sends the archive that `write` writes, and hears what became of it. Gives what `write` gives, and what the sandbox
+/// has left out.
+fn upload<T>(
     client: &mut Client,
     to: OsBytes,
     user: User,
-    write: impl FnOnce(&mut Upload<'_>) -> Result<(), CopyError>,
-) -> Result<(), CopyError> {
+    write: impl FnOnce(&mut Upload<'_>) -> Result<T, CopyError>,
+) -> Result<(T, String), CopyError> {
     let stream = client.open(&api::Open::Put(Put { path: to, user }))?;
     let mut pipe = Upload { client, stream, verdict: None };
     let packed = write(&mut pipe);
@@ -150,14 +172,14 @@ fn upload(
     let verdict = pipe.verdict.take();
     client.connection.mux.close(stream);
     match verdict {
-        Some(FilesReport::Failed(cause)) => Err(CopyError::Sandbox(cause)),
-        Some(FilesReport::Done) => packed,
-        None => packed,
+        Some(FilesReport::Failed(failure)) => Err(CopyError::Sandbox(failure)),
+        Some(FilesReport::Done { left_out }) => Ok((packed?, left_out)),
+        None => Ok((packed?, String::new())),
     }
 }
 
 /// Packs a path of the host. `DIR/.` is what is in DIR.
-fn pack(path: &Path, follow: bool, writable: &Writable, out: &mut Upload<'_>) -> Result<(), CopyError> {
+fn pack(path: &Path, follow: bool, writable: &Writable, out: &mut Upload<'_>) -> Result<Summary, CopyError> {
     let contents = path.as_os_str().as_bytes().ends_with(b"/.");
     let (dir, name) = if contents || path.file_name().is_none() {
         (writable.directory(path).map_err(lost(path))?, ".".into())
@@ -174,16 +196,14 @@ fn pack(path: &Path, follow: bool, writable: &Writable, out: &mut Upload<'_>) ->
             real.file_name().unwrap_or(OsStr::new("."))
         }
     };
-    archive::pack(dir.as_fd(), &name, as_name, out)
-        .map(drop)
-        .map_err(|source| CopyError::Pack { path: path.to_owned(), source })
+    archive::pack(dir.as_fd(), &name, as_name, out).map_err(|source| CopyError::Pack { path: path.to_owned(), source })
 }
 
-/// Copies from a sandbox to the host.
+/// Copies from a sandbox to the host. Gives what was left out, in words; empty if nothing.
 ///
 /// # Errors
 /// [`CopyError`]; what had arrived by then stays.
-pub fn fetch(client: &mut Client, from: OsBytes, user: User, follow: bool, to: Local) -> Result<(), CopyError> {
+pub fn fetch(client: &mut Client, from: OsBytes, user: User, follow: bool, to: Local) -> Result<String, CopyError> {
     let contents = from.0.ends_with(b"/.");
     let name: OsString = from.as_path().file_name().map_or_else(|| OsString::from("root"), OsStr::to_owned);
     let target = match &to {
@@ -193,7 +213,11 @@ pub fn fetch(client: &mut Client, from: OsBytes, user: User, follow: bool, to: L
     let stream = client.open(&api::Open::Get(Get { path: from, user, follow }))?;
     let result = match target {
         None => download(client, stream, &mut io::stdout().lock())
-            .map_err(|cut| cut.into_error(Path::new("standard output")))
+            .map_err(|cut| match cut {
+                Cut::Client(error) => error.into(),
+                Cut::Sink(source) if source.kind() == io::ErrorKind::BrokenPipe => CopyError::Unread,
+                Cut::Sink(source) => CopyError::Host { path: "standard output".into(), source },
+            })
             .and_then(settle),
         Some(target) => unpack(client, stream, target),
     };
@@ -201,10 +225,10 @@ pub fn fetch(client: &mut Client, from: OsBytes, user: User, follow: bool, to: L
     result
 }
 
-fn settle(report: FilesReport) -> Result<(), CopyError> {
+fn settle(report: FilesReport) -> Result<String, CopyError> {
     match report {
-        FilesReport::Done => Ok(()),
-        FilesReport::Failed(cause) => Err(CopyError::Sandbox(cause)),
+        FilesReport::Done { left_out } => Ok(left_out),
+        FilesReport::Failed(failure) => Err(CopyError::Sandbox(failure)),
     }
 }
 
@@ -239,11 +263,9 @@ impl Target {
             None | Some(FileType::RegularFile) => target(open(OsStr::new("."))?, Some(&last)),
             Some(kind) => {
                 let kind = match kind {
-                    FileType::CharacterDevice | FileType::BlockDevice => "device",
-                    FileType::Fifo => "fifo",
-                    FileType::Socket => "socket",
                     // One that was put there just now.
-                    _ => "symbolic link",
+                    FileType::Symlink => "symbolic link",
+                    kind => archive::special(kind),
                 };
                 Err(CopyError::Special { path: path.to_owned(), kind })
             }
@@ -265,7 +287,7 @@ fn kind(dir: &OwnedFd, name: &OsStr, path: &Path) -> rustix::io::Result<Option<F
 }
 
 /// Unpacks in a child that can reach nothing but the destination.
-fn unpack(client: &mut Client, stream: u32, target: Target) -> Result<(), CopyError> {
+fn unpack(client: &mut Client, stream: u32, target: Target) -> Result<String, CopyError> {
     let refused = |source: io::Error| CopyError::Host { path: target.path.clone(), source };
     let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|errno| refused(errno.into()));
     let ((bytes_out, bytes_in), (words_out, words_in)) = (pipe()?, pipe()?);
@@ -295,13 +317,13 @@ fn unpack(client: &mut Client, stream: u32, target: Target) -> Result<(), CopyEr
             let _ = File::from(words_out).take(4096).read_to_string(&mut cause);
             let status = rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
             // The sandbox's word first: a failure there cuts the archive short here.
-            match report {
-                Ok(FilesReport::Failed(cause)) => return Err(CopyError::Sandbox(cause)),
+            let left_out = match report {
+                Ok(report) => settle(report)?,
                 Err(Cut::Client(error)) => return Err(error.into()),
-                Ok(FilesReport::Done) | Err(Cut::Sink(_)) => {}
-            }
+                Err(Cut::Sink(_)) => String::new(),
+            };
             match status {
-                Ok(Some((_, status))) if status.exit_status() == Some(0) => Ok(()),
+                Ok(Some((_, status))) if status.exit_status() == Some(0) => Ok(left_out),
                 _ => {
                     if cause.is_empty() {
                         cause = "the unpacking process died".into();
@@ -328,15 +350,6 @@ fn confine(target: &Target) -> io::Result<()> {
 enum Cut {
     Client(ClientError),
     Sink(io::Error),
-}
-
-impl Cut {
-    fn into_error(self, path: &Path) -> CopyError {
-        match self {
-            Self::Client(error) => error.into(),
-            Self::Sink(source) => CopyError::Host { path: path.to_owned(), source },
-        }
-    }
 }
 
 /// Passes an archive from a stream on to `sink`, to its end.

@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 use wire::{
-    Exit, api,
+    Exit, Failure, api,
     frame::HelloError,
     mux::{MuxError, Side},
 };
@@ -53,7 +53,7 @@ pub enum ClientError {
     Gone,
     /// The supervisor said no.
     #[error(transparent)]
-    Refused(#[from] api::Failure),
+    Refused(#[from] Failure),
     /// The supervisor's answer is not one to the question.
     #[error("The supervisor's answer makes no sense")]
     Nonsense,
@@ -111,7 +111,7 @@ impl Client {
 
     /// Opens a stream with a request.
     fn open(&mut self, open: &api::Open) -> Result<u32, ClientError> {
-        let payload = wire::encode_open(open).map_err(|_| api::Failure::too_large())?;
+        let payload = wire::encode_open(open).map_err(|_| Failure::too_large())?;
         Ok(self.connection.mux.open(&payload))
     }
 

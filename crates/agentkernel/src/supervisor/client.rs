@@ -3,7 +3,7 @@
 use crate::connection::Connection;
 use rustix::event::epoll::EventFlags;
 use std::collections::BTreeMap;
-use wire::api;
+use wire::{Failure, api};
 
 /// What a client's stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,6 @@ impl Client {
 
     /// Answers a stream's request with a failure.
     pub(super) fn refuse(&mut self, stream: u32, cause: impl Into<String>, hint: impl Into<String>) {
-        self.answer(stream, &api::Report::Failed(api::Failure { cause: cause.into(), hint: hint.into() }));
+        self.answer(stream, &api::Report::Failed(Failure { cause: cause.into(), hint: hint.into() }));
     }
 }

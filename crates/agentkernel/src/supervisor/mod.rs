@@ -20,7 +20,7 @@ use crate::{
 use rustix::fd::OwnedFd;
 use server::Server;
 use std::io;
-use wire::{Exit, api, mux::Side};
+use wire::{Exit, Failure, api, mux::Side};
 
 /// What a supervisor takes over from the client that started it.
 pub struct Inheritance {
@@ -65,17 +65,16 @@ fn serve(
     lock: &Lock,
     spec: &Spec,
     client: &mut Option<OwnedFd>,
-) -> Result<Exit, api::Failure> {
+) -> Result<Exit, Failure> {
     let place = store.place(entry).map_err(|error| describe(&error))?;
     // The machine first: it is cloned from this process, which should hold as little as possible by then.
     let launched = backend::select(spec.backend).launch(spec, &place).map_err(|error| {
         let LaunchError { hint, .. } = &error;
-        api::Failure { cause: wire::cause(&error), hint: hint.clone() }
+        Failure { cause: wire::cause(&error), hint: hint.clone() }
     })?;
     let Launched { mut machine, link, setup, walls } = launched;
     let server = entry.listen(lock).map_err(|error| describe(&error)).and_then(|listener| {
-        let failed =
-            |error: io::Error| api::Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
+        let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
         let mut server =
             Server::new(store, entry, lock, spec, &mut *machine, listener.into(), link, walls).map_err(failed)?;
         // On record before init is told anything.
@@ -124,12 +123,12 @@ pub fn sweep_cache(
     backend::select(BackendKind::Native).sweep(cache, exists, dry_run)
 }
 
-fn describe(error: &StoreError) -> api::Failure {
-    api::Failure { cause: wire::cause(error), hint: error.hint() }
+fn describe(error: &StoreError) -> Failure {
+    Failure { cause: wire::cause(error), hint: error.hint() }
 }
 
 /// Answers the first client's first request with the failure, then lets it go.
-fn tell_failure(client: OwnedFd, failure: api::Failure) {
+fn tell_failure(client: OwnedFd, failure: Failure) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let Ok(mut connection) = Connection::new(client, Side::Even) else { return };
     let limit = Timespec { tv_sec: 5, tv_nsec: 0 };

@@ -13,7 +13,7 @@ use rustix::{
 };
 use std::{io, time::Duration};
 use wire::{
-    api,
+    Failure, api,
     link::{self, ExecControl, ToInit},
     mux::Side,
 };
@@ -137,7 +137,7 @@ impl Server<'_> {
                 let log = self.log(detach);
                 if !self.open_exec(exec, &spec, log) {
                     if let Some(client) = self.clients.get_mut(&number) {
-                        client.answer(stream, &api::Report::Failed(api::Failure::too_large()));
+                        client.answer(stream, &api::Report::Failed(Failure::too_large()));
                     }
                     return;
                 }

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use wire::{
-    Exit, api,
+    Exit, Failure, api,
     link::{self, ExecReport, FilesReport, FlowReply, FromInit, ToInit},
     mux::Side,
 };
@@ -150,11 +150,11 @@ impl<'a> Server<'a> {
     }
 
     /// Queues what init is told first, and the main command.
-    pub(super) fn set_up(&mut self, setup: link::Setup) -> Result<(), api::Failure> {
+    pub(super) fn set_up(&mut self, setup: link::Setup) -> Result<(), Failure> {
         self.tell_init(&ToInit::Setup(setup));
         let Some(command) = &self.spec.command else { return Ok(()) };
         let log = self.log(self.spec.keep);
-        if self.open_exec(MAIN, command, log) { Ok(()) } else { Err(api::Failure::too_large()) }
+        if self.open_exec(MAIN, command, log) { Ok(()) } else { Err(Failure::too_large()) }
     }
 
     /// Serves until the machine is gone, and says how the sandbox ended.
@@ -275,7 +275,7 @@ impl<'a> Server<'a> {
     }
 
     fn walls_failed(&mut self, wall: &str, cause: &str) {
-        let failure = api::Failure { cause: printable(&format!("{wall}: {cause}")), hint: String::new() };
+        let failure = Failure { cause: printable(&format!("{wall}: {cause}")), hint: String::new() };
         for client in self.clients.values_mut() {
             for stream in client.streams.keys().copied().collect::<Vec<_>>() {
                 client.answer(stream, &api::Report::Failed(failure.clone()));
@@ -309,8 +309,10 @@ impl<'a> Server<'a> {
             }
             Some(LinkStream::Files(_)) => {
                 let report = match wire::decode(payload) {
-                    Ok(FilesReport::Failed(cause)) => FilesReport::Failed(printable(&cause)),
-                    Ok(report) => report,
+                    Ok(FilesReport::Failed(Failure { cause, hint })) => {
+                        FilesReport::Failed(Failure { cause: printable(&cause), hint: printable(&hint) })
+                    }
+                    Ok(FilesReport::Done { left_out }) => FilesReport::Done { left_out: printable(&left_out) },
                     Err(_) => return self.distrust(),
                 };
                 self.with_relay(stream, |relay| relay.end(report));

@@ -34,11 +34,16 @@ fn get(init: &mut Driver, path: &str, follow: bool) -> (FilesReport, Vec<u8>) {
     init.files(stream)
 }
 
+/// With nothing left out.
+fn done() -> FilesReport {
+    FilesReport::Done { left_out: String::new() }
+}
+
 #[track_caller]
 fn failure(report: FilesReport) -> String {
     match report {
-        FilesReport::Failed(cause) => cause,
-        FilesReport::Done => panic!("it was done"),
+        FilesReport::Failed(failure) => failure.cause,
+        FilesReport::Done { .. } => panic!("it was done"),
     }
 }
 
@@ -54,10 +59,10 @@ fn a_tree_there_and_back() {
     std::os::unix::fs::symlink("sub/small", here.path().join("tree/link")).unwrap();
     let archive = pack(here.path(), "tree", "tree");
 
-    assert_eq!(put(&mut init, there.path(), 0, &archive), FilesReport::Done);
+    assert_eq!(put(&mut init, there.path(), 0, &archive), done());
     assert_same(&fs::read(there.path().join("tree/big")).unwrap(), &big);
     let (report, back) = get(&mut init, &format!("{}/tree", there.path().display()), false);
-    assert_eq!(report, FilesReport::Done);
+    assert_eq!(report, done());
     // Owners differ by the numbers that a user has inside and outside, nothing else does.
     assert_eq!(back.len(), archive.len());
     let last = tempfile::tempdir().unwrap();
@@ -74,7 +79,7 @@ fn a_single_entry_gets_the_name_of_the_path() {
     let there = tempfile::tempdir_in("/tmp").unwrap();
     fs::write(here.path().join("a"), "contents").unwrap();
     let archive = pack(here.path(), "a", "a");
-    assert_eq!(put(&mut init, &there.path().join("new"), 0, &archive), FilesReport::Done);
+    assert_eq!(put(&mut init, &there.path().join("new"), 0, &archive), done());
     assert_eq!(fs::read(there.path().join("new")).unwrap(), b"contents");
     // What does not exist is no directory, whatever follows it.
     let cause = failure(put(&mut init, &there.path().join("none/new"), 0, &archive));
@@ -93,11 +98,11 @@ fn links_at_the_end_of_the_path() {
     let link = format!("{}/link", there.path().display());
     let here = tempfile::tempdir().unwrap();
     let (report, archive) = get(&mut init, &link, false);
-    assert_eq!(report, FilesReport::Done);
+    assert_eq!(report, done());
     unpack(here.path(), &archive);
     assert!(here.path().join("link").is_symlink());
     let (report, archive) = get(&mut init, &link, true);
-    assert_eq!(report, FilesReport::Done);
+    assert_eq!(report, done());
     unpack(here.path(), &archive);
     assert_eq!(fs::read(here.path().join("link")).unwrap(), b"contents");
     assert!(!here.path().join("link").is_symlink());
@@ -109,7 +114,7 @@ fn the_contents_of_a_directory() {
     let there = tempfile::tempdir_in("/tmp").unwrap();
     fs::write(there.path().join("file"), "contents").unwrap();
     let (report, archive) = get(&mut init, &format!("{}/.", there.path().display()), false);
-    assert_eq!(report, FilesReport::Done);
+    assert_eq!(report, done());
     let here = tempfile::tempdir().unwrap();
     unpack(here.path(), &archive);
     assert_eq!(fs::read(here.path().join("file")).unwrap(), b"contents");
@@ -158,6 +163,6 @@ fn files_belong_to_the_user_and_nothing_else_is_allowed() {
     let cause = failure(put(&mut init, there.path(), 4321, &archive));
     assert_contains(cause, "Permission denied");
     std::os::unix::fs::chown(there.path(), Some(4321), Some(4321)).unwrap();
-    assert_eq!(put(&mut init, there.path(), 4321, &archive), FilesReport::Done);
+    assert_eq!(put(&mut init, there.path(), 4321, &archive), done());
     assert_eq!(fs::metadata(there.path().join("a")).unwrap().uid(), 4321);
 }

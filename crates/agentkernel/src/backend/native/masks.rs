@@ -38,8 +38,8 @@ use std::{
 const WALL: &str = "protected paths";
 /// The file that remembers them: the project's path and each placeholder's below it, each ended by a NUL.
 const RECORD: &str = "masks";
-/// The time of modification of a placeholder, in seconds: a morning in 1970 that nothing else has.
-const MARK: i64 = 0x616b;
+/// The time of modification of a placeholder, in seconds.
+const MARK: i64 = archive::PLACEHOLDER;
 /// Where a worktree's directory says, by a path from there, which directory has the repository's configuration.
 const COMMON: &str = ".git/commondir";
 /// That directory itself.
