@@ -6,6 +6,7 @@
 mod client;
 mod deadline;
 mod exec;
+mod output;
 mod relay;
 mod requests;
 mod ring;

@@ -248,7 +248,7 @@ impl<'a> Server<'a> {
             Incoming::Data(stream, channel, bytes) => match self.link_streams.get(&stream) {
                 Some(LinkStream::Exec(number)) => {
                     if let Some(exec) = self.execs.get_mut(number) {
-                        exec.output(&mut self.clients, &mut self.link, channel, bytes);
+                        exec.output(&mut self.clients, &mut self.link, channel, &bytes);
                     }
                 }
                 Some(LinkStream::Files(_)) => self.with_relay(stream, |relay| relay.push_down(&bytes)),
