@@ -1,6 +1,9 @@
 //! Limits: each holds, is told as such when it is reached, and is an error where nothing could enforce it.
 
-use std::process::Output;
+use std::{
+    io::{Read, Write},
+    process::Output,
+};
 use support::{Who, World, eventually, stdout, told};
 
 /// Whether this user may set limits through cgroups here. Root may; for others it depends on the host, and the product
@@ -236,5 +239,53 @@ fn files_that_may_not_grow_are_told() {
         let script = "ulimit -f 0; exec head -c 1 /dev/zero > /tmp/file";
         let output = world.agentkernel(["run", "--", "sh", "-c", script]).output().unwrap();
         assert_eq!(output.status.code(), Some(128 + 25), "{who:?}: {}", told(&output));
+    }
+}
+
+/// Sends what a client sends first, and `parts` pieces of 64 KiB of a request that has no end yet.
+fn begin_request(socket: &std::path::Path, parts: usize) -> std::os::unix::net::UnixStream {
+    let mut bytes = Vec::new();
+    wire::frame::Hello::own().write(&mut bytes);
+    for _ in 0..parts {
+        wire::frame::write(&mut bytes, wire::frame::Kind::Part, 0, 1, &[b'x'; wire::frame::MAX_PAYLOAD]);
+    }
+    let mut client = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    client.write_all(&bytes).unwrap();
+    client
+}
+
+#[test]
+fn requests_that_are_under_way_are_bounded_over_all_clients() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let id = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let socket = world.state().join("sandboxes").join(id.trim()).join("sock");
+        let mut clients: Vec<_> = (0..60).map(|_| begin_request(&socket, 60)).collect();
+        let supervisor = support::inspected(&world, "box", "supervisor_pid");
+        let kept = support::resident(supervisor);
+        assert!(kept < 100 << 20, "{who:?}: {kept} bytes");
+        // Small ones go through; a large one has to wait for its turn, and those that were too many are told.
+        assert_eq!(stdout(&mut world.agentkernel(["exec", "box", "echo", "on"])), "on\n");
+        let mut bytes = Vec::new();
+        wire::frame::write(&mut bytes, wire::frame::Kind::Open, 0, 1, b"x");
+        let last = clients.last_mut().unwrap();
+        last.write_all(&bytes).unwrap();
+        last.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        let mut answer = Vec::new();
+        let told = b"The sandbox is sent too many large commands at once";
+        while !answer.windows(told.len()).any(|window| window == told) {
+            let mut some = [0; 1024];
+            let count = last.read(&mut some).unwrap();
+            assert_ne!(count, 0, "{who:?}: {}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&some[..count]);
+        }
+        // Once the others are gone there is room again.
+        drop(clients);
+        let big = "x".repeat(120_000);
+        let count = ["exec", "box", "sh", "-c", "printf %s \"$1$2\" | wc -c", "sh", &big, &big];
+        assert_eq!(stdout(&mut world.agentkernel(count)), "240000\n");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
     }
 }

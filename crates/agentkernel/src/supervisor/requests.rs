@@ -18,6 +18,9 @@ use wire::{
     mux::Side,
 };
 
+/// The most bytes of large requests that are under way: from all clients together, and on to init.
+const REQUESTS: usize = 64 * 1024 * 1024;
+
 impl Server<'_> {
     pub(super) fn on_listener(&mut self) {
         use rustix::net::{SocketFlags, accept_with};
@@ -57,7 +60,10 @@ impl Server<'_> {
 
     /// Reads once from a client, and does what it says.
     fn hear(&mut self, number: u64) -> Result<Filled, ConnectionError> {
+        let of_all: usize = self.clients.values().map(|client| client.connection.mux.unfinished()).sum();
         let Some(client) = self.clients.get_mut(&number) else { return Ok(Filled::End) };
+        let of_others = of_all - client.connection.mux.unfinished() + self.link.mux.output().len();
+        client.connection.mux.allow(REQUESTS.saturating_sub(of_others));
         let filled = client.connection.fill();
         while let Some(client) = self.clients.get_mut(&number)
             && let Some(incoming) = client.connection.next()?
@@ -74,6 +80,9 @@ impl Server<'_> {
                 Ok(open) => self.on_request(number, stream, open),
                 Err(_) => client.refuse(stream, "Request was not understood", ""),
             },
+            Incoming::TooMuch(stream) => {
+                client.refuse(stream, "The sandbox is sent too many large commands at once", "Try again in a moment");
+            }
             Incoming::Data(stream, _, bytes) => match client.streams.get(&stream) {
                 Some(Purpose::Exec { exec }) => match self.execs.get_mut(exec) {
                     Some(exec) if exec.takes_input(number, stream) => {

@@ -245,6 +245,7 @@ impl<'a> Server<'a> {
                 Ok(FromInit::Ready { .. }) | Err(_) => self.distrust(),
             },
             Incoming::Opened(stream, payload) => self.on_flow(stream, &payload),
+            Incoming::TooMuch(_) => self.distrust(),
             Incoming::Data(stream, channel, bytes) => match self.link_streams.get(&stream) {
                 Some(LinkStream::Exec(number)) => {
                     if let Some(exec) = self.execs.get_mut(number) {
