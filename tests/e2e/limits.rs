@@ -289,3 +289,75 @@ fn requests_that_are_under_way_are_bounded_over_all_clients() {
         eventually("nothing is left", || world.leftovers().is_empty());
     }
 }
+
+/// A program that loses its child to the kernel.
+const LOSES_A_CHILD: &str = "head -c 200M /dev/zero | tail >/dev/null";
+const NOTICE: &str = "agentkernel: 1 process was killed: the sandbox's memory limit was reached\n";
+
+#[test]
+fn a_detached_sandbox_has_on_record_that_memory_ran_out() {
+    for who in limiters() {
+        let world = World::new(who);
+        let script = format!("{LOSES_A_CHILD}; echo on; exit 2");
+        let _ = stdout(
+            &mut world.agentkernel(["run", "-d", "--name", "box", "--memory", "64M", "--", "sh", "-c", &script]),
+        );
+        assert_eq!(stdout(&mut world.agentkernel(["wait", "box"])), "2\n");
+        let logs = world.agentkernel(["logs", "box"]).output().unwrap();
+        assert_eq!(logs.stdout, b"on\n", "{}", told(&logs));
+        let text = String::from_utf8_lossy(&logs.stderr).into_owned();
+        assert!(text.contains("Killed\n") || text == NOTICE, "{}", told(&logs));
+        assert!(text.ends_with(NOTICE) && text.matches(NOTICE).count() == 1, "{}", told(&logs));
+        let inspected = |format: &str| stdout(&mut world.agentkernel(["inspect", "--format", format, "box"]));
+        assert_eq!(
+            inspected("{oom_killed} {{.State.OOMKilled}} {exit_status} {state.exited.oom_kills}"),
+            "true true 2 1\n"
+        );
+        // The next run is another one.
+        let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--memory", "64M", "--", "sleep", "600"]));
+        assert_eq!(inspected("{oom_killed}"), "false\n");
+        // Of a running one, and of an exec that nobody watches.
+        let _ = stdout(&mut world.agentkernel(["exec", "-d", "box", "sh", "-c", LOSES_A_CHILD]));
+        eventually("it is told", || inspected("{oom_killed}") == "true\n");
+        eventually("it is in the log", || {
+            String::from_utf8_lossy(&world.agentkernel(["logs", "box"]).output().unwrap().stderr).ends_with(NOTICE)
+        });
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+#[test]
+fn a_death_that_may_have_had_another_cause_is_not_told_as_out_of_memory() {
+    for who in limiters() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--memory", "64M", "--", "sleep", "600"]));
+        let exec = |script: &str| {
+            let output = world.agentkernel(["exec", "box", "sh", "-c", script]).output().unwrap();
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), told(&output))
+        };
+        // Beside another one, nobody knows whose the process was that the kernel killed.
+        let (status, text, all) = exec(&format!("{LOSES_A_CHILD}; kill -9 $$"));
+        assert!(status == Some(137) && text.ends_with(NOTICE) && !text.contains("agentkernel: Killed"), "{all}");
+        // What was before it an exec does not hear.
+        let (status, text, all) = exec("kill -9 $$");
+        assert!(status == Some(137) && text.is_empty(), "{all}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        // Alone, but killed by its user.
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box", "--memory", "64M"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let mut exec = world.agentkernel(["exec", "box", "sh", "-c", &format!("{LOSES_A_CHILD}; sleep 600")]);
+        let exec = exec.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        eventually("memory ran out", || {
+            stdout(&mut world.agentkernel(["inspect", "--format", "{oom_killed}", "box"])) == "true\n"
+        });
+        let _ = stdout(&mut world.agentkernel(["kill", "--exec", "1", "box"]));
+        let output = exec.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(137), "{}", told(&output));
+        assert!(text.ends_with(NOTICE) && !text.contains("agentkernel: Killed"), "{}", told(&output));
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}

@@ -226,6 +226,37 @@ fn words_that_a_terminal_would_obey() {
     }
 }
 
+/// Names of hosts are the program's choice, and are shown to the user: at the end, and in the log.
+#[test]
+fn names_that_a_terminal_would_obey() {
+    for who in Who::all() {
+        let Some((world, mut link)) = taken_over(who) else { return };
+        stop_init(&world);
+        let mut flows = Vec::new();
+        for (number, stream) in (2..).step_by(2).take(500).enumerate() {
+            let host = format!("\u{1b}[2J\u{202e}{number}{}", "\u{10000}".repeat(10_000));
+            let flow = wire::encode(&Flow { host, port: 80 }).unwrap();
+            flows.extend(frame_of(Kind::Open, 0, stream, &flow));
+            flows.extend(frame_of(Kind::Close, 0, stream, b""));
+        }
+        send(&mut link, &flows, 100);
+        // All of them still fit an answer.
+        eventually("all are known", || {
+            stdout(&mut world.agentkernel(["inspect", "--format", "{running.refused}", "box"])).contains("499")
+        });
+        let ended = wire::encode(&ExecReport::Exited(wire::Exit::Code(0))).unwrap();
+        link.write_all(&frame_of(Kind::Control, 0, MAIN, &ended)).unwrap();
+        eventually("it has ended", || stdout(&mut world.agentkernel(["ps", "-a"])).contains("exited (0)"));
+        let output = world.agentkernel(["logs", "box"]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.starts_with("agentkernel: Connections from the sandbox were refused"), "{text:?}");
+        assert!(text.ends_with(" and others\n") && text.len() < 2000, "{text:?}");
+        assert!(!text.trim_end_matches('\n').chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
 /// Output in the smallest pieces, for viewers that do not look: it costs what it weighs, not what its frames do.
 #[test]
 fn output_in_frames_of_one_byte() {

@@ -40,7 +40,7 @@ pub(super) struct Inspect {
     /// Names, ids or prefixes of ids
     #[arg(required = true, value_name = "SANDBOX")]
     sandboxes: Vec<String>,
-    /// Print each so: a path of names in braces, such as {spec.image} or {running.init_pid}, is filled in; {{.State.Status}}, {{.State.Pid}}, {{.State.ExitCode}} and {{json .}} too
+    /// Print each so: a path of names in braces, such as {spec.image} or {running.init_pid}, is filled in; {{.State.Status}}, {{.State.Pid}}, {{.State.ExitCode}}, {{.State.OOMKilled}} and {{json .}} too
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
     /// Print JSON, on one line
@@ -231,6 +231,8 @@ struct Details {
     status: &'static str,
     /// As a shell would have it; `null` if it has not ended.
     exit_status: Option<u8>,
+    /// Whether the kernel has killed a process of its present or last run because its memory limit was reached.
+    oom_killed: bool,
     state: State,
     spec: Spec,
     directory: String,
@@ -253,11 +255,16 @@ impl Inspect {
                 Err(error) => (None, Some(wire::cause(&error))),
             };
             let state = entry.state()?;
+            let oom_kills = match state {
+                State::Exited { oom_kills, .. } => oom_kills,
+                _ => running.as_ref().map_or(0, |running| running.oom_kills),
+            };
             details.push(Details {
                 id: entry.id().clone(),
                 name: entry.name()?.map(String::from),
                 status: word(&state),
                 exit_status: if let State::Exited { exit, .. } = state { Some(exit.status()) } else { None },
+                oom_killed: oom_kills > 0,
                 state,
                 spec: entry.spec()?,
                 directory: entry.path().display().to_string(),
@@ -291,6 +298,7 @@ fn ours(field: &str) -> &str {
         "state.status" => "status",
         "state.pid" => "running.init_pid",
         "state.exitcode" => "exit_status",
+        "state.oomkilled" => "oom_killed",
         other => other,
     }
 }

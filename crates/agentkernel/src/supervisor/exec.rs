@@ -1,9 +1,14 @@
 //! One running exec: its output on the way to the clients that are attached, and what waits for the next one.
 
-use super::{output::Output, ring::Ring};
+use super::{
+    output::Output,
+    refusals::{Mark, Refusals},
+    ring::Ring,
+    verdict::oom_notice,
+};
 use crate::{connection::Connection, store::LogWriter};
 use std::collections::{BTreeMap, VecDeque};
-use wire::{Channel, ExecSpec, Stdio, api, link::ExecReport, mux::WINDOW};
+use wire::{Channel, ExecSpec, Exit, Stdio, api, link::ExecReport, mux::WINDOW};
 
 /// The sandbox's main command.
 pub(super) const MAIN: u32 = 0;
@@ -17,19 +22,29 @@ pub(super) struct Exec {
     pub(super) terminal: bool,
     attached: Vec<Attached>,
     unseen: Ring,
-    log: Option<LogWriter>,
+    pub(super) log: Option<LogWriter>,
     /// Received from init and not yet passed on by every client: credit that init must wait for.
     owed: usize,
     /// Input that init had no room for yet, with the stream that waits for its credit.
     input: VecDeque<Input>,
     input_ended: bool,
     input_told: bool,
+    since: Since,
+    /// A client had it killed.
+    pub(super) killed: bool,
     /// What its clients are told before the last report.
-    pub(super) notices: Vec<String>,
+    notices: Vec<String>,
     /// The last report waits: not everything is as it was before yet.
     pub(super) held: bool,
     /// The last report, once the program has ended.
     pub(super) ended: Option<ExecReport>,
+}
+
+/// How things stood when it started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    pub(super) refusals: Mark,
+    pub(super) oom_kills: u64,
 }
 
 struct Input {
@@ -55,7 +70,7 @@ const LAG: usize = 1024 * 1024;
 pub(super) type Clients = BTreeMap<u64, super::client::Client>;
 
 impl Exec {
-    pub(super) fn new(number: u32, stream: u32, spec: &ExecSpec, log: Option<LogWriter>) -> Self {
+    pub(super) fn new(number: u32, stream: u32, spec: &ExecSpec, log: Option<LogWriter>, since: Since) -> Self {
         let command = spec.argv.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         Self {
             number,
@@ -70,6 +85,8 @@ impl Exec {
             input: VecDeque::new(),
             input_ended: false,
             input_told: false,
+            since,
+            killed: false,
             notices: Vec::new(),
             held: number == MAIN,
             ended: None,
@@ -221,6 +238,13 @@ impl Exec {
         self.ended = Some(report);
         self.flush(clients, link);
         true
+    }
+
+    /// Its clients are to be told what happened in the sandbox while it ran, besides that it ended so.
+    pub(super) fn hear(&mut self, exit: Exit, refusals: &Refusals, oom_kills: u64) {
+        let killed = oom_kills - self.since.oom_kills;
+        self.notices = (killed > 0 && exit != Exit::Oom).then(|| oom_notice(killed)).into_iter().collect();
+        self.notices.extend(refusals.since(self.since.refusals));
     }
 
     /// Passes on what the clients have credit for; once all of it is passed on, the last report and the close.

@@ -7,10 +7,12 @@ mod client;
 mod deadline;
 mod exec;
 mod output;
+mod refusals;
 mod relay;
 mod requests;
 mod ring;
 mod server;
+mod verdict;
 
 use crate::{
     BackendKind, Spec,

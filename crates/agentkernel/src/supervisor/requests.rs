@@ -253,7 +253,8 @@ impl Server<'_> {
     }
 
     fn control_exec(&mut self, exec: u32, control: ExecControl) {
-        if let Some(exec) = self.execs.get(&exec) {
+        if let Some(exec) = self.execs.get_mut(&exec) {
+            exec.killed |= control == ExecControl::Signal(9);
             self.link.control(exec.stream, &control);
         }
     }
@@ -291,7 +292,8 @@ impl Server<'_> {
             uptime: self.started.elapsed().as_secs(),
             walls: self.walls.clone(),
             execs: self.execs.values().filter(|exec| exec.ended.is_none()).map(Exec::status).collect(),
-            refused: self.refused.iter().cloned().collect(),
+            refused: self.refusals.targets(),
+            oom_kills: self.oom_kills_now(),
         }
     }
 }
