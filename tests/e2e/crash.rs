@@ -180,3 +180,28 @@ fn at_every_stage_of_a_start() {
     assert_eq!(stdout(&mut world.agentkernel(["run", "--name", "box", "--", "echo", "works"])), "works\n");
     eventually("nothing is left", || world.leftovers().is_empty());
 }
+
+/// What a sandbox has put into the project, and the host, it takes away itself.
+#[test]
+fn of_the_state_directory() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let listing = || stdout(world.command("find").args([".", "-mindepth", "1"]));
+        let limits: &[&str] = if support::may_limit(who) { &["--pids", "40"] } else { &[] };
+        let mut create = world.agentkernel(["create", "--name", "box"]);
+        let id = stdout(create.args(limits).args(["--", "sleep", "600"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        assert!(!listing().is_empty(), "{who:?}: no placeholder");
+        let supervisor = field(&world, "supervisor_pid");
+        let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", field(&world, "init_pid"))).unwrap();
+        let _ = stdout(world.command("rm").arg("-rf").arg(world.state()));
+        kill_process(Pid::from_raw(supervisor.cast_signed()).unwrap(), Signal::TERM).unwrap();
+        eventually("nothing is left in the project", || listing().is_empty());
+        eventually("nothing runs", || world.processes().is_empty());
+        for path in groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).filter(|path| path.contains(id.trim()))
+        {
+            let left = stdout(world.command("find").args(["/sys/fs/cgroup", "-path", &format!("*{path}")]));
+            assert_eq!(left, "", "{who:?}");
+        }
+    }
+}

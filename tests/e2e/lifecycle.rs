@@ -323,3 +323,51 @@ fn a_viewer_that_does_not_look_holds_nobody_up() {
     }
     let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
 }
+
+/// Tries to connect to each `host:port` in its arguments.
+const CONNECT: &str = r#"
+import socket, sys
+for target in sys.argv[1:]:
+    host, port = target.rsplit(":", 1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=20) as s:
+            s.sendall(b"x")
+            s.recv(1)
+    except OSError: pass
+"#;
+
+#[test]
+fn execs_and_logs_tell_of_connections_that_were_refused() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let one =
+            "agentkernel: A connection from the sandbox to 192.0.2.1:81 was refused: the network mode is 'none'\n";
+        let several = "agentkernel: Connections from the sandbox were refused, because the network mode is 'none': ";
+        let stderr = |arguments: &[&str]| {
+            let output = world.agentkernel(arguments).output().unwrap();
+            assert!(output.status.success() && output.stdout.is_empty(), "{who:?}: {}", told(&output));
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let connect = ["python3", "-c", CONNECT];
+        let with = |command: &[&'static str], targets: &[&'static str]| [command, &connect[..], targets].concat();
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        // Each exec hears of its own time; the log, at the end, of everything.
+        assert_eq!(stderr(&with(&["exec", "box"], &["192.0.2.1:81"])), one, "{who:?}");
+        assert_eq!(stderr(&["exec", "box", "true"]), "", "{who:?}");
+        let text = stderr(&with(&["exec", "box"], &["example.org:82", "192.0.2.1:81", "example.org:82"]));
+        assert_eq!(text, format!("{several}192.0.2.1:81, example.org:82 (2 times)\n"), "{who:?}");
+        assert_eq!(stderr(&["logs", "box"]), "", "{who:?}");
+        let _ = stdout(&mut world.agentkernel(["stop", "-t", "0", "box"]));
+        let text = stderr(&["logs", "box"]);
+        assert_eq!(text, format!("{several}192.0.2.1:81 (2 times), example.org:82 (2 times)\n"), "{who:?}");
+        // So does the log of a command that runs detached, and a client that runs one in the foreground.
+        let _ = stdout(
+            world.agentkernel(with(&["run", "-d", "--name", "job", "--"], &["192.0.2.1:81"])).stdin(Stdio::null()),
+        );
+        assert_eq!(stderr(&["logs", "-f", "job"]), one, "{who:?}");
+        assert_eq!(stderr(&with(&["run", "--"], &["192.0.2.1:81"])), one, "{who:?}");
+        let _ = stdout(&mut world.agentkernel(["rm", "box", "job"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}

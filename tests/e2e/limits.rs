@@ -1,6 +1,9 @@
 //! Limits: each holds, is told as such when it is reached, and is an error where nothing could enforce it.
 
-use std::process::Output;
+use std::{
+    io::{Read, Write},
+    process::Output,
+};
 use support::{Who, World, eventually, stdout, told};
 
 /// Whether this user may set limits through cgroups here. Root may; for others it depends on the host, and the product
@@ -236,5 +239,125 @@ fn files_that_may_not_grow_are_told() {
         let script = "ulimit -f 0; exec head -c 1 /dev/zero > /tmp/file";
         let output = world.agentkernel(["run", "--", "sh", "-c", script]).output().unwrap();
         assert_eq!(output.status.code(), Some(128 + 25), "{who:?}: {}", told(&output));
+    }
+}
+
+/// Sends what a client sends first, and `parts` pieces of 64 KiB of a request that has no end yet.
+fn begin_request(socket: &std::path::Path, parts: usize) -> std::os::unix::net::UnixStream {
+    let mut bytes = Vec::new();
+    wire::frame::Hello::own().write(&mut bytes);
+    for _ in 0..parts {
+        wire::frame::write(&mut bytes, wire::frame::Kind::Part, 0, 1, &[b'x'; wire::frame::MAX_PAYLOAD]);
+    }
+    let mut client = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    client.write_all(&bytes).unwrap();
+    client
+}
+
+#[test]
+fn requests_that_are_under_way_are_bounded_over_all_clients() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let id = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let socket = world.state().join("sandboxes").join(id.trim()).join("sock");
+        let mut clients: Vec<_> = (0..60).map(|_| begin_request(&socket, 60)).collect();
+        let supervisor = support::inspected(&world, "box", "supervisor_pid");
+        let kept = support::resident(supervisor);
+        assert!(kept < 100 << 20, "{who:?}: {kept} bytes");
+        // Small ones go through; a large one has to wait for its turn, and those that were too many are told.
+        assert_eq!(stdout(&mut world.agentkernel(["exec", "box", "echo", "on"])), "on\n");
+        let mut bytes = Vec::new();
+        wire::frame::write(&mut bytes, wire::frame::Kind::Open, 0, 1, b"x");
+        let last = clients.last_mut().unwrap();
+        last.write_all(&bytes).unwrap();
+        last.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        let mut answer = Vec::new();
+        let told = b"The sandbox is sent too many large commands at once";
+        while !answer.windows(told.len()).any(|window| window == told) {
+            let mut some = [0; 1024];
+            let count = last.read(&mut some).unwrap();
+            assert_ne!(count, 0, "{who:?}: {}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&some[..count]);
+        }
+        // Once the others are gone there is room again.
+        drop(clients);
+        let big = "x".repeat(120_000);
+        let count = ["exec", "box", "sh", "-c", "printf %s \"$1$2\" | wc -c", "sh", &big, &big];
+        assert_eq!(stdout(&mut world.agentkernel(count)), "240000\n");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+/// A program that loses its child to the kernel.
+const LOSES_A_CHILD: &str = "head -c 200M /dev/zero | tail >/dev/null";
+const NOTICE: &str = "agentkernel: 1 process was killed: the sandbox's memory limit was reached\n";
+
+#[test]
+fn a_detached_sandbox_has_on_record_that_memory_ran_out() {
+    for who in limiters() {
+        let world = World::new(who);
+        let script = format!("{LOSES_A_CHILD}; echo on; exit 2");
+        let _ = stdout(
+            &mut world.agentkernel(["run", "-d", "--name", "box", "--memory", "64M", "--", "sh", "-c", &script]),
+        );
+        assert_eq!(stdout(&mut world.agentkernel(["wait", "box"])), "2\n");
+        let logs = world.agentkernel(["logs", "box"]).output().unwrap();
+        assert_eq!(logs.stdout, b"on\n", "{}", told(&logs));
+        let text = String::from_utf8_lossy(&logs.stderr).into_owned();
+        assert!(text.contains("Killed\n") || text == NOTICE, "{}", told(&logs));
+        assert!(text.ends_with(NOTICE) && text.matches(NOTICE).count() == 1, "{}", told(&logs));
+        let inspected = |format: &str| stdout(&mut world.agentkernel(["inspect", "--format", format, "box"]));
+        assert_eq!(
+            inspected("{oom_killed} {{.State.OOMKilled}} {exit_status} {state.exited.oom_kills}"),
+            "true true 2 1\n"
+        );
+        // The next run is another one.
+        let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--memory", "64M", "--", "sleep", "600"]));
+        assert_eq!(inspected("{oom_killed}"), "false\n");
+        // Of a running one, and of an exec that nobody watches.
+        let _ = stdout(&mut world.agentkernel(["exec", "-d", "box", "sh", "-c", LOSES_A_CHILD]));
+        eventually("it is told", || inspected("{oom_killed}") == "true\n");
+        eventually("it is in the log", || {
+            String::from_utf8_lossy(&world.agentkernel(["logs", "box"]).output().unwrap().stderr).ends_with(NOTICE)
+        });
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+#[test]
+fn a_death_that_may_have_had_another_cause_is_not_told_as_out_of_memory() {
+    for who in limiters() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--memory", "64M", "--", "sleep", "600"]));
+        let exec = |script: &str| {
+            let output = world.agentkernel(["exec", "box", "sh", "-c", script]).output().unwrap();
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), told(&output))
+        };
+        // Beside another one, nobody knows whose the process was that the kernel killed.
+        let (status, text, all) = exec(&format!("{LOSES_A_CHILD}; kill -9 $$"));
+        assert!(status == Some(137) && text.ends_with(NOTICE) && !text.contains("agentkernel: Killed"), "{all}");
+        // What was before it an exec does not hear.
+        let (status, text, all) = exec("kill -9 $$");
+        assert!(status == Some(137) && text.is_empty(), "{all}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        // Alone, but killed by its user.
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box", "--memory", "64M"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let mut exec = world.agentkernel(["exec", "box", "sh", "-c", &format!("{LOSES_A_CHILD}; sleep 600")]);
+        let exec = exec.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        eventually("memory ran out", || {
+            stdout(&mut world.agentkernel(["inspect", "--format", "{oom_killed}", "box"])) == "true\n"
+        });
+        let _ = stdout(&mut world.agentkernel(["kill", "--exec", "1", "box"]));
+        let output = exec.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(137), "{}", told(&output));
+        assert!(text.ends_with(NOTICE) && !text.contains("agentkernel: Killed"), "{}", told(&output));
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
     }
 }

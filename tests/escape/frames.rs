@@ -36,6 +36,12 @@ fn taken_over(who: Who) -> Option<(World, File)> {
     Some((world, File::from(link)))
 }
 
+/// Keeps the real init from answering, and from ending the link over answers to what it has not asked.
+fn stop_init(world: &World) {
+    let init = Pid::from_raw(inspected(world, "box", "init_pid").cast_signed()).unwrap();
+    rustix::process::kill_process(init, Signal::STOP).unwrap();
+}
+
 /// Sends as much as is taken before so many refusals in a row, and says how much that was: init's end never blocks.
 fn send(link: &mut File, bytes: &[u8], patience: u32) -> usize {
     let (mut sent, mut refusals) = (0, 0);
@@ -182,8 +188,7 @@ fn questions_without_end() {
     for who in Who::all() {
         let Some((world, mut link)) = taken_over(who) else { return };
         let supervisor = inspected(&world, "box", "supervisor_pid");
-        let init = Pid::from_raw(inspected(&world, "box", "init_pid").cast_signed()).unwrap();
-        rustix::process::kill_process(init, Signal::STOP).unwrap();
+        stop_init(&world);
         let flow = wire::encode(&Flow { host: "example.org".into(), port: 80 }).unwrap();
         let mut questions = Vec::new();
         for stream in (2..).step_by(2).take(1 << 20) {
@@ -218,5 +223,70 @@ fn words_that_a_terminal_would_obey() {
         assert!(text.starts_with("agentkernel: gone") && text.ends_with('\n'), "{text:?}");
         assert!(!text.trim_end_matches('\n').chars().any(char::is_control), "{text:?}");
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
+/// Names of hosts are the program's choice, and are shown to the user: at the end, and in the log.
+#[test]
+fn names_that_a_terminal_would_obey() {
+    for who in Who::all() {
+        let Some((world, mut link)) = taken_over(who) else { return };
+        stop_init(&world);
+        let mut flows = Vec::new();
+        for (number, stream) in (2..).step_by(2).take(500).enumerate() {
+            let host = format!("\u{1b}[2J\u{202e}{number}{}", "\u{10000}".repeat(10_000));
+            let flow = wire::encode(&Flow { host, port: 80 }).unwrap();
+            flows.extend(frame_of(Kind::Open, 0, stream, &flow));
+            flows.extend(frame_of(Kind::Close, 0, stream, b""));
+        }
+        send(&mut link, &flows, 100);
+        // All of them still fit an answer.
+        eventually("all are known", || {
+            stdout(&mut world.agentkernel(["inspect", "--format", "{running.refused}", "box"])).contains("499")
+        });
+        let ended = wire::encode(&ExecReport::Exited(wire::Exit::Code(0))).unwrap();
+        link.write_all(&frame_of(Kind::Control, 0, MAIN, &ended)).unwrap();
+        eventually("it has ended", || stdout(&mut world.agentkernel(["ps", "-a"])).contains("exited (0)"));
+        let output = world.agentkernel(["logs", "box"]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.starts_with("agentkernel: Connections from the sandbox were refused"), "{text:?}");
+        assert!(text.ends_with(" and others\n") && text.len() < 2000, "{text:?}");
+        assert!(!text.trim_end_matches('\n').chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+/// Output in the smallest pieces, for viewers that do not look: it costs what it weighs, not what its frames do.
+#[test]
+fn output_in_frames_of_one_byte() {
+    for who in Who::all() {
+        let Some((world, mut link)) = taken_over(who) else { return };
+        let supervisor = inspected(&world, "box", "supervisor_pid");
+        stop_init(&world);
+        let mut viewers: Vec<_> = (0..3)
+            .map(|_| {
+                let mut viewer = world.agentkernel(["attach", "--no-stdin", "box"]);
+                viewer.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+            })
+            .collect();
+        let attached = |world: &World| stdout(&mut world.agentkernel(["inspect", "box"])).contains("\"clients\": 3");
+        eventually("they are attached", || attached(&world));
+        for viewer in &viewers {
+            rustix::process::kill_process(Pid::from_child(viewer), Signal::STOP).unwrap();
+        }
+        // One window goes on to the viewers, as far as their own windows go; the next one has to wait.
+        let piece = frame_of(Kind::Data, Channel::Stdout as u8, MAIN, b"x");
+        let windows = piece.repeat(2 * wire::mux::WINDOW as usize);
+        assert_eq!(send(&mut link, &windows, 1000), windows.len());
+        eventually("it has taken them", || attached(&world));
+        let kept = resident(supervisor);
+        assert!(kept < 40 << 20, "{kept} bytes");
+        for viewer in &mut viewers {
+            viewer.kill().unwrap();
+            let _ = viewer.wait().unwrap();
+        }
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
     }
 }

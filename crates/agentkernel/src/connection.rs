@@ -18,6 +18,8 @@ pub enum Incoming {
     Message(Vec<u8>),
     /// The peer opened a stream.
     Opened(u32, Vec<u8>),
+    /// The peer opened a stream with more than it was allowed.
+    TooMuch(u32),
     /// Data on a channel of a stream.
     Data(u32, Channel, Vec<u8>),
     /// No more data on a channel.
@@ -108,6 +110,7 @@ impl Connection {
                 Event::Hello(_) | Event::Nothing => continue,
                 Event::Message(payload) => Incoming::Message(payload.to_vec()),
                 Event::Opened { stream, payload } => Incoming::Opened(stream, payload.into_owned()),
+                Event::TooMuch { stream } => Incoming::TooMuch(stream),
                 Event::Data { stream, channel, bytes } => Incoming::Data(stream, channel, bytes.to_vec()),
                 Event::Eof { stream, channel } => Incoming::Eof(stream, channel),
                 Event::Writable { stream } => Incoming::Writable(stream),

@@ -210,7 +210,8 @@ impl Server {
             Event::Closed { stream } => {
                 self.with(stream, now, |activity, cx| activity.closed(cx));
             }
-            Event::Writable { .. } => {}
+            // The supervisor's opens are allowed as large as they can be.
+            Event::Writable { .. } | Event::TooMuch { .. } => {}
         }
         self.runnable.insert(stream);
         Ok(())

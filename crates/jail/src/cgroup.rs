@@ -12,17 +12,23 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    ffi::OsString,
+    ffi::OsStr,
     fs, io,
-    os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+mod hierarchy;
+
+use crate::fd::open_beneath;
+use hierarchy::{Place, find, hierarchies, place};
 
 /// Microseconds over which processor time is counted; the kernel's default.
 const PERIOD: u64 = 100_000;
 /// Where our processes go when a delegated cgroup must be emptied before it can have children with limits.
 const LEAF: &str = "agentkernel.main";
+const PROCESSES: &str = "cgroup.procs";
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// What a group of processes may use. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,23 +89,14 @@ const DELEGATE: &str = "As a user of systemd: systemd-run --user --scope -p Dele
 const VERSION_1: &str = "Run agentkernel as root, or without the limit, or boot with systemd.unified_cgroup_hierarchy=1: cgroup version 2 can be handed to users";
 const MISSING: &str = "Mount a cgroup hierarchy with this controller, or run without the limit";
 
-/// A hierarchy of this host.
-struct Hierarchy {
-    /// Version 2; otherwise 1.
-    unified: bool,
-    /// Version 1: controllers, and named ones; version 2: nothing.
-    options: String,
-    mount_point: PathBuf,
-    /// What of the hierarchy is at the mount point.
-    root: String,
-}
-
 /// One directory in one hierarchy.
 #[derive(Debug)]
 struct Group {
     unified: bool,
     controllers: Vec<Controller>,
     path: PathBuf,
+    /// What it is in.
+    parent: OwnedFd,
     fd: OwnedFd,
 }
 
@@ -153,25 +150,19 @@ impl Cgroup {
             let remedy = if hierarchy.unified { DELEGATE } else { VERSION_1 };
             let place = place(hierarchy, name)
                 .map_err(|e| fail(controller, "Cannot find the cgroup of this process", e, remedy))?;
-            let path = open_group(hierarchy, controller, &place, remember).map_err(|e| match e.kind() {
+            let made = make(hierarchy.unified, controller, &place, remember).map_err(|e| match e.kind() {
                 io::ErrorKind::PermissionDenied => Error {
                     controller: controller.name(),
-                    cause: format!("{} is not delegated to this user", place.parents[0].display()),
+                    cause: format!("{} is not delegated to this user", place.given.display()),
                     hint: remedy,
                 },
                 _ => fail(controller, &format!("Cannot make the cgroup {}", place.path.display()), e, remedy),
             })?;
-            let group = match self.groups.iter_mut().find(|group| group.path == path) {
-                Some(group) => group,
-                None => {
-                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                    let fd = rustix::fs::open(&path, flags, Mode::empty())
-                        .map_err(|e| fail(controller, "Cannot open the cgroup", e.into(), ""))?;
-                    self.groups.push(Group { unified: hierarchy.unified, controllers: Vec::new(), path, fd });
-                    let last = self.groups.len() - 1;
-                    &mut self.groups[last]
-                }
-            };
+            let at = self.groups.iter().position(|group| group.path == made.path).unwrap_or_else(|| {
+                self.groups.push(made);
+                self.groups.len() - 1
+            });
+            let group = &mut self.groups[at];
             group.controllers.push(controller);
             set(group, controller, limit).map_err(|e| fail(controller, "Cannot set it", e, remedy))?;
         }
@@ -196,7 +187,7 @@ impl Cgroup {
     /// As write(2) on cgroup.procs.
     pub fn join(&self, pid: rustix::process::Pid) -> io::Result<()> {
         for group in self.groups.iter().filter(|group| !group.unified) {
-            write(&group.fd, "cgroup.procs", &pid.as_raw_nonzero().to_string())?;
+            write(&group.fd, PROCESSES, &pid.as_raw_nonzero().to_string())?;
         }
         Ok(())
     }
@@ -226,7 +217,8 @@ impl Cgroup {
     /// # Errors
     /// As rmdir(2): `EBUSY` if there are processes left.
     pub fn remove(&self) -> io::Result<()> {
-        self.groups.iter().map(|group| remove(&group.path)).fold(Ok(()), io::Result::and)
+        let names = self.groups.iter().map(|group| (&group.parent, group.path.file_name().unwrap_or_default()));
+        names.map(|(parent, name)| remove_from(parent, name)).fold(Ok(()), io::Result::and)
     }
 }
 
@@ -238,14 +230,21 @@ impl Cgroup {
 pub fn remove(path: &Path) -> io::Result<()> {
     const CGROUP: u64 = 0x0027_e0eb;
     const CGROUP2: u64 = 0x6367_7270;
-    match rustix::fs::statfs(path) {
-        Ok(stat) if matches!(stat.f_type as u64, CGROUP | CGROUP2) => {}
-        Ok(_) | Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let parent = match rustix::fs::open(parent, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        result => result?,
+    };
+    match rustix::fs::fstatfs(&parent)?.f_type as u64 {
+        CGROUP | CGROUP2 => remove_from(&parent, name),
+        _ => Ok(()),
     }
+}
+
+fn remove_from(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     // The last process is gone before its group notices, and killed ones take their time to go.
     for _ in 0..1000 {
-        match rustix::fs::unlinkat(rustix::fs::CWD, path, AtFlags::REMOVEDIR) {
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(5)),
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -254,152 +253,66 @@ pub fn remove(path: &Path) -> io::Result<()> {
     Err(Errno::BUSY.into())
 }
 
-fn hierarchies() -> io::Result<Vec<Hierarchy>> {
-    Ok(parse(&fs::read("/proc/self/mountinfo")?))
-}
-
-/// The cgroup mounts in a mountinfo (proc_pid_mountinfo(5)).
-fn parse(mountinfo: &[u8]) -> Vec<Hierarchy> {
-    let mut found = Vec::new();
-    for line in mountinfo.split(|byte| *byte == b'\n') {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let Some(dash) = fields.iter().position(|field| *field == b"-") else { continue };
-        let (Some(root), Some(mount_point)) = (fields.get(3), fields.get(4)) else { continue };
-        let unified = match fields.get(dash + 1) {
-            Some(&b"cgroup2") => true,
-            Some(&b"cgroup") => false,
-            _ => continue,
-        };
-        let options = fields.get(dash + 3).copied().unwrap_or_default();
-        found.push(Hierarchy {
-            unified,
-            options: String::from_utf8_lossy(options).into_owned(),
-            mount_point: PathBuf::from(OsString::from_vec(unescape(mount_point))),
-            root: String::from_utf8_lossy(root).into_owned(),
-        });
-    }
-    found
-}
-
-/// Undoes the octal escapes of mountinfo.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [byte, tail @ ..] = rest {
-        let code = tail.get(..3).and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 8).ok());
-        match (byte, code) {
-            (b'\\', Some(code)) => {
-                plain.push(code);
-                rest = &tail[3..];
-            }
-            _ => {
-                plain.push(*byte);
-                rest = tail;
-            }
-        }
-    }
-    plain
-}
-
-/// The hierarchy that has a controller: a controller is in one only.
-fn find(hierarchies: &[Hierarchy], controller: Controller) -> Option<&Hierarchy> {
-    let v1 = |h: &&Hierarchy| !h.unified && h.options.split(',').any(|option| option == controller.name());
-    let v2 = |h: &&Hierarchy| {
-        let available = || fs::read_to_string(h.mount_point.join("cgroup.controllers"));
-        h.unified && available().is_ok_and(|text| text.split_whitespace().any(|word| word == controller.name()))
-    };
-    hierarchies.iter().find(v1).or_else(|| hierarchies.iter().find(v2))
-}
-
-/// The parents (to be made where missing) and the path of a new group.
-struct Place {
-    parents: Vec<PathBuf>,
-    path: PathBuf,
-}
-
-fn place(hierarchy: &Hierarchy, name: &str) -> io::Result<Place> {
-    if rustix::process::geteuid().is_root() {
-        let parent = hierarchy.mount_point.join("agentkernel");
-        return Ok(Place { path: parent.join(name), parents: vec![hierarchy.mount_point.clone(), parent] });
-    }
-    let own = own_path(hierarchy, &fs::read_to_string("/proc/self/cgroup")?).ok_or(io::ErrorKind::NotFound)?;
-    // A second sandbox of the same caller: the leaf's parent is the delegated group.
-    let own = if own.file_name().is_some_and(|name| name == LEAF) { own.parent().unwrap_or(&own).into() } else { own };
-    Ok(Place { path: own.join(format!("agentkernel-{name}")), parents: vec![own] })
-}
-
-/// Where the calling process is in a hierarchy, by /proc/self/cgroup.
-fn own_path(hierarchy: &Hierarchy, cgroups: &str) -> Option<PathBuf> {
-    let options: Vec<&str> = hierarchy.options.split(',').collect();
-    let path = cgroups.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':');
-        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let same = if hierarchy.unified {
-            controllers.is_empty()
-        } else {
-            !controllers.is_empty() && controllers.split(',').all(|controller| options.contains(&controller))
-        };
-        same.then_some(path)
-    })?;
-    // The mount shows what is below its root.
-    let below = path.strip_prefix(hierarchy.root.trim_end_matches('/')).unwrap_or(path);
-    Some(hierarchy.mount_point.join(below.trim_start_matches('/')))
-}
-
-fn open_group(
-    hierarchy: &Hierarchy,
+/// Makes a group where it is missing, and what it is in.
+fn make(
+    unified: bool,
     controller: Controller,
     place: &Place,
     remember: &mut impl FnMut(&Path) -> io::Result<()>,
-) -> io::Result<PathBuf> {
-    for parent in &place.parents {
-        make_directory(parent)?;
-        if hierarchy.unified {
-            enable(parent, controller)?;
-        }
+) -> io::Result<Group> {
+    let prepare = |dir: &OwnedFd| if unified { enable(dir, controller) } else { Ok(()) };
+    let mut parent = open_beneath(&place.top, &place.below, DIRECTORY, Mode::empty())?;
+    prepare(&parent)?;
+    if let Some(ours) = place.ours {
+        parent = make_directory(&parent, ours.as_ref())?;
+        prepare(&parent)?;
     }
-    if !place.path.is_dir() {
+    let name = place.path.file_name().unwrap_or_default();
+    if rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
         remember(&place.path)?;
     }
-    make_directory(&place.path)?;
-    Ok(place.path.clone())
+    let fd = make_directory(&parent, name)?;
+    Ok(Group { unified, controllers: Vec::new(), path: place.path.clone(), parent, fd })
 }
 
-fn make_directory(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result,
+/// Opens a directory, made if it is missing.
+fn make_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(Errno::EXIST) => open_beneath(parent, name, DIRECTORY, Mode::empty()),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Lets the children of a group (version 2) have limits of a controller.
-fn enable(path: &Path, controller: Controller) -> io::Result<()> {
-    let control = path.join("cgroup.subtree_control");
-    let enabled = |text: &str| text.split_whitespace().any(|word| word == controller.name());
-    if enabled(&fs::read_to_string(&control)?) {
+fn enable(dir: &OwnedFd, controller: Controller) -> io::Result<()> {
+    const CONTROL: &str = "cgroup.subtree_control";
+    if read(dir, CONTROL)?.split_whitespace().any(|word| word == controller.name()) {
         return Ok(());
     }
     // The root of all, which has no type, may have processes and limited children.
-    if path.join("cgroup.type").try_exists()? {
-        clear(path)?;
+    match rustix::fs::statat(dir, "cgroup.type", AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => {}
+        result => {
+            result?;
+            clear(dir)?;
+        }
     }
-    fs::write(&control, format!("+{}", controller.name()))
+    write(dir, CONTROL, &format!("+{}", controller.name()))
 }
 
 /// Moves the processes of a group (ours, when it is delegated to us) to a leaf of it. The kernel asks for that before
 /// some controllers are switched on; for the others (cpu, pids) it makes a threaded domain of a group with processes, in
 /// which there are no limits on memory any more (cgroups(7), "threaded mode").
-fn clear(path: &Path) -> io::Result<()> {
-    let leaf = path.join(LEAF);
+fn clear(dir: &OwnedFd) -> io::Result<()> {
     // Those that are forked meanwhile are met in the next round.
     for _ in 0..100 {
-        let processes = fs::read_to_string(path.join("cgroup.procs"))?;
+        let processes = read(dir, PROCESSES)?;
         if processes.is_empty() {
             return Ok(());
         }
-        make_directory(&leaf)?;
+        let leaf = make_directory(dir, LEAF.as_ref())?;
         for pid in processes.lines() {
-            match fs::write(leaf.join("cgroup.procs"), pid) {
+            match write(&leaf, PROCESSES, pid) {
                 // It has ended meanwhile.
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
                 result => result?,
@@ -463,13 +376,13 @@ fn put(dir: &OwnedFd, file: &str, text: &str, stands: &str) -> io::Result<()> {
 }
 
 fn write(dir: &OwnedFd, file: &str, text: &str) -> io::Result<()> {
-    let file = rustix::fs::openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open_beneath(dir, file, OFlags::WRONLY, Mode::empty())?;
     rustix::io::write(&file, text.as_bytes())?;
     Ok(())
 }
 
 fn read(dir: &OwnedFd, file: &str) -> io::Result<String> {
-    let file = rustix::fs::openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open_beneath(dir, file, OFlags::RDONLY, Mode::empty())?;
     io::read_to_string(fs::File::from(file))
 }
 

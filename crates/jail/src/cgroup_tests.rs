@@ -1,7 +1,10 @@
 //! What mountinfo and /proc/self/cgroup say, on hosts of each kind; and a real group where this host lets us.
 #![allow(clippy::disallowed_methods)] // tests start programs and look at files
 
-use super::*;
+use super::{
+    hierarchy::{own_path, parse},
+    *,
+};
 
 const HYBRID: &str = "\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755

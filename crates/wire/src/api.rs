@@ -107,6 +107,8 @@ pub struct Status {
     pub execs: Vec<ExecStatus>,
     /// Connections refused since the start, as `host:port`, the newest last; at most 64.
     pub refused: Vec<String>,
+    /// Processes that the kernel killed since the start because the memory limit was reached.
+    pub oom_kills: u64,
 }
 
 /// One running exec.

@@ -15,12 +15,14 @@ pub mod frame;
 pub mod link;
 mod message;
 pub mod mux;
+mod printable;
 
 pub use bytes::OsBytes;
 pub use cause::cause;
 pub use exec::{Channel, ExecSpec, Exit, Rlimit, RlimitKind, Stdio, User, WinSize};
 pub use failure::Failure;
 pub use message::{MessageError, decode, encode, encode_open};
+pub use printable::printable;
 
 /// The revision of frames and messages. Both ends of a stream must speak the same one: there is no negotiation,
 /// because both ends ship in one binary. A mismatch is told by [`frame::Hello`], before anything else is decoded.

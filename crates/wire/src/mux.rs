@@ -53,6 +53,12 @@ pub enum Event<'a> {
         /// What it is.
         payload: Cow<'a, [u8]>,
     },
+    /// The peer opened a stream with more than it was [allowed](Mux::allow). What it is has been thrown away: say so, and
+    /// close it.
+    TooMuch {
+        /// Its number.
+        stream: u32,
+    },
     /// Data arrived. Give the credit back with [`Mux::consumed`] once it has been passed on.
     Data {
         /// On this stream.
@@ -160,6 +166,15 @@ impl Default for Stream {
     }
 }
 
+/// The beginning of an open that the peer has not sent all of.
+#[derive(Debug, Default)]
+struct Parts {
+    stream: u32,
+    received: usize,
+    /// What was received, or less if it was more than is allowed.
+    kept: Vec<u8>,
+}
+
 /// One side of a connection.
 #[derive(Debug)]
 pub struct Mux {
@@ -170,8 +185,9 @@ pub struct Mux {
     streams: BTreeMap<u32, Stream>,
     /// How many of `streams` the peer opened.
     theirs: usize,
-    /// The beginning of an open that the peer has not sent all of, and its stream.
-    parts: (u32, Vec<u8>),
+    parts: Parts,
+    /// How many bytes of an unfinished open are kept.
+    allowed: usize,
     output: Vec<u8>,
     sent: usize,
 }
@@ -190,7 +206,8 @@ impl Mux {
             greeted: false,
             streams: BTreeMap::new(),
             theirs: 0,
-            parts: (0, Vec::new()),
+            parts: Parts::default(),
+            allowed: MAX_OPEN,
             output,
             sent: 0,
         }
@@ -205,8 +222,8 @@ impl Mux {
         if (kind == Kind::Hello) == self.greeted {
             return Err(MuxError::HelloOrder);
         }
-        let (begun, parts) = &self.parts;
-        if !parts.is_empty() && (*begun != stream || !matches!(kind, Kind::Part | Kind::Open)) {
+        let begun = self.parts.received > 0;
+        if begun && (self.parts.stream != stream || !matches!(kind, Kind::Part | Kind::Open)) {
             return Err(MuxError::BadPart(stream));
         }
         match kind {
@@ -272,13 +289,19 @@ impl Mux {
 
     /// Only the trusted side's opens may be large: what init says fits a frame.
     fn part<'a>(&mut self, stream: u32, payload: &[u8]) -> Result<Event<'a>, MuxError> {
-        let (begun, parts) = &mut self.parts;
-        let fits = parts.len() + payload.len() <= MAX_OPEN - MAX_PAYLOAD;
+        let parts = &mut self.parts;
+        let received = parts.received + payload.len();
+        let fits = received <= MAX_OPEN - MAX_PAYLOAD;
         if self.side == Side::Odd || self.side.owns(stream) || stream <= self.last_peer || payload.is_empty() || !fits {
             return Err(MuxError::BadPart(stream));
         }
-        *begun = stream;
-        parts.extend_from_slice(payload);
+        // Once a part was not kept, none is.
+        if parts.kept.len() < parts.received || received > self.allowed {
+            parts.kept = Vec::new();
+        } else {
+            parts.kept.extend_from_slice(payload);
+        }
+        (parts.stream, parts.received) = (stream, received);
         Ok(Event::Nothing)
     }
 
@@ -292,14 +315,27 @@ impl Mux {
         self.last_peer = stream;
         self.theirs += 1;
         self.streams.insert(stream, Stream::default());
-        let payload = match std::mem::take(&mut self.parts.1) {
-            parts if parts.is_empty() => Cow::Borrowed(payload),
-            mut parts => {
-                parts.extend_from_slice(payload);
-                Cow::Owned(parts)
-            }
-        };
-        Ok(Event::Opened { stream, payload })
+        let Parts { received, mut kept, .. } = std::mem::take(&mut self.parts);
+        if kept.len() < received {
+            return Ok(Event::TooMuch { stream });
+        }
+        if received == 0 {
+            return Ok(Event::Opened { stream, payload: Cow::Borrowed(payload) });
+        }
+        kept.extend_from_slice(payload);
+        Ok(Event::Opened { stream, payload: Cow::Owned(kept) })
+    }
+
+    /// Bytes of memory that an open takes which the peer has not sent all of.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.parts.kept.capacity()
+    }
+
+    /// Sets how many bytes of an unfinished open are kept, for a side that has many peers. Without this, it is
+    /// [`MAX_OPEN`].
+    pub fn allow(&mut self, unfinished: usize) {
+        self.allowed = unfinished;
     }
 
     /// Sends a message about the connection. `payload` must fit a frame ([`encode`](crate::encode) sees to that).

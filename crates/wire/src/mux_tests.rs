@@ -552,6 +552,7 @@ impl End {
                     assert_eq!(payload, b"control");
                     self.controls += 1;
                 }
+                Event::TooMuch { .. } => panic!("nothing is disallowed"),
                 Event::Hello(_) | Event::Message(_) | Event::Writable { .. } | Event::Nothing => {}
             }
         }
@@ -645,6 +646,28 @@ fn the_trusted_side_opens_with_more_than_a_frame() {
         let stream = ours.open(&payload);
         assert!(opens(&mut ours, &mut theirs) == [(stream, payload)], "{size}");
     }
+}
+
+#[test]
+fn an_open_of_more_than_is_allowed_is_not_kept_and_ends_nothing() {
+    let (mut ours, mut theirs) = (greeted(Side::Odd), greeted(Side::Even));
+    theirs.allow(2 * MAX_PAYLOAD);
+    let stream = ours.open(&vec![7; 4 * MAX_PAYLOAD]);
+    let frames = sent(&mut ours);
+    let (last, parts) = frames.split_last().unwrap();
+    let mut most = 0;
+    for (kind, flags, stream, payload) in parts {
+        assert_eq!(receive(&mut theirs, *kind, *flags, *stream, payload), Ok(Event::Nothing));
+        most = most.max(theirs.unfinished());
+    }
+    assert!((MAX_PAYLOAD..=2 * MAX_PAYLOAD).contains(&most) && theirs.unfinished() == 0, "{most}");
+    // Room that comes too late does not make a whole of what lacks a part.
+    theirs.allow(MAX_OPEN);
+    let (kind, flags, _, payload) = last;
+    assert_eq!(receive(&mut theirs, *kind, *flags, stream, payload), Ok(Event::TooMuch { stream }));
+    assert!(theirs.is_open(stream));
+    let stream = ours.open(&vec![7; 4 * MAX_PAYLOAD]);
+    assert_eq!(opens(&mut ours, &mut theirs), [(stream, vec![7; 4 * MAX_PAYLOAD])]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Backend for Native {
 
     fn release_leftovers(&self, place: &Place, keep: bool) -> std::io::Result<()> {
         limits::release(place)?;
-        masks::release(place)?;
+        masks::release(place, masks::Masks::default())?;
         if keep { Ok(()) } else { ids::release(place) }
     }
 

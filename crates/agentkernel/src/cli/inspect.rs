@@ -14,7 +14,7 @@ use crate::{
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
-use wire::{Exit, api};
+use wire::api;
 
 /// Show everything about sandboxes, as JSON.
 #[derive(Debug, Args)]
@@ -41,6 +41,8 @@ struct Details {
     status: &'static str,
     /// As a shell would have it; `null` if it has not ended.
     exit_status: Option<u8>,
+    /// Whether the kernel has killed a process of its present or last run because its memory limit was reached.
+    oom_killed: bool,
     created_ms: u64,
     state: State,
     spec: Spec,
@@ -64,11 +66,16 @@ impl Inspect {
                 Err(error) => (None, Some(wire::cause(&error))),
             };
             let state = entry.state()?;
+            let oom_kills = match state {
+                State::Exited { oom_kills, .. } => oom_kills,
+                _ => running.as_ref().map_or(0, |running| running.oom_kills),
+            };
             details.push(Details {
                 id: entry.id().clone(),
                 name: entry.name()?.map(String::from),
                 status: word(&state),
                 exit_status: if let State::Exited { exit, .. } = state { Some(exit.status()) } else { None },
+                oom_killed: oom_kills > 0,
                 created_ms: entry.created_ms(),
                 state,
                 spec: entry.spec()?,
@@ -115,12 +122,10 @@ impl Details {
         // Docker's for what has not happened.
         const NEVER: &str = "0001-01-01T00:00:00Z";
         let time = |ms: u64| Value::from(rfc3339(ms.saturating_mul(1_000_000)));
-        let (running, started, finished, exit) = match self.state {
-            State::Created => (false, NEVER.into(), NEVER.into(), None),
-            State::Running { started_ms, .. } => (true, time(started_ms), NEVER.into(), None),
-            State::Exited { exit, started_ms, ended_ms } => {
-                (false, time(started_ms), ended_ms.map_or(Value::Null, time), Some(exit))
-            }
+        let (running, started, finished) = match self.state {
+            State::Created => (false, NEVER.into(), NEVER.into()),
+            State::Running { started_ms, .. } => (true, time(started_ms), NEVER.into()),
+            State::Exited { started_ms, ended_ms, .. } => (false, time(started_ms), ended_ms.map_or(Value::Null, time)),
         };
         let pid = match &self.running {
             Some(status) if running => Some(status.init_pid),
@@ -140,7 +145,7 @@ impl Details {
                 "Running": running,
                 "Pid": pid,
                 "ExitCode": self.exit_status.unwrap_or(0),
-                "OOMKilled": exit == Some(Exit::Oom),
+                "OOMKilled": self.oom_killed,
                 "StartedAt": started,
                 "FinishedAt": finished,
             },

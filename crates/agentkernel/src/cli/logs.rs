@@ -1,6 +1,9 @@
 //! `logs`: what a kept sandbox's programs have written.
 
-use super::{Failure, Status, report, run, table::rfc3339};
+use super::{
+    Failure, Status, report, run,
+    table::{printable, rfc3339},
+};
 use crate::{
     config::{FormError, parse_count},
     store::{LogData, LogRecord, State, Store, Tail},
@@ -96,6 +99,9 @@ impl Printer {
         }
         match record {
             Some(LogRecord { time_ns, data: LogData::Output(channel, bytes) }) => self.write(*time_ns, *channel, bytes),
+            Some(LogRecord { time_ns, data: LogData::Notice(words) }) => {
+                self.write(*time_ns, Channel::Stderr, format!("agentkernel: {}\n", printable(words)).as_bytes())
+            }
             _ => Ok(ControlFlow::Continue(())),
         }
     }

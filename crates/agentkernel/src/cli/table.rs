@@ -1,5 +1,7 @@
 //! Columns of text, as wide as they must be.
 
+pub(super) use wire::printable;
+
 /// Lines of cells under a heading; the last column is not padded. Cells are made [printable].
 pub(super) fn render(heading: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
@@ -24,22 +26,6 @@ pub(super) fn render(heading: &[&str], rows: &[Vec<String>]) -> String {
         line(&mut row.iter().map(String::as_str));
     }
     text
-}
-
-/// A text from outside on its way to a terminal, on one line: what a terminal would obey is escaped, and what turns the
-/// direction of writing. All else stays as it is, so that doing it twice changes nothing.
-pub(super) fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                safe.extend(c.escape_unicode());
-            }
-            c if c.is_control() => safe.extend(c.escape_debug()),
-            c => safe.push(c),
-        }
-    }
-    safe
 }
 
 /// A point in time as Docker prints it: RFC 3339, UTC, nanoseconds.
@@ -97,10 +83,6 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys() {
-        assert_eq!(printable("d\x1b[31mx\n\u{9b}K\u{202e}é"), r"d\u{1b}[31mx\n\u{9b}K\u{202e}é");
-        for plain in [r"'a\b'", "\"u\u{308}\" 日本…", r"\u{1b}"] {
-            assert_eq!(printable(plain), plain);
-        }
         assert_eq!(render(&["A", "B"], &[vec!["\x1b".into(), "x".into()]]), "A        B\n\\u{1b}   x\n");
     }
 

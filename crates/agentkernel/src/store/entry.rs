@@ -71,6 +71,10 @@ pub enum State {
         started_ms: u64,
         /// When it ended, in milliseconds since 1970; `None` if nobody was there to see it.
         ended_ms: Option<u64>,
+        /// Processes that the kernel killed meanwhile because the memory limit was reached; 0 if nobody was there to see
+        /// them.
+        #[serde(default)]
+        oom_kills: u64,
     },
 }
 
@@ -79,7 +83,9 @@ impl State {
     #[must_use]
     pub(super) fn lost(self) -> Self {
         match self {
-            Self::Running { started_ms, .. } => Self::Exited { exit: Exit::Lost, started_ms, ended_ms: None },
+            Self::Running { started_ms, .. } => {
+                Self::Exited { exit: Exit::Lost, started_ms, ended_ms: None, oom_kills: 0 }
+            }
             other => other,
         }
     }

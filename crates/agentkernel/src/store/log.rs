@@ -1,7 +1,8 @@
 //! The log: what a sandbox's programs said when nobody listened. One append-only file of records, and one older one.
 //!
 //! A record is `u64 nanoseconds since 1970 | u8 channel | u32 length | bytes`, little-endian. Channels 1 and 2 are
-//! standard output and error; 255 counts, as a `u64`, bytes that could not be written (a full disk).
+//! standard output and error; 254 are words of the supervisor's; 255 counts, as a `u64`, bytes that could not be written
+//! (a full disk).
 
 use super::{StoreError, tail::Skip};
 use rustix::{
@@ -25,6 +26,7 @@ const ROTATE_AT: u64 = 64 << 20;
 /// The most bytes in one record; longer writes become several.
 const MAX_DATA: usize = 64 << 10;
 const HEADER: usize = 8 + 1 + 4;
+const NOTICE: u8 = 254;
 const LOST: u8 = 255;
 
 /// One record of the log.
@@ -41,6 +43,8 @@ pub struct LogRecord {
 pub enum LogData {
     /// A program wrote this.
     Output(Channel, Vec<u8>),
+    /// The supervisor says this of the sandbox, on one line without its end.
+    Notice(String),
     /// So many bytes are missing here.
     Lost(u64),
 }
@@ -83,8 +87,17 @@ impl LogWriter {
 
     /// Appends what a program wrote.
     pub fn append(&mut self, channel: Channel, bytes: &[u8]) {
+        self.put(channel as u8, bytes);
+    }
+
+    /// Appends what the supervisor has to say of the sandbox, on one line.
+    pub fn notice(&mut self, words: &str) {
+        self.put(NOTICE, words.as_bytes());
+    }
+
+    fn put(&mut self, kind: u8, bytes: &[u8]) {
         for chunk in bytes.chunks(MAX_DATA) {
-            if self.tell_lost().and_then(|()| self.write(channel as u8, chunk)).is_err() {
+            if self.tell_lost().and_then(|()| self.write(kind, chunk)).is_err() {
                 self.lost += chunk.len() as u64;
             }
         }
@@ -232,6 +245,7 @@ impl Source {
         let bytes = &self.buffer[self.used + HEADER..self.used + HEADER + length];
         let data = match (kind, Channel::try_from(kind)) {
             (LOST, _) => LogData::Lost(u64::from_le_bytes(bytes.try_into().unwrap_or_default())),
+            (NOTICE, _) => LogData::Notice(String::from_utf8_lossy(bytes).into_owned()),
             (_, Ok(channel)) => LogData::Output(channel, bytes.to_vec()),
             _ => return Ok(Read::Damaged),
         };
@@ -316,7 +330,8 @@ impl LogReader {
                     Some(bytes) => LogData::Output(channel, bytes),
                     None => continue,
                 },
-                lost => lost,
+                LogData::Notice(_) if !self.skip.keeps_notice() => continue,
+                other => other,
             };
             return Ok(Some(LogRecord { data, ..record }));
         }

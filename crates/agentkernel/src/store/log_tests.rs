@@ -53,6 +53,25 @@ fn a_record_is_as_documented() {
 }
 
 #[test]
+fn a_notice_is_nobodys_output_and_counts_as_a_line() {
+    let (_dir, fd) = directory();
+    let mut writer = LogWriter::new(fd());
+    writer.append(Channel::Stderr, b"agentkernel: forged\n");
+    writer.notice("first");
+    writer.append(Channel::Stdout, b"a\nb\n");
+    writer.notice("last");
+    let notice = |words: &str| LogData::Notice(words.into());
+    let forged = LogData::Output(Channel::Stderr, b"agentkernel: forged\n".to_vec());
+    let all = [forged, notice("first"), out("a\nb\n"), notice("last")];
+    assert_eq!(rest(&mut reader(fd(), Tail::default())), all);
+    let tail = |lines| rest(&mut reader(fd(), Tail { since_ns: 0, lines: Some(lines) }));
+    assert_eq!(tail(1), [notice("last")]);
+    assert_eq!(tail(2), [out("b\n"), notice("last")]);
+    assert_eq!(tail(4), all[1..]);
+    assert_eq!(tail(5), all);
+}
+
+#[test]
 fn a_torn_record_is_not_read_and_not_in_the_way() {
     let (dir, fd) = directory();
     let path = dir.path().join(CURRENT);
@@ -199,7 +218,7 @@ proptest! {
         prop_assert!(expected.ends_with(&read));
         let size: usize = expected.iter().map(|data| match data {
             LogData::Output(_, bytes) => HEADER + bytes.len(),
-            LogData::Lost(_) => 0,
+            LogData::Notice(_) | LogData::Lost(_) => 0,
         }).sum();
         prop_assert!(size as u64 > rotate_at || read == expected);
     }

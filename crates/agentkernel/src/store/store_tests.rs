@@ -303,7 +303,7 @@ fn a_lock_is_held_until_its_last_copy_is_gone() {
     assert!(again.try_lock().unwrap().is_none());
     assert_eq!(again.state().unwrap(), running());
     drop(copy);
-    let lost = State::Exited { exit: Exit::Lost, started_ms: 1000, ended_ms: None };
+    let lost = State::Exited { exit: Exit::Lost, started_ms: 1000, ended_ms: None, oom_kills: 0 };
     assert_eq!(again.state().unwrap(), lost);
     assert!(again.try_lock().unwrap().is_some());
 }
@@ -337,7 +337,7 @@ fn states_are_kept() {
     let (entry, lock) = store.create(&spec(None, true)).unwrap();
     assert_eq!(entry.state().unwrap(), State::Created);
     for exit in [Exit::Code(3), Exit::Signal(9), Exit::Oom, Exit::Deadline, Exit::Lost] {
-        let state = State::Exited { exit, started_ms: 1, ended_ms: Some(2) };
+        let state = State::Exited { exit, started_ms: 1, ended_ms: Some(2), oom_kills: 3 };
         entry.write_state(&lock, &state).unwrap();
         assert_eq!(entry.state().unwrap(), state);
     }
@@ -653,7 +653,7 @@ fn a_full_disk_is_told_and_costs_no_record() {
 fn full_disk(dir: &Path) {
     let store = Store::at(dir).unwrap();
     let (entry, lock) = store.create(&spec(Some("first"), true)).unwrap();
-    let created = State::Exited { exit: Exit::Code(1), started_ms: 1, ended_ms: Some(2) };
+    let created = State::Exited { exit: Exit::Code(1), started_ms: 1, ended_ms: Some(2), oom_kills: 0 };
     entry.write_state(&lock, &created).unwrap();
     let mut log = entry.log_writer(&lock).unwrap();
     log.append(wire::Channel::Stdout, b"before\n");
@@ -688,6 +688,7 @@ fn full_disk(dir: &Path) {
         .iter()
         .map(|data| match data {
             LogData::Output(_, bytes) => bytes.len(),
+            LogData::Notice(_) => 0,
             LogData::Lost(count) => *count as usize,
         })
         .sum();

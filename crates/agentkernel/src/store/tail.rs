@@ -38,6 +38,11 @@ impl Skip {
         Ok(skip)
     }
 
+    /// Whether a notice remains.
+    pub(super) fn keeps_notice(&mut self) -> bool {
+        self.cut(NOTICE.0, NOTICE.1.to_vec()).is_some()
+    }
+
     /// What remains of `bytes`; `None` if nothing does.
     pub(super) fn cut(&mut self, channel: Channel, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
         let skip = &mut self.0[channel as usize];
@@ -54,6 +59,9 @@ impl Skip {
     }
 }
 
+/// What a notice counts as: the end of a line of standard error, where it is shown.
+const NOTICE: (Channel, &[u8]) = (Channel::Stderr, b"\n");
+
 fn newlines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
@@ -61,10 +69,11 @@ fn newlines(bytes: &[u8]) -> u64 {
 fn scan(sources: Vec<Source>, since_ns: u64, mut each: impl FnMut(Channel, &[u8])) -> io::Result<()> {
     for mut source in sources {
         while let Read::Record(record) = source.next()? {
-            if let LogData::Output(channel, bytes) = &record.data
-                && record.time_ns >= since_ns
-            {
-                each(*channel, bytes);
+            match &record.data {
+                _ if record.time_ns < since_ns => {}
+                LogData::Output(channel, bytes) => each(*channel, bytes),
+                LogData::Notice(_) => each(NOTICE.0, NOTICE.1),
+                LogData::Lost(_) => {}
             }
         }
     }

@@ -1,9 +1,14 @@
 //! One running exec: its output on the way to the clients that are attached, and what waits for the next one.
 
-use super::ring::Ring;
+use super::{
+    output::Output,
+    refusals::{Mark, Refusals},
+    ring::Ring,
+    verdict::oom_notice,
+};
 use crate::{connection::Connection, store::LogWriter};
 use std::collections::{BTreeMap, VecDeque};
-use wire::{Channel, ExecSpec, Stdio, api, link::ExecReport, mux::WINDOW};
+use wire::{Channel, ExecSpec, Exit, Stdio, api, link::ExecReport, mux::WINDOW};
 
 /// The sandbox's main command.
 pub(super) const MAIN: u32 = 0;
@@ -17,19 +22,29 @@ pub(super) struct Exec {
     pub(super) terminal: bool,
     attached: Vec<Attached>,
     unseen: Ring,
-    log: Option<LogWriter>,
+    pub(super) log: Option<LogWriter>,
     /// Received from init and not yet passed on by every client: credit that init must wait for.
     owed: usize,
     /// Input that init had no room for yet, with the stream that waits for its credit.
     input: VecDeque<Input>,
     input_ended: bool,
     input_told: bool,
+    since: Since,
+    /// A client had it killed.
+    pub(super) killed: bool,
     /// What its clients are told before the last report.
-    pub(super) notices: Vec<String>,
+    notices: Vec<String>,
     /// The last report waits: not everything is as it was before yet.
     pub(super) held: bool,
     /// The last report, once the program has ended.
     pub(super) ended: Option<ExecReport>,
+}
+
+/// How things stood when it started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    pub(super) refusals: Mark,
+    pub(super) oom_kills: u64,
 }
 
 struct Input {
@@ -43,20 +58,19 @@ struct Attached {
     client: u64,
     stream: u32,
     stdin: bool,
-    backlog: VecDeque<(Channel, Vec<u8>)>,
-    backlog_bytes: usize,
+    backlog: Output,
     /// Bytes that it was too slow for, while others were not.
     missed: u64,
 }
 
-/// A client that is farther behind than this, while another is not, misses the oldest bytes.
+/// A client whose backlog weighs more than this, while another's does not, misses the oldest bytes.
 const LAG: usize = 1024 * 1024;
 
 /// The clients' connections, by number.
 pub(super) type Clients = BTreeMap<u64, super::client::Client>;
 
 impl Exec {
-    pub(super) fn new(number: u32, stream: u32, spec: &ExecSpec, log: Option<LogWriter>) -> Self {
+    pub(super) fn new(number: u32, stream: u32, spec: &ExecSpec, log: Option<LogWriter>, since: Since) -> Self {
         let command = spec.argv.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         Self {
             number,
@@ -71,6 +85,8 @@ impl Exec {
             input: VecDeque::new(),
             input_ended: false,
             input_told: false,
+            since,
+            killed: false,
             notices: Vec::new(),
             held: number == MAIN,
             ended: None,
@@ -96,17 +112,16 @@ impl Exec {
         stream: u32,
         stdin: bool,
     ) {
-        let mut attached = Attached { client, stream, stdin, backlog: VecDeque::new(), backlog_bytes: 0, missed: 0 };
+        let mut attached = Attached { client, stream, stdin, backlog: Output::default(), missed: 0 };
         if self.attached.is_empty() {
-            let (lost, chunks) = self.unseen.take();
+            let (lost, unseen) = self.unseen.take();
             if lost > 0 {
                 let note = format!(
                     "[agentkernel: {lost} earlier bytes are not shown here; a kept sandbox has them in its log]\r\n"
                 );
-                attached.backlog.push_back((Channel::Stderr, note.into_bytes()));
+                attached.backlog.push(Channel::Stderr, note.as_bytes());
             }
-            attached.backlog.extend(chunks);
-            attached.backlog_bytes = attached.backlog.iter().map(|(_, bytes)| bytes.len()).sum();
+            attached.backlog.append(unseen);
         }
         if self.pid != 0
             && let Some(peer) = clients.get_mut(&client)
@@ -121,11 +136,12 @@ impl Exec {
     /// A client leaves. What it was sent and did not take waits for the next one.
     pub(super) fn detach(&mut self, link: &mut Connection, client: u64, stream: u32) {
         let Some(index) = self.attached.iter().position(|a| a.client == client && a.stream == stream) else { return };
-        let gone = self.attached.swap_remove(index);
+        let mut gone = self.attached.swap_remove(index);
         if self.attached.is_empty() {
-            for (channel, bytes) in gone.backlog {
-                self.unseen.push(channel, &bytes);
-            }
+            gone.backlog.pass(|channel, bytes| {
+                self.unseen.push(channel, bytes);
+                bytes.len()
+            });
         }
         if gone.stdin && !self.terminal && !self.attached.iter().any(|a| a.stdin) && self.ended.is_none() {
             // Nobody is left who could end the input.
@@ -192,16 +208,15 @@ impl Exec {
     }
 
     /// Output came from init.
-    pub(super) fn output(&mut self, clients: &mut Clients, link: &mut Connection, channel: Channel, bytes: Vec<u8>) {
+    pub(super) fn output(&mut self, clients: &mut Clients, link: &mut Connection, channel: Channel, bytes: &[u8]) {
         if let Some(log) = &mut self.log {
-            log.append(channel, &bytes);
+            log.append(channel, bytes);
         }
         self.owed += bytes.len();
-        match self.attached.as_mut_slice() {
-            [] => self.unseen.push(channel, &bytes),
-            [only] => only.push(channel, bytes),
-            several => several.iter_mut().for_each(|attached| attached.push(channel, bytes.clone())),
+        if self.attached.is_empty() {
+            self.unseen.push(channel, bytes);
         }
+        self.attached.iter_mut().for_each(|attached| attached.backlog.push(channel, bytes));
         self.flush(clients, link);
         if self.attached.len() > 1 {
             self.attached.iter_mut().for_each(Attached::catch_up);
@@ -223,6 +238,13 @@ impl Exec {
         self.ended = Some(report);
         self.flush(clients, link);
         true
+    }
+
+    /// Its clients are to be told what happened in the sandbox while it ran, besides that it ended so.
+    pub(super) fn hear(&mut self, exit: Exit, refusals: &Refusals, oom_kills: u64) {
+        let killed = oom_kills - self.since.oom_kills;
+        self.notices = (killed > 0 && exit != Exit::Oom).then(|| oom_notice(killed)).into_iter().collect();
+        self.notices.extend(refusals.since(self.since.refusals));
     }
 
     /// Passes on what the clients have credit for; once all of it is passed on, the last report and the close.
@@ -249,7 +271,7 @@ impl Exec {
     /// Gives init its credit back once one client is not far behind: a single slow one holds the program up, as a pipe
     /// would, but none holds the others up.
     fn grant(&mut self, link: &mut Connection) {
-        let behind = self.attached.iter().map(|attached| attached.backlog_bytes).min().unwrap_or(0);
+        let behind = self.attached.iter().map(|attached| attached.backlog.len()).min().unwrap_or(0);
         if self.owed > 0 && behind < WINDOW as usize / 4 {
             link.mux.consumed(self.stream, std::mem::take(&mut self.owed));
         }
@@ -257,18 +279,10 @@ impl Exec {
 }
 
 impl Attached {
-    fn push(&mut self, channel: Channel, bytes: Vec<u8>) {
-        self.backlog_bytes += bytes.len();
-        self.backlog.push_back((channel, bytes));
-    }
-
     /// Lets go of the oldest bytes, if there are too many.
     fn catch_up(&mut self) {
-        while self.backlog_bytes > LAG
-            && let Some((_, bytes)) = self.backlog.pop_front()
-        {
-            self.backlog_bytes -= bytes.len();
-            self.missed += bytes.len() as u64;
+        while self.backlog.weight() > LAG {
+            self.missed += self.backlog.forget(self.backlog.weight() - LAG) as u64;
         }
     }
 
@@ -276,17 +290,8 @@ impl Attached {
         if self.missed > 0 && connection.mux.credit(self.stream) > 0 {
             let note =
                 format!("[agentkernel: {} bytes came too fast to be shown here]\r\n", std::mem::take(&mut self.missed));
-            self.backlog_bytes += note.len();
-            self.backlog.push_front((Channel::Stderr, note.into_bytes()));
+            self.backlog.push_front(Channel::Stderr, note.as_bytes());
         }
-        while let Some((channel, bytes)) = self.backlog.front_mut() {
-            let sent = connection.mux.data(self.stream, *channel, bytes);
-            self.backlog_bytes -= sent;
-            if sent < bytes.len() {
-                bytes.drain(..sent);
-                return;
-            }
-            self.backlog.pop_front();
-        }
+        self.backlog.pass(|channel, bytes| connection.mux.data(self.stream, channel, bytes));
     }
 }

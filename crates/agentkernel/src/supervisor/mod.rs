@@ -6,10 +6,13 @@
 mod client;
 mod deadline;
 mod exec;
+mod output;
+mod refusals;
 mod relay;
 mod requests;
 mod ring;
 mod server;
+mod verdict;
 
 use crate::{
     BackendKind, Spec,

@@ -18,6 +18,9 @@ use wire::{
     mux::Side,
 };
 
+/// The most bytes of large requests that are under way: from all clients together, and on to init.
+const REQUESTS: usize = 64 * 1024 * 1024;
+
 impl Server<'_> {
     pub(super) fn on_listener(&mut self) {
         use rustix::net::{SocketFlags, accept_with};
@@ -57,7 +60,10 @@ impl Server<'_> {
 
     /// Reads once from a client, and does what it says.
     fn hear(&mut self, number: u64) -> Result<Filled, ConnectionError> {
+        let of_all: usize = self.clients.values().map(|client| client.connection.mux.unfinished()).sum();
         let Some(client) = self.clients.get_mut(&number) else { return Ok(Filled::End) };
+        let of_others = of_all - client.connection.mux.unfinished() + self.link.mux.output().len();
+        client.connection.mux.allow(REQUESTS.saturating_sub(of_others));
         let filled = client.connection.fill();
         while let Some(client) = self.clients.get_mut(&number)
             && let Some(incoming) = client.connection.next()?
@@ -74,6 +80,9 @@ impl Server<'_> {
                 Ok(open) => self.on_request(number, stream, open),
                 Err(_) => client.refuse(stream, "Request was not understood", ""),
             },
+            Incoming::TooMuch(stream) => {
+                client.refuse(stream, "The sandbox is sent too many large commands at once", "Try again in a moment");
+            }
             Incoming::Data(stream, _, bytes) => match client.streams.get(&stream) {
                 Some(Purpose::Exec { exec }) => match self.execs.get_mut(exec) {
                     Some(exec) if exec.takes_input(number, stream) => {
@@ -244,7 +253,8 @@ impl Server<'_> {
     }
 
     fn control_exec(&mut self, exec: u32, control: ExecControl) {
-        if let Some(exec) = self.execs.get(&exec) {
+        if let Some(exec) = self.execs.get_mut(&exec) {
+            exec.killed |= control == ExecControl::Signal(9);
             self.link.control(exec.stream, &control);
         }
     }
@@ -282,7 +292,8 @@ impl Server<'_> {
             uptime: self.started.elapsed().as_secs(),
             walls: self.walls.clone(),
             execs: self.execs.values().filter(|exec| exec.ended.is_none()).map(Exec::status).collect(),
-            refused: self.refused.iter().cloned().collect(),
+            refused: self.refusals.targets(),
+            oom_kills: self.oom_kills_now(),
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Output that nobody has received yet: the newest bytes, up to a limit.
 
-use std::collections::VecDeque;
+use super::output::Output;
 use wire::Channel;
 
 /// A bounded queue of output, oldest first. When it is full the oldest bytes go.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
-    chunks: VecDeque<(Channel, Vec<u8>)>,
-    held: usize,
+    output: Output,
     lost: u64,
 }
 
@@ -18,41 +17,30 @@ impl Ring {
     pub(super) fn push(&mut self, channel: Channel, bytes: &[u8]) {
         let keep = bytes.len().min(Self::CAPACITY);
         self.lost += (bytes.len() - keep) as u64;
-        let bytes = &bytes[bytes.len() - keep..];
-        match self.chunks.back_mut() {
-            // Many small writes must not become many small allocations.
-            Some((last, chunk)) if *last == channel && chunk.len() + bytes.len() <= 4096 => {
-                chunk.extend_from_slice(bytes);
-            }
-            _ => self.chunks.push_back((channel, bytes.to_vec())),
-        }
-        self.held += keep;
-        while self.held > Self::CAPACITY {
-            let excess = self.held - Self::CAPACITY;
-            let Some((_, oldest)) = self.chunks.front_mut() else { break };
-            let gone = if oldest.len() <= excess {
-                let gone = oldest.len();
-                self.chunks.pop_front();
-                gone
-            } else {
-                oldest.drain(..excess);
-                excess
-            };
-            self.held -= gone;
-            self.lost += gone as u64;
+        self.output.push(channel, &bytes[bytes.len() - keep..]);
+        while self.output.len() > Self::CAPACITY {
+            self.lost += self.output.forget(self.output.len() - Self::CAPACITY) as u64;
         }
     }
 
-    /// Takes everything: how many older bytes were lost, and the chunks.
-    pub(super) fn take(&mut self) -> (u64, VecDeque<(Channel, Vec<u8>)>) {
-        self.held = 0;
-        (std::mem::take(&mut self.lost), std::mem::take(&mut self.chunks))
+    /// Takes everything: how many older bytes were lost, and the rest.
+    pub(super) fn take(&mut self) -> (u64, Output) {
+        (std::mem::take(&mut self.lost), std::mem::take(&mut self.output))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn each(mut output: Output) -> Vec<(Channel, u8)> {
+        let mut each = Vec::new();
+        output.pass(|channel, bytes| {
+            each.extend(bytes.iter().map(|&byte| (channel, byte)));
+            bytes.len()
+        });
+        each
+    }
 
     #[test]
     fn keeps_the_newest_bytes_in_order_and_counts_the_lost_ones() {
@@ -64,12 +52,12 @@ mod tests {
             ring.push(channel, &bytes);
             all.extend(bytes.into_iter().map(|byte| (channel, byte)));
         }
-        let (lost, chunks) = ring.take();
-        let kept: Vec<_> = chunks.into_iter().flat_map(|(c, bytes)| bytes.into_iter().map(move |b| (c, b))).collect();
+        let (lost, output) = ring.take();
+        let kept = each(output);
         assert_eq!(kept.len(), Ring::CAPACITY);
         assert_eq!(lost as usize + kept.len(), all.len());
         assert_eq!(kept, all[all.len() - kept.len()..]);
-        assert_eq!(ring.take(), (0, VecDeque::new()));
+        assert_eq!(ring.take(), (0, Output::default()));
     }
 
     #[test]
@@ -78,8 +66,8 @@ mod tests {
         let bytes: Vec<u8> = (0..Ring::CAPACITY + 10).map(|i| i as u8).collect();
         ring.push(Channel::Stdout, b"old");
         ring.push(Channel::Stdout, &bytes);
-        let (lost, chunks) = ring.take();
+        let (lost, output) = ring.take();
         assert_eq!(lost, 13);
-        assert_eq!(chunks.into_iter().flat_map(|(_, b)| b).collect::<Vec<_>>(), bytes[10..]);
+        assert_eq!(each(output), bytes[10..].iter().map(|&byte| (Channel::Stdout, byte)).collect::<Vec<_>>());
     }
 }

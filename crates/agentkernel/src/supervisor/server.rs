@@ -3,8 +3,10 @@
 use super::{
     client::Purpose,
     deadline::Deadline,
-    exec::{Clients, Exec, MAIN},
+    exec::{Clients, Exec, MAIN, Since},
+    refusals::Refusals,
     relay::Relay,
+    verdict::now_ms,
 };
 use crate::{
     Spec,
@@ -19,14 +21,15 @@ use rustix::{
     process::Signal,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use wire::{
     Exit, Failure, api,
     link::{self, ExecReport, FilesReport, FlowReply, FromInit, ToInit},
     mux::Side,
+    printable,
 };
 
 const LINK: u64 = 0;
@@ -44,9 +47,6 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(10);
 /// A peer with more than this to read is read no more until it has read.
 const BACKLOG: usize = 1024 * 1024;
-/// Refused connections that are remembered.
-const REFUSED: usize = 64;
-
 /// What a stream of the link carries.
 pub(super) enum LinkStream {
     Exec(u32),
@@ -82,9 +82,12 @@ pub(super) struct Server<'a> {
     pub(super) started_ms: u64,
     pub(super) walls: Vec<link::Wall>,
     pub(super) ready: bool,
-    pub(super) refused: VecDeque<String>,
+    pub(super) refusals: Refusals,
     /// The client that started the sandbox has not said yet what it wants: the main command's end waits for it.
     pub(super) awaited: bool,
+    /// What the machine counted before it was started.
+    pub(super) oom_before: u64,
+    /// Processes killed for lack of memory, as far as looked.
     pub(super) oom_kills: u64,
     pub(super) ending: Option<Ending>,
     pub(super) exit: Option<Exit>,
@@ -114,7 +117,8 @@ impl<'a> Server<'a> {
             entry,
             lock,
             spec,
-            oom_kills: machine.oom_kills(),
+            oom_before: machine.oom_kills(),
+            oom_kills: 0,
             machine,
             epoll,
             listener,
@@ -130,7 +134,7 @@ impl<'a> Server<'a> {
             started_ms,
             walls,
             ready: false,
-            refused: VecDeque::new(),
+            refusals: Refusals::default(),
             awaited: true,
             ending: None,
             exit: None,
@@ -245,10 +249,11 @@ impl<'a> Server<'a> {
                 Ok(FromInit::Ready { .. }) | Err(_) => self.distrust(),
             },
             Incoming::Opened(stream, payload) => self.on_flow(stream, &payload),
+            Incoming::TooMuch(_) => self.distrust(),
             Incoming::Data(stream, channel, bytes) => match self.link_streams.get(&stream) {
                 Some(LinkStream::Exec(number)) => {
                     if let Some(exec) = self.execs.get_mut(number) {
-                        exec.output(&mut self.clients, &mut self.link, channel, bytes);
+                        exec.output(&mut self.clients, &mut self.link, channel, &bytes);
                     }
                 }
                 Some(LinkStream::Files(_)) => self.with_relay(stream, |relay| relay.push_down(&bytes)),
@@ -297,11 +302,8 @@ impl<'a> Server<'a> {
                 if self.execs.get(&number).is_some_and(repeated) {
                     return self.distrust();
                 }
-                let mut notices = Vec::new();
-                let report = self.judge(report, &mut notices);
-                notices.extend(self.refusals().filter(|_| number == MAIN));
+                let report = self.judge(number, report);
                 let Some(exec) = self.execs.get_mut(&number) else { return };
-                exec.notices = notices;
                 let last = exec.report(&mut self.clients, &mut self.link, report.clone());
                 if last && number == MAIN {
                     self.main_ended(&report);
@@ -319,45 +321,6 @@ impl<'a> Server<'a> {
             }
             None => {}
         }
-    }
-
-    /// Init sees a signal; whether the kernel sent it for lack of memory is known out here.
-    fn judge(&mut self, report: ExecReport, notices: &mut Vec<String>) -> ExecReport {
-        let exit = match report {
-            ExecReport::Exited(exit) => exit,
-            ExecReport::Failed { kind, cause } => return ExecReport::Failed { kind, cause: printable(&cause) },
-            ExecReport::Started { .. } => return report,
-        };
-        let kills = self.machine.oom_kills();
-        let killed = kills.saturating_sub(std::mem::replace(&mut self.oom_kills, kills));
-        ExecReport::Exited(match exit {
-            _ if self.ending == Some(Ending::Deadline) => Exit::Deadline,
-            // A shell passes the end of its child on.
-            Exit::Signal(9) | Exit::Code(137) if killed > 0 => Exit::Oom,
-            // These are not init's to say.
-            Exit::Oom | Exit::Deadline | Exit::Lost => Exit::Lost,
-            Exit::Code(_) | Exit::Signal(_) => {
-                if killed > 0 {
-                    let (processes, were) = if killed == 1 { ("process", "was") } else { ("processes", "were") };
-                    notices.push(format!("{killed} {processes} {were} killed: the sandbox's memory limit was reached"));
-                }
-                exit
-            }
-        })
-    }
-
-    /// How the sandbox ended, on record before anybody is told. The first word counts.
-    fn record(&mut self, exit: Exit) -> Exit {
-        if let Some(first) = self.exit {
-            return first;
-        }
-        self.exit = Some(exit);
-        if self.spec.keep {
-            let ended = State::Exited { exit, started_ms: self.started_ms, ended_ms: Some(now_ms()) };
-            // Without a record it counts as lost, once the lock is free.
-            let _ = self.entry.write_state(self.lock, &ended);
-        }
-        exit
     }
 
     fn is_wanted(&self, exec: &Exec) -> bool {
@@ -429,39 +392,16 @@ impl<'a> Server<'a> {
     fn on_flow(&mut self, stream: u32, payload: &[u8]) {
         let Ok(flow) = wire::decode::<link::Flow>(payload) else { return self.distrust() };
         let crate::Net::None = self.spec.net;
-        let host: String = printable(&flow.host).chars().take(255).collect();
+        // As long as a name may be, so that many fit a message.
+        let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= 255;
+        let host: String = printable(&flow.host).char_indices().take_while(fits).map(|(_, c)| c).collect();
         let target = format!("{host}:{}", flow.port);
         let message = format!(
             "agentkernel: connection to {target} refused: this sandbox's network mode is 'none', which allows no connection.\n"
         );
         self.link.control(stream, &FlowReply::Refused { reason: "network-none".into(), message });
         self.link.mux.close(stream);
-        if self.refused.back() != Some(&target) {
-            if self.refused.len() == REFUSED {
-                self.refused.pop_front();
-            }
-            self.refused.push_back(target);
-        }
-    }
-
-    /// What was refused, for the user of the main command.
-    fn refusals(&self) -> Option<String> {
-        let newest = self.refused.back()?;
-        let count = self.refused.len();
-        let mut targets: Vec<&str> = self.refused.iter().map(String::as_str).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        let some =
-            if targets.len() > 5 { format!("{} and others", targets[..5].join(", ")) } else { targets.join(", ") };
-        Some(match count {
-            1 => format!("A connection to {newest} was refused: the network mode is 'none'"),
-            _ => format!("Connections were refused, because the network mode is 'none': {some}"),
-        })
-    }
-
-    /// A log for an exec that has one. Without the log the sandbox still runs.
-    pub(super) fn log(&self, wanted: bool) -> Option<LogWriter> {
-        if wanted { self.entry.log_writer(self.lock).ok() } else { None }
+        self.refusals.add(target);
     }
 
     pub(super) fn open_exec(&mut self, number: u32, spec: &wire::ExecSpec, log: Option<LogWriter>) -> bool {
@@ -471,7 +411,9 @@ impl<'a> Server<'a> {
         }
         let stream = self.link.mux.open(&payload);
         self.link_streams.insert(stream, LinkStream::Exec(number));
-        self.execs.insert(number, Exec::new(number, stream, spec, log));
+        self.look_for_oom();
+        let since = Since { refusals: self.refusals.mark(), oom_kills: self.oom_kills };
+        self.execs.insert(number, Exec::new(number, stream, spec, log, since));
         true
     }
 
@@ -515,10 +457,11 @@ impl<'a> Server<'a> {
             self.take_link();
         }
         let _ = epoll::delete(&self.epoll, &self.link);
+        let killed = self.look_for_oom();
         let lost = match self.ending {
             Some(Ending::Deadline) => Exit::Deadline,
             Some(Ending::Asked) => Exit::Signal(Signal::KILL.as_raw() as u8),
-            None if self.machine.oom_kills() > self.oom_kills => Exit::Oom,
+            None if killed > 0 => Exit::Oom,
             None => Exit::Signal(Signal::KILL.as_raw() as u8),
         };
         let idle_stop = self.spec.command.is_none() && self.ending == Some(Ending::Asked);
@@ -526,6 +469,7 @@ impl<'a> Server<'a> {
         self.withdraw();
         for exec in self.execs.values_mut().filter(|exec| exec.ended.is_none()) {
             let exit = if exec.number == MAIN { exit } else { lost };
+            exec.hear(exit, &self.refusals, self.oom_kills);
             exec.report(&mut self.clients, &mut self.link, ExecReport::Exited(exit));
         }
         let _ = self.machine.release();
@@ -554,11 +498,6 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Words from inside, on their way to somebody's terminal: without what it would obey.
-fn printable(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
 /// Whether somebody still is to learn how an exec ended.
 fn wanted(exec: &Exec, awaited: bool) -> bool {
     exec.is_attached() || (awaited && exec.number == MAIN)
@@ -566,11 +505,6 @@ fn wanted(exec: &Exec, awaited: bool) -> bool {
 
 pub(super) fn pid() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
-}
-
-/// Milliseconds since 1970.
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }
 
 /// Writes what is queued, and watches for room if some is left. A peer that does not read is not listened to: what it

@@ -264,7 +264,7 @@ impl Driver {
         let mut decoder = std::mem::take(&mut self.decoder);
         while let Some(frame) = decoder.next().expect("init sends frames") {
             match self.mux.receive(frame).expect("init keeps the rules") {
-                Event::Hello(_) | Event::Writable { .. } | Event::Nothing => {}
+                Event::Hello(_) | Event::Writable { .. } | Event::TooMuch { .. } | Event::Nothing => {}
                 Event::Message(payload) => self.messages.push_back(wire::decode(payload).unwrap()),
                 Event::Opened { stream, payload } => {
                     let flow = Some(wire::decode(&payload).unwrap());

@@ -67,8 +67,7 @@ impl Machine for Process {
 
     fn withdraw(&mut self) -> io::Result<()> {
         let Some(place) = &self.place else { return Ok(()) };
-        self.masks = Masks::default();
-        masks::release(place)
+        masks::release(place, std::mem::take(&mut self.masks))
     }
 
     fn oom_kills(&self) -> u64 {
@@ -82,9 +81,10 @@ impl Machine for Process {
 
     fn release(&mut self) -> io::Result<()> {
         let Some(place) = &self.place else { return Ok(()) };
+        // Somebody may have removed the state directory, and what it remembers.
+        self.cgroup.as_ref().map_or(Ok(()), Cgroup::remove)?;
         limits::release(place)?;
-        self.masks = Masks::default();
-        masks::release(place)?;
+        masks::release(place, std::mem::take(&mut self.masks))?;
         if !self.keep {
             ids::release(place)?;
         }

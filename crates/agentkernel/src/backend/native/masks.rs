@@ -29,7 +29,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -63,7 +63,9 @@ pub struct Masks {
     /// what is mounted below something that is renamed.
     pub paths: BTreeMap<PathBuf, bool>,
     /// The project, with a lock that keeps others from removing placeholders.
-    _lock: Option<OwnedFd>,
+    lock: Option<OwnedFd>,
+    /// What remembers the placeholders, even if somebody removes the state directory.
+    record: Option<OwnedFd>,
 }
 
 /// Where a protected path ends for now.
@@ -85,7 +87,7 @@ struct Again;
 /// Makes the placeholders.
 pub fn prepare(spec: &Spec, place: &Place) -> Result<Masks, LaunchError> {
     let Workspace::Direct { path, protected } = &spec.workspace else { return Ok(Masks::default()) };
-    release(place).wall(WALL, "Cannot remove an earlier start's placeholders", "")?;
+    release(place, Masks::default()).wall(WALL, "Cannot remove an earlier start's placeholders", "")?;
     let project = plan::open_source(&Role::Workspace, path)?;
     let project = open(&project, OsStr::new(".")).wall(WALL, "Cannot open the project", "")?;
     for _ in 0..ROUNDS {
@@ -129,11 +131,12 @@ fn attempt(
         .filter(|(_, end)| matches!(end, End::Missing | End::Placeholder))
         .map(|(path, _)| path.as_path())
         .collect();
-    if !ours.is_empty() {
-        failure::state(remember(place, path, &ours), WALL, "Cannot note placeholders")?;
-    }
+    let record = match ours.as_slice() {
+        [] => None,
+        ours => Some(failure::state(remember(place, path, ours), WALL, "Cannot note placeholders")?),
+    };
     let lock = project.try_clone().wall(WALL, "Cannot duplicate a descriptor", "")?;
-    let mut masks = Masks { paths: BTreeMap::new(), _lock: Some(lock) };
+    let mut masks = Masks { paths: BTreeMap::new(), lock: Some(lock), record };
     let mut maker = Maker::new(project).wall(WALL, "Cannot act as the project's owner", "")?;
     for (path, end) in ends {
         let tried = format_args!("Cannot keep {} from being made", path.display());
@@ -302,12 +305,15 @@ impl Masks {
     }
 }
 
-/// Removes the placeholders that a sandbox remembers and nobody uses, and the memory of them. Idempotent. What
-/// [`Masks`] holds must have been let go.
-pub fn release(place: &Place) -> io::Result<()> {
-    let file = match open_beneath(&place.dir, RECORD, OFlags::RDONLY, Mode::empty()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        result => result?,
+/// Removes the placeholders that a sandbox remembers and nobody uses, and the memory of them. Idempotent. Without what
+/// it held itself, the default will do.
+pub fn release(place: &Place, held: Masks) -> io::Result<()> {
+    let Masks { lock: shared, record, .. } = held;
+    drop(shared);
+    let file = match (open_beneath(&place.dir, RECORD, OFlags::RDONLY, Mode::empty()), record) {
+        (Err(error), None) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        (Err(error), Some(record)) if error.kind() == io::ErrorKind::NotFound => record,
+        (result, _) => result?,
     };
     let mut text = Vec::new();
     File::from(file).take(1 << 20).read_to_end(&mut text)?;
@@ -350,14 +356,18 @@ fn remove(project: &OwnedFd, path: &Path) -> io::Result<()> {
 
 /// Not written to the disk at once: this is for a process that dies, and a machine that dies most likely loses the
 /// placeholders with it.
-fn remember(place: &Place, project: &Path, paths: &[&Path]) -> io::Result<()> {
+fn remember(place: &Place, project: &Path, paths: &[&Path]) -> io::Result<OwnedFd> {
     let mut text = Vec::new();
     for path in [&project].into_iter().chain(paths) {
         text.extend_from_slice(path.as_os_str().as_bytes());
         text.push(0);
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-    File::from(open_beneath(&place.dir, RECORD, flags, Mode::RUSR | Mode::WUSR)?).write_all(&text)
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
+    let mut file = File::from(open_beneath(&place.dir, RECORD, flags, Mode::RUSR | Mode::WUSR)?);
+    file.write_all(&text)?;
+    // For whoever reads it by this descriptor.
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// What became of the wish for a lock.

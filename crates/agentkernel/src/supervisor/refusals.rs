@@ -1,0 +1,154 @@
+//! Connections that were refused: what is told of them, in words and in `inspect`.
+//!
+//! Their names come from inside, in any number: few are remembered, and fewer told.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// Entries that are remembered.
+const REMEMBERED: usize = 64;
+/// Targets that one notice names.
+const NAMED: usize = 5;
+
+/// What was refused since the start.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    /// The one that was refused last is the last. A target has one entry for each time between two [marks](Self::mark)
+    /// in which it was refused.
+    entries: VecDeque<Entry>,
+    /// How many were refused.
+    count: u64,
+    /// `count` when the last mark was set.
+    marked: u64,
+    /// `count` when the newest was refused of those that are forgotten.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// `host:port`.
+    target: String,
+    times: u64,
+    /// `Refusals::count` when it was refused first, and last.
+    first: u64,
+    last: u64,
+}
+
+/// A moment, to be told of what was refused since. The default is the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark(u64);
+
+impl Refusals {
+    pub(super) fn add(&mut self, target: String) {
+        self.count += 1;
+        let same = |entry: &Entry| entry.first > self.marked && entry.target == target;
+        let (first, times) = match self.entries.iter().rposition(same).and_then(|at| self.entries.remove(at)) {
+            Some(entry) => (entry.first, entry.times + 1),
+            None => (self.count, 1),
+        };
+        if self.entries.len() == REMEMBERED
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.forgotten = oldest.last;
+        }
+        self.entries.push_back(Entry { target, times, first, last: self.count });
+    }
+
+    pub(super) fn mark(&mut self) -> Mark {
+        self.marked = self.count;
+        Mark(self.count)
+    }
+
+    /// `host:port`, the newest last, for `inspect`.
+    pub(super) fn targets(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.target.clone()).collect()
+    }
+
+    /// What was refused since then, in one line; `None` if nothing was. Whose connections they were nobody knows out
+    /// here: a flow has no exec.
+    pub(super) fn since(&self, mark: Mark) -> Option<String> {
+        let mut times: BTreeMap<&str, u64> = BTreeMap::new();
+        for entry in self.entries.iter().filter(|entry| entry.first > mark.0) {
+            *times.entry(&entry.target).or_default() += entry.times;
+        }
+        let more = self.forgotten > mark.0 || times.len() > NAMED;
+        if let (Some((target, 1)), 1, false) = (times.first_key_value(), times.len(), more) {
+            return Some(format!("A connection from the sandbox to {target} was refused: the network mode is 'none'"));
+        }
+        let named = times.iter().take(NAMED).map(|(target, times)| match times {
+            1 => (*target).to_owned(),
+            _ => format!("{target} ({times} times)"),
+        });
+        let named = named.collect::<Vec<_>>().join(", ");
+        let others = if more { " and others" } else { "" };
+        (!named.is_empty()).then(|| {
+            format!("Connections from the sandbox were refused, because the network mode is 'none': {named}{others}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(targets: impl IntoIterator<Item = &'static str>) -> Refusals {
+        let mut refusals = Refusals::default();
+        targets.into_iter().for_each(|target| refusals.add(target.to_owned()));
+        refusals
+    }
+
+    #[test]
+    fn each_target_is_told_once_with_how_often() {
+        let start = Mark::default();
+        assert_eq!(refused([]).since(start), None);
+        assert_eq!(
+            refused(["a:1"]).since(start).unwrap(),
+            "A connection from the sandbox to a:1 was refused: the network mode is 'none'"
+        );
+        let told = |refusals: &Refusals, since| {
+            let text = refusals.since(since).unwrap();
+            let (words, targets) = text.split_once(": ").unwrap();
+            assert_eq!(words, "Connections from the sandbox were refused, because the network mode is 'none'");
+            targets.to_owned()
+        };
+        assert_eq!(told(&refused(["a:1", "a:1"]), start), "a:1 (2 times)");
+        assert_eq!(told(&refused(["b:1", "a:1", "b:1"]), start), "a:1, b:1 (2 times)");
+        assert_eq!(
+            told(&refused(["f:1", "e:1", "d:1", "c:1", "b:1", "a:1"]), start),
+            "a:1, b:1, c:1, d:1, e:1 and others"
+        );
+    }
+
+    #[test]
+    fn an_exec_hears_of_its_own_time_only() {
+        let mut refusals = refused(["a:1", "b:1"]);
+        let exec = refusals.mark();
+        assert_eq!(refusals.since(exec), None);
+        refusals.add("a:1".into());
+        assert!(refusals.since(exec).unwrap().contains("A connection from the sandbox to a:1 was"));
+        let later = refusals.mark();
+        refusals.add("a:1".into());
+        assert!(refusals.since(later).unwrap().contains("to a:1 was"));
+        assert!(refusals.since(exec).unwrap().ends_with(": a:1 (2 times)"));
+        assert!(refusals.since(Mark::default()).unwrap().ends_with(": a:1 (3 times), b:1"));
+    }
+
+    #[test]
+    fn names_without_end_are_bounded_and_told_as_others() {
+        let mut refusals = Refusals::default();
+        for number in 0..100_000 {
+            refusals.add(format!("{number}:1"));
+        }
+        let exec = refusals.mark();
+        assert_eq!(refusals.targets().len(), REMEMBERED);
+        assert_eq!(refusals.targets().last().unwrap(), "99999:1");
+        assert!(refusals.since(Mark::default()).unwrap().ends_with(" and others"));
+        refusals.add("last:1".into());
+        assert!(refusals.since(exec).unwrap().contains("to last:1 was refused"));
+        // Were it the only one that is remembered, it was not the only one.
+        for _ in 0..REMEMBERED {
+            refusals.mark();
+            refusals.add("last:1".into());
+        }
+        assert!(refusals.since(Mark::default()).unwrap().ends_with("last:1 (64 times) and others"));
+    }
+}
