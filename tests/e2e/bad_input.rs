@@ -38,6 +38,19 @@ const MARK: &str = "Leave it out: programs know by it in which sandbox they are"
 const HELP_RUN: &str = "'agentkernel help run' lists what it takes";
 
 #[test]
+fn a_run_without_a_supervisor_leaves_nothing() {
+    if !rustix::process::getuid().is_root() {
+        return support::skipped("a limit of processes", "it is of a user who has others");
+    }
+    let world = World::new(Who::Nobody);
+    let binary = world.agentkernel(["version"]).get_program().to_owned();
+    let output = world.command("prlimit").arg("--nproc=1").arg(binary).args(["run", "--", "true"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+    assert!(told(&output).contains("Cannot start the sandbox's supervisor"), "{}", told(&output));
+    assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
+}
+
+#[test]
 fn a_umask_that_takes_everything() {
     for who in Who::all() {
         let world = World::new(who);

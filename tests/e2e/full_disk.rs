@@ -142,6 +142,8 @@ fn nothing_is_lost_on_a_full_disk() {
         assert_eq!(tiny.succeeds(&["exec", "box", "sh", "-c", "cat ~/file"]), "ran\n");
         tiny.succeeds(&["inspect", "box"]);
         tiny.succeeds(&["stop", "-t", "1", "box"]);
+        let ended = tiny.succeeds(&["ps", "-a", "--format", "{status}"]);
+        assert!(ended.starts_with("exited ("), "{ended}");
         tiny.succeeds(&["gc", "--dry-run"]);
         tiny.free();
         // Its files are there, and it starts again.

@@ -128,3 +128,48 @@ fn stop_gives_up_in_the_middle() {
     let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
     eventually("nothing is left", || world.leftovers().is_empty());
 }
+
+/// A client that takes nothing, stopped by Ctrl-Z or before a pager: what it has not taken waits for it, and nobody else
+/// does.
+#[test]
+fn a_client_that_takes_nothing_holds_nobody_up() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let run = |arguments: &[&str]| stdout(&mut world.agentkernel(arguments));
+        let _ = run(&["run", "-d", "--name", "box", "--", "sleep", "600"]);
+        let numbers = "seq 100000; echo end >&2; sleep 600";
+        let mut reader = spawn(&world, &["exec", "box", "sh", "-c", numbers]);
+        let pid = Pid::from_raw(reader.id().cast_signed()).unwrap();
+        eventually("it writes", || run(&["inspect", "box"]).contains("seq"));
+        kill_process(pid, Signal::STOP).unwrap();
+        for _ in 0..2 {
+            assert_eq!(run(&["restart", "-t", "0", "box"]), "box\n");
+            assert_eq!(run(&["exec", "box", "echo", "on"]), "on\n");
+        }
+        assert_eq!(run(&["stop", "-t", "0", "box"]), "box\n");
+        assert!(run(&["ps", "-a", "--format", "{name} {status}"]).starts_with("box exited (143)"));
+        assert_eq!(run(&["start", "box"]), "box\n");
+        assert_eq!(run(&["rm", "-f", "box"]), "box\n");
+        kill_process(pid, Signal::CONT).unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader.stdout.take().unwrap(), &mut text).unwrap();
+        let _ = reader.wait();
+        assert!(text.starts_with("1\n2\n"), "{}", &text[..text.len().min(80)]);
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+/// The pager's case: what has not been taken when all is over still comes, and the sandbox is gone meanwhile.
+#[test]
+fn what_was_not_taken_comes_when_all_is_over() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let mut run = spawn(&world, &["run", "--name", "box", "--", "seq", "200000"]);
+        eventually("it is over", || stdout(&mut world.agentkernel(["ps", "-aq"])).is_empty() && run.id() > 0);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut run.stdout.take().unwrap(), &mut text).unwrap();
+        assert_eq!(run.wait().unwrap().code(), Some(0));
+        assert!(text.ends_with("\n199999\n200000\n"));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}

@@ -64,8 +64,7 @@ fn close_withheld() -> io::Result<()> {
 /// # Errors
 /// [`LaunchFailure`] if there is not even a supervisor; the lock is free again then.
 pub fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, LaunchFailure> {
-    let (client, theirs) = pair()?;
-    split(client, Inheritance { store, entry, lock, spec, client: theirs })
+    split(pair(), store, entry, lock, spec)
 }
 
 /// The same, and waits until the sandbox runs. Whoever ends it at once does not come between.
@@ -73,12 +72,15 @@ pub fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Clie
 /// # Errors
 /// As [`launch`]; [`ClientError`] if the start failed.
 pub fn start(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Result<(), ClientError>, LaunchFailure> {
-    let (mut client, theirs) = pair()?;
-    let asked = client.ask(api::Call::Status);
-    // The question waits for the supervisor, who sees it before any other.
-    client.connection.flush()?;
-    let mut client = split(client, Inheritance { store, entry, lock, spec, client: theirs })?;
-    Ok(asked.and_then(|asked| client.answer(asked)).map(drop))
+    let mut asked = None;
+    let pair = pair().and_then(|(mut client, theirs)| {
+        asked = Some(client.ask(api::Call::Status));
+        // The question waits for the supervisor, who sees it before any other.
+        client.connection.flush()?;
+        Ok((client, theirs))
+    });
+    let mut client = split(pair, store, entry, lock, spec)?;
+    Ok(asked.unwrap_or(Err(ClientError::Gone)).and_then(|asked| client.answer(asked)).map(drop))
 }
 
 fn pair() -> io::Result<(Client, OwnedFd)> {
@@ -86,21 +88,32 @@ fn pair() -> io::Result<(Client, OwnedFd)> {
     Ok((Client { connection: Connection::new(ours, Side::Odd)?, end: None }, theirs))
 }
 
-fn split(client: Client, inheritance: Inheritance) -> Result<Client, LaunchFailure> {
-    match jail::process::fork()? {
-        Fork::Parent(_) => {
-            // The lock stays held: it belongs to the open file, which the child has too.
-            drop(inheritance);
-            Ok(client)
-        }
-        Fork::Child => {
+/// A sandbox that is not kept is gone again if there is no supervisor.
+fn split(
+    pair: io::Result<(Client, OwnedFd)>,
+    store: Store,
+    entry: Entry,
+    lock: Lock,
+    spec: Spec,
+) -> Result<Client, LaunchFailure> {
+    match pair.and_then(|pair| Ok((pair, jail::process::fork()?))) {
+        // The lock stays held: it belongs to the open file, which the child has too.
+        Ok(((client, _), Fork::Parent(_))) => Ok(client),
+        Ok(((client, theirs), Fork::Child)) => {
             drop(client);
             // Everybody may see the arguments of a process. If they stay, nothing else is worse for it.
-            let _ = jail::process::forget_arguments(&format!("ak[{} supervisor]", inheritance.spec.id));
+            let _ = jail::process::forget_arguments(&format!("ak[{} supervisor]", spec.id));
             if close_withheld().and_then(|()| jail::process::daemonize()).is_ok() {
-                supervisor::run(inheritance);
+                supervisor::run(Inheritance { store, entry, lock, spec, client: theirs });
             }
             std::process::exit(0);
+        }
+        Err(error) => {
+            if !spec.keep {
+                // What cannot be removed now is left to `gc`.
+                let _ = store.remove(entry, lock);
+            }
+            Err(error.into())
         }
     }
 }

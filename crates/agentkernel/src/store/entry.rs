@@ -275,7 +275,15 @@ impl Entry {
     pub fn write_state(&self, _lock: &Lock, state: &State) -> Result<(), StoreError> {
         // After a power cut "running" is not believed anyway.
         let durable = if matches!(state, State::Running { .. }) { Durable::No } else { self.durable() };
-        record::write(self.dir(), &self.path, STATE, state, durable)
+        match record::write(self.dir(), &self.path, STATE, state, durable) {
+            Err(StoreError::Io { source, .. })
+                if matches!(state, State::Exited { .. })
+                    && matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+            {
+                record::overwrite(self.dir(), &self.path, STATE, state)
+            }
+            written => written,
+        }
     }
 
     /// Makes its control socket, which does not block. The lock shows that no other supervisor serves there.

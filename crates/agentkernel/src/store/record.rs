@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::File,
     io::{Read, Write},
+    os::unix::fs::FileExt as _,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -77,6 +78,25 @@ pub(super) fn write<T: Serialize>(
         sync(dir, path)?;
     }
     Ok(())
+}
+
+/// Writes over the record `name` in `dir`, for want of room for another one. It is short: only a machine that dies at
+/// this moment can leave it damaged.
+pub(super) fn overwrite<T: Serialize>(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    name: &str,
+    record: &T,
+) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| StoreError::io("write", path.join(name), error);
+    let mut bytes = serde_json::to_vec(&Written { format: FORMAT, record }).map_err(|error| failed(error.into()))?;
+    bytes.push(b'\n');
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(fs::openat(dir, name, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?);
+    // At once, so that no reader sees a half; blanks after a record do not count.
+    let length = file.metadata().map_err(failed)?.len() as usize;
+    bytes.resize(bytes.len().max(length.min(MAX_LEN as usize)), b'\n');
+    file.write_all_at(&bytes, 0).map_err(failed)
 }
 
 /// Makes the names in `dir` survive a power cut.

@@ -4,6 +4,7 @@
 //! One thread, one epoll loop. From the sandbox it parses nothing but frames (`wire`), within credit.
 
 mod client;
+mod custody;
 mod deadline;
 mod exec;
 mod output;
@@ -20,6 +21,7 @@ use crate::{
     connection::Connection,
     store::{Entry, Lock, Store, StoreError},
 };
+use custody::Custody;
 use rustix::fd::OwnedFd;
 use server::Server;
 use std::io;
@@ -43,15 +45,11 @@ pub struct Inheritance {
 pub fn run(inheritance: Inheritance) -> Exit {
     let Inheritance { store, entry, lock, spec, client } = inheritance;
     let mut client = Some(client);
-    let outcome = serve(&store, &entry, &lock, &spec, &mut client);
+    let mut custody = Custody::new(store, entry, lock, spec.keep);
+    let outcome = serve(&mut custody, &spec, &mut client);
     // A start that failed leaves the sandbox as it was before; by the time that it is told, so that the caller may try
     // again at once.
-    if spec.keep {
-        drop(lock);
-    } else {
-        // What cannot be removed now is left to `gc`: nobody is there to be told.
-        let _ = store.remove(entry, lock);
-    }
+    custody.end();
     outcome.unwrap_or_else(|failure| {
         if let Some(client) = client {
             tell_failure(client, failure);
@@ -62,24 +60,17 @@ pub fn run(inheritance: Inheritance) -> Exit {
 
 /// Starts a sandbox and serves it until it ends. If it does not start, its machine is gone again, and the client, who
 /// has been taken otherwise, is still to be told.
-fn serve(
-    store: &Store,
-    entry: &Entry,
-    lock: &Lock,
-    spec: &Spec,
-    client: &mut Option<OwnedFd>,
-) -> Result<Exit, Failure> {
-    let place = store.place(entry).map_err(|error| describe(&error))?;
+fn serve(custody: &mut Custody, spec: &Spec, client: &mut Option<OwnedFd>) -> Result<Exit, Failure> {
+    let place = custody.place().map_err(|error| describe(&error))?;
     // The machine first: it is cloned from this process, which should hold as little as possible by then.
     let launched = backend::select(spec.backend).launch(spec, &place).map_err(|error| {
         let LaunchError { hint, .. } = &error;
         Failure { cause: wire::cause(&error), hint: hint.clone() }
     })?;
     let Launched { mut machine, link, setup, walls } = launched;
-    let server = entry.listen(lock).map_err(|error| describe(&error)).and_then(|listener| {
+    let server = custody.listen().map_err(|error| describe(&error)).and_then(|listener| {
         let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
-        let mut server =
-            Server::new(store, entry, lock, spec, &mut *machine, listener.into(), link, walls).map_err(failed)?;
+        let mut server = Server::new(custody, spec, &mut *machine, listener.into(), link, walls).map_err(failed)?;
         // On record before init is told anything.
         server.record_start().map_err(|error| describe(&error))?;
         server.set_up(setup)?;

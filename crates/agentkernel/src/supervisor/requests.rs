@@ -24,7 +24,9 @@ const REQUESTS: usize = 64 * 1024 * 1024;
 impl Server<'_> {
     pub(super) fn on_listener(&mut self) {
         use rustix::net::{SocketFlags, accept_with};
-        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        while let Some(listener) = &self.listener
+            && let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
             // The directory's mode keeps others out already; root may come in, nobody else.
             let ours = rustix::process::geteuid();
             let peer = rustix::net::sockopt::socket_peercred(&socket).map(|peer| peer.uid);

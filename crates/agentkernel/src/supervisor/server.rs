@@ -2,6 +2,7 @@
 
 use super::{
     client::Purpose,
+    custody::Custody,
     deadline::Deadline,
     exec::{Clients, Exec, MAIN, Since},
     refusals::Refusals,
@@ -12,7 +13,7 @@ use crate::{
     Spec,
     backend::Machine,
     connection::{Connection, Filled, Incoming},
-    store::{Entry, Lock, LogWriter, State, Store, StoreError},
+    store::{LogWriter, State, StoreError},
 };
 use jail::signal::SignalFd;
 use rustix::{
@@ -62,13 +63,12 @@ pub(super) enum Ending {
 
 /// A running sandbox.
 pub(super) struct Server<'a> {
-    store: &'a Store,
-    pub(super) entry: &'a Entry,
-    pub(super) lock: &'a Lock,
+    pub(super) custody: &'a mut Custody,
     pub(super) spec: &'a Spec,
     pub(super) machine: &'a mut dyn Machine,
     pub(super) epoll: OwnedFd,
-    pub(super) listener: OwnedFd,
+    /// Until the machine is gone.
+    pub(super) listener: Option<OwnedFd>,
     pub(super) signals: SignalFd,
     pub(super) link: Connection,
     /// What epoll watches the link for.
@@ -100,9 +100,7 @@ pub(super) struct Server<'a> {
 impl<'a> Server<'a> {
     #[allow(clippy::too_many_arguments)] // what it holds, each from somewhere else
     pub(super) fn new(
-        store: &'a Store,
-        entry: &'a Entry,
-        lock: &'a Lock,
+        custody: &'a mut Custody,
         spec: &'a Spec,
         machine: &'a mut dyn Machine,
         listener: OwnedFd,
@@ -113,15 +111,13 @@ impl<'a> Server<'a> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let started_ms = now_ms();
         let server = Self {
-            store,
-            entry,
-            lock,
+            custody,
             spec,
             oom_before: machine.oom_kills(),
             oom_kills: 0,
             machine,
             epoll,
-            listener,
+            listener: Some(listener),
             signals,
             link: Connection::new(link, Side::Odd)?,
             link_interest: EventFlags::IN,
@@ -142,7 +138,9 @@ impl<'a> Server<'a> {
             kill_at: Deadline::default(),
         };
         server.watch(server.link.as_fd(), LINK)?;
-        server.watch(server.listener.as_fd(), LISTENER)?;
+        if let Some(listener) = &server.listener {
+            server.watch(listener.as_fd(), LISTENER)?;
+        }
         server.watch(server.machine.gone(), GONE)?;
         server.watch(server.signals.as_fd(), SIGNALS)?;
         Ok(server)
@@ -150,7 +148,7 @@ impl<'a> Server<'a> {
 
     /// Puts on record that the sandbox runs.
     pub(super) fn record_start(&self) -> Result<(), StoreError> {
-        self.entry.write_state(self.lock, &State::Running { supervisor_pid: pid(), started_ms: self.started_ms })
+        self.custody.write_state(&State::Running { supervisor_pid: pid(), started_ms: self.started_ms })
     }
 
     /// Queues what init is told first, and the main command.
@@ -167,7 +165,7 @@ impl<'a> Server<'a> {
         self.flush_all();
         let mut events = Vec::with_capacity(EVENTS);
         let mut ended = None;
-        // Whoever has not taken all output yet still may when the machine is gone.
+        // Whoever has not taken all output yet still may when the machine is gone; nobody else waits for him.
         while ended.is_none() || self.execs.values().any(|exec| self.is_wanted(exec)) {
             events.clear();
             let timeout = self.time_limit.min(self.kill_at).timeout();
@@ -185,6 +183,7 @@ impl<'a> Server<'a> {
                     LINK => self.on_link(flags),
                     LISTENER => self.on_listener(),
                     GONE => ended = ended.or_else(|| Some(self.finish())),
+                    SIGNALS if ended.is_some() => return ended.unwrap_or(Exit::Lost),
                     SIGNALS => self.on_signal(),
                     client => self.on_client(client, flags),
                 }
@@ -196,6 +195,9 @@ impl<'a> Server<'a> {
                 let _ = self.machine.kill();
             }
             self.flush_all();
+            if ended.is_some() {
+                self.let_go();
+            }
         }
         let exit = ended.unwrap_or_else(|| self.finish());
         self.last_words();
@@ -349,7 +351,7 @@ impl<'a> Server<'a> {
         // What cannot be removed now will be when the machine is released, or by `gc`.
         let _ = self.machine.withdraw();
         if !self.spec.keep {
-            let _ = self.store.give_up_name(self.entry);
+            let _ = self.custody.give_up_name();
         }
         if let Some(main) = self.execs.get_mut(&MAIN) {
             main.held = false;
@@ -480,6 +482,14 @@ impl<'a> Server<'a> {
             }
         }
         exit
+    }
+
+    /// Once the machine is gone and all is told: from here on the sandbox can be started again, or does not exist.
+    fn let_go(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            let _ = epoll::delete(&self.epoll, &listener);
+            self.custody.end();
+        }
     }
 
     /// Gives clients a moment to take what is queued for them.

@@ -75,14 +75,14 @@ impl Server<'_> {
                 oom_kills: self.oom_kills,
             };
             // Without a record it counts as lost, once the lock is free.
-            let _ = self.entry.write_state(self.lock, &ended);
+            let _ = self.custody.write_state(&ended);
         }
         exit
     }
 
     /// A log for an exec that has one. Without the log the sandbox still runs.
     pub(super) fn log(&self, wanted: bool) -> Option<LogWriter> {
-        if wanted { self.entry.log_writer(self.lock).ok() } else { None }
+        if wanted { self.custody.log_writer().ok() } else { None }
     }
 
     /// Puts words of our own into the log of a sandbox that has one.

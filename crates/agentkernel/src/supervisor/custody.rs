@@ -1,0 +1,59 @@
+//! The sandbox's place in the store, as long as its supervisor holds it: the lock, the records, the log.
+
+use crate::store::{Entry, Lock, LogWriter, State, Store, StoreError};
+use std::os::unix::net::UnixListener;
+
+/// What of the store is a supervisor's until the sandbox has ended.
+pub(super) struct Custody {
+    store: Store,
+    held: Option<(Entry, Lock)>,
+    keep: bool,
+}
+
+impl Custody {
+    pub(super) fn new(store: Store, entry: Entry, lock: Lock, keep: bool) -> Self {
+        Self { store, held: Some((entry, lock)), keep }
+    }
+
+    /// Lets others start the sandbox again, or removes one that is not kept.
+    pub(super) fn end(&mut self) {
+        if let Some((entry, lock)) = self.held.take() {
+            if self.keep {
+                drop(lock);
+            } else {
+                // What cannot be removed now is left to `gc`: nobody is there to be told.
+                let _ = self.store.remove(entry, lock);
+            }
+        }
+    }
+
+    pub(super) fn place(&self) -> Result<crate::backend::Place, StoreError> {
+        let (entry, _) = self.held()?;
+        self.store.place(entry)
+    }
+
+    pub(super) fn listen(&self) -> Result<UnixListener, StoreError> {
+        let (entry, lock) = self.held()?;
+        entry.listen(lock)
+    }
+
+    pub(super) fn write_state(&self, state: &State) -> Result<(), StoreError> {
+        let (entry, lock) = self.held()?;
+        entry.write_state(lock, state)
+    }
+
+    pub(super) fn log_writer(&self) -> Result<LogWriter, StoreError> {
+        let (entry, lock) = self.held()?;
+        entry.log_writer(lock)
+    }
+
+    pub(super) fn give_up_name(&self) -> Result<(), StoreError> {
+        let (entry, _) = self.held()?;
+        self.store.give_up_name(entry)
+    }
+
+    fn held(&self) -> Result<&(Entry, Lock), StoreError> {
+        // After its end the sandbox is another's, or nobody's.
+        self.held.as_ref().ok_or_else(|| StoreError::NotFound { reference: String::new(), nearest: None })
+    }
+}
