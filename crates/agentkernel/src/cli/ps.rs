@@ -255,6 +255,8 @@ mod tests {
         let shown = |template| template::rows(template, &FIELDS, &[row()]);
         assert_eq!(shown("{{.Names}}|{status}|{image}|{{.State}}|{walls}").unwrap(), "box|created||created|13/14\n");
         assert_eq!(shown("{{.CreatedAt}}").unwrap(), "1970-01-01T00:00:00.000000000Z\n");
+        let hostile = Row { workspace: Some("/a\u{1b}[2J\n".into()), ..row() };
+        assert_eq!(template::rows("{workspace}", &FIELDS, &[hostile]).unwrap(), "/a\\u{1b}[2J\\n\n");
         assert_eq!(shown("{size}").unwrap_err().cause, "No field 'size' to print");
     }
 

@@ -40,7 +40,8 @@ fn text<T: Serialize>(fields: &[Field<T>], field: &str, row: &T) -> Result<Strin
     match asked(field) {
         ("", true) => serde_json::to_string(row).map_err(json),
         (name, true) => serde_json::to_string(&find(fields, name)?(row)).map_err(json),
-        (name, false) => Ok(find(fields, name)?(row)),
+        // A command or a path may hold what a terminal obeys.
+        (name, false) => Ok(wire::printable(&find(fields, name)?(row))),
     }
 }
 
