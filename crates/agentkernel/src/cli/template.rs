@@ -169,7 +169,7 @@ mod tests {
             [(&["id"], |row| row.0.to_string()), (&["created", "createdat"], |row| row.1.into())];
         let all = [(1, "a\tb"), (100, "c")];
         let shown = |template| rows(template, &FIELDS, &all);
-        assert_eq!(shown(r"{{.ID}}\t{created}").unwrap(), "1\ta\tb\n100\tc\n");
+        assert_eq!(shown(r"{{.ID}}\t{created}").unwrap(), "1\ta\\tb\n100\tc\n");
         assert_eq!(
             shown(r"table {{.ID}}\t<{{.CreatedAt}}>").unwrap(),
             "ID    <CREATED AT>\n1     <a\\tb>\n100   <c>\n"
