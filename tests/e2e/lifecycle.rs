@@ -40,6 +40,25 @@ fn files_outlive_stop_and_start() {
     }
 }
 
+/// A start makes directories in the sandbox's own layer while the host's files are still in reach.
+#[test]
+fn a_start_follows_no_link_of_the_sandbox() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let bait = world.home().join("bait");
+        let _ = stdout(world.command("mkdir").arg(&bait));
+        let _ = stdout(&mut world.agentkernel(["create", "--workspace", "none", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let script =
+            "for dir in /var /usr/local; do rm -rf $dir || mv $dir $dir.old; ln -s $1 $dir; done 2>&1; readlink /var";
+        let exec = ["exec", "box", "sh", "-c", script, "sh", &bait.to_string_lossy()];
+        assert!(stdout(&mut world.agentkernel(exec)).ends_with("bait\n"));
+        let _ = stdout(&mut world.agentkernel(["restart", "-t", "0", "box"]));
+        assert_eq!(std::fs::read_dir(&bait).unwrap().count(), 0, "{who:?}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
 #[test]
 fn a_detached_command_has_logs_and_a_status() {
     for who in Who::all() {

@@ -308,14 +308,7 @@ impl Stage<'_> {
             if self.owns(lower) && name != "etc" && mode & skeleton::OPEN == skeleton::OPEN {
                 continue;
             }
-            match rustix::fs::mkdirat(upper, name, Mode::from_raw_mode(mode)) {
-                // mkdir ignores the sticky bit of its mode.
-                Ok(()) if mode & 0o1000 != 0 => {
-                    rustix::fs::chmodat(upper, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
-                }
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
+            make_in_upper(upper, name, mode)?;
         }
         let etc = open_beneath(upper, "etc", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
         etc::write(&etc, None, self.spec)
@@ -330,11 +323,7 @@ impl Stage<'_> {
             {
                 continue;
             }
-            match rustix::fs::mkdirat(upper, *name, Mode::from_raw_mode(0o755)) {
-                // A link in the place of a parent, or one of a kept sandbox's own making.
-                Ok(()) | Err(Errno::EXIST | Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            make_in_upper(upper, name, 0o755)?;
         }
         Ok(())
     }
@@ -446,6 +435,31 @@ fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: boo
     }
     mount::set(source, true, attrs).wall(wall, tried, "")?;
     mount::attach(source, root.target(target, source)?).wall(wall, tried, "")
+}
+
+/// Makes a directory in an upper layer, unless something is there already, or in the place of a parent. That may be of a
+/// kept sandbox's own making, such as a link to anywhere on the host, where all of this still is: none is followed.
+fn make_in_upper(upper: &OwnedFd, path: &str, mode: u32) -> io::Result<()> {
+    let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let made = open_beneath(upper, parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).and_then(|parent| {
+        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode))?;
+        // mkdir ignores the sticky bit of its mode.
+        if mode & 0o1000 != 0 {
+            rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        }
+        Ok(())
+    });
+    match made {
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::EXIST | Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+            ) =>
+        {
+            Ok(())
+        }
+        made => made,
+    }
 }
 
 /// Covers a path of the project with itself: what has a mount on it can be neither removed nor replaced from inside. A
