@@ -60,6 +60,57 @@ fn a_start_follows_no_link_of_the_sandbox() {
 }
 
 #[test]
+fn what_a_sandbox_does_to_its_own_files() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let start_after = |script: &str| {
+            let id = stdout(&mut world.agentkernel(["create", "--workspace", "none", "--name", "box"]));
+            let _ = stdout(&mut world.agentkernel(["start", "box"]));
+            let _ = stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", script]));
+            let _ = stdout(&mut world.agentkernel(["stop", "-t", "0", "box"]));
+            (id.trim().to_owned(), world.agentkernel(["start", "box"]).output().unwrap())
+        };
+        let remove = || drop(stdout(&mut world.agentkernel(["rm", "-f", "box"])));
+        for script in [
+            "rm -rf /tmp /run /sys /home /mnt /var",
+            "rm -rf /mnt /run; touch /mnt; ln -s /nowhere /run",
+            "cd /; rm -rf ~",
+            "mkdir /elsewhere; cd /; rm -rf ~; ln -s /elsewhere ~",
+            "rm /etc/hosts /etc/passwd; ln -s /nowhere /etc/hosts",
+        ] {
+            let (_, output) = start_after(script);
+            assert!(output.status.success(), "{who:?} {script}: {}", told(&output));
+            assert_eq!(stdout(&mut world.agentkernel(["exec", "box", "echo", "up"])), "up\n", "{script}");
+            remove();
+        }
+        for script in [
+            "rm -rf /etc",
+            "mv /etc /etc2; ln -s /nowhere /etc",
+            "mv /etc /etc2; ln -s /tmp /etc",
+            "rm -rf /etc/passwd; ln -s /nowhere /etc/passwd",
+            "rm /etc/hosts; mkdir -p /etc/hosts/below",
+            "rm -rf /sys; touch /sys",
+            "cd /; rm -rf ~; touch ~",
+            "cd /; rm -rf ~; ln -s ~ ~",
+        ] {
+            let (id, output) = start_after(script);
+            assert_eq!(output.status.code(), Some(1), "{who:?} {script}: {}", told(&output));
+            let hint = format!(
+                "hint: If programs in the sandbox have put something else there, only a new one helps: 'agentkernel rm {id}' removes this one with its files"
+            );
+            assert!(told(&output).contains(&hint), "{who:?} {script}: {}", told(&output));
+            remove();
+        }
+        // What was never started has replaced nothing.
+        let refused = ["run", "--keep", "--name", "box", "-v", ".:/etc/hostname/below", "true"];
+        let output = world.agentkernel(refused).output().unwrap();
+        assert!(!output.status.success() && !told(&output).contains("If programs"), "{}", told(&output));
+        remove();
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+#[test]
 fn a_detached_command_has_logs_and_a_status() {
     for who in Who::all() {
         let world = World::new(who);

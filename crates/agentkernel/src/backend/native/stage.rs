@@ -145,14 +145,25 @@ impl Stage<'_> {
         let host = spec.image == Image::Host;
         let lower = self.layer(&scratch, "lower", take(Role::Lower(""))?)?;
         let upper = self.upper(uppers, "")?;
+        // Every start makes it: where it is, programs have run, and may do to the sandbox's files what they like.
+        let again = kept.is_some() && rustix::fs::statat(&upper.0, "etc", AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let hint = if again {
+            format!(
+                "If programs in the sandbox have put something else there, only a new one helps: 'agentkernel rm {}' removes this one with its files",
+                spec.id
+            )
+        } else {
+            String::new()
+        };
         if host {
-            self.made(self.prepare_host_root(&lower, &upper.0), "Cannot prepare the sandbox's root")?;
+            let made = self.made(self.prepare_host_root(&lower, &upper.0), "Cannot prepare the sandbox's root");
+            made.map_err(|error| failure::or_hint(error, &hint))?;
         }
-        let root = Root { fd: overlay("", &lower, &upper)?, owner: self.owner() };
+        let root = Root { fd: overlay("", &lower, &upper)?, owner: self.owner(), hint };
         mount::attach(&root.fd, make_directory(&scratch, "new")?).wall("image", "Cannot attach the root", "")?;
         if !host {
             let etc = root.directory("/etc", 0o755)?;
-            etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", "")?;
+            etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", &root.hint)?;
         }
         let mut frozen = Vec::new();
         for place in layers.into_iter().filter(|place| !place.is_empty()) {
@@ -426,17 +437,6 @@ pub fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError>
         .wall("mount namespace", "Cannot make a mount point", "")
 }
 
-/// Attaches a host directory or file.
-fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: bool) -> Result<(), LaunchError> {
-    let tried = format_args!("Cannot attach {}", target.display());
-    let mut attrs = QUIET;
-    if read_only {
-        attrs |= Attr::MOUNT_ATTR_RDONLY;
-    }
-    mount::set(source, true, attrs).wall(wall, tried, "")?;
-    mount::attach(source, root.target(target, source)?).wall(wall, tried, "")
-}
-
 /// Makes a directory in an upper layer, unless something is there already, or in the place of a parent. That may be of a
 /// kept sandbox's own making, such as a link to anywhere on the host, where all of this still is: none is followed.
 fn make_in_upper(upper: &OwnedFd, path: &str, mode: u32) -> io::Result<()> {
@@ -460,6 +460,17 @@ fn make_in_upper(upper: &OwnedFd, path: &str, mode: u32) -> io::Result<()> {
         }
         made => made,
     }
+}
+
+/// Attaches a host directory or file.
+fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: bool) -> Result<(), LaunchError> {
+    let tried = format_args!("Cannot attach {}", target.display());
+    let mut attrs = QUIET;
+    if read_only {
+        attrs |= Attr::MOUNT_ATTR_RDONLY;
+    }
+    mount::set(source, true, attrs).wall(wall, tried, "")?;
+    mount::attach(source, root.target(target, source)?).wall(wall, tried, "")
 }
 
 /// Covers a path of the project with itself: what has a mount on it can be neither removed nor replaced from inside. A
