@@ -184,6 +184,18 @@ fn completions_manual_and_version() {
                     echo ${COMPREPLY[@]}";
     assert_eq!(stdout(world.command("bash").args(["-c", complete])), "rename\n");
 
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "alpha"]));
+    let path = format!("{}:/usr/bin:/bin", world.binary().parent().unwrap().display());
+    let takers = "attach cp exec inspect kill logs rename restart rm start stats stop wait";
+    let complete = format!(
+        "source ./script; for command in {takers} create; do COMP_WORDS=(agentkernel $command al); COMP_CWORD=2; \
+         _agentkernel agentkernel al $command; echo $command ${{COMPREPLY[@]}}; done"
+    );
+    let names: String = takers.split(' ').map(|command| format!("{command} alpha\n")).collect();
+    let names = names.replace("cp alpha", "cp alpha:") + "create\n";
+    assert_eq!(stdout(world.command("bash").args(["-c", &complete]).env("PATH", path)), names);
+    let _ = stdout(&mut world.agentkernel(["rm", "alpha"]));
+
     for (option, values) in [("--workspace", "direct overlay none\n"), ("--net", "none\n")] {
         let complete = format!(
             "source ./script; COMP_WORDS=(agentkernel run {option} ''); COMP_CWORD=3; \

@@ -174,6 +174,43 @@ fn what_was_started_in_the_background_can_be_joined_and_left() {
 }
 
 #[test]
+fn shells_complete_names_of_sandboxes() {
+    let world = World::new(Who::Me);
+    let folder = world.binary().parent().unwrap().to_owned();
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "alpha"]));
+    let screen = Screen::new(&world);
+    let setup = "autoload -U compinit; compinit -u -D; ";
+    for (shell, line, setup) in
+        [("bash", "bash --norc", ""), ("zsh", "zsh -f", setup), ("fish", "env fish --no-config", "")]
+    {
+        if !["/usr/bin", "/bin"].iter().any(|dir| std::path::Path::new(dir).join(shell).exists()) {
+            support::skipped(&format!("completions of {shell}"), "it is not installed");
+            continue;
+        }
+        std::fs::write(world.project().join("script"), stdout(&mut world.agentkernel(["completions", shell]))).unwrap();
+        screen.line(&format!("PATH={}:$PATH {line}", folder.display()));
+        screen.line(&format!("{setup}source ./script; echo rea\"\"dy"));
+        screen.shows("ready");
+        for (typed, complete) in [
+            ("agentkernel start al", "agentkernel start alpha"),
+            ("agentkernel exec -it al", "agentkernel exec -it alpha"),
+            ("agentkernel cp al", "agentkernel cp alpha:"),
+        ] {
+            screen.tmux(&["send-keys", "-l", typed]);
+            screen.keys(&["Tab"]);
+            screen.shows(complete);
+            // Not ctrl-c, which throws away what is typed next if it comes too soon.
+            screen.keys(&["C-u"]);
+        }
+        screen.line("exit");
+        screen.settle();
+        screen.line("clear; echo le''ft");
+        assert!(!screen.shows("left").contains("alpha"));
+    }
+    let _ = stdout(&mut world.agentkernel(["rm", "alpha"]));
+}
+
+#[test]
 fn two_clients_see_the_same_command() {
     let world = World::new(Who::Me);
     let binary = world.binary();
