@@ -217,6 +217,29 @@ fn completions_manual_and_version() {
     assert!(stdout(&mut world.agentkernel(["version", "--json"])).contains("\"protocol\":"));
 }
 
+/// Its reader would see an error, and the command an empty input.
+#[test]
+fn a_directory_is_no_input() {
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["create", "-i", "--name", "box", "--", "cat"]));
+    let refused = |arguments: &[&str]| {
+        let folder = std::fs::File::open(world.project()).unwrap();
+        let output = world.agentkernel(arguments).stdin(folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}: {}", told(&output));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.starts_with("agentkernel: Standard input is a directory\n  hint: Name a file"), "{text}");
+    };
+    refused(&["run", "-i", "--", "cat"]);
+    refused(&["start", "-a", "box"]);
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    refused(&["attach", "box"]);
+    refused(&["exec", "-i", "box", "cat"]);
+    // Who takes no input does not look at it.
+    let folder = std::fs::File::open(world.project()).unwrap();
+    assert_eq!(stdout(world.agentkernel(["exec", "box", "echo", "fine"]).stdin(folder)), "fine\n");
+    remove(&world);
+}
+
 #[test]
 fn help_that_cannot_be_written_is_a_failure() {
     let world = World::new(Who::Me);

@@ -15,7 +15,7 @@ pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, launch, start, withhold_descriptors};
 pub use reach::{Found, end_supervisor, find, find_settled};
 pub use session::{Outcome, Session};
-pub use terminal::{Stdio, is_terminal, window_size};
+pub use terminal::{Stdio, input_is_directory, is_terminal, window_size};
 
 use crate::{
     connection::{Connection, ConnectionError, Filled, Incoming},
