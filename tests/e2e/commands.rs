@@ -217,6 +217,26 @@ fn completions_manual_and_version() {
     assert!(stdout(&mut world.agentkernel(["version", "--json"])).contains("\"protocol\":"));
 }
 
+#[test]
+fn a_signal_for_no_command() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        for (arguments, cause, hint) in [
+            (&["-s", "TERM"][..], "no main command to send a signal to", "'agentkernel stop' ends"),
+            (&["--exec", "5"], "Exec 5 is not running", "'agentkernel inspect' lists"),
+        ] {
+            let output = world.agentkernel(["kill", "box"]).args(arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains(cause) && text.contains(&format!("hint: {hint}")), "{text}");
+        }
+        let _ = stdout(&mut world.agentkernel(["kill", "box"]));
+        remove(&world);
+    }
+}
+
 /// Its reader would see an error, and the command an empty input.
 #[test]
 fn a_directory_is_no_input() {

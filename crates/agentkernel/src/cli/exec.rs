@@ -5,7 +5,7 @@ use super::{
     args::{StdioArgs, env_parser, input_reaches},
     failure::OWN,
     print,
-    run::{conclude, stdio_of},
+    run::{conclude, stdio_of, too_late},
 };
 use crate::{
     client::{self, Client, Outcome, Session},
@@ -91,16 +91,20 @@ pub(super) struct Attach {
 impl Attach {
     pub(super) fn run(self) -> Status {
         let entry = Store::open()?.find(&self.sandbox)?;
-        let mut client = Client::connect(&entry)?;
+        let late = |error| too_late(error, &entry, &self.sandbox);
+        let mut client = Client::connect(&entry).map_err(late)?;
         let (stdin, terminal) = if self.exec == 0 {
             entry.spec()?.command.map_or((false, false), |command| stdio_of(command.stdio))
         } else {
-            let running = client.status()?.execs.into_iter().find(|exec| exec.exec == self.exec);
+            let running = client.status().map_err(late)?.execs.into_iter().find(|exec| exec.exec == self.exec);
             running.map_or((false, false), |exec| (true, exec.terminal))
         };
         let stdin = stdin && !self.no_stdin;
         input_reaches(terminal, stdin, format!("'agentkernel attach --no-stdin {}' only watches", self.sandbox))?;
         let session = Session { stdin, terminal, detach: false };
-        conclude(session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin }))
+        match session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin, output: true }) {
+            Err(error) => Err(late(error)),
+            outcome => conclude(outcome),
+        }
     }
 }

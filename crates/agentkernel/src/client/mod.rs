@@ -234,6 +234,8 @@ impl Client {
     pub fn signal(&mut self, exec: u32, signal: u8) -> Result<(), ClientError> {
         match self.call(api::Call::Signal { exec, signal })? {
             api::Report::Done => Ok(()),
+            // It has only last words left.
+            api::Report::Stopped(_) => Err(ClientError::Gone),
             _ => Err(ClientError::Nonsense),
         }
     }

@@ -39,10 +39,11 @@ struct Input {
 }
 
 /// A client's stream that carries this exec.
-struct Attached {
+pub(super) struct Attached {
     client: u64,
     stream: u32,
     stdin: bool,
+    output: bool,
     backlog: VecDeque<(Channel, Vec<u8>)>,
     backlog_bytes: usize,
     /// Bytes that it was too slow for, while others were not.
@@ -88,16 +89,8 @@ impl Exec {
     }
 
     /// A client joins: it gets what nobody has received yet, then what comes.
-    pub(super) fn attach(
-        &mut self,
-        clients: &mut Clients,
-        link: &mut Connection,
-        client: u64,
-        stream: u32,
-        stdin: bool,
-    ) {
-        let mut attached = Attached { client, stream, stdin, backlog: VecDeque::new(), backlog_bytes: 0, missed: 0 };
-        if self.attached.is_empty() {
+    pub(super) fn attach(&mut self, clients: &mut Clients, link: &mut Connection, mut attached: Attached) {
+        if attached.output && self.takers().next().is_none() {
             let (lost, chunks) = self.unseen.take();
             if lost > 0 {
                 let note = format!(
@@ -109,10 +102,10 @@ impl Exec {
             attached.backlog_bytes = attached.backlog.iter().map(|(_, bytes)| bytes.len()).sum();
         }
         if self.pid != 0
-            && let Some(peer) = clients.get_mut(&client)
+            && let Some(peer) = clients.get_mut(&attached.client)
         {
             let report = ExecReport::Started { pid: self.pid };
-            peer.connection.control(stream, &api::Report::Exec { exec: self.number, report });
+            peer.connection.control(attached.stream, &api::Report::Exec { exec: self.number, report });
         }
         self.attached.push(attached);
         self.flush(clients, link);
@@ -122,7 +115,7 @@ impl Exec {
     pub(super) fn detach(&mut self, link: &mut Connection, client: u64, stream: u32) {
         let Some(index) = self.attached.iter().position(|a| a.client == client && a.stream == stream) else { return };
         let gone = self.attached.swap_remove(index);
-        if self.attached.is_empty() {
+        if self.takers().next().is_none() {
             for (channel, bytes) in gone.backlog {
                 self.unseen.push(channel, &bytes);
             }
@@ -180,6 +173,11 @@ impl Exec {
         }
     }
 
+    /// The clients that take output.
+    fn takers(&mut self) -> impl Iterator<Item = &mut Attached> {
+        self.attached.iter_mut().filter(|attached| attached.output)
+    }
+
     pub(super) fn is_attached(&self) -> bool {
         !self.attached.is_empty()
     }
@@ -197,14 +195,14 @@ impl Exec {
             log.append(channel, &bytes);
         }
         self.owed += bytes.len();
-        match self.attached.as_mut_slice() {
+        match self.takers().collect::<Vec<_>>().as_mut_slice() {
             [] => self.unseen.push(channel, &bytes),
             [only] => only.push(channel, bytes),
             several => several.iter_mut().for_each(|attached| attached.push(channel, bytes.clone())),
         }
         self.flush(clients, link);
-        if self.attached.len() > 1 {
-            self.attached.iter_mut().for_each(Attached::catch_up);
+        if self.takers().count() > 1 {
+            self.takers().for_each(Attached::catch_up);
         }
     }
 
@@ -249,7 +247,7 @@ impl Exec {
     /// Gives init its credit back once one client is not far behind: a single slow one holds the program up, as a pipe
     /// would, but none holds the others up.
     fn grant(&mut self, link: &mut Connection) {
-        let behind = self.attached.iter().map(|attached| attached.backlog_bytes).min().unwrap_or(0);
+        let behind = self.takers().map(|attached| attached.backlog_bytes).min().unwrap_or(0);
         if self.owed > 0 && behind < WINDOW as usize / 4 {
             link.mux.consumed(self.stream, std::mem::take(&mut self.owed));
         }
@@ -257,6 +255,10 @@ impl Exec {
 }
 
 impl Attached {
+    pub(super) fn new(client: u64, stream: u32, stdin: bool, output: bool) -> Self {
+        Self { client, stream, stdin, output, backlog: VecDeque::new(), backlog_bytes: 0, missed: 0 }
+    }
+
     fn push(&mut self, channel: Channel, bytes: Vec<u8>) {
         self.backlog_bytes += bytes.len();
         self.backlog.push_back((channel, bytes));
