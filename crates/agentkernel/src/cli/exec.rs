@@ -62,7 +62,7 @@ impl Exec {
             command: self.command,
         };
         let exec = config::resolve_exec(request, &spec, &host).map_err(|error| ours(error.into()))?;
-        let session = Session { stdin, terminal, detach: self.detach };
+        let session = Session { stdin, terminal, detach: self.detach, repaint: false };
         let outcome = session.run(&mut client, &api::Open::Exec { spec: exec, detach: self.detach });
         if let (Ok(Outcome::Detached { exec }), true) = (&outcome, self.detach) {
             print(&format!("{exec}\n"))?;
@@ -75,7 +75,8 @@ impl Exec {
 
 /// Join a sandbox's main command.
 ///
-/// With a terminal, ctrl-p ctrl-q leaves it running.
+/// With a terminal, ctrl-p ctrl-q leaves it running. A client that is stopped (by ctrl-z, say) takes no output: if no
+/// other takes it, the command waits, as it would with a pipe that nobody reads.
 #[derive(Debug, Args)]
 pub(super) struct Attach {
     /// Only watch: send no input
@@ -101,7 +102,7 @@ impl Attach {
         };
         let stdin = stdin && !self.no_stdin;
         input_reaches(terminal, stdin, format!("'agentkernel attach --no-stdin {}' only watches", self.sandbox))?;
-        let session = Session { stdin, terminal, detach: false };
+        let session = Session { stdin, terminal, detach: false, repaint: true };
         match session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin, output: true }) {
             Err(error) => Err(late(error)),
             outcome => conclude(outcome),

@@ -119,7 +119,7 @@ impl Run {
         let mut client = launch(store, entry, lock, spec).map_err(|failure| failed(ours(failure)))?;
         // In the background the input stays open, for whoever joins later.
         let stdin = stdin && !self.detach;
-        let session = Session { stdin, terminal, detach: self.detach };
+        let session = Session { stdin, terminal, detach: self.detach, repaint: false };
         let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin, output: !self.detach });
         if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {
             if json {
@@ -170,13 +170,13 @@ impl Start {
             let hint = format!("Start it without -a; 'agentkernel attach --no-stdin {reference}' then only watches");
             input_reaches(terminal, stdin, hint)?;
             let open = api::Open::Attach { exec: 0, stdin, output: true };
-            let session = Session { stdin, terminal, detach: false };
+            let session = |repaint| Session { stdin, terminal, detach: false, repaint };
             return match client::find_settled(&entry)? {
-                Found::Running(mut client) => match session.run(&mut client, &open) {
+                Found::Running(mut client) => match session(true).run(&mut client, &open) {
                     Err(error) => Err(too_late(error, &entry, reference)),
                     outcome => conclude(outcome),
                 },
-                Found::Idle(lock) => conclude(session.run(&mut launch(store, entry, lock, spec)?, &open)),
+                Found::Idle(lock) => conclude(session(false).run(&mut launch(store, entry, lock, spec)?, &open)),
             };
         }
         super::for_each(&self.sandboxes, |reference| {
