@@ -254,6 +254,18 @@ fn completions_manual_and_version() {
                     echo ${COMPREPLY[@]}";
     assert_eq!(stdout(world.command("bash").args(["-c", complete])), "rename\n");
 
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "alpha"]));
+    let path = format!("{}:/usr/bin:/bin", world.binary().parent().unwrap().display());
+    let takers = "attach cp exec inspect kill logs rename restart rm start stats stop wait";
+    let complete = format!(
+        "source ./script; for command in {takers} create; do COMP_WORDS=(agentkernel $command al); COMP_CWORD=2; \
+         _agentkernel agentkernel al $command; echo $command ${{COMPREPLY[@]}}; done"
+    );
+    let names: String = takers.split(' ').map(|command| format!("{command} alpha\n")).collect();
+    let names = names.replace("cp alpha", "cp alpha:") + "create\n";
+    assert_eq!(stdout(world.command("bash").args(["-c", &complete]).env("PATH", path)), names);
+    let _ = stdout(&mut world.agentkernel(["rm", "alpha"]));
+
     for (option, values) in [("--workspace", "direct overlay none\n"), ("--net", "none\n")] {
         let complete = format!(
             "source ./script; COMP_WORDS=(agentkernel run {option} ''); COMP_CWORD=3; \
@@ -273,6 +285,49 @@ fn completions_manual_and_version() {
     let version = stdout(&mut world.agentkernel(["version"]));
     assert!(version.starts_with("agentkernel 0."), "{version}");
     assert!(stdout(&mut world.agentkernel(["version", "--json"])).contains("\"protocol\":"));
+}
+
+#[test]
+fn a_signal_for_no_command() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        for (arguments, cause, hint) in [
+            (&["-s", "TERM"][..], "no main command to send a signal to", "'agentkernel stop' ends"),
+            (&["--exec", "5"], "Exec 5 is not running", "'agentkernel inspect' lists"),
+        ] {
+            let output = world.agentkernel(["kill", "box"]).args(arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains(cause) && text.contains(&format!("hint: {hint}")), "{text}");
+        }
+        let _ = stdout(&mut world.agentkernel(["kill", "box"]));
+        remove(&world);
+    }
+}
+
+/// Its reader would see an error, and the command an empty input.
+#[test]
+fn a_directory_is_no_input() {
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["create", "-i", "--name", "box", "--", "cat"]));
+    let refused = |arguments: &[&str]| {
+        let folder = std::fs::File::open(world.project()).unwrap();
+        let output = world.agentkernel(arguments).stdin(folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}: {}", told(&output));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.starts_with("agentkernel: Standard input is a directory\n  hint: Name a file"), "{text}");
+    };
+    refused(&["run", "-i", "--", "cat"]);
+    refused(&["start", "-a", "box"]);
+    let _ = stdout(&mut world.agentkernel(["start", "box"]));
+    refused(&["attach", "box"]);
+    refused(&["exec", "-i", "box", "cat"]);
+    // Who takes no input does not look at it.
+    let folder = std::fs::File::open(world.project()).unwrap();
+    assert_eq!(stdout(world.agentkernel(["exec", "box", "echo", "fine"]).stdin(folder)), "fine\n");
+    remove(&world);
 }
 
 #[test]

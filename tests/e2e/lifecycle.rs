@@ -58,6 +58,76 @@ fn a_supervisor_keeps_no_arguments() {
     }
 }
 
+/// A start makes directories in the sandbox's own layer while the host's files are still in reach.
+#[test]
+fn a_start_follows_no_link_of_the_sandbox() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let bait = world.home().join("bait");
+        let _ = stdout(world.command("mkdir").arg(&bait));
+        let _ = stdout(&mut world.agentkernel(["create", "--workspace", "none", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let script =
+            "for dir in /var /usr/local; do rm -rf $dir || mv $dir $dir.old; ln -s $1 $dir; done 2>&1; readlink /var";
+        let exec = ["exec", "box", "sh", "-c", script, "sh", &bait.to_string_lossy()];
+        assert!(stdout(&mut world.agentkernel(exec)).ends_with("bait\n"));
+        let _ = stdout(&mut world.agentkernel(["restart", "-t", "0", "box"]));
+        assert_eq!(std::fs::read_dir(&bait).unwrap().count(), 0, "{who:?}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
+#[test]
+fn what_a_sandbox_does_to_its_own_files() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let start_after = |script: &str| {
+            let id = stdout(&mut world.agentkernel(["create", "--workspace", "none", "--name", "box"]));
+            let _ = stdout(&mut world.agentkernel(["start", "box"]));
+            let _ = stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", script]));
+            let _ = stdout(&mut world.agentkernel(["stop", "-t", "0", "box"]));
+            (id.trim().to_owned(), world.agentkernel(["start", "box"]).output().unwrap())
+        };
+        let remove = || drop(stdout(&mut world.agentkernel(["rm", "-f", "box"])));
+        for script in [
+            "rm -rf /tmp /run /sys /home /mnt /var",
+            "rm -rf /mnt /run; touch /mnt; ln -s /nowhere /run",
+            "cd /; rm -rf ~",
+            "mkdir /elsewhere; cd /; rm -rf ~; ln -s /elsewhere ~",
+            "rm /etc/hosts /etc/passwd; ln -s /nowhere /etc/hosts",
+        ] {
+            let (_, output) = start_after(script);
+            assert!(output.status.success(), "{who:?} {script}: {}", told(&output));
+            assert_eq!(stdout(&mut world.agentkernel(["exec", "box", "echo", "up"])), "up\n", "{script}");
+            remove();
+        }
+        for script in [
+            "rm -rf /etc",
+            "mv /etc /etc2; ln -s /nowhere /etc",
+            "mv /etc /etc2; ln -s /tmp /etc",
+            "rm -rf /etc/passwd; ln -s /nowhere /etc/passwd",
+            "rm /etc/hosts; mkdir -p /etc/hosts/below",
+            "rm -rf /sys; touch /sys",
+            "cd /; rm -rf ~; touch ~",
+            "cd /; rm -rf ~; ln -s ~ ~",
+        ] {
+            let (id, output) = start_after(script);
+            assert_eq!(output.status.code(), Some(1), "{who:?} {script}: {}", told(&output));
+            let hint = format!(
+                "hint: If programs in the sandbox have put something else there, only a new one helps: 'agentkernel rm {id}' removes this one with its files"
+            );
+            assert!(told(&output).contains(&hint), "{who:?} {script}: {}", told(&output));
+            remove();
+        }
+        // What was never started has replaced nothing.
+        let refused = ["run", "--keep", "--name", "box", "-v", ".:/etc/hostname/below", "true"];
+        let output = world.agentkernel(refused).output().unwrap();
+        assert!(!output.status.success() && !told(&output).contains("If programs"), "{}", told(&output));
+        remove();
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
 #[test]
 fn a_detached_command_has_logs_and_a_status() {
     for who in Who::all() {

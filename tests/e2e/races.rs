@@ -3,7 +3,7 @@
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::File,
-    io::Write,
+    io::{Read, Write},
     process::{Child, Output, Stdio},
     time::Duration,
 };
@@ -146,6 +146,67 @@ fn start_right_behind_the_end() {
         }
         let _ = stdout(&mut world.agentkernel(["rm", "box"]));
         eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+/// As long as somebody takes output, whoever joins late gets what nobody has received, and the end.
+#[test]
+fn attach_behind_the_end() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let script = "trap 'echo last; exit 7' TERM; echo first; while :; do sleep 0.05; done";
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--", "sh", "-c", script]));
+        eventually("it is ready", || stdout(&mut world.agentkernel(["logs", "box"])) == "first\n");
+        // This one's output nobody reads: its end is still to be told when the sandbox is gone, and nobody waits for that.
+        let mut slow = spawn(&world, &["exec", "box", "head", "-c", "1000000", "/dev/zero"]);
+        let mut byte = [0];
+        slow.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        let _ = stdout(&mut world.agentkernel(["kill", "-s", "TERM", "box"]));
+        eventually("its end is on record", || status(&world).starts_with("exited (7)"));
+        let ended = "agentkernel: Sandbox box has ended (exit 7)\n  hint: 'agentkernel logs box' shows what it wrote; \
+                     'agentkernel start box' starts it again\n";
+        let refused = |arguments: &[&str]| {
+            let output = world.agentkernel(arguments).output().unwrap();
+            let seen = (output.status.code(), String::from_utf8_lossy(&output.stderr));
+            assert_eq!(seen, (Some(1), ended.into()), "{arguments:?}: {}", told(&output));
+        };
+        eventually("it can be started again", || {
+            world.agentkernel(["attach", "box"]).output().unwrap().status.code() == Some(1)
+        });
+        refused(&["attach", "box"]);
+        refused(&["kill", "-s", "TERM", "box"]);
+        slow.kill().unwrap();
+        slow.wait().unwrap();
+        eventually("nobody serves it", || world.processes().is_empty());
+        refused(&["attach", "box"]);
+        refused(&["kill", "-s", "TERM", "box"]);
+        let _ = stdout(&mut world.agentkernel(["rm", "box"]));
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+/// Whenever it comes: all that was written and the status, or one message.
+#[test]
+fn attach_around_the_end() {
+    for who in Who::all() {
+        let world = World::new(who);
+        for delay in (0..20).map(|n| n * 500) {
+            let id =
+                stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--", "sh", "-c", "echo said; exit 7"]));
+            std::thread::sleep(Duration::from_micros(delay));
+            let output = world.agentkernel(["attach", "box"]).output().unwrap();
+            match output.status.code() {
+                Some(7) => assert_eq!(output.stdout, b"said\n", "{id} {delay}: {}", told(&output)),
+                _ => assert!(
+                    told(&output).contains("Sandbox box has ended (exit 7)\n  hint: 'agentkernel logs box'"),
+                    "{delay}: {}",
+                    told(&output)
+                ),
+            }
+            let output = world.agentkernel(["start", "-a", "box"]).output().unwrap();
+            assert_eq!((output.status.code(), &output.stdout[..]), (Some(7), &b"said\n"[..]), "{}", told(&output));
+            let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        }
     }
 }
 

@@ -173,6 +173,92 @@ fn what_was_started_in_the_background_can_be_joined_and_left() {
     }
 }
 
+/// What a full-screen program has painted, nobody has kept: it must paint again, though the size is the one that it knows.
+#[test]
+fn who_joins_a_full_screen_program_sees_its_screen() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let binary = world.binary();
+        std::fs::write(world.project().join("text"), "the first line\n".repeat(200)).unwrap();
+        let screen = Screen::new(&world);
+        for program in [&["less", "text"][..], &["vi", "-u", "NONE", "text"]] {
+            let _ = stdout(world.agentkernel(["run", "-d", "-it", "--name", "box", "--"]).args(program));
+            for round in ["one", "two", "three"] {
+                screen.line(&format!("{} attach box", binary.display()));
+                screen.shows("the first line");
+                // It has the size of the terminal again.
+                eventually("the last line but one is painted", || {
+                    let text = screen.tmux(&["capture-pane", "-p"]);
+                    text.lines().nth(28).is_some_and(|line| line == "the first line")
+                });
+                screen.keys(&["C-p", "C-q"]);
+                screen.settle();
+                screen.line(&format!("clear; echo left''-{round}=$?"));
+                assert!(!screen.shows(&format!("left-{round}=0")).contains("the first line"));
+            }
+            let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        }
+    }
+}
+
+#[test]
+fn who_only_watches_can_leave_and_type_nothing() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let binary = world.binary();
+        let script = "echo be''gun; read line; echo got $line";
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "-it", "--name", "box", "--", "sh", "-c", script]));
+        let screen = Screen::new(&world);
+        screen.line(&format!("{} attach --no-stdin box", binary.display()));
+        screen.shows("begun");
+        screen.line("typed");
+        screen.keys(&["C-c", "C-p", "C-q"]);
+        screen.settle();
+        screen.line("clear; echo left''=$?");
+        screen.shows("left=0");
+        assert!(!stdout(&mut world.agentkernel(["logs", "box"])).contains("typed"));
+        assert!(stdout(&mut world.agentkernel(["ps"])).contains("up "));
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
+#[test]
+fn shells_complete_names_of_sandboxes() {
+    let world = World::new(Who::Me);
+    let folder = world.binary().parent().unwrap().to_owned();
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "alpha"]));
+    let screen = Screen::new(&world);
+    let setup = "autoload -U compinit; compinit -u -D; ";
+    for (shell, line, setup) in
+        [("bash", "bash --norc", ""), ("zsh", "zsh -f", setup), ("fish", "env fish --no-config", "")]
+    {
+        if !["/usr/bin", "/bin"].iter().any(|dir| std::path::Path::new(dir).join(shell).exists()) {
+            support::skipped(&format!("completions of {shell}"), "it is not installed");
+            continue;
+        }
+        std::fs::write(world.project().join("script"), stdout(&mut world.agentkernel(["completions", shell]))).unwrap();
+        screen.line(&format!("PATH={}:$PATH {line}", folder.display()));
+        screen.line(&format!("{setup}source ./script; echo rea\"\"dy"));
+        screen.shows("ready");
+        for (typed, complete) in [
+            ("agentkernel start al", "agentkernel start alpha"),
+            ("agentkernel exec -it al", "agentkernel exec -it alpha"),
+            ("agentkernel cp al", "agentkernel cp alpha:"),
+        ] {
+            screen.tmux(&["send-keys", "-l", typed]);
+            screen.keys(&["Tab"]);
+            screen.shows(complete);
+            // Not ctrl-c, which throws away what is typed next if it comes too soon.
+            screen.keys(&["C-u"]);
+        }
+        screen.line("exit");
+        screen.settle();
+        screen.line("clear; echo le''ft");
+        assert!(!screen.shows("left").contains("alpha"));
+    }
+    let _ = stdout(&mut world.agentkernel(["rm", "alpha"]));
+}
+
 #[test]
 fn two_clients_see_the_same_command() {
     let world = World::new(Who::Me);

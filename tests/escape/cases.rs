@@ -25,7 +25,7 @@ cases! {
         state_directory, write_usr, write_etc, write_root,
     }
     protected {
-        git_hook_create, git_config_append, git_config_hard_link, git_directory_rename, git_directory_swap,
+        git_hook_create, git_config_append, git_config_hard_link, git_config_lease, git_directory_rename, git_directory_swap,
         git_common_directory, missing_path_create, git_protection_unmount, sandbox_config_append, sandbox_config_replace, sandbox_config_truncate,
         setuid_file_outside,
     }
@@ -34,7 +34,7 @@ cases! {
         working_directory_climb, environment_leak,
     }
     processes {
-        process_visibility, process_environment, process_signal, process_pidfd, init_ptrace, init_memory,
+        process_visibility, process_environment, process_signal, process_pidfd, init_ptrace, init_memory, init_priority, init_scheduler,
         init_memory_readv, init_binary_read, init_binary_overwrite, own_binary_overwrite, init_root,
         init_environment, init_descriptors, init_descriptor_theft, init_compare, init_maps,
     }
@@ -61,7 +61,7 @@ cases! {
         keyring_canary, keyring_session, keyring_add, keyring_join, keyring_request, io_ports, personality,
     }
     proc_sys {
-        core_pattern, usermode_helpers, binfmt_misc, sysrq, sysctl_write, sysctl_namespaced,
+        core_pattern, usermode_helpers, binfmt_misc, sysrq, sysctl_write, sysctl_namespaced, pressure_triggers,
         proc_machine_files, kernel_core, kernel_pointers, kernel_log_file, proc_keys, proc_host_load,
         firmware, sysfs_write, sysfs_devices, debug_file_systems, cgroup_move, cgroup_release_agent,
         cgroup_limits, cgroup_path,

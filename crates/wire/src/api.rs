@@ -25,6 +25,8 @@ pub enum Open {
         exec: u32,
         /// Whether this client sends input.
         stdin: bool,
+        /// Whether it takes output. If nobody does, that waits for the next one who will.
+        output: bool,
     },
     /// Sends a tar archive into the sandbox. Answered by [`Report::Files`].
     Put(Put),
@@ -42,7 +44,8 @@ pub enum Call {
         /// Milliseconds between the two signals.
         grace_ms: u32,
     },
-    /// Sends a signal to an exec's process group. Answered by [`Report::Done`].
+    /// Sends a signal to an exec's process group. Answered by [`Report::Done`], or [`Report::Stopped`] if that was the
+    /// main command, and has ended.
     Signal {
         /// Which exec; 0 is the main command.
         exec: u32,

@@ -78,7 +78,7 @@ fn link_messages_survive() {
 #[test]
 fn api_messages_survive() {
     survives(&api::Open::Exec { spec: exec_spec(), detach: true });
-    survives(&api::Open::Attach { exec: 7, stdin: true });
+    survives(&api::Open::Attach { exec: 7, stdin: true, output: false });
     survives(&api::Open::Put(link::Put { path: wild(), user: user() }));
     survives(&api::Open::Get(link::Get { path: wild(), user: user(), follow: false }));
     for call in [

@@ -102,12 +102,15 @@ impl StdioArgs {
 }
 
 /// Refuses to send what is not typed to a terminal, as Docker does: its end would never get there, for a terminal knows
-/// no end of input.
+/// no end of input. And what nobody can read: a directory.
 pub(super) fn input_reaches(terminal: bool, stdin: bool, hint: impl Into<String>) -> Result<(), Failure> {
-    if terminal && stdin && !client::is_terminal().input {
-        return Err(Failure::new("Standard input is not a terminal").hint(hint).status(OWN));
-    }
-    Ok(())
+    let failure = match stdin {
+        true if client::input_is_directory() => Failure::new("Standard input is a directory")
+            .hint("Name a file after '<', or send the directory through a pipe: 'tar -c DIR | ...'"),
+        true if terminal && !client::is_terminal().input => Failure::new("Standard input is not a terminal").hint(hint),
+        _ => return Ok(()),
+    };
+    Err(failure.status(OWN))
 }
 
 /// Reads one of a few words, which completions offer; `parse` tells what is wrong with another.

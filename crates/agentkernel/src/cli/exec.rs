@@ -5,7 +5,7 @@ use super::{
     args::{StdioArgs, env_parser, input_reaches},
     failure::OWN,
     print,
-    run::{conclude, stdio_of},
+    run::{conclude, stdio_of, too_late},
 };
 use crate::{
     client::{self, Client, Outcome, Session},
@@ -62,7 +62,7 @@ impl Exec {
             command: self.command,
         };
         let exec = config::resolve_exec(request, &spec, &host).map_err(|error| ours(error.into()))?;
-        let session = Session { stdin, terminal, detach: self.detach };
+        let session = Session { stdin, terminal, detach: self.detach, repaint: false };
         let outcome = session.run(&mut client, &api::Open::Exec { spec: exec, detach: self.detach });
         if let (Ok(Outcome::Detached { exec }), true) = (&outcome, self.detach) {
             print(&format!("{exec}\n"))?;
@@ -75,7 +75,8 @@ impl Exec {
 
 /// Join a sandbox's main command.
 ///
-/// With a terminal, ctrl-p ctrl-q leaves it running.
+/// With a terminal, ctrl-p ctrl-q leaves it running. A client that is stopped (by ctrl-z, say) takes no output: if no
+/// other takes it, the command waits, as it would with a pipe that nobody reads.
 #[derive(Debug, Args)]
 pub(super) struct Attach {
     /// Only watch: send no input
@@ -91,16 +92,20 @@ pub(super) struct Attach {
 impl Attach {
     pub(super) fn run(self) -> Status {
         let entry = Store::open()?.find(&self.sandbox)?;
-        let mut client = Client::connect(&entry)?;
+        let late = |error| too_late(error, &entry, &self.sandbox);
+        let mut client = Client::connect(&entry).map_err(late)?;
         let (stdin, terminal) = if self.exec == 0 {
             entry.spec()?.command.map_or((false, false), |command| stdio_of(command.stdio))
         } else {
-            let running = client.status()?.execs.into_iter().find(|exec| exec.exec == self.exec);
+            let running = client.status().map_err(late)?.execs.into_iter().find(|exec| exec.exec == self.exec);
             running.map_or((false, false), |exec| (true, exec.terminal))
         };
         let stdin = stdin && !self.no_stdin;
         input_reaches(terminal, stdin, format!("'agentkernel attach --no-stdin {}' only watches", self.sandbox))?;
-        let session = Session { stdin, terminal, detach: false };
-        conclude(session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin }))
+        let session = Session { stdin, terminal, detach: false, repaint: true };
+        match session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin, output: true }) {
+            Err(error) => Err(late(error)),
+            outcome => conclude(outcome),
+        }
     }
 }

@@ -126,7 +126,7 @@ impl Kill {
                 // Another version's supervisor still knows what a signal is; one that hangs obeys only this.
                 Err(ClientError::Version(_)) if whole => end_supervisor(&entry, Signal::TERM)?,
                 Err(ClientError::Late) if whole => end_supervisor(&entry, Signal::KILL)?,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(run::too_late(error, &entry, reference)),
             }
             print(&format!("{reference}\n"))
         })

@@ -2,6 +2,7 @@
 
 mod args;
 mod attest;
+mod completions;
 mod copy;
 mod deferred;
 mod doctor;
@@ -89,7 +90,7 @@ enum Command {
     /// Remove what dead sandboxes left behind
     Gc(Deferred<gc::Gc>),
     /// Print a completion script for a shell
-    Completions(Deferred<pages::Completions>),
+    Completions(Deferred<completions::Completions>),
     /// Print the manual page
     Man(Deferred<pages::Man>),
     /// Print the version

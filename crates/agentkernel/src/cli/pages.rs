@@ -1,31 +1,7 @@
-//! `completions`, `man`, `version`: what is made from the command line itself.
+//! `man`, `version`: what is made from the command line itself.
 
 use super::{Cli, Failure, Status, print, print_json};
 use clap::{Args, CommandFactory};
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-};
-
-/// Print a completion script for a shell.
-#[derive(Debug, Args)]
-pub(super) struct Completions {
-    /// Which shell
-    shell: clap_complete::Shell,
-}
-
-impl Completions {
-    pub(super) fn run(self) -> Status {
-        let mut script = Vec::new();
-        // For the name that it was called by: a link `ak` has completions of its own.
-        let called = std::env::args_os().next().map(PathBuf::from);
-        let called = called.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
-        let name = called.filter(|name| *name == "ak").unwrap_or("agentkernel");
-        clap_complete::generate(self.shell, &mut Cli::command(), name, &mut script);
-        print(&String::from_utf8_lossy(&script))?;
-        Ok(0)
-    }
-}
 
 /// Print the manual page (`agentkernel man | man -l -`).
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use crate::{
     Name, SandboxId, Spec,
     client::{self, Client, ClientError, Found, Outcome, Session},
     config::{self, HostFacts, Project, WorkspaceMode},
-    store::{Entry, Lock, Store, StoreError},
+    store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
 use std::{ffi::OsString, time::Instant};
@@ -129,8 +129,8 @@ impl Run {
         let mut client = launch(store, entry, lock, spec).map_err(|failure| failed(ours(failure)))?;
         // In the background the input stays open, for whoever joins later.
         let stdin = stdin && !self.detach;
-        let session = Session { stdin, terminal, detach: self.detach };
-        let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin });
+        let session = Session { stdin, terminal, detach: self.detach, repaint: false };
+        let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin, output: !self.detach });
         if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {
             if json {
                 print_json(&serde_json::json!({ "id": id, "name": name }))?;
@@ -179,12 +179,15 @@ impl Start {
             let (stdin, terminal) = stdio_of(command.stdio);
             let hint = format!("Start it without -a; 'agentkernel attach --no-stdin {reference}' then only watches");
             input_reaches(terminal, stdin, hint)?;
-            let mut client = match client::find_settled(&entry)? {
-                Found::Running(client) => client,
-                Found::Idle(lock) => launch(store, entry, lock, spec)?,
+            let open = api::Open::Attach { exec: 0, stdin, output: true };
+            let session = |repaint| Session { stdin, terminal, detach: false, repaint };
+            return match client::find_settled(&entry)? {
+                Found::Running(mut client) => match session(true).run(&mut client, &open) {
+                    Err(error) => Err(too_late(error, &entry, reference)),
+                    outcome => conclude(outcome),
+                },
+                Found::Idle(lock) => conclude(session(false).run(&mut launch(store, entry, lock, spec)?, &open)),
             };
-            let session = Session { stdin, terminal, detach: false };
-            return conclude(session.run(&mut client, &api::Open::Attach { exec: 0, stdin }));
         }
         super::for_each(&self.sandboxes, |reference| {
             let store = Store::open()?;
@@ -211,6 +214,24 @@ pub(super) fn stdio_of(stdio: Stdio) -> (bool, bool) {
 pub(super) fn never_started(reference: &str) -> Failure {
     Failure::new(format!("Sandbox {reference} was never started"))
         .hint(format!("'agentkernel start {reference}' starts it"))
+}
+
+/// What is told of a request that found nobody: that the sandbox has ended, and how, if that is why.
+pub(super) fn too_late(error: ClientError, entry: &Entry, reference: &str) -> Failure {
+    if !matches!(error, ClientError::Gone | ClientError::Store(StoreError::NotRunning { .. })) {
+        return error.into();
+    }
+    match entry.state() {
+        Ok(State::Exited { exit, .. }) => {
+            Failure::new(format!("Sandbox {reference} has ended (exit {})", exit.status())).hint(format!(
+                "'agentkernel logs {reference}' shows what it wrote; 'agentkernel start {reference}' starts it again"
+            ))
+        }
+        Ok(State::Created) => never_started(reference),
+        // One that is not kept leaves nothing behind that could tell.
+        _ if entry.spec().map_or(true, |spec| !spec.keep) => Failure::new(format!("Sandbox {reference} has ended")),
+        _ => error.into(),
+    }
 }
 
 /// From what was typed and what the project says to a sandbox on record.

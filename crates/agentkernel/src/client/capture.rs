@@ -61,7 +61,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] if there is no main command, or it did not start.
     pub fn hold_main(&mut self) -> Result<(), ClientError> {
-        let stream = self.open(&api::Open::Attach { exec: 0, stdin: true })?;
+        let stream = self.open(&api::Open::Attach { exec: 0, stdin: true, output: true })?;
         match self.report(stream, None)? {
             ExecReport::Started { .. } => Ok(()),
             ExecReport::Failed { cause, .. } => Err(Failure { cause, hint: String::new() }.into()),

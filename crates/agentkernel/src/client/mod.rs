@@ -15,7 +15,7 @@ pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, launch, start, withhold_descriptors};
 pub use reach::{Found, end_supervisor, find, find_settled};
 pub use session::{Outcome, Session, tell};
-pub use terminal::{Stdio, is_terminal, window_size};
+pub use terminal::{Stdio, input_is_directory, is_terminal, window_size};
 
 use crate::{
     connection::{Connection, ConnectionError, Filled, Incoming},
@@ -234,6 +234,8 @@ impl Client {
     pub fn signal(&mut self, exec: u32, signal: u8) -> Result<(), ClientError> {
         match self.call(api::Call::Signal { exec, signal })? {
             api::Report::Done => Ok(()),
+            // It has only last words left.
+            api::Report::Stopped(_) => Err(ClientError::Gone),
             _ => Err(ClientError::Nonsense),
         }
     }

@@ -54,7 +54,13 @@ pub struct Session {
     pub terminal: bool,
     /// Leave as soon as the command has started.
     pub detach: bool,
+    /// The command may have painted already what this terminal does not show: it is made to paint again.
+    pub repaint: bool,
 }
+
+/// How long a terminal has another size, so that its program paints again. Two changes right behind each other would be
+/// one signal to a program that then finds nothing changed.
+const OTHER_SIZE: Duration = Duration::from_millis(200);
 
 /// How long a command that was killed may take to be gone.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -77,11 +83,6 @@ impl Session {
             true => Some(Raw::enter(stdin()).map_err(ClientError::Stdio)?),
             false => None,
         };
-        if raw.is_some() {
-            // The command was made for a terminal of some size; this is the one it has.
-            let size = api::Control::Exec(ExecControl::Resize(terminal::window_size()));
-            client.connection.control(stream, &size);
-        }
         let mut running = Running {
             client,
             stream,
@@ -89,7 +90,9 @@ impl Session {
             shared,
             exec: 0,
             started: false,
-            input_open: self.stdin,
+            resize: None,
+            // Whoever only watches at a terminal has no keys but those that leave.
+            input_open: self.stdin || (raw.is_some() && !self.detach),
             keys: raw.as_ref().map(|_| DetachKeys::default()),
             typed: Vec::new(),
             output: VecDeque::new(),
@@ -98,6 +101,9 @@ impl Session {
             notices: Vec::new(),
             outcome: None,
         };
+        if raw.is_some() {
+            running.show_size();
+        }
         let outcome = running.serve(&signals);
         let notices = std::mem::take(&mut running.notices);
         // The terminal is as it was again.
@@ -118,6 +124,8 @@ struct Running<'a> {
     exec: u32,
     /// The command runs, as far as is known.
     started: bool,
+    /// When the terminal gets its true size back.
+    resize: Option<Instant>,
     input_open: bool,
     keys: Option<DetachKeys>,
     /// Read from standard input, not yet sent for want of credit.
@@ -168,14 +176,18 @@ impl Running<'_> {
             if reads {
                 fds.push(PollFd::new(&input, PollFlags::IN));
             }
-            let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+            let next = self.end.into_iter().chain(self.resize).min();
+            let left = next.map(|next| next.saturating_duration_since(Instant::now()));
             match poll(&mut fds, left.map(super::timespec).as_ref()) {
-                Ok(0) => return Err(ClientError::Interrupted),
+                Ok(0) if self.end.is_some_and(|end| end <= Instant::now()) => return Err(ClientError::Interrupted),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
             let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
             drop(fds);
+            if self.resize.take_if(|when| *when <= Instant::now()).is_some() {
+                self.restore_size();
+            }
             if socket_open && ready[0].intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
                 socket_open = self.client.connection.fill()? != Filled::End;
             }
@@ -189,6 +201,27 @@ impl Running<'_> {
                 return Ok(Outcome::Detached { exec: self.exec });
             }
         }
+    }
+
+    /// The command was made for a terminal of some size; this is the one it has. Programs paint when it changes (Docker's
+    /// way), so it does, for a moment.
+    fn show_size(&mut self) {
+        let mut size = terminal::window_size();
+        if self.session.repaint {
+            // Smaller, if there is room: painting more than fits would make the terminal scroll.
+            size.rows = if size.rows > 1 { size.rows - 1 } else { 2 };
+            self.resize = Some(Instant::now() + OTHER_SIZE);
+        }
+        self.tell(ExecControl::Resize(size));
+    }
+
+    fn restore_size(&mut self) {
+        // A terminal that changes its size forgets its margins, and programs rely on that. This one has not changed; what
+        // it was shown may have been painted for one that had another size.
+        if self.output.is_empty() && terminal::is_terminal().output {
+            let _ = rustix::io::write(stdout(), b"\x1b7\x1b[r\x1b8");
+        }
+        self.tell(ExecControl::Resize(terminal::window_size()));
     }
 
     fn handle(&mut self, incoming: Incoming) -> Result<(), ClientError> {
@@ -247,7 +280,11 @@ impl Running<'_> {
             Ok(count) => match &mut self.keys {
                 None => self.typed.extend_from_slice(&buffer[..count]),
                 Some(keys) => {
-                    if keys.filter(&buffer[..count], &mut self.typed) {
+                    let leave = keys.filter(&buffer[..count], &mut self.typed);
+                    if !self.session.stdin {
+                        self.typed.clear();
+                    }
+                    if leave {
                         self.send_typed();
                         self.detach();
                         while !self.client.connection.flush()? {

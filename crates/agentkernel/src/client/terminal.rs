@@ -25,6 +25,13 @@ pub fn is_terminal() -> Stdio {
     Stdio { input: isatty(stdio::stdin()), output: isatty(stdio::stdout()), error: isatty(stdio::stderr()) }
 }
 
+/// Whether standard input is a directory, which nobody can read from.
+#[must_use]
+pub fn input_is_directory() -> bool {
+    use rustix::fs::{FileType, fstat};
+    fstat(rustix::stdio::stdin()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
 /// The size of the caller's terminal, or the classic one where there is none.
 #[must_use]
 pub fn window_size() -> WinSize {

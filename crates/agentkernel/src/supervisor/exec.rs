@@ -54,10 +54,11 @@ struct Input {
 }
 
 /// A client's stream that carries this exec.
-struct Attached {
+pub(super) struct Attached {
     client: u64,
     stream: u32,
     stdin: bool,
+    output: bool,
     backlog: Output,
     /// Bytes that it was too slow for, while others were not.
     missed: u64,
@@ -104,16 +105,8 @@ impl Exec {
     }
 
     /// A client joins: it gets what nobody has received yet, then what comes.
-    pub(super) fn attach(
-        &mut self,
-        clients: &mut Clients,
-        link: &mut Connection,
-        client: u64,
-        stream: u32,
-        stdin: bool,
-    ) {
-        let mut attached = Attached { client, stream, stdin, backlog: Output::default(), missed: 0 };
-        if self.attached.is_empty() {
+    pub(super) fn attach(&mut self, clients: &mut Clients, link: &mut Connection, mut attached: Attached) {
+        if attached.output && self.takers().next().is_none() {
             let (lost, unseen) = self.unseen.take();
             if lost > 0 {
                 let note = format!(
@@ -124,10 +117,10 @@ impl Exec {
             attached.backlog.append(unseen);
         }
         if self.pid != 0
-            && let Some(peer) = clients.get_mut(&client)
+            && let Some(peer) = clients.get_mut(&attached.client)
         {
             let report = ExecReport::Started { pid: self.pid };
-            peer.connection.control(stream, &api::Report::Exec { exec: self.number, report });
+            peer.connection.control(attached.stream, &api::Report::Exec { exec: self.number, report });
         }
         self.attached.push(attached);
         self.flush(clients, link);
@@ -137,7 +130,7 @@ impl Exec {
     pub(super) fn detach(&mut self, link: &mut Connection, client: u64, stream: u32) {
         let Some(index) = self.attached.iter().position(|a| a.client == client && a.stream == stream) else { return };
         let mut gone = self.attached.swap_remove(index);
-        if self.attached.is_empty() {
+        if self.takers().next().is_none() {
             gone.backlog.pass(|channel, bytes| {
                 self.unseen.push(channel, bytes);
                 bytes.len()
@@ -196,6 +189,11 @@ impl Exec {
         }
     }
 
+    /// The clients that take output.
+    fn takers(&mut self) -> impl Iterator<Item = &mut Attached> {
+        self.attached.iter_mut().filter(|attached| attached.output)
+    }
+
     pub(super) fn is_attached(&self) -> bool {
         !self.attached.is_empty()
     }
@@ -213,13 +211,13 @@ impl Exec {
             log.append(channel, bytes);
         }
         self.owed += bytes.len();
-        if self.attached.is_empty() {
+        if self.takers().next().is_none() {
             self.unseen.push(channel, bytes);
         }
-        self.attached.iter_mut().for_each(|attached| attached.backlog.push(channel, bytes));
+        self.takers().for_each(|attached| attached.backlog.push(channel, bytes));
         self.flush(clients, link);
-        if self.attached.len() > 1 {
-            self.attached.iter_mut().for_each(Attached::catch_up);
+        if self.takers().count() > 1 {
+            self.takers().for_each(Attached::catch_up);
         }
     }
 
@@ -271,7 +269,7 @@ impl Exec {
     /// Gives init its credit back once one client is not far behind: a single slow one holds the program up, as a pipe
     /// would, but none holds the others up.
     fn grant(&mut self, link: &mut Connection) {
-        let behind = self.attached.iter().map(|attached| attached.backlog.len()).min().unwrap_or(0);
+        let behind = self.takers().map(|attached| attached.backlog.len()).min().unwrap_or(0);
         if self.owed > 0 && behind < WINDOW as usize / 4 {
             link.mux.consumed(self.stream, std::mem::take(&mut self.owed));
         }
@@ -279,6 +277,10 @@ impl Exec {
 }
 
 impl Attached {
+    pub(super) fn new(client: u64, stream: u32, stdin: bool, output: bool) -> Self {
+        Self { client, stream, stdin, output, backlog: Output::default(), missed: 0 }
+    }
+
     /// Lets go of the oldest bytes, if there are too many.
     fn catch_up(&mut self) {
         while self.backlog.weight() > LAG {

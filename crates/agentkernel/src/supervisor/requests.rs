@@ -2,7 +2,7 @@
 
 use super::{
     client::{Client, Purpose},
-    exec::{Exec, MAIN},
+    exec::{Attached, Exec, MAIN},
     relay::Relay,
     server::{Ending, FIRST_CLIENT, LinkStream, Server, pid},
 };
@@ -13,7 +13,7 @@ use rustix::{
 };
 use std::{io, time::Duration};
 use wire::{
-    Failure, api,
+    Exit, Failure, api,
     link::{self, ExecControl, ToInit},
     mux::Side,
 };
@@ -152,12 +152,12 @@ impl Server<'_> {
                     }
                     return;
                 }
-                self.join_exec(number, stream, exec, stdin);
+                self.join_exec(exec, Attached::new(number, stream, stdin, !detach));
             }
-            api::Open::Attach { exec, stdin } => {
+            api::Open::Attach { exec, stdin, output } => {
                 if !self.execs.contains_key(&exec) {
-                    let cause = if exec == MAIN && self.spec.command.is_none() {
-                        "The sandbox has no main command to attach to".to_owned()
+                    let cause = if exec == MAIN {
+                        "The sandbox has no main command to join".to_owned()
                     } else {
                         format!("Exec {exec} is not running")
                     };
@@ -168,7 +168,7 @@ impl Server<'_> {
                     );
                 }
                 client.streams.insert(stream, Purpose::Exec { exec });
-                self.join_exec(number, stream, exec, stdin);
+                self.join_exec(exec, Attached::new(number, stream, stdin, output));
             }
             api::Open::Put(put) => self.relay_files(number, stream, &link::Open::Put(put)),
             api::Open::Get(get) => self.relay_files(number, stream, &link::Open::Get(get)),
@@ -176,9 +176,9 @@ impl Server<'_> {
         }
     }
 
-    fn join_exec(&mut self, number: u64, stream: u32, exec: u32, stdin: bool) {
+    fn join_exec(&mut self, exec: u32, client: Attached) {
         if let Some(exec) = self.execs.get_mut(&exec) {
-            exec.attach(&mut self.clients, &mut self.link, number, stream, stdin);
+            exec.attach(&mut self.clients, &mut self.link, client);
         }
     }
 
@@ -239,17 +239,32 @@ impl Server<'_> {
                 }
             },
             api::Call::Signal { exec, signal } => {
-                if !self.execs.contains_key(&exec) {
-                    if exec == MAIN && signal == 9 && self.spec.command.is_none() {
+                let idle = exec == MAIN && self.spec.command.is_none();
+                match self.execs.get(&exec) {
+                    Some(running) if running.ended.is_none() => {
+                        client.answer(stream, &api::Report::Done);
+                        self.control_exec(exec, ExecControl::Signal(signal));
+                    }
+                    // Its clients may still take its last output.
+                    Some(_) if exec == MAIN => {
+                        client.answer(stream, &api::Report::Stopped(self.exit.unwrap_or(Exit::Lost)));
+                    }
+                    None if idle && signal == 9 => {
                         // An idle sandbox has nothing else to kill.
                         client.answer(stream, &api::Report::Done);
                         let _ = self.machine.kill();
-                        return;
                     }
-                    return client.refuse(stream, format!("Exec {exec} is not running"), "");
+                    None if idle => client.refuse(
+                        stream,
+                        "The sandbox has no main command to send a signal to",
+                        "'agentkernel stop' ends the sandbox; --exec names one of its commands, which 'agentkernel inspect' lists",
+                    ),
+                    _ => client.refuse(
+                        stream,
+                        format!("Exec {exec} is not running"),
+                        "'agentkernel inspect' lists what runs",
+                    ),
                 }
-                client.answer(stream, &api::Report::Done);
-                self.control_exec(exec, ExecControl::Signal(signal));
             }
         }
     }

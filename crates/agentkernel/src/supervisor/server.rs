@@ -371,8 +371,8 @@ impl<'a> Server<'a> {
                         self.main_ended(&report);
                     }
                 }
-                if self.is_wanted(&exec) {
-                    // Clients still take its output: it stays until they have it.
+                if number == MAIN || self.is_wanted(&exec) {
+                    // Clients still take its output, or may: it stays until they have it.
                     self.execs.insert(number, exec);
                 }
             }
@@ -448,7 +448,8 @@ impl<'a> Server<'a> {
             self.hear_out(number);
         }
         let awaited = self.awaited;
-        self.execs.retain(|_, exec| exec.ended.is_none() || wanted(exec, awaited));
+        // What the main command wrote and how it ended is there for whoever joins while this process lives.
+        self.execs.retain(|&number, exec| number == MAIN || exec.ended.is_none() || wanted(exec, awaited));
     }
 
     /// The machine is gone: says so to whoever waits, and puts it on record.

@@ -46,7 +46,7 @@ pub const CASES: &[Case] = &[
         "git-config-lease",
         Protected,
         "a lease on .git/config holds up the caller's git, which opens it",
-        "fcntl(2), F_SETLEASE",
+        "fcntl(2)",
         Control::Host,
         lease,
     ),

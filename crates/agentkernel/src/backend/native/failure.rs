@@ -43,6 +43,11 @@ pub fn new(wall: &str, cause: impl Into<String>, hint: &str) -> LaunchError {
     LaunchError { wall: wall.into(), cause: cause.into(), hint: hint.into() }
 }
 
+/// Gives a failure a hint, if it has none.
+pub fn or_hint(error: LaunchError, hint: &str) -> LaunchError {
+    if error.hint.is_empty() { LaunchError { hint: hint.into(), ..error } } else { error }
+}
+
 /// Says why the kernel refused new namespaces. The cause is looked up, not guessed.
 pub fn namespaces(error: io::Error) -> LaunchError {
     const WALL: &str = "user namespace";

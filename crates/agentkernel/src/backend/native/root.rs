@@ -21,6 +21,8 @@ pub struct Root {
     pub fd: OwnedFd,
     /// Who gets the directories that are made: `None` is the one who makes them.
     pub owner: Option<(u32, u32)>,
+    /// What helps where something else is in a directory's place; empty if nothing is known.
+    pub hint: String,
 }
 
 impl Root {
@@ -34,12 +36,15 @@ impl Root {
         match open_in_root(&self.fd, path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
             Ok(fd) => return Ok(fd),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).wall(WALL, tried(), ""),
+            Err(error) => return Err(error).wall(WALL, tried(), &self.hint),
         }
         // Every prefix is resolved from the root again, because any part may be a link in the image.
         let mut prefix = PathBuf::from("/");
-        let mut parent =
-            open_in_root(&self.fd, &prefix, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).wall(WALL, tried(), "")?;
+        let mut parent = open_in_root(&self.fd, &prefix, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).wall(
+            WALL,
+            tried(),
+            &self.hint,
+        )?;
         for component in path.components() {
             let name = match component {
                 Component::RootDir => continue,
@@ -50,12 +55,12 @@ impl Root {
             let made = match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,
-                Err(error) => return Err(error).wall(WALL, tried(), ""),
+                Err(error) => return Err(error).wall(WALL, tried(), &self.hint),
             };
             parent = open_in_root(&self.fd, &prefix, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).wall(
                 WALL,
                 tried(),
-                "",
+                &self.hint,
             )?;
             if let (true, Some((uid, gid))) = (made, self.owner) {
                 let flags = rustix::fs::AtFlags::EMPTY_PATH;

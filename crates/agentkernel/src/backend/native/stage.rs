@@ -145,14 +145,25 @@ impl Stage<'_> {
         let host = spec.image == Image::Host;
         let lower = self.layer(&scratch, "lower", take(Role::Lower(""))?)?;
         let upper = self.upper(uppers, "")?;
+        // Every start makes it: where it is, programs have run, and may do to the sandbox's files what they like.
+        let again = kept.is_some() && rustix::fs::statat(&upper.0, "etc", AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        let hint = if again {
+            format!(
+                "If programs in the sandbox have put something else there, only a new one helps: 'agentkernel rm {}' removes this one with its files",
+                spec.id
+            )
+        } else {
+            String::new()
+        };
         if host {
-            self.made(self.prepare_host_root(&lower, &upper.0), "Cannot prepare the sandbox's root")?;
+            let made = self.made(self.prepare_host_root(&lower, &upper.0), "Cannot prepare the sandbox's root");
+            made.map_err(|error| failure::or_hint(error, &hint))?;
         }
-        let root = Root { fd: overlay("", &lower, &upper)?, owner: self.owner() };
+        let root = Root { fd: overlay("", &lower, &upper)?, owner: self.owner(), hint };
         mount::attach(&root.fd, make_directory(&scratch, "new")?).wall("image", "Cannot attach the root", "")?;
         if !host {
             let etc = root.directory("/etc", 0o755)?;
-            etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", "")?;
+            etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", &root.hint)?;
         }
         let mut frozen = Vec::new();
         for place in layers.into_iter().filter(|place| !place.is_empty()) {
@@ -310,14 +321,7 @@ impl Stage<'_> {
             if self.owns(lower) && name != "etc" && mode & skeleton::OPEN == skeleton::OPEN {
                 continue;
             }
-            match rustix::fs::mkdirat(upper, name, Mode::from_raw_mode(mode)) {
-                // mkdir ignores the sticky bit of its mode.
-                Ok(()) if mode & 0o1000 != 0 => {
-                    rustix::fs::chmodat(upper, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
-                }
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
+            make_in_upper(upper, name, mode)?;
         }
         let etc = open_beneath(upper, "etc", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
         etc::write(&etc, None, self.spec)
@@ -332,11 +336,7 @@ impl Stage<'_> {
             {
                 continue;
             }
-            match rustix::fs::mkdirat(upper, *name, Mode::from_raw_mode(0o755)) {
-                // A link in the place of a parent, or one of a kept sandbox's own making.
-                Ok(()) | Err(Errno::EXIST | Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            make_in_upper(upper, name, 0o755)?;
         }
         Ok(())
     }
@@ -437,6 +437,31 @@ pub fn make_directory(dir: &OwnedFd, name: &str) -> Result<OwnedFd, LaunchError>
     rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))
         .and_then(|()| rustix::fs::openat(dir, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))
         .wall("mount namespace", "Cannot make a mount point", "")
+}
+
+/// Makes a directory in an upper layer, unless something is there already, or in the place of a parent. That may be of a
+/// kept sandbox's own making, such as a link to anywhere on the host, where all of this still is: none is followed.
+fn make_in_upper(upper: &OwnedFd, path: &str, mode: u32) -> io::Result<()> {
+    let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let made = open_beneath(upper, parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).and_then(|parent| {
+        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode))?;
+        // mkdir ignores the sticky bit of its mode.
+        if mode & 0o1000 != 0 {
+            rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        }
+        Ok(())
+    });
+    match made {
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::EXIST | Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+            ) =>
+        {
+            Ok(())
+        }
+        made => made,
+    }
 }
 
 /// Attaches a host directory or file.
