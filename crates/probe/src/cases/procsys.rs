@@ -55,7 +55,7 @@ pub const CASES: &[Case] = &[
         "pressure-triggers",
         ProcSys,
         "the host's pressure stall information can be given triggers",
-        "Documentation/accounting/psi.rst",
+        "kernel: Documentation/accounting/psi.rst",
         Control::HostRoot,
         |_| Ok(writable(&["/proc/pressure/cpu", "/proc/pressure/io", "/proc/pressure/memory"])),
     ),

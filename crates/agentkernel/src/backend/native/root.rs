@@ -85,10 +85,11 @@ impl Root {
             Ok(()) | Err(Errno::EXIST | Errno::ROFS) => {}
             Err(error) => return Err(error).wall(WALL, format_args!("Cannot make /{name} in the sandbox"), ""),
         }
+        let hint = if self.hint.is_empty() { "It must be a directory, or missing" } else { &self.hint };
         rustix::fs::openat(&self.fd, name, flags, Mode::empty()).wall(
             WALL,
             format_args!("Cannot open /{name} of the image"),
-            "It must be a directory, or missing",
+            hint,
         )
     }
 
