@@ -51,11 +51,11 @@ fn a_run_without_a_supervisor_leaves_nothing() {
 }
 
 #[test]
-fn a_umask_that_takes_everything() {
+fn a_umask_that_takes_much() {
     for who in Who::all() {
         let world = World::new(who);
         let binary = world.agentkernel(["version"]).get_program().to_owned();
-        let script = "umask 0777; \"$0\" run -- true && umask 022 && \"$0\" run -- echo fine";
+        let script = "for mask in 0777 077 022; do umask $mask; \"$0\" run -- true || exit; done; echo fine";
         let mut command = world.command("sh");
         assert_eq!(stdout(command.args(["-c", script]).arg(binary)), "fine\n");
     }

@@ -49,13 +49,14 @@ pub fn require_single_thread() -> io::Result<()> {
 }
 
 /// Makes the calling process a daemon as far as it can itself: a new session without a terminal, `/` as working
-/// directory, /dev/null as standard input, output and error. Call it in the child of a [`fork`].
+/// directory, the usual umask of 022, /dev/null as standard input, output and error. Call it in the child of a [`fork`].
 ///
 /// # Errors
 /// As setsid(2), chdir(2), open(2), dup2(2).
 pub fn daemonize() -> io::Result<()> {
     rustix::process::setsid()?;
     rustix::process::chdir("/")?;
+    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     set_stdio_null()
 }
 
