@@ -9,6 +9,54 @@ use std::{
 use support::{NOBODY, Who, World, eventually, scaled, stdout, told};
 
 #[test]
+fn what_is_placed_in_another_is_seen() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let project = world.project().display().to_string();
+        let _ = stdout(
+            world
+                .command("sh")
+                .args(["-c", "mkdir -p have ~/own/a ~/deep; echo mine > have/file; echo own > ~/own/file"]),
+        );
+        let own = world.home().join("own").display().to_string();
+        let deep = world.home().join("deep").display().to_string();
+        for mode in ["direct", "overlay"] {
+            let script = "ls have; echo x > have/y; echo x > new/y; echo x > /data/a/y; ls /in/out; df -t tmpfs have new /data/a | wc -l";
+            let mut run = world.agentkernel(["run", "--workspace", mode, "--tmpfs", &format!("{project}/have")]);
+            run.args(["--tmpfs", &format!("{project}/new"), "--tmpfs", "/data/a", "--mount", &format!("{own}:/data")]);
+            run.args([
+                "--mount",
+                &format!("{own}:/in/out"),
+                "--mount",
+                &format!("{deep}:/in"),
+                "--",
+                "sh",
+                "-c",
+                script,
+            ]);
+            assert_eq!(stdout(&mut run), "a\nfile\n4\n", "{mode}");
+            let left = stdout(world.command("sh").args(["-c", "ls have new ~/own/a 2>/dev/null"]));
+            assert!(!left.contains('y') && left.contains("file"), "{left}");
+        }
+        let output = world.agentkernel(["run", "--tmpfs", &project, "--", "true"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+        assert!(told(&output).contains("would hide the workspace"), "{}", told(&output));
+    }
+}
+
+#[test]
+fn nobody_sees_a_sandbox_whose_run_is_over() {
+    for who in Who::all() {
+        let world = World::new(who);
+        for _ in 0..20 {
+            let _ = stdout(&mut world.agentkernel(["run", "--", "true"]));
+            assert_eq!(stdout(&mut world.agentkernel(["ps", "-aq"])), "");
+        }
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+#[test]
 fn the_readme_command_runs_and_leaves_its_file_with_the_right_owner() {
     for who in Who::all() {
         let world = World::new(who);

@@ -140,7 +140,9 @@ fn a_client_that_takes_nothing_holds_nobody_up() {
         let numbers = "seq 100000; echo end >&2; sleep 600";
         let mut reader = spawn(&world, &["exec", "box", "sh", "-c", numbers]);
         let pid = Pid::from_raw(reader.id().cast_signed()).unwrap();
-        eventually("it writes", || run(&["inspect", "box"]).contains("seq"));
+        let mut first = [0; 4];
+        std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut first).unwrap();
+        assert_eq!(&first, b"1\n2\n");
         kill_process(pid, Signal::STOP).unwrap();
         for _ in 0..2 {
             assert_eq!(run(&["restart", "-t", "0", "box"]), "box\n");
@@ -154,7 +156,25 @@ fn a_client_that_takes_nothing_holds_nobody_up() {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut reader.stdout.take().unwrap(), &mut text).unwrap();
         let _ = reader.wait();
-        assert!(text.starts_with("1\n2\n"), "{}", &text[..text.len().min(80)]);
+        assert!(text.starts_with("3\n4\n"), "{}", &text[..text.len().min(80)]);
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+#[test]
+fn a_status_is_told_though_nobody_takes_the_output() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let script = "trap 'exit 42' TERM; yes & wait";
+        let mut run = spawn(&world, &["run", "--keep", "--name", "box", "--", "sh", "-c", script]);
+        let stats = || world.agentkernel(["exec", "box", "true"]).output().unwrap().status.success();
+        eventually("it runs", stats);
+        let _ = stdout(&mut world.agentkernel(["stop", "-t", "5", "box"]));
+        let status = stdout(&mut world.agentkernel(["ps", "-a", "--format", "{status}"]));
+        assert!(status.starts_with("exited (42)"), "{status}");
+        drop(run.stdout.take());
+        let _ = run.wait();
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
         eventually("nothing is left", || world.leftovers().is_empty());
     }
 }

@@ -40,6 +40,9 @@ pub trait Activity {
     /// The sandbox is asked to end.
     fn hang_up(&self) {}
 
+    /// Nobody waits for the stream any longer: says how its process has ended, if it has.
+    fn last_word(&mut self, _cx: &mut Cx<'_>) {}
+
     /// Whether the end of the sandbox waits until this stream is over.
     fn has_process(&self) -> bool {
         true

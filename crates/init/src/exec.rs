@@ -249,6 +249,13 @@ impl Activity for Exec {
         }
     }
 
+    fn last_word(&mut self, cx: &mut Cx<'_>) {
+        if let (Launch::Running, Some(exit)) = (&self.launch, self.exit) {
+            report(cx, &ExecReport::Exited(exit));
+            cx.mux.close(cx.stream);
+        }
+    }
+
     fn step(&mut self, cx: &mut Cx<'_>) -> Step {
         if let Some(step) = self.resolve(cx) {
             return step;

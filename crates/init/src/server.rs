@@ -116,6 +116,10 @@ impl Server {
             self.step(now);
             self.flush()?;
             if self.finished(now) {
+                // Whose output nobody takes has ended all the same.
+                for stream in self.streams.keys().copied().collect::<Vec<_>>() {
+                    self.with(stream, now, |activity, cx| activity.last_word(cx));
+                }
                 return self.link.flush_all(PATIENCE);
             }
             let timeout = self.timeout(now);

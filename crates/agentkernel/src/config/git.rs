@@ -1,8 +1,8 @@
 //! What git's configuration leads to in a project, so that it can be protected like the configuration itself.
 //!
 //! Git runs the hooks of `core.hooksPath`, obeys what `include.path` names, and runs the commands of many variables
-//! (git-config(1)). Rather too much is found than too little: conditions of an include are taken to hold, each word of
-//! a command may be a file that is run.
+//! (git-config(1)). Rather too much is found than too little: conditions of an include are taken to hold, and what a
+//! command only reads may be found with what it runs.
 
 use std::{
     collections::BTreeSet,
@@ -18,8 +18,7 @@ const MAX_LEN: u64 = 1 << 20;
 /// Files that are looked at, included ones too: one may include itself.
 const MAX_FILES: usize = 64;
 
-/// The last part of variables whose values are commands, so that each word may be a file. In other values, only words
-/// with a slash are looked at.
+/// The last part of variables whose values are commands.
 const COMMANDS: [&[u8]; 20] = [
     b"askpass",
     b"clean",
@@ -43,22 +42,40 @@ const COMMANDS: [&[u8]; 20] = [
     b"uploadpack",
 ];
 
-/// Paths below `project`, without links on the way but for the last part, that git would run or obey, by the
-/// configuration of its repository, of the user whose home directory this is, and of the system.
-pub(super) fn leads(project: &Path, home: &Path) -> BTreeSet<PathBuf> {
+/// Programs that run the file that is their first argument.
+const INTERPRETERS: [&[u8]; 14] = [
+    b".", b"source", b"exec", b"env", b"sh", b"bash", b"dash", b"zsh", b"python", b"python3", b"node", b"perl",
+    b"ruby", b"time",
+];
+
+/// Somebody who uses git: where his configuration is.
+#[derive(Clone, Debug)]
+pub(super) struct Person {
+    /// His home directory.
+    pub(super) home: PathBuf,
+    /// `$XDG_CONFIG_HOME`, if it is known and not the usual one.
+    pub(super) config: Option<PathBuf>,
+}
+
+/// Paths below `project` that git would run or obey, by the configuration of its repository, of these people, and of the
+/// system.
+pub(super) fn leads(project: &Path, people: &[Person]) -> BTreeSet<PathBuf> {
     let top = project.ancestors().find(|dir| dir.join(".git").symlink_metadata().is_ok());
     let top = top.unwrap_or(project);
-    let mut search = Search { project, top, home, found: BTreeSet::new(), files: Vec::new() };
+    let mut search = Search { project, top, home: None, found: BTreeSet::new(), files: Vec::new() };
     let dir = directory(top);
     let common = pointer(&dir.join("commondir"), b"").map_or_else(|| dir.clone(), |common| dir.join(common));
-    for file in [
-        common.join("config"),
-        dir.join("config.worktree"),
-        home.join(".gitconfig"),
-        home.join(".config/git/config"),
-        "/etc/gitconfig".into(),
-    ] {
-        search.file(file);
+    let system = ["/etc/gitconfig", "/usr/local/etc/gitconfig"].map(PathBuf::from);
+    let of_repository = [common.join("config"), dir.join("config.worktree")];
+    for person in people {
+        search.home = Some(&person.home);
+        // Each one's, and what means another file in another's home.
+        search.files.clear();
+        let own = [person.home.join(".gitconfig"), person.home.join(".config/git/config")];
+        let other = person.config.as_ref().map(|config| config.join("git/config"));
+        for file in of_repository.iter().chain(&own).chain(&other).chain(&system) {
+            search.file(file.clone());
+        }
     }
     search.found
 }
@@ -89,11 +106,33 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     Some(text)
 }
 
+/// Where in a command a word stands.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Where its program is named.
+    Command,
+    /// Behind an interpreter: the file that it runs.
+    Script,
+    /// The same, but flags may have taken it.
+    ScriptAfterFlags,
+    /// Anywhere else.
+    Argument,
+}
+
+/// The words of a value, as a shell would have them, only simpler; `None` where another command may begin.
+fn split(value: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    value.split(|byte| b"!`;&|(){}\n".contains(byte)).flat_map(|command| {
+        let words = command.split(|byte| byte.is_ascii_whitespace() || b"'\"<>=$".contains(byte));
+        std::iter::once(None).chain(words.filter(|word| !word.is_empty()).map(Some))
+    })
+}
+
 struct Search<'a> {
     project: &'a Path,
     /// Of the working tree, where hooks and commands run.
     top: &'a Path,
-    home: &'a Path,
+    /// Whose configuration is looked at.
+    home: Option<&'a Path>,
     found: BTreeSet<PathBuf>,
     files: Vec<PathBuf>,
 }
@@ -125,21 +164,40 @@ impl Search<'_> {
         }
     }
 
-    /// Notes the files of the project that a value names.
+    /// Notes the files of the project that a value names: those that a command runs, be they there yet or not, and, as
+    /// long as it is no alias, those that are there, in words with a slash.
     fn words(&mut self, section: &[u8], name: &[u8], value: &[u8]) {
-        let command = match section {
-            b"alias" => value.starts_with(b"!"),
-            b"pager" => true,
-            _ => COMMANDS.contains(&name),
-        };
-        let words = value.split(|byte| byte.is_ascii_whitespace() || b"!'\"`;&|()<>=$".contains(byte));
-        for (index, word) in words.filter(|word| !word.is_empty()).enumerate() {
-            // The shell looks for the first word elsewhere if it has no slash.
-            if (word.contains(&b'/') || command && index > 0)
-                && let Some(path) = self.resolve(self.top, word)
-                && path.symlink_metadata().is_ok_and(|meta| !meta.is_dir())
-            {
-                self.note(&path);
+        let alias = section == b"alias";
+        let command = if alias { value.starts_with(b"!") } else { section == b"pager" || COMMANDS.contains(&name) };
+        let mut place = Place::Command;
+        for word in split(value) {
+            let Some(word) = word else {
+                place = Place::Command;
+                continue;
+            };
+            let slash = word.contains(&b'/');
+            let explicit = word.starts_with(b"./") || word.starts_with(b"../");
+            let runs = match place {
+                Place::Command => slash,
+                Place::Script => true,
+                Place::ScriptAfterFlags => slash,
+                Place::Argument => explicit,
+            };
+            place = match place {
+                Place::Command if INTERPRETERS.contains(&word) => Place::Script,
+                Place::Script | Place::ScriptAfterFlags if word == b"-c" => Place::Command,
+                Place::Script | Place::ScriptAfterFlags if word.starts_with(b"-") => Place::ScriptAfterFlags,
+                _ => Place::Argument,
+            };
+            if word.starts_with(b"-") || !(command && runs || slash && !alias) {
+                continue;
+            }
+            let Some(path) = self.resolve(self.top, word) else { continue };
+            match path.symlink_metadata() {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => self.note(&path),
+                Err(_) if command && runs => self.note(&path),
+                Err(_) => {}
             }
         }
     }
@@ -147,7 +205,10 @@ impl Search<'_> {
     /// What a path in a file means. There are no others that lead into a project.
     fn resolve(&self, dir: &Path, path: &[u8]) -> Option<PathBuf> {
         let path = Path::new(OsStr::from_bytes(path));
-        let path = path.strip_prefix("~").map_or_else(|_| dir.join(path), |rest| self.home.join(rest));
+        let path = match (path.strip_prefix("~"), self.home) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => dir.join(path),
+        };
         let mut plain = PathBuf::new();
         for component in path.components() {
             match component {

@@ -13,7 +13,10 @@ fn found(files: &[(&str, &str)]) -> Vec<String> {
             None => fs::write(path, text).unwrap(),
         }
     }
-    leads(&root.join("p"), &root.join("home")).into_iter().map(|path| path.display().to_string()).collect()
+    let person =
+        |home: &str, config: Option<&str>| Person { home: root.join(home), config: config.map(|c| root.join(c)) };
+    let people = [person("home", Some("xdg")), person("other", None)];
+    leads(&root.join("p"), &people).into_iter().map(|path| path.display().to_string()).collect()
 }
 
 #[test]
@@ -39,7 +42,7 @@ fn hooks_includes_and_commands_are_found() {
 [commit]
 	template = README
 [Diff "pdf"]
-	TextConv = $PWD/bin/missing
+	TextConv = ./bin/missing
 "#;
     let shared = "[core]\nhooksPath=@/p/more/hooks\n[include]\npath = shared\npath = ~/mine\n";
     assert_eq!(
@@ -56,6 +59,7 @@ fn hooks_includes_and_commands_are_found() {
         [
             ".git/also",
             "bin/clean",
+            "bin/missing",
             "bin/monitor",
             "check.py",
             "git/shared",
@@ -67,16 +71,45 @@ fn hooks_includes_and_commands_are_found() {
 }
 
 #[test]
+fn of_a_command_what_it_runs() {
+    let found = |name: &str, value: &str| {
+        let (section, key) = name.split_once('.').unwrap();
+        let config = format!("[{section}]\n{key} = \"{value}\"\n");
+        found(&[("p/.git/config", &config), ("p/README", ""), ("p/src/main.c", ""), ("p/status", "")])
+    };
+    // What is run, whether it is there or not.
+    assert_eq!(found("core.fsmonitor", "./fm"), ["fm"]);
+    assert_eq!(found("diff.external", "tools/d --x"), ["tools/d"]);
+    assert_eq!(found("alias.g", "!sh scripts/x.sh a/b"), ["scripts/x.sh"]);
+    assert_eq!(found("alias.g", "!python3 check.py"), ["check.py"]);
+    assert_eq!(found("alias.g", "!f() { git log origin/main; tools/t; }; f"), ["tools/t"]);
+    assert_eq!(found("core.pager", "./pg | less"), ["pg"]);
+    assert_eq!(found("core.editor", "sh -c './ed.sh x'"), ["ed.sh"]);
+    assert_eq!(found("core.sshCommand", "ssh -F ./conf"), ["conf"]);
+    assert_eq!(found("credential.helper", "!f() { ./cred.sh; }; f"), ["cred.sh"]);
+    // What is only read, or is no file.
+    assert!(found("alias.d", "!cat README src/main.c | head").is_empty());
+    assert!(found("alias.d", "!bash -c 'git diff'").is_empty());
+    assert!(found("alias.d", "!python3 -m pytest").is_empty());
+    assert!(found("core.editor", "code --wait status").is_empty());
+    assert!(found("branch.merge", "refs/heads/main").is_empty());
+    // Unknown variables may be commands.
+    assert_eq!(found("new.variable", "x src/main.c"), ["src/main.c"]);
+}
+
+#[test]
 fn the_user_s_and_a_worktree_s_configuration_count() {
     let files = [
         ("home/.gitconfig", "[core]\nhooksPath = .hooks"),
         ("home/.config/git/config", "[include]\npath = @/p/x\n"),
+        ("xdg/git/config", "[core] hooksPath = xdg"),
+        ("other/.gitconfig", "[core] hooksPath = others"),
         ("p/.git", "gitdir: ../main/.git/worktrees/p\n"),
         ("main/.git/worktrees/p/commondir", "../..\n"),
         ("main/.git/worktrees/p/config.worktree", "[core] hooksPath = w"),
         ("main/.git/config", "[core] hooksPath = ./c/"),
     ];
-    assert_eq!(found(&files), [".hooks", "c", "w", "x"]);
+    assert_eq!(found(&files), [".hooks", "c", "others", "w", "x", "xdg"]);
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub(super) const IF_USED: [&[&str]; 10] = [
 /// user gives up: each with what is below it. An error is the one of these that is not protected.
 pub(super) fn list(
     project: &Path,
-    home: &Path,
+    people: &[git::Person],
     own: &[PathBuf],
     given_up: &[PathBuf],
 ) -> Result<Vec<PathBuf>, PathBuf> {
@@ -95,7 +95,7 @@ pub(super) fn list(
     };
     let used = IF_USED.iter().filter(|line| line.iter().any(&exists)).copied().flatten();
     let mut list: Vec<PathBuf> = BUILT_IN.iter().chain(used).map(PathBuf::from).collect();
-    for path in git::leads(project, home).iter().chain(own) {
+    for path in git::leads(project, people).iter().chain(own) {
         if !list.contains(path) {
             list.push(path.clone());
         }

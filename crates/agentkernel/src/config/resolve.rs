@@ -3,7 +3,7 @@
 use super::{
     ConfigError, EnvVar, HostFacts, Project, ProjectFile, TmpfsArg, WorkspaceMode,
     environment::{Environment, read_env_file},
-    forms, generated_name, identity, limits, mounts,
+    forms, generated_name, git, identity, limits, mounts, passwd,
     project::{Located, Settings},
     protect,
 };
@@ -108,7 +108,7 @@ impl Resolver<'_> {
             limits.disk = None;
         }
         let mounts = self.mounts(overrides.mounts, &workspace)?;
-        let tmpfs = self.tmpfs(overrides.tmpfs, &mounts)?;
+        let tmpfs = self.tmpfs(overrides.tmpfs, &mounts, workspace != Workspace::None)?;
 
         let mut env = Environment::base(&identity, &image, host);
         self.file_env(&mut env)?;
@@ -189,7 +189,7 @@ impl Resolver<'_> {
         Ok(match mode {
             WorkspaceMode::Overlay => Workspace::Overlay { path },
             _ => {
-                let protected = protect::list(&path, &self.host.home, &self.settings.protect, unprotect);
+                let protected = protect::list(&path, &self.people(), &self.settings.protect, unprotect);
                 let protected = protected.map_err(|path| {
                     let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
                     ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")
@@ -197,6 +197,17 @@ impl Resolver<'_> {
                 Workspace::Direct { path, protected }
             }
         })
+    }
+
+    /// Who may use git in the project: the caller, and its owner if that is somebody else.
+    fn people(&self) -> Vec<git::Person> {
+        let set = self.host.env.iter().find(|(name, _)| name == "XDG_CONFIG_HOME");
+        let config = set.map(|(_, path)| PathBuf::from(path)).filter(|path| path.is_absolute());
+        let mut people = vec![git::Person { home: self.host.home.clone(), config }];
+        let owner = rustix::fs::stat(self.project).ok().map(|stat| stat.st_uid).filter(|uid| *uid != self.host.uid);
+        let account = |uid| passwd::find(&std::fs::read("/etc/passwd").ok()?, &passwd::Who::Uid(uid)).ok()?;
+        people.extend(owner.and_then(account).map(|owner| git::Person { home: owner.home, config: None }));
+        people
     }
 
     fn identity(&mut self, flag: Option<&str>, image: &Image) -> Result<Identity, ConfigError> {
@@ -320,12 +331,16 @@ impl Resolver<'_> {
         Ok(list)
     }
 
-    fn tmpfs(&mut self, flags: Vec<TmpfsArg>, mounts: &[Mount]) -> Result<Vec<Tmpfs>, ConfigError> {
+    fn tmpfs(&mut self, flags: Vec<TmpfsArg>, mounts: &[Mount], workspace: bool) -> Result<Vec<Tmpfs>, ConfigError> {
         let mut list: Vec<Tmpfs> = Vec::new();
         let mut place = |arg: &TmpfsArg| {
             let taken = list.iter().any(|tmpfs| tmpfs.target == arg.target);
             if taken || mounts.iter().any(|mount| mount.target == arg.target) {
                 return Err(twice(&arg.target));
+            }
+            if arg.target == self.project && workspace {
+                let cause = format!("Tmpfs {} would hide the workspace", arg.target.display());
+                return Err(ConfigError::value(cause, "Mount it below, or use `--workspace none`"));
             }
             let size = arg.size.unwrap_or(limits::DEFAULT_TMPFS);
             list.push(Tmpfs { target: arg.target.clone(), size });

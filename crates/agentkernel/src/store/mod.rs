@@ -323,9 +323,7 @@ impl Store {
     /// # Errors
     /// The system's; something is mounted in its files, or they belong to another user.
     pub fn remove(&self, entry: Entry, lock: Lock) -> Result<(), StoreError> {
-        let hidden = format!("{}{}", sweep::REMOVED, entry.id());
-        fs::renameat(&self.sandboxes, entry.id().as_str(), &self.sandboxes, &hidden)
-            .map_err(|errno| StoreError::io("remove", entry.path(), errno))?;
+        let hidden = self.hidden(&entry)?;
         // Ephemeral ones are not worth the disk's time: a power cut takes them anyway, by the next sweep.
         if entry.durable() == Durable::Yes {
             record::sync(self.sandboxes.as_fd(), &self.path.join(SANDBOXES))?;
@@ -335,11 +333,27 @@ impl Store {
         Ok(())
     }
 
-    /// Lets others have the name of a sandbox that is about to be removed.
+    /// The first step of a removal, for a sandbox that has ended and is about to be removed: nobody sees it any more, and
+    /// others may have its name.
     ///
     /// # Errors
     /// The system's; [`remove`](Self::remove) will try again.
-    pub fn give_up_name(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub fn hide(&self, entry: &Entry, _lock: &Lock) -> Result<(), StoreError> {
+        self.give_up_name(entry)?;
+        self.hidden(entry).map(drop)
+    }
+
+    /// Renames its directory, unless that was done before, and gives the new name.
+    fn hidden(&self, entry: &Entry) -> Result<String, StoreError> {
+        let hidden = format!("{}{}", sweep::REMOVED, entry.id());
+        match fs::renameat(&self.sandboxes, entry.id().as_str(), &self.sandboxes, &hidden) {
+            Ok(()) => Ok(hidden),
+            Err(Errno::NOENT) if fs::statat(&self.sandboxes, &hidden, AtFlags::SYMLINK_NOFOLLOW).is_ok() => Ok(hidden),
+            Err(errno) => Err(StoreError::io("remove", entry.path(), errno)),
+        }
+    }
+
+    fn give_up_name(&self, entry: &Entry) -> Result<(), StoreError> {
         match entry.name()? {
             Some(name) => self.release_name(&name, entry.id()),
             None => Ok(()),

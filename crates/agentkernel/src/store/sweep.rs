@@ -58,7 +58,7 @@ impl Store {
             let done = match (self.raw(&directory, &id), removed) {
                 (Ok(None), _) => continue,
                 (Err(error), _) => Err(error),
-                (Ok(Some(entry)), Some(_)) => self.sweep_removed(&entry, &directory, dry_run, &mut what),
+                (Ok(Some(entry)), Some(_)) => self.sweep_removed(&entry, &directory, dry_run, release, &mut what),
                 (Ok(Some(entry)), None) => self.sweep_entry(entry, dry_run, release, &mut what),
             };
             let error = match done {
@@ -80,11 +80,17 @@ impl Store {
         entry: &Entry,
         directory: &str,
         dry_run: bool,
+        release: Release<'_>,
         what: &mut Option<Sweeping>,
     ) -> Result<(), StoreError> {
         let Some(_lock) = entry.make_lock()? else { return Ok(()) };
         *what = Some(Sweeping::Removal);
-        if dry_run { Ok(()) } else { self.finish_removal(entry, directory) }
+        if dry_run {
+            return Ok(());
+        }
+        // It may have been hidden before its end was over.
+        self.release(entry, release)?;
+        self.finish_removal(entry, directory)
     }
 
     fn sweep_entry(

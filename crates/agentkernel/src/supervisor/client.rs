@@ -20,6 +20,8 @@ pub(super) enum Purpose {
     },
     /// The client waits for the end of the sandbox.
     End,
+    /// The client waits until all walls are up, or one is known not to be.
+    Status,
     /// The client waits for init to count.
     Usage,
 }

@@ -47,9 +47,10 @@ impl Custody {
         entry.log_writer(lock)
     }
 
-    pub(super) fn give_up_name(&self) -> Result<(), StoreError> {
-        let (entry, _) = self.held()?;
-        self.store.give_up_name(entry)
+    /// Lets nobody see it any more, and lets others have its name.
+    pub(super) fn hide(&self) -> Result<(), StoreError> {
+        let (entry, lock) = self.held()?;
+        self.store.hide(entry, lock)
     }
 
     fn held(&self) -> Result<&(Entry, Lock), StoreError> {

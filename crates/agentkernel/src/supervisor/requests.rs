@@ -127,7 +127,7 @@ impl Server<'_> {
                     client.connection.mux.close(stream);
                     self.link.mux.close(to);
                 }
-                Some(Purpose::End | Purpose::Usage) | None => client.connection.mux.close(stream),
+                Some(Purpose::End | Purpose::Status | Purpose::Usage) | None => client.connection.mux.close(stream),
             },
             Incoming::Message(_) => {}
         }
@@ -220,7 +220,9 @@ impl Server<'_> {
         let Some(client) = self.clients.get_mut(&number) else { return };
         match call {
             api::Call::Status => {
-                if let Some(status) = status {
+                if !self.ready && self.exit.is_none() {
+                    client.streams.insert(stream, Purpose::Status);
+                } else if let Some(status) = status {
                     client.answer(stream, &api::Report::Status(status));
                 }
             }
@@ -288,7 +290,18 @@ impl Server<'_> {
                     }
                 }
                 Purpose::Files { stream } => self.link.mux.close(stream),
-                Purpose::End | Purpose::Usage => {}
+                Purpose::End | Purpose::Status | Purpose::Usage => {}
+            }
+        }
+    }
+
+    /// Answers those who have asked before there was an answer.
+    pub(super) fn answer_status(&mut self) {
+        let status = self.status();
+        for client in self.clients.values_mut() {
+            let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::Status);
+            for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {
+                client.answer(stream, &api::Report::Status(status.clone()));
             }
         }
     }

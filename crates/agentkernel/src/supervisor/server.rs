@@ -245,6 +245,7 @@ impl<'a> Server<'a> {
                         detail: printable(&wall.detail),
                         ..wall
                     }));
+                    self.answer_status();
                 }
                 Ok(FromInit::Failed { wall, cause }) => self.walls_failed(&wall, &cause),
                 Ok(FromInit::Usage(usage)) => self.answer_usage(usage),
@@ -351,7 +352,7 @@ impl<'a> Server<'a> {
         // What cannot be removed now will be when the machine is released, or by `gc`.
         let _ = self.machine.withdraw();
         if !self.spec.keep {
-            let _ = self.custody.give_up_name();
+            let _ = self.custody.hide();
         }
         if let Some(main) = self.execs.get_mut(&MAIN) {
             main.held = false;
@@ -475,6 +476,7 @@ impl<'a> Server<'a> {
             exec.hear(exit, &self.refusals, self.oom_kills);
             exec.report(&mut self.clients, &mut self.link, ExecReport::Exited(exit));
         }
+        self.answer_status();
         let _ = self.machine.release();
         for client in self.clients.values_mut() {
             let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::End);

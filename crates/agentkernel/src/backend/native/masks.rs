@@ -150,6 +150,10 @@ fn attempt(
                 Ok(Made::Placeholder) => {}
                 Ok(Made::Needless) => continue,
                 Err(Errno::EXIST) => return Ok(Err(Again)),
+                Err(Errno::ACCESS) => {
+                    let hint = "The directory is not writable, but its owner could make it so inside: do it first (`chmod u+w`), or use `--workspace overlay`";
+                    return Err(Errno::ACCESS).wall(WALL, tried, hint);
+                }
                 Err(error) => return Err(error).wall(WALL, tried, hint),
             }
         }

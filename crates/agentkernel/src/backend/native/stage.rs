@@ -11,7 +11,7 @@ use super::{
     root::Root,
     skeleton,
 };
-use crate::{Image, Spec, Workspace};
+use crate::{Image, Mount, Spec, Tmpfs, Workspace};
 use jail::{
     caps::{self, Cap},
     cgroup::Cgroup,
@@ -204,35 +204,33 @@ impl Stage<'_> {
             let home = root.directory(&spec.identity.home, 0o755)?;
             self.give(&home).wall("files", "Cannot give HOME to its owner", "")?;
         }
-        for tmpfs in &spec.tmpfs {
-            self.tmpfs(&root, &tmpfs.target, &tmpfs.size.to_string(), "1777")?;
-        }
-
-        match &spec.workspace {
-            Workspace::None => {}
-            Workspace::Direct { path, .. } => {
-                let project = take(Role::Workspace)?;
-                bind(&root, "workspace", &project, path, false)?;
-                for (path, read_only) in Masks::receive(&self.report)? {
-                    cover(&project, &path, read_only)?;
+        for placed in placed(spec) {
+            match placed {
+                Placed::Tmpfs(tmpfs) => self.tmpfs(&root, &tmpfs.target, &tmpfs.size.to_string(), "1777")?,
+                Placed::Mount(index, entry) => {
+                    bind(&root, "mounts", &take(Role::Mount(index))?, &entry.target, entry.read_only)?;
+                }
+                Placed::Workspace(path, Workspace::Overlay { .. }) => {
+                    let lower = self.layer(&scratch, "lower-workspace", take(Role::Workspace)?)?;
+                    let upper = self.upper(uppers, "workspace")?;
+                    if kept.is_none() {
+                        self.give(&upper.0).wall("workspace", "Cannot give the workspace to its owner", "")?;
+                    }
+                    let mount = overlay("workspace", &lower, &upper)?;
+                    mount::attach(&mount, root.target(path, &mount)?).wall(
+                        "workspace",
+                        format_args!("Cannot attach {}", path.display()),
+                        "",
+                    )?;
+                }
+                Placed::Workspace(path, _) => {
+                    let project = take(Role::Workspace)?;
+                    bind(&root, "workspace", &project, path, false)?;
+                    for (path, read_only) in Masks::receive(&self.report)? {
+                        cover(&project, &path, read_only)?;
+                    }
                 }
             }
-            Workspace::Overlay { path } => {
-                let lower = self.layer(&scratch, "lower-workspace", take(Role::Workspace)?)?;
-                let upper = self.upper(uppers, "workspace")?;
-                if kept.is_none() {
-                    self.give(&upper.0).wall("workspace", "Cannot give the workspace to its owner", "")?;
-                }
-                let mount = overlay("workspace", &lower, &upper)?;
-                mount::attach(&mount, root.target(path, &mount)?).wall(
-                    "workspace",
-                    format_args!("Cannot attach {}", path.display()),
-                    "",
-                )?;
-            }
-        }
-        for (index, entry) in spec.mounts.iter().enumerate() {
-            bind(&root, "mounts", &take(Role::Mount(index))?, &entry.target, entry.read_only)?;
         }
         // After the mounts of others: whatever links an image has, nobody mounts anything over these.
         let proc = dev::proc(&root)?;
@@ -382,6 +380,29 @@ impl Stage<'_> {
         let error = process::exec(process::Program::Fd(init.as_fd()), &[c"init".to_owned()], &[]);
         Err(error).wall("init", "Cannot execute init", "")
     }
+}
+
+/// What the user has placed somewhere in the sandbox.
+enum Placed<'a> {
+    Workspace(&'a Path, &'a Workspace),
+    Tmpfs(&'a Tmpfs),
+    /// By its index.
+    Mount(usize, &'a Mount),
+}
+
+/// All that is placed, what is in a directory after it: nothing hides another.
+fn placed(spec: &Spec) -> Vec<Placed<'_>> {
+    let mut all: Vec<(&Path, Placed<'_>)> = Vec::new();
+    match &spec.workspace {
+        Workspace::None => {}
+        workspace @ (Workspace::Direct { path, .. } | Workspace::Overlay { path }) => {
+            all.push((path, Placed::Workspace(path, workspace)));
+        }
+    }
+    all.extend(spec.tmpfs.iter().map(|tmpfs| (tmpfs.target.as_path(), Placed::Tmpfs(tmpfs))));
+    all.extend(spec.mounts.iter().enumerate().map(|(n, mount)| (mount.target.as_path(), Placed::Mount(n, mount))));
+    all.sort_by_key(|(path, _)| *path);
+    all.into_iter().map(|(_, placed)| placed).collect()
 }
 
 /// In a new network namespace: every address is a local one, and init catches connections to them. Without nf_tables
