@@ -57,7 +57,7 @@ pub(super) struct SandboxArgs {
     /// Bytes an ephemeral sandbox may write outside workspace and mounts
     #[arg(long, value_name = "SIZE", value_parser = config::parse_size, allow_hyphen_values = true)]
     pub(super) disk: Option<u64>,
-    /// End the command after this time, such as 90s or 1h30m
+    /// End the command after this time: with SIGTERM, and five seconds later with SIGKILL, such as 90s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration, allow_hyphen_values = true)]
     pub(super) timeout: Option<Duration>,
     /// Show a host directory or file in the sandbox

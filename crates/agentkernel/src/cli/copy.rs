@@ -11,7 +11,7 @@ use wire::OsBytes;
 
 /// Copy files between a sandbox and the host.
 ///
-/// One side is SANDBOX:PATH, the other a path on the host, or '-' for a tar archive on standard input or output.
+/// The sandbox must run. One side is SANDBOX:PATH, the other a path on the host, or '-' for a tar archive on standard input or output.
 /// As with docker cp, DIR/. stands for what is in DIR. On the host a link that is named is followed, and a file that is
 /// there replaced; a device, fifo or socket is not. In a tree such things are left out, and so is what the kernel shows in
 /// /proc, /sys and the like, unless it is named; what was left out is told on standard error.
