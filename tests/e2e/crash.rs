@@ -33,6 +33,21 @@ fn cleared_by_gc_or_rm(world: &World) {
 }
 
 #[test]
+fn the_name_of_a_killed_run_is_free() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let mut run = world.agentkernel(["run", "--name", "box", "--", "sleep", "600"]).spawn().unwrap();
+        eventually("it runs", || world.agentkernel(["exec", "box", "true"]).output().unwrap().status.success());
+        let pid = support::inspected(&world, "box", "supervisor_pid").cast_signed();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL)
+            .unwrap();
+        let _ = run.wait();
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--name", "box", "--", "echo", "again"])), "again\n");
+        eventually("nothing is left", || world.leftovers().is_empty());
+    }
+}
+
+#[test]
 fn of_the_supervisor() {
     for who in Who::all() {
         let world = World::new(who);

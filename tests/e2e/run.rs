@@ -38,6 +38,8 @@ fn what_is_placed_in_another_is_seen() {
             let left = stdout(world.command("sh").args(["-c", "ls have new ~/own/a 2>/dev/null"]));
             assert!(!left.contains('y') && left.contains("file"), "{left}");
         }
+        let home = ["run", "--workspace", "none", "--tmpfs", "/home", "--", "sh", "-c", "touch ~/x && echo fine"];
+        assert_eq!(stdout(&mut world.agentkernel(home)), "fine\n");
         let output = world.agentkernel(["run", "--tmpfs", &project, "--", "true"]).output().unwrap();
         assert_eq!(output.status.code(), Some(125), "{}", told(&output));
         assert!(told(&output).contains("would hide the workspace"), "{}", told(&output));

@@ -249,7 +249,7 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     if let Some(file) = &mut project.file {
         file.trusted = store.is_trusted(file)?;
     }
-    let mut tries = 0;
+    let (mut tries, mut swept) = (0, false);
     loop {
         let spec = config::resolve(overrides.clone(), &project, &host)?;
         match store.create(&spec) {
@@ -259,6 +259,11 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
                 if spec.name == Some(config::generated_name(&spec.id)) && tries < TRIES =>
             {
                 tries += 1;
+            }
+            // One that was not to be kept and whose supervisor was killed has it no longer.
+            Err(StoreError::NameTaken { .. }) if !swept => {
+                swept = true;
+                client::sweep(store, false)?;
             }
             Err(error) => return Err(error.into()),
         }

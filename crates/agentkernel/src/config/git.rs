@@ -1,8 +1,9 @@
 //! What git's configuration leads to in a project, so that it can be protected like the configuration itself.
 //!
 //! Git runs the hooks of `core.hooksPath`, obeys what `include.path` names, and runs the commands of many variables
-//! (git-config(1)). Rather too much is found than too little: conditions of an include are taken to hold, and what a
-//! command only reads may be found with what it runs.
+//! (git-config(1)) without being asked. Rather too much is found than too little: conditions of an include are taken to
+//! hold, and what a command only reads is found with what it runs. Aliases are left out: who gives one asks for what it
+//! runs, as with `make`.
 
 use std::{
     collections::BTreeSet,
@@ -18,9 +19,10 @@ const MAX_LEN: u64 = 1 << 20;
 /// Files that are looked at, included ones too: one may include itself.
 const MAX_FILES: usize = 64;
 
-/// The last part of variables whose values are commands.
-const COMMANDS: [&[u8]; 20] = [
+/// How the names of variables end whose values are commands.
+const COMMANDS: [&[u8]; 22] = [
     b"askpass",
+    b"browser",
     b"clean",
     b"cmd",
     b"command",
@@ -31,22 +33,19 @@ const COMMANDS: [&[u8]; 20] = [
     b"fsmonitor",
     b"gitproxy",
     b"helper",
-    b"packobjectshook",
+    b"hook",
+    b"httpd",
     b"pager",
     b"process",
     b"program",
     b"receivepack",
     b"smudge",
-    b"sshcommand",
     b"textconv",
+    b"tunnel",
     b"uploadpack",
 ];
-
-/// Programs that run the file that is their first argument.
-const INTERPRETERS: [&[u8]; 14] = [
-    b".", b"source", b"exec", b"env", b"sh", b"bash", b"dash", b"zsh", b"python", b"python3", b"node", b"perl",
-    b"ruby", b"time",
-];
+/// Sections whose `path` is a program.
+const TOOLS: [&[u8]; 5] = [b"browser", b"difftool", b"guitool", b"man", b"mergetool"];
 
 /// Somebody who uses git: where his configuration is.
 #[derive(Clone, Debug)]
@@ -62,7 +61,7 @@ pub(super) struct Person {
 pub(super) fn leads(project: &Path, people: &[Person]) -> BTreeSet<PathBuf> {
     let top = project.ancestors().find(|dir| dir.join(".git").symlink_metadata().is_ok());
     let top = top.unwrap_or(project);
-    let mut search = Search { project, top, home: None, found: BTreeSet::new(), files: Vec::new() };
+    let mut search = Search { project, top, own: true, home: None, found: BTreeSet::new(), files: Vec::new() };
     let dir = directory(top);
     let common = pointer(&dir.join("commondir"), b"").map_or_else(|| dir.clone(), |common| dir.join(common));
     let system = ["/etc/gitconfig", "/usr/local/etc/gitconfig"].map(PathBuf::from);
@@ -73,8 +72,10 @@ pub(super) fn leads(project: &Path, people: &[Person]) -> BTreeSet<PathBuf> {
         search.files.clear();
         let own = [person.home.join(".gitconfig"), person.home.join(".config/git/config")];
         let other = person.config.as_ref().map(|config| config.join("git/config"));
-        for file in of_repository.iter().chain(&own).chain(&other).chain(&system) {
-            search.file(file.clone());
+        for (is_own, files) in [(true, &of_repository[..]), (false, &own), (false, other.as_slice()), (false, &system)]
+        {
+            search.own = is_own;
+            files.iter().for_each(|file| search.file(file.clone()));
         }
     }
     search.found
@@ -106,32 +107,13 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// Where in a command a word stands.
-#[derive(Clone, Copy)]
-enum Place {
-    /// Where its program is named.
-    Command,
-    /// Behind an interpreter: the file that it runs.
-    Script,
-    /// The same, but flags may have taken it.
-    ScriptAfterFlags,
-    /// Anywhere else.
-    Argument,
-}
-
-/// The words of a value, as a shell would have them, only simpler; `None` where another command may begin.
-fn split(value: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
-    value.split(|byte| b"!`;&|(){}\n".contains(byte)).flat_map(|command| {
-        let words = command.split(|byte| byte.is_ascii_whitespace() || b"'\"<>=$".contains(byte));
-        std::iter::once(None).chain(words.filter(|word| !word.is_empty()).map(Some))
-    })
-}
-
 struct Search<'a> {
     project: &'a Path,
     /// Of the working tree, where hooks and commands run.
     top: &'a Path,
-    /// Whose configuration is looked at.
+    /// Whether the repository's configuration is looked at.
+    own: bool,
+    /// Who uses it.
     home: Option<&'a Path>,
     found: BTreeSet<PathBuf>,
     files: Vec<PathBuf>,
@@ -164,39 +146,28 @@ impl Search<'_> {
         }
     }
 
-    /// Notes the files of the project that a value names: those that a command runs, be they there yet or not, and, as
-    /// long as it is no alias, those that are there, in words with a slash.
+    /// Notes the files of the project that a value names. One that is not there yet only if the repository's own
+    /// configuration says that it is run, and its directory is there: nothing else is to be kept from being made.
     fn words(&mut self, section: &[u8], name: &[u8], value: &[u8]) {
-        let alias = section == b"alias";
-        let command = if alias { value.starts_with(b"!") } else { section == b"pager" || COMMANDS.contains(&name) };
-        let mut place = Place::Command;
-        for word in split(value) {
-            let Some(word) = word else {
-                place = Place::Command;
-                continue;
-            };
+        if section == b"alias" {
+            return;
+        }
+        let command = section == b"pager"
+            || COMMANDS.iter().any(|end| name.ends_with(end))
+            || name == b"path" && TOOLS.contains(&section);
+        let words = value.split(|byte| byte.is_ascii_whitespace() || b"!'\"`;&|(){}<>".contains(byte));
+        for (index, word) in words.filter(|word| !word.is_empty()).enumerate() {
             let slash = word.contains(&b'/');
-            let explicit = word.starts_with(b"./") || word.starts_with(b"../");
-            let runs = match place {
-                Place::Command => slash,
-                Place::Script => true,
-                Place::ScriptAfterFlags => slash,
-                Place::Argument => explicit,
-            };
-            place = match place {
-                Place::Command if INTERPRETERS.contains(&word) => Place::Script,
-                Place::Script | Place::ScriptAfterFlags if word == b"-c" => Place::Command,
-                Place::Script | Place::ScriptAfterFlags if word.starts_with(b"-") => Place::ScriptAfterFlags,
-                _ => Place::Argument,
-            };
-            if word.starts_with(b"-") || !(command && runs || slash && !alias) {
+            // The shell looks for the first word elsewhere if it has no slash.
+            if word.starts_with(b"-") || !(slash || command && index > 0) {
                 continue;
             }
             let Some(path) = self.resolve(self.top, word) else { continue };
+            let runs = command && self.own && (index == 0 || word.starts_with(b"./"));
             match path.symlink_metadata() {
                 Ok(meta) if meta.is_dir() => {}
                 Ok(_) => self.note(&path),
-                Err(_) if command && runs => self.note(&path),
+                Err(_) if runs && slash && path.parent().is_some_and(Path::is_dir) => self.note(&path),
                 Err(_) => {}
             }
         }

@@ -61,7 +61,6 @@ fn hooks_includes_and_commands_are_found() {
             "bin/clean",
             "bin/missing",
             "bin/monitor",
-            "check.py",
             "git/shared",
             "more/hooks",
             "tools/my hooks",
@@ -77,24 +76,32 @@ fn of_a_command_what_it_runs() {
         let config = format!("[{section}]\n{key} = \"{value}\"\n");
         found(&[("p/.git/config", &config), ("p/README", ""), ("p/src/main.c", ""), ("p/status", "")])
     };
-    // What is run, whether it is there or not.
+    // What is run, and not there yet.
     assert_eq!(found("core.fsmonitor", "./fm"), ["fm"]);
-    assert_eq!(found("diff.external", "tools/d --x"), ["tools/d"]);
-    assert_eq!(found("alias.g", "!sh scripts/x.sh a/b"), ["scripts/x.sh"]);
-    assert_eq!(found("alias.g", "!python3 check.py"), ["check.py"]);
-    assert_eq!(found("alias.g", "!f() { git log origin/main; tools/t; }; f"), ["tools/t"]);
+    assert_eq!(found("diff.external", "src/d --x"), ["src/d"]);
     assert_eq!(found("core.pager", "./pg | less"), ["pg"]);
     assert_eq!(found("core.editor", "sh -c './ed.sh x'"), ["ed.sh"]);
     assert_eq!(found("core.sshCommand", "ssh -F ./conf"), ["conf"]);
     assert_eq!(found("credential.helper", "!f() { ./cred.sh; }; f"), ["cred.sh"]);
-    // What is only read, or is no file.
-    assert!(found("alias.d", "!cat README src/main.c | head").is_empty());
-    assert!(found("alias.d", "!bash -c 'git diff'").is_empty());
-    assert!(found("alias.d", "!python3 -m pytest").is_empty());
-    assert!(found("core.editor", "code --wait status").is_empty());
+    assert_eq!(found("gpg.defaultKeyCommand", "./src/key.sh"), ["src/key.sh"]);
+    assert_eq!(found("difftool.path", "./src/tool"), ["src/tool"]);
+    // Directories can be made, and what is no command or in whose directory nothing is.
+    assert!(found("diff.external", "tools/d").is_empty());
+    assert!(found("core.fsmonitor", "src").is_empty());
     assert!(found("branch.merge", "refs/heads/main").is_empty());
-    // Unknown variables may be commands.
+    assert!(found("core.editor", "code --wait ./").is_empty());
+    // What is there.
+    assert_eq!(found("core.pager", "less --lesskey-src status README"), ["README", "status"]);
     assert_eq!(found("new.variable", "x src/main.c"), ["src/main.c"]);
+    // Who gives an alias asks for what it runs.
+    assert!(found("alias.t", "!cat README src/main.c; ./x; vendor/bin/y").is_empty());
+}
+
+/// Everybody's configuration is about every project: it keeps nothing from being made.
+#[test]
+fn of_the_user_s_what_is_there() {
+    let config = "[core]\npager = ./pg\neditor = ./ed\nhooksPath = .hooks\n[alias]\nx = !./node_modules/.bin/y\n";
+    assert_eq!(found(&[("home/.gitconfig", config), ("p/ed", ""), ("p/.git/config", "")]), [".hooks", "ed"]);
 }
 
 #[test]

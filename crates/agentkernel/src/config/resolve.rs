@@ -203,7 +203,8 @@ impl Resolver<'_> {
     fn people(&self) -> Vec<git::Person> {
         let set = self.host.env.iter().find(|(name, _)| name == "XDG_CONFIG_HOME");
         let config = set.map(|(_, path)| PathBuf::from(path)).filter(|path| path.is_absolute());
-        let mut people = vec![git::Person { home: self.host.home.clone(), config }];
+        let person = |home: &Path| git::Person { home: home.to_owned(), config: config.clone() };
+        let mut people: Vec<_> = self.host.homes().map(person).collect();
         let owner = rustix::fs::stat(self.project).ok().map(|stat| stat.st_uid).filter(|uid| *uid != self.host.uid);
         let account = |uid| passwd::find(&std::fs::read("/etc/passwd").ok()?, &passwd::Who::Uid(uid)).ok()?;
         people.extend(owner.and_then(account).map(|owner| git::Person { home: owner.home, config: None }));

@@ -232,6 +232,8 @@ impl Stage<'_> {
                 }
             }
         }
+        // Something empty may have been placed over it.
+        root.directory(&spec.identity.home, 0o755)?;
         // After the mounts of others: whatever links an image has, nobody mounts anything over these.
         let proc = dev::proc(&root)?;
         // Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
