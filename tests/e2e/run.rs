@@ -40,6 +40,12 @@ fn what_is_placed_in_another_is_seen() {
         }
         let home = ["run", "--workspace", "none", "--tmpfs", "/home", "--", "sh", "-c", "touch ~/x && echo fine"];
         assert_eq!(stdout(&mut world.agentkernel(home)), "fine\n");
+        // What the user has mounted there is his: nothing is made in it.
+        let mount = format!("{deep}:/home");
+        let _ =
+            stdout(&mut world.agentkernel(["run", "--workspace", "none", "--mount", &mount, "-w", "/", "--", "true"]));
+        let made: Vec<_> = std::fs::read_dir(&deep).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(made, ["out"], "the mount point from above, and no more");
         let output = world.agentkernel(["run", "--tmpfs", &project, "--", "true"]).output().unwrap();
         assert_eq!(output.status.code(), Some(125), "{}", told(&output));
         assert!(told(&output).contains("would hide the workspace"), "{}", told(&output));

@@ -52,7 +52,7 @@ const TOOLS: [&[u8]; 5] = [b"browser", b"difftool", b"guitool", b"man", b"merget
 pub(super) struct Person {
     /// His home directory.
     pub(super) home: PathBuf,
-    /// `$XDG_CONFIG_HOME`, if it is known and not the usual one.
+    /// `$XDG_CONFIG_HOME`, if it is known.
     pub(super) config: Option<PathBuf>,
 }
 
@@ -61,15 +61,14 @@ pub(super) struct Person {
 pub(super) fn leads(project: &Path, people: &[Person]) -> BTreeSet<PathBuf> {
     let top = project.ancestors().find(|dir| dir.join(".git").symlink_metadata().is_ok());
     let top = top.unwrap_or(project);
-    let mut search = Search { project, top, own: true, home: None, found: BTreeSet::new(), files: Vec::new() };
+    let mut found = BTreeSet::new();
     let dir = directory(top);
     let common = pointer(&dir.join("commondir"), b"").map_or_else(|| dir.clone(), |common| dir.join(common));
     let system = ["/etc/gitconfig", "/usr/local/etc/gitconfig"].map(PathBuf::from);
     let of_repository = [common.join("config"), dir.join("config.worktree")];
+    // For each all files: what begins with `~` means another one.
     for person in people {
-        search.home = Some(&person.home);
-        // Each one's, and what means another file in another's home.
-        search.files.clear();
+        let mut search = Search { project, top, home: &person.home, own: true, found, files: Vec::new() };
         let own = [person.home.join(".gitconfig"), person.home.join(".config/git/config")];
         let other = person.config.as_ref().map(|config| config.join("git/config"));
         for (is_own, files) in [(true, &of_repository[..]), (false, &own), (false, other.as_slice()), (false, &system)]
@@ -77,8 +76,9 @@ pub(super) fn leads(project: &Path, people: &[Person]) -> BTreeSet<PathBuf> {
             search.own = is_own;
             files.iter().for_each(|file| search.file(file.clone()));
         }
+        found = search.found;
     }
-    search.found
+    found
 }
 
 /// Where the repository of a working tree is: there, or where a file says (gitrepository-layout(5)).
@@ -111,10 +111,10 @@ struct Search<'a> {
     project: &'a Path,
     /// Of the working tree, where hooks and commands run.
     top: &'a Path,
-    /// Whether the repository's configuration is looked at.
+    /// Of who uses it.
+    home: &'a Path,
+    /// Whether it is the repository's own configuration that is looked at.
     own: bool,
-    /// Who uses it.
-    home: Option<&'a Path>,
     found: BTreeSet<PathBuf>,
     files: Vec<PathBuf>,
 }
@@ -176,10 +176,7 @@ impl Search<'_> {
     /// What a path in a file means. There are no others that lead into a project.
     fn resolve(&self, dir: &Path, path: &[u8]) -> Option<PathBuf> {
         let path = Path::new(OsStr::from_bytes(path));
-        let path = match (path.strip_prefix("~"), self.home) {
-            (Ok(rest), Some(home)) => home.join(rest),
-            _ => dir.join(path),
-        };
+        let path = path.strip_prefix("~").map_or_else(|_| dir.join(path), |rest| self.home.join(rest));
         let mut plain = PathBuf::new();
         for component in path.components() {
             match component {

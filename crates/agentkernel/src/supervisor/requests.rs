@@ -295,24 +295,18 @@ impl Server<'_> {
         }
     }
 
-    /// Answers those who have asked before there was an answer.
-    pub(super) fn answer_status(&mut self) {
-        let status = self.status();
+    /// Answers all who wait for the same thing.
+    pub(super) fn answer_waiting(&mut self, purpose: Purpose, report: &api::Report) {
         for client in self.clients.values_mut() {
-            let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::Status);
+            let waiting = client.streams.iter().filter(|(_, other)| **other == purpose);
             for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {
-                client.answer(stream, &api::Report::Status(status.clone()));
+                client.answer(stream, report);
             }
         }
     }
 
-    pub(super) fn answer_usage(&mut self, usage: link::Usage) {
-        for client in self.clients.values_mut() {
-            let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::Usage);
-            for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {
-                client.answer(stream, &api::Report::Usage(usage));
-            }
-        }
+    pub(super) fn answer_status(&mut self) {
+        self.answer_waiting(Purpose::Status, &api::Report::Status(self.status()));
     }
 
     fn status(&self) -> api::Status {

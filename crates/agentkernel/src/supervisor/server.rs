@@ -248,7 +248,7 @@ impl<'a> Server<'a> {
                     self.answer_status();
                 }
                 Ok(FromInit::Failed { wall, cause }) => self.walls_failed(&wall, &cause),
-                Ok(FromInit::Usage(usage)) => self.answer_usage(usage),
+                Ok(FromInit::Usage(usage)) => self.answer_waiting(Purpose::Usage, &api::Report::Usage(usage)),
                 Ok(FromInit::Ready { .. }) | Err(_) => self.distrust(),
             },
             Incoming::Opened(stream, payload) => self.on_flow(stream, &payload),
@@ -478,12 +478,7 @@ impl<'a> Server<'a> {
         }
         self.answer_status();
         let _ = self.machine.release();
-        for client in self.clients.values_mut() {
-            let waiting = client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::End);
-            for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {
-                client.answer(stream, &api::Report::Stopped(exit));
-            }
-        }
+        self.answer_waiting(Purpose::End, &api::Report::Stopped(exit));
         exit
     }
 

@@ -165,7 +165,7 @@ pub const DENIED: &[Deny] = &[
     // Those of a group, if it is init's, and those of a user, who may be init's.
     when("setpriority", &[&[IsNot(0, PRIO_USER), Is(1, 1)], &[Is(0, PRIO_USER)]]),
     when("ioprio_set", &[&[IsNot(0, IOPRIO_WHO_USER), Is(1, 1)], &[Is(0, IOPRIO_WHO_USER)]]),
-    // A lease holds up whoever opens the file, outside too: a minute and a half of the host's `git status`.
+    // A lease holds up whoever opens the file, outside too, for /proc/sys/fs/lease-break-time: 45 seconds, again and again.
     when("fcntl", &[&[Is(1, F_SETLEASE)], &[Is(1, F_SETDELEG)]]),
     // Execution domains: only Linux, 32-bit Linux, the 2.6 version number, a fixed layout (debuggers), and the query.
     when(

@@ -206,7 +206,12 @@ impl Stage<'_> {
         }
         for placed in placed(spec) {
             match placed {
-                Placed::Tmpfs(tmpfs) => self.tmpfs(&root, &tmpfs.target, &tmpfs.size.to_string(), "1777")?,
+                Placed::Tmpfs(tmpfs) => {
+                    self.tmpfs(&root, &tmpfs.target, &tmpfs.size.to_string(), "1777")?;
+                    if spec.identity.home.starts_with(&tmpfs.target) {
+                        root.directory(&spec.identity.home, 0o755)?;
+                    }
+                }
                 Placed::Mount(index, entry) => {
                     bind(&root, "mounts", &take(Role::Mount(index))?, &entry.target, entry.read_only)?;
                 }
@@ -232,8 +237,6 @@ impl Stage<'_> {
                 }
             }
         }
-        // Something empty may have been placed over it.
-        root.directory(&spec.identity.home, 0o755)?;
         // After the mounts of others: whatever links an image has, nobody mounts anything over these.
         let proc = dev::proc(&root)?;
         // Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
