@@ -47,6 +47,38 @@ const COMMANDS: [&[u8]; 22] = [
 /// Sections whose `path` is a program.
 const TOOLS: [&[u8]; 5] = [b"browser", b"difftool", b"guitool", b"man", b"mergetool"];
 
+/// What git runs from the directory of `core.hooksPath` (githooks(5)).
+const HOOKS: [&str; 28] = [
+    "applypatch-msg",
+    "pre-applypatch",
+    "post-applypatch",
+    "pre-commit",
+    "pre-merge-commit",
+    "prepare-commit-msg",
+    "commit-msg",
+    "post-commit",
+    "pre-rebase",
+    "post-checkout",
+    "post-merge",
+    "pre-push",
+    "pre-receive",
+    "update",
+    "proc-receive",
+    "post-receive",
+    "post-update",
+    "reference-transaction",
+    "push-to-checkout",
+    "pre-auto-gc",
+    "post-rewrite",
+    "sendemail-validate",
+    "fsmonitor-watchman",
+    "p4-changelist",
+    "p4-prepare-changelist",
+    "p4-post-changelist",
+    "p4-pre-submit",
+    "post-index-change",
+];
+
 /// Somebody who uses git: where his configuration is.
 #[derive(Clone, Debug)]
 pub(super) struct Person {
@@ -137,8 +169,13 @@ impl Search<'_> {
                     }
                 }
                 (b"core", b"hookspath") => {
-                    if let Some(path) = self.resolve(self.top, &value) {
-                        self.note(&path);
+                    match self.resolve(self.top, &value) {
+                        // All of it cannot be read-only.
+                        Some(path) if fs::canonicalize(&path).is_ok_and(|path| path == self.project) => {
+                            HOOKS.iter().for_each(|hook| self.note(&path.join(hook)));
+                        }
+                        Some(path) => self.note(&path),
+                        None => {}
                     }
                 }
                 _ => self.words(&section, &name, &value),
@@ -146,8 +183,8 @@ impl Search<'_> {
         }
     }
 
-    /// Notes the files of the project that a value names. One that is not there yet only if the repository's own
-    /// configuration says that it is run, and its directory is there: nothing else is to be kept from being made.
+    /// Notes the files of the project that a value names. One that is not there yet only if a command of the repository's
+    /// own configuration names it, and its directory is there: nothing else is to be kept from being made.
     fn words(&mut self, section: &[u8], name: &[u8], value: &[u8]) {
         if section == b"alias" {
             return;
@@ -155,7 +192,7 @@ impl Search<'_> {
         let command = section == b"pager"
             || COMMANDS.iter().any(|end| name.ends_with(end))
             || name == b"path" && TOOLS.contains(&section);
-        let words = value.split(|byte| byte.is_ascii_whitespace() || b"!'\"`;&|(){}<>".contains(byte));
+        let words = value.split(|byte| byte.is_ascii_whitespace() || b"!'\"`;&|(){}<>=".contains(byte));
         for (index, word) in words.filter(|word| !word.is_empty()).enumerate() {
             let slash = word.contains(&b'/');
             // The shell looks for the first word elsewhere if it has no slash.
@@ -163,11 +200,11 @@ impl Search<'_> {
                 continue;
             }
             let Some(path) = self.resolve(self.top, word) else { continue };
-            let runs = command && self.own && (index == 0 || word.starts_with(b"./"));
+            let runs = command && self.own && slash;
             match path.symlink_metadata() {
                 Ok(meta) if meta.is_dir() => {}
                 Ok(_) => self.note(&path),
-                Err(_) if runs && slash && path.parent().is_some_and(Path::is_dir) => self.note(&path),
+                Err(_) if runs && path.parent().is_some_and(Path::is_dir) => self.note(&path),
                 Err(_) => {}
             }
         }

@@ -85,6 +85,8 @@ fn of_a_command_what_it_runs() {
     assert_eq!(found("credential.helper", "!f() { ./cred.sh; }; f"), ["cred.sh"]);
     assert_eq!(found("gpg.defaultKeyCommand", "./src/key.sh"), ["src/key.sh"]);
     assert_eq!(found("difftool.path", "./src/tool"), ["src/tool"]);
+    assert_eq!(found("core.fsmonitor", "sh src/tools.sh"), ["src/tools.sh"]);
+    assert_eq!(found("core.fsmonitor", "env A=./a.sh sh -c '. $A'"), ["a.sh"]);
     // Directories can be made, and what is no command or in whose directory nothing is.
     assert!(found("diff.external", "tools/d").is_empty());
     assert!(found("core.fsmonitor", "src").is_empty());
@@ -95,6 +97,15 @@ fn of_a_command_what_it_runs() {
     assert_eq!(found("new.variable", "x src/main.c"), ["src/main.c"]);
     // Who gives an alias asks for what it runs.
     assert!(found("alias.t", "!cat README src/main.c; ./x; vendor/bin/y").is_empty());
+}
+
+#[test]
+fn hooks_in_the_project_itself() {
+    for path in ["@/p", "../p", ".", "../p/"] {
+        let config = format!("[core]\nhooksPath = {path}\n");
+        let found = found(&[("p/.git/config", &config)]);
+        assert!(found.len() == HOOKS.len() && found.contains(&"pre-commit".to_owned()), "{path}: {found:?}");
+    }
 }
 
 /// Everybody's configuration is about every project: it keeps nothing from being made.

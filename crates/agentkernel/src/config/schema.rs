@@ -361,8 +361,8 @@ as `.git` in a worktree, is protected itself; what it leads to is not.
 
 So is what git's configuration names in the project when the sandbox is made, the repository's, yours and the system's:
 the directory of `core.hooksPath`, the files of `include.path`, and files in commands such as `core.fsmonitor` and
-`diff.*.textconv`: those that are there, and what the repository's own configuration runs in a directory that is there. Yours is
-that of who starts the sandbox, and of the project's owner. What aliases run is not protected.
+`diff.*.textconv`: those that are there, and those that the repository's own configuration names with a slash, in a directory
+that is there. Yours is that of who starts the sandbox, and of the project's owner. What aliases run is not protected.
 
 `--unprotect PATH` of `run` and `create` gives up a path and all below it; the project's own file can only add some.
 The list is about the project's directory itself: that of a project in a subdirectory, such as `sub/.git`, is not
