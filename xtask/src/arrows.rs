@@ -14,13 +14,14 @@ use std::{
 mod scan;
 
 /// Which of our crates each crate may depend on.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("agentkernel-wire", &[]),
     ("agentkernel-jail", &[]),
     ("agentkernel-archive", &["agentkernel-jail"]),
     ("agentkernel-probe", &["agentkernel", "agentkernel-wire"]),
+    ("agentkernel-egress", &["agentkernel-jail", "agentkernel-wire"]),
     ("agentkernel-init", &["agentkernel-archive", "agentkernel-jail", "agentkernel-wire"]),
-    ("agentkernel", &["agentkernel-archive", "agentkernel-jail", "agentkernel-wire"]),
+    ("agentkernel", &["agentkernel-archive", "agentkernel-egress", "agentkernel-jail", "agentkernel-wire"]),
     ("agentkernel-tests", &["agentkernel-wire"]),
     ("xtask", &[]),
 ];

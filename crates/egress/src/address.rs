@@ -1,0 +1,127 @@
+//! Hides which addresses are whose: the public internet's, or somebody's who must be named.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whose an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Anybody's: the internet.
+    Public,
+    /// Of a network without owner in the world: RFC 1918, unique local (RFC 4193), carrier-grade NAT (RFC 6598).
+    Private,
+    /// This machine.
+    Loopback,
+    /// Of this cable only, where clouds tell machines their secrets as well.
+    LinkLocal,
+    /// Where a cloud tells a machine about itself, outside of the link-local range.
+    Metadata,
+    /// Of no host: unspecified, multicast, broadcast, documentation, tests, reserved.
+    NoHost,
+}
+
+impl Class {
+    /// In words, as in "10.0.0.1 is a private address".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Public => "a public address",
+            Self::Private => "a private address",
+            Self::Loopback => "an address of this machine",
+            Self::LinkLocal => "a link-local address",
+            Self::Metadata => "a cloud's metadata service",
+            Self::NoHost => "an address of no host",
+        }
+    }
+}
+
+/// Whose this address is. An IPv6 address that leads to an IPv4 one is as good as that one.
+#[must_use]
+pub fn class(address: IpAddr) -> Class {
+    match address {
+        IpAddr::V4(address) => class_v4(address),
+        IpAddr::V6(address) => match embedded(address) {
+            Some(Embedded::Same(inner)) => class_v4(inner),
+            // What goes through a gateway must be public at both ends.
+            Some(Embedded::Through(inner)) if class_v4(inner) != Class::Public => class_v4(inner),
+            _ => class_v6(address),
+        },
+    }
+}
+
+fn class_v4(address: Ipv4Addr) -> Class {
+    let octets = address.octets();
+    match octets {
+        [0, ..] | [255, 255, 255, 255] => Class::NoHost,
+        [127, ..] => Class::Loopback,
+        [169, 254, ..] => Class::LinkLocal,
+        // Azure's wire server; Alibaba's and Oracle's metadata.
+        [168, 63, 129, 16] | [100, 100, 100, 200] | [192, 0, 0, 192] => Class::Metadata,
+        [10, ..] | [192, 168, ..] => Class::Private,
+        [172, second, ..] if (16..32).contains(&second) => Class::Private,
+        [100, second, ..] if (64..128).contains(&second) => Class::Private,
+        // IETF assignments (RFC 6890), documentation (RFC 5737), 6to4 relays (RFC 7526), tests (RFC 2544): the last
+        // are the sandbox's own invented addresses as well.
+        [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] | [198, 18 | 19, ..] => {
+            Class::NoHost
+        }
+        // Multicast and reserved.
+        [first, ..] if first >= 224 => Class::NoHost,
+        _ => Class::Public,
+    }
+}
+
+fn class_v6(address: Ipv6Addr) -> Class {
+    if address == Ipv6Addr::LOCALHOST {
+        return Class::Loopback;
+    }
+    // Amazon's, in its unique local range.
+    if address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254) {
+        return Class::Metadata;
+    }
+    match address.segments() {
+        [first, ..] if first & 0xffc0 == 0xfe80 => Class::LinkLocal,
+        // Site-local, which was deprecated and is still routed here and there (RFC 3879).
+        [first, ..] if first & 0xffc0 == 0xfec0 => Class::Private,
+        [first, ..] if first & 0xfe00 == 0xfc00 => Class::Private,
+        // NAT64 with a local prefix (RFC 8215): what it leads to is known to the gateway alone.
+        [0x64, 0xff9b, 1, ..] => Class::Private,
+        // Documentation (RFC 3849, RFC 9637), benchmarks, ORCHID, discard.
+        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] | [0x2001, 2, 0, ..] | [0x100, 0, 0, 0, ..] => Class::NoHost,
+        [0x2001, second, ..] if (0x10..0x40).contains(&second) => Class::NoHost,
+        // 2000::/3 is all that was given out (RFC 4291), but for the known prefix of NAT64 (RFC 6052).
+        [first, ..] if first & 0xe000 == 0x2000 => Class::Public,
+        [0x64, 0xff9b, 0, ..] => Class::Public,
+        _ => Class::NoHost,
+    }
+}
+
+/// An IPv4 address in an IPv6 one.
+enum Embedded {
+    /// The same host by another name.
+    Same(Ipv4Addr),
+    /// A host behind a gateway.
+    Through(Ipv4Addr),
+}
+
+fn embedded(address: Ipv6Addr) -> Option<Embedded> {
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    Some(match address.segments() {
+        // Mapped (RFC 4291), and translated (RFC 2765).
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => Embedded::Same(v4(high, low)),
+        // Compatible, deprecated; `::` and `::1` are none.
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Embedded::Same(v4(high, low)),
+        // NAT64.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Embedded::Through(v4(high, low)),
+        // 6to4 (RFC 3056).
+        [0x2002, high, low, ..] => Embedded::Through(v4(high, low)),
+        // Teredo (RFC 4380): the client's address is written inverted.
+        [0x2001, 0, _, _, _, _, high, low] => Embedded::Through(v4(!high, !low)),
+        // ISATAP (RFC 5214).
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => Embedded::Through(v4(high, low)),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+#[path = "address_tests.rs"]
+mod tests;

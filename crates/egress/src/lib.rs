@@ -1,0 +1,20 @@
+//! What stands at the other end of a sandbox's connections: it judges each, looks its name up, dials only addresses
+//! that it has checked, and puts secrets in where they belong.
+//!
+//! The rooms, from the inside out: [`Host`] and [`address`] are parsed once and never looked at as text again;
+//! [`Policy`] is an immutable value that says what may be reached; everything else asks it.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod control;
+mod host;
+mod policy;
+mod reason;
+mod rule;
+mod secret;
+
+pub use host::{Host, HostError, Target, TargetError};
+pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
+pub use reason::{Denial, Reason};
+pub use rule::{Pattern, Ports, Requests, Rule, RuleError};
+pub use secret::Secret;

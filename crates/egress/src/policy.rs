@@ -1,0 +1,306 @@
+//! What a sandbox may reach, as an immutable value: judged by name before anything is looked up, and by address
+//! before anything is dialled.
+
+use crate::{
+    Denial, Host, Reason, Target,
+    address::{self, Class},
+    rule::{Pattern, Ports, Requests, Rule},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+/// The name by which a sandbox reaches services of its host that it was given.
+pub const HOST_NAME: &str = "host.agentkernel.internal";
+
+/// Ends of names that nobody can register, so that only the network at hand decides what they mean: reserved for
+/// private use or never to be delegated.
+const PRIVATE_USE: [&str; 11] =
+    ["internal", "local", "localdomain", "lan", "home", "home.arpa", "corp", "mail", "private", "intranet", "test"];
+
+/// What holds where no rule says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Nothing can be reached, whatever is allowed.
+    #[default]
+    None,
+    /// What is allowed can be reached.
+    Allow,
+    /// Every public address can be reached.
+    Open,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Allow => "allow",
+            Self::Open => "open",
+        })
+    }
+}
+
+/// One side's rules: a sandbox's own, or the user's limits for all of them. The default allows nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// What holds without a rule.
+    pub mode: Mode,
+    /// What may be reached.
+    pub allow: Vec<Rule>,
+    /// What may not, whatever else is said.
+    pub deny: Vec<Rule>,
+    /// Services by name and port, whatever their addresses are: `localhost` is this host.
+    pub services: Vec<Target>,
+}
+
+/// Why something is allowed, and what of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The rule that allows it, as it was written.
+    pub rule: String,
+    /// Requests that it is restricted to: in each group one must allow a request. Empty: everything is allowed.
+    pub requests: Vec<Vec<Requests>>,
+}
+
+impl Grant {
+    /// Whether requests must be read to know whether they are allowed.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// Whether it allows this request: by its method, and its path without query.
+    #[must_use]
+    pub fn allows(&self, method: &str, path: &str) -> bool {
+        self.requests.iter().all(|group| group.iter().any(|requests| requests.allows(method, path)))
+    }
+}
+
+/// An address that a policy has admitted for one target. Nothing else can be dialled, and only [`Policy::admit`] makes
+/// one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckedAddr(SocketAddr);
+
+impl CheckedAddr {
+    /// The address.
+    #[must_use]
+    pub fn addr(self) -> SocketAddr {
+        self.0
+    }
+}
+
+/// What a sandbox may reach: its own rules, within the user's limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its own rules.
+    pub rules: Rules,
+    /// The user's limits, if there are any.
+    pub ceiling: Option<Rules>,
+}
+
+impl Rules {
+    /// The service that a target means, if it is one: `localhost` is called otherwise inside.
+    fn service(&self, target: &Target) -> Option<&Target> {
+        let here = target.host.name() == Some(HOST_NAME);
+        self.services.iter().find(|service| {
+            service.port == target.port && if here { is_this_host(&service.host) } else { service.host == target.host }
+        })
+    }
+
+    fn denies(&self, target: &Target) -> Option<&Rule> {
+        self.deny.iter().find(|rule| rule.matches(target))
+    }
+
+    /// Why a target is allowed, deny rules aside; `None` if it is not.
+    fn grants(&self, target: &Target) -> Option<Grant> {
+        if let Some(service) = self.service(target) {
+            return Some(Grant { rule: format!("service {service}"), requests: Vec::new() });
+        }
+        if self.mode == Mode::None {
+            return None;
+        }
+        let matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
+        // Whatever allows all of it wins over what allows a part.
+        if let Some(rule) = matching.iter().find(|rule| rule.requests.is_every()) {
+            return Some(Grant { rule: rule.to_string(), requests: Vec::new() });
+        }
+        if let Some(first) = matching.first() {
+            let requests = matching.iter().map(|rule| rule.requests.clone()).collect();
+            return Some(Grant { rule: first.to_string(), requests: vec![requests] });
+        }
+        (self.mode == Mode::Open).then(|| Grant { rule: "mode open".to_owned(), requests: Vec::new() })
+    }
+
+    /// Whether a target that is allowed may be reached at this address.
+    fn admits(&self, target: &Target, address: IpAddr) -> bool {
+        if self.service(target).is_some() {
+            return true;
+        }
+        if self.allow.iter().any(|rule| rule.contains(address, target.port)) {
+            return true;
+        }
+        match address::class(address) {
+            Class::Public => true,
+            // Only the network at hand can give such a name an address.
+            Class::Private => {
+                target.host.name().is_some_and(is_private_use)
+                    && self.allow.iter().any(|rule| rule.pattern != Pattern::Any && rule.matches(target))
+            }
+            Class::Loopback | Class::LinkLocal | Class::Metadata | Class::NoHost => false,
+        }
+    }
+
+    /// The allowed thing that is most like a target.
+    fn nearest(&self, target: &Target) -> Option<String> {
+        if let Some(rule) = self.allow.iter().find(|rule| rule.pattern.matches(&target.host)) {
+            return Some(format!("{}{}", rule.pattern, SpelledPorts(rule.ports)));
+        }
+        let name = target.host.name()?;
+        let close = self.allow.iter().filter_map(|rule| {
+            let other = match &rule.pattern {
+                Pattern::Host(Host::Name(other)) | Pattern::Below(other) => other,
+                _ => return None,
+            };
+            let distance =
+                if within(name, other) || within(other, name) { 1 } else { strsim::damerau_levenshtein(name, other) };
+            (distance <= (name.len().max(other.len()) / 3).max(1)).then_some((distance, rule))
+        });
+        close.min_by_key(|(distance, _)| *distance).map(|(_, rule)| rule.to_string())
+    }
+}
+
+/// Ports in a sentence, where those of the web must be told as well.
+struct SpelledPorts(Ports);
+
+impl fmt::Display for SpelledPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ports::Web => f.write_str(" on ports 80 and 443"),
+            ports => ports.fmt(f),
+        }
+    }
+}
+
+fn within(name: &str, parent: &str) -> bool {
+    name.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'))
+}
+
+fn is_private_use(name: &str) -> bool {
+    !name.contains('.') || PRIVATE_USE.iter().any(|end| within(name, end))
+}
+
+/// Whether a service is one of this host itself.
+fn is_this_host(host: &Host) -> bool {
+    match host {
+        Host::Name(name) => &**name == "localhost",
+        Host::Address(address) => address.is_loopback(),
+    }
+}
+
+impl Policy {
+    /// Whether a connection to this target may be made, by what it is called. Nothing has been looked up yet.
+    ///
+    /// # Errors
+    /// The denial, with the rule that decides.
+    pub fn judge(&self, target: &Target) -> Result<Grant, Denial> {
+        let sides = || [Some(&self.rules), self.ceiling.as_ref()].into_iter().flatten();
+        if let Some(rule) = sides().find_map(|rules| rules.denies(target)) {
+            return Err(Denial::new(Reason::Denied, target).because(rule.to_string()));
+        }
+        let Some(mut grant) = self.rules.grants(target) else {
+            let reason = if self.rules.mode == Mode::None { Reason::NetworkNone } else { Reason::NotAllowed };
+            let nearest = if reason == Reason::NotAllowed { self.rules.nearest(target) } else { None };
+            return Err(Denial { nearest, ..Denial::new(reason, target) });
+        };
+        if let Some(ceiling) = &self.ceiling {
+            match ceiling.grants(target) {
+                Some(limit) => grant.requests.extend(limit.requests),
+                None => {
+                    return Err(Denial { nearest: ceiling.nearest(target), ..Denial::new(Reason::Ceiling, target) });
+                }
+            }
+        }
+        Ok(grant)
+    }
+
+    /// Of the addresses that a target was found to have, those that may be dialled. The target must have been
+    /// [judged](Self::judge).
+    ///
+    /// # Errors
+    /// The denial, if there is none.
+    pub fn admit(&self, target: &Target, addresses: &[IpAddr]) -> Result<Vec<CheckedAddr>, Denial> {
+        let mut refused = None;
+        let mut admitted = Vec::new();
+        for &address in addresses {
+            let address = address.to_canonical();
+            match self.refuses(target, address) {
+                None => admitted.push(CheckedAddr(SocketAddr::new(address, target.port))),
+                Some(denial) => refused = refused.or(Some(denial)),
+            }
+        }
+        match refused {
+            Some(denial) if admitted.is_empty() => Err(denial),
+            None if admitted.is_empty() => Err(Denial::new(Reason::NoSuchHost, target)),
+            _ => Ok(admitted),
+        }
+    }
+
+    fn refuses(&self, target: &Target, address: IpAddr) -> Option<Denial> {
+        let literal = Target { host: Host::from(address), port: target.port };
+        for rules in [Some(&self.rules), self.ceiling.as_ref()].into_iter().flatten() {
+            if let Some(rule) = rules.denies(&literal) {
+                return Some(Denial::new(Reason::Denied, target).because(rule.to_string()));
+            }
+            if !rules.admits(target, address) {
+                let detail = format!("{address} is {}", address::class(address).words());
+                return Some(Denial::new(Reason::PrivateAddress, target).because(detail));
+            }
+        }
+        None
+    }
+
+    /// What is to be looked up for a target: a service of this host is called otherwise inside.
+    #[must_use]
+    pub fn outside(&self, target: &Target) -> Target {
+        match self.rules.service(target) {
+            Some(service) => service.clone(),
+            None => target.clone(),
+        }
+    }
+
+    /// The policy with one more rule that allows, which a mode of `none` does not hold back.
+    #[must_use]
+    pub fn allowing(&self, rule: Rule) -> Self {
+        let mut policy = self.clone();
+        let rules = &mut policy.rules;
+        rules.deny.retain(|denied| *denied != rule);
+        if !rules.allow.contains(&rule) {
+            rules.allow.push(rule);
+        }
+        if rules.mode == Mode::None {
+            // What was listed before the mode was lifted was not meant to be reached.
+            let last = rules.allow.len() - 1;
+            rules.allow.drain(..last);
+            rules.mode = Mode::Allow;
+        }
+        policy
+    }
+
+    /// The policy with one more rule that denies.
+    #[must_use]
+    pub fn denying(&self, rule: Rule) -> Self {
+        let mut policy = self.clone();
+        policy.rules.allow.retain(|allowed| *allowed != rule);
+        if !policy.rules.deny.contains(&rule) {
+            policy.rules.deny.push(rule);
+        }
+        policy
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

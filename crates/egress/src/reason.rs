@@ -1,0 +1,247 @@
+//! Why a connection or request was refused: a stable code for programs, and words that its user can act on.
+
+use crate::{Host, Target};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The stable code of a denial, or of a failure on the way. New ones may come; none changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The network mode is `none`.
+    NetworkNone,
+    /// No rule allows it.
+    NotAllowed,
+    /// A rule denies it.
+    Denied,
+    /// The user's own limits for every project do not allow it.
+    Ceiling,
+    /// What was dialled is no host.
+    BadName,
+    /// The host has addresses that must be named to be reached, and no others.
+    PrivateAddress,
+    /// There is no such host.
+    NoSuchHost,
+    /// Nobody could say which addresses the host has.
+    LookupFailed,
+    /// None of its addresses answered.
+    Unreachable,
+    /// TLS without the name of a server.
+    SniMissing,
+    /// TLS for another server than the one that was dialled.
+    SniMismatch,
+    /// What began as TLS was none.
+    BadTls,
+    /// A connection to a port of the web that speaks neither TLS nor HTTP, or to a place whose requests are restricted.
+    NotHttp,
+    /// A request that different programs could read differently.
+    BadRequest,
+    /// A request for another host than the one that was dialled.
+    HostMismatch,
+    /// A request that would make a tunnel.
+    Tunnel,
+    /// No rule allows this method or path.
+    RequestNotAllowed,
+    /// A secret's placeholder on the way to a host that the secret is not for.
+    SecretElsewhere,
+    /// A secret's placeholder on its way without TLS.
+    SecretInClear,
+    /// The server's certificate could not be verified.
+    BadCertificate,
+    /// The sandbox has used up the tokens that it was given.
+    TokenLimit,
+    /// Too many connections at once.
+    TooMany,
+    /// Nothing came for too long.
+    TimedOut,
+    /// A rule was made meanwhile that denies it.
+    Revoked,
+    /// Egress ended; the next connection starts it anew.
+    Lost,
+}
+
+impl Reason {
+    /// Every one, for the reference page.
+    pub const ALL: [Self; 24] = [
+        Self::NetworkNone,
+        Self::NotAllowed,
+        Self::Denied,
+        Self::Ceiling,
+        Self::BadName,
+        Self::PrivateAddress,
+        Self::NoSuchHost,
+        Self::LookupFailed,
+        Self::Unreachable,
+        Self::SniMissing,
+        Self::SniMismatch,
+        Self::BadTls,
+        Self::NotHttp,
+        Self::BadRequest,
+        Self::HostMismatch,
+        Self::Tunnel,
+        Self::RequestNotAllowed,
+        Self::SecretElsewhere,
+        Self::SecretInClear,
+        Self::BadCertificate,
+        Self::TokenLimit,
+        Self::TooMany,
+        Self::TimedOut,
+        Self::Revoked,
+    ];
+
+    /// The code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NetworkNone => "network-none",
+            Self::NotAllowed => "not-allowed",
+            Self::Denied => "denied",
+            Self::Ceiling => "ceiling",
+            Self::BadName => "bad-name",
+            Self::PrivateAddress => "private-address",
+            Self::NoSuchHost => "no-such-host",
+            Self::LookupFailed => "lookup-failed",
+            Self::Unreachable => "unreachable",
+            Self::SniMissing => "sni-missing",
+            Self::SniMismatch => "sni-mismatch",
+            Self::BadTls => "bad-tls",
+            Self::NotHttp => "not-http",
+            Self::BadRequest => "bad-request",
+            Self::HostMismatch => "host-mismatch",
+            Self::Tunnel => "tunnel",
+            Self::RequestNotAllowed => "request-not-allowed",
+            Self::SecretElsewhere => "secret-elsewhere",
+            Self::SecretInClear => "secret-in-clear",
+            Self::BadCertificate => "bad-certificate",
+            Self::TokenLimit => "token-limit",
+            Self::TooMany => "too-many",
+            Self::TimedOut => "timed-out",
+            Self::Revoked => "revoked",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Whether a rule refused it: otherwise it was allowed, and failed.
+    #[must_use]
+    pub fn is_denial(self) -> bool {
+        !matches!(
+            self,
+            Self::NoSuchHost
+                | Self::LookupFailed
+                | Self::Unreachable
+                | Self::BadCertificate
+                | Self::TimedOut
+                | Self::Lost
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// A refusal: what, why, and what would help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The code.
+    pub reason: Reason,
+    /// Where it was going.
+    pub target: Target,
+    /// The rule that decided, or other details, for people; empty if there is nothing to add.
+    pub detail: String,
+    /// The allowed thing that is most like it.
+    pub nearest: Option<String>,
+}
+
+impl Denial {
+    /// One without more to say.
+    #[must_use]
+    pub fn new(reason: Reason, target: &Target) -> Self {
+        Self { reason, target: target.clone(), detail: String::new(), nearest: None }
+    }
+
+    /// The same with details.
+    #[must_use]
+    pub fn because(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Why, in one sentence without a full stop: `no rule allows it`.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let Self { detail, target: Target { host, .. }, .. } = self;
+        let with = |words: String| if detail.is_empty() { words } else { format!("{words} ({detail})") };
+        match self.reason {
+            Reason::NetworkNone => "the network mode is 'none'".to_owned(),
+            Reason::NotAllowed => "no rule allows it".to_owned(),
+            Reason::Denied => with("a rule denies it".to_owned()),
+            Reason::Ceiling => with("the limits in the user's own configuration do not allow it".to_owned()),
+            Reason::BadName => with("this is not the name of a host".to_owned()),
+            Reason::PrivateAddress => with(format!("{host} has no address that may be reached without being named")),
+            Reason::NoSuchHost => "there is no such host".to_owned(),
+            Reason::LookupFailed => with("its addresses could not be found out".to_owned()),
+            Reason::Unreachable => with("it could not be reached".to_owned()),
+            Reason::SniMissing => "the TLS connection does not say for which server it is".to_owned(),
+            Reason::SniMismatch => with("the TLS connection is for another server".to_owned()),
+            Reason::BadTls => with("it does not begin as TLS should".to_owned()),
+            Reason::NotHttp => "only TLS and HTTP may be spoken there".to_owned(),
+            Reason::BadRequest => with("the request is malformed".to_owned()),
+            Reason::HostMismatch => with("the request is for another host".to_owned()),
+            Reason::Tunnel => "a tunnel could carry anything".to_owned(),
+            Reason::RequestNotAllowed => with("no rule allows this request".to_owned()),
+            Reason::SecretElsewhere => {
+                with("it carries the placeholder of a secret that is not for this host".to_owned())
+            }
+            Reason::SecretInClear => with("it carries the placeholder of a secret without TLS".to_owned()),
+            Reason::BadCertificate => with("the server's certificate could not be verified".to_owned()),
+            Reason::TokenLimit => with("the sandbox has used up its tokens".to_owned()),
+            Reason::TooMany => with("there are too many connections at once".to_owned()),
+            Reason::TimedOut => with("nothing came for too long".to_owned()),
+            Reason::Revoked => "a rule was made that denies it".to_owned(),
+            Reason::Lost => "egress ended".to_owned(),
+        }
+    }
+
+    /// What a human can do, as a command; empty if no command helps. `sandbox` is its name or id.
+    #[must_use]
+    pub fn remedy(&self, sandbox: &str) -> String {
+        let target = &self.target;
+        match self.reason {
+            Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked => {
+                format!("A human can allow it: agentkernel net allow {sandbox} {target}")
+            }
+            Reason::PrivateAddress => match &target.host {
+                Host::Address(_) => format!("A human can allow it: agentkernel net allow {sandbox} {target}"),
+                Host::Name(_) => {
+                    format!(
+                        "A human can allow the address itself: agentkernel net allow {sandbox} ADDRESS:{}",
+                        target.port
+                    )
+                }
+            },
+            Reason::Ceiling => "A human can widen ~/.config/agentkernel/config.toml".to_owned(),
+            Reason::RequestNotAllowed => {
+                format!("A human can allow every request to it: agentkernel net allow {sandbox} {target}")
+            }
+            Reason::TokenLimit => "A human can give more with --max-tokens".to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// All of it, in lines that a program's user, an agent too, can act on.
+    #[must_use]
+    pub fn words(&self, sandbox: &str) -> String {
+        let mut words = format!("agentkernel: {} refused: {} [{}].", self.target, self.cause(), self.reason);
+        if let Some(nearest) = &self.nearest {
+            words += &format!("\nAllowed is: {nearest}.");
+        }
+        let remedy = self.remedy(sandbox);
+        if !remedy.is_empty() {
+            words += &format!("\n{remedy}");
+        }
+        words
+    }
+}

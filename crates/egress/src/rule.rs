@@ -1,0 +1,377 @@
+//! Hides how a rule is written: `HOST[:PORT]` with wildcards, networks and ranges, and what of HTTP it restricts.
+
+use crate::host::{Host, HostError, Target, parse_port, shown, split_port};
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::IpAddr, str::FromStr};
+
+/// The ports of a rule that names none.
+pub const WEB: [u16; 2] = [80, 443];
+
+/// Which hosts a rule is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// `*`: every host that has a public address.
+    Any,
+    /// One host, by name or by address.
+    Host(Host),
+    /// `*.example.org`: every name below this one, at any depth, and not this one itself.
+    Below(Box<str>),
+    /// `10.0.0.0/8`: every address in a network, by the number of its leading bits.
+    Network(IpAddr, u8),
+}
+
+impl Pattern {
+    /// Parses one.
+    ///
+    /// # Errors
+    /// [`RuleError`] if it is none.
+    pub fn parse(text: &str) -> Result<Self, RuleError> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        if let Some(parent) = text.strip_prefix("*.") {
+            return match Host::parse(parent)? {
+                Host::Name(name) => Ok(Self::Below(name)),
+                Host::Address(_) => Err(RuleError::Wildcard(shown(text))),
+            };
+        }
+        if text.contains('*') {
+            return Err(RuleError::Wildcard(shown(text)));
+        }
+        let Some((address, length)) = text.split_once('/') else { return Ok(Self::Host(Host::parse(text)?)) };
+        let wrong = || RuleError::Network(shown(text));
+        let address = address.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')).unwrap_or(address);
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+        let length: u8 = length.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
+        // In IPv6's clothes, `::ffff:10.0.0.0/104` would be another way to write `10.0.0.0/8`.
+        let network = first_of(address, length).filter(|_| address.to_canonical() == address).ok_or_else(wrong)?;
+        if network != address {
+            return Err(RuleError::HostBits { network: format!("{network}/{length}"), written: shown(text) });
+        }
+        Ok(Self::Network(address, length))
+    }
+
+    /// Whether it is about this host. A name is never in a network: what it resolves to may be.
+    #[must_use]
+    pub fn matches(&self, host: &Host) -> bool {
+        match (self, host) {
+            (Self::Any, _) => true,
+            (Self::Host(own), host) => own == host,
+            (Self::Below(parent), Host::Name(name)) => {
+                name.strip_suffix(&**parent).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
+            (Self::Network(..), Host::Address(address)) => self.contains(*address),
+            (Self::Below(_), Host::Address(_)) | (Self::Network(..), Host::Name(_)) => false,
+        }
+    }
+
+    /// Whether it names this address, alone or with others of its network.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Host(Host::Address(own)) => *own == address,
+            Self::Network(network, length) => first_of(address, *length) == Some(*network),
+            Self::Any | Self::Host(Host::Name(_)) | Self::Below(_) => false,
+        }
+    }
+}
+
+/// The first address of the network of this many bits around an address; `None` if it cannot have so many.
+fn first_of(address: IpAddr, length: u8) -> Option<IpAddr> {
+    Some(match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32u32.checked_sub(length.into())?).unwrap_or(0);
+            IpAddr::V4((address.to_bits() & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128u32.checked_sub(length.into())?).unwrap_or(0);
+            IpAddr::V6((address.to_bits() & mask).into())
+        }
+    })
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Host(host) => host.fmt(f),
+            Self::Below(parent) => write!(f, "*.{parent}"),
+            Self::Network(IpAddr::V4(network), length) => write!(f, "{network}/{length}"),
+            Self::Network(IpAddr::V6(network), length) => write!(f, "[{network}]/{length}"),
+        }
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which ports a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// Those of the web, 80 and 443, as for a rule that names none.
+    Web,
+    /// From the first to the last.
+    Range(u16, u16),
+}
+
+impl Ports {
+    /// `*`: every port.
+    pub const EVERY: Self = Self::Range(1, u16::MAX);
+
+    fn parse(text: &str) -> Result<Self, RuleError> {
+        if text == "*" {
+            return Ok(Self::EVERY);
+        }
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (parse_port(first), parse_port(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self::Range(first, last)),
+            _ => Err(RuleError::Ports(shown(text))),
+        }
+    }
+
+    /// Whether this port is one of them.
+    #[must_use]
+    pub fn contains(self, port: u16) -> bool {
+        match self {
+            Self::Web => WEB.contains(&port),
+            Self::Range(first, last) => (first..=last).contains(&port),
+        }
+    }
+}
+
+/// As it follows a host: with its colon, or nothing.
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Web => Ok(()),
+            &Self::EVERY => f.write_str(":*"),
+            Self::Range(first, last) if first == last => write!(f, ":{first}"),
+            Self::Range(first, last) => write!(f, ":{first}-{last}"),
+        }
+    }
+}
+
+/// Which HTTP requests a rule allows. It is only about requests that can be read: everything else to the same place is
+/// refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Methods in upper case; empty: every one.
+    pub methods: Vec<String>,
+    /// What the path begins with, such as `/repos/`; empty: every one.
+    pub paths: Vec<String>,
+}
+
+impl Requests {
+    /// Whether it restricts nothing.
+    #[must_use]
+    pub fn is_every(&self) -> bool {
+        self.methods.is_empty() && self.paths.is_empty()
+    }
+
+    /// Whether it allows this request, by its method and the path of its target, without query.
+    ///
+    /// A path that another program could read as a different one (dots, escaped slashes, empty segments) is no path
+    /// that a prefix could be compared with.
+    #[must_use]
+    pub fn allows(&self, method: &str, path: &str) -> bool {
+        let method = self.methods.is_empty() || self.methods.iter().any(|own| own == method);
+        let begins = |prefix: &String| {
+            path.strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'))
+        };
+        method && (self.paths.is_empty() || (is_plain(path) && self.paths.iter().any(begins)))
+    }
+}
+
+/// Whether every program reads this path alike.
+fn is_plain(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let escaped = ["%2e", "%2f", "%5c", "%00", "\\", "//"];
+    path.starts_with('/')
+        && !escaped.iter().any(|bad| lower.contains(bad))
+        && path.split('/').all(|part| !matches!(part.split(';').next(), Some("." | "..")))
+}
+
+/// A rule: what may be reached, or may not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct Rule {
+    /// Which hosts.
+    pub pattern: Pattern,
+    /// Which ports.
+    pub ports: Ports,
+    /// Which requests.
+    pub requests: Requests,
+}
+
+/// A text that is no rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// Its host is none.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A star elsewhere.
+    #[error("'{0}' has a star where it means nothing")]
+    Wildcard(String),
+    /// A slash, and no network.
+    #[error("'{0}' is not a network")]
+    Network(String),
+    /// An address in a network, in place of the network's own.
+    #[error("'{written}' is in the network {network}, and not one itself")]
+    HostBits {
+        /// The network that it is in.
+        network: String,
+        /// What was written.
+        written: String,
+    },
+    /// What follows the host.
+    #[error("'{0}' is not a port: use 1 to 65535, a range such as 8000-8999, or *")]
+    Ports(String),
+    /// A URL.
+    #[error("'{0}' is a URL")]
+    Url(String),
+    /// A method with letters that none has.
+    #[error("'{0}' is not an HTTP method: write it in capitals, such as GET")]
+    Method(String),
+    /// A path that does not begin at the root, or that programs read differently.
+    #[error("'{0}' is not a path that requests can be compared with: begin with '/', without '..', '//' or a query")]
+    Path(String),
+}
+
+impl RuleError {
+    /// What the user can do about it; empty if that is plain.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Host(error) => error.hint(),
+            Self::Wildcard(_) => {
+                "A star stands for all that is before a dot, as in '*.example.org', or alone for every host"
+            }
+            Self::Network(_) | Self::HostBits { .. } => {
+                "Write its first address and the number of its bits, such as 10.0.0.0/8"
+            }
+            Self::Url(_) => {
+                "Write the host alone, or HOST:PORT; requests are restricted by `methods` and `paths` in agentkernel.toml"
+            }
+            Self::Ports(_) | Self::Method(_) | Self::Path(_) => "",
+        }
+    }
+}
+
+impl Rule {
+    /// Parses `HOST`, `HOST:PORT`, `HOST:FIRST-LAST` or `HOST:*`.
+    ///
+    /// # Errors
+    /// [`RuleError`] if it is none of them.
+    pub fn parse(text: &str) -> Result<Self, RuleError> {
+        if text.contains("://") {
+            return Err(RuleError::Url(shown(text)));
+        }
+        // An IPv6 network may stand without brackets: what follows a slash is no port.
+        let (host, ports) = match text.split_once('/') {
+            Some((_, length)) if !length.contains(':') => (text, None),
+            Some((_, _)) => match text.rsplit_once(':') {
+                Some((host, ports)) => (host, Some(ports)),
+                None => (text, None),
+            },
+            None => split_port(text),
+        };
+        let pattern = Pattern::parse(host)?;
+        let ports = ports.map_or(Ok(Ports::Web), Ports::parse)?;
+        Ok(Self { pattern, ports, requests: Requests::default() })
+    }
+
+    /// The rule for exactly this target.
+    #[must_use]
+    pub fn exactly(target: &Target) -> Self {
+        Self {
+            pattern: Pattern::Host(target.host.clone()),
+            ports: Ports::Range(target.port, target.port),
+            requests: Requests::default(),
+        }
+    }
+
+    /// The same rule for these requests only.
+    ///
+    /// # Errors
+    /// [`RuleError`] if a method or path can't be one.
+    pub fn only(mut self, requests: Requests) -> Result<Self, RuleError> {
+        for method in &requests.methods {
+            if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+                return Err(RuleError::Method(shown(method)));
+            }
+        }
+        for path in &requests.paths {
+            if !is_plain(path) || path.contains(['?', '#']) || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(RuleError::Path(shown(path)));
+            }
+        }
+        self.requests = requests;
+        Ok(self)
+    }
+
+    /// Whether it is about this target.
+    #[must_use]
+    pub fn matches(&self, target: &Target) -> bool {
+        self.ports.contains(target.port) && self.pattern.matches(&target.host)
+    }
+
+    /// Whether it names this address, and is about this port.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr, port: u16) -> bool {
+        self.ports.contains(port) && self.pattern.contains(address)
+    }
+}
+
+impl FromStr for Rule {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        Self::parse(text)
+    }
+}
+
+/// As it is parsed. What it restricts of HTTP is not part of it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.pattern, self.ports)
+    }
+}
+
+/// A rule as it stands in a record.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    to: String,
+    methods: Vec<String>,
+    paths: Vec<String>,
+}
+
+impl From<Rule> for Written {
+    fn from(rule: Rule) -> Self {
+        let to = rule.to_string();
+        let Requests { methods, paths } = rule.requests;
+        Self { to, methods, paths }
+    }
+}
+
+impl TryFrom<Written> for Rule {
+    type Error = RuleError;
+
+    fn try_from(Written { to, methods, paths }: Written) -> Result<Self, RuleError> {
+        Self::parse(&to)?.only(Requests { methods, paths })
+    }
+}
+
+#[cfg(test)]
+#[path = "rule_tests.rs"]
+mod tests;
