@@ -14,6 +14,8 @@ mod policy;
 mod reason;
 mod rule;
 mod secret;
+mod secrets;
+mod usage;
 
 pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, Target, TargetError};
@@ -21,3 +23,5 @@ pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
 pub use reason::{Denial, Reason};
 pub use rule::{Pattern, Ports, Requests, Rule, RuleError};
 pub use secret::Secret;
+pub use secrets::{Misplaced, Secrets};
+pub use usage::Budget;
