@@ -25,6 +25,8 @@ mod resolver;
 mod rule;
 mod secret;
 mod server;
+mod secrets;
+mod usage;
 
 pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, Target, TargetError};
@@ -34,3 +36,5 @@ pub use reason::{Denial, Reason};
 pub use resolver::system_resolver;
 pub use rule::{Pattern, Ports, Requests, Rule, RuleError};
 pub use secret::Secret;
+pub use secrets::{Misplaced, Secrets};
+pub use usage::Budget;
