@@ -24,8 +24,8 @@ mod relay;
 mod resolver;
 mod rule;
 mod secret;
-mod server;
 mod secrets;
+mod server;
 mod usage;
 
 pub use authority::{Authority, AuthorityError};
