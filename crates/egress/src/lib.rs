@@ -10,11 +10,15 @@ mod authority;
 pub mod control;
 pub mod first;
 mod host;
+pub mod http;
 mod policy;
 mod reason;
 mod rule;
 mod secret;
 mod secrets;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 mod usage;
 
 pub use authority::{Authority, AuthorityError};
