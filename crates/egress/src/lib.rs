@@ -14,6 +14,7 @@ mod dial;
 pub mod first;
 mod flow;
 mod host;
+pub mod http;
 mod inbound;
 mod inspect;
 mod meter;
@@ -26,6 +27,9 @@ mod rule;
 mod secret;
 mod secrets;
 mod server;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 mod usage;
 
 pub use authority::{Authority, AuthorityError};
