@@ -6,15 +6,19 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod answer;
 pub mod control;
 mod host;
 mod policy;
 mod reason;
+mod resolver;
 mod rule;
 mod secret;
+mod system;
 
 pub use host::{Host, HostError, Target, TargetError};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
 pub use reason::{Denial, Reason};
+pub use resolver::{LookupError, Resolver};
 pub use rule::{Pattern, Ports, Requests, Rule, RuleError};
 pub use secret::Secret;
