@@ -12,7 +12,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -41,7 +41,7 @@ const LIFETIME: (u32, u32) = (1, 60);
 
 /// Why a name has no addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LookupError {
+pub(crate) enum LookupError {
     /// There is none of that name, or none with addresses.
     #[error("There is no such host")]
     NoSuchHost,
@@ -53,8 +53,8 @@ pub enum LookupError {
 type Lookup = Result<Vec<IpAddr>, LookupError>;
 
 /// A resolver with its memory.
-pub struct Resolver {
-    config: control::Resolver,
+pub(crate) struct Resolver {
+    config: Mutex<Arc<control::Resolver>>,
     patience: Duration,
     /// The server that answered last.
     first: AtomicUsize,
@@ -66,16 +66,29 @@ type Entry = OnceCell<(Lookup, Instant)>;
 
 impl Resolver {
     /// A resolver that remembers nothing yet.
-    #[must_use]
-    pub fn new(config: control::Resolver) -> Self {
-        Self { config, patience: PATIENCE, first: AtomicUsize::new(0), names: Mutex::default() }
+    pub(crate) fn new(config: control::Resolver) -> Self {
+        Self {
+            config: Mutex::new(Arc::new(config)),
+            patience: PATIENCE,
+            first: AtomicUsize::new(0),
+            names: Mutex::default(),
+        }
+    }
+
+    /// From now on these are asked; what others said is forgotten.
+    pub(crate) fn set(&self, config: control::Resolver) {
+        let mut own = locked(&self.config);
+        if **own != config {
+            *own = Arc::new(config);
+            locked(&self.names).clear();
+        }
     }
 
     /// The addresses of a host, IPv4 first; an address has itself. Nothing is appended to a name.
     ///
     /// # Errors
     /// [`LookupError`] if there is none.
-    pub async fn lookup(&self, name: &str) -> Lookup {
+    pub(crate) async fn lookup(&self, name: &str) -> Lookup {
         let name = match Host::parse(name) {
             Ok(Host::Address(address)) => return Ok(vec![address]),
             Ok(Host::Name(name)) => name,
@@ -85,19 +98,20 @@ impl Resolver {
         if &*name == "localhost" || name.ends_with(".localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let listed = self.config.hosts.iter().filter(|(listed, _)| listed.eq_ignore_ascii_case(&name));
+        let config = locked(&self.config).clone();
+        let listed = config.hosts.iter().filter(|(listed, _)| listed.eq_ignore_ascii_case(&name));
         let listed: Vec<IpAddr> = listed.map(|(_, address)| *address).collect();
         if !listed.is_empty() {
             return Ok(listed);
         }
         // Whoever else asks for it meanwhile waits for the same answer.
         let entry = self.entry(&name);
-        entry.get_or_init(|| self.ask(&name)).await.0.clone()
+        entry.get_or_init(|| self.ask(&config.servers, &name)).await.0.clone()
     }
 
     /// Where to find what is known about a name, or put it.
     fn entry(&self, name: &str) -> Arc<Entry> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = locked(&self.names);
         let now = Instant::now();
         let holds = |entry: &Entry| entry.get().is_none_or(|(_, until)| *until > now);
         if let Some(entry) = names.get(name).filter(|entry| holds(entry)) {
@@ -117,8 +131,9 @@ impl Resolver {
     }
 
     /// Asks for both families at once.
-    async fn ask(&self, name: &str) -> (Lookup, Instant) {
-        let (mut v4, mut v6) = (pin!(self.ask_all(name, Family::V4)), pin!(self.ask_all(name, Family::V6)));
+    async fn ask(&self, servers: &[SocketAddr], name: &str) -> (Lookup, Instant) {
+        let (mut v4, mut v6) =
+            (pin!(self.ask_all(servers, name, Family::V4)), pin!(self.ask_all(servers, name, Family::V6)));
         // Some servers never answer to one of them.
         let (v4, v6) = tokio::select! {
             answer = &mut v4 => { let other = beside(&answer, v6).await; (answer, other) }
@@ -147,8 +162,7 @@ impl Resolver {
     }
 
     /// Asks one server after the other, beginning with the one that answered last.
-    async fn ask_all(&self, name: &str, family: Family) -> Answer {
-        let servers = &self.config.servers;
+    async fn ask_all(&self, servers: &[SocketAddr], name: &str, family: Family) -> Answer {
         let first = self.first.load(Relaxed);
         for turn in 0..ROUNDS * servers.len() {
             let index = (first + turn) % servers.len();
@@ -171,6 +185,10 @@ impl Resolver {
             answer => Ok(answer),
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The answer for the other family, which is not waited for long where the first one is good enough.

@@ -122,6 +122,20 @@ async fn both_families_are_asked_for_at_once() {
 }
 
 #[tokio::test]
+async fn other_servers_are_asked_from_the_moment_that_they_are_told() {
+    let (one, other) = (Server::with(60, &["192.0.2.1"]).await, Server::with(60, &["192.0.2.2"]).await);
+    let resolver = resolver(&[&one]);
+    assert_eq!(found(&resolver, "a.example").await, "192.0.2.1");
+    let config = |server: &Server| control::Resolver { servers: vec![server.address], hosts: Vec::new() };
+    // The same again: what is known stays.
+    resolver.set(config(&one));
+    assert_eq!(found(&resolver, "a.example").await, "192.0.2.1");
+    assert_eq!(one.asked(), 2);
+    resolver.set(config(&other));
+    assert_eq!(found(&resolver, "a.example").await, "192.0.2.2");
+}
+
+#[tokio::test]
 async fn those_who_ask_for_the_same_name_share_the_answer() {
     let server = Server::with(60, &["192.0.2.1"]).await;
     let resolver = resolver(&[&server]);

@@ -1,6 +1,6 @@
 //! Hides how the host says who is asked for names: resolv.conf(5) and hosts(5).
 
-use crate::{Host, Resolver, control};
+use crate::{Host, control::Resolver};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 use std::{
     fs::File,
@@ -15,12 +15,10 @@ const MAX_SERVERS: usize = 3;
 const MAX_HOSTS: usize = 4096;
 const MAX_BYTES: u64 = 256 * 1024;
 
-impl Resolver {
-    /// How names are looked up on this host now. A file that cannot be read says nothing.
-    #[must_use]
-    pub fn system() -> control::Resolver {
-        control::Resolver { servers: servers(&read("/etc/resolv.conf"), index_of), hosts: hosts(&read("/etc/hosts")) }
-    }
+/// How names are looked up on this host now. A file that cannot be read says nothing.
+#[must_use]
+pub fn system_resolver() -> Resolver {
+    Resolver { servers: servers(&read("/etc/resolv.conf"), index_of), hosts: hosts(&read("/etc/hosts")) }
 }
 
 /// The whole lines of a file that fit.

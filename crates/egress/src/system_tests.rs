@@ -68,16 +68,16 @@ fn a_file_is_read_up_to_a_whole_line() {
 
 #[test]
 fn this_host_has_servers() {
-    let system = Resolver::system();
+    let system = system_resolver();
     assert!((1..=MAX_SERVERS).contains(&system.servers.len()));
     let told = serde_json::to_string(&system).unwrap();
-    assert_eq!(serde_json::from_str::<control::Resolver>(&told).unwrap(), system);
+    assert_eq!(serde_json::from_str::<Resolver>(&told).unwrap(), system);
 }
 
 /// serde leaves it out by itself where a format is not for people.
 #[test]
 fn the_interface_of_a_server_is_told() {
-    let told = control::Resolver { servers: vec!["[fe80::1%7]:53".parse().unwrap()], hosts: Vec::new() };
-    let again: control::Resolver = postcard::from_bytes(&postcard::to_allocvec(&told).unwrap()).unwrap();
+    let told = Resolver { servers: vec!["[fe80::1%7]:53".parse().unwrap()], hosts: Vec::new() };
+    let again: Resolver = postcard::from_bytes(&postcard::to_allocvec(&told).unwrap()).unwrap();
     assert_eq!(again, told);
 }
