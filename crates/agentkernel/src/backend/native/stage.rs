@@ -9,7 +9,7 @@ use super::{
     masks::Masks,
     plan::{self, Role, upper_name},
     root::Root,
-    skeleton,
+    skeleton, trust,
 };
 use crate::{Image, Mount, Spec, Tmpfs, Workspace};
 use jail::{
@@ -32,6 +32,8 @@ const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 /// What stage was given.
 pub struct Stage<'a> {
     pub spec: &'a Spec,
+    /// What its programs trust beside what the image does.
+    pub authority: Option<&'a str>,
     pub ids: &'a Ids,
     /// Whether the parent has something to do first: see [`waits`].
     pub waits: bool,
@@ -166,6 +168,9 @@ impl Stage<'_> {
         if !host {
             let etc = root.directory("/etc", 0o755)?;
             etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", &root.hint)?;
+        }
+        if let Some(authority) = self.authority {
+            trust::plant(&root, &scratch, authority)?;
         }
         let mut frozen = Vec::new();
         for place in layers.into_iter().filter(|place| !place.is_empty()) {
