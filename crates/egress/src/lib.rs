@@ -6,15 +6,41 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod answer;
+mod authority;
+mod bucket;
+mod channel;
 pub mod control;
+mod dial;
+pub mod first;
+mod flow;
 mod host;
+pub mod http;
+mod inbound;
+mod inspect;
+mod meter;
 mod policy;
+mod process;
 mod reason;
+mod relay;
+mod resolver;
 mod rule;
 mod secret;
+mod secrets;
+mod server;
+mod system;
+#[cfg(test)]
+mod testing;
+pub mod tls;
+mod usage;
 
+pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, Target, TargetError};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
+pub use process::{RunError, Start, run};
 pub use reason::{Denial, Reason};
 pub use rule::{Pattern, Ports, Requests, Rule, RuleError};
 pub use secret::Secret;
+pub use secrets::{Misplaced, Secrets};
+pub use system::system_resolver;
+pub use usage::Budget;
