@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Name, SandboxId, Spec,
     client::{self, Client, ClientError, Found, Outcome, Session},
-    config::{self, HostFacts, Project, WorkspaceMode},
+    config::{self, HostFacts, Project, UserConfig, WorkspaceMode},
     store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
@@ -249,9 +249,10 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     if let Some(file) = &mut project.file {
         file.trusted = store.is_trusted(file)?;
     }
+    let user = UserConfig::read(&host)?;
     let (mut tries, mut swept) = (0, false);
     loop {
-        let spec = config::resolve(overrides.clone(), &project, &host)?;
+        let spec = config::resolve(overrides.clone(), &project, &user, &host)?;
         match store.create(&spec) {
             Ok((entry, lock)) => return Ok((spec, entry, lock)),
             // A name that nobody chose: another id has another one.
