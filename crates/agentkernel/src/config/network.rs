@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{Network, SecretSource, SecretUse};
 use egress::{Host, Mode, Pattern, Policy, Requests, Rule, Rules, Target, control::Published};
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -151,7 +154,14 @@ impl Resolver<'_> {
             let env = Some(env.unwrap_or_else(|| name.clone()));
             add_secret(
                 &mut uses,
-                SecretUse { name: name.clone(), source: SecretSource::Store, hosts, env, file: None },
+                SecretUse {
+                    name: name.clone(),
+                    source: SecretSource::Store,
+                    hosts,
+                    placeholder: placeholder(name)?,
+                    env,
+                    file: None,
+                },
             )?;
         }
         Ok(uses)
@@ -186,7 +196,8 @@ impl Resolver<'_> {
             let own = || recorded.and_then(|recorded| recorded.env).unwrap_or_else(|| name.clone());
             file.is_none().then(own)
         });
-        Ok(SecretUse { name, source, hosts, env, file })
+        let placeholder = placeholder(&name)?;
+        Ok(SecretUse { name, source, hosts, placeholder, env, file })
     }
 }
 
@@ -260,7 +271,7 @@ fn can_serve(ceiling: &Rules, service: &Target) -> bool {
         // By the name that it has inside, only the mode lets it through; its address must be named then.
         true => {
             let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            ceiling.mode == Mode::Open && ceiling.allow.iter().any(|allowed| allowed.contains(here, service.port))
+            ceiling.mode == Mode::Open && ceiling.allow.iter().any(|allowed| allowed.names(here, service.port))
         }
         false => can_reach(ceiling, &Rule::exactly(service)),
     };
@@ -308,6 +319,15 @@ fn publish(ports: &mut Vec<Published>, port: Published) -> Result<(), ConfigErro
         }
     }
     Ok(())
+}
+
+/// What a sandbox has in the place of a secret: its name, for people, and 128 bits that nobody guesses.
+fn placeholder(name: &str) -> Result<String, ConfigError> {
+    let mut bytes = [0u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| ConfigError::io(Path::new("/dev/urandom"), errno))?;
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("agentkernel-{name}-{digits}"))
 }
 
 /// Adds a secret, unless its placeholder is where another's is.
