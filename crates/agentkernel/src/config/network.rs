@@ -9,11 +9,12 @@ use super::{
     settings::SecretSettings,
 };
 use crate::{Network, SecretSource, SecretUse};
-use egress::{Host, Mode, Pattern, Policy, Requests, Rule, Rules, Target, control::Published};
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::Path,
+use egress::{
+    Host, Mode, Pattern, Policy, Requests, Rule, Rules, Target,
+    address::{self, Class},
+    control::Published,
 };
+use std::path::Path;
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -233,7 +234,7 @@ impl NetworkOverrides {
 
 /// Whether anything that a rule allows is within the limits.
 fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
-    if ceiling.deny.iter().any(|deny| overlap::covers_rule(deny, rule)) {
+    if ceiling.deny.iter().any(|deny| overlap::denies(deny, rule)) {
         return false;
     }
     if ceiling.services.iter().any(|service| rule.matches(service)) {
@@ -245,8 +246,8 @@ fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
         Mode::Allow => named(),
         // What has no public address must be named there too.
         Mode::Open => match &rule.pattern {
-            Pattern::Host(Host::Address(address)) => {
-                egress::address::class(*address) == egress::address::Class::Public || named()
+            Pattern::Host(Host::Address(address)) | Pattern::Network(address, _) => {
+                address::class(*address) == Class::Public || named()
             }
             _ => true,
         },
@@ -264,18 +265,10 @@ fn can_serve(ceiling: &Rules, service: &Target) -> bool {
     let same = |other: &Target| {
         other.port == service.port && (other.host == service.host || (local(&other.host) && local(&service.host)))
     };
-    if ceiling.deny.iter().any(|deny| own.iter().any(|own| deny.matches(own))) {
+    if ceiling.deny.iter().any(|deny| own.iter().any(|own| deny.denies(own))) {
         return false;
     }
-    let reached = match local(&service.host) {
-        // By the name that it has inside, only the mode lets it through; its address must be named then.
-        true => {
-            let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            ceiling.mode == Mode::Open && ceiling.allow.iter().any(|allowed| allowed.names(here, service.port))
-        }
-        false => can_reach(ceiling, &Rule::exactly(service)),
-    };
-    reached || ceiling.services.iter().any(same)
+    ceiling.services.iter().any(same) || (!local(&service.host) && can_reach(ceiling, &Rule::exactly(service)))
 }
 
 /// A rule with the requests that it is restricted to.

@@ -1,14 +1,13 @@
 //! The user's own configuration: where it lies, and which limits it sets to every sandbox.
 
 use super::{ConfigError, HostFacts, parse, project, schema};
-use egress::{Mode, Pattern, Ports, Requests, Rule, Rules};
+use egress::{Mode, Rules};
 use rustix::{
     fs::{self, FileType, Mode as FileMode, OFlags, Stat},
     io::Errno,
 };
 use std::{
     fs::File,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
 };
 
@@ -56,35 +55,19 @@ impl UserConfig {
             deny: network.deny.iter().map(|rule| rule.line).collect(),
             services: network.services.iter().map(|service| service.line).collect(),
         };
-        let listed = network.allow.is_some() || !network.services.is_empty();
-        let mut rules = Rules {
-            mode: network.mode.as_ref().map_or(Mode::Allow, |mode| mode.value),
+        let limits = network.mode.is_some()
+            || network.allow.is_some()
+            || !network.deny.is_empty()
+            || !network.services.is_empty();
+        let default = if network.allow.is_some() { Mode::Allow } else { Mode::Open };
+        let ceiling = limits.then(|| Rules {
+            mode: network.mode.map_or(default, |mode| mode.value),
             allow: network.allow.into_iter().flatten().map(|rule| rule.value).collect(),
             deny: network.deny.into_iter().map(|rule| rule.value).collect(),
             services: network.services.into_iter().map(|service| service.value).collect(),
-        };
-        let ceiling = if network.mode.is_some() || listed {
-            Some(rules)
-        } else if rules.deny.is_empty() {
-            None
-        } else {
-            // All but what is denied, private addresses too.
-            rules.mode = Mode::Open;
-            rules.allow = every_address().to_vec();
-            Some(rules)
-        };
+        });
         Ok(Self { path, ceiling, bandwidth: network.bandwidth, lines })
     }
-}
-
-/// Rules that name every address there is.
-fn every_address() -> [Rule; 2] {
-    let every = |address: IpAddr| Rule {
-        pattern: Pattern::Network(address, 0),
-        ports: Ports::EVERY,
-        requests: Requests::default(),
-    };
-    [every(Ipv4Addr::UNSPECIFIED.into()), every(Ipv6Addr::UNSPECIFIED.into())]
 }
 
 /// Where the user's configuration lies: `$XDG_CONFIG_HOME/agentkernel`, or `~/.config/agentkernel`.
