@@ -4,7 +4,7 @@
 use crate::{
     Denial, Host, Reason, Target,
     address::{self, Class},
-    rule::{Pattern, Ports, Requests, Rule},
+    rule::{Pattern, Ports, Requests, Rule, WEB},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -61,11 +61,20 @@ pub struct Rules {
 pub struct Grant {
     /// The rule that allows it, as it was written.
     pub rule: String,
+    /// Whether it is a service of the host, named by its port.
+    pub service: bool,
+    /// Whether any protocol may be spoken, because a rule names the port: on those that all rules have without being
+    /// asked, only those of the web.
+    pub any_protocol: bool,
     /// Requests that it is restricted to: in each group one must allow a request. Empty: everything is allowed.
     pub requests: Vec<Vec<Requests>>,
 }
 
 impl Grant {
+    fn new(rule: String, service: bool, any_protocol: bool) -> Self {
+        Self { rule, service, any_protocol, requests: Vec::new() }
+    }
+
     /// Whether requests must be read to know whether they are allowed.
     #[must_use]
     pub fn is_restricted(&self) -> bool {
@@ -117,7 +126,7 @@ impl Rules {
     /// Why a target is allowed, deny rules aside; `None` if it is not.
     fn grants(&self, target: &Target) -> Option<Grant> {
         if let Some(service) = self.service(target) {
-            return Some(Grant { rule: format!("service {service}"), requests: Vec::new() });
+            return Some(Grant::new(format!("service {service}"), true, true));
         }
         if self.mode == Mode::None {
             return None;
@@ -125,13 +134,14 @@ impl Rules {
         let matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
         // Whatever allows all of it wins over what allows a part.
         if let Some(rule) = matching.iter().find(|rule| rule.requests.is_every()) {
-            return Some(Grant { rule: rule.to_string(), requests: Vec::new() });
+            let any_protocol = matching.iter().any(|rule| rule.ports != Ports::Web);
+            return Some(Grant::new(rule.to_string(), false, any_protocol));
         }
         if let Some(first) = matching.first() {
             let requests = matching.iter().map(|rule| rule.requests.clone()).collect();
-            return Some(Grant { rule: first.to_string(), requests: vec![requests] });
+            return Some(Grant { requests: vec![requests], ..Grant::new(first.to_string(), false, false) });
         }
-        (self.mode == Mode::Open).then(|| Grant { rule: "mode open".to_owned(), requests: Vec::new() })
+        (self.mode == Mode::Open).then(|| Grant::new("mode open".to_owned(), false, !WEB.contains(&target.port)))
     }
 
     /// Whether a target that is allowed may be reached at this address.
@@ -217,7 +227,10 @@ impl Policy {
         };
         if let Some(ceiling) = &self.ceiling {
             match ceiling.grants(target) {
-                Some(limit) => grant.requests.extend(limit.requests),
+                Some(limit) => {
+                    grant.any_protocol &= limit.any_protocol || limit.rule == "mode open";
+                    grant.requests.extend(limit.requests);
+                }
                 None => {
                     return Err(Denial { nearest: ceiling.nearest(target), ..Denial::new(Reason::Ceiling, target) });
                 }
