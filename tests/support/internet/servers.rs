@@ -64,7 +64,6 @@ impl Internet {
                 root.display(),
             );
         }
-        let _ = fs::remove_file(self.path("nginx/big"));
         let user = if rustix::process::getuid().is_root() { "user root root;" } else { "" };
         let own = folder.display();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -73,7 +72,7 @@ impl Internet {
         let configuration = format!(
             "{user} daemon off; worker_processes 1; pid {own}/pid; error_log stderr;
              events {{ }}
-             http {{ default_type application/octet-stream; access_log {own}/access; {temporary}
+             http {{ types {{ text/html html; }} default_type application/octet-stream; access_log {own}/access; {temporary}
              ssl_protocols TLSv1.2 TLSv1.3;
              server {{ listen {WEB_V4}:80 default_server; listen {WEB_V4}:443 ssl default_server; server_name _;
               ssl_certificate {}.pem; ssl_certificate_key {}.key; return 421; }}
