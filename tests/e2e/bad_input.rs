@@ -141,8 +141,28 @@ fn arguments() {
         (&["run", "--timeout", "9999999999999999d", "true"], "--timeout: '9999999999999999d': too long", HELP_RUN),
         (&["run", "--tmpfs", "/x:0", "true"], "--tmpfs: '/x:0': a file system of no size", HELP_RUN),
         (
-            &["run", "--net", "open", "true"],
-            "--net: 'open': not in this build, which has no egress yet: use 'none'",
+            &["run", "--net", "bridge", "true"],
+            "--net: 'bridge': not a network mode: use 'none', 'allow' or 'open'",
+            HELP_RUN,
+        ),
+        (
+            &["run", "--net", "none", "--allow", "example.org", "true"],
+            "`--allow example.org` has no use with `--net none`",
+            "Leave out `--net none`: `--allow` and `--open` alone allow nothing else",
+        ),
+        (
+            &["run", "--allow", "https://example.org/", "true"],
+            "--allow: 'https://example.org/' is a URL",
+            "Write the host alone, or HOST:PORT; requests are restricted by `methods` and `paths` in agentkernel.toml",
+        ),
+        (
+            &["run", "--open", "5432", "true"],
+            "--open: '5432': the host is missing",
+            "Write HOST:PORT, such as localhost:5432 for a service of this host",
+        ),
+        (
+            &["run", "-p", "0", "true"],
+            "--port: '0': not a port: use SANDBOX or SANDBOX:HOST, such as 3000:8080, each from 1 to 65535",
             HELP_RUN,
         ),
         (

@@ -266,7 +266,7 @@ fn completions_manual_and_version() {
     assert_eq!(stdout(world.command("bash").args(["-c", &complete]).env("PATH", path)), names);
     let _ = stdout(&mut world.agentkernel(["rm", "alpha"]));
 
-    for (option, values) in [("--workspace", "direct overlay none\n"), ("--net", "none\n")] {
+    for (option, values) in [("--workspace", "direct overlay none\n"), ("--net", "none allow open\n")] {
         let complete = format!(
             "source ./script; COMP_WORDS=(agentkernel run {option} ''); COMP_CWORD=3; \
              _agentkernel agentkernel '' {option}; echo ${{COMPREPLY[@]}}"

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is a default waiting to be filled in: `config` has resolved it all. An `Option` means "none".
 
+use egress::{Pattern, Policy, control::Published};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
@@ -133,8 +134,8 @@ pub struct Spec {
     pub tmpfs: Vec<Tmpfs>,
     /// Whether everything but the workspace, mounts, tmpfs, /tmp, /run and HOME is read-only.
     pub read_only: bool,
-    /// What it may reach.
-    pub net: Net,
+    /// What it may reach, and be reached at.
+    pub network: Network,
     /// Who its programs run as.
     pub identity: Identity,
     /// What it may use.
@@ -245,12 +246,57 @@ pub struct Tmpfs {
     pub size: u64,
 }
 
-/// What a sandbox may reach.
+/// What a sandbox may reach, and be reached at. The default is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// What it may reach.
+    pub policy: Policy,
+    /// Its ports on the host's loopback address.
+    pub ports: Vec<Published>,
+    /// Bytes per second in both directions together; none: no limit.
+    pub bandwidth: Option<u64>,
+    /// Tokens of models that it may use; none: no limit.
+    pub max_tokens: Option<u64>,
+    /// What is put in on the way.
+    pub secrets: Vec<SecretUse>,
+}
+
+/// A secret that a sandbox may use: where its value comes from, and where it may go. The value itself is in no record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretUse {
+    /// What the user calls it.
+    pub name: String,
+    /// Where its value comes from when the sandbox starts.
+    pub source: SecretSource,
+    /// For which hosts.
+    pub hosts: Vec<Pattern>,
+    /// The variable inside that holds the placeholder.
+    pub env: Option<String>,
+    /// The file inside that holds the placeholder, absolute.
+    #[serde(with = "os_path_option")]
+    pub file: Option<PathBuf>,
+}
+
+/// Where a secret's value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Net {
-    /// Nothing. Every connection is refused.
-    None,
+pub enum SecretSource {
+    /// A variable of the caller's environment.
+    Env(String),
+    /// A file of the host, absolute.
+    File(#[serde(with = "os_path")] PathBuf),
+    /// The user's own store, by the secret's name.
+    Store,
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(variable) => write!(f, "env:{variable}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Store => f.write_str("store"),
+        }
+    }
 }
 
 /// Who programs run as, as the sandbox sees it.
@@ -312,6 +358,21 @@ mod os_path {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
         OsBytes::deserialize(deserializer).map(PathBuf::from)
+    }
+}
+
+/// As [`os_path`], for one that may be missing.
+mod os_path_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::path::PathBuf;
+    use wire::OsBytes;
+
+    pub(super) fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_deref().map(OsBytes::from).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Option::<OsBytes>::deserialize(deserializer)?.map(PathBuf::from))
     }
 }
 

@@ -5,7 +5,7 @@
 // The helpers of tests are tests: what they cannot do is a failure.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use agentkernel::{BackendKind, Identity, Image, Limits, Mount, Net, SandboxId, Spec, Tmpfs, Workspace};
+use agentkernel::{BackendKind, Identity, Image, Limits, Mount, Network, SandboxId, Spec, Tmpfs, Workspace};
 use std::{
     fs,
     os::unix::{
@@ -86,7 +86,7 @@ impl World {
             mounts: Vec::new(),
             tmpfs: Vec::new(),
             read_only: false,
-            net: Net::None,
+            network: Network::default(),
             identity: Identity { uid, gid: uid, name: "agent".into(), home: "/home/agent".into() },
             limits: Limits { cpu_milli: None, memory: None, pids: None, disk: Some(64 << 20), rlimits: Vec::new() },
             hostname: "box".into(),

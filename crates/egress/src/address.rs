@@ -37,13 +37,12 @@ impl Class {
 /// Whose this address is. An IPv6 address that leads to an IPv4 one is as good as that one.
 #[must_use]
 pub fn class(address: IpAddr) -> Class {
-    match address {
+    match address.to_canonical() {
         IpAddr::V4(address) => class_v4(address),
-        IpAddr::V6(address) => match embedded(address) {
-            Some(Embedded::Same(inner)) => class_v4(inner),
-            // What goes through a gateway must be public at both ends.
-            Some(Embedded::Through(inner)) if class_v4(inner) != Class::Public => class_v4(inner),
-            _ => class_v6(address),
+        // Both must be public: what goes through a gateway, and the gateway.
+        IpAddr::V6(address) => match behind(address).map(class_v4) {
+            None | Some(Class::Public) => class_v6(address),
+            Some(class) => class,
         },
     }
 }
@@ -74,50 +73,46 @@ fn class_v6(address: Ipv6Addr) -> Class {
     if address == Ipv6Addr::LOCALHOST {
         return Class::Loopback;
     }
-    // Amazon's, in its unique local range.
-    if address == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254) {
-        return Class::Metadata;
-    }
     match address.segments() {
+        // In unique local ranges: Amazon's (all of its services for machines), Google's, Oracle's, Scaleway's.
+        [0xfd00, 0xec2, ..]
+        | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+        | [0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+        | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42] => Class::Metadata,
         [first, ..] if first & 0xffc0 == 0xfe80 => Class::LinkLocal,
         // Site-local, which was deprecated and is still routed here and there (RFC 3879).
         [first, ..] if first & 0xffc0 == 0xfec0 => Class::Private,
         [first, ..] if first & 0xfe00 == 0xfc00 => Class::Private,
         // NAT64 with a local prefix (RFC 8215): what it leads to is known to the gateway alone.
         [0x64, 0xff9b, 1, ..] => Class::Private,
-        // Documentation (RFC 3849, RFC 9637), benchmarks, ORCHID, discard.
-        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] | [0x2001, 2, 0, ..] | [0x100, 0, 0, 0, ..] => Class::NoHost,
-        [0x2001, second, ..] if (0x10..0x40).contains(&second) => Class::NoHost,
+        // IETF assignments (RFC 2928): Teredo, benchmarks, ORCHID, and anycast addresses of whatever is nearest.
+        [0x2001, 0..0x200, ..] => Class::NoHost,
+        // Documentation (RFC 3849, RFC 9637).
+        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Class::NoHost,
         // 2000::/3 is all that was given out (RFC 4291), but for the known prefix of NAT64 (RFC 6052).
         [first, ..] if first & 0xe000 == 0x2000 => Class::Public,
-        [0x64, 0xff9b, 0, ..] => Class::Public,
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => Class::Public,
         _ => Class::NoHost,
     }
 }
 
-/// An IPv4 address in an IPv6 one.
-enum Embedded {
-    /// The same host by another name.
-    Same(Ipv4Addr),
-    /// A host behind a gateway.
-    Through(Ipv4Addr),
-}
-
-fn embedded(address: Ipv6Addr) -> Option<Embedded> {
+/// The IPv4 address that an IPv6 one leads to: the same host by another name, or one behind a gateway.
+#[must_use]
+pub fn behind(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     Some(match address.segments() {
         // Mapped (RFC 4291), and translated (RFC 2765).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => Embedded::Same(v4(high, low)),
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
         // Compatible, deprecated; `::` and `::1` are none.
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Embedded::Same(v4(high, low)),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
         // NAT64.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Embedded::Through(v4(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
         // 6to4 (RFC 3056).
-        [0x2002, high, low, ..] => Embedded::Through(v4(high, low)),
+        [0x2002, high, low, ..] => v4(high, low),
         // Teredo (RFC 4380): the client's address is written inverted.
-        [0x2001, 0, _, _, _, _, high, low] => Embedded::Through(v4(!high, !low)),
+        [0x2001, 0, _, _, _, _, high, low] => v4(!high, !low),
         // ISATAP (RFC 5214).
-        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => Embedded::Through(v4(high, low)),
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
         _ => return None,
     })
 }

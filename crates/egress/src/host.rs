@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
     str::FromStr,
 };
 
@@ -34,7 +35,7 @@ pub enum HostError {
     /// Longer than a name can be.
     #[error("A host has at most {MAX_NAME} bytes")]
     TooLong,
-    /// A label that is empty, too long, or has a character that no host has.
+    /// A label that is empty, too long, or has a character that no host has; or a hyphen at the beginning.
     #[error("'{0}' is not the name of a host")]
     Label(String),
     /// Letters beyond ASCII.
@@ -85,7 +86,8 @@ impl Host {
         }
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let good = |label: &str| !label.is_empty() && label.len() <= MAX_LABEL && label.bytes().all(fits);
-        if !name.split('.').all(good) {
+        // A name that begins with a hyphen would be an option to whoever pastes it into a command; glibc resolves none.
+        if name.starts_with('-') || !name.split('.').all(good) {
             return Err(HostError::Label(shown(text)));
         }
         // inet_aton(3) takes `0177.1`, `0x7f000001` and `2130706433` for addresses: no name ends in such a number.
@@ -164,7 +166,12 @@ pub struct Target {
     /// The host.
     pub host: Host,
     /// The port; never 0.
+    #[serde(deserialize_with = "some_port")]
     pub port: u16,
+}
+
+fn some_port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    NonZeroU16::deserialize(deserializer).map(NonZeroU16::get)
 }
 
 /// A text that is no target.

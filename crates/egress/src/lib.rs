@@ -6,13 +6,16 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod authority;
 pub mod control;
+pub mod first;
 mod host;
 mod policy;
 mod reason;
 mod rule;
 mod secret;
 
+pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, Target, TargetError};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
 pub use reason::{Denial, Reason};

@@ -197,6 +197,7 @@ impl Internet {
         let script = format!(
             "PATH=$(echo /usr/lib/postgresql/*/bin | tr ' ' '\\n' | tail -1):$PATH; cd /
              initdb -N -E UTF8 --locale C -U postgres -A scram-sha-256 --pwfile {password} -D {folder}/data &&
+             echo 'host all all all scram-sha-256' >> {folder}/data/pg_hba.conf &&
              exec postgres -D {folder}/data -c listen_addresses={DATABASE_V4} -c unix_socket_directories= \
               -c dynamic_shared_memory_type=mmap -c fsync=off"
         );

@@ -2,13 +2,14 @@
 
 use super::{Failure, failure::OWN};
 use crate::{
-    Image, Mount, Name, Net, client,
-    config::{self, EnvVar, FormError, Overrides, TmpfsArg, WorkspaceMode},
+    Image, Mount, Name, client,
+    config::{self, EnvVar, FormError, NetworkOverrides, Overrides, TmpfsArg, WorkspaceMode},
 };
 use clap::{
     Arg, Args, Command,
     builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
 };
+use egress::{Mode, Rule, Target, control::Published};
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -27,9 +28,8 @@ pub(super) struct SandboxArgs {
     /// How it sees the project: 'direct', the real directory (the default); 'overlay', a copy-on-write view; 'none'
     #[arg(long, value_name = "MODE", value_parser = Words { words: &["direct", "overlay", "none"], parse: config::parse_workspace }, hide_possible_values = true)]
     pub(super) workspace: Option<WorkspaceMode>,
-    /// What it may reach: 'none' (the default)
-    #[arg(long, value_name = "MODE", value_parser = Words { words: &["none"], parse: config::parse_net }, hide_possible_values = true)]
-    pub(super) net: Option<Net>,
+    #[command(flatten)]
+    pub(super) network: NetworkArgs,
     /// Set an environment variable; without a value, take the caller's
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = env_parser())]
     pub(super) env: Vec<EnvVar>,
@@ -72,6 +72,41 @@ pub(super) struct SandboxArgs {
     /// Make everything read-only but the workspace, mounts, /tmp, /run and HOME
     #[arg(long)]
     pub(super) read_only: bool,
+}
+
+/// What a sandbox may reach, and be reached at.
+#[derive(Debug, Args)]
+pub(super) struct NetworkArgs {
+    /// What it may reach: 'none' (the default); 'allow', what is allowed; 'open', every public address
+    #[arg(long, value_name = "MODE", value_parser = Words { words: &["none", "allow", "open"], parse: config::parse_mode }, hide_possible_values = true)]
+    net: Option<Mode>,
+    /// Let it reach this host, '*.example.org' or 10.0.0.0/8, on ports 80 and 443 or those that are named: PORT,
+    /// FIRST-LAST or '*' (implies --net allow)
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = config::parse_rule)]
+    allow: Vec<Rule>,
+    /// Never let it reach this one, whatever is allowed
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = config::parse_rule)]
+    deny: Vec<Rule>,
+    /// Let it reach this service, whatever its address is; those of 'localhost' are host.agentkernel.internal inside
+    #[arg(long, value_name = "HOST:PORT", value_parser = config::parse_service)]
+    open: Vec<Target>,
+    /// Show a port of it on the host's loopback address
+    #[arg(short, long, value_name = "PORT[:HOST-PORT]", value_parser = config::parse_published)]
+    port: Vec<Published>,
+    /// Bytes per second that it may send and receive, such as 10M
+    #[arg(long, value_name = "SIZE", value_parser = config::parse_bandwidth, allow_hyphen_values = true)]
+    bandwidth: Option<u64>,
+    /// Tokens of models that it may use, as far as their answers tell
+    #[arg(long, value_name = "N", value_parser = config::parse_count, allow_hyphen_values = true)]
+    max_tokens: Option<u64>,
+}
+
+impl NetworkArgs {
+    /// As `config` wants it.
+    pub(super) fn overrides(self) -> NetworkOverrides {
+        let Self { net, allow, deny, open, port, bandwidth, max_tokens } = self;
+        NetworkOverrides { mode: net, allow, deny, services: open, ports: port, bandwidth, max_tokens }
+    }
 }
 
 /// What the command reads from and writes to.
@@ -145,7 +180,7 @@ impl SandboxArgs {
             name: self.name,
             image: self.image,
             workspace: self.workspace,
-            net: self.net,
+            network: self.network.overrides(),
             env: self.env,
             env_files: self.env_file,
             workdir: self.workdir,

@@ -5,7 +5,7 @@ use super::{
     template::{self, Field},
 };
 use crate::{
-    Mount, Net, SandboxId, Spec, Workspace,
+    Mount, SandboxId, Spec, Workspace,
     client::Client,
     store::{State, Store},
 };
@@ -54,7 +54,7 @@ struct Row {
     /// The project and the host's directories and files in it, by their paths on the host. For templates.
     #[serde(skip)]
     mounts: Option<String>,
-    net: Option<&'static str>,
+    net: Option<String>,
     command: Option<String>,
     keep: Option<bool>,
     created_ms: u64,
@@ -102,9 +102,7 @@ impl Ps {
                 image: spec.as_ref().map(|spec| spec.image.to_string()),
                 workspace: spec.as_ref().map(workspace),
                 mounts: spec.as_ref().map(sources),
-                net: spec.as_ref().map(|spec| match spec.net {
-                    Net::None => "none",
-                }),
+                net: spec.as_ref().map(|spec| spec.network.policy.rules.mode.to_string()),
                 command: spec.as_ref().and_then(command),
                 keep: spec.as_ref().map(|spec| spec.keep),
                 id: listed.id,
@@ -150,7 +148,7 @@ const FIELDS: [Field<Row>; 13] = [
     (&["image"], |row| or_nothing(&row.image)),
     (&["workspace"], |row| or_nothing(&row.workspace)),
     (&["mounts"], |row| or_nothing(&row.mounts)),
-    (&["net", "networks"], |row| row.net.unwrap_or_default().into()),
+    (&["net", "networks"], |row| or_nothing(&row.net)),
     (&["created", "runningfor"], |row| ago(row.created_ms) + " ago"),
     (&["createdat"], |row| table::rfc3339(row.created_ms.saturating_mul(1_000_000))),
 ];

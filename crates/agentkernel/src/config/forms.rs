@@ -1,6 +1,7 @@
 //! The textual forms of values, the same on the command line and in `agentkernel.toml`: each is parsed here, once.
 
 use crate::{Image, Mount};
+use egress::{Mode, Rule, Target, TargetError, control::Published};
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -192,15 +193,78 @@ pub fn parse_workspace(text: &str) -> Result<WorkspaceMode, FormError> {
     }
 }
 
-/// `none`. The words for more are known, and refused: nothing in this build could hold them to it.
+/// `none`, `allow` or `open`.
 ///
 /// # Errors
-/// If it is something else.
-pub fn parse_net(text: &str) -> Result<crate::Net, FormError> {
+/// If it is none of them.
+pub fn parse_mode(text: &str) -> Result<Mode, FormError> {
     match text {
-        "none" => Ok(crate::Net::None),
-        "allow" | "open" => wrong(text, "not in this build, which has no egress yet: use 'none'"),
-        _ => wrong(text, "not a kind of network: use 'none'"),
+        "none" => Ok(Mode::None),
+        "allow" => Ok(Mode::Allow),
+        "open" => Ok(Mode::Open),
+        _ => wrong(text, "not a network mode: use 'none', 'allow' or 'open'"),
+    }
+}
+
+/// What may be reached, or may not: `HOST[:PORT]`, with the wildcards, networks and ranges of [`Rule`].
+///
+/// # Errors
+/// If it is no rule.
+pub fn parse_rule(text: &str) -> Result<Rule, FormError> {
+    Rule::parse(text).map_err(|error| FormError { cause: error.to_string(), hint: error.hint() })
+}
+
+/// A service by name and port: `localhost:5432`.
+///
+/// # Errors
+/// If it is no host, or has no port.
+pub fn parse_service(text: &str) -> Result<Target, FormError> {
+    const HINT: &str = "Write HOST:PORT, such as localhost:5432 for a service of this host";
+    match Target::parse(text, None) {
+        Ok(target) => Ok(target),
+        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(FormError { cause: format!("{}: the host is missing", quoted(text.as_ref())), hint: HINT })
+        }
+        Err(TargetError::Host(error)) if !error.hint().is_empty() => {
+            Err(FormError { cause: error.to_string(), hint: error.hint() })
+        }
+        Err(error) => Err(FormError { cause: error.to_string(), hint: HINT }),
+    }
+}
+
+/// A port of the sandbox on the host's loopback address: `3000`, or `3000:8080` for another number on the host.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_published(text: &str) -> Result<Published, FormError> {
+    let (inside, outside) = text.split_once(':').unwrap_or((text, text));
+    let port = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|&port| digits && port != 0)
+    };
+    match (port(inside), port(outside)) {
+        (Some(inside), Some(outside)) => Ok(Published { inside, outside }),
+        _ => wrong(text, "not a port: use SANDBOX or SANDBOX:HOST, such as 3000:8080, each from 1 to 65535"),
+    }
+}
+
+/// A number of bytes per second, as [`parse_size`] has it.
+///
+/// # Errors
+/// If it is none, or nothing could pass.
+pub fn parse_bandwidth(text: &str) -> Result<u64, FormError> {
+    bandwidth(parse_size(text)?)
+}
+
+/// Refuses a bandwidth with which connections would only seem to work.
+pub(super) fn bandwidth(rate: u64) -> Result<u64, FormError> {
+    const LEAST: u64 = 1 << 10;
+    match rate {
+        LEAST.. => Ok(rate),
+        _ => Err(FormError {
+            cause: format!("{rate} is too little: use 1K of bytes per second or more"),
+            hint: "The network mode 'none' refuses all connections",
+        }),
     }
 }
 

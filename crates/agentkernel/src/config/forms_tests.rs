@@ -93,14 +93,39 @@ fn images_and_kinds() {
         assert_eq!(parse_workspace(mode.as_str()), Ok(mode));
     }
     assert!(parse_workspace("branch").is_err());
-    assert_eq!(parse_net("none"), Ok(crate::Net::None));
-    for text in ["allow", "open"] {
-        assert_eq!(
-            message(parse_net(text)),
-            format!("'{text}': not in this build, which has no egress yet: use 'none'")
-        );
+}
+
+#[test]
+fn networks() {
+    for mode in [Mode::None, Mode::Allow, Mode::Open] {
+        assert_eq!(parse_mode(&mode.to_string()), Ok(mode));
     }
-    assert_eq!(message(parse_net("bridge")), "'bridge': not a kind of network: use 'none'");
+    assert_eq!(message(parse_mode("bridge")), "'bridge': not a network mode: use 'none', 'allow' or 'open'");
+
+    assert_eq!(parse_rule("*.Example.org:443").unwrap().to_string(), "*.example.org:443");
+    let error = parse_rule("https://example.org/").unwrap_err();
+    assert_eq!(error.cause, "'https://example.org/' is a URL");
+    assert!(error.hint.contains("`methods`"), "{}", error.hint);
+
+    assert_eq!(parse_service("localhost:5432").unwrap().to_string(), "localhost:5432");
+    let error = parse_service("5432").unwrap_err();
+    assert_eq!(error.cause, "'5432': the host is missing");
+    assert_eq!(message(parse_service("localhost")), "'localhost' has no port");
+    for text in ["localhost", "localhost:0", "5432", "", "a b:1"] {
+        let error = parse_service(text).unwrap_err();
+        assert_eq!(error.hint, "Write HOST:PORT, such as localhost:5432 for a service of this host", "{text}");
+    }
+    assert!(parse_service("0177.1:80").unwrap_err().hint.contains("four decimal numbers"));
+
+    assert_eq!(parse_published("3000"), Ok(Published { inside: 3000, outside: 3000 }));
+    assert_eq!(parse_published("3000:8080"), Ok(Published { inside: 3000, outside: 8080 }));
+    for text in ["", "0", "65536", "3000:", ":3000", "+1", "1:2:3", "127.0.0.1:80", "3000:0"] {
+        assert!(message(parse_published(text)).contains("not a port"), "{text}");
+    }
+
+    assert_eq!(parse_bandwidth("10M"), Ok(10 << 20));
+    assert_eq!(parse_bandwidth("1K"), Ok(1 << 10));
+    assert_eq!(message(parse_bandwidth("1023")), "1023 is too little: use 1K of bytes per second or more");
 }
 
 fn set(name: &str, value: &str) -> EnvVar {
@@ -202,7 +227,7 @@ proptest! {
             let _ = parse_duration(text);
             let _ = parse_count(text);
             let _ = parse_workspace(text);
-            let _ = parse_net(text);
+            let _ = (parse_mode(text), parse_rule(text), parse_service(text), parse_published(text), parse_bandwidth(text));
             let _ = parse_image(os);
             let _ = parse_env(os);
             let _ = parse_env_file(text.as_bytes());

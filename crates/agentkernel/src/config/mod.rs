@@ -10,6 +10,7 @@ mod host;
 mod identity;
 mod limits;
 mod mounts;
+mod network;
 mod passwd;
 mod project;
 mod protect;
@@ -21,13 +22,14 @@ pub use environment::exec_env;
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
-    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_count, parse_cpus,
-    parse_duration, parse_env, parse_env_file, parse_image, parse_mount, parse_net, parse_size, parse_tmpfs,
-    parse_workspace, quoted,
+    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_bandwidth, parse_count,
+    parse_cpus, parse_duration, parse_env, parse_env_file, parse_image, parse_mode, parse_mount, parse_published,
+    parse_rule, parse_service, parse_size, parse_tmpfs, parse_workspace, quoted,
 };
 pub use host::HostFacts;
 pub use identity::identity;
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
+pub use network::NetworkOverrides;
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub use resolve::{Overrides, resolve};
 pub use schema::{reference, schema};

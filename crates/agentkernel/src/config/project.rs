@@ -6,7 +6,7 @@ use super::{
     nearest, protect,
     schema::{self, Form, Key},
 };
-use crate::{Image, Mount, Name, Net};
+use crate::{Image, Mount, Name};
 use rustix::{
     fs::{self, FileType, Mode, OFlags},
     io::Errno,
@@ -69,7 +69,6 @@ pub(super) struct Settings {
     pub(super) name: Option<Name>,
     pub(super) image: Option<Located<Image>>,
     pub(super) workspace: Option<WorkspaceMode>,
-    pub(super) net: Option<Net>,
     pub(super) user: Option<Located<String>>,
     pub(super) workdir: Option<Located<PathBuf>>,
     pub(super) read_only: Option<bool>,

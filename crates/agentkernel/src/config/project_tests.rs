@@ -20,7 +20,6 @@ fn everything_that_can_be_said() {
         name = "web"
         image = "dir:rootfs"
         workspace = "overlay"
-        net = "none"
         user = "1000:1000"
         workdir = "src"
         read_only = true
@@ -45,7 +44,6 @@ fn everything_that_can_be_said() {
     assert_eq!(settings.name, Some(Name::try_from("web".to_owned()).unwrap()));
     assert_eq!(settings.image.unwrap().value, Image::Dir("rootfs".into()));
     assert_eq!(settings.workspace, Some(WorkspaceMode::Overlay));
-    assert_eq!(settings.net, Some(Net::None));
     assert_eq!(settings.user.unwrap().value, "1000:1000");
     assert_eq!(settings.workdir.unwrap().value, Path::new("src"));
     assert_eq!((settings.read_only, settings.keep), (Some(true), Some(true)));
@@ -58,7 +56,7 @@ fn everything_that_can_be_said() {
     assert_eq!(settings.nofile.unwrap().value, 1024);
     assert_eq!(settings.fsize.unwrap().value, 1 << 30);
     assert_eq!(settings.protect, [Path::new("deploy"), Path::new("Makefile")]);
-    assert_eq!((settings.mounts[0].line, settings.mounts[0].column), (23, 19));
+    assert_eq!((settings.mounts[0].line, settings.mounts[0].column), (22, 19));
     assert!(settings.mounts[0].value.read_only);
     assert_eq!(settings.tmpfs[1].value.size, Some(1 << 30));
 }
@@ -88,8 +86,6 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("[[sandbox]]", "1:3: [sandbox] must be a table, not a list of tables"),
         ("[sandbox]\nimage = 1", "2:9: `image` must be a text, not a whole number"),
         ("[sandbox]\nkeep = 'yes'", "2:8: `keep` must be true or false, not a text"),
-        ("[sandbox]\nnet = 'open'", "2:7: `net`: 'open': not in this build, which has no egress yet: use 'none'"),
-        ("[sandbox]\nnet = 'allow'", "2:7: `net`: 'allow': not in this build, which has no egress yet: use 'none'"),
         (
             "[sandbox]\nimage = 'debian'",
             "2:9: `image`: 'debian': not an image that this build knows: use 'host' or 'dir:PATH'",
@@ -118,7 +114,7 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("[workspace]\nmounts = ['a:/proc']", "2:11: `mounts`: '/proc': nothing can be mounted there"),
         (
             "# ünï\n[sandbox] # ü\n'ü' = 1",
-            "3:1: unknown key 'ü' in [sandbox] | [sandbox] has name, image, workspace, net, user, workdir, read_only, keep, timeout, env, env_file",
+            "3:1: unknown key 'ü' in [sandbox] | [sandbox] has name, image, workspace, user, workdir, read_only, keep, timeout, env, env_file",
         ),
         ("sandbox.'ünï' = 'é'\nsandbox.env = {'é' = 'ü', b = 1}", "1:9: unknown key"),
         ("sandbox.env = {'é' = 'ü', b = 1}", "1:31: `env`: 'b' must be a text, not a whole number"),

@@ -1,13 +1,13 @@
 //! Flags, the project's file and the host become one [`Spec`]: flags win over the file, the file over the defaults.
 
 use super::{
-    ConfigError, EnvVar, HostFacts, Project, ProjectFile, TmpfsArg, WorkspaceMode,
+    ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, WorkspaceMode,
     environment::{Environment, read_env_file},
     forms, generated_name, git, identity, limits, mounts, passwd,
     project::{Located, Settings},
     protect,
 };
-use crate::{BackendKind, Identity, Image, Limits, Mount, Name, Net, SandboxId, Spec, Tmpfs, Workspace};
+use crate::{BackendKind, Identity, Image, Limits, Mount, Name, SandboxId, Spec, Tmpfs, Workspace};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -24,8 +24,8 @@ pub struct Overrides {
     pub image: Option<Image>,
     /// `--workspace`
     pub workspace: Option<WorkspaceMode>,
-    /// `--net`
-    pub net: Option<Net>,
+    /// `--net` and its like
+    pub network: NetworkOverrides,
     /// `-e`
     pub env: Vec<EnvVar>,
     /// `--env-file`
@@ -109,6 +109,7 @@ impl Resolver<'_> {
         }
         let mounts = self.mounts(overrides.mounts, &workspace)?;
         let tmpfs = self.tmpfs(overrides.tmpfs, &mounts, workspace != Workspace::None)?;
+        let network = overrides.network.resolve()?;
 
         let mut env = Environment::base(&identity, &image, host);
         self.file_env(&mut env)?;
@@ -147,7 +148,7 @@ impl Resolver<'_> {
             mounts,
             tmpfs,
             read_only: overrides.read_only || settings.read_only.unwrap_or(false),
-            net: overrides.net.or_else(|| settings.net.clone()).unwrap_or(Net::None),
+            network,
             identity,
             limits,
             command,

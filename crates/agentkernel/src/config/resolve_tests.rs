@@ -1,4 +1,5 @@
 use super::{super::identity::tests::host as facts, *};
+use crate::Network;
 use tempfile::TempDir;
 use wire::{Rlimit, RlimitKind};
 
@@ -73,7 +74,7 @@ fn the_defaults_are_safe() {
     assert_eq!(spec.name, None);
     assert_eq!(spec.hostname, spec.id.to_string());
     assert!(!spec.keep && !spec.read_only);
-    assert_eq!((spec.image, spec.net, spec.timeout_ms), (Image::Host, Net::None, None));
+    assert_eq!((spec.image, spec.network, spec.timeout_ms), (Image::Host, Network::default(), None));
     match spec.workspace {
         Workspace::Direct { path: workspace, protected } => {
             assert_eq!(workspace, path);

@@ -81,16 +81,6 @@ const SANDBOX: &[Key] = &[
         example: "\"overlay\"",
     },
     Key {
-        name: "net",
-        form: Form::Choice(&["none"], |settings, text| {
-            settings.net = Some(forms::parse_net(text)?);
-            Ok(())
-        }),
-        default: "`none`",
-        doc: "What it may reach. This build has no egress, so every connection is refused; `allow` and `open` are errors.",
-        example: "\"none\"",
-    },
-    Key {
         name: "user",
         form: Form::Text(|settings, text| {
             settings.user = Some(text);

@@ -1,6 +1,6 @@
 #![allow(clippy::disallowed_methods)] // tests start programs and look at files
 use super::*;
-use crate::{BackendKind, Identity, Image, Limits, Net, Workspace};
+use crate::{BackendKind, Identity, Image, Limits, Network, SecretSource, SecretUse, Workspace};
 use std::{
     ffi::OsStr,
     fs::Permissions,
@@ -37,7 +37,16 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         mounts: Vec::new(),
         tmpfs: Vec::new(),
         read_only: false,
-        net: Net::None,
+        network: Network {
+            secrets: vec![SecretUse {
+                name: "TOKEN".into(),
+                source: SecretSource::File(OsStr::from_bytes(b"/srv/\xff").into()),
+                hosts: vec![egress::Pattern::Any],
+                env: None,
+                file: Some(OsStr::from_bytes(b"/run/\xfe").into()),
+            }],
+            ..Network::default()
+        },
         identity: Identity { uid: 1, gid: 1, name: "u".into(), home: "/home/u".into() },
         limits: Limits { cpu_milli: None, memory: None, pids: None, disk: Some(1 << 20), rlimits: Vec::new() },
         command: None,

@@ -394,13 +394,13 @@ impl<'a> Server<'a> {
 
     fn on_flow(&mut self, stream: u32, payload: &[u8]) {
         let Ok(flow) = wire::decode::<link::Flow>(payload) else { return self.distrust() };
-        let crate::Net::None = self.spec.net;
         // As long as a name may be, so that many fit a message.
         let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= 255;
         let host: String = printable(&flow.host).char_indices().take_while(fits).map(|(_, c)| c).collect();
         let target = format!("{host}:{}", flow.port);
         let message = format!(
-            "agentkernel: connection to {target} refused: this sandbox's network mode is 'none', which allows no connection.\n"
+            "agentkernel: connection to {target} refused: this sandbox's network mode is '{}', and this build has no egress yet.\n",
+            self.spec.network.policy.rules.mode
         );
         self.link.control(stream, &FlowReply::Refused { reason: "network-none".into(), message });
         self.link.mux.close(stream);

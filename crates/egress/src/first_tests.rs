@@ -1,0 +1,227 @@
+use super::*;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+
+/// What a real client sends first.
+fn hello(name: &str, protocols: &[&str]) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+fn tls(speech: Speech) -> Hello {
+    match speech {
+        Speech::Tls(hello) => hello,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The same handshake message with an extension more, in records of a few bytes each.
+fn changed(record: &[u8], extension: &[u8], piece: usize) -> Vec<u8> {
+    let mut message = record[5..].to_vec();
+    let session = 38 + 1 + usize::from(message[38]);
+    let suites = session + 2 + usize::from(u16::from_be_bytes([message[session], message[session + 1]]));
+    let extensions = suites + 1 + usize::from(message[suites]);
+    message.extend_from_slice(extension);
+    let length = (message.len() - extensions - 2) as u16;
+    message[extensions..extensions + 2].copy_from_slice(&length.to_be_bytes());
+    let length = (message.len() - 4) as u32;
+    message[1..4].copy_from_slice(&length.to_be_bytes()[1..]);
+    let records = message.chunks(piece).flat_map(|part| {
+        let head = [0x16, 3, 1, (part.len() >> 8) as u8, part.len() as u8];
+        head.into_iter().chain(part.iter().copied())
+    });
+    records.collect()
+}
+
+/// An extension of this type with this content.
+fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
+    let mut bytes = kind.to_be_bytes().to_vec();
+    bytes.extend((content.len() as u16).to_be_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+/// An extension `server_name` that says this.
+fn server_name(name: &str) -> Vec<u8> {
+    let name = name.as_bytes();
+    let mut content = ((name.len() + 3) as u16).to_be_bytes().to_vec();
+    content.push(0);
+    content.extend((name.len() as u16).to_be_bytes());
+    content.extend(name);
+    extension(0, &content)
+}
+
+#[test]
+fn a_hello_says_for_whom_it_is() {
+    let hello = tls(classify(&hello("Example.ORG", &["h2", "http/1.1"])).unwrap());
+    assert_eq!(hello.server_name, Some(Host::parse("example.org").unwrap()));
+    assert_eq!(hello.protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+}
+
+#[test]
+fn a_hello_without_a_name_says_nobody() {
+    let without = hello("192.0.2.1", &[]);
+    assert_eq!(tls(classify(&without).unwrap()).server_name, None);
+    // An address where a name belongs is dropped as well.
+    let address = changed(&without, &server_name("192.0.2.1"), 4096);
+    assert_eq!(tls(classify(&address).unwrap()).server_name, None);
+    let named = changed(&without, &server_name("example.org"), 4096);
+    assert_eq!(tls(classify(&named).unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
+    // In the spellings of inet_aton(3), too, and numbers that are none.
+    for name in ["2130706433", "0x7f.1", "0177.0.0.1", "127.1"] {
+        match classify(&changed(&without, &server_name(name), 4096)).unwrap() {
+            Speech::Tls(hello) => assert_eq!(hello.server_name, None, "{name}"),
+            other => assert!(matches!(other, Speech::BadTls(_)), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_none_is_bad() {
+    let without = hello("192.0.2.1", &[]);
+    for name in ["a\0.example.org", "*.example.org", "a b", "exämple.org", "[::1]", "example.org:443", "evil@a.org"] {
+        let speech = classify(&changed(&without, &server_name(name), 4096)).unwrap();
+        assert!(matches!(speech, Speech::BadTls(_)), "{name:?}: {speech:?}");
+    }
+}
+
+#[test]
+fn two_names_are_bad() {
+    let two = changed(&hello("example.org", &[]), &server_name("other.org"), 4096);
+    assert!(matches!(classify(&two), Some(Speech::BadTls(_))));
+}
+
+#[test]
+fn an_encrypted_hello_is_for_the_name_outside_of_it() {
+    // HPKE's key derivation and cipher, the configuration's number, a key, and what is encrypted (RFC 9849, 5).
+    let content = [&[0, 0, 1, 0, 1, 7, 0, 32][..], &[9; 32], &[0, 144], &[9; 144]].concat();
+    let ech = changed(&hello("example.org", &[]), &extension(0xfe0d, &content), 4096);
+    assert_eq!(tls(classify(&ech).unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
+}
+
+#[tokio::test]
+async fn a_long_hello_in_small_records_and_smaller_pieces_is_read() {
+    // As with a key share of ML-KEM and more: over 2 KiB, over several records, byte by byte.
+    let long = changed(&hello("example.org", &["h2"]), &extension(0xffa5, &[7; 9000]), 300);
+    assert!(long.len() > 9000);
+    let (mut client, mut server) = tokio::io::duplex(1);
+    let whole = long.clone();
+    let sending = async {
+        client.write_all(&whole).await.unwrap();
+        client
+    };
+    let mut buffer = Vec::new();
+    let (speech, _client) = tokio::join!(first(&mut server, &mut buffer), sending);
+    assert_eq!(tls(speech.unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
+    assert_eq!(buffer, long);
+    // It is told as soon as it can be, and not before.
+    assert_eq!(classify(&long[..long.len() - 1]), None);
+}
+
+#[tokio::test]
+async fn what_goes_on_for_ever_is_refused() {
+    let bytes = vec![[0x16, 3, 1, 0, 1, 1]; 64 * 1024].concat();
+    let mut buffer = Vec::new();
+    assert!(matches!(first(&mut &*bytes, &mut buffer).await, Ok(Speech::BadTls(_))));
+    assert!(buffer.len() <= MAX);
+    let mut buffer = Vec::new();
+    assert_eq!(first(&mut &*vec![b'\n'; MAX * 2], &mut buffer).await.unwrap(), Speech::Other);
+    assert_eq!(buffer.len(), MAX);
+}
+
+#[tokio::test]
+async fn an_end_is_told() {
+    let mut buffer = Vec::new();
+    assert_eq!(first(&mut &b""[..], &mut buffer).await.unwrap(), Speech::Nothing);
+    assert_eq!(first(&mut &b"GE"[..], &mut buffer).await.unwrap(), Speech::Other);
+    let half = &hello("example.org", &[])[..100];
+    assert!(matches!(first(&mut &*half, &mut Vec::new()).await, Ok(Speech::BadTls(_))));
+}
+
+#[test]
+fn requests_are_told_as_soon_as_they_can_be() {
+    let one = Some(Speech::Http(Version::One));
+    for bytes in [
+        "GET /",
+        "GET http",
+        "get HTTP",
+        "OPTIONS *",
+        "CONNECT ",
+        "PROPPATCH /x HTTP/1.1\r\n",
+        "\r\n\r\nGET /",
+        "GET   /",
+        "GET\t/",
+        "M-SEARCH *",
+    ] {
+        assert_eq!(classify(bytes.as_bytes()), one, "{bytes}");
+    }
+    for bytes in ["", "\r\n", "G", "GET", "GET ", "GET h", "GET htt", "PRI ", &"A".repeat(MAX_METHOD)] {
+        assert_eq!(classify(bytes.as_bytes()), None, "{bytes}");
+    }
+    assert_eq!(classify(b"PRI *"), Some(Speech::Http(Version::Two)));
+}
+
+#[test]
+fn what_is_neither_is_told_at_once() {
+    for bytes in [
+        &b"\0"[..],
+        b"\x15",
+        b"\x80",
+        b" GET /",
+        b"SSH-2.0-OpenSSH_9.2p1 D",
+        b"*1\r",
+        b"PING\r",
+        b"EHLO a",
+        b"GET httq",
+        b"a1 LOGIN",
+        &[b'A'; MAX_METHOD + 1],
+        b"\0\0\0\x08\x04\xd2\x16\x2f",
+    ] {
+        assert_eq!(classify(bytes), Some(Speech::Other), "{}", bytes.escape_ascii());
+    }
+    assert!(matches!(classify(b"\x16\x02\0\0\x05hello"), Some(Speech::BadTls(_))));
+}
+
+#[tokio::test]
+async fn what_was_read_is_read_again() {
+    let (mut client, server) = tokio::io::duplex(64);
+    client.write_all(b" world").await.unwrap();
+    let mut replay = Replay::new(b"hello".to_vec(), server);
+    let mut bytes = [0; 3];
+    replay.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"hel");
+    let mut bytes = [0; 8];
+    replay.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"lo world");
+    replay.write_all(b"back").await.unwrap();
+    let mut bytes = [0; 4];
+    client.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"back");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes: Vec<u8>, tls: bool) {
+        let bytes = if tls { [&[0x16, 3, 1][..], &bytes].concat() } else { bytes };
+        let _ = classify(&bytes);
+    }
+
+    #[test]
+    fn more_bytes_never_change_what_was_told(cut in 0usize..400, rest: Vec<u8>) {
+        let whole = [hello("example.org", &["h2"]), rest].concat();
+        if let Some(early) = classify(&whole[..cut.min(whole.len())]) {
+            proptest::prop_assert_eq!(Some(early), classify(&whole));
+        }
+    }
+}
