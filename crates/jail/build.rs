@@ -18,9 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let audit_arch = policy::audit_arch(&arch)?;
     let default = compile::compile(audit_arch, &policy::answers(&arch, &numbers)?, policy::UNKNOWN);
     let program = compile::compile(audit_arch, &policy::answers_for_programs(&numbers)?, policy::ALLOW);
+    let egress = compile::compile(audit_arch, &policy::answers_for_egress(&arch, &numbers)?, policy::EPERM);
 
     let mut code = String::new();
-    for (name, instructions) in [("DEFAULT", default), ("PROGRAM", program)] {
+    for (name, instructions) in [("DEFAULT", default), ("PROGRAM", program), ("EGRESS", egress)] {
         writeln!(code, "static {name}: [libc::sock_filter; {}] = [", instructions.len())?;
         for i in instructions {
             writeln!(code, "libc::sock_filter {{ code: {}, jt: {}, jf: {}, k: {} }},", i.code, i.jt, i.jf, i.k)?;

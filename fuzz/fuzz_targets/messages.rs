@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wire::{api, link};
+use wire::{api, flow, link};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&which, payload)) = input.split_first() else { return };
@@ -27,8 +27,8 @@ fuzz_target!(|input: &[u8]| {
         3 => link::ExecControl,
         4 => link::ExecReport,
         5 => link::FilesReport,
-        6 => link::Flow,
-        7 => link::FlowReply,
+        6 => flow::Handed,
+        7 => flow::Dial,
         8 => api::Open,
         9 => api::Control,
         10 => api::Report,

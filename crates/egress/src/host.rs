@@ -244,4 +244,4 @@ pub(crate) fn shown(text: &str) -> String {
 
 #[cfg(test)]
 #[path = "host_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -7,17 +7,34 @@
 
 pub mod address;
 mod authority;
+mod bucket;
+mod channel;
 pub mod control;
+mod dial;
 pub mod first;
+mod flow;
 mod host;
+mod inbound;
+mod inspect;
+mod meter;
 mod policy;
+mod process;
 mod reason;
+mod relay;
+mod resolver;
 mod rule;
 mod secret;
+mod secrets;
+mod server;
+mod usage;
 
 pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, Target, TargetError};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
+pub use process::{RunError, Start, run};
 pub use reason::{Denial, Reason};
+pub use resolver::system_resolver;
 pub use rule::{Pattern, Ports, Requests, Rule, RuleError};
 pub use secret::Secret;
+pub use secrets::{Misplaced, Secrets};
+pub use usage::Budget;

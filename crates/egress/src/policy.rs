@@ -4,12 +4,12 @@
 use crate::{
     Denial, Host, Reason, Target,
     address::{self, Class},
-    rule::{Pattern, Ports, Requests, Rule},
+    rule::{Pattern, Ports, Requests, Rule, WEB},
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
+    fmt, iter,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 /// The name by which a sandbox reaches services of its host that it was given.
@@ -61,11 +61,20 @@ pub struct Rules {
 pub struct Grant {
     /// The rule that allows it, as it was written.
     pub rule: String,
+    /// Whether it is a service of the host, named by its port.
+    pub service: bool,
+    /// Whether any protocol may be spoken, because a rule names the port: on those that all rules have without being
+    /// asked, only those of the web.
+    pub any_protocol: bool,
     /// Requests that it is restricted to: in each group one must allow a request. Empty: everything is allowed.
     pub requests: Vec<Vec<Requests>>,
 }
 
 impl Grant {
+    fn new(rule: String, service: bool, any_protocol: bool) -> Self {
+        Self { rule, service, any_protocol, requests: Vec::new() }
+    }
+
     /// Whether requests must be read to know whether they are allowed.
     #[must_use]
     pub fn is_restricted(&self) -> bool {
@@ -102,55 +111,61 @@ pub struct Policy {
 }
 
 impl Rules {
-    /// The service that a target means, if it is one: `localhost` is called otherwise inside.
-    fn service(&self, target: &Target) -> Option<&Target> {
+    /// The services that a target means: `localhost` is called otherwise inside.
+    fn services(&self, target: &Target) -> impl Iterator<Item = &Target> {
         let here = target.host.name() == Some(HOST_NAME);
-        self.services.iter().find(|service| {
+        self.services.iter().filter(move |service| {
             service.port == target.port && if here { is_this_host(&service.host) } else { service.host == target.host }
         })
     }
 
     fn denies(&self, target: &Target) -> Option<&Rule> {
-        self.deny.iter().find(|rule| rule.matches(target))
+        self.deny.iter().find(|rule| rule.denies(target))
     }
 
     /// Why a target is allowed, deny rules aside; `None` if it is not.
     fn grants(&self, target: &Target) -> Option<Grant> {
-        if let Some(service) = self.service(target) {
-            return Some(Grant { rule: format!("service {service}"), requests: Vec::new() });
+        if let Some(service) = self.services(target).next() {
+            return Some(Grant::new(format!("service {service}"), true, true));
         }
-        if self.mode == Mode::None {
+        // Nobody else answers by this name, whatever a server says.
+        if self.mode == Mode::None || target.host.name() == Some(HOST_NAME) {
             return None;
         }
         let matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
         // Whatever allows all of it wins over what allows a part.
         if let Some(rule) = matching.iter().find(|rule| rule.requests.is_every()) {
-            return Some(Grant { rule: rule.to_string(), requests: Vec::new() });
+            let any_protocol = matching.iter().any(|rule| rule.ports != Ports::Web);
+            return Some(Grant::new(rule.to_string(), false, any_protocol));
         }
         if let Some(first) = matching.first() {
             let requests = matching.iter().map(|rule| rule.requests.clone()).collect();
-            return Some(Grant { rule: first.to_string(), requests: vec![requests] });
+            return Some(Grant { requests: vec![requests], ..Grant::new(first.to_string(), false, false) });
         }
-        (self.mode == Mode::Open).then(|| Grant { rule: "mode open".to_owned(), requests: Vec::new() })
+        (self.mode == Mode::Open).then(|| Grant::new("mode open".to_owned(), false, !WEB.contains(&target.port)))
     }
 
     /// Whether a target that is allowed may be reached at this address.
     fn admits(&self, target: &Target, address: IpAddr) -> bool {
-        if self.service(target).is_some() {
+        // Whoever is asked to connect to it connects to itself: it is nobody's address to name.
+        if address.is_unspecified() {
+            return false;
+        }
+        let class = address::class(address);
+        let named = |rule: &Rule| {
+            // By another name its requests would not be those that it is restricted to.
+            rule.names(address, target.port) && (rule.requests.is_every() || rule.matches(target))
+        };
+        if class == Class::Public
+            || self.services(target).any(|service| serves(service, address, class))
+            || self.allow.iter().any(named)
+        {
             return true;
         }
-        if self.allow.iter().any(|rule| rule.contains(address, target.port)) {
-            return true;
-        }
-        match address::class(address) {
-            Class::Public => true,
-            // Only the network at hand can give such a name an address.
-            Class::Private => {
-                target.host.name().is_some_and(is_private_use)
-                    && self.allow.iter().any(|rule| rule.pattern != Pattern::Any && rule.matches(target))
-            }
-            Class::Loopback | Class::LinkLocal | Class::Metadata | Class::NoHost => false,
-        }
+        // Only the network at hand can give such a name an address.
+        class == Class::Private
+            && target.host.name().is_some_and(is_private_use)
+            && self.allow.iter().any(|rule| rule.pattern != Pattern::Any && rule.matches(target))
     }
 
     /// The allowed thing that is most like a target.
@@ -200,14 +215,27 @@ fn is_this_host(host: &Host) -> bool {
     }
 }
 
+/// Whether a service may have an address. By its name it may be of this host or of a network, but not what a name
+/// would only be given by somebody who is after a cloud's secrets.
+fn serves(service: &Target, address: IpAddr, class: Class) -> bool {
+    match &service.host {
+        Host::Address(own) => *own == address,
+        Host::Name(name) if &**name == "localhost" => {
+            [Ipv4Addr::LOCALHOST.into(), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&address)
+        }
+        Host::Name(_) => matches!(class, Class::Public | Class::Private | Class::Loopback),
+    }
+}
+
 impl Policy {
     /// Whether a connection to this target may be made, by what it is called. Nothing has been looked up yet.
     ///
     /// # Errors
     /// The denial, with the rule that decides.
     pub fn judge(&self, target: &Target) -> Result<Grant, Denial> {
-        let sides = || [Some(&self.rules), self.ceiling.as_ref()].into_iter().flatten();
-        if let Some(rule) = sides().find_map(|rules| rules.denies(target)) {
+        let outside = self.outside(target);
+        if let Some(rule) = self.sides().find_map(|(rules, _)| rules.denies(target).or_else(|| rules.denies(&outside)))
+        {
             return Err(Denial::new(Reason::Denied, target).because(rule.to_string()));
         }
         let Some(mut grant) = self.rules.grants(target) else {
@@ -217,7 +245,10 @@ impl Policy {
         };
         if let Some(ceiling) = &self.ceiling {
             match ceiling.grants(target) {
-                Some(limit) => grant.requests.extend(limit.requests),
+                Some(limit) => {
+                    grant.any_protocol &= limit.any_protocol || limit.rule == "mode open";
+                    grant.requests.extend(limit.requests);
+                }
                 None => {
                     return Err(Denial { nearest: ceiling.nearest(target), ..Denial::new(Reason::Ceiling, target) });
                 }
@@ -226,16 +257,16 @@ impl Policy {
         Ok(grant)
     }
 
-    /// Of the addresses that a target was found to have, those that may be dialled. The target must have been
-    /// [judged](Self::judge).
+    /// Of the addresses that a target was found to have, those that may be dialled. The target is
+    /// [judged](Self::judge) again: rules may have changed while it was looked up.
     ///
     /// # Errors
     /// The denial, if there is none.
     pub fn admit(&self, target: &Target, addresses: &[IpAddr]) -> Result<Vec<CheckedAddr>, Denial> {
+        self.judge(target)?;
         let mut refused = None;
         let mut admitted = Vec::new();
-        for &address in addresses {
-            let address = address.to_canonical();
+        for address in addresses.iter().map(IpAddr::to_canonical) {
             match self.refuses(target, address) {
                 None => admitted.push(CheckedAddr(SocketAddr::new(address, target.port))),
                 Some(denial) => refused = refused.or(Some(denial)),
@@ -249,26 +280,36 @@ impl Policy {
     }
 
     fn refuses(&self, target: &Target, address: IpAddr) -> Option<Denial> {
-        let literal = Target { host: Host::from(address), port: target.port };
-        for rules in [Some(&self.rules), self.ceiling.as_ref()].into_iter().flatten() {
-            if let Some(rule) = rules.denies(&literal) {
-                return Some(Denial::new(Reason::Denied, target).because(rule.to_string()));
+        // Whoever is denied is so behind a gateway as well.
+        let behind = match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => address::behind(address).map(IpAddr::V4),
+        };
+        let literals = || [Some(address), behind].into_iter().flatten();
+        for (rules, reason) in self.sides() {
+            for host in literals().map(Host::from) {
+                if let Some(rule) = rules.denies(&Target { host, port: target.port }) {
+                    return Some(Denial::new(Reason::Denied, target).because(rule.to_string()));
+                }
             }
             if !rules.admits(target, address) {
                 let detail = format!("{address} is {}", address::class(address).words());
-                return Some(Denial::new(Reason::PrivateAddress, target).because(detail));
+                return Some(Denial::new(reason, target).because(detail));
             }
         }
         None
     }
 
+    /// Both sides' rules, each with the reason why an address is refused that only they don't admit.
+    fn sides(&self) -> impl Iterator<Item = (&Rules, Reason)> {
+        let limits = self.ceiling.iter().map(|ceiling| (ceiling, Reason::Ceiling));
+        iter::once((&self.rules, Reason::PrivateAddress)).chain(limits)
+    }
+
     /// What is to be looked up for a target: a service of this host is called otherwise inside.
     #[must_use]
     pub fn outside(&self, target: &Target) -> Target {
-        match self.rules.service(target) {
-            Some(service) => service.clone(),
-            None => target.clone(),
-        }
+        self.rules.services(target).next().unwrap_or(target).clone()
     }
 
     /// The policy with one more rule that allows, which a mode of `none` does not hold back.
@@ -277,14 +318,13 @@ impl Policy {
         let mut policy = self.clone();
         let rules = &mut policy.rules;
         rules.deny.retain(|denied| *denied != rule);
-        if !rules.allow.contains(&rule) {
-            rules.allow.push(rule);
-        }
         if rules.mode == Mode::None {
             // What was listed before the mode was lifted was not meant to be reached.
-            let last = rules.allow.len() - 1;
-            rules.allow.drain(..last);
+            rules.allow.clear();
             rules.mode = Mode::Allow;
+        }
+        if !rules.allow.contains(&rule) {
+            rules.allow.push(rule);
         }
         policy
     }

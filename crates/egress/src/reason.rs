@@ -211,7 +211,9 @@ impl Denial {
         let target = &self.target;
         match self.reason {
             Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked => {
-                format!("A human can allow it: agentkernel net allow {sandbox} {target}")
+                format!(
+                    "A human can allow it: agentkernel net allow {sandbox} {target} (or --allow {target} at the start)"
+                )
             }
             Reason::PrivateAddress => match &target.host {
                 Host::Address(_) => format!("A human can allow it: agentkernel net allow {sandbox} {target}"),

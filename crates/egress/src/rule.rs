@@ -1,6 +1,9 @@
 //! Hides how a rule is written: `HOST[:PORT]` with wildcards, networks and ranges, and what of HTTP it restricts.
 
-use crate::host::{Host, HostError, Target, parse_port, shown, split_port};
+use crate::{
+    address,
+    host::{Host, HostError, Target, parse_port, shown, split_port},
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -40,8 +43,11 @@ impl Pattern {
         }
         let Some((address, length)) = text.split_once('/') else { return Ok(Self::Host(Host::parse(text)?)) };
         let wrong = || RuleError::Network(shown(text));
-        let address = address.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')).unwrap_or(address);
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let address: IpAddr = match address.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
+            Some(inside) => inside.parse().map(IpAddr::V6),
+            None => address.parse(),
+        }
+        .map_err(|_| wrong())?;
         let digits = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
         let length: u8 = length.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
         // In IPv6's clothes, `::ffff:10.0.0.0/104` would be another way to write `10.0.0.0/8`.
@@ -74,6 +80,24 @@ impl Pattern {
             Self::Network(network, length) => first_of(address, *length) == Some(*network),
             Self::Any | Self::Host(Host::Name(_)) | Self::Below(_) => false,
         }
+    }
+
+    /// Whether somebody who allows this means this address, though it is not public. A network that goes beyond one
+    /// kind of address was not meant to name the few in it that are not public: `0.0.0.0/0` is the internet, and not
+    /// this machine or its cloud.
+    #[must_use]
+    pub fn names(&self, address: IpAddr) -> bool {
+        let Self::Network(network, length) = self else { return self.contains(address) };
+        let ends = [*network, last_of(*network, *length)].map(address::class);
+        *length > 0 && self.contains(address) && ends == [address::class(address); 2]
+    }
+}
+
+/// The last address of the network of this many bits that begins with an address.
+fn last_of(first: IpAddr, length: u8) -> IpAddr {
+    match first {
+        IpAddr::V4(first) => IpAddr::V4((first.to_bits() | u32::MAX.checked_shr(length.into()).unwrap_or(0)).into()),
+        IpAddr::V6(first) => IpAddr::V6((first.to_bits() | u128::MAX.checked_shr(length.into()).unwrap_or(0)).into()),
     }
 }
 
@@ -193,13 +217,27 @@ impl Requests {
     }
 }
 
-/// Whether every program reads this path alike.
+/// Whether every program reads this path alike: printable, without query, empty segments and segments of dots alone
+/// (parameters aside), and with no escapes but of bytes that mean nothing in a path, even to those who decode twice.
 fn is_plain(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    let escaped = ["%2e", "%2f", "%5c", "%00", "\\", "//"];
-    path.starts_with('/')
-        && !escaped.iter().any(|bad| lower.contains(bad))
-        && path.split('/').all(|part| !matches!(part.split(';').next(), Some("." | "..")))
+    let graphic = path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'));
+    let dots = |part: &str| part.starts_with('.') && part.trim_start_matches('.').split(';').next() == Some("");
+    if !path.starts_with('/') || path.contains("//") || !graphic || path.split('/').any(dots) {
+        return false;
+    }
+    let mut parts = path.split('%');
+    let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let Some((digits, rest)) = part.split_at_checked(2) else { return false };
+        let Ok(byte) = u8::from_str_radix(digits, 16) else { return false };
+        if digits.starts_with('+') || byte.is_ascii_control() || b"%./;\\".contains(&byte) {
+            return false;
+        }
+        decoded.push(byte);
+        decoded.extend_from_slice(rest.as_bytes());
+    }
+    // Of an overlong sequence some make a dot or a slash.
+    std::str::from_utf8(&decoded).is_ok()
 }
 
 /// A rule: what may be reached, or may not.
@@ -312,7 +350,7 @@ impl Rule {
             }
         }
         for path in &requests.paths {
-            if !is_plain(path) || path.contains(['?', '#']) || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            if !is_plain(path) {
                 return Err(RuleError::Path(shown(path)));
             }
         }
@@ -326,10 +364,17 @@ impl Rule {
         self.ports.contains(target.port) && self.pattern.matches(&target.host)
     }
 
-    /// Whether it names this address, and is about this port.
+    /// Whether it denies this target, as a rule that denies: without a port it is about every port. Whoever denies a
+    /// host does not mean that it may be reached on port 22.
     #[must_use]
-    pub fn contains(&self, address: IpAddr, port: u16) -> bool {
-        self.ports.contains(port) && self.pattern.contains(address)
+    pub fn denies(&self, target: &Target) -> bool {
+        (self.ports == Ports::Web || self.ports.contains(target.port)) && self.pattern.matches(&target.host)
+    }
+
+    /// Whether it [names](Pattern::names) this address, and is about this port.
+    #[must_use]
+    pub fn names(&self, address: IpAddr, port: u16) -> bool {
+        self.ports.contains(port) && self.pattern.names(address)
     }
 }
 
@@ -374,4 +419,4 @@ impl TryFrom<Written> for Rule {
 
 #[cfg(test)]
 #[path = "rule_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! PID 1 in every sandbox: exec, terminals, reaping, files, DNS and TCP capture, spoken over the link.
 //!
-//! It is started with four descriptors: 0 to 2, which it leaves alone, and 3, the link, a connected stream socket.
+//! It is started with five descriptors: 0 to 2, which it leaves alone; 3, the link, a connected stream socket; and 4,
+//! over which it hands connections to the outside over (`wire::flow`).
 //! It has no arguments, no configuration and reads no environment: all it is told comes over the link. The same
 //! program runs on every backend.
 //!
@@ -42,6 +43,8 @@ use wire::link::FromInit;
 
 /// The descriptor of the link.
 const LINK: i32 = 3;
+/// The descriptor over which connections go.
+const FLOWS: i32 = 4;
 /// How long init waits for a supervisor that does not read why it failed.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -91,12 +94,13 @@ fn run() -> Result<(), InitError> {
     jail::signal::block_all().map_err(InitError::Start)?;
     let signals = SignalFd::new(&[Signal::CHILD, Signal::TERM, Signal::INT]).map_err(InitError::Start)?;
     let mut link = jail::pid1::take_fd(LINK).and_then(Link::new).map_err(InitError::Start)?;
+    let flows = jail::pid1::take_fd(FLOWS).map_err(InitError::Start)?;
     let setup = link.setup()?;
 
     let raised = || {
         descriptors?;
         // Ports below 1024 may need a capability, so the sockets come before the walls.
-        let capture = if setup.capture { Some(Capture::open()?) } else { None };
+        let capture = if setup.capture { Some(Capture::open(flows)?) } else { None };
         let mut walls = walls::raise(&setup)?;
         walls.extend(capture.as_ref().map(Capture::wall));
         Ok((capture, walls))

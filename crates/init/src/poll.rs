@@ -42,11 +42,6 @@ impl Event {
         self.flags.intersects(READABLE)
     }
 
-    /// Both directions are over, or the descriptor failed.
-    pub fn hung_up(self) -> bool {
-        self.flags.intersects(Flags::HUP.union(Flags::ERR))
-    }
-
     /// A write would not block.
     pub fn writable(self) -> bool {
         self.flags.intersects(WRITABLE)

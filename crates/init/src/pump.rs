@@ -1,15 +1,8 @@
 //! Hides how bytes move between a descriptor and a stream of the link without ever blocking, and with credit.
 
 use crate::poll::Poll;
-use rustix::{
-    fd::{AsFd, OwnedFd},
-    io::Errno,
-};
-use std::{
-    collections::{BTreeSet, VecDeque},
-    rc::Rc,
-    time::Instant,
-};
+use rustix::{fd::OwnedFd, io::Errno};
+use std::{collections::VecDeque, rc::Rc};
 use wire::{Channel, mux::Mux};
 
 /// Bytes waiting for the link above which nothing more is read from programs.
@@ -29,17 +22,6 @@ pub struct Cx<'a> {
     pub scratch: &'a mut [u8],
     /// For new descriptors.
     pub poll: &'a Poll,
-    /// When this turn of the loop began.
-    pub now: Instant,
-    /// When which stream wants a step though nothing has happened.
-    pub alarms: &'a mut BTreeSet<(Instant, u32)>,
-}
-
-impl Cx<'_> {
-    /// Asks for a step at `instant`.
-    pub fn wake_at(&mut self, instant: Instant) {
-        self.alarms.insert((instant, self.stream));
-    }
 }
 
 /// A descriptor whose bytes go to a channel of the link.
@@ -137,8 +119,6 @@ impl Source {
 pub enum AtEof {
     /// Close it: the program on the other end of a pipe reads the end.
     Close,
-    /// Shut down the sending side: it is a socket.
-    Shutdown,
     /// Nothing: a terminal has no end of file, only the character for it.
     Ignore,
 }
@@ -167,16 +147,6 @@ impl Sink {
     /// A write may succeed.
     pub fn wake(&mut self) {
         self.ready = true;
-    }
-
-    /// Whether nothing is left to write and nothing more can be.
-    pub fn ended(&self) -> bool {
-        self.fd.is_none()
-    }
-
-    /// Whether the end of the bytes is known.
-    pub fn at_eof(&self) -> bool {
-        self.eof
     }
 
     /// Takes bytes from the link.
@@ -218,13 +188,8 @@ impl Sink {
         if self.queue.is_empty() {
             // A burst is over: an idle stream keeps no buffer.
             self.queue = VecDeque::new();
-            if self.eof
-                && self.at_eof != AtEof::Ignore
-                && let Some(fd) = self.fd.take()
-                && self.at_eof == AtEof::Shutdown
-            {
-                // It fails only if the peer is gone, and then there is nobody to tell.
-                let _ = rustix::net::shutdown(fd.as_fd(), rustix::net::Shutdown::Write);
+            if self.eof && self.at_eof == AtEof::Close {
+                self.fd = None;
             }
         }
     }

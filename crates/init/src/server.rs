@@ -2,7 +2,7 @@
 
 use crate::{
     activity::{Activity, Step},
-    capture::{Capture, Flow, MAX_FLOWS},
+    capture::Capture,
     exec::{self, Exec},
     link::{Link, LinkError},
     poll::{Event as Ready, Flags, Poll, Token},
@@ -31,9 +31,6 @@ use wire::{
 /// The server's own descriptors, on stream 0.
 const LINK: Token = Token { stream: 0, slot: 0 };
 const SIGNALS: Token = Token { stream: 0, slot: 1 };
-
-/// In alarms: the network capture, which is no stream.
-const CAPTURE: u32 = 0;
 
 /// Reads from the link per turn, so that a busy supervisor does not starve the programs.
 const READS: usize = 8;
@@ -66,7 +63,8 @@ pub struct Server {
     children: BTreeMap<i32, u32>,
     /// Streams that want a step.
     runnable: BTreeSet<u32>,
-    alarms: BTreeSet<(Instant, u32)>,
+    /// When the network capture, which has run out of something, tries again.
+    resume_capture: Option<Instant>,
     scratch: Box<[u8]>,
     /// Programs wait because too much is queued for the link.
     congested: bool,
@@ -93,7 +91,7 @@ impl Server {
             streams: BTreeMap::new(),
             children: BTreeMap::new(),
             runnable: BTreeSet::new(),
-            alarms: BTreeSet::new(),
+            resume_capture: None,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             congested: false,
             watching_output: false,
@@ -113,12 +111,12 @@ impl Server {
         // The supervisor may have sent more behind its first message.
         self.receive(now)?;
         loop {
-            self.step(now);
+            self.step();
             self.flush()?;
             if self.finished(now) {
                 // Whose output nobody takes has ended all the same.
                 for stream in self.streams.keys().copied().collect::<Vec<_>>() {
-                    self.with(stream, now, |activity, cx| activity.last_word(cx));
+                    self.with(stream, |activity, cx| activity.last_word(cx));
                 }
                 return self.link.flush_all(PATIENCE);
             }
@@ -128,14 +126,11 @@ impl Server {
             for event in &events {
                 self.dispatch(*event, now)?;
             }
-            while let Some(&(at, stream)) = self.alarms.first()
-                && at <= now
-            {
-                self.alarms.pop_first();
-                if stream == CAPTURE {
-                    self.capture.as_mut().map_or(Ok(()), |capture| capture.resume(&self.poll))?;
-                } else {
-                    self.runnable.insert(stream);
+            if self.resume_capture.is_some_and(|at| at <= now) {
+                self.resume_capture = None;
+                if let Some(capture) = &mut self.capture {
+                    capture.resume(&self.poll)?;
+                    self.resume_capture = capture.resume_at(now);
                 }
             }
         }
@@ -145,9 +140,8 @@ impl Server {
         if !self.runnable.is_empty() {
             return Some(Duration::ZERO);
         }
-        let alarm = self.alarms.first().map(|&(at, _)| at);
         let stop = self.stopping.map(|stopping| stopping.last.map_or(stopping.kill_at, |last| last + PATIENCE));
-        let next = [alarm, stop].into_iter().flatten().min()?;
+        let next = [self.resume_capture, stop].into_iter().flatten().min()?;
         // Up to the next millisecond, so that the time has come when the wait is over.
         Some(next.saturating_duration_since(now) + Duration::from_millis(1))
     }
@@ -165,7 +159,7 @@ impl Server {
                 }
             }
             SIGNALS => self.signalled(now)?,
-            Token { stream: 0, slot } => self.captured(slot, now)?,
+            Token { stream: 0, .. } => self.captured(event, now)?,
             Token { stream, .. } => {
                 if let Some(activity) = self.streams.get_mut(&stream) {
                     activity.ready(event);
@@ -200,19 +194,19 @@ impl Server {
             Event::Message(payload) => return self.message(wire::decode(payload)?, now),
             Event::Opened { stream, payload } => {
                 let open = wire::decode(&payload)?;
-                self.open(stream, open, now);
+                self.open(stream, open);
             }
             Event::Data { stream, bytes, .. } => {
-                self.with(stream, now, |activity, cx| activity.data(cx, bytes));
+                self.with(stream, |activity, cx| activity.data(cx, bytes));
             }
             Event::Eof { stream, channel } => {
-                self.with(stream, now, |activity, _| activity.eof(channel));
+                self.with(stream, |activity, _| activity.eof(channel));
             }
             Event::Control { stream, payload } => {
-                self.with(stream, now, |activity, cx| activity.control(cx, payload)).transpose()?;
+                self.with(stream, |activity, cx| activity.control(cx, payload)).transpose()?;
             }
             Event::Closed { stream } => {
-                self.with(stream, now, |activity, cx| activity.closed(cx));
+                self.with(stream, |activity, cx| activity.closed(cx));
             }
             // The supervisor's opens are allowed as large as they can be.
             Event::Writable { .. } | Event::TooMuch { .. } => {}
@@ -221,21 +215,9 @@ impl Server {
         Ok(())
     }
 
-    fn with<T>(
-        &mut self,
-        stream: u32,
-        now: Instant,
-        what: impl FnOnce(&mut dyn Activity, &mut Cx<'_>) -> T,
-    ) -> Option<T> {
+    fn with<T>(&mut self, stream: u32, what: impl FnOnce(&mut dyn Activity, &mut Cx<'_>) -> T) -> Option<T> {
         let activity = self.streams.get_mut(&stream)?;
-        let mut cx = Cx {
-            mux: &mut self.link.mux,
-            stream,
-            scratch: &mut self.scratch,
-            poll: &self.poll,
-            now,
-            alarms: &mut self.alarms,
-        };
+        let mut cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll };
         Some(what(activity.as_mut(), &mut cx))
     }
 
@@ -253,15 +235,8 @@ impl Server {
         }
     }
 
-    fn open(&mut self, stream: u32, open: Open, now: Instant) {
-        let mut cx = Cx {
-            mux: &mut self.link.mux,
-            stream,
-            scratch: &mut self.scratch,
-            poll: &self.poll,
-            now,
-            alarms: &mut self.alarms,
-        };
+    fn open(&mut self, stream: u32, open: Open) {
+        let mut cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll };
         let stopping = self.stopping.is_some();
         let started: Result<(Box<dyn Activity>, Pid), ()> = match open {
             Open::Exec(spec) => {
@@ -300,23 +275,10 @@ impl Server {
     }
 
     /// Something happens on a descriptor of the network capture.
-    fn captured(&mut self, slot: u8, now: Instant) -> Result<(), LinkError> {
+    fn captured(&mut self, event: Ready, now: Instant) -> Result<(), LinkError> {
         let Some(capture) = &mut self.capture else { return Ok(()) };
-        for connection in capture.ready(slot, &self.poll, &mut self.scratch) {
-            // Numbers of ours are even. Those that the supervisor has not closed yet count for it as well.
-            let flows = self.streams.keys().filter(|&id| id % 2 == 0).count();
-            if flows >= MAX_FLOWS || self.link.mux.streams() >= wire::mux::MAX_STREAMS - MAX_FLOWS {
-                connection.reset();
-                continue;
-            }
-            let stream = self.link.mux.open(&wire::encode(&connection.flow())?);
-            let flow = Flow::new(connection, stream, &self.poll)?;
-            self.streams.insert(stream, Box::new(flow));
-            self.runnable.insert(stream);
-        }
-        if let Some(again) = capture.resume_at(now) {
-            self.alarms.insert((again, CAPTURE));
-        }
+        capture.ready(event, &self.poll, &mut self.scratch)?;
+        self.resume_capture = self.resume_capture.or(capture.resume_at(now));
         Ok(())
     }
 
@@ -396,9 +358,9 @@ impl Server {
     }
 
     /// Gives every stream that wants it a step.
-    fn step(&mut self, now: Instant) {
+    fn step(&mut self) {
         for stream in std::mem::take(&mut self.runnable) {
-            match self.with(stream, now, |activity, cx| activity.step(cx)) {
+            match self.with(stream, |activity, cx| activity.step(cx)) {
                 None | Some(Step::Wait) => {}
                 Some(Step::Again) => {
                     self.runnable.insert(stream);

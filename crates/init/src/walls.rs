@@ -33,7 +33,7 @@ const CAPABILITIES: &str = "capabilities";
 const LANDLOCK: &str = "landlock";
 const SECCOMP: &str = "seccomp";
 
-/// Makes sure that init was handed its four descriptors and no other: one more could be a way out
+/// Makes sure that init was handed its five descriptors and no other: one more could be a way out
 /// (CVE-2024-21626). To be called before any is opened.
 pub fn check_descriptors() -> Result<(), WallError> {
     let open = || -> io::Result<Vec<i32>> {
@@ -52,10 +52,10 @@ pub fn check_descriptors() -> Result<(), WallError> {
         Ok(found)
     };
     let found = open().map_err(fallen(DESCRIPTORS))?;
-    if found == [0, 1, 2, 3] {
+    if found == [0, 1, 2, 3, 4] {
         Ok(())
     } else {
-        Err(WallError { wall: DESCRIPTORS, cause: format!("Init was started with descriptors {found:?}, not 0 to 3") })
+        Err(WallError { wall: DESCRIPTORS, cause: format!("Init was started with descriptors {found:?}, not 0 to 4") })
     }
 }
 
@@ -89,7 +89,7 @@ pub fn raise(setup: &Setup) -> Result<Vec<Wall>, WallError> {
 
     let status = Status::read()?;
     Ok(vec![
-        Wall { name: DESCRIPTORS.into(), holds: true, detail: "nothing open but 0 to 3 at the start".into() },
+        Wall { name: DESCRIPTORS.into(), holds: true, detail: "nothing open but 0 to 4 at the start".into() },
         test_no_new_privileges(&status)?,
         test_capabilities(&status, keep)?,
         test_landlock(landlock, &missing)?,

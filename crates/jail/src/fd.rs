@@ -3,15 +3,15 @@
 
 use crate::sys;
 use rustix::{
-    fd::{AsFd, OwnedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Mode, OFlags, ResolveFlags, SealFlags},
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
     path::Arg,
 };
 use std::{
     ffi::CStr,
     fs::File,
-    io::{self, IoSliceMut, Write as _},
+    io::{self, IoSlice, IoSliceMut, Write as _},
     mem::MaybeUninit,
 };
 
@@ -65,6 +65,25 @@ fn open(dir: impl AsFd, path: impl Arg, flags: OFlags, mode: Mode, resolve: Reso
         }
     }
     Err(rustix::io::Errno::AGAIN.into())
+}
+
+/// Descriptors that one message can carry. The kernel takes at most 253.
+pub const MOST_FDS: usize = 64;
+
+/// Sends one message on a unix socket: bytes, of which there must be at least one, and descriptors (`SCM_RIGHTS`), at
+/// most [`MOST_FDS`]. All of the bytes go, or none, where the socket keeps messages apart.
+///
+/// # Errors
+/// As sendmsg(2): `EPIPE` and no signal if the other side is gone.
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let bytes = [IoSlice::new(bytes)];
+    let sent = rustix::io::retry_on_intr(|| rustix::net::sendmsg(&socket, &bytes, &mut ancillary, SendFlags::NOSIGNAL));
+    Ok(sent?)
 }
 
 /// Receives one message on a unix socket: bytes, of which there is at least one, and the descriptors that came with them

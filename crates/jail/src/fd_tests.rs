@@ -46,3 +46,20 @@ fn links_stay_in_the_root_or_are_refused() {
     assert_eq!(errno(beneath("dir/../../x")), Some(Errno::XDEV));
     assert_eq!(errno(beneath("/dir/file")), Some(Errno::XDEV));
 }
+
+#[test]
+fn descriptors_travel_with_their_message() {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let file = File::open("/").unwrap();
+    assert_eq!(send(&ours, b"one", &[file.as_fd(), file.as_fd()]).unwrap(), 3);
+    assert_eq!(send(&ours, b"two", &[]).unwrap(), 3);
+    let mut bytes = [0; 8];
+    let (length, fds) = receive(&theirs, 2, &mut bytes).unwrap();
+    assert_eq!((&bytes[..length], fds.len()), (&b"one"[..], 2));
+    assert!(rustix::io::fcntl_getfd(&fds[0]).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    let (length, fds) = receive(&theirs, 2, &mut bytes).unwrap();
+    assert_eq!((&bytes[..length], fds.len()), (&b"two"[..], 0));
+    drop(theirs);
+    assert_eq!(send(&ours, b"three", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}

@@ -2,7 +2,8 @@
 
 use crate::sys;
 use landlock::{
-    ABI, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, Scope,
 };
 use rustix::fd::BorrowedFd;
 use std::io;
@@ -33,13 +34,7 @@ pub enum Error {
 /// If the kernel has Landlock and refuses: the walls are then incomplete.
 pub fn restrict(writable: &[BorrowedFd<'_>]) -> Result<Option<u32>, Error> {
     let Some(version) = version() else { return Ok(None) };
-    let abi = match version {
-        2 => ABI::V2,
-        3 => ABI::V3,
-        4 => ABI::V4,
-        // Later rights (connecting to a named socket) are not restricted: the mount walls decide which exist.
-        _ => ABI::V5,
-    };
+    let abi = abi(version);
     let handled = AccessFs::from_write(abi);
     let no_devices: BitFlags<AccessFs> = handled & !(AccessFs::MakeChar | AccessFs::MakeBlock);
     let mut rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(handled)?;
@@ -56,6 +51,36 @@ pub fn restrict(writable: &[BorrowedFd<'_>]) -> Result<Option<u32>, Error> {
     }
     rules.restrict_self()?;
     Ok(Some(version))
+}
+
+/// Takes the file system away from the calling thread and its children, for good: no file can be opened, executed,
+/// made or removed. Descriptors that are open stay as they are. From ABI 6 on, abstract unix sockets and signals do not
+/// leave the restricted processes.
+///
+/// Returns as [`restrict`].
+///
+/// # Errors
+/// As [`restrict`].
+pub fn forbid_files() -> Result<Option<u32>, Error> {
+    let Some(version) = version() else { return Ok(None) };
+    let handled = AccessFs::from_all(abi(version));
+    let mut rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(handled)?;
+    if version >= 6 {
+        rules = rules.scope(Scope::AbstractUnixSocket | Scope::Signal)?;
+    }
+    rules.create()?.restrict_self()?;
+    Ok(Some(version))
+}
+
+/// The rights that are handled where the kernel has this version.
+fn abi(version: u32) -> ABI {
+    match version {
+        2 => ABI::V2,
+        3 => ABI::V3,
+        4 => ABI::V4,
+        // Later rights (connecting to a named socket) are not restricted: the mount walls decide which exist.
+        _ => ABI::V5,
+    }
 }
 
 /// The kernel's Landlock ABI, if it can be used (see [`restrict`]).

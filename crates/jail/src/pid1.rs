@@ -8,17 +8,18 @@ use rustix::{
 };
 use std::{
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Takes a descriptor that the program was started with. Once per process: nobody else can own it then.
+/// Takes a descriptor that the program was started with. Once for each number: nobody else can own it then.
 ///
 /// # Errors
-/// `EBADF` if it is not open; `EBUSY` if this was called before, or for standard input, output and error, which
-/// belong to `std`.
+/// `EBADF` if it is not open; `EBUSY` if it was taken before, or for standard input, output and error, which belong to
+/// `std`, and for numbers beyond 63, which no program is started with.
 pub fn take_fd(fd: RawFd) -> io::Result<OwnedFd> {
-    static TAKEN: AtomicBool = AtomicBool::new(false);
-    if fd <= 2 || TAKEN.swap(true, Ordering::Relaxed) {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    let bit = if (3..64).contains(&fd) { 1 << fd } else { 0 };
+    if bit == 0 || TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     sys::pid1::own(fd)

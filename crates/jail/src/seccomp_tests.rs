@@ -218,6 +218,62 @@ fn hides_from_programs_what_has_a_mode_behind_a_pointer() {
     assert_eq!(after.join().unwrap(), Some(ENOSYS));
 }
 
+#[test]
+fn egress_has_the_internet_and_nothing_else() {
+    let answers = |calls: Vec<(i64, [u64; 4])>| {
+        thread::spawn(move || {
+            // No thread can be joined that may not end: it is given away.
+            let (tell, told) = std::sync::mpsc::channel();
+            thread::spawn(move || {
+                set_no_new_privs().unwrap();
+                install(Profile::Egress).unwrap();
+                let answer = |(number, arguments): &(i64, [u64; 4])| {
+                    probe(*number, *arguments).err().and_then(|e| e.raw_os_error())
+                };
+                tell.send(calls.iter().map(answer).collect::<Vec<_>>()).unwrap();
+            });
+            told.recv().unwrap()
+        })
+        .join()
+        .unwrap()
+    };
+    let denied = vec![
+        (libc::SYS_openat, [u64::MAX, 0, 0, 0]),
+        (libc::SYS_execve, [0; 4]),
+        (libc::SYS_execveat, [0; 4]),
+        (libc::SYS_clone, [0; 4]),
+        (libc::SYS_clone3, [0; 4]),
+        (libc::SYS_ptrace, [u64::MAX; 4]),
+        (libc::SYS_kill, [u64::MAX; 4]),
+        (libc::SYS_memfd_create, [0; 4]),
+        (libc::SYS_io_uring_setup, [0; 4]),
+        (libc::SYS_prctl, [u64::MAX; 4]),
+        (libc::SYS_socket, [1, 1, 0, 0]),
+        (libc::SYS_socket, [2, 3, 0, 0]),
+        (libc::SYS_socket, [2, 3, 255, 0]),
+        (libc::SYS_socket, [2, 5, 0, 0]),
+        (libc::SYS_socket, [16, 3, 0, 0]),
+        (libc::SYS_socket, [17, 3, 0, 0]),
+        (libc::SYS_ioctl, [u64::MAX, 0x5412, 0, 0]),
+        // An anonymous page of code.
+        (libc::SYS_mmap, [0, 4096, 4, 0x22]),
+        (libc::SYS_mprotect, [0, 4096, 5, 0]),
+        // A call that no kernel has.
+        (4095, [0; 4]),
+    ];
+    let count = denied.len();
+    assert_eq!(answers(denied), vec![Some(EPERM); count]);
+    let allowed = vec![
+        (libc::SYS_socket, [2, 1, 0, 0]),
+        (libc::SYS_socket, [10, 0x80801, 0, 0]),
+        (libc::SYS_socket, [2, 2, 0, 0]),
+        (libc::SYS_getpid, [0; 4]),
+        (libc::SYS_eventfd2, [0; 4]),
+    ];
+    let count = allowed.len();
+    assert_eq!(answers(allowed), vec![None; count]);
+}
+
 fn table(text: &str) -> BTreeMap<u32, &str> {
     text.lines()
         .filter(|line| !line.starts_with('#'))

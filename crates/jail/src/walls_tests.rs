@@ -121,3 +121,20 @@ fn every_address_is_local_in_an_own_network_namespace() {
     .join()
     .unwrap();
 }
+
+#[test]
+fn without_the_file_system_only_what_is_open_remains() {
+    thread::spawn(|| {
+        let open = File::open("/etc/passwd").unwrap();
+        crate::process::set_no_new_privs().unwrap();
+        if landlock::forbid_files().unwrap().is_none() {
+            return support::skipped("Landlock", "this kernel has none");
+        }
+        assert_eq!(File::open("/etc/passwd").unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        assert_eq!(std::fs::read_dir("/").unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        assert!(std::process::Command::new("/bin/true").spawn().is_err());
+        assert!(open.metadata().unwrap().len() > 0);
+    })
+    .join()
+    .unwrap();
+}

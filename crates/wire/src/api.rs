@@ -52,6 +52,23 @@ pub enum Call {
         /// The signal's number.
         signal: u8,
     },
+    /// Lets the sandbox reach something, as `--allow` says it. Answered by [`Report::Done`] when it holds.
+    Allow {
+        /// `HOST[:PORT]`.
+        rule: String,
+    },
+    /// Keeps the sandbox from something, and ends connections to it. Answered by [`Report::Done`] when it holds.
+    Deny {
+        /// `HOST[:PORT]`.
+        rule: String,
+    },
+    /// Makes a port of the sandbox one of this host's loopback address. Answered by [`Report::Done`].
+    Publish {
+        /// The port in the sandbox.
+        inside: u16,
+        /// The port on the host.
+        outside: u16,
+    },
     /// Answered by [`Report::Status`].
     Status,
     /// Answered by [`Report::Usage`].

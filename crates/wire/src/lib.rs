@@ -2,7 +2,8 @@
 //!
 //! Two byte streams exist in agentkernel: the *link* between a supervisor and its sandbox's init, and the
 //! *control socket* between a client and a supervisor. Both carry the same [frames](frame), multiplexed by the
-//! same [`Mux`](mux::Mux); they differ only in their messages ([`link`], [`api`]). Nothing here does I/O: bytes
+//! same [`Mux`](mux::Mux); they differ only in their messages ([`link`], [`api`]). Beside the link, connections are handed
+//! over as datagrams ([`flow`]). Nothing here does I/O: bytes
 //! are handed in, bytes are taken out, so that every rule can be tested and fuzzed without a process.
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,7 @@ mod bytes;
 mod cause;
 mod exec;
 mod failure;
+pub mod flow;
 pub mod frame;
 pub mod link;
 mod message;
@@ -26,4 +28,4 @@ pub use printable::printable;
 
 /// The revision of frames and messages. Both ends of a stream must speak the same one: there is no negotiation,
 /// because both ends ship in one binary. A mismatch is told by [`frame::Hello`], before anything else is decoded.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;

@@ -1,7 +1,7 @@
 //! Messages of the link, between a supervisor and its sandbox's init.
 //!
-//! The supervisor is the trusted side. It opens odd streams ([`Open`]); init opens even ones ([`Flow`]). Both start
-//! with a [`Hello`](crate::frame::Hello). The supervisor may send [`ToInit::Setup`] and its first streams at once,
+//! The supervisor is the trusted side. It opens odd streams ([`Open`]); init opens none, and hands connections over on a
+//! socket of their own ([`flow`](crate::flow)). Both start with a [`Hello`](crate::frame::Hello). The supervisor may send [`ToInit::Setup`] and its first streams at once,
 //! without waiting: init answers in order.
 
 use crate::{ExecSpec, Exit, Failure, OsBytes, Rlimit, WinSize};
@@ -176,26 +176,3 @@ pub enum FilesReport {
 /// The port, on the loopback addresses, at which init answers DNS and to which the backend redirects every connection
 /// to another address.
 pub const CAPTURE_PORT: u16 = 53;
-
-/// What init opens on the link: one outgoing connection of a program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flow {
-    /// The name that the program looked up, or the literal address that it dialled, as text.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-/// The answer to a [`Flow`], before any data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FlowReply {
-    /// Connected; data flows.
-    Accepted,
-    /// Refused by policy, or the other end could not be reached.
-    Refused {
-        /// A stable code, for programs: `network-none`, ...
-        reason: String,
-        /// What to tell the program's user, with the rule and the remedy.
-        message: String,
-    },
-}

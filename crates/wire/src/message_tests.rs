@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
     Channel, ExecSpec, Exit, Failure, OsBytes, Rlimit, RlimitKind, Stdio, User, WinSize, api,
+    flow::{self, Dial, Flow, Handed},
     frame::MAX_PAYLOAD,
-    link::{self, ExecControl, ExecFailure, ExecReport, FilesReport, Flow, FlowReply, FromInit, Setup, ToInit},
+    link::{self, ExecControl, ExecFailure, ExecReport, FilesReport, FromInit, Setup, ToInit},
 };
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -70,9 +71,16 @@ fn link_messages_survive() {
     }
     survives(&FilesReport::Done { left_out: "2 sockets".into() });
     survives(&FilesReport::Failed(Failure { cause: "disk full".into(), hint: "make room".into() }));
-    survives(&Flow { host: "example.com".into(), port: 443 });
-    survives(&FlowReply::Accepted);
-    survives(&FlowReply::Refused { reason: "network-none".into(), message: "this sandbox has no network".into() });
+}
+
+#[test]
+fn flow_messages_survive_and_fit_a_datagram() {
+    let longest = Handed::Flow(Flow { host: "a".repeat(255), port: 65535 });
+    assert!(crate::encode(&longest).unwrap().len() <= flow::MAX_DATAGRAM);
+    survives(&longest);
+    survives(&Handed::Dialled { request: u32::MAX });
+    survives(&Handed::NotDialled { request: 1, errno: 111 });
+    survives(&Dial { request: 1, port: 3000, v6: true });
 }
 
 #[test]
@@ -183,6 +191,7 @@ proptest! {
         let _ = decode::<link::Open>(&bytes);
         let _ = decode::<api::Open>(&bytes);
         let _ = decode::<api::Report>(&bytes);
-        let _ = decode::<FlowReply>(&bytes);
+        let _ = decode::<Handed>(&bytes);
+        let _ = decode::<Dial>(&bytes);
     }
 }

@@ -84,6 +84,8 @@ pub struct Launched {
     pub machine: Box<dyn Machine>,
     /// The byte stream to init: a non-blocking socket.
     pub link: OwnedFd,
+    /// Where init hands connections to the outside over ([`wire::flow`]): a non-blocking socket.
+    pub flows: OwnedFd,
     /// What init must be told first.
     pub setup: Setup,
     /// The walls that the backend raised, for `inspect`.

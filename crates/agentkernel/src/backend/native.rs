@@ -39,6 +39,8 @@ use rustix::{
 
 /// The descriptor at which init finds the link.
 pub const LINK_FD: i32 = 3;
+/// The descriptor over which init hands connections over.
+pub const FLOWS_FD: i32 = 4;
 
 /// The native backend.
 #[derive(Clone, Copy, Debug)]
@@ -108,14 +110,15 @@ fn attempt(
     proved: bool,
 ) -> Result<Option<Launched>, LaunchError> {
     let (link, init_link) = pair(SocketType::STREAM)?;
+    let (flows, init_flows) = pair(SocketType::SEQPACKET)?;
     let (report, stage_report) = pair(SocketType::SEQPACKET)?;
-    // Stage puts the link at its number, and needs this one until the very end.
-    let stage_report = beyond_link(stage_report)?;
+    // Stage puts the two at their numbers, and needs these until the very end.
+    let (init_flows, stage_report) = (beyond_reserved(init_flows)?, beyond_reserved(stage_report)?);
     // Stage makes the network's namespace, the dearest, while this process does its part.
     let child = namespace::clone(Namespaces::all_but_network(), cgroup.as_ref().and_then(Cgroup::unified));
     let (pid, pidfd) = match child.map_err(failure::namespaces)? {
         Clone::Child => {
-            drop((link, report));
+            drop((link, flows, report));
             stage::run(&stage::Stage {
                 spec,
                 ids,
@@ -123,12 +126,13 @@ fn attempt(
                 moved: cgroup.as_ref().is_some_and(Cgroup::has_legacy),
                 outside,
                 link: init_link,
+                flows: init_flows,
                 report: stage_report,
             })
         }
         Clone::Parent(pid, pidfd) => (pid, pidfd),
     };
-    drop((init_link, stage_report));
+    drop((init_link, init_flows, stage_report));
     let build = || {
         prepare(pid, cgroup.as_ref(), &report, ids)?;
         let mut plan = plan::make(spec, place, ids, init, proved)?;
@@ -148,11 +152,14 @@ fn attempt(
         end(pid, &pidfd);
         return Ok(None);
     };
-    rustix::io::ioctl_fionbio(&link, true).wall("link", "Cannot make the link non-blocking", "")?;
+    for socket in [&link, &flows] {
+        rustix::io::ioctl_fionbio(socket, true).wall("link", "Cannot make the link non-blocking", "")?;
+    }
     let walls = walls::list(spec, ids, &masks);
     Ok(Some(Launched {
         machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup.take(), masks, image)?),
         link,
+        flows,
         setup: walls::setup(spec, ids),
         walls,
     }))
@@ -180,11 +187,12 @@ fn end(pid: Pid, pidfd: &OwnedFd) {
     let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
 }
 
-fn beyond_link(fd: OwnedFd) -> Result<OwnedFd, LaunchError> {
-    if fd.as_raw_fd() > LINK_FD {
+/// The same descriptor at a number that none of init's has.
+fn beyond_reserved(fd: OwnedFd) -> Result<OwnedFd, LaunchError> {
+    if fd.as_raw_fd() > FLOWS_FD {
         return Ok(fd);
     }
-    rustix::io::fcntl_dupfd_cloexec(&fd, LINK_FD + 1).wall("descriptors", "Cannot duplicate a descriptor", "")
+    rustix::io::fcntl_dupfd_cloexec(&fd, FLOWS_FD + 1).wall("descriptors", "Cannot duplicate a descriptor", "")
 }
 
 fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), LaunchError> {

@@ -13,6 +13,7 @@ mod inspect;
 mod lifecycle;
 mod logs;
 mod names;
+mod net;
 mod pages;
 mod ps;
 mod run;
@@ -79,6 +80,10 @@ enum Command {
     Wait(Deferred<lifecycle::Wait>),
     /// Show what sandboxes use
     Stats(Deferred<stats::Stats>),
+    /// What sandboxes may reach, and what they reached
+    Net(Deferred<net::Net>),
+    /// Make a port of a sandbox one of this host's loopback address
+    Port(Deferred<net::Port>),
     /// Give a sandbox another name
     Rename(Deferred<names::Rename>),
     /// Accept this project's agentkernel.toml, as it is now
@@ -153,6 +158,8 @@ pub fn main() -> ExitCode {
         Command::Kill(command) => command.0.run(),
         Command::Wait(command) => command.0.run(),
         Command::Stats(command) => command.0.run(),
+        Command::Net(command) => command.0.run(),
+        Command::Port(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),
         Command::Doctor(command) => command.0.run(),

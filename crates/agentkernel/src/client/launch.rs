@@ -104,7 +104,7 @@ fn split(
             // Everybody may see the arguments of a process. If they stay, nothing else is worse for it.
             let _ = jail::process::forget_arguments(&format!("ak[{} supervisor]", spec.id));
             if close_withheld().and_then(|()| jail::process::daemonize()).is_ok() {
-                supervisor::run(Inheritance { store, entry, lock, spec, client: theirs });
+                supervisor::run(Inheritance { store, entry, lock, spec, secrets: Vec::new(), client: theirs });
             }
             std::process::exit(0);
         }

@@ -5,6 +5,7 @@
 mod capture;
 mod files;
 mod launch;
+mod network;
 mod reach;
 mod session;
 mod terminal;
@@ -13,6 +14,7 @@ mod walk;
 pub use capture::{Captured, Interrupts};
 pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, launch, start, withhold_descriptors};
+pub use network::{NetworkChange, change_network};
 pub use reach::{Found, end_supervisor, find, find_settled};
 pub use session::{Outcome, Session, tell};
 pub use terminal::{Stdio, input_is_directory, is_terminal, window_size};

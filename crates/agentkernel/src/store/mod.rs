@@ -8,6 +8,7 @@
 //! names/<name>         symbolic link whose text is the id
 //! trust/<digest>       a project's file that the user has accepted
 //! cache/               things that can be made again
+//! audit.jsonl          what all of them reached, or tried to; audit.jsonl.1 and on are older
 //! ```
 //!
 //! A sandbox's supervisor holds an exclusive flock(2) on `lock`: that, and nothing else, is what "running" means.
@@ -15,6 +16,7 @@
 //! `names/<name>` says the id and `sandboxes/<id>/name` says the name; the second is the one that a rename replaces,
 //! in one step.
 
+mod audit;
 mod entry;
 mod error;
 mod log;
@@ -25,6 +27,7 @@ mod tail;
 mod tree;
 mod trust;
 
+pub use audit::{AuditEvent, AuditReader, AuditRecord, AuditWriter};
 pub use entry::{Entry, Lock, State};
 pub use error::StoreError;
 pub use log::{LogData, LogReader, LogRecord, LogWriter, Tail};
@@ -123,6 +126,23 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Appends to the audit log.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn audit_writer(&self) -> Result<AuditWriter, StoreError> {
+        Ok(AuditWriter::new(self.root.try_clone().map_err(|error| StoreError::io("open", &self.path, error))?))
+    }
+
+    /// Reads the audit log.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub fn audit_reader(&self) -> Result<AuditReader, StoreError> {
+        let root = self.root.try_clone().map_err(|error| StoreError::io("open", &self.path, error))?;
+        AuditReader::new(root, self.path.clone())
     }
 
     /// What a backend gets to see of a sandbox's state.

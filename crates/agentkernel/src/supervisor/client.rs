@@ -24,6 +24,8 @@ pub(super) enum Purpose {
     Status,
     /// The client waits for init to count.
     Usage,
+    /// The client waits for egress to obey.
+    Egress,
 }
 
 /// A connected client.

@@ -1,6 +1,7 @@
 //! The sandbox's place in the store, as long as its supervisor holds it: the lock, the records, the log.
 
-use crate::store::{Entry, Lock, LogWriter, State, Store, StoreError};
+use crate::store::{AuditWriter, Entry, Lock, LogWriter, State, Store, StoreError};
+use egress::{Policy, control::Published};
 use std::os::unix::net::UnixListener;
 
 /// What of the store is a supervisor's until the sandbox has ended.
@@ -45,6 +46,19 @@ impl Custody {
     pub(super) fn log_writer(&self) -> Result<LogWriter, StoreError> {
         let (entry, lock) = self.held()?;
         entry.log_writer(lock)
+    }
+
+    /// Where it is told what was reached.
+    pub(super) fn audit(&self) -> Result<AuditWriter, StoreError> {
+        self.store.audit_writer()
+    }
+
+    /// Puts on record what it may reach from now on.
+    pub(super) fn change_network(&self, policy: Policy, ports: Vec<Published>) -> Result<(), StoreError> {
+        let (entry, lock) = self.held()?;
+        let mut spec = entry.spec()?;
+        (spec.network.policy, spec.network.ports) = (policy, ports);
+        entry.write_spec(lock, &spec)
     }
 
     /// Lets nobody see it any more, and lets others have its name.

@@ -6,6 +6,7 @@
 mod client;
 mod custody;
 mod deadline;
+mod egress;
 mod exec;
 mod output;
 mod refusals;
@@ -22,6 +23,7 @@ use crate::{
     store::{Entry, Lock, Store, StoreError},
 };
 use custody::Custody;
+use egress::Egress;
 use rustix::fd::OwnedFd;
 use server::Server;
 use std::io;
@@ -37,16 +39,18 @@ pub struct Inheritance {
     pub lock: Lock,
     /// What to start.
     pub spec: Spec,
+    /// What is put in on the way to some hosts.
+    pub secrets: Vec<::egress::control::SecretGrant>,
     /// A connection to the client, over which the outcome of the start is told.
     pub client: OwnedFd,
 }
 
 /// Runs a sandbox to its end. The calling process has one thread and is the supervisor from here on.
 pub fn run(inheritance: Inheritance) -> Exit {
-    let Inheritance { store, entry, lock, spec, client } = inheritance;
+    let Inheritance { store, entry, lock, spec, secrets, client } = inheritance;
     let mut client = Some(client);
     let mut custody = Custody::new(store, entry, lock, spec.keep);
-    let outcome = serve(&mut custody, &spec, &mut client);
+    let outcome = serve(&mut custody, &spec, secrets, &mut client);
     // A start that failed leaves the sandbox as it was before; by the time that it is told, so that the caller may try
     // again at once.
     custody.end();
@@ -60,20 +64,28 @@ pub fn run(inheritance: Inheritance) -> Exit {
 
 /// Starts a sandbox and serves it until it ends. If it does not start, its machine is gone again, and the client, who
 /// has been taken otherwise, is still to be told.
-fn serve(custody: &mut Custody, spec: &Spec, client: &mut Option<OwnedFd>) -> Result<Exit, Failure> {
+fn serve(
+    custody: &mut Custody,
+    spec: &Spec,
+    secrets: Vec<::egress::control::SecretGrant>,
+    client: &mut Option<OwnedFd>,
+) -> Result<Exit, Failure> {
     let place = custody.place().map_err(|error| describe(&error))?;
     // The machine first: it is cloned from this process, which should hold as little as possible by then.
     let launched = backend::select(spec.backend).launch(spec, &place).map_err(|error| {
         let LaunchError { hint, .. } = &error;
         Failure { cause: wire::cause(&error), hint: hint.clone() }
     })?;
-    let Launched { mut machine, link, setup, walls } = launched;
+    let Launched { mut machine, link, flows, setup, walls } = launched;
+    let egress = Egress::new(spec, secrets, flows, custody.audit().ok());
     let server = custody.listen().map_err(|error| describe(&error)).and_then(|listener| {
         let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
-        let mut server = Server::new(custody, spec, &mut *machine, listener.into(), link, walls).map_err(failed)?;
+        let mut server =
+            Server::new(custody, spec, &mut *machine, listener.into(), link, egress, walls).map_err(failed)?;
         // On record before init is told anything.
         server.record_start().map_err(|error| describe(&error))?;
         server.set_up(setup)?;
+        server.publish_first()?;
         client.take().map_or(Ok(()), |client| server.admit(client)).map_err(failed)?;
         Ok(server)
     });

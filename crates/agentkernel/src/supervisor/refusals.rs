@@ -2,7 +2,7 @@
 //!
 //! Their names come from inside, in any number: few are remembered, and fewer told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Entries that are remembered.
 const REMEMBERED: usize = 64;
@@ -27,6 +27,8 @@ pub(super) struct Refusals {
 struct Entry {
     /// `host:port`.
     target: String,
+    /// Why.
+    cause: String,
     times: u64,
     /// `Refusals::count` when it was refused first, and last.
     first: u64,
@@ -38,9 +40,9 @@ struct Entry {
 pub(super) struct Mark(u64);
 
 impl Refusals {
-    pub(super) fn add(&mut self, target: String) {
+    pub(super) fn add(&mut self, target: String, cause: String) {
         self.count += 1;
-        let same = |entry: &Entry| entry.first > self.marked && entry.target == target;
+        let same = |entry: &Entry| entry.first > self.marked && entry.target == target && entry.cause == cause;
         let (first, times) = match self.entries.iter().rposition(same).and_then(|at| self.entries.remove(at)) {
             Some(entry) => (entry.first, entry.times + 1),
             None => (self.count, 1),
@@ -50,7 +52,7 @@ impl Refusals {
         {
             self.forgotten = oldest.last;
         }
-        self.entries.push_back(Entry { target, times, first, last: self.count });
+        self.entries.push_back(Entry { target, cause, times, first, last: self.count });
     }
 
     pub(super) fn mark(&mut self) -> Mark {
@@ -67,12 +69,15 @@ impl Refusals {
     /// here: a flow has no exec.
     pub(super) fn since(&self, mark: Mark) -> Option<String> {
         let mut times: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut causes: BTreeSet<&str> = BTreeSet::new();
         for entry in self.entries.iter().filter(|entry| entry.first > mark.0) {
             *times.entry(&entry.target).or_default() += entry.times;
+            causes.insert(&entry.cause);
         }
         let more = self.forgotten > mark.0 || times.len() > NAMED;
-        if let (Some((target, 1)), 1, false) = (times.first_key_value(), times.len(), more) {
-            return Some(format!("A connection from the sandbox to {target} was refused: the network mode is 'none'"));
+        let cause = causes.first().filter(|_| causes.len() == 1);
+        if let (Some((target, 1)), Some(cause), 1, false) = (times.first_key_value(), cause, times.len(), more) {
+            return Some(format!("A connection from the sandbox to {target} was refused: {cause}"));
         }
         let named = times.iter().take(NAMED).map(|(target, times)| match times {
             1 => (*target).to_owned(),
@@ -80,9 +85,11 @@ impl Refusals {
         });
         let named = named.collect::<Vec<_>>().join(", ");
         let others = if more { " and others" } else { "" };
-        (!named.is_empty()).then(|| {
-            format!("Connections from the sandbox were refused, because the network mode is 'none': {named}{others}")
-        })
+        let because = match cause {
+            Some(cause) => format!(", because {cause}"),
+            None => " ('agentkernel net log' tells why)".to_owned(),
+        };
+        (!named.is_empty()).then(|| format!("Connections from the sandbox were refused{because}: {named}{others}"))
     }
 }
 
@@ -92,8 +99,27 @@ mod tests {
 
     fn refused(targets: impl IntoIterator<Item = &'static str>) -> Refusals {
         let mut refusals = Refusals::default();
-        targets.into_iter().for_each(|target| refusals.add(target.to_owned()));
+        targets.into_iter().for_each(|target| add(&mut refusals, target));
         refusals
+    }
+
+    fn add(refusals: &mut Refusals, target: &str) {
+        refusals.add(target.to_owned(), "the network mode is 'none'".to_owned());
+    }
+
+    #[test]
+    fn several_causes_are_left_to_the_log() {
+        let mut refusals = Refusals::default();
+        refusals.add("a:1".into(), "no rule allows it".into());
+        assert_eq!(
+            refusals.since(Mark::default()).unwrap(),
+            "A connection from the sandbox to a:1 was refused: no rule allows it"
+        );
+        refusals.add("a:1".into(), "a rule denies it (a)".into());
+        assert_eq!(
+            refusals.since(Mark::default()).unwrap(),
+            "Connections from the sandbox were refused ('agentkernel net log' tells why): a:1 (2 times)"
+        );
     }
 
     #[test]
@@ -123,10 +149,10 @@ mod tests {
         let mut refusals = refused(["a:1", "b:1"]);
         let exec = refusals.mark();
         assert_eq!(refusals.since(exec), None);
-        refusals.add("a:1".into());
+        add(&mut refusals, "a:1");
         assert!(refusals.since(exec).unwrap().contains("A connection from the sandbox to a:1 was"));
         let later = refusals.mark();
-        refusals.add("a:1".into());
+        add(&mut refusals, "a:1");
         assert!(refusals.since(later).unwrap().contains("to a:1 was"));
         assert!(refusals.since(exec).unwrap().ends_with(": a:1 (2 times)"));
         assert!(refusals.since(Mark::default()).unwrap().ends_with(": a:1 (3 times), b:1"));
@@ -136,18 +162,18 @@ mod tests {
     fn names_without_end_are_bounded_and_told_as_others() {
         let mut refusals = Refusals::default();
         for number in 0..100_000 {
-            refusals.add(format!("{number}:1"));
+            add(&mut refusals, &format!("{number}:1"));
         }
         let exec = refusals.mark();
         assert_eq!(refusals.targets().len(), REMEMBERED);
         assert_eq!(refusals.targets().last().unwrap(), "99999:1");
         assert!(refusals.since(Mark::default()).unwrap().ends_with(" and others"));
-        refusals.add("last:1".into());
+        add(&mut refusals, "last:1");
         assert!(refusals.since(exec).unwrap().contains("to last:1 was refused"));
         // Were it the only one that is remembered, it was not the only one.
         for _ in 0..REMEMBERED {
             refusals.mark();
-            refusals.add("last:1".into());
+            add(&mut refusals, "last:1");
         }
         assert!(refusals.since(Mark::default()).unwrap().ends_with("last:1 (64 times) and others"));
     }

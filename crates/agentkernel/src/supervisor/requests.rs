@@ -7,6 +7,7 @@ use super::{
     server::{Ending, FIRST_CLIENT, LinkStream, Server, pid},
 };
 use crate::connection::{Connection, ConnectionError, Filled, Incoming};
+use ::egress::{Policy, Rule, control::Published};
 use rustix::{
     event::{epoll, epoll::EventFlags},
     fd::{AsFd, OwnedFd},
@@ -127,7 +128,9 @@ impl Server<'_> {
                     client.connection.mux.close(stream);
                     self.link.mux.close(to);
                 }
-                Some(Purpose::End | Purpose::Status | Purpose::Usage) | None => client.connection.mux.close(stream),
+                Some(Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress) | None => {
+                    client.connection.mux.close(stream)
+                }
             },
             Incoming::Message(_) => {}
         }
@@ -240,6 +243,19 @@ impl Server<'_> {
                     self.tell_init(&ToInit::Usage);
                 }
             },
+            api::Call::Allow { rule } => self.change_policy(number, stream, &rule, Policy::allowing),
+            api::Call::Deny { rule } => self.change_policy(number, stream, &rule, Policy::denying),
+            api::Call::Publish { inside, outside } => {
+                let port = Published { inside, outside };
+                let mut ports = self.egress.ports().to_vec();
+                if inside == 0 || outside == 0 {
+                    return client.refuse(stream, "Port 0 is none", "");
+                }
+                if !ports.contains(&port) {
+                    ports.push(port);
+                }
+                self.reconfigure(number, stream, self.egress.policy().clone(), ports);
+            }
             api::Call::Signal { exec, signal } => {
                 let idle = exec == MAIN && self.spec.command.is_none();
                 match self.execs.get(&exec) {
@@ -271,6 +287,21 @@ impl Server<'_> {
         }
     }
 
+    /// Changes what may be reached by one rule.
+    fn change_policy(&mut self, number: u64, stream: u32, rule: &str, change: fn(&Policy, Rule) -> Policy) {
+        match Rule::parse(rule) {
+            Ok(rule) => {
+                let policy = change(self.egress.policy(), rule);
+                self.reconfigure(number, stream, policy, self.egress.ports().to_vec());
+            }
+            Err(error) => {
+                if let Some(client) = self.clients.get_mut(&number) {
+                    client.refuse(stream, error.to_string(), error.hint());
+                }
+            }
+        }
+    }
+
     fn control_exec(&mut self, exec: u32, control: ExecControl) {
         if let Some(exec) = self.execs.get_mut(&exec) {
             exec.killed |= control == ExecControl::Signal(9);
@@ -290,7 +321,7 @@ impl Server<'_> {
                     }
                 }
                 Purpose::Files { stream } => self.link.mux.close(stream),
-                Purpose::End | Purpose::Status | Purpose::Usage => {}
+                Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress => {}
             }
         }
     }

@@ -4,6 +4,7 @@ use super::{
     client::Purpose,
     custody::Custody,
     deadline::Deadline,
+    egress::{self, Egress},
     exec::{Clients, Exec, MAIN, Since},
     refusals::Refusals,
     relay::Relay,
@@ -28,7 +29,7 @@ use std::{
 };
 use wire::{
     Exit, Failure, api,
-    link::{self, ExecReport, FilesReport, FlowReply, FromInit, ToInit},
+    link::{self, ExecReport, FilesReport, FromInit, ToInit},
     mux::Side,
     printable,
 };
@@ -83,6 +84,7 @@ pub(super) struct Server<'a> {
     pub(super) walls: Vec<link::Wall>,
     pub(super) ready: bool,
     pub(super) refusals: Refusals,
+    pub(super) egress: Egress,
     /// The client that started the sandbox has not said yet what it wants: the main command's end waits for it.
     pub(super) awaited: bool,
     /// What the machine counted before it was started.
@@ -105,6 +107,7 @@ impl<'a> Server<'a> {
         machine: &'a mut dyn Machine,
         listener: OwnedFd,
         link: OwnedFd,
+        egress: Egress,
         walls: Vec<link::Wall>,
     ) -> io::Result<Self> {
         let signals = SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP])?;
@@ -131,6 +134,7 @@ impl<'a> Server<'a> {
             walls,
             ready: false,
             refusals: Refusals::default(),
+            egress,
             awaited: true,
             ending: None,
             exit: None,
@@ -143,6 +147,7 @@ impl<'a> Server<'a> {
         }
         server.watch(server.machine.gone(), GONE)?;
         server.watch(server.signals.as_fd(), SIGNALS)?;
+        server.watch(server.egress.flows(), egress::FLOWS)?;
         Ok(server)
     }
 
@@ -168,7 +173,7 @@ impl<'a> Server<'a> {
         // Whoever has not taken all output yet still may when the machine is gone; nobody else waits for him.
         while ended.is_none() || self.execs.values().any(|exec| self.is_wanted(exec)) {
             events.clear();
-            let timeout = self.time_limit.min(self.kill_at).timeout();
+            let timeout = self.time_limit.min(self.kill_at).min(self.egress.retry).timeout();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => {
@@ -185,11 +190,17 @@ impl<'a> Server<'a> {
                     GONE => ended = ended.or_else(|| Some(self.finish())),
                     SIGNALS if ended.is_some() => return ended.unwrap_or(Exit::Lost),
                     SIGNALS => self.on_signal(),
+                    egress::FLOWS => self.start_egress(),
+                    egress::EGRESS => self.on_egress(flags),
+                    egress::EGRESS_GONE => self.egress_gone(),
                     client => self.on_client(client, flags),
                 }
             }
             if self.time_limit.take_due() {
                 self.end(Ending::Deadline, Duration::from_secs(5));
+            }
+            if self.egress.retry.take_due() {
+                self.retry_egress();
             }
             if self.kill_at.take_due() {
                 let _ = self.machine.kill();
@@ -251,8 +262,7 @@ impl<'a> Server<'a> {
                 Ok(FromInit::Usage(usage)) => self.answer_waiting(Purpose::Usage, &api::Report::Usage(usage)),
                 Ok(FromInit::Ready { .. }) | Err(_) => self.distrust(),
             },
-            Incoming::Opened(stream, payload) => self.on_flow(stream, &payload),
-            Incoming::TooMuch(_) => self.distrust(),
+            Incoming::Opened(..) | Incoming::TooMuch(_) => self.distrust(),
             Incoming::Data(stream, channel, bytes) => match self.link_streams.get(&stream) {
                 Some(LinkStream::Exec(number)) => {
                     if let Some(exec) = self.execs.get_mut(number) {
@@ -392,21 +402,6 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn on_flow(&mut self, stream: u32, payload: &[u8]) {
-        let Ok(flow) = wire::decode::<link::Flow>(payload) else { return self.distrust() };
-        // As long as a name may be, so that many fit a message.
-        let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= 255;
-        let host: String = printable(&flow.host).char_indices().take_while(fits).map(|(_, c)| c).collect();
-        let target = format!("{host}:{}", flow.port);
-        let message = format!(
-            "agentkernel: connection to {target} refused: this sandbox's network mode is '{}', and this build has no egress yet.\n",
-            self.spec.network.policy.rules.mode
-        );
-        self.link.control(stream, &FlowReply::Refused { reason: "network-none".into(), message });
-        self.link.mux.close(stream);
-        self.refusals.add(target);
-    }
-
     pub(super) fn open_exec(&mut self, number: u32, spec: &wire::ExecSpec, log: Option<LogWriter>) -> bool {
         let Ok(payload) = wire::encode_open(&link::Open::Exec(spec.clone())) else { return false };
         if !self.link.mux.can_open() {
@@ -439,6 +434,7 @@ impl<'a> Server<'a> {
     /// Sends what is queued, and settles what that changes.
     fn flush_all(&mut self) {
         let _ = flush(&self.epoll, &mut self.link, &mut self.link_interest, LINK);
+        self.flush_egress();
         let mut gone = Vec::new();
         for (&number, client) in &mut self.clients {
             if flush(&self.epoll, &mut client.connection, &mut client.interest, number).is_err() {
@@ -461,6 +457,8 @@ impl<'a> Server<'a> {
             self.take_link();
         }
         let _ = epoll::delete(&self.epoll, &self.link);
+        // What its last connections came to.
+        self.hear_egress();
         let killed = self.look_for_oom();
         let lost = match self.ending {
             Some(Ending::Deadline) => Exit::Deadline,
@@ -517,7 +515,12 @@ pub(super) fn pid() -> u32 {
 
 /// Writes what is queued, and watches for room if some is left. A peer that does not read is not listened to: what it
 /// says would only make what is queued for it grow. Init always reads, so that neither waits for the other.
-fn flush(epoll: &OwnedFd, connection: &mut Connection, interest: &mut EventFlags, token: u64) -> io::Result<()> {
+pub(super) fn flush(
+    epoll: &OwnedFd,
+    connection: &mut Connection,
+    interest: &mut EventFlags,
+    token: u64,
+) -> io::Result<()> {
     let wanted = match connection.flush() {
         Ok(true) => EventFlags::IN,
         Ok(false) if connection.mux.output().len() <= BACKLOG => EventFlags::IN | EventFlags::OUT,

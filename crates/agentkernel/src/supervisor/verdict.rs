@@ -18,6 +18,8 @@ impl Server<'_> {
             ExecReport::Started { .. } => return report,
         };
         let killed = self.look_for_oom();
+        // Egress tells of a refusal before the program learns of it.
+        self.hear_egress();
         let exit = match exit {
             _ if self.ending == Some(Ending::Deadline) => Exit::Deadline,
             // A shell passes the end of its child on.

@@ -1,5 +1,5 @@
 //! Hides how programs reach the outside without a network device: names are answered here, connections are accepted
-//! here whatever their destination, and each becomes a flow on the link.
+//! here whatever their destination, and each is handed to egress as the open socket that it is.
 //!
 //! The backend gives the network namespace a default route of type `local`, so that every address is this host's,
 //! lets every user bind every port, and has nf_tables hand every TCP connection that does not go to a loopback address
@@ -18,15 +18,14 @@
 //! falls back to TCP.
 
 mod dns;
-mod flow;
+mod handover;
 mod names;
 
-pub use flow::{Connection, Flow};
-
 use crate::{
-    poll::{Flags, Poll, Token},
+    poll::{Event, Flags, Poll, Token},
     walls::{WallError, fallen},
 };
+use handover::{Handover, Sent};
 use names::Names;
 use rustix::{
     fd::OwnedFd,
@@ -37,15 +36,16 @@ use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    rc::Rc,
     time::{Duration, Instant},
 };
-use wire::link::{CAPTURE_PORT, Wall};
+use wire::{
+    flow::Flow,
+    link::{CAPTURE_PORT, Wall},
+};
 
 /// Ports on which connections are accepted where not every one can be caught: SSH, HTTP and HTTPS.
 const PORTS: [u16; 3] = [22, 80, 443];
-/// Flows at once. One more is reset.
-pub const MAX_FLOWS: usize = 1024;
-
 const CAPTURE: &str = "capture";
 /// Where the resolver is told to ask.
 const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), CAPTURE_PORT);
@@ -61,6 +61,7 @@ const MAX_DNS: usize = 32;
 /// How long nothing is accepted after the process ran out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+const HANDOVER: u8 = 7;
 const DNS_UDP: u8 = 8;
 const LISTENERS: u8 = 16;
 const DNS_CONNECTIONS: u8 = 64;
@@ -77,14 +78,39 @@ pub struct Capture {
     asking: VecDeque<(u8, dns::Asker)>,
     /// Descriptors have run out: the listeners are not watched.
     paused: bool,
+    /// Where connections to the outside go.
+    handover: Handover,
+    /// Whether the poll tells when the handover takes more.
+    watching_output: bool,
+}
+
+/// An accepted connection to the outside.
+pub struct Connection {
+    socket: OwnedFd,
+    destination: SocketAddr,
+    name: Option<Rc<str>>,
+}
+
+impl Connection {
+    /// Ends it as if nobody listened.
+    fn reset(self) {
+        // It fails only if the connection is gone already.
+        let _ = rustix::net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+    }
+
+    /// What egress is told, and the socket.
+    fn into_parts(self) -> (Flow, OwnedFd) {
+        let host = self.name.as_deref().map_or_else(|| self.destination.ip().to_string(), str::to_owned);
+        (Flow { host, port: self.destination.port() }, self.socket)
+    }
 }
 
 impl Capture {
-    /// Binds every socket, and makes a connection to see that it arrives here.
+    /// Binds every socket, and makes a connection to see that it arrives here. Connections go out over `flows`.
     ///
     /// # Errors
     /// [`WallError`] of the wall `capture`.
-    pub fn open() -> Result<Self, WallError> {
+    pub fn open(flows: OwnedFd) -> Result<Self, WallError> {
         let what = |what: String| {
             move |error: io::Error| WallError { wall: CAPTURE, cause: format!("Cannot {what}: {error}") }
         };
@@ -114,7 +140,16 @@ impl Capture {
                 });
             }
         }
-        Ok(Self { names: Names::default(), udp, listeners, every_port, asking: VecDeque::new(), paused: false })
+        Ok(Self {
+            names: Names::default(),
+            udp,
+            listeners,
+            every_port,
+            asking: VecDeque::new(),
+            paused: false,
+            handover: Handover::new(flows).map_err(what("use the flow socket".into()))?,
+            watching_output: false,
+        })
     }
 
     /// The wall, as tested.
@@ -135,20 +170,47 @@ impl Capture {
     /// As epoll_ctl(2).
     pub fn watch(&self, poll: &Poll) -> io::Result<()> {
         poll.add(&self.udp, own(DNS_UDP), Flags::IN)?;
+        poll.add(&self.handover, own(HANDOVER), Flags::IN)?;
         for (index, listener) in self.listeners.iter().enumerate() {
             poll.add(listener, own(LISTENERS + index as u8), Flags::IN)?;
         }
         Ok(())
     }
 
-    /// One of the sockets has something to say. Gives connections that are to become flows.
-    pub fn ready(&mut self, slot: u8, poll: &Poll, scratch: &mut [u8]) -> Vec<Connection> {
-        match slot {
+    /// One of the sockets has something to say.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    pub fn ready(&mut self, event: Event, poll: &Poll, scratch: &mut [u8]) -> io::Result<()> {
+        match event.token.slot {
             DNS_UDP => self.datagrams(scratch),
+            HANDOVER => {
+                if event.readable() && !self.handover.receive() {
+                    // The supervisor is gone, which the link tells as well.
+                    return poll.modify(&self.handover, own(HANDOVER), Flags::empty());
+                }
+            }
             slot if slot >= DNS_CONNECTIONS => self.answer(slot),
-            slot => return self.accept(usize::from(slot - LISTENERS), poll),
+            slot => self.accept(usize::from(slot - LISTENERS), poll),
         }
-        Vec::new()
+        self.hand_over(poll)
+    }
+
+    /// Hands over what waits, and watches for room if some is left.
+    fn hand_over(&mut self, poll: &Poll) -> io::Result<()> {
+        let full = match self.handover.flush() {
+            Sent::All => false,
+            Sent::Full => true,
+            Sent::Exhausted => {
+                self.pause(poll);
+                false
+            }
+        };
+        if full != self.watching_output {
+            poll.modify(&self.handover, own(HANDOVER), if full { Flags::IN | Flags::OUT } else { Flags::IN })?;
+            self.watching_output = full;
+        }
+        Ok(())
     }
 
     /// When [`resume`](Self::resume) is to be called, if descriptors have just run out.
@@ -161,7 +223,10 @@ impl Capture {
     /// # Errors
     /// As epoll_ctl(2).
     pub fn resume(&mut self, poll: &Poll) -> io::Result<()> {
-        if std::mem::take(&mut self.paused) { self.listen_for(poll, Flags::IN) } else { Ok(()) }
+        if std::mem::take(&mut self.paused) {
+            self.listen_for(poll, Flags::IN)?;
+        }
+        self.hand_over(poll)
     }
 
     /// Descriptors have run out: until some are free again, accepting would fail, and being told would not end.
@@ -209,10 +274,9 @@ impl Capture {
         asking.retain_mut(|(own, asker)| *own != slot || asker.serve(names));
     }
 
-    fn accept(&mut self, index: usize, poll: &Poll) -> Vec<Connection> {
-        let mut connections = Vec::new();
+    fn accept(&mut self, index: usize, poll: &Poll) {
         for _ in 0..BURST {
-            let Some(listener) = self.listeners.get(index) else { return connections };
+            let Some(listener) = self.listeners.get(index) else { return };
             match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(socket) => {
                     let Some(destination) = destination(&socket) else { continue };
@@ -224,11 +288,11 @@ impl Capture {
                         IpAddr::V4(address) => self.names.name(address),
                         IpAddr::V6(_) => None,
                     };
-                    let connection = Connection::new(socket, destination, name);
+                    let connection = Connection { socket, destination, name };
                     if destination.ip().is_loopback() {
                         connection.reset();
                     } else {
-                        connections.push(connection);
+                        self.handover.push(connection);
                     }
                 }
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
@@ -236,11 +300,10 @@ impl Capture {
                     if exhausted(error) {
                         self.pause(poll);
                     }
-                    return connections;
+                    return;
                 }
             }
         }
-        connections
     }
 }
 

@@ -1,9 +1,13 @@
 //! Names and connections for the outside.
 
-use crate::driver::{Driver, Place, assert_contains, assert_same, exec, noise, setup, with_stdin};
+use crate::driver::{Driver, Place, assert_same, exec, noise, setup, with_stdin};
+use std::{
+    io::{Read as _, Write as _},
+    net::Shutdown,
+};
 use wire::{
     ExecSpec,
-    link::{Flow, FlowReply},
+    flow::{Dial, Flow, Handed},
 };
 
 fn start() -> Driver {
@@ -16,25 +20,6 @@ fn start() -> Driver {
 
 fn python(script: &str) -> ExecSpec {
     exec(&["python3", "-c", script])
-}
-
-/// Waits for the next flow and gives its stream.
-#[track_caller]
-fn flow(init: &mut Driver, after: u32) -> (u32, Flow) {
-    let mut found = None;
-    init.until("a flow", |init| {
-        found = init
-            .streams
-            .iter()
-            .find(|&(&id, stream)| id > after && id % 2 == 0 && stream.flow.is_some())
-            .map(|(&id, s)| (id, s.flow.clone().unwrap()));
-        found.is_some()
-    });
-    found.unwrap()
-}
-
-fn refuse(message: &str) -> FlowReply {
-    FlowReply::Refused { reason: "network-none".into(), message: message.into() }
 }
 
 /// A client of plain sockets: asks our DNS by hand, because the host's resolv.conf is not the sandbox's.
@@ -68,53 +53,20 @@ s = socket.create_connection(('127.0.0.1', 53), 5); s.sendall(b'\\0\\x05hello');
 }
 
 #[test]
-fn http_is_refused_in_words() {
+fn a_connection_is_handed_over_with_where_it_goes() {
     let mut init = start();
-    let script = format!(
-        "{CLIENT}
-s = socket.create_connection((look('www.example.com'), 80), 5)
-s.sendall(b'GET / HTTP/1.1\\r\\nHost: www.example.com\\r\\n\\r\\n')
-r = b''
-while True:
-    d = s.recv(4096)
-    if not d: break
-    r += d
-print(r.decode())
-"
-    );
+    let script = format!("{CLIENT}\nsocket.create_connection((look('WWW.Example.com'), 80), 5).recv(1)");
     let id = init.exec(python(&script));
-    let (stream, asked) = flow(&mut init, 0);
-    assert_eq!(asked, Flow { host: "www.example.com".into(), port: 80 });
-    init.reply(stream, &refuse("Refused by the policy net = none"));
-    let output = init.finish(id);
-    assert_eq!(output.code(), 0, "{output:?}");
-    assert!(output.text().starts_with("HTTP/1.1 403 Forbidden\r\n"), "{output:?}");
-    assert_contains(output.text(), "Connection: close");
-    assert_contains(output.text(), "\r\n\r\nRefused by the policy net = none\n");
-}
-
-#[test]
-fn anything_else_is_reset() {
-    let mut init = start();
-    for (send, port, host) in
-        [("b'\\x16\\x03\\x01'", 443, "203.0.113.9"), ("b''", 22, "2001:db8::9"), ("b'SSH-2.0-x'", 22, "203.0.113.9")]
-    {
-        let script = format!(
-            "
-import socket
-try:
-    s = socket.create_connection(('{host}', {port}), 5)
-    s.sendall({send})
-    print('got', s.recv(10))
-except ConnectionResetError: print('reset')
-"
-        );
-        let id = init.exec(python(&script));
-        let (stream, asked) = flow(&mut init, 0);
-        assert_eq!(asked, Flow { host: host.into(), port });
-        init.reply(stream, &refuse("no"));
-        assert_eq!(init.finish(id).text(), "reset\n");
-        init.streams.remove(&stream);
+    let (flow, socket) = init.flow();
+    assert_eq!(flow, Flow { host: "www.example.com".into(), port: 80 });
+    drop(socket);
+    assert_eq!(init.finish(id).code(), 0);
+    for (host, port) in [("203.0.113.9", 443), ("203.0.113.9", 22), ("2001:db8::9", 22), ("198.18.77.77", 80)] {
+        let id = init.exec(python(&format!("import socket; socket.create_connection(('{host}', {port}), 5).recv(1)")));
+        let (flow, socket) = init.flow();
+        assert_eq!(flow, Flow { host: host.into(), port });
+        drop(socket);
+        assert_eq!(init.finish(id).code(), 0);
     }
 }
 
@@ -140,11 +92,13 @@ except ConnectionRefusedError: print('refused')
 ";
     let output = init.run(python(script));
     assert_eq!(output.text(), "bound\nbound\nbound\nrefused\nreset\nreset\nrefused\n", "{output:?}");
-    assert!(init.streams.is_empty());
+    let mut waiting = [rustix::event::PollFd::new(&init.flows, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut waiting, Some(&now)), Ok(0), "nothing was handed over");
 }
 
 #[test]
-fn an_accepted_flow_carries_bytes_both_ways() {
+fn what_is_handed_over_carries_bytes_both_ways() {
     let mut init = start();
     let bytes = noise(8 << 20);
     let script = format!(
@@ -164,45 +118,36 @@ while True:
     let id = init.exec(with_stdin(python(&script)));
     init.input(id, &bytes);
     init.eof(id);
-    let (stream, _) = flow(&mut init, 0);
-    init.reply(stream, &FlowReply::Accepted);
-    init.until("all that was sent", |init| !init.stream(stream).ended.is_empty());
-    assert_same(&init.stream(stream).stdout.clone(), &bytes);
+    let (_, mut socket) = init.flow();
+    let reader = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        socket.read_to_end(&mut received).unwrap();
+        (socket, received)
+    });
+    init.until("all that was sent", |_| reader.is_finished());
+    let (mut socket, received) = reader.join().unwrap();
+    assert_same(&received, &bytes);
     // Its half is closed; ours still talks.
-    init.input(stream, &bytes);
-    init.eof(stream);
+    let answer = bytes.clone();
+    let writer = std::thread::spawn(move || {
+        socket.write_all(&answer).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        socket
+    });
     let output = init.finish(id);
     assert_same(&output.stdout, &bytes);
-    init.until("the end of the flow", |init| init.stream(stream).closed);
+    writer.join().unwrap();
 }
 
 #[test]
-fn a_flow_that_breaks_off_is_reset() {
+fn connections_wait_for_who_takes_them_and_are_bounded() {
     let mut init = start();
     let script = "
-import socket
-try:
-    s = socket.create_connection(('203.0.113.9', 443), 5)
-    print('got', s.recv(10))
-except ConnectionResetError: print('reset')
-";
-    let id = init.exec(python(script));
-    let (stream, _) = flow(&mut init, 0);
-    init.reply(stream, &FlowReply::Accepted);
-    init.close(stream);
-    let output = init.finish(id);
-    assert_eq!(output.text(), "reset\n", "{output:?}");
-}
-
-#[test]
-fn flows_are_bounded() {
-    let mut init = start();
-    let script = "
-import socket, resource
+import socket, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
 s = []
 reset = 0
-for n in range(1100):
+for n in range(2000):
     try:
         c = socket.create_connection(('203.0.113.9', 443), 5); s.append(c)
         c.setblocking(False)
@@ -212,19 +157,53 @@ for c in s:
     try: c.recv(1)
     except BlockingIOError: pass
     except ConnectionResetError: reset += 1
-print(reset)
+print(reset, flush=True)
+sys.stdin.read()
+";
+    let id = init.exec(with_stdin(python(script)));
+    init.until("the count", |init| !init.stream(id).stdout.is_empty());
+    let reset: usize = String::from_utf8_lossy(&init.stream(id).stdout).trim().parse().unwrap();
+    // Some wait in the socket, some in init; the others it cannot hold.
+    assert!((1..976).contains(&reset), "{reset}");
+    let sockets: Vec<_> = (0..2000 - reset).map(|_| init.flow().1).collect();
+    // There is room again.
+    let late = init.exec(python("import socket; socket.create_connection(('203.0.113.9', 80), 5).recv(1)"));
+    let (flow, socket) = init.flow();
+    assert_eq!(flow.port, 80);
+    drop((sockets, socket));
+    init.eof(id);
+    assert_eq!(init.finish(id).code(), 0);
+    assert_eq!(init.finish(late).code(), 0);
+}
+
+#[test]
+fn ports_inside_are_dialled() {
+    let mut init = start();
+    let script = "
+import socket
+l = socket.create_server(('127.0.0.1', 3000)); m = socket.create_server(('::1', 3001), family=socket.AF_INET6)
+print('ready', flush=True)
+for s in (l, m):
+    c, _ = s.accept(); c.sendall(c.recv(100).upper()); c.close()
 ";
     let id = init.exec(python(script));
-    assert_eq!(init.finish(id).text(), "76\n");
-    assert_eq!(init.streams.len(), 1024);
-    // Their programs are gone, but might only have closed their half: the answer shows it.
-    for id in init.streams.keys().copied().collect::<Vec<_>>() {
-        init.reply(id, &refuse("no"));
+    init.until("the servers", |init| !init.stream(id).stdout.is_empty());
+    for (request, port, v6) in [(7, 3000, false), (8, 3001, true)] {
+        init.dial(Dial { request, port, v6 });
+        let (handed, socket) = init.handed();
+        assert_eq!(handed, Handed::Dialled { request });
+        let mut socket = socket.unwrap();
+        socket.write_all(b"hello").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "HELLO");
     }
-    init.until("all flows to end", |init| init.streams.values().all(|stream| stream.closed));
-    // There is room again.
-    init.streams.clear();
-    init.exec(python("import socket; socket.create_connection(('203.0.113.9', 443), 5).recv(1)"));
-    let (stream, _) = flow(&mut init, 0);
-    init.reply(stream, &refuse("no"));
+    assert_eq!(init.finish(id).code(), 0);
+    // Nobody listens: the socket tells, or init does.
+    init.dial(Dial { request: 9, port: 3999, v6: false });
+    match init.handed() {
+        (Handed::Dialled { request: 9 }, Some(mut socket)) => assert!(socket.write_all(b"x").is_err()),
+        (Handed::NotDialled { request: 9, errno: 111 }, None) => {}
+        other => panic!("{other:?}"),
+    }
 }

@@ -6,11 +6,12 @@
 use rustix::{
     event::{PollFd, PollFlags},
     io::Errno,
-    net::SendFlags,
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt::Debug,
+    net::TcpStream,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -20,8 +21,9 @@ use std::{
 };
 use wire::{
     Channel, ExecSpec, Exit, Stdio, User,
+    flow::{Dial, Flow, Handed},
     frame::Decoder,
-    link::{ExecControl, ExecFailure, ExecReport, FilesReport, Flow, FlowReply, FromInit, Open, Setup, ToInit, Wall},
+    link::{ExecControl, ExecFailure, ExecReport, FilesReport, FromInit, Open, Setup, ToInit, Wall},
     mux::{Event, Mux, Side},
 };
 
@@ -48,17 +50,16 @@ pub struct Stream {
     /// Still to be sent, then an end of file if wanted.
     input: VecDeque<u8>,
     input_eof: bool,
-    /// Which way input goes: to what we opened on `Stdin`, to a flow on `Stdout`.
-    input_channel: Option<Channel>,
     /// Give no credit back, so that the other side has to stop.
     pub stuck: bool,
     owed: usize,
-    pub flow: Option<Flow>,
 }
 
 /// A running init.
 pub struct Driver {
     pub child: Child,
+    /// Where connections are handed over.
+    pub flows: OwnedFd,
     socket: Option<UnixStream>,
     decoder: Decoder,
     mux: Mux,
@@ -145,9 +146,11 @@ impl Driver {
     pub fn with_descriptors(place: Place, more: &str) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        // The link comes in as standard input and moves to descriptor 3. With terminals and a network of its own, as the native
+        let (flows, their_flows) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        // The link comes in as standard input and moves to descriptor 3, the flow socket as standard output to 4. With terminals and a network of its own, as the native
         // backend makes it: lo is up, every address is local, every port is free for all.
-        let script = "exec 3<&0 0</dev/null; eval \"exec $3\"; exec unshare $1 --pid --fork --kill-child --mount-proc --net sh -c '
+        let script = "exec 3<&0 4<&1 0</dev/null 1>&2; eval \"exec $3\"; exec unshare $1 --pid --fork --kill-child --mount-proc --net sh -c '
             mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts && ip link set lo up && ip route add local default dev lo && ip -6 route add local default dev lo &&
             echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start && exec \"$1\"' sh \"$2\"";
         let flags = if place == Place::OneId { "-Ur" } else { "--mount" };
@@ -156,10 +159,12 @@ impl Driver {
         let child = Command::new("sh")
             .args(["-c", script, "sh", flags, env!("CARGO_BIN_EXE_init"), more])
             .stdin(Io::from(OwnedFd::from(theirs)))
+            .stdout(Io::from(their_flows))
             .spawn()
             .unwrap();
         Self {
             child,
+            flows,
             socket: Some(ours),
             decoder: Decoder::default(),
             mux: Mux::new(Side::Odd),
@@ -266,11 +271,7 @@ impl Driver {
             match self.mux.receive(frame).expect("init keeps the rules") {
                 Event::Hello(_) | Event::Writable { .. } | Event::TooMuch { .. } | Event::Nothing => {}
                 Event::Message(payload) => self.messages.push_back(wire::decode(payload).unwrap()),
-                Event::Opened { stream, payload } => {
-                    let flow = Some(wire::decode(&payload).unwrap());
-                    let input_channel = Some(Channel::Stdout);
-                    self.streams.insert(stream, Stream { flow, input_channel, ..Stream::default() });
-                }
+                Event::Opened { stream, .. } => panic!("init opened stream {stream}"),
                 Event::Data { stream, channel, bytes } => {
                     let state = self.streams.get_mut(&stream).unwrap();
                     match channel {
@@ -297,9 +298,8 @@ impl Driver {
             if !stream.stuck && stream.owed > 0 {
                 self.mux.consumed(id, std::mem::take(&mut stream.owed));
             }
-            let Some(channel) = stream.input_channel else { continue };
             while !stream.input.is_empty() {
-                let sent = self.mux.data(id, channel, stream.input.as_slices().0);
+                let sent = self.mux.data(id, Channel::Stdin, stream.input.as_slices().0);
                 if sent == 0 {
                     break;
                 }
@@ -307,14 +307,14 @@ impl Driver {
             }
             if stream.input.is_empty() && stream.input_eof {
                 stream.input_eof = false;
-                self.mux.eof(id, channel);
+                self.mux.eof(id, Channel::Stdin);
             }
         }
     }
 
     pub fn open(&mut self, open: &Open) -> u32 {
         let id = self.mux.open(&wire::encode(open).unwrap());
-        self.streams.insert(id, Stream { input_channel: Some(Channel::Stdin), ..Stream::default() });
+        self.streams.insert(id, Stream::default());
         id
     }
 
@@ -334,8 +334,42 @@ impl Driver {
         self.mux.control(id, &wire::encode(&control).unwrap());
     }
 
-    pub fn reply(&mut self, id: u32, reply: &FlowReply) {
-        self.mux.control(id, &wire::encode(reply).unwrap());
+    /// The next thing that init hands over, with its socket.
+    #[track_caller]
+    pub fn handed(&mut self) -> (Handed, Option<TcpStream>) {
+        let mut found = None;
+        self.until("something handed over", |driver| {
+            let mut waiting = [PollFd::new(&driver.flows, PollFlags::IN)];
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            if rustix::event::poll(&mut waiting, Some(&now)).unwrap() > 0 {
+                let mut bytes = [0; wire::flow::MAX_DATAGRAM];
+                let (length, mut fds) = jail::fd::receive(&driver.flows, 2, &mut bytes).unwrap();
+                assert!(fds.len() <= 1);
+                let socket = fds.pop().map(|fd| {
+                    let socket = TcpStream::from(fd);
+                    socket.set_nonblocking(false).unwrap();
+                    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                    socket
+                });
+                found = Some((wire::decode(&bytes[..length]).unwrap(), socket));
+            }
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// The next connection of a program.
+    #[track_caller]
+    pub fn flow(&mut self) -> (Flow, TcpStream) {
+        match self.handed() {
+            (Handed::Flow(flow), Some(socket)) => (flow, socket),
+            other => panic!("no flow: {other:?}"),
+        }
+    }
+
+    /// Asks for a connection to a port inside.
+    pub fn dial(&mut self, dial: Dial) {
+        rustix::net::send(&self.flows, &wire::encode(&dial).unwrap(), SendFlags::NOSIGNAL).unwrap();
     }
 
     pub fn close(&mut self, id: u32) {

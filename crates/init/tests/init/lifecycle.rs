@@ -213,9 +213,9 @@ fn a_closed_stream_lets_its_program_go_on() {
 /// One descriptor more than init expects may be a way out (CVE-2024-21626).
 #[test]
 fn a_descriptor_too_many_fails_the_start() {
-    let mut init = Driver::with_descriptors(Place::OneId, "4</");
+    let mut init = Driver::with_descriptors(Place::OneId, "5</");
     init.send(&ToInit::Setup(setup(Place::OneId)));
     let FromInit::Failed { wall, cause } = init.message() else { panic!("not failed") };
-    assert_eq!((wall.as_str(), cause.contains("[0, 1, 2, 3, 4]")), ("descriptors", true), "{cause}");
+    assert_eq!((wall.as_str(), cause.contains("[0, 1, 2, 3, 4, 5]")), ("descriptors", true), "{cause}");
     assert_eq!(init.exit_status(), 1);
 }

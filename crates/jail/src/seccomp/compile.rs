@@ -121,11 +121,12 @@ fn rule(tests: &[Test], matched: u32) -> Vec<Instruction> {
     const OUT: u8 = u8::MAX;
     let mut code = Vec::new();
     for test in tests {
-        let (Test::Is(index, _) | Test::IsNot(index, _) | Test::Has(index, _)) = *test;
+        let (Test::Is(index, _) | Test::IsNot(index, _) | Test::Has(index, _) | Test::Lacks(index, _)) = *test;
         code.push(plain(LOAD, ARGUMENTS + 8 * u32::from(index)));
         match *test {
             Test::Is(_, value) => code.push(Instruction { code: EQUAL, jt: 0, jf: OUT, k: value }),
             Test::IsNot(_, value) => code.push(Instruction { code: EQUAL, jt: OUT, jf: 0, k: value }),
+            Test::Lacks(_, bits) => code.push(Instruction { code: ANY_BIT, jt: OUT, jf: 0, k: bits }),
             Test::Has(_, bits) if bits.is_power_of_two() => {
                 code.push(Instruction { code: ANY_BIT, jt: 0, jf: OUT, k: bits });
             }

@@ -37,15 +37,16 @@ fn run(program: &[Instruction], arch: u32, number: u32, arguments: [u64; 6]) -> 
 }
 
 /// The answer by the words of the policy.
-fn wanted(answers: &BTreeMap<u32, Answer<'_>>, number: u32, arguments: [u64; 6]) -> u32 {
+fn wanted(answers: &BTreeMap<u32, Answer<'_>>, default: u32, number: u32, arguments: [u64; 6]) -> u32 {
     let argument = |index: u8| arguments[usize::from(index)] as u32;
     let holds = |test: &Test| match *test {
         Test::Is(index, value) => argument(index) == value,
         Test::IsNot(index, value) => argument(index) != value,
         Test::Has(index, bits) => argument(index) & bits == bits,
+        Test::Lacks(index, bits) => argument(index) & bits == 0,
     };
     match answers.get(&number) {
-        None => policy::UNKNOWN,
+        None => default,
         Some(&Answer::Always(value)) => value,
         Some(&Answer::If { rules, matched, otherwise }) => {
             if rules.iter().any(|tests| tests.iter().all(holds)) {
@@ -60,8 +61,11 @@ fn wanted(answers: &BTreeMap<u32, Answer<'_>>, number: u32, arguments: [u64; 6])
 /// Values at which some test of some rule changes its mind, with and without bits that must not count.
 fn telling() -> Vec<u64> {
     let mut values = vec![0, 1, u64::MAX];
-    for deny in policy::DENIED {
-        for Test::Is(_, value) | Test::IsNot(_, value) | Test::Has(_, value) in deny.rules.iter().copied().flatten() {
+    let denied = policy::DENIED.iter().map(|deny| deny.rules);
+    for rules in denied.chain(policy::EGRESS.iter().map(|allow| allow.rules)) {
+        for Test::Is(_, value) | Test::IsNot(_, value) | Test::Has(_, value) | Test::Lacks(_, value) in
+            rules.iter().copied().flatten()
+        {
             let value = u64::from(*value);
             values.extend([
                 value,
@@ -81,30 +85,33 @@ fn telling() -> Vec<u64> {
 #[test]
 fn the_program_answers_what_the_policy_says() {
     for (arch, table) in TABLES {
-        let answers = policy::answers(arch, &policy::parse(table).unwrap()).unwrap();
-        let arch = policy::audit_arch(arch).unwrap();
-        let program = compile(arch, &answers, policy::UNKNOWN);
-        let values = telling();
-        for number in (0..2048).chain([0x3fff_ffff, 0x4000_0000, 0x4000_0000 + 39, 0x7fff_ffff, u32::MAX]) {
-            if !matches!(answers.get(&number), Some(Answer::If { .. })) {
-                assert_eq!(run(&program, arch, number, [0; 6]), wanted(&answers, number, [0; 6]), "call {number}");
-                continue;
-            }
-            for &first in &values {
-                for &second in &values {
-                    for arguments in [
-                        [first, second, 0, 0, 0, 0],
-                        [0, first, second, 0, 0, 0],
-                        [0, 0, first, second, 0, 0],
-                        [first, 0, second, 0, 0, 0],
-                    ] {
-                        assert_eq!(
-                            run(&program, arch, number, arguments),
-                            wanted(&answers, number, arguments),
-                            "call {number} {arguments:x?}"
-                        );
-                    }
-                }
+        let numbers = policy::parse(table).unwrap();
+        let default = (policy::answers(arch, &numbers).unwrap(), policy::UNKNOWN);
+        let egress = (policy::answers_for_egress(arch, &numbers).unwrap(), policy::EPERM);
+        for (answers, default) in [default, egress] {
+            check(policy::audit_arch(arch).unwrap(), &answers, default);
+        }
+    }
+}
+
+fn check(arch: u32, answers: &BTreeMap<u32, Answer<'_>>, default: u32) {
+    let program = compile(arch, answers, default);
+    let values = telling();
+    for number in (0..2048).chain([0x3fff_ffff, 0x4000_0000, 0x4000_0000 + 39, 0x7fff_ffff, u32::MAX]) {
+        let same = |arguments| {
+            let wanted = wanted(answers, default, number, arguments);
+            assert_eq!(run(&program, arch, number, arguments), wanted, "call {number} {arguments:x?}");
+        };
+        if !matches!(answers.get(&number), Some(Answer::If { .. })) {
+            same([0; 6]);
+            continue;
+        }
+        for &first in &values {
+            for &second in &values {
+                same([first, second, 0, 0, 0, 0]);
+                same([0, first, second, 0, 0, 0]);
+                same([0, 0, first, second, 0, 0]);
+                same([first, 0, second, 0, 0, 0]);
             }
         }
     }

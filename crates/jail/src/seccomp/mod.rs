@@ -15,6 +15,8 @@ pub enum Profile {
     Default,
     /// On top of that, for every program but init.
     Program,
+    /// For egress: a list of what is allowed, and `EPERM` for everything else.
+    Egress,
 }
 
 /// The filters could not be installed.
@@ -30,19 +32,19 @@ pub struct Error {
 
 /// Filters the system calls of the calling thread and all its descendants, for good.
 ///
-/// Numbers that the table does not know (new calls, the x32 ABI) answer ENOSYS, as in an older kernel; denied ones
+/// Numbers that the table does not know (new calls, the x32 ABI) answer ENOSYS for programs, as in an older kernel; denied ones
 /// answer EPERM; a call by another architecture's convention (`int 0x80`) kills the process. Needs `no_new_privs`
 /// (or `CAP_SYS_ADMIN`).
 ///
 /// # Errors
 /// [`Error`] if the kernel refuses: it has no seccomp filters, or `no_new_privs` is not set.
 pub fn install(profile: Profile) -> Result<(), Error> {
-    match profile {
-        Profile::Default => {
-            sys::seccomp::set_filter(&DEFAULT).map_err(|source| Error { what: "every program", source })
-        }
-        Profile::Program => sys::seccomp::set_filter(&PROGRAM).map_err(|source| Error { what: "programs", source }),
-    }
+    let (program, what): (&[libc::sock_filter], _) = match profile {
+        Profile::Default => (&DEFAULT, "every program"),
+        Profile::Program => (&PROGRAM, "programs"),
+        Profile::Egress => (&EGRESS, "egress"),
+    };
+    sys::seccomp::set_filter(program).map_err(|source| Error { what, source })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The seccomp policy as data: what every program in a sandbox is denied. Read by the build script.
 
 use super::compile::Answer;
-use Test::{Has, Is, IsNot};
+use Test::{Has, Is, IsNot, Lacks};
 use std::{collections::BTreeMap, error::Error};
 
 /// A system call that is denied if one of its rules matches, or always if it has none.
@@ -23,6 +23,8 @@ pub enum Test {
     IsNot(u8, u32),
     /// All of these bits are set.
     Has(u8, u32),
+    /// None of these bits is set.
+    Lacks(u8, u32),
 }
 
 /// Known calls that answer ENOSYS as if the kernel were older, so that programs take their older way.
@@ -221,9 +223,97 @@ pub const DENIED: &[Deny] = &[
     ),
 ];
 
+/// A system call that is allowed if one of its rules matches, or always if it has none.
+pub struct Allow {
+    /// Its name in the kernel's table.
+    pub call: &'static str,
+    /// A rule matches if all of its tests do.
+    pub rules: &'static [&'static [Test]],
+}
+
+const fn allow(call: &'static str) -> Allow {
+    Allow { call, rules: &[] }
+}
+
+const PROT_EXEC: u32 = 4;
+const FIONBIO: u32 = 0x5421;
+// The type is the low four bits.
+const SOCK_STREAM: u32 = 1;
+const OTHER_THAN_STREAM: u32 = 0b1110;
+const SOCK_DGRAM: u32 = 2;
+const OTHER_THAN_DGRAM: u32 = 0b1101;
+
+/// All that egress may do: sockets of the internet, time, memory, and the descriptors that it holds. Nothing is opened,
+/// executed, traced, signalled or split off, and no page becomes code.
+pub const EGRESS: &[Allow] = &[
+    allow("read"),
+    allow("write"),
+    allow("readv"),
+    allow("writev"),
+    allow("splice"),
+    allow("pipe2"),
+    allow("close"),
+    allow("fcntl"),
+    Allow { call: "ioctl", rules: &[&[Is(1, FIONBIO)]] },
+    // Streams and datagrams of the internet, and no raw sockets.
+    Allow {
+        call: "socket",
+        rules: &[
+            &[Is(0, AF_INET), Has(1, SOCK_STREAM), Lacks(1, OTHER_THAN_STREAM), Is(2, 0)],
+            &[Is(0, AF_INET), Has(1, SOCK_DGRAM), Lacks(1, OTHER_THAN_DGRAM), Is(2, 0)],
+            &[Is(0, AF_INET6), Has(1, SOCK_STREAM), Lacks(1, OTHER_THAN_STREAM), Is(2, 0)],
+            &[Is(0, AF_INET6), Has(1, SOCK_DGRAM), Lacks(1, OTHER_THAN_DGRAM), Is(2, 0)],
+        ],
+    },
+    allow("connect"),
+    allow("bind"),
+    allow("listen"),
+    allow("accept4"),
+    allow("shutdown"),
+    allow("sendto"),
+    allow("recvfrom"),
+    allow("sendmsg"),
+    allow("recvmsg"),
+    allow("getsockopt"),
+    allow("setsockopt"),
+    allow("getsockname"),
+    allow("getpeername"),
+    allow("epoll_create1"),
+    allow("epoll_ctl"),
+    allow("epoll_pwait"),
+    allow("epoll_pwait2"),
+    allow("eventfd2"),
+    allow("ppoll"),
+    allow("brk"),
+    Allow { call: "mmap", rules: &[&[Lacks(2, PROT_EXEC)]] },
+    Allow { call: "mprotect", rules: &[&[Lacks(2, PROT_EXEC)]] },
+    allow("munmap"),
+    allow("mremap"),
+    allow("madvise"),
+    allow("futex"),
+    allow("clock_gettime"),
+    allow("clock_nanosleep"),
+    allow("nanosleep"),
+    allow("restart_syscall"),
+    allow("sched_yield"),
+    allow("getrandom"),
+    allow("getpid"),
+    allow("gettid"),
+    allow("rt_sigaction"),
+    allow("rt_sigprocmask"),
+    allow("rt_sigreturn"),
+    allow("sigaltstack"),
+    allow("exit"),
+    allow("exit_group"),
+];
+
+/// The same, where the architecture has such a call.
+pub const EGRESS_X86: &[&str] = &["epoll_wait", "poll"];
+
 /// `SECCOMP_RET_ALLOW`.
 pub const ALLOW: u32 = 0x7fff_0000;
-const EPERM: u32 = 0x0005_0000 | 1;
+/// `SECCOMP_RET_ERRNO` with `EPERM`.
+pub const EPERM: u32 = 0x0005_0000 | 1;
 const ENOSYS: u32 = 0x0005_0000 | 38;
 
 /// What numbers are answered that the table does not know: new calls, and those of the x32 ABI.
@@ -263,6 +353,29 @@ pub fn answers<'a>(arch: &str, numbers: &BTreeMap<&str, u32>) -> Result<BTreeMap
 /// A call that the policy names is not in the table.
 pub fn answers_for_programs<'a>(numbers: &BTreeMap<&str, u32>) -> Result<BTreeMap<u32, Answer<'a>>, Box<dyn Error>> {
     ABSENT_FOR_PROGRAMS.iter().map(|call| Ok((*numbers.get(call).ok_or(*call)?, Answer::Always(ENOSYS)))).collect()
+}
+
+/// What egress is answered; everything else is `EPERM`.
+///
+/// # Errors
+/// A call that the policy names is not in the table.
+pub fn answers_for_egress<'a>(
+    arch: &str,
+    numbers: &BTreeMap<&str, u32>,
+) -> Result<BTreeMap<u32, Answer<'a>>, Box<dyn Error>> {
+    let mut answers = BTreeMap::new();
+    for &Allow { call, rules } in EGRESS {
+        let number = *numbers.get(call).ok_or_else(|| format!("The table of {arch} lacks {call}"))?;
+        let answer = match rules {
+            [] => Answer::Always(ALLOW),
+            rules => Answer::If { rules, matched: ALLOW, otherwise: EPERM },
+        };
+        if answers.insert(number, answer).is_some() {
+            return Err(format!("{call} has two answers").into());
+        }
+    }
+    answers.extend(EGRESS_X86.iter().filter_map(|call| Some((*numbers.get(call)?, Answer::Always(ALLOW)))));
+    Ok(answers)
 }
 
 /// A table of system calls: `number name` lines, `#` begins a comment line.

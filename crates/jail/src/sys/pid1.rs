@@ -10,8 +10,8 @@ use std::{
 pub fn own(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD touches no memory; a number that is not open is answered with EBADF.
     check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into())?;
-    // SAFETY: the descriptor is open, is not one of std's three, and `jail::pid1::take_fd` calls this once per
-    // process, before which no code of ours has seen it.
+    // SAFETY: the descriptor is open, is not one of std's three, and `jail::pid1::take_fd` calls this once for
+    // each number, before which no code of ours has seen it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

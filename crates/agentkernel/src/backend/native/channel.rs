@@ -5,29 +5,20 @@ use super::{
     super::LaunchError,
     failure::{self, Context as _},
 };
-use rustix::{
-    fd::{BorrowedFd, OwnedFd},
-    io::Errno,
-    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
-};
-use std::{io::IoSlice, mem::MaybeUninit};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use std::io::ErrorKind;
 
-/// Descriptors in one message; the kernel takes at most 253.
-pub const BATCH: usize = 64;
+/// Descriptors in one message.
+pub const BATCH: usize = jail::fd::MOST_FDS;
 /// Bytes in one message.
 const LONGEST: usize = 32 * 1024;
 
 /// Sends a message that is not empty to the other side.
 pub fn send(report: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), LaunchError> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
-    let mut message = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        message.push(SendAncillaryMessage::ScmRights(fds));
-    }
-    match rustix::net::sendmsg(report, &[IoSlice::new(bytes)], &mut message, SendFlags::NOSIGNAL) {
+    match jail::fd::send(report, bytes, fds) {
         Ok(_) => Ok(()),
         // It gave up, and has said why.
-        Err(Errno::PIPE | Errno::CONNRESET) => {
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
             failure::wait(report).and(Err(failure::new("init", "The starting sandbox is gone", "")))
         }
         Err(error) => Err(error).wall("init", "Cannot talk to the starting sandbox", ""),

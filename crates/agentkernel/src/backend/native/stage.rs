@@ -3,7 +3,7 @@
 
 use super::{
     super::LaunchError,
-    LINK_FD, channel, dev, etc,
+    FLOWS_FD, LINK_FD, channel, dev, etc,
     failure::{self, Context as _},
     ids::Ids,
     masks::Masks,
@@ -41,6 +41,8 @@ pub struct Stage<'a> {
     pub outside: &'a namespace::Identity,
     /// Init's end of the link.
     pub link: OwnedFd,
+    /// Init's end of the flow socket.
+    pub flows: OwnedFd,
     /// Towards the parent: closes when init runs.
     pub report: OwnedFd,
 }
@@ -378,10 +380,11 @@ impl Stage<'_> {
     fn exec(&self, init: OwnedFd) -> Result<std::convert::Infallible, LaunchError> {
         const WALL: &str = "descriptors";
         process::set_parent_death_signal(Signal::KILL).wall("process", "Cannot tie init to the supervisor", "")?;
-        let init = super::beyond_link(init)?;
+        let init = super::beyond_reserved(init)?;
         process::set_stdio_null().wall(WALL, "Cannot open /dev/null", "")?;
         process::close_on_exec_from(LINK_FD, &[]).wall(WALL, "Cannot close descriptors", "")?;
         process::place_fd(&self.link, LINK_FD).wall(WALL, "Cannot place the link", "")?;
+        process::place_fd(&self.flows, FLOWS_FD).wall(WALL, "Cannot place the flow socket", "")?;
         let error = process::exec(process::Program::Fd(init.as_fd()), &[c"init".to_owned()], &[]);
         Err(error).wall("init", "Cannot execute init", "")
     }

@@ -1,0 +1,220 @@
+//! `net` and `port`: what sandboxes may reach, and what they reached.
+
+use super::{Failure, Status, print, print_json, table};
+use crate::{
+    client::{self, NetworkChange},
+    config,
+    store::{AuditEvent, AuditRecord, Entry, Store, StoreError},
+};
+use clap::{Args, Subcommand};
+use egress::{Policy, Rule, Target, control::Published};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What sandboxes may reach, and what they reached.
+#[derive(Debug, Args)]
+pub(super) struct Net {
+    #[command(subcommand)]
+    command: NetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum NetCommand {
+    /// Show what sandboxes reached, and what they were refused
+    Log(Log),
+    /// Let a sandbox reach something, from now on
+    Allow(Change),
+    /// Keep a sandbox from something, and end its connections to it
+    Deny(Change),
+}
+
+impl Net {
+    pub(super) fn run(self) -> Status {
+        match self.command {
+            NetCommand::Log(log) => log.run(),
+            NetCommand::Allow(change) => change.run(NetworkChange::Allow),
+            NetCommand::Deny(change) => change.run(NetworkChange::Deny),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    /// Name, id or prefix of an id
+    sandbox: String,
+    /// A host, with wildcards, and its port: ports 80 and 443 without one
+    #[arg(required = true, value_name = "HOST[:PORT]", value_parser = config::parse_rule)]
+    rules: Vec<Rule>,
+}
+
+impl Change {
+    fn run(self, change: fn(Rule) -> NetworkChange) -> Status {
+        let entry = Store::open()?.find(&self.sandbox)?;
+        for rule in self.rules {
+            client::change_network(&entry, &change(rule.clone()))?;
+            if let NetworkChange::Allow(_) = change(rule.clone()) {
+                check_ceiling(&entry, &rule);
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Warns of a rule that the user's own limits make useless.
+fn check_ceiling(entry: &Entry, rule: &Rule) {
+    let Ok(spec) = entry.spec() else { return };
+    let Policy { ceiling: Some(_), .. } = spec.network.policy else { return };
+    let egress::Pattern::Host(host) = &rule.pattern else { return };
+    let port = (1..=u16::MAX).find(|port| rule.ports.contains(*port)).unwrap_or(443);
+    let target = Target { host: host.clone(), port };
+    if let Err(denial) = spec.network.policy.judge(&target) {
+        super::report(&Failure::new(format!("{target} is still refused: {}", denial.cause())).hint(denial.remedy("")));
+    }
+}
+
+/// Make a port of a sandbox one of this host's loopback address.
+#[derive(Debug, Args)]
+pub(super) struct Port {
+    /// Name, id or prefix of an id
+    sandbox: String,
+    /// The port in the sandbox, and the one on the host if that is another
+    #[arg(required = true, value_name = "PORT[:HOSTPORT]", value_parser = config::parse_published)]
+    ports: Vec<Published>,
+}
+
+impl Port {
+    pub(super) fn run(self) -> Status {
+        let entry = Store::open()?.find(&self.sandbox)?;
+        for port in self.ports {
+            client::change_network(&entry, &NetworkChange::Publish(port))?;
+            print(&format!("127.0.0.1:{} -> {}:{}\n", port.outside, self.sandbox, port.inside))?;
+        }
+        Ok(0)
+    }
+}
+
+/// Show what sandboxes reached, and what they were refused.
+#[derive(Debug, Args)]
+struct Log {
+    /// Go on as more comes
+    #[arg(short, long)]
+    follow: bool,
+    /// Only what a rule refused
+    #[arg(long)]
+    denied: bool,
+    /// Print the records as they are kept: a JSON object on each line
+    #[arg(long)]
+    json: bool,
+    /// Only this sandbox: name, id or prefix of an id; also of one that is gone
+    sandbox: Option<String>,
+}
+
+impl Log {
+    fn run(self) -> Status {
+        let store = Store::open()?;
+        let found = self.sandbox.as_ref().map(|reference| store.find(reference));
+        let id = found.as_ref().and_then(|found| found.as_ref().ok()).map(|entry| entry.id().clone());
+        let wanted = |record: &AuditRecord| match (&self.sandbox, &id) {
+            (None, _) => true,
+            (Some(_), Some(id)) => record.sandbox == *id,
+            // One that is gone is known by what is on record.
+            (Some(reference), None) => {
+                record.sandbox.as_str().starts_with(reference.as_str()) || record.name.as_ref() == Some(reference)
+            }
+        };
+        let mut reader = store.audit_reader()?;
+        let mut lines = Lines::default();
+        let mut any = false;
+        loop {
+            while let Some(record) = reader.next_record()? {
+                if !wanted(&record) {
+                    continue;
+                }
+                any = true;
+                if self.denied && !matches!(record.event, AuditEvent::Refused { denied: true, .. }) {
+                    continue;
+                }
+                if self.json {
+                    print_json(&record)?;
+                } else if self.follow {
+                    print(&lines.now(&record))?;
+                } else {
+                    lines.take(record);
+                }
+            }
+            if !self.follow {
+                break;
+            }
+            reader.wait(Duration::from_secs(1))?;
+        }
+        match (found, any) {
+            (Some(Err(error @ StoreError::NotFound { .. })), false) => return Err(error.into()),
+            _ if self.json => {}
+            _ => print(&lines.table())?,
+        }
+        Ok(0)
+    }
+}
+
+/// Records as people read them: a line for each connection, and one for each refusal.
+#[derive(Default)]
+struct Lines {
+    rows: Vec<Vec<String>>,
+    /// The row of a connection that is open.
+    open: BTreeMap<(String, u64), usize>,
+}
+
+const HEADING: [&str; 8] = ["TIME", "SANDBOX", "VERDICT", "TARGET", "WHY", "SENT", "RECEIVED", "DURATION"];
+
+impl Lines {
+    fn take(&mut self, record: AuditRecord) {
+        let key = (record.sandbox.to_string(), record.flow);
+        let row = row(&record);
+        match &record.event {
+            AuditEvent::Opened { .. } => {
+                self.open.insert(key, self.rows.len());
+                self.rows.push(row);
+            }
+            AuditEvent::Refused { .. } => self.rows.push(row),
+            // Its line has the time at which it began, and now also what it came to.
+            AuditEvent::Closed { .. } => match self.open.remove(&key).and_then(|at| self.rows.get_mut(at)) {
+                Some(open) => open.splice(5.., row.into_iter().skip(5)).for_each(drop),
+                None => self.rows.push(row),
+            },
+        }
+    }
+
+    fn table(&self) -> String {
+        table::render(&HEADING, &self.rows)
+    }
+
+    /// One record at once, for who follows.
+    fn now(&mut self, record: &AuditRecord) -> String {
+        let cells = row(record).into_iter().filter(|cell| !cell.is_empty());
+        table::printable(&cells.collect::<Vec<_>>().join("  ")) + "\n"
+    }
+}
+
+fn row(record: &AuditRecord) -> Vec<String> {
+    let AuditRecord { time_ms, sandbox, name, host, port, event, .. } = record;
+    let time = table::rfc3339(time_ms.saturating_mul(1_000_000));
+    let time = time.get(..23).map_or(time.clone(), |seconds| format!("{seconds}Z"));
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
+    let mut row = vec![time, name.clone().unwrap_or_else(|| sandbox.to_string())];
+    let target = format!("{host}:{port}");
+    match event {
+        AuditEvent::Opened { rule, .. } => row.extend(["allowed".into(), target, rule.clone()]),
+        AuditEvent::Refused { reason, denied, cause, request } => {
+            let verdict = if *denied { "denied" } else { "failed" };
+            let target = match request {
+                Some(request) => format!("{target} {request}"),
+                None => target,
+            };
+            row.extend([verdict.into(), target, format!("{reason}: {cause}")]);
+        }
+        AuditEvent::Closed { sent, received, duration_ms, .. } => {
+            row.extend(["closed".into(), target, String::new()]);
+            row.extend([table::bytes(*sent), table::bytes(*received), format!("{duration_ms} ms")]);
+        }
+    }
+    row
+}

@@ -1,0 +1,59 @@
+//! What a sandbox may reach, changed while it runs or while it does not.
+
+use super::{Client, ClientError, Found, find_settled};
+use crate::store::Entry;
+use egress::{Rule, control::Published};
+use wire::{Failure, api};
+
+/// A change.
+#[derive(Clone, Debug)]
+pub enum NetworkChange {
+    /// One more rule that allows.
+    Allow(Rule),
+    /// One more rule that denies; connections to it are ended.
+    Deny(Rule),
+    /// One more port of the sandbox on this host's loopback address.
+    Publish(Published),
+}
+
+/// Makes a change hold, at once if the sandbox runs, and whenever it is started again if it is kept.
+///
+/// # Errors
+/// [`ClientError`]
+pub fn change_network(entry: &Entry, change: &NetworkChange) -> Result<(), ClientError> {
+    match find_settled(entry)? {
+        Found::Running(mut client) => client.change_network(change),
+        Found::Idle(lock) => {
+            let mut spec = entry.spec()?;
+            let network = &mut spec.network;
+            match change {
+                NetworkChange::Allow(rule) => network.policy = network.policy.allowing(rule.clone()),
+                NetworkChange::Deny(rule) => network.policy = network.policy.denying(rule.clone()),
+                NetworkChange::Publish(port) if network.ports.contains(port) => return Ok(()),
+                NetworkChange::Publish(port) => network.ports.push(*port),
+            }
+            Ok(entry.write_spec(&lock, &spec)?)
+        }
+    }
+}
+
+impl Client {
+    fn change_network(&mut self, change: &NetworkChange) -> Result<(), ClientError> {
+        let call = match change {
+            NetworkChange::Allow(rule) => api::Call::Allow { rule: rule.to_string() },
+            NetworkChange::Deny(rule) => api::Call::Deny { rule: rule.to_string() },
+            NetworkChange::Publish(Published { inside, outside }) => {
+                api::Call::Publish { inside: *inside, outside: *outside }
+            }
+        };
+        match self.call(call) {
+            Ok(api::Report::Done) => Ok(()),
+            Ok(_) => Err(ClientError::Nonsense),
+            // It ended meanwhile.
+            Err(ClientError::Gone) => {
+                Err(Failure { cause: "The sandbox has ended".into(), hint: String::new() }.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

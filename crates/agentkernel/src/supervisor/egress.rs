@@ -1,0 +1,401 @@
+//! Hides the egress process: started when init hands over the first connection, told what holds, listened to, and
+//! started anew after it died.
+
+use super::{deadline::Deadline, server::Server, verdict::now_ms};
+use crate::{
+    Spec,
+    connection::{Connection, Filled, Incoming},
+    store::{AuditEvent, AuditRecord, AuditWriter},
+};
+use egress::{
+    Denial, Policy, Target,
+    control::{Answer, Config, Event, FlowEvent, Order, Published, SecretGrant, Totals, What},
+};
+use jail::process::Fork;
+use rustix::{
+    event::{epoll, epoll::EventFlags},
+    fd::{AsFd as _, OwnedFd},
+    net::{AddressFamily, SocketFlags, SocketType},
+    process::{WaitId, WaitIdOptions},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, Instant},
+};
+use wire::{Failure, api, mux::Side, printable};
+
+pub(super) const FLOWS: u64 = 4;
+pub(super) const EGRESS: u64 = 5;
+pub(super) const EGRESS_GONE: u64 = 6;
+
+/// Whoever dies sooner than this after its start is not started anew at once.
+const STABLE: Duration = Duration::from_secs(5);
+/// The least and the most time between two starts of one that keeps dying.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How often resolv.conf(5) is read again, at most.
+const REREAD: Duration = Duration::from_secs(2);
+/// How long egress may take to listen on ports while nobody is served yet.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The sandbox's egress, running or not.
+pub(super) struct Egress {
+    /// Where init hands connections over: every egress reads from it in its turn.
+    flows: OwnedFd,
+    config: Config,
+    running: Option<Running>,
+    /// When connections that wait are seen to again, after a failure.
+    pub(super) retry: Deadline,
+    failures: u32,
+    /// Clients that wait for egress to obey, by the stream of the order.
+    waiting: BTreeMap<u32, (u64, u32)>,
+    audit: Option<AuditWriter>,
+    reread: Option<Instant>,
+}
+
+struct Running {
+    pidfd: OwnedFd,
+    connection: Connection,
+    interest: EventFlags,
+    began: Instant,
+    /// Flows that are connected.
+    open: BTreeMap<u64, Target>,
+}
+
+impl Egress {
+    pub(super) fn new(spec: &Spec, secrets: Vec<SecretGrant>, flows: OwnedFd, audit: Option<AuditWriter>) -> Self {
+        let network = &spec.network;
+        let config = Config {
+            sandbox: spec.name.as_ref().map_or_else(|| spec.id.to_string(), ToString::to_string),
+            policy: network.policy.clone(),
+            secrets,
+            authority: None,
+            resolver: egress::system_resolver(),
+            bandwidth: network.bandwidth,
+            max_tokens: network.max_tokens,
+            ports: network.ports.clone(),
+        };
+        Self {
+            flows,
+            config,
+            running: None,
+            retry: Deadline::default(),
+            failures: 0,
+            waiting: BTreeMap::new(),
+            audit,
+            reread: None,
+        }
+    }
+
+    /// Where connections come from.
+    pub(super) fn flows(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.flows.as_fd()
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.config.policy
+    }
+
+    pub(super) fn ports(&self) -> &[Published] {
+        &self.config.ports
+    }
+
+    /// Starts it, if it does not run.
+    fn start(&mut self, name: &str) -> io::Result<()> {
+        if self.running.is_some() {
+            return Ok(());
+        }
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let connection = Connection::new(ours, Side::Odd)?;
+        let flows = self.flows.try_clone()?;
+        let parent = rustix::process::getpid();
+        let pid = match jail::process::fork()? {
+            Fork::Parent(pid) => pid,
+            Fork::Child => {
+                let start = egress::Start {
+                    name: format!("ak[{name} egress]"),
+                    parent,
+                    config: self.config.clone(),
+                    flows,
+                    control: theirs,
+                };
+                // Nobody reads why: the supervisor sees that it is gone, and tries again.
+                jail::process::exit_now(i32::from(egress::run(start).is_err()));
+            }
+        };
+        let pidfd = jail::process::pidfd(pid)?;
+        let (interest, began) = (EventFlags::IN, Instant::now());
+        self.running = Some(Running { pidfd, connection, interest, began, open: BTreeMap::new() });
+        Ok(())
+    }
+
+    /// Orders what holds from now on. Gives the stream of the order; `None` if there is nobody who could obey.
+    fn order(&mut self) -> Option<u32> {
+        let running = self.running.as_mut()?;
+        let order = Order::Configure(Box::new(self.config.clone()));
+        let payload = wire::encode_open(&order).ok()?;
+        running.connection.mux.can_open().then(|| running.connection.mux.open(&payload))
+    }
+}
+
+impl Server<'_> {
+    /// Init has handed connections over, and there is nobody to take them; or ports are to be listened on.
+    pub(super) fn start_egress(&mut self) {
+        let id = self.spec.id.to_string();
+        if self.egress.start(&id).is_err() {
+            self.back_off();
+            return;
+        }
+        let _ = epoll::delete(&self.epoll, &self.egress.flows);
+        if let Some(running) = &self.egress.running {
+            let _ = self.watch(running.connection.as_fd(), EGRESS);
+            let _ = self.watch(running.pidfd.as_fd(), EGRESS_GONE);
+        }
+    }
+
+    /// Starts egress before anybody is served, because it has ports to listen on.
+    pub(super) fn publish_first(&mut self) -> Result<(), Failure> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        if self.egress.config.ports.is_empty() {
+            return Ok(());
+        }
+        let failed = |cause: String| Failure { cause, hint: "Choose another port, or end what has it".to_owned() };
+        let ports = std::mem::take(&mut self.egress.config.ports);
+        self.start_egress();
+        self.egress.config.ports = ports;
+        let Some(ordered) = self.egress.order() else { return Err(failed("Cannot start egress".to_owned())) };
+        let limit = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        while let Some(running) = &mut self.egress.running {
+            let _ = running.connection.flush();
+            while let Ok(Some(incoming)) = running.connection.next() {
+                if let Incoming::Control(stream, payload) = incoming
+                    && stream == ordered
+                {
+                    running.connection.mux.close(stream);
+                    return match wire::decode(&payload) {
+                        Ok(Answer::Done) => Ok(()),
+                        Ok(Answer::Failed(cause)) => Err(failed(cause)),
+                        Err(_) => Err(failed("Egress makes no sense".to_owned())),
+                    };
+                }
+            }
+            let came = poll(&mut [PollFd::new(&running.connection, PollFlags::IN)], Some(&limit));
+            if !matches!(came, Ok(count) if count > 0)
+                || !matches!(running.connection.fill(), Ok(Filled::Some | Filled::Nothing))
+            {
+                break;
+            }
+        }
+        Err(failed("Egress does not answer".to_owned()))
+    }
+
+    /// Waits a little before connections that wait are seen to again.
+    fn back_off(&mut self) {
+        let span = RETRY.0.saturating_mul(1 << self.egress.failures.min(10)).min(RETRY.1);
+        self.egress.failures += 1;
+        let _ = epoll::delete(&self.epoll, &self.egress.flows);
+        self.egress.retry = Deadline::after(span);
+    }
+
+    /// Looks at connections that wait again, and listens on ports again.
+    pub(super) fn retry_egress(&mut self) {
+        if self.egress.config.ports.is_empty() {
+            let _ = self.watch(self.egress.flows.as_fd(), FLOWS);
+        } else {
+            self.start_egress();
+        }
+    }
+
+    /// Egress says something, or takes something.
+    pub(super) fn on_egress(&mut self, flags: EventFlags) {
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            self.hear_egress();
+        }
+    }
+
+    /// Takes all that egress has said so far.
+    pub(super) fn hear_egress(&mut self) {
+        loop {
+            let Some(running) = &mut self.egress.running else { return };
+            let filled = running.connection.fill();
+            let mut heard = Vec::new();
+            loop {
+                match running.connection.next() {
+                    Ok(Some(incoming)) => heard.push(incoming),
+                    Ok(None) => break,
+                    // It is not our egress any more.
+                    Err(_) => return self.end_egress(),
+                }
+            }
+            heard.into_iter().for_each(|incoming| self.on_egress_says(incoming));
+            match filled {
+                Ok(Filled::Some) => {}
+                // That it is gone is told by its pidfd.
+                Ok(Filled::Nothing) => return,
+                Ok(Filled::End) | Err(_) => {
+                    if let Some(running) = &self.egress.running {
+                        let _ = epoll::delete(&self.epoll, &running.connection);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_egress_says(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Message(payload) => match wire::decode(&payload) {
+                Ok(Event::Flow(event)) => self.on_flow_event(event),
+                Ok(Event::Tokens(used)) => {
+                    // What is left outlives an egress.
+                    let left = &mut self.egress.config.max_tokens;
+                    *left = left.map(|left| left.saturating_sub(used));
+                }
+                Ok(Event::StaleResolver) => self.reread_resolver(),
+                Err(_) => self.end_egress(),
+            },
+            Incoming::Control(stream, payload) => {
+                if let Some(running) = &mut self.egress.running {
+                    running.connection.mux.close(stream);
+                }
+                let Some((client, asked)) = self.egress.waiting.remove(&stream) else { return };
+                let Some(client) = self.clients.get_mut(&client) else { return };
+                match wire::decode(&payload) {
+                    Ok(Answer::Done) => client.answer(asked, &api::Report::Done),
+                    Ok(Answer::Failed(cause)) => client.refuse(asked, printable(&cause), ""),
+                    Err(_) => client.refuse(asked, "Egress makes no sense", ""),
+                }
+            }
+            Incoming::Closed(stream) => {
+                if let Some(running) = &mut self.egress.running {
+                    running.connection.mux.close(stream);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_flow_event(&mut self, FlowEvent { flow, target, what }: FlowEvent) {
+        let Some(running) = &mut self.egress.running else { return };
+        let event = match what {
+            What::Opened { rule, address } => {
+                running.open.insert(flow, target.clone());
+                AuditEvent::Opened { rule: printable(&rule), address: address.to_string() }
+            }
+            What::Refused { reason, detail, request } => {
+                let denial = Denial::new(reason, &target).because(printable(&detail));
+                if reason.is_denial() {
+                    self.refusals.add(target.to_string(), denial.cause());
+                }
+                AuditEvent::Refused {
+                    reason: reason.code().to_owned(),
+                    denied: reason.is_denial(),
+                    cause: denial.cause(),
+                    request: request.as_deref().map(printable),
+                }
+            }
+            What::Closed(Totals { sent, received, requests, tokens, duration_ms }) => {
+                running.open.remove(&flow);
+                AuditEvent::Closed { sent, received, requests, tokens, duration_ms }
+            }
+        };
+        self.audit(flow, &target, event);
+    }
+
+    fn audit(&mut self, flow: u64, target: &Target, event: AuditEvent) {
+        let Some(audit) = &mut self.egress.audit else { return };
+        audit.append(&AuditRecord {
+            time_ms: now_ms(),
+            sandbox: self.spec.id.clone(),
+            name: self.spec.name.as_ref().map(ToString::to_string),
+            flow,
+            host: target.host.to_string(),
+            port: target.port,
+            event,
+        });
+    }
+
+    /// Egress is gone, or must go: its connections were reset with it, and the next one starts another.
+    pub(super) fn egress_gone(&mut self) {
+        // What it said before it went.
+        self.hear_egress();
+        let Some(running) = self.egress.running.take() else { return };
+        let _ = epoll::delete(&self.epoll, &running.connection);
+        let _ = epoll::delete(&self.epoll, &running.pidfd);
+        let _ = rustix::process::waitid(WaitId::PidFd(running.pidfd.as_fd()), WaitIdOptions::EXITED);
+        for (flow, target) in running.open {
+            let denial = Denial::new(egress::Reason::Lost, &target);
+            let event = AuditEvent::Refused {
+                reason: denial.reason.code().to_owned(),
+                denied: false,
+                cause: denial.cause(),
+                request: None,
+            };
+            self.audit(flow, &target, event);
+        }
+        for (_, (client, stream)) in std::mem::take(&mut self.egress.waiting) {
+            if let Some(client) = self.clients.get_mut(&client) {
+                client.refuse(
+                    stream,
+                    "Egress ended before it had done this",
+                    "The change holds from its next start on",
+                );
+            }
+        }
+        if running.began.elapsed() >= STABLE {
+            self.egress.failures = 0;
+        }
+        self.back_off();
+    }
+
+    /// Ends an egress that breaks the rules.
+    fn end_egress(&mut self) {
+        if let Some(running) = &self.egress.running {
+            let _ = jail::process::signal_pidfd(&running.pidfd, rustix::process::Signal::KILL);
+            let _ = epoll::delete(&self.epoll, &running.connection);
+        }
+    }
+
+    fn reread_resolver(&mut self) {
+        if self.egress.reread.is_some_and(|last| last.elapsed() < REREAD) {
+            return;
+        }
+        self.egress.reread = Some(Instant::now());
+        let resolver = egress::system_resolver();
+        if resolver != self.egress.config.resolver {
+            self.egress.config.resolver = resolver;
+            let _ = self.egress.order();
+        }
+    }
+
+    /// Makes a change hold: on record, and for egress if there is one. The client is answered when it does.
+    pub(super) fn reconfigure(&mut self, number: u64, stream: u32, policy: Policy, ports: Vec<Published>) {
+        let config = &mut self.egress.config;
+        let listens = !ports.is_empty() && config.ports != ports;
+        (config.policy, config.ports) = (policy.clone(), ports.clone());
+        let recorded = if self.spec.keep { self.custody.change_network(policy, ports) } else { Ok(()) };
+        if listens {
+            self.start_egress();
+        }
+        let ordered = self.egress.order();
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        match (recorded, ordered) {
+            (Err(error), _) => {
+                client.refuse(stream, format!("The change holds, but is not on record: {}", wire::cause(&error)), "");
+            }
+            (Ok(()), Some(ordered)) => {
+                client.streams.insert(stream, super::client::Purpose::Egress);
+                self.egress.waiting.insert(ordered, (number, stream));
+            }
+            (Ok(()), None) => client.answer(stream, &api::Report::Done),
+        }
+    }
+
+    /// Sends egress what is queued for it.
+    pub(super) fn flush_egress(&mut self) {
+        if let Some(running) = &mut self.egress.running {
+            let _ = super::server::flush(&self.epoll, &mut running.connection, &mut running.interest, EGRESS);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Hides how a connection to one of several addresses is made: nothing but checked ones, the next a little after one
+//! that is slow (RFC 8305).
+
+use crate::{CheckedAddr, Denial, Reason, Target};
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{net::TcpStream, task::JoinSet};
+
+/// How long the next address waits for the one before.
+const STAGGER: Duration = Duration::from_millis(250);
+/// How long all of them together may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Addresses that are tried.
+const MOST: usize = 8;
+
+/// Connects to the first address that answers.
+///
+/// # Errors
+/// The denial, if none does.
+pub(crate) async fn dial(target: &Target, addresses: &[CheckedAddr]) -> Result<(TcpStream, SocketAddr), Denial> {
+    let unreachable = |detail: String| Denial::new(Reason::Unreachable, target).because(detail);
+    match tokio::time::timeout(PATIENCE, race(addresses)).await {
+        Ok(Ok(connected)) => Ok(connected),
+        Ok(Err(error)) => Err(unreachable(describe(&error))),
+        Err(_) => Err(unreachable("it does not answer".to_owned())),
+    }
+}
+
+async fn race(addresses: &[CheckedAddr]) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut waiting = alternate(addresses).into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        if let Some(address) = waiting.next() {
+            let address = address.addr();
+            attempts.spawn_local(async move { TcpStream::connect(address).await.map(|stream| (stream, address)) });
+        }
+        let next = if waiting.len() > 0 { STAGGER } else { PATIENCE };
+        match tokio::time::timeout(next, attempts.join_next()).await {
+            Ok(Some(Ok(Ok(connected)))) => return Ok(connected),
+            Ok(Some(Ok(Err(error)))) => last = error,
+            Ok(Some(Err(_))) | Err(_) => {}
+            Ok(None) => return Err(last),
+        }
+    }
+}
+
+/// The first addresses, of both families in turn.
+fn alternate(addresses: &[CheckedAddr]) -> Vec<CheckedAddr> {
+    let family = addresses.first().map(|address| address.addr().is_ipv6());
+    let (first, second): (Vec<CheckedAddr>, Vec<_>) =
+        addresses.iter().partition(|address| Some(address.addr().is_ipv6()) == family);
+    let mut order = Vec::new();
+    for index in 0..MOST {
+        order.extend(first.get(index).copied());
+        order.extend(second.get(index).copied());
+    }
+    order.truncate(MOST);
+    order
+}
+
+/// Without the number that the system's text ends with.
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "nothing listens there".to_owned(),
+        io::ErrorKind::TimedOut => "it does not answer".to_owned(),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => "this host has no way to it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[path = "dial_tests.rs"]
+mod tests;

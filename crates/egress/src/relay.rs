@@ -1,0 +1,113 @@
+//! Hides how bytes pass between two sockets: by splice(2), from socket to pipe to socket, so that they are never copied
+//! into this process. A pipe is held only while something is in it.
+
+use crate::meter::{Direction, Meter};
+use rustix::{
+    fd::OwnedFd,
+    io::Errno,
+    net::Shutdown,
+    pipe::{PipeFlags, SpliceFlags},
+};
+use std::{cell::RefCell, io, rc::Rc};
+use tokio::{io::Interest, net::TcpStream};
+
+/// Bytes that pass at once: what a pipe holds.
+const CHUNK: usize = 256 * 1024;
+/// Chunks after which others get their turn.
+const TURN: u32 = 16;
+/// Empty pipes that are kept for the next who needs one.
+const SPARE: usize = 16;
+
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+/// Pipes that nobody uses at the moment.
+#[derive(Clone, Default)]
+pub(crate) struct Pipes(Rc<RefCell<Vec<Pipe>>>);
+
+impl Pipes {
+    fn take(&self) -> io::Result<Pipe> {
+        if let Some(pipe) = self.0.borrow_mut().pop() {
+            return Ok(pipe);
+        }
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // A user who has many large pipes may be refused: then it is a small one.
+        let _ = rustix::pipe::fcntl_setpipe_size(&write, CHUNK);
+        Ok(Pipe { read, write })
+    }
+
+    /// Takes back one that is empty.
+    fn put(&self, pipe: Pipe) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE {
+            spare.push(pipe);
+        }
+    }
+}
+
+/// Passes bytes in both directions until both have ended, each in its own time.
+///
+/// # Errors
+/// If a side broke off.
+pub(crate) async fn relay(client: &TcpStream, server: &TcpStream, meter: &Meter, pipes: &Pipes) -> io::Result<()> {
+    let out = pass(client, server, Direction::Out, meter, pipes);
+    let back = pass(server, client, Direction::In, meter, pipes);
+    tokio::try_join!(out, back).map(drop)
+}
+
+async fn pass(from: &TcpStream, to: &TcpStream, direction: Direction, meter: &Meter, pipes: &Pipes) -> io::Result<()> {
+    let mut turns = 0;
+    loop {
+        from.readable().await?;
+        let permitted = meter.permit(CHUNK).await;
+        let pipe = pipes.take()?;
+        let filled = from.try_io(Interest::READABLE, || splice(from, &pipe.write, permitted));
+        let count = match filled {
+            Ok(count) => count,
+            Err(error) => {
+                meter.count(direction, permitted, 0);
+                pipes.put(pipe);
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    continue;
+                }
+                return Err(error);
+            }
+        };
+        meter.count(direction, permitted, count);
+        if count == 0 {
+            pipes.put(pipe);
+            // The other side may have gone already, and then nobody needs to be told.
+            let _ = rustix::net::shutdown(to, Shutdown::Write);
+            return Ok(());
+        }
+        let mut left = count;
+        while left > 0 {
+            match to.try_io(Interest::WRITABLE, || splice(&pipe.read, to, left)) {
+                Ok(count) => left -= count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        pipes.put(pipe);
+        turns += 1;
+        if turns == TURN {
+            turns = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn splice(from: impl rustix::fd::AsFd, to: impl rustix::fd::AsFd, most: usize) -> io::Result<usize> {
+    loop {
+        match rustix::pipe::splice(&from, None, &to, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;

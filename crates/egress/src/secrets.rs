@@ -1,0 +1,178 @@
+//! Hides how secrets get into requests: what stands in for one is exchanged on the way, for its hosts only, and in the
+//! values of headers only.
+//!
+//! Bodies are neither changed nor searched: what stands in for a secret is no secret. Responses are not changed either:
+//! a host that a secret is for knows it, and may tell it as it likes, in more ways than can be searched for.
+
+use crate::{Host, Reason, control::SecretGrant};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// Base64 as clients write it in `Basic` credentials, with padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Every secret of a sandbox.
+pub struct Secrets {
+    grants: Vec<SecretGrant>,
+}
+
+/// A secret that cannot be put in, by what its user calls it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misplaced {
+    /// The request goes to a host that it is not for.
+    #[error("{0}")]
+    Elsewhere(String),
+    /// Its value can't be in a header, where a request has what stands in for it.
+    #[error("the value of {0} cannot stand in a header")]
+    Illegal(String),
+}
+
+impl Misplaced {
+    /// Why a request is refused that has it.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Elsewhere(_) => Reason::SecretElsewhere,
+            Self::Illegal(_) => Reason::BadRequest,
+        }
+    }
+}
+
+impl Secrets {
+    /// These.
+    #[must_use]
+    pub fn new(grants: &[SecretGrant]) -> Self {
+        // Nothing stands in for it: it would be everywhere.
+        Self { grants: grants.iter().filter(|grant| !grant.placeholder.is_empty()).cloned().collect() }
+    }
+
+    /// Whether one of them is for this host.
+    #[must_use]
+    pub fn is_for(&self, host: &Host) -> bool {
+        self.grants.iter().any(|grant| may_go(grant, host))
+    }
+
+    /// Which secret has something standing in for it anywhere in the head of a request: what the user calls it.
+    #[must_use]
+    pub fn found(&self, uri: &Uri, headers: &HeaderMap) -> Option<&str> {
+        let mut found = None;
+        for grant in &self.grants {
+            let in_value = |(name, value): (&HeaderName, &HeaderValue)| {
+                let inside = basic(name, value).is_some_and(|inside| find(&inside, grant).is_some());
+                inside || find(value.as_bytes(), grant).is_some()
+            };
+            if in_open(grant, uri, headers) || headers.iter().any(in_value) {
+                found = found.or(Some(grant.name.as_str()));
+            }
+        }
+        found
+    }
+
+    /// Exchanges what stands in for secrets in the headers of a request to this host, and tells whether there was any.
+    ///
+    /// In the target of the request and in names of headers nothing is exchanged, since those are logged everywhere.
+    ///
+    /// # Errors
+    /// [`Misplaced`] if a secret is not for this host, or can't be put in; nothing may be sent then.
+    pub fn swap(&self, host: &Host, uri: &Uri, headers: &mut HeaderMap) -> Result<bool, Misplaced> {
+        if let Some(grant) = self.grants.iter().find(|grant| !may_go(grant, host) && in_open(grant, uri, headers)) {
+            return Err(Misplaced::Elsewhere(grant.name.clone()));
+        }
+        let mut any = false;
+        for (name, value) in headers.iter_mut() {
+            let swapped = match basic(name, value) {
+                Some(inside) => match self.swapped(host, &inside)? {
+                    Some((inside, grant)) => {
+                        Some((Zeroizing::new([&b"Basic "[..], encoded(&inside).as_bytes()].concat()), grant))
+                    }
+                    None => self.swapped(host, value.as_bytes())?,
+                },
+                None => self.swapped(host, value.as_bytes())?,
+            };
+            if let Some((bytes, grant)) = swapped {
+                *value = HeaderValue::from_bytes(&bytes).map_err(|_| Misplaced::Illegal(grant.name.clone()))?;
+                // HTTP/2 then leaves it out of the tables with which it shortens later headers (RFC 7541, 7.1.3).
+                value.set_sensitive(true);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// The text with every secret in it, and the last of them; `None` if there is none. What was put in is not looked at
+    /// again.
+    fn swapped(&self, host: &Host, text: &[u8]) -> Result<Option<(Zeroizing<Vec<u8>>, &SecretGrant)>, Misplaced> {
+        let mut rest = text;
+        // Never grown, so that no copy stays behind.
+        let longest = self.grants.iter().map(|grant| grant.value.expose().len()).max().unwrap_or_default();
+        let shortest = self.grants.iter().map(|grant| grant.placeholder.len()).min().unwrap_or(1).max(1);
+        let mut out = Zeroizing::new(Vec::new());
+        let mut last = None;
+        while let Some((at, grant)) =
+            self.grants.iter().filter_map(|grant| Some((find(rest, grant)?, grant))).min_by_key(|(at, _)| *at)
+        {
+            if !may_go(grant, host) {
+                return Err(Misplaced::Elsewhere(grant.name.clone()));
+            }
+            if last.is_none() {
+                out.reserve_exact(text.len() + text.len() / shortest * longest);
+            }
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(grant.value.expose());
+            rest = &rest[at + grant.placeholder.len()..];
+            last = Some(grant);
+        }
+        out.extend_from_slice(if last.is_some() { rest } else { &[] });
+        Ok(last.map(|grant| (out, grant)))
+    }
+}
+
+/// Without any value.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.grants.iter().map(|grant| &grant.name)).finish()
+    }
+}
+
+fn may_go(grant: &SecretGrant, host: &Host) -> bool {
+    grant.hosts.iter().any(|pattern| pattern.matches(host))
+}
+
+/// Whether what stands in for a secret is where it is never exchanged.
+fn in_open(grant: &SecretGrant, uri: &Uri, headers: &HeaderMap) -> bool {
+    let authority = uri.authority().is_some_and(|authority| find(authority.as_str().as_bytes(), grant).is_some());
+    let target = uri.path_and_query().is_some_and(|target| find(target.as_str().as_bytes(), grant).is_some());
+    // Names of headers have lost their capitals.
+    let lower = grant.placeholder.to_ascii_lowercase();
+    authority || target || headers.keys().any(|name| name.as_str().contains(&lower))
+}
+
+fn find(text: &[u8], grant: &SecretGrant) -> Option<usize> {
+    let sought = grant.placeholder.as_bytes();
+    text.windows(sought.len()).position(|window| window == sought)
+}
+
+/// What is inside of `Basic` credentials (RFC 7617).
+fn basic(name: &HeaderName, value: &HeaderValue) -> Option<Vec<u8>> {
+    if *name != header::AUTHORIZATION && *name != header::PROXY_AUTHORIZATION {
+        return None;
+    }
+    let (scheme, rest) = value.as_bytes().split_at_checked(b"Basic ".len())?;
+    scheme.eq_ignore_ascii_case(b"Basic ").then(|| BASE64.decode(rest.trim_ascii()).ok()).flatten()
+}
+
+fn encoded(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(BASE64.encode(bytes))
+}
+
+#[cfg(test)]
+#[path = "secrets_tests.rs"]
+mod tests;

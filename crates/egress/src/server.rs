@@ -1,0 +1,258 @@
+//! Hides the life of an egress: flows in, orders in, each flow a task of its own.
+
+use crate::{
+    Denial, Host, Policy, Reason, Target,
+    bucket::Bucket,
+    channel::{Channel, Ordered},
+    control::{Answer, Config, Event, FlowEvent, Order, What},
+    flow,
+    inbound::Inbound,
+    inspect::Inspector,
+    relay::Pipes,
+    resolver::Resolver,
+};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    net::{AddressFamily, SocketType, ipproto, sockopt},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    io,
+    rc::Rc,
+    time::Duration,
+};
+use tokio::{
+    io::unix::AsyncFd,
+    net::TcpStream,
+    sync::Notify,
+    task::{JoinHandle, LocalSet},
+};
+use wire::flow::{Flow, Handed, MAX_DATAGRAM};
+
+/// Flows at once. One more is refused.
+const MAX_FLOWS: usize = 4096;
+/// How long nothing is accepted after descriptors ran out.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What holds until the next order: an immutable value, swapped whole.
+pub(crate) struct Rules {
+    pub(crate) sandbox: String,
+    pub(crate) policy: Policy,
+    pub(crate) inspector: Inspector,
+}
+
+/// What all tasks share.
+pub(crate) struct Shared {
+    pub(crate) channel: Channel,
+    pub(crate) resolver: Resolver,
+    pub(crate) pipes: Pipes,
+    pub(crate) inbound: Inbound,
+    rules: RefCell<Rc<Rules>>,
+    bucket: RefCell<Option<(u64, Rc<Bucket>)>>,
+    flows: RefCell<BTreeMap<u64, Open>>,
+    next: Cell<u64>,
+}
+
+/// A flow that is under way.
+struct Open {
+    target: Target,
+    revoked: Rc<Notify>,
+}
+
+/// An egress that has read what it needs of the file system.
+pub(crate) struct Prepared {
+    config: Config,
+    inspector: Inspector,
+}
+
+impl Prepared {
+    pub(crate) fn new(config: Config) -> Self {
+        let inspector = Inspector::new(&config, None);
+        Self { config, inspector }
+    }
+
+    /// Serves until the supervisor is gone.
+    pub(crate) fn serve(self, flows: OwnedFd, control: OwnedFd) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let local = LocalSet::new();
+        local.block_on(&runtime, async {
+            let Self { config, inspector } = self;
+            let rules = Rules { sandbox: config.sandbox, policy: config.policy, inspector };
+            let shared = Rc::new(Shared {
+                channel: Channel::new(control)?,
+                resolver: Resolver::new(config.resolver),
+                pipes: Pipes::default(),
+                inbound: Inbound::new(flows)?,
+                rules: RefCell::new(Rc::new(rules)),
+                bucket: RefCell::default(),
+                flows: RefCell::default(),
+                next: Cell::new(1),
+            });
+            shared.set_bandwidth(config.bandwidth);
+            // Whoever was told of a port that cannot be had was told by the one who ordered it.
+            let _ = shared.publish(&config.ports).await;
+            let accepting: JoinHandle<()> = tokio::task::spawn_local(accept(shared.clone()));
+            while let Some(ordered) = shared.channel.next().await {
+                shared.obey(ordered).await;
+            }
+            accepting.abort();
+            Ok(())
+        })
+    }
+}
+
+/// Takes flows as init hands them over.
+async fn accept(shared: Rc<Shared>) {
+    loop {
+        while shared.channel.is_congested() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        match shared.inbound.receive().await {
+            Ok((handed, socket)) => shared.take(handed, socket),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
+            // Out of descriptors, most likely.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn rules(&self) -> Rc<Rules> {
+        self.rules.borrow().clone()
+    }
+
+    pub(crate) fn bucket(&self) -> Option<Rc<Bucket>> {
+        self.bucket.borrow().as_ref().map(|(_, bucket)| bucket.clone())
+    }
+
+    /// Tells the supervisor what happened to a flow.
+    pub(crate) fn tell(&self, flow: u64, target: &Target, what: What) {
+        self.channel.tell(&Event::Flow(FlowEvent { flow, target: target.clone(), what }));
+    }
+
+    /// Tells the supervisor of a refusal.
+    pub(crate) fn tell_refusal(&self, flow: u64, denial: &Denial, request: Option<String>) {
+        let Denial { reason, target, detail, .. } = denial;
+        let what = What::Refused { reason: *reason, detail: cut(detail), request: request.as_deref().map(cut) };
+        self.tell(flow, target, what);
+    }
+
+    fn take(self: &Rc<Self>, handed: Handed, socket: Option<OwnedFd>) {
+        match handed {
+            Handed::Flow(flow) => {
+                let Some(socket) = socket.and_then(adopt) else { return };
+                self.begin(flow, socket);
+            }
+            Handed::Dialled { request } => {
+                let socket = socket.and_then(adopt).ok_or(rustix::io::Errno::BADF);
+                self.inbound.answered(request, socket.map_err(Into::into));
+            }
+            Handed::NotDialled { request, errno } => {
+                self.inbound.answered(request, Err(io::Error::from_raw_os_error(errno)));
+            }
+        }
+    }
+
+    fn begin(self: &Rc<Self>, flow: Flow, socket: TcpStream) {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let host = Host::parse(&flow.host);
+        // What is no host is told as what it is called for those who look, and is nowhere looked up.
+        let target = host.ok().filter(|_| flow.port != 0).map(|host| Target { host, port: flow.port });
+        let Some(target) = target else {
+            let target = Target { host: Host::Name("invalid".into()), port: flow.port };
+            let denial = Denial::new(Reason::BadName, &target).because(crate::host::shown(&flow.host));
+            tokio::task::spawn_local(flow::refuse(self.clone(), number, socket, denial));
+            return;
+        };
+        if self.flows.borrow().len() >= MAX_FLOWS {
+            let denial = Denial::new(Reason::TooMany, &target);
+            self.tell_refusal(number, &denial, None);
+            return;
+        }
+        let revoked = Rc::new(Notify::new());
+        self.flows.borrow_mut().insert(number, Open { target: target.clone(), revoked: revoked.clone() });
+        let shared = self.clone();
+        tokio::task::spawn_local(async move {
+            flow::serve(&shared, number, target, socket, &revoked).await;
+            shared.flows.borrow_mut().remove(&number);
+        });
+    }
+
+    async fn obey(self: &Rc<Self>, Ordered { stream, order }: Ordered) {
+        let Order::Configure(config) = order;
+        let config = *config;
+        self.set_bandwidth(config.bandwidth);
+        self.resolver.set(config.resolver.clone());
+        let published = self.publish(&config.ports).await;
+        let old = self.rules();
+        let inspector = Inspector::new(&config, Some(&old.inspector));
+        *self.rules.borrow_mut() = Rc::new(Rules { sandbox: config.sandbox, policy: config.policy, inspector });
+        let policy = &self.rules().policy;
+        for open in self.flows.borrow().values() {
+            if policy.judge(&open.target).is_err() {
+                open.revoked.notify_one();
+            }
+        }
+        let answer = match published {
+            Ok(()) => Answer::Done,
+            Err(cause) => Answer::Failed(cause),
+        };
+        self.channel.answer(stream, &answer);
+    }
+
+    fn set_bandwidth(&self, bandwidth: Option<u64>) {
+        let mut bucket = self.bucket.borrow_mut();
+        if bucket.as_ref().map(|(rate, _)| *rate) != bandwidth {
+            *bucket = bandwidth.map(|rate| (rate, Rc::new(Bucket::new(rate))));
+        }
+    }
+}
+
+/// Takes a socket for what it is said to be. Init is as trustworthy as what runs beside it.
+fn adopt(socket: OwnedFd) -> Option<TcpStream> {
+    let family = sockopt::socket_domain(&socket).ok()?;
+    let internet = family == AddressFamily::INET || family == AddressFamily::INET6;
+    let stream = sockopt::socket_type(&socket).ok()? == SocketType::STREAM;
+    let tcp = sockopt::socket_protocol(&socket).ok()? == Some(ipproto::TCP);
+    if !(internet && stream && tcp) {
+        return None;
+    }
+    rustix::io::ioctl_fionbio(&socket, true).ok()?;
+    // Small messages back and forth are what most protocols are made of.
+    let _ = sockopt::set_tcp_nodelay(&socket, true);
+    reset_at_close(socket.as_fd(), true);
+    TcpStream::from_std(socket.into()).ok()
+}
+
+/// Whether closing a socket breaks the connection off, and does not end it as if all had been said. Whatever kills this
+/// process, nobody takes half of something for the whole.
+pub(crate) fn reset_at_close(socket: impl AsFd, reset: bool) {
+    // It fails only if the connection is gone already.
+    let _ = sockopt::set_socket_linger(socket, reset.then_some(Duration::ZERO));
+}
+
+/// As much of a text as an event has room for.
+fn cut(text: &str) -> String {
+    text.chars().take(300).collect()
+}
+
+/// Waits for datagrams.
+pub(crate) async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<(Handed, Option<OwnedFd>)> {
+    loop {
+        let mut ready = socket.readable().await?;
+        let mut bytes = [0; MAX_DATAGRAM];
+        let received = ready.try_io(|socket| jail::fd::receive(socket, 1, &mut bytes));
+        match received {
+            Err(_) => {}
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok((length, mut fds))) => {
+                // What cannot be understood is dropped with its socket.
+                if let Ok(handed) = wire::decode(&bytes[..length]) {
+                    return Ok((handed, fds.pop()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+use super::*;
+
+fn host() -> Host {
+    Host::parse("api.example.org").unwrap()
+}
+
+/// What an answer spends that comes in pieces of this many bytes, and how often.
+fn spent(kind: &str, answer: &str, piece: usize) -> (u64, usize) {
+    let budget = Budget::new(None);
+    let mut meter = Meter::new(kind).unwrap();
+    let mut told: Vec<u64> = answer.as_bytes().chunks(piece).map(|piece| meter.read(piece, &budget, &host())).collect();
+    told.push(meter.end(&budget, &host()));
+    assert_eq!(told.iter().sum::<u64>(), budget.spent());
+    assert_eq!(budget.knows(&host()), budget.spent() > 0);
+    (budget.spent(), told.iter().filter(|&&tokens| tokens > 0).count())
+}
+
+const ANTHROPIC: &str = r#"event: message_start
+data: {"type":"message_start","message":{"id":"m","usage":{"input_tokens":10,"cache_creation_input_tokens":3,"cache_read_input_tokens":4,"output_tokens":1}}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","delta":{"text":"\"usage\": {\"output_tokens\": 1000}"}}
+
+event: message_delta
+data: {"type":"message_delta","delta":{},"usage":{"output_tokens":5}}
+
+event: message_delta
+data: {"type":"message_delta","delta":{},"usage":{"output_tokens":7}}
+
+"#;
+
+#[test]
+fn streams_are_counted_while_they_pass() {
+    let events = "text/event-stream; charset=utf-8";
+    for piece in [1, 7, 4096] {
+        assert_eq!(spent(events, ANTHROPIC, piece).0, 10 + 3 + 4 + 7);
+    }
+    // The beginning of an answer, one addition, and another.
+    assert_eq!(spent(events, ANTHROPIC, 1).1, 3);
+    let completions = "data: {\"choices\":[{\"message\":\"usage\"}],\"usage\":null}\n\ndata: {\"usage\":{\"prompt_tokens\":10,\
+                       \"completion_tokens\":5,\"total_tokens\":15}}\n\ndata: [DONE]\n\n";
+    assert_eq!(spent(events, completions, 16).0, 15);
+    let responses = "event: response.created\r\ndata: {\"response\":{\"usage\":null}}\r\n\r\n\
+                     data: {\"response\":{\"usage\":{\"input_tokens\":10,\"input_tokens_details\":{\"cached_tokens\":9},\
+                     \"output_tokens\":5,\"total_tokens\":15}}}\r\n\r\n";
+    assert_eq!(spent(events, responses, 16).0, 15);
+    let gemini = "data: {\"usageMetadata\":{\"promptTokenCount\":10,\"totalTokenCount\":12}}\n\n\
+                  data: {\"usageMetadata\":{\"promptTokenCount\":10,\"candidatesTokenCount\":5,\"totalTokenCount\":15}}";
+    assert_eq!(spent(events, gemini, 16), (15, 2));
+}
+
+#[test]
+fn whole_texts_are_counted_at_their_end() {
+    for (text, tokens) in [
+        (r#"{"usage":{"input_tokens":10,"output_tokens":5}}"#, 15),
+        (r#"{"usage":{"prompt_tokens":1,"completion_tokens":2,"input_tokens":1,"output_tokens":2}}"#, 3),
+        (r#"[{"usageMetadata":{"totalTokenCount":3}},{"usageMetadata":{"totalTokenCount":9}}]"#, 9),
+        (r#"{"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":2,"thoughtsTokenCount":4}}"#, 7),
+        (r#"{"response":{"usageMetadata":{"totalTokenCount":3}}}"#, 3),
+        (
+            r#"{"usage":{"input_tokens":"many","output_tokens":5,"total_tokens":null},"message":"x","response":[1.5,-1,true]}"#,
+            5,
+        ),
+        (r#"{"data":{"usage":{"input_tokens":10}}}"#, 0),
+        (r#"{"usage":"disk"}"#, 0),
+        (r#"{"usage":{"input_tokens":-10,"output_tokens":1.5}}"#, 0),
+        (r#"{"usage":{"input_tokens":10"#, 0),
+        ("", 0),
+    ] {
+        assert_eq!(spent("Application/JSON", text, 5).0, tokens, "{text}");
+    }
+    let text = format!(r#"{{"usage":{{"input_tokens":{},"output_tokens":5}}}}"#, u64::MAX);
+    assert_eq!(spent("application/json", &text, 5).0, u64::MAX);
+}
+
+#[test]
+fn other_answers_are_not_read() {
+    for kind in ["text/html", "application/jsonl", "", "application/octet-stream"] {
+        assert!(Meter::new(kind).is_none());
+    }
+}
+
+#[test]
+fn memory_is_bounded() {
+    let budget = Budget::default();
+    let mut meter = Meter::new("application/json").unwrap();
+    meter.read(br#"{"usage":{"input_tokens":10,"output_tokens":5},"x":""#, &budget, &host());
+    for _ in 0..MAX / 4096 + 1 {
+        meter.read(&[b'x'; 4096], &budget, &host());
+        assert!(meter.text.len() <= MAX);
+    }
+    assert!(meter.text.capacity() == 0);
+    assert_eq!(meter.end(&budget, &host()), 0);
+    // Of a stream, only the event that is too long is passed over.
+    let mut meter = Meter::new("text/event-stream").unwrap();
+    for _ in 0..MAX / 4096 + 1 {
+        meter.read(&[b'x'; 4096], &budget, &host());
+    }
+    assert_eq!(meter.read(b"\ndata: {\"usage\":{\"total_tokens\":4}}\n", &budget, &host()), 4);
+}
+
+#[test]
+fn a_budget_is_used_up() {
+    let budget = Budget::new(Some(10));
+    assert!(budget.is_limited() && budget.exhausted().is_none());
+    budget.spend(&host(), 9);
+    assert_eq!(budget.exhausted(), None);
+    budget.spend(&host(), 3);
+    assert_eq!(budget.exhausted().unwrap(), "12 of 10 used");
+    budget.set_left(Some(1));
+    assert_eq!(budget.exhausted(), None);
+    budget.spend(&host(), 1);
+    assert_eq!(budget.exhausted().unwrap(), "13 of 13 used");
+    budget.set_left(None);
+    assert!(!budget.is_limited() && budget.exhausted().is_none());
+}
