@@ -2,5 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod addresses;
 mod clients;
+mod ground;
 mod internet_itself;
+mod names;
+mod neighbours;
+mod requests;
+mod tls;
+mod tools;

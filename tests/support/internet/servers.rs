@@ -72,7 +72,8 @@ impl Internet {
         let configuration = format!(
             "{user} daemon off; worker_processes 1; pid {own}/pid; error_log stderr;
              events {{ }}
-             http {{ types {{ text/html html; }} default_type application/octet-stream; access_log {own}/access; {temporary}
+             http {{ types {{ text/html html; }} default_type application/octet-stream; {temporary}
+             log_format seen '$server_name $ssl_server_name $server_port $request'; access_log {own}/access seen;
              ssl_protocols TLSv1.2 TLSv1.3;
              server {{ listen {WEB_V4}:80 default_server; listen {WEB_V4}:443 ssl default_server; server_name _;
               ssl_certificate {}.pem; ssl_certificate_key {}.key; return 421; }}
@@ -97,10 +98,11 @@ impl Internet {
         path
     }
 
-    /// What nginx was asked for: lines of its log.
+    /// What nginx was asked for: a line for each request, which begins with the site that answered it.
     #[must_use]
-    pub fn requests(&self) -> String {
-        fs::read_to_string(self.path("nginx/access")).unwrap_or_default()
+    pub fn requests(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.path("nginx/access")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
     }
 
     /// A file of so many bytes on a site.
