@@ -1,10 +1,10 @@
 //! Hides how fast bytes may pass: a bucket of tokens that fills at a steady rate, as Firecracker's rate limiter has it.
 
 use std::{
-    cell::Cell,
-    time::{Duration, Instant},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
-use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// The least that is given at once, so that a low rate does not become many tiny pieces.
 const PIECE: u64 = 16 * 1024;
@@ -15,10 +15,14 @@ pub(crate) struct Bucket {
     rate: u64,
     /// The most that it holds: a second's worth.
     size: u64,
-    level: Cell<u64>,
-    filled: Cell<Instant>,
+    level: Mutex<Level>,
     /// Whoever waits first is served first.
-    turn: Mutex<()>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct Level {
+    tokens: u64,
+    filled: Instant,
 }
 
 impl Bucket {
@@ -26,7 +30,8 @@ impl Bucket {
     pub(crate) fn new(rate: u64) -> Self {
         let rate = rate.max(1);
         let size = rate.max(PIECE);
-        Self { rate, size, level: Cell::new(size), filled: Cell::new(Instant::now()), turn: Mutex::new(()) }
+        let level = Mutex::new(Level { tokens: size, filled: Instant::now() });
+        Self { rate, size, level, turn: tokio::sync::Mutex::default() }
     }
 
     /// Takes as many tokens as there are, at most `most`; waits until there are enough for a piece.
@@ -35,32 +40,38 @@ impl Bucket {
         let wanted = most.min(PIECE);
         let _turn = self.turn.lock().await;
         loop {
-            self.fill(Instant::now());
-            let level = self.level.get();
-            if level >= wanted {
-                let taken = level.min(most);
-                self.level.set(level - taken);
-                return taken as usize;
-            }
-            let missing = wanted - level;
+            let missing = match self.try_take(wanted, most) {
+                Ok(taken) => return taken as usize,
+                Err(missing) => missing,
+            };
             let wait = Duration::from_nanos((missing.saturating_mul(1_000_000_000) / self.rate).max(1_000_000));
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Gives back what was taken and not used.
-    pub(crate) fn give_back(&self, tokens: usize) {
-        self.level.set((self.level.get() + tokens as u64).min(self.size));
+    /// Takes what there is, or says how much is missing.
+    fn try_take(&self, wanted: u64, most: u64) -> Result<u64, u64> {
+        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(level.filled);
+        let fresh = (u128::from(self.rate) * passed.as_nanos() / 1_000_000_000).min(u128::from(self.size)) as u64;
+        // Time that is not worth a whole token yet is not lost.
+        if fresh > 0 {
+            level.tokens = (level.tokens + fresh).min(self.size);
+            level.filled = now;
+        }
+        if level.tokens < wanted {
+            return Err(wanted - level.tokens);
+        }
+        let taken = level.tokens.min(most);
+        level.tokens -= taken;
+        Ok(taken)
     }
 
-    fn fill(&self, now: Instant) {
-        let passed = now.saturating_duration_since(self.filled.get());
-        let tokens = (u128::from(self.rate) * passed.as_nanos() / 1_000_000_000).min(u128::from(self.size)) as u64;
-        // Time that is not worth a whole token yet is not lost.
-        if tokens > 0 {
-            self.level.set((self.level.get() + tokens).min(self.size));
-            self.filled.set(now);
-        }
+    /// Gives back what was taken and not used.
+    pub(crate) fn give_back(&self, tokens: usize) {
+        let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        level.tokens = (level.tokens + tokens as u64).min(self.size);
     }
 }
 

@@ -52,9 +52,25 @@ pub struct AuthorityKey {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolver {
     /// Servers that are asked in turn.
+    #[serde(with = "as_text")]
     pub servers: Vec<SocketAddr>,
     /// Names with addresses of their own.
     pub hosts: Vec<(String, IpAddr)>,
+}
+
+/// Addresses of sockets as they are written: serde leaves out by which interface a link-local one is reached.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::net::SocketAddr;
+
+    pub(super) fn serialize<S: Serializer>(servers: &[SocketAddr], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(servers.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+        let written = Vec::<String>::deserialize(deserializer)?;
+        written.iter().map(|server| server.parse().map_err(D::Error::custom)).collect()
+    }
 }
 
 /// A port of the sandbox that the host has as well.

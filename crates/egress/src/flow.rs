@@ -6,13 +6,13 @@ use crate::{
     control::What,
     dial,
     first::{self, Speech, Version},
-    inspect,
+    inspect::{self, Wrapping},
     meter::{Direction, Meter},
     relay,
     resolver::LookupError,
     server::{Rules, Shared, reset_at_close},
 };
-use std::{io, net::IpAddr, rc::Rc, time::Duration};
+use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -29,9 +29,17 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Serves a flow to its end.
 pub(crate) async fn serve(shared: &Rc<Shared>, number: u64, target: Target, client: TcpStream, revoked: &Notify) {
     let rules = shared.rules();
-    let meter = Rc::new(Meter::new(shared.bucket()));
-    let mut flow =
-        Flow { shared, number, target, rules, client, buffer: Vec::new(), meter: meter.clone(), open: false };
+    let meter = Arc::new(Meter::new(shared.bucket()));
+    let mut flow = Flow {
+        shared,
+        number,
+        target,
+        rules,
+        client: Some(client),
+        buffer: Vec::new(),
+        meter: meter.clone(),
+        open: false,
+    };
     let result = tokio::select! {
         biased;
         () = revoked.notified() => Err(Denial::new(Reason::Revoked, &flow.target)),
@@ -48,7 +56,7 @@ pub(crate) async fn serve(shared: &Rc<Shared>, number: u64, target: Target, clie
 
 /// Refuses a flow that was not even begun.
 pub(crate) async fn refuse(shared: Rc<Shared>, number: u64, client: TcpStream, denial: Denial) {
-    farewell(&shared, number, client, Vec::new(), &denial).await;
+    farewell(&shared, number, Some(client), Vec::new(), &denial).await;
 }
 
 struct Flow<'a> {
@@ -56,10 +64,11 @@ struct Flow<'a> {
     number: u64,
     target: Target,
     rules: Rc<Rules>,
-    client: TcpStream,
+    /// The program's side, until somebody else has it.
+    client: Option<TcpStream>,
     /// What the client has said first, and nobody has had yet.
     buffer: Vec<u8>,
-    meter: Rc<Meter>,
+    meter: Arc<Meter>,
     /// Whether the supervisor was told that it is connected.
     open: bool,
 }
@@ -69,23 +78,7 @@ impl Flow<'_> {
         let grant = self.rules.policy.judge(&self.target)?;
         let addresses = self.look_up().await?;
         let addresses = self.rules.policy.admit(&self.target, &addresses)?;
-        // While the connection is being made, the client may begin.
-        let (server, address) = {
-            let dial = dial::dial(&self.target, &addresses);
-            tokio::pin!(dial);
-            loop {
-                let speaking = self.buffer.is_empty();
-                tokio::select! {
-                    result = &mut dial => break result?,
-                    _ = self.client.readable(), if speaking => {
-                        // Only as far as it is there: what it means is decided below.
-                        if self.client.try_read_buf(&mut self.buffer).is_ok_and(|count| count == 0) {
-                            break dial.await?;
-                        }
-                    }
-                }
-            }
-        };
+        let (server, address) = dial::dial(&self.target, &addresses).await?;
         let _ = server.set_nodelay(true);
         reset_at_close(&server, true);
         self.open = true;
@@ -112,60 +105,70 @@ impl Flow<'_> {
     /// Carries what is said, once it is known what language that is.
     async fn converse(&mut self, grant: &Grant, server: TcpStream) -> Result<(), Denial> {
         // A service of the host was named by its port: what it speaks is its own business.
+        let Some(mut client) = self.client.take() else { return Ok(()) };
         if grant.service {
-            return self.splice(server).await;
+            return self.splice(client, server).await;
         }
         // Where the web is spoken nobody waits for the server to begin.
         let web = !grant.any_protocol || grant.is_restricted();
         let deny = |reason| Denial::new(reason, &self.target);
         let speech = tokio::select! {
             biased;
-            speech = first::first(&mut self.client, &mut self.buffer) => {
-                speech.map_err(|_| deny(Reason::NotHttp))?
-            }
+            // Whoever has gone before saying what he wants is not told of, and does not hear.
+            speech = first::first(&mut client, &mut self.buffer) => speech.unwrap_or(Speech::Nothing),
             _ = server.readable(), if !web => Speech::Other,
             () = tokio::time::sleep(SILENCE), if web => return Err(deny(Reason::TimedOut)),
         };
-        match speech {
-            Speech::Tls(hello) => {
-                let name = hello.server_name.ok_or_else(|| deny(Reason::SniMissing));
-                let expected = &self.target.host;
-                match (name, expected) {
-                    (Ok(name), _) if name == *expected => {}
-                    (Ok(name), _) => return Err(deny(Reason::SniMismatch).because(name.to_string())),
-                    // Clients send no name for an address.
-                    (Err(_), Host::Address(_)) if !grant.is_restricted() => {}
-                    (Err(denial), _) => return Err(denial),
-                }
-                if grant.is_restricted() || self.rules.inspector.intercepts(&self.target.host) {
-                    self.inspect(grant, server, true).await
-                } else {
-                    self.splice(server).await
-                }
+        let wrapping = match self.recognise(grant, &speech, web) {
+            Ok(wrapping) => wrapping,
+            Err(denial) => {
+                self.client = Some(client);
+                return Err(denial);
             }
-            Speech::Http(_) => self.inspect(grant, server, false).await,
-            Speech::BadTls(why) => Err(deny(Reason::BadTls).because(why)),
-            // A client that has only connected, and is gone, did no harm.
-            Speech::Nothing => Ok(()),
-            Speech::Other if web => Err(deny(Reason::NotHttp)),
-            Speech::Other => self.splice(server).await,
+        };
+        match wrapping {
+            _ if speech == Speech::Nothing => Ok(()),
+            None => self.splice(client, server).await,
+            Some(wrapping) => {
+                let passage = inspect::Passage {
+                    shared: self.shared.clone(),
+                    rules: self.rules.clone(),
+                    number: self.number,
+                    target: self.target.clone(),
+                    grant: grant.clone(),
+                    meter: self.meter.clone(),
+                };
+                inspect::serve(passage, client, std::mem::take(&mut self.buffer), server, wrapping).await
+            }
         }
     }
 
-    async fn inspect(&mut self, grant: &Grant, server: TcpStream, tls: bool) -> Result<(), Denial> {
-        let passage = inspect::Passage {
-            shared: self.shared.clone(),
-            rules: self.rules.clone(),
-            number: self.number,
-            target: self.target.clone(),
-            grant: grant.clone(),
-            meter: self.meter.clone(),
-        };
-        inspect::serve(passage, &mut self.client, std::mem::take(&mut self.buffer), server, tls).await
+    /// Whether what the client speaks may be spoken there, and is to be read: how it is wrapped then.
+    fn recognise(&self, grant: &Grant, speech: &Speech, web: bool) -> Result<Option<Wrapping>, Denial> {
+        let deny = |reason| Denial::new(reason, &self.target);
+        match speech {
+            Speech::Tls(hello) => {
+                match (&hello.server_name, &self.target.host) {
+                    (Some(name), expected) if name == expected => {}
+                    (Some(name), _) => return Err(deny(Reason::SniMismatch).because(name.to_string())),
+                    // Clients send no name for an address.
+                    (None, Host::Address(_)) => {}
+                    (None, Host::Name(_)) => return Err(deny(Reason::SniMissing)),
+                }
+                let read = grant.is_restricted() || self.rules.inspector.intercepts(&self.target.host);
+                Ok(read.then_some(Wrapping::Tls))
+            }
+            Speech::Http(version) => Ok(Some(Wrapping::Clear(*version))),
+            Speech::BadTls(why) => Err(deny(Reason::BadTls).because(why.clone())),
+            // A client that has only connected, and is gone, did no harm.
+            Speech::Nothing => Ok(None),
+            Speech::Other if web => Err(deny(Reason::NotHttp)),
+            Speech::Other => Ok(None),
+        }
     }
 
     /// Passes on what was said, and whatever will be.
-    async fn splice(&mut self, mut server: TcpStream) -> Result<(), Denial> {
+    async fn splice(&mut self, client: TcpStream, mut server: TcpStream) -> Result<(), Denial> {
         let buffer = std::mem::take(&mut self.buffer);
         let mut rest = buffer.as_slice();
         while !rest.is_empty() {
@@ -177,8 +180,8 @@ impl Flow<'_> {
             }
             rest = &rest[sent..];
         }
-        if relay::relay(&self.client, &server, &self.meter, &self.shared.pipes).await.is_ok() {
-            reset_at_close(&self.client, false);
+        if relay::relay(&client, &server, &self.meter, &self.shared.pipes).await.is_ok() {
+            reset_at_close(&client, false);
             reset_at_close(&server, false);
         }
         Ok(())
@@ -187,11 +190,9 @@ impl Flow<'_> {
 
 /// Tells of a refusal: the supervisor first, then the program, in words if it speaks HTTP in clear. Anything else is
 /// reset.
-async fn farewell(shared: &Rc<Shared>, number: u64, mut client: TcpStream, mut buffer: Vec<u8>, denial: &Denial) {
+async fn farewell(shared: &Rc<Shared>, number: u64, client: Option<TcpStream>, mut buffer: Vec<u8>, denial: &Denial) {
     shared.tell_refusal(number, denial, None);
-    if denial.reason == Reason::Revoked {
-        return;
-    }
+    let Some(mut client) = client.filter(|_| denial.reason != Reason::Revoked) else { return };
     let speech = tokio::time::timeout(FIRST_BYTES, first::first(&mut client, &mut buffer)).await;
     if !matches!(speech, Ok(Ok(Speech::Http(Version::One)))) {
         return;

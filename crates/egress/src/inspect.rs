@@ -1,26 +1,50 @@
-//! Hides what is read of a conversation: nothing of most, every request of those in clear or to hosts with a secret.
+//! Hides what it takes to read a conversation: secrets, a sandbox's own authority, and whom this machine trusts. Most
+//! conversations are not read: only HTTP in clear, and TLS to hosts that have a secret or whose requests are restricted.
 
 use crate::{
-    Denial, Grant, Host, Target,
-    control::Config,
-    meter::Meter,
-    relay,
-    server::{Rules, Shared},
+    Authority, Budget, Denial, Grant, Host, Reason, Secrets, Target,
+    control::{Config, Event},
+    first::{Replay, Version},
+    http::{self, Report},
+    meter::{Meter, Metered},
+    server::{Rules, Shared, reset_at_close},
+    tls::{self, Roots},
 };
-use std::rc::Rc;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use std::{io, rc::Rc, sync::Arc};
+use tokio::net::TcpStream;
 
 /// What it takes to read conversations.
-pub(crate) struct Inspector;
+pub(crate) struct Inspector {
+    secrets: Rc<Secrets>,
+    tls: Option<Rc<Tls>>,
+    budget: Rc<Budget>,
+}
+
+/// What it takes to read inside of TLS.
+struct Tls {
+    authority: Authority,
+    roots: Roots,
+}
 
 impl Inspector {
-    pub(crate) fn new(_config: &Config, _old: Option<&Self>) -> Self {
-        Self
+    /// What this configuration wants, with what does not change from `old`. Without that, whom this machine trusts is read
+    /// from files.
+    pub(crate) fn new(config: &Config, old: Option<&Self>) -> Self {
+        let tls = match old {
+            Some(old) => old.tls.clone(),
+            // Without either, whatever would have to be read is refused.
+            None => config.authority.as_ref().and_then(|key| {
+                Some(Rc::new(Tls { authority: Authority::load(key).ok()?, roots: Roots::load().ok()? }))
+            }),
+        };
+        let budget = old.map_or_else(Rc::default, |old| old.budget.clone());
+        budget.set_left(config.max_tokens);
+        Self { secrets: Rc::new(Secrets::new(&config.secrets)), tls, budget }
     }
 
-    /// Whether TLS to this host is read.
-    pub(crate) fn intercepts(&self, _host: &Host) -> bool {
-        false
+    /// Whether TLS to this host is read, though nothing of it is restricted.
+    pub(crate) fn intercepts(&self, host: &Host) -> bool {
+        self.secrets.is_for(host)
     }
 }
 
@@ -31,19 +55,80 @@ pub(crate) struct Passage {
     pub(crate) number: u64,
     pub(crate) target: Target,
     pub(crate) grant: Grant,
-    pub(crate) meter: Rc<Meter>,
+    pub(crate) meter: Arc<Meter>,
 }
 
-/// Serves it to its end.
+/// How what is said is wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrapping {
+    /// Not at all.
+    Clear(Version),
+    /// In TLS.
+    Tls,
+}
+
+struct Reporter {
+    shared: Rc<Shared>,
+    number: u64,
+    meter: Arc<Meter>,
+}
+
+impl Report for Reporter {
+    fn request(&self) {
+        self.meter.request();
+    }
+
+    fn refused(&self, denial: &Denial, request: &str) {
+        self.shared.tell_refusal(self.number, denial, Some(request.to_owned()));
+    }
+
+    fn tokens(&self, tokens: u64) {
+        self.meter.tokens(tokens);
+        self.shared.channel.tell(&Event::Tokens(tokens));
+    }
+}
+
+/// Serves a conversation to its end. The client has said `first` already.
+///
+/// # Errors
+/// Why the whole of it failed; single requests that did were answered.
 pub(crate) async fn serve(
     passage: Passage,
-    client: &mut TcpStream,
+    client: TcpStream,
     first: Vec<u8>,
-    mut server: TcpStream,
-    _tls: bool,
+    server: TcpStream,
+    wrapping: Wrapping,
 ) -> Result<(), Denial> {
-    let _ = (passage.rules, passage.number, passage.target, passage.grant);
-    let _ = server.write_all(&first).await;
-    let _ = relay::relay(client, &server, &passage.meter, &passage.shared.pipes).await;
-    Ok(())
+    let Passage { shared, rules, number, target, grant, meter } = passage;
+    let inspector = &rules.inspector;
+    // They stay open after those who speak have let go of them: then it is known how it ended.
+    let both = [duplicate(&client), duplicate(&server)];
+    let reporter = Reporter { shared, number, meter: meter.clone() };
+    let passage = http::Passage {
+        target,
+        grant,
+        secrets: inspector.secrets.clone(),
+        budget: inspector.budget.clone(),
+        sandbox: rules.sandbox.clone(),
+        report: Rc::new(reporter),
+    };
+    let client = Replay::new(first, client);
+    let server = Metered::new(server, meter);
+    let result = match (wrapping, &inspector.tls) {
+        (Wrapping::Clear(version), _) => http::clear(client, server, version, passage).await,
+        (Wrapping::Tls, Some(tls)) => tls::intercept(client, server, &tls.authority, &tls.roots, passage).await,
+        (Wrapping::Tls, None) => {
+            let detail = "requests inside of TLS cannot be read in this sandbox";
+            Err(Denial::new(Reason::RequestNotAllowed, &passage.target).because(detail))
+        }
+    };
+    // A failed handshake has been told to the client in TLS.
+    for socket in both.into_iter().flatten() {
+        reset_at_close(&socket, false);
+    }
+    result
+}
+
+fn duplicate(socket: &TcpStream) -> io::Result<rustix::fd::OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(socket, 0)?)
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod answer;
 mod authority;
 mod bucket;
 mod channel;
@@ -14,6 +15,7 @@ mod dial;
 pub mod first;
 mod flow;
 mod host;
+pub mod http;
 mod inbound;
 mod inspect;
 mod meter;
@@ -26,6 +28,10 @@ mod rule;
 mod secret;
 mod secrets;
 mod server;
+mod system;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 mod usage;
 
 pub use authority::{Authority, AuthorityError};
@@ -33,8 +39,8 @@ pub use host::{Host, HostError, Target, TargetError};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
 pub use process::{RunError, Start, run};
 pub use reason::{Denial, Reason};
-pub use resolver::system_resolver;
 pub use rule::{Pattern, Ports, Requests, Rule, RuleError};
 pub use secret::Secret;
 pub use secrets::{Misplaced, Secrets};
+pub use system::system_resolver;
 pub use usage::Budget;

@@ -1,7 +1,17 @@
 //! What one flow carries: counted, and held to the sandbox's rate.
 
 use crate::{bucket::Bucket, control::Totals};
-use std::{cell::Cell, rc::Rc, time::Instant};
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,21 +25,21 @@ pub(crate) enum Direction {
 /// The count of one flow.
 pub(crate) struct Meter {
     started: Instant,
-    sent: Cell<u64>,
-    received: Cell<u64>,
-    requests: Cell<u64>,
-    tokens: Cell<u64>,
-    bucket: Option<Rc<Bucket>>,
+    sent: AtomicU64,
+    received: AtomicU64,
+    requests: AtomicU64,
+    tokens: AtomicU64,
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Meter {
-    pub(crate) fn new(bucket: Option<Rc<Bucket>>) -> Self {
+    pub(crate) fn new(bucket: Option<Arc<Bucket>>) -> Self {
         Self {
             started: Instant::now(),
-            sent: Cell::new(0),
-            received: Cell::new(0),
-            requests: Cell::new(0),
-            tokens: Cell::new(0),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
             bucket,
         }
     }
@@ -44,31 +54,137 @@ impl Meter {
 
     /// Counts what has passed, of what was permitted.
     pub(crate) fn count(&self, direction: Direction, permitted: usize, passed: usize) {
-        if let Some(bucket) = &self.bucket {
+        if let Some(bucket) = &self.bucket
+            && permitted > passed
+        {
             bucket.give_back(permitted - passed);
         }
         let count = match direction {
             Direction::Out => &self.sent,
             Direction::In => &self.received,
         };
-        count.set(count.get() + passed as u64);
+        count.fetch_add(passed as u64, Relaxed);
     }
 
     pub(crate) fn request(&self) {
-        self.requests.set(self.requests.get() + 1);
+        self.requests.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn tokens(&self, count: u64) {
-        self.tokens.set(self.tokens.get() + count);
+        self.tokens.fetch_add(count, Relaxed);
     }
 
     pub(crate) fn totals(&self) -> Totals {
         Totals {
-            sent: self.sent.get(),
-            received: self.received.get(),
-            requests: self.requests.get(),
-            tokens: self.tokens.get(),
+            sent: self.sent.load(Relaxed),
+            received: self.received.load(Relaxed),
+            requests: self.requests.load(Relaxed),
+            tokens: self.tokens.load(Relaxed),
             duration_ms: self.started.elapsed().as_millis() as u64,
         }
+    }
+}
+
+/// Bytes that are permitted at once.
+const PIECE: usize = 64 * 1024;
+
+type Permit = Pin<Box<dyn Future<Output = usize> + Send>>;
+
+/// One direction of a metered stream.
+#[derive(Default)]
+struct Gate {
+    waiting: Option<Permit>,
+    permitted: usize,
+}
+
+impl Gate {
+    /// How many bytes may pass now, at most `most`; not 0, unless `most` is.
+    fn poll(&mut self, meter: &Arc<Meter>, most: usize, cx: &mut Context<'_>) -> Poll<usize> {
+        let Some(bucket) = &meter.bucket else { return Poll::Ready(most) };
+        if self.permitted == 0 && most > 0 {
+            let waiting = self.waiting.get_or_insert_with(|| {
+                let bucket = bucket.clone();
+                Box::pin(async move { bucket.take(PIECE).await })
+            });
+            self.permitted = ready!(waiting.as_mut().poll(cx));
+            self.waiting = None;
+        }
+        Poll::Ready(self.permitted.min(most))
+    }
+
+    /// Takes off what has passed.
+    fn pass(&mut self, meter: &Meter, direction: Direction, count: usize) {
+        self.permitted = self.permitted.saturating_sub(count);
+        meter.count(direction, 0, count);
+    }
+}
+
+/// A stream to a server whose bytes are counted, and held to the rate.
+pub(crate) struct Metered<S> {
+    stream: S,
+    meter: Arc<Meter>,
+    reading: Gate,
+    writing: Gate,
+}
+
+impl<S> Metered<S> {
+    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
+        Self { stream, meter, reading: Gate::default(), writing: Gate::default() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let permitted = ready!(this.reading.poll(&this.meter, into.remaining(), cx));
+        let count = if permitted == into.remaining() {
+            let before = into.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
+            into.filled().len() - before
+        } else {
+            let mut part = ReadBuf::new(into.initialize_unfilled_to(permitted));
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
+            let count = part.filled().len();
+            into.advance(count);
+            count
+        };
+        this.reading.pass(&this.meter, Direction::In, count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let permitted = ready!(this.writing.poll(&this.meter, bytes.len(), cx));
+        let count = ready!(Pin::new(&mut this.stream).poll_write(cx, &bytes[..permitted]))?;
+        this.writing.pass(&this.meter, Direction::Out, count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.meter.bucket.is_some() {
+            let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+            return self.poll_write(cx, first);
+        }
+        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.meter.count(Direction::Out, 0, count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -135,7 +135,7 @@ impl Rules {
         let matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
         // Whatever allows all of it wins over what allows a part.
         if let Some(rule) = matching.iter().find(|rule| rule.requests.is_every()) {
-            let any_protocol = matching.iter().any(|rule| rule.ports != Ports::Web);
+            let any_protocol = matching.iter().any(|rule| rule.ports != Ports::Web && rule.requests.is_every());
             return Some(Grant::new(rule.to_string(), false, any_protocol));
         }
         if let Some(first) = matching.first() {

@@ -339,6 +339,19 @@ fn requests_are_limited_on_both_sides() {
     assert!(!grant.is_restricted() && grant.allows("DELETE", "/"));
 }
 
+/// A rule for some requests names no port for all that could be spoken there.
+#[test]
+fn any_protocol_is_for_ports_that_a_rule_names_without_restrictions() {
+    let mut policy = policy_with("a.example b.example:443 c.example:* *.d.example");
+    policy.rules.allow.push(only("a.example:443", &["GET"], &[]));
+    policy.rules.allow.push(only("e.example:443", &["GET"], &[]));
+    for (to, expected) in
+        [("a.example", false), ("b.example", true), ("c.example", true), ("x.d.example", false), ("e.example", false)]
+    {
+        assert_eq!(policy.judge(&target(to)).unwrap().any_protocol, expected, "{to}");
+    }
+}
+
 #[test]
 fn the_nearest_allowed_thing_is_told() {
     let policy = policy_with("github.com *.example.org:443 *.nodes.example:22 10.0.0.1");

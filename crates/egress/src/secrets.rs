@@ -24,6 +24,9 @@ pub struct Secrets {
     grants: Vec<SecretGrant>,
 }
 
+/// A text with secrets in it, and the last of them.
+type Swapped<'a> = (Zeroizing<Vec<u8>>, &'a SecretGrant);
+
 /// A secret that cannot be put in, by what its user calls it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misplaced {
@@ -109,7 +112,7 @@ impl Secrets {
 
     /// The text with every secret in it, and the last of them; `None` if there is none. What was put in is not looked at
     /// again.
-    fn swapped(&self, host: &Host, text: &[u8]) -> Result<Option<(Zeroizing<Vec<u8>>, &SecretGrant)>, Misplaced> {
+    fn swapped(&self, host: &Host, text: &[u8]) -> Result<Option<Swapped<'_>>, Misplaced> {
         let mut rest = text;
         // Never grown, so that no copy stays behind.
         let longest = self.grants.iter().map(|grant| grant.value.expose().len()).max().unwrap_or_default();

@@ -20,6 +20,7 @@ use std::{
     collections::BTreeMap,
     io,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -37,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What holds until the next order: an immutable value, swapped whole.
 pub(crate) struct Rules {
-    pub(crate) sandbox: String,
+    pub(crate) sandbox: Rc<str>,
     pub(crate) policy: Policy,
     pub(crate) inspector: Inspector,
 }
@@ -49,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) pipes: Pipes,
     pub(crate) inbound: Inbound,
     rules: RefCell<Rc<Rules>>,
-    bucket: RefCell<Option<(u64, Rc<Bucket>)>>,
+    bucket: RefCell<Option<(u64, Arc<Bucket>)>>,
     flows: RefCell<BTreeMap<u64, Open>>,
     next: Cell<u64>,
 }
@@ -78,7 +79,7 @@ impl Prepared {
         let local = LocalSet::new();
         local.block_on(&runtime, async {
             let Self { config, inspector } = self;
-            let rules = Rules { sandbox: config.sandbox, policy: config.policy, inspector };
+            let rules = Rules { sandbox: config.sandbox.into(), policy: config.policy, inspector };
             let shared = Rc::new(Shared {
                 channel: Channel::new(control)?,
                 resolver: Resolver::new(config.resolver),
@@ -122,7 +123,7 @@ impl Shared {
         self.rules.borrow().clone()
     }
 
-    pub(crate) fn bucket(&self) -> Option<Rc<Bucket>> {
+    pub(crate) fn bucket(&self) -> Option<Arc<Bucket>> {
         self.bucket.borrow().as_ref().map(|(_, bucket)| bucket.clone())
     }
 
@@ -188,7 +189,7 @@ impl Shared {
         let published = self.publish(&config.ports).await;
         let old = self.rules();
         let inspector = Inspector::new(&config, Some(&old.inspector));
-        *self.rules.borrow_mut() = Rc::new(Rules { sandbox: config.sandbox, policy: config.policy, inspector });
+        *self.rules.borrow_mut() = Rc::new(Rules { sandbox: config.sandbox.into(), policy: config.policy, inspector });
         let policy = &self.rules().policy;
         for open in self.flows.borrow().values() {
             if policy.judge(&open.target).is_err() {
@@ -205,7 +206,7 @@ impl Shared {
     fn set_bandwidth(&self, bandwidth: Option<u64>) {
         let mut bucket = self.bucket.borrow_mut();
         if bucket.as_ref().map(|(rate, _)| *rate) != bandwidth {
-            *bucket = bandwidth.map(|rate| (rate, Rc::new(Bucket::new(rate))));
+            *bucket = bandwidth.map(|rate| (rate, Arc::new(Bucket::new(rate))));
         }
     }
 }

@@ -1,0 +1,145 @@
+//! Hides answers: the server's, which are read for what they tell of tokens while they pass, and our own.
+
+use super::{Exchange, Refusal, head};
+use crate::{Reason, usage::Meter};
+use ::http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
+use bytes::{Buf, Bytes};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+/// Tells programs why they were refused.
+const REASON: HeaderName = HeaderName::from_static("x-agentkernel-reason");
+/// How much of a refused request's body is read, and for how long, so that its connection can go on.
+const DRAIN: usize = 256 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// The body of an answer.
+pub(super) type Answer = Either<Watched, Full<Bytes>>;
+
+impl Exchange {
+    /// Tells of a refusal, and makes the answer to it.
+    pub(super) fn refuse(&self, refusal: Refusal, line: &str) -> Response<Answer> {
+        let Refusal { denial, status } = refusal;
+        self.passage.report.refused(&denial, line);
+        let words = denial.words(&self.passage.sandbox) + "\n";
+        let mut response = Response::new(Either::Right(Full::from(words)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(REASON, HeaderValue::from_static(denial.reason.code()));
+        response
+    }
+
+    /// Makes a server's answer the one for the client.
+    pub(super) fn pass(self: &Rc<Self>, response: Response<Incoming>) -> Result<Response<Answer>, Refusal> {
+        let (mut parts, body) = response.into_parts();
+        let headers = &mut parts.headers;
+        if parts.version < Version::HTTP_2 {
+            let upgraded = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+            let has = |token| headers.get_all(header::CONNECTION).iter().any(|value| head::has_token(value, token));
+            // After it, this connection ends: the client should know.
+            let last = has("close") || (parts.version < Version::HTTP_11 && !has("keep-alive"));
+            let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+            if !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+                let detail = "the server answers in a coding that nobody asked for";
+                return Err(self.denial(Reason::Unreachable).because(detail).into());
+            }
+            head::strip(headers);
+            if headers.remove(header::TRANSFER_ENCODING).is_some() {
+                headers.remove(header::CONTENT_LENGTH);
+            }
+            if upgraded {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            } else if last {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            parts.version = Version::HTTP_11;
+        }
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        // What is compressed can't be read; with a budget, nobody asks for it.
+        let plain = text(header::CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+        let meter = text(header::CONTENT_TYPE).filter(|_| plain).and_then(Meter::new);
+        Ok(Response::from_parts(parts, Either::Left(Watched { body, meter, exchange: self.clone() })))
+    }
+
+    fn tell(&self, tokens: u64) {
+        if tokens > 0 {
+            self.passage.report.tokens(tokens);
+        }
+    }
+}
+
+/// Reads what is left of a refused request, if that is little and soon there: `false` if it is not all.
+pub(super) async fn drain(mut body: Incoming) -> bool {
+    let all = async {
+        let mut left = DRAIN;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => return false,
+            }
+        }
+        true
+    };
+    tokio::time::timeout(DRAIN_TIME, all).await.unwrap_or(false)
+}
+
+/// The body of a server's answer.
+pub(super) struct Watched {
+    body: Incoming,
+    meter: Option<Meter>,
+    exchange: Rc<Exchange>,
+}
+
+impl Watched {
+    fn end(&mut self) {
+        if let Some(mut meter) = self.meter.take() {
+            let passage = &self.exchange.passage;
+            self.exchange.tell(meter.end(&passage.budget, &passage.target.host));
+        }
+    }
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let this = &mut *self;
+        match (&frame, &mut this.meter) {
+            (Some(Ok(frame)), Some(meter)) => {
+                if let Some(data) = frame.data_ref() {
+                    let passage = &this.exchange.passage;
+                    this.exchange.tell(meter.read(data.chunk(), &passage.budget, &passage.target.host));
+                }
+            }
+            (None, Some(_)) => this.end(),
+            _ => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Whoever takes a body need not ask for its end, if it knows how long it is.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,183 @@
+//! Hides what of a request's head can be read in more than one way, and what of it is for one hop only.
+
+use super::MAX_HEADERS;
+use crate::{Grant, Requests, Target, TargetError, host::shown};
+use ::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    header::{self, Entry},
+    request::Parts,
+    uri::{PathAndQuery, Scheme},
+};
+
+/// Why a request is refused by its head alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Programs could read it differently: how.
+    Bad(String),
+    /// It is for this host instead.
+    Elsewhere(String),
+    /// It asks for a tunnel.
+    Tunnel,
+    /// It has more headers than any program needs.
+    TooManyHeaders,
+}
+
+/// Whether a request is for this target and no other, in every place that says so, and has one meaning.
+///
+/// # Errors
+/// The first [`Flaw`] that it has.
+pub fn check(parts: &Parts, target: &Target, tls: bool) -> Result<(), Flaw> {
+    let Parts { method, uri, headers, version, .. } = parts;
+    let bad = |why: &str| Err(Flaw::Bad(why.to_owned()));
+    if method == Method::CONNECT {
+        return Err(Flaw::Tunnel);
+    }
+    if headers.len() > MAX_HEADERS {
+        return Err(Flaw::TooManyHeaders);
+    }
+    match (uri.scheme(), uri.authority()) {
+        (Some(scheme), _) if *scheme != scheme_of(tls) => return bad("its scheme is another than the connection's"),
+        (_, Some(authority)) => is_for(authority.as_str(), target)?,
+        (Some(_), None) => return bad("its target has a scheme and no host"),
+        (None, None) => {}
+    }
+    if uri.scheme().is_none() && uri.authority().is_some() && *version < Version::HTTP_2 {
+        return bad("its target is a host");
+    }
+    if !uri.path().starts_with('/') && (uri.path() != "*" || method != Method::OPTIONS) {
+        return bad("its target is no path");
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => match host.to_str() {
+            Ok(host) => is_for(host, target)?,
+            Err(_) => return bad("its host is none"),
+        },
+        (Some(_), Some(_)) => return bad("it has several hosts"),
+        // Before 1.1, none was asked for.
+        (None, _) if *version < Version::HTTP_11 => {}
+        (None, _) if *version >= Version::HTTP_2 && uri.authority().is_some() => {}
+        (None, _) => return bad("it has no host"),
+    }
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let codings: Vec<_> = headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
+    if codings.len() + lengths > 1 || !codings.into_iter().all(chunked) {
+        return bad("its body has no clear length");
+    }
+    Ok(())
+}
+
+/// Whether a host, with a port or without, is the target's.
+fn is_for(text: &str, target: &Target) -> Result<(), Flaw> {
+    match Target::parse(text, Some(target.port)) {
+        Ok(own) if own == *target => Ok(()),
+        Ok(other) => Err(Flaw::Elsewhere(other.to_string())),
+        Err(TargetError::Host(_) | TargetError::NoPort(_) | TargetError::Port(_)) => {
+            Err(Flaw::Bad(format!("its host '{}' is none", shown(text))))
+        }
+    }
+}
+
+fn scheme_of(tls: bool) -> Scheme {
+    if tls { Scheme::HTTPS } else { Scheme::HTTP }
+}
+
+/// Makes a request that was [checked](check) the one for the server: as a client of that server alone would write it,
+/// and without what was for this hop.
+pub(super) fn rewrite(parts: &mut Parts, target: &Target, tls: bool) {
+    let upgrade = wants_websocket(parts);
+    let headers = &mut parts.headers;
+    let trailers = headers.get_all(header::TE).iter().any(|value| has_token(value, "trailers"));
+    strip(headers);
+    headers.remove(HeaderName::from_static("http2-settings"));
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    if parts.version >= Version::HTTP_2 {
+        // A host that stands in a header as well is the same: it was checked.
+        let host = headers.remove(header::HOST);
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = Some(scheme_of(tls));
+        uri.path_and_query = Some(path);
+        uri.authority = uri.authority.or_else(|| host.and_then(|host| host.as_bytes().try_into().ok()));
+        parts.uri = Uri::from_parts(uri).unwrap_or_default();
+        return;
+    }
+    parts.version = Version::HTTP_11;
+    parts.uri = Uri::from(path);
+    if let Entry::Vacant(host) = headers.entry(header::HOST)
+        && let Ok(value) = target.to_string().try_into()
+    {
+        host.insert(value);
+    }
+    let connection = match (upgrade, trailers) {
+        (true, _) => "Upgrade",
+        (false, true) => "TE",
+        (false, false) => return,
+    };
+    headers.insert(header::CONNECTION, HeaderValue::from_static(connection));
+    if upgrade {
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+}
+
+/// Whether a request asks to go on as a WebSocket (RFC 6455, 4.1). What else a connection can become carries requests
+/// that could not be read (h2c), or is unknown: servers that are not asked for it go on with HTTP.
+pub(super) fn wants_websocket(parts: &Parts) -> bool {
+    let mut upgrades = parts.headers.get_all(header::UPGRADE).iter();
+    parts.version == Version::HTTP_11
+        && parts.method == Method::GET
+        && upgrades.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && upgrades.next().is_none()
+        && parts.headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, "upgrade"))
+}
+
+/// Removes what is for one hop only (RFC 9110, 7.6.1), but for how long a body is, and what it ends with.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = (headers.get_all(header::CONNECTION).iter())
+        .flat_map(tokens)
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        // These are never for one hop: without them, the request would be another.
+        .filter(|name| ![header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name))
+        .collect();
+    let always = [header::CONNECTION, header::UPGRADE, header::TE]
+        .into_iter()
+        .chain(["keep-alive", "proxy-connection"].map(HeaderName::from_static));
+    for name in listed.into_iter().chain(always) {
+        headers.remove(name);
+    }
+}
+
+/// Whether a list in a header has this element, in whatever case.
+pub(super) fn has_token(value: &HeaderValue, sought: &str) -> bool {
+    tokens(value).any(|token| token.eq_ignore_ascii_case(sought))
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim)
+}
+
+/// A request in short: `GET /path`, printable, and without its query.
+pub(super) fn line(parts: &Parts) -> String {
+    let Parts { method, uri, .. } = parts;
+    let target = match uri.authority() {
+        Some(authority) if *method == Method::CONNECT => authority.as_str(),
+        _ => uri.path(),
+    };
+    let mut line: String = format!("{method} {target}").chars().take(200).flat_map(char::escape_debug).collect();
+    let end = (0..=200.min(line.len())).rev().find(|&end| line.is_char_boundary(end)).unwrap_or_default();
+    line.truncate(end);
+    line
+}
+
+/// Which requests are allowed, in short.
+pub(super) fn allowed(grant: &Grant) -> Option<String> {
+    let one = |requests: &Requests| {
+        let or = |list: &[String], every: &str| if list.is_empty() { every.to_owned() } else { list.join(", ") };
+        format!("{} on {}", or(&requests.methods, "every method"), or(&requests.paths, "every path"))
+    };
+    let group = grant.requests.first()?;
+    Some(group.iter().map(one).collect::<Vec<_>>().join("; "))
+}

@@ -1,0 +1,474 @@
+//! What real clients and servers do.
+
+use super::*;
+use crate::testing::{Body, body, carried, one, passage, run, serve, text, two};
+use ::http::{HeaderMap, Request, Response, header};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    sync::mpsc,
+    task::spawn_local,
+};
+
+/// A body that is sent piece by piece, and its sender.
+fn stream() -> (mpsc::Sender<Frame<Bytes>>, Body) {
+    struct Pieces(mpsc::Receiver<Frame<Bytes>>);
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = hyper::Error;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+            self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+        }
+    }
+    let (sender, pieces) = mpsc::channel(1);
+    (sender, Pieces(pieces).boxed_unsync())
+}
+
+fn get(uri: &str) -> Request<Body> {
+    Request::get(uri).header("host", "a.org").body(body("")).unwrap()
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::One, passage);
+        serve(server, Version::One, |request| async move {
+            let path = request.uri().path().to_owned();
+            Response::new(body(path + &text(request.into_body()).await))
+        });
+        let mut client = one(client).await;
+        for number in 0..20 {
+            let request = Request::post(format!("/{number}")).header("host", "a.org").body(body("x")).unwrap();
+            client.ready().await.unwrap();
+            let response = client.send_request(request).await.unwrap();
+            assert_eq!(text(response.into_body()).await, format!("/{number}x"));
+        }
+        assert_eq!(*log.requests.borrow(), 20);
+    });
+}
+
+#[test]
+fn http_2_carries_many_requests_at_once_with_trailers() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::Two, passage);
+        serve(server, Version::Two, |request| async move {
+            assert_eq!(request.uri().authority().unwrap(), "a.org");
+            assert!(request.headers().get(header::HOST).is_none());
+            assert_eq!(request.headers()[header::TE], "trailers");
+            let collected = request.into_body().collect().await.unwrap();
+            assert_eq!(collected.trailers().unwrap()["x-end"], "1");
+            let (sender, body) = stream();
+            spawn_local(async move {
+                sender.send(Frame::data(collected.to_bytes())).await.unwrap();
+                let trailers: HeaderMap =
+                    [("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect();
+                sender.send(Frame::trailers(trailers)).await.unwrap();
+            });
+            Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+        });
+        let client = two(client).await;
+        let calls = (0..50).map(|number| {
+            let mut client = client.clone();
+            spawn_local(async move {
+                let (sender, body) = stream();
+                let request = Request::post("http://a.org/x").header("te", "trailers").body(body).unwrap();
+                let response = client.send_request(request);
+                let sending = async {
+                    sender.send(Frame::data(Bytes::from(number.to_string()))).await.unwrap();
+                    let trailers: HeaderMap = [("x-end".parse().unwrap(), "1".parse().unwrap())].into_iter().collect();
+                    sender.send(Frame::trailers(trailers)).await.unwrap();
+                    drop(sender);
+                };
+                let (response, ()) = tokio::join!(response, sending);
+                let collected = response.unwrap().into_body().collect().await.unwrap();
+                assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+                assert_eq!(collected.to_bytes(), number.to_string());
+            })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await.unwrap();
+        }
+        assert_eq!(*log.requests.borrow(), 50);
+    });
+}
+
+#[test]
+fn http_2_is_for_the_target_only() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::Two, passage);
+        serve(server, Version::Two, |_| async { Response::new(body("ok")) });
+        let mut client = two(client).await;
+        let mut status = async |uri: &str, host: &[&str], method: Method| {
+            let mut request = Request::builder().method(method).uri(uri);
+            for host in host {
+                request = request.header("host", *host);
+            }
+            client.ready().await.unwrap();
+            client.send_request(request.body(body("")).unwrap()).await.map_or(0, |response| response.status().as_u16())
+        };
+        assert_eq!(status("http://a.org/", &[], Method::GET).await, 200);
+        assert_eq!(status("http://A.org:80/", &["a.org"], Method::GET).await, 200);
+        assert_eq!(status("http://b.org/", &[], Method::GET).await, 403);
+        assert_eq!(status("http://a.org/", &["b.org"], Method::GET).await, 403);
+        assert_eq!(status("http://a.org/", &["a.org", "b.org"], Method::GET).await, 400);
+        assert_eq!(status("https://a.org/", &[], Method::GET).await, 400);
+        assert_eq!(status("http://x@a.org/", &[], Method::GET).await, 400);
+        assert_eq!(status("a.org:80", &[], Method::CONNECT).await, 403);
+        let expected = [
+            Reason::HostMismatch,
+            Reason::HostMismatch,
+            Reason::BadRequest,
+            Reason::BadRequest,
+            Reason::BadRequest,
+            Reason::Tunnel,
+        ];
+        assert_eq!(log.reasons(), expected);
+    });
+}
+
+#[test]
+fn http_2_has_the_same_limits() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::Two, passage);
+        serve(server, Version::Two, |_| async { Response::new(body("ok")) });
+        let mut client = two(client).await;
+        let mut many = Request::get("http://a.org/");
+        for number in 0..=MAX_HEADERS {
+            many = many.header(format!("x-{number}"), "y");
+        }
+        let response = client.send_request(many.body(body("")).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 431);
+        assert_eq!(log.reasons(), [Reason::BadRequest]);
+        let long = Request::get("http://a.org/").header("x", "y".repeat(MAX_HEAD)).body(body("")).unwrap();
+        assert_eq!(client.send_request(long).await.unwrap().status(), 431);
+    });
+}
+
+#[test]
+fn an_event_arrives_while_the_server_holds_the_next_back() {
+    for version in [Version::One, Version::Two] {
+        run(async {
+            let (passage, _) = passage("a.org:80", &[]);
+            let (client, server) = carried(version, passage);
+            let (events, answer) = stream();
+            let answer = Rc::new(Cell::new(Some(answer)));
+            serve(server, version, move |_| {
+                let answer = answer.take().unwrap();
+                async { Response::builder().header("content-type", "text/event-stream").body(answer).unwrap() }
+            });
+            let response = match version {
+                Version::One => one(client).await.send_request(get("/")).await,
+                Version::Two => {
+                    two(client).await.send_request(Request::get("http://a.org/").body(body("")).unwrap()).await
+                }
+            };
+            let mut received = response.unwrap().into_body();
+            for number in 0..3 {
+                let event = format!("data: {number}\n\n");
+                events.send(Frame::data(Bytes::from(event.clone()))).await.unwrap();
+                let frame = received.frame().await.unwrap().unwrap();
+                assert_eq!(frame.into_data().unwrap(), event);
+            }
+            drop(events);
+            let rest = received.collect().await.unwrap().to_bytes();
+            assert!(rest.is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_slow_reader_holds_the_server_back() {
+    for version in [Version::One, Version::Two] {
+        run(async {
+            let (passage, _) = passage("a.org:80", &[]);
+            let (client, server) = carried(version, passage);
+            let sent = Rc::new(Cell::new(0u64));
+            let counter = sent.clone();
+            const SIZE: u64 = 256 * 1024 * 1024;
+            serve(server, version, move |_| {
+                let counter = counter.clone();
+                async move {
+                    let (sender, body) = stream();
+                    spawn_local(async move {
+                        let piece = Bytes::from(vec![7; 64 * 1024]);
+                        while counter.get() < SIZE && sender.send(Frame::data(piece.clone())).await.is_ok() {
+                            counter.set(counter.get() + piece.len() as u64);
+                        }
+                    });
+                    Response::new(body)
+                }
+            });
+            let response = match version {
+                Version::One => one(client).await.send_request(get("/")).await,
+                Version::Two => {
+                    two(client).await.send_request(Request::get("http://a.org/").body(body("")).unwrap()).await
+                }
+            };
+            let mut received = response.unwrap().into_body();
+            for _ in 0..10_000 {
+                tokio::task::yield_now().await;
+            }
+            let mut got = 0u64;
+            let mut most = sent.get();
+            while let Some(frame) = received.frame().await {
+                got += frame.unwrap().into_data().unwrap().len() as u64;
+                most = most.max(sent.get() - got);
+            }
+            assert_eq!(got, SIZE);
+            // All that is ever between the two: buffers and windows of four connections.
+            assert!(most < 16 * 1024 * 1024, "{most}");
+        });
+    }
+}
+
+#[test]
+fn a_long_upload_passes_and_comes_back() {
+    run(async {
+        let (passage, _) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::One, passage);
+        serve(server, Version::One, |request| async move { Response::new(request.into_body().boxed_unsync()) });
+        let (sender, upload) = stream();
+        let request = Request::post("/").header("host", "a.org").body(upload).unwrap();
+        let mut client = one(client).await;
+        let response = client.send_request(request);
+        let sending = spawn_local(async move {
+            for _ in 0..256 {
+                sender.send(Frame::data(Bytes::from(vec![1; 64 * 1024]))).await.unwrap();
+            }
+        });
+        let mut received = response.await.unwrap().into_body();
+        let mut got = 0;
+        while let Some(frame) = received.frame().await {
+            got += frame.unwrap().into_data().unwrap().len();
+        }
+        sending.await.unwrap();
+        assert_eq!(got, 256 * 64 * 1024);
+    });
+}
+
+#[test]
+fn a_websocket_passes_both_ways_until_both_end() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::One, passage);
+        serve(server, Version::One, |mut request| async move {
+            assert_eq!(request.headers()[header::UPGRADE], "websocket");
+            assert_eq!(request.headers()["sec-websocket-key"], "x");
+            let upgrade = hyper::upgrade::on(&mut request);
+            spawn_local(async move {
+                let mut io = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+                let (mut near, mut far) = tokio::io::duplex(64);
+                spawn_local(async move { copy_bidirectional(&mut io, &mut near).await });
+                let mut bytes = [0; 5];
+                far.read_exact(&mut bytes).await.unwrap();
+                far.write_all(&bytes).await.unwrap();
+                // The client has closed its side, and still gets this.
+                assert_eq!(far.read(&mut bytes).await.unwrap(), 0);
+                far.write_all(b"bye").await.unwrap();
+            });
+            Response::builder()
+                .status(101)
+                .header("upgrade", "websocket")
+                .header("connection", "upgrade")
+                .header("sec-websocket-accept", "y")
+                .body(body(""))
+                .unwrap()
+        });
+        let request = Request::get("/ws")
+            .header("host", "a.org")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "WebSocket")
+            .header("sec-websocket-key", "x")
+            .body(body(""))
+            .unwrap();
+        let response = one(client).await.send_request(request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), response.headers()["sec-websocket-accept"].to_str().unwrap()),
+            (101, "y")
+        );
+        let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+        io.write_all(b"hello").await.unwrap();
+        let mut bytes = [0; 5];
+        io.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"hello");
+        io.shutdown().await.unwrap();
+        let mut rest = String::new();
+        io.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "bye");
+        assert!(log.reasons().is_empty());
+    });
+}
+
+#[test]
+fn a_refused_websocket_goes_on_as_http() {
+    run(async {
+        let (passage, _) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::One, passage);
+        serve(server, Version::One, |_| async { Response::builder().status(426).body(body("no")).unwrap() });
+        let mut client = one(client).await;
+        for _ in 0..2 {
+            let mut request = get("/");
+            request.headers_mut().insert("connection", "upgrade".parse().unwrap());
+            request.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+            client.ready().await.unwrap();
+            let response = client.send_request(request).await.unwrap();
+            assert_eq!(response.status(), 426);
+            assert_eq!(text(response.into_body()).await, "no");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_waits_for_leave_gets_it_or_the_refusal() {
+    run(async {
+        let (passage, _) = passage("a.org:80", &[]);
+        let (mut client, server) = carried(Version::One, passage);
+        serve(server, Version::One, |request| async { Response::new(body(text(request.into_body()).await)) });
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+            .await
+            .unwrap();
+        let mut bytes = [0; 25];
+        client.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"HTTP/1.1 100 Continue\r\n\r\n");
+        client.write_all(b"hi").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.unwrap();
+        assert!(rest.starts_with("HTTP/1.1 200 OK") && rest.ends_with("\r\n\r\nhi"), "{rest}");
+    });
+    run(async {
+        let (passage, _) = passage("a.org:80", &[]);
+        let (mut client, _server) = carried(Version::One, passage);
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: b.org\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+            .await
+            .unwrap();
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.unwrap();
+        assert!(rest.starts_with("HTTP/1.1 403 "), "{rest}");
+    });
+}
+
+#[test]
+fn a_long_refused_upload_gets_its_answer() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, _server) = carried(Version::One, passage);
+        let (mut reading, mut writing) = tokio::io::split(client);
+        spawn_local(async move {
+            writing.write_all(b"POST / HTTP/1.1\r\nHost: b.org\r\nContent-Length: 4000000\r\n\r\n").await.unwrap();
+            let _ = writing.write_all(&vec![0; 4_000_000]).await;
+        });
+        let mut rest = String::new();
+        reading.read_to_string(&mut rest).await.unwrap();
+        assert!(rest.starts_with("HTTP/1.1 403 "), "{rest}");
+        assert_eq!(log.reasons(), [Reason::HostMismatch]);
+    });
+}
+
+#[test]
+fn the_clients_connection_ends_with_the_servers() {
+    for last in ["Connection: close\r\n", ""] {
+        run(async {
+            let (passage, log) = passage("a.org:80", &[]);
+            let (mut client, mut server) = carried(Version::One, passage);
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a.org\r\n\r\n").await.unwrap();
+            let mut head = [0; 16];
+            server.read_exact(&mut head).await.unwrap();
+            server.write_all(format!("HTTP/1.1 200 OK\r\n{last}Content-Length: 2\r\n\r\nok").as_bytes()).await.unwrap();
+            server.shutdown().await.unwrap();
+            let mut all = String::new();
+            client.read_to_string(&mut all).await.unwrap();
+            assert!(all.ends_with("\r\n\r\nok"), "{all}");
+            assert!(all.to_ascii_lowercase().contains("connection: close") || last.is_empty());
+            assert!(log.reasons().is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_server_that_hangs_up_at_once_is_told() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, mut server) = carried(Version::One, passage);
+        spawn_local(async move { server.read_exact(&mut [0; 24]).await });
+        assert_eq!(one(client).await.send_request(get("/")).await.unwrap().status(), 502);
+        assert_eq!(log.reasons(), [Reason::Unreachable]);
+    });
+    // In HTTP/2 a client is told that the connection ends, and what was not answered.
+    run(async {
+        let (passage, _) = passage("a.org:80", &[]);
+        let (client, mut server) = carried(Version::Two, passage);
+        spawn_local(async move { server.read_exact(&mut [0; 24]).await });
+        let request = Request::get("http://a.org/").body(body("")).unwrap();
+        let answer = two(client).await.send_request(request).await;
+        assert!(answer.is_err_and(|error| error.is_closed() || error.to_string().contains("http2")));
+    });
+}
+
+#[test]
+fn dropping_it_ends_both_sides() {
+    for version in [Version::One, Version::Two] {
+        run(async {
+            let (passage, _) = passage("a.org:80", &[]);
+            let (client, near) = tokio::io::duplex(64 * 1024);
+            let (far, server) = tokio::io::duplex(64 * 1024);
+            let carrying = spawn_local(clear(near, far, version, passage));
+            serve(server, version, |_| std::future::pending());
+            let response = spawn_local(async move {
+                match version {
+                    Version::One => one(client).await.send_request(get("/")).await,
+                    Version::Two => {
+                        two(client).await.send_request(Request::get("http://a.org/").body(body("")).unwrap()).await
+                    }
+                }
+            });
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            carrying.abort();
+            response.await.unwrap().unwrap_err();
+        });
+    }
+}
+
+#[test]
+fn tokens_are_counted_and_end() {
+    run(async {
+        let (mut passage, log) = passage("a.org:80", &[]);
+        passage.budget = Rc::new(crate::Budget::new(Some(20)));
+        let budget = passage.budget.clone();
+        let (client, server) = carried(Version::One, passage);
+        serve(server, Version::One, |request| async move {
+            assert!(request.headers().get(header::ACCEPT_ENCODING).is_none());
+            let answer = r#"{"usage":{"input_tokens":10,"output_tokens":5}}"#;
+            Response::builder().header("content-type", "application/json").body(body(answer)).unwrap()
+        });
+        let mut client = one(client).await;
+        let mut status = async || {
+            let mut request = get("/v1/messages");
+            request.headers_mut().insert(header::ACCEPT_ENCODING, "gzip".parse().unwrap());
+            client.ready().await.unwrap();
+            let response = client.send_request(request).await.unwrap();
+            (response.status().as_u16(), text(response.into_body()).await)
+        };
+        assert_eq!(status().await.0, 200);
+        assert_eq!((budget.spent(), *log.tokens.borrow()), (15, 15));
+        assert_eq!(status().await.0, 200);
+        let (status, words) = status().await;
+        assert_eq!(status, 403);
+        assert!(words.contains("used up its tokens (30 of 20 used) [token-limit]"), "{words}");
+        assert_eq!(log.reasons(), [Reason::TokenLimit]);
+    });
+}

@@ -1,0 +1,204 @@
+//! Hides HTTP: every request of a connection is read, judged, and written anew for the server, and every answer for the
+//! client.
+//!
+//! What one program reads as one request and another as two can't pass: what was read is never sent on as it came. A
+//! request with which that could still be tried is refused.
+
+mod answer;
+mod head;
+mod one;
+mod two;
+
+pub use head::{Flaw, check};
+
+use crate::{Budget, Denial, Grant, Reason, Secrets, Target, first::Version};
+use ::http::{Method, StatusCode, request::Parts};
+use std::{cell::Cell, fmt, rc::Rc, time::Duration};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// How long a client may take for the head of a request, and be silent between two.
+const HEAD_TIME: Duration = Duration::from_secs(60);
+/// The longest head.
+const MAX_HEAD: usize = 64 * 1024;
+/// The most headers of a request.
+const MAX_HEADERS: usize = 128;
+/// How long a server has to take leave of us.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// What both sides of a connection can be: anything that is read and written.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// What is told of requests while they pass.
+pub trait Report {
+    /// A request was read.
+    fn request(&self);
+    /// A request was refused, or failed: `GET /path`, or nothing if it could not even be read. No query is told, since
+    /// that may have secrets in it.
+    fn refused(&self, denial: &Denial, request: &str);
+    /// An answer told of so many tokens more.
+    fn tokens(&self, tokens: u64);
+}
+
+/// What holds for the requests of one connection.
+#[derive(Clone)]
+pub struct Passage {
+    /// Where it goes: every request must be for it.
+    pub target: Target,
+    /// What of it is allowed.
+    pub grant: Grant,
+    /// What is put into requests.
+    pub secrets: Rc<Secrets>,
+    /// How many tokens may be used.
+    pub budget: Rc<Budget>,
+    /// The sandbox's name or id, for commands in messages.
+    pub sandbox: Rc<str>,
+    /// Who is told.
+    pub report: Rc<dyn Report>,
+}
+
+impl fmt::Debug for Passage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passage").field("target", &self.target).field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
+/// Carries requests in clear from a client to a server until one of them ends. Dropping it ends both.
+///
+/// With [`Version::Two`] it must run in a [`tokio::task::LocalSet`].
+///
+/// # Errors
+/// Why the whole connection failed. Requests that were refused have been reported, and answered.
+pub async fn clear(client: impl Stream, server: impl Stream, version: Version, passage: Passage) -> Result<(), Denial> {
+    carry(client, server, version, Exchange::new(passage, false)).await
+}
+
+/// The same for what TLS was taken off from.
+pub(crate) async fn inside_tls(
+    client: impl Stream,
+    server: impl Stream,
+    version: Version,
+    passage: Passage,
+) -> Result<(), Denial> {
+    carry(client, server, version, Exchange::new(passage, true)).await
+}
+
+async fn carry(
+    client: impl Stream,
+    server: impl Stream,
+    version: Version,
+    exchange: Rc<Exchange>,
+) -> Result<(), Denial> {
+    match version {
+        Version::One => one::carry(client, server, exchange).await,
+        Version::Two => two::carry(client, server, exchange).await,
+    }
+}
+
+/// A connection's requests: what both versions of HTTP have in common.
+struct Exchange {
+    passage: Passage,
+    tls: bool,
+    /// The server has answered once.
+    answered: Cell<bool>,
+    /// A body was not read to its end.
+    unread: Cell<bool>,
+}
+
+/// A request that does not pass.
+struct Refusal {
+    denial: Denial,
+    status: StatusCode,
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        let status = match denial.reason {
+            Reason::BadRequest => StatusCode::BAD_REQUEST,
+            reason if reason.is_denial() => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self { denial, status }
+    }
+}
+
+impl Exchange {
+    fn new(passage: Passage, tls: bool) -> Rc<Self> {
+        Rc::new(Self { passage, tls, answered: Cell::new(false), unread: Cell::new(false) })
+    }
+
+    fn denial(&self, reason: Reason) -> Denial {
+        Denial::new(reason, &self.passage.target)
+    }
+
+    /// Judges a request, and makes its head what goes to the server.
+    fn admit(&self, parts: &mut Parts) -> Result<(), Refusal> {
+        let Passage { target, grant, secrets, budget, .. } = &self.passage;
+        check(parts, target, self.tls).map_err(|flaw| self.flawed(&flaw))?;
+        if !grant.allows(parts.method.as_str(), parts.uri.path()) {
+            let denial = self.denial(Reason::RequestNotAllowed).because(head::line(parts));
+            return Err(Denial { nearest: head::allowed(grant), ..denial }.into());
+        }
+        head::rewrite(parts, target, self.tls);
+        let secret = if self.tls {
+            let swapped = secrets.swap(&target.host, &parts.uri, &mut parts.headers);
+            swapped.map_err(|misplaced| self.denial(misplaced.reason()).because(misplaced.to_string()))?
+        } else if let Some(name) = secrets.found(&parts.uri, &parts.headers) {
+            return Err(self.denial(Reason::SecretInClear).because(name).into());
+        } else {
+            false
+        };
+        if secret && parts.method == Method::TRACE {
+            let detail = "TRACE would send the secret back";
+            return Err(self.denial(Reason::RequestNotAllowed).because(detail).into());
+        }
+        if let Some(used) = budget.exhausted()
+            && (secret || budget.knows(&target.host))
+        {
+            return Err(self.denial(Reason::TokenLimit).because(used).into());
+        }
+        if budget.is_limited() {
+            // Its answer must be readable.
+            parts.headers.remove(::http::header::ACCEPT_ENCODING);
+        }
+        Ok(())
+    }
+
+    fn flawed(&self, flaw: &Flaw) -> Refusal {
+        let denial = match flaw {
+            Flaw::Bad(why) => self.denial(Reason::BadRequest).because(why.clone()),
+            Flaw::Elsewhere(host) => self.denial(Reason::HostMismatch).because(host.clone()),
+            Flaw::Tunnel => self.denial(Reason::Tunnel),
+            Flaw::TooManyHeaders => {
+                let denial = self.denial(Reason::BadRequest).because("it has too many headers");
+                return Refusal { denial, status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE };
+            }
+        };
+        denial.into()
+    }
+
+    /// A failure of the server, or of the way to it.
+    fn failed(&self, error: &hyper::Error) -> Refusal {
+        let detail = if error.is_parse() { "the server does not answer in HTTP" } else { "the server has hung up" };
+        self.denial(Reason::Unreachable).because(detail).into()
+    }
+
+    /// How a client's connection ended, which is told if its last request could not be read.
+    fn ended(&self, result: Result<(), hyper::Error>) {
+        let Err(error) = result else { return };
+        if error.is_parse() {
+            // There may be more of it, and of what follows.
+            self.unread.set(true);
+            self.passage.report.refused(&self.denial(Reason::BadRequest).because(error.to_string()), "");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "smuggling_tests.rs"]
+mod smuggling_tests;

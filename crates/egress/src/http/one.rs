@@ -1,0 +1,137 @@
+//! Hides HTTP/1: one request after the other, and WebSockets.
+
+use super::{
+    Exchange, HEAD_TIME, LEAVE, MAX_HEAD, MAX_HEADERS, Stream,
+    answer::{Answer, drain},
+    head,
+};
+use crate::{Denial, Reason};
+use ::http::{Request, Response, StatusCode, header};
+use hyper::{body::Incoming, client, server, service::service_fn, upgrade::OnUpgrade};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{cell::RefCell, rc::Rc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, copy_bidirectional},
+    sync::Mutex,
+};
+
+/// The most headers of an answer.
+const MAX_ANSWER_HEADERS: usize = 256;
+/// How long, and how much, of what a client still sends is thrown away, so that it gets to read why it was refused.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_LINGER: u64 = 16 * 1024 * 1024;
+
+/// The way to the server, for one request at a time.
+struct Way {
+    exchange: Rc<Exchange>,
+    sender: Mutex<client::conn::http1::SendRequest<Incoming>>,
+    /// What both sides have become: client, server.
+    tunnel: RefCell<Option<(OnUpgrade, OnUpgrade)>>,
+}
+
+/// The server is gone, as the client will see when its connection ends without an answer, as it would without us.
+#[derive(Debug, thiserror::Error)]
+#[error("The server has ended the connection")]
+struct Gone;
+
+pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc<Exchange>) -> Result<(), Denial> {
+    let (sender, upstream) = client::conn::http1::Builder::new()
+        .preserve_header_case(true)
+        .max_headers(MAX_ANSWER_HEADERS)
+        .handshake(TokioIo::new(server))
+        .await
+        .map_err(|error| exchange.failed(&error).denial)?;
+    let mut upstream = upstream.with_upgrades();
+    let way = Rc::new(Way { exchange: exchange.clone(), sender: Mutex::new(sender), tunnel: RefCell::default() });
+    let own = way.clone();
+    let mut downstream = server::conn::http1::Builder::new()
+        .preserve_header_case(true)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD)
+        .header_read_timeout(HEAD_TIME)
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        // Inside of TLS, whoever closes one side has gone, and what it has asked for should not go on.
+        .half_close(!exchange.tls)
+        .serve_connection(TokioIo::new(client), service_fn(move |request| own.clone().answer(request)))
+        .with_upgrades();
+    let mut open = true;
+    let result = loop {
+        tokio::select! {
+            result = &mut downstream => break result,
+            _ = &mut upstream, if open => {
+                open = false;
+                // It answers what it has begun to answer.
+                std::pin::Pin::new(&mut downstream).graceful_shutdown();
+            }
+        }
+    };
+    exchange.ended(result);
+    // With the connection goes its service, and the last that could ask the server for more.
+    let parts = downstream.into_parts();
+    if let Some(parts) = parts
+        && exchange.unread.get()
+    {
+        linger(parts.io.into_inner()).await;
+    }
+    if let Some((client, server)) = way.tunnel.take() {
+        let finish = async {
+            if open {
+                // Whatever it is, the tunnel tells.
+                let _ = upstream.await;
+            }
+        };
+        if let ((), Ok(client), Ok(server)) = tokio::join!(finish, client, server) {
+            let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+            // An end that comes as an error is an end.
+            let _ = copy_bidirectional(&mut client, &mut server).await;
+        }
+    } else if open {
+        drop(way);
+        let _ = tokio::time::timeout(LEAVE, upstream).await;
+    }
+    Ok(())
+}
+
+/// Reads on for a while: closing with something unread would take back what was said last.
+async fn linger(client: impl AsyncRead + Unpin) {
+    let rest = &mut client.take(MAX_LINGER);
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(rest, &mut tokio::io::sink())).await;
+}
+
+impl Way {
+    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Gone> {
+        let exchange = &self.exchange;
+        exchange.passage.report.request();
+        let (mut parts, body) = request.into_parts();
+        let line = head::line(&parts);
+        let websocket = head::wants_websocket(&parts);
+        let client = parts.extensions.remove::<OnUpgrade>().filter(|_| websocket);
+        if let Err(refusal) = exchange.admit(&mut parts) {
+            // Who waits to be told to send a body has sent none.
+            if parts.headers.contains_key(header::EXPECT) || !drain(body).await {
+                exchange.unread.set(true);
+            }
+            return Ok(exchange.refuse(refusal, &line));
+        }
+        let mut sender = self.sender.lock().await;
+        let sent = match sender.ready().await {
+            Ok(()) => sender.send_request(Request::from_parts(parts, body)).await,
+            Err(error) => Err(error),
+        };
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) if exchange.answered.get() && !error.is_parse() => return Err(Gone),
+            Err(error) => return Ok(exchange.refuse(exchange.failed(&error), &line)),
+        };
+        exchange.answered.set(true);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(tunnel) = client.zip(response.extensions_mut().remove::<OnUpgrade>()) else {
+                let detail = "the server changes to what nobody asked for";
+                return Ok(exchange.refuse(exchange.denial(Reason::Unreachable).because(detail).into(), &line));
+            };
+            self.tunnel.replace(Some(tunnel));
+        }
+        Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
+    }
+}

@@ -1,0 +1,291 @@
+//! What is read differently by different programs: by raw bytes, as no library would send them.
+
+use super::*;
+use crate::testing::{PLACEHOLDER, VALUE, only, passage, raw};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// What comes of a request to a.org:80: what the server got, the status, and why it was refused.
+fn outcome(request: &str) -> (String, u16, Option<Reason>) {
+    let (passage, log) = passage("a.org:80", &[]);
+    let (server, client) = raw(passage, request.as_bytes(), OK);
+    let status = client.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+    let reason = log.reasons().first().copied();
+    (server, status, reason)
+}
+
+#[test]
+fn a_request_is_written_anew() {
+    let (server, status, reason) =
+        outcome("GET /a?b=c HTTP/1.1\r\nHost: A.org\r\nX-Odd-CASE:  x \r\nAccept: */*\r\n\r\n");
+    assert_eq!(server, "GET /a?b=c HTTP/1.1\r\nHost: A.org\r\nX-Odd-CASE: x\r\nAccept: */*\r\n\r\n");
+    assert_eq!((status, reason), (200, None));
+}
+
+#[test]
+fn every_spelling_of_the_same_host_passes() {
+    for host in ["a.org", "A.ORG", "a.org.", "a.org:80"] {
+        let (server, status, reason) = outcome(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!((status, reason), (200, None), "{host}");
+        assert!(server.contains(&format!("Host: {host}\r\n")));
+    }
+    let (server, status, _) = outcome("GET http://a.org/x?y HTTP/1.1\r\nHost: a.org\r\n\r\n");
+    assert_eq!((server.as_str(), status), ("GET /x?y HTTP/1.1\r\nHost: a.org\r\n\r\n", 200));
+    let (server, ..) = outcome("OPTIONS * HTTP/1.1\r\nHost: a.org\r\n\r\n");
+    assert!(server.starts_with("OPTIONS * HTTP/1.1\r\n"));
+}
+
+#[test]
+fn a_request_for_another_host_is_refused() {
+    for (request, reason) in [
+        ("GET / HTTP/1.1\r\nHost: b.org\r\n\r\n", Reason::HostMismatch),
+        ("GET / HTTP/1.1\r\nHost: a.org:81\r\n\r\n", Reason::HostMismatch),
+        ("GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", Reason::HostMismatch),
+        ("GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n", Reason::HostMismatch),
+        ("GET http://b.org/ HTTP/1.1\r\nHost: a.org\r\n\r\n", Reason::HostMismatch),
+        ("GET http://a.org/ HTTP/1.1\r\nHost: b.org\r\n\r\n", Reason::HostMismatch),
+        ("GET http://b.org/ HTTP/1.1\r\nHost: b.org\r\n\r\n", Reason::HostMismatch),
+        ("GET / HTTP/1.0\r\nHost: b.org\r\n\r\n", Reason::HostMismatch),
+        ("GET https://a.org/ HTTP/1.1\r\nHost: a.org\r\n\r\n", Reason::BadRequest),
+        ("GET http://a.org@b.org/ HTTP/1.1\r\nHost: a.org\r\n\r\n", Reason::BadRequest),
+        ("GET http://a.org:x@a.org/ HTTP/1.1\r\nHost: a.org\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost: a.org\r\nHost: b.org\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost: a.org\r\nhost: a.org\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost: a.org, b.org\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost: a.org/b\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost: x@a.org\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost: 0x7f.1\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost: \u{e4}.org\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\n\r\n", Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nConnection: host\r\n\r\n", Reason::BadRequest),
+        ("GET a.org HTTP/1.1\r\nHost: a.org\r\n\r\n", Reason::BadRequest),
+        ("GET a.org:80 HTTP/1.1\r\nHost: a.org\r\n\r\n", Reason::BadRequest),
+        ("GET * HTTP/1.1\r\nHost: a.org\r\n\r\n", Reason::BadRequest),
+        ("CONNECT a.org:80 HTTP/1.1\r\nHost: a.org\r\n\r\n", Reason::Tunnel),
+        ("CONNECT b.org:443 HTTP/1.1\r\nHost: b.org:443\r\n\r\n", Reason::Tunnel),
+    ] {
+        let (server, status, why) = outcome(request);
+        let expected = if reason == Reason::BadRequest { 400 } else { 403 };
+        assert_eq!((server.as_str(), status, why), ("", expected, Some(reason)), "{request}");
+    }
+}
+
+#[test]
+fn http_1_0_works_without_a_host() {
+    let (server, status, _) = outcome("GET /x HTTP/1.0\r\n\r\n");
+    assert_eq!(server, "GET /x HTTP/1.1\r\nhost: a.org:80\r\n\r\n");
+    assert_eq!(status, 200);
+}
+
+#[test]
+fn what_cannot_be_read_never_reaches_the_server() {
+    for request in [
+        "GET / HTTP/1.1\r\nHost : a.org\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.org\r\n folded\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.org\r\nX: a\0b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.org\r\nX: a\rb\r\n\r\n",
+        "GET /\0 HTTP/1.1\r\nHost: a.org\r\n\r\n",
+        "GET / HTTP/1.1\r\n Host: a.org\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.org\r\nX\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a.org\r\nX Y: z\r\n\r\n",
+        "GET / HTTP/2.0\r\nHost: a.org\r\n\r\n",
+        "GET / HTTP/1.1 x\r\nHost: a.org\r\n\r\n",
+        "GET /a b HTTP/1.1\r\nHost: a.org\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 1, 2\r\n\r\nxx",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: +1\r\n\r\nx",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 0x1\r\n\r\nx",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: -1\r\n\r\nx",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.0\r\nHost: a.org\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "NOT HTTP\r\n\r\n",
+    ] {
+        let (server, status, why) = outcome(request);
+        assert_eq!(why, Some(Reason::BadRequest), "{request:?} {status} {server:?}");
+        assert_eq!(server, "", "{request:?}");
+        assert!(status == 400 || status == 0, "{request:?} {status}");
+    }
+}
+
+#[test]
+fn what_has_one_meaning_here_has_it_for_the_server_too() {
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: b.org\r\n\r\n";
+    // A length that a chunked body overrides (RFC 9112, 6.3): it is gone, and so is what could hide behind it.
+    for (first, second) in [
+        ("Content-Length: 4\r\nTransfer-Encoding: chunked", "transfer-encoding: chunked"),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 4", "transfer-encoding: chunked"),
+    ] {
+        let (server, ..) = outcome(&format!("POST / HTTP/1.1\r\nHost: a.org\r\n{first}\r\n\r\n0\r\n\r\n{hidden}"));
+        let lower = server.to_ascii_lowercase();
+        assert!(lower.contains(second) && !lower.contains("content-length"), "{server}");
+        assert!(!server.contains("/hidden"), "{server}");
+    }
+    let (server, ..) = outcome("POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nxx");
+    assert_eq!(server.to_ascii_lowercase().matches("content-length: 2").count(), 1, "{server}");
+    // Lines that end in a line feed alone, and empty ones before the first.
+    let (server, status, _) = outcome("\r\n\nGET / HTTP/1.1\nHost: a.org\nX: y\n\n");
+    assert_eq!((server.as_str(), status), ("GET / HTTP/1.1\r\nHost: a.org\r\nX: y\r\n\r\n", 200));
+    // Chunks: extensions and leading zeros are not passed on.
+    let (server, ..) =
+        outcome("POST / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: CHUNKED\r\n\r\n0002;a=b\r\nhi\r\n0\r\n\r\n");
+    assert!(server.ends_with("\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), "{server}");
+    // What a fragment could hide.
+    let (server, ..) = outcome("GET /a#/../b HTTP/1.1\r\nHost: a.org\r\n\r\n");
+    assert!(server.starts_with("GET /a HTTP/1.1\r\n"), "{server}");
+}
+
+#[test]
+fn a_bad_chunk_ends_the_connection() {
+    for chunks in [
+        "2\nhi\r\n0\r\n\r\n",
+        "2\r\nhiX\r\n0\r\n\r\n",
+        "-2\r\nhi\r\n",
+        "2 2\r\nhi\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\n",
+    ] {
+        let request =
+            format!("POST / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}GET /hidden");
+        let (server, ..) = outcome(&request);
+        assert!(!server.contains("hidden") && !server.ends_with("0\r\n\r\n"), "{chunks:?} {server:?}");
+    }
+}
+
+#[test]
+fn a_body_is_never_a_request() {
+    let hidden = "GET /hidden HTTP/1.1\r\nHost: b.org\r\n\r\n";
+    let (passage, log) = passage("a.org:80", &[]);
+    let request = format!("GET / HTTP/1.1\r\nHost: a.org\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len());
+    let (server, _) = raw(passage, request.as_bytes(), OK);
+    assert!(server.contains(&format!("Content-Length: {}\r\n", hidden.len())), "{server}");
+    assert_eq!(*log.requests.borrow(), 1);
+}
+
+#[test]
+fn the_second_request_is_judged_as_the_first() {
+    let (passage, log) = passage("a.org:80", &[]);
+    let request = "GET /1 HTTP/1.1\r\nHost: a.org\r\n\r\nGET /2 HTTP/1.1\r\nHost: b.org\r\n\r\n\
+                   GET /3 HTTP/1.1\r\nHost: a.org\r\n\r\n";
+    let (server, client) = raw(passage, request.as_bytes(), OK);
+    assert!(server.contains("/1") && !server.contains("/2") && server.contains("/3"), "{server}");
+    let statuses: Vec<_> = client.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "403", "200"]);
+    assert_eq!(*log.requests.borrow(), 3);
+    assert_eq!(log.refused.borrow()[0].1, "GET /2");
+}
+
+#[test]
+fn what_is_for_one_hop_stays_here() {
+    let (server, ..) = outcome(
+        "GET / HTTP/1.1\r\nHost: a.org\r\nConnection: keep-alive, X-Own, content-length\r\nX-Own: 1\r\nKeep-Alive: 5\r\n\
+         Proxy-Connection: x\r\nTE: gzip\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nX: y\r\n\r\n",
+    );
+    assert_eq!(server, "GET / HTTP/1.1\r\nHost: a.org\r\nX: y\r\n\r\n");
+    let (server, ..) = outcome("GET / HTTP/1.1\r\nHost: a.org\r\nConnection: TE\r\nTE: trailers, gzip\r\n\r\n");
+    assert!(server.to_ascii_lowercase().contains("te: trailers\r\n"), "{server}");
+    // Only a WebSocket is asked for.
+    for upgrade in ["h2c", "websocket, h2c", "TLS/1.2", "HTTP/2.0"] {
+        let (server, ..) =
+            outcome(&format!("GET / HTTP/1.1\r\nHost: a.org\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n"));
+        assert_eq!(server, "GET / HTTP/1.1\r\nHost: a.org\r\n\r\n", "{upgrade}");
+    }
+}
+
+#[test]
+fn a_long_head_is_refused() {
+    let long = format!("GET / HTTP/1.1\r\nHost: a.org\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD));
+    assert_eq!(outcome(&long), (String::new(), 431, Some(Reason::BadRequest)));
+    let many = format!("GET / HTTP/1.1\r\nHost: a.org\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
+    assert_eq!(outcome(&many), (String::new(), 431, Some(Reason::BadRequest)));
+    let fits = format!("GET / HTTP/1.1\r\nHost: a.org\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS - 1));
+    assert_eq!(outcome(&fits).1, 200);
+    let fits = format!("GET / HTTP/1.1\r\nHost: a.org\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD - 100));
+    assert_eq!(outcome(&fits).1, 200);
+}
+
+#[test]
+fn a_refusal_says_what_and_why() {
+    let (passage, log) = passage("a.org:80", &[]);
+    let passage = only(passage, &["GET"], &["/repos/"]);
+    let request =
+        b"POST /other?token=x HTTP/1.1\r\nHost: a.org\r\nContent-Length: 2\r\n\r\nhiGET /repos/x HTTP/1.1\r\n\
+                    Host: a.org\r\n\r\n";
+    let (server, client) = raw(passage, request, OK);
+    assert!(server.starts_with("GET /repos/x ") && !server.contains("POST"), "{server}");
+    let (first, second) = client.split_once("HTTP/1.1 200 OK").unwrap();
+    assert!(second.ends_with("ok"));
+    assert!(first.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{first}");
+    assert!(first.contains("content-type: text/plain; charset=utf-8\r\n"));
+    assert!(first.contains("x-agentkernel-reason: request-not-allowed\r\n"));
+    assert!(first.contains("a.org:80 refused: no rule allows this request (POST /other)"), "{first}");
+    assert!(first.contains("Allowed is: GET on /repos/.\n"), "{first}");
+    assert!(first.contains("agentkernel net allow box a.org:80\n"));
+    assert!(!client.contains("token=x"));
+    assert_eq!(log.refused.borrow()[0].1, "POST /other");
+    assert!(!client.to_ascii_lowercase().contains("\r\ndate:"));
+}
+
+#[test]
+fn what_a_refusal_shows_of_a_request_is_short_and_printable() {
+    let (passage, log) = passage("a.org:80", &[]);
+    let passage = only(passage, &["PUT"], &[]);
+    let path = "/\u{e4}\u{1b}".replace('\u{1b}', "%1b") + &"x".repeat(1000);
+    raw(passage, format!("GET {path} HTTP/1.1\r\nHost: a.org\r\n\r\n").as_bytes(), OK);
+    let line = &log.refused.borrow()[0].1;
+    assert!(line.len() <= 200 && line.starts_with("GET /") && !line.contains(char::is_control), "{line}");
+}
+
+#[test]
+fn no_placeholder_goes_anywhere_in_clear() {
+    for request in [
+        format!("GET / HTTP/1.1\r\nHost: a.org\r\nX: {PLACEHOLDER}\r\n\r\n"),
+        format!("GET /?{PLACEHOLDER} HTTP/1.1\r\nHost: a.org\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: a.org\r\n{PLACEHOLDER}: x\r\n\r\n"),
+    ] {
+        for host in ["a.org", "b.org"] {
+            let (passage, log) = passage("a.org:80", &[host]);
+            let (server, client) = raw(passage, request.as_bytes(), OK);
+            assert_eq!((server.as_str(), log.reasons()), ("", vec![Reason::SecretInClear]), "{request}");
+            assert!(client.contains("(KEY)") && !client.contains(VALUE), "{client}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_written_anew() {
+    let answer = |request: &str, response: &[u8]| {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (_, client) = raw(passage, request.as_bytes(), response);
+        (client, log.reasons())
+    };
+    let get = "GET / HTTP/1.1\r\nHost: a.org\r\n\r\n";
+    let (client, _) = answer(
+        get,
+        b"HTTP/1.1 404 Nothing Here\r\nX-Odd-CASE: y\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\
+                                    Content-Length: 2\r\n\r\nok",
+    );
+    assert_eq!(client, "HTTP/1.1 404 Nothing Here\r\nX-Odd-CASE: y\r\nContent-Length: 2\r\n\r\nok");
+    let (client, _) = answer(get, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    assert!(client.to_ascii_lowercase().contains("transfer-encoding: chunked\r\n") && client.contains("2\r\nok\r\n0"));
+    // An answer before the last, 204, 304, and the answer to HEAD.
+    let (client, _) = answer(get, b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(client, "HTTP/1.1 204 No Content\r\n\r\n");
+    let (client, _) = answer(get, b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n");
+    assert_eq!(client, "HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n");
+    let head = "HEAD / HTTP/1.1\r\nHost: a.org\r\n\r\n";
+    let (client, _) = answer(head, b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n");
+    assert_eq!(client, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n");
+    // Both ways to tell a length: the client gets the one that holds.
+    let (client, _) =
+        answer(get, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    assert!(!client.contains("Content-Length") && client.ends_with("2\r\nok\r\n0\r\n\r\n"), "{client}");
+    for nonsense in [&b"220 mail.example.org ESMTP\r\n\r\n"[..], b"HTTP/1.1 101 Switching Protocols\r\n\r\n"] {
+        let (client, reasons) = answer(get, nonsense);
+        assert!(client.starts_with("HTTP/1.1 502 "), "{client}");
+        assert_eq!(reasons, [Reason::Unreachable]);
+    }
+}

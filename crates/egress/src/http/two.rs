@@ -1,0 +1,105 @@
+//! Hides HTTP/2: many requests at once.
+
+use super::{Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Stream, answer::Answer, head};
+use crate::Denial;
+use ::http::{Request, Response};
+use hyper::{body::Incoming, client::conn::http2::SendRequest, rt::Executor, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{cell::RefCell, rc::Rc};
+use tokio::task::JoinSet;
+
+/// How much each side may send ahead, in one request and in all of them.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const WINDOW: u32 = 4 * 1024 * 1024;
+/// The longest head of an answer.
+const MAX_ANSWER_HEAD: u32 = 256 * 1024;
+
+pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc<Exchange>) -> Result<(), Denial> {
+    let tasks = Tasks::default();
+    let _end = End(tasks.clone());
+    let (sender, mut upstream) = hyper::client::conn::http2::Builder::new(tasks.clone())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(MAX_ANSWER_HEAD)
+        .timer(TokioTimer::new())
+        .handshake(TokioIo::new(server))
+        .await
+        .map_err(|error| exchange.failed(&error).denial)?;
+    let own = exchange.clone();
+    let mut downstream = hyper::server::conn::http2::Builder::new(tasks)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(MAX_HEAD as u32)
+        .auto_date_header(false)
+        .timer(TokioTimer::new())
+        // Whoever is silent is asked whether it is still there.
+        .keep_alive_interval(HEAD_TIME)
+        .serve_connection(
+            TokioIo::new(client),
+            service_fn(move |request| answer(own.clone(), sender.clone(), request)),
+        );
+    let mut open = true;
+    let result = loop {
+        tokio::select! {
+            result = &mut downstream => break result,
+            _ = &mut upstream, if open => {
+                open = false;
+                std::pin::Pin::new(&mut downstream).graceful_shutdown();
+            }
+        }
+    };
+    exchange.ended(result);
+    drop(downstream);
+    if open {
+        let _ = tokio::time::timeout(LEAVE, upstream).await;
+    }
+    Ok(())
+}
+
+/// Answers one request. An error is the server's, and goes to the client as it is: it may say that the request can be
+/// made again.
+async fn answer(
+    exchange: Rc<Exchange>,
+    mut sender: SendRequest<Incoming>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, hyper::Error> {
+    exchange.passage.report.request();
+    let (mut parts, body) = request.into_parts();
+    let line = head::line(&parts);
+    if let Err(refusal) = exchange.admit(&mut parts) {
+        return Ok(exchange.refuse(refusal, &line));
+    }
+    let sent = match sender.ready().await {
+        Ok(()) => sender.send_request(Request::from_parts(parts, body)).await,
+        Err(error) => Err(error),
+    };
+    match sent {
+        Ok(response) => {
+            exchange.answered.set(true);
+            Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
+        }
+        Err(error) if exchange.answered.get() => Err(error),
+        Err(error) => Ok(exchange.refuse(exchange.failed(&error), &line)),
+    }
+}
+
+/// What goes on beside the two connections: one task for every request.
+#[derive(Clone, Default)]
+struct Tasks(Rc<RefCell<JoinSet<()>>>);
+
+impl<F: Future + 'static> Executor<F> for Tasks {
+    fn execute(&self, future: F) {
+        let mut tasks = self.0.borrow_mut();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_local(async move { drop(future.await) });
+    }
+}
+
+/// Ends them all: they have each other, and would never be dropped.
+struct End(Tasks);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.0.borrow_mut().abort_all();
+    }
+}
