@@ -48,11 +48,13 @@ def hear(connection):
         assert not isinstance(error, TimeoutError), (data, "left waiting")
     return data
 
-def ask(host, port, request):
-    "What is answered to these bytes; nothing if there is no connection."
+def ask(host, port, request, end=False):
+    "What is answered to these bytes, and perhaps no more of them; nothing if there is no connection."
     try:
         with socket.create_connection((host, port), 30) as connection:
             connection.sendall(request)
+            if end:
+                connection.shutdown(socket.SHUT_WR)
             return hear(connection)
     except OSError as error:
         assert not isinstance(error, TimeoutError), (host, port, "left waiting")

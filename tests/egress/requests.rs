@@ -11,15 +11,13 @@ works()
 for request in requests:
     if isinstance(request, str):
         request = request.encode()
-    answer = ask(WEB, port, request)
+    answer = ask(WEB, port, request, end=True)
     assert b"Hello from hidden" not in answer, (request, answer)
-    # What is refused is said so, in words, unless it is no HTTP at all.
-    assert answer == b"" or b" 4" in answer[:12] or b"Hello from www" in answer, (request, answer)
 works()
 "#;
 
 fn send_all(ground: &Ground, port: u16, requests: &str) {
-    let script = format!("port = {port}\nrequests = [\n{requests}\n]\n{SEND_ALL}");
+    let script = format!("port = {port}\nrequests = [\n{}\n]\n{SEND_ALL}", requests.trim());
     let _ = ground.attack(&["--allow", WEB], &script);
     ground.only(&[WEB]);
 }
@@ -27,14 +25,14 @@ fn send_all(ground: &Ground, port: u16, requests: &str) {
 #[test]
 fn another_host_in_the_request() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             get(HIDDEN),
             get("HIDDEN.example.net"),
             get(HIDDEN + "."),
             get(HIDDEN + ":80"),
             get("%68idden.example.net"),
             get(SHARED),
-        "#;
+        "##;
         send_all(&ground, 80, requests);
         ground.told("host-mismatch");
     }
@@ -56,7 +54,7 @@ for host in WEB.upper(), "wWw.eXample.com", WEB + ".", WEB + ":80":
 #[test]
 fn several_hosts_in_the_request() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             get(WEB, lines=["Host: " + HIDDEN]),
             get(HIDDEN, lines=["Host: " + WEB]),
             get(WEB, lines=["Host: " + WEB]),
@@ -70,7 +68,7 @@ fn several_hosts_in_the_request() {
             get(WEB + "\0." + HIDDEN),
             get(WEB + "\0"),
             get(HIDDEN + "\0" + WEB),
-        "#;
+        "##;
         send_all(&ground, 80, requests);
         ground.told("bad-request");
     }
@@ -79,7 +77,7 @@ fn several_hosts_in_the_request() {
 #[test]
 fn a_host_that_programs_read_differently() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             "GET /hello HTTP/1.1\r\nConnection: close\r\n\r\n",
             "GET /hello HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
             "GET /hello HTTP/1.1\nHost: " + HIDDEN + "\nConnection: close\n\n",
@@ -96,7 +94,7 @@ fn a_host_that_programs_read_differently() {
             "GET /hello\r\n",
             "\r\n\r\nGET /hello HTTP/1.1\r\nHost: " + HIDDEN + "\r\nConnection: close\r\n\r\n",
             "GET  /hello  HTTP/1.1\r\nHost: " + HIDDEN + "\r\nConnection: close\r\n\r\n",
-        "#;
+        "##;
         send_all(&ground, 80, requests);
         ground.told("bad-request");
     }
@@ -105,7 +103,7 @@ fn a_host_that_programs_read_differently() {
 #[test]
 fn another_host_in_the_target() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             get(WEB, "http://" + HIDDEN + "/hello"),
             get(HIDDEN, "http://" + WEB + "/hello"),
             get(HIDDEN, "http://" + HIDDEN + "/hello"),
@@ -116,7 +114,7 @@ fn another_host_in_the_target() {
             get(WEB, "https://" + HIDDEN + "/hello"),
             get(WEB, "http:/" + HIDDEN + "/hello"),
             get(WEB, "ftp://" + HIDDEN + "/hello"),
-        "#;
+        "##;
         send_all(&ground, 80, requests);
         ground.told("host-mismatch");
     }
@@ -125,13 +123,13 @@ fn another_host_in_the_target() {
 #[test]
 fn a_tunnel_in_the_request() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             f"CONNECT {HIDDEN}:443 HTTP/1.1\r\nHost: {HIDDEN}:443\r\n\r\n",
             f"CONNECT {HIDDEN}:443 HTTP/1.1\r\nHost: {WEB}\r\n\r\n",
             f"CONNECT {WEB}:80 HTTP/1.1\r\nHost: {WEB}\r\n\r\n" + get(HIDDEN).decode(),
             f"CONNECT {WEB}@{HIDDEN}:443 HTTP/1.1\r\nHost: {WEB}\r\n\r\n",
             f"connect {HIDDEN}:443 HTTP/1.1\r\nHost: {WEB}\r\n\r\n",
-        "#;
+        "##;
         send_all(&ground, 80, requests);
         ground.told("tunnel");
         assert!(!ground.internet.requests().iter().any(|line| line.to_lowercase().contains("connect")));
@@ -141,15 +139,13 @@ fn a_tunnel_in_the_request() {
 #[test]
 fn a_second_request_for_another_host() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             f"GET /hello HTTP/1.1\r\nHost: {WEB}\r\n\r\n" + get(HIDDEN).decode(),
             f"POST /live/head HTTP/1.1\r\nHost: {WEB}\r\nContent-Length: 2\r\n\r\nab" + get(HIDDEN).decode(),
             f"GET /hello HTTP/1.1\r\nHost: {WEB}\r\nConnection: close\r\n\r\n" + get(HIDDEN).decode(),
             f"HEAD /hello HTTP/1.1\r\nHost: {WEB}\r\n\r\n" + get(HIDDEN).decode(),
-        "#;
-        let script = format!("port = 80\nrequests = [\n{requests}\n]\n{}", SEND_ALL.replace("\" 4\" in answer[:12]", "\" 4\" in answer"));
-        let _ = ground.attack(&["--allow", WEB], &script);
-        ground.only(&[WEB]);
+        "##;
+        send_all(&ground, 80, requests);
         ground.told("host-mismatch");
     }
 }
@@ -157,7 +153,7 @@ fn a_second_request_for_another_host() {
 #[test]
 fn a_request_smuggled_in_a_body() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             *(f"POST /live/head HTTP/1.1\r\nHost: {WEB}\r\n{framing}\r\n\r\n0\r\n\r\n" + get(HIDDEN).decode() for framing in [
                 "Content-Length: 5\r\nTransfer-Encoding: chunked",
                 "Transfer-Encoding: chunked\r\nContent-Length: 200",
@@ -185,12 +181,9 @@ fn a_request_smuggled_in_a_body() {
                 "0x1\r\na\r\n0\r\n\r\n", "-1\r\n\r\n", "1 \r\na\r\n0\r\n\r\n", "1\na\n0\n\n", "1\r\nabc\r\n0\r\n\r\n",
                 "FFFFFFFFFFFFFFFFF\r\n", "1;a=\"\n\"\r\na\r\n0\r\n\r\n", "0\r\nX : y\r\n\r\n",
             ]),
-        "#;
+        "##;
         // Refused, or read as a request of its own: that is for another host, and refused as well.
-        let script = SEND_ALL.replace("assert answer == b\"\" or", "assert True or");
-        let script = format!("port = 80\nrequests = [\n{requests}\n]\n{script}");
-        let _ = ground.attack(&["--allow", WEB], &script);
-        ground.only(&[WEB]);
+        send_all(&ground, 80, requests);
         ground.told("bad-request");
     }
 }
@@ -198,17 +191,15 @@ fn a_request_smuggled_in_a_body() {
 #[test]
 fn another_protocol_on_a_port_of_the_web() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
             f"GET /hello HTTP/1.1\r\nHost: {WEB}\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             "SSH-2.0-OpenSSH_9.2\r\n",
             b"\0\0\0\x08\x04\xd2\x16\x2f",
             b"\x05\x01\0",
             b"\x04\x01\0\x50" + bytes(4) + b"\0" + HIDDEN.encode() + b"\0",
-        "#;
-        let script = format!("port = 80\nrequests = [\n{requests}\n]\n{}", SEND_ALL.replace("    answer = ask(WEB, port, request)", "    answer = b''\n    with socket.create_connection((WEB, port)) as connection:\n        connection.sendall(request)\n        connection.shutdown(socket.SHUT_WR)\n        answer = hear(connection)"));
-        let _ = ground.attack(&["--allow", WEB], &script);
-        ground.only(&[WEB]);
+        "##;
+        send_all(&ground, 80, requests);
         ground.told("not-http");
     }
 }
@@ -224,12 +215,12 @@ fn http_in_clear_on_the_port_of_tls() {
 #[test]
 fn a_head_that_never_ends() {
     for ground in Ground::all() {
-        let requests = r#"
+        let requests = r##"
             get(WEB, lines=["X: " + "x" * 70000]),
             get(WEB, lines=["X%d: x" % n for n in range(20000)]),
             get(WEB, "/" + "x" * 300000),
             "x" * 300000,
-        "#;
+        "##;
         send_all(&ground, 80, requests);
     }
 }
