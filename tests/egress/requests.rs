@@ -16,10 +16,11 @@ for request in requests:
 works()
 "#;
 
+/// Requests without a host go to the server's default, `_`.
 fn send_all(ground: &Ground, port: u16, requests: &str) {
     let script = format!("port = {port}\nrequests = [\n{}\n]\n{SEND_ALL}", requests.trim());
     let _ = ground.attack(&["--allow", WEB], &script);
-    ground.only(&[WEB]);
+    ground.only(&[WEB, "_"]);
 }
 
 #[test]
@@ -201,6 +202,25 @@ fn another_protocol_on_a_port_of_the_web() {
         "##;
         send_all(&ground, 80, requests);
         ground.told("not-http");
+    }
+}
+
+#[test]
+fn another_authority_in_http_2_without_tls() {
+    for ground in Ground::all() {
+        let script = r#"
+def curl(*arguments):
+    command = ["curl", "-sS", "--http2-prior-knowledge", *arguments, "http://www.example.com:8080/hello"]
+    return subprocess.run(command, capture_output=True, timeout=60).stdout
+
+assert b"Hello from www" in curl(), curl()
+for host in HIDDEN, SHARED, WEB + "@" + HIDDEN:
+    answer = curl("-H", "Host: " + host)
+    assert b"Hello" not in answer, (host, answer)
+"#;
+        let _ = ground.attack(&["--allow", "www.example.com:8080"], script);
+        ground.only(&[WEB]);
+        ground.told("host-mismatch");
     }
 }
 

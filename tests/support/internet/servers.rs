@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// A site of the web: HTTP on port 80, HTTPS on 443 and 8443.
+/// A site of the web: HTTP on port 80, HTTPS on 443 and 8443, HTTP/2 without TLS on 8080.
 pub const WEB: &str = "www.example.com";
 /// Its address.
 pub const WEB_V4: &str = "93.184.215.14";
@@ -55,7 +55,7 @@ impl Internet {
             let _ = write!(
                 servers,
                 "server {{ listen {WEB_V4}:80; listen [{WEB_V6}]:80; listen {WEB_V4}:443 ssl http2;
-                 listen [{WEB_V6}]:443 ssl http2; listen {WEB_V4}:8443 ssl http2; server_name {site};
+                 listen [{WEB_V6}]:443 ssl http2; listen {WEB_V4}:8443 ssl http2; listen {WEB_V4}:8080 http2; server_name {site};
                  ssl_certificate {site}.pem; ssl_certificate_key {site}.key; root {};
                  location /to-another-host {{ return 302 https://{HIDDEN}/hello; }}
                  location /to-the-metadata {{ return 302 http://169.254.169.254/latest/meta-data; }}
