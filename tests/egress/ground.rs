@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     process::Output,
     sync::{
         Arc,
@@ -127,13 +127,6 @@ impl Ground {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The reasons of all denials, in their order.
-    #[track_caller]
-    pub fn reasons(&self) -> Vec<String> {
-        let denied = self.log(&["--denied"]);
-        denied.iter().map(|event| event["reason"].as_str().unwrap().to_owned()).collect()
-    }
-
     /// That one denial at least has this reason.
     #[track_caller]
     pub fn told(&self, reason: &str) {
@@ -155,6 +148,7 @@ impl Ground {
         let count = canary.clone();
         self.internet.serve(address, move |mut stream| {
             count.0.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ncanary");
         });
         canary
