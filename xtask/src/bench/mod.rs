@@ -113,7 +113,9 @@ impl Bench {
     fn command(&self, argv: &[String]) -> Command {
         // No working directory of its own: with one, std forks where it would use posix_spawn.
         let mut command = Command::new(argv.first().map_or("", String::as_str));
-        command.args(&argv[1..]).stdin(Stdio::null()).env("HOME", self.folder.path().join("home"));
+        command.args(&argv[1..]).stdin(Stdio::null());
+        command.env("HOME", self.folder.path().join("home"));
+        command.env("AGENTKERNEL_STATE_DIR", self.folder.path().join("state"));
         for name in ["XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
             command.env_remove(name);
         }

@@ -1,6 +1,9 @@
 //! TLS whose requests are read, beside mitmproxy: by curl, of a nginx.
 
-use super::{ADDRESS, Arguments, Ground, NAME, Server, rows};
+use super::{
+    ADDRESS, Arguments, Ground, NAME, Server,
+    figures::{in_turn, of_direct, print},
+};
 use crate::run;
 use anyhow::{Context, Result};
 use std::{
@@ -57,7 +60,7 @@ pub fn main(ground: &Ground, mitmproxy: Option<&Path>, arguments: &Arguments) ->
     let authority = folder.join("authority.pem");
     let confdir = folder.join("mitmproxy");
     let mut ways = vec![Way::Direct, Way::Egress];
-    let _mitmproxy = match mitmproxy {
+    let mitmproxy = match mitmproxy {
         Some(program) => {
             let mut command = run::command(program);
             let (host, port) = MITMPROXY.split_once(':').context("No port")?;
@@ -71,31 +74,36 @@ pub fn main(ground: &Ground, mitmproxy: Option<&Path>, arguments: &Arguments) ->
         None => None,
     };
     sandbox(ground, &authority)?;
-    let measured = measure(ground, &ways, &folder, arguments);
+    let measured = measure(ground, &ways, mitmproxy.as_ref(), &folder, arguments);
     ground.agentkernel(&["rm", "--force", SANDBOX])?;
     measured
 }
 
-fn measure(ground: &Ground, ways: &[Way], folder: &Path, arguments: &Arguments) -> Result<()> {
+fn measure(
+    ground: &Ground,
+    ways: &[Way],
+    mitmproxy: Option<&Server>,
+    folder: &Path,
+    arguments: &Arguments,
+) -> Result<()> {
     println!("TLS whose requests are read:");
     let large = format!("https://{NAME}/large");
     let many = format!("https://{NAME}/small?[1-{REQUESTS}]");
-    let close = ["--no-sessionid", "-H", "Connection: close"];
-    let kinds: [(_, _, &[&str], _); 3] = [
-        ("large body", &large, &[], LARGE as f64 / 1e6),
-        ("kept alive", &many, &[], REQUESTS as f64),
-        ("new each", &many, &close, REQUESTS as f64),
-    ];
-    for (what, url, options, amount) in kinds {
-        let fetch = |way: &Way| -> Result<f64> {
-            let argv = curl(ground, *way, folder, url, options);
-            let times = ground.bench.check(&argv)?;
-            let seconds: f64 = times.lines().map(|line| line.parse::<f64>().unwrap_or(f64::NAN)).sum();
-            Ok(amount / seconds)
-        };
-        let samples = ground.in_turn(arguments.rounds, ways, fetch)?;
-        let unit = if amount == REQUESTS as f64 { "/s" } else { "MB/s" };
-        rows(what, unit, ways, samples.into_iter(), |value, base| format!("{:.2} of direct", value / base));
+    let fetch = |way, url: &str, options: &[&str]| -> Result<Vec<f64>> {
+        let printed = ground.bench.check(&curl(way, ground, folder, url, options))?;
+        printed.lines().map(|line| Ok(line.parse::<f64>()?)).collect()
+    };
+    fetch(Way::Egress, &large, &[])?;
+    let workers = [None, Some(ground.egress(SANDBOX)?), mitmproxy.map(|server| u64::from(server.0.id()))];
+    let rows = in_turn(arguments.rounds, ways, workers, |way| {
+        Ok(fetch(way, &large, &[])?.into_iter().map(|seconds| LARGE as f64 / f64::from(1 << 20) / seconds).collect())
+    })?;
+    print(&format!("{} MiB", LARGE >> 20), "MiB/s", &rows, of_direct);
+    for (what, options) in [("kept alive", &[][..]), ("new each", &["--no-sessionid", "-H", "Connection: close"])] {
+        let rows = in_turn(arguments.rounds, ways, workers, |way| {
+            Ok(fetch(way, &many, options)?.into_iter().map(|seconds| seconds * 1e3).collect())
+        })?;
+        print(what, "ms", &rows, |value, direct| format!("{:+.3} ms", value - direct));
     }
     Ok(())
 }
@@ -138,7 +146,10 @@ fn sandbox(ground: &Ground, authority: &Path) -> Result<()> {
     let project = ground.bench.folder.path().join("inspected");
     fs::create_dir(&project)?;
     std::env::set_current_dir(&project)?;
-    fs::write("agentkernel.toml", format!("[secrets]\nBENCH = {{ hosts = [\"{NAME}\"], from = \"env:BENCH_SECRET\" }}\n"))?;
+    fs::write(
+        "agentkernel.toml",
+        format!("[secrets]\nBENCH = {{ hosts = [\"{NAME}\"], from = \"env:BENCH_SECRET\" }}\n"),
+    )?;
     ground.agentkernel(&["trust"])?;
     run::capture(run::command("mount").arg("--bind").arg(authority).arg(TRUSTED))?;
     ground.agentkernel(&["create", "--name", SANDBOX, "--allow", NAME])?;
@@ -147,7 +158,7 @@ fn sandbox(ground: &Ground, authority: &Path) -> Result<()> {
 }
 
 /// curl's command line by one way or another: it prints the seconds of every request.
-fn curl(ground: &Ground, way: Way, folder: &Path, url: &str, options: &[&str]) -> Vec<String> {
+fn curl(way: Way, ground: &Ground, folder: &Path, url: &str, options: &[&str]) -> Vec<String> {
     let curl = ["--http1.1", "-sSf", "-o", "/dev/null", "-w", "%{time_total}\\n", url];
     let proxy = format!("http://{MITMPROXY}");
     let authority = match way {
@@ -164,7 +175,9 @@ fn curl(ground: &Ground, way: Way, folder: &Path, url: &str, options: &[&str]) -
         let script = "exec curl -H \"Authorization: Bearer $BENCH\" \"$@\"";
         argv.extend([script, "sh"].map(str::to_owned));
     } else {
-        argv.extend(["curl", "-H", "Authorization: Bearer a secret of the bench", "--cacert", &authority].map(str::to_owned));
+        argv.extend(
+            ["curl", "-H", "Authorization: Bearer a secret of the bench", "--cacert", &authority].map(str::to_owned),
+        );
     }
     if way == Way::Mitmproxy {
         argv.extend(["--proxy", &proxy].map(str::to_owned));

@@ -3,21 +3,23 @@
 //! All of it happens in a network of its own in which every address is a local one, so that servers can have public
 //! addresses, and nothing leaves the machine.
 
-use super::{Bench, find, quantile};
+use super::{Bench, find};
 use crate::{ci, run};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::{
-    fs,
-    net::SocketAddr,
+    fmt, fs,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
+mod figures;
 mod inspected;
 mod talk;
 
+use figures::{in_turn, memory, middle, of_direct, print, resident};
 pub use talk::Client;
 
 /// What the servers are called, and where they are.
@@ -109,11 +111,16 @@ const SANDBOX: &str = "bench-egress";
 impl Ground {
     fn new(binary: &Path) -> Result<Self> {
         let bench = Bench::new(binary.to_owned())?;
-        talk::serve(SocketAddr::new(ADDRESS.parse()?, PORT))?;
-        talk::proxy(PROXY.parse()?)?;
-        let mut ground = Self { bench, client: std::env::current_exe()?, inside: String::new() };
+        let listener = TcpListener::bind((ADDRESS, PORT))?;
+        thread::spawn(move || talk::serve(&listener));
+        let client = std::env::current_exe()?;
+        let proxy = TcpListener::bind(PROXY)?;
+        thread::spawn(move || talk::proxy(&proxy));
+        let mut ground = Self { bench, client, inside: String::new() };
         ground.start(SANDBOX)?;
         ground.inside = ground.look_up(SANDBOX)?;
+        // Now there is an egress.
+        ground.ask(Way::Egress, &["raw", "1"])?;
         Ok(ground)
     }
 
@@ -138,9 +145,7 @@ impl Ground {
     fn way(&self, way: Way, ask: &[&str]) -> Vec<String> {
         let client = self.client.to_string_lossy();
         let (mut argv, address) = match way {
-            Way::Egress => {
-                (self.bench.agentkernel(&["exec", "-i", SANDBOX, "--", "/bench"]), self.inside.as_str())
-            }
+            Way::Egress => (self.bench.agentkernel(&["exec", "-i", SANDBOX, "--", "/bench"]), self.inside.as_str()),
             _ => (vec![client.into_owned()], ADDRESS),
         };
         let at = format!("{address}:{PORT}");
@@ -162,9 +167,12 @@ impl Ground {
         let connections = arguments.connections.to_string();
         for speech in ["raw", "tls", "http"] {
             let ask = [speech, "1", "--times", &connections];
-            let samples = self.in_turn(arguments.rounds, &Way::ALL, |way| self.ask(*way, &ask))?;
-            let firsts = samples.into_iter().map(|all| all.into_iter().flatten().map(|(first, _)| first * 1e3).collect());
-            rows(speech, "ms", &Way::ALL, firsts, |value, base| format!("{:+.3} ms", value - base));
+            let measure = |way: Way| {
+                let times = self.ask(way, &ask)?;
+                Ok(times.into_iter().map(|(first, _)| first * 1e3).collect())
+            };
+            let rows = in_turn(arguments.rounds, &Way::ALL, self.workers()?, measure)?;
+            print(speech, "ms", &rows, |row, base| format!("{:+.3} ms", row - base));
         }
         let mut cold = Vec::new();
         for round in 0..arguments.rounds {
@@ -176,8 +184,8 @@ impl Ground {
             cold.extend(times(&self.bench.check(&argv)?)?.into_iter().map(|(first, _)| first * 1e3));
             self.agentkernel(&["rm", "--force", &name])?;
         }
-        let cold = median(&mut cold);
-        println!("  the first connection of a sandbox, for which egress is started: p50 {cold:.2} ms");
+        cold.sort_by(f64::total_cmp);
+        println!("  the first of a sandbox, which starts egress: p50 {:.2} ms", middle(&cold));
         Ok(())
     }
 
@@ -185,23 +193,27 @@ impl Ground {
         println!("throughput, {} MiB each:", arguments.size);
         let bytes = (arguments.size << 20).to_string();
         for speech in ["raw", "tls", "http"] {
-            for direction in ["down", "up"] {
-                let ask = [&[speech, bytes.as_str()][..], if direction == "up" { &["--up"] } else { &[] }].concat();
-                let samples = self.in_turn(arguments.rounds, &Way::ALL, |way| self.ask(*way, &ask))?;
-                let rate = |(_, last): (f64, f64)| (arguments.size << 20) as f64 / last / 1e9;
-                let rates = samples.into_iter().map(|all| all.into_iter().flatten().map(rate).collect());
-                rows(&format!("{speech} {direction}"), "GB/s", &Way::ALL, rates, |value, base| {
-                    format!("{:.2} of direct", value / base)
-                });
+            for (direction, flags) in [("down", &[][..]), ("up", &["--up"])] {
+                let ask = [&[speech, bytes.as_str()], flags].concat();
+                let measure = |way: Way| {
+                    let times = self.ask(way, &ask)?;
+                    Ok(times.into_iter().map(|(_, last)| arguments.size as f64 / 1024.0 / last).collect())
+                };
+                let rows = in_turn(arguments.rounds, &Way::ALL, self.workers()?, measure)?;
+                print(&format!("{speech} {direction}"), "GiB/s", &rows, of_direct);
             }
         }
         Ok(())
     }
 
+    /// Who does the work on each way, as far as it is a process that does nothing else.
+    fn workers(&self) -> Result<[Option<u64>; 3]> {
+        Ok([None, Some(self.egress(SANDBOX)?), None])
+    }
+
     fn memory(&self, arguments: &Arguments) -> Result<()> {
         println!("memory of egress (RSS, and what of it is its own):");
-        self.ask(Way::Egress, &["raw", "1"])?;
-        let egress = self.egress()?;
+        let egress = self.egress(SANDBOX)?;
         println!("  after one connection: {}", resident(egress)?);
         let holding: Vec<Child> =
             (0..2).map(|_| self.hold(&["raw", "1", "--times", "500", "--hold"])).collect::<Result<_>>()?;
@@ -232,6 +244,7 @@ impl Ground {
                 seen.push(memory(egress, "VmRSS")?);
                 thread::sleep(Duration::from_millis(50));
             }
+            ensure!(transfer.wait()?.success(), "The transfer failed");
             let (least, most) = (seen.iter().min(), seen.iter().max());
             let (least, most) = (least.copied().unwrap_or(0), most.copied().unwrap_or(0));
             println!("  during {} GiB, {speech}: RSS {least} to {most} KiB", arguments.long);
@@ -246,32 +259,16 @@ impl Ground {
     }
 
     /// The process of the sandbox's egress: a child of the supervisor that is not the sandbox's init.
-    fn egress(&self) -> Result<u64> {
-        let inspect: serde_json::Value = serde_json::from_str(&self.agentkernel(&["inspect", SANDBOX])?)?;
+    fn egress(&self, sandbox: &str) -> Result<u64> {
+        let inspect: serde_json::Value = serde_json::from_str(&self.agentkernel(&["inspect", sandbox])?)?;
         let supervisor = find(&inspect, "supervisor_pid").context("inspect tells no supervisor_pid")?;
-        let mut processes = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut processes =
+            fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let is_egress = |pid: &u64| {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             status.starts_with("Name:\tak-egress\n") && status.contains(&format!("\nPPid:\t{supervisor}\n"))
         };
         processes.find(is_egress).context("The sandbox has no egress")
-    }
-
-    /// Measures every way once a round, in turn; the samples of each.
-    fn in_turn<W, T>(
-        &self,
-        rounds: usize,
-        ways: &[W],
-        mut measure: impl FnMut(&W) -> Result<T>,
-    ) -> Result<Vec<Vec<T>>> {
-        let mut samples: Vec<Vec<T>> = ways.iter().map(|_| Vec::new()).collect();
-        for round in 0..rounds {
-            for turn in 0..ways.len() {
-                let at = (round + turn) % ways.len();
-                samples[at].push(measure(&ways[at])?);
-            }
-        }
-        Ok(samples)
     }
 }
 
@@ -293,8 +290,8 @@ impl Way {
     const ALL: [Self; 3] = [Self::Direct, Self::Egress, Self::Connect];
 }
 
-impl std::fmt::Display for Way {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Direct => "direct",
             Self::Egress => "agentkernel",
@@ -303,56 +300,14 @@ impl std::fmt::Display for Way {
     }
 }
 
-/// A line for each way, the first of which the others are compared with.
-fn rows<W: std::fmt::Display>(
-    what: &str,
-    unit: &str,
-    ways: &[W],
-    samples: impl Iterator<Item = Vec<f64>>,
-    compare: impl Fn(f64, f64) -> String,
-) {
-    let mut base = None;
-    for (way, mut samples) in ways.iter().zip(samples) {
-        let value = median(&mut samples);
-        let base = *base.get_or_insert(value);
-        let at = |percent| quantile(&samples, percent).copied().unwrap_or(f64::NAN);
-        println!(
-            "  {what:<14} {way:<14} {:>5} runs  p50 {value:>9.3} {unit}  p10 {:>9.3}  p90 {:>9.3}  {}",
-            samples.len(),
-            at(10),
-            at(90),
-            compare(value, base)
-        );
-    }
-}
-
-/// Sorts.
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    quantile(samples, 50).copied().unwrap_or(f64::NAN)
-}
-
 /// What the client has printed, in seconds.
 fn times(text: &str) -> Result<Vec<(f64, f64)>> {
-    let seconds = |word: Option<&str>| Some(word?.parse::<u64>().ok()? as f64 / 1e9);
+    let seconds = |nanoseconds: &str| nanoseconds.parse::<u64>().ok().map(|count| count as f64 / 1e9);
     let line = |line: &str| {
-        let mut words = line.split(' ').map(Some);
-        let times = seconds(words.next()?).zip(seconds(words.next()?));
-        times
+        let (first, last) = line.split_once(' ')?;
+        seconds(first).zip(seconds(last))
     };
     text.lines().map(|text| line(text).with_context(|| format!("The client said: {text}"))).collect()
-}
-
-fn resident(pid: u64) -> Result<String> {
-    Ok(format!("{} KiB, {} KiB", memory(pid, "VmRSS")?, memory(pid, "RssAnon")?))
-}
-
-/// A line of /proc/PID/status, in KiB.
-fn memory(pid: u64, key: &str) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let text = fs::read_to_string(&path).with_context(|| format!("Cannot read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).with_context(|| format!("{path} has no {key}"))
 }
 
 /// A program that runs as long as it is kept.

@@ -162,22 +162,17 @@ fn give(stream: &mut TcpStream, mut bytes: u64, buffer: &[u8]) -> io::Result<()>
     Ok(())
 }
 
-/// Serves at an address until this process ends.
-pub fn serve(address: SocketAddr) -> Result<()> {
-    listen(address, |stream| {
-        // Whoever asked sees how it ended.
-        let _ = answer(stream);
-    })
+/// Serves until this process ends.
+pub fn serve(listener: &TcpListener) {
+    each(listener, answer);
 }
 
-fn listen(address: SocketAddr, each: impl Fn(TcpStream) + Copy + Send + 'static) -> Result<()> {
-    let listener = TcpListener::bind(address).with_context(|| format!("Cannot listen at {address}"))?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || each(stream));
-        }
-    });
-    Ok(())
+/// Each connection in a thread of its own.
+fn each(listener: &TcpListener, serve: fn(TcpStream) -> Result<()>) {
+    for stream in listener.incoming().flatten() {
+        // Whoever asked sees how it ended.
+        thread::spawn(move || serve(stream));
+    }
 }
 
 fn answer(mut stream: TcpStream) -> Result<()> {
@@ -209,16 +204,13 @@ fn answer(mut stream: TcpStream) -> Result<()> {
     }
     give(&mut stream, length, &buffer)?;
     // Whoever keeps the connection may have it.
-    stream.read(&mut first)?;
+    io::copy(&mut stream, &mut io::sink())?;
     Ok(())
 }
 
-/// Serves CONNECT at an address until this process ends: a thread for each direction, which reads and writes.
-pub fn proxy(address: SocketAddr) -> Result<()> {
-    listen(address, |client| {
-        // Whoever asked sees how it ended.
-        let _ = tunnel(client);
-    })
+/// Serves CONNECT until this process ends: a thread for each direction, which reads and writes.
+pub fn proxy(listener: &TcpListener) {
+    each(listener, tunnel);
 }
 
 fn tunnel(mut client: TcpStream) -> Result<()> {
@@ -242,6 +234,27 @@ fn copy(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
         match from.read(&mut buffer)? {
             0 => return to.shutdown(Shutdown::Write),
             count => to.write_all(&buffer[..count])?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_speech_is_understood_directly_and_through_the_proxy() {
+        let [server, between] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [at, through] = [&server, &between].map(|listener| listener.local_addr().unwrap());
+        thread::spawn(move || serve(&server));
+        thread::spawn(move || proxy(&between));
+        for speech in [Speech::Raw, Speech::Tls, Speech::Http] {
+            for (up, through) in [(false, None), (true, None), (false, Some(through)), (true, Some(through))] {
+                let name = "bench.example.com".to_owned();
+                let client = Client { at, name, speech, bytes: 3_000_001, up, times: 1, through, hold: false };
+                let (_, first, last) = client.once(&mut vec![0; PIECE]).unwrap();
+                assert!(first <= last && !first.is_zero());
+            }
         }
     }
 }
