@@ -118,7 +118,7 @@ impl Check {
     /// # Errors
     /// The denial.
     pub fn admit(&self, addresses: &[IpAddr]) -> Result<(), Denial> {
-        self.network.policy.admit(&self.target, addresses).map(|_| ())
+        self.network.policy.admit(&self.target, addresses, |address| own.has(address)).map(|_| ())
     }
 
     /// The secrets that would be put in on the way.
