@@ -118,6 +118,7 @@ impl Check {
     /// # Errors
     /// The denial.
     pub fn admit(&self, addresses: &[IpAddr]) -> Result<(), Denial> {
+        let own = egress::address::Own::read();
         self.network.policy.admit(&self.target, addresses, |address| own.has(address)).map(|_| ())
     }
 
