@@ -9,8 +9,8 @@ use super::{
     settings::SecretSettings,
 };
 use crate::{Network, SecretSource, SecretUse};
-use egress::{Host, Mode, Pattern, Policy, Requests, Rule, Rules, Target, control::Published};
-use std::net::{IpAddr, Ipv4Addr};
+use egress::{Host, Mode, Pattern, Policy, Ports, Requests, Rule, Rules, Target, control::Published};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -208,7 +208,7 @@ impl NetworkOverrides {
             let cause = format!("`{flag}` is beyond your own limits");
             ConfigError::value(cause, format!("They stand in {}: [network]", user.path.display()))
         };
-        if self.mode == Some(Mode::Open) && ceiling.mode != Mode::Open {
+        if self.mode == Some(Mode::Open) && !matches!(ceiling.mode, Mode::Open | Mode::Unlimited) {
             return Err(over("--net open".to_owned()));
         }
         let rule = self.allow.iter().zip(allow()).find(|(rule, _)| !can_reach(ceiling, rule));
@@ -222,7 +222,12 @@ impl NetworkOverrides {
 
 /// Whether anything that a rule allows is within the limits.
 fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
-    if ceiling.deny.iter().any(|deny| overlap::covers_rule(deny, rule)) {
+    // What denies without a port denies every one.
+    let denied = |deny: &Rule| match deny.ports {
+        Ports::Web => overlap::covers(&deny.pattern, &rule.pattern),
+        Ports::Range(..) => overlap::covers_rule(deny, rule),
+    };
+    if ceiling.deny.iter().any(denied) {
         return false;
     }
     if ceiling.services.iter().any(|service| rule.matches(service)) {
@@ -231,6 +236,7 @@ fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
     let named = || ceiling.allow.iter().any(|allowed| overlap::meet(allowed, rule));
     match ceiling.mode {
         Mode::None => false,
+        Mode::Unlimited => true,
         Mode::Allow => named(),
         // What has no public address must be named there too.
         Mode::Open => match &rule.pattern {
@@ -245,26 +251,23 @@ fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
 /// Whether a service of the sandbox's is within the limits.
 fn can_serve(ceiling: &Rules, service: &Target) -> bool {
     let own = [service.clone(), Target { host: Host::Name(egress::HOST_NAME.into()), port: service.port }];
-    // A service of this host may be written by any of its names.
+    if ceiling.deny.iter().any(|deny| own.iter().any(|own| deny.denies(own))) {
+        return false;
+    }
+    // `localhost` is these two addresses, and no other of this host.
+    let addresses: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     let local = |host: &Host| match host {
         Host::Name(name) => &**name == "localhost",
-        Host::Address(address) => address.is_loopback(),
+        Host::Address(address) => addresses.contains(address),
     };
     let same = |other: &Target| {
         other.port == service.port && (other.host == service.host || (local(&other.host) && local(&service.host)))
     };
-    if ceiling.deny.iter().any(|deny| own.iter().any(|own| deny.matches(own))) {
-        return false;
-    }
-    let reached = match local(&service.host) {
-        // By the name that it has inside, only the mode lets it through; its address must be named then.
-        true => {
-            let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            ceiling.mode == Mode::Open && ceiling.allow.iter().any(|allowed| allowed.contains(here, service.port))
-        }
-        false => can_reach(ceiling, &Rule::exactly(service)),
-    };
-    reached || ceiling.services.iter().any(same)
+    // By the name that a service of this host has inside, nothing but a service is reached.
+    let here = local(&service.host) || matches!(&service.host, Host::Address(address) if address.is_loopback());
+    ceiling.mode == Mode::Unlimited
+        || ceiling.services.iter().any(same)
+        || (!here && can_reach(ceiling, &Rule::exactly(service)))
 }
 
 /// A rule with the requests that it is restricted to.

@@ -1,14 +1,13 @@
 //! The user's own configuration: where it lies, and which limits it sets to every sandbox.
 
 use super::{ConfigError, HostFacts, parse, project, schema};
-use egress::{Mode, Pattern, Ports, Requests, Rule, Rules};
+use egress::{Mode, Rules};
 use rustix::{
     fs::{self, FileType, Mode as FileMode, OFlags, Stat},
     io::Errno,
 };
 use std::{
     fs::File,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
 };
 
@@ -68,23 +67,11 @@ impl UserConfig {
         } else if rules.deny.is_empty() {
             None
         } else {
-            // All but what is denied, private addresses too.
-            rules.mode = Mode::Open;
-            rules.allow = every_address().to_vec();
+            rules.mode = Mode::Unlimited;
             Some(rules)
         };
         Ok(Self { path, ceiling, bandwidth: network.bandwidth, lines })
     }
-}
-
-/// Rules that name every address there is.
-fn every_address() -> [Rule; 2] {
-    let every = |address: IpAddr| Rule {
-        pattern: Pattern::Network(address, 0),
-        ports: Ports::EVERY,
-        requests: Requests::default(),
-    };
-    [every(Ipv4Addr::UNSPECIFIED.into()), every(Ipv6Addr::UNSPECIFIED.into())]
 }
 
 /// Where the user's configuration lies: `$XDG_CONFIG_HOME/agentkernel`, or `~/.config/agentkernel`.

@@ -26,7 +26,7 @@ fn limits_are_what_is_written() {
 #[test]
 fn what_is_denied_alone_limits_nothing_else() {
     let ceiling = parse("[network]\ndeny = ['bad.example.org:*', '10.9.0.0/16:*']").unwrap().ceiling;
-    let allow = ["*:*", "10.0.0.0/8:*", "db.internal:5432"].map(|text| Rule::parse(text).unwrap()).to_vec();
+    let allow = ["*:*", "10.0.0.0/8:*", "db.internal:5432"].map(|text| egress::Rule::parse(text).unwrap()).to_vec();
     let policy = egress::Policy { rules: Rules { mode: Mode::Allow, allow, ..Rules::default() }, ceiling };
     let judged = |text: &str, address: &str| {
         let target = Target::parse(text, Some(443)).unwrap();
