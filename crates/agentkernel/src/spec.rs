@@ -280,6 +280,8 @@ pub struct SecretUse {
     pub source: SecretSource,
     /// For which hosts.
     pub hosts: Vec<Pattern>,
+    /// What the sandbox has in its place: at random, for this sandbox alone.
+    pub placeholder: String,
     /// The variable inside that holds the placeholder.
     pub env: Option<String>,
     /// The file inside that holds the placeholder, absolute.

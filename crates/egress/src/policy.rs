@@ -31,8 +31,6 @@ pub enum Mode {
     Allow,
     /// Every public address can be reached.
     Open,
-    /// Of a ceiling: only what it denies is limited. No sandbox can have it.
-    Unlimited,
 }
 
 impl fmt::Display for Mode {
@@ -41,7 +39,6 @@ impl fmt::Display for Mode {
             Self::None => "none",
             Self::Allow => "allow",
             Self::Open => "open",
-            Self::Unlimited => "unlimited",
         })
     }
 }
@@ -132,7 +129,7 @@ impl Rules {
             return Some(Grant::new(format!("service {service}"), true, true));
         }
         // Nobody else answers by this name, whatever a server says.
-        if matches!(self.mode, Mode::None | Mode::Unlimited) || target.host.name() == Some(HOST_NAME) {
+        if self.mode == Mode::None || target.host.name() == Some(HOST_NAME) {
             return None;
         }
         let matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
@@ -246,7 +243,7 @@ impl Policy {
             let nearest = if reason == Reason::NotAllowed { self.rules.nearest(target) } else { None };
             return Err(Denial { nearest, ..Denial::new(reason, target) });
         };
-        if let Some(ceiling) = self.ceiling.as_ref().filter(|ceiling| ceiling.mode != Mode::Unlimited) {
+        if let Some(ceiling) = &self.ceiling {
             match ceiling.grants(target) {
                 Some(limit) => {
                     grant.any_protocol &= limit.any_protocol || limit.rule == "mode open";
@@ -295,8 +292,7 @@ impl Policy {
                     return Some(Denial::new(Reason::Denied, target).because(rule.to_string()));
                 }
             }
-            let unlimited = reason == Reason::Ceiling && rules.mode == Mode::Unlimited;
-            if !unlimited && !rules.admits(target, address) {
+            if !rules.admits(target, address) {
                 let detail = format!("{address} is {}", address::class(address).words());
                 return Some(Denial::new(reason, target).because(detail));
             }

@@ -154,25 +154,6 @@ fn a_ceiling_only_narrows() {
     assert_eq!(admitted(&named, "db.internal:1", "10.1.0.1"), "10.1.0.1");
 }
 
-/// Whoever only denies something does not limit what is not public either.
-#[test]
-fn a_ceiling_without_limits_only_denies() {
-    let services = side(Mode::Allow, "*:* 10.0.0.0/8:* *.internal:*", "", "localhost:1");
-    let project =
-        under(Policy { rules: services, ceiling: None }, side(Mode::Unlimited, "", "10.9.0.0/16 bad.example", ""));
-    for (to, address) in [("a.example", "1.1.1.1"), ("10.1.1.1:22", "10.1.1.1"), ("db.internal:5", "192.168.1.1")] {
-        assert_eq!(admitted(&project, to, address), address);
-    }
-    assert_eq!(admitted(&project, &format!("{HOST_NAME}:1"), "127.0.0.1"), "127.0.0.1");
-    assert_eq!(admitted(&project, "10.9.0.1", "10.9.0.1"), "denied");
-    assert_eq!(admitted(&project, "bad.example", "1.1.1.1"), "denied");
-    assert_eq!(admitted(&project, "a.example", "10.9.0.1"), "denied");
-    assert_eq!(admitted(&project, "a.example", "127.0.0.1"), "private-address");
-    assert_eq!(verdict(&under(Policy::default(), side(Mode::Unlimited, "", "", "")), "a.example"), "network-none");
-    // As a sandbox's own mode it is none.
-    assert_eq!(verdict(&policy(Mode::Unlimited, "*:*", ""), "a.example"), "not-allowed");
-}
-
 #[test]
 fn a_public_name_is_not_found_at_home() {
     let modes = [
@@ -471,7 +452,7 @@ fn few_rules() -> impl Strategy<Value = Rule> {
 }
 
 fn sides() -> impl Strategy<Value = Rules> {
-    let mode = proptest::sample::select(&[Mode::None, Mode::Allow, Mode::Open, Mode::Unlimited][..]);
+    let mode = proptest::sample::select(&[Mode::None, Mode::Allow, Mode::Open][..]);
     let list = || proptest::collection::vec(few_rules(), 0..5);
     let deny = proptest::collection::vec(few_rules(), 0..2);
     (mode, list(), deny, proptest::collection::vec(few_targets(), 0..3))
@@ -521,9 +502,6 @@ proptest! {
         let free = Policy { rules, ceiling: None };
         no_wider(&free, &under(free.clone(), ceiling.clone()), &target, &found)?;
         // Nor does it allow what it would not allow alone.
-        if ceiling.mode == Mode::Unlimited {
-            return Ok(());
-        }
         let limits = Policy { rules: ceiling.clone(), ceiling: None };
         no_wider(&limits, &under(free, ceiling), &target, &found)?;
     }
@@ -545,8 +523,7 @@ proptest! {
             if address::class(address) == Class::Public {
                 continue;
             }
-            let limits = policy.ceiling.as_ref().filter(|limits| limits.mode != Mode::Unlimited);
-            for rules in [Some(&policy.rules), limits].into_iter().flatten() {
+            for rules in [Some(&policy.rules), policy.ceiling.as_ref()].into_iter().flatten() {
                 let here = target.host.name() == Some(HOST_NAME);
                 let service = rules.services.iter().any(|service| service.port == target.port && (service.host == target.host || here));
                 let named = rules.allow.iter().any(|rule| match &rule.pattern {

@@ -91,7 +91,7 @@ pub(super) struct NetworkArgs {
     #[arg(long, value_name = "HOST:PORT", value_parser = config::parse_service)]
     open: Vec<Target>,
     /// Show a port of it on the host's loopback address
-    #[arg(short, long, value_name = "PORT[:HOST-PORT]", value_parser = config::parse_published)]
+    #[arg(short, long, value_name = "PORT[:HOSTPORT]", value_parser = config::parse_published)]
     port: Vec<Published>,
     /// Let it use this secret, recorded by 'agentkernel secret set', for the hosts that are recorded with it
     #[arg(long, value_name = "NAME", value_parser = config::parse_secret_name)]

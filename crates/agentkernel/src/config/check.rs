@@ -6,7 +6,7 @@ use super::{
     resolve,
 };
 use crate::Network;
-use egress::{Denial, Grant, Mode, Policy, Reason, Rules, Target};
+use egress::{Denial, Grant, Policy, Reason, Rules, Target};
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 /// A connection, judged by its name.
@@ -160,9 +160,6 @@ impl Check {
     /// Which of the user's limits lets the target through.
     fn limit(&self) -> Option<Decision> {
         let ceiling = self.ceiling()?;
-        if ceiling.mode == Mode::Unlimited {
-            return Some(self.mode_of_limits());
-        }
         let alone = Policy { rules: ceiling.clone(), ceiling: None };
         let grant = alone.judge(&self.target).ok()?;
         let lines = &self.user.lines;

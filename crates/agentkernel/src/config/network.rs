@@ -9,8 +9,12 @@ use super::{
     settings::SecretSettings,
 };
 use crate::{Network, SecretSource, SecretUse};
-use egress::{Host, Mode, Pattern, Policy, Ports, Requests, Rule, Rules, Target, control::Published};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use egress::{
+    Host, Mode, Pattern, Policy, Requests, Rule, Rules, Target,
+    address::{self, Class},
+    control::Published,
+};
+use std::path::Path;
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -151,7 +155,14 @@ impl Resolver<'_> {
             let env = Some(env.unwrap_or_else(|| name.clone()));
             add_secret(
                 &mut uses,
-                SecretUse { name: name.clone(), source: SecretSource::Store, hosts, env, file: None },
+                SecretUse {
+                    name: name.clone(),
+                    source: SecretSource::Store,
+                    hosts,
+                    placeholder: placeholder(name)?,
+                    env,
+                    file: None,
+                },
             )?;
         }
         Ok(uses)
@@ -186,7 +197,8 @@ impl Resolver<'_> {
             let own = || recorded.and_then(|recorded| recorded.env).unwrap_or_else(|| name.clone());
             file.is_none().then(own)
         });
-        Ok(SecretUse { name, source, hosts, env, file })
+        let placeholder = placeholder(&name)?;
+        Ok(SecretUse { name, source, hosts, placeholder, env, file })
     }
 }
 
@@ -208,7 +220,7 @@ impl NetworkOverrides {
             let cause = format!("`{flag}` is beyond your own limits");
             ConfigError::value(cause, format!("They stand in {}: [network]", user.path.display()))
         };
-        if self.mode == Some(Mode::Open) && !matches!(ceiling.mode, Mode::Open | Mode::Unlimited) {
+        if self.mode == Some(Mode::Open) && ceiling.mode != Mode::Open {
             return Err(over("--net open".to_owned()));
         }
         let rule = self.allow.iter().zip(allow()).find(|(rule, _)| !can_reach(ceiling, rule));
@@ -222,12 +234,7 @@ impl NetworkOverrides {
 
 /// Whether anything that a rule allows is within the limits.
 fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
-    // What denies without a port denies every one.
-    let denied = |deny: &Rule| match deny.ports {
-        Ports::Web => overlap::covers(&deny.pattern, &rule.pattern),
-        Ports::Range(..) => overlap::covers_rule(deny, rule),
-    };
-    if ceiling.deny.iter().any(denied) {
+    if ceiling.deny.iter().any(|deny| overlap::denies(deny, rule)) {
         return false;
     }
     if ceiling.services.iter().any(|service| rule.matches(service)) {
@@ -236,12 +243,11 @@ fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
     let named = || ceiling.allow.iter().any(|allowed| overlap::meet(allowed, rule));
     match ceiling.mode {
         Mode::None => false,
-        Mode::Unlimited => true,
         Mode::Allow => named(),
         // What has no public address must be named there too.
         Mode::Open => match &rule.pattern {
-            Pattern::Host(Host::Address(address)) => {
-                egress::address::class(*address) == egress::address::Class::Public || named()
+            Pattern::Host(Host::Address(address)) | Pattern::Network(address, _) => {
+                address::class(*address) == Class::Public || named()
             }
             _ => true,
         },
@@ -251,23 +257,18 @@ fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
 /// Whether a service of the sandbox's is within the limits.
 fn can_serve(ceiling: &Rules, service: &Target) -> bool {
     let own = [service.clone(), Target { host: Host::Name(egress::HOST_NAME.into()), port: service.port }];
-    if ceiling.deny.iter().any(|deny| own.iter().any(|own| deny.denies(own))) {
-        return false;
-    }
-    // `localhost` is these two addresses, and no other of this host.
-    let addresses: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    // A service of this host may be written by any of its names.
     let local = |host: &Host| match host {
         Host::Name(name) => &**name == "localhost",
-        Host::Address(address) => addresses.contains(address),
+        Host::Address(address) => address.is_loopback(),
     };
     let same = |other: &Target| {
         other.port == service.port && (other.host == service.host || (local(&other.host) && local(&service.host)))
     };
-    // By the name that a service of this host has inside, nothing but a service is reached.
-    let here = local(&service.host) || matches!(&service.host, Host::Address(address) if address.is_loopback());
-    ceiling.mode == Mode::Unlimited
-        || ceiling.services.iter().any(same)
-        || (!here && can_reach(ceiling, &Rule::exactly(service)))
+    if ceiling.deny.iter().any(|deny| own.iter().any(|own| deny.denies(own))) {
+        return false;
+    }
+    ceiling.services.iter().any(same) || (!local(&service.host) && can_reach(ceiling, &Rule::exactly(service)))
 }
 
 /// A rule with the requests that it is restricted to.
@@ -311,6 +312,15 @@ fn publish(ports: &mut Vec<Published>, port: Published) -> Result<(), ConfigErro
         }
     }
     Ok(())
+}
+
+/// What a sandbox has in the place of a secret: its name, for people, and 128 bits that nobody guesses.
+fn placeholder(name: &str) -> Result<String, ConfigError> {
+    let mut bytes = [0u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| ConfigError::io(Path::new("/dev/urandom"), errno))?;
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("agentkernel-{name}-{digits}"))
 }
 
 /// Adds a secret, unless its placeholder is where another's is.

@@ -253,12 +253,12 @@ fn the_users_limits_bind_flags_and_files() {
     }
     let nothing = Scene::new("", "[network]\nmode = 'none'");
     assert!(nothing.error(allow("*")).0.ends_with("is beyond your own limits"));
-    // Where only something is denied, all the rest may be reached.
-    let denied = Scene::new("", "[network]\ndeny = ['10.9.0.0/16:*', 'localhost:22']");
-    for flags in [allow("10.0.0.0/8"), allow("a.b"), mode(Mode::Open), open("localhost:1")] {
+    // Where only something is denied, all other public addresses may be reached.
+    let denied = Scene::new("", "[network]\ndeny = ['bad.example.org', '8.8.0.0/16']\nhost_services = ['localhost:1']");
+    for flags in [allow("a.b"), allow("*"), mode(Mode::Open), open("localhost:1"), allow("8.0.0.0/8")] {
         let _ = denied.network(flags);
     }
-    for flags in [allow("10.9.1.0/24:5"), open("localhost:22")] {
+    for flags in [allow("bad.example.org:22"), allow("8.8.1.0/24:5"), open("localhost:22"), allow("10.0.0.0/8")] {
         assert!(denied.error(flags).0.ends_with("is beyond your own limits"));
     }
 }

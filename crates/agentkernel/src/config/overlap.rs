@@ -15,8 +15,14 @@ pub(super) fn covers(outer: &Pattern, inner: &Pattern) -> bool {
     }
 }
 
+/// Whether a rule that denies takes away all that another allows: without a port it is about every port.
+pub(super) fn denies(deny: &Rule, allow: &Rule) -> bool {
+    let ports = if deny.ports == Ports::Web { Ports::EVERY } else { deny.ports };
+    covers_rule(&Rule { ports, ..deny.clone() }, allow)
+}
+
 /// Whether every connection that `inner` is about, `outer` is about as well.
-pub(super) fn covers_rule(outer: &Rule, inner: &Rule) -> bool {
+fn covers_rule(outer: &Rule, inner: &Rule) -> bool {
     let ports = match inner.ports {
         Ports::Web => outer.ports.contains(80) && outer.ports.contains(443),
         Ports::Range(first, last) => match outer.ports {
@@ -76,6 +82,8 @@ mod tests {
             assert!(!meet(&rule(one), &rule(other)) && !meet(&rule(other), &rule(one)), "{one} {other}");
             assert!(!covers_rule(&rule(one), &rule(other)) && !covers_rule(&rule(other), &rule(one)));
         }
+        assert!(denies(&rule("example.org"), &rule("example.org:22")));
+        assert!(!denies(&rule("example.org:443"), &rule("example.org")));
         assert!(meet(&rule("example.org"), &rule("example.org:443-9000")));
         assert!(!covers_rule(&rule("example.org"), &rule("example.org:443-9000")));
     }

@@ -95,7 +95,7 @@ pub(super) const PROJECT: &[Table] = &[
 /// The tables of the user's own configuration.
 pub(super) const USER: &[Table] = &[Table {
     name: "network",
-    doc: "What any sandbox may reach at most, whatever its project and flags say. Where nothing is written but `deny` and `bandwidth`, nothing else is limited.",
+    doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth` is written, it must name the private addresses and services of the host that are to be reached at all.",
     keys: Keys::Fixed(LIMITS),
 }];
 
@@ -350,7 +350,7 @@ const LIMITS: &[Key] = &[
     Key {
         name: "mode",
         form: Form::Choice(MODES, set_mode),
-        default: "`allow` if `allow` or `host_services` is written",
+        default: "`allow` if `allow` is written, else `open`",
         doc: "`none`: no sandbox reaches anything but `host_services`. `allow`: only what is allowed here. `open`: public addresses, and what is allowed here.",
         example: "\"open\"",
     },

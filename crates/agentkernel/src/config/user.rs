@@ -55,21 +55,17 @@ impl UserConfig {
             deny: network.deny.iter().map(|rule| rule.line).collect(),
             services: network.services.iter().map(|service| service.line).collect(),
         };
-        let listed = network.allow.is_some() || !network.services.is_empty();
-        let mut rules = Rules {
-            mode: network.mode.as_ref().map_or(Mode::Allow, |mode| mode.value),
+        let limits = network.mode.is_some()
+            || network.allow.is_some()
+            || !network.deny.is_empty()
+            || !network.services.is_empty();
+        let default = if network.allow.is_some() { Mode::Allow } else { Mode::Open };
+        let ceiling = limits.then(|| Rules {
+            mode: network.mode.map_or(default, |mode| mode.value),
             allow: network.allow.into_iter().flatten().map(|rule| rule.value).collect(),
             deny: network.deny.into_iter().map(|rule| rule.value).collect(),
             services: network.services.into_iter().map(|service| service.value).collect(),
-        };
-        let ceiling = if network.mode.is_some() || listed {
-            Some(rules)
-        } else if rules.deny.is_empty() {
-            None
-        } else {
-            rules.mode = Mode::Unlimited;
-            Some(rules)
-        };
+        });
         Ok(Self { path, ceiling, bandwidth: network.bandwidth, lines })
     }
 }

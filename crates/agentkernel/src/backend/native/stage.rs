@@ -244,6 +244,7 @@ impl Stage<'_> {
                 }
             }
         }
+        self.placeholders(&root, &scratch)?;
         // After the mounts of others: whatever links an image has, nobody mounts anything over these.
         let proc = dev::proc(&root)?;
         // Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
@@ -363,6 +364,19 @@ impl Stage<'_> {
     fn give(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
         let Some((uid, gid)) = self.owner() else { return Ok(()) };
         rustix::fs::chownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+    }
+
+    /// Files with what the sandbox has in the place of secrets: readable by its user alone.
+    fn placeholders(&self, root: &Root, scratch: &OwnedFd) -> Result<(), LaunchError> {
+        for (index, secret) in self.spec.network.secrets.iter().enumerate() {
+            let Some(path) = &secret.file else { continue };
+            let tried = format_args!("Cannot make {}", path.display());
+            let made = trust::write(scratch, &format!("secret-{index}"), secret.placeholder.as_bytes(), 0o600);
+            let file = made.wall("secrets", tried, "")?;
+            self.give(&file).wall("secrets", tried, "")?;
+            mount::attach(&trust::read_only(&file)?, root.target(path, &file)?).wall("secrets", tried, "")?;
+        }
+        Ok(())
     }
 
     fn give_up_rights(&self) -> Result<(), LaunchError> {

@@ -37,7 +37,7 @@ pub fn plant(root: &Root, scratch: &OwnedFd, authority: &str) -> Result<(), Laun
     for (index, path) in SYSTEM.iter().enumerate() {
         let Some(own) = read(root, path) else { continue };
         let bundle = format!("{}\n{authority}", own.trim_end());
-        let file = write(&made, &format!("system-{index}"), bundle.as_bytes()).wall(WALL, tried, "")?;
+        let file = write(&made, &format!("system-{index}"), bundle.as_bytes(), 0o644).wall(WALL, tried, "")?;
         cover(root, path, &file)?;
         first = first.or(Some(bundle));
     }
@@ -47,7 +47,7 @@ pub fn plant(root: &Root, scratch: &OwnedFd, authority: &str) -> Result<(), Laun
     let directory = make_directory(&made, "own")?;
     for (path, bytes) in [(CERTIFICATE, authority.as_bytes()), (BUNDLE, bundle.as_bytes()), (JAVA, &java)] {
         let name = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        write(&directory, name, bytes).wall(WALL, tried, "")?;
+        write(&directory, name, bytes, 0o644).wall(WALL, tried, "")?;
     }
     let copy = read_only(&directory)?;
     mount::attach(&copy, root.directory(place, 0o755)?).wall(WALL, tried, "")
@@ -66,14 +66,15 @@ fn read(root: &Root, path: &str) -> Option<String> {
 }
 
 /// A new file, open for mounting.
-fn write(dir: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+pub fn write(dir: &OwnedFd, name: &str, bytes: &[u8], mode: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode))?;
     File::from(fd).write_all(bytes)?;
     Ok(rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-fn read_only(fd: &OwnedFd) -> Result<OwnedFd, LaunchError> {
+/// What is open, as a mount of its own that nobody writes to.
+pub fn read_only(fd: &OwnedFd) -> Result<OwnedFd, LaunchError> {
     let tried = "Cannot mount what the sandbox trusts";
     let copy = mount::copy(fd, false).wall(WALL, tried, "")?;
     let attrs = Attr::MOUNT_ATTR_RDONLY | Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV;
