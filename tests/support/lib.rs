@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+pub mod internet;
+
 use std::{
     collections::BTreeSet,
     env,
@@ -26,6 +28,9 @@ pub enum Who {
     /// An ordinary user without an entry in /etc/passwd. Needs root to become.
     Nobody,
 }
+
+/// Where programs are.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The ids of [`Who::Nobody`]: nobody's on a common machine, and outside every subordinate range.
 pub const NOBODY: u32 = 47_110;
@@ -110,34 +115,40 @@ impl World {
     /// Another program as the same user in the same place.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.anybody(program);
+        if self.who == Who::Nobody {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    /// The same, as whoever runs the tests.
+    fn anybody(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.project())
             .stdin(Stdio::null())
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PATH", PATH)
             .env("HOME", self.home())
             .env("XDG_RUNTIME_DIR", self.folder.path().join("run"))
             .env("AGENTKERNEL_STATE_DIR", self.state())
             .env("LANG", "C.UTF-8");
-        if self.who == Who::Nobody {
-            command.uid(NOBODY).gid(NOBODY);
-        }
         command
     }
 }
 
 /// The binary under test: `AGENTKERNEL_BIN`, or what cargo built beside the tests.
 fn binary() -> PathBuf {
-    let built = env::var_os("AGENTKERNEL_BIN").map_or_else(beside_us, PathBuf::from);
+    let built = env::var_os("AGENTKERNEL_BIN").map_or_else(|| beside_us("agentkernel"), PathBuf::from);
     assert!(built.is_file(), "no binary at {}: run cargo build, or set AGENTKERNEL_BIN", built.display());
     built
 }
 
 /// Test programs lie in `target/.../debug/deps`, binaries one above.
-fn beside_us() -> PathBuf {
+fn beside_us(name: &str) -> PathBuf {
     let us = env::current_exe().unwrap();
-    us.parent().and_then(Path::parent).unwrap_or(&us).join("agentkernel")
+    us.parent().and_then(Path::parent).unwrap_or(&us).join(name)
 }
 
 /// Whether this user may make cgroups with limits: root may, and whoever the group of this process is delegated to

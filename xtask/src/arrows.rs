@@ -22,7 +22,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("agentkernel-egress", &["agentkernel-jail", "agentkernel-wire"]),
     ("agentkernel-init", &["agentkernel-archive", "agentkernel-jail", "agentkernel-wire"]),
     ("agentkernel", &["agentkernel-archive", "agentkernel-egress", "agentkernel-jail", "agentkernel-wire"]),
-    ("agentkernel-tests", &["agentkernel-wire"]),
+    ("agentkernel-tests", &["agentkernel-jail", "agentkernel-wire"]),
     ("xtask", &[]),
 ];
 

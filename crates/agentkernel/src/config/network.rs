@@ -14,6 +14,7 @@ use egress::{
     address::{self, Class},
     control::Published,
 };
+use std::path::Path;
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +155,14 @@ impl Resolver<'_> {
             let env = Some(env.unwrap_or_else(|| name.clone()));
             add_secret(
                 &mut uses,
-                SecretUse { name: name.clone(), source: SecretSource::Store, hosts, env, file: None },
+                SecretUse {
+                    name: name.clone(),
+                    source: SecretSource::Store,
+                    hosts,
+                    placeholder: placeholder(name)?,
+                    env,
+                    file: None,
+                },
             )?;
         }
         Ok(uses)
@@ -189,7 +197,8 @@ impl Resolver<'_> {
             let own = || recorded.and_then(|recorded| recorded.env).unwrap_or_else(|| name.clone());
             file.is_none().then(own)
         });
-        Ok(SecretUse { name, source, hosts, env, file })
+        let placeholder = placeholder(&name)?;
+        Ok(SecretUse { name, source, hosts, placeholder, env, file })
     }
 }
 
@@ -303,6 +312,15 @@ fn publish(ports: &mut Vec<Published>, port: Published) -> Result<(), ConfigErro
         }
     }
     Ok(())
+}
+
+/// What a sandbox has in the place of a secret: its name, for people, and 128 bits that nobody guesses.
+fn placeholder(name: &str) -> Result<String, ConfigError> {
+    let mut bytes = [0u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| ConfigError::io(Path::new("/dev/urandom"), errno))?;
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("agentkernel-{name}-{digits}"))
 }
 
 /// Adds a secret, unless its placeholder is where another's is.

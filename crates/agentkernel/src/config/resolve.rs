@@ -9,7 +9,7 @@ use super::{
     passwd, protect,
     settings::Settings,
 };
-use crate::{BackendKind, Identity, Image, Limits, Mount, Name, Network, SandboxId, Spec, Tmpfs, Workspace};
+use crate::{BackendKind, Identity, Image, Limits, Mount, Name, Network, SandboxId, Spec, Tmpfs, Workspace, trust};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -138,7 +138,12 @@ impl Resolver<'_> {
         let tmpfs = self.tmpfs(overrides.tmpfs, &mounts, workspace != Workspace::None)?;
         let (network, _) = self.network(overrides.network)?;
 
+        self.check_secret_files(&network, &workspace, &mounts)?;
+
         let mut env = Environment::base(&identity, &image, host);
+        if network.needs_authority() {
+            trust::VARIABLES.iter().for_each(|(name, value)| env.set(name, value));
+        }
         self.file_env(&mut env)?;
         for file in &overrides.env_files {
             env.apply(&read_env_file(&host.cwd.join(file))?, host);
@@ -150,6 +155,11 @@ impl Resolver<'_> {
         }) {
             let cause = format!("Secret '{secret}' would be in variable {variable}, which is set already");
             return Err(ConfigError::value(cause, "Leave the variable out, or give the secret another one: `env`"));
+        }
+        for secret in &network.secrets {
+            if let Some(variable) = &secret.env {
+                env.set(variable, &secret.placeholder);
+            }
         }
         env.mark(&id);
         let spec_env = env.entries();
@@ -232,6 +242,29 @@ impl Resolver<'_> {
                 Workspace::Direct { path, protected }
             }
         })
+    }
+
+    /// A placeholder's file is the sandbox's own: in the workspace or a mount it would be made on the host.
+    fn check_secret_files(
+        &self,
+        network: &Network,
+        workspace: &Workspace,
+        mounts: &[Mount],
+    ) -> Result<(), ConfigError> {
+        let workspace = match workspace {
+            Workspace::None => None,
+            Workspace::Direct { path, .. } | Workspace::Overlay { path } => Some(path.as_path()),
+        };
+        let places: Vec<&Path> =
+            workspace.into_iter().chain(mounts.iter().map(|mount| mount.target.as_path())).collect();
+        for secret in &network.secrets {
+            let Some(file) = &secret.file else { continue };
+            if let Some(place) = places.iter().find(|place| file.starts_with(place)) {
+                let cause = format!("Secret '{}' would be in {}, which is the host's", secret.name, place.display());
+                return Err(ConfigError::value(cause, "Name a `file` elsewhere in the sandbox, such as in its HOME"));
+            }
+        }
+        Ok(())
     }
 
     /// Who may use git in the project: the caller, and its owner if that is somebody else.

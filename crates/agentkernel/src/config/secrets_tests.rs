@@ -14,7 +14,7 @@ fn recorded(name: &str, source: SecretSource) -> Recorded {
 }
 
 fn wanted(name: &str, source: SecretSource) -> SecretUse {
-    SecretUse { name: name.into(), source, hosts: Vec::new(), env: None, file: None }
+    SecretUse { name: name.into(), source, hosts: Vec::new(), placeholder: "p".into(), env: None, file: None }
 }
 
 fn secret(text: &str) -> Secret {
