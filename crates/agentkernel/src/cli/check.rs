@@ -6,13 +6,9 @@ use crate::{
     store::Store,
 };
 use clap::Args;
-use egress::{Denial, Host, Reason, Requests, Target};
+use egress::{Denial, Reason, Requests, Target};
 use serde::Serialize;
-use std::{
-    fmt::Write as _,
-    io,
-    net::{IpAddr, ToSocketAddrs},
-};
+use std::{fmt::Write as _, net::IpAddr};
 
 /// Tell what 'run' would do with a connection, and which rule decides: status 0 if it is allowed, 1 if it is refused.
 #[derive(Debug, Args)]
@@ -126,12 +122,11 @@ impl<'a> Report<'a> {
 
     /// Says what becomes of each address, and of all of them.
     fn look_up(&mut self, judged: &Judged) {
-        let addresses = match addresses(&judged.outside()) {
+        let addresses = match egress::look_up(&judged.outside().host) {
             Ok(addresses) => addresses,
-            Err(error) => {
-                let denial = Denial::new(Reason::LookupFailed, &judged.target).because(error.to_string());
+            Err(reason) => {
                 self.decision = None;
-                return self.refuse(&denial);
+                return self.refuse(&Denial::new(reason, &judged.target));
             }
         };
         if let Err(denial) = judged.admit(&addresses) {
@@ -188,19 +183,4 @@ impl<'a> Report<'a> {
         }
         text
     }
-}
-
-/// The addresses of a host, by whatever this host uses for that: /etc/hosts, DNS, or something else.
-fn addresses(target: &Target) -> io::Result<Vec<IpAddr>> {
-    let name = match &target.host {
-        Host::Address(address) => return Ok(vec![*address]),
-        Host::Name(name) => name,
-    };
-    let mut addresses = Vec::new();
-    for found in (&**name, target.port).to_socket_addrs()? {
-        if !addresses.contains(&found.ip()) {
-            addresses.push(found.ip());
-        }
-    }
-    Ok(addresses)
 }

@@ -9,6 +9,7 @@ mod forms;
 mod git;
 mod host;
 mod identity;
+mod learn;
 mod limits;
 mod mounts;
 mod network;
@@ -37,6 +38,7 @@ pub use forms::{
 };
 pub use host::HostFacts;
 pub use identity::identity;
+pub use learn::learned;
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
 pub use network::NetworkOverrides;
 pub use project::{FILE_NAME, Project, ProjectFile};
