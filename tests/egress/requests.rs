@@ -282,7 +282,8 @@ works()
             assert!(log.iter().any(|event| event["host"] == host), "{log:#?}");
         }
         // It is the policy that keeps it from there.
-        let follow = format!("assert b'hidden' in subprocess.check_output(['curl', '-sSfL', 'https://{WEB}/to-another-host'])");
+        let follow =
+            format!("assert b'hidden' in subprocess.check_output(['curl', '-sSfL', 'https://{WEB}/to-another-host'])");
         let _ = ground.attack(&["--allow", WEB, "--allow", HIDDEN], &follow);
         ground.only(&[WEB, HIDDEN]);
     }
