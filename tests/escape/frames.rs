@@ -4,19 +4,27 @@
 //! The tests take init's end of the link with pidfd_getfd(2), which needs root.
 
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd as _, BorrowedFd, OwnedFd},
+    io::Errno,
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open},
 };
-use std::{fs::File, io::Write, process::Stdio};
+use std::{
+    fs::File,
+    io::{IoSlice, Write},
+    process::Stdio,
+};
 use support::{Who, World, eventually, inspected, resident, stdout, told};
 use wire::{
     Channel,
+    flow::{Flow, Handed},
     frame::{self, HEADER, Kind, MAX_PAYLOAD},
-    link::{ExecFailure, ExecReport, Flow, FromInit},
+    link::{ExecFailure, ExecReport, FromInit},
 };
 
-/// Init's own number for its end.
+/// Init's own numbers for its ends.
 const LINK: i32 = 3;
+const FLOWS: i32 = 4;
 /// The stream of the main command, the first that the supervisor opens; and of the exec after it.
 const MAIN: u32 = 1;
 const NEXT: u32 = 3;
@@ -133,13 +141,12 @@ fn ready_twice() {
 
 #[test]
 fn a_stream_with_the_supervisors_number() {
-    let flow = wire::encode(&Flow { host: "example.org".into(), port: 80 }).unwrap();
-    ends(&frame_of(Kind::Open, 0, 1001, &flow));
+    ends(&frame_of(Kind::Open, 0, 1001, &[0; 40]));
 }
 
 #[test]
-fn a_flow_that_is_none() {
-    ends(&frame_of(Kind::Open, 0, 1 << 20, &[0xff; 40]));
+fn a_stream_though_init_opens_none() {
+    ends(&frame_of(Kind::Open, 0, 1 << 20, &[0; 40]));
 }
 
 #[test]
@@ -182,25 +189,62 @@ fn an_end_twice() {
     }
 }
 
-/// Connections asked for without end, by one who never reads the answers: the supervisor must not keep them all.
-#[test]
-fn questions_without_end() {
-    for who in Who::all() {
-        let Some((world, mut link)) = taken_over(who) else { return };
-        let supervisor = inspected(&world, "box", "supervisor_pid");
-        stop_init(&world);
-        let flow = wire::encode(&Flow { host: "example.org".into(), port: 80 }).unwrap();
-        let mut questions = Vec::new();
-        for stream in (2..).step_by(2).take(1 << 20) {
-            questions.extend(frame_of(Kind::Open, 0, stream, &flow));
-            questions.extend(frame_of(Kind::Close, 0, stream, b""));
+/// Init's end of the flow socket.
+fn flows_of(world: &World) -> OwnedFd {
+    let init = Pid::from_raw(inspected(world, "box", "init_pid").cast_signed()).unwrap();
+    pidfd_getfd(pidfd_open(init, PidfdFlags::empty()).unwrap(), FLOWS, PidfdGetfdFlags::empty()).unwrap()
+}
+
+/// Hands something over; `false` if nobody takes it any more.
+fn hand(flows: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> bool {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(fds)));
+    }
+    for _ in 0..500 {
+        match rustix::net::sendmsg(flows, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(_) => return true,
+            Err(Errno::AGAIN | Errno::TOOMANYREFS) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(_) => return false,
         }
-        // Once the supervisor listens no more, nothing is taken any more.
-        let sent = send(&mut link, &questions, 100);
-        let kept = resident(supervisor);
-        assert!(kept < 32 << 20, "{kept} bytes after {sent} of {}", questions.len());
-        // It listens to its user as before.
-        assert!(stdout(&mut world.agentkernel(["ps"])).contains("box"));
+    }
+    false
+}
+
+fn flow(host: &str) -> Vec<u8> {
+    wire::encode(&Handed::Flow(Flow { host: host.into(), port: 80 })).unwrap()
+}
+
+/// Whatever is handed over in place of a connection, egress goes on: it takes sockets of the internet and nothing else.
+#[test]
+fn what_is_no_connection_is_not_taken() {
+    for who in Who::all() {
+        let Some((world, _link)) = taken_over(who) else { return };
+        let flows = flows_of(&world);
+        stop_init(&world);
+        let file = File::open("/etc/passwd").unwrap();
+        let (pipe, _write) = rustix::pipe::pipe().unwrap();
+        let (local, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let answer = wire::encode(&Handed::Dialled { request: 7 }).unwrap();
+        for bytes in [flow("example.org"), answer, b"\xff".repeat(1024), b"\xff".repeat(60_000), vec![0]] {
+            assert!(hand(&flows, &bytes, &[]));
+            for fd in [file.as_fd(), pipe.as_fd(), local.as_fd(), datagram.as_fd()] {
+                assert!(hand(&flows, &bytes, &[fd]));
+                assert!(hand(&flows, &bytes, &[fd; 8]));
+            }
+        }
+        // A connection after all that is judged as ever.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        assert!(hand(&flows, &flow("last.example.org"), &[server.as_fd()]));
+        drop(server);
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut words = String::new();
+        std::io::Read::read_to_string(&mut client, &mut words).unwrap();
+        assert!(words.starts_with("HTTP/1.1 403 ") && words.contains("network-none"), "{words}");
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
         eventually("nothing is left", || world.leftovers().is_empty());
     }
@@ -231,18 +275,21 @@ fn words_that_a_terminal_would_obey() {
 fn names_that_a_terminal_would_obey() {
     for who in Who::all() {
         let Some((world, mut link)) = taken_over(who) else { return };
+        let flows = flows_of(&world);
         stop_init(&world);
-        let mut flows = Vec::new();
-        for (number, stream) in (2..).step_by(2).take(500).enumerate() {
-            let host = format!("\u{1b}[2J\u{202e}{number}{}", "\u{10000}".repeat(10_000));
-            let flow = wire::encode(&Flow { host, port: 80 }).unwrap();
-            flows.extend(frame_of(Kind::Open, 0, stream, &flow));
-            flows.extend(frame_of(Kind::Close, 0, stream, b""));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for number in 0..500 {
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let host = format!("\u{1b}[2J\u{202e}{number}{}", "\u{10000}".repeat(200));
+            let good = format!("n{number}.example.org");
+            assert!(hand(&flows, &flow(&host), &[client.as_fd()]));
+            assert!(hand(&flows, &flow(&good), &[client.as_fd()]));
+            drop(listener.accept().unwrap());
         }
-        send(&mut link, &flows, 100);
         // All of them still fit an answer.
         eventually("all are known", || {
-            stdout(&mut world.agentkernel(["inspect", "--format", "{running.refused}", "box"])).contains("499")
+            stdout(&mut world.agentkernel(["inspect", "--format", "{running.refused}", "box"]))
+                .contains("n499.example.org")
         });
         let ended = wire::encode(&ExecReport::Exited(wire::Exit::Code(0))).unwrap();
         link.write_all(&frame_of(Kind::Control, 0, MAIN, &ended)).unwrap();

@@ -44,7 +44,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     bytes.hash(&mut hash);
     let init = Program { id: format!("example-{:016x}", hash.finish()).leak(), bytes };
     let started = std::time::Instant::now();
-    let mut launched = Native { init }.launch(&spec, &place).inspect_err(|error| {
+    let mut launched = Native { init }.launch(&spec, &place, None).inspect_err(|error| {
         eprintln!("wall: {}\ncause: {}\nhint: {}", error.wall, error.cause, error.hint);
     })?;
     let elapsed = started.elapsed();

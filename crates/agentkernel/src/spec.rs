@@ -261,6 +261,16 @@ pub struct Network {
     pub secrets: Vec<SecretUse>,
 }
 
+impl Network {
+    /// Whether requests inside of TLS are read, so that the sandbox must trust an authority of its own.
+    #[must_use]
+    pub fn needs_authority(&self) -> bool {
+        let rules = [Some(&self.policy.rules), self.policy.ceiling.as_ref()];
+        let mut allowed = rules.into_iter().flatten().flat_map(|rules| &rules.allow);
+        !self.secrets.is_empty() || allowed.any(|rule| !rule.requests.is_every())
+    }
+}
+
 /// A secret that a sandbox may use: where its value comes from, and where it may go. The value itself is in no record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretUse {
@@ -270,6 +280,8 @@ pub struct SecretUse {
     pub source: SecretSource,
     /// For which hosts.
     pub hosts: Vec<Pattern>,
+    /// What the sandbox has in its place: at random, for this sandbox alone.
+    pub placeholder: String,
     /// The variable inside that holds the placeholder.
     pub env: Option<String>,
     /// The file inside that holds the placeholder, absolute.
@@ -389,4 +401,29 @@ mod os_paths {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
         Ok(Vec::<OsBytes>::deserialize(deserializer)?.into_iter().map(PathBuf::from).collect())
     }
+}
+
+/// Where a sandbox that has its own certificate authority finds what it trusts.
+pub mod trust {
+    /// The authority's certificate alone, PEM.
+    pub const CERTIFICATE: &str = "/etc/agentkernel/ca.pem";
+    /// What its image trusts and the authority, PEM.
+    pub const BUNDLE: &str = "/etc/agentkernel/ca-bundle.pem";
+    /// The same as a key store of Java.
+    pub const JAVA: &str = "/etc/agentkernel/ca-bundle.jks";
+    /// The variables by which common programs find it, beyond the system's own file.
+    pub const VARIABLES: [(&str, &str); 10] = [
+        // OpenSSL, and with it python and ruby; Go; rustls.
+        ("SSL_CERT_FILE", BUNDLE),
+        ("CURL_CA_BUNDLE", BUNDLE),
+        ("GIT_SSL_CAINFO", BUNDLE),
+        ("REQUESTS_CA_BUNDLE", BUNDLE),
+        ("PIP_CERT", BUNDLE),
+        ("CARGO_HTTP_CAINFO", BUNDLE),
+        ("AWS_CA_BUNDLE", BUNDLE),
+        ("DENO_CERT", CERTIFICATE),
+        // On top of the ones that are built in.
+        ("NODE_EXTRA_CA_CERTS", CERTIFICATE),
+        ("JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=/etc/agentkernel/ca-bundle.jks"),
+    ];
 }

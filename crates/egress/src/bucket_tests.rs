@@ -57,8 +57,8 @@ fn nobody_starves() {
                 while let Some(time) = tasks.join_next().await {
                     times.push(time.unwrap().as_secs_f64());
                 }
-                // All of them together have 2,000,000 bytes: 19 seconds after the burst, and nobody much sooner.
-                assert!(times.iter().all(|time| (12.0..20.0).contains(time)), "{times:?}");
+                // All of them together have 2,000,000 bytes: 19 seconds after the burst, and the first has the burst.
+                assert!(times.iter().all(|time| (9.0..20.0).contains(time)), "{times:?}");
             })
             .await;
     });

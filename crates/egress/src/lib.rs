@@ -14,6 +14,8 @@ pub mod control;
 mod dial;
 pub mod first;
 mod flow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 pub mod http;
 mod inbound;

@@ -19,13 +19,14 @@ pub trait Backend {
     /// The calling process must have one thread.
     fn probe(&self, place: &Place) -> Vec<Finding>;
 
-    /// Makes the machine and starts init in it. On an error nothing is left behind.
+    /// Makes the machine and starts init in it. On an error nothing is left behind. Its programs trust `authority`, a
+    /// certificate in PEM, if there is one.
     ///
     /// The calling process must have one thread: the native backend clones it.
     ///
     /// # Errors
     /// [`LaunchError`], in words for the user.
-    fn launch(&self, spec: &Spec, place: &Place) -> Result<Launched, LaunchError>;
+    fn launch(&self, spec: &Spec, place: &Place, authority: Option<&str>) -> Result<Launched, LaunchError>;
 
     /// Removes what a machine that no longer runs has left on the host: for `gc`, after its supervisor died without
     /// [`Machine::release`]. The sandbox's files and, if `keep`, its range of ids stay. Idempotent.

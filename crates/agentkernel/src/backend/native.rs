@@ -20,6 +20,7 @@ mod program;
 mod root;
 mod skeleton;
 mod stage;
+mod trust;
 mod walls;
 
 use super::{Backend, Finding, LaunchError, Launched, Place};
@@ -58,11 +59,11 @@ impl Backend for Native {
         probe::probe(place)
     }
 
-    fn launch(&self, spec: &Spec, place: &Place) -> Result<Launched, LaunchError> {
+    fn launch(&self, spec: &Spec, place: &Place, authority: Option<&str>) -> Result<Launched, LaunchError> {
         process::require_single_thread().wall("process", "The launching process must have one thread", "")?;
         let ids = ids::claim(spec, place)?;
         // From here on, what was claimed is given back if the launch fails.
-        launch(&self.init, spec, place, &ids).inspect_err(|_| {
+        launch(&self.init, spec, place, authority, &ids).inspect_err(|_| {
             // The launch error is the one to report; what stays behind is found by `gc`.
             let _ = self.release_leftovers(place, spec.keep);
         })
@@ -85,14 +86,20 @@ impl Backend for Native {
     }
 }
 
-fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launched, LaunchError> {
+fn launch(
+    init: &Program,
+    spec: &Spec,
+    place: &Place,
+    authority: Option<&str>,
+    ids: &Ids,
+) -> Result<Launched, LaunchError> {
     let init = failure::state(program::prepare(&place.cache, init), "init", "Cannot put init into the cache")?;
     let mut cgroup = limits::make(spec, place)?;
     let outside = namespace::Identity::own().wall("namespaces", "Cannot tell the host's", "")?;
 
     for proved in [false, true] {
         let init = init.again().wall("init", "Cannot duplicate a descriptor", "")?;
-        if let Some(launched) = attempt(spec, place, ids, init, &mut cgroup, &outside, proved)? {
+        if let Some(launched) = attempt(spec, place, authority, ids, init, &mut cgroup, &outside, proved)? {
             return Ok(launched);
         }
     }
@@ -100,9 +107,11 @@ fn launch(init: &Program, spec: &Spec, place: &Place, ids: &Ids) -> Result<Launc
 }
 
 /// `None` if what it was to be made of proved to be out of date, which cannot be with `proved`.
+#[allow(clippy::too_many_arguments)] // what it takes, each from somewhere else
 fn attempt(
     spec: &Spec,
     place: &Place,
+    authority: Option<&str>,
     ids: &Ids,
     init: program::Location,
     cgroup: &mut Option<Cgroup>,
@@ -121,6 +130,7 @@ fn attempt(
             drop((link, flows, report));
             stage::run(&stage::Stage {
                 spec,
+                authority,
                 ids,
                 waits: stage::waits(ids, cgroup.as_ref()),
                 moved: cgroup.as_ref().is_some_and(Cgroup::has_legacy),

@@ -91,8 +91,11 @@ pub(super) struct NetworkArgs {
     #[arg(long, value_name = "HOST:PORT", value_parser = config::parse_service)]
     open: Vec<Target>,
     /// Show a port of it on the host's loopback address
-    #[arg(short, long, value_name = "PORT[:HOST-PORT]", value_parser = config::parse_published)]
+    #[arg(short, long, value_name = "PORT[:HOSTPORT]", value_parser = config::parse_published)]
     port: Vec<Published>,
+    /// Let it use this secret, recorded by 'agentkernel secret set', for the hosts that are recorded with it
+    #[arg(long, value_name = "NAME", value_parser = config::parse_secret_name)]
+    secret: Vec<String>,
     /// Bytes per second that it may send and receive, such as 10M
     #[arg(long, value_name = "SIZE", value_parser = config::parse_bandwidth, allow_hyphen_values = true)]
     bandwidth: Option<u64>,
@@ -104,8 +107,8 @@ pub(super) struct NetworkArgs {
 impl NetworkArgs {
     /// As `config` wants it.
     pub(super) fn overrides(self) -> NetworkOverrides {
-        let Self { net, allow, deny, open, port, bandwidth, max_tokens } = self;
-        NetworkOverrides { mode: net, allow, deny, services: open, ports: port, bandwidth, max_tokens }
+        let Self { net, allow, deny, open, port, secret, bandwidth, max_tokens } = self;
+        NetworkOverrides { mode: net, allow, deny, services: open, ports: port, bandwidth, max_tokens, secrets: secret }
     }
 }
 

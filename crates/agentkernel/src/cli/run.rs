@@ -7,12 +7,13 @@ use super::{
     print, print_json, report,
 };
 use crate::{
-    Name, SandboxId, Spec,
+    Name, SandboxId, SecretUse, Spec,
     client::{self, Client, ClientError, Found, Outcome, Session},
-    config::{self, HostFacts, Project, WorkspaceMode},
+    config::{self, HostFacts, Project, UserConfig, WorkspaceMode},
     store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
+use egress::{Secret, control::SecretGrant};
 use std::{ffi::OsString, time::Instant};
 use wire::{Exit, Stdio, api};
 
@@ -249,9 +250,10 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     if let Some(file) = &mut project.file {
         file.trusted = store.is_trusted(file)?;
     }
+    let user = UserConfig::read(&host)?;
     let (mut tries, mut swept) = (0, false);
     loop {
-        let spec = config::resolve(overrides.clone(), &project, &host)?;
+        let spec = config::resolve(overrides.clone(), &project, &user, &host)?;
         match store.create(&spec) {
             Ok((entry, lock)) => return Ok((spec, entry, lock)),
             // A name that nobody chose: another id has another one.
@@ -272,12 +274,38 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
 
 /// Starts a kept sandbox in the background and waits until it runs.
 pub(super) fn start_kept(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), Failure> {
-    Ok(client::start(store, entry, lock, spec).map_err(|error| Failure::chain(&error))??)
+    let secrets = secrets(&spec)?;
+    Ok(client::start(store, entry, lock, spec, secrets).map_err(|error| Failure::chain(&error))??)
 }
 
 /// Splits the supervisor off.
 pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure> {
-    client::launch(store, entry, lock, spec).map_err(|error| Failure::chain(&error))
+    // One that is not kept is gone again if one of them is not to be had.
+    let secrets = match secrets(&spec) {
+        Ok(secrets) => secrets,
+        Err(failure) => {
+            if !spec.keep {
+                let _ = store.remove(entry, lock);
+            }
+            return Err(failure);
+        }
+    };
+    client::launch(store, entry, lock, spec, secrets).map_err(|error| Failure::chain(&error))
+}
+
+/// The values that are put in for a sandbox's placeholders.
+fn secrets(spec: &Spec) -> Result<Vec<SecretGrant>, Failure> {
+    if spec.network.secrets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let gathered = config::gather(&spec.network.secrets, &HostFacts::read()?)?;
+    let grant = |(used, value): (SecretUse, Secret)| SecretGrant {
+        name: used.name,
+        placeholder: used.placeholder,
+        value,
+        hosts: used.hosts,
+    };
+    Ok(gathered.into_iter().map(grant).collect())
 }
 
 /// The exit status of a session, the reason told where the status alone would leave the user guessing.

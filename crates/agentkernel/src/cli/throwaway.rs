@@ -4,7 +4,7 @@ use super::{Failure, run};
 use crate::{
     Spec,
     client::{self, Client},
-    config::{self, HostFacts, Overrides, Project, WorkspaceMode},
+    config::{self, HostFacts, Overrides, Project, UserConfig, WorkspaceMode},
     store::{Entry, Store},
 };
 use std::{path::Path, time::Duration};
@@ -40,7 +40,7 @@ impl Throwaway {
             command: ["sh", "-c", "read -r line"].map(Into::into).to_vec(),
             ..Overrides::default()
         };
-        let spec = config::resolve(overrides, &project, &host)?;
+        let spec = config::resolve(overrides, &project, &UserConfig::default(), &host)?;
         let (entry, lock) = store.create(&spec)?;
         let same = store.find(spec.id.as_str())?;
         let mut client = run::launch(store, same, lock, spec.clone())?;

@@ -10,6 +10,7 @@ use crate::{
     store::{Entry, Lock, Store},
     supervisor::{self, Inheritance},
 };
+use egress::control::SecretGrant;
 use jail::process::Fork;
 use rustix::{
     fd::OwnedFd,
@@ -63,15 +64,27 @@ fn close_withheld() -> io::Result<()> {
 ///
 /// # Errors
 /// [`LaunchFailure`] if there is not even a supervisor; the lock is free again then.
-pub fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, LaunchFailure> {
-    split(pair(), store, entry, lock, spec)
+pub fn launch(
+    store: Store,
+    entry: Entry,
+    lock: Lock,
+    spec: Spec,
+    secrets: Vec<SecretGrant>,
+) -> Result<Client, LaunchFailure> {
+    split(pair(), store, entry, lock, spec, secrets)
 }
 
 /// The same, and waits until the sandbox runs. Whoever ends it at once does not come between.
 ///
 /// # Errors
 /// As [`launch`]; [`ClientError`] if the start failed.
-pub fn start(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Result<(), ClientError>, LaunchFailure> {
+pub fn start(
+    store: Store,
+    entry: Entry,
+    lock: Lock,
+    spec: Spec,
+    secrets: Vec<SecretGrant>,
+) -> Result<Result<(), ClientError>, LaunchFailure> {
     let mut asked = None;
     let pair = pair().and_then(|(mut client, theirs)| {
         asked = Some(client.ask(api::Call::Status));
@@ -79,7 +92,7 @@ pub fn start(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Resul
         client.connection.flush()?;
         Ok((client, theirs))
     });
-    let mut client = split(pair, store, entry, lock, spec)?;
+    let mut client = split(pair, store, entry, lock, spec, secrets)?;
     Ok(asked.unwrap_or(Err(ClientError::Gone)).and_then(|asked| client.answer(asked)).map(drop))
 }
 
@@ -95,6 +108,7 @@ fn split(
     entry: Entry,
     lock: Lock,
     spec: Spec,
+    secrets: Vec<SecretGrant>,
 ) -> Result<Client, LaunchFailure> {
     match pair.and_then(|pair| Ok((pair, jail::process::fork()?))) {
         // The lock stays held: it belongs to the open file, which the child has too.
@@ -104,7 +118,7 @@ fn split(
             // Everybody may see the arguments of a process. If they stay, nothing else is worse for it.
             let _ = jail::process::forget_arguments(&format!("ak[{} supervisor]", spec.id));
             if close_withheld().and_then(|()| jail::process::daemonize()).is_ok() {
-                supervisor::run(Inheritance { store, entry, lock, spec, secrets: Vec::new(), client: theirs });
+                supervisor::run(Inheritance { store, entry, lock, spec, secrets, client: theirs });
             }
             std::process::exit(0);
         }

@@ -53,6 +53,10 @@ impl Environment {
         }
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
     pub(super) fn apply(&mut self, variables: &[EnvVar], host: &HostFacts) {
         for variable in variables {
             match variable {

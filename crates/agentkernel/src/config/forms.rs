@@ -1,7 +1,7 @@
 //! The textual forms of values, the same on the command line and in `agentkernel.toml`: each is parsed here, once.
 
-use crate::{Image, Mount};
-use egress::{Mode, Rule, Target, TargetError, control::Published};
+use crate::{Image, Mount, SecretSource};
+use egress::{Host, Mode, Pattern, Rule, RuleError, Target, TargetError, control::Published};
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -21,6 +21,12 @@ pub struct FormError {
 impl FormError {
     pub(super) fn new(cause: String) -> Self {
         Self { cause, hint: "" }
+    }
+}
+
+impl From<RuleError> for FormError {
+    fn from(error: RuleError) -> Self {
+        Self { cause: error.to_string(), hint: error.hint() }
     }
 }
 
@@ -211,7 +217,7 @@ pub fn parse_mode(text: &str) -> Result<Mode, FormError> {
 /// # Errors
 /// If it is no rule.
 pub fn parse_rule(text: &str) -> Result<Rule, FormError> {
-    Rule::parse(text).map_err(|error| FormError { cause: error.to_string(), hint: error.hint() })
+    Ok(Rule::parse(text)?)
 }
 
 /// A service by name and port: `localhost:5432`.
@@ -264,6 +270,69 @@ pub(super) fn bandwidth(rate: u64) -> Result<u64, FormError> {
         _ => Err(FormError {
             cause: format!("{rate} is too little: use 1K of bytes per second or more"),
             hint: "The network mode 'none' refuses all connections",
+        }),
+    }
+}
+
+fn is_identifier(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    text.len() <= 128
+        && text.bytes().all(|byte| letter(byte) || byte.is_ascii_digit())
+        && text.bytes().next().is_some_and(letter)
+}
+
+/// What the user calls a secret.
+///
+/// # Errors
+/// If it has other characters than letters, digits and `_`, begins with a digit or is too long.
+pub fn parse_secret_name(text: &str) -> Result<String, FormError> {
+    match is_identifier(text) {
+        true => Ok(text.to_owned()),
+        false => wrong(text, "not a name of a secret: use up to 128 letters, digits and '_', no digit first"),
+    }
+}
+
+/// The name of a variable that a secret's placeholder may be in.
+///
+/// # Errors
+/// If it is none, or the sandbox itself sets it.
+pub fn parse_variable(text: &str) -> Result<String, FormError> {
+    if !is_identifier(text) {
+        return wrong(text, "not a name of a variable: use letters, digits and '_', no digit first");
+    }
+    match RESERVED.contains(&text) {
+        true => wrong(text, "agentkernel sets this variable itself"),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// A host that a secret may go to: a name, or all below one.
+///
+/// # Errors
+/// If it is something else.
+pub fn parse_secret_host(text: &str) -> Result<Pattern, FormError> {
+    let wrong = |cause: &str, hint| Err(FormError { cause: format!("{}: {cause}", quoted(text.as_ref())), hint });
+    match Pattern::parse(text) {
+        Ok(pattern @ (Pattern::Host(Host::Name(_)) | Pattern::Below(_))) => Ok(pattern),
+        Ok(Pattern::Any) => wrong("a secret for every host would be none", "Name the hosts, such as api.example.org"),
+        Ok(_) => wrong("a secret goes to servers that prove their names, not to addresses", "Name the host"),
+        Err(_) if Rule::parse(text).is_ok() => wrong("a secret's host has no port", "Leave the port out"),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where a secret's value comes from: `env:VARIABLE`, `file:PATH` or `store`. A relative path stays relative.
+///
+/// # Errors
+/// If it is none of them. What was written is not shown: it may be the secret itself.
+pub fn parse_secret_source(text: &str) -> Result<SecretSource, FormError> {
+    match text.split_once(':') {
+        Some(("env", variable)) if is_identifier(variable) => Ok(SecretSource::Env(variable.into())),
+        Some(("file", path)) if !path.is_empty() && !path.contains('\0') => Ok(SecretSource::File(path.into())),
+        None if text == "store" => Ok(SecretSource::Store),
+        _ => Err(FormError {
+            cause: "not a source: use 'env:VARIABLE', 'file:PATH' or 'store'".into(),
+            hint: "A secret's value does not stand here: `agentkernel secret set` takes it",
         }),
     }
 }
@@ -384,7 +453,7 @@ pub fn parse_tmpfs(text: &OsStr) -> Result<TmpfsArg, FormError> {
 }
 
 /// A place in the sandbox where something can be mounted, written in the one normal way.
-fn mount_target(path: &Path) -> Result<PathBuf, FormError> {
+pub(super) fn mount_target(path: &Path) -> Result<PathBuf, FormError> {
     let target = absolute(path)?;
     if target == Path::new("/") || ["/proc", "/sys", "/dev"].iter().any(|place| target.starts_with(place)) {
         return wrong(path, "nothing can be mounted there");

@@ -1,6 +1,7 @@
 //! Configuration: TOML as written and flags as typed, resolved to a [`Spec`](crate::Spec). Hides every default, every
 //! textual form and every rule about what a project may ask for.
 
+mod check;
 mod environment;
 mod error;
 mod exec;
@@ -11,28 +12,38 @@ mod identity;
 mod limits;
 mod mounts;
 mod network;
+mod overlap;
+mod parse;
 mod passwd;
 mod project;
 mod protect;
+mod reference;
 mod resolve;
 mod schema;
+mod secrets;
+mod settings;
+mod user;
 mod words;
 
+pub use check::{Check, Decision, Origin, check};
 pub use environment::exec_env;
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
     EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_bandwidth, parse_count,
     parse_cpus, parse_duration, parse_env, parse_env_file, parse_image, parse_mode, parse_mount, parse_published,
-    parse_rule, parse_service, parse_size, parse_tmpfs, parse_workspace, quoted,
+    parse_rule, parse_secret_host, parse_secret_name, parse_service, parse_size, parse_tmpfs, parse_variable,
+    parse_workspace, quoted,
 };
 pub use host::HostFacts;
 pub use identity::identity;
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
 pub use network::NetworkOverrides;
 pub use project::{FILE_NAME, Project, ProjectFile};
+pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};
-pub use schema::{reference, schema};
+pub use secrets::{Recorded, Secrets, gather, read_secret};
+pub use user::UserConfig;
 pub use words::generated_name;
 
 /// The candidate that is most like what was typed, if any is like it at all.

@@ -1,5 +1,10 @@
 use super::*;
+use crate::{
+    Image, Name, SecretSource,
+    config::{WorkspaceMode, schema::Keys},
+};
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn parse(text: &str) -> Result<Settings, String> {
     match ProjectFile::parse(FILE_NAME.into(), text.into()) {
@@ -81,7 +86,10 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("[workspace]\n  quux = 1", "2:3: unknown key 'quux' in [workspace] | [workspace] has protect, mounts, tmpfs"),
         ("[sandboxx]", "1:2: unknown table 'sandboxx' | Did you mean [sandbox]?"),
         ("image = 'host'", "1:1: unknown table 'image' | `image` belongs into [sandbox]"),
-        ("[egress]", "1:2: unknown table 'egress' | There are [sandbox], [resources], [workspace]"),
+        (
+            "[egress]",
+            "1:2: unknown table 'egress' | There are [sandbox], [resources], [workspace], [network], [secrets]",
+        ),
         ("sandbox = 1", "1:1: [sandbox] must be a table, not a whole number"),
         ("[[sandbox]]", "1:3: [sandbox] must be a table, not a list of tables"),
         ("[sandbox]\nimage = 1", "2:9: `image` must be a text, not a whole number"),
@@ -132,6 +140,128 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
             "{text}\n{message}\n{expected}"
         );
         assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn networks_and_secrets() {
+    let settings = parse(
+        r#"
+        [network]
+        mode = "allow"
+        allow = ["github.com", { host = "api.example.org:443", methods = ["GET"], paths = ["/v1/"] }]
+        deny = ["*.bad.example.org:*"]
+        ports = [3000, "5173:8080"]
+        host_services = ["localhost:5432"]
+        bandwidth = 4096
+        [secrets]
+        A = ["api.example.org", "*.example.net"]
+        B = { env = "C", hosts = ["api.example.org"], file = "/run/b", from = "env:D" }
+        [secrets.E]
+        from = "store"
+        "#,
+    )
+    .unwrap();
+    let network = &settings.network;
+    assert_eq!(network.mode.as_ref().unwrap().line, 3);
+    let allow = network.allow.as_deref().unwrap();
+    assert_eq!((allow[1].line, allow[1].column), (4, 32));
+    assert_eq!(allow[1].value.requests.paths, ["/v1/"]);
+    assert_eq!(network.ports.iter().map(|port| port.value.outside).collect::<Vec<_>>(), [3000, 8080]);
+    assert_eq!((network.deny.len(), network.services.len(), network.bandwidth), (1, 1, Some(4096)));
+    let [a, b, e] = &settings.secrets[..] else { panic!("{:?}", settings.secrets) };
+    assert_eq!((a.value.name.as_str(), a.value.hosts.len(), a.line, a.column), ("A", 2, 10, 9));
+    assert_eq!((b.value.env.as_deref(), b.value.file.as_deref()), (Some("C"), Some(Path::new("/run/b"))));
+    assert_eq!(b.value.source, Some(SecretSource::Env("D".into())));
+    assert_eq!((e.value.name.as_str(), e.value.source.clone()), ("E", Some(SecretSource::Store)));
+    let tables = parse("[[network.allow]]\nhost = 'a.b'\n[[network.allow]]\nhost = 'c.d:22'\n").unwrap();
+    let tables = tables.network.allow.unwrap();
+    assert_eq!((tables[1].value.to_string(), tables[1].line), ("c.d:22".into(), 3));
+}
+
+#[test]
+fn mistakes_in_networks_and_secrets() {
+    let value = "No value stands here: `agentkernel secret set A --host HOST` takes it";
+    for (text, expected) in [
+        (
+            "[sandbox]\nnet = 'none'",
+            "2:1: unknown key 'net' in [sandbox] | It is `mode` in [network] now: the mode 'none' is the default",
+        ),
+        ("[network]\nmode = 'some'", "2:8: `mode`: 'some': not a network mode: use 'none', 'allow' or 'open'"),
+        ("[network]\nalow = []", "2:1: unknown key 'alow' in [network] | Did you mean `allow`?"),
+        ("[network]\nallow = 'a.b'", "2:9: `allow` must be a list of texts, not a text"),
+        ("[network]\nallow = ['a.b', 1]", "2:17: `allow` must have texts and tables only, not a whole number"),
+        (
+            "[network]\nallow = ['a.b', 'https://c.d/']",
+            "2:17: `allow`: 'https://c.d/' is a URL | Write the host alone, or HOST:PORT; requests are restricted by `methods` and `paths` in agentkernel.toml",
+        ),
+        (
+            "[network]\nallow = ['a*.b']",
+            "2:10: `allow`: 'a*.b' has a star where it means nothing | A star stands for all that is before a dot, as in '*.example.org', or alone for every host",
+        ),
+        (
+            "[network]\nallow = [{ methods = ['GET'] }]",
+            "2:10: `allow`: `host` is missing | Write { host = \"api.example.org\", methods = [\"GET\"] }",
+        ),
+        ("[network]\nallow = [{ hots = 'a.b' }]", "2:12: `allow`: unknown key 'hots' | Did you mean `host`?"),
+        ("[network]\nallow = [{ xyz = 'a.b' }]", "2:12: `allow`: unknown key 'xyz' | It has host, methods, paths"),
+        (
+            "[network]\nallow = [{ host = 'a.b',\nmethods = ['get'] }]",
+            "3:12: `methods`: 'get' is not an HTTP method: write it in capitals, such as GET",
+        ),
+        (
+            "[network]\nallow = [{ host = 'a.b', methods = [] }]",
+            "2:36: `methods` is empty, which would allow nothing | Leave it out for what holds without it",
+        ),
+        (
+            "[network]\nallow = [{ host = 'a.b', paths = ['/a/../b'] }]",
+            "2:35: `paths`: '/a/../b' is not a path that requests can be compared with: begin with '/', without '..', '//' or a query",
+        ),
+        ("[network]\ndeny = [{ host = 'a.b' }]", "2:9: `deny` must have texts only, not a table"),
+        (
+            "[network]\nports = [0]",
+            "2:10: `ports`: '0': not a port: use SANDBOX or SANDBOX:HOST, such as 3000:8080, each from 1 to 65535",
+        ),
+        ("[network]\nports = [1.5]", "2:10: `ports` must have texts and whole numbers only, not a number"),
+        (
+            "[network]\nhost_services = ['localhost']",
+            "2:18: `host_services`: 'localhost' has no port | Write HOST:PORT, such as localhost:5432 for a service of this host",
+        ),
+        (
+            "[network]\nbandwidth = 0",
+            "2:13: `bandwidth`: 0 is too little: use 1K of bytes per second or more | The network mode 'none' refuses all connections",
+        ),
+        ("[secrets]\nA = 's3cr3t'", &format!("2:5: `A` must be a list of hosts or a table, not a text | {value}")),
+        (
+            "[secrets]\n'a-b' = ['a.b']",
+            "2:1: 'a-b': not a name of a secret: use up to 128 letters, digits and '_', no digit first",
+        ),
+        (
+            "[secrets]\nA = []",
+            "2:5: `hosts` is empty, which would allow nothing | Leave it out for what holds without it",
+        ),
+        (
+            "[secrets]\nA = ['*']",
+            "2:6: `hosts`: '*': a secret for every host would be none | Name the hosts, such as api.example.org",
+        ),
+        ("[secrets]\nA = ['a.b:443']", "2:6: `hosts`: 'a.b:443': a secret's host has no port | Leave the port out"),
+        (
+            "[secrets]\nA = ['10.0.0.1']",
+            "2:6: `hosts`: '10.0.0.1': a secret goes to servers that prove their names, not to addresses | Name the host",
+        ),
+        ("[secrets]\nA = { host = ['a.b'] }", "2:7: `A`: unknown key 'host' | Did you mean `hosts`?"),
+        ("[secrets]\nA = { value = 's3cr3t' }", "2:7: `A`: unknown key 'value' | It has env, hosts, file, from"),
+        (
+            "[secrets]\nA = { from = 's3cr3t' }",
+            "2:14: `from`: not a source: use 'env:VARIABLE', 'file:PATH' or 'store' | A secret's value does not stand here: `agentkernel secret set` takes it",
+        ),
+        ("[secrets]\nA = { env = 'AGENTKERNEL' }", "2:13: `env`: 'AGENTKERNEL': agentkernel sets this variable itself"),
+        ("[secrets]\nA = { file = '/proc/x' }", "2:14: `file`: '/proc/x': nothing can be mounted there"),
+        ("[secrets]\nA = { file = 'x' }", "2:14: `file`: 'x': not an absolute path"),
+    ] {
+        let message = parse(text).unwrap_err();
+        assert_eq!(message, format!("{FILE_NAME}:{expected}"), "{text}");
+        assert!(!message.contains("s3cr3t"));
     }
 }
 
@@ -232,9 +362,12 @@ proptest! {
     }
 
     #[test]
-    fn any_value_for_any_key(table in 0usize..3, key in 0usize..16, value in 0usize..12) {
-        let (table, _, keys) = schema::TABLES[table];
-        let key = keys[key % keys.len()].name;
+    fn any_value_for_any_key(table in 0usize..5, key in 0usize..16, value in 0usize..12) {
+        let schema::Table { name: table, keys, .. } = &schema::PROJECT[table];
+        let key = match keys {
+            Keys::Fixed(keys) => keys[key % keys.len()].name,
+            Keys::Secrets => "A",
+        };
         let values = ["1", "-1", "1.5", "inf", "''", "'x'", "true", "[]", "[1]", "{}", "{a=1}", "1979-05-27"];
         let text = format!("[{table}]\n{key} = {}", values[value]);
         if let Err(message) = parse(&text) {

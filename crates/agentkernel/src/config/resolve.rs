@@ -1,13 +1,15 @@
 //! Flags, the project's file and the host become one [`Spec`]: flags win over the file, the file over the defaults.
 
 use super::{
-    ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, WorkspaceMode,
+    ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, UserConfig, WorkspaceMode,
     environment::{Environment, read_env_file},
-    forms, generated_name, git, identity, limits, mounts, passwd,
-    project::{Located, Settings},
-    protect,
+    forms, generated_name, git, identity, limits, mounts,
+    network::Sayings,
+    parse::Located,
+    passwd, protect,
+    settings::Settings,
 };
-use crate::{BackendKind, Identity, Image, Limits, Mount, Name, SandboxId, Spec, Tmpfs, Workspace};
+use crate::{BackendKind, Identity, Image, Limits, Mount, Name, Network, SandboxId, Spec, Tmpfs, Workspace, trust};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -66,25 +68,50 @@ pub struct Overrides {
 ///
 /// # Errors
 /// [`ConfigError`]; [`Untrusted`](ConfigError::Untrusted) only if nothing else is wrong.
-pub fn resolve(overrides: Overrides, project: &Project, host: &HostFacts) -> Result<Spec, ConfigError> {
+pub fn resolve(
+    overrides: Overrides,
+    project: &Project,
+    user: &UserConfig,
+    host: &HostFacts,
+) -> Result<Spec, ConfigError> {
+    with(project, user, host, |resolver| resolver.spec(overrides))
+}
+
+/// The same for the network alone, with who said what of it.
+pub(super) fn resolve_network(
+    overrides: NetworkOverrides,
+    project: &Project,
+    user: &UserConfig,
+    host: &HostFacts,
+) -> Result<(Network, Sayings), ConfigError> {
+    with(project, user, host, |resolver| resolver.network(overrides))
+}
+
+fn with<T>(
+    project: &Project,
+    user: &UserConfig,
+    host: &HostFacts,
+    resolve: impl FnOnce(&mut Resolver<'_>) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
     let defaults = Settings::default();
     let settings = project.file.as_ref().map_or(&defaults, |file| &file.settings);
-    let mut resolver =
-        Resolver { file: project.file.as_ref(), settings, project: &project.dir, host, asks: Vec::new() };
-    let spec = resolver.spec(overrides)?;
+    let file = project.file.as_ref();
+    let mut resolver = Resolver { file, settings, project: &project.dir, user, host, asks: Vec::new() };
+    let resolved = resolve(&mut resolver)?;
     match resolver.file {
         Some(file) if !file.trusted && !resolver.asks.is_empty() => {
             Err(ConfigError::Untrusted { path: file.path.clone(), asks: resolver.asks })
         }
-        _ => Ok(spec),
+        _ => Ok(resolved),
     }
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     file: Option<&'a ProjectFile>,
-    settings: &'a Settings,
-    project: &'a Path,
-    host: &'a HostFacts,
+    pub(super) settings: &'a Settings,
+    pub(super) project: &'a Path,
+    pub(super) user: &'a UserConfig,
+    pub(super) host: &'a HostFacts,
     /// What the file asks for, beyond what any project gets.
     asks: Vec<String>,
 }
@@ -109,14 +136,31 @@ impl Resolver<'_> {
         }
         let mounts = self.mounts(overrides.mounts, &workspace)?;
         let tmpfs = self.tmpfs(overrides.tmpfs, &mounts, workspace != Workspace::None)?;
-        let network = overrides.network.resolve()?;
+        let (network, _) = self.network(overrides.network)?;
+
+        self.check_secret_files(&network, &workspace, &mounts)?;
 
         let mut env = Environment::base(&identity, &image, host);
+        if network.needs_authority() {
+            trust::VARIABLES.iter().for_each(|(name, value)| env.set(name, value));
+        }
         self.file_env(&mut env)?;
         for file in &overrides.env_files {
             env.apply(&read_env_file(&host.cwd.join(file))?, host);
         }
         env.apply(&overrides.env, host);
+        if let Some((secret, variable)) = network.secrets.iter().find_map(|secret| {
+            let variable = secret.env.as_ref()?;
+            env.has(variable).then_some((&secret.name, variable))
+        }) {
+            let cause = format!("Secret '{secret}' would be in variable {variable}, which is set already");
+            return Err(ConfigError::value(cause, "Leave the variable out, or give the secret another one: `env`"));
+        }
+        for secret in &network.secrets {
+            if let Some(variable) = &secret.env {
+                env.set(variable, &secret.placeholder);
+            }
+        }
         env.mark(&id);
         let spec_env = env.entries();
         let command = (!overrides.command.is_empty()).then(|| {
@@ -198,6 +242,29 @@ impl Resolver<'_> {
                 Workspace::Direct { path, protected }
             }
         })
+    }
+
+    /// A placeholder's file is the sandbox's own: in the workspace or a mount it would be made on the host.
+    fn check_secret_files(
+        &self,
+        network: &Network,
+        workspace: &Workspace,
+        mounts: &[Mount],
+    ) -> Result<(), ConfigError> {
+        let workspace = match workspace {
+            Workspace::None => None,
+            Workspace::Direct { path, .. } | Workspace::Overlay { path } => Some(path.as_path()),
+        };
+        let places: Vec<&Path> =
+            workspace.into_iter().chain(mounts.iter().map(|mount| mount.target.as_path())).collect();
+        for secret in &network.secrets {
+            let Some(file) = &secret.file else { continue };
+            if let Some(place) = places.iter().find(|place| file.starts_with(place)) {
+                let cause = format!("Secret '{}' would be in {}, which is the host's", secret.name, place.display());
+                return Err(ConfigError::value(cause, "Name a `file` elsewhere in the sandbox, such as in its HOME"));
+            }
+        }
+        Ok(())
     }
 
     /// Who may use git in the project: the caller, and its owner if that is somebody else.
@@ -398,17 +465,17 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    fn ask(&mut self, key: &str, what: impl std::fmt::Display) {
+    pub(super) fn ask(&mut self, key: &str, what: impl std::fmt::Display) {
         self.asks.push(format!("{key} = {}", forms::quoted(what.to_string().as_ref()).trim_matches('\'')));
     }
 
     /// The same error, with the place in the file that is to blame.
-    fn at<T>(&self, located: &Located<T>, error: ConfigError) -> ConfigError {
+    pub(super) fn at<T>(&self, located: &Located<T>, error: ConfigError) -> ConfigError {
         let Some(file) = self.file else { return error };
         match error {
-            ConfigError::Value { cause, hint } => file.error(located, cause, hint),
+            ConfigError::Value { cause, hint } => located.error(&file.path, cause, hint),
             ConfigError::Io { path, source } => {
-                file.error(located, format!("can't read {}: {source}", path.display()), "")
+                located.error(&file.path, format!("can't read {}: {source}", path.display()), "")
             }
             other => other,
         }

@@ -30,7 +30,7 @@ impl Scene {
     }
 
     fn resolve(&self, overrides: Overrides) -> Result<Spec, ConfigError> {
-        resolve(overrides, &self.project, &self.host)
+        resolve(overrides, &self.project, &UserConfig::default(), &self.host)
     }
 
     fn spec(&self, overrides: Overrides) -> Spec {

@@ -1,52 +1,107 @@
-//! Every key of `agentkernel.toml`, once: the parser, the reference page and the JSON Schema are made of this table.
+//! Every key of `agentkernel.toml`, and of the user's own configuration, once: the parser, the reference page and the
+//! JSON Schema are made of these tables.
 
 use super::{
     forms::{self, FormError, WorkspaceMode},
-    limits,
-    project::{Located, Settings},
+    limits, network,
+    parse::Located,
+    settings::{RuleSettings, SecretSettings, Settings},
 };
 use crate::Name;
-use serde_json::{Map, Value, json};
-use std::{fmt::Write, path::Path, time::Duration};
+use egress::Rule;
+use std::{path::Path, time::Duration};
 
-/// One key.
-pub(super) struct Key {
+/// One table.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    /// What it is about.
+    pub(super) doc: &'static str,
+    pub(super) keys: Keys,
+}
+
+/// What may stand in a table.
+pub(super) enum Keys {
+    /// These keys.
+    Fixed(&'static [Key]),
+    /// Names that the user chooses, each with a list of hosts or a table of [`SECRET`]'s keys.
+    Secrets,
+}
+
+impl Table {
+    /// The keys that it has, unless they are the user's to choose.
+    pub(super) fn fixed(&self) -> &'static [Key] {
+        match self.keys {
+            Keys::Fixed(keys) => keys,
+            Keys::Secrets => &[],
+        }
+    }
+}
+
+/// One key, of something that is filled in key by key.
+pub(super) struct Key<T: 'static = Settings> {
     pub(super) name: &'static str,
     /// What may be written, and where it goes.
-    pub(super) form: Form,
+    pub(super) form: Form<T>,
     /// What holds without it, in words.
-    default: &'static str,
+    pub(super) default: &'static str,
     /// What it does, for the reference page.
-    doc: &'static str,
+    pub(super) doc: &'static str,
     /// A value as it is written in TOML.
-    example: &'static str,
+    pub(super) example: &'static str,
 }
 
 /// What may be written for a key, with the function that takes it.
-pub(super) enum Form {
-    Text(fn(&mut Settings, Located<String>) -> Result<(), FormError>),
-    Choice(&'static [&'static str], fn(&mut Settings, &str) -> Result<(), FormError>),
-    Flag(fn(&mut Settings, bool)),
-    Size(fn(&mut Settings, Located<u64>) -> Result<(), FormError>),
-    Time(fn(&mut Settings, Duration)),
-    Cpus(fn(&mut Settings, u64)),
-    Count(fn(&mut Settings, Located<u64>) -> Result<(), FormError>),
+pub(super) enum Form<T: 'static = Settings> {
+    Text(fn(&mut T, Located<String>) -> Result<(), FormError>),
+    Choice(&'static [&'static str], fn(&mut T, Located<String>) -> Result<(), FormError>),
+    Flag(fn(&mut T, bool)),
+    Size(fn(&mut T, Located<u64>) -> Result<(), FormError>),
+    Time(fn(&mut T, Duration)),
+    Cpus(fn(&mut T, u64)),
+    Count(fn(&mut T, Located<u64>) -> Result<(), FormError>),
     /// Called once for each text in the list.
-    List(fn(&mut Settings, Located<String>) -> Result<(), FormError>),
+    List(fn(&mut T, Located<String>) -> Result<(), FormError>),
+    /// The same for a list that must not be empty: it restricts, and none would be taken for all.
+    Filled(fn(&mut T, Located<String>) -> Result<(), FormError>),
+    /// The same for a list of texts or whole numbers.
+    Numbers(fn(&mut T, Located<String>) -> Result<(), FormError>),
+    /// A list of texts, and of tables with [`RULE`]'s keys.
+    Rules(fn(&mut T, Vec<Located<Rule>>)),
     /// Called once for each variable.
-    Variables(fn(&mut Settings, String, String)),
+    Variables(fn(&mut T, String, String)),
 }
 
-/// The tables, with what they are about.
-pub(super) const TABLES: [(&str, &str, &[Key]); 3] = [
-    ("sandbox", "What the sandbox is.", SANDBOX),
-    (
-        "resources",
-        "What it may use. Sizes are numbers of bytes, or texts such as `\"512M\"`; units are powers of 1024.",
-        RESOURCES,
-    ),
-    ("workspace", "What else of the host it sees.", WORKSPACE),
+/// The tables of `agentkernel.toml`.
+pub(super) const PROJECT: &[Table] = &[
+    Table { name: "sandbox", doc: "What the sandbox is.", keys: Keys::Fixed(SANDBOX) },
+    Table {
+        name: "resources",
+        doc: "What it may use. Sizes are numbers of bytes, or texts such as `\"512M\"`; units are powers of 1024.",
+        keys: Keys::Fixed(RESOURCES),
+    },
+    Table { name: "workspace", doc: "What else of the host it sees.", keys: Keys::Fixed(WORKSPACE) },
+    Table {
+        name: "network",
+        doc: "What it may reach, and be reached at ([the guide](../guide/network.md)). Where neither `mode` nor anything to reach is written, it reaches nothing.",
+        keys: Keys::Fixed(NETWORK),
+    },
+    Table {
+        name: "secrets",
+        doc: "What is put in on the way, so that it never enters the sandbox, which has a placeholder in its place. Each key is the name of a secret, and its value a list of hosts that it may go to, or a table of the keys below. Each needs trust. No value of a secret stands here: `agentkernel secret set NAME` takes one.",
+        keys: Keys::Secrets,
+    },
 ];
+
+/// The tables of the user's own configuration.
+pub(super) const USER: &[Table] = &[Table {
+    name: "network",
+    doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth` is written, it must name the private addresses and services of the host that are to be reached at all.",
+    keys: Keys::Fixed(LIMITS),
+}];
+
+/// Keys that went elsewhere, by table, with what to do.
+pub(super) const MOVED: [(&str, &str, &str); 1] =
+    [("sandbox", "net", "It is `mode` in [network] now: the mode 'none' is the default")];
 
 const SANDBOX: &[Key] = &[
     Key {
@@ -73,7 +128,7 @@ const SANDBOX: &[Key] = &[
     Key {
         name: "workspace",
         form: Form::Choice(&["direct", "overlay", "none"], |settings, text| {
-            settings.workspace = Some(forms::parse_workspace(text)?);
+            settings.workspace = Some(forms::parse_workspace(&text.value)?);
             Ok(())
         }),
         default: "`direct`",
@@ -240,139 +295,195 @@ const WORKSPACE: &[Key] = &[
     },
 ];
 
-/// The JSON Schema (draft 2020-12) of `agentkernel.toml`, for editors.
-#[must_use]
-pub fn schema() -> Value {
-    let tables = TABLES.iter().map(|(table, doc, keys)| {
-        let keys: Map<String, Value> = keys.iter().map(|key| (key.name.to_owned(), key.schema())).collect();
-        let value = json!({ "type": "object", "description": doc, "additionalProperties": false, "properties": keys });
-        ((*table).to_owned(), value)
-    });
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": super::project::FILE_NAME,
-        "type": "object",
-        "additionalProperties": false,
-        "properties": tables.collect::<Map<String, Value>>(),
-    })
+const MODES: &[&str] = &["none", "allow", "open"];
+
+const NETWORK: &[Key] = &[
+    Key {
+        name: "mode",
+        form: Form::Choice(MODES, set_mode),
+        default: "`allow` if something is allowed, else `none`",
+        doc: "`none`: nothing is reached, whatever is allowed. `allow`: what is allowed. `open`: every public address, and what is allowed. `open` needs trust.",
+        example: "\"allow\"",
+    },
+    Key {
+        name: "allow",
+        form: Form::Rules(|settings, rules| settings.network.allow = Some(rules)),
+        default: "nothing",
+        doc: "What may be reached: `HOST` (on ports 80 and 443) or `HOST:PORT`, where `HOST` is a name, an address, a network such as `10.0.0.0/8`, `*.example.org` (every name below it), or `*`; and `PORT` is a number, a range such as `8000-8999`, or `*`. A table allows some HTTP requests only. Needs trust.",
+        example: "[\"github.com\", { host = \"api.example.org\", methods = [\"GET\"], paths = [\"/v1/\"] }]",
+    },
+    Key {
+        name: "deny",
+        form: Form::List(set_deny),
+        default: "nothing",
+        doc: "What may not be reached, whatever else is said.",
+        example: "[\"telemetry.example.org:*\"]",
+    },
+    Key {
+        name: "ports",
+        form: Form::Numbers(|settings, text| {
+            let port = forms::parse_published(&text.value)?;
+            settings.network.ports.push(text.with(port));
+            Ok(())
+        }),
+        default: "none",
+        doc: "Ports of the sandbox on the host's loopback address: `3000`, or `\"3000:8080\"` for another number on the host. Needs trust.",
+        example: "[3000, \"5173:8080\"]",
+    },
+    Key {
+        name: "host_services",
+        form: Form::List(set_service),
+        default: "none",
+        doc: "Services by `HOST:PORT` that may be reached whatever their addresses are. Those of `localhost` are the host's own: inside they are at `host.agentkernel.internal`. Needs trust.",
+        example: "[\"localhost:5432\"]",
+    },
+    Key {
+        name: "bandwidth",
+        form: Form::Size(set_bandwidth),
+        default: "no limit",
+        doc: "Bytes per second, in both directions together.",
+        example: "\"10M\"",
+    },
+];
+
+const LIMITS: &[Key] = &[
+    Key {
+        name: "mode",
+        form: Form::Choice(MODES, set_mode),
+        default: "`allow` if `allow` is written, else `open`",
+        doc: "`none`: no sandbox reaches anything but `host_services`. `allow`: only what is allowed here. `open`: public addresses, and what is allowed here.",
+        example: "\"open\"",
+    },
+    Key {
+        name: "allow",
+        form: Form::Rules(|settings, rules| settings.network.allow = Some(rules)),
+        default: "nothing",
+        doc: "What may be reached, as a project writes it.",
+        example: "[\"*.example.org\", \"10.0.0.0/8:5432\"]",
+    },
+    Key {
+        name: "deny",
+        form: Form::List(set_deny),
+        default: "nothing",
+        doc: "What no sandbox reaches.",
+        example: "[\"10.0.0.0/8:*\"]",
+    },
+    Key {
+        name: "host_services",
+        form: Form::List(set_service),
+        default: "none",
+        doc: "Services by `HOST:PORT` that may be reached whatever their addresses are.",
+        example: "[\"localhost:5432\"]",
+    },
+    Key {
+        name: "bandwidth",
+        form: Form::Size(set_bandwidth),
+        default: "no limit",
+        doc: "Bytes per second of one sandbox: of this and what its project or flags say, the smaller holds.",
+        example: "\"100M\"",
+    },
+];
+
+fn set_mode(settings: &mut Settings, text: Located<String>) -> Result<(), FormError> {
+    let mode = forms::parse_mode(&text.value)?;
+    settings.network.mode = Some(text.with(mode));
+    Ok(())
 }
 
-impl Key {
-    fn schema(&self) -> Value {
-        let string = json!({ "type": "string" });
-        let integer = json!({ "type": "integer", "minimum": 0 });
-        let mut schema = match &self.form {
-            Form::Text(_) => string,
-            Form::Choice(choices, _) => json!({ "enum": choices }),
-            Form::Flag(_) => json!({ "type": "boolean" }),
-            Form::Size(_) => {
-                let text = json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?([KkMmGgTt]([Ii]?[Bb])?|[Bb])?$" });
-                json!({ "anyOf": [integer, text] })
-            }
-            Form::Time(_) => {
-                json!({ "type": "string", "minLength": 2, "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$" })
-            }
-            Form::Cpus(_) => json!({ "type": "number", "minimum": 0.01, "maximum": 4096 }),
-            Form::Count(_) => integer,
-            Form::List(_) => json!({ "type": "array", "items": string }),
-            Form::Variables(_) => json!({ "type": "object", "additionalProperties": string }),
-        };
-        schema["description"] = self.doc.into();
-        schema
-    }
-
-    fn kind(&self) -> String {
-        match &self.form {
-            Form::Text(_) => "text".into(),
-            Form::Choice(choices, _) => {
-                choices.iter().map(|choice| format!("`\"{choice}\"`")).collect::<Vec<_>>().join(", ")
-            }
-            Form::Flag(_) => "`true` or `false`".into(),
-            Form::Size(_) => "size".into(),
-            Form::Time(_) => "time: `90s`, `10m`, `1h30m`, `2d`".into(),
-            Form::Cpus(_) => "number".into(),
-            Form::Count(_) => "whole number".into(),
-            Form::List(_) => "list of texts".into(),
-            Form::Variables(_) => "table of texts".into(),
-        }
-    }
+fn set_deny(settings: &mut Settings, text: Located<String>) -> Result<(), FormError> {
+    let rule = forms::parse_rule(&text.value)?;
+    settings.network.deny.push(text.with(rule));
+    Ok(())
 }
 
-/// The reference page, `docs/reference/config.md`.
-#[must_use]
-pub fn reference() -> String {
-    let mut page = String::from(concat!(
-        "# agentkernel.toml\n\n",
-        "<!-- Generated from crates/agentkernel/src/config/schema.rs by its tests: UPDATE_DOCS=1 rewrites it. -->\n\n",
-        "The project's configuration. It is looked for in the working directory and upward, up to the first directory\n",
-        "that has it or a `.git` (not counting an empty directory or a socket of these names, which a sandbox may have\n",
-        "put there); your home directory, the root directory and a change of owner end the search. The\n",
-        "directory where it ends is the project. Flags of the command line win over the file.\n\n",
-        "The file comes with the project, so it is not trusted: what asks for more than a sandbox has by default needs\n",
-        "your consent, given once by `agentkernel trust` for the file as it is. Any change asks again.\n\n",
-        "A mistake is an error that names the file, line and column; unknown keys are mistakes.\n",
-    ));
-    for (table, doc, keys) in TABLES {
-        let _ = write!(page, "\n## [{table}]\n\n{doc}\n");
-        for key in keys {
-            let _ = write!(page, "\n### {}\n\n{}\n\n", key.name, key.doc);
-            let _ = write!(
-                page,
-                "- Value: {}\n- Default: {}\n- Example: `{} = {}`\n",
-                key.kind(),
-                key.default,
-                key.name,
-                key.example
-            );
-        }
-    }
-    page.push_str(PROTECTED);
-    for path in super::protect::BUILT_IN {
-        let _ = writeln!(page, "- `{path}`");
-    }
-    page.push_str(IF_USED);
-    for line in super::protect::IF_USED {
-        let paths: Vec<String> = line.iter().map(|path| format!("`{path}`")).collect();
-        let _ = writeln!(page, "- {}", paths.join(", "));
-    }
-    page
+fn set_service(settings: &mut Settings, text: Located<String>) -> Result<(), FormError> {
+    let service = forms::parse_service(&text.value)?;
+    settings.network.services.push(text.with(service));
+    Ok(())
 }
 
-const PROTECTED: &str = "
-## Protected paths
-
-Read-only in a `direct` workspace, because a program outside would run or obey them later. One that does not exist
-cannot be made inside: as long as a sandbox runs, a socket, which git does not see, lies on the host in its
-place, or in that of the first part of it that does not exist. (For `.git/commondir` it is a file that tells git what
-holds without it.) It is removed afterwards; what a killed sandbox leaves, `gc` and the project's next sandbox remove.
-Where there is no `.git`, `git init` therefore fails inside. Tools that read every file of a project one by one, and do
-not look what it is, fail on a socket (Python's `shutil.copytree`, say): `--workspace overlay` has none. A part of a path that is a symbolic link or a file, such
-as `.git` in a worktree, is protected itself; what it leads to is not.
-
-So is what git's configuration names in the project when the sandbox is made, the repository's, yours and the system's:
-the directory of `core.hooksPath`, the files of `include.path`, and files in commands such as `core.fsmonitor` and
-`diff.*.textconv`: those that are there, and those that the repository's own configuration names with a slash, in a directory
-that is there. Yours is that of who starts the sandbox, and of the project's owner. What aliases run is not protected.
-
-`--unprotect PATH` of `run` and `create` gives up a path and all below it; the project's own file can only add some.
-The list is about the project's directory itself: that of a project in a subdirectory, such as `sub/.git`, is not
-protected.
-
-Besides, `commondir` and one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three, or
-with a `commondir` that leads to them, the directory would be a bare repository to git, with a configuration that nobody
-protects. Where it is one already, its `config`, `config.worktree` and `hooks` are read-only. `--unprotect .git` gives all this up.
-
-";
-
-const IF_USED: &str = "
-If one of a line exists when the sandbox is made, all of them are protected:
-
-";
-
-/// The keys of a table; `None` if there is no such table.
-pub(super) fn keys(table: &str) -> Option<&'static [Key]> {
-    TABLES.iter().find(|(name, ..)| *name == table).map(|(_, _, keys)| *keys)
+fn set_bandwidth(settings: &mut Settings, size: Located<u64>) -> Result<(), FormError> {
+    settings.network.bandwidth = Some(forms::bandwidth(size.value)?);
+    Ok(())
 }
+
+/// A rule that is a table.
+pub(super) const RULE: &[Key<RuleSettings>] = &[
+    Key {
+        name: "host",
+        form: Form::Text(|draft, text| {
+            draft.rule = Some(forms::parse_rule(&text.value)?);
+            Ok(())
+        }),
+        default: "required",
+        doc: "What may be reached, as a text has it.",
+        example: "\"api.example.org\"",
+    },
+    Key {
+        name: "methods",
+        form: Form::Filled(|draft, text| {
+            draft.requests.methods.push(network::method(&text.value)?);
+            Ok(())
+        }),
+        default: "every one",
+        doc: "HTTP methods, in capitals.",
+        example: "[\"GET\", \"HEAD\"]",
+    },
+    Key {
+        name: "paths",
+        form: Form::Filled(|draft, text| {
+            draft.requests.paths.push(network::path(&text.value)?);
+            Ok(())
+        }),
+        default: "every one",
+        doc: "What the path of a request is, or begins with before a `/`.",
+        example: "[\"/v1/\"]",
+    },
+];
+
+/// A secret that is a table.
+pub(super) const SECRET: &[Key<SecretSettings>] = &[
+    Key {
+        name: "env",
+        form: Form::Text(|draft, text| {
+            draft.env = Some(forms::parse_variable(&text.value)?);
+            Ok(())
+        }),
+        default: "the secret's name, unless there is a `file`",
+        doc: "The variable inside that holds the placeholder.",
+        example: "\"TOKEN\"",
+    },
+    Key {
+        name: "hosts",
+        form: Form::Filled(|draft, text| {
+            draft.hosts.push(forms::parse_secret_host(&text.value)?);
+            Ok(())
+        }),
+        default: "those that were recorded by `agentkernel secret set`",
+        doc: "Where it may go: names, or `*.example.org`, without ports. They must be allowed as well. Of a recorded secret they are among those that were recorded.",
+        example: "[\"api.example.org\"]",
+    },
+    Key {
+        name: "file",
+        form: Form::Text(|draft, text| {
+            draft.file = Some(forms::mount_target(Path::new(&text.value))?);
+            Ok(())
+        }),
+        default: "none",
+        doc: "A file inside that holds the placeholder, by its absolute path.",
+        example: "\"/run/secrets/token\"",
+    },
+    Key {
+        name: "from",
+        form: Form::Text(|draft, text| {
+            draft.source = Some(forms::parse_secret_source(&text.value)?);
+            Ok(())
+        }),
+        default: "`store` if the secret is recorded, else the variable of its name",
+        doc: "Where its value comes from when the sandbox starts: `env:VARIABLE` of your environment, `file:PATH` on the host (a relative path begins at the project), or `store`, what `agentkernel secret set` recorded.",
+        example: "\"env:EXAMPLE_TOKEN\"",
+    },
+];
 
 impl WorkspaceMode {
     /// The word for it.

@@ -1,11 +1,12 @@
 use super::*;
-use crate::config::{FILE_NAME, ProjectFile};
+use crate::config::{FILE_NAME, ProjectFile, parse, reference, schema};
 use std::path::PathBuf;
 
 #[test]
 fn every_example_can_be_written() {
-    for (table, _, keys) in TABLES {
-        for key in keys {
+    for Table { name: table, keys, .. } in PROJECT {
+        let Keys::Fixed(keys) = keys else { continue };
+        for key in *keys {
             let text = format!("[{table}]\n{} = {}\n", key.name, key.example);
             let parsed = ProjectFile::parse(FILE_NAME.into(), text.clone()).unwrap_or_else(|error| panic!("{error}"));
             assert_ne!(parsed.settings, Settings::default(), "{text} has no effect");
@@ -17,17 +18,35 @@ fn every_example_can_be_written() {
             }
         }
     }
+    for key in RULE {
+        let host = if key.name == "host" { "" } else { "host = \"a.b\", " };
+        let text = format!("[network]\nallow = [{{ {host}{} = {} }}]", key.name, key.example);
+        ProjectFile::parse(FILE_NAME.into(), text).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for key in SECRET {
+        let text = format!("[secrets]\nA = {{ {} = {} }}", key.name, key.example);
+        ProjectFile::parse(FILE_NAME.into(), text).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for key in LIMITS {
+        let settings = parse::settings(&format!("[network]\n{} = {}", key.name, key.example), USER);
+        assert_ne!(settings.ok().unwrap(), Settings::default());
+    }
 }
 
 #[test]
 fn the_schema_has_every_key_and_no_other() {
     let schema = schema();
-    for (table, _, keys) in TABLES {
+    for Table { name: table, keys, .. } in PROJECT {
         let table = &schema["properties"][table];
+        let Keys::Fixed(keys) = keys else {
+            let either = table["additionalProperties"]["anyOf"].as_array().unwrap();
+            assert_eq!(either[1]["properties"].as_object().unwrap().len(), SECRET.len());
+            continue;
+        };
         assert_eq!(table["additionalProperties"], false);
         let written: Vec<&String> = table["properties"].as_object().unwrap().keys().collect();
         assert_eq!(written.len(), keys.len());
-        for key in keys {
+        for key in *keys {
             assert!(table["properties"][key.name]["description"].as_str().is_some_and(|doc| !doc.is_empty()));
         }
     }

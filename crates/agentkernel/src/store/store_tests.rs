@@ -39,6 +39,7 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         read_only: false,
         network: Network {
             secrets: vec![SecretUse {
+                placeholder: "agentkernel-x-0".into(),
                 name: "TOKEN".into(),
                 source: SecretSource::File(OsStr::from_bytes(b"/srv/\xff").into()),
                 hosts: vec![egress::Pattern::Any],

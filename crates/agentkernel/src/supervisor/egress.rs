@@ -9,7 +9,7 @@ use crate::{
 };
 use egress::{
     Denial, Policy, Target,
-    control::{Answer, Config, Event, FlowEvent, Order, Published, SecretGrant, Totals, What},
+    control::{Answer, AuthorityKey, Config, Event, FlowEvent, Order, Published, SecretGrant, Totals, What},
 };
 use jail::process::Fork;
 use rustix::{
@@ -63,13 +63,19 @@ struct Running {
 }
 
 impl Egress {
-    pub(super) fn new(spec: &Spec, secrets: Vec<SecretGrant>, flows: OwnedFd, audit: Option<AuditWriter>) -> Self {
+    pub(super) fn new(
+        spec: &Spec,
+        secrets: Vec<SecretGrant>,
+        authority: Option<AuthorityKey>,
+        flows: OwnedFd,
+        audit: Option<AuditWriter>,
+    ) -> Self {
         let network = &spec.network;
         let config = Config {
             sandbox: spec.name.as_ref().map_or_else(|| spec.id.to_string(), ToString::to_string),
             policy: network.policy.clone(),
             secrets,
-            authority: None,
+            authority,
             resolver: egress::system_resolver(),
             bandwidth: network.bandwidth,
             max_tokens: network.max_tokens,

@@ -22,6 +22,7 @@ use crate::{
     connection::Connection,
     store::{Entry, Lock, Store, StoreError},
 };
+use ::egress::control::{AuthorityKey, SecretGrant};
 use custody::Custody;
 use egress::Egress;
 use rustix::fd::OwnedFd;
@@ -40,7 +41,7 @@ pub struct Inheritance {
     /// What to start.
     pub spec: Spec,
     /// What is put in on the way to some hosts.
-    pub secrets: Vec<::egress::control::SecretGrant>,
+    pub secrets: Vec<SecretGrant>,
     /// A connection to the client, over which the outcome of the start is told.
     pub client: OwnedFd,
 }
@@ -67,17 +68,19 @@ pub fn run(inheritance: Inheritance) -> Exit {
 fn serve(
     custody: &mut Custody,
     spec: &Spec,
-    secrets: Vec<::egress::control::SecretGrant>,
+    secrets: Vec<SecretGrant>,
     client: &mut Option<OwnedFd>,
 ) -> Result<Exit, Failure> {
     let place = custody.place().map_err(|error| describe(&error))?;
+    let authority = authority(spec)?;
+    let certificate = authority.as_ref().map(|key| key.certificate.as_str());
     // The machine first: it is cloned from this process, which should hold as little as possible by then.
-    let launched = backend::select(spec.backend).launch(spec, &place).map_err(|error| {
+    let launched = backend::select(spec.backend).launch(spec, &place, certificate).map_err(|error| {
         let LaunchError { hint, .. } = &error;
         Failure { cause: wire::cause(&error), hint: hint.clone() }
     })?;
     let Launched { mut machine, link, flows, setup, walls } = launched;
-    let egress = Egress::new(spec, secrets, flows, custody.audit().ok());
+    let egress = Egress::new(spec, secrets, authority, flows, custody.audit().ok());
     let server = custody.listen().map_err(|error| describe(&error)).and_then(|listener| {
         let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
         let mut server =
@@ -95,6 +98,15 @@ fn serve(
     };
     end(&mut *machine);
     Err(failure)
+}
+
+/// An authority for a sandbox that needs one. It lives as long as the sandbox, in this process and its egress.
+fn authority(spec: &Spec) -> Result<Option<AuthorityKey>, Failure> {
+    if !spec.network.needs_authority() {
+        return Ok(None);
+    }
+    let key = ::egress::Authority::generate();
+    key.map(Some).map_err(|error| Failure { cause: wire::cause(&error), hint: String::new() })
 }
 
 /// Ends a machine that nobody is served from, and removes what it has left on the host.

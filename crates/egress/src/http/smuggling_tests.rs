@@ -289,3 +289,48 @@ fn an_answer_is_written_anew() {
         assert_eq!(reasons, [Reason::Unreachable]);
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(200))]
+
+    /// Whatever a client says, in pieces of requests or in any bytes, no other host ever stands in what is sent on.
+    #[test]
+    fn nothing_gets_by(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..14), rest: Vec<u8>) {
+        let said = [b"GET / HTTP/1.1\r\nHost: a.org\r\n", pieces.concat().as_bytes(), &rest].concat();
+        let target = crate::Target::parse("a.org:80", None).unwrap();
+        let got = crate::fuzzing::passed(&said, &target).unwrap();
+        let got = String::from_utf8_lossy(&got).to_ascii_lowercase();
+        let (head, _) = got.split_once("\r\n\r\n").unwrap_or_default();
+        let hosts: Vec<_> = head.split("\r\n").filter(|line| line.starts_with("host")).collect();
+        proptest::prop_assert!(hosts.is_empty() || hosts == ["host: a.org"], "{}", got);
+        proptest::prop_assert!(!(head.contains("content-length") && head.contains("transfer-encoding")), "{}", got);
+        proptest::prop_assert!(head.matches("content-length").count() < 2, "{}", got);
+    }
+}
+
+const PIECES: &[&str] = &[
+    "\r\n",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    "\0",
+    ":",
+    "Host: b.org\r\n",
+    "Host: a.org\r\n",
+    "Host : b.org\r\n",
+    " Host: b.org\r\n",
+    "Content-Length: 5\r\n",
+    "Content-Length: 0\r\n",
+    "Content-Length: 5, 5\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: identity\r\n",
+    "Connection: close\r\n",
+    "Connection: host\r\n",
+    "Connection: content-length, transfer-encoding\r\n",
+    "Upgrade: websocket\r\nConnection: upgrade\r\n",
+    "0\r\n\r\n",
+    "5\r\nabcde\r\n",
+    "GET / HTTP/1.1\r\nHost: b.org\r\n\r\n",
+    "GET http://b.org/ HTTP/1.1\r\nHost: a.org\r\n\r\n",
+];

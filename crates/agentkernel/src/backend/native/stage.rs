@@ -9,7 +9,7 @@ use super::{
     masks::Masks,
     plan::{self, Role, upper_name},
     root::Root,
-    skeleton,
+    skeleton, trust,
 };
 use crate::{Image, Mount, Spec, Tmpfs, Workspace};
 use jail::{
@@ -32,6 +32,8 @@ const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 /// What stage was given.
 pub struct Stage<'a> {
     pub spec: &'a Spec,
+    /// What its programs trust beside what the image does.
+    pub authority: Option<&'a str>,
     pub ids: &'a Ids,
     /// Whether the parent has something to do first: see [`waits`].
     pub waits: bool,
@@ -167,6 +169,9 @@ impl Stage<'_> {
             let etc = root.directory("/etc", 0o755)?;
             etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", &root.hint)?;
         }
+        if let Some(authority) = self.authority {
+            trust::plant(&root, &scratch, authority)?;
+        }
         let mut frozen = Vec::new();
         for place in layers.into_iter().filter(|place| !place.is_empty()) {
             let lower = self.layer(&scratch, &format!("lower-{place}"), take(Role::Lower(place))?)?;
@@ -239,6 +244,7 @@ impl Stage<'_> {
                 }
             }
         }
+        self.placeholders(&root, &scratch)?;
         // After the mounts of others: whatever links an image has, nobody mounts anything over these.
         let proc = dev::proc(&root)?;
         // Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
@@ -358,6 +364,19 @@ impl Stage<'_> {
     fn give(&self, fd: &OwnedFd) -> rustix::io::Result<()> {
         let Some((uid, gid)) = self.owner() else { return Ok(()) };
         rustix::fs::chownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+    }
+
+    /// Files with what the sandbox has in the place of secrets: readable by its user alone.
+    fn placeholders(&self, root: &Root, scratch: &OwnedFd) -> Result<(), LaunchError> {
+        for (index, secret) in self.spec.network.secrets.iter().enumerate() {
+            let Some(path) = &secret.file else { continue };
+            let tried = format_args!("Cannot make {}", path.display());
+            let made = trust::write(scratch, &format!("secret-{index}"), secret.placeholder.as_bytes(), 0o600);
+            let file = made.wall("secrets", tried, "")?;
+            self.give(&file).wall("secrets", tried, "")?;
+            mount::attach(&trust::read_only(&file)?, root.target(path, &file)?).wall("secrets", tried, "")?;
+        }
+        Ok(())
     }
 
     fn give_up_rights(&self) -> Result<(), LaunchError> {

@@ -1,0 +1,186 @@
+//! What is made of the tables of `schema` for readers: the reference page, and the JSON Schema for editors.
+
+use super::schema::{Form, Key, Keys, PROJECT, RULE, SECRET, USER};
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+
+/// The JSON Schema (draft 2020-12) of `agentkernel.toml`, for editors.
+#[must_use]
+pub fn schema() -> Value {
+    let tables = PROJECT.iter().map(|table| {
+        let mut value = match table.keys {
+            Keys::Fixed(keys) => object(keys),
+            Keys::Secrets => {
+                let hosts = json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
+                let name = json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" });
+                let either = json!({ "anyOf": [hosts, object(SECRET)] });
+                json!({ "type": "object", "propertyNames": name, "additionalProperties": either })
+            }
+        };
+        value["description"] = table.doc.into();
+        (table.name.to_owned(), value)
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": super::project::FILE_NAME,
+        "type": "object",
+        "additionalProperties": false,
+        "properties": tables.collect::<Map<String, Value>>(),
+    })
+}
+
+/// A table of these keys.
+fn object<T>(keys: &[Key<T>]) -> Value {
+    let keys: Map<String, Value> = keys.iter().map(|key| (key.name.to_owned(), key.schema())).collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": keys })
+}
+
+impl<T> Key<T> {
+    fn schema(&self) -> Value {
+        let string = json!({ "type": "string" });
+        let integer = json!({ "type": "integer", "minimum": 0 });
+        let list = |items: Value| json!({ "type": "array", "items": items });
+        let mut schema = match &self.form {
+            Form::Text(_) => string,
+            Form::Choice(choices, _) => json!({ "enum": choices }),
+            Form::Flag(_) => json!({ "type": "boolean" }),
+            Form::Size(_) => {
+                let text = json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?([KkMmGgTt]([Ii]?[Bb])?|[Bb])?$" });
+                json!({ "anyOf": [integer, text] })
+            }
+            Form::Time(_) => {
+                json!({ "type": "string", "minLength": 2, "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$" })
+            }
+            Form::Cpus(_) => json!({ "type": "number", "minimum": 0.01, "maximum": 4096 }),
+            Form::Count(_) => integer,
+            Form::List(_) => list(string),
+            Form::Filled(_) => json!({ "type": "array", "items": string, "minItems": 1 }),
+            Form::Numbers(_) => list(json!({ "anyOf": [integer, string] })),
+            Form::Rules(_) => {
+                let mut table = object(RULE);
+                table["required"] = json!(["host"]);
+                list(json!({ "anyOf": [string, table] }))
+            }
+            Form::Variables(_) => json!({ "type": "object", "additionalProperties": string }),
+        };
+        schema["description"] = self.doc.into();
+        schema
+    }
+
+    fn kind(&self) -> String {
+        match &self.form {
+            Form::Text(_) => "text".into(),
+            Form::Choice(choices, _) => {
+                choices.iter().map(|choice| format!("`\"{choice}\"`")).collect::<Vec<_>>().join(", ")
+            }
+            Form::Flag(_) => "`true` or `false`".into(),
+            Form::Size(_) => "size".into(),
+            Form::Time(_) => "time: `90s`, `10m`, `1h30m`, `2d`".into(),
+            Form::Cpus(_) => "number".into(),
+            Form::Count(_) => "whole number".into(),
+            Form::List(_) => "list of texts".into(),
+            Form::Filled(_) => "list of texts, not empty".into(),
+            Form::Numbers(_) => "list of whole numbers and texts".into(),
+            Form::Rules(_) => "list of texts, and of tables with these keys:".into(),
+            Form::Variables(_) => "table of texts".into(),
+        }
+    }
+
+    /// Its part of the page.
+    fn describe(&self, page: &mut String, heading: &str) {
+        let Self { name, doc, default, example, .. } = self;
+        let _ = write!(page, "\n{heading} {name}\n\n{doc}\n\n- Value: {}\n", self.kind());
+        if let Form::Rules(_) = self.form {
+            for Key { name, doc, default, example, .. } in RULE {
+                let _ = writeln!(page, "  - `{name} = {example}`: {doc} Default: {default}.");
+            }
+        }
+        let _ = write!(page, "- Default: {default}\n- Example: `{name} = {example}`\n");
+    }
+}
+
+/// The reference page, `docs/reference/config.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(concat!(
+        "# agentkernel.toml\n\n",
+        "<!-- Generated from crates/agentkernel/src/config/schema.rs by its tests: UPDATE_DOCS=1 rewrites it. -->\n\n",
+        "The project's configuration. It is looked for in the working directory and upward, up to the first directory\n",
+        "that has it or a `.git` (not counting an empty directory or a socket of these names, which a sandbox may have\n",
+        "put there); your home directory, the root directory and a change of owner end the search. The\n",
+        "directory where it ends is the project. Flags of the command line win over the file.\n\n",
+        "The file comes with the project, so it is not trusted: what asks for more than a sandbox has by default needs\n",
+        "your consent, given once by `agentkernel trust` for the file as it is. Any change asks again.\n\n",
+        "A mistake is an error that names the file, line and column; unknown keys are mistakes.\n",
+    ));
+    for table in PROJECT {
+        let _ = write!(page, "\n## [{}]\n\n{}\n", table.name, table.doc);
+        match table.keys {
+            Keys::Fixed(keys) => keys.iter().for_each(|key| key.describe(&mut page, "###")),
+            Keys::Secrets => {
+                page.push_str(SECRETS);
+                SECRET.iter().for_each(|key| key.describe(&mut page, "###"));
+            }
+        }
+    }
+    page.push_str(PROTECTED);
+    for path in super::protect::BUILT_IN {
+        let _ = writeln!(page, "- `{path}`");
+    }
+    page.push_str(IF_USED);
+    for line in super::protect::IF_USED {
+        let paths: Vec<String> = line.iter().map(|path| format!("`{path}`")).collect();
+        let _ = writeln!(page, "- {}", paths.join(", "));
+    }
+    page.push_str(LIMITS);
+    for table in USER {
+        let _ = write!(page, "\n## [{}] of the user\n\n{}\n", table.name, table.doc);
+        table.fixed().iter().for_each(|key| key.describe(&mut page, "###"));
+    }
+    page
+}
+
+const SECRETS: &str = "
+    [secrets]
+    EXAMPLE_TOKEN = [\"api.example.org\"]
+    DEPLOY_KEY = { hosts = [\"deploy.example.org\"], env = \"KEY\", from = \"file:../deploy.key\" }
+";
+
+const LIMITS: &str = "
+# Your own limits
+
+What holds for all your sandboxes, whatever a project or a flag says, stands in `$XDG_CONFIG_HOME/agentkernel/config.toml`
+or `~/.config/agentkernel/config.toml`; for root too. It may be a symbolic link. If somebody else could write it, or put
+another in its place, that is an error.
+";
+
+const PROTECTED: &str = "
+## Protected paths
+
+Read-only in a `direct` workspace, because a program outside would run or obey them later. One that does not exist
+cannot be made inside: as long as a sandbox runs, a socket, which git does not see, lies on the host in its
+place, or in that of the first part of it that does not exist. (For `.git/commondir` it is a file that tells git what
+holds without it.) It is removed afterwards; what a killed sandbox leaves, `gc` and the project's next sandbox remove.
+Where there is no `.git`, `git init` therefore fails inside. Tools that read every file of a project one by one, and do
+not look what it is, fail on a socket (Python's `shutil.copytree`, say): `--workspace overlay` has none. A part of a path that is a symbolic link or a file, such
+as `.git` in a worktree, is protected itself; what it leads to is not.
+
+So is what git's configuration names in the project when the sandbox is made, the repository's, yours and the system's:
+the directory of `core.hooksPath`, the files of `include.path`, and files in commands such as `core.fsmonitor` and
+`diff.*.textconv`: those that are there, and those that the repository's own configuration names with a slash, in a directory
+that is there. Yours is that of who starts the sandbox, and of the project's owner. What aliases run is not protected.
+
+`--unprotect PATH` of `run` and `create` gives up a path and all below it; the project's own file can only add some.
+The list is about the project's directory itself: that of a project in a subdirectory, such as `sub/.git`, is not
+protected.
+
+Besides, `commondir` and one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three, or
+with a `commondir` that leads to them, the directory would be a bare repository to git, with a configuration that nobody
+protects. Where it is one already, its `config`, `config.worktree` and `hooks` are read-only. `--unprotect .git` gives all this up.
+
+";
+
+const IF_USED: &str = "
+If one of a line exists when the sandbox is made, all of them are protected:
+
+";

@@ -1,0 +1,342 @@
+//! The secrets that the user has recorded: one file for each, beside the user's configuration, and who may read it.
+//!
+//! A file begins with a line of JSON, which says where the value comes from and where it may go; in the store's own the
+//! value follows, in clear.
+
+use super::{
+    ConfigError, HostFacts,
+    forms::{parse_secret_name, quoted},
+    nearest, user,
+};
+use crate::{SecretSource, SecretUse};
+use egress::{Pattern, Secret};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{self, AtFlags, FileType, Mode, OFlags},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+/// The longest value, in bytes.
+pub const MAX_SECRET: usize = 64 << 10;
+/// What stands before it is shorter.
+const MAX_HEAD: usize = 64 << 10;
+/// The format of the files. Another one is refused, never guessed at.
+const FORMAT: u32 = 1;
+/// Begins the name of a file that is being written.
+const TEMPORARY: &str = ".new-";
+
+/// A secret as it is recorded, without its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    /// What the user calls it.
+    pub name: String,
+    /// Where its value comes from.
+    pub source: SecretSource,
+    /// Where it may go.
+    pub hosts: Vec<Pattern>,
+    /// The variable inside that holds the placeholder; none: the one of its name.
+    pub env: Option<String>,
+}
+
+/// The line of JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    format: u32,
+    source: SecretSource,
+    hosts: Vec<Pattern>,
+    env: Option<String>,
+}
+
+/// Where a user's secrets are recorded.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    path: PathBuf,
+    uid: u32,
+}
+
+impl Secrets {
+    /// The caller's.
+    #[must_use]
+    pub fn of(host: &HostFacts) -> Self {
+        Self { path: user::dir(host).join("secrets"), uid: host.uid }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Records a secret in place of another of its name, which is whole if this fails. `value` is for the store alone.
+    ///
+    /// # Errors
+    /// If the value is not one that could be sent, or it can't be written.
+    pub fn record(&self, recorded: &Recorded, value: Option<&Secret>) -> Result<(), ConfigError> {
+        let Recorded { name, source, hosts, env } = recorded.clone();
+        if let Some(value) = value {
+            check(&name, value.expose())?;
+        }
+        // ~/.config itself is made as the base directory specification wants it.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
+        made.map_err(|error| failed("make", &self.path, error))?;
+        let dir = self.open()?.ok_or_else(|| failed("open", &self.path, Errno::NOENT))?;
+        let path = self.path.join(&name);
+        let mut head = serde_json::to_vec(&Head { format: FORMAT, source, hosts, env })
+            .map_err(|error| failed("write", &path, error))?;
+        head.push(b'\n');
+        if head.len() > MAX_HEAD {
+            return Err(ConfigError::value(
+                format!("Secret '{name}' has too many hosts"),
+                "Use '*.example.org' for many",
+            ));
+        }
+        let temporary = format!("{TEMPORARY}{}", rustix::process::getpid().as_raw_nonzero());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let write = || {
+            let mut file = File::from(fs::openat(&dir, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
+            file.write_all(&head)?;
+            if let Some(value) = value {
+                file.write_all(value.expose())?;
+                file.write_all(b"\n")?;
+            }
+            fs::fsync(&file)?;
+            fs::renameat(&dir, &temporary, &dir, &name)?;
+            Ok(fs::fsync(&dir)?)
+        };
+        write().map_err(|error: std::io::Error| {
+            // The error that counts is the first one.
+            let _ = fs::unlinkat(&dir, &temporary, AtFlags::empty());
+            failed("write", &path, error)
+        })
+    }
+
+    /// Every secret that is recorded, by name.
+    ///
+    /// # Errors
+    /// If one can't be read, or others could.
+    pub fn list(&self) -> Result<Vec<Recorded>, ConfigError> {
+        let Some(dir) = self.open()? else { return Ok(Vec::new()) };
+        let unread = |errno| failed("read", &self.path, errno);
+        let mut found = Vec::new();
+        for entry in fs::Dir::read_from(&dir).map_err(unread)? {
+            let name = entry.map_err(unread)?.file_name().to_string_lossy().into_owned();
+            // What else lies there is not ours.
+            if parse_secret_name(&name).is_ok() {
+                found.extend(self.find(&name)?);
+            }
+        }
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
+    }
+
+    /// One that is recorded; `None` if it is not.
+    ///
+    /// # Errors
+    /// If it can't be read, or others could.
+    pub fn find(&self, name: &str) -> Result<Option<Recorded>, ConfigError> {
+        Ok(self.load(name)?.map(|(recorded, _)| recorded))
+    }
+
+    /// Why there is none of this name, with the one that may be meant.
+    ///
+    /// # Errors
+    /// If the others can't be read.
+    pub fn unknown(&self, name: &str) -> Result<ConfigError, ConfigError> {
+        let names: Vec<(String, String)> =
+            self.list()?.into_iter().map(|recorded| (recorded.name.to_lowercase(), recorded.name)).collect();
+        let near = nearest(name, names.iter().map(|(lower, _)| lower.as_str()));
+        let hint = match names.iter().find(|(lower, _)| Some(lower.as_str()) == near) {
+            Some((_, name)) => format!("Did you mean '{name}'?"),
+            None => format!("`agentkernel secret set {name} --host HOST` records it"),
+        };
+        Ok(ConfigError::value(format!("No secret '{name}' is recorded"), hint))
+    }
+
+    /// Removes one. False: there was none.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    pub fn forget(&self, name: &str) -> Result<bool, ConfigError> {
+        let Some(dir) = self.open()? else { return Ok(false) };
+        match fs::unlinkat(&dir, name, AtFlags::empty()) {
+            Ok(()) => {
+                fs::fsync(&dir).map_err(|errno| failed("write", &self.path, errno))?;
+                Ok(true)
+            }
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(failed("remove", &self.path.join(name), errno)),
+        }
+    }
+
+    /// The record of a secret, and its value if it is in the store.
+    fn load(&self, name: &str) -> Result<Option<(Recorded, Secret)>, ConfigError> {
+        let Some(dir) = self.open()? else { return Ok(None) };
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match fs::openat(&dir, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => {
+                return Err(ConfigError::value(
+                    format!("{} is a symbolic link", path.display()),
+                    "Put the file itself there",
+                ));
+            }
+            Err(errno) => return Err(failed("read", &path, errno)),
+        };
+        private(file.as_fd(), &path, FileType::RegularFile, self.uid)?;
+        let mut bytes = Vec::with_capacity(MAX_HEAD + MAX_SECRET + 8);
+        let read = File::from(file).take((MAX_HEAD + MAX_SECRET + 4) as u64).read_to_end(&mut bytes);
+        let bytes = Secret::new(bytes);
+        read.map_err(|error| failed("read", &path, error))?;
+        let bytes = bytes.expose();
+        let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+        let (head, rest) = bytes.split_at(end);
+        let damaged = || {
+            let hint = format!("`agentkernel secret set {name}` writes it anew");
+            ConfigError::value(format!("{} is no secret that this version knows", path.display()), hint)
+        };
+        let head: Head = serde_json::from_slice(head).map_err(|_| damaged())?;
+        let Head { format: FORMAT, source, hosts, env } = head else { return Err(damaged()) };
+        let value = rest.strip_prefix(b"\n").unwrap_or(rest);
+        let value = Secret::new(value.strip_suffix(b"\n").unwrap_or(value).to_vec());
+        Ok(Some((Recorded { name: name.to_owned(), source, hosts, env }, value)))
+    }
+
+    /// Opens the directory; `None` if there is none.
+    fn open(&self) -> Result<Option<OwnedFd>, ConfigError> {
+        let path = self.path.as_path();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match fs::open(path, flags, Mode::empty()) {
+            Ok(dir) => {
+                private(dir.as_fd(), path, FileType::Directory, self.uid)?;
+                Ok(Some(dir))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP | Errno::NOTDIR) if fs::lstat(path).is_ok() => Err(ConfigError::value(
+                format!("{} is not a directory", path.display()),
+                "Put a directory of your own there",
+            )),
+            Err(Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(failed("read", path, errno)),
+        }
+    }
+}
+
+/// The values of the secrets that a sandbox uses, from where each comes.
+///
+/// # Errors
+/// If one is not there, or could not be sent. The error names the secret, and never shows it.
+pub fn gather(uses: &[SecretUse], host: &HostFacts) -> Result<Vec<(SecretUse, Secret)>, ConfigError> {
+    let secrets = Secrets::of(host);
+    let gathered = uses.iter().map(|wanted| {
+        let value = value(&wanted.name, &wanted.source, &secrets, host)?;
+        check(&wanted.name, value.expose())?;
+        Ok((wanted.clone(), value))
+    });
+    gathered.collect()
+}
+
+fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts) -> Result<Secret, ConfigError> {
+    let again = |flags: &str| format!("`agentkernel secret set {name}{flags}` records it");
+    match source {
+        SecretSource::Store => match secrets.load(name)? {
+            Some((Recorded { source: SecretSource::Store, .. }, value)) => Ok(value),
+            Some((Recorded { source, .. }, _)) => value(name, &source, secrets, host),
+            None => Err(ConfigError::value(format!("Secret '{name}' is not recorded"), again(""))),
+        },
+        SecretSource::Env(variable) => match host.var(variable) {
+            Some(value) => Ok(Secret::new(value.as_encoded_bytes().to_vec())),
+            None => {
+                let cause = format!("Secret '{name}': the variable {variable} is not set");
+                Err(ConfigError::value(cause, format!("Set it, or {}", again(""))))
+            }
+        },
+        SecretSource::File(path) => {
+            let wrong = |error: std::io::Error| {
+                let cause = format!("Secret '{name}': can't read {}: {error}", path.display());
+                ConfigError::value(cause, again(" --from-file PATH"))
+            };
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = fs::open(path, flags, Mode::empty()).map_err(|errno| wrong(errno.into()))?;
+            let stat = fs::fstat(&file).map_err(|errno| wrong(errno.into()))?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                let cause = format!("Secret '{name}': {} is not a file", path.display());
+                return Err(ConfigError::value(cause, again(" --from-file PATH")));
+            }
+            read_secret(File::from(file)).map_err(wrong)
+        }
+    }
+}
+
+/// Reads a value to its end, without the newline that ends a line. One that is too long is cut, and still too long.
+///
+/// # Errors
+/// If it can't be read.
+pub fn read_secret(from: impl Read) -> std::io::Result<Secret> {
+    // At once, so that no part of it stays where a buffer was before it grew.
+    let mut bytes = Vec::with_capacity(MAX_SECRET + 8);
+    let read = from.take(MAX_SECRET as u64 + 3).read_to_end(&mut bytes);
+    let bytes = Secret::new(bytes);
+    read?;
+    let line = bytes.expose();
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+}
+
+/// Refuses a value that no HTTP header can carry (RFC 9110, 5.5).
+fn check(name: &str, value: &[u8]) -> Result<(), ConfigError> {
+    let cause = if value.is_empty() {
+        "it is empty".to_owned()
+    } else if value.len() > MAX_SECRET {
+        format!("it is longer than {MAX_SECRET} bytes")
+    } else if value.contains(&b'\n') || value.contains(&b'\r') {
+        "it has more than one line, which no HTTP header can carry".to_owned()
+    } else if value.iter().any(|&byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
+        "it has a control character, which no HTTP header can carry".to_owned()
+    } else if value.first().is_some_and(u8::is_ascii_whitespace) || value.last().is_some_and(u8::is_ascii_whitespace) {
+        "it begins or ends with a blank, which no HTTP header can carry".to_owned()
+    } else {
+        return Ok(());
+    };
+    let hint = "It is sent in the headers of requests: give the value alone, on one line";
+    Err(ConfigError::value(format!("Secret '{name}' can't be used: {cause}"), hint))
+}
+
+/// Refuses what others may read or write.
+fn private(file: BorrowedFd<'_>, path: &Path, kind: FileType, uid: u32) -> Result<(), ConfigError> {
+    let stat = fs::fstat(file).map_err(|errno| failed("read", path, errno))?;
+    let shown = quoted(path.as_os_str());
+    if FileType::from_raw_mode(stat.st_mode) != kind {
+        return Err(ConfigError::value(format!("{shown} is not a file"), "Remove it"));
+    }
+    if stat.st_uid != uid {
+        let cause = format!("{shown} holds secrets, but belongs to user {}", stat.st_uid);
+        return Err(ConfigError::value(cause, format!("`chown {uid} {shown}` makes it yours")));
+    }
+    if stat.st_mode & 0o077 != 0 {
+        let cause = format!("{shown} holds secrets, and is open to others (mode {:o})", stat.st_mode & 0o777);
+        return Err(ConfigError::value(
+            cause,
+            format!("`chmod go= {shown}`; if others could read it, change the secrets"),
+        ));
+    }
+    Ok(())
+}
+
+fn failed(verb: &str, path: &Path, error: impl Into<std::io::Error>) -> ConfigError {
+    let cause = format!("Can't {verb} {}: {}", path.display(), error.into());
+    ConfigError::value(cause, "")
+}
+
+#[cfg(test)]
+#[path = "secrets_tests.rs"]
+mod tests;

@@ -1,0 +1,61 @@
+//! What a configuration file says, key by key, before anything is made of it.
+
+use super::{WorkspaceMode, forms::TmpfsArg, parse::Located};
+use crate::{Image, Mount, Name, SecretSource};
+use egress::{Mode, Pattern, Requests, Rule, Target, control::Published};
+use std::{path::PathBuf, time::Duration};
+
+/// What a file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) name: Option<Name>,
+    pub(super) image: Option<Located<Image>>,
+    pub(super) workspace: Option<WorkspaceMode>,
+    pub(super) user: Option<Located<String>>,
+    pub(super) workdir: Option<Located<PathBuf>>,
+    pub(super) read_only: Option<bool>,
+    pub(super) keep: Option<bool>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) env_file: Option<Located<PathBuf>>,
+    pub(super) cpu_milli: Option<u64>,
+    pub(super) memory: Option<u64>,
+    pub(super) pids: Option<Located<u64>>,
+    pub(super) disk: Option<Located<u64>>,
+    pub(super) nofile: Option<Located<u64>>,
+    pub(super) fsize: Option<Located<u64>>,
+    pub(super) protect: Vec<PathBuf>,
+    pub(super) mounts: Vec<Located<Mount>>,
+    pub(super) tmpfs: Vec<Located<TmpfsArg>>,
+    pub(super) network: NetworkSettings,
+    pub(super) secrets: Vec<Located<SecretSettings>>,
+}
+
+/// `[network]`, of a project or of the user's own limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct NetworkSettings {
+    pub(super) mode: Option<Located<Mode>>,
+    /// None: not written. An empty list allows nothing.
+    pub(super) allow: Option<Vec<Located<Rule>>>,
+    pub(super) deny: Vec<Located<Rule>>,
+    pub(super) services: Vec<Located<Target>>,
+    pub(super) ports: Vec<Located<Published>>,
+    pub(super) bandwidth: Option<u64>,
+}
+
+/// A rule that is a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RuleSettings {
+    pub(super) rule: Option<Rule>,
+    pub(super) requests: Requests,
+}
+
+/// One of `[secrets]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SecretSettings {
+    pub(super) name: String,
+    pub(super) env: Option<String>,
+    pub(super) hosts: Vec<Pattern>,
+    pub(super) file: Option<PathBuf>,
+    pub(super) source: Option<SecretSource>,
+}

@@ -1,0 +1,134 @@
+//! The user's own configuration: where it lies, and which limits it sets to every sandbox.
+
+use super::{ConfigError, HostFacts, parse, project, schema};
+use egress::{Mode, Rules};
+use rustix::{
+    fs::{self, FileType, Mode as FileMode, OFlags, Stat},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+/// The user's own configuration. The default limits nothing.
+#[derive(Clone, Debug, Default)]
+pub struct UserConfig {
+    /// Where it is, or would be.
+    pub(super) path: PathBuf,
+    /// What any sandbox may reach at most; none: no limit.
+    pub(super) ceiling: Option<Rules>,
+    /// The bandwidth of any sandbox, in bytes per second.
+    pub(super) bandwidth: Option<u64>,
+    /// The lines of the rules of the ceiling: of what is allowed, and of what is denied.
+    pub(super) lines: Lines,
+}
+
+/// On which lines of a file something stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lines {
+    pub(super) mode: Option<usize>,
+    pub(super) allow: Vec<usize>,
+    pub(super) deny: Vec<usize>,
+    pub(super) services: Vec<usize>,
+}
+
+impl UserConfig {
+    /// Reads it: `agentkernel/config.toml` in `$XDG_CONFIG_HOME` or ~/.config.
+    ///
+    /// # Errors
+    /// If it can't be read, somebody else could write it, or it has a mistake.
+    pub fn read(host: &HostFacts) -> Result<Self, ConfigError> {
+        let path = dir(host).join("config.toml");
+        match read(&path, host.uid)? {
+            Some(text) => Self::parse(path, &text),
+            None => Ok(Self { path, ..Self::default() }),
+        }
+    }
+
+    /// Parses its text.
+    pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
+        let network = parse::settings(text, schema::USER).map_err(|mistake| mistake.locate(&path, text))?.network;
+        let lines = Lines {
+            mode: network.mode.as_ref().map(|mode| mode.line),
+            allow: network.allow.iter().flatten().map(|rule| rule.line).collect(),
+            deny: network.deny.iter().map(|rule| rule.line).collect(),
+            services: network.services.iter().map(|service| service.line).collect(),
+        };
+        let limits = network.mode.is_some()
+            || network.allow.is_some()
+            || !network.deny.is_empty()
+            || !network.services.is_empty();
+        let default = if network.allow.is_some() { Mode::Allow } else { Mode::Open };
+        let ceiling = limits.then(|| Rules {
+            mode: network.mode.map_or(default, |mode| mode.value),
+            allow: network.allow.into_iter().flatten().map(|rule| rule.value).collect(),
+            deny: network.deny.into_iter().map(|rule| rule.value).collect(),
+            services: network.services.into_iter().map(|service| service.value).collect(),
+        });
+        Ok(Self { path, ceiling, bandwidth: network.bandwidth, lines })
+    }
+}
+
+/// Where the user's configuration lies: `$XDG_CONFIG_HOME/agentkernel`, or `~/.config/agentkernel`.
+pub(super) fn dir(host: &HostFacts) -> PathBuf {
+    let variable = |name: &str| host.var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = variable("XDG_CONFIG_HOME")
+        .unwrap_or_else(|| variable("HOME").unwrap_or_else(|| host.home.clone()).join(".config"));
+    base.join("agentkernel")
+}
+
+/// The text of the file; `None` if there is none. Configuration is often a link to where it is kept under version
+/// control: what counts is who can write what it leads to.
+fn read(path: &Path, uid: u32) -> Result<Option<String>, ConfigError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = match fs::open(path, flags, FileMode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            // Limits that are not found must not be taken for none.
+            return match fs::lstat(path) {
+                Ok(_) => {
+                    let cause = format!("{} is a symbolic link to nothing", path.display());
+                    Err(ConfigError::value(cause, "Remove it, or put back what it leads to"))
+                }
+                Err(_) => Ok(None),
+            };
+        }
+        Err(errno) => return Err(ConfigError::io(path, errno)),
+    };
+    let stat = fs::fstat(&file).map_err(|errno| ConfigError::io(path, errno))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(ConfigError::value(format!("{} is not a file", path.display()), ""));
+    }
+    let real = std::fs::canonicalize(path).map_err(|error| ConfigError::io(path, error))?;
+    let holder = real.parent().unwrap_or(Path::new("/"));
+    let holds = fs::stat(holder).map_err(|errno| ConfigError::io(holder, errno))?;
+    for (path, stat) in [(real.as_path(), stat), (holder, holds)] {
+        if let Some(who) = others(&stat, uid) {
+            let cause = format!("{} sets your limits, but {who} can write it", path.display());
+            let hint = format!("Make it yours alone: `chown {uid} FILE; chmod go-w FILE`");
+            return Err(ConfigError::value(cause, hint.replace("FILE", &path.display().to_string())));
+        }
+    }
+    project::read_text(&mut file, path).map(Some)
+}
+
+/// Who else can write it, or what is in it.
+fn others(stat: &Stat, uid: u32) -> Option<String> {
+    let mode = FileMode::from_raw_mode(stat.st_mode);
+    let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if stat.st_uid != uid && stat.st_uid != 0 {
+        Some(format!("user {}", stat.st_uid))
+    } else if directory && mode.contains(FileMode::SVTX) {
+        // As in /tmp: nobody can replace another user's file.
+        None
+    } else if mode.contains(FileMode::WOTH) {
+        Some("everybody".into())
+    } else {
+        mode.contains(FileMode::WGRP).then(|| format!("group {}", stat.st_gid))
+    }
+}
+
+#[cfg(test)]
+#[path = "user_tests.rs"]
+mod tests;

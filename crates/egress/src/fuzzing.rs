@@ -1,0 +1,61 @@
+//! What fuzz targets call, and nobody else: a whole connection as a function of bytes.
+
+use crate::{
+    Budget, Denial, Grant, Secrets, Target,
+    first::Version,
+    http::{Passage, Report, clear},
+};
+use std::{io, rc::Rc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    runtime::Builder,
+};
+
+/// What a server gets from a client of HTTP/1 that says this and closes its side, if every request is allowed that is for
+/// `target`, and the server never answers.
+///
+/// # Errors
+/// If there is no runtime to be had.
+pub fn passed(client_says: &[u8], target: &Target) -> io::Result<Vec<u8>> {
+    let passage = Passage {
+        target: target.clone(),
+        grant: Grant { rule: String::new(), service: false, any_protocol: false, requests: Vec::new() },
+        secrets: Rc::new(Secrets::new(&[])),
+        budget: Rc::new(Budget::default()),
+        sandbox: "fuzz".into(),
+        report: Rc::new(Nobody),
+    };
+    Builder::new_current_thread().enable_time().build()?.block_on(async {
+        let (mut client, near) = duplex(client_says.len().max(1));
+        let (far, mut server) = duplex(64 * 1024);
+        client.write_all(client_says).await?;
+        client.shutdown().await?;
+        let mut got = Vec::new();
+        let read = async {
+            // Until it is plain that nothing more comes: a client of which all is read has nothing more to say.
+            while let Ok(Ok(1..)) =
+                tokio::time::timeout(std::time::Duration::from_millis(5), server.read_buf(&mut got)).await
+            {}
+        };
+        tokio::select! {
+            biased;
+            () = read => {}
+            _ = clear(near, far, Version::One, passage) => {}
+        }
+        // What was written last may not have been read.
+        while let Ok(Ok(1..)) =
+            tokio::time::timeout(std::time::Duration::from_millis(1), server.read_buf(&mut got)).await
+        {}
+        Ok(got)
+    })
+}
+
+struct Nobody;
+
+impl Report for Nobody {
+    fn request(&self) {}
+
+    fn refused(&self, _: &Denial, _: &str) {}
+
+    fn tokens(&self, _: u64) {}
+}
