@@ -1,7 +1,7 @@
 //! Attacks by TLS: handshakes for another server than the one that was dialled, however they are cut into pieces.
 
 use crate::ground::Ground;
-use support::internet::WEB;
+use support::internet::{HIDDEN, WEB};
 
 /// What makes handshakes, and the ways to cut their first flight.
 const TOOLS: &str = r#"
