@@ -39,6 +39,8 @@ const ENVIRONMENT: &str = "\
 Sandboxes, with their names, and the cache lie in the state directory: $AGENTKERNEL_STATE_DIR if it is set; else \
 for root /var/lib/agentkernel; else $XDG_STATE_HOME/agentkernel or ~/.local/state/agentkernel.
 
+Your own limits (config.toml) and secrets lie in $XDG_CONFIG_HOME/agentkernel or ~/.config/agentkernel.
+
 'agentkernel man COMMAND' prints the manual page of a command.";
 
 /// Run AI coding agents, and any command, in isolated per-project sandboxes.
