@@ -126,8 +126,8 @@ impl Own {
     #[must_use]
     pub fn read() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let v4 = local_v4(&read("/proc/net/fib_trie"));
-        Self(v4.chain(local_v6(&read("/proc/net/if_inet6"))).collect())
+        let (v4, v6) = (read("/proc/net/fib_trie"), read("/proc/net/if_inet6"));
+        Self(local_v4(&v4).chain(local_v6(&v6)).collect())
     }
 
     /// Whether an address is one of them, or has become one: the kernel would send to it from itself. No packet is sent.
