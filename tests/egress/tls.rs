@@ -4,7 +4,7 @@ use crate::ground::Ground;
 use support::internet::{HIDDEN, WEB};
 
 /// What makes handshakes, and the ways to cut their first flight.
-const TOOLS: &str = r#"
+pub const TOOLS: &str = r#"
 def secure(host, port, name, request, cut=lambda data: [data], protocols=["http/1.1"]):
     "What is answered inside of TLS; nothing if there is no answer. The first flight is sent in pieces."
     context = ssl.create_default_context()
