@@ -166,6 +166,39 @@ fn arguments() {
             HELP_RUN,
         ),
         (
+            &["run", "-p", "1:80", "-p", "2:80", "true"],
+            "Ports 1 and 2 of the sandbox on one of the host, 80",
+            "Give one another: 2:PORT, with a PORT that is free",
+        ),
+        (
+            &["run", "--secret", "TOKEN", "true"],
+            "No secret 'TOKEN' is recorded",
+            "`agentkernel secret set TOKEN --host HOST` records it",
+        ),
+        (&["net", "chek"], "No command 'chek'", "Did you mean 'check'?"),
+        (&["net", "check"], "HOST[:PORT] is missing", "'agentkernel help net check' lists what it takes"),
+        (&["net", "check", "--alow", "a", "b"], "No option '--alow'", "Did you mean '--allow'?"),
+        (
+            &["net", "check", "https://example.org"],
+            "HOST[:PORT]: 'https://example.org' is a URL",
+            "Write the host alone, or HOST:PORT",
+        ),
+        (
+            &["secret", "set", "a-b"],
+            "NAME: 'a-b': not a name of a secret: use up to 128 letters, digits and '_', no digit first",
+            "'agentkernel help secret set' lists what it takes",
+        ),
+        (
+            &["secret", "set", "A", "--host", "*"],
+            "--host: '*': a secret for every host would be none",
+            "Name the hosts, such as api.example.org",
+        ),
+        (
+            &["secret", "set", "A", "--stdin", "--from-env", "B"],
+            "--stdin can't be used together with --from-env <VARIABLE>",
+            "'agentkernel help secret set' lists what it takes",
+        ),
+        (
             &["run", "--image", "ubuntu", "true"],
             "--image: 'ubuntu': not an image that this build knows: use 'host' or 'dir:PATH'",
             HELP_RUN,

@@ -77,7 +77,7 @@ impl Flow<'_> {
     async fn carry(&mut self) -> Result<(), Denial> {
         let grant = self.rules.policy.judge(&self.target)?;
         let addresses = self.look_up().await?;
-        let addresses = self.rules.policy.admit(&self.target, &addresses)?;
+        let addresses = self.rules.policy.admit(&self.target, &addresses, |address| self.shared.own.has(address))?;
         let (server, address) = dial::dial(&self.target, &addresses).await?;
         let _ = server.set_nodelay(true);
         reset_at_close(&server, true);

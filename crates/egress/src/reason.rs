@@ -1,6 +1,6 @@
 //! Why a connection or request was refused: a stable code for programs, and words that its user can act on.
 
-use crate::{Host, Target};
+use crate::{HOST_NAME, Host, Target};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,7 +62,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for the reference page.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NetworkNone,
         Self::NotAllowed,
         Self::Denied,
@@ -87,6 +87,7 @@ impl Reason {
         Self::TooMany,
         Self::TimedOut,
         Self::Revoked,
+        Self::Lost,
     ];
 
     /// The code.
@@ -210,6 +211,10 @@ impl Denial {
     pub fn remedy(&self, sandbox: &str) -> String {
         let target = &self.target;
         match self.reason {
+            // Only a service answers by this name.
+            Reason::NetworkNone | Reason::NotAllowed if target.host.name() == Some(HOST_NAME) => {
+                format!("A human can open it at the start: --open localhost:{}", target.port)
+            }
             Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked => {
                 format!(
                     "A human can allow it: agentkernel net allow {sandbox} {target} (or --allow {target} at the start)"
@@ -247,3 +252,7 @@ impl Denial {
         words
     }
 }
+
+#[cfg(test)]
+#[path = "reason_tests.rs"]
+mod tests;

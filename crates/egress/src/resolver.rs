@@ -2,7 +2,7 @@
 //! what they said.
 
 use crate::{
-    Host,
+    Host, Reason,
     answer::{Answer, Family, Query},
     control,
 };
@@ -51,6 +51,20 @@ pub(crate) enum LookupError {
 }
 
 type Lookup = Result<Vec<IpAddr>, LookupError>;
+
+/// The addresses of a host as egress finds them, looked up once and by this process.
+///
+/// # Errors
+/// Why there are none: [`Reason::NoSuchHost`] or [`Reason::LookupFailed`].
+pub fn look_up(host: &Host) -> Result<Vec<IpAddr>, Reason> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|_| Reason::LookupFailed)?;
+    let found = runtime.block_on(Resolver::new(crate::system_resolver()).lookup(&host.to_string()));
+    found.map_err(|error| match error {
+        LookupError::NoSuchHost => Reason::NoSuchHost,
+        LookupError::NoAnswer => Reason::LookupFailed,
+    })
+}
 
 /// A resolver with its memory.
 pub(crate) struct Resolver {

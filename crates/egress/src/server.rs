@@ -2,6 +2,7 @@
 
 use crate::{
     Denial, Host, Policy, Reason, Target,
+    address::Own,
     bucket::Bucket,
     channel::{Channel, Ordered},
     control::{Answer, Config, Event, FlowEvent, Order, What},
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) pipes: Pipes,
     pub(crate) inbound: Inbound,
+    pub(crate) own: Own,
     rules: RefCell<Rc<Rules>>,
     bucket: RefCell<Option<(u64, Arc<Bucket>)>>,
     flows: RefCell<BTreeMap<u64, Open>>,
@@ -65,12 +67,13 @@ struct Open {
 pub(crate) struct Prepared {
     config: Config,
     inspector: Inspector,
+    own: Own,
 }
 
 impl Prepared {
     pub(crate) fn new(config: Config) -> Self {
         let inspector = Inspector::new(&config, None);
-        Self { config, inspector }
+        Self { config, inspector, own: Own::read() }
     }
 
     /// Serves until the supervisor is gone.
@@ -78,12 +81,13 @@ impl Prepared {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let local = LocalSet::new();
         local.block_on(&runtime, async {
-            let Self { config, inspector } = self;
+            let Self { config, inspector, own } = self;
             let rules = Rules { sandbox: config.sandbox.into(), policy: config.policy, inspector };
             let shared = Rc::new(Shared {
                 channel: Channel::new(control)?,
                 resolver: Resolver::new(config.resolver),
                 pipes: Pipes::default(),
+                own,
                 inbound: Inbound::new(flows)?,
                 rules: RefCell::new(Rc::new(rules)),
                 bucket: RefCell::default(),

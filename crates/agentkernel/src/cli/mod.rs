@@ -2,6 +2,7 @@
 
 mod args;
 mod attest;
+mod check;
 mod completions;
 mod copy;
 mod deferred;
@@ -17,6 +18,7 @@ mod net;
 mod pages;
 mod ps;
 mod run;
+mod secret;
 mod stats;
 mod table;
 mod template;
@@ -84,6 +86,8 @@ enum Command {
     Net(Deferred<net::Net>),
     /// Make a port of a sandbox one of this host's loopback address
     Port(Deferred<net::Port>),
+    /// Secrets that sandboxes may use and never see
+    Secret(Deferred<secret::Secret>),
     /// Give a sandbox another name
     Rename(Deferred<names::Rename>),
     /// Accept this project's agentkernel.toml, as it is now
@@ -129,12 +133,12 @@ pub fn main() -> ExitCode {
             });
         }
         Err(error) => {
-            let mut arguments = std::env::args_os().skip(1);
-            let command = arguments.next().and_then(|command| command.into_string().ok());
+            let arguments = || std::env::args_os().skip(1);
+            let command = usage::command(arguments());
             let failure = usage::failure(&error, command.as_deref());
             report(&failure);
             if let Some(command @ "run") = command.as_deref()
-                && usage::asks_for_json(command, arguments)
+                && usage::asks_for_json(command, arguments().skip(1))
             {
                 run::tell_mistake(&failure);
             }
@@ -160,6 +164,7 @@ pub fn main() -> ExitCode {
         Command::Stats(command) => command.0.run(),
         Command::Net(command) => command.0.run(),
         Command::Port(command) => command.0.run(),
+        Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),
         Command::Doctor(command) => command.0.run(),

@@ -1,6 +1,6 @@
 //! `net` and `port`: what sandboxes may reach, and what they reached.
 
-use super::{Failure, Status, print, print_json, table};
+use super::{Failure, Status, check::Check, print, print_json, table};
 use crate::{
     client::{self, NetworkChange},
     config,
@@ -19,6 +19,8 @@ pub(super) struct Net {
 
 #[derive(Debug, Subcommand)]
 enum NetCommand {
+    /// Tell what 'run' would do with a connection, and which rule decides
+    Check(Check),
     /// Show what sandboxes reached, and what they were refused
     Log(Log),
     /// Let a sandbox reach something, from now on
@@ -30,6 +32,7 @@ enum NetCommand {
 impl Net {
     pub(super) fn run(self) -> Status {
         match self.command {
+            NetCommand::Check(check) => check.run(),
             NetCommand::Log(log) => log.run(),
             NetCommand::Allow(change) => change.run(NetworkChange::Allow),
             NetCommand::Deny(change) => change.run(NetworkChange::Deny),
