@@ -16,6 +16,7 @@ mod logs;
 mod names;
 mod net;
 mod pages;
+mod policy;
 mod ps;
 mod run;
 mod secret;
@@ -86,6 +87,8 @@ enum Command {
     Stats(Deferred<stats::Stats>),
     /// What sandboxes may reach, and what they reached
     Net(Deferred<net::Net>),
+    /// From what a command reaches to a policy that allows just that
+    Policy(Deferred<policy::Policy>),
     /// Make a port of a sandbox one of this host's loopback address
     Port(Deferred<net::Port>),
     /// Secrets that sandboxes may use and never see
@@ -165,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Wait(command) => command.0.run(),
         Command::Stats(command) => command.0.run(),
         Command::Net(command) => command.0.run(),
+        Command::Policy(command) => command.0.run(),
         Command::Port(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
