@@ -166,6 +166,39 @@ fn arguments() {
             HELP_RUN,
         ),
         (
+            &["run", "-p", "1:80", "-p", "2:80", "true"],
+            "Ports 1 and 2 of the sandbox on one of the host, 80",
+            "Give one another: 2:PORT, with a PORT that is free",
+        ),
+        (
+            &["run", "--secret", "TOKEN", "true"],
+            "No secret 'TOKEN' is recorded",
+            "`agentkernel secret set TOKEN --host HOST` records it",
+        ),
+        (&["net", "chek"], "No command 'chek'", "Did you mean 'check'?"),
+        (&["net", "check"], "HOST[:PORT] is missing", "'agentkernel help net check' lists what it takes"),
+        (&["net", "check", "--alow", "a", "b"], "No option '--alow'", "Did you mean '--allow'?"),
+        (
+            &["net", "check", "https://example.org"],
+            "HOST[:PORT]: 'https://example.org' is a URL",
+            "Write the host alone, or HOST:PORT",
+        ),
+        (
+            &["secret", "set", "a-b"],
+            "NAME: 'a-b': not a name of a secret: use up to 128 letters, digits and '_', no digit first",
+            "'agentkernel help secret set' lists what it takes",
+        ),
+        (
+            &["secret", "set", "A", "--host", "*"],
+            "--host: '*': a secret for every host would be none",
+            "Name the hosts, such as api.example.org",
+        ),
+        (
+            &["secret", "set", "A", "--stdin", "--from-env", "B"],
+            "--stdin can't be used together with --from-env <VARIABLE>",
+            "'agentkernel help secret set' lists what it takes",
+        ),
+        (
             &["run", "--image", "ubuntu", "true"],
             "--image: 'ubuntu': not an image that this build knows: use 'host' or 'dir:PATH'",
             HELP_RUN,
@@ -528,7 +561,7 @@ fn a_supervisor_of_another_version() {
         .unwrap();
     eventually("it serves", || told(&world.agentkernel(["exec", "box", "true"]).output().unwrap()).contains("9.9.9"));
     let cause = "The sandbox was started by another version of agentkernel: \
-                 The peer is version 9.9.9 (protocol 99), this is version 0.1.0 (protocol 3)";
+                 The peer is version 9.9.9 (protocol 99), this is version 0.1.0 (protocol 4)";
     let hint = "Stop it with the version that started it, or end it: 'agentkernel kill' works across versions";
     check(&world, &["exec", "box", "true"], 125, cause, hint);
     check(&world, &["attach", "box"], 1, cause, hint);

@@ -256,7 +256,7 @@ fn completions_manual_and_version() {
 
     let _ = stdout(&mut world.agentkernel(["create", "--name", "alpha"]));
     let path = format!("{}:/usr/bin:/bin", world.binary().parent().unwrap().display());
-    let takers = "attach cp exec inspect kill logs rename restart rm start stats stop wait";
+    let takers = "attach cp exec inspect kill logs port rename restart rm start stats stop wait";
     let complete = format!(
         "source ./script; for command in {takers} create; do COMP_WORDS=(agentkernel $command al); COMP_CWORD=2; \
          _agentkernel agentkernel al $command; echo $command ${{COMPREPLY[@]}}; done"
@@ -264,6 +264,11 @@ fn completions_manual_and_version() {
     let names: String = takers.split(' ').map(|command| format!("{command} alpha\n")).collect();
     let names = names.replace("cp alpha", "cp alpha:") + "create\n";
     assert_eq!(stdout(world.command("bash").args(["-c", &complete]).env("PATH", path)), names);
+    let path = format!("{}:/usr/bin:/bin", world.binary().parent().unwrap().display());
+    let complete = "source ./script; for command in log allow deny check; do COMP_WORDS=(agentkernel net $command al); \
+                    COMP_CWORD=3; _agentkernel agentkernel al $command; echo $command ${COMPREPLY[@]}; done";
+    let names = "log alpha\nallow alpha\ndeny alpha\ncheck\n";
+    assert_eq!(stdout(world.command("bash").args(["-c", complete]).env("PATH", path)), names);
     let _ = stdout(&mut world.agentkernel(["rm", "alpha"]));
 
     for (option, values) in [("--workspace", "direct overlay none\n"), ("--net", "none allow open\n")] {
@@ -282,6 +287,9 @@ fn completions_manual_and_version() {
         let page = stdout(&mut world.agentkernel(["man", command]));
         assert!(page.contains(&format!("agentkernel\\-{command}")), "{page}");
     }
+    let page = stdout(&mut world.agentkernel(["man", "net", "check"]));
+    assert!(page.contains("agentkernel\\-net\\-check") && page.contains("\\-\\-no\\-lookup"), "{page}");
+    assert!(stdout(&mut world.agentkernel(["man", "net"])).contains("\nagentkernel net check\n"));
     let version = stdout(&mut world.agentkernel(["version"]));
     assert!(version.starts_with("agentkernel 0."), "{version}");
     assert!(stdout(&mut world.agentkernel(["version", "--json"])).contains("\"protocol\":"));

@@ -275,6 +275,35 @@ fn two_clients_see_the_same_command() {
     let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
 }
 
+#[test]
+fn a_secret_is_not_shown_as_it_is_typed() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let screen = Screen::new(&world);
+        let set = format!("{} secret set TOKEN --host api.example.org", world.binary().display());
+        screen.line(&format!("{set}; echo status=$?"));
+        screen.shows("Value of TOKEN:");
+        screen.tmux(&["send-keys", "-l", "wrong"]);
+        screen.keys(&["C-u"]);
+        screen.tmux(&["send-keys", "-l", "s3cr3tx"]);
+        screen.keys(&["BSpace", "Enter"]);
+        let text = screen.shows("status=0");
+        assert!(!text.contains("s3cr3t") && text.contains("lies in clear in"), "{text}");
+        let file = world.home().join(".config/agentkernel/secrets/TOKEN");
+        assert!(std::fs::read_to_string(&file).unwrap().ends_with("\ns3cr3t\n"));
+
+        screen.line("clear");
+        screen.line(&format!("{} secret set TOKEN; echo status=$?", world.binary().display()));
+        screen.shows("Value of TOKEN:");
+        screen.keys(&["C-c"]);
+        screen.shows("status=130");
+        assert!(std::fs::read_to_string(&file).unwrap().ends_with("\ns3cr3t\n"));
+        // The terminal is as it was.
+        screen.line("echo sho''wn");
+        screen.shows("echo sho''wn");
+    }
+}
+
 /// Its end would not reach the terminal, and the command would wait for it for ever.
 #[test]
 fn input_that_nobody_types_is_not_sent_to_a_terminal() {

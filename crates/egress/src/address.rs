@@ -1,6 +1,6 @@
 //! Hides which addresses are whose: the public internet's, or somebody's who must be named.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Whose an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +114,58 @@ pub fn behind(address: Ipv6Addr) -> Option<Ipv4Addr> {
         // ISATAP (RFC 5214).
         [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
         _ => return None,
+    })
+}
+
+/// The addresses of this machine: what is sent there never leaves it, and passes most of its firewall.
+#[derive(Clone, Debug, Default)]
+pub struct Own(Vec<IpAddr>);
+
+impl Own {
+    /// Those that the kernel has now, by its list of routes (proc_net(5)). Without it, those that it sends from.
+    #[must_use]
+    pub fn read() -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let (v4, v6) = (read("/proc/net/fib_trie"), read("/proc/net/if_inet6"));
+        Self(local_v4(&v4).chain(local_v6(&v6)).collect())
+    }
+
+    /// Whether an address is one of them, or has become one: the kernel would send to it from itself. No packet is sent.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        let any: IpAddr = match address {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let from = || {
+            let socket = UdpSocket::bind((any, 0)).ok()?;
+            // A port must be named, and means nothing here.
+            socket.connect(SocketAddr::new(address, 9)).ok()?;
+            Some(socket.local_addr().ok()?.ip())
+        };
+        self.0.contains(&address) || from() == Some(address)
+    }
+}
+
+/// Lines of an address, each followed by what it is: `|-- 192.0.2.1` and `/32 host LOCAL`.
+fn local_v4(trie: &str) -> impl Iterator<Item = IpAddr> {
+    let mut last = None;
+    trie.lines().filter_map(move |line| {
+        let line = line.trim();
+        match line.strip_prefix("|-- ") {
+            Some(address) => last = address.parse::<Ipv4Addr>().ok(),
+            None if line == "/32 host LOCAL" => return last.map(IpAddr::V4),
+            None => {}
+        }
+        None
+    })
+}
+
+/// Lines that begin with an address, as 32 digits.
+fn local_v6(list: &str) -> impl Iterator<Item = IpAddr> {
+    list.lines().filter_map(|line| {
+        let digits = line.split_whitespace().next().filter(|digits| digits.len() == 32)?;
+        u128::from_str_radix(digits, 16).ok().map(|bits| Ipv6Addr::from_bits(bits).into())
     })
 }
 

@@ -258,3 +258,24 @@ fn every_class_has_words_for_a_sentence() {
         assert!(class.words().starts_with('a'));
     }
 }
+
+#[test]
+fn the_kernel_knows_its_own_addresses() {
+    for own in [Own::default(), Own::read()] {
+        assert!(own.has(Ipv4Addr::LOCALHOST.into()));
+        assert!(own.has(Ipv6Addr::LOCALHOST.into()) || Own::read().0.iter().all(IpAddr::is_ipv4));
+        assert!(!own.has(IpAddr::from([192, 0, 2, 1])));
+        assert!(!own.has(IpAddr::from([224, 0, 0, 1])));
+    }
+}
+
+#[test]
+fn second_addresses_of_a_device_are_read() {
+    let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     +-- 10.0.0.0/24 2 0 2\n        |-- 10.0.0.5\n           /32 host LOCAL\n        |-- 10.0.0.6\n           /32 host LOCAL\n        |-- 10.0.0.255\n           /32 link BROADCAST\n        |-- 127.0.0.0\n           /8 host LOCAL\n";
+    assert_eq!(local_v4(trie).collect::<Vec<_>>(), [IpAddr::from([10, 0, 0, 5]), IpAddr::from([10, 0, 0, 6])]);
+    let list = "fe80000000000000505400fffe123456 02 40 20 80     eth0\n00000000000000000000000000000001 01 80 10 80       lo\njunk\n";
+    assert_eq!(
+        local_v6(list).collect::<Vec<_>>(),
+        ["fe80::5054:ff:fe12:3456", "::1"].map(|text| text.parse::<IpAddr>().unwrap())
+    );
+}

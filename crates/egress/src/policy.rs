@@ -146,12 +146,11 @@ impl Rules {
     }
 
     /// Whether a target that is allowed may be reached at this address.
-    fn admits(&self, target: &Target, address: IpAddr) -> bool {
+    fn admits(&self, target: &Target, address: IpAddr, class: Class) -> bool {
         // Whoever is asked to connect to it connects to itself: it is nobody's address to name.
         if address.is_unspecified() {
             return false;
         }
-        let class = address::class(address);
         let named = |rule: &Rule| {
             // By another name its requests would not be those that it is restricted to.
             rule.names(address, target.port) && (rule.requests.is_every() || rule.matches(target))
@@ -258,16 +257,23 @@ impl Policy {
     }
 
     /// Of the addresses that a target was found to have, those that may be dialled. The target is
-    /// [judged](Self::judge) again: rules may have changed while it was looked up.
+    /// [judged](Self::judge) again: rules may have changed while it was looked up. Whoever is `own`, an address of this
+    /// machine, is as good as its loopback address, whatever network it is in.
     ///
     /// # Errors
     /// The denial, if there is none.
-    pub fn admit(&self, target: &Target, addresses: &[IpAddr]) -> Result<Vec<CheckedAddr>, Denial> {
+    pub fn admit(
+        &self,
+        target: &Target,
+        addresses: &[IpAddr],
+        own: impl Fn(IpAddr) -> bool,
+    ) -> Result<Vec<CheckedAddr>, Denial> {
         self.judge(target)?;
         let mut refused = None;
         let mut admitted = Vec::new();
         for address in addresses.iter().map(IpAddr::to_canonical) {
-            match self.refuses(target, address) {
+            let class = if own(address) { Class::Loopback } else { address::class(address) };
+            match self.refuses(target, address, class) {
                 None => admitted.push(CheckedAddr(SocketAddr::new(address, target.port))),
                 Some(denial) => refused = refused.or(Some(denial)),
             }
@@ -279,7 +285,7 @@ impl Policy {
         }
     }
 
-    fn refuses(&self, target: &Target, address: IpAddr) -> Option<Denial> {
+    fn refuses(&self, target: &Target, address: IpAddr, class: Class) -> Option<Denial> {
         // Whoever is denied is so behind a gateway as well.
         let behind = match address {
             IpAddr::V4(_) => None,
@@ -292,8 +298,8 @@ impl Policy {
                     return Some(Denial::new(Reason::Denied, target).because(rule.to_string()));
                 }
             }
-            if !rules.admits(target, address) {
-                let detail = format!("{address} is {}", address::class(address).words());
+            if !rules.admits(target, address, class) {
+                let detail = format!("{address} is {}", class.words());
                 return Some(Denial::new(reason, target).because(detail));
             }
         }

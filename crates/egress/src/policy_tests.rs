@@ -41,7 +41,7 @@ fn addresses(texts: &str) -> Vec<IpAddr> {
 
 /// The addresses that are left of these, or the code of the denial.
 fn admitted(policy: &Policy, to: &str, found: &str) -> String {
-    match policy.admit(&target(to), &addresses(found)) {
+    match policy.admit(&target(to), &addresses(found), |_| false) {
         Ok(admitted) => admitted.iter().map(|one| one.addr().ip().to_string()).collect::<Vec<_>>().join(" "),
         Err(denial) => denial.reason.to_string(),
     }
@@ -176,7 +176,8 @@ fn a_public_name_is_not_found_at_home() {
                 assert_eq!(admitted(&policy, name, &format!("::ffff:1.1.1.1 {address}")), "1.1.1.1");
             }
         }
-        let denial = policy.admit(&target("rebind.example"), &addresses("169.254.169.254 10.0.0.1")).unwrap_err();
+        let denial =
+            policy.admit(&target("rebind.example"), &addresses("169.254.169.254 10.0.0.1"), |_| false).unwrap_err();
         assert_eq!(denial.detail, "169.254.169.254 is a link-local address");
         assert_eq!(admitted(&policy, "rebind.example", ""), "no-such-host");
     }
@@ -278,7 +279,7 @@ fn services_are_reached_in_every_mode_and_only_they() {
                 policy.judge(&target("localhost:8081")).is_err() && policy.judge(&target("127.0.0.1:8080")).is_err()
             );
         }
-        assert!(policy.admit(&target("127.0.0.1:8080"), &addresses("127.0.0.1")).is_err());
+        assert!(policy.admit(&target("127.0.0.1:8080"), &addresses("127.0.0.1"), |_| false).is_err());
     }
 }
 
@@ -306,7 +307,7 @@ fn services_are_limited_and_denied_like_all_else() {
     }
     // Not lifted by rules of the ceiling that are not about it.
     for limits in [side(Mode::Open, "*:*", "", ""), side(Mode::Allow, "localhost:* *.internal:*", "", "")] {
-        assert!(under(own.clone(), limits).admit(&target(&to), &addresses("127.0.0.1")).is_err());
+        assert!(under(own.clone(), limits).admit(&target(&to), &addresses("127.0.0.1"), |_| false).is_err());
     }
     let limited = under(own, side(Mode::None, "", "", "localhost:8080 localhost:53"));
     assert_eq!(admitted(&limited, &to, "127.0.0.1"), "127.0.0.1");
@@ -474,8 +475,8 @@ fn no_wider(wide: &Policy, narrow: &Policy, target: &Target, found: &[IpAddr]) -
         }
         prop_assert!(grant.is_restricted() || !wider.is_restricted());
     }
-    if let Ok(admitted) = narrow.admit(target, found) {
-        let wider = wide.admit(target, found).unwrap_or_default();
+    if let Ok(admitted) = narrow.admit(target, found, |_| false) {
+        let wider = wide.admit(target, found, |_| false).unwrap_or_default();
         prop_assert!(admitted.iter().all(|one| wider.contains(one)), "{admitted:?} and not {wider:?}");
     }
     Ok(())
@@ -513,7 +514,7 @@ proptest! {
         if let IpAddr::V6(literal) = target.host.to_string().trim_matches(['[', ']']).parse().unwrap_or(other) {
             found.push(literal.into());
         }
-        let Ok(admitted) = policy.admit(&target, &found) else { return Ok(()) };
+        let Ok(admitted) = policy.admit(&target, &found, |_| false) else { return Ok(()) };
         prop_assert!(policy.judge(&target).is_ok());
         for one in admitted {
             let address = one.addr().ip();
@@ -540,7 +541,7 @@ proptest! {
     fn what_is_denied_is_not_dialled(policy in policies(), target in few_targets(), other: IpAddr) {
         let mut found = addresses(INSIDE);
         found.push(other);
-        for one in policy.admit(&target, &found).unwrap_or_default() {
+        for one in policy.admit(&target, &found, |_| false).unwrap_or_default() {
             let literal = Target { host: one.addr().ip().into(), port: target.port };
             for rules in [Some(&policy.rules), policy.ceiling.as_ref()].into_iter().flatten() {
                 prop_assert!(!rules.deny.iter().any(|rule| rule.matches(&target) || rule.matches(&literal)));
@@ -559,4 +560,26 @@ proptest! {
             prop_assert_eq!(allowed.rules.allow, [rule]);
         }
     }
+}
+
+#[test]
+fn this_machine_by_its_public_address_must_be_named_as_well() {
+    let own = |address: IpAddr| address == IpAddr::from([93, 184, 215, 14]);
+    let target = Target::parse("example.org:443", None).unwrap();
+    let address = [IpAddr::from([93, 184, 215, 14])];
+    let policy = |rules: &[&str]| Policy {
+        rules: Rules {
+            mode: Mode::Open,
+            allow: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
+            ..Rules::default()
+        },
+        ceiling: None,
+    };
+    assert_eq!(policy(&[]).admit(&target, &address, |_| false).unwrap().len(), 1);
+    for rules in [&[][..], &["*"], &["example.org"]] {
+        let denial = policy(rules).admit(&target, &address, own).unwrap_err();
+        assert_eq!(denial.reason, Reason::PrivateAddress, "{rules:?}");
+        assert!(denial.cause().contains("93.184.215.14 is an address of this machine"), "{}", denial.cause());
+    }
+    assert_eq!(policy(&["93.184.215.14"]).admit(&target, &address, own).unwrap().len(), 1);
 }

@@ -1,6 +1,6 @@
 //! Why a connection or request was refused: a stable code for programs, and words that its user can act on.
 
-use crate::{Host, Target};
+use crate::{HOST_NAME, Host, Target};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,7 +62,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for the reference page.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NetworkNone,
         Self::NotAllowed,
         Self::Denied,
@@ -87,6 +87,7 @@ impl Reason {
         Self::TooMany,
         Self::TimedOut,
         Self::Revoked,
+        Self::Lost,
     ];
 
     /// The code.
@@ -180,7 +181,10 @@ impl Denial {
             Reason::Denied => with("a rule denies it".to_owned()),
             Reason::Ceiling => with("the limits in the user's own configuration do not allow it".to_owned()),
             Reason::BadName => with("this is not the name of a host".to_owned()),
-            Reason::PrivateAddress => with(format!("{host} has no address that may be reached without being named")),
+            Reason::PrivateAddress => match host {
+                Host::Address(_) => with("it can only be reached if a rule names it".to_owned()),
+                Host::Name(_) => with(format!("{host} has no address that may be reached without being named")),
+            },
             Reason::NoSuchHost => "there is no such host".to_owned(),
             Reason::LookupFailed => with("its addresses could not be found out".to_owned()),
             Reason::Unreachable => with("it could not be reached".to_owned()),
@@ -210,6 +214,10 @@ impl Denial {
     pub fn remedy(&self, sandbox: &str) -> String {
         let target = &self.target;
         match self.reason {
+            // Only a service answers by this name.
+            Reason::NetworkNone | Reason::NotAllowed if target.host.name() == Some(HOST_NAME) => {
+                format!("A human can open it at the start: --open localhost:{}", target.port)
+            }
             Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked => {
                 format!(
                     "A human can allow it: agentkernel net allow {sandbox} {target} (or --allow {target} at the start)"
@@ -247,3 +255,7 @@ impl Denial {
         words
     }
 }
+
+#[cfg(test)]
+#[path = "reason_tests.rs"]
+mod tests;

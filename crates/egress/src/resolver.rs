@@ -2,7 +2,7 @@
 //! what they said.
 
 use crate::{
-    Host,
+    Host, Reason,
     answer::{Answer, Family, Query},
     control,
 };
@@ -20,7 +20,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    sync::OnceCell,
+    sync::{Notify, OnceCell, futures::Notified},
     time::{Instant, timeout},
 };
 
@@ -52,6 +52,20 @@ pub(crate) enum LookupError {
 
 type Lookup = Result<Vec<IpAddr>, LookupError>;
 
+/// The addresses of a host as egress finds them, looked up once and by this process.
+///
+/// # Errors
+/// Why there are none: [`Reason::NoSuchHost`] or [`Reason::LookupFailed`].
+pub fn look_up(host: &Host) -> Result<Vec<IpAddr>, Reason> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|_| Reason::LookupFailed)?;
+    let found = runtime.block_on(Resolver::new(crate::system_resolver()).lookup(&host.to_string()));
+    found.map_err(|error| match error {
+        LookupError::NoSuchHost => Reason::NoSuchHost,
+        LookupError::NoAnswer => Reason::LookupFailed,
+    })
+}
+
 /// A resolver with its memory.
 pub(crate) struct Resolver {
     config: Mutex<Arc<control::Resolver>>,
@@ -59,6 +73,7 @@ pub(crate) struct Resolver {
     /// The server that answered last.
     first: AtomicUsize,
     names: Mutex<HashMap<String, Arc<Entry>>>,
+    changed: Notify,
 }
 
 /// What is known about a name, and until when; nothing while it is being asked for.
@@ -72,6 +87,7 @@ impl Resolver {
             patience: PATIENCE,
             first: AtomicUsize::new(0),
             names: Mutex::default(),
+            changed: Notify::new(),
         }
     }
 
@@ -81,7 +97,13 @@ impl Resolver {
         if **own != config {
             *own = Arc::new(config);
             locked(&self.names).clear();
+            self.changed.notify_waiters();
         }
+    }
+
+    /// Waits until others are asked than now.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// The addresses of a host, IPv4 first; an address has itself. Nothing is appended to a name.

@@ -271,8 +271,10 @@ fn a_client_that_goes_takes_its_request_back() {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        drop(io);
-        told.await.unwrap_err();
+        // It says that it has closed its side, and could still read.
+        io.shutdown().await.unwrap();
+        // Not only when a client has been silent for too long.
+        tokio::time::timeout(Duration::from_secs(30), told).await.unwrap().unwrap_err();
     });
 }
 

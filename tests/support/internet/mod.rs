@@ -11,7 +11,7 @@ mod servers;
 
 pub use names::Query;
 pub use registries::{CRATES, DEBIAN, INDEX, NPM, PACKAGE};
-pub use servers::{CACHE, DATABASE, GIT, HIDDEN, SHARED, WEB, WEB_V4, WEB_V6};
+pub use servers::{CACHE, DATABASE, GIT, HIDDEN, OWN, SHARED, WEB, WEB_V4, WEB_V6};
 
 use crate::{NOBODY, Who, World};
 use authority::Authority;
@@ -55,6 +55,13 @@ impl Internet {
     /// If it cannot be made for another reason than that this user may not.
     #[must_use]
     pub fn new() -> Option<Self> {
+        if !installed("openssl") || !installed("unshare") {
+            return None;
+        }
+        if !Path::new(authority::TRUSTED).is_dir() {
+            crate::skipped("a test's own internet", "this host trusts nobody: there are no ca-certificates");
+            return None;
+        }
         let folder = tempfile::Builder::new().prefix("ak-internet-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let packets = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
@@ -91,14 +98,29 @@ impl Internet {
     /// Puts its own in the place of the host's files that say whom to ask and whom to trust.
     fn settle(&self) {
         let hosts = self.write("hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n");
-        let resolver = self.write("resolv.conf", "nameserver 127.0.0.1\n");
+        let resolver = self.write("resolv.conf", "");
         self.authority.trusted(&self.path("trusted"));
         self.mount(&hosts, "/etc/hosts");
         self.mount(&resolver, "/etc/resolv.conf");
         self.mount(&self.path("trusted"), authority::TRUSTED);
-        let udp = UdpSocket::from(self.socket("udp", "127.0.0.1:53"));
-        Arc::clone(&self.names).serve(udp, self.listen("127.0.0.1:53"));
+        self.serve_names("127.0.0.1");
         self.name("localhost", &["127.0.0.1"]);
+    }
+
+    /// Answers at this address to whoever asks for names, and nowhere else any more; resolv.conf says so.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn serve_names(&self, address: &str) {
+        let place = format!("{address}:53");
+        let udp = UdpSocket::from(self.socket("udp", &place));
+        Arc::clone(&self.names).serve(&place, udp, self.listen(&place));
+        let _ = self.write("resolv.conf", &format!("nameserver {address}\n"));
+    }
+
+    /// Answers to a name after some time only, or never.
+    pub fn slow_name(&self, name: &str, time: Option<Duration>) {
+        self.names.slow(name, time);
     }
 
     /// A directory of it, which everybody may read.

@@ -84,7 +84,7 @@ pub(super) struct NetworkArgs {
     /// FIRST-LAST or '*' (implies --net allow)
     #[arg(long, value_name = "HOST[:PORT]", value_parser = config::parse_rule)]
     allow: Vec<Rule>,
-    /// Never let it reach this one, whatever is allowed
+    /// Never let it reach this one, whatever is allowed; without a port, on no port at all
     #[arg(long, value_name = "HOST[:PORT]", value_parser = config::parse_rule)]
     deny: Vec<Rule>,
     /// Let it reach this service, whatever its address is; those of 'localhost' are host.agentkernel.internal inside
@@ -105,6 +105,11 @@ pub(super) struct NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// Makes the mode 'open', and gives the one that was asked for.
+    pub(super) fn open_up(&mut self) -> Option<Mode> {
+        self.net.replace(Mode::Open)
+    }
+
     /// As `config` wants it.
     pub(super) fn overrides(self) -> NetworkOverrides {
         let Self { net, allow, deny, open, port, secret, bandwidth, max_tokens } = self;

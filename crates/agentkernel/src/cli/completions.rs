@@ -39,19 +39,28 @@ impl Completions {
 /// How the arguments of those that name sandboxes are called.
 const SANDBOXES: [&str; 2] = ["sandbox", "sandboxes"];
 
-/// The commands that take names of sandboxes. `cp` takes them with a colon, or files.
+/// The commands that take names of sandboxes, by the words that they are typed with. `cp` takes them with a colon, or
+/// files.
 fn takers() -> Vec<String> {
     let mut cli = Cli::command();
     cli.build();
     let takes = |command: &&clap::Command| {
         command.get_positionals().any(|argument| SANDBOXES.contains(&argument.get_id().as_str()))
     };
-    cli.get_subcommands().filter(takes).map(|command| command.get_name().to_owned()).collect()
+    let mut names = Vec::new();
+    for command in cli.get_subcommands() {
+        names.extend(takes(&command).then(|| command.get_name().to_owned()));
+        let inner = command.get_subcommands().filter(takes);
+        names.extend(inner.map(|inner| format!("{} {}", command.get_name(), inner.get_name())));
+    }
+    names
 }
 
 /// Adds the names to the words of each command.
 fn bash(mut script: String, program: &str, takers: &[String]) -> String {
-    let branch = |command: &str| format!("        {program}__subcmd__{command})\n            opts=\"");
+    let branch = |command: &str| {
+        format!("        {program}__subcmd__{})\n            opts=\"", command.replace(' ', "__subcmd__"))
+    };
     for command in takers {
         script = script.replace(&branch(command), &format!("{}$(_{program}_sandboxes) ", branch(command)));
     }
@@ -72,6 +81,10 @@ fn fish(mut script: String, program: &str, takers: &[String]) -> String {
     };
     // A command's arguments may be files.
     let (exec, others): (Vec<&str>, Vec<&str>) = takers.iter().map(String::as_str).partition(|name| *name == "exec");
+    let (nested, others): (Vec<&str>, Vec<&str>) = others.into_iter().partition(|name| name.contains(' '));
+    for (command, inner) in nested.iter().filter_map(|name| name.split_once(' ')) {
+        add(&format!("{command}; and __fish_seen_subcommand_from {inner}"), "-f ", "{name}");
+    }
     add(&others.join(" "), "-f ", "{name}");
     add(&exec.join(" "), "", "{name}");
     add("cp", "", "{name}:");

@@ -2,6 +2,7 @@
 
 mod args;
 mod attest;
+mod check;
 mod completions;
 mod copy;
 mod deferred;
@@ -15,8 +16,10 @@ mod logs;
 mod names;
 mod net;
 mod pages;
+mod policy;
 mod ps;
 mod run;
+mod secret;
 mod stats;
 mod table;
 mod template;
@@ -36,6 +39,8 @@ use std::process::ExitCode;
 const ENVIRONMENT: &str = "\
 Sandboxes, with their names, and the cache lie in the state directory: $AGENTKERNEL_STATE_DIR if it is set; else \
 for root /var/lib/agentkernel; else $XDG_STATE_HOME/agentkernel or ~/.local/state/agentkernel.
+
+Your own limits (config.toml) and secrets lie in $XDG_CONFIG_HOME/agentkernel or ~/.config/agentkernel.
 
 'agentkernel man COMMAND' prints the manual page of a command.";
 
@@ -82,8 +87,12 @@ enum Command {
     Stats(Deferred<stats::Stats>),
     /// What sandboxes may reach, and what they reached
     Net(Deferred<net::Net>),
+    /// From what a command reaches to a policy that allows just that
+    Policy(Deferred<policy::Policy>),
     /// Make a port of a sandbox one of this host's loopback address
     Port(Deferred<net::Port>),
+    /// Secrets that sandboxes may use and never see
+    Secret(Deferred<secret::Secret>),
     /// Give a sandbox another name
     Rename(Deferred<names::Rename>),
     /// Accept this project's agentkernel.toml, as it is now
@@ -129,12 +138,12 @@ pub fn main() -> ExitCode {
             });
         }
         Err(error) => {
-            let mut arguments = std::env::args_os().skip(1);
-            let command = arguments.next().and_then(|command| command.into_string().ok());
+            let arguments = || std::env::args_os().skip(1);
+            let command = usage::command(arguments());
             let failure = usage::failure(&error, command.as_deref());
             report(&failure);
             if let Some(command @ "run") = command.as_deref()
-                && usage::asks_for_json(command, arguments)
+                && usage::asks_for_json(command, arguments().skip(1))
             {
                 run::tell_mistake(&failure);
             }
@@ -159,7 +168,9 @@ pub fn main() -> ExitCode {
         Command::Wait(command) => command.0.run(),
         Command::Stats(command) => command.0.run(),
         Command::Net(command) => command.0.run(),
+        Command::Policy(command) => command.0.run(),
         Command::Port(command) => command.0.run(),
+        Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),
         Command::Doctor(command) => command.0.run(),

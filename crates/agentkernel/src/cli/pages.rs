@@ -7,21 +7,20 @@ use clap::{Args, CommandFactory};
 #[derive(Debug, Args)]
 pub(super) struct Man {
     /// The page of one command
-    command: Option<String>,
+    command: Vec<String>,
 }
 
 impl Man {
     pub(super) fn run(self) -> Status {
         let mut cli = Cli::command();
         cli.build();
-        let command = match &self.command {
-            None => cli,
-            Some(name) => cli
-                .find_subcommand(name)
-                .cloned()
-                .ok_or_else(|| Failure::new(format!("No command '{name}'")).hint("'agentkernel help' lists them"))?
-                .name(format!("agentkernel-{name}"))
-                .version(env!("CARGO_PKG_VERSION")),
+        let name = self.command.join(" ");
+        let command = self.command.iter().try_fold(cli, |command, name| command.find_subcommand(name).cloned());
+        let command = command
+            .ok_or_else(|| Failure::new(format!("No command '{name}'")).hint("'agentkernel help' lists them"))?;
+        let command = match &self.command[..] {
+            [] => command,
+            names => command.name(format!("agentkernel-{}", names.join("-"))).version(env!("CARGO_PKG_VERSION")),
         };
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
@@ -29,7 +28,7 @@ impl Man {
         let lines = String::from_utf8_lossy(&page);
         let lines =
             lines.lines().map(|line| match line.strip_prefix("agentkernel\\-").and_then(|l| l.strip_suffix("(1)")) {
-                Some(command) => format!("agentkernel {command}\n"),
+                Some(command) => format!("agentkernel {}\n", command.replace("\\-", " ")),
                 None => format!("{line}\n"),
             });
         print(&lines.collect::<String>())?;

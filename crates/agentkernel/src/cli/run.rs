@@ -65,8 +65,8 @@ pub(super) struct Start {
 
 /// What is known of a run when it ends, however it does.
 #[derive(Default)]
-struct Course {
-    id: Option<SandboxId>,
+pub(super) struct Course {
+    pub(super) id: Option<SandboxId>,
     name: Option<Name>,
     exit: Option<Exit>,
     /// It goes on in the background, and its id is told.
@@ -108,7 +108,12 @@ impl Run {
         Ok(result.unwrap_or_else(|failure| failure.status))
     }
 
-    fn follow(self, course: &mut Course) -> Status {
+    /// One that is gone when its command has ended.
+    pub(super) fn once(sandbox: SandboxArgs, command: Vec<OsString>) -> Self {
+        Self { sandbox, detach: false, rm: true, keep: false, json: false, command }
+    }
+
+    pub(super) fn follow(self, course: &mut Course) -> Status {
         let json = self.json;
         let ours = |failure: Failure| failure.status(OWN);
         let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;
@@ -235,21 +240,25 @@ pub(super) fn too_late(error: ClientError, entry: &Entry, reference: &str) -> Fa
     }
 }
 
-/// From what was typed and what the project says to a sandbox on record.
-fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lock), Failure> {
-    /// There are 4,096 generated names: with half of them taken, nobody ever sees so many misses.
-    const TRIES: u32 = 64;
-    let host = HostFacts::read()?;
-    let mut project = match Project::find(&host) {
+/// The project that the caller stands in, with what is known of its trust.
+pub(super) fn project(store: &Store, host: &HostFacts, unseen: bool) -> Result<Project, Failure> {
+    let mut project = match Project::find(host) {
         // Where nothing of the project is to be seen, there need be none.
-        Err(_) if overrides.workspace == Some(WorkspaceMode::None) && host.lost().is_some() => {
-            Project { dir: host.cwd.clone(), file: None }
-        }
+        Err(_) if unseen && host.lost().is_some() => Project { dir: host.cwd.clone(), file: None },
         found => found?,
     };
     if let Some(file) = &mut project.file {
         file.trusted = store.is_trusted(file)?;
     }
+    Ok(project)
+}
+
+/// From what was typed and what the project says to a sandbox on record.
+fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lock), Failure> {
+    /// There are 4,096 generated names: with half of them taken, nobody ever sees so many misses.
+    const TRIES: u32 = 64;
+    let host = HostFacts::read()?;
+    let project = project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
     let user = UserConfig::read(&host)?;
     let (mut tries, mut swept) = (0, false);
     loop {

@@ -8,6 +8,26 @@ use clap::{
 };
 use std::{error::Error as _, ffi::OsString};
 
+/// The command among what was typed, with its subcommand if it has any: `net check`.
+pub(super) fn command(mut arguments: impl Iterator<Item = OsString>) -> Option<String> {
+    let name = arguments.next()?.into_string().ok()?;
+    let cli = super::Cli::command();
+    let Some(command) = cli.find_subcommand(&name) else { return Some(name) };
+    let mut command = command.clone();
+    // Flags are described only when they are asked for.
+    command.build();
+    let second = arguments.next().and_then(|second| second.into_string().ok());
+    let second = second.filter(|second| command.find_subcommand(second).is_some());
+    Some(second.map_or(name.clone(), |second| format!("{name} {second}")))
+}
+
+/// A command by the words that it is typed with.
+fn find(path: &str) -> Option<clap::Command> {
+    let mut cli = super::Cli::command();
+    cli.build();
+    path.split(' ').try_fold(cli, |command, name| command.find_subcommand(name).cloned())
+}
+
 /// What was typed wrong. Help and version are no mistakes, and left to clap.
 pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
     // An argument as clap shows it, without what its value is called: `--memory <SIZE>`.
@@ -19,7 +39,7 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
     let flag = || text(ContextKind::InvalidArg).unwrap_or_default();
     let short =
         || flag().split(' ').next().unwrap_or_default().trim_start_matches('<').trim_end_matches('>').to_owned();
-    let help = match command.filter(|name| super::Cli::command().find_subcommand(name).is_some()) {
+    let help = match command.filter(|path| find(path).is_some()) {
         Some(command) => format!("'agentkernel help {command}' lists what it takes"),
         None => "'agentkernel help' lists the commands".into(),
     };
@@ -39,7 +59,7 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
         }
         ErrorKind::InvalidSubcommand => {
             let typed = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let commands = super::Cli::command();
+            let commands = command.and_then(find).unwrap_or_else(super::Cli::command);
             let near = nearest(&typed, commands.get_subcommands().map(clap::Command::get_name));
             let hint = near.map(|near| format!("Did you mean '{near}'?"));
             return Failure::new(format!("No command {}", quoted(typed.as_ref())))
@@ -89,10 +109,7 @@ fn options(command: &str) -> Vec<String> {
 
 /// What a command takes.
 fn described(command: &str) -> Vec<Arg> {
-    let mut cli = super::Cli::command();
-    // Flags are described only when they are asked for.
-    cli.build();
-    cli.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments).cloned().collect()
+    find(command).iter().flat_map(clap::Command::get_arguments).cloned().collect()
 }
 
 /// Whether `--json` is among a command's own arguments, not those of the program that it runs, though they have a

@@ -17,7 +17,7 @@ pub use launch::{LaunchFailure, launch, start, withhold_descriptors};
 pub use network::{NetworkChange, change_network};
 pub use reach::{Found, end_supervisor, find, find_settled};
 pub use session::{Outcome, Session, tell};
-pub use terminal::{Stdio, input_is_directory, is_terminal, window_size};
+pub use terminal::{Stdio, ask_hidden, input_is_directory, is_terminal, window_size};
 
 use crate::{
     connection::{Connection, ConnectionError, Filled, Incoming},

@@ -1,10 +1,11 @@
 //! The caller's terminal: raw while a session lasts, as it was afterwards.
 
+use egress::Secret;
 use rustix::{
     fd::{AsFd, BorrowedFd},
     termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
 };
-use std::io;
+use std::io::{self, Write};
 use wire::WinSize;
 
 /// Which of the standard descriptors are terminals.
@@ -63,6 +64,45 @@ impl Drop for Raw<'_> {
         // Nothing better can be done for a terminal that is gone.
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
     }
+}
+
+/// Asks for a line that is not shown as it is typed; `None`: ctrl-c.
+///
+/// # Errors
+/// If the terminal is gone.
+pub fn ask_hidden(prompt: &str) -> io::Result<Option<Secret>> {
+    /// Longer than anything that is asked for.
+    const LONGEST: usize = 1 << 17;
+    const INTERRUPT: u8 = 0x03;
+    const END: u8 = 0x04;
+    const BACKSPACE: u8 = 0x08;
+    const ERASE_LINE: u8 = 0x15;
+    const DELETE: u8 = 0x7f;
+    let terminal = rustix::stdio::stdin();
+    let mut shown = io::stderr();
+    // At once, so that no part of it stays where a buffer was before it grew.
+    let mut line = Vec::with_capacity(LONGEST);
+    let raw = Raw::enter(terminal)?;
+    // Whoever sees it may type: from here on nothing of that is shown.
+    write!(shown, "{prompt}")?;
+    let done = loop {
+        let mut byte = [0];
+        if rustix::io::read(terminal, &mut byte)? == 0 {
+            break true;
+        }
+        match byte[0] {
+            INTERRUPT => break false,
+            END | b'\r' | b'\n' => break true,
+            BACKSPACE | DELETE => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            ERASE_LINE => line.clear(),
+            byte if line.len() < LONGEST => line.push(byte),
+            _ => {}
+        }
+    };
+    drop(raw);
+    writeln!(shown)?;
+    let line = Secret::new(line);
+    Ok(done.then_some(line))
 }
 
 /// Finds `ctrl-p ctrl-q` in what is typed, as Docker does.

@@ -118,7 +118,8 @@ impl Check {
     /// # Errors
     /// The denial.
     pub fn admit(&self, addresses: &[IpAddr]) -> Result<(), Denial> {
-        self.network.policy.admit(&self.target, addresses).map(|_| ())
+        let own = egress::address::Own::read();
+        self.network.policy.admit(&self.target, addresses, |address| own.has(address)).map(|_| ())
     }
 
     /// The secrets that would be put in on the way.

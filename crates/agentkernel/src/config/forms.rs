@@ -220,6 +220,22 @@ pub fn parse_rule(text: &str) -> Result<Rule, FormError> {
     Ok(Rule::parse(text)?)
 }
 
+/// Where a connection goes: `HOST`, on port 443, or `HOST:PORT`.
+///
+/// # Errors
+/// If it is neither.
+pub fn parse_target(text: &str) -> Result<Target, FormError> {
+    match Target::parse(text, Some(443)) {
+        Ok(target) => Ok(target),
+        Err(_) if text.contains("://") => Err(FormError {
+            cause: format!("{} is a URL", quoted(text.as_ref())),
+            hint: "Write the host alone, or HOST:PORT",
+        }),
+        Err(TargetError::Host(error)) => Err(FormError { cause: error.to_string(), hint: error.hint() }),
+        Err(error) => Err(FormError::new(error.to_string())),
+    }
+}
+
 /// A service by name and port: `localhost:5432`.
 ///
 /// # Errors

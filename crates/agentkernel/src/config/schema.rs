@@ -316,7 +316,7 @@ const NETWORK: &[Key] = &[
         name: "deny",
         form: Form::List(set_deny),
         default: "nothing",
-        doc: "What may not be reached, whatever else is said.",
+        doc: "What may not be reached, whatever else is said; without a port, on no port at all.",
         example: "[\"telemetry.example.org:*\"]",
     },
     Key {
@@ -365,7 +365,7 @@ const LIMITS: &[Key] = &[
         name: "deny",
         form: Form::List(set_deny),
         default: "nothing",
-        doc: "What no sandbox reaches.",
+        doc: "What no sandbox reaches; without a port, on no port at all.",
         example: "[\"10.0.0.0/8:*\"]",
     },
     Key {

@@ -142,7 +142,7 @@ impl Secrets {
     /// # Errors
     /// If it can't be read, or others could.
     pub fn find(&self, name: &str) -> Result<Option<Recorded>, ConfigError> {
-        Ok(self.load(name)?.map(|(recorded, _)| recorded))
+        Ok(self.read(name)?.map(|(recorded, _)| recorded))
     }
 
     /// Why there is none of this name, with the one that may be meant.
@@ -177,7 +177,10 @@ impl Secrets {
     }
 
     /// The record of a secret, and its value if it is in the store.
-    fn load(&self, name: &str) -> Result<Option<(Recorded, Secret)>, ConfigError> {
+    ///
+    /// # Errors
+    /// If it can't be read, or others could.
+    pub fn read(&self, name: &str) -> Result<Option<(Recorded, Secret)>, ConfigError> {
         let Some(dir) = self.open()? else { return Ok(None) };
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -248,7 +251,7 @@ pub fn gather(uses: &[SecretUse], host: &HostFacts) -> Result<Vec<(SecretUse, Se
 fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts) -> Result<Secret, ConfigError> {
     let again = |flags: &str| format!("`agentkernel secret set {name}{flags}` records it");
     match source {
-        SecretSource::Store => match secrets.load(name)? {
+        SecretSource::Store => match secrets.read(name)? {
             Some((Recorded { source: SecretSource::Store, .. }, value)) => Ok(value),
             Some((Recorded { source, .. }, _)) => value(name, &source, secrets, host),
             None => Err(ConfigError::value(format!("Secret '{name}' is not recorded"), again(""))),

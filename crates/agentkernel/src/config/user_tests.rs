@@ -31,7 +31,7 @@ fn what_is_denied_alone_leaves_the_internet() {
     let policy = egress::Policy { rules: Rules { mode: Mode::Allow, allow, services, ..Rules::default() }, ceiling };
     let judged = |text: &str, address: &str| {
         let target = Target::parse(text, Some(443)).unwrap();
-        policy.admit(&target, &[address.parse().unwrap()]).map_err(|denial| denial.reason)
+        policy.admit(&target, &[address.parse().unwrap()], |_| false).map_err(|denial| denial.reason)
     };
     assert!(judged("example.org:22", "93.184.216.34").is_ok());
     assert!(judged("host.agentkernel.internal:5432", "127.0.0.1").is_ok());

@@ -99,15 +99,6 @@ pub(super) struct Watched {
     exchange: Rc<Exchange>,
 }
 
-impl Watched {
-    fn end(&mut self) {
-        if let Some(mut meter) = self.meter.take() {
-            let passage = &self.exchange.passage;
-            self.exchange.tell(meter.end(&passage.budget, &passage.target.host));
-        }
-    }
-}
-
 impl Body for Watched {
     type Data = Bytes;
     type Error = hyper::Error;
@@ -115,15 +106,11 @@ impl Body for Watched {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let this = &mut *self;
-        match (&frame, &mut this.meter) {
-            (Some(Ok(frame)), Some(meter)) => {
-                if let Some(data) = frame.data_ref() {
-                    let passage = &this.exchange.passage;
-                    this.exchange.tell(meter.read(data.chunk(), &passage.budget, &passage.target.host));
-                }
-            }
-            (None, Some(_)) => this.end(),
-            _ => {}
+        if let (Some(Ok(frame)), Some(meter)) = (&frame, &mut this.meter)
+            && let Some(data) = frame.data_ref()
+        {
+            let passage = &this.exchange.passage;
+            this.exchange.tell(meter.read(data.chunk(), &passage.budget, &passage.target.host));
         }
         Poll::Ready(frame)
     }
@@ -137,9 +124,12 @@ impl Body for Watched {
     }
 }
 
-/// Whoever takes a body need not ask for its end, if it knows how long it is.
+/// Here, and not at the last frame: whoever takes a body need not ask for its end, if it knows how long it is.
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.end();
+        if let Some(mut meter) = self.meter.take() {
+            let passage = &self.exchange.passage;
+            self.exchange.tell(meter.end(&passage.budget, &passage.target.host));
+        }
     }
 }

@@ -181,7 +181,7 @@ fn the_second_request_is_judged_as_the_first() {
 #[test]
 fn what_is_for_one_hop_stays_here() {
     let (server, ..) = outcome(
-        "GET / HTTP/1.1\r\nHost: a.org\r\nConnection: keep-alive, X-Own, content-length\r\nX-Own: 1\r\nKeep-Alive: 5\r\n\
+        "GET / HTTP/1.1\r\nHost: a.org\r\nConnection: keep-alive, X-Own, host, content-length\r\nX-Own: 1\r\nKeep-Alive: 5\r\n\
          Proxy-Connection: x\r\nTE: gzip\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nX: y\r\n\r\n",
     );
     assert_eq!(server, "GET / HTTP/1.1\r\nHost: a.org\r\nX: y\r\n\r\n");

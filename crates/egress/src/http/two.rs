@@ -16,7 +16,6 @@ const MAX_ANSWER_HEAD: u32 = 256 * 1024;
 
 pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc<Exchange>) -> Result<(), Denial> {
     let tasks = Tasks::default();
-    let _end = End(tasks.clone());
     let (sender, mut upstream) = hyper::client::conn::http2::Builder::new(tasks.clone())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
@@ -83,7 +82,7 @@ async fn answer(
     }
 }
 
-/// What goes on beside the two connections: one task for every request.
+/// What goes on beside the two connections: one task for every request, which fails when they are gone.
 #[derive(Clone, Default)]
 struct Tasks(Rc<RefCell<JoinSet<()>>>);
 
@@ -92,14 +91,5 @@ impl<F: Future + 'static> Executor<F> for Tasks {
         let mut tasks = self.0.borrow_mut();
         while tasks.try_join_next().is_some() {}
         tasks.spawn_local(async move { drop(future.await) });
-    }
-}
-
-/// Ends them all: they have each other, and would never be dropped.
-struct End(Tasks);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.0.borrow_mut().abort_all();
     }
 }

@@ -1,0 +1,186 @@
+//! `net check`: what `run` would do with one connection.
+
+use super::{Status, args::NetworkArgs, failure::OWN, print, print_json, run, table::printable};
+use crate::{
+    config::{self, Check as Judged, Decision, HostFacts, UserConfig},
+    store::Store,
+};
+use clap::Args;
+use egress::{Denial, Reason, Requests, Target};
+use serde::Serialize;
+use std::{fmt::Write as _, net::IpAddr};
+
+/// Tell what 'run' would do with a connection, and which rule decides: status 0 if it is allowed, 1 if it is refused.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Where to: on port 443 without one
+    #[arg(value_name = "HOST[:PORT]", value_parser = config::parse_target)]
+    target: Target,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Judge by the name alone, without looking it up
+    #[arg(long)]
+    no_lookup: bool,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Status {
+        // A mistake must not be taken for an answer.
+        self.judge().map_err(|failure| failure.status(OWN))
+    }
+
+    fn judge(self) -> Status {
+        let host = HostFacts::read()?;
+        let project = run::project(&Store::open()?, &host, false)?;
+        let user = UserConfig::read(&host)?;
+        let judged = config::check(self.network.overrides(), &project, &user, &host, self.target)?;
+        let report = Report::new(&judged, !self.no_lookup);
+        if self.json {
+            print_json(&report)?;
+        } else {
+            print(&report.text())?;
+        }
+        Ok(u8::from(!report.allowed))
+    }
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    target: String,
+    allowed: bool,
+    /// The code of the denial or failure.
+    reason: Option<Reason>,
+    /// The same in words.
+    cause: Option<String>,
+    /// What decides.
+    decision: Option<By>,
+    /// What of the user's limits lets it through.
+    limit: Option<By>,
+    /// The allowed thing that is most like it.
+    nearest: Option<String>,
+    /// Requests that it is restricted to: of each list one must allow it.
+    requests: &'a [Vec<Requests>],
+    /// Secrets that would be put in on the way.
+    secrets: Vec<&'a str>,
+    /// Its addresses, as this host knows them; none: nothing was looked up.
+    addresses: Option<Vec<Address>>,
+}
+
+#[derive(Serialize)]
+struct By {
+    rule: String,
+    /// `default`, `flag`, `project` or `user`.
+    origin: &'static str,
+    /// Where it stands, for people.
+    place: String,
+}
+
+impl From<Decision> for By {
+    fn from(Decision { rule, origin }: Decision) -> Self {
+        Self { rule, origin: origin.kind(), place: origin.to_string() }
+    }
+}
+
+#[derive(Serialize)]
+struct Address {
+    address: IpAddr,
+    allowed: bool,
+    reason: Option<Reason>,
+    cause: Option<String>,
+}
+
+impl<'a> Report<'a> {
+    fn new(judged: &'a Judged, lookup: bool) -> Self {
+        let grant = judged.verdict.as_ref().ok();
+        let mut report = Self {
+            target: judged.target.to_string(),
+            allowed: grant.is_some(),
+            reason: None,
+            cause: None,
+            decision: Some(judged.decision.clone().into()),
+            limit: judged.limit.clone().map(By::from),
+            nearest: None,
+            requests: grant.map_or(&[], |grant| &grant.requests),
+            secrets: judged.secrets().collect(),
+            addresses: None,
+        };
+        match &judged.verdict {
+            Err(denial) => report.refuse(denial),
+            Ok(_) if lookup => report.look_up(judged),
+            Ok(_) => {}
+        }
+        report
+    }
+
+    fn refuse(&mut self, denial: &Denial) {
+        self.allowed = false;
+        (self.reason, self.cause, self.nearest) = (Some(denial.reason), Some(denial.cause()), denial.nearest.clone());
+    }
+
+    /// Says what becomes of each address, and of all of them.
+    fn look_up(&mut self, judged: &Judged) {
+        let addresses = match egress::look_up(&judged.outside().host) {
+            Ok(addresses) => addresses,
+            Err(reason) => {
+                self.decision = None;
+                return self.refuse(&Denial::new(reason, &judged.target));
+            }
+        };
+        if let Err(denial) = judged.admit(&addresses) {
+            // Whose an address is, no rule decides.
+            self.decision = (denial.reason == Reason::Denied).then(|| judged.denied(&denial).into());
+            self.refuse(&denial);
+        }
+        let of = |address: IpAddr| {
+            let denial = judged.admit(&[address]).err();
+            Address {
+                address,
+                allowed: denial.is_none(),
+                reason: denial.as_ref().map(|denial| denial.reason),
+                cause: denial.map(|denial| if denial.detail.is_empty() { denial.cause() } else { denial.detail }),
+            }
+        };
+        self.addresses = Some(addresses.into_iter().map(of).collect());
+    }
+
+    fn text(&self) -> String {
+        let by = |by: &Option<By>| by.as_ref().map_or(String::new(), |by| format!(" by '{}' ({})", by.rule, by.place));
+        let mut text = match (&self.cause, self.reason) {
+            (Some(cause), Some(reason)) => {
+                let verdict = if reason.is_denial() { "refused" } else { "would fail" };
+                format!("{}: {verdict}{}: {cause} [{reason}]\n", self.target, by(&self.decision))
+            }
+            _ => format!("{}: allowed{}\n", self.target, by(&self.decision)),
+        };
+        let mut line = |words: String| {
+            let _ = writeln!(text, "  {}", printable(&words));
+        };
+        if self.limit.is_some() {
+            line(format!("allowed{}", by(&self.limit)));
+        }
+        for group in self.requests {
+            let words = |requests: &Requests| [requests.methods.clone(), requests.paths.clone()].concat().join(" ");
+            let all: Vec<String> = group.iter().map(words).collect();
+            line(format!("these requests only: {}", all.join(", or ")));
+        }
+        if !self.secrets.is_empty() {
+            line(format!("with secrets: {}", self.secrets.join(", ")));
+        }
+        for Address { address, cause, reason, .. } in self.addresses.iter().flatten() {
+            match (cause, reason) {
+                (Some(cause), Some(reason)) => line(format!("{address}: refused: {cause} [{reason}]")),
+                _ => line(format!("{address}: allowed")),
+            }
+        }
+        if let Some(nearest) = &self.nearest {
+            line(format!("allowed is: {nearest}"));
+        }
+        if matches!(self.reason, Some(Reason::NetworkNone | Reason::NotAllowed)) {
+            line(format!("'--allow {}' would let it through", self.target));
+        }
+        text
+    }
+}

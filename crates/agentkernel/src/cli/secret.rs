@@ -1,0 +1,170 @@
+//! `secret`: what never enters a sandbox, and where it may go.
+
+use super::{Failure, Status, for_each, print, print_json, table};
+use crate::{
+    SecretSource, client,
+    config::{self, HostFacts, Recorded, Secrets},
+};
+use clap::{ArgGroup, Args, Subcommand};
+use egress::Pattern;
+use std::path::PathBuf;
+
+/// Secrets that sandboxes may use and never see.
+#[derive(Debug, Args)]
+pub(super) struct Secret {
+    #[command(subcommand)]
+    command: SecretCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretCommand {
+    /// Record a secret, or change one that is recorded
+    Set(Set),
+    /// List the secrets that are recorded, without their values
+    List(List),
+    /// Remove secrets
+    Rm(Rm),
+}
+
+impl Secret {
+    pub(super) fn run(self) -> Status {
+        let secrets = Secrets::of(&HostFacts::read()?);
+        match self.command {
+            SecretCommand::Set(set) => set.run(&secrets),
+            SecretCommand::List(list) => list.run(&secrets),
+            SecretCommand::Rm(rm) => rm.run(&secrets),
+        }
+    }
+}
+
+/// Record a secret, or change one that is recorded.
+///
+/// A value that is typed or read from standard input lies in clear in a file beside your configuration, readable by you
+/// alone: this build knows no desktop keyring. What is not said stays as it was recorded.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source"))]
+struct Set {
+    /// What to call it: letters, digits and '_'
+    #[arg(value_parser = config::parse_secret_name)]
+    name: String,
+    /// Take its value from this variable of your environment whenever a sandbox starts
+    #[arg(long, value_name = "VARIABLE", group = "source", value_parser = config::parse_variable)]
+    from_env: Option<String>,
+    /// Take its value from this file whenever a sandbox starts
+    #[arg(long, value_name = "FILE", group = "source")]
+    from_file: Option<PathBuf>,
+    /// Read its value from standard input; without a source it is asked for
+    #[arg(long, group = "source")]
+    stdin: bool,
+    /// Let it go to this host, or to all below one: '*.example.org'
+    #[arg(long, value_name = "HOST", value_parser = config::parse_secret_host)]
+    host: Vec<Pattern>,
+    /// Put its placeholder in this variable inside, in place of the one of its name
+    #[arg(long, value_name = "VARIABLE", value_parser = config::parse_variable)]
+    env: Option<String>,
+}
+
+impl Set {
+    fn run(self, secrets: &Secrets) -> Status {
+        let Self { name, from_env, from_file, stdin, host, env } = self;
+        let before = secrets.read(&name)?;
+        let changes_rest = !host.is_empty() || env.is_some();
+        let (source, value) = match (from_env, from_file, before.as_ref()) {
+            (Some(variable), ..) => (SecretSource::Env(variable), None),
+            (_, Some(path), _) => {
+                let path = std::path::absolute(&path).map_err(|error| Failure::chain(&error))?;
+                (SecretSource::File(path), None)
+            }
+            _ if stdin => (SecretSource::Store, Some(config::read_secret(std::io::stdin().lock())?)),
+            (.., Some((recorded, value))) if changes_rest => {
+                let stored = recorded.source == SecretSource::Store;
+                (recorded.source.clone(), stored.then(|| value.clone()))
+            }
+            _ if client::is_terminal().input => match client::ask_hidden(&format!("Value of {name}: "))? {
+                Some(value) => (SecretSource::Store, Some(value)),
+                None => return Ok(130),
+            },
+            _ => {
+                return Err(Failure::new(format!("Where secret '{name}' comes from is not said")).hint(
+                    "--stdin reads its value from standard input; --from-env and --from-file name where it is kept",
+                ));
+            }
+        };
+        let (hosts, old_env) = before.map(|(recorded, _)| (recorded.hosts, recorded.env)).unwrap_or_default();
+        let hosts = if host.is_empty() { hosts } else { host };
+        let recorded = Recorded { name, source, hosts, env: env.or(old_env) };
+        secrets.record(&recorded, value.as_ref())?;
+        print(&told(&recorded, secrets))?;
+        Ok(0)
+    }
+}
+
+/// What was recorded, in words.
+fn told(recorded: &Recorded, secrets: &Secrets) -> String {
+    let Recorded { name, source, hosts, .. } = recorded;
+    let place = match source {
+        SecretSource::Env(variable) => format!("its value is that of your variable {variable} when a sandbox starts"),
+        SecretSource::File(path) => format!("its value is read from {} when a sandbox starts", path.display()),
+        SecretSource::Store => format!(
+            "its value lies in clear in {}, readable by you alone (this build knows no desktop keyring)",
+            secrets.path().join(name).display()
+        ),
+    };
+    let hosts = match &hosts[..] {
+        [] => "It may go nowhere yet: name hosts with --host, or in [secrets] of a project".to_owned(),
+        hosts => format!("It may go to {}", joined(hosts)),
+    };
+    format!("{}\n{}\n", table::printable(&format!("Secret {name} is recorded: {place}")), table::printable(&hosts))
+}
+
+fn joined(hosts: &[Pattern]) -> String {
+    hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// List the secrets that are recorded, without their values.
+#[derive(Debug, Args)]
+struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    fn run(self, secrets: &Secrets) -> Status {
+        let list = secrets.list()?;
+        if self.json {
+            let row = |recorded: &Recorded| {
+                let Recorded { name, source, hosts, env } = recorded;
+                let env = env.as_ref().unwrap_or(name);
+                serde_json::json!({ "name": name, "source": source.to_string(), "hosts": hosts, "env": env })
+            };
+            print_json(&list.iter().map(row).collect::<Vec<_>>())?;
+        } else {
+            let row = |recorded: Recorded| {
+                let hosts = if recorded.hosts.is_empty() { "-".into() } else { joined(&recorded.hosts) };
+                let env = recorded.env.unwrap_or_else(|| recorded.name.clone());
+                vec![recorded.name, recorded.source.to_string(), env, hosts]
+            };
+            let rows: Vec<_> = list.into_iter().map(row).collect();
+            print(&table::render(&["NAME", "SOURCE", "VARIABLE", "HOSTS"], &rows))?;
+        }
+        Ok(0)
+    }
+}
+
+/// Remove secrets.
+#[derive(Debug, Args)]
+struct Rm {
+    /// What they are called
+    #[arg(required = true, value_name = "NAME", value_parser = config::parse_secret_name)]
+    names: Vec<String>,
+}
+
+impl Rm {
+    fn run(self, secrets: &Secrets) -> Status {
+        for_each(&self.names, |name| match secrets.forget(name)? {
+            true => print(&format!("{name}\n")),
+            false => Err(secrets.unknown(name)?.into()),
+        })
+    }
+}

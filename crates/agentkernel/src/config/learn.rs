@@ -1,0 +1,139 @@
+//! What was reached becomes a patch of `agentkernel.toml`: hides how the smallest list that allows it is written, so
+//! that what stands there already stays as it is.
+
+use super::{FILE_NAME, forms::parse_rule};
+use egress::{HOST_NAME, Host, Rule, Target};
+use similar::TextDiff;
+use std::collections::{BTreeMap, BTreeSet};
+use toml_edit::{Array, DocumentMut, Item, Table, Value};
+
+/// So many names below one are worth a remark.
+const MANY: usize = 3;
+
+/// A unified diff of the project's file that allows these targets, and nothing else; empty if they are allowed. Without
+/// a file it makes one.
+#[must_use]
+pub fn learned(project: Option<&str>, targets: &[Target]) -> String {
+    let before = project.unwrap_or_default();
+    // Nobody calls this with a file that has mistakes: the project was read before.
+    let mut document: DocumentMut = before.parse().unwrap_or_default();
+    let Some(network) = document.entry("network").or_insert_with(|| Item::Table(Table::new())).as_table_like_mut()
+    else {
+        return String::new();
+    };
+    let (services, hosts): (Vec<&Target>, Vec<&Target>) =
+        targets.iter().partition(|target| target.host.name() == Some(HOST_NAME));
+    let services: BTreeSet<String> = services.iter().map(|target| format!("localhost:{}", target.port)).collect();
+    let known = texts(network.get("host_services"));
+    let services: Vec<String> = services.into_iter().filter(|service| !known.contains(service)).collect();
+    // What is allowed in part stays so: whoever wrote that meant it.
+    let allowed: Vec<Rule> = texts(network.get("allow")).iter().filter_map(|text| parse_rule(text).ok()).collect();
+    let missing = hosts.into_iter().filter(|target| !allowed.iter().any(|rule| rule.matches(target)));
+    let rules = fold(missing);
+    // The mode 'none' would hold all of it back; 'open' allows more than what was seen.
+    let other_mode = network.get("mode").is_some_and(|mode| mode.as_str() != Some("allow"));
+    if rules.is_empty() && services.is_empty() && !other_mode {
+        return String::new();
+    }
+    if other_mode && let Some(mode) = network.get_mut("mode").and_then(Item::as_value_mut) {
+        let decor = mode.decor().clone();
+        *mode = Value::from("allow");
+        *mode.decor_mut() = decor;
+    }
+    let remarks = remarks(&rules);
+    let rules = rules.into_iter().map(|rule| (remarks.get(&rule).cloned(), rule)).collect();
+    let services = services.into_iter().map(|service| (None, service)).collect();
+    for (key, texts) in [("allow", rules), ("host_services", services)] {
+        add(network, key, texts);
+    }
+    let after = document.to_string();
+    let old = if project.is_some() { format!("a/{FILE_NAME}") } else { "/dev/null".to_owned() };
+    TextDiff::from_lines(before, after.as_str()).unified_diff().header(&old, &format!("b/{FILE_NAME}")).to_string()
+}
+
+/// The texts of a list, and the hosts of its tables.
+fn texts(item: Option<&Item>) -> Vec<String> {
+    let tables = item.and_then(Item::as_array_of_tables).into_iter().flatten();
+    let hosts = tables.filter_map(|table| table.get("host")?.as_str());
+    let list = item.and_then(Item::as_array).into_iter().flatten();
+    let texts = list.filter_map(|value| value.as_str().or_else(|| value.as_inline_table()?.get("host")?.as_str()));
+    hosts.chain(texts).map(str::to_owned).collect()
+}
+
+/// The rules for targets: one for the ports of the web, and one for each other port.
+fn fold<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<String> {
+    let mut ports: BTreeMap<&Host, BTreeSet<u16>> = BTreeMap::new();
+    for target in targets {
+        // Both are allowed by the host alone.
+        ports.entry(&target.host).or_default().insert(if target.port == 80 { 443 } else { target.port });
+    }
+    let rule = |(host, port): (&Host, u16)| match port {
+        443 => host.to_string(),
+        port => format!("{host}:{port}"),
+    };
+    ports.iter().flat_map(|(host, ports)| ports.iter().map(|port| rule((host, *port)))).collect()
+}
+
+/// What could be said of rules, before which of them: many names below one are perhaps all meant.
+fn remarks(rules: &[String]) -> BTreeMap<String, String> {
+    let mut below: BTreeMap<(&str, &str), Vec<&String>> = BTreeMap::new();
+    for rule in rules {
+        let (host, port) = rule.split_once(':').unwrap_or((rule, ""));
+        if let Some((_, parent)) = host.split_once('.').filter(|(_, parent)| parent.contains('.'))
+            && !rule.starts_with(|first: char| first.is_ascii_digit() || first == '[')
+        {
+            below.entry((parent, port)).or_default().push(rule);
+        }
+    }
+    let many = below.into_iter().filter(|(_, rules)| rules.len() >= MANY);
+    many.map(|((parent, port), rules)| {
+        let colon = if port.is_empty() { "" } else { ":" };
+        let wildcard = format!("*.{parent}{colon}{port}");
+        (rules[0].clone(), format!("\"{wildcard}\" would allow these {}, and all others below {parent}", rules.len()))
+    })
+    .collect()
+}
+
+/// Adds texts to a list, each on a line of its own after its remark, unless there are lines to follow that are not so.
+fn add(network: &mut dyn toml_edit::TableLike, key: &str, texts: Vec<(Option<String>, String)>) {
+    const INDENT: &str = "\n    ";
+    if texts.is_empty() {
+        return;
+    }
+    let list = network.entry(key).or_insert_with(|| Item::Value(Value::Array(Array::new())));
+    // `[[network.allow]]`, which is no array, is left alone by `or_insert_with`; its tables can't take a text.
+    if let Item::ArrayOfTables(tables) = list {
+        for (_, text) in texts {
+            let mut table = Table::new();
+            table.insert("host", toml_edit::value(text));
+            tables.push(table);
+        }
+        return;
+    }
+    let Some(list) = list.as_array_mut() else { return };
+    let indent = list.iter().find_map(|value| value.decor().prefix()?.as_str().filter(|prefix| prefix.contains('\n')));
+    let indent = indent.and_then(|prefix| prefix.rfind('\n').map(|at| prefix[at..].to_owned()));
+    let on_lines =
+        indent.is_some() || list.is_empty() || texts.len() > 1 || texts.iter().any(|(remark, _)| remark.is_some());
+    if !on_lines {
+        texts.into_iter().for_each(|(_, text)| list.push(text));
+        return;
+    }
+    let indent = indent.unwrap_or_else(|| INDENT.to_owned());
+    // What follows the last element, a comment perhaps, stays with it.
+    let trailing = list.trailing().as_str().unwrap_or_default().trim_end().to_owned();
+    for (at, (remark, text)) in texts.into_iter().enumerate() {
+        let mut value = Value::from(text);
+        let before = if at == 0 { trailing.as_str() } else { "" };
+        let remark = remark.map_or(String::new(), |remark| format!("{indent}# {remark}"));
+        value.decor_mut().set_prefix(format!("{before}{remark}{indent}"));
+        value.decor_mut().set_suffix("");
+        list.push_formatted(value);
+    }
+    list.set_trailing("\n");
+    list.set_trailing_comma(true);
+}
+
+#[cfg(test)]
+#[path = "learn_tests.rs"]
+mod tests;

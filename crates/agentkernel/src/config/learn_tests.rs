@@ -1,0 +1,113 @@
+use super::*;
+use crate::config::ProjectFile;
+
+fn targets(texts: &[&str]) -> Vec<Target> {
+    texts.iter().map(|text| Target::parse(text, None).unwrap()).collect()
+}
+
+/// The patch without its header, and the file that it makes.
+fn learn(project: Option<&str>, texts: &[&str]) -> (String, String) {
+    let patch = learned(project, &targets(texts));
+    let old: String =
+        body(&patch).filter(|line| !line.starts_with('+')).map(|line| line[1..].to_owned() + "\n").collect();
+    let new: String =
+        body(&patch).filter(|line| !line.starts_with('-')).map(|line| line[1..].to_owned() + "\n").collect();
+    let before = project.unwrap_or_default();
+    assert!(before.contains(&old), "{before}\n{patch}");
+    let after = before.replacen(&old, &new, 1);
+    let lines: Vec<&str> = patch.lines().filter(|line| !line.starts_with(['@', ' '])).skip(2).collect();
+    if let Err(error) = ProjectFile::parse(FILE_NAME.into(), after.clone()) {
+        panic!("{error}\n{after}");
+    }
+    (lines.iter().map(|line| format!("{line}\n")).collect(), after)
+}
+
+fn body(patch: &str) -> impl Iterator<Item = &str> {
+    patch.lines().skip(2).filter(|line| !line.starts_with('@') && !line.starts_with('\\'))
+}
+
+#[test]
+fn without_a_file_one_is_made() {
+    let patch =
+        learned(None, &targets(&["b.example.org:443", "a.example.net:80", "a.example.net:443", "db.internal:5432"]));
+    let expected = "--- /dev/null
++++ b/agentkernel.toml
+@@ -0,0 +1,6 @@
++[network]
++allow = [
++    \"a.example.net\",
++    \"b.example.org\",
++    \"db.internal:5432\",
++]
+";
+    assert_eq!(patch, expected);
+}
+
+#[test]
+fn what_is_there_stays_as_it_is() {
+    let file = "# ours
+[sandbox]
+name = \"web\" # called so
+
+[network]
+mode = \"allow\"
+allow = [
+  # the forge
+  \"github.com\",  # and git
+  { host = \"api.example.org\", methods = [\"GET\"] }, # read only
+  # end
+]
+deny = [\"x.y\"]
+";
+    let (patch, after) = learn(Some(file), &["github.com:443", "new.example.net:22", "host.agentkernel.internal:5432"]);
+    let expected = "+  \"new.example.net:22\",\n+host_services = [\n+    \"localhost:5432\",\n+]\n";
+    assert_eq!(patch, expected, "{after}");
+    assert!(after.contains("# end\n  \"new.example.net:22\",\n]\n"), "{after}");
+    assert_eq!(learned(Some(file), &targets(&["github.com:80"])), "");
+    assert_eq!(learned(Some(""), &[]), "");
+    // A restriction is not undone.
+    assert_eq!(learned(Some(file), &targets(&["api.example.org:443"])), "");
+    assert_eq!(learned(Some("[[network.allow]]\nhost = \"a.b\"\n"), &targets(&["a.b:443"])), "");
+}
+
+#[test]
+fn lists_on_one_line_and_lists_of_tables() {
+    let (patch, _) = learn(Some("[network]\nallow = [\"a.b\"]\n"), &["c.d:443"]);
+    assert_eq!(patch, "-allow = [\"a.b\"]\n+allow = [\"a.b\", \"c.d\"]\n");
+    let (patch, _) = learn(Some("[network]\nallow = [\"a.b\"]\n"), &["c.d:443", "e.f:443"]);
+    assert_eq!(patch, "-allow = [\"a.b\"]\n+allow = [\"a.b\",\n+    \"c.d\",\n+    \"e.f\",\n+]\n");
+    let (patch, _) = learn(Some("[[network.allow]]\nhost = \"a.b\"\n"), &["c.d:443"]);
+    assert_eq!(patch, "+\n+[[network.allow]]\n+host = \"c.d\"\n");
+    let (patch, _) = learn(Some("network = { bandwidth = \"1M\" }\n"), &["c.d:443"]);
+    assert!(patch.contains("allow = [\n+    \"c.d\",\n+] }"), "{patch}");
+}
+
+#[test]
+fn the_mode_lets_it_through_and_no_more() {
+    let (patch, _) = learn(Some("[network]\nmode = 'none' # for now\n"), &["c.d:443"]);
+    assert_eq!(patch, "-mode = 'none' # for now\n+mode = \"allow\" # for now\n+allow = [\n+    \"c.d\",\n+]\n");
+    let (patch, _) = learn(Some("[network]\nmode = \"open\"\n"), &["c.d:443"]);
+    assert!(patch.starts_with("-mode = \"open\"\n+mode = \"allow\"\n"), "{patch}");
+}
+
+#[test]
+fn many_names_below_one_are_remarked_and_not_folded() {
+    let (patch, _) = learn(
+        None,
+        &[
+            "a.example.org:443",
+            "b.example.org:443",
+            "c.example.org:80",
+            "x.example.net:443",
+            "10.0.0.1:443",
+            "10.0.0.2:443",
+            "10.0.0.3:443",
+        ],
+    );
+    let remark =
+        "+    # \"*.example.org\" would allow these 3, and all others below example.org\n+    \"a.example.org\",\n";
+    assert!(
+        patch.contains(remark) && patch.contains("\"b.example.org\"") && patch.matches('#').count() == 1,
+        "{patch}"
+    );
+}

@@ -1,0 +1,78 @@
+use super::*;
+use std::path::PathBuf;
+
+fn target(text: &str) -> Target {
+    Target::parse(text, Some(443)).unwrap()
+}
+
+/// serde knows every variant, and says so to whoever writes another.
+#[test]
+fn the_list_has_every_reason_in_order() {
+    let told = serde_json::from_str::<Reason>("\"?\"").unwrap_err().to_string();
+    let known: Vec<&str> = told.split('`').skip(3).step_by(2).collect();
+    assert_eq!(Reason::ALL.map(Reason::code).to_vec(), known);
+    for reason in Reason::ALL {
+        assert_eq!(serde_json::to_string(&reason).unwrap(), format!("\"{reason}\""));
+    }
+}
+
+#[test]
+fn every_reason_is_told_in_words_and_with_its_code() {
+    for reason in Reason::ALL {
+        for to in ["a.example:22", "10.0.0.1", "[::1]"] {
+            let denial = Denial::new(reason, &target(to)).because("some detail");
+            let cause = denial.cause();
+            assert!(!cause.is_empty() && !cause.ends_with('.') && !cause.contains('\n'), "{cause}");
+            let words = denial.words("box");
+            assert!(
+                words.starts_with(&format!("agentkernel: {} refused: {cause} [{reason}].", denial.target)),
+                "{words}"
+            );
+            assert!(!words.contains("()") && !words.ends_with('\n'));
+            // Whoever pastes it means this sandbox.
+            let remedy = denial.remedy("box");
+            assert!(!remedy.contains("agentkernel net") || remedy.contains(" box "), "{remedy}");
+        }
+        assert!(!Denial::new(reason, &target("a")).cause().contains('('), "{reason}");
+    }
+}
+
+#[test]
+fn what_would_help_is_said() {
+    let remedy = |reason, to| Denial::new(reason, &target(to)).remedy("box");
+    for (reason, to, help) in [
+        (Reason::NotAllowed, "a.example:22", "agentkernel net allow box a.example:22"),
+        (Reason::NotAllowed, "[::1]:22", "agentkernel net allow box [::1]:22"),
+        (Reason::NotAllowed, "host.agentkernel.internal:5432", "--open localhost:5432"),
+        (Reason::NetworkNone, "host.agentkernel.internal:5432", "--open localhost:5432"),
+        (Reason::PrivateAddress, "10.0.0.1:22", "agentkernel net allow box 10.0.0.1:22"),
+        (Reason::PrivateAddress, "a.example:22", "agentkernel net allow box ADDRESS:22"),
+        (Reason::Ceiling, "a.example", "config.toml"),
+        (Reason::TokenLimit, "a.example", "--max-tokens"),
+    ] {
+        assert!(remedy(reason, to).contains(help), "{}", remedy(reason, to));
+    }
+    assert_eq!(remedy(Reason::Denied, "a.example"), "");
+    let denial =
+        Denial { nearest: Some("*.example".to_owned()), ..Denial::new(Reason::NotAllowed, &target("a.example")) };
+    assert!(denial.words("box").contains("\nAllowed is: *.example.\n"));
+}
+
+/// The page is written by hand; each reason has one row, which says what it means and what to do.
+#[test]
+fn the_reference_page_has_every_reason() {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../docs/reference/denials.md"].iter().collect();
+    let page = std::fs::read_to_string(path).unwrap();
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .map(|row| row.trim_end_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let codes = |denials: bool| Reason::ALL.into_iter().filter(move |reason| reason.is_denial() == denials);
+    // First what a rule refused, then what failed.
+    let expected: Vec<String> = codes(true).chain(codes(false)).map(|reason| format!("{reason}`")).collect();
+    assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), expected);
+    for row in rows {
+        assert!(row.len() == 3 && row.iter().all(|cell| cell.len() > 4), "{row:?}");
+    }
+}

@@ -1,0 +1,172 @@
+//! What may be reached, before anything is: rules from flags, the project and the user, and who decides.
+
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    path::PathBuf,
+    process::Output,
+};
+use support::{NOBODY, Who, World, stdout, told};
+
+/// The user's own limits.
+fn limits(world: &World, text: &str) -> PathBuf {
+    let dir = world.home().join(".config/agentkernel");
+    fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("config.toml");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    path
+}
+
+fn project(world: &World, text: &str) {
+    fs::write(world.project().join("agentkernel.toml"), text).unwrap();
+    let _ = stdout(&mut world.agentkernel(["trust"]));
+}
+
+/// Status and standard output, with the paths of project and home made short.
+fn net_check(world: &World, arguments: &[&str]) -> (i32, String) {
+    let output = world.agentkernel(["net", "check"]).args(arguments).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", told(&output));
+    (output.status.code().unwrap(), short(world, &output.stdout))
+}
+
+fn short(world: &World, text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text).replace(world.project().to_str().unwrap(), "PROJECT");
+    text.replace(world.home().to_str().unwrap(), "HOME")
+}
+
+fn refused(world: &World, output: &Output, status: i32) -> String {
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(status), &b""[..]), "{}", told(output));
+    short(world, &output.stderr)
+}
+
+#[test]
+fn check_tells_what_decides() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let none = "example.org:443: refused by 'mode none' (the default): the network mode is 'none' [network-none]\n  \
+                    '--allow example.org:443' would let it through\n";
+        assert_eq!(net_check(&world, &["example.org"]), (1, none.into()));
+        let flag = "example.org:22: allowed by '*.org:*' (a flag)\n";
+        let asked = ["example.org:22", "--allow", "*.org:*", "--no-lookup"];
+        assert_eq!(net_check(&world, &asked), (0, flag.into()));
+
+        let file = "[network]
+allow = ['*.example.org', { host = 'api.example.net', methods = ['GET'], paths = ['/v1/'] }, 'localhost:80']
+deny = ['bad.example.org']
+host_services = ['localhost:5432']
+[secrets]
+TOKEN = ['api.example.net']
+";
+        project(&world, file);
+        for (asked, status, told) in [
+            ("www.example.org", 0, "allowed by '*.example.org' (PROJECT/agentkernel.toml:2)"),
+            ("bad.example.org", 1, "refused by 'bad.example.org' (PROJECT/agentkernel.toml:3): a rule denies it"),
+            ("exmple.org", 1, "refused by 'mode allow' (PROJECT/agentkernel.toml:2): no rule allows it [not-allowed]"),
+            ("api.example.net", 0, "\n  these requests only: GET /v1/\n  with secrets: TOKEN\n"),
+        ] {
+            let found = net_check(&world, &[asked, "--no-lookup"]);
+            assert!(found.0 == status && found.1.contains(told), "{found:?}");
+        }
+        // Names are looked up, and addresses looked at.
+        let found = net_check(&world, &["host.agentkernel.internal:5432"]);
+        assert!(found.0 == 0 && found.1.contains("\n  127.0.0.1: allowed\n"), "{found:?}");
+        let found = net_check(&world, &["localhost:80"]);
+        let address = "\n  127.0.0.1: refused: 127.0.0.1 is an address of this machine [private-address]\n";
+        assert!(found.0 == 1 && found.1.contains(address), "{found:?}");
+        let found = net_check(&world, &["nothing.invalid", "--net", "open"]);
+        let failed = found.1.contains("[no-such-host]") || found.1.contains("[lookup-failed]");
+        assert!(found.0 == 1 && found.1.contains(": would fail: ") && failed, "{found:?}");
+
+        let json = net_check(&world, &["www.example.org", "--no-lookup", "--json"]).1;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["allowed"], &json["decision"]["origin"]), (&Value::Bool(true), &"project".into()));
+        let json: Value = serde_json::from_str(&net_check(&world, &["localhost:80", "--json"]).1).unwrap();
+        assert_eq!(json["reason"], "private-address");
+        assert_eq!(json["addresses"][0]["allowed"], false);
+
+        // What `run` would not do is not judged.
+        fs::write(world.project().join("agentkernel.toml"), "[network]\nmode = 'open'\n").unwrap();
+        let output = world.agentkernel(["net", "check", "example.org"]).output().unwrap();
+        let words = refused(&world, &output, 125);
+        assert!(words.contains("asks for more than a project gets by itself: mode = open"), "{words}");
+        let (status, _) = net_check(&world, &["example.org", "--net", "none"]);
+        assert_eq!(status, 1);
+    }
+}
+
+#[test]
+fn the_user_limits_projects_and_flags() {
+    for who in Who::all() {
+        let world = World::new(who);
+        limits(&world, "[network]\nallow = ['*.example.org']\ndeny = ['bad.example.org']\nbandwidth = '1M'\n");
+        project(&world, "[network]\nmode = 'open'\nbandwidth = '2M'\n");
+        let mine = "your own limits, HOME/.config/agentkernel/config.toml";
+        for (asked, status, told) in [
+            ("www.example.org", 0, format!("\n  allowed by '*.example.org' ({mine}:2)\n")),
+            ("bad.example.org", 1, format!("refused by 'bad.example.org' ({mine}:3)")),
+            ("example.net", 1, format!("refused by 'mode allow' ({mine}): the limits in the user's own")),
+        ] {
+            let found = net_check(&world, &[asked, "--no-lookup"]);
+            assert!(found.0 == status && found.1.contains(&told), "{found:?}\n{told}");
+        }
+        for flag in [&["--net", "open"][..], &["--allow", "example.net"], &["--open", "localhost:5432"]] {
+            for command in [&["run"][..], &["create"]] {
+                let output = world.agentkernel(command).args(flag).args(["--", "true"]).output().unwrap();
+                let status = if command == ["run"] { 125 } else { 1 };
+                let flag = flag.join(" ");
+                let hint = "They stand in HOME/.config/agentkernel/config.toml: [network]";
+                let expected = format!("agentkernel: `{flag}` is beyond your own limits\n  hint: {hint}\n");
+                assert_eq!(refused(&world, &output, status), expected);
+            }
+        }
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box", "--allow", "www.example.org"]));
+        let spec: Value = serde_json::from_str(&stdout(&mut world.agentkernel(["inspect", "box"]))).unwrap();
+        let network = &spec[0]["spec"]["network"];
+        assert_eq!(network["bandwidth"], 1 << 20);
+        assert_eq!(network["policy"]["ceiling"]["allow"][0]["to"], "*.example.org");
+        assert_eq!(network["policy"]["rules"]["mode"], "open");
+        let row: Value = serde_json::from_str(&stdout(&mut world.agentkernel(["ps", "-a", "--json"]))).unwrap();
+        assert_eq!(row[0]["net"], "open");
+        // XDG_CONFIG_HOME says where it lies.
+        let elsewhere = world
+            .agentkernel(["net", "check", "example.net", "--no-lookup"])
+            .env("XDG_CONFIG_HOME", world.project())
+            .output()
+            .unwrap();
+        assert_eq!(elsewhere.status.code(), Some(0), "{}", told(&elsewhere));
+    }
+}
+
+#[test]
+fn limits_that_cannot_be_relied_on() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let run = |world: &World| refused(world, &world.agentkernel(["run", "true"]).output().unwrap(), 125);
+        let path = limits(&world, "[network]\nalow = []\n");
+        let mistake = "agentkernel: HOME/.config/agentkernel/config.toml:2:1: unknown key 'alow' in [network]\n  \
+                       hint: Did you mean `allow`?\n";
+        assert_eq!(run(&world), mistake);
+        limits(&world, "[secrets]\nA = ['b.c']\n");
+        assert!(run(&world).contains(":1:2: unknown table 'secrets'"));
+
+        limits(&world, "");
+        let _ = stdout(&mut world.agentkernel(["run", "true"]));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let words = run(&world);
+        assert!(words.contains("config.toml sets your limits, but everybody can write it\n  hint: "), "{words}");
+        if rustix::process::getuid().is_root() {
+            let stranger = if who == Who::Nobody { NOBODY + 1 } else { NOBODY };
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            chown(&path, Some(stranger), None).unwrap();
+            assert!(run(&world).contains(&format!("but user {stranger} can write it")));
+        }
+        fs::remove_file(&path).unwrap();
+        symlink("nowhere", &path).unwrap();
+        assert!(run(&world).contains("is a symbolic link to nothing"));
+        fs::write(path.with_file_name("nowhere"), "").unwrap();
+        fs::set_permissions(path.with_file_name("nowhere"), fs::Permissions::from_mode(0o644)).unwrap();
+        let _ = stdout(&mut world.agentkernel(["run", "true"]));
+    }
+}
