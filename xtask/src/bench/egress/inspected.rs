@@ -152,7 +152,7 @@ fn sandbox(ground: &Ground, authority: &Path) -> Result<()> {
     )?;
     ground.agentkernel(&["trust"])?;
     run::capture(run::command("mount").arg("--bind").arg(authority).arg(TRUSTED))?;
-    ground.agentkernel(&["create", "--name", SANDBOX, "--allow", NAME])?;
+    ground.agentkernel(&["create", "--name", SANDBOX, "--allow", NAME, "--allow", ADDRESS])?;
     let mut start = ground.bench.command(&ground.bench.agentkernel(&["start", SANDBOX]));
     run::capture(start.env("BENCH_SECRET", "a secret of the bench")).map(drop)
 }

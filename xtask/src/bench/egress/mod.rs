@@ -127,8 +127,9 @@ impl Ground {
     /// Starts a sandbox that can run the client.
     fn start(&self, name: &str) -> Result<()> {
         let mount = format!("{}:/bench:ro", self.client.display());
-        let allow = format!("{NAME}:{PORT}");
-        self.agentkernel(&["create", "--name", name, "--mount", &mount, "--allow", &allow])?;
+        // The address is this machine's, where all are: it must be named too.
+        let [allow, here] = [NAME, ADDRESS].map(|host| format!("{host}:{PORT}"));
+        self.agentkernel(&["create", "--name", name, "--mount", &mount, "--allow", &allow, "--allow", &here])?;
         self.agentkernel(&["start", name]).map(drop)
     }
 
