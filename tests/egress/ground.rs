@@ -32,7 +32,7 @@ impl Canary {
 }
 
 /// What attacks begin with.
-const PRELUDE: &str = r#"
+pub const PRELUDE: &str = r#"
 import os, socket, ssl, struct, subprocess, sys, time
 
 WEB, HIDDEN, SHARED = "www.example.com", "hidden.example.net", "shared.example.com"

@@ -4,10 +4,17 @@
 
 mod addresses;
 mod clients;
+mod crashes;
 mod ground;
 mod internet_itself;
+mod kept;
+mod limits;
+mod live;
+mod load;
 mod names;
 mod neighbours;
+mod ports;
 mod requests;
+mod secrets;
 mod tls;
 mod tools;

@@ -68,6 +68,12 @@ impl World {
         Self { who, folder }
     }
 
+    /// Whose it is.
+    #[must_use]
+    pub fn who(&self) -> Who {
+        self.who
+    }
+
     /// The project directory, where commands run.
     #[must_use]
     pub fn project(&self) -> PathBuf {

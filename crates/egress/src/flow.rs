@@ -2,8 +2,8 @@
 //! first bytes, then carried or refused.
 
 use crate::{
-    Denial, Grant, Host, Reason, Target,
-    control::What,
+    CheckedAddr, Denial, Grant, Host, Reason, Target,
+    control::{Event, What},
     dial,
     first::{self, Speech, Version},
     inspect::{self, Wrapping},
@@ -25,6 +25,9 @@ const FIRST_BYTES: Duration = Duration::from_millis(200);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a client may be silent where it has to speak first.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long it takes to hear of other servers that are to be asked for names, if there are any.
+const NEWS: Duration = Duration::from_millis(100);
 
 /// Serves a flow to its end.
 pub(crate) async fn serve(shared: &Rc<Shared>, number: u64, target: Target, client: TcpStream, revoked: &Notify) {
@@ -75,15 +78,24 @@ struct Flow<'a> {
 
 impl Flow<'_> {
     async fn carry(&mut self) -> Result<(), Denial> {
-        let grant = self.rules.policy.judge(&self.target)?;
+        self.rules.policy.judge(&self.target)?;
         let addresses = self.look_up().await?;
-        let addresses = self.rules.policy.admit(&self.target, &addresses, |address| self.shared.own.has(address))?;
+        let addresses = self.admit(&addresses)?;
         let (server, address) = dial::dial(&self.target, &addresses).await?;
+        self.admit(&[address.ip()])?;
+        self.shared.connected(self.number, address.ip());
+        let grant = self.rules.policy.judge(&self.target)?;
         let _ = server.set_nodelay(true);
         reset_at_close(&server, true);
         self.open = true;
         self.shared.tell(self.number, &self.target, What::Opened { rule: grant.rule.clone(), address });
         self.converse(&grant, server).await
+    }
+
+    /// Admits by the rules that hold now: they may have changed while others were waited for.
+    fn admit(&mut self, addresses: &[IpAddr]) -> Result<Vec<CheckedAddr>, Denial> {
+        self.rules = self.shared.rules();
+        self.rules.policy.admit(&self.target, addresses, |address| self.shared.own.has(address))
     }
 
     async fn look_up(&self) -> Result<Vec<IpAddr>, Denial> {
@@ -92,14 +104,20 @@ impl Flow<'_> {
             Host::Address(address) => return Ok(vec![address]),
             Host::Name(name) => name,
         };
-        match self.shared.resolver.lookup(&name).await {
-            Ok(addresses) => Ok(addresses),
-            Err(LookupError::NoSuchHost) => Err(Denial::new(Reason::NoSuchHost, &self.target)),
-            Err(LookupError::NoAnswer) => {
-                self.shared.channel.tell(&crate::control::Event::StaleResolver);
-                Err(Denial::new(Reason::LookupFailed, &self.target).because("no server answers"))
+        let resolver = &self.shared.resolver;
+        let mut found = resolver.lookup(&name).await;
+        if found.is_err() {
+            // Others may have to be asked by now.
+            let changed = resolver.changed();
+            self.shared.channel.tell(&Event::StaleResolver);
+            if tokio::time::timeout(NEWS, changed).await.is_ok() {
+                found = resolver.lookup(&name).await;
             }
         }
+        found.map_err(|error| match error {
+            LookupError::NoSuchHost => Denial::new(Reason::NoSuchHost, &self.target),
+            LookupError::NoAnswer => Denial::new(Reason::LookupFailed, &self.target).because("no server answers"),
+        })
     }
 
     /// Carries what is said, once it is known what language that is.

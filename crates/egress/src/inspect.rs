@@ -10,7 +10,7 @@ use crate::{
     server::{Rules, Shared, reset_at_close},
     tls::{self, Roots},
 };
-use std::{io, rc::Rc, sync::Arc};
+use std::{cell::Cell, io, rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
 
 /// What it takes to read conversations.
@@ -37,8 +37,8 @@ impl Inspector {
                 Some(Rc::new(Tls { authority: Authority::load(key).ok()?, roots: Roots::load().ok()? }))
             }),
         };
-        let budget = old.map_or_else(Rc::default, |old| old.budget.clone());
-        budget.set_left(config.max_tokens);
+        // What is used is counted here: what the supervisor knows of it may be older.
+        let budget = old.map_or_else(|| Rc::new(Budget::new(config.max_tokens)), |old| old.budget.clone());
         Self { secrets: Rc::new(Secrets::new(&config.secrets)), tls, budget }
     }
 
@@ -71,9 +71,14 @@ struct Reporter {
     shared: Rc<Shared>,
     number: u64,
     meter: Arc<Meter>,
+    broken: Cell<bool>,
 }
 
 impl Report for Reporter {
+    fn broken(&self) {
+        self.broken.set(true);
+    }
+
     fn request(&self) {
         self.meter.request();
     }
@@ -103,14 +108,14 @@ pub(crate) async fn serve(
     let inspector = &rules.inspector;
     // They stay open after those who speak have let go of them: then it is known how it ended.
     let both = [duplicate(&client), duplicate(&server)];
-    let reporter = Reporter { shared, number, meter: meter.clone() };
+    let reporter = Rc::new(Reporter { shared, number, meter: meter.clone(), broken: Cell::new(false) });
     let passage = http::Passage {
         target,
         grant,
         secrets: inspector.secrets.clone(),
         budget: inspector.budget.clone(),
         sandbox: rules.sandbox.clone(),
-        report: Rc::new(reporter),
+        report: reporter.clone(),
     };
     let client = Replay::new(first, client);
     let server = Metered::new(server, meter);
@@ -124,7 +129,7 @@ pub(crate) async fn serve(
     };
     // A failed handshake has been told to the client in TLS.
     for socket in both.into_iter().flatten() {
-        reset_at_close(&socket, false);
+        reset_at_close(&socket, reporter.broken.get());
     }
     result
 }

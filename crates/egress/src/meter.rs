@@ -112,6 +112,13 @@ impl Gate {
         Poll::Ready(self.permitted.min(most))
     }
 
+    /// Gives back what is permitted and not used: whoever waits for something to pass holds nothing up.
+    fn give_back(&mut self, meter: &Meter) {
+        if let Some(bucket) = &meter.bucket {
+            bucket.give_back(std::mem::take(&mut self.permitted));
+        }
+    }
+
     /// Takes off what has passed.
     fn pass(&mut self, meter: &Meter, direction: Direction, count: usize) {
         self.permitted = self.permitted.saturating_sub(count);
@@ -137,17 +144,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let permitted = ready!(this.reading.poll(&this.meter, into.remaining(), cx));
-        let count = if permitted == into.remaining() {
-            let before = into.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
-            into.filled().len() - before
+        let before = into.filled().len();
+        let polled = if permitted == into.remaining() {
+            Pin::new(&mut this.stream).poll_read(cx, into)
         } else {
             let mut part = ReadBuf::new(into.initialize_unfilled_to(permitted));
-            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut part))?;
+            let polled = Pin::new(&mut this.stream).poll_read(cx, &mut part);
             let count = part.filled().len();
             into.advance(count);
-            count
+            polled
         };
+        let Poll::Ready(result) = polled else {
+            this.reading.give_back(&this.meter);
+            return Poll::Pending;
+        };
+        result?;
+        let count = into.filled().len() - before;
         this.reading.pass(&this.meter, Direction::In, count);
         Poll::Ready(Ok(()))
     }
@@ -157,7 +169,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let permitted = ready!(this.writing.poll(&this.meter, bytes.len(), cx));
-        let count = ready!(Pin::new(&mut this.stream).poll_write(cx, &bytes[..permitted]))?;
+        let Poll::Ready(result) = Pin::new(&mut this.stream).poll_write(cx, &bytes[..permitted]) else {
+            this.writing.give_back(&this.meter);
+            return Poll::Pending;
+        };
+        let count = result?;
         this.writing.pass(&this.meter, Direction::Out, count);
         Poll::Ready(Ok(count))
     }
@@ -180,11 +196,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.writing.give_back(&this.meter);
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S> Drop for Metered<S> {
+    fn drop(&mut self) {
+        self.reading.give_back(&self.meter);
+        self.writing.give_back(&self.meter);
     }
 }

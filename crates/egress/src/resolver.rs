@@ -20,7 +20,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    sync::OnceCell,
+    sync::{Notify, OnceCell, futures::Notified},
     time::{Instant, timeout},
 };
 
@@ -73,6 +73,7 @@ pub(crate) struct Resolver {
     /// The server that answered last.
     first: AtomicUsize,
     names: Mutex<HashMap<String, Arc<Entry>>>,
+    changed: Notify,
 }
 
 /// What is known about a name, and until when; nothing while it is being asked for.
@@ -86,6 +87,7 @@ impl Resolver {
             patience: PATIENCE,
             first: AtomicUsize::new(0),
             names: Mutex::default(),
+            changed: Notify::new(),
         }
     }
 
@@ -95,7 +97,13 @@ impl Resolver {
         if **own != config {
             *own = Arc::new(config);
             locked(&self.names).clear();
+            self.changed.notify_waiters();
         }
+    }
+
+    /// Waits until others are asked than now.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// The addresses of a host, IPv4 first; an address has itself. Nothing is appended to a name.

@@ -20,6 +20,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -34,6 +35,8 @@ use wire::flow::{Flow, Handed, MAX_DATAGRAM};
 
 /// Flows at once. One more is refused.
 const MAX_FLOWS: usize = 4096;
+/// What has no name that could be one; nobody can have this one (RFC 6761, 6.4).
+const INVALID: &str = "invalid";
 /// How long nothing is accepted after descriptors ran out.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,6 +63,8 @@ pub(crate) struct Shared {
 /// A flow that is under way.
 struct Open {
     target: Target,
+    /// Where to, once it is connected.
+    address: Option<IpAddr>,
     revoked: Rc<Notify>,
 }
 
@@ -114,6 +119,12 @@ async fn accept(shared: Rc<Shared>) {
             tokio::time::sleep(PAUSE).await;
         }
         match shared.inbound.receive().await {
+            Ok((Handed::Flow(flow), None)) => {
+                // The kernel had no descriptor to give, and has reset the connection.
+                let (number, target) = shared.number(&flow);
+                shared.tell_refusal(number, &Denial::new(Reason::TooMany, &target), None);
+                tokio::time::sleep(PAUSE).await;
+            }
             Ok((handed, socket)) => shared.take(handed, socket),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
             // Out of descriptors, most likely.
@@ -159,30 +170,41 @@ impl Shared {
         }
     }
 
-    fn begin(self: &Rc<Self>, flow: Flow, socket: TcpStream) {
+    /// Gives a flow its number, and tells where it goes. What is no host is called as such for those who look, and is
+    /// nowhere looked up.
+    fn number(&self, flow: &Flow) -> (u64, Target) {
         let number = self.next.get();
         self.next.set(number + 1);
-        let host = Host::parse(&flow.host);
-        // What is no host is told as what it is called for those who look, and is nowhere looked up.
-        let target = host.ok().filter(|_| flow.port != 0).map(|host| Target { host, port: flow.port });
-        let Some(target) = target else {
-            let target = Target { host: Host::Name("invalid".into()), port: flow.port };
+        let host = Host::parse(&flow.host).unwrap_or_else(|_| Host::Name(INVALID.into()));
+        (number, Target { host, port: flow.port })
+    }
+
+    fn begin(self: &Rc<Self>, flow: Flow, socket: TcpStream) {
+        let (number, target) = self.number(&flow);
+        if flow.port == 0 || target.host.name() == Some(INVALID) {
             let denial = Denial::new(Reason::BadName, &target).because(crate::host::shown(&flow.host));
             tokio::task::spawn_local(flow::refuse(self.clone(), number, socket, denial));
             return;
-        };
+        }
         if self.flows.borrow().len() >= MAX_FLOWS {
             let denial = Denial::new(Reason::TooMany, &target);
             self.tell_refusal(number, &denial, None);
             return;
         }
         let revoked = Rc::new(Notify::new());
-        self.flows.borrow_mut().insert(number, Open { target: target.clone(), revoked: revoked.clone() });
+        self.flows.borrow_mut().insert(number, Open { target: target.clone(), address: None, revoked: revoked.clone() });
         let shared = self.clone();
         tokio::task::spawn_local(async move {
             flow::serve(&shared, number, target, socket, &revoked).await;
             shared.flows.borrow_mut().remove(&number);
         });
+    }
+
+    /// A flow is connected. Whether it may stay so, its address tells as well.
+    pub(crate) fn connected(&self, flow: u64, address: IpAddr) {
+        if let Some(open) = self.flows.borrow_mut().get_mut(&flow) {
+            open.address = Some(address);
+        }
     }
 
     async fn obey(self: &Rc<Self>, Ordered { stream, order }: Ordered) {
@@ -196,7 +218,11 @@ impl Shared {
         *self.rules.borrow_mut() = Rc::new(Rules { sandbox: config.sandbox.into(), policy: config.policy, inspector });
         let policy = &self.rules().policy;
         for open in self.flows.borrow().values() {
-            if policy.judge(&open.target).is_err() {
+            let stays = match open.address {
+                Some(address) => policy.admit(&open.target, &[address], |address| self.own.has(address)).is_ok(),
+                None => policy.judge(&open.target).is_ok(),
+            };
+            if !stays {
                 open.revoked.notify_one();
             }
         }

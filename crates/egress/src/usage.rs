@@ -19,7 +19,7 @@ const MAX: usize = 8 * 1024 * 1024;
 /// How many tokens a sandbox may use and has used. The default has no limit.
 #[derive(Debug, Default)]
 pub struct Budget {
-    limit: Cell<Option<u64>>,
+    limit: Option<u64>,
     spent: Cell<u64>,
     /// Hosts that have told of tokens.
     hosts: RefCell<BTreeSet<Host>>,
@@ -29,18 +29,13 @@ impl Budget {
     /// So many at most, of which none is used; none: no limit.
     #[must_use]
     pub fn new(limit: Option<u64>) -> Self {
-        Self { limit: Cell::new(limit), ..Self::default() }
-    }
-
-    /// From now on so many more at most.
-    pub fn set_left(&self, left: Option<u64>) {
-        self.limit.set(left.map(|left| self.spent().saturating_add(left)));
+        Self { limit, ..Self::default() }
     }
 
     /// Whether there is a limit.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        self.limit.get().is_some()
+        self.limit.is_some()
     }
 
     /// How many were used.
@@ -52,7 +47,7 @@ impl Budget {
     /// If all are used: that, in words.
     #[must_use]
     pub fn exhausted(&self) -> Option<String> {
-        let limit = self.limit.get().filter(|&limit| self.spent() >= limit)?;
+        let limit = self.limit.filter(|&limit| self.spent() >= limit)?;
         Some(format!("{} of {limit} used", self.spent()))
     }
 

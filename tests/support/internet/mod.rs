@@ -11,7 +11,7 @@ mod servers;
 
 pub use names::Query;
 pub use registries::{CRATES, DEBIAN, INDEX, NPM, PACKAGE};
-pub use servers::{CACHE, DATABASE, GIT, HIDDEN, SHARED, WEB, WEB_V4, WEB_V6};
+pub use servers::{CACHE, DATABASE, GIT, HIDDEN, OWN, SHARED, WEB, WEB_V4, WEB_V6};
 
 use crate::{NOBODY, Who, World};
 use authority::Authority;
@@ -98,14 +98,29 @@ impl Internet {
     /// Puts its own in the place of the host's files that say whom to ask and whom to trust.
     fn settle(&self) {
         let hosts = self.write("hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost\n");
-        let resolver = self.write("resolv.conf", "nameserver 127.0.0.1\n");
+        let resolver = self.write("resolv.conf", "");
         self.authority.trusted(&self.path("trusted"));
         self.mount(&hosts, "/etc/hosts");
         self.mount(&resolver, "/etc/resolv.conf");
         self.mount(&self.path("trusted"), authority::TRUSTED);
-        let udp = UdpSocket::from(self.socket("udp", "127.0.0.1:53"));
-        Arc::clone(&self.names).serve(udp, self.listen("127.0.0.1:53"));
+        self.serve_names("127.0.0.1");
         self.name("localhost", &["127.0.0.1"]);
+    }
+
+    /// Answers at this address to whoever asks for names, and nowhere else any more; resolv.conf says so.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn serve_names(&self, address: &str) {
+        let place = format!("{address}:53");
+        let udp = UdpSocket::from(self.socket("udp", &place));
+        Arc::clone(&self.names).serve(&place, udp, self.listen(&place));
+        let _ = self.write("resolv.conf", &format!("nameserver {address}\n"));
+    }
+
+    /// Answers to a name after some time only, or never.
+    pub fn slow_name(&self, name: &str, time: Option<Duration>) {
+        self.names.slow(name, time);
     }
 
     /// A directory of it, which everybody may read.

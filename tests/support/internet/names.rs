@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, TcpListener, UdpSocket},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 /// Numbers of record types, as in RFC 1035 and RFC 3596.
@@ -30,6 +31,10 @@ pub struct Query {
 pub(super) struct Names {
     table: Mutex<HashMap<String, Name>>,
     queries: Mutex<Vec<Query>>,
+    /// How long it thinks about a name; for ever if it is none.
+    slow: Mutex<HashMap<String, Option<Duration>>>,
+    /// Where it answers; elsewhere it says nothing any more.
+    place: Mutex<String>,
 }
 
 /// What a name means.
@@ -49,14 +54,33 @@ impl Names {
         self.queries.lock().unwrap().clone()
     }
 
-    /// Answers on these sockets until they are shut down, or the test ends.
-    pub(super) fn serve(self: Arc<Self>, udp: UdpSocket, tcp: TcpListener) {
-        let names = Arc::clone(&self);
+    /// Answers to a name after some time from now on, or never.
+    pub(super) fn slow(&self, name: &str, time: Option<Duration>) {
+        self.slow.lock().unwrap().insert(name.to_owned(), time);
+    }
+
+    /// Answers on these sockets until they are shut down, or the test ends; and nowhere else any more.
+    pub(super) fn serve(self: Arc<Self>, place: &str, udp: UdpSocket, tcp: TcpListener) {
+        place.clone_into(&mut self.place.lock().unwrap());
+        let (names, place) = (Arc::clone(&self), place.to_owned());
         thread::spawn(move || {
             let mut packet = [0; 4096];
             while let Ok((length, from)) = udp.recv_from(&mut packet) {
-                if let Some(answer) = names.answer(&packet[..length], false) {
-                    let _ = udp.send_to(&answer, from);
+                if *names.place.lock().unwrap() != place {
+                    continue;
+                }
+                let Some(answer) = names.answer(&packet[..length], false) else { continue };
+                let name = question(&packet[..length]).unwrap_or_default().0;
+                match names.slow.lock().unwrap().get(&name).copied() {
+                    None => drop(udp.send_to(&answer, from)),
+                    Some(None) => {}
+                    Some(Some(time)) => {
+                        let udp = udp.try_clone().unwrap();
+                        thread::spawn(move || {
+                            thread::sleep(time);
+                            let _ = udp.send_to(&answer, from);
+                        });
+                    }
                 }
             }
         });

@@ -38,6 +38,8 @@ const DATABASE_V4: &str = "9.9.9.9";
 const CACHE_V4: &str = "1.0.0.1";
 /// Where answers come from that a file cannot give.
 const LIVE: &str = "127.0.0.1:8001";
+/// Where a test may answer itself to what is asked below `/own` of any site.
+pub const OWN: &str = "127.0.0.1:8002";
 /// nobody of Debian, who has a name, as PostgreSQL wants.
 const NAMED: u32 = 65_534;
 
@@ -59,6 +61,8 @@ impl Internet {
                  ssl_certificate {site}.pem; ssl_certificate_key {site}.key; root {};
                  location /to-another-host {{ return 302 https://{HIDDEN}/hello; }}
                  location /to-the-metadata {{ return 302 http://169.254.169.254/latest/meta-data; }}
+                 location /own {{ proxy_pass http://{OWN}; proxy_http_version 1.1; proxy_buffering off;
+                  client_max_body_size 0; proxy_request_buffering off; proxy_set_header Host $host; }}
                  location /live {{ proxy_pass http://{LIVE}; proxy_http_version 1.1; proxy_buffering off;
                   proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $http_connection; }} }}\n",
                 root.display(),

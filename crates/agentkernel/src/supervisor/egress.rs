@@ -23,7 +23,12 @@ use std::{
     io,
     time::{Duration, Instant},
 };
-use wire::{Failure, api, mux::Side, printable};
+use wire::{
+    Failure, api,
+    flow::{Handed, MAX_DATAGRAM},
+    mux::Side,
+    printable,
+};
 
 pub(super) const FLOWS: u64 = 4;
 pub(super) const EGRESS: u64 = 5;
@@ -33,6 +38,10 @@ pub(super) const EGRESS_GONE: u64 = 6;
 const STABLE: Duration = Duration::from_secs(5);
 /// The least and the most time between two starts of one that keeps dying.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// After how many failures nobody is left waiting for the next start.
+const PATIENT: u32 = 4;
+/// How many connections are refused at once then.
+const BURST: usize = 4096;
 /// How often resolv.conf(5) is read again, at most.
 const REREAD: Duration = Duration::from_secs(2);
 /// How long egress may take to listen on ports while nobody is served yet.
@@ -48,9 +57,17 @@ pub(super) struct Egress {
     pub(super) retry: Deadline,
     failures: u32,
     /// Clients that wait for egress to obey, by the stream of the order.
-    waiting: BTreeMap<u32, (u64, u32)>,
+    waiting: BTreeMap<u32, Waiting>,
     audit: Option<AuditWriter>,
     reread: Option<Instant>,
+}
+
+/// Who waits for egress to obey.
+struct Waiting {
+    client: u64,
+    stream: u32,
+    /// The ports that were published before the order.
+    before: Vec<Published>,
 }
 
 struct Running {
@@ -202,6 +219,31 @@ impl Server<'_> {
         self.egress.failures += 1;
         let _ = epoll::delete(&self.epoll, &self.egress.flows);
         self.egress.retry = Deadline::after(span);
+        if self.egress.failures > PATIENT {
+            self.refuse_flows();
+        }
+    }
+
+    /// Takes the connections that wait, and lets go of them: init has seen to it that they are reset by that.
+    fn refuse_flows(&mut self) {
+        for _ in 0..BURST {
+            let mut bytes = [0; MAX_DATAGRAM];
+            let Ok((length, _)) = jail::fd::receive(&self.egress.flows, 1, &mut bytes) else { return };
+            let Ok(Handed::Flow(flow)) = wire::decode(&bytes[..length]) else { continue };
+            let Ok(host) = egress::Host::parse(&flow.host) else { continue };
+            self.audit_lost(0, &Target { host, port: flow.port });
+        }
+    }
+
+    fn audit_lost(&mut self, flow: u64, target: &Target) {
+        let denial = Denial::new(egress::Reason::Lost, target);
+        let event = AuditEvent::Refused {
+            reason: denial.reason.code().to_owned(),
+            denied: false,
+            cause: denial.cause(),
+            request: None,
+        };
+        self.audit(flow, target, event);
     }
 
     /// Looks at connections that wait again, and listens on ports again.
@@ -265,12 +307,16 @@ impl Server<'_> {
                 if let Some(running) = &mut self.egress.running {
                     running.connection.mux.close(stream);
                 }
-                let Some((client, asked)) = self.egress.waiting.remove(&stream) else { return };
+                let Some(Waiting { client, stream, before }) = self.egress.waiting.remove(&stream) else { return };
+                let answer = wire::decode(&payload);
+                if matches!(answer, Ok(Answer::Failed(_))) {
+                    self.take_back(before);
+                }
                 let Some(client) = self.clients.get_mut(&client) else { return };
-                match wire::decode(&payload) {
-                    Ok(Answer::Done) => client.answer(asked, &api::Report::Done),
-                    Ok(Answer::Failed(cause)) => client.refuse(asked, printable(&cause), ""),
-                    Err(_) => client.refuse(asked, "Egress makes no sense", ""),
+                match answer {
+                    Ok(Answer::Done) => client.answer(stream, &api::Report::Done),
+                    Ok(Answer::Failed(cause)) => client.refuse(stream, printable(&cause), ""),
+                    Err(_) => client.refuse(stream, "Egress makes no sense", ""),
                 }
             }
             Incoming::Closed(stream) => {
@@ -331,16 +377,9 @@ impl Server<'_> {
         let _ = epoll::delete(&self.epoll, &running.pidfd);
         let _ = rustix::process::waitid(WaitId::PidFd(running.pidfd.as_fd()), WaitIdOptions::EXITED);
         for (flow, target) in running.open {
-            let denial = Denial::new(egress::Reason::Lost, &target);
-            let event = AuditEvent::Refused {
-                reason: denial.reason.code().to_owned(),
-                denied: false,
-                cause: denial.cause(),
-                request: None,
-            };
-            self.audit(flow, &target, event);
+            self.audit_lost(flow, &target);
         }
-        for (_, (client, stream)) in std::mem::take(&mut self.egress.waiting) {
+        for (_, Waiting { client, stream, .. }) in std::mem::take(&mut self.egress.waiting) {
             if let Some(client) = self.clients.get_mut(&client) {
                 client.refuse(
                     stream,
@@ -378,7 +417,8 @@ impl Server<'_> {
     /// Makes a change hold: on record, and for egress if there is one. The client is answered when it does.
     pub(super) fn reconfigure(&mut self, number: u64, stream: u32, policy: Policy, ports: Vec<Published>) {
         let config = &mut self.egress.config;
-        let listens = !ports.is_empty() && config.ports != ports;
+        let before = config.ports.clone();
+        let listens = !ports.is_empty() && before != ports;
         (config.policy, config.ports) = (policy.clone(), ports.clone());
         let recorded = if self.spec.keep { self.custody.change_network(policy, ports) } else { Ok(()) };
         if listens {
@@ -392,10 +432,23 @@ impl Server<'_> {
             }
             (Ok(()), Some(ordered)) => {
                 client.streams.insert(stream, super::client::Purpose::Egress);
-                self.egress.waiting.insert(ordered, (number, stream));
+                self.egress.waiting.insert(ordered, Waiting { client: number, stream, before });
             }
             (Ok(()), None) => client.answer(stream, &api::Report::Done),
         }
+    }
+
+    /// Gives ports up of which one could not be had: the next start would fail for it.
+    fn take_back(&mut self, before: Vec<Published>) {
+        let config = &mut self.egress.config;
+        config.ports.retain(|port| before.contains(port));
+        let (policy, ports) = (config.policy.clone(), config.ports.clone());
+        if self.spec.keep {
+            // What cannot be recorded is told at the next start.
+            let _ = self.custody.change_network(policy, ports);
+        }
+        // Its answer nobody waits for.
+        let _ = self.egress.order();
     }
 
     /// Sends egress what is queued for it.

@@ -39,6 +39,8 @@ pub trait Report {
     fn refused(&self, denial: &Denial, request: &str);
     /// An answer told of so many tokens more.
     fn tokens(&self, tokens: u64);
+    /// The server has broken an answer off, and so must the connection be that carries it.
+    fn broken(&self) {}
 }
 
 /// What holds for the requests of one connection.
@@ -191,6 +193,10 @@ impl Exchange {
     /// How a client's connection ended, which is told if its last request could not be read.
     fn ended(&self, result: Result<(), hyper::Error>) {
         let Err(error) = result else { return };
+        if error.is_user() {
+            // What ends it is the answer that the server has broken off.
+            self.passage.report.broken();
+        }
         if error.is_parse() {
             // There may be more of it, and of what follows.
             self.unread.set(true);

@@ -52,7 +52,7 @@ impl Handover {
     /// Takes a connection of a program.
     pub fn push(&mut self, connection: Connection) {
         if self.waiting.len() >= MAX_WAITING {
-            return connection.reset();
+            return;
         }
         let (flow, socket) = connection.into_parts();
         self.waiting.push_back((Handed::Flow(flow), Some(socket)));

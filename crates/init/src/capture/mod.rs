@@ -92,10 +92,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Ends it as if nobody listened.
-    fn reset(self) {
+    /// One that is broken off, and not ended, when the last who has it closes it: whoever is killed on the way, nobody
+    /// takes half of something for the whole.
+    fn new(socket: OwnedFd, destination: SocketAddr, name: Option<Rc<str>>) -> Self {
         // It fails only if the connection is gone already.
-        let _ = rustix::net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+        let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+        Self { socket, destination, name }
     }
 
     /// What egress is told, and the socket.
@@ -288,10 +290,9 @@ impl Capture {
                         IpAddr::V4(address) => self.names.name(address),
                         IpAddr::V6(_) => None,
                     };
-                    let connection = Connection { socket, destination, name };
-                    if destination.ip().is_loopback() {
-                        connection.reset();
-                    } else {
+                    let connection = Connection::new(socket, destination, name);
+                    // As if nobody listened there.
+                    if !destination.ip().is_loopback() {
                         self.handover.push(connection);
                     }
                 }

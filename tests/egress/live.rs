@@ -1,0 +1,165 @@
+//! What is changed while a sandbox runs, and what is told of it.
+
+use crate::{
+    ground::Ground,
+    kept::{BOX, Kept},
+};
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
+use support::{
+    eventually,
+    internet::{HIDDEN, WEB, WEB_V4},
+    told,
+};
+
+/// Says over and over whether a connection that was made before lives.
+const CHATTER: &str = r#"
+import threading
+connection = socket.create_connection((WEB, 7000))
+connection.sendall(b"\0")
+assert connection.recv(1) == b"\0"
+print("connected")
+connection.settimeout(60)
+try:
+    print("ended", connection.recv(1))
+except ConnectionResetError:
+    print("reset")
+"#;
+
+#[test]
+fn rules_of_a_running_sandbox() {
+    for ground in Ground::all() {
+        ground.internet.serve(&format!("{WEB_V4}:7000"), echo);
+        let kept = Kept::new(&ground, &["--workspace", "none"]);
+        let refused = "assert b'Hello' not in ask(WEB, 80, get(WEB))";
+        let _ = kept.works(refused);
+        ground.told("network-none");
+        let init = kept.init();
+        let _ = ground.agentkernel(&["net", "allow", BOX, WEB, "www.example.com:7000"]);
+        let _ = kept.works("works()");
+        // One that is open ends when it is denied: by its name, and by its address.
+        for denied in ["www.example.com:7000", "93.184.215.14:7000", "93.184.215.0/24"] {
+            let mut talk = kept.talk(CHATTER);
+            assert_eq!(talk.line(), "connected");
+            let _ = ground.agentkernel(&["net", "deny", BOX, denied]);
+            assert_eq!(talk.line(), "reset", "{denied}");
+            talk.end();
+            ground.told("revoked");
+            let _ = kept.works("assert ask(WEB, 7000, b'\\0') == b''");
+            let _ = ground.agentkernel(&["net", "allow", BOX, denied]);
+        }
+        assert_eq!(kept.init(), init, "it was restarted");
+        // What was changed holds after a restart.
+        let _ = ground.agentkernel(&["net", "deny", BOX, HIDDEN]);
+        let _ = ground.agentkernel(&["restart", BOX]);
+        let _ = kept.works("works()\nassert b'Hello' not in ask(HIDDEN, 80, get(HIDDEN))");
+        ground.told("denied");
+        let _ = ground.agentkernel(&["stop", "-t", "1", BOX]);
+        let _ = ground.agentkernel(&["net", "deny", BOX, WEB]);
+        let _ = ground.agentkernel(&["start", BOX]);
+        let _ = kept.works(refused);
+        let _ = ground.agentkernel(&["net", "allow", BOX, WEB]);
+        let _ = kept.works("works()");
+    }
+}
+
+fn echo(mut stream: std::net::TcpStream) {
+    let mut copy = stream.try_clone().unwrap();
+    let _ = std::io::copy(&mut stream, &mut copy);
+}
+
+/// What the user forbids everywhere no sandbox is given, from the start or later.
+#[test]
+fn the_users_own_limits() {
+    for ground in Ground::all() {
+        let folder = ground.world.home().join(".config/agentkernel");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("config.toml"), "[network]\nmode = 'allow'\nallow = ['www.example.com']\n").unwrap();
+        let own = format!("chown -R --reference={0} {0}/.config", ground.world.home().display());
+        assert!(std::process::Command::new("sh").args(["-c", &own]).status().unwrap().success());
+        let output = ground.run(&["--allow", HIDDEN], "");
+        assert!(!output.status.success() && told(&output).contains("beyond your own limits"), "{}", told(&output));
+        let kept = Kept::new(&ground, &["--allow", "*", "--workspace", "none"]);
+        let script = "works()\nanswer = ask(HIDDEN, 80, get(HIDDEN))\nassert b' 403 ' in answer and b'Hello' not in answer, answer";
+        let _ = kept.works(script);
+        ground.told("ceiling");
+        let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, HIDDEN]).output().unwrap();
+        assert!(told(&output).contains("is still refused"), "{}", told(&output));
+        let _ = kept.works(script);
+        ground.only(&[WEB]);
+    }
+}
+
+#[test]
+fn the_log() {
+    for ground in Ground::all() {
+        let mut follow = ground.internet.agentkernel(&ground.world, &["net", "log", "-f", "--json"]);
+        let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+        let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+        let _ = ground.attack(&["--name", "first", "--allow", WEB], "works()");
+        let (opened, closed) = (next(), next());
+        assert_eq!((&opened["event"], &opened["name"], &opened["host"]), (&"opened".into(), &"first".into(), &WEB.into()));
+        assert_eq!(opened["rule"], WEB);
+        assert_eq!(opened["address"], format!("{WEB_V4}:80"));
+        assert_eq!((&closed["event"], &closed["requests"]), (&"closed".into(), &1.into()));
+        assert!(closed["sent"].as_u64() > Some(40) && closed["received"].as_u64() > Some(100), "{closed}");
+        let _ = ground.attack(&["--name", "second", "--allow", WEB], "ask(HIDDEN, 80, get(HIDDEN))");
+        let refused = next();
+        assert_eq!((&refused["event"], &refused["name"]), (&"refused".into(), &"second".into()));
+        let _ = follow.kill();
+        let _ = follow.wait();
+        // Both are gone, and on record.
+        assert_eq!(ground.agentkernel(&["ps", "-aq"]), "");
+        assert_eq!(ground.log(&["first"]).len(), 2);
+        assert_eq!(ground.log(&["--denied", "first"]).len(), 0);
+        assert_eq!(ground.log(&["--denied"]), ground.log(&["second"]));
+        let id = refused["sandbox"].as_str().unwrap();
+        assert_eq!(ground.log(&[id]), [refused.clone()]);
+        let table = ground.agentkernel(&["net", "log", "second"]);
+        for words in ["second", "denied", "hidden.example.net:80", "not-allowed: no rule allows it"] {
+            assert!(table.contains(words), "{table}");
+        }
+        let output = ground.internet.agentkernel(&ground.world, &["net", "log", "third"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    }
+}
+
+/// Every connection that began has its end on record, though the sandbox ends at the same moment.
+#[test]
+fn the_end_of_what_a_sandbox_takes_along() {
+    for ground in Ground::all() {
+        for round in 0..5 {
+            let name = format!("round{round}");
+            let script = "a = socket.create_connection((WEB, 80)); a.sendall(get(WEB)); assert a.recv(9)\n\
+                          b = socket.create_connection((WEB, 80)); b.sendall(get(WEB)); assert b.recv(9); os._exit(0)";
+            let _ = ground.attack(&["--name", &name, "--allow", WEB], script);
+            let log = ground.log(&[&name]);
+            let count = |event: &str| log.iter().filter(|record| record["event"] == event).count();
+            assert_eq!((count("opened"), count("closed")), (2, 2), "{log:#?}");
+        }
+    }
+}
+
+/// The program ends in the moment in which it is refused, and `run` tells nevertheless.
+#[test]
+fn the_notice_at_the_end() {
+    for ground in Ground::all() {
+        let script = "connection = socket.create_connection((HIDDEN, 25))\n\
+                      try: connection.recv(1)\nexcept OSError: pass\nos._exit(0)";
+        for _ in 0..10 {
+            let output = ground.run(&["--allow", WEB], script);
+            let expected = "A connection from the sandbox to hidden.example.net:25 was refused: no rule allows it";
+            assert!(told(&output).contains(expected), "{}", told(&output));
+        }
+        // What could not be reached was not refused.
+        let output = ground.run(&["--allow", "www.example.com:25"], &script.replace("HIDDEN", "WEB"));
+        assert!(!told(&output).contains("refused"), "{}", told(&output));
+        let unreachable = || ground.log(&[]).iter().any(|event| event["reason"] == "unreachable");
+        eventually("it is on record", unreachable);
+    }
+}

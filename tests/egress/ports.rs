@@ -1,0 +1,130 @@
+//! Ports of a sandbox on the host.
+
+use crate::{
+    ground::Ground,
+    kept::{BOX, Kept, signal},
+};
+use rustix::process::Signal;
+use std::{fs, process::Output};
+use support::{eventually, internet::WEB, told};
+
+/// Servers in a sandbox that say which they are: by IPv4 and by IPv6.
+const SERVERS: &str = r#"
+import threading
+def serve(family, address, port):
+    server = socket.socket(family)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    server.bind((address, port))
+    server.listen()
+    def answer(client):
+        data = b""
+        while part := client.recv(65536):
+            data += part
+        client.sendall(b"%d got %d" % (port, len(data)))
+        client.close()
+    def accept():
+        while True:
+            threading.Thread(target=answer, args=[server.accept()[0]], daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()
+serve(socket.AF_INET, "127.0.0.1", 3000)
+serve(socket.AF_INET6, "::1", 3001)
+serve(socket.AF_INET, "127.0.0.1", 3002)
+print("ready")
+time.sleep(600)
+"#;
+
+/// What a client of the host hears at one of its ports: it sends, ends its side, and reads on.
+fn ask(ground: &Ground, address: &str, port: u16) -> Output {
+    let script = format!(
+        "import socket\nc = socket.create_connection(('{address}', {port}), 20)\nc.sendall(b'x' * 100000)\n\
+         c.shutdown(socket.SHUT_WR)\ndata = b''\nwhile part := c.recv(99): data += part\nprint(data.decode())"
+    );
+    ground.internet.command(&ground.world, "python3").args(["-c", &script]).output().unwrap()
+}
+
+#[track_caller]
+fn answers(ground: &Ground, address: &str, port: u16, inside: u16) {
+    let output = ask(ground, address, port);
+    let expected = format!("{inside} got 100000\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{address}:{port}: {}", told(&output));
+}
+
+fn silent(ground: &Ground, port: u16) -> bool {
+    let output = ask(ground, "127.0.0.1", port);
+    !output.status.success() && told(&output).contains("ConnectionRefused")
+}
+
+#[test]
+fn ports_of_a_sandbox() {
+    for ground in Ground::all() {
+        let busy = ground.internet.listen("127.0.0.1:8010");
+        let busy_v6 = ground.internet.listen("[::1]:8011");
+        // One that is busy: told in words, at once, and there is no sandbox.
+        for port in ["3000:8010", "3000:8011"] {
+            let output = ground.run(&["-p", port], "print('ran')");
+            let text = told(&output);
+            let outside = port.split(':').nth(1).unwrap();
+            assert!(!output.status.success() && !text.contains("ran"), "{text}");
+            assert!(text.contains(&format!("Port {outside} of this host can't be had: something else listens on it")), "{text}");
+            assert!(text.contains("hint: "), "{text}");
+        }
+        fs::write(ground.world.project().join("agentkernel.toml"), "[network]\nports = ['3002:8004']\n").unwrap();
+        let _ = ground.agentkernel(&["trust"]);
+        // Nothing may be reached, and yet it can be.
+        let kept = Kept::new(&ground, &["-p", "3000:8003", "-p", "3001"]);
+        let mut servers = kept.talk(SERVERS);
+        assert_eq!(servers.line(), "ready");
+        let all = |also: &[(u16, u16)]| {
+            for (outside, inside) in [&[(8003, 3000), (3001, 3001), (8004, 3002)], also].concat() {
+                answers(&ground, "127.0.0.1", outside, inside);
+                answers(&ground, "::1", outside, inside);
+            }
+        };
+        all(&[]);
+        let said = ground.agentkernel(&["port", BOX, "3000:8005"]);
+        assert_eq!(said, "127.0.0.1:8005 -> box:3000\n");
+        all(&[(8005, 3000)]);
+        // Where nobody listens inside: as if nobody listened.
+        let _ = ground.agentkernel(&["port", BOX, "3999:8006"]);
+        assert_eq!(ask(&ground, "127.0.0.1", 8006).stdout, b"");
+        // Others on the network of this host have no part in it.
+        assert!(!ask(&ground, "127.0.0.2", 8003).status.success());
+        let output = ground.internet.agentkernel(&ground.world, &["port", BOX, "3000:8010"]).output().unwrap();
+        let text = told(&output);
+        assert!(!output.status.success() && text.contains("Port 8010 of this host can't be had"), "{text}");
+        assert!(!ground.agentkernel(&["inspect", BOX]).contains("8010"), "a port that it does not have is on record");
+        all(&[(8005, 3000)]);
+        let egress = kept.running_egress();
+        signal(egress, Signal::KILL);
+        eventually("they are back", || !silent(&ground, 8003) && kept.egress().is_some_and(|pid| pid != egress));
+        all(&[(8005, 3000)]);
+        drop(servers);
+        // A restart keeps those that were added, though one could not be had.
+        let _ = ground.agentkernel(&["restart", BOX]);
+        let mut servers = kept.talk(SERVERS);
+        assert_eq!(servers.line(), "ready");
+        all(&[(8005, 3000)]);
+        let _ = kept.works("assert ask(WEB, 80, get(WEB)) != b'Hello'");
+        assert!(ground.internet.requests().is_empty());
+        drop(servers);
+        let _ = ground.agentkernel(&["stop", "-t", "1", BOX]);
+        for port in [8003, 3001, 8004, 8005] {
+            assert!(silent(&ground, port), "{port}");
+        }
+        drop((busy, busy_v6));
+    }
+}
+
+#[test]
+fn a_port_beside_what_is_allowed() {
+    for ground in Ground::all() {
+        let kept = Kept::new(&ground, &["--allow", WEB, "-p", "3000:8003", "--workspace", "none"]);
+        let mut servers = kept.talk(SERVERS);
+        assert_eq!(servers.line(), "ready");
+        let _ = kept.works("works()");
+        answers(&ground, "127.0.0.1", 8003, 3000);
+        drop(servers);
+    }
+}
