@@ -103,7 +103,10 @@ fn the_log() {
         let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
         let _ = ground.attack(&["--name", "first", "--allow", WEB], "works()");
         let (opened, closed) = (next(), next());
-        assert_eq!((&opened["event"], &opened["name"], &opened["host"]), (&"opened".into(), &"first".into(), &WEB.into()));
+        assert_eq!(
+            (&opened["event"], &opened["name"], &opened["host"]),
+            (&"opened".into(), &"first".into(), &WEB.into())
+        );
         assert_eq!(opened["rule"], WEB);
         assert_eq!(opened["address"], format!("{WEB_V4}:80"));
         assert_eq!((&closed["event"], &closed["requests"]), (&"closed".into(), &1.into()));
