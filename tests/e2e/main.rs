@@ -10,6 +10,7 @@ mod delegation;
 mod doctor;
 mod dogfood;
 mod full_disk;
+mod learn;
 mod lifecycle;
 mod limits;
 mod network_rules;

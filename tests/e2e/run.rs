@@ -434,7 +434,7 @@ print("slow" if time.monotonic() - start > 15 else "quick")
         let caught = ["HTTP/1.1 403", "ConnectionResetError", "ConnectionResetError", "quick\n"].join("\n");
         assert!(text.ends_with(&caught), "{}", told(&output));
         let told = String::from_utf8_lossy(&output.stderr);
-        for target in ["example.org:80", "192.0.2.1:8081", "192.0.2.1:25", "2001:db8::1:5432"] {
+        for target in ["example.org:80", "192.0.2.1:8081", "192.0.2.1:25", "[2001:db8::1]:5432"] {
             assert!(told.contains(target), "{told}");
         }
     }

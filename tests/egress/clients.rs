@@ -31,6 +31,15 @@ fn web(internet: &Internet, _: &Path) -> Option<()> {
     Some(())
 }
 
+/// OpenSSH and PostgreSQL want their users to have names.
+fn has_a_name() -> Option<()> {
+    let named = Command::new("id").arg("-un").output().is_ok_and(|output| output.status.success());
+    if !named {
+        support::skipped("a server of OpenSSH or PostgreSQL", "this user has no name");
+    }
+    named.then_some(())
+}
+
 /// Ends what does not end by itself: then a client was not refused, but left waiting.
 const PATIENCE: &str = "60";
 /// How timeout(1) says so.
@@ -175,6 +184,7 @@ clients! {
     git_with_ssh {
         needs: &["sshd", "ssh", "git"],
         prepare: |internet, project| {
+            has_a_name()?;
             internet.sshd(project);
             Some(())
         },
@@ -280,6 +290,7 @@ clients! {
     psql {
         needs: &["psql", "pg_ctlcluster"],
         prepare: |internet, _| {
+            has_a_name()?;
             internet.postgres();
             Some(())
         },

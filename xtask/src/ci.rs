@@ -49,21 +49,36 @@ const STEPS: [Step; 8] = [
     Step::Test,
 ];
 
-/// What tests and fuzz targets call or are built with, as (program, Debian package).
-const TOOLS: [(&str, &str); 13] = [
+/// What tests and fuzz targets call or are built with, as (program or file, Debian package).
+const TOOLS: [(&str, &str); 28] = [
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
+    ("curl", "curl"),
     ("git", "git"),
+    ("go", "golang-go"),
     ("ip", "iproute2"),
+    ("javac", "default-jdk-headless"),
     ("less", "less"),
+    ("nginx", "nginx-light"),
     ("npm", "npm"),
+    ("openssl", "openssl"),
+    ("pg_ctlcluster", "postgresql"),
     ("pip3", "python3-pip"),
+    ("psql", "postgresql-client"),
     ("python3", "python3"),
+    ("redis-cli", "redis-tools"),
+    ("redis-server", "redis-server"),
     ("setpriv", "util-linux"),
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
     ("tmux", "tmux"),
     ("top", "procps"),
     ("vi", "vim-tiny"),
+    ("wget", "wget"),
+    ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
+    ("/usr/lib/python3/dist-packages/aiohttp/__init__.py", "python3-aiohttp"),
+    ("/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"),
 ];
 
 /// How a step went.

@@ -72,7 +72,7 @@ pub fn built(arguments: &[&str]) -> Result<Vec<Built>> {
     Ok(found)
 }
 
-/// The path of a program, if this machine has it.
+/// The path of a program, or of a file by its absolute path, if this machine has it.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&path).collect();

@@ -181,7 +181,10 @@ impl Denial {
             Reason::Denied => with("a rule denies it".to_owned()),
             Reason::Ceiling => with("the limits in the user's own configuration do not allow it".to_owned()),
             Reason::BadName => with("this is not the name of a host".to_owned()),
-            Reason::PrivateAddress => with(format!("{host} has no address that may be reached without being named")),
+            Reason::PrivateAddress => match host {
+                Host::Address(_) => with("it can only be reached if a rule names it".to_owned()),
+                Host::Name(_) => with(format!("{host} has no address that may be reached without being named")),
+            },
             Reason::NoSuchHost => "there is no such host".to_owned(),
             Reason::LookupFailed => with("its addresses could not be found out".to_owned()),
             Reason::Unreachable => with("it could not be reached".to_owned()),

@@ -1,1 +1,280 @@
+use super::*;
+use crate::{bucket::Bucket, server::reset_at_close, testing::run};
+use std::{fs, net::Ipv4Addr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::{JoinHandle, spawn_local},
+};
 
+/// Two ends of a connection.
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+/// A program and a server with a relay between them.
+struct Relayed {
+    program: TcpStream,
+    server: TcpStream,
+    meter: Arc<Meter>,
+    relay: JoinHandle<io::Result<()>>,
+}
+
+async fn relayed(pipes: &Pipes, bucket: Option<Arc<Bucket>>) -> Relayed {
+    let ((program, near), (far, server)) = tokio::join!(pair(), pair());
+    let meter = Arc::new(Meter::new(bucket));
+    let (own, counted) = (pipes.clone(), meter.clone());
+    let relay = spawn_local(async move {
+        // As a flow does.
+        for socket in [&near, &far] {
+            reset_at_close(socket, true);
+        }
+        let result = relay(&near, &far, &counted, &own).await;
+        if result.is_ok() {
+            reset_at_close(&near, false);
+            reset_at_close(&far, false);
+        }
+        result
+    });
+    Relayed { program, server, meter, relay }
+}
+
+/// Bytes none of which is where another could be.
+fn bytes(count: usize) -> Vec<u8> {
+    (0..count).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
+
+async fn rest(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.map(|_| bytes)
+}
+
+/// The ends of pipes that this process has: each pipe has two.
+fn open_pipes() -> usize {
+    let links = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+}
+
+#[test]
+fn bytes_pass_both_ways_at_once_and_unchanged() {
+    run(async {
+        let Relayed { program, server, meter, relay, .. } = relayed(&Pipes::default(), None).await;
+        let (mut from_program, mut to_program) = program.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let (up, down) = (bytes(5_000_001), bytes(3_000_003));
+        let (sent, answered) = (up.clone(), down.clone());
+        spawn_local(async move { to_program.write_all(&sent).await.unwrap() });
+        spawn_local(async move { to_server.write_all(&answered).await.unwrap() });
+        let (mut got_up, mut got_down) = (Vec::new(), Vec::new());
+        let (one, two) = tokio::join!(from_server.read_to_end(&mut got_up), from_program.read_to_end(&mut got_down));
+        one.unwrap();
+        two.unwrap();
+        assert!(got_up == up && got_down == down);
+        relay.await.unwrap().unwrap();
+        let totals = meter.totals();
+        assert_eq!((totals.sent, totals.received), (up.len() as u64, down.len() as u64));
+    });
+}
+
+#[test]
+fn each_side_may_end_while_the_other_goes_on() {
+    run(async {
+        for program_first in [true, false] {
+            let Relayed { program, server, relay, .. } = relayed(&Pipes::default(), None).await;
+            let (mut first, mut second) = if program_first { (program, server) } else { (server, program) };
+            first.write_all(b"that is all").await.unwrap();
+            first.shutdown().await.unwrap();
+            assert_eq!(rest(&mut second).await.unwrap(), b"that is all");
+            // Long after it has said nothing more, it hears.
+            for _ in 0..3 {
+                second.write_all(b"and ").await.unwrap();
+                let mut heard = [0; 4];
+                first.read_exact(&mut heard).await.unwrap();
+                assert_eq!(&heard, b"and ");
+            }
+            assert!(!relay.is_finished());
+            second.write_all(b"so on").await.unwrap();
+            second.shutdown().await.unwrap();
+            assert_eq!(rest(&mut first).await.unwrap(), b"so on");
+            relay.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_side_that_breaks_off_breaks_off_the_other() {
+    run(async {
+        for program_breaks in [true, false] {
+            let Relayed { program, server, relay, .. } = relayed(&Pipes::default(), None).await;
+            let (mut breaks, mut other) = if program_breaks { (program, server) } else { (server, program) };
+            breaks.write_all(b"half of").await.unwrap();
+            let mut heard = [0; 7];
+            other.read_exact(&mut heard).await.unwrap();
+            reset_at_close(&breaks, true);
+            drop(breaks);
+            let error = rest(&mut other).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            assert!(relay.await.unwrap().is_err());
+        }
+    });
+}
+
+#[test]
+fn a_slow_reader_holds_back_the_writer() {
+    run(async {
+        let Relayed { program, mut server, meter, relay, .. } = relayed(&Pipes::default(), None).await;
+        let whole = bytes(1 << 20).repeat(64);
+        let sent = whole.clone();
+        let (mut from_program, mut to_program) = program.into_split();
+        let writing = spawn_local(async move { to_program.write_all(&sent).await.unwrap() });
+        // What is on its way is what sockets and one pipe hold, and no more as time goes on.
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let now = meter.totals().sent;
+            if now == before && now > 0 {
+                break;
+            }
+            before = now;
+        }
+        assert!(!writing.is_finished());
+        assert!(before < (48 << 20), "{before} bytes are held");
+        // What goes the other way does not wait for it.
+        server.write_all(b"slowly").await.unwrap();
+        let mut heard = [0; 6];
+        from_program.read_exact(&mut heard).await.unwrap();
+        assert!(rest(&mut server).await.unwrap() == whole);
+        drop(server);
+        writing.await.unwrap();
+        relay.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn pipes_are_kept_for_the_next_and_not_for_those_who_wait() {
+    run(async {
+        let (pipes, before) = (Pipes::default(), open_pipes());
+        for _ in 0..3 {
+            let mut all = Vec::new();
+            for _ in 0..40 {
+                all.push(relayed(&pipes, None).await);
+            }
+            for one in &mut all {
+                one.program.write_all(b"hello").await.unwrap();
+                let mut heard = [0; 5];
+                one.server.read_exact(&mut heard).await.unwrap();
+            }
+            // All of them wait, and none has a pipe.
+            assert!(open_pipes() - before <= 2 * SPARE, "{}", open_pipes() - before);
+            for Relayed { program, server, relay, .. } in all {
+                drop((program, server));
+                let _ = relay.await.unwrap();
+            }
+        }
+        assert_eq!(open_pipes() - before, 2 * pipes.0.borrow().len());
+        assert!((1..=SPARE).contains(&pipes.0.borrow().len()));
+        drop(pipes);
+        assert_eq!(open_pipes(), before);
+    });
+}
+
+#[test]
+fn a_pipe_in_which_something_is_left_is_not_used_again() {
+    run(async {
+        let pipes = Pipes::default();
+        let before = open_pipes();
+        // Stuck in the middle: the server does not read.
+        let Relayed { program, server, relay, .. } = relayed(&pipes, None).await;
+        let writing = spawn_local(async move {
+            let mut program = program;
+            let _ = program.write_all(&bytes(1 << 20).repeat(64)).await;
+        });
+        while open_pipes() == before || pipes.0.borrow().len() == open_pipes() / 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        relay.abort();
+        assert!(relay.await.unwrap_err().is_cancelled());
+        writing.await.unwrap();
+        drop(server);
+        assert_eq!(open_pipes() - before, 2 * pipes.0.borrow().len());
+        // Whoever comes next gets its own bytes alone.
+        let Relayed { mut program, mut server, .. } = relayed(&pipes, None).await;
+        program.write_all(b"mine").await.unwrap();
+        program.shutdown().await.unwrap();
+        assert_eq!(rest(&mut server).await.unwrap(), b"mine");
+    });
+}
+
+#[test]
+fn a_relay_that_is_dropped_breaks_both_sides_off() {
+    run(async {
+        let Relayed { mut program, mut server, relay, .. } = relayed(&Pipes::default(), None).await;
+        program.write_all(b"half of").await.unwrap();
+        let mut heard = [0; 7];
+        server.read_exact(&mut heard).await.unwrap();
+        relay.abort();
+        for side in [&mut program, &mut server] {
+            assert_eq!(rest(side).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        }
+    });
+}
+
+#[test]
+fn no_more_passes_than_the_rate_permits() {
+    run(async {
+        let bucket = Some(Arc::new(Bucket::new(1 << 20)));
+        let Relayed { mut program, mut server, relay, .. } = relayed(&Pipes::default(), bucket).await;
+        let begun = tokio::time::Instant::now();
+        // A second's worth is there at once, and half of it comes later.
+        let whole = bytes(3 << 19);
+        let sent = whole.clone();
+        spawn_local(async move {
+            program.write_all(&sent).await.unwrap();
+            program.shutdown().await.unwrap();
+            rest(&mut program).await
+        });
+        assert!(rest(&mut server).await.unwrap() == whole);
+        assert!(begun.elapsed() >= Duration::from_millis(450), "{:?}", begun.elapsed());
+        drop(server);
+        relay.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_thousand_at_once() {
+    // Each has four sockets here, of which egress has two.
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limits.maximum, maximum: limits.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    run(async {
+        let pipes = Pipes::default();
+        let mut all = Vec::new();
+        for _ in 0..1000 {
+            all.push(relayed(&pipes, None).await);
+        }
+        let each = all.into_iter().enumerate().map(|(number, relayed)| {
+            spawn_local(async move {
+                let Relayed { mut program, mut server, relay, .. } = relayed;
+                let own = bytes(10_000 + number);
+                let sent = own.clone();
+                let talking = spawn_local(async move {
+                    program.write_all(&sent).await.unwrap();
+                    program.shutdown().await.unwrap();
+                    rest(&mut program).await.unwrap()
+                });
+                assert!(rest(&mut server).await.unwrap() == own);
+                server.write_all(&own).await.unwrap();
+                drop(server);
+                assert!(talking.await.unwrap() == own);
+                relay.await.unwrap().unwrap();
+            })
+        });
+        for one in each.collect::<Vec<_>>() {
+            one.await.unwrap();
+        }
+        assert!(pipes.0.borrow().len() <= SPARE);
+    });
+}

@@ -55,6 +55,13 @@ impl Internet {
     /// If it cannot be made for another reason than that this user may not.
     #[must_use]
     pub fn new() -> Option<Self> {
+        if !installed("openssl") || !installed("unshare") {
+            return None;
+        }
+        if !Path::new(authority::TRUSTED).is_dir() {
+            crate::skipped("a test's own internet", "this host trusts nobody: there are no ca-certificates");
+            return None;
+        }
         let folder = tempfile::Builder::new().prefix("ak-internet-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let packets = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);

@@ -11,11 +11,15 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod egress;
 mod peers;
 mod trace;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// How often each command is run
     #[arg(long, default_value_t = 100)]
     rounds: usize,
@@ -28,6 +32,14 @@ pub struct Arguments {
     /// Show where the time of one start goes, and nothing else
     #[arg(long)]
     trace: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Part {
+    /// Measure what goes out of a sandbox beside direct connections and other proxies
+    Egress(egress::Arguments),
+    #[command(hide = true)]
+    EgressClient(egress::Client),
 }
 
 /// One command to measure.
@@ -47,14 +59,15 @@ pub struct Bench {
 const HYBRID: &str = "/sys/fs/cgroup/unified";
 
 pub fn main(arguments: &Arguments) -> Result<()> {
+    match &arguments.part {
+        Some(Part::Egress(arguments)) => return egress::main(arguments),
+        Some(Part::EgressClient(client)) => return client.run(),
+        None => {}
+    }
     if run::is_root() && Path::new(HYBRID).join("cgroup.controllers").exists() {
         return without_hybrid();
     }
-    let bench = Bench { binary: ci::release()?, folder: tempfile::tempdir()? };
-    for name in ["home", "project"] {
-        fs::create_dir(bench.folder.path().join(name))?;
-    }
-    std::env::set_current_dir(bench.project())?;
+    let bench = Bench::new(ci::release()?)?;
     if arguments.trace {
         return trace::main(&bench);
     }
@@ -76,6 +89,16 @@ fn without_hybrid() -> Result<()> {
 }
 
 impl Bench {
+    /// In an empty project, which becomes the working directory.
+    fn new(binary: PathBuf) -> Result<Self> {
+        let bench = Self { binary, folder: tempfile::tempdir()? };
+        for name in ["home", "project"] {
+            fs::create_dir(bench.folder.path().join(name))?;
+        }
+        std::env::set_current_dir(bench.project())?;
+        Ok(bench)
+    }
+
     fn project(&self) -> PathBuf {
         self.folder.path().join("project")
     }
@@ -90,7 +113,9 @@ impl Bench {
     fn command(&self, argv: &[String]) -> Command {
         // No working directory of its own: with one, std forks where it would use posix_spawn.
         let mut command = Command::new(argv.first().map_or("", String::as_str));
-        command.args(&argv[1..]).stdin(Stdio::null()).env("HOME", self.folder.path().join("home"));
+        command.args(&argv[1..]).stdin(Stdio::null());
+        command.env("HOME", self.folder.path().join("home"));
+        command.env("AGENTKERNEL_STATE_DIR", self.folder.path().join("state"));
         for name in ["XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
             command.env_remove(name);
         }

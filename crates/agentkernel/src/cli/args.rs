@@ -105,6 +105,11 @@ pub(super) struct NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// Makes the mode 'open', and gives the one that was asked for.
+    pub(super) fn open_up(&mut self) -> Option<Mode> {
+        self.net.replace(Mode::Open)
+    }
+
     /// As `config` wants it.
     pub(super) fn overrides(self) -> NetworkOverrides {
         let Self { net, allow, deny, open, port, secret, bandwidth, max_tokens } = self;

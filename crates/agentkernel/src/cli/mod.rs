@@ -16,6 +16,7 @@ mod logs;
 mod names;
 mod net;
 mod pages;
+mod policy;
 mod ps;
 mod run;
 mod secret;
@@ -38,6 +39,8 @@ use std::process::ExitCode;
 const ENVIRONMENT: &str = "\
 Sandboxes, with their names, and the cache lie in the state directory: $AGENTKERNEL_STATE_DIR if it is set; else \
 for root /var/lib/agentkernel; else $XDG_STATE_HOME/agentkernel or ~/.local/state/agentkernel.
+
+Your own limits (config.toml) and secrets lie in $XDG_CONFIG_HOME/agentkernel or ~/.config/agentkernel.
 
 'agentkernel man COMMAND' prints the manual page of a command.";
 
@@ -84,6 +87,8 @@ enum Command {
     Stats(Deferred<stats::Stats>),
     /// What sandboxes may reach, and what they reached
     Net(Deferred<net::Net>),
+    /// From what a command reaches to a policy that allows just that
+    Policy(Deferred<policy::Policy>),
     /// Make a port of a sandbox one of this host's loopback address
     Port(Deferred<net::Port>),
     /// Secrets that sandboxes may use and never see
@@ -163,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Wait(command) => command.0.run(),
         Command::Stats(command) => command.0.run(),
         Command::Net(command) => command.0.run(),
+        Command::Policy(command) => command.0.run(),
         Command::Port(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),

@@ -104,7 +104,10 @@ struct Log {
     /// Only what a rule refused
     #[arg(long)]
     denied: bool,
-    /// Print the records as they are kept: a JSON object on each line
+    /// Add up what went to each host
+    #[arg(long, conflicts_with = "follow")]
+    summary: bool,
+    /// Print the records as they are kept, or with --summary a host: a JSON object on each line
     #[arg(long)]
     json: bool,
     /// Only this sandbox: name, id or prefix of an id; also of one that is gone
@@ -126,6 +129,7 @@ impl Log {
         };
         let mut reader = store.audit_reader()?;
         let mut lines = Lines::default();
+        let mut sums: BTreeMap<(String, u16), Sum> = BTreeMap::new();
         let mut any = false;
         loop {
             while let Some(record) = reader.next_record()? {
@@ -136,7 +140,9 @@ impl Log {
                 if self.denied && !matches!(record.event, AuditEvent::Refused { denied: true, .. }) {
                     continue;
                 }
-                if self.json {
+                if self.summary {
+                    sums.entry((record.host, record.port)).or_default().add(&record.event);
+                } else if self.json {
                     print_json(&record)?;
                 } else if self.follow {
                     print(&lines.now(&record))?;
@@ -151,11 +157,70 @@ impl Log {
         }
         match (found, any) {
             (Some(Err(error @ StoreError::NotFound { .. })), false) => return Err(error.into()),
+            _ if self.summary => tell_sums(&sums, self.json)?,
             _ if self.json => {}
             _ => print(&lines.table())?,
         }
         Ok(0)
     }
+}
+
+/// What went to one host and port.
+#[derive(Default, serde::Serialize)]
+struct Sum {
+    allowed: u64,
+    denied: u64,
+    failed: u64,
+    requests: u64,
+    tokens: u64,
+    sent: u64,
+    received: u64,
+}
+
+impl Sum {
+    fn add(&mut self, event: &AuditEvent) {
+        match event {
+            AuditEvent::Opened { .. } => self.allowed += 1,
+            AuditEvent::Refused { denied: true, .. } => self.denied += 1,
+            AuditEvent::Refused { .. } => self.failed += 1,
+            AuditEvent::Closed { sent, received, requests, tokens, .. } => {
+                self.sent += sent;
+                self.received += received;
+                self.requests += requests;
+                self.tokens += tokens;
+            }
+        }
+    }
+}
+
+fn tell_sums(sums: &BTreeMap<(String, u16), Sum>, json: bool) -> Result<(), Failure> {
+    if json {
+        return sums.iter().try_for_each(|((host, port), sum)| {
+            let mut line = serde_json::json!({ "host": host, "port": port });
+            if let (Some(line), Ok(serde_json::Value::Object(sum))) = (line.as_object_mut(), serde_json::to_value(sum))
+            {
+                line.extend(sum);
+            }
+            print_json(&line)
+        });
+    }
+    let heading = ["TARGET", "ALLOWED", "DENIED", "FAILED", "REQUESTS", "TOKENS", "SENT", "RECEIVED"];
+    let rows: Vec<Vec<String>> = sums
+        .iter()
+        .map(|((host, port), sum)| {
+            let Sum { allowed, denied, failed, requests, tokens, sent, received } = sum;
+            let mut row = vec![target(host, *port)];
+            row.extend([allowed, denied, failed, requests, tokens].map(ToString::to_string));
+            row.extend([table::bytes(*sent), table::bytes(*received)]);
+            row
+        })
+        .collect();
+    print(&table::render(&heading, &rows))
+}
+
+/// As it is written: an IPv6 address in brackets.
+fn target(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Records as people read them: a line for each connection, and one for each refusal.
@@ -201,9 +266,8 @@ fn row(record: &AuditRecord) -> Vec<String> {
     let AuditRecord { time_ms, sandbox, name, host, port, event, .. } = record;
     let time = table::rfc3339(time_ms.saturating_mul(1_000_000));
     let time = time.get(..23).map_or(time.clone(), |seconds| format!("{seconds}Z"));
-    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.clone() };
     let mut row = vec![time, name.clone().unwrap_or_else(|| sandbox.to_string())];
-    let target = format!("{host}:{port}");
+    let target = target(host, *port);
     match event {
         AuditEvent::Opened { rule, .. } => row.extend(["allowed".into(), target, rule.clone()]),
         AuditEvent::Refused { reason, denied, cause, request } => {

@@ -65,8 +65,8 @@ pub(super) struct Start {
 
 /// What is known of a run when it ends, however it does.
 #[derive(Default)]
-struct Course {
-    id: Option<SandboxId>,
+pub(super) struct Course {
+    pub(super) id: Option<SandboxId>,
     name: Option<Name>,
     exit: Option<Exit>,
     /// It goes on in the background, and its id is told.
@@ -108,7 +108,12 @@ impl Run {
         Ok(result.unwrap_or_else(|failure| failure.status))
     }
 
-    fn follow(self, course: &mut Course) -> Status {
+    /// One that is gone when its command has ended.
+    pub(super) fn once(sandbox: SandboxArgs, command: Vec<OsString>) -> Self {
+        Self { sandbox, detach: false, rm: true, keep: false, json: false, command }
+    }
+
+    pub(super) fn follow(self, course: &mut Course) -> Status {
         let json = self.json;
         let ours = |failure: Failure| failure.status(OWN);
         let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;

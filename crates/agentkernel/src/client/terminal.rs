@@ -80,10 +80,11 @@ pub fn ask_hidden(prompt: &str) -> io::Result<Option<Secret>> {
     const DELETE: u8 = 0x7f;
     let terminal = rustix::stdio::stdin();
     let mut shown = io::stderr();
-    write!(shown, "{prompt}")?;
     // At once, so that no part of it stays where a buffer was before it grew.
     let mut line = Vec::with_capacity(LONGEST);
     let raw = Raw::enter(terminal)?;
+    // Whoever sees it may type: from here on nothing of that is shown.
+    write!(shown, "{prompt}")?;
     let done = loop {
         let mut byte = [0];
         if rustix::io::read(terminal, &mut byte)? == 0 {

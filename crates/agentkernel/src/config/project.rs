@@ -79,6 +79,14 @@ impl Project {
     }
 }
 
+impl Project {
+    /// The text of its file.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.file.as_ref().map(|file| file.text.as_str())
+    }
+}
+
 /// The text of the file at `path`; `None` if there is none.
 fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     // A link would let a project show us any file of the caller's; a fifo would hang us.

@@ -1,0 +1,64 @@
+//! What a command reached, as a patch and in the log.
+
+use std::{io::Write as _, net::TcpListener, thread};
+use support::{Who, World, stdout, told};
+
+/// A service of the host that greets, on a port of its own.
+fn service() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let _ = client.unwrap().write_all(b"hello\n");
+        }
+    });
+    port
+}
+
+#[test]
+fn what_a_command_reaches_becomes_a_patch() {
+    for who in Who::all() {
+        let (world, port) = (World::new(who), service());
+        let script = format!(
+            "import socket, sys
+print(socket.create_connection(('host.agentkernel.internal', {port}), 10).recv(100).decode().strip(), flush=True)
+try: socket.create_connection(('10.11.12.13', 81), 10).recv(1)
+except OSError: pass
+sys.exit(3)"
+        );
+        let service = format!("localhost:{port}");
+        let learn = ["policy", "learn", "--open", &service, "--", "python3", "-c", &script];
+        let output = world.agentkernel(learn).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let patch = text.strip_prefix("hello\n").unwrap();
+        assert!(patch.starts_with("--- /dev/null\n+++ b/agentkernel.toml\n"), "{text}");
+        assert!(patch.contains(&format!("+    \"localhost:{port}\",\n")), "{text}");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(words.contains("Not reached, though the network was open: 10.11.12.13:81"), "{words}");
+
+        // It is a patch that patch(1) and git take, and then the command needs no flag.
+        let file = world.project().join("learned.patch");
+        std::fs::write(&file, patch).unwrap();
+        let applied = world.command("git").args(["apply", "learned.patch"]).output().unwrap();
+        assert!(applied.status.success(), "{}", told(&applied));
+        let _ = stdout(&mut world.agentkernel(["trust"]));
+        let again = world.agentkernel(["run", "--", "python3", "-c", &script]).output().unwrap();
+        assert!(String::from_utf8_lossy(&again.stdout).starts_with("hello\n"), "{}", told(&again));
+        let known = world.agentkernel(["policy", "learn", "--", "python3", "-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&known.stdout), "hello\n", "{}", told(&known));
+        assert!(told(&known).contains("nothing that agentkernel.toml does not allow already"), "{}", told(&known));
+
+        let summary = stdout(&mut world.agentkernel(["net", "log", "--summary", "--json"]));
+        let line = |host: &str| {
+            let lines = summary.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines.into_iter().find(|line| line["host"] == host).unwrap()
+        };
+        let (reached, refused) = (line("host.agentkernel.internal"), line("10.11.12.13"));
+        assert_eq!((&reached["allowed"], &reached["received"]), (&3.into(), &18.into()), "{summary}");
+        assert_eq!((&refused["allowed"], &refused["denied"]), (&0.into(), &3.into()), "{summary}");
+        let table = stdout(&mut world.agentkernel(["net", "log", "--denied"]));
+        assert_eq!(table.matches("10.11.12.13:81").count(), 3, "{table}");
+        assert!(!table.contains("host.agentkernel.internal"), "{table}");
+    }
+}
