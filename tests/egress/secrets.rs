@@ -227,7 +227,7 @@ fn memchr(bytes: &[u8]) -> bool {
 fn nowhere_inside(kept: &Kept) {
     let privileged = rustix::process::getuid().is_root();
     let processes = kept.processes();
-    assert!(processes.len() >= 2, "{processes:?}");
+    assert!(processes.len() >= 2 || !privileged, "{processes:?}");
     for pid in processes {
         for file in ["environ", "cmdline"] {
             assert!(!values(&fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()), "{pid} {file}");
@@ -314,12 +314,12 @@ fn nowhere_outside(kept: &Kept) {
         assert!(!values(&fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()), "{pid}");
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-        assert_eq!(core.split_whitespace().nth(5), Some("0"), "{core}");
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
         if rustix::process::getuid().is_root() {
             // The search finds it where it must be.
             assert!(in_memory(pid), "{pid}");
         }
-        if world.who() == Who::Nobody {
+        if world.who() == Who::Nobody || !rustix::process::getuid().is_root() {
             // The kernel gives the files of what cannot be read to root.
             assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid(), 0);
             for file in ["mem", "environ", "maps"] {
