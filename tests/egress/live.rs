@@ -122,7 +122,7 @@ fn the_log() {
         assert_eq!(ground.log(&["--denied", "first"]).len(), 0);
         assert_eq!(ground.log(&["--denied"]), ground.log(&["second"]));
         let id = refused["sandbox"].as_str().unwrap();
-        assert_eq!(ground.log(&[id]), [refused.clone()]);
+        assert_eq!(ground.log(&[id]), std::slice::from_ref(&refused));
         let table = ground.agentkernel(&["net", "log", "second"]);
         for words in ["second", "denied", "hidden.example.net:80", "not-allowed: no rule allows it"] {
             assert!(table.contains(words), "{table}");
