@@ -115,7 +115,7 @@ impl Ground {
         let _ = stdout(self.internet.command(&self.world, "python3").args(["-c", &script]));
     }
 
-    fn run(&self, options: &[&str], script: &str) -> Output {
+    pub fn run(&self, options: &[&str], script: &str) -> Output {
         let script = format!("{PRELUDE}\n{script}");
         let command = ["--", "timeout", "70", "python3", "-c", &script];
         self.internet.agentkernel(&self.world, &[&["run"], options, &command].concat()).output().unwrap()

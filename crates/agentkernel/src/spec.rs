@@ -255,6 +255,8 @@ pub struct Network {
     pub ports: Vec<Published>,
     /// Bytes per second in both directions together; none: no limit.
     pub bandwidth: Option<u64>,
+    /// Connections per second that it may begin; none: no limit.
+    pub connections: Option<u64>,
     /// Tokens of models that it may use; none: no limit.
     pub max_tokens: Option<u64>,
     /// What is put in on the way.

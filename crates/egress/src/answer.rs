@@ -15,7 +15,9 @@ const HEADER: usize = 12;
 /// Which addresses are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
+    /// Those of IPv4.
     V4,
+    /// Those of IPv6.
     V6,
 }
 
@@ -24,7 +26,9 @@ pub enum Family {
 pub struct Query {
     /// What only the server that is asked can know.
     pub id: u16,
+    /// The name.
     pub name: String,
+    /// Which of its addresses.
     pub family: Family,
 }
 
@@ -43,6 +47,7 @@ pub enum Answer {
 
 impl Query {
     /// The question as a message; `None` if the name cannot be asked for.
+    #[must_use]
     pub fn to_message(&self) -> Option<Vec<u8>> {
         let mut packet = Packet::new_query(self.id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
@@ -52,6 +57,7 @@ impl Query {
     }
 
     /// What a message says to this question; `None` if it is no answer to it, whoever sent it.
+    #[must_use]
     pub fn read(&self, message: &[u8]) -> Option<Answer> {
         let number = |at: usize| Some(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]));
         let flags = PacketFlag::from_bits_truncate(number(2)?);

@@ -1,4 +1,5 @@
-//! Hides how fast bytes may pass: a bucket of tokens that fills at a steady rate, as Firecracker's rate limiter has it.
+//! Hides how fast bytes may pass and connections be made: buckets of tokens that fill at a steady rate, as Firecracker's
+//! rate limiter has them.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,12 +10,14 @@ use tokio::time::Instant;
 /// The least that is given at once, so that a low rate does not become many tiny pieces.
 const PIECE: u64 = 16 * 1024;
 
-/// A token is a byte. All connections of a sandbox take from the same bucket, in the order in which they came.
+/// A token is a byte, or an operation. All connections of a sandbox take from the same bucket, in the order in which they came.
 pub(crate) struct Bucket {
     /// Tokens per second.
     rate: u64,
     /// The most that it holds: a second's worth.
     size: u64,
+    /// The least that is given at once.
+    piece: u64,
     level: Mutex<Level>,
     /// Whoever waits first is served first.
     turn: tokio::sync::Mutex<()>,
@@ -26,18 +29,27 @@ struct Level {
 }
 
 impl Bucket {
-    /// A full bucket. A rate of 0 counts as 1.
+    /// A full bucket of bytes. A rate of 0 counts as 1.
     pub(crate) fn new(rate: u64) -> Self {
+        Self::with_piece(rate, PIECE)
+    }
+
+    /// A full bucket of operations. A rate of 0 counts as 1.
+    pub(crate) fn of_operations(rate: u64) -> Self {
+        Self::with_piece(rate, 1)
+    }
+
+    fn with_piece(rate: u64, piece: u64) -> Self {
         let rate = rate.max(1);
-        let size = rate.max(PIECE);
+        let size = rate.max(piece);
         let level = Mutex::new(Level { tokens: size, filled: Instant::now() });
-        Self { rate, size, level, turn: tokio::sync::Mutex::default() }
+        Self { rate, size, piece, level, turn: tokio::sync::Mutex::default() }
     }
 
     /// Takes as many tokens as there are, at most `most`; waits until there are enough for a piece.
     pub(crate) async fn take(&self, most: usize) -> usize {
         let most = most as u64;
-        let wanted = most.min(PIECE);
+        let wanted = most.min(self.piece);
         let _turn = self.turn.lock().await;
         loop {
             let missing = match self.try_take(wanted, most) {

@@ -63,3 +63,20 @@ fn nobody_starves() {
             .await;
     });
 }
+
+#[test]
+fn operations_are_counted_one_by_one() {
+    run(async {
+        let bucket = Bucket::of_operations(5);
+        let start = Instant::now();
+        for _ in 0..5 {
+            assert_eq!(bucket.take(1).await, 1);
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO, "the burst");
+        for _ in 0..20 {
+            bucket.take(1).await;
+        }
+        let time = start.elapsed().as_secs_f64();
+        assert!((3.9..4.2).contains(&time), "{time}");
+    });
+}

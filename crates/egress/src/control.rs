@@ -20,6 +20,8 @@ pub struct Config {
     pub resolver: Resolver,
     /// Bytes per second in both directions together; none: no limit.
     pub bandwidth: Option<u64>,
+    /// Connections per second that may be begun; none: no limit.
+    pub connections: Option<u64>,
     /// Tokens of models that may still be used; none: no limit.
     pub max_tokens: Option<u64>,
     /// Ports of the sandbox on this host's loopback address.

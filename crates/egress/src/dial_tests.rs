@@ -12,7 +12,7 @@ fn checked(addresses: &[&str], port: u16) -> (Target, Vec<CheckedAddr>) {
     let target = Target::parse(&format!("db.lan:{port}"), None).unwrap();
     let rules = Rules { mode: Mode::Allow, services: vec![target.clone()], ..Rules::default() };
     let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-    let admitted = Policy { rules, ceiling: None }.admit(&target, &addresses).unwrap();
+    let admitted = Policy { rules, ceiling: None }.admit(&target, &addresses, |_| false).unwrap();
     assert_eq!(admitted.len(), addresses.len());
     (target, admitted)
 }

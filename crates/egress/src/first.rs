@@ -19,6 +19,8 @@ const MAX: usize = 72 * 1024;
 const PIECE: usize = 4 * 1024;
 /// The longest method. None that is registered has more than 17 letters; some servers take any.
 const MAX_METHOD: usize = 64;
+/// The longest line that may be a request for something that is no path. No server takes one of this length.
+const MAX_LINE: usize = 32 * 1024;
 
 /// What a client speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,30 +143,46 @@ impl Hello {
     }
 }
 
-/// Whether this is a request: a method, blanks, and the beginning of what a request can be for. Servers skip empty lines
-/// before it, and some skip more than one blank.
+/// Whether this is a request: a method, blanks, and what a request can be for. Servers skip empty lines and blanks
+/// before it, and take for a blank what others would not (RFC 9112, 3). For what it is they read in more ways than one:
+/// of `ftp://other.example/` some take the host, and of `x:y` others nothing. So of anything but a path, the version
+/// tells.
 fn request(bytes: &[u8]) -> Option<Speech> {
-    let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let begin = bytes.iter().position(|&byte| byte != b'\n' && !is_blank(byte))?;
     let line = &bytes[begin..];
     let length = line.iter().take(MAX_METHOD + 1).take_while(|&&byte| is_token(byte)).count();
     let (method, rest) = line.split_at(length);
-    let Some(after) = rest.first() else { return (length > MAX_METHOD).then_some(Speech::Other) };
-    if length == 0 || length > MAX_METHOD || !matches!(after, b' ' | b'\t') {
+    let Some(&after) = rest.first() else { return (length > MAX_METHOD).then_some(Speech::Other) };
+    if length == 0 || length > MAX_METHOD || !is_blank(after) {
         return Some(Speech::Other);
     }
     if method.eq_ignore_ascii_case(b"CONNECT") {
         return Some(Speech::Http(Version::One));
     }
-    let target = &rest[rest.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?..];
+    let target = &rest[rest.iter().position(|&byte| !is_blank(byte))?..];
     let scheme = target.iter().zip(b"http").take_while(|(own, other)| own.eq_ignore_ascii_case(other)).count();
     match target[0] {
         // Nothing but HTTP/2 has this method (RFC 9113, 3.4).
         b'*' if method == b"PRI" => Some(Speech::Http(Version::Two)),
         b'/' | b'*' => Some(Speech::Http(Version::One)),
         _ if scheme == b"http".len() => Some(Speech::Http(Version::One)),
-        _ if scheme == target.len() => None,
-        _ => Some(Speech::Other),
+        _ => by_version(target),
     }
+}
+
+/// Whether a line has the version of a request in it.
+fn by_version(line: &[u8]) -> Option<Speech> {
+    let line = &line[..line.len().min(MAX_LINE)];
+    let end = line.iter().position(|&byte| byte.is_ascii_control() && !is_blank(byte));
+    let text = &line[..end.unwrap_or(line.len())];
+    if text.windows(5).any(|window| window.eq_ignore_ascii_case(b"HTTP/")) {
+        return Some(Speech::Http(Version::One));
+    }
+    (end.is_some() || text.len() == MAX_LINE).then_some(Speech::Other)
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c)
 }
 
 /// Whether a method can have this byte: `tchar` of RFC 9110, 5.6.2.

@@ -163,10 +163,33 @@ fn requests_are_told_as_soon_as_they_can_be() {
         "GET   /",
         "GET\t/",
         "M-SEARCH *",
+        // What servers take for a request, though it is not for a path of theirs.
+        " GET /",
+        "GET\u{b}/",
+        "GET\r\u{c}/",
+        "GET x:y\u{b}HTTP/1.1",
+        "GET ftp://other.example/ HTTP/",
+        "GET x:y HTTP/1.1\r\n",
+        "GET www.example.com:80 http/1.0\n",
+        "GET ?x\tHTTP/1.1",
+        "GET \u{e9} HTTP/1.1",
     ] {
         assert_eq!(classify(bytes.as_bytes()), one, "{bytes}");
     }
-    for bytes in ["", "\r\n", "G", "GET", "GET ", "GET h", "GET htt", "PRI ", &"A".repeat(MAX_METHOD)] {
+    for bytes in [
+        "",
+        "\r\n",
+        "G",
+        "GET",
+        "GET ",
+        "GET h",
+        "GET htt",
+        "GET httq",
+        "EHLO a",
+        "GET ftp://x/ HTTP",
+        "PRI ",
+        &"A".repeat(MAX_METHOD),
+    ] {
         assert_eq!(classify(bytes.as_bytes()), None, "{bytes}");
     }
     assert_eq!(classify(b"PRI *"), Some(Speech::Http(Version::Two)));
@@ -178,13 +201,14 @@ fn what_is_neither_is_told_at_once() {
         &b"\0"[..],
         b"\x15",
         b"\x80",
-        b" GET /",
-        b"SSH-2.0-OpenSSH_9.2p1 D",
-        b"*1\r",
-        b"PING\r",
-        b"EHLO a",
-        b"GET httq",
-        b"a1 LOGIN",
+        b"SSH-2.0-OpenSSH_9.2p1 D\r\n",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"PING\r\n",
+        b"EHLO a\r\n",
+        b"GET httq\n",
+        b"a1 LOGIN a b\r\n",
+        b"GET x\0 HTTP/1.1",
+        &[b"GET ", [b'x'; MAX_LINE].as_slice()].concat(),
         &[b'A'; MAX_METHOD + 1],
         b"\0\0\0\x08\x04\xd2\x16\x2f",
     ] {

@@ -79,6 +79,7 @@ struct Flow<'a> {
 impl Flow<'_> {
     async fn carry(&mut self) -> Result<(), Denial> {
         self.rules.policy.judge(&self.target)?;
+        self.shared.permit_one().await;
         let addresses = self.look_up().await?;
         let addresses = self.admit(&addresses)?;
         let (server, address) = dial::dial(&self.target, &addresses).await?;

@@ -1,5 +1,6 @@
-//! What fuzz targets call, and nobody else: a whole connection as a function of bytes.
+//! What fuzz targets call, and nobody else: a whole connection as a function of bytes, and the reader of DNS answers.
 
+pub use crate::answer::{Answer, Family, Query};
 use crate::{
     Budget, Denial, Grant, Secrets, Target,
     first::Version,
@@ -58,4 +59,20 @@ impl Report for Nobody {
     fn refused(&self, _: &Denial, _: &str) {}
 
     fn tokens(&self, _: u64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A target that sees nothing would find nothing.
+    #[test]
+    fn what_is_allowed_is_seen() {
+        let target = Target::parse("a.example:80", None).unwrap();
+        let plain = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n";
+        assert_eq!(passed(plain, &target).unwrap(), plain);
+        let chunked = b"POST / HTTP/1.1\r\nhost: a.example\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        assert!(passed(chunked, &target).unwrap().ends_with(b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n"));
+        assert_eq!(passed(b"GET / HTTP/1.1\r\nHost: b.example\r\n\r\n", &target).unwrap(), b"");
+    }
 }

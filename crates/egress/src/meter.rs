@@ -213,3 +213,7 @@ impl<S> Drop for Metered<S> {
         self.writing.give_back(&self.meter);
     }
 }
+
+#[cfg(test)]
+#[path = "meter_tests.rs"]
+mod tests;

@@ -33,3 +33,7 @@ impl<'de> Deserialize<'de> for Secret {
         Vec::<u8>::deserialize(deserializer).map(Self::new)
     }
 }
+
+#[cfg(test)]
+#[path = "secret_tests.rs"]
+mod tests;

@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) own: Own,
     rules: RefCell<Rc<Rules>>,
     bucket: RefCell<Option<(u64, Arc<Bucket>)>>,
+    operations: RefCell<Option<(u64, Arc<Bucket>)>>,
     flows: RefCell<BTreeMap<u64, Open>>,
     next: Cell<u64>,
 }
@@ -96,10 +97,11 @@ impl Prepared {
                 inbound: Inbound::new(flows)?,
                 rules: RefCell::new(Rc::new(rules)),
                 bucket: RefCell::default(),
+                operations: RefCell::default(),
                 flows: RefCell::default(),
                 next: Cell::new(1),
             });
-            shared.set_bandwidth(config.bandwidth);
+            shared.set_rates(config.bandwidth, config.connections);
             // Whoever was told of a port that cannot be had was told by the one who ordered it.
             let _ = shared.publish(&config.ports).await;
             let accepting: JoinHandle<()> = tokio::task::spawn_local(accept(shared.clone()));
@@ -140,6 +142,14 @@ impl Shared {
 
     pub(crate) fn bucket(&self) -> Option<Arc<Bucket>> {
         self.bucket.borrow().as_ref().map(|(_, bucket)| bucket.clone())
+    }
+
+    /// Waits until one more connection may be begun.
+    pub(crate) async fn permit_one(&self) {
+        let operations = self.operations.borrow().as_ref().map(|(_, bucket)| bucket.clone());
+        if let Some(operations) = operations {
+            operations.take(1).await;
+        }
     }
 
     /// Tells the supervisor what happened to a flow.
@@ -192,7 +202,9 @@ impl Shared {
             return;
         }
         let revoked = Rc::new(Notify::new());
-        self.flows.borrow_mut().insert(number, Open { target: target.clone(), address: None, revoked: revoked.clone() });
+        self.flows
+            .borrow_mut()
+            .insert(number, Open { target: target.clone(), address: None, revoked: revoked.clone() });
         let shared = self.clone();
         tokio::task::spawn_local(async move {
             flow::serve(&shared, number, target, socket, &revoked).await;
@@ -210,7 +222,7 @@ impl Shared {
     async fn obey(self: &Rc<Self>, Ordered { stream, order }: Ordered) {
         let Order::Configure(config) = order;
         let config = *config;
-        self.set_bandwidth(config.bandwidth);
+        self.set_rates(config.bandwidth, config.connections);
         self.resolver.set(config.resolver.clone());
         let published = self.publish(&config.ports).await;
         let old = self.rules();
@@ -233,11 +245,16 @@ impl Shared {
         self.channel.answer(stream, &answer);
     }
 
-    fn set_bandwidth(&self, bandwidth: Option<u64>) {
-        let mut bucket = self.bucket.borrow_mut();
-        if bucket.as_ref().map(|(rate, _)| *rate) != bandwidth {
-            *bucket = bandwidth.map(|rate| (rate, Arc::new(Bucket::new(rate))));
-        }
+    fn set_rates(&self, bandwidth: Option<u64>, connections: Option<u64>) {
+        let set = |bucket: &RefCell<Option<(u64, Arc<Bucket>)>>, wanted: Option<u64>, make: fn(u64) -> Bucket| {
+            let mut bucket = bucket.borrow_mut();
+            // One that goes on keeps what was taken.
+            if bucket.as_ref().map(|(rate, _)| *rate) != wanted {
+                *bucket = wanted.map(|rate| (rate, Arc::new(make(rate))));
+            }
+        };
+        set(&self.bucket, bandwidth, Bucket::new);
+        set(&self.operations, connections, Bucket::of_operations);
     }
 }
 

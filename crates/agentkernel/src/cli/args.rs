@@ -99,6 +99,9 @@ pub(super) struct NetworkArgs {
     /// Bytes per second that it may send and receive, such as 10M
     #[arg(long, value_name = "SIZE", value_parser = config::parse_bandwidth, allow_hyphen_values = true)]
     bandwidth: Option<u64>,
+    /// Connections per second that it may begin
+    #[arg(long, value_name = "N", value_parser = config::parse_connections, allow_hyphen_values = true)]
+    connections: Option<u64>,
     /// Tokens of models that it may use, as far as their answers tell
     #[arg(long, value_name = "N", value_parser = config::parse_count, allow_hyphen_values = true)]
     max_tokens: Option<u64>,
@@ -112,8 +115,18 @@ impl NetworkArgs {
 
     /// As `config` wants it.
     pub(super) fn overrides(self) -> NetworkOverrides {
-        let Self { net, allow, deny, open, port, secret, bandwidth, max_tokens } = self;
-        NetworkOverrides { mode: net, allow, deny, services: open, ports: port, bandwidth, max_tokens, secrets: secret }
+        let Self { net, allow, deny, open, port, secret, bandwidth, connections, max_tokens } = self;
+        NetworkOverrides {
+            mode: net,
+            allow,
+            deny,
+            services: open,
+            ports: port,
+            bandwidth,
+            connections,
+            max_tokens,
+            secrets: secret,
+        }
     }
 }
 

@@ -290,6 +290,25 @@ pub(super) fn bandwidth(rate: u64) -> Result<u64, FormError> {
     }
 }
 
+/// A number of connections per second.
+///
+/// # Errors
+/// If it is none, or 0.
+pub fn parse_connections(text: &str) -> Result<u64, FormError> {
+    connections(parse_count(text)?)
+}
+
+/// Refuses a rate at which no connection would ever be made.
+pub(super) fn connections(rate: u64) -> Result<u64, FormError> {
+    match rate {
+        1.. => Ok(rate),
+        0 => Err(FormError {
+            cause: "0 connections a second are none".to_owned(),
+            hint: "The network mode 'none' refuses all connections",
+        }),
+    }
+}
+
 fn is_identifier(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     text.len() <= 128

@@ -31,6 +31,8 @@ pub struct NetworkOverrides {
     pub ports: Vec<Published>,
     /// `--bandwidth`, in bytes per second
     pub bandwidth: Option<u64>,
+    /// `--connections`, per second
+    pub connections: Option<u64>,
     /// `--max-tokens`
     pub max_tokens: Option<u64>,
     /// `--secret`
@@ -108,6 +110,7 @@ impl Resolver<'_> {
         let network = Network {
             policy: Policy { rules: Rules { mode, allow, deny, services }, ceiling: self.user.ceiling.clone() },
             ports: self.ports(flags.ports)?,
+            connections: [flags.connections.or(file.connections), self.user.connections].into_iter().flatten().min(),
             bandwidth: [flags.bandwidth.or(file.bandwidth), self.user.bandwidth].into_iter().flatten().min(),
             max_tokens: flags.max_tokens,
             secrets,

@@ -95,7 +95,7 @@ pub(super) const PROJECT: &[Table] = &[
 /// The tables of the user's own configuration.
 pub(super) const USER: &[Table] = &[Table {
     name: "network",
-    doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth` is written, it must name the private addresses and services of the host that are to be reached at all.",
+    doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth` and `connections` is written, it must name the private addresses and services of the host that are to be reached at all.",
     keys: Keys::Fixed(LIMITS),
 }];
 
@@ -341,8 +341,15 @@ const NETWORK: &[Key] = &[
         name: "bandwidth",
         form: Form::Size(set_bandwidth),
         default: "no limit",
-        doc: "Bytes per second, in both directions together.",
+        doc: "Bytes per second, in both directions together. A second's worth may pass at once.",
         example: "\"10M\"",
+    },
+    Key {
+        name: "connections",
+        form: Form::Count(set_connections),
+        default: "no limit",
+        doc: "Connections per second that may be begun: more wait for their turn. A second's worth may be begun at once.",
+        example: "50",
     },
 ];
 
@@ -382,6 +389,13 @@ const LIMITS: &[Key] = &[
         doc: "Bytes per second of one sandbox: of this and what its project or flags say, the smaller holds.",
         example: "\"100M\"",
     },
+    Key {
+        name: "connections",
+        form: Form::Count(set_connections),
+        default: "no limit",
+        doc: "Connections per second that one sandbox may begin: the smaller holds.",
+        example: "100",
+    },
 ];
 
 fn set_mode(settings: &mut Settings, text: Located<String>) -> Result<(), FormError> {
@@ -404,6 +418,11 @@ fn set_service(settings: &mut Settings, text: Located<String>) -> Result<(), For
 
 fn set_bandwidth(settings: &mut Settings, size: Located<u64>) -> Result<(), FormError> {
     settings.network.bandwidth = Some(forms::bandwidth(size.value)?);
+    Ok(())
+}
+
+fn set_connections(settings: &mut Settings, count: Located<u64>) -> Result<(), FormError> {
+    settings.network.connections = Some(forms::connections(count.value)?);
     Ok(())
 }
 

@@ -41,6 +41,7 @@ pub(super) struct NetworkSettings {
     pub(super) services: Vec<Located<Target>>,
     pub(super) ports: Vec<Located<Published>>,
     pub(super) bandwidth: Option<u64>,
+    pub(super) connections: Option<u64>,
 }
 
 /// A rule that is a table.

@@ -20,6 +20,8 @@ pub struct UserConfig {
     pub(super) ceiling: Option<Rules>,
     /// The bandwidth of any sandbox, in bytes per second.
     pub(super) bandwidth: Option<u64>,
+    /// Connections per second of any sandbox.
+    pub(super) connections: Option<u64>,
     /// The lines of the rules of the ceiling: of what is allowed, and of what is denied.
     pub(super) lines: Lines,
 }
@@ -66,7 +68,7 @@ impl UserConfig {
             deny: network.deny.into_iter().map(|rule| rule.value).collect(),
             services: network.services.into_iter().map(|service| service.value).collect(),
         });
-        Ok(Self { path, ceiling, bandwidth: network.bandwidth, lines })
+        Ok(Self { path, ceiling, bandwidth: network.bandwidth, connections: network.connections, lines })
     }
 }
 

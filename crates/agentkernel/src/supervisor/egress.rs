@@ -95,6 +95,7 @@ impl Egress {
             authority,
             resolver: egress::system_resolver(),
             bandwidth: network.bandwidth,
+            connections: network.connections,
             max_tokens: network.max_tokens,
             ports: network.ports.clone(),
         };

@@ -83,6 +83,9 @@ fn serve(
     let egress = Egress::new(spec, secrets, authority, flows, custody.audit().ok());
     let server = custody.listen().map_err(|error| describe(&error)).and_then(|listener| {
         let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
+        // From now on no other process of this user reads what this one holds, nor does a core file. Before, its fork
+        // had to be prepared through /proc.
+        jail::process::set_dumpable(false).map_err(failed)?;
         let mut server =
             Server::new(custody, spec, &mut *machine, listener.into(), link, egress, walls).map_err(failed)?;
         // On record before init is told anything.

@@ -150,6 +150,15 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Headers by which some servers take a request for one with another method or path.
+const OTHERWISE: [&str; 5] =
+    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+
+/// The header that makes another request of this one, if it has such.
+pub(super) fn means_another(headers: &HeaderMap) -> Option<&'static str> {
+    OTHERWISE.into_iter().find(|name| headers.contains_key(*name))
+}
+
 /// Whether a list in a header has this element, in whatever case.
 pub(super) fn has_token(value: &HeaderValue, sought: &str) -> bool {
     tokens(value).any(|token| token.eq_ignore_ascii_case(sought))

@@ -142,6 +142,10 @@ impl Exchange {
             let denial = self.denial(Reason::RequestNotAllowed).because(head::line(parts));
             return Err(Denial { nearest: head::allowed(grant), ..denial }.into());
         }
+        if let Some(header) = head::means_another(&parts.headers).filter(|_| grant.is_restricted()) {
+            let detail = format!("by {header} it would be another one");
+            return Err(self.denial(Reason::RequestNotAllowed).because(detail).into());
+        }
         head::rewrite(parts, target, self.tls);
         let secret = if self.tls {
             let swapped = secrets.swap(&target.host, &parts.uri, &mut parts.headers);

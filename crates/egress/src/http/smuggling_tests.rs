@@ -334,3 +334,24 @@ const PIECES: &[&str] = &[
     "GET / HTTP/1.1\r\nHost: b.org\r\n\r\n",
     "GET http://b.org/ HTTP/1.1\r\nHost: a.org\r\n\r\n",
 ];
+
+/// Some servers take the method and the path of a request from its headers (of frameworks, and of IIS).
+#[test]
+fn restricted_requests_do_not_become_others_by_a_header() {
+    for header in [
+        "X-HTTP-Method-Override: DELETE",
+        "x-http-method: PUT",
+        "X-Method-Override: PUT",
+        "X-Original-URL: /admin",
+        "X-Rewrite-Url: /admin",
+    ] {
+        let request = format!("GET /repos/x HTTP/1.1\r\nHost: a.org\r\n{header}\r\n\r\n");
+        let (restricted, log) = passage("a.org:80", &[]);
+        let (server, client) = raw(only(restricted, &["GET"], &["/repos/"]), request.as_bytes(), OK);
+        assert_eq!((server.as_str(), log.reasons()), ("", vec![Reason::RequestNotAllowed]), "{header}");
+        assert!(client.starts_with("HTTP/1.1 403"), "{client}");
+        // Where every request is allowed, they are the server's business.
+        let (free, _) = passage("a.org:80", &[]);
+        assert!(raw(free, request.as_bytes(), OK).0.contains(header), "{header}");
+    }
+}

@@ -1,6 +1,10 @@
 //! Hides HTTP/2: many requests at once.
 
-use super::{Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Stream, answer::Answer, head};
+use super::{
+    Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Stream,
+    answer::{Answer, drain},
+    head,
+};
 use crate::Denial;
 use ::http::{Request, Response};
 use hyper::{body::Incoming, client::conn::http2::SendRequest, rt::Executor, service::service_fn};
@@ -66,6 +70,8 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     let line = head::line(&parts);
     if let Err(refusal) = exchange.admit(&mut parts) {
+        // What is left unread resets the stream, and takes the answer along.
+        let _ = drain(body).await;
         return Ok(exchange.refuse(refusal, &line));
     }
     let sent = match sender.ready().await {
