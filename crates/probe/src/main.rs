@@ -16,7 +16,9 @@ mod json;
 mod plant;
 mod print;
 mod run;
+mod speech;
 mod sys;
+mod way;
 
 #[cfg(test)]
 #[path = "table_tests.rs"]

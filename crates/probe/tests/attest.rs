@@ -6,6 +6,7 @@
 use agentkernel::attest::{AttestError, Control, Plan, Ran, Report, Sandbox, SandboxError, Verdict, attest};
 use std::{
     env, fs,
+    net::SocketAddr,
     ops::ControlFlow,
     os::unix::{fs::PermissionsExt, process::CommandExt, process::ExitStatusExt},
     path::{Path, PathBuf},
@@ -55,7 +56,7 @@ fn run(prefix: impl FnOnce(&Path, &Path) -> Vec<String>, only: &[String]) -> Rep
     let plan =
         Plan { probe: &bytes, memory: Some(64 * MIB), pids: Some(64), disk: Some(16 * MIB), only, ..Plan::default() };
     let mut workspace = PathBuf::new();
-    let open = |work: &Path| {
+    let open = |work: &Path, _: &[SocketAddr]| {
         workspace = work.to_owned();
         let dir = tempfile::tempdir()?;
         Ok(Prefixed { prefix: prefix(work, dir.path()), dir })
@@ -226,17 +227,17 @@ fn what_makes_no_sense_is_an_error() {
     let bytes = probe();
     let only = ["no-such-case".to_owned()];
     let plan = Plan { probe: &bytes, only: &only, ..Plan::default() };
-    let never = |_: &Path| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
+    let never = |_: &Path, _: &[SocketAddr]| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
     assert!(
         matches!(attest(&plan, never, |_| ControlFlow::Continue(())), Err(AttestError::Case(name)) if name == "no-such-case")
     );
     let plan = Plan { probe: b"#!/nonexistent\n", ..Plan::default() };
-    let never = |_: &Path| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
+    let never = |_: &Path, _: &[SocketAddr]| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
     assert!(matches!(attest(&plan, never, |_| ControlFlow::Continue(())), Err(AttestError::Probe(_))));
     let only = ["host-file-read".to_owned()];
     let plan = Plan { probe: &bytes, only: &only, ..Plan::default() };
     let mut planted = PathBuf::new();
-    let refused = |work: &Path| -> Result<Prefixed, SandboxError> {
+    let refused = |work: &Path, _: &[SocketAddr]| -> Result<Prefixed, SandboxError> {
         planted = work.to_owned();
         Err("no sandbox today".into())
     };

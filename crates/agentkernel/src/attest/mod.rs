@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::{
     error::Error,
+    net::SocketAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -154,14 +155,14 @@ fn chosen(probe: &host::Probe, only: &[String]) -> Result<Vec<Case>, AttestError
 }
 
 /// Attacks the sandbox that `open` makes with the given directory as its workspace (direct, writable, with its
-/// protected paths). `progress` hears of every attempt and may end it all. Whatever was planted on the host is
+/// protected paths). It may reach what is public, and of this host these services and nothing else. `progress` hears of every attempt and may end it all. Whatever was planted on the host is
 /// gone afterwards, however this ends.
 ///
 /// # Errors
 /// [`AttestError`] if the attack as a whole could not be made. Single cases that could not are in the report.
 pub fn attest<S: Sandbox>(
     plan: &Plan<'_>,
-    open: impl FnOnce(&Path) -> Result<S, SandboxError>,
+    open: impl FnOnce(&Path, &[SocketAddr]) -> Result<S, SandboxError>,
     mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Report, AttestError> {
     let probe = host::Probe::new(plan.probe)?;
@@ -180,7 +181,7 @@ pub fn attest<S: Sandbox>(
         step()?;
         controls.push(control(&probe, &mut canaries, case)?);
     }
-    let mut sandbox = open(canaries.workspace()).map_err(AttestError::Open)?;
+    let mut sandbox = open(canaries.workspace(), &canaries.services()).map_err(AttestError::Open)?;
     let inside = sandbox.put("agentkernel-probe", plan.probe).map_err(AttestError::Put)?;
     let mut report = Report::default();
     for (case, control) in cases.into_iter().zip(controls) {

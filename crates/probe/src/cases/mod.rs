@@ -6,15 +6,18 @@ mod descriptors;
 mod devices;
 mod files;
 mod filter;
+mod handshakes;
 mod ipc;
 mod kernel;
 mod mounts;
+mod names;
 mod namespaces;
 mod network;
 mod privileges;
 mod processes;
 mod procsys;
 mod protected;
+mod requests;
 mod resources;
 mod terminal;
 
@@ -35,6 +38,9 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         terminal::CASES,
         ipc::CASES,
         network::CASES,
+        names::CASES,
+        requests::CASES,
+        handshakes::CASES,
         resources::CASES,
     ]
     .into_iter()
