@@ -88,7 +88,7 @@ cases! {
         name_of_host, name_spelled_address, name_strange_bytes, dns_tunnel,
         request_host, request_two_hosts, request_absolute_form, request_userinfo, request_unclear, request_connect,
         request_pipelined, request_smuggled, request_h2_authority, request_redirect,
-        tls_other_name, tls_no_name, tls_long_hello,
+        tls_other_name, tls_no_name, tls_long_hello, neighbour_tcp, neighbour_abstract,
     }
     resources {
         memory_bomb, fork_bomb, disk_fill_home, disk_fill_tmp, disk_fill_shm, core_dump,

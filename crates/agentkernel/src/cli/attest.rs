@@ -160,16 +160,25 @@ impl Sandbox for Attacked<'_> {
     }
 
     fn run(&mut self, argv: &[String]) -> Result<Ran, SandboxError> {
+        let captured = self.sandbox.client.capture(self.exec(argv), ANSWER, Some(self.interrupts))?;
+        Ok(Ran { exit: captured.exit, stdout: captured.stdout })
+    }
+
+    fn start(&mut self, argv: &[String]) -> Result<(), SandboxError> {
+        Ok(self.sandbox.client.start(self.exec(argv))?)
+    }
+}
+
+impl Attacked<'_> {
+    fn exec(&self, argv: &[String]) -> ExecSpec {
         let spec = &self.sandbox.spec;
-        let exec = ExecSpec {
+        ExecSpec {
             argv: argv.iter().map(|word| OsBytes(word.clone().into_bytes())).collect(),
             env: spec.env.clone(),
             cwd: spec.workdir.clone(),
             user: self.sandbox.user(),
             stdio: Stdio::Pipes { stdin: false },
             rlimits: spec.limits.rlimits.clone(),
-        };
-        let captured = self.sandbox.client.capture(exec, ANSWER, Some(self.interrupts))?;
-        Ok(Ran { exit: captured.exit, stdout: captured.stdout })
+        }
     }
 }

@@ -12,6 +12,7 @@ mod kernel;
 mod mounts;
 mod names;
 mod namespaces;
+mod neighbours;
 mod network;
 mod privileges;
 mod processes;
@@ -20,6 +21,8 @@ mod protected;
 mod requests;
 mod resources;
 mod terminal;
+
+pub use neighbours::listen;
 
 /// Every case, in the order of reports: what could end the run early comes last.
 pub fn all() -> impl Iterator<Item = &'static Case> {
@@ -41,6 +44,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         names::CASES,
         requests::CASES,
         handshakes::CASES,
+        neighbours::CASES,
         resources::CASES,
     ]
     .into_iter()

@@ -282,7 +282,7 @@ fn bind(ctx: &Context) -> Result<Outcome, Skip> {
 }
 
 /// A source address that is neither loopback nor the destination itself (as with a local route) is a device's.
-fn leaves(address: IpAddr) -> Outcome {
+pub fn leaves(address: IpAddr) -> Outcome {
     let any: SocketAddr = match address {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
