@@ -72,6 +72,7 @@ impl Client {
     pub fn start(&mut self, spec: ExecSpec) -> Result<(), ClientError> {
         let stream = self.open(&api::Open::Exec { spec, detach: true })?;
         self.started(stream)?;
+        self.connection.control(stream, &api::Control::Detach);
         self.connection.mux.close(stream);
         Ok(())
     }

@@ -14,6 +14,7 @@ mod names;
 mod namespaces;
 mod neighbours;
 mod network;
+mod options;
 mod privileges;
 mod processes;
 mod procsys;
@@ -44,6 +45,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         names::CASES,
         requests::CASES,
         handshakes::CASES,
+        options::CASES,
         neighbours::CASES,
         resources::CASES,
     ]

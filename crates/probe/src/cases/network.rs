@@ -13,7 +13,7 @@ use crate::{
 use std::{
     fs,
     io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd,
     time::Duration,
 };
@@ -73,14 +73,6 @@ pub const CASES: &[Case] = &[
         "udp(7)",
         Control::Host,
         |ctx| udp(ctx, "udp_host"),
-    ),
-    Case::new(
-        "host-address-options",
-        Network,
-        "services on the host's own address can be reached by sockets with unusual options",
-        "tcp(7)",
-        Control::Host,
-        unusual,
     ),
     Case::new("loopback-bind", Network, "a port of the host can be taken", "bind(2)", Control::Host, bind),
     Case::new("route-internet4", Network, "there is a way to the internet", "ip(7)", Control::Host, |ctx| {
@@ -227,7 +219,7 @@ fn families() -> Outcome {
     worst(rare.map(socket))
 }
 
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 fn tcp(ctx: &Context, key: &str) -> Result<Outcome, Skip> {
     let Some(address) = ctx.get(key).and_then(|text| text.parse::<SocketAddr>().ok()) else {
@@ -245,7 +237,7 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// Something that is no language, so that whoever refuses it need not wait for more. It is no failure that it can't be
 /// said: the answer may be there already.
-fn with_a_word(mut stream: TcpStream) -> TcpStream {
+pub fn with_a_word(mut stream: TcpStream) -> TcpStream {
     let _ = stream.write_all(b"\0");
     stream
 }
@@ -341,56 +333,6 @@ fn asked(address: IpAddr) -> Outcome {
         (Err(error), None) => Outcome::Held(format!("{address}: {}", words(&error))),
         (Ok(_), None) => Outcome::Held(format!("{address}: closed without an answer")),
     }
-}
-
-/// A connection by MPTCP, one whose data goes ahead of it (TFO), and connections whose options ask for a way of their
-/// own. Without the right to an option, there is nothing to try.
-fn unusual(ctx: &Context) -> Result<Outcome, Skip> {
-    let Some(address) = ctx.get("tcp_host").and_then(|text| text.parse::<SocketAddrV4>().ok()) else {
-        return Ok(Outcome::Absent("the host has no such address".to_owned()));
-    };
-    let token = ctx.token()?;
-    let (one, mark) = (1i32.to_ne_bytes(), 1u32.to_ne_bytes());
-    let attempts: [(i32, Option<(i32, i32, &[u8])>, bool); 6] = [
-        (libc::IPPROTO_MPTCP, None, false),
-        (libc::IPPROTO_TCP, None, true),
-        (libc::IPPROTO_TCP, Some((libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"lo")), false),
-        (libc::IPPROTO_TCP, Some((libc::SOL_SOCKET, libc::SO_MARK, &mark)), false),
-        (libc::IPPROTO_TCP, Some((libc::SOL_SOCKET, libc::SO_DONTROUTE, &one)), false),
-        (libc::IPPROTO_TCP, Some((libc::IPPROTO_IP, libc::IP_TRANSPARENT, &one)), false),
-    ];
-    Ok(worst(attempts.into_iter().map(|(protocol, option, early)| match reach(address, protocol, option, early) {
-        Ok(stream) => hears(Ok(with_a_word(stream)), token),
-        Err(errno) => Outcome::Held(said(errno)),
-    })))
-}
-
-fn reach(
-    address: SocketAddrV4,
-    protocol: i32,
-    option: Option<(i32, i32, &[u8])>,
-    early: bool,
-) -> Result<TcpStream, rustix::io::Errno> {
-    let socket = syscall!(libc::SYS_socket, libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, protocol)?;
-    let stream = TcpStream::from(own(socket));
-    let _ = stream.set_read_timeout(Some(PATIENCE));
-    let _ = stream.set_write_timeout(Some(PATIENCE));
-    let fd = stream.as_raw_fd();
-    if let Some((level, name, value)) = option {
-        syscall!(libc::SYS_setsockopt, fd, level, name, value, value.len() as u64)?;
-    }
-    // struct sockaddr_in.
-    let family = (libc::AF_INET as u16).to_ne_bytes();
-    let place = [&family[..], &address.port().to_be_bytes(), &address.ip().octets(), &[0; 8]].concat();
-    let size = place.len() as u64;
-    if early {
-        let data = b"\0";
-        let flags = libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL;
-        syscall!(libc::SYS_sendto, fd, data, data.len() as u64, flags, place.as_slice(), size)?;
-    } else {
-        syscall!(libc::SYS_connect, fd, place.as_slice(), size)?;
-    }
-    Ok(stream)
 }
 
 fn name_server(ctx: &Context) -> Result<Outcome, Skip> {

@@ -74,10 +74,11 @@ impl Requests {
         }
         let words = &self.words;
         self.peers.retain_mut(|peer| {
+            let told = peer.told;
             let open = peer.hear();
             let answer = peer.answer(words);
             let written = peer.stream.write_all(&answer).is_ok();
-            self.heard |= peer.told;
+            self.heard |= peer.told && !told;
             open && written
         });
     }
