@@ -30,6 +30,8 @@ pub enum Control {
     HostRoot,
     /// The same attempt must escape as root of fresh namespaces that have no further walls.
     Namespace,
+    /// The same attempt must escape in the sandbox beside, which has what is attacked.
+    Neighbour,
     /// The same attempt on the host must escape after the probe has leaked a descriptor of `/` to itself.
     Leak,
     /// It is not shown, for this reason.
@@ -44,6 +46,7 @@ impl Control {
             Self::Host => "host",
             Self::HostRoot => "host-root",
             Self::Namespace => "namespace",
+            Self::Neighbour => "neighbour",
             Self::Leak => "leak",
             Self::None(_) => "none",
         }

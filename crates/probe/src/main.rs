@@ -6,6 +6,7 @@
 //! probe control CASE [KEY=VALUE...] the same outside a sandbox, where it should escape
 //! probe all [KEY=VALUE...]          every attempt
 //! probe plant                       plants canaries on the host, keeps them until standard input ends
+//! probe listen KEY=VALUE...         what a sandbox beside has to be attacked, until it is killed
 //! ```
 //! Everything but `run` and `control` without `--json` prints JSON lines.
 
@@ -16,7 +17,9 @@ mod json;
 mod plant;
 mod print;
 mod run;
+mod speech;
 mod sys;
+mod way;
 
 #[cfg(test)]
 #[path = "table_tests.rs"]
@@ -26,7 +29,7 @@ use context::Context;
 use run::{line, status, told};
 use std::{env, fs, io::Write, process::ExitCode};
 
-const USAGE: &str = "usage: probe list | run CASE | control CASE | all | plant  [--json] [KEY=VALUE...]";
+const USAGE: &str = "usage: probe list | run CASE | control CASE | all | plant | listen  [--json] [KEY=VALUE...]";
 
 fn main() -> ExitCode {
     // Before anything else is opened.
@@ -43,6 +46,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         "plant" => plant::serve(),
+        "listen" => match Context::parse(args) {
+            Ok(ctx) => cases::listen(&ctx),
+            Err(arg) => usage(&format!("'{arg}' is not KEY=VALUE")),
+        },
         "all" => match Context::parse(args) {
             Ok(ctx) => {
                 let ctx = Context { leaked, ..ctx };

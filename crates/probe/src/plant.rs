@@ -21,7 +21,10 @@ use std::{
 };
 
 mod project;
+mod requests;
 mod survey;
+
+use requests::Requests;
 
 pub use project::ELSEWHERE;
 pub use survey::{hash, tty_number};
@@ -63,7 +66,8 @@ struct Plants {
     params: BTreeMap<String, String>,
     files: Vec<PathBuf>,
     streams: Vec<Stream>,
-    udp: Option<UdpSocket>,
+    datagrams: Vec<UdpSocket>,
+    requests: Requests,
     shm: Option<u64>,
     queue: Option<CString>,
     key: Option<u64>,
@@ -88,6 +92,7 @@ impl Plants {
     fn new(token: String) -> Self {
         let name = format!(".agentkernel-attest-{}", &token[..12]);
         let dir = env::temp_dir().join(&name[1..]);
+        let requests = Requests::new(&token);
         let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
             token,
@@ -96,7 +101,8 @@ impl Plants {
             params: BTreeMap::new(),
             files: Vec::new(),
             streams: Vec::new(),
-            udp: None,
+            datagrams: Vec::new(),
+            requests,
             shm: None,
             queue: None,
             key: None,
@@ -174,13 +180,37 @@ impl Plants {
         self.set("tcp_mapped", SocketAddr::from((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port)));
         // A host without IPv6, or without any address, has nothing to reach there.
         let _ = tcp(self, "tcp6", (Ipv6Addr::LOCALHOST, 0).into());
-        if let Some(own) = survey::own_address() {
-            let _ = tcp(self, "tcp_host", (own, 0).into());
+        let datagrams = |plants: &mut Self, key: &str, address: SocketAddr| -> io::Result<()> {
+            let socket = UdpSocket::bind(address)?;
+            socket.set_nonblocking(true)?;
+            plants.set(key, socket.local_addr()?);
+            plants.datagrams.push(socket);
+            Ok(())
+        };
+        datagrams(self, "udp", (Ipv4Addr::LOCALHOST, 0).into())?;
+        if let Some(own) = survey::own_address((Ipv4Addr::new(203, 0, 113, 1), 53).into()) {
+            if let Ok(SocketAddr::V4(bound)) = tcp(self, "tcp_host", (own, 0).into()) {
+                self.set("tcp_host_mapped", SocketAddr::from((bound.ip().to_ipv6_mapped(), bound.port())));
+                self.requests.redirect(bound.into());
+            }
+            let _ = datagrams(self, "udp_host", (own, 0).into());
+            if let Ok(bound) = self.requests.listen((own, 0).into()) {
+                self.set("requests_host", bound);
+            }
         }
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        udp.set_nonblocking(true)?;
-        self.set("udp", udp.local_addr()?);
-        self.udp = Some(udp);
+        if let Some(own) = survey::own_address((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 53).into()) {
+            let _ = tcp(self, "tcp6_host", (own, 0).into());
+        }
+        // A name that nobody but this host must be asked for.
+        let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        for (address, name) in survey::own_names(&hosts) {
+            if let Ok(bound) = self.requests.listen((address, 0).into()) {
+                self.set("requests_named", bound);
+                self.set("own_name", name);
+                let _ = tcp(self, "tcp_named", (address, 0).into());
+                break;
+            }
+        }
 
         let path = self.dir.join("unix.sock");
         let unix = UnixListener::bind(&path)?;
@@ -237,7 +267,8 @@ impl Plants {
             let ready = {
                 let mut fds = vec![event::PollFd::from_borrowed_fd(stdin_fd(), event::PollFlags::IN)];
                 fds.extend(self.streams.iter().map(|stream| event::PollFd::new(stream, event::PollFlags::IN)));
-                fds.extend(self.udp.iter().map(|udp| event::PollFd::new(udp, event::PollFlags::IN)));
+                fds.extend(self.datagrams.iter().map(|socket| event::PollFd::new(socket, event::PollFlags::IN)));
+                fds.extend(self.requests.fds().map(|fd| event::PollFd::from_borrowed_fd(fd, event::PollFlags::IN)));
                 match event::poll(&mut fds, None) {
                     Err(rustix::io::Errno::INTR) => continue,
                     other => other?,
@@ -258,7 +289,8 @@ impl Plants {
     }
 
     /// The token for whoever connects. A peer that goes away is its own loss.
-    fn serve_canaries(&self) {
+    fn serve_canaries(&mut self) {
+        self.requests.serve();
         for stream in &self.streams {
             match stream {
                 Stream::Tcp(listener) => {
@@ -274,8 +306,10 @@ impl Plants {
             }
         }
         let mut buffer = [0u8; 64];
-        while let Some((udp, Ok((_, peer)))) = self.udp.as_ref().map(|udp| (udp, udp.recv_from(&mut buffer))) {
-            let _ = udp.send_to(self.token.as_bytes(), peer);
+        for socket in &self.datagrams {
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(self.token.as_bytes(), peer);
+            }
         }
     }
 
@@ -301,6 +335,9 @@ impl Plants {
             found.push(what);
         }
         found.extend(survey::unmount(&self.name).map(|point| format!("{point} was mounted")));
+        if self.requests.take_heard() {
+            found.push("a request arrived that is for another host".to_owned());
+        }
         if take(libc::SIGURG) {
             found.push("a signal arrived".to_owned());
         }

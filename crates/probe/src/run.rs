@@ -91,6 +91,7 @@ fn unguarded(case: &Case, ctx: &Context) -> Answer {
 pub fn control(case: &Case, ctx: &Context) -> Answer {
     match case.control {
         Control::None(reason) => Err(Skip(reason.to_owned())),
+        Control::Neighbour => Err(Skip("needs a sandbox beside".to_owned())),
         Control::HostRoot if !rustix::process::geteuid().is_root() => Err(Skip("needs root outside".to_owned())),
         Control::Host | Control::HostRoot => unguarded(case, ctx),
         Control::Namespace => in_child(case, |pipe| match enter() {

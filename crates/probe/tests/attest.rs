@@ -6,10 +6,11 @@
 use agentkernel::attest::{AttestError, Control, Plan, Ran, Report, Sandbox, SandboxError, Verdict, attest};
 use std::{
     env, fs,
+    net::SocketAddr,
     ops::ControlFlow,
     os::unix::{fs::PermissionsExt, process::CommandExt, process::ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Mutex,
 };
 use wire::Exit;
@@ -20,6 +21,16 @@ const MIB: u64 = 1 << 20;
 struct Prefixed {
     prefix: Vec<String>,
     dir: tempfile::TempDir,
+    started: Vec<Child>,
+}
+
+impl Drop for Prefixed {
+    fn drop(&mut self) {
+        for child in &mut self.started {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 impl Sandbox for Prefixed {
@@ -40,6 +51,13 @@ impl Sandbox for Prefixed {
         };
         Ok(Ran { exit, stdout: output.stdout })
     }
+
+    fn start(&mut self, argv: &[String]) -> Result<(), SandboxError> {
+        let argv: Vec<&String> = self.prefix.iter().chain(argv).collect();
+        let child = Command::new(argv[0]).args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        self.started.push(child);
+        Ok(())
+    }
 }
 
 fn probe() -> Vec<u8> {
@@ -50,15 +68,15 @@ fn probe() -> Vec<u8> {
 /// One attack at a time: the bombs of one would be the other's shortage.
 static ATTACK: Mutex<()> = Mutex::new(());
 
-fn run(prefix: impl FnOnce(&Path, &Path) -> Vec<String>, only: &[String]) -> Report {
+fn run(prefix: impl Fn(&Path, &Path) -> Vec<String>, only: &[String]) -> Report {
     let bytes = probe();
     let plan =
         Plan { probe: &bytes, memory: Some(64 * MIB), pids: Some(64), disk: Some(16 * MIB), only, ..Plan::default() };
     let mut workspace = PathBuf::new();
-    let open = |work: &Path| {
+    let open = |work: &Path, _: &[SocketAddr]| {
         workspace = work.to_owned();
         let dir = tempfile::tempdir()?;
-        Ok(Prefixed { prefix: prefix(work, dir.path()), dir })
+        Ok(Prefixed { prefix: prefix(work, dir.path()), dir, started: Vec::new() })
     };
     let report = attest(&plan, open, |_| ControlFlow::Continue(())).expect("the attack can be made");
     assert!(workspace.is_absolute() && !workspace.exists(), "{} was left behind", workspace.display());
@@ -226,17 +244,17 @@ fn what_makes_no_sense_is_an_error() {
     let bytes = probe();
     let only = ["no-such-case".to_owned()];
     let plan = Plan { probe: &bytes, only: &only, ..Plan::default() };
-    let never = |_: &Path| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
+    let never = |_: &Path, _: &[SocketAddr]| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
     assert!(
         matches!(attest(&plan, never, |_| ControlFlow::Continue(())), Err(AttestError::Case(name)) if name == "no-such-case")
     );
     let plan = Plan { probe: b"#!/nonexistent\n", ..Plan::default() };
-    let never = |_: &Path| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
+    let never = |_: &Path, _: &[SocketAddr]| -> Result<Prefixed, SandboxError> { panic!("there is nothing to run") };
     assert!(matches!(attest(&plan, never, |_| ControlFlow::Continue(())), Err(AttestError::Probe(_))));
     let only = ["host-file-read".to_owned()];
     let plan = Plan { probe: &bytes, only: &only, ..Plan::default() };
     let mut planted = PathBuf::new();
-    let refused = |work: &Path| -> Result<Prefixed, SandboxError> {
+    let refused = |work: &Path, _: &[SocketAddr]| -> Result<Prefixed, SandboxError> {
         planted = work.to_owned();
         Err("no sandbox today".into())
     };

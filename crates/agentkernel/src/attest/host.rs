@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     io::{self, BufRead, BufReader, Read, Write},
+    net::SocketAddr,
     os::fd::AsRawFd,
     os::unix::process::CommandExt,
     path::Path,
@@ -120,6 +121,12 @@ impl Canaries {
     /// The planted project.
     pub(super) fn workspace(&self) -> &Path {
         self.params.get("workspace").map_or(Path::new("/nonexistent"), Path::new)
+    }
+
+    /// Those that the sandbox may reach.
+    pub(super) fn services(&self) -> Vec<SocketAddr> {
+        let keys = ["requests_host", "requests_named"];
+        keys.iter().filter_map(|key| self.params.get(*key)?.parse().ok()).collect()
     }
 
     /// Everything that the probe must know, as arguments.

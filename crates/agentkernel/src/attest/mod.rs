@@ -6,8 +6,10 @@
 use serde::{Deserialize, Serialize};
 use std::{
     error::Error,
+    net::SocketAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use wire::Exit;
 
@@ -19,6 +21,9 @@ mod report;
 mod tests;
 
 pub use report::{CaseReport, Control, Report, Verdict};
+
+/// What the probe is called in a sandbox.
+const PROBE: &str = "agentkernel-probe";
 
 /// An error of whoever runs the sandbox.
 pub type SandboxError = Box<dyn Error + Send + Sync>;
@@ -36,6 +41,12 @@ pub trait Sandbox {
     /// # Errors
     /// If it can't be started.
     fn run(&mut self, argv: &[String]) -> Result<Ran, SandboxError>;
+
+    /// Starts a program in the sandbox that runs as long as that does.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    fn start(&mut self, argv: &[String]) -> Result<(), SandboxError>;
 }
 
 /// How a program in the sandbox ended, and what it wrote.
@@ -154,14 +165,15 @@ fn chosen(probe: &host::Probe, only: &[String]) -> Result<Vec<Case>, AttestError
 }
 
 /// Attacks the sandbox that `open` makes with the given directory as its workspace (direct, writable, with its
-/// protected paths). `progress` hears of every attempt and may end it all. Whatever was planted on the host is
+/// protected paths). It may reach what is public, and of this host these services and nothing else. Where
+/// sandboxes are to be attacked from each other, it is asked for one more. `progress` hears of every attempt and may end it all. Whatever was planted on the host is
 /// gone afterwards, however this ends.
 ///
 /// # Errors
 /// [`AttestError`] if the attack as a whole could not be made. Single cases that could not are in the report.
 pub fn attest<S: Sandbox>(
     plan: &Plan<'_>,
-    open: impl FnOnce(&Path) -> Result<S, SandboxError>,
+    mut open: impl FnMut(&Path, &[SocketAddr]) -> Result<S, SandboxError>,
     mut progress: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Report, AttestError> {
     let probe = host::Probe::new(plan.probe)?;
@@ -176,12 +188,21 @@ pub fn attest<S: Sandbox>(
     let mut canaries = probe.plant(plan)?;
     // All controls come first: what they disturb is put right before the sandbox looks at it.
     let mut controls = Vec::new();
+    let mut neighbour = None;
     for case in &cases {
         step()?;
-        controls.push(control(&probe, &mut canaries, case)?);
+        controls.push(if case.control == "neighbour" {
+            let (sandbox, inside) = match &mut neighbour {
+                Some(neighbour) => neighbour,
+                None => neighbour.insert(beside(plan, &canaries, &mut open)?),
+            };
+            control_beside(sandbox, inside, &mut canaries, case)?
+        } else {
+            control(&probe, &mut canaries, case)?
+        });
     }
-    let mut sandbox = open(canaries.workspace()).map_err(AttestError::Open)?;
-    let inside = sandbox.put("agentkernel-probe", plan.probe).map_err(AttestError::Put)?;
+    let mut sandbox = open(canaries.workspace(), &canaries.services()).map_err(AttestError::Open)?;
+    let inside = sandbox.put(PROBE, plan.probe).map_err(AttestError::Put)?;
     let mut report = Report::default();
     for (case, control) in cases.into_iter().zip(controls) {
         step()?;
@@ -192,6 +213,38 @@ pub fn attest<S: Sandbox>(
     // One that was interrupted is no result.
     step()?;
     Ok(report)
+}
+
+/// Another sandbox, in which the probe listens.
+fn beside<S: Sandbox>(
+    plan: &Plan<'_>,
+    canaries: &host::Canaries,
+    open: &mut impl FnMut(&Path, &[SocketAddr]) -> Result<S, SandboxError>,
+) -> Result<(S, PathBuf), AttestError> {
+    let workspace = canaries.workspace().with_file_name("beside");
+    let mut sandbox = open(&workspace, &[]).map_err(AttestError::Open)?;
+    let inside = sandbox.put(PROBE, plan.probe).map_err(AttestError::Put)?;
+    let listen = [inside.to_string_lossy().into_owned(), "listen".into()].into_iter().chain(canaries.arguments());
+    sandbox.start(&listen.collect::<Vec<_>>()).map_err(AttestError::Put)?;
+    Ok((sandbox, inside))
+}
+
+/// The same attempt where it has what it attacks, as soon as that is there.
+fn control_beside<S: Sandbox>(
+    sandbox: &mut S,
+    probe: &Path,
+    canaries: &mut host::Canaries,
+    case: &Case,
+) -> Result<Control, AttestError> {
+    let mut last = String::new();
+    for _ in 0..100 {
+        match attempt(sandbox, probe, canaries, case)? {
+            (Verdict::Escaped, _) => return Ok(Control::Proved),
+            (_, detail) => last = detail,
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(Control::Failed(last))
 }
 
 fn control(probe: &host::Probe, canaries: &mut host::Canaries, case: &Case) -> Result<Control, AttestError> {

@@ -8,12 +8,15 @@ use super::{
 use crate::{
     attest::{self, AttestError, Plan, Progress, Ran, Sandbox, SandboxError},
     client::{self, Interrupts},
+    config::NetworkOverrides,
     guest,
     store::Store,
 };
 use clap::Args;
+use egress::{Mode, Rule, Target};
 use std::{
     io::Write,
+    net::SocketAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -66,10 +69,10 @@ impl Attest {
             state: Some(store.path()),
             only: &self.only,
         };
-        let open = |workspace: &Path| {
+        let open = |workspace: &Path, services: &[SocketAddr]| {
             // The canaries go when their keeper's pipe ends, so nobody else may hold it.
             client::withhold_descriptors();
-            let sandbox = Throwaway::start(Some(workspace), memory, pids, Some(DISK));
+            let sandbox = Throwaway::start(Some(workspace), memory, pids, Some(DISK), open_to(services));
             sandbox
                 .map(|sandbox| Attacked { sandbox, interrupts: &interrupts })
                 .map_err(|failure| failure.one_line().into())
@@ -127,10 +130,20 @@ fn show(at: Progress) {
 fn refused_limits() -> Result<Option<String>, Failure> {
     let start = |memory, pids| {
         client::withhold_descriptors();
-        Throwaway::start(None, memory, pids, Some(DISK)).map(drop)
+        Throwaway::start(None, memory, pids, Some(DISK), NetworkOverrides::default()).map(drop)
     };
     let Err(refused) = start(Some(MEMORY), Some(PIDS)) else { return Ok(None) };
     start(None, None).map(|()| Some(refused.one_line()))
+}
+
+/// As much of the network as a policy can give, and of this host these services: what stands then stands always.
+fn open_to(services: &[SocketAddr]) -> NetworkOverrides {
+    let rule = |service: &SocketAddr| Rule::exactly(&Target { host: service.ip().into(), port: service.port() });
+    NetworkOverrides {
+        mode: Some(Mode::Open),
+        allow: services.iter().map(rule).collect(),
+        ..NetworkOverrides::default()
+    }
 }
 
 /// The sandbox under attack.
@@ -147,16 +160,25 @@ impl Sandbox for Attacked<'_> {
     }
 
     fn run(&mut self, argv: &[String]) -> Result<Ran, SandboxError> {
+        let captured = self.sandbox.client.capture(self.exec(argv), ANSWER, Some(self.interrupts))?;
+        Ok(Ran { exit: captured.exit, stdout: captured.stdout })
+    }
+
+    fn start(&mut self, argv: &[String]) -> Result<(), SandboxError> {
+        Ok(self.sandbox.client.start(self.exec(argv))?)
+    }
+}
+
+impl Attacked<'_> {
+    fn exec(&self, argv: &[String]) -> ExecSpec {
         let spec = &self.sandbox.spec;
-        let exec = ExecSpec {
+        ExecSpec {
             argv: argv.iter().map(|word| OsBytes(word.clone().into_bytes())).collect(),
             env: spec.env.clone(),
             cwd: spec.workdir.clone(),
             user: self.sandbox.user(),
             stdio: Stdio::Pipes { stdin: false },
             rlimits: spec.limits.rlimits.clone(),
-        };
-        let captured = self.sandbox.client.capture(exec, ANSWER, Some(self.interrupts))?;
-        Ok(Ran { exit: captured.exit, stdout: captured.stdout })
+        }
     }
 }

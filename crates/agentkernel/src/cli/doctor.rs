@@ -2,7 +2,7 @@
 
 use super::{Failure, Status, failure::FAILED, print, print_json, table::printable, throwaway::Throwaway};
 use crate::{
-    config::HostFacts,
+    config::{HostFacts, NetworkOverrides},
     doctor::{self, Examined, Finding, Host, State},
     store::Store,
 };
@@ -55,7 +55,7 @@ impl Doctor {
 /// The proof: a sandbox is started, and has tested its walls.
 fn start() -> Finding {
     let started = || -> Result<String, Failure> {
-        let mut sandbox = Throwaway::start(None, None, None, None)?;
+        let mut sandbox = Throwaway::start(None, None, None, None, NetworkOverrides::default())?;
         let walls = sandbox.client.status()?.walls;
         let held = walls.iter().filter(|wall| wall.holds).count();
         Ok(format!("a sandbox has started, and {held} walls hold"))

@@ -4,7 +4,7 @@ use super::{Failure, run};
 use crate::{
     Spec,
     client::{self, Client},
-    config::{self, HostFacts, Overrides, Project, UserConfig, WorkspaceMode},
+    config::{self, HostFacts, NetworkOverrides, Overrides, Project, UserConfig, WorkspaceMode},
     store::{Entry, Store},
 };
 use std::{path::Path, time::Duration};
@@ -24,6 +24,7 @@ impl Throwaway {
         memory: Option<u64>,
         pids: Option<u64>,
         disk: Option<u64>,
+        network: NetworkOverrides,
     ) -> Result<Self, Failure> {
         let store = Store::open()?;
         let mut host = HostFacts::read()?;
@@ -34,6 +35,7 @@ impl Throwaway {
             memory,
             pids,
             disk,
+            network,
             keep: Some(false),
             stdin: true,
             // It waits for the end of its input, which is held open from here.

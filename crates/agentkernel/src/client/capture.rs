@@ -62,6 +62,22 @@ impl Client {
     /// [`ClientError`] if there is no main command, or it did not start.
     pub fn hold_main(&mut self) -> Result<(), ClientError> {
         let stream = self.open(&api::Open::Attach { exec: 0, stdin: true, output: true })?;
+        self.started(stream)
+    }
+
+    /// Starts a program whose end and output are nobody's business.
+    ///
+    /// # Errors
+    /// [`ClientError`] if it could not be started.
+    pub fn start(&mut self, spec: ExecSpec) -> Result<(), ClientError> {
+        let stream = self.open(&api::Open::Exec { spec, detach: true })?;
+        self.started(stream)?;
+        self.connection.control(stream, &api::Control::Detach);
+        self.connection.mux.close(stream);
+        Ok(())
+    }
+
+    fn started(&mut self, stream: u32) -> Result<(), ClientError> {
         match self.report(stream, None)? {
             ExecReport::Started { .. } => Ok(()),
             ExecReport::Failed { cause, .. } => Err(Failure { cause, hint: String::new() }.into()),

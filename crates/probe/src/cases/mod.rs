@@ -6,17 +6,24 @@ mod descriptors;
 mod devices;
 mod files;
 mod filter;
+mod handshakes;
 mod ipc;
 mod kernel;
 mod mounts;
+mod names;
 mod namespaces;
+mod neighbours;
 mod network;
+mod options;
 mod privileges;
 mod processes;
 mod procsys;
 mod protected;
+mod requests;
 mod resources;
 mod terminal;
+
+pub use neighbours::listen;
 
 /// Every case, in the order of reports: what could end the run early comes last.
 pub fn all() -> impl Iterator<Item = &'static Case> {
@@ -35,6 +42,11 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         terminal::CASES,
         ipc::CASES,
         network::CASES,
+        names::CASES,
+        requests::CASES,
+        handshakes::CASES,
+        options::CASES,
+        neighbours::CASES,
         resources::CASES,
     ]
     .into_iter()

@@ -11,7 +11,8 @@ use crate::{
     syscall,
 };
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd,
     time::Duration,
@@ -38,7 +39,9 @@ pub const CASES: &[Case] = &[
     Case::new("loopback-tcp-mapped", Network, "the same by the v4-mapped address", "ipv6(7)", Control::Host, |ctx| {
         tcp(ctx, "tcp_mapped")
     }),
-    Case::new("loopback-udp", Network, "UDP services of the host can be reached", "udp(7)", Control::Host, udp),
+    Case::new("loopback-udp", Network, "UDP services of the host can be reached", "udp(7)", Control::Host, |ctx| {
+        udp(ctx, "udp")
+    }),
     Case::new(
         "host-address-tcp",
         Network,
@@ -46,6 +49,30 @@ pub const CASES: &[Case] = &[
         "network_namespaces(7)",
         Control::Host,
         |ctx| tcp(ctx, "tcp_host"),
+    ),
+    Case::new(
+        "host-address-tcp6",
+        Network,
+        "services on the host's own IPv6 address can be reached",
+        "network_namespaces(7)",
+        Control::Host,
+        |ctx| tcp(ctx, "tcp6_host"),
+    ),
+    Case::new(
+        "host-address-mapped",
+        Network,
+        "services on the host's own address can be reached by the v4-mapped one",
+        "ipv6(7)",
+        Control::Host,
+        |ctx| tcp(ctx, "tcp_host_mapped"),
+    ),
+    Case::new(
+        "host-address-udp",
+        Network,
+        "UDP goes out: QUIC, and questions to a name server of one's own choice",
+        "udp(7)",
+        Control::Host,
+        |ctx| udp(ctx, "udp_host"),
     ),
     Case::new("loopback-bind", Network, "a port of the host can be taken", "bind(2)", Control::Host, bind),
     Case::new("route-internet4", Network, "there is a way to the internet", "ip(7)", Control::Host, |ctx| {
@@ -60,7 +87,7 @@ pub const CASES: &[Case] = &[
         "the cloud's metadata service, and its credentials, can be reached",
         "CVE-2019-5418",
         Control::Host,
-        |ctx| Ok(route(ctx, &["169.254.169.254", "fd00:ec2::254", "169.254.170.2", "100.100.100.200"])),
+        |ctx| Ok(refused(ctx, METADATA)),
     ),
     Case::new("route-private", Network, "the local network can be reached", "ip(7)", Control::Host, |ctx| {
         Ok(route(ctx, &["10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd00::1"]))
@@ -137,6 +164,14 @@ pub const CASES: &[Case] = &[
         |_| Ok(worst([2, 4, 6, 9, 11, 12, 15, 16, 21].map(|family| socket((16, 3, family))))),
     ),
     Case::new(
+        "socket-transports",
+        Network,
+        "SCTP, DCCP or SMC go round what is caught",
+        "CVE-2017-6074",
+        Control::Host,
+        |_| Ok(worst([(2, 1, 132), (2, 5, 132), (2, 6, 33), (43, 1, 0), (43, 1, 1)].map(socket))),
+    ),
+    Case::new(
         "socket-rare-families",
         Network,
         "a socket family that programs don't need can be had",
@@ -144,6 +179,20 @@ pub const CASES: &[Case] = &[
         Control::None("the modules of none may be there"),
         |_| Ok(families()),
     ),
+];
+
+/// Where clouds tell machines about themselves, plain and in IPv6's clothes: mapped, NAT64, 6to4.
+const METADATA: &[&str] = &[
+    "169.254.169.254",
+    "169.254.170.2",
+    "100.100.100.200",
+    "168.63.129.16",
+    "192.0.0.192",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "::ffff:169.254.169.254",
+    "64:ff9b::a9fe:a9fe",
+    "2002:a9fe:a9fe::",
 ];
 
 /// 40 and the like are AF_VSOCK...: (family, type, protocol).
@@ -170,17 +219,27 @@ fn families() -> Outcome {
     worst(rare.map(socket))
 }
 
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 fn tcp(ctx: &Context, key: &str) -> Result<Outcome, Skip> {
     let Some(address) = ctx.get(key).and_then(|text| text.parse::<SocketAddr>().ok()) else {
         return Ok(Outcome::Absent("the host has no such address".to_owned()));
     };
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).and_then(|stream| {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(stream)
-    });
-    Ok(hears(stream, ctx.token()?))
+    Ok(hears(connect(address), ctx.token()?))
+}
+
+/// Connects, and says something.
+pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(with_a_word(stream))
+}
+
+/// Something that is no language, so that whoever refuses it need not wait for more. It is no failure that it can't be
+/// said: the answer may be there already.
+pub fn with_a_word(mut stream: TcpStream) -> TcpStream {
+    let _ = stream.write_all(b"\0");
+    stream
 }
 
 struct Datagram(UdpSocket);
@@ -191,9 +250,11 @@ impl io::Read for Datagram {
     }
 }
 
-fn udp(ctx: &Context) -> Result<Outcome, Skip> {
-    let address: SocketAddr = ctx.number("udp")?;
-    let answer = UdpSocket::bind("127.0.0.1:0").and_then(|socket| {
+fn udp(ctx: &Context, key: &str) -> Result<Outcome, Skip> {
+    let Some(address) = ctx.get(key).and_then(|text| text.parse::<SocketAddr>().ok()) else {
+        return Ok(Outcome::Absent("the host has no such address".to_owned()));
+    };
+    let answer = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.connect(address)?;
         socket.send(b"probe")?;
@@ -213,7 +274,7 @@ fn bind(ctx: &Context) -> Result<Outcome, Skip> {
 }
 
 /// A source address that is neither loopback nor the destination itself (as with a local route) is a device's.
-fn leaves(address: IpAddr) -> Outcome {
+pub fn leaves(address: IpAddr) -> Outcome {
     let any: SocketAddr = match address {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -224,7 +285,7 @@ fn leaves(address: IpAddr) -> Outcome {
     });
     match source {
         // What init captures looks as if it were local, or comes from the range that it makes names of.
-        Ok(source) if source.is_loopback() || source == address || synthetic(source) => {
+        Ok(source) if source.to_canonical().is_loopback() || source == address || synthetic(source) => {
             Outcome::Held(format!("{address} leads back into the sandbox"))
         }
         Ok(source) => Outcome::Escaped(format!("{address} is reached from {source}")),
@@ -233,14 +294,44 @@ fn leaves(address: IpAddr) -> Outcome {
 }
 
 /// 198.18.0.0/15, RFC 2544.
-fn synthetic(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 198 && v4.octets()[1] & 0xfe == 18)
+pub fn synthetic(address: IpAddr) -> bool {
+    matches!(address.to_canonical(), IpAddr::V4(v4) if v4.octets()[0] == 198 && v4.octets()[1] & 0xfe == 18)
 }
 
 fn route(ctx: &Context, addresses: &[&str]) -> Outcome {
     match worst(addresses.iter().filter_map(|text| text.parse().ok()).map(leaves)) {
         Outcome::Held(why) if ctx.control => Outcome::Absent(format!("the host has no such route ({why})")),
         other => other,
+    }
+}
+
+/// The same where connections that lead back into the sandbox are judged, and passed on if they may be: these may not.
+fn refused(ctx: &Context, addresses: &[&str]) -> Outcome {
+    match route(ctx, addresses) {
+        Outcome::Held(_) => worst(addresses.iter().filter_map(|text| text.parse().ok()).map(asked)),
+        other => other,
+    }
+}
+
+/// Asks for a page at an address. It is asked only if there is no way out but the one that is judged.
+fn asked(address: IpAddr) -> Outcome {
+    let Outcome::Held(_) = leaves(address) else { return Outcome::Escaped(format!("there is a way to {address}")) };
+    let mut answer = Vec::new();
+    let end = TcpStream::connect_timeout(&(address, 80).into(), PATIENCE).and_then(|mut stream| {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        stream.take(4096).read_to_end(&mut answer)
+    });
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    match (end, answer.split_whitespace().nth(1)) {
+        (_, Some("403")) => Outcome::Held(format!("{address} is refused")),
+        // It was tried, or is somebody who answers.
+        (_, Some(_)) => Outcome::Escaped(format!("{address} was asked: {}", answer.lines().next().unwrap_or_default())),
+        (Err(error), None) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Outcome::Escaped(format!("{address} is waited for"))
+        }
+        (Err(error), None) => Outcome::Held(format!("{address}: {}", words(&error))),
+        (Ok(_), None) => Outcome::Held(format!("{address}: closed without an answer")),
     }
 }
 

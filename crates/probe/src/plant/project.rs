@@ -21,6 +21,7 @@ pub fn plant(dir: &Path, token: &str) -> io::Result<()> {
     let neighbour = dir.join("projects/neighbour");
     fs::create_dir_all(&neighbour)?;
     fs::write(neighbour.join("secret"), token)?;
+    fs::create_dir(dir.join("projects/beside"))?;
     fs::create_dir(workspace(dir))?;
     fill(dir)
 }

@@ -6,7 +6,7 @@ use std::{
     env,
     ffi::{CString, OsStr},
     fs,
-    net::{IpAddr, Ipv4Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
@@ -165,12 +165,31 @@ fn name_servers() -> String {
         .join(",")
 }
 
-/// The host's address towards the world: the routing table's answer, no packet is sent.
-pub fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect("203.0.113.1:53").ok()?;
+/// The host's address towards a place in the world: the routing table's answer, no packet is sent.
+pub fn own_address(place: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if place.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(place).ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+/// Names in a hosts(5), each with its address, that mean something beyond the sandbox: every sandbox has a localhost.
+pub fn own_names(hosts: &str) -> impl Iterator<Item = (IpAddr, &str)> {
+    let lines = hosts.lines().filter_map(|line| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        Some((words.next()?.parse::<IpAddr>().ok()?, words))
+    });
+    let plain = |name: &str| {
+        let end = name.rsplit('.').next().unwrap_or_default();
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+            && !name.starts_with(['-', '.'])
+            && !end.is_empty()
+            && !end.starts_with(|first: char| first.is_ascii_digit())
+            && !["localhost", "invalid", "arpa"].contains(&end)
+    };
+    let own = lines.filter(|(address, _)| !address.is_unspecified());
+    own.flat_map(|(address, words)| words.map(move |word| (address, word))).filter(move |(_, name)| plain(name))
 }
 
 /// Takes off every mount whose source is `name`, and gives where it was.
@@ -188,3 +207,7 @@ pub fn unmount(name: &str) -> impl Iterator<Item = String> {
         }
     })
 }
+
+#[cfg(test)]
+#[path = "survey_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+//! Handshakes of TLS for another server than the one that was dialled, however they are cut into pieces. They are sent
+//! to a service of the host that the sandbox may reach, which tells when it hears what is not for it.
+
+use super::requests::nowhere;
+use crate::{
+    case::{Case, Class::Network, Control, Outcome, Skip, worst},
+    context::Context,
+    speech,
+    way::{self, Message, Way},
+};
+
+/// So many protocols make a first message of four kilobytes.
+const MANY: usize = 150;
+/// A record that holds every message here.
+const WHOLE: usize = 1 << 14;
+
+/// The cases of this kind.
+pub const CASES: &[Case] = &[
+    Case::new(
+        "tls-other-name",
+        Network,
+        "TLS asks for another server than the one that was dialled: domain fronting",
+        "MITRE ATT&CK: T1090.004",
+        Control::Host,
+        |ctx| {
+            every_way(ctx, |hello, name, there| {
+                let dotted = [there, b"."].concat();
+                let cut = [name, b"\0.", there].concat();
+                [&[there] as &[&[u8]], &[name, there], &[there, name], &[&dotted], &[&cut], &[b"*"]]
+                    .map(|names| Message::whole(speech::records(&hello(Some(names), 0), WHOLE)))
+                    .into()
+            })
+        },
+    ),
+    Case::new(
+        "tls-no-name",
+        Network,
+        "TLS to a host that was dialled by its name does not say for whom it is",
+        "RFC 6066: 3",
+        Control::Host,
+        |ctx| {
+            let Some(way) = Way::by_name(ctx) else {
+                return Ok(Outcome::Absent("/etc/hosts has no name of this host but localhost".to_owned()));
+            };
+            let address = way.address.ip().to_string();
+            let names: [Option<&[&[u8]]>; 4] = [None, Some(&[]), Some(&[b""]), Some(&[address.as_bytes()])];
+            shaken(ctx, &way, 0, |hello, _, _| {
+                names.map(|names| Message::whole(speech::records(&hello(names, 0), WHOLE))).into()
+            })
+        },
+    ),
+    Case::new(
+        "tls-long-hello",
+        Network,
+        "the server's name comes after more than 2 KiB, or in pieces, where nobody looks for it any more",
+        "RFC 8446: 5.1",
+        Control::Host,
+        |ctx| {
+            worst_way(ctx, MANY, |hello, _, there| {
+                let (short, long) = (hello(Some(&[there]), 0), hello(Some(&[there]), MANY));
+                let record = speech::records(&long, WHOLE);
+                vec![
+                    Message::whole(record.clone()),
+                    Message::in_pieces(&record, 1000),
+                    Message::whole(speech::records(&long, 100)),
+                    Message::in_pieces(&speech::records(&long, 700), 1100),
+                    Message::in_pieces(&speech::records(&short, 7), 11),
+                    Message::in_pieces(&speech::records(&short, WHOLE), 3),
+                ]
+            })
+        },
+    ),
+];
+
+/// Makes a first message that must not arrive, of names and of a number of protocols.
+type Hello<'a> = &'a dyn Fn(Option<&[&[u8]]>, usize) -> Vec<u8>;
+
+fn every_way(ctx: &Context, hellos: impl Fn(Hello<'_>, &[u8], &[u8]) -> Vec<Message>) -> Result<Outcome, Skip> {
+    worst_way(ctx, 0, hellos)
+}
+
+fn worst_way(
+    ctx: &Context,
+    protocols: usize,
+    hellos: impl Fn(Hello<'_>, &[u8], &[u8]) -> Vec<Message>,
+) -> Result<Outcome, Skip> {
+    let ways = Way::all(ctx);
+    if ways.is_empty() {
+        return Ok(nowhere());
+    }
+    let outcomes: Result<Vec<_>, _> = ways.iter().map(|way| shaken(ctx, way, protocols, &hellos)).collect();
+    outcomes.map(worst)
+}
+
+fn shaken(
+    ctx: &Context,
+    way: &Way,
+    protocols: usize,
+    hellos: impl Fn(Hello<'_>, &[u8], &[u8]) -> Vec<Message>,
+) -> Result<Outcome, Skip> {
+    let there = speech::elsewhere(ctx.token()?);
+    let hello = |names: Option<&[&[u8]]>, protocols: usize| {
+        // What is random has the sign in it, since a message without a name has no other place for it.
+        speech::client_hello(names, &there.as_bytes()[..16], protocols)
+    };
+    let name = way.server_name();
+    let allowed = speech::client_hello(name.as_ref().map(std::slice::from_ref), b"allowed", protocols);
+    let attempts = hellos(&hello, name.unwrap_or(b"localhost"), there.as_bytes());
+    way::attempt(ctx, way, &Message::whole(speech::records(&allowed, WHOLE)), attempts)
+}
