@@ -76,16 +76,16 @@ fn works_if_allowed(client: &Client) {
             assert!(says(&output, client.says), "without a sandbox: {}", told(&output));
         }
         let script = client.script.replace("RUST", "/opt/rust");
-        let run = |rule: &str| {
-            let mut arguments = vec!["run", "--allow", rule];
+        let run = |options: &[&str]| {
+            let mut arguments = [&["run"], options].concat();
             arguments.extend(mount.iter().map(String::as_str));
             arguments.extend(["--", "timeout", PATIENCE, "sh", "-c", &script]);
             internet.agentkernel(&world, &arguments).output().unwrap()
         };
-        let output = run(client.rule);
+        let output = run(&["--allow", client.rule]);
         assert!(says(&output, client.says), "{who:?}: {}", told(&output));
 
-        let output = run("elsewhere.example.com");
+        let output = run(&["--allow", "elsewhere.example.com"]);
         assert!(!output.status.success() && !says(&output, client.says), "{who:?}: {}", told(&output));
         assert_ne!(output.status.code(), Some(LEFT_WAITING), "{who:?}: {}", told(&output));
         let denied = stdout(&mut internet.agentkernel(&world, &["net", "log", "--denied", "--json"]));
@@ -95,6 +95,20 @@ fn works_if_allowed(client: &Client) {
             event["host"] == host && event["event"] == "refused" && event["reason"] == "not-allowed"
         };
         assert!(denied.lines().any(named), "{denied}");
+        if host == client.rule {
+            // Its requests are read, and it trusts whoever reads them.
+            let text = format!("[network]\nallow = [{{ host = '{host}', methods = ['GET', 'HEAD', 'POST'] }}]\n");
+            fs::write(world.project().join("agentkernel.toml"), text).unwrap();
+            let _ = stdout(&mut internet.agentkernel(&world, &["trust"]));
+            let output = run(&["--name", "read"]);
+            assert!(says(&output, client.says), "{who:?}, read: {}", told(&output));
+            let log = stdout(&mut internet.agentkernel(&world, &["net", "log", "--json", "read"]));
+            let counts = log.lines().filter_map(|line| {
+                let event: serde_json::Value = serde_json::from_str(line).unwrap();
+                event["requests"].as_u64()
+            });
+            assert!(counts.sum::<u64>() > 0, "{log}");
+        }
     }
 }
 

@@ -107,6 +107,8 @@ fn model(stream: &TcpStream, asked: &AtomicUsize) {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
+    let length = head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let _ = reader.read_exact(&mut vec![0; length.unwrap_or(0)]);
     let path = head.split(' ').nth(1).unwrap_or_default();
     asked.fetch_add(1, Ordering::SeqCst);
     let json = |body: &str| {

@@ -394,6 +394,7 @@ fn restricted_requests() {
         fs::write(ground.world.project().join("agentkernel.toml"), text).unwrap();
         let _ = ground.agentkernel(&["trust"]);
         let script = r#"
+open("big", "w").write("x" * 200000)
 def curl(*arguments):
     return subprocess.run(["curl", "-sS", "-w", " %{http_code}", *arguments], capture_output=True, timeout=60, text=True).stdout
 for version in "--http1.1", "--http2":
@@ -405,6 +406,8 @@ for version in "--http1.1", "--http2":
         for denied in [site + "/"], [site + "/helloo"], ["-d", "x", site + "/own/y"], ["--path-as-is", site + "/own/../big"], [site + "/own/%2e%2e/big"], ["-X", "DELETE", site + "/own/y"], ["-X", "get", site + "/hello"]:
             answer = curl(version, *denied)
             assert answer.endswith(" 403"), (version, denied, answer)
+        # Also to who has not sent all of it yet.
+        assert curl(version, "-d", "@big", site + "/own/y").endswith(" 403")
         answer = curl(version, "-d", "x", site + "/own/y")
         assert "request-not-allowed" in curl(version, "-i", "-d", "x", site + "/own/y")
         for words in "www.example.com", "no rule allows this request":

@@ -45,7 +45,10 @@ pub(crate) async fn serve(shared: &Rc<Shared>, number: u64, target: Target, clie
     };
     let result = tokio::select! {
         biased;
-        () = revoked.notified() => Err(Denial::new(Reason::Revoked, &flow.target)),
+        () = revoked.notified() => match shared.is_ending() {
+            true => Ok(()),
+            false => Err(Denial::new(Reason::Revoked, &flow.target)),
+        },
         result = flow.carry() => result,
     };
     let Flow { target, client, buffer, open, .. } = flow;

@@ -37,6 +37,9 @@ use wire::flow::{Flow, Handed, MAX_DATAGRAM};
 const MAX_FLOWS: usize = 4096;
 /// What has no name that could be one; nobody can have this one (RFC 6761, 6.4).
 const INVALID: &str = "invalid";
+/// How long flows may take to end when the sandbox has, and how often it is looked whether they have.
+const GRACE: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(1);
 /// How long nothing is accepted after descriptors ran out.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -59,6 +62,8 @@ pub(crate) struct Shared {
     operations: RefCell<Option<(u64, Arc<Bucket>)>>,
     flows: RefCell<BTreeMap<u64, Open>>,
     next: Cell<u64>,
+    /// The sandbox is gone.
+    ending: Cell<bool>,
 }
 
 /// A flow that is under way.
@@ -100,6 +105,7 @@ impl Prepared {
                 operations: RefCell::default(),
                 flows: RefCell::default(),
                 next: Cell::new(1),
+                ending: Cell::new(false),
             });
             shared.set_rates(config.bandwidth, config.connections);
             // Whoever was told of a port that cannot be had was told by the one who ordered it.
@@ -109,6 +115,7 @@ impl Prepared {
                 shared.obey(ordered).await;
             }
             accepting.abort();
+            shared.end().await;
             Ok(())
         })
     }
@@ -217,6 +224,29 @@ impl Shared {
         if let Some(open) = self.flows.borrow_mut().get_mut(&flow) {
             open.address = Some(address);
         }
+    }
+
+    /// Whether flows are ended because the sandbox is gone, and not because a rule denies them.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.get()
+    }
+
+    /// Ends what is still open, once those who are gone have had a moment to be heard to their end; so that all of it is
+    /// told.
+    async fn end(&self) {
+        self.until_all_ended(GRACE).await;
+        self.ending.set(true);
+        self.flows.borrow().values().for_each(|open| open.revoked.notify_one());
+        self.until_all_ended(GRACE).await;
+    }
+
+    async fn until_all_ended(&self, most: Duration) {
+        let ended = async {
+            while !self.flows.borrow().is_empty() {
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        let _ = tokio::time::timeout(most, ended).await;
     }
 
     async fn obey(self: &Rc<Self>, Ordered { stream, order }: Ordered) {

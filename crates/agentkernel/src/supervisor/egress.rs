@@ -44,6 +44,8 @@ const PATIENT: u32 = 4;
 const BURST: usize = 4096;
 /// How often resolv.conf(5) is read again, at most.
 const REREAD: Duration = Duration::from_secs(2);
+/// How long it may take to end its connections when the sandbox has ended.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// How long egress may take to listen on ports while nobody is served yet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -265,8 +267,28 @@ impl Server<'_> {
 
     /// Takes all that egress has said so far.
     pub(super) fn hear_egress(&mut self) {
+        self.heed_egress();
+    }
+
+    /// Lets egress end, and takes what it has to say until then.
+    pub(super) fn dismiss_egress(&mut self) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let Some(running) = &self.egress.running else { return };
+        let _ = rustix::net::shutdown(&running.connection, rustix::net::Shutdown::Write);
+        let end = Deadline::after(FAREWELL);
+        while self.heed_egress() {
+            let Some(running) = &self.egress.running else { return };
+            let came = poll(&mut [PollFd::new(&running.connection, PollFlags::IN)], end.timeout().as_ref());
+            if !matches!(came, Ok(count) if count > 0) {
+                return;
+            }
+        }
+    }
+
+    /// Takes all that egress has said so far; whether it may say more.
+    fn heed_egress(&mut self) -> bool {
         loop {
-            let Some(running) = &mut self.egress.running else { return };
+            let Some(running) = &mut self.egress.running else { return false };
             let filled = running.connection.fill();
             let mut heard = Vec::new();
             loop {
@@ -274,19 +296,22 @@ impl Server<'_> {
                     Ok(Some(incoming)) => heard.push(incoming),
                     Ok(None) => break,
                     // It is not our egress any more.
-                    Err(_) => return self.end_egress(),
+                    Err(_) => {
+                        self.end_egress();
+                        return false;
+                    }
                 }
             }
             heard.into_iter().for_each(|incoming| self.on_egress_says(incoming));
             match filled {
                 Ok(Filled::Some) => {}
                 // That it is gone is told by its pidfd.
-                Ok(Filled::Nothing) => return,
+                Ok(Filled::Nothing) => return true,
                 Ok(Filled::End) | Err(_) => {
                     if let Some(running) = &self.egress.running {
                         let _ = epoll::delete(&self.epoll, &running.connection);
                     }
-                    return;
+                    return false;
                 }
             }
         }

@@ -458,7 +458,7 @@ impl<'a> Server<'a> {
         }
         let _ = epoll::delete(&self.epoll, &self.link);
         // What its last connections came to.
-        self.hear_egress();
+        self.dismiss_egress();
         let killed = self.look_for_oom();
         let lost = match self.ending {
             Some(Ending::Deadline) => Exit::Deadline,
