@@ -269,7 +269,7 @@ impl Network {
     pub fn needs_authority(&self) -> bool {
         let rules = [Some(&self.policy.rules), self.policy.ceiling.as_ref()];
         let mut allowed = rules.into_iter().flatten().flat_map(|rules| &rules.allow);
-        !self.secrets.is_empty() || allowed.any(|rule| !rule.requests.is_every())
+        !self.secrets.is_empty() || self.max_tokens.is_some() || allowed.any(|rule| !rule.requests.is_every())
     }
 }
 

@@ -128,7 +128,7 @@ impl Flow<'_> {
     async fn converse(&mut self, grant: &Grant, server: TcpStream) -> Result<(), Denial> {
         // A service of the host was named by its port: what it speaks is its own business.
         let Some(mut client) = self.client.take() else { return Ok(()) };
-        if grant.service {
+        if grant.service && grant.any_protocol && !grant.is_restricted() {
             return self.splice(client, server).await;
         }
         // Where the web is spoken nobody waits for the server to begin.
@@ -173,7 +173,10 @@ impl Flow<'_> {
                 match (&hello.server_name, &self.target.host) {
                     (Some(name), expected) if name == expected => {}
                     (Some(name), _) => return Err(deny(Reason::SniMismatch).because(name.to_string())),
-                    // Clients send no name for an address.
+                    // Clients send no name for an address. Which server it is for only its inside would tell.
+                    (None, Host::Address(_)) if !grant.named && self.rules.policy.minds_names() => {
+                        return Err(deny(Reason::SniMissing));
+                    }
                     (None, Host::Address(_)) => {}
                     (None, Host::Name(_)) => return Err(deny(Reason::SniMissing)),
                 }

@@ -112,7 +112,9 @@ impl Shared {
                 Err(error) => {
                     let why = match error.kind() {
                         io::ErrorKind::AddrInUse => "something else listens on it".to_owned(),
-                        io::ErrorKind::PermissionDenied => "it is below 1024, where only root may listen".to_owned(),
+                        io::ErrorKind::PermissionDenied => {
+                            "it is below 1024, and egress has no capability for those".to_owned()
+                        }
                         _ => error.to_string(),
                     };
                     failed = Err(format!("Port {} of this host can't be had: {why}", port.outside));

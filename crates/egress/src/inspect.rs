@@ -44,7 +44,8 @@ impl Inspector {
 
     /// Whether TLS to this host is read, though nothing of it is restricted.
     pub(crate) fn intercepts(&self, host: &Host) -> bool {
-        self.secrets.is_for(host)
+        // Tokens are told inside of TLS.
+        self.secrets.is_for(host) || self.budget.is_limited()
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Grant {
     pub rule: String,
     /// Whether it is a service of the host, named by its port.
     pub service: bool,
+    /// Whether a rule is about this target, and not only about every one.
+    pub named: bool,
     /// Whether any protocol may be spoken, because a rule names the port: on those that all rules have without being
     /// asked, only those of the web.
     pub any_protocol: bool,
@@ -72,7 +74,7 @@ pub struct Grant {
 
 impl Grant {
     fn new(rule: String, service: bool, any_protocol: bool) -> Self {
-        Self { rule, service, any_protocol, requests: Vec::new() }
+        Self { rule, service, named: true, any_protocol, requests: Vec::new() }
     }
 
     /// Whether requests must be read to know whether they are allowed.
@@ -136,13 +138,15 @@ impl Rules {
         // Whatever allows all of it wins over what allows a part.
         if let Some(rule) = matching.iter().find(|rule| rule.requests.is_every()) {
             let any_protocol = matching.iter().any(|rule| rule.ports != Ports::Web && rule.requests.is_every());
-            return Some(Grant::new(rule.to_string(), false, any_protocol));
+            let named = matching.iter().any(|rule| rule.pattern != Pattern::Any);
+            return Some(Grant { named, ..Grant::new(rule.to_string(), false, any_protocol) });
         }
         if let Some(first) = matching.first() {
             let requests = matching.iter().map(|rule| rule.requests.clone()).collect();
             return Some(Grant { requests: vec![requests], ..Grant::new(first.to_string(), false, false) });
         }
-        (self.mode == Mode::Open).then(|| Grant::new("mode open".to_owned(), false, !WEB.contains(&target.port)))
+        (self.mode == Mode::Open)
+            .then(|| Grant { named: false, ..Grant::new("mode open".to_owned(), false, !WEB.contains(&target.port)) })
     }
 
     /// Whether a target that is allowed may be reached at this address.
@@ -151,7 +155,12 @@ impl Rules {
         if address.is_unspecified() {
             return false;
         }
+        // A network is somebody else's, though this machine is in it.
+        let own = class != address::class(address);
         let named = |rule: &Rule| {
+            if own && !matches!(rule.pattern, Pattern::Host(_)) {
+                return false;
+            }
             // By another name its requests would not be those that it is restricted to.
             rule.names(address, target.port) && (rule.requests.is_every() || rule.matches(target))
         };
@@ -304,6 +313,15 @@ impl Policy {
             }
         }
         None
+    }
+
+    /// Whether names matter that a connection to an address would not tell: some are denied, or restricted.
+    #[must_use]
+    pub fn minds_names(&self) -> bool {
+        let by_name = |rule: &Rule| matches!(rule.pattern, Pattern::Host(Host::Name(_)) | Pattern::Below(_));
+        self.sides().any(|(rules, _)| {
+            rules.deny.iter().any(by_name) || rules.allow.iter().any(|rule| by_name(rule) && !rule.requests.is_every())
+        })
     }
 
     /// Both sides' rules, each with the reason why an address is refused that only they don't admit.

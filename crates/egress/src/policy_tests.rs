@@ -583,3 +583,35 @@ fn this_machine_by_its_public_address_must_be_named_as_well() {
     }
     assert_eq!(policy(&["93.184.215.14"]).admit(&target, &address, own).unwrap().len(), 1);
 }
+
+#[test]
+fn a_service_is_read_where_the_users_limits_restrict_requests() {
+    let restricted = Rule::parse("api.example.org").unwrap();
+    let requests = Requests { methods: vec!["GET".into()], paths: vec!["/v1/".into()] };
+    let ceiling = Rules { mode: Mode::Allow, allow: vec![restricted.only(requests).unwrap()], ..Rules::default() };
+    let project = Policy { rules: side(Mode::None, "", "", "api.example.org:443"), ceiling: Some(ceiling) };
+    let grant = project.judge(&target("api.example.org:443")).unwrap();
+    assert!(grant.service && grant.is_restricted() && !grant.allows("DELETE", "/admin"));
+    // What the limits hold to the protocols of the web is held to them as a service too.
+    let web = under(project, side(Mode::Allow, "api.example.org", "", ""));
+    assert!(!web.judge(&target("api.example.org:443")).unwrap().any_protocol);
+}
+
+#[test]
+fn a_network_does_not_name_this_machine_in_it() {
+    let own = |address: IpAddr| address == IpAddr::from([10, 1, 2, 3]);
+    let address = [IpAddr::from([10, 1, 2, 3])];
+    let judged = |rule: &str| policy(Mode::Allow, rule, "").admit(&target("10.1.2.3:8080"), &address, own).is_ok();
+    assert!(!judged("10.0.0.0/8:8080"));
+    assert!(judged("10.1.2.3:8080"));
+}
+
+#[test]
+fn names_matter_where_some_are_denied_or_restricted() {
+    assert!(!policy(Mode::Open, "a.example.org", "10.0.0.0/8").minds_names());
+    assert!(policy(Mode::Open, "", "a.example.org").minds_names());
+    assert!(policy(Mode::Open, "", "*.example.org").minds_names());
+    assert!(!policy(Mode::Open, "", "").judge(&target("93.184.215.15:443")).unwrap().named);
+    assert!(!policy(Mode::Allow, "*", "").judge(&target("93.184.215.15:443")).unwrap().named);
+    assert!(policy(Mode::Open, "93.184.215.15", "").judge(&target("93.184.215.15:443")).unwrap().named);
+}

@@ -10,6 +10,9 @@ use rustix::{
 };
 use std::io;
 
+/// The most memory that an egress may have, in bytes.
+const MEMORY: u64 = 256 << 20;
+
 /// What a supervisor gives to its egress.
 pub struct Start {
     /// The name of the process, for ps(1).
@@ -72,6 +75,8 @@ fn raise_walls() -> Result<(), RunError> {
     let failed = |what| move |error| RunError::Jail(what, error);
     process::set_dumpable(false).map_err(failed("being read"))?;
     process::set_rlimit(Resource::Core, 0).map_err(failed("core files"))?;
+    // Whatever clients and servers make it hold: beyond this it ends, its connections with it, and the next one begins anew.
+    process::set_rlimit(Resource::Data, MEMORY).map_err(failed("memory"))?;
     process::set_no_new_privs().map_err(failed("new privileges"))?;
     if rustix::process::geteuid().is_root() {
         jail::caps::limit_bounding(Cap::empty()).map_err(failed("capabilities"))?;

@@ -226,10 +226,11 @@ impl Denial {
             Reason::PrivateAddress => match &target.host {
                 Host::Address(_) => format!("A human can allow it: agentkernel net allow {sandbox} {target}"),
                 Host::Name(_) => {
-                    format!(
-                        "A human can allow the address itself: agentkernel net allow {sandbox} ADDRESS:{}",
-                        target.port
-                    )
+                    // The detail begins with the address.
+                    let address = self.detail.split(' ').next().and_then(|word| word.parse::<std::net::IpAddr>().ok());
+                    let Some(address) = address else { return String::new() };
+                    let address = Target { host: Host::from(address), port: target.port };
+                    format!("A human can allow the address itself: agentkernel net allow {sandbox} {address}")
                 }
             },
             Reason::Ceiling => "A human can widen ~/.config/agentkernel/config.toml".to_owned(),

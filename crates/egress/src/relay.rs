@@ -8,7 +8,11 @@ use rustix::{
     net::Shutdown,
     pipe::{PipeFlags, SpliceFlags},
 };
-use std::{cell::RefCell, io, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+};
 use tokio::{io::Interest, net::TcpStream};
 
 /// Bytes that pass at once: what a pipe holds.
@@ -17,30 +21,49 @@ const CHUNK: usize = 256 * 1024;
 const TURN: u32 = 16;
 /// Empty pipes that are kept for the next who needs one.
 const SPARE: usize = 16;
+/// Pipes that may be large at once: what is more has the kernel's own size, since all of a user's share one quota.
+const LARGE: usize = 32;
 
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+    /// How many are large, if this one is.
+    large: Option<Rc<Cell<usize>>>,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if let Some(large) = &self.large {
+            large.set(large.get() - 1);
+        }
+    }
 }
 
 /// Pipes that nobody uses at the moment.
 #[derive(Clone, Default)]
-pub(crate) struct Pipes(Rc<RefCell<Vec<Pipe>>>);
+pub(crate) struct Pipes {
+    spare: Rc<RefCell<Vec<Pipe>>>,
+    large: Rc<Cell<usize>>,
+}
 
 impl Pipes {
     fn take(&self) -> io::Result<Pipe> {
-        if let Some(pipe) = self.0.borrow_mut().pop() {
+        if let Some(pipe) = self.spare.borrow_mut().pop() {
             return Ok(pipe);
         }
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // A user who has many large pipes may be refused: then it is a small one.
-        let _ = rustix::pipe::fcntl_setpipe_size(&write, CHUNK);
-        Ok(Pipe { read, write })
+        let large = self.large.get() < LARGE && rustix::pipe::fcntl_setpipe_size(&write, CHUNK).is_ok();
+        let large = large.then(|| {
+            self.large.set(self.large.get() + 1);
+            self.large.clone()
+        });
+        Ok(Pipe { read, write, large })
     }
 
     /// Takes back one that is empty.
     fn put(&self, pipe: Pipe) {
-        let mut spare = self.0.borrow_mut();
+        let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE {
             spare.push(pipe);
         }

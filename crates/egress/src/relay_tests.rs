@@ -173,8 +173,8 @@ fn pipes_are_kept_for_the_next_and_not_for_those_who_wait() {
                 let _ = relay.await.unwrap();
             }
         }
-        assert_eq!(open_pipes() - before, 2 * pipes.0.borrow().len());
-        assert!((1..=SPARE).contains(&pipes.0.borrow().len()));
+        assert_eq!(open_pipes() - before, 2 * pipes.spare.borrow().len());
+        assert!((1..=SPARE).contains(&pipes.spare.borrow().len()));
         drop(pipes);
         assert_eq!(open_pipes(), before);
     });
@@ -191,7 +191,7 @@ fn a_pipe_in_which_something_is_left_is_not_used_again() {
             let mut program = program;
             let _ = program.write_all(&bytes(1 << 20).repeat(64)).await;
         });
-        while open_pipes() == before || pipes.0.borrow().len() == open_pipes() / 2 {
+        while open_pipes() == before || pipes.spare.borrow().len() == open_pipes() / 2 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -199,7 +199,7 @@ fn a_pipe_in_which_something_is_left_is_not_used_again() {
         assert!(relay.await.unwrap_err().is_cancelled());
         writing.await.unwrap();
         drop(server);
-        assert_eq!(open_pipes() - before, 2 * pipes.0.borrow().len());
+        assert_eq!(open_pipes() - before, 2 * pipes.spare.borrow().len());
         // Whoever comes next gets its own bytes alone.
         let Relayed { mut program, mut server, .. } = relayed(&pipes, None).await;
         program.write_all(b"mine").await.unwrap();
@@ -275,6 +275,6 @@ fn a_thousand_at_once() {
         for one in each.collect::<Vec<_>>() {
             one.await.unwrap();
         }
-        assert!(pipes.0.borrow().len() <= SPARE);
+        assert!(pipes.spare.borrow().len() <= SPARE);
     });
 }

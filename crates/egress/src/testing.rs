@@ -59,7 +59,13 @@ pub fn passage(target: &str, secret_for: &[&str]) -> (Passage, Rc<Log>) {
     };
     let passage = Passage {
         target: Target::parse(target, None).unwrap(),
-        grant: Grant { rule: "a rule".to_owned(), service: false, any_protocol: false, requests: Vec::new() },
+        grant: Grant {
+            rule: "a rule".to_owned(),
+            service: false,
+            named: true,
+            any_protocol: false,
+            requests: Vec::new(),
+        },
         secrets: Rc::new(Secrets::new(&[secret])),
         budget: Rc::new(Budget::default()),
         sandbox: "box".into(),

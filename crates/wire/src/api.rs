@@ -56,11 +56,15 @@ pub enum Call {
     Allow {
         /// `HOST[:PORT]`.
         rule: String,
+        /// The user's limits as they are now, encoded: egress's type, which is none of this crate's.
+        limits: Vec<u8>,
     },
     /// Keeps the sandbox from something, and ends connections to it. Answered by [`Report::Done`] when it holds.
     Deny {
         /// `HOST[:PORT]`.
         rule: String,
+        /// As for [`Allow`](Self::Allow).
+        limits: Vec<u8>,
     },
     /// Makes a port of the sandbox one of this host's loopback address. Answered by [`Report::Done`].
     Publish {

@@ -179,7 +179,7 @@ impl<'a> Report<'a> {
             line(format!("allowed is: {nearest}"));
         }
         if matches!(self.reason, Some(Reason::NetworkNone | Reason::NotAllowed)) {
-            line(format!("'--allow {}' would let it through", self.target));
+            line(format!("'--allow {}' would allow it by name", self.target));
         }
         text
     }

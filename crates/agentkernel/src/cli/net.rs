@@ -1,13 +1,13 @@
 //! `net` and `port`: what sandboxes may reach, and what they reached.
 
-use super::{Failure, Status, check::Check, print, print_json, table};
+use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, table};
 use crate::{
     client::{self, NetworkChange},
-    config,
-    store::{AuditEvent, AuditRecord, Entry, Store, StoreError},
+    config::{self, HostFacts, UserConfig},
+    store::{AuditEvent, AuditRecord, Store, StoreError},
 };
 use clap::{Args, Subcommand};
-use egress::{Policy, Rule, Target, control::Published};
+use egress::{Denial, Policy, Reason, Rule, Target, control::Published};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What sandboxes may reach, and what they reached.
@@ -24,9 +24,9 @@ enum NetCommand {
     /// Show what sandboxes reached, and what they were refused
     Log(Log),
     /// Let a sandbox reach something, from now on
-    Allow(Change),
+    Allow(Allow),
     /// Keep a sandbox from something, and end its connections to it
-    Deny(Change),
+    Deny(Deny),
 }
 
 impl Net {
@@ -34,14 +34,14 @@ impl Net {
         match self.command {
             NetCommand::Check(check) => check.run(),
             NetCommand::Log(log) => log.run(),
-            NetCommand::Allow(change) => change.run(NetworkChange::Allow),
-            NetCommand::Deny(change) => change.run(NetworkChange::Deny),
+            NetCommand::Allow(allow) => allow.run(),
+            NetCommand::Deny(deny) => deny.run(),
         }
     }
 }
 
 #[derive(Debug, Args)]
-struct Change {
+struct Allow {
     /// Name, id or prefix of an id
     sandbox: String,
     /// A host, with wildcards, and its port: ports 80 and 443 without one
@@ -49,29 +49,56 @@ struct Change {
     rules: Vec<Rule>,
 }
 
-impl Change {
-    fn run(self, change: fn(Rule) -> NetworkChange) -> Status {
+#[derive(Debug, Args)]
+struct Deny {
+    /// Name, id or prefix of an id
+    sandbox: String,
+    /// A host, with wildcards, and its port: every port without one
+    #[arg(required = true, value_name = "HOST[:PORT]", value_parser = config::parse_rule)]
+    rules: Vec<Rule>,
+}
+
+impl Allow {
+    fn run(self) -> Status {
         let entry = Store::open()?.find(&self.sandbox)?;
+        let limits = UserConfig::read(&HostFacts::read()?)?;
+        let mut status = 0;
         for rule in self.rules {
-            client::change_network(&entry, &change(rule.clone()))?;
-            if let NetworkChange::Allow(_) = change(rule.clone()) {
-                check_ceiling(&entry, &rule);
+            client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
+            let Ok(spec) = entry.spec() else { continue };
+            let policy = Policy { ceiling: limits.ceiling().cloned(), ..spec.network.policy.allowing(rule.clone()) };
+            if let Some(denial) = still_refused(&policy, &rule) {
+                let words = format!("{} is still refused: {}", denial.target, denial.cause());
+                let hint = match denial.reason {
+                    Reason::Denied => {
+                        format!("Start one anew without that rule: nothing takes back what denies '{rule}'")
+                    }
+                    _ => denial.remedy(&self.sandbox),
+                };
+                super::report(&Failure::new(words).hint(hint));
+                status = FAILED;
             }
+        }
+        Ok(status)
+    }
+}
+
+impl Deny {
+    fn run(self) -> Status {
+        let entry = Store::open()?.find(&self.sandbox)?;
+        let limits = UserConfig::read(&HostFacts::read()?)?;
+        for rule in self.rules {
+            client::change_network(&entry, &NetworkChange::Deny(rule), limits.ceiling())?;
         }
         Ok(0)
     }
 }
 
-/// Warns of a rule that the user's own limits make useless.
-fn check_ceiling(entry: &Entry, rule: &Rule) {
-    let Ok(spec) = entry.spec() else { return };
-    let Policy { ceiling: Some(_), .. } = spec.network.policy else { return };
-    let egress::Pattern::Host(host) = &rule.pattern else { return };
+/// Why what a rule allows is refused all the same, where that can be told.
+fn still_refused(policy: &Policy, rule: &Rule) -> Option<Denial> {
+    let egress::Pattern::Host(host) = &rule.pattern else { return None };
     let port = (1..=u16::MAX).find(|port| rule.ports.contains(*port)).unwrap_or(443);
-    let target = Target { host: host.clone(), port };
-    if let Err(denial) = spec.network.policy.judge(&target) {
-        super::report(&Failure::new(format!("{target} is still refused: {}", denial.cause())).hint(denial.remedy("")));
-    }
+    policy.judge(&Target { host: host.clone(), port }).err()
 }
 
 /// Make a port of a sandbox one of this host's loopback address.
@@ -87,8 +114,9 @@ pub(super) struct Port {
 impl Port {
     pub(super) fn run(self) -> Status {
         let entry = Store::open()?.find(&self.sandbox)?;
+        let limits = UserConfig::read(&HostFacts::read()?)?;
         for port in self.ports {
-            client::change_network(&entry, &NetworkChange::Publish(port))?;
+            client::change_network(&entry, &NetworkChange::Publish(port), limits.ceiling())?;
             print(&format!("127.0.0.1:{} -> {}:{}\n", port.outside, self.sandbox, port.inside))?;
         }
         Ok(0)
@@ -183,6 +211,7 @@ impl Sum {
             AuditEvent::Opened { .. } => self.allowed += 1,
             AuditEvent::Refused { denied: true, .. } => self.denied += 1,
             AuditEvent::Refused { .. } => self.failed += 1,
+            AuditEvent::Missing { .. } => {}
             AuditEvent::Closed { sent, received, requests, tokens, .. } => {
                 self.sent += sent;
                 self.received += received;
@@ -242,7 +271,7 @@ impl Lines {
                 self.open.insert(key, self.rows.len());
                 self.rows.push(row);
             }
-            AuditEvent::Refused { .. } => self.rows.push(row),
+            AuditEvent::Refused { .. } | AuditEvent::Missing { .. } => self.rows.push(row),
             // Its line has the time at which it began, and now also what it came to.
             AuditEvent::Closed { .. } => match self.open.remove(&key).and_then(|at| self.rows.get_mut(at)) {
                 Some(open) => open.splice(5.., row.into_iter().skip(5)).for_each(drop),
@@ -277,6 +306,13 @@ fn row(record: &AuditRecord) -> Vec<String> {
                 None => target,
             };
             row.extend([verdict.into(), target, format!("{reason}: {cause}")]);
+        }
+        AuditEvent::Missing { count } => {
+            row.extend([
+                "missing".into(),
+                String::new(),
+                format!("{count} records are not here: no room, or too fast"),
+            ]);
         }
         AuditEvent::Closed { sent, received, duration_ms, .. } => {
             row.extend(["closed".into(), target, String::new()]);

@@ -13,7 +13,7 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use egress::{Host, Mode, Target};
-use std::{collections::BTreeSet, ffi::OsString};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 /// From what a command reaches to a policy that allows just that.
 #[derive(Debug, Args)]
@@ -39,6 +39,9 @@ impl Policy {
 struct Learn {
     #[command(flatten)]
     sandbox: SandboxArgs,
+    /// Write the patch to this file: what the command itself prints goes to standard output as well
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -67,7 +70,11 @@ impl Learn {
             let words = format!("It reached nothing that {FILE_NAME} does not allow already");
             report(&Failure::new(words));
         } else {
-            print(&patch)?;
+            match &self.output {
+                Some(path) => std::fs::write(path, patch)
+                    .map_err(|error| Failure::new(format!("Can't write {}: {error}", path.display())))?,
+                None => print(&patch)?,
+            }
         }
         result
     }

@@ -283,12 +283,14 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
 
 /// Starts a kept sandbox in the background and waits until it runs.
 pub(super) fn start_kept(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), Failure> {
+    let spec = limited(spec)?;
     let secrets = secrets(&spec)?;
     Ok(client::start(store, entry, lock, spec, secrets).map_err(|error| Failure::chain(&error))??)
 }
 
 /// Splits the supervisor off.
 pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure> {
+    let spec = if spec.keep { limited(spec)? } else { spec };
     // One that is not kept is gone again if one of them is not to be had.
     let secrets = match secrets(&spec) {
         Ok(secrets) => secrets,
@@ -300,6 +302,12 @@ pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Resu
         }
     };
     client::launch(store, entry, lock, spec, secrets).map_err(|error| Failure::chain(&error))
+}
+
+/// A kept sandbox within the user's limits as they are now.
+fn limited(mut spec: Spec) -> Result<Spec, Failure> {
+    UserConfig::read(&HostFacts::read()?)?.limit(&mut spec.network);
+    Ok(spec)
 }
 
 /// The values that are put in for a sandbox's placeholders.

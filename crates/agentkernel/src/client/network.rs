@@ -2,7 +2,7 @@
 
 use super::{Client, ClientError, Found, find_settled};
 use crate::store::Entry;
-use egress::{Rule, control::Published};
+use egress::{Rule, Rules, control::Published};
 use wire::{Failure, api};
 
 /// A change.
@@ -16,20 +16,22 @@ pub enum NetworkChange {
     Publish(Published),
 }
 
-/// Makes a change hold, at once if the sandbox runs, and whenever it is started again if it is kept.
+/// Makes a change hold, at once if the sandbox runs, and whenever it is started again if it is kept; with it, the user's
+/// limits as they are now.
 ///
 /// # Errors
 /// [`ClientError`]
-pub fn change_network(entry: &Entry, change: &NetworkChange) -> Result<(), ClientError> {
+pub fn change_network(entry: &Entry, change: &NetworkChange, limits: Option<&Rules>) -> Result<(), ClientError> {
     match find_settled(entry)? {
-        Found::Running(mut client) => client.change_network(change),
+        Found::Running(mut client) => client.change_network(change, limits),
         Found::Idle(lock) => {
             let mut spec = entry.spec()?;
             let network = &mut spec.network;
+            network.policy.ceiling = limits.cloned();
             match change {
                 NetworkChange::Allow(rule) => network.policy = network.policy.allowing(rule.clone()),
                 NetworkChange::Deny(rule) => network.policy = network.policy.denying(rule.clone()),
-                NetworkChange::Publish(port) if network.ports.contains(port) => return Ok(()),
+                NetworkChange::Publish(port) if network.ports.contains(port) => {}
                 NetworkChange::Publish(port) => network.ports.push(*port),
             }
             Ok(entry.write_spec(&lock, &spec)?)
@@ -38,10 +40,11 @@ pub fn change_network(entry: &Entry, change: &NetworkChange) -> Result<(), Clien
 }
 
 impl Client {
-    fn change_network(&mut self, change: &NetworkChange) -> Result<(), ClientError> {
+    fn change_network(&mut self, change: &NetworkChange, limits: Option<&Rules>) -> Result<(), ClientError> {
+        let limits = || wire::encode(&limits).map_err(|_| Failure::too_large());
         let call = match change {
-            NetworkChange::Allow(rule) => api::Call::Allow { rule: rule.to_string() },
-            NetworkChange::Deny(rule) => api::Call::Deny { rule: rule.to_string() },
+            NetworkChange::Allow(rule) => api::Call::Allow { rule: rule.to_string(), limits: limits()? },
+            NetworkChange::Deny(rule) => api::Call::Deny { rule: rule.to_string(), limits: limits()? },
             NetworkChange::Publish(Published { inside, outside }) => {
                 api::Call::Publish { inside: *inside, outside: *outside }
             }

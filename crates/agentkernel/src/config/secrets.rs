@@ -6,7 +6,7 @@
 use super::{
     ConfigError, HostFacts,
     forms::{parse_secret_name, quoted},
-    nearest, user,
+    nearest, overlap, user,
 };
 use crate::{SecretSource, SecretUse};
 use egress::{Pattern, Secret};
@@ -242,10 +242,28 @@ pub fn gather(uses: &[SecretUse], host: &HostFacts) -> Result<Vec<(SecretUse, Se
     let secrets = Secrets::of(host);
     let gathered = uses.iter().map(|wanted| {
         let value = value(&wanted.name, &wanted.source, &secrets, host)?;
+        if wanted.source == SecretSource::Store {
+            still_for(wanted, &secrets)?;
+        }
         check(&wanted.name, value.expose())?;
         Ok((wanted.clone(), value))
     });
     gathered.collect()
+}
+
+/// Refuses a secret for a host that it was taken from since.
+fn still_for(wanted: &SecretUse, secrets: &Secrets) -> Result<(), ConfigError> {
+    let Some(Recorded { hosts, .. }) = secrets.find(&wanted.name)? else { return Ok(()) };
+    let lost = wanted.hosts.iter().find(|host| !hosts.iter().any(|recorded| overlap::covers(recorded, host)));
+    match lost {
+        // Only a project names hosts for one that is recorded without any.
+        Some(host) if !hosts.is_empty() => {
+            let cause = format!("Secret '{}' may not go to {host} any more", wanted.name);
+            let hint = "Make the sandbox anew, or `agentkernel secret set` it with that --host";
+            Err(ConfigError::value(cause, hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts) -> Result<Secret, ConfigError> {

@@ -36,6 +36,19 @@ pub(super) struct Lines {
 }
 
 impl UserConfig {
+    /// What no sandbox may exceed, if there are such limits.
+    #[must_use]
+    pub fn ceiling(&self) -> Option<&Rules> {
+        self.ceiling.as_ref()
+    }
+
+    /// Puts these limits in the place of those that held when a sandbox was made.
+    pub fn limit(&self, network: &mut crate::Network) {
+        network.policy.ceiling = self.ceiling.clone();
+        network.bandwidth = [network.bandwidth, self.bandwidth].into_iter().flatten().min();
+        network.connections = [network.connections, self.connections].into_iter().flatten().min();
+    }
+
     /// Reads it: `agentkernel/config.toml` in `$XDG_CONFIG_HOME` or ~/.config.
     ///
     /// # Errors

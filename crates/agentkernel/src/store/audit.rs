@@ -6,7 +6,7 @@ use crate::SandboxId;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd as _, OwnedFd},
-    fs::{self, FlockOperation, Mode, OFlags, inotify},
+    fs::{self, FileType, FlockOperation, Mode, OFlags, inotify},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use std::{
     fs::File,
     io::{self, BufRead as _, BufReader},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const CURRENT: &str = "audit.jsonl";
@@ -68,6 +68,11 @@ pub enum AuditEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<String>,
     },
+    /// So many records of this sandbox are missing here: they could not be written, or came too fast.
+    Missing {
+        /// How many.
+        count: u64,
+    },
     /// It is over.
     Closed {
         /// Bytes from the sandbox.
@@ -83,17 +88,24 @@ pub enum AuditEvent {
     },
 }
 
-/// Appends to the audit log. Never fails: what can't be written is counted.
+/// Records that one sandbox may have written at once, and per second: what it does must not push the others' out.
+const BURST: f64 = 5000.0;
+const RATE: f64 = 50.0;
+
+/// Appends to the audit log. Never fails: what can't be written is counted, and the count is written as soon as something
+/// can be.
 pub struct AuditWriter {
     dir: OwnedFd,
     file: Option<OwnedFd>,
     lost: u64,
     rotate_at: u64,
+    /// Records that may be written now, and when that was counted.
+    allowance: (f64, Instant),
 }
 
 impl AuditWriter {
     pub(super) fn new(dir: OwnedFd) -> Self {
-        Self { dir, file: None, lost: 0, rotate_at: ROTATE_AT }
+        Self { dir, file: None, lost: 0, rotate_at: ROTATE_AT, allowance: (BURST, Instant::now()) }
     }
 
     #[cfg(test)]
@@ -104,12 +116,37 @@ impl AuditWriter {
 
     /// Appends a record.
     pub fn append(&mut self, record: &AuditRecord) {
-        let Ok(mut line) = serde_json::to_vec(record) else { return };
-        line.push(b'\n');
-        if self.write(&line).is_err() {
+        let now = Instant::now();
+        let (level, counted) = self.allowance;
+        let level = (level + RATE * now.duration_since(counted).as_secs_f64()).min(BURST);
+        self.allowance = (level, now);
+        if level < 1.0 || !self.put_missing(record) || !self.put(record) {
             self.lost += 1;
+            return;
+        }
+        self.allowance.0 -= 1.0;
+    }
+
+    /// Tells of what is missing, in the name of the record that follows.
+    fn put_missing(&mut self, next: &AuditRecord) -> bool {
+        if self.lost > 0 {
+            let event = AuditEvent::Missing { count: self.lost };
+            if !self.put(&AuditRecord { event, ..next.clone() }) {
+                return false;
+            }
+            self.lost = 0;
+        }
+        true
+    }
+
+    fn put(&mut self, record: &AuditRecord) -> bool {
+        let Ok(mut line) = serde_json::to_vec(record) else { return false };
+        line.push(b'\n');
+        let written = self.write(&line).is_ok();
+        if !written {
             self.file = None;
         }
+        written
     }
 
     /// Records that could not be written.
@@ -152,8 +189,19 @@ impl AuditWriter {
     }
 
     fn open(&self) -> io::Result<OwnedFd> {
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(fs::openat(&self.dir, CURRENT, flags, Mode::RUSR | Mode::WUSR)?)
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW;
+        let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.dir, CURRENT, flags, Mode::RUSR | Mode::WUSR)?;
+        let stat = fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // What was cut off, by a crash, is a line of its own.
+        let mut last = [b'\n'];
+        if stat.st_size > 0 && rustix::io::pread(&fd, &mut last, stat.st_size as u64 - 1)? == 1 && last != *b"\n" {
+            rustix::io::write(&fd, b"\n")?;
+        }
+        Ok(fd)
     }
 
     /// Makes room for a new file. One at a time: of two who find the file too large, the second finds a new one.
@@ -270,7 +318,8 @@ impl AuditReader {
 }
 
 fn open(dir: &OwnedFd, name: &str) -> Result<Option<File>, Errno> {
-    match fs::openat(dir, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match fs::openat(dir, name, flags, Mode::empty()) {
         Ok(fd) => Ok(Some(fd.into())),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),

@@ -82,6 +82,55 @@ fn files_are_rotated_and_the_oldest_are_gone() {
 }
 
 #[test]
+fn one_sandbox_does_not_push_the_others_out() {
+    let (_folder, dir) = place();
+    let mut writer = writer(&dir);
+    for flow in 0..2 * BURST as u64 {
+        writer.append(&record(flow));
+    }
+    let written = numbers(&mut reader(&dir)).len() as u64;
+    assert!((BURST as u64..BURST as u64 + 1000).contains(&written), "{written}");
+    // What is missing is told when there is room again.
+    writer.allowance.0 = 10.0;
+    writer.append(&record(99_999));
+    let mut reader = reader(&dir);
+    let records: Vec<_> = std::iter::from_fn(|| reader.next_record().unwrap()).collect();
+    let missing: u64 = records
+        .iter()
+        .filter_map(|record| match record.event {
+            AuditEvent::Missing { count } => Some(count),
+            _ => None,
+        })
+        .sum();
+    let kept =
+        records.len() as u64 - records.iter().filter(|r| matches!(r.event, AuditEvent::Missing { .. })).count() as u64;
+    assert_eq!(missing + kept, 2 * BURST as u64 + 1);
+    assert_eq!(records.last().unwrap().flow, 99_999);
+}
+
+#[test]
+fn what_is_no_file_is_no_log_and_holds_nobody_up() {
+    let (folder, dir) = place();
+    rustix::fs::mknodat(&dir, CURRENT, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut writer = writer(&dir);
+    writer.append(&record(1));
+    assert_eq!(writer.lost(), 1);
+    std::fs::remove_file(folder.path().join(CURRENT)).unwrap();
+    writer.append(&record(2));
+    let mut reader = reader(&dir);
+    assert_eq!(reader.next_record().unwrap().unwrap().event, AuditEvent::Missing { count: 1 });
+    assert_eq!(numbers(&mut reader), [2]);
+}
+
+#[test]
+fn a_line_after_a_torn_one_is_whole() {
+    let (folder, dir) = place();
+    std::fs::write(folder.path().join(CURRENT), "{\"time_ms\":17").unwrap();
+    writer(&dir).append(&record(5));
+    assert_eq!(numbers(&mut reader(&dir)), [5]);
+}
+
+#[test]
 fn torn_lines_are_left_out() {
     let (folder, dir) = place();
     std::fs::write(folder.path().join(CURRENT), "{\"time_ms\":1,\"sand\nnot json\n\n").unwrap();

@@ -46,7 +46,7 @@ const BURST: usize = 4096;
 const REREAD: Duration = Duration::from_secs(2);
 /// How long it may take to end its connections when the sandbox has ended.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// How long egress may take to listen on ports while nobody is served yet.
+/// How long egress may take to obey.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sandbox's egress, running or not.
@@ -58,6 +58,8 @@ pub(super) struct Egress {
     /// When connections that wait are seen to again, after a failure.
     pub(super) retry: Deadline,
     failures: u32,
+    /// When an egress that has not obeyed is ended: its connections with it, which is safe for whatever was ordered.
+    pub(super) overdue: Deadline,
     /// Clients that wait for egress to obey, by the stream of the order.
     waiting: BTreeMap<u32, Waiting>,
     audit: Option<AuditWriter>,
@@ -107,6 +109,7 @@ impl Egress {
             running: None,
             retry: Deadline::default(),
             failures: 0,
+            overdue: Deadline::default(),
             waiting: BTreeMap::new(),
             audit,
             reread: None,
@@ -334,6 +337,9 @@ impl Server<'_> {
                     running.connection.mux.close(stream);
                 }
                 let Some(Waiting { client, stream, before }) = self.egress.waiting.remove(&stream) else { return };
+                if self.egress.waiting.is_empty() {
+                    self.egress.overdue = Deadline::default();
+                }
                 let answer = wire::decode(&payload);
                 if matches!(answer, Ok(Answer::Failed(_))) {
                     self.take_back(before);
@@ -420,8 +426,8 @@ impl Server<'_> {
         self.back_off();
     }
 
-    /// Ends an egress that breaks the rules.
-    fn end_egress(&mut self) {
+    /// Ends an egress that breaks the rules, or does not obey.
+    pub(super) fn end_egress(&mut self) {
         if let Some(running) = &self.egress.running {
             let _ = jail::process::signal_pidfd(&running.pidfd, rustix::process::Signal::KILL);
             let _ = epoll::delete(&self.epoll, &running.connection);
@@ -459,6 +465,7 @@ impl Server<'_> {
             (Ok(()), Some(ordered)) => {
                 client.streams.insert(stream, super::client::Purpose::Egress);
                 self.egress.waiting.insert(ordered, Waiting { client: number, stream, before });
+                self.egress.overdue = self.egress.overdue.min(Deadline::after(PATIENCE));
             }
             (Ok(()), None) => client.answer(stream, &api::Report::Done),
         }

@@ -243,8 +243,12 @@ impl Server<'_> {
                     self.tell_init(&ToInit::Usage);
                 }
             },
-            api::Call::Allow { rule } => self.change_policy(number, stream, &rule, Policy::allowing),
-            api::Call::Deny { rule } => self.change_policy(number, stream, &rule, Policy::denying),
+            api::Call::Allow { rule, limits } => {
+                self.change_policy(number, stream, &rule, &limits, Policy::allowing);
+            }
+            api::Call::Deny { rule, limits } => {
+                self.change_policy(number, stream, &rule, &limits, Policy::denying);
+            }
             api::Call::Publish { inside, outside } => {
                 let port = Published { inside, outside };
                 let mut ports = self.egress.ports().to_vec();
@@ -288,10 +292,21 @@ impl Server<'_> {
     }
 
     /// Changes what may be reached by one rule.
-    fn change_policy(&mut self, number: u64, stream: u32, rule: &str, change: fn(&Policy, Rule) -> Policy) {
+    fn change_policy(
+        &mut self,
+        number: u64,
+        stream: u32,
+        rule: &str,
+        limits: &[u8],
+        change: fn(&Policy, Rule) -> Policy,
+    ) {
         match Rule::parse(rule) {
             Ok(rule) => {
-                let policy = change(self.egress.policy(), rule);
+                let mut policy = change(self.egress.policy(), rule);
+                // What cannot be read lifts no limit.
+                if let Ok(ceiling) = wire::decode(limits) {
+                    policy.ceiling = ceiling;
+                }
                 self.reconfigure(number, stream, policy, self.egress.ports().to_vec());
             }
             Err(error) => {

@@ -173,7 +173,7 @@ impl<'a> Server<'a> {
         // Whoever has not taken all output yet still may when the machine is gone; nobody else waits for him.
         while ended.is_none() || self.execs.values().any(|exec| self.is_wanted(exec)) {
             events.clear();
-            let timeout = self.time_limit.min(self.kill_at).min(self.egress.retry).timeout();
+            let timeout = self.time_limit.min(self.kill_at).min(self.egress.retry).min(self.egress.overdue).timeout();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => {
@@ -198,6 +198,9 @@ impl<'a> Server<'a> {
             }
             if self.time_limit.take_due() {
                 self.end(Ending::Deadline, Duration::from_secs(5));
+            }
+            if self.egress.overdue.take_due() {
+                self.end_egress();
             }
             if self.egress.retry.take_due() {
                 self.retry_egress();

@@ -160,7 +160,7 @@ impl Exchange {
             return Err(self.denial(Reason::RequestNotAllowed).because(detail).into());
         }
         if let Some(used) = budget.exhausted()
-            && (secret || budget.knows(&target.host))
+            && (secret || budget.knows(&target.host) || parts.method == Method::POST)
         {
             return Err(self.denial(Reason::TokenLimit).because(used).into());
         }
