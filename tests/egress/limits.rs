@@ -125,7 +125,9 @@ fn model(stream: &TcpStream, asked: &AtomicUsize) {
             r#"{"type":"content_block_delta","delta":{"text":"usage"}}"#,
             r#"{"type":"message_delta","usage":{"output_tokens":10}}"#,
         ]),
-        "/own/v1/chat/completions" => json(r#"{"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#),
+        "/own/v1/chat/completions" => {
+            json(r#"{"usage":{"prompt_tokens":10,"completion_tokens":10,"total_tokens":20}}"#)
+        }
         "/own/v1/responses?stream" => events(&[
             r#"{"type":"response.created","response":{"usage":null}}"#,
             r#"{"type":"response.completed","response":{"usage":{"input_tokens":10,"output_tokens":10,"total_tokens":20}}}"#,

@@ -103,7 +103,10 @@ fn the_log() {
         let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
         let _ = ground.attack(&["--name", "first", "--allow", WEB], "works()");
         let (opened, closed) = (next(), next());
-        assert_eq!((&opened["event"], &opened["name"], &opened["host"]), (&"opened".into(), &"first".into(), &WEB.into()));
+        assert_eq!(
+            (&opened["event"], &opened["name"], &opened["host"]),
+            (&"opened".into(), &"first".into(), &WEB.into())
+        );
         assert_eq!(opened["rule"], WEB);
         assert_eq!(opened["address"], format!("{WEB_V4}:80"));
         assert_eq!((&closed["event"], &closed["requests"]), (&"closed".into(), &1.into()));
@@ -119,7 +122,7 @@ fn the_log() {
         assert_eq!(ground.log(&["--denied", "first"]).len(), 0);
         assert_eq!(ground.log(&["--denied"]), ground.log(&["second"]));
         let id = refused["sandbox"].as_str().unwrap();
-        assert_eq!(ground.log(&[id]), [refused.clone()]);
+        assert_eq!(ground.log(&[id]), std::slice::from_ref(&refused));
         let table = ground.agentkernel(&["net", "log", "second"]);
         for words in ["second", "denied", "hidden.example.net:80", "not-allowed: no rule allows it"] {
             assert!(table.contains(words), "{table}");

@@ -67,7 +67,10 @@ fn ports_of_a_sandbox() {
             let text = told(&output);
             let outside = port.split(':').nth(1).unwrap();
             assert!(!output.status.success() && !text.contains("ran"), "{text}");
-            assert!(text.contains(&format!("Port {outside} of this host can't be had: something else listens on it")), "{text}");
+            assert!(
+                text.contains(&format!("Port {outside} of this host can't be had: something else listens on it")),
+                "{text}"
+            );
             assert!(text.contains("hint: "), "{text}");
         }
         fs::write(ground.world.project().join("agentkernel.toml"), "[network]\nports = ['3002:8004']\n").unwrap();

@@ -84,8 +84,16 @@ fn clients() -> Vec<(&'static str, &'static str, String)> {
             "curl -sSf --http1.1 -H \"Authorization: Bearer $RECORDED\" https://www.example.comPATH",
             bearer(RECORDED),
         ),
-        ("curl", "curl -sSf --http2 -H \"x-api-key: $NAMED\" https://www.example.comPATH", format!("x-api-key: {NAMED}")),
-        ("curl", "curl -sSf -u \"user:$RECORDED\" https://www.example.comPATH", format!("authorization: basic {USER_AND_RECORDED}")),
+        (
+            "curl",
+            "curl -sSf --http2 -H \"x-api-key: $NAMED\" https://www.example.comPATH",
+            format!("x-api-key: {NAMED}"),
+        ),
+        (
+            "curl",
+            "curl -sSf -u \"user:$RECORDED\" https://www.example.comPATH",
+            format!("authorization: basic {USER_AND_RECORDED}"),
+        ),
         (
             "curl",
             "curl -sSf -H \"x-api-key: $(cat /run/secrets/filed)\" https://www.example.comPATH",
@@ -152,7 +160,10 @@ fn a_value_is_found_nowhere() {
             assert!(real.contains(&format!("x-api-key: {value}").to_ascii_lowercase()), "{real}");
         }
         for (placeholder, name) in placeholders.iter().zip(["RECORDED", "NAMED", "FILED"]) {
-            assert!(placeholder.starts_with(&format!("agentkernel-{name}-")) && placeholder.len() > 40, "{placeholder}");
+            assert!(
+                placeholder.starts_with(&format!("agentkernel-{name}-")) && placeholder.len() > 40,
+                "{placeholder}"
+            );
         }
         let mut used = 0;
         for (number, (program, command, expected)) in clients().into_iter().enumerate() {
@@ -272,7 +283,14 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 
 fn nowhere_outside(kept: &Kept) {
     let Ground { world, .. } = kept.ground;
-    for words in [&["inspect", BOX][..], &["ps", "-a"], &["ps", "--json"], &["logs", BOX], &["net", "log"], &["secret", "list", "--json"]] {
+    for words in [
+        &["inspect", BOX][..],
+        &["ps", "-a"],
+        &["ps", "--json"],
+        &["logs", BOX],
+        &["net", "log"],
+        &["secret", "list", "--json"],
+    ] {
         assert!(!values(kept.ground.agentkernel(words).as_bytes()), "{words:?}");
     }
     // The state of sandboxes, their logs and the audit log. Where the user has recorded it is elsewhere.
@@ -370,7 +388,9 @@ fn restricted_requests() {
     for ground in Ground::all() {
         let heard = Heard::default();
         heard.serve(&ground);
-        let text = format!("[network]\nallow = [{{ host = '{WEB}', methods = ['GET', 'HEAD'], paths = ['/own/', '/hello'] }}]\n");
+        let text = format!(
+            "[network]\nallow = [{{ host = '{WEB}', methods = ['GET', 'HEAD'], paths = ['/own/', '/hello'] }}]\n"
+        );
         fs::write(ground.world.project().join("agentkernel.toml"), text).unwrap();
         let _ = ground.agentkernel(&["trust"]);
         let script = r#"
@@ -399,4 +419,3 @@ for version in "--http1.1", "--http2":
         assert!(log.iter().any(|event| event["request"] == "POST /own/y"), "{log:#?}");
     }
 }
-

@@ -199,7 +199,9 @@ impl Shared {
             return;
         }
         let revoked = Rc::new(Notify::new());
-        self.flows.borrow_mut().insert(number, Open { target: target.clone(), address: None, revoked: revoked.clone() });
+        self.flows
+            .borrow_mut()
+            .insert(number, Open { target: target.clone(), address: None, revoked: revoked.clone() });
         let shared = self.clone();
         tokio::task::spawn_local(async move {
             flow::serve(&shared, number, target, socket, &revoked).await;

@@ -88,12 +88,14 @@ pub struct AuditWriter {
     dir: OwnedFd,
     file: Option<OwnedFd>,
     lost: u64,
+    /// A line has no end, because the disk was full.
+    torn: bool,
     rotate_at: u64,
 }
 
 impl AuditWriter {
     pub(super) fn new(dir: OwnedFd) -> Self {
-        Self { dir, file: None, lost: 0, rotate_at: ROTATE_AT }
+        Self { dir, file: None, lost: 0, torn: false, rotate_at: ROTATE_AT }
     }
 
     #[cfg(test)]
@@ -104,7 +106,10 @@ impl AuditWriter {
 
     /// Appends a record.
     pub fn append(&mut self, record: &AuditRecord) {
-        let Ok(mut line) = serde_json::to_vec(record) else { return };
+        let mut line = if self.torn { vec![b'\n'] } else { Vec::new() };
+        if serde_json::to_writer(&mut line, record).is_err() {
+            return;
+        }
         line.push(b'\n');
         if self.write(&line).is_err() {
             self.lost += 1;
@@ -120,14 +125,17 @@ impl AuditWriter {
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         let fd = self.current()?;
-        // One write appends one line, whoever else writes; what a full disk has cut off is ended by the next one.
+        // One write appends one line, whoever else writes; what a full disk has cut off is ended by the next one that can
+        // be written.
         let written = rustix::io::write(&fd, line);
         self.file = Some(fd);
         match written {
-            Ok(count) if count == line.len() => Ok(()),
+            Ok(count) if count == line.len() => {
+                self.torn = false;
+                Ok(())
+            }
             Ok(_) => {
-                let fd = self.file.as_ref().ok_or(io::ErrorKind::Other)?;
-                let _ = rustix::io::write(fd, b"\n");
+                self.torn = true;
                 Err(io::ErrorKind::WriteZero.into())
             }
             Err(errno) => Err(errno.into()),

@@ -1,6 +1,10 @@
 //! Hides HTTP/2: many requests at once.
 
-use super::{Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Stream, answer::{Answer, drain}, head};
+use super::{
+    Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Stream,
+    answer::{Answer, drain},
+    head,
+};
 use crate::Denial;
 use ::http::{Request, Response};
 use hyper::{body::Incoming, client::conn::http2::SendRequest, rt::Executor, service::service_fn};
