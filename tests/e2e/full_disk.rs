@@ -230,7 +230,8 @@ fn connections_on_a_full_disk() {
         tiny.succeeds(&["create", "--name", "box", "--allow", "www.example.com", "--workspace", "none"]);
         tiny.succeeds(&["start", "box"]);
         let connect = |host: &str, times: u32| {
-            let once = format!("exec 3<>/dev/tcp/{host}/25 && timeout 30 head -c 1 <&3; test $? != 124");
+            let once =
+                format!("exec 3<>/dev/tcp/{host}/25 && printf '\\0' >&3 && timeout 30 head -c 1 <&3; test $? != 124");
             let script = format!("for n in $(seq {times}); do {once} || exit; done; echo over");
             let (_, stdout, stderr) = tiny.run(&["exec", "box", "bash", "-c", &script]);
             assert!(stdout.ends_with("over\n"), "{stdout}{stderr}");
