@@ -222,6 +222,37 @@ fn a_log_on_a_full_disk_holds_nobody_up() {
     }
 }
 
+/// What cannot be put on record is refused nevertheless, and holds nobody up.
+#[test]
+fn connections_on_a_full_disk() {
+    for who in everyone() {
+        let tiny = Tiny::new(who);
+        tiny.succeeds(&["create", "--name", "box", "--allow", "www.example.com", "--workspace", "none"]);
+        tiny.succeeds(&["start", "box"]);
+        let connect = |host: &str, times: u32| {
+            let once =
+                format!("exec 3<>/dev/tcp/{host}/25 && printf '\\0' >&3 && timeout 30 head -c 1 <&3; test $? != 124");
+            let script = format!("for n in $(seq {times}); do {once} || exit; done; echo over");
+            let (_, stdout, stderr) = tiny.run(&["exec", "box", "bash", "-c", &script]);
+            assert!(stdout.ends_with("over\n"), "{stdout}{stderr}");
+            assert!(stderr.contains("refused") && stderr.contains("no rule allows it"), "{stderr}");
+        };
+        let logged = |host: &str| tiny.succeeds(&["net", "log", "--json", "box"]).contains(host);
+        connect("first.example.org", 1);
+        assert!(logged("first.example.org"));
+        tiny.fill();
+        // What is left of the last page is soon full as well.
+        connect("second.example.org", 40);
+        connect("third.example.org", 1);
+        assert!(!logged("third.example.org"));
+        tiny.free();
+        connect("fourth.example.org", 1);
+        assert!(logged("first.example.org") && logged("fourth.example.org"));
+        tiny.succeeds(&["rm", "-f", "box"]);
+        eventually("nothing is left", || tiny.world.leftovers().is_empty());
+    }
+}
+
 #[test]
 fn a_read_only_state_directory_is_told_and_keeps_what_runs() {
     for who in everyone() {

@@ -46,13 +46,14 @@ fn what_would_help_is_said() {
         (Reason::NotAllowed, "host.agentkernel.internal:5432", "--open localhost:5432"),
         (Reason::NetworkNone, "host.agentkernel.internal:5432", "--open localhost:5432"),
         (Reason::PrivateAddress, "10.0.0.1:22", "agentkernel net allow box 10.0.0.1:22"),
-        (Reason::PrivateAddress, "a.example:22", "agentkernel net allow box ADDRESS:22"),
         (Reason::Ceiling, "a.example", "config.toml"),
         (Reason::TokenLimit, "a.example", "--max-tokens"),
     ] {
         assert!(remedy(reason, to).contains(help), "{}", remedy(reason, to));
     }
     assert_eq!(remedy(Reason::Denied, "a.example"), "");
+    let private = Denial::new(Reason::PrivateAddress, &target("a.example:22")).because("10.1.2.3 is a private address");
+    assert!(private.remedy("box").ends_with("agentkernel net allow box 10.1.2.3:22"), "{}", private.remedy("box"));
     let denial =
         Denial { nearest: Some("*.example".to_owned()), ..Denial::new(Reason::NotAllowed, &target("a.example")) };
     assert!(denial.words("box").contains("\nAllowed is: *.example.\n"));

@@ -75,7 +75,7 @@ impl Internet {
             .join(" ");
         let configuration = format!(
             "{user} daemon off; worker_processes 1; pid {own}/pid; error_log stderr;
-             events {{ }}
+             worker_rlimit_nofile 4096; events {{ worker_connections 2048; }}
              http {{ types {{ text/html html; }} default_type application/octet-stream; {temporary}
              log_format seen '$server_name $ssl_server_name $server_port $request'; access_log {own}/access seen;
              ssl_protocols TLSv1.2 TLSv1.3;
