@@ -219,6 +219,18 @@ fn hides_from_programs_what_has_a_mode_behind_a_pointer() {
 }
 
 #[test]
+fn transports_that_nothing_catches_are_denied() {
+    for (kind, protocol) in [(1, 132), (5, 0), (5, 132), (6, 33), (2, 136), (1, 256), (10, 0), (4, 0)] {
+        denied(libc::SYS_socket, [2, kind, protocol]);
+        denied(libc::SYS_socket, [10, kind | 0x80800, protocol]);
+    }
+    for (family, kind, protocol) in [(2, 1, 0), (2, 1, 6), (10, 2, 17), (2, 2, 1), (10, 2, 58), (2, 1, 262), (2, 3, 1)]
+    {
+        allowed(libc::SYS_socket, [family, kind, protocol]);
+    }
+}
+
+#[test]
 fn egress_has_the_internet_and_nothing_else() {
     let answers = |calls: Vec<(i64, [u64; 4])>| {
         thread::spawn(move || {

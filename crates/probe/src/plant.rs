@@ -207,7 +207,11 @@ impl Plants {
             if let Ok(bound) = self.requests.listen((address, 0).into()) {
                 self.set("requests_named", bound);
                 self.set("own_name", name);
-                let _ = tcp(self, "tcp_named", (address, 0).into());
+                if let Ok(bound) = tcp(self, "tcp_named", (address, 0).into())
+                    && !self.requests.redirects()
+                {
+                    self.requests.redirect(bound);
+                }
                 break;
             }
         }

@@ -189,6 +189,15 @@ pub const DENIED: &[Deny] = &[
         &[
             &[IsNot(0, AF_UNIX), IsNot(0, AF_INET), IsNot(0, AF_INET6), IsNot(0, AF_NETLINK)],
             &[Is(0, AF_NETLINK), IsNot(2, 0)],
+            // Of the internet's transports TCP, MPTCP, UDP and the echo of ICMP: others (SCTP, DCCP, SMC, UDP-Lite) are
+            // modules that the kernel loads when they are asked for, and nothing catches what they carry.
+            &[Is(0, AF_INET), IsNot(2, 0), IsNot(2, 1), IsNot(2, 6), IsNot(2, 17), IsNot(2, 262)],
+            &[Is(0, AF_INET6), IsNot(2, 0), IsNot(2, 6), IsNot(2, 17), IsNot(2, 58), IsNot(2, 262)],
+            // Types beyond streams, datagrams and raw sockets, which need a capability.
+            &[Is(0, AF_INET), Has(1, 4)],
+            &[Is(0, AF_INET), Has(1, 8)],
+            &[Is(0, AF_INET6), Has(1, 4)],
+            &[Is(0, AF_INET6), Has(1, 8)],
         ],
     ),
     when("socketpair", &[&[IsNot(0, AF_UNIX)]]),

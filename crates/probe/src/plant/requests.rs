@@ -49,6 +49,11 @@ impl Requests {
         Ok(bound)
     }
 
+    /// Whether requests for `/redirect` lead anywhere.
+    pub fn redirects(&self) -> bool {
+        !self.words.elsewhere.is_empty()
+    }
+
     /// Sends requests for `/redirect` on to this address.
     pub fn redirect(&mut self, to: SocketAddr) {
         self.words.elsewhere = to.to_string();
