@@ -46,7 +46,7 @@ fn check_tells_what_decides() {
     for who in Who::all() {
         let world = World::new(who);
         let none = "example.org:443: refused by 'mode none' (the default): the network mode is 'none' [network-none]\n  \
-                    '--allow example.org:443' would let it through\n";
+                    '--allow example.org:443' would allow it by name\n";
         assert_eq!(net_check(&world, &["example.org"]), (1, none.into()));
         let flag = "example.org:22: allowed by '*.org:*' (a flag)\n";
         let asked = ["example.org:22", "--allow", "*.org:*", "--no-lookup"];

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fs, io, path::PathBuf, process::ExitCode, time:
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Seconds for each fuzz target
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 5)]
     fuzz_seconds: u64,
     /// Only these steps
     #[arg(value_enum)]
