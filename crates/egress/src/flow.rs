@@ -26,6 +26,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a client may be silent where it has to speak first.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// Turns that others get before a flow's totals are told.
+const TURNS: usize = 4;
 /// How long it takes to hear of other servers that are to be asked for names, if there are any.
 const NEWS: Duration = Duration::from_millis(100);
 
@@ -56,6 +58,10 @@ pub(crate) async fn serve(shared: &Rc<Shared>, number: u64, target: Target, clie
         farewell(shared, number, client, buffer, &denial).await;
     }
     if open {
+        // The last of what was read is counted when those who carried it let go of it.
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
         shared.tell(number, &target, What::Closed(meter.totals()));
     }
 }
