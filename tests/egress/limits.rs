@@ -168,7 +168,7 @@ fn tokens() {
         }
         // What was used is not forgotten with an egress; what a connection has carried is told when that ends.
         let told = || ground.log(&[]).iter().filter_map(|event| event["tokens"].as_u64()).sum::<u64>();
-        eventually("ends are on record", || told() >= 40);
+        eventually("all are on record", || told() == 60);
         let egress = kept.running_egress();
         signal(egress, Signal::KILL);
         eventually("it is gone", || kept.egress() != Some(egress));
@@ -182,9 +182,31 @@ fn tokens() {
         }
         assert_eq!(asked.load(Ordering::SeqCst), 5);
         ground.told("token-limit");
-        eventually("ends are on record", || told() >= 80);
+        eventually("all are on record", || told() == 100);
         // Nor by a change of something else.
         let _ = ground.agentkernel(&["net", "allow", crate::kept::BOX, "shared.example.com"]);
         assert!(curl("messages").trim_end().ends_with("403"));
+    }
+}
+
+/// Tokens are counted where there is no secret as well: all TLS is read for that.
+#[test]
+fn tokens_without_a_secret() {
+    for ground in Ground::all() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        ground.internet.serve(OWN, move |stream| model(&stream, &count));
+        let script = r#"
+url = "https://www.example.com/own/v1/messages"
+def model():
+    command = ["curl", "-sS", "-w", "%{http_code}", "-d", "{}", url]
+    return subprocess.check_output(command, text=True, timeout=60)
+for expected in "200", "200", "403", "403":
+    answer = model()
+    assert answer.endswith(expected), (expected, answer)
+"#;
+        let _ = ground.attack(&["--allow", WEB, "--max-tokens", "30"], script);
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        ground.told("token-limit");
     }
 }

@@ -2,17 +2,18 @@
 //! first bytes, then carried or refused.
 
 use crate::{
-    CheckedAddr, Denial, Grant, Host, Reason, Target,
-    control::{Event, What},
+    CheckedAddr, Denial, Grant, Host, Reason,
+    account::Account,
+    control::Event,
     dial,
     first::{self, Speech, Version},
     inspect::{self, Wrapping},
-    meter::{Direction, Meter},
+    meter::Direction,
     relay,
     resolver::LookupError,
-    server::{Rules, Shared, reset_at_close},
+    server::{Rules, reset_at_close},
 };
-use std::{io, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -25,108 +26,88 @@ const FIRST_BYTES: Duration = Duration::from_millis(200);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a client may be silent where it has to speak first.
 const SILENCE: Duration = Duration::from_secs(60);
-
-/// Turns that others get before a flow's totals are told.
-const TURNS: usize = 4;
 /// How long it takes to hear of other servers that are to be asked for names, if there are any.
 const NEWS: Duration = Duration::from_millis(100);
 
 /// Serves a flow to its end.
-pub(crate) async fn serve(shared: &Rc<Shared>, number: u64, target: Target, client: TcpStream, revoked: &Notify) {
-    let rules = shared.rules();
-    let meter = Arc::new(Meter::new(shared.bucket()));
-    let mut flow = Flow {
-        shared,
-        number,
-        target,
-        rules,
-        client: Some(client),
-        buffer: Vec::new(),
-        meter: meter.clone(),
-        open: false,
-    };
+pub(crate) async fn serve(account: Rc<Account>, client: TcpStream, revoked: Rc<Notify>) {
+    let shared = &account.shared;
+    let mut flow = Flow { account: &account, rules: shared.rules(), client: Some(client), buffer: Vec::new() };
     let result = tokio::select! {
         biased;
         () = revoked.notified() => match shared.is_ending() {
             true => Ok(()),
-            false => Err(Denial::new(Reason::Revoked, &flow.target)),
+            false => Err(flow.denial(Reason::Revoked)),
         },
         result = flow.carry() => result,
     };
-    let Flow { target, client, buffer, open, .. } = flow;
+    let Flow { client, buffer, .. } = flow;
     if let Err(denial) = result {
-        farewell(shared, number, client, buffer, &denial).await;
-    }
-    if open {
-        // The last of what was read is counted when those who carried it let go of it.
-        for _ in 0..TURNS {
-            tokio::task::yield_now().await;
-        }
-        shared.tell(number, &target, What::Closed(meter.totals()));
+        farewell(&account, client, buffer, &denial).await;
     }
 }
 
 /// Refuses a flow that was not even begun.
-pub(crate) async fn refuse(shared: Rc<Shared>, number: u64, client: TcpStream, denial: Denial) {
-    farewell(&shared, number, Some(client), Vec::new(), &denial).await;
+pub(crate) async fn refuse(account: Rc<Account>, client: TcpStream, denial: Denial) {
+    farewell(&account, Some(client), Vec::new(), &denial).await;
 }
 
 struct Flow<'a> {
-    shared: &'a Rc<Shared>,
-    number: u64,
-    target: Target,
+    account: &'a Rc<Account>,
     rules: Rc<Rules>,
     /// The program's side, until somebody else has it.
     client: Option<TcpStream>,
     /// What the client has said first, and nobody has had yet.
     buffer: Vec<u8>,
-    meter: Arc<Meter>,
-    /// Whether the supervisor was told that it is connected.
-    open: bool,
 }
 
 impl Flow<'_> {
     async fn carry(&mut self) -> Result<(), Denial> {
-        self.rules.policy.judge(&self.target)?;
-        self.shared.permit_one().await;
+        let Account { shared, target, .. } = &**self.account;
+        self.rules.policy.judge(target)?;
+        shared.permit_one().await;
         let addresses = self.look_up().await?;
         let addresses = self.admit(&addresses)?;
-        let (server, address) = dial::dial(&self.target, &addresses).await?;
+        let (server, address) = dial::dial(target, &addresses).await?;
         self.admit(&[address.ip()])?;
-        self.shared.connected(self.number, address.ip());
-        let grant = self.rules.policy.judge(&self.target)?;
+        shared.connected(self.account.number(), address.ip());
+        let grant = self.rules.policy.judge(target)?;
         let _ = server.set_nodelay(true);
         reset_at_close(&server, true);
-        self.open = true;
-        self.shared.tell(self.number, &self.target, What::Opened { rule: grant.rule.clone(), address });
+        self.account.opened(&grant, address);
         self.converse(&grant, server).await
+    }
+
+    fn denial(&self, reason: Reason) -> Denial {
+        Denial::new(reason, &self.account.target)
     }
 
     /// Admits by the rules that hold now: they may have changed while others were waited for.
     fn admit(&mut self, addresses: &[IpAddr]) -> Result<Vec<CheckedAddr>, Denial> {
-        self.rules = self.shared.rules();
-        self.rules.policy.admit(&self.target, addresses, |address| self.shared.own.has(address))
+        let Account { shared, target, .. } = &**self.account;
+        self.rules = shared.rules();
+        self.rules.policy.admit(target, addresses, |address| shared.own.has(address))
     }
 
     async fn look_up(&self) -> Result<Vec<IpAddr>, Denial> {
-        let outside = self.rules.policy.outside(&self.target);
-        let name = match outside.host {
+        let Account { shared, target, .. } = &**self.account;
+        let name = match self.rules.policy.outside(target).host {
             Host::Address(address) => return Ok(vec![address]),
             Host::Name(name) => name,
         };
-        let resolver = &self.shared.resolver;
+        let resolver = &shared.resolver;
         let mut found = resolver.lookup(&name).await;
         if found.is_err() {
             // Others may have to be asked by now.
             let changed = resolver.changed();
-            self.shared.channel.tell(&Event::StaleResolver);
+            shared.channel.tell(&Event::StaleResolver);
             if tokio::time::timeout(NEWS, changed).await.is_ok() {
                 found = resolver.lookup(&name).await;
             }
         }
         found.map_err(|error| match error {
-            LookupError::NoSuchHost => Denial::new(Reason::NoSuchHost, &self.target),
-            LookupError::NoAnswer => Denial::new(Reason::LookupFailed, &self.target).because("no server answers"),
+            LookupError::NoSuchHost => self.denial(Reason::NoSuchHost),
+            LookupError::NoAnswer => self.denial(Reason::LookupFailed).because("no server answers"),
         })
     }
 
@@ -139,13 +120,12 @@ impl Flow<'_> {
         }
         // Where the web is spoken nobody waits for the server to begin.
         let web = !grant.any_protocol || grant.is_restricted();
-        let deny = |reason| Denial::new(reason, &self.target);
         let speech = tokio::select! {
             biased;
             // Whoever has gone before saying what he wants is not told of, and does not hear.
             speech = first::first(&mut client, &mut self.buffer) => speech.unwrap_or(Speech::Nothing),
             _ = server.readable(), if !web => Speech::Other,
-            () = tokio::time::sleep(SILENCE), if web => return Err(deny(Reason::TimedOut)),
+            () = tokio::time::sleep(SILENCE), if web => return Err(self.denial(Reason::TimedOut)),
         };
         let wrapping = match self.recognise(grant, &speech, web) {
             Ok(wrapping) => wrapping,
@@ -158,14 +138,8 @@ impl Flow<'_> {
             _ if speech == Speech::Nothing => Ok(()),
             None => self.splice(client, server).await,
             Some(wrapping) => {
-                let passage = inspect::Passage {
-                    shared: self.shared.clone(),
-                    rules: self.rules.clone(),
-                    number: self.number,
-                    target: self.target.clone(),
-                    grant: grant.clone(),
-                    meter: self.meter.clone(),
-                };
+                let (account, rules) = (self.account.clone(), self.rules.clone());
+                let passage = inspect::Passage { account, rules, grant: grant.clone() };
                 inspect::serve(passage, client, std::mem::take(&mut self.buffer), server, wrapping).await
             }
         }
@@ -173,45 +147,46 @@ impl Flow<'_> {
 
     /// Whether what the client speaks may be spoken there, and is to be read: how it is wrapped then.
     fn recognise(&self, grant: &Grant, speech: &Speech, web: bool) -> Result<Option<Wrapping>, Denial> {
-        let deny = |reason| Denial::new(reason, &self.target);
+        let target = &self.account.target;
         match speech {
             Speech::Tls(hello) => {
-                match (&hello.server_name, &self.target.host) {
+                match (&hello.server_name, &target.host) {
                     (Some(name), expected) if name == expected => {}
-                    (Some(name), _) => return Err(deny(Reason::SniMismatch).because(name.to_string())),
+                    (Some(name), _) => return Err(self.denial(Reason::SniMismatch).because(name.to_string())),
                     // Clients send no name for an address. Which server it is for only its inside would tell.
                     (None, Host::Address(_)) if !grant.named && self.rules.policy.minds_names() => {
-                        return Err(deny(Reason::SniMissing));
+                        return Err(self.denial(Reason::SniMissing));
                     }
                     (None, Host::Address(_)) => {}
-                    (None, Host::Name(_)) => return Err(deny(Reason::SniMissing)),
+                    (None, Host::Name(_)) => return Err(self.denial(Reason::SniMissing)),
                 }
-                let read = grant.is_restricted() || self.rules.inspector.intercepts(&self.target.host);
+                let read = grant.is_restricted() || self.rules.inspector.intercepts(&target.host);
                 Ok(read.then_some(Wrapping::Tls))
             }
             Speech::Http(version) => Ok(Some(Wrapping::Clear(*version))),
-            Speech::BadTls(why) => Err(deny(Reason::BadTls).because(why.clone())),
+            Speech::BadTls(why) => Err(self.denial(Reason::BadTls).because(why.clone())),
             // A client that has only connected, and is gone, did no harm.
             Speech::Nothing => Ok(None),
-            Speech::Other if web => Err(deny(Reason::NotHttp)),
+            Speech::Other if web => Err(self.denial(Reason::NotHttp)),
             Speech::Other => Ok(None),
         }
     }
 
     /// Passes on what was said, and whatever will be.
     async fn splice(&mut self, client: TcpStream, mut server: TcpStream) -> Result<(), Denial> {
+        let Account { shared, meter, .. } = &**self.account;
         let buffer = std::mem::take(&mut self.buffer);
         let mut rest = buffer.as_slice();
         while !rest.is_empty() {
-            let permitted = self.meter.permit(rest.len()).await;
+            let permitted = meter.permit(rest.len()).await;
             let sent = server.write(&rest[..permitted]).await.unwrap_or(0);
-            self.meter.count(Direction::Out, permitted, sent);
+            meter.count(Direction::Out, permitted, sent);
             if sent == 0 {
                 return Ok(());
             }
             rest = &rest[sent..];
         }
-        if relay::relay(&client, &server, &self.meter, &self.shared.pipes).await.is_ok() {
+        if relay::relay(&client, &server, meter, &shared.pipes).await.is_ok() {
             reset_at_close(&client, false);
             reset_at_close(&server, false);
         }
@@ -221,14 +196,14 @@ impl Flow<'_> {
 
 /// Tells of a refusal: the supervisor first, then the program, in words if it speaks HTTP in clear. Anything else is
 /// reset.
-async fn farewell(shared: &Rc<Shared>, number: u64, client: Option<TcpStream>, mut buffer: Vec<u8>, denial: &Denial) {
-    shared.tell_refusal(number, denial, None);
+async fn farewell(account: &Account, client: Option<TcpStream>, mut buffer: Vec<u8>, denial: &Denial) {
+    account.refused(denial, None);
     let Some(mut client) = client.filter(|_| denial.reason != Reason::Revoked) else { return };
     let speech = tokio::time::timeout(FIRST_BYTES, first::first(&mut client, &mut buffer)).await;
     if !matches!(speech, Ok(Ok(Speech::Http(Version::One)))) {
         return;
     }
-    let words = denial.words(&shared.rules().sandbox);
+    let words = denial.words(&account.shared.rules().sandbox);
     let _ = tokio::time::timeout(FAREWELL, tell(&mut client, denial.reason, &words)).await;
     reset_at_close(&client, false);
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Target;
 
 #[test]
 fn the_words_of_a_refusal_are_a_whole_answer() {

@@ -2,15 +2,16 @@
 //! conversations are not read: only HTTP in clear, and TLS to hosts that have a secret or whose requests are restricted.
 
 use crate::{
-    Authority, Budget, Denial, Grant, Host, Reason, Secrets, Target,
+    Authority, Budget, Denial, Grant, Host, Reason, Secrets,
+    account::Account,
     control::{Config, Event},
     first::{Replay, Version},
     http::{self, Report},
-    meter::{Meter, Metered},
-    server::{Rules, Shared, reset_at_close},
+    meter::Metered,
+    server::{Rules, reset_at_close},
     tls::{self, Roots},
 };
-use std::{cell::Cell, io, rc::Rc, sync::Arc};
+use std::{cell::Cell, io, rc::Rc};
 use tokio::net::TcpStream;
 
 /// What it takes to read conversations.
@@ -51,12 +52,9 @@ impl Inspector {
 
 /// One conversation.
 pub(crate) struct Passage {
-    pub(crate) shared: Rc<Shared>,
+    pub(crate) account: Rc<Account>,
     pub(crate) rules: Rc<Rules>,
-    pub(crate) number: u64,
-    pub(crate) target: Target,
     pub(crate) grant: Grant,
-    pub(crate) meter: Arc<Meter>,
 }
 
 /// How what is said is wrapped.
@@ -68,10 +66,9 @@ pub(crate) enum Wrapping {
     Tls,
 }
 
+/// Whoever has one carries the flow: requests may go on for a moment after the connection that they came by.
 struct Reporter {
-    shared: Rc<Shared>,
-    number: u64,
-    meter: Arc<Meter>,
+    account: Rc<Account>,
     broken: Cell<bool>,
 }
 
@@ -81,16 +78,16 @@ impl Report for Reporter {
     }
 
     fn request(&self) {
-        self.meter.request();
+        self.account.meter.request();
     }
 
     fn refused(&self, denial: &Denial, request: &str) {
-        self.shared.tell_refusal(self.number, denial, Some(request.to_owned()));
+        self.account.refused(denial, Some(request));
     }
 
     fn tokens(&self, tokens: u64) {
-        self.meter.tokens(tokens);
-        self.shared.channel.tell(&Event::Tokens(tokens));
+        self.account.meter.tokens(tokens);
+        self.account.shared.channel.tell(&Event::Tokens(tokens));
     }
 }
 
@@ -105,11 +102,13 @@ pub(crate) async fn serve(
     server: TcpStream,
     wrapping: Wrapping,
 ) -> Result<(), Denial> {
-    let Passage { shared, rules, number, target, grant, meter } = passage;
+    let Passage { account, rules, grant } = passage;
     let inspector = &rules.inspector;
     // They stay open after those who speak have let go of them: then it is known how it ended.
     let both = [duplicate(&client), duplicate(&server)];
-    let reporter = Rc::new(Reporter { shared, number, meter: meter.clone(), broken: Cell::new(false) });
+    let server = Metered::new(server, account.meter.clone());
+    let target = account.target.clone();
+    let reporter = Rc::new(Reporter { account, broken: Cell::new(false) });
     let passage = http::Passage {
         target,
         grant,
@@ -119,7 +118,6 @@ pub(crate) async fn serve(
         report: reporter.clone(),
     };
     let client = Replay::new(first, client);
-    let server = Metered::new(server, meter);
     let result = match (wrapping, &inspector.tls) {
         (Wrapping::Clear(version), _) => http::clear(client, server, version, passage).await,
         (Wrapping::Tls, Some(tls)) => tls::intercept(client, server, &tls.authority, &tls.roots, passage).await,

@@ -5,6 +5,7 @@
 //! [`Policy`] is an immutable value that says what may be reached; everything else asks it.
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod address;
 mod answer;
 mod authority;

@@ -1,11 +1,12 @@
 //! Hides the life of an egress: flows in, orders in, each flow a task of its own.
 
 use crate::{
-    Denial, Host, Policy, Reason, Target,
+    Denial, Policy, Reason, Target,
+    account::{Account, INVALID},
     address::Own,
     bucket::Bucket,
     channel::{Channel, Ordered},
-    control::{Answer, Config, Event, FlowEvent, Order, What},
+    control::{Answer, Config, Order},
     flow,
     inbound::Inbound,
     inspect::Inspector,
@@ -35,8 +36,6 @@ use wire::flow::{Flow, Handed, MAX_DATAGRAM};
 
 /// Flows at once. One more is refused.
 const MAX_FLOWS: usize = 4096;
-/// What has no name that could be one; nobody can have this one (RFC 6761, 6.4).
-const INVALID: &str = "invalid";
 /// How long flows may take to end when the sandbox has, and how often it is looked whether they have.
 const GRACE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(1);
@@ -130,8 +129,8 @@ async fn accept(shared: Rc<Shared>) {
         match shared.inbound.receive().await {
             Ok((Handed::Flow(flow), None)) => {
                 // The kernel had no descriptor to give, and has reset the connection.
-                let (number, target) = shared.number(&flow);
-                shared.tell_refusal(number, &Denial::new(Reason::TooMany, &target), None);
+                let account = Account::new(&shared, &flow);
+                account.refused(&Denial::new(Reason::TooMany, &account.target), None);
                 tokio::time::sleep(PAUSE).await;
             }
             Ok((handed, socket)) => shared.take(handed, socket),
@@ -159,18 +158,6 @@ impl Shared {
         }
     }
 
-    /// Tells the supervisor what happened to a flow.
-    pub(crate) fn tell(&self, flow: u64, target: &Target, what: What) {
-        self.channel.tell(&Event::Flow(FlowEvent { flow, target: target.clone(), what }));
-    }
-
-    /// Tells the supervisor of a refusal.
-    pub(crate) fn tell_refusal(&self, flow: u64, denial: &Denial, request: Option<String>) {
-        let Denial { reason, target, detail, .. } = denial;
-        let what = What::Refused { reason: *reason, detail: cut(detail), request: request.as_deref().map(cut) };
-        self.tell(flow, target, what);
-    }
-
     fn take(self: &Rc<Self>, handed: Handed, socket: Option<OwnedFd>) {
         match handed {
             Handed::Flow(flow) => {
@@ -187,36 +174,34 @@ impl Shared {
         }
     }
 
-    /// Gives a flow its number, and tells where it goes. What is no host is called as such for those who look, and is
-    /// nowhere looked up.
-    fn number(&self, flow: &Flow) -> (u64, Target) {
+    /// The number of the next flow.
+    pub(crate) fn next_number(&self) -> u64 {
         let number = self.next.get();
         self.next.set(number + 1);
-        let host = Host::parse(&flow.host).unwrap_or_else(|_| Host::Name(INVALID.into()));
-        (number, Target { host, port: flow.port })
+        number
     }
 
     fn begin(self: &Rc<Self>, flow: Flow, socket: TcpStream) {
-        let (number, target) = self.number(&flow);
+        let account = Account::new(self, &flow);
+        let target = account.target.clone();
         if flow.port == 0 || target.host.name() == Some(INVALID) {
             let denial = Denial::new(Reason::BadName, &target).because(crate::host::shown(&flow.host));
-            tokio::task::spawn_local(flow::refuse(self.clone(), number, socket, denial));
+            tokio::task::spawn_local(flow::refuse(account, socket, denial));
             return;
         }
         if self.flows.borrow().len() >= MAX_FLOWS {
-            let denial = Denial::new(Reason::TooMany, &target);
-            self.tell_refusal(number, &denial, None);
+            account.refused(&Denial::new(Reason::TooMany, &target), None);
             return;
         }
         let revoked = Rc::new(Notify::new());
-        self.flows
-            .borrow_mut()
-            .insert(number, Open { target: target.clone(), address: None, revoked: revoked.clone() });
-        let shared = self.clone();
-        tokio::task::spawn_local(async move {
-            flow::serve(&shared, number, target, socket, &revoked).await;
-            shared.flows.borrow_mut().remove(&number);
-        });
+        let open = Open { target, address: None, revoked: revoked.clone() };
+        self.flows.borrow_mut().insert(account.number(), open);
+        tokio::task::spawn_local(flow::serve(account, socket, revoked));
+    }
+
+    /// Nobody carries a flow any more.
+    pub(crate) fn ended(&self, flow: u64) {
+        self.flows.borrow_mut().remove(&flow);
     }
 
     /// A flow is connected. Whether it may stay so, its address tells as well.
@@ -309,11 +294,6 @@ fn adopt(socket: OwnedFd) -> Option<TcpStream> {
 pub(crate) fn reset_at_close(socket: impl AsFd, reset: bool) {
     // It fails only if the connection is gone already.
     let _ = sockopt::set_socket_linger(socket, reset.then_some(Duration::ZERO));
-}
-
-/// As much of a text as an event has room for.
-fn cut(text: &str) -> String {
-    text.chars().take(300).collect()
 }
 
 /// Waits for datagrams.
