@@ -10,12 +10,13 @@ use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
     path::Path,
+    process::Stdio,
     thread,
     time::Duration,
 };
 use support::{
     Who, eventually,
-    internet::{OWN, WEB, WEB_V4},
+    internet::{HIDDEN, OWN, WEB, WEB_V4},
     told,
 };
 
@@ -67,6 +68,9 @@ fn of_egress() {
         let _ = kept.works("works()");
         let supervisor = kept.supervisor();
         let before = descriptors(supervisor);
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", kept.running_egress())).unwrap();
+        let memory: Vec<&str> = limits.lines().find(|line| line.starts_with("Max data")).unwrap().split(' ').collect();
+        assert!(memory.iter().filter(|word| **word == "268435456").count() == 2, "{limits}");
         for round in 1..=2 {
             let egress = kept.running_egress();
             let mut talk = kept.talk(DOWNLOADS);
@@ -147,6 +151,52 @@ fn of_what_is_stopped() {
         signal(egress, Signal::STOP);
         let _ = ground.agentkernel(&["stop", "-t", "1", BOX]);
         eventually("egress is gone", || ground.world.processes().is_empty());
+    }
+}
+
+/// What is denied ends, though egress does not obey: it is ended with all that it carries, and the next one obeys.
+#[test]
+fn of_one_that_does_not_obey() {
+    for ground in Ground::all() {
+        serve_endless(&ground);
+        let kept = Kept::new(&ground, &ALLOW);
+        let mut talk = kept.talk(DOWNLOADS);
+        assert_eq!(talk.line(), "begun");
+        let egress = kept.running_egress();
+        signal(egress, Signal::STOP);
+        let output = ground.internet.agentkernel(&ground.world, &["net", "deny", BOX, WEB]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        let words = "Egress ended before it had done this\n  hint: The change holds from its next start on";
+        assert!(told(&output).contains(words), "{}", told(&output));
+        assert_eq!(talk.line(), "all reset");
+        talk.end();
+        let _ = kept.works("assert b'Hello' not in ask(WEB, 80, get(WEB))");
+        ground.told("denied");
+        assert_ne!(kept.running_egress(), egress);
+    }
+}
+
+/// One that died before it had obeyed: the next one is not ended for that.
+#[test]
+fn of_one_that_was_to_obey() {
+    // Whoever waits, it is the same.
+    for ground in Ground::all().into_iter().take(1) {
+        let kept = Kept::new(&ground, &ALLOW);
+        let _ = kept.works("works()");
+        let egress = kept.running_egress();
+        signal(egress, Signal::STOP);
+        let mut deny = ground.internet.agentkernel(&ground.world, &["net", "deny", BOX, HIDDEN]);
+        let deny = deny.stderr(Stdio::piped()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(500));
+        signal(egress, Signal::KILL);
+        let output = deny.wait_with_output().unwrap();
+        assert!(told(&output).contains("Egress ended before it had done this"), "{}", told(&output));
+        let _ = kept.works("works()");
+        let healthy = kept.running_egress();
+        // Longer than the patience with the one before.
+        thread::sleep(Duration::from_secs(6));
+        let _ = kept.works("works()");
+        assert_eq!(kept.running_egress(), healthy);
     }
 }
 

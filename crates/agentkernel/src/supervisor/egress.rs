@@ -72,6 +72,8 @@ struct Waiting {
     stream: u32,
     /// The ports that were published before the order.
     before: Vec<Published>,
+    /// Until when.
+    by: Deadline,
 }
 
 struct Running {
@@ -159,12 +161,28 @@ impl Egress {
         Ok(())
     }
 
-    /// Orders what holds from now on. Gives the stream of the order; `None` if there is nobody who could obey.
+    /// Whoever has waited longest is the first whose patience ends.
+    fn watch_the_slowest(&mut self) {
+        self.overdue = self.waiting.values().fold(Deadline::default(), |first, waiting| first.min(waiting.by));
+    }
+
+    /// Orders what holds from now on. Gives the stream of the order; `None` if there is nobody who has to obey. Whoever
+    /// cannot be told is ended, and the next one knows.
     fn order(&mut self) -> Option<u32> {
         let running = self.running.as_mut()?;
         let order = Order::Configure(Box::new(self.config.clone()));
-        let payload = wire::encode_open(&order).ok()?;
-        running.connection.mux.can_open().then(|| running.connection.mux.open(&payload))
+        let payload = wire::encode_open(&order).ok().filter(|_| running.connection.mux.can_open());
+        if payload.is_none() {
+            running.kill();
+        }
+        Some(running.connection.mux.open(&payload?))
+    }
+}
+
+impl Running {
+    /// Ends it. What it carries is reset, and that it is gone is told by its pidfd.
+    fn kill(&self) {
+        let _ = jail::process::signal_pidfd(&self.pidfd, rustix::process::Signal::KILL);
     }
 }
 
@@ -268,18 +286,13 @@ impl Server<'_> {
         }
     }
 
-    /// Takes all that egress has said so far.
-    pub(super) fn hear_egress(&mut self) {
-        self.heed_egress();
-    }
-
     /// Lets egress end, and takes what it has to say until then.
     pub(super) fn dismiss_egress(&mut self) {
         use rustix::event::{PollFd, PollFlags, poll};
         let Some(running) = &self.egress.running else { return };
         let _ = rustix::net::shutdown(&running.connection, rustix::net::Shutdown::Write);
         let end = Deadline::after(FAREWELL);
-        while self.heed_egress() {
+        while self.hear_egress() {
             let Some(running) = &self.egress.running else { return };
             let came = poll(&mut [PollFd::new(&running.connection, PollFlags::IN)], end.timeout().as_ref());
             if !matches!(came, Ok(count) if count > 0) {
@@ -289,7 +302,7 @@ impl Server<'_> {
     }
 
     /// Takes all that egress has said so far; whether it may say more.
-    fn heed_egress(&mut self) -> bool {
+    pub(super) fn hear_egress(&mut self) -> bool {
         loop {
             let Some(running) = &mut self.egress.running else { return false };
             let filled = running.connection.fill();
@@ -336,10 +349,8 @@ impl Server<'_> {
                 if let Some(running) = &mut self.egress.running {
                     running.connection.mux.close(stream);
                 }
-                let Some(Waiting { client, stream, before }) = self.egress.waiting.remove(&stream) else { return };
-                if self.egress.waiting.is_empty() {
-                    self.egress.overdue = Deadline::default();
-                }
+                let Some(Waiting { client, stream, before, .. }) = self.egress.waiting.remove(&stream) else { return };
+                self.egress.watch_the_slowest();
                 let answer = wire::decode(&payload);
                 if matches!(answer, Ok(Answer::Failed(_))) {
                     self.take_back(before);
@@ -411,7 +422,9 @@ impl Server<'_> {
         for (flow, target) in running.open {
             self.audit_lost(flow, &target);
         }
-        for (_, Waiting { client, stream, .. }) in std::mem::take(&mut self.egress.waiting) {
+        let waiting = std::mem::take(&mut self.egress.waiting);
+        self.egress.watch_the_slowest();
+        for (_, Waiting { client, stream, .. }) in waiting {
             if let Some(client) = self.clients.get_mut(&client) {
                 client.refuse(
                     stream,
@@ -429,7 +442,7 @@ impl Server<'_> {
     /// Ends an egress that breaks the rules, or does not obey.
     pub(super) fn end_egress(&mut self) {
         if let Some(running) = &self.egress.running {
-            let _ = jail::process::signal_pidfd(&running.pidfd, rustix::process::Signal::KILL);
+            running.kill();
             let _ = epoll::delete(&self.epoll, &running.connection);
         }
     }
@@ -464,8 +477,9 @@ impl Server<'_> {
             }
             (Ok(()), Some(ordered)) => {
                 client.streams.insert(stream, super::client::Purpose::Egress);
-                self.egress.waiting.insert(ordered, Waiting { client: number, stream, before });
-                self.egress.overdue = self.egress.overdue.min(Deadline::after(PATIENCE));
+                let by = Deadline::after(PATIENCE);
+                self.egress.waiting.insert(ordered, Waiting { client: number, stream, before, by });
+                self.egress.watch_the_slowest();
             }
             (Ok(()), None) => client.answer(stream, &api::Report::Done),
         }
