@@ -105,24 +105,30 @@ fn leaf(answer: Answer<'_>) -> Vec<Instruction> {
     match answer {
         Answer::Always(value) => vec![plain(RETURN, value)],
         Answer::If { rules, matched, otherwise } => {
-            let mut code: Vec<_> = rules.iter().flat_map(|tests| rule(tests, matched)).collect();
+            let mut loaded = None;
+            let mut code: Vec<_> = rules.iter().flat_map(|tests| rule(tests, matched, &mut loaded)).collect();
             code.push(plain(RETURN, otherwise));
             code
         }
     }
 }
 
-/// Returns if all tests hold, goes past its end if one does not.
+/// Returns if all tests hold, goes past its end if one does not. `loaded` is the argument that the accumulator holds, if
+/// it holds one whole, wherever it comes from; it is known afterwards if all tests are of one argument.
 ///
 /// All arguments that are tested are ints, or flags below bit 32, to the kernel: it ignores the upper half, so that is
 /// ignored here as well (CVE-2019-10063).
-fn rule(tests: &[Test], matched: u32) -> Vec<Instruction> {
+fn rule(tests: &[Test], matched: u32, loaded: &mut Option<u8>) -> Vec<Instruction> {
     /// How a comparison that does not hold leaves the rule; the distance is known at the end.
     const OUT: u8 = u8::MAX;
     let mut code = Vec::new();
+    let mut left_with = Vec::new();
     for test in tests {
         let (Test::Is(index, _) | Test::IsNot(index, _) | Test::Has(index, _) | Test::Lacks(index, _)) = *test;
-        code.push(plain(LOAD, ARGUMENTS + 8 * u32::from(index)));
+        if *loaded != Some(index) {
+            code.push(plain(LOAD, ARGUMENTS + 8 * u32::from(index)));
+            *loaded = Some(index);
+        }
         match *test {
             Test::Is(_, value) => code.push(Instruction { code: EQUAL, jt: 0, jf: OUT, k: value }),
             Test::IsNot(_, value) => code.push(Instruction { code: EQUAL, jt: OUT, jf: 0, k: value }),
@@ -133,10 +139,13 @@ fn rule(tests: &[Test], matched: u32) -> Vec<Instruction> {
             Test::Has(_, bits) => {
                 code.push(plain(AND, bits));
                 code.push(Instruction { code: EQUAL, jt: 0, jf: OUT, k: bits });
+                *loaded = None;
             }
         }
+        left_with.push(*loaded);
     }
     code.push(plain(RETURN, matched));
+    *loaded = left_with.first().copied().flatten().filter(|&first| left_with.iter().all(|&at| at == Some(first)));
     let end = code.len();
     for (at, instruction) in code.iter_mut().enumerate() {
         let out = (end - at - 1) as u8;

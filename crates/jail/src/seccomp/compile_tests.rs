@@ -144,7 +144,7 @@ fn the_filter_is_short() {
     for (arch, table) in TABLES {
         let answers = policy::answers(arch, &policy::parse(table).unwrap()).unwrap();
         let length = compile(policy::audit_arch(arch).unwrap(), &answers, policy::UNKNOWN).len();
-        assert!(length < 450, "{length} instructions for {arch}");
+        assert!(length < 400, "{length} instructions for {arch}");
     }
 }
 

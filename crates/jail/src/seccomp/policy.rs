@@ -91,6 +91,15 @@ const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const AF_NETLINK: u32 = 16;
+const IPPROTO_ICMP: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+const IPPROTO_ICMPV6: u32 = 58;
+const IPPROTO_MPTCP: u32 = 262;
+/// The bit that `SOCK_RDM`, 4, `SOCK_SEQPACKET`, 5, and `SOCK_DCCP`, 6, have.
+const TYPE_MIDDLE: u32 = 4;
+/// The highest bit of a type, which only `SOCK_PACKET`, 10, has.
+const TYPE_HIGH: u32 = 8;
 
 /// What is denied. Everything else that the table knows is allowed.
 ///
@@ -189,15 +198,20 @@ pub const DENIED: &[Deny] = &[
         &[
             &[IsNot(0, AF_UNIX), IsNot(0, AF_INET), IsNot(0, AF_INET6), IsNot(0, AF_NETLINK)],
             &[Is(0, AF_NETLINK), IsNot(2, 0)],
-            // Of the internet's transports TCP, MPTCP, UDP and the echo of ICMP: others (SCTP, DCCP, SMC, UDP-Lite) are
+            // Of the internet's transports TCP, UDP, the echoes of ICMP, and MPTCP: others (SCTP, DCCP, SMC, UDP-Lite) are
             // modules that the kernel loads when they are asked for, and nothing catches what they carry.
-            &[Is(0, AF_INET), IsNot(2, 0), IsNot(2, 1), IsNot(2, 6), IsNot(2, 17), IsNot(2, 262)],
-            &[Is(0, AF_INET6), IsNot(2, 0), IsNot(2, 6), IsNot(2, 17), IsNot(2, 58), IsNot(2, 262)],
+            &[
+                IsNot(0, AF_UNIX),
+                IsNot(2, 0),
+                IsNot(2, IPPROTO_ICMP),
+                IsNot(2, IPPROTO_TCP),
+                IsNot(2, IPPROTO_UDP),
+                IsNot(2, IPPROTO_ICMPV6),
+                IsNot(2, IPPROTO_MPTCP),
+            ],
             // Types beyond streams, datagrams and raw sockets, which need a capability.
-            &[Is(0, AF_INET), Has(1, 4)],
-            &[Is(0, AF_INET), Has(1, 8)],
-            &[Is(0, AF_INET6), Has(1, 4)],
-            &[Is(0, AF_INET6), Has(1, 8)],
+            &[IsNot(0, AF_UNIX), Has(1, TYPE_MIDDLE)],
+            &[IsNot(0, AF_UNIX), Has(1, TYPE_HIGH)],
         ],
     ),
     when("socketpair", &[&[IsNot(0, AF_UNIX)]]),
