@@ -174,6 +174,14 @@ clients! {
         rule: WEB,
         says: "Hello from www.example.com",
     }
+    wget_with_ipv4_only {
+        needs: &["nginx", "wget"],
+        prepare: web,
+        // It looks first whether there is any IPv4 here (AI_ADDRCONFIG).
+        script: "wget -4 -q -t 1 -O - https://www.example.com/hello",
+        rule: WEB,
+        says: "Hello from www.example.com",
+    }
     web_socket {
         needs: &["nginx", "python3"],
         prepare: |internet, project| {
