@@ -62,3 +62,11 @@ sys.exit(3)"
         assert!(!table.contains("host.agentkernel.internal"), "{table}");
     }
 }
+
+#[test]
+fn nothing_can_be_learned_without_a_network() {
+    let world = World::new(Who::Me);
+    let output = world.agentkernel(["policy", "learn", "--net", "none", "--", "true"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+    assert!(told(&output).contains("Nothing can be learned with the network mode 'none'"), "{}", told(&output));
+}

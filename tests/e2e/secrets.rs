@@ -114,3 +114,21 @@ fn no_record_has_a_value() {
         let _ = stdout(&mut world.agentkernel(["rm", "box"]));
     }
 }
+
+/// A host that was taken from a secret is taken from sandboxes of before too: they do not start until that is mended.
+#[test]
+fn a_host_that_is_taken_away() {
+    for who in Who::all() {
+        let world = World::new(who);
+        assert!(set(&world, &["TOKEN", "--stdin", "--host", "api.example.org"], VALUE).status.success());
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box", "--secret", "TOKEN"]));
+        assert!(set(&world, &["TOKEN", "--host", "www.example.org"], "").status.success());
+        let output = world.agentkernel(["start", "box"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        let cause = "Secret 'TOKEN' may not go to api.example.org any more\n  hint: Make the sandbox anew, or ";
+        assert!(told(&output).contains(cause), "{}", told(&output));
+        assert!(set(&world, &["TOKEN", "--host", "*.example.org"], "").status.success());
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}

@@ -12,7 +12,7 @@ use std::{
 };
 use support::{
     eventually,
-    internet::{HIDDEN, WEB, WEB_V4},
+    internet::{HIDDEN, SHARED, WEB, WEB_V4},
     told,
 };
 
@@ -72,15 +72,20 @@ fn echo(mut stream: std::net::TcpStream) {
     let _ = std::io::copy(&mut stream, &mut copy);
 }
 
+/// The user's own limits from now on.
+fn limit(ground: &Ground, network: &str) {
+    let folder = ground.world.home().join(".config/agentkernel");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.toml"), format!("[network]\n{network}")).unwrap();
+    let own = format!("chown -R --reference={0} {0}/.config", ground.world.home().display());
+    assert!(std::process::Command::new("sh").args(["-c", &own]).status().unwrap().success());
+}
+
 /// What the user forbids everywhere no sandbox is given, from the start or later.
 #[test]
 fn the_users_own_limits() {
     for ground in Ground::all() {
-        let folder = ground.world.home().join(".config/agentkernel");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("config.toml"), "[network]\nmode = 'allow'\nallow = ['www.example.com']\n").unwrap();
-        let own = format!("chown -R --reference={0} {0}/.config", ground.world.home().display());
-        assert!(std::process::Command::new("sh").args(["-c", &own]).status().unwrap().success());
+        limit(&ground, "mode = 'allow'\nallow = ['www.example.com']\n");
         let output = ground.run(&["--allow", HIDDEN], "");
         assert!(!output.status.success() && told(&output).contains("beyond your own limits"), "{}", told(&output));
         let kept = Kept::new(&ground, &["--allow", "*", "--workspace", "none"]);
@@ -91,6 +96,39 @@ fn the_users_own_limits() {
         assert!(told(&output).contains("is still refused"), "{}", told(&output));
         let _ = kept.works(script);
         ground.only(&[WEB]);
+    }
+}
+
+/// They hold for sandboxes of before too, from the next change or start on.
+#[test]
+fn limits_that_change() {
+    for ground in Ground::all() {
+        let (both, one) = (
+            "works()\nassert b'Hello' in ask(HIDDEN, 80, get(HIDDEN))",
+            "works()\nassert b' 403 ' in ask(HIDDEN, 80, get(HIDDEN))",
+        );
+        let kept = Kept::new(&ground, &["--allow", WEB, "--allow", HIDDEN, "--workspace", "none"]);
+        let _ = kept.works(both);
+        limit(&ground, "allow = ['www.example.com']\n");
+        let _ = ground.agentkernel(&["net", "deny", BOX, SHARED]);
+        let _ = kept.works(one);
+        ground.told("ceiling");
+        limit(&ground, "");
+        let _ = ground.agentkernel(&["net", "deny", BOX, SHARED]);
+        let _ = kept.works(both);
+        for start in ["restart", "start"] {
+            limit(&ground, "allow = ['www.example.com']\n");
+            let _ = ground.agentkernel(&[start, BOX]);
+            let _ = kept.works(one);
+            let again = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, HIDDEN]).output().unwrap();
+            assert_eq!(again.status.code(), Some(1), "{}", told(&again));
+            assert!(told(&again).contains("is still refused"), "{}", told(&again));
+            limit(&ground, "");
+            let _ = ground.agentkernel(&["stop", "-t", "1", BOX]);
+            let _ = ground.agentkernel(&["start", BOX]);
+            let _ = kept.works(both);
+            let _ = ground.agentkernel(&["stop", "-t", "1", BOX]);
+        }
     }
 }
 

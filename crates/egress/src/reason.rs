@@ -237,7 +237,7 @@ impl Denial {
             Reason::RequestNotAllowed => {
                 format!("A human can allow every request to it: agentkernel net allow {sandbox} {target}")
             }
-            Reason::TokenLimit => "A human can give more with --max-tokens".to_owned(),
+            Reason::TokenLimit => "A human can start it again, or another one with more by --max-tokens".to_owned(),
             _ => String::new(),
         }
     }

@@ -36,8 +36,8 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// What this machine trusts: its files, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name. What is no certificate is
-    /// left out; there may be none, and no server is trusted then.
+    /// What this machine trusts, by its own files: a supervisor has no environment any more that could name others. What
+    /// is no certificate is left out; there may be none, and no server is trusted then.
     ///
     /// # Errors
     /// [`rustls::Error`] if TLS cannot be spoken at all.

@@ -1,7 +1,7 @@
 //! PID 1 in every sandbox: exec, terminals, reaping, files, DNS and TCP capture, spoken over the link.
 //!
 //! It is started with five descriptors: 0 to 2, which it leaves alone; 3, the link, a connected stream socket; and 4,
-//! over which it hands connections to the outside over (`wire::flow`).
+//! by which it hands over connections to the outside (`wire::flow`).
 //! It has no arguments, no configuration and reads no environment: all it is told comes over the link. The same
 //! program runs on every backend.
 //!

@@ -90,9 +90,9 @@ pub enum RlimitKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Channel {
-    /// Towards the program: standard input, an archive to unpack, what a flow sends.
+    /// Towards the program: standard input, an archive to unpack.
     Stdin = 0,
-    /// From the program: standard output, an archive, what a flow answers.
+    /// From the program: standard output, an archive.
     Stdout = 1,
     /// Standard error.
     Stderr = 2,

@@ -85,7 +85,7 @@ pub struct Launched {
     pub machine: Box<dyn Machine>,
     /// The byte stream to init: a non-blocking socket.
     pub link: OwnedFd,
-    /// Where init hands connections to the outside over ([`wire::flow`]): a non-blocking socket.
+    /// Where init hands over connections to the outside ([`wire::flow`]): a non-blocking socket.
     pub flows: OwnedFd,
     /// What init must be told first.
     pub setup: Setup,

@@ -102,7 +102,7 @@ pub(super) struct NetworkArgs {
     /// Connections per second that it may begin
     #[arg(long, value_name = "N", value_parser = config::parse_connections, allow_hyphen_values = true)]
     connections: Option<u64>,
-    /// Tokens of models that it may use, as far as their answers tell
+    /// Tokens of models that it may use, as far as their answers tell; all its TLS is read for that
     #[arg(long, value_name = "N", value_parser = config::parse_count, allow_hyphen_values = true)]
     max_tokens: Option<u64>,
 }

@@ -3,6 +3,7 @@
 use super::{
     Failure, Status,
     args::SandboxArgs,
+    failure::OWN,
     print, report,
     run::{Course, Run},
 };
@@ -51,7 +52,8 @@ impl Learn {
     fn run(mut self) -> Status {
         let mode = self.sandbox.network.open_up();
         if mode == Some(Mode::None) {
-            return Err(Failure::new("Nothing can be learned with the network mode 'none'").hint("Leave --net out"));
+            let failure = Failure::new("Nothing can be learned with the network mode 'none'").hint("Leave --net out");
+            return Err(failure.status(OWN));
         }
         let mut course = Course::default();
         let result = Run::once(self.sandbox, self.command).follow(&mut course);

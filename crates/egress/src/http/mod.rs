@@ -159,6 +159,8 @@ impl Exchange {
             let detail = "TRACE would send the secret back";
             return Err(self.denial(Reason::RequestNotAllowed).because(detail).into());
         }
+        // What may use tokens: where a key goes, where tokens were told of before, and what asks anybody for an answer of
+        // its own, as every model's service is asked.
         if let Some(used) = budget.exhausted()
             && (secret || budget.knows(&target.host) || parts.method == Method::POST)
         {
