@@ -285,7 +285,9 @@ pub fn leaves(address: IpAddr) -> Outcome {
     });
     match source {
         // What init captures looks as if it were local, or comes from the range that it makes names of.
-        Ok(source) if source.to_canonical().is_loopback() || source == address || synthetic(source) => {
+        Ok(source)
+            if source.to_canonical().is_loopback() || source == address || synthetic(source) || dummy(source) =>
+        {
             Outcome::Held(format!("{address} leads back into the sandbox"))
         }
         Ok(source) => Outcome::Escaped(format!("{address} is reached from {source}")),
@@ -296,6 +298,11 @@ pub fn leaves(address: IpAddr) -> Outcome {
 /// 198.18.0.0/15, RFC 2544.
 pub fn synthetic(address: IpAddr) -> bool {
     matches!(address.to_canonical(), IpAddr::V4(v4) if v4.octets()[0] == 198 && v4.octets()[1] & 0xfe == 18)
+}
+
+/// 100:0:0:1::/64, RFC 9780: no packet leaves a machine with such an address.
+fn dummy(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.segments()[..4] == [0x100, 0, 0, 1])
 }
 
 fn route(ctx: &Context, addresses: &[&str]) -> Outcome {
