@@ -9,6 +9,7 @@ mod crash;
 mod delegation;
 mod doctor;
 mod dogfood;
+mod events;
 mod full_disk;
 mod learn;
 mod lifecycle;

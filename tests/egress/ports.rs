@@ -89,6 +89,18 @@ fn ports_of_a_sandbox() {
         let said = ground.agentkernel(&["port", BOX, "3000:8005"]);
         assert_eq!(said, "127.0.0.1:8005 -> box:3000\n");
         all(&[(8005, 3000)]);
+        // One that is taken back is nobody's any more, and the others are still there.
+        let _ = ground.agentkernel(&["port", BOX, "3000:8007"]);
+        answers(&ground, "127.0.0.1", 8007, 3000);
+        let _ = ground.agentkernel(&["port", BOX, "--rm", "3000:8007"]);
+        assert!(silent(&ground, 8007));
+        all(&[(8005, 3000)]);
+        let listed = ["127.0.0.1:3001 -> box:3001", "127.0.0.1:8003 -> box:3000", "127.0.0.1:8004 -> box:3002"];
+        let mut found: Vec<String> = ground.agentkernel(&["port", BOX]).lines().map(str::to_owned).collect();
+        found.sort();
+        assert_eq!(found, [&listed[..], &["127.0.0.1:8005 -> box:3000"]].concat());
+        let output = ground.internet.agentkernel(&ground.world, &["port", BOX, "--rm", "3000:8007"]).output().unwrap();
+        assert!(told(&output).contains("The sandbox has no port 3000:8007"), "{}", told(&output));
         // Where nobody listens inside: as if nobody listened.
         let _ = ground.agentkernel(&["port", BOX, "3999:8006"]);
         assert_eq!(ask(&ground, "127.0.0.1", 8006).stdout, b"");
@@ -113,6 +125,11 @@ fn ports_of_a_sandbox() {
         assert!(ground.internet.requests().is_empty());
         drop(servers);
         let _ = ground.agentkernel(&["stop", "-t", "1", BOX]);
+        // The list of one that is stopped can be changed too.
+        let _ = ground.agentkernel(&["port", BOX, "--rm", "3000:8005", "3999:8006"]);
+        found = ground.agentkernel(&["port", BOX]).lines().map(str::to_owned).collect();
+        found.sort();
+        assert_eq!(found, listed);
         for port in [8003, 3001, 8004, 8005] {
             assert!(silent(&ground, port), "{port}");
         }

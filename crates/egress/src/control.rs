@@ -3,7 +3,10 @@
 
 use crate::{Policy, Reason, Secret, Target, rule::Pattern};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Everything that egress is to know: told as a whole at its start and at every change.
 #[derive(Clone, Serialize, Deserialize)]
@@ -82,6 +85,16 @@ pub struct Published {
     pub inside: u16,
     /// On the host, on its loopback address; never 0.
     pub outside: u16,
+}
+
+impl fmt::Display for Published {
+    /// As it is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { inside, outside } if inside == outside => write!(f, "{inside}"),
+            Self { inside, outside } => write!(f, "{inside}:{outside}"),
+        }
+    }
 }
 
 /// Supervisor to egress: the payload of a stream that it opens.

@@ -73,12 +73,24 @@ pub enum Call {
         /// The port on the host.
         outside: u16,
     },
+    /// Takes a port of the sandbox from this host's loopback address. Answered by [`Report::Done`] when nobody listens on it any
+    /// more.
+    Withdraw {
+        /// The port in the sandbox.
+        inside: u16,
+        /// The port on the host.
+        outside: u16,
+    },
     /// Answered by [`Report::Status`].
     Status,
     /// Answered by [`Report::Usage`].
     Usage,
     /// Answered by [`Report::Stopped`] when the sandbox has ended.
     Wait,
+    /// What happens from now on. Answered by [`Report::Done`] when everything that follows will be told, then by data on
+    /// standard output, a JSON object on each line, and by [`Report::Stopped`] when the sandbox has ended. Whoever does not read
+    /// misses some, and is told how many.
+    Events,
 }
 
 /// Client to supervisor, on the stream of an exec or an attach.
@@ -131,6 +143,8 @@ pub struct Status {
     pub execs: Vec<ExecStatus>,
     /// Connections refused since the start, as `host:port`, the newest last; at most 64.
     pub refused: Vec<String>,
+    /// Ports of the sandbox, with those of the host's loopback address that they are.
+    pub ports: Vec<(u16, u16)>,
     /// Processes that the kernel killed since the start because the memory limit was reached.
     pub oom_kills: u64,
 }

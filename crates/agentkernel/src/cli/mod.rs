@@ -7,6 +7,7 @@ mod completions;
 mod copy;
 mod deferred;
 mod doctor;
+mod events;
 mod exec;
 mod failure;
 mod gc;
@@ -85,11 +86,13 @@ enum Command {
     Wait(Deferred<lifecycle::Wait>),
     /// Show what sandboxes use
     Stats(Deferred<stats::Stats>),
+    /// Show what happens to a running sandbox, as it happens
+    Events(Deferred<events::Events>),
     /// What sandboxes may reach, and what they reached
     Net(Deferred<net::Net>),
     /// From what a command reaches to a policy that allows just that
     Policy(Deferred<policy::Policy>),
-    /// Make a port of a sandbox one of this host's loopback address
+    /// Make ports of a sandbox ports of this host's loopback address, take them back, or list them
     Port(Deferred<net::Port>),
     /// Secrets that sandboxes may use and never see
     Secret(Deferred<secret::Secret>),
@@ -167,6 +170,7 @@ pub fn main() -> ExitCode {
         Command::Kill(command) => command.0.run(),
         Command::Wait(command) => command.0.run(),
         Command::Stats(command) => command.0.run(),
+        Command::Events(command) => command.0.run(),
         Command::Net(command) => command.0.run(),
         Command::Policy(command) => command.0.run(),
         Command::Port(command) => command.0.run(),

@@ -101,23 +101,37 @@ fn still_refused(policy: &Policy, rule: &Rule) -> Option<Denial> {
     policy.judge(&Target { host: host.clone(), port }).err()
 }
 
-/// Make a port of a sandbox one of this host's loopback address.
+/// Make ports of a sandbox ports of this host's loopback address, take them back, or list them.
 #[derive(Debug, Args)]
 pub(super) struct Port {
     /// Name, id or prefix of an id
     sandbox: String,
-    /// The port in the sandbox, and the one on the host if that is another
-    #[arg(required = true, value_name = "PORT[:HOSTPORT]", value_parser = config::parse_published)]
+    /// The port in the sandbox, and the one on the host if that is another; none: those that it has are listed
+    #[arg(value_name = "PORT[:HOSTPORT]", value_parser = config::parse_published)]
     ports: Vec<Published>,
+    /// Take these ports back; connections that are open stay
+    #[arg(long, requires = "ports")]
+    rm: bool,
 }
 
 impl Port {
     pub(super) fn run(self) -> Status {
         let entry = Store::open()?.find(&self.sandbox)?;
         let limits = UserConfig::read(&HostFacts::read()?)?;
-        for port in self.ports {
-            client::change_network(&entry, &NetworkChange::Publish(port), limits.ceiling())?;
-            print(&format!("127.0.0.1:{} -> {}:{}\n", port.outside, self.sandbox, port.inside))?;
+        let tell = |port: &Published| {
+            let Published { inside, outside } = port;
+            print(&format!("127.0.0.1:{outside} -> {}:{inside}\n", self.sandbox))
+        };
+        if self.ports.is_empty() {
+            client::published(&entry)?.iter().try_for_each(tell)?;
+        }
+        for port in &self.ports {
+            if self.rm {
+                client::change_network(&entry, &NetworkChange::Withdraw(*port), limits.ceiling())?;
+            } else {
+                client::change_network(&entry, &NetworkChange::Publish(*port), limits.ceiling())?;
+                tell(port)?;
+            }
         }
         Ok(0)
     }
@@ -173,7 +187,7 @@ impl Log {
                 } else if self.json {
                     print_json(&record)?;
                 } else if self.follow {
-                    print(&lines.now(&record))?;
+                    print(&line(&record))?;
                 } else {
                     lines.take(record);
                 }
@@ -283,19 +297,17 @@ impl Lines {
     fn table(&self) -> String {
         table::render(&HEADING, &self.rows)
     }
+}
 
-    /// One record at once, for who follows.
-    fn now(&mut self, record: &AuditRecord) -> String {
-        let cells = row(record).into_iter().filter(|cell| !cell.is_empty());
-        table::printable(&cells.collect::<Vec<_>>().join("  ")) + "\n"
-    }
+/// One record at once, for who follows.
+pub(super) fn line(record: &AuditRecord) -> String {
+    let cells = row(record).into_iter().filter(|cell| !cell.is_empty());
+    table::printable(&cells.collect::<Vec<_>>().join("  ")) + "\n"
 }
 
 fn row(record: &AuditRecord) -> Vec<String> {
     let AuditRecord { time_ms, sandbox, name, host, port, event, .. } = record;
-    let time = table::rfc3339(time_ms.saturating_mul(1_000_000));
-    let time = time.get(..23).map_or(time.clone(), |seconds| format!("{seconds}Z"));
-    let mut row = vec![time, name.clone().unwrap_or_else(|| sandbox.to_string())];
+    let mut row = vec![table::time(*time_ms), name.clone().unwrap_or_else(|| sandbox.to_string())];
     let target = target(host, *port);
     match event {
         AuditEvent::Opened { rule, .. } => row.extend(["allowed".into(), target, rule.clone()]),

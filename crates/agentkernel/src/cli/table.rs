@@ -45,6 +45,12 @@ pub(super) fn rfc3339(time_ns: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
+/// A point in time as event streams print it: RFC 3339, UTC, milliseconds.
+pub(super) fn time(time_ms: u64) -> String {
+    let time = rfc3339(time_ms.saturating_mul(1_000_000));
+    time.get(..23).map_or(time.clone(), |time| format!("{time}Z"))
+}
+
 /// A span of time in words, as Docker says it: the largest unit only.
 pub(super) fn span(seconds: u64) -> String {
     let (count, unit) = match seconds {

@@ -3,6 +3,7 @@
 //! Everything blocks: a client has one thing to wait for. Front ends that have more run it on a thread.
 
 mod capture;
+mod events;
 mod files;
 mod launch;
 mod network;
@@ -12,9 +13,10 @@ mod terminal;
 mod walk;
 
 pub use capture::{Captured, Interrupts};
+pub use events::Events;
 pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, launch, start, withhold_descriptors};
-pub use network::{NetworkChange, change_network};
+pub use network::{NetworkChange, change_network, published};
 pub use reach::{Found, end_supervisor, find, find_settled};
 pub use session::{Outcome, Session, tell};
 pub use terminal::{Stdio, ask_hidden, input_is_directory, is_terminal, window_size};

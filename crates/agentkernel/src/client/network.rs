@@ -14,6 +14,22 @@ pub enum NetworkChange {
     Deny(Rule),
     /// One more port of the sandbox on this host's loopback address.
     Publish(Published),
+    /// One fewer.
+    Withdraw(Published),
+}
+
+/// The ports of a sandbox on this host's loopback address; of one that does not run, those that it will have.
+///
+/// # Errors
+/// [`ClientError`]
+pub fn published(entry: &Entry) -> Result<Vec<Published>, ClientError> {
+    match find_settled(entry)? {
+        Found::Running(mut client) => {
+            let ports = client.status()?.ports.into_iter();
+            Ok(ports.map(|(inside, outside)| Published { inside, outside }).collect())
+        }
+        Found::Idle(_) => Ok(entry.spec()?.network.ports),
+    }
 }
 
 /// Makes a change hold, at once if the sandbox runs, and whenever it is started again if it is kept; with it, the user's
@@ -33,6 +49,11 @@ pub fn change_network(entry: &Entry, change: &NetworkChange, limits: Option<&Rul
                 NetworkChange::Deny(rule) => network.policy = network.policy.denying(rule.clone()),
                 NetworkChange::Publish(port) if network.ports.contains(port) => {}
                 NetworkChange::Publish(port) => network.ports.push(*port),
+                NetworkChange::Withdraw(port) if !network.ports.contains(port) => {
+                    let hint = "`agentkernel port` with the sandbox alone lists its ports".into();
+                    return Err(Failure { cause: format!("The sandbox has no port {port}"), hint }.into());
+                }
+                NetworkChange::Withdraw(port) => network.ports.retain(|other| other != port),
             }
             Ok(entry.write_spec(&lock, &spec)?)
         }
@@ -47,6 +68,9 @@ impl Client {
             NetworkChange::Deny(rule) => api::Call::Deny { rule: rule.to_string(), limits: limits()? },
             NetworkChange::Publish(Published { inside, outside }) => {
                 api::Call::Publish { inside: *inside, outside: *outside }
+            }
+            NetworkChange::Withdraw(Published { inside, outside }) => {
+                api::Call::Withdraw { inside: *inside, outside: *outside }
             }
         };
         match self.call(call) {

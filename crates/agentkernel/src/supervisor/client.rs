@@ -26,6 +26,8 @@ pub(super) enum Purpose {
     Usage,
     /// The client waits for egress to obey.
     Egress,
+    /// The client is told what happens.
+    Events,
 }
 
 /// A connected client.

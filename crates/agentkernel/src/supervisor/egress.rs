@@ -5,6 +5,7 @@ use super::{deadline::Deadline, server::Server, verdict::now_ms};
 use crate::{
     Spec,
     connection::{Connection, Filled, Incoming},
+    event::EventRecord,
     store::{AuditEvent, AuditRecord, AuditWriter},
 };
 use egress::{
@@ -399,8 +400,7 @@ impl Server<'_> {
     }
 
     fn audit(&mut self, flow: u64, target: &Target, event: AuditEvent) {
-        let Some(audit) = &mut self.egress.audit else { return };
-        audit.append(&AuditRecord {
+        let record = AuditRecord {
             time_ms: now_ms(),
             sandbox: self.spec.id.clone(),
             name: self.spec.name.as_ref().map(ToString::to_string),
@@ -408,7 +408,11 @@ impl Server<'_> {
             host: target.host.to_string(),
             port: target.port,
             event,
-        });
+        };
+        if let Some(audit) = &mut self.egress.audit {
+            audit.append(&record);
+        }
+        self.emit(|_| EventRecord::Flow(record));
     }
 
     /// Egress is gone, or must go: its connections were reset with it, and the next one starts another.

@@ -7,6 +7,7 @@ mod client;
 mod custody;
 mod deadline;
 mod egress;
+mod events;
 mod exec;
 mod output;
 mod refusals;

@@ -112,6 +112,7 @@ impl Server<'_> {
                     }
                 }
                 Some(&Purpose::Files { stream: to }) => self.with_relay(to, |_| {}),
+                Some(Purpose::Events) => self.watchers.pump(&mut self.clients, number, stream),
                 _ => {}
             },
             Incoming::Control(stream, payload) => {
@@ -127,6 +128,10 @@ impl Server<'_> {
                 Some(Purpose::Files { stream: to }) => {
                     client.connection.mux.close(stream);
                     self.link.mux.close(to);
+                }
+                Some(Purpose::Events) => {
+                    client.connection.mux.close(stream);
+                    self.watchers.remove(number, stream);
                 }
                 Some(Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress) | None => {
                     client.connection.mux.close(stream)
@@ -232,6 +237,11 @@ impl Server<'_> {
             api::Call::Wait => {
                 client.streams.insert(stream, Purpose::End);
             }
+            api::Call::Events => {
+                client.streams.insert(stream, Purpose::Events);
+                client.connection.control(stream, &api::Report::Done);
+                self.watchers.add(number, stream);
+            }
             api::Call::Stop { grace_ms } => {
                 client.streams.insert(stream, Purpose::End);
                 self.end(Ending::Asked, Duration::from_millis(grace_ms.into()));
@@ -258,6 +268,16 @@ impl Server<'_> {
                 if !ports.contains(&port) {
                     ports.push(port);
                 }
+                self.reconfigure(number, stream, self.egress.policy().clone(), ports);
+            }
+            api::Call::Withdraw { inside, outside } => {
+                let port = Published { inside, outside };
+                let mut ports = self.egress.ports().to_vec();
+                if !ports.contains(&port) {
+                    let hint = "`agentkernel port` with the sandbox alone lists its ports";
+                    return client.refuse(stream, format!("The sandbox has no port {port}"), hint);
+                }
+                ports.retain(|other| *other != port);
                 self.reconfigure(number, stream, self.egress.policy().clone(), ports);
             }
             api::Call::Signal { exec, signal } => {
@@ -336,6 +356,7 @@ impl Server<'_> {
                     }
                 }
                 Purpose::Files { stream } => self.link.mux.close(stream),
+                Purpose::Events => self.watchers.remove(number, stream),
                 Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress => {}
             }
         }
@@ -363,6 +384,7 @@ impl Server<'_> {
             walls: self.walls.clone(),
             execs: self.execs.values().filter(|exec| exec.ended.is_none()).map(Exec::status).collect(),
             refused: self.refusals.targets(),
+            ports: self.egress.ports().iter().map(|port| (port.inside, port.outside)).collect(),
             oom_kills: self.oom_kills_now(),
         }
     }

@@ -5,6 +5,7 @@ use super::{
     custody::Custody,
     deadline::Deadline,
     egress::{self, Egress},
+    events::Watchers,
     exec::{Clients, Exec, MAIN, Since},
     refusals::Refusals,
     relay::Relay,
@@ -85,6 +86,7 @@ pub(super) struct Server<'a> {
     pub(super) ready: bool,
     pub(super) refusals: Refusals,
     pub(super) egress: Egress,
+    pub(super) watchers: Watchers,
     /// The client that started the sandbox has not said yet what it wants: the main command's end waits for it.
     pub(super) awaited: bool,
     /// What the machine counted before it was started.
@@ -135,6 +137,7 @@ impl<'a> Server<'a> {
             ready: false,
             refusals: Refusals::default(),
             egress,
+            watchers: Watchers::default(),
             awaited: true,
             ending: None,
             exit: None,
@@ -319,6 +322,7 @@ impl<'a> Server<'a> {
                     return self.distrust();
                 }
                 let report = self.judge(number, report);
+                self.emit_exec(number, &report);
                 let Some(exec) = self.execs.get_mut(&number) else { return };
                 let last = exec.report(&mut self.clients, &mut self.link, report.clone());
                 if last && number == MAIN {
@@ -381,6 +385,7 @@ impl<'a> Server<'a> {
                 if exec.ended.is_none() {
                     let report = ExecReport::Exited(Exit::Lost);
                     exec.report(&mut self.clients, &mut self.link, report.clone());
+                    self.emit_exec(number, &report);
                     if number == MAIN {
                         self.main_ended(&report);
                     }
@@ -472,14 +477,18 @@ impl<'a> Server<'a> {
         let idle_stop = self.spec.command.is_none() && self.ending == Some(Ending::Asked);
         let exit = self.record(if idle_stop { Exit::Code(0) } else { lost });
         self.withdraw();
-        for exec in self.execs.values_mut().filter(|exec| exec.ended.is_none()) {
-            let exit = if exec.number == MAIN { exit } else { lost };
+        for number in self.execs.keys().copied().collect::<Vec<_>>() {
+            let Some(exec) = self.execs.get_mut(&number).filter(|exec| exec.ended.is_none()) else { continue };
+            let exit = if number == MAIN { exit } else { lost };
             exec.hear(exit, &self.refusals, self.oom_kills);
             exec.report(&mut self.clients, &mut self.link, ExecReport::Exited(exit));
+            self.emit_exec(number, &ExecReport::Exited(exit));
         }
         self.answer_status();
         let _ = self.machine.release();
         self.answer_waiting(Purpose::End, &api::Report::Stopped(exit));
+        self.emit_stopped(exit);
+        self.answer_waiting(Purpose::Events, &api::Report::Stopped(exit));
         exit
     }
 
