@@ -50,12 +50,14 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 28] = [
+const TOOLS: [(&str, &str); 31] = [
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("curl", "curl"),
+    ("dbus-daemon", "dbus-daemon"),
     ("git", "git"),
+    ("gnome-keyring-daemon", "gnome-keyring"),
     ("go", "golang-go"),
     ("ip", "iproute2"),
     ("javac", "default-jdk-headless"),
@@ -69,6 +71,7 @@ const TOOLS: [(&str, &str); 28] = [
     ("python3", "python3"),
     ("redis-cli", "redis-tools"),
     ("redis-server", "redis-server"),
+    ("secret-tool", "libsecret-tools"),
     ("setpriv", "util-linux"),
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),

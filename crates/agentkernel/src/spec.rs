@@ -5,7 +5,7 @@
 use egress::{Pattern, Policy, control::Published};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 use wire::{ExecSpec, OsBytes, Rlimit};
 
 /// A sandbox's identity: twelve lower-case hexadecimal digits, chosen at random.
@@ -301,6 +301,8 @@ pub enum SecretSource {
     File(#[serde(with = "os_path")] PathBuf),
     /// The user's own store, by the secret's name.
     Store,
+    /// The desktop's keyring, by attributes.
+    Keyring(BTreeMap<String, String>),
 }
 
 impl fmt::Display for SecretSource {
@@ -309,6 +311,10 @@ impl fmt::Display for SecretSource {
             Self::Env(variable) => write!(f, "env:{variable}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Store => f.write_str("store"),
+            Self::Keyring(attributes) => {
+                let attributes: Vec<String> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                write!(f, "keyring:{}", attributes.join(","))
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ impl Secret {
 /// Record a secret, or change one that is recorded.
 ///
 /// A value that is typed or read from standard input lies in clear in a file beside your configuration, readable by you
-/// alone: this build knows no desktop keyring. What is not said stays as it was recorded.
+/// alone, or with --keyring in the desktop's keyring. What is not said stays as it was recorded.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source"))]
 struct Set {
@@ -53,6 +53,12 @@ struct Set {
     /// Take its value from this file whenever a sandbox starts
     #[arg(long, value_name = "FILE", group = "source")]
     from_file: Option<PathBuf>,
+    /// Take its value from what the desktop's keyring has with this attribute, or these, whenever a sandbox starts
+    #[arg(long, value_name = "ATTRIBUTE=VALUE", group = "source", value_parser = config::parse_attribute)]
+    from_keyring: Vec<(String, String)>,
+    /// Put the value that is typed or read into the desktop's keyring
+    #[arg(long, conflicts_with_all = ["from_env", "from_file", "from_keyring"])]
+    keyring: bool,
     /// Read its value from standard input; without a source it is asked for
     #[arg(long, group = "source")]
     stdin: bool,
@@ -66,27 +72,29 @@ struct Set {
 
 impl Set {
     fn run(self, secrets: &Secrets) -> Status {
-        let Self { name, from_env, from_file, stdin, host, env } = self;
+        let Self { name, from_env, from_file, from_keyring, keyring, stdin, host, env } = self;
         let before = secrets.read(&name)?;
         let changes_rest = !host.is_empty() || env.is_some();
+        let place = if keyring { Recorded::in_keyring(&name) } else { SecretSource::Store };
         let (source, value) = match (from_env, from_file, before.as_ref()) {
             (Some(variable), ..) => (SecretSource::Env(variable), None),
             (_, Some(path), _) => {
                 let path = std::path::absolute(&path).map_err(|error| Failure::chain(&error))?;
                 (SecretSource::File(path), None)
             }
-            _ if stdin => (SecretSource::Store, Some(config::read_secret(std::io::stdin().lock())?)),
-            (.., Some((recorded, value))) if changes_rest => {
+            _ if !from_keyring.is_empty() => (SecretSource::Keyring(from_keyring.into_iter().collect()), None),
+            _ if stdin => (place, Some(config::read_secret(std::io::stdin().lock())?)),
+            (.., Some((recorded, value))) if changes_rest && !keyring => {
                 let stored = recorded.source == SecretSource::Store;
                 (recorded.source.clone(), stored.then(|| value.clone()))
             }
             _ if client::is_terminal().input => match client::ask_hidden(&format!("Value of {name}: "))? {
-                Some(value) => (SecretSource::Store, Some(value)),
+                Some(value) => (place, Some(value)),
                 None => return Ok(130),
             },
             _ => {
                 return Err(Failure::new(format!("Where secret '{name}' comes from is not said")).hint(
-                    "--stdin reads its value from standard input; --from-env and --from-file name where it is kept",
+                    "--stdin reads its value from standard input; --from-env, --from-file and --from-keyring name where it is kept",
                 ));
             }
         };
@@ -106,9 +114,11 @@ fn told(recorded: &Recorded, secrets: &Secrets) -> String {
         SecretSource::Env(variable) => format!("its value is that of your variable {variable} when a sandbox starts"),
         SecretSource::File(path) => format!("its value is read from {} when a sandbox starts", path.display()),
         SecretSource::Store => format!(
-            "its value lies in clear in {}, readable by you alone (this build knows no desktop keyring)",
+            "its value lies in clear in {}, readable by you alone (--keyring puts it into the desktop's keyring)",
             secrets.path().join(name).display()
         ),
+        keyring if *keyring == Recorded::in_keyring(name) => "its value lies in your desktop's keyring".to_owned(),
+        SecretSource::Keyring(_) => format!("its value is read from {source} when a sandbox starts"),
     };
     let hosts = match &hosts[..] {
         [] => "It may go nowhere yet: name hosts with --host, or in [secrets] of a project".to_owned(),

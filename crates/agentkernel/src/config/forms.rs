@@ -356,6 +356,17 @@ pub fn parse_secret_host(text: &str) -> Result<Pattern, FormError> {
     }
 }
 
+/// `ATTRIBUTE=VALUE`, by which a keyring finds something.
+///
+/// # Errors
+/// If there is no name.
+pub fn parse_attribute(text: &str) -> Result<(String, String), FormError> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !text.contains('\0') => Ok((name.to_owned(), value.to_owned())),
+        _ => wrong(text, "not an attribute: use ATTRIBUTE=VALUE, as `secret-tool search` shows them"),
+    }
+}
+
 /// Where a secret's value comes from: `env:VARIABLE`, `file:PATH` or `store`. A relative path stays relative.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 use super::{
     ConfigError, HostFacts,
     forms::{parse_secret_name, quoted},
+    keyring::{self, Bus, KeyringError},
     nearest, overlap, user,
 };
 use crate::{SecretSource, SecretUse};
@@ -17,6 +18,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read, Write},
     os::unix::fs::DirBuilderExt,
@@ -45,6 +47,19 @@ pub struct Recorded {
     pub env: Option<String>,
 }
 
+impl Recorded {
+    /// Whether its value was put into the keyring by [`Secrets::record`].
+    fn is_in_keyring(&self) -> bool {
+        self.source == Self::in_keyring(&self.name)
+    }
+
+    /// Where [`Secrets::record`] puts a value into the desktop's keyring.
+    #[must_use]
+    pub fn in_keyring(name: &str) -> SecretSource {
+        SecretSource::Keyring(keyring::ours(name))
+    }
+}
+
 /// The line of JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,13 +75,14 @@ struct Head {
 pub struct Secrets {
     path: PathBuf,
     uid: u32,
+    bus: Bus,
 }
 
 impl Secrets {
     /// The caller's.
     #[must_use]
     pub fn of(host: &HostFacts) -> Self {
-        Self { path: user::dir(host).join("secrets"), uid: host.uid }
+        Self { path: user::dir(host).join("secrets"), uid: host.uid, bus: Bus::of(host) }
     }
 
     /// The directory.
@@ -75,7 +91,8 @@ impl Secrets {
         &self.path
     }
 
-    /// Records a secret in place of another of its name, which is whole if this fails. `value` is for the store alone.
+    /// Records a secret in place of another of its name, which is whole if this fails. `value` is for the store and the
+    /// keyring alone.
     ///
     /// # Errors
     /// If the value is not one that could be sent, or it can't be written.
@@ -84,6 +101,15 @@ impl Secrets {
         if let Some(value) = value {
             check(&name, value.expose())?;
         }
+        let before = self.find(&name).ok().flatten();
+        let in_keyring = source == SecretSource::Keyring(keyring::ours(&name));
+        let value = match value {
+            Some(value) if in_keyring => {
+                keyring::store(&self.bus, &name, value).map_err(|error| without_keyring(&name, &error))?;
+                None
+            }
+            value => value,
+        };
         // ~/.config itself is made as the base directory specification wants it.
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
         made.map_err(|error| failed("make", &self.path, error))?;
@@ -115,7 +141,11 @@ impl Secrets {
             // The error that counts is the first one.
             let _ = fs::unlinkat(&dir, &temporary, AtFlags::empty());
             failed("write", &path, error)
-        })
+        })?;
+        if !in_keyring && before.is_some_and(|before| before.is_in_keyring()) {
+            keyring::forget(&self.bus, &keyring::ours(&name)).map_err(|error| without_keyring(&name, &error))?;
+        }
+        Ok(())
     }
 
     /// Every secret that is recorded, by name.
@@ -166,6 +196,10 @@ impl Secrets {
     /// If it can't be removed.
     pub fn forget(&self, name: &str) -> Result<bool, ConfigError> {
         let Some(dir) = self.open()? else { return Ok(false) };
+        // A record that can't be read can be removed all the same.
+        if self.find(name).ok().flatten().is_some_and(|recorded| recorded.is_in_keyring()) {
+            keyring::forget(&self.bus, &keyring::ours(name)).map_err(|error| without_keyring(name, &error))?;
+        }
         match fs::unlinkat(&dir, name, AtFlags::empty()) {
             Ok(()) => {
                 fs::fsync(&dir).map_err(|errno| failed("write", &self.path, errno))?;
@@ -295,6 +329,16 @@ fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts)
             }
             read_secret(File::from(file)).map_err(wrong)
         }
+        SecretSource::Keyring(attributes) => {
+            match keyring::lookup(&secrets.bus, attributes).map_err(|error| without_keyring(name, &error))? {
+                Some(value) => Ok(value),
+                None => {
+                    let cause =
+                        format!("Secret '{name}': the desktop's keyring has nothing with {}", joined(attributes));
+                    Err(ConfigError::value(cause, again(" --keyring")))
+                }
+            }
+        }
     }
 }
 
@@ -330,6 +374,19 @@ fn check(name: &str, value: &[u8]) -> Result<(), ConfigError> {
     };
     let hint = "It is sent in the headers of requests: give the value alone, on one line";
     Err(ConfigError::value(format!("Secret '{name}' can't be used: {cause}"), hint))
+}
+
+/// Attributes as they are written.
+fn joined(attributes: &BTreeMap<String, String>) -> String {
+    attributes.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn without_keyring(name: &str, error: &KeyringError) -> ConfigError {
+    let hint = match error {
+        KeyringError::Locked => "Unlock the keyring, and try again",
+        _ => "A keyring is a desktop's: elsewhere use --stdin, --from-env or --from-file",
+    };
+    ConfigError::value(format!("Secret '{name}': {}", wire::cause(error)), hint)
 }
 
 /// Refuses what others may read or write.
