@@ -112,7 +112,7 @@ impl Resolver<'_> {
             ports: self.ports(flags.ports)?,
             connections: [flags.connections.or(file.connections), self.user.connections].into_iter().flatten().min(),
             bandwidth: [flags.bandwidth.or(file.bandwidth), self.user.bandwidth].into_iter().flatten().min(),
-            max_tokens: flags.max_tokens,
+            max_tokens: [flags.max_tokens.or(file.max_tokens), self.user.max_tokens].into_iter().flatten().min(),
             secrets,
         };
         let sayings = Sayings { mode: saying, allow: allow_said, deny: deny_said, services: services_said };

@@ -107,7 +107,8 @@ fn flags_add_to_the_file() {
         deny = ['e.f']
         host_services = ['localhost:1']
         ports = [3000, '4000:8080']
-        bandwidth = '2M'";
+        bandwidth = '2M'
+        max_tokens = 9";
     let scene = Scene::new(file, "").trusted();
     let flags = NetworkOverrides {
         allow: vec![parse_rule("g.h").unwrap()],
@@ -126,7 +127,9 @@ fn flags_add_to_the_file() {
     let ports: Vec<_> = network.ports.iter().map(|port| (port.inside, port.outside)).collect();
     assert_eq!(ports, [(3000, 3000), (4000, 9090)]);
     assert_eq!((network.bandwidth, network.max_tokens), (Some(4096), Some(7)));
-    assert_eq!(scene.network(none()).bandwidth, Some(2 << 20));
+    let network = scene.network(none());
+    assert_eq!((network.bandwidth, network.max_tokens), (Some(2 << 20), Some(9)));
+    assert!(network.needs_authority());
 
     // What the file lists beside the mode 'none' is not reached because something else is.
     let off = Scene::new(&file.replace("[network]", "[network]\nmode = 'none'"), "").trusted();
@@ -201,11 +204,13 @@ fn the_users_limits_bind_flags_and_files() {
         allow = ['*.example.org', '10.0.0.0/8:*', 'db.internal:5432']
         deny = ['bad.example.org:*']
         host_services = ['localhost:5432']
-        bandwidth = '1M'";
+        bandwidth = '1M'
+        max_tokens = 5";
     let scene = Scene::new("[network]\nmode='open'\nallow=['other.example.net']\nbandwidth='2M'", limits).trusted();
     let network = scene.network(none());
     assert_eq!(network.policy.ceiling, scene.user.ceiling);
-    assert_eq!(network.bandwidth, Some(1 << 20));
+    assert_eq!((network.bandwidth, network.max_tokens), (Some(1 << 20), Some(5)));
+    assert_eq!(scene.network(NetworkOverrides { max_tokens: Some(6), ..none() }).max_tokens, Some(5));
     assert_eq!(scene.network(NetworkOverrides { bandwidth: Some(4096), ..none() }).bandwidth, Some(4096));
     let judged = |text: &str| {
         let target = Target::parse(text, Some(443)).unwrap();

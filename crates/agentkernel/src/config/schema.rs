@@ -95,7 +95,7 @@ pub(super) const PROJECT: &[Table] = &[
 /// The tables of the user's own configuration.
 pub(super) const USER: &[Table] = &[Table {
     name: "network",
-    doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth` and `connections` is written, it must name the private addresses and services of the host that are to be reached at all.",
+    doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth`, `connections` and `max_tokens` is written, it must name the private addresses and services of the host that are to be reached at all.",
     keys: Keys::Fixed(LIMITS),
 }];
 
@@ -351,6 +351,13 @@ const NETWORK: &[Key] = &[
         doc: "Connections per second that may be begun: more wait for their turn. A second's worth may be begun at once.",
         example: "50",
     },
+    Key {
+        name: "max_tokens",
+        form: Form::Count(set_max_tokens),
+        default: "no limit",
+        doc: "Tokens of models that a sandbox may use, as far as their answers tell: requests are refused after that. All its TLS is read for that.",
+        example: "2000000",
+    },
 ];
 
 const LIMITS: &[Key] = &[
@@ -396,6 +403,13 @@ const LIMITS: &[Key] = &[
         doc: "Connections per second that one sandbox may begin: the smaller holds.",
         example: "100",
     },
+    Key {
+        name: "max_tokens",
+        form: Form::Count(set_max_tokens),
+        default: "no limit",
+        doc: "Tokens of models that one sandbox may use: the smaller holds. All its TLS is read for that.",
+        example: "10000000",
+    },
 ];
 
 fn set_mode(settings: &mut Settings, text: Located<String>) -> Result<(), FormError> {
@@ -423,6 +437,11 @@ fn set_bandwidth(settings: &mut Settings, size: Located<u64>) -> Result<(), Form
 
 fn set_connections(settings: &mut Settings, count: Located<u64>) -> Result<(), FormError> {
     settings.network.connections = Some(forms::connections(count.value)?);
+    Ok(())
+}
+
+fn set_max_tokens(settings: &mut Settings, count: Located<u64>) -> Result<(), FormError> {
+    settings.network.max_tokens = Some(count.value);
     Ok(())
 }
 

@@ -42,6 +42,7 @@ pub(super) struct NetworkSettings {
     pub(super) ports: Vec<Located<Published>>,
     pub(super) bandwidth: Option<u64>,
     pub(super) connections: Option<u64>,
+    pub(super) max_tokens: Option<u64>,
 }
 
 /// A rule that is a table.

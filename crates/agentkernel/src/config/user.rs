@@ -22,6 +22,8 @@ pub struct UserConfig {
     pub(super) bandwidth: Option<u64>,
     /// Connections per second of any sandbox.
     pub(super) connections: Option<u64>,
+    /// Tokens of models of any sandbox.
+    pub(super) max_tokens: Option<u64>,
     /// The lines of the rules of the ceiling: of what is allowed, and of what is denied.
     pub(super) lines: Lines,
 }
@@ -47,6 +49,7 @@ impl UserConfig {
         network.policy.ceiling = self.ceiling.clone();
         network.bandwidth = [network.bandwidth, self.bandwidth].into_iter().flatten().min();
         network.connections = [network.connections, self.connections].into_iter().flatten().min();
+        network.max_tokens = [network.max_tokens, self.max_tokens].into_iter().flatten().min();
     }
 
     /// Reads it: `agentkernel/config.toml` in `$XDG_CONFIG_HOME` or ~/.config.
@@ -81,7 +84,8 @@ impl UserConfig {
             deny: network.deny.into_iter().map(|rule| rule.value).collect(),
             services: network.services.into_iter().map(|service| service.value).collect(),
         });
-        Ok(Self { path, ceiling, bandwidth: network.bandwidth, connections: network.connections, lines })
+        let (bandwidth, connections, max_tokens) = (network.bandwidth, network.connections, network.max_tokens);
+        Ok(Self { path, ceiling, bandwidth, connections, max_tokens, lines })
     }
 }
 

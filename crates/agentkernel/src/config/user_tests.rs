@@ -52,7 +52,7 @@ fn mistakes() {
         ("mode = 'open'", "1:1: unknown table 'mode' | `mode` belongs into [network]"),
         (
             "[network]\nports = [1]",
-            "2:1: unknown key 'ports' in [network] | [network] has mode, allow, deny, host_services, bandwidth, connections",
+            "2:1: unknown key 'ports' in [network] | [network] has mode, allow, deny, host_services, bandwidth, connections, max_tokens",
         ),
         ("[network]\nalow = []", "2:1: unknown key 'alow' in [network] | Did you mean `allow`?"),
         ("[network]\nmode = 'some'", "2:8: `mode`: 'some': not a network mode: use 'none', 'allow' or 'open' | "),
