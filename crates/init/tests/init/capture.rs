@@ -150,6 +150,10 @@ while True:
 
 #[test]
 fn connections_wait_for_who_takes_them_and_are_bounded() {
+    // All that are handed over are held at once.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
     let mut init = start();
     let script = "
 import socket, resource, sys
