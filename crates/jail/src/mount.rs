@@ -6,6 +6,7 @@
 use crate::sys;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fs::{Mode, OFlags},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
     },
@@ -13,6 +14,9 @@ use rustix::{
 use std::{ffi::CStr, io};
 
 pub use rustix::mount::MountAttrFlags as Attr;
+
+/// The longest value of a parameter: fsconfig(2) takes 256 bytes with the NUL.
+const LONGEST_VALUE: usize = 255;
 
 /// A file system could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -93,25 +97,36 @@ pub struct Overlay<'a> {
 /// A new overlay file system, mounted nowhere yet. It keeps its marks in `user.` attributes, as it must where the
 /// mounter is no host administrator.
 ///
-/// All layers must be mounted in the caller's mount namespace, and /proc too: layers are named by /proc/self/fd,
-/// because a value is limited to 255 bytes and a path may hold the characters that separate layers.
+/// All layers must be mounted in the caller's mount namespace, and /proc too: layers are named by their numbers in
+/// /proc/self/fd, because a path may hold the characters that separate layers. A value is limited to 255 bytes, which is room
+/// for some 80 layers; kernels from 6.5 on take each by itself, and up to 500. The working directory is changed meanwhile.
 ///
 /// # Errors
 /// [`Error`].
 pub fn overlay(layers: &Overlay<'_>, attrs: MountAttrFlags) -> Result<OwnedFd, Error> {
-    let name = |fd: &BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let lower = layers.lower.iter().map(name).collect::<Vec<_>>().join(":");
-    new(
-        "overlay",
-        &[
-            Param::Value("source", "overlay"),
-            Param::Value("lowerdir", &lower),
-            Param::Value("upperdir", &name(&layers.upper)),
-            Param::Value("workdir", &name(&layers.work)),
-            Param::Flag("userxattr"),
-        ],
-        attrs,
-    )
+    let failed = |errno: rustix::io::Errno| Error {
+        step: "name the layers of",
+        kind: "overlay".into(),
+        log: String::new(),
+        source: errno.into(),
+    };
+    let path = |fd: &BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let (upper, work) = (path(&layers.upper), path(&layers.work));
+    let numbers: Vec<String> = layers.lower.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    let joined = numbers.join(":");
+    let mut params = vec![Param::Value("source", "overlay")];
+    if joined.len() <= LONGEST_VALUE {
+        params.push(Param::Value("lowerdir", &joined));
+    } else {
+        params.extend(numbers.iter().map(|number| Param::Value("lowerdir+", number)));
+    }
+    params.extend([Param::Value("upperdir", &upper), Param::Value("workdir", &work), Param::Flag("userxattr")]);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let before = rustix::fs::open(".", flags, Mode::empty()).map_err(failed)?;
+    rustix::process::chdir("/proc/self/fd").map_err(failed)?;
+    let made = new("overlay", &params, attrs);
+    rustix::process::fchdir(before).map_err(failed)?;
+    made
 }
 
 /// A copy of the mount at `source` (and with `recursive` of those below it), mounted nowhere yet: a bind mount. It
