@@ -151,12 +151,22 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 }
 
 /// Headers by which some servers take a request for one with another method or path.
-const OTHERWISE: [&str; 5] =
-    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+const OTHERWISE: [&str; 9] = [
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
-/// The header that makes another request of this one, if it has such.
+/// The header that makes another request of this one, if it has such. Behind CGI and its kin a `_` is as good as a `-`.
 pub(super) fn means_another(headers: &HeaderMap) -> Option<&'static str> {
-    OTHERWISE.into_iter().find(|name| headers.contains_key(*name))
+    let names = || headers.keys().map(|name| name.as_str().replace('_', "-"));
+    OTHERWISE.into_iter().find(|other| names().any(|name| name == *other))
 }
 
 /// Whether a list in a header has this element, in whatever case.

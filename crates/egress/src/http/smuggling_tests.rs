@@ -344,6 +344,12 @@ fn restricted_requests_do_not_become_others_by_a_header() {
         "X-Method-Override: PUT",
         "X-Original-URL: /admin",
         "X-Rewrite-Url: /admin",
+        "X-Original-URI: /admin",
+        "X-Forwarded-Uri: /admin",
+        "X-Forwarded-Prefix: /admin",
+        // Behind CGI these are the same.
+        "X_HTTP_Method_Override: DELETE",
+        "X_Original-Url: /admin",
     ] {
         let request = format!("GET /repos/x HTTP/1.1\r\nHost: a.org\r\n{header}\r\n\r\n");
         let (restricted, log) = passage("a.org:80", &[]);
