@@ -1,7 +1,7 @@
 //! Hides answers: the server's, which are read for what they tell of tokens while they pass, and our own.
 
 use super::{Exchange, Refusal, head};
-use crate::{Reason, usage::Meter};
+use crate::{Denial, Reason, usage::Meter};
 use ::http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
 use bytes::{Buf, Bytes};
 use http_body_util::{BodyExt, Either, Full};
@@ -15,6 +15,7 @@ use std::{
 
 /// Tells programs why they were refused.
 const REASON: HeaderName = HeaderName::from_static("x-agentkernel-reason");
+const PLAIN: &str = "text/plain; charset=utf-8";
 /// How much of a refused request's body is read, and for how long, so that its connection can go on.
 const DRAIN: usize = 256 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -27,13 +28,29 @@ impl Exchange {
     pub(super) fn refuse(&self, refusal: Refusal, line: &str) -> Response<Answer> {
         let Refusal { denial, status } = refusal;
         self.passage.report.refused(&denial, line);
-        let words = denial.words(&self.passage.sandbox) + "\n";
-        let mut response = Response::new(Either::Right(Full::from(words)));
+        let mut response = Response::new(Either::Right(Full::from(self.words(&denial))));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PLAIN));
         headers.insert(REASON, HeaderValue::from_static(denial.reason.code()));
         response
+    }
+
+    /// The same after its first line, as it is written, for the last of a connection.
+    pub(super) fn last_words(&self, denial: &Denial) -> String {
+        let words = self.words(denial);
+        format!(
+            "{}: {PLAIN}\r\n{REASON}: {}\r\n{}: close\r\n{}: {}\r\n\r\n{words}",
+            header::CONTENT_TYPE,
+            denial.reason,
+            header::CONNECTION,
+            header::CONTENT_LENGTH,
+            words.len()
+        )
+    }
+
+    fn words(&self, denial: &Denial) -> String {
+        denial.words(&self.passage.sandbox) + "\n"
     }
 
     /// Makes a server's answer the one for the client.

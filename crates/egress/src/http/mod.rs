@@ -6,7 +6,9 @@
 
 mod answer;
 mod head;
+mod lengths;
 mod one;
+mod sides;
 mod two;
 
 pub use head::{Flaw, check};
@@ -192,18 +194,20 @@ impl Exchange {
         self.denial(Reason::Unreachable).because(detail).into()
     }
 
-    /// How a client's connection ended, which is told if its last request could not be read.
-    fn ended(&self, result: Result<(), hyper::Error>) {
-        let Err(error) = result else { return };
+    /// How a client's connection ended: if its last request could not be read, that is told, and given.
+    fn ended(&self, result: Result<(), hyper::Error>) -> Option<Denial> {
+        let error = result.err()?;
         if error.is_user() {
             // What ends it is the answer that the server has broken off.
             self.passage.report.broken();
         }
-        if error.is_parse() {
+        error.is_parse().then(|| {
             // There may be more of it, and of what follows.
             self.unread.set(true);
-            self.passage.report.refused(&self.denial(Reason::BadRequest).because(error.to_string()), "");
-        }
+            let denial = self.denial(Reason::BadRequest).because(error.to_string());
+            self.passage.report.refused(&denial, "");
+            denial
+        })
     }
 }
 
