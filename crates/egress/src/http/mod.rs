@@ -168,10 +168,7 @@ impl Exchange {
         {
             return Err(self.denial(Reason::TokenLimit).because(used).into());
         }
-        if budget.is_limited() {
-            // Its answer must be readable.
-            parts.headers.remove(::http::header::ACCEPT_ENCODING);
-        }
+        answer::make_readable(&mut parts.headers);
         Ok(())
     }
 
