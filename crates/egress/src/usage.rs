@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The longest text that is read; of a longer one, nothing is counted.
-const MAX: usize = 8 * 1024 * 1024;
+pub(crate) const MAX: usize = 8 * 1024 * 1024;
 
 /// How many tokens a sandbox may use and has used. The default has no limit.
 #[derive(Debug, Default)]
@@ -144,6 +144,13 @@ impl Meter {
         }
         counted.spend(budget, host)
     }
+}
+
+/// Spends what a message of a WebSocket tells, which is all of it: each is for itself.
+pub(crate) fn spend_message(message: &[u8], budget: &Budget, host: &Host) -> u64 {
+    let mut counted = Counted::default();
+    counted.look(message);
+    counted.spend(budget, host)
 }
 
 /// The JSON text of a line: no service splits one over several lines of an event.

@@ -144,6 +144,16 @@ fn compressed_answers_are_counted() {
 }
 
 #[test]
+fn each_message_of_a_websocket_is_counted_for_itself() {
+    let budget = Budget::default();
+    let done = br#"{"type":"response.completed","response":{"usage":{"input_tokens":10,"output_tokens":5,"total_tokens":15}}}"#;
+    assert_eq!(spend_message(done, &budget, &host()), 15);
+    assert_eq!(spend_message(br#"{"type":"response.created","response":{"usage":null}}"#, &budget, &host()), 0);
+    assert_eq!(spend_message(done, &budget, &host()), 15);
+    assert_eq!(budget.spent(), 30);
+}
+
+#[test]
 fn other_answers_are_not_read() {
     for kind in ["text/html", "text/plain", "", "application/octet-stream", "image/svg+xml"] {
         assert!(Meter::new(kind).is_none());

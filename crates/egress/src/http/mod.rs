@@ -10,6 +10,7 @@ mod lengths;
 mod one;
 mod sides;
 mod two;
+mod websocket;
 
 pub use head::{Flaw, check};
 

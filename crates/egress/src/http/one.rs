@@ -5,6 +5,7 @@ use super::{
     answer::{Answer, drain},
     head,
     sides::{Client, Heard, Server, Told},
+    websocket,
 };
 use crate::{Denial, Reason};
 use ::http::{HeaderValue, Request, Response, StatusCode, header};
@@ -12,7 +13,7 @@ use hyper::{body::Incoming, client, server, service::service_fn, upgrade::OnUpgr
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt},
     sync::Mutex,
 };
 
@@ -28,8 +29,8 @@ struct Way {
     heard: Arc<Heard>,
     told: Arc<Told>,
     sender: Mutex<client::conn::http1::SendRequest<Incoming>>,
-    /// What both sides have become: client, server.
-    tunnel: RefCell<Option<(OnUpgrade, OnUpgrade)>>,
+    /// What both sides have become, client and server, and by which request.
+    tunnel: RefCell<Option<(OnUpgrade, OnUpgrade, String)>>,
 }
 
 /// The server is gone, as the client will see when its connection ends without an answer, as it would without us.
@@ -91,7 +92,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
             linger(client).await;
         }
     }
-    if let Some((client, server)) = way.tunnel.take() {
+    if let Some((client, server, line)) = way.tunnel.take() {
         let finish = async {
             if open {
                 // Whatever it is, the tunnel tells.
@@ -99,9 +100,9 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
             }
         };
         if let ((), Ok(client), Ok(server)) = tokio::join!(finish, client, server) {
-            let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-            // An end that comes as an error is an end.
-            let _ = copy_bidirectional(&mut client, &mut server).await;
+            if let Some(client) = websocket::carry(TokioIo::new(client), TokioIo::new(server), &exchange, &line).await {
+                linger(client).await;
+            }
         }
     } else if open {
         drop(way);
@@ -139,6 +140,10 @@ impl Way {
             }
             return Ok(exchange.refuse(refusal, &line));
         }
+        if websocket {
+            // What both agree on there would be no readable messages.
+            parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+        }
         let mut sender = self.sender.lock().await;
         let sent = match sender.ready().await {
             Ok(()) => {
@@ -158,12 +163,12 @@ impl Way {
         };
         exchange.answered.set(true);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(tunnel) = client.zip(response.extensions_mut().remove::<OnUpgrade>()) else {
+            let Some((client, server)) = client.zip(response.extensions_mut().remove::<OnUpgrade>()) else {
                 let detail = "the server changes to what nobody asked for";
                 return Ok(exchange.refuse(exchange.denial(Reason::Unreachable).because(detail).into(), &line));
             };
             self.heard.over();
-            self.tunnel.replace(Some(tunnel));
+            self.tunnel.replace(Some((client, server, line.clone())));
         }
         Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
     }
