@@ -299,3 +299,27 @@ fn the_answer_to_a_denied_request_says_what_helps() {
         }
     }
 }
+
+/// Whoever sends what cannot be read is told in words, and so is who looks at the log.
+#[test]
+fn what_cannot_be_read_is_answered_in_words() {
+    for ground in Ground::all() {
+        let script = r#"
+head = f"POST /live/head HTTP/1.1\r\nHost: {WEB}\r\n"
+for request, status in (
+    (head + "X: " + "x" * 70_000 + "\r\n\r\n", b"431"),
+    (head + "X : y\r\n\r\n", b"400"),
+    (head + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+):
+    answer = ask(WEB, 80, request.encode())
+    start, _, words = answer.partition(b"\r\n\r\n")
+    assert start.startswith(b"HTTP/1.1 " + status), answer
+    assert b"\r\nx-agentkernel-reason: bad-request\r\n" in start, answer
+    assert b"the request is malformed (" in words and words.endswith(b") [bad-request].\n"), answer
+"#;
+        let _ = ground.attack(&["--allow", WEB], script);
+        ground.only(&[]);
+        let told = ground.log(&[]).iter().filter(|event| event["reason"] == "bad-request").count();
+        assert_eq!(told, 3);
+    }
+}

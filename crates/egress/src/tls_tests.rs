@@ -252,6 +252,43 @@ fn what_is_no_http_inside_of_tls_is_told() {
     });
 }
 
+/// As curl, Python and Node see it when nobody is between.
+#[test]
+fn a_server_that_goes_without_taking_leave_has_ended() {
+    for (head, whole) in [
+        ("HTTP/1.0 200 OK\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", false),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n", false),
+    ] {
+        run(async {
+            let sides = sides("a.org:443", &[]);
+            let authority = Authority::load(&sides.outside).unwrap();
+            let config = authority.server(&Host::parse("a.org").unwrap(), None).unwrap();
+            let server = sides.server;
+            spawn_local(async move {
+                let mut io = TlsAcceptor::from(config).accept(server).await.unwrap();
+                io.read_exact(&mut [0; 16]).await.unwrap();
+                io.write_all(format!("{head}hello").as_bytes()).await.unwrap();
+                io.flush().await.unwrap();
+                // Dropped as it is: no close_notify.
+            });
+            let io = connect(sides.client, &sides.inside, "a.org", &[]).await.unwrap();
+            let response = one(io).await.send_request(get("/", &[("host", "a.org")])).await.unwrap();
+            let mut body = response.into_body();
+            let mut seen = Vec::new();
+            let mut ended = true;
+            while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+                match frame {
+                    Ok(frame) => seen.extend_from_slice(frame.data_ref().unwrap()),
+                    Err(_) => ended = false,
+                }
+            }
+            assert_eq!((seen.as_slice(), ended), (&b"hello"[..], whole), "{head}");
+        });
+    }
+}
+
 #[test]
 fn a_client_that_goes_takes_its_request_back() {
     run(async {

@@ -2,19 +2,16 @@
 //!
 //! An answer is held back by nothing here. What is kept of it is at most one event of a stream, or one JSON text.
 
-use crate::Host;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use crate::{Host, coding::Decoder, numbers::Numbers};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    fmt,
 };
 
 /// The longest text that is read; of a longer one, nothing is counted.
-const MAX: usize = 8 * 1024 * 1024;
+pub(crate) const MAX: usize = 8 * 1024 * 1024;
 
 /// How many tokens a sandbox may use and has used. The default has no limit.
 #[derive(Debug, Default)]
@@ -68,198 +65,205 @@ impl Budget {
 /// Reads one answer.
 pub(crate) struct Meter {
     shape: Shape,
-    /// The text so far, or the event.
-    text: Vec<u8>,
-    /// The text was too long: the rest of it is not looked at.
-    too_long: bool,
-    /// What it has told last.
-    last: Numbers,
-    /// What was spent of it.
-    counted: u64,
+    decoder: Option<Decoder>,
+    text: Text,
+    counted: Counted,
 }
 
+/// How an answer is made up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
+    /// One JSON text, or several.
     Json,
+    /// A JSON text on each line.
+    Lines,
+    /// Server-sent events.
     Events,
+    /// Messages of AWS (`application/vnd.amazon.eventstream`).
+    Messages,
+}
+
+impl Shape {
+    fn of(content_type: &str) -> Option<Self> {
+        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        Some(match kind.strip_prefix("application/").unwrap_or(&kind) {
+            "json" => Self::Json,
+            "x-ndjson" | "ndjson" | "jsonl" | "x-jsonl" | "jsonlines" | "x-jsonlines" | "json-seq" | "stream+json" => {
+                Self::Lines
+            }
+            "text/event-stream" => Self::Events,
+            "vnd.amazon.eventstream" => Self::Messages,
+            other if other.ends_with("+json") => Self::Json,
+            _ => return None,
+        })
+    }
 }
 
 impl Meter {
     /// One for answers of this type (as a header tells it); `None` if they tell of no tokens.
     pub(crate) fn new(content_type: &str) -> Option<Self> {
-        let kind = content_type.split(';').next().unwrap_or_default().trim();
-        let shape = match () {
-            () if kind.eq_ignore_ascii_case("application/json") => Shape::Json,
-            () if kind.eq_ignore_ascii_case("text/event-stream") => Shape::Events,
-            () => return None,
-        };
-        Some(Self { shape, text: Vec::new(), too_long: false, last: Numbers::default(), counted: 0 })
+        let shape = Shape::of(content_type)?;
+        Some(Self { shape, decoder: None, text: Text::default(), counted: Counted::default() })
+    }
+
+    /// The same for answers in this coding (RFC 9110, 8.4); `None` if it can't be read.
+    pub(crate) fn coded(mut self, coding: &str) -> Option<Self> {
+        if !coding.trim().eq_ignore_ascii_case("identity") {
+            self.decoder = Some(Decoder::new(coding.trim())?);
+        }
+        Some(self)
     }
 
     /// Reads on, and spends what is told.
     pub(crate) fn read(&mut self, bytes: &[u8], budget: &Budget, host: &Host) -> u64 {
-        match self.shape {
-            Shape::Json => {
-                self.keep(bytes);
-                0
-            }
-            Shape::Events => {
-                let mut tokens = 0;
+        let Self { shape, decoder, text, counted } = self;
+        let mut read = |bytes: &[u8]| match shape {
+            Shape::Json => text.keep(bytes),
+            Shape::Lines | Shape::Events => {
                 for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-                    self.keep(line);
+                    text.keep(line);
                     if line.ends_with(b"\n") {
-                        tokens += self.look(budget, host);
+                        text.take(|line| counted.look(json_of(line, *shape)));
                     }
                 }
-                tokens
             }
+            Shape::Messages => text.messages(bytes, |payload| counted.look(&unwrapped(payload))),
+        };
+        match decoder {
+            Some(decoder) => decoder.read(bytes, read),
+            None => read(bytes),
         }
+        counted.spend(budget, host)
     }
 
     /// Spends what is told by the last of an answer.
     pub(crate) fn end(&mut self, budget: &Budget, host: &Host) -> u64 {
-        self.look(budget, host)
+        let Self { shape, text, counted, .. } = self;
+        if *shape != Shape::Messages {
+            text.take(|text| counted.look(json_of(text, *shape)));
+        }
+        counted.spend(budget, host)
+    }
+}
+
+/// Spends what a message of a WebSocket tells, which is all of it: each is for itself.
+pub(crate) fn spend_message(message: &[u8], budget: &Budget, host: &Host) -> u64 {
+    let mut counted = Counted::default();
+    counted.look(message);
+    counted.spend(budget, host)
+}
+
+/// The JSON text of a line: no service splits one over several lines of an event.
+fn json_of(line: &[u8], shape: Shape) -> &[u8] {
+    match shape {
+        Shape::Events => line.strip_prefix(b"data:").unwrap_or_default(),
+        // RFC 7464.
+        Shape::Lines => line.strip_prefix(b"\x1e").unwrap_or(line),
+        Shape::Json | Shape::Messages => line,
+    }
+}
+
+/// Takes off what Bedrock wraps the events of a model in: `{"bytes":"..."}`.
+fn unwrapped(payload: &[u8]) -> Cow<'_, [u8]> {
+    #[derive(serde::Deserialize)]
+    struct Chunk<'a> {
+        #[serde(borrow)]
+        bytes: &'a str,
+    }
+    let inner = serde_json::from_slice::<Chunk<'_>>(payload).ok().and_then(|chunk| STANDARD.decode(chunk.bytes).ok());
+    inner.map_or(Cow::Borrowed(payload), Cow::Owned)
+}
+
+/// What an answer has told.
+#[derive(Default)]
+struct Counted {
+    last: Numbers,
+    /// What was spent of it.
+    spent: u64,
+}
+
+impl Counted {
+    fn look(&mut self, json: &[u8]) {
+        self.last.update(&Numbers::told(json));
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        if self.too_long || self.text.len() + bytes.len() > MAX {
-            self.too_long = true;
-            self.text = Vec::new();
-        } else {
-            self.text.extend_from_slice(bytes);
-        }
-    }
-
-    /// Looks at what was kept: a line of an event, since no service splits a JSON text over several, or all of it.
-    fn look(&mut self, budget: &Budget, host: &Host) -> u64 {
-        let json = match self.shape {
-            Shape::Json => self.text.as_slice(),
-            Shape::Events => self.text.strip_prefix(b"data:").unwrap_or_default(),
-        };
-        // Most events say nothing of it, and are not parsed.
-        if json.windows(b"\"usage".len()).any(|window| window == b"\"usage")
-            && let Ok(Text::<false>(numbers)) = serde_json::from_slice(json)
-        {
-            self.last.update(&numbers);
-        }
-        self.text.clear();
-        if self.text.capacity() > 64 * 1024 {
-            self.text = Vec::new();
-        }
-        self.too_long = false;
-        // What was counted is never given back.
-        let tokens = self.last.sum().saturating_sub(self.counted);
+    /// What was counted is never given back.
+    fn spend(&mut self, budget: &Budget, host: &Host) -> u64 {
+        let tokens = self.last.sum().saturating_sub(self.spent);
         if tokens > 0 {
-            self.counted += tokens;
+            self.spent += tokens;
             budget.spend(host, tokens);
         }
         tokens
     }
 }
 
-/// The numbers of every service, each the last that was told. None uses the names of another.
-#[derive(Clone, Default)]
-struct Numbers {
-    /// All of it.
-    total: Option<u64>,
-    /// Input, output, thoughts, and what went into caches and came out of them where that is no part of the input.
-    parts: [Option<u64>; 5],
+/// A text as it comes.
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    /// It was too long: the rest of it is not looked at.
+    too_long: bool,
+    /// How much of a message is left that is too long.
+    skip: usize,
 }
 
-impl Numbers {
-    /// Where the number of this name belongs.
-    fn named(&mut self, name: &str) -> Option<&mut Option<u64>> {
-        let [input, output, thoughts, created, read] = &mut self.parts;
-        Some(match name {
-            "total_tokens" | "totalTokenCount" => &mut self.total,
-            "input_tokens" | "prompt_tokens" | "promptTokenCount" => input,
-            "output_tokens" | "completion_tokens" | "candidatesTokenCount" => output,
-            "thoughtsTokenCount" => thoughts,
-            "cache_creation_input_tokens" => created,
-            "cache_read_input_tokens" => read,
-            _ => return None,
-        })
-    }
+/// What stands before the headers of a message: its length, theirs, and a sum; and how much all is without any.
+const PRELUDE: usize = 12;
+const EMPTY: usize = PRELUDE + 4;
 
-    fn update(&mut self, later: &Self) {
-        self.total = later.total.or(self.total);
-        for (own, later) in self.parts.iter_mut().zip(later.parts) {
-            *own = later.or(*own);
+impl Text {
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.too_long || self.bytes.len() + bytes.len() > MAX {
+            self.too_long = true;
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(bytes);
         }
     }
 
-    fn sum(&self) -> u64 {
-        self.total.unwrap_or_else(|| self.parts.iter().flatten().fold(0, |sum, part| sum.saturating_add(*part)))
-    }
-}
-
-/// The numbers in a JSON text, wherever a service tells them: in `usage` or `usageMetadata`, at the top (OpenAI's
-/// completions, Anthropic, Gemini), in the `message` that a stream begins with (Anthropic), or in the `response` that one
-/// ends with (OpenAI's responses, Gemini behind Code Assist); the text may be a list (Gemini without `alt=sse`). Whatever
-/// has another type than it should is passed over.
-struct Text<const USAGE: bool>(Numbers);
-
-impl<'de, const USAGE: bool> Deserialize<'de> for Text<USAGE> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader::<USAGE>).map(Self)
-    }
-}
-
-struct Reader<const USAGE: bool>;
-
-impl<'de, const USAGE: bool> Visitor<'de> for Reader<USAGE> {
-    type Value = Numbers;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
+    /// Gives it, and begins another.
+    fn take(&mut self, look: impl FnOnce(&[u8])) {
+        look(&self.bytes);
+        self.bytes.clear();
+        if self.bytes.capacity() > 64 * 1024 {
+            self.bytes = Vec::new();
+        }
+        self.too_long = false;
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Numbers, A::Error> {
-        let mut numbers = Numbers::default();
-        while let Some(key) = map.next_key::<String>()? {
-            match (USAGE, key.as_str()) {
-                (false, "usage" | "usageMetadata") => numbers.update(&map.next_value::<Text<true>>()?.0),
-                (false, "message" | "response") => numbers.update(&map.next_value::<Text<false>>()?.0),
-                (true, name) => match numbers.named(name) {
-                    Some(number) => *number = map.next_value::<serde_json::Value>()?.as_u64().or(*number),
-                    None => drop(map.next_value::<IgnoredAny>()?),
-                },
-                (false, _) => drop(map.next_value::<IgnoredAny>()?),
+    /// Reads on in messages, and gives the payload of each.
+    fn messages(&mut self, mut bytes: &[u8], mut look: impl FnMut(&[u8])) {
+        while !bytes.is_empty() && !self.too_long {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let wanted = self.length().unwrap_or(PRELUDE);
+            let more = wanted.saturating_sub(self.bytes.len()).min(bytes.len());
+            self.bytes.extend_from_slice(&bytes[..more]);
+            bytes = &bytes[more..];
+            let (Some(length), Some(headers)) = (self.length(), self.number(4)) else { continue };
+            let payload = PRELUDE.saturating_add(headers)..length.saturating_sub(4);
+            if length < EMPTY || payload.start > payload.end {
+                // These are none.
+                self.too_long = true;
+            } else if length > MAX {
+                self.skip = length - self.bytes.len();
+                self.take(|_| {});
+            } else if self.bytes.len() == length {
+                self.take(|message| look(message.get(payload).unwrap_or_default()));
             }
         }
-        Ok(numbers)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Numbers, A::Error> {
-        let mut numbers = Numbers::default();
-        while let Some(Text::<USAGE>(later)) = list.next_element()? {
-            numbers.update(&later);
-        }
-        Ok(numbers)
+    /// How long the message is, once that is known.
+    fn length(&self) -> Option<usize> {
+        (self.bytes.len() >= PRELUDE).then(|| self.number(0)).flatten()
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Numbers, E> {
-        Ok(Numbers::default())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Numbers, E> {
-        Ok(Numbers::default())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Numbers, E> {
-        Ok(Numbers::default())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Numbers, E> {
-        Ok(Numbers::default())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Numbers, E> {
-        Ok(Numbers::default())
-    }
-
-    fn visit_unit<E>(self) -> Result<Numbers, E> {
-        Ok(Numbers::default())
+    fn number(&self, at: usize) -> Option<usize> {
+        let bytes = self.bytes.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_be_bytes(bytes)).ok()
     }
 }
 

@@ -74,8 +74,88 @@ fn whole_texts_are_counted_at_their_end() {
 }
 
 #[test]
+fn lines_and_kinds_of_json_are_counted() {
+    let lines = "{\"response\":\"usage\"}\n{\"done\":true,\"prompt_eval_count\":10,\"eval_count\":5}";
+    for kind in
+        ["application/x-ndjson", "application/jsonl; charset=utf-8", "Application/NDJSON", "application/json-seq"]
+    {
+        for piece in [1, 9, 1000] {
+            assert_eq!(spent(kind, lines, piece), (15, 1), "{kind}");
+            assert_eq!(spent(kind, &format!("\u{1e}{lines}\n"), piece), (15, 1), "{kind}");
+        }
+    }
+    let whole = r#"{"usage":{"total_tokens":15}}"#;
+    for kind in ["application/problem+json", "application/vnd.api+json;v=1", "model/gltf+JSON"] {
+        assert_eq!(spent(kind, whole, 5), (15, 1), "{kind}");
+    }
+}
+
+/// A message of AWS, with its sums left out.
+fn message(event: &str, payload: &str) -> Vec<u8> {
+    let headers = [b"\x0b:event-type\x07\0", &[event.len() as u8][..], event.as_bytes()].concat();
+    let total = (EMPTY + headers.len() + payload.len()) as u32;
+    let length = (headers.len() as u32).to_be_bytes();
+    [&total.to_be_bytes()[..], &length, b"sum.", &headers, payload.as_bytes(), b"sum."].concat()
+}
+
+#[test]
+fn messages_of_aws_are_counted() {
+    let count = |stream: &[u8], piece: usize| {
+        let budget = Budget::default();
+        let mut meter = Meter::new("application/vnd.amazon.eventstream").unwrap();
+        stream.chunks(piece).for_each(|piece| {
+            meter.read(piece, &budget, &host());
+        });
+        assert!(meter.text.bytes.len() < EMPTY + 1000);
+        meter.end(&budget, &host());
+        budget.spent()
+    };
+    let delta = message("contentBlockDelta", r#"{"delta":{"text":"\"usage\""},"p":"abc"}"#);
+    let metadata = message("metadata", r#"{"usage":{"inputTokens":10,"outputTokens":5,"totalTokens":15}}"#);
+    let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}"#;
+    let end = r#"{"type":"message_delta","usage":{"output_tokens":7}}"#;
+    let chunk = |json: &str| message("chunk", &format!(r#"{{"bytes":"{}","p":"ab"}}"#, STANDARD.encode(json)));
+    let long = message("chunk", &"x".repeat(MAX));
+    for piece in [1, 7, 4096, 1 << 20] {
+        assert_eq!(count(&[delta.clone(), metadata.clone()].concat(), piece), 15);
+        assert_eq!(count(&[chunk(start), delta.clone(), chunk(end)].concat(), piece), 17);
+    }
+    // One that is too long is passed over, and what is no message ends it.
+    assert_eq!(count(&[long, metadata.clone()].concat(), 4096), 15);
+    for nonsense in [[0; 12], [255; 12], [0, 0, 0, 20, 0, 0, 0, 20, 0, 0, 0, 0]] {
+        assert_eq!(count(&[&nonsense, metadata.as_slice()].concat(), 9), 0);
+    }
+}
+
+#[test]
+fn compressed_answers_are_counted() {
+    let mut stream = flate2::Compress::new_gzip(flate2::Compression::default(), 15);
+    let mut coded = Vec::with_capacity(4096);
+    stream.compress_vec(ANTHROPIC.as_bytes(), &mut coded, flate2::FlushCompress::Finish).unwrap();
+    let budget = Budget::default();
+    let mut meter = Meter::new("text/event-stream").unwrap().coded("gzip").unwrap();
+    coded.chunks(5).for_each(|piece| {
+        meter.read(piece, &budget, &host());
+    });
+    assert_eq!(budget.spent(), 24);
+    let meter = || Meter::new("application/json").unwrap();
+    assert!(meter().coded("br").is_none() && meter().coded("gzip, br").is_none());
+    assert!(meter().coded("Identity").unwrap().decoder.is_none());
+}
+
+#[test]
+fn each_message_of_a_websocket_is_counted_for_itself() {
+    let budget = Budget::default();
+    let done = br#"{"type":"response.completed","response":{"usage":{"input_tokens":10,"output_tokens":5,"total_tokens":15}}}"#;
+    assert_eq!(spend_message(done, &budget, &host()), 15);
+    assert_eq!(spend_message(br#"{"type":"response.created","response":{"usage":null}}"#, &budget, &host()), 0);
+    assert_eq!(spend_message(done, &budget, &host()), 15);
+    assert_eq!(budget.spent(), 30);
+}
+
+#[test]
 fn other_answers_are_not_read() {
-    for kind in ["text/html", "application/jsonl", "", "application/octet-stream"] {
+    for kind in ["text/html", "text/plain", "", "application/octet-stream", "image/svg+xml"] {
         assert!(Meter::new(kind).is_none());
     }
 }
@@ -87,9 +167,9 @@ fn memory_is_bounded() {
     meter.read(br#"{"usage":{"input_tokens":10,"output_tokens":5},"x":""#, &budget, &host());
     for _ in 0..MAX / 4096 + 1 {
         meter.read(&[b'x'; 4096], &budget, &host());
-        assert!(meter.text.len() <= MAX);
+        assert!(meter.text.bytes.len() <= MAX);
     }
-    assert!(meter.text.capacity() == 0);
+    assert!(meter.text.bytes.capacity() == 0);
     assert_eq!(meter.end(&budget, &host()), 0);
     // Of a stream, only the event that is too long is passed over.
     let mut meter = Meter::new("text/event-stream").unwrap();

@@ -1,8 +1,8 @@
 //! Hides answers: the server's, which are read for what they tell of tokens while they pass, and our own.
 
 use super::{Exchange, Refusal, head};
-use crate::{Reason, usage::Meter};
-use ::http::{HeaderName, HeaderValue, Response, StatusCode, Version, header};
+use crate::{Denial, Reason, coding, usage::Meter};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 use bytes::{Buf, Bytes};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -15,6 +15,7 @@ use std::{
 
 /// Tells programs why they were refused.
 const REASON: HeaderName = HeaderName::from_static("x-agentkernel-reason");
+const PLAIN: &str = "text/plain; charset=utf-8";
 /// How much of a refused request's body is read, and for how long, so that its connection can go on.
 const DRAIN: usize = 256 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -27,13 +28,29 @@ impl Exchange {
     pub(super) fn refuse(&self, refusal: Refusal, line: &str) -> Response<Answer> {
         let Refusal { denial, status } = refusal;
         self.passage.report.refused(&denial, line);
-        let words = denial.words(&self.passage.sandbox) + "\n";
-        let mut response = Response::new(Either::Right(Full::from(words)));
+        let mut response = Response::new(Either::Right(Full::from(self.words(&denial))));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PLAIN));
         headers.insert(REASON, HeaderValue::from_static(denial.reason.code()));
         response
+    }
+
+    /// The same after its first line, as it is written, for the last of a connection.
+    pub(super) fn last_words(&self, denial: &Denial) -> String {
+        let words = self.words(denial);
+        format!(
+            "{}: {PLAIN}\r\n{REASON}: {}\r\n{}: close\r\n{}: {}\r\n\r\n{words}",
+            header::CONTENT_TYPE,
+            denial.reason,
+            header::CONNECTION,
+            header::CONTENT_LENGTH,
+            words.len()
+        )
+    }
+
+    fn words(&self, denial: &Denial) -> String {
+        denial.words(&self.passage.sandbox) + "\n"
     }
 
     /// Makes a server's answer the one for the client.
@@ -62,17 +79,42 @@ impl Exchange {
             }
             parts.version = Version::HTTP_11;
         }
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        // What is compressed can't be read; with a budget, nobody asks for it.
-        let plain = text(header::CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-        let meter = text(header::CONTENT_TYPE).filter(|_| plain).and_then(Meter::new);
+        let meter = meter(headers);
         Ok(Response::from_parts(parts, Either::Left(Watched { body, meter, exchange: self.clone() })))
     }
 
-    fn tell(&self, tokens: u64) {
+    pub(super) fn tell(&self, tokens: u64) {
         if tokens > 0 {
             self.passage.report.tokens(tokens);
         }
+    }
+}
+
+/// What reads an answer, if it can tell of tokens, and be read: in one coding at most, which is known.
+fn meter(headers: &HeaderMap) -> Option<Meter> {
+    let meter = Meter::new(headers.get(header::CONTENT_TYPE)?.to_str().ok()?)?;
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Some(meter),
+        (Some(coding), None) => meter.coded(coding.to_str().ok()?),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+/// Leaves of the codings that a client takes (RFC 9110, 12.5.3) those that can be read here as well.
+pub(super) fn make_readable(headers: &mut HeaderMap) {
+    let wanted = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let wanted = wanted.flat_map(|list| list.to_str().unwrap_or_default().split(',')).map(str::trim);
+    let wanted: Vec<&str> = wanted.filter(|coding| !coding.is_empty()).collect();
+    let known = |coding: &&str| coding::is_known(coding.split(';').next().unwrap_or_default().trim());
+    let left: Vec<&str> = wanted.iter().copied().filter(known).collect();
+    if left.len() == wanted.len() {
+        return;
+    }
+    // None at all would mean any.
+    let left = if left.is_empty() { "identity".to_owned() } else { left.join(", ") };
+    if let Ok(left) = HeaderValue::try_from(left) {
+        headers.insert(header::ACCEPT_ENCODING, left);
     }
 }
 

@@ -149,8 +149,12 @@ fn http_2_has_the_same_limits() {
         let response = client.send_request(many.body(body("")).unwrap()).await.unwrap();
         assert_eq!(response.status(), 431);
         assert_eq!(log.reasons(), [Reason::BadRequest]);
-        let long = Request::get("http://a.org/").header("x", "y".repeat(MAX_HEAD)).body(body("")).unwrap();
-        assert_eq!(client.send_request(long).await.unwrap().status(), 431);
+        let long = Request::get("http://a.org/").header("x", "y".repeat(70_000)).body(body("")).unwrap();
+        let response = client.send_request(long).await.unwrap();
+        assert_eq!(response.status(), 431);
+        let words = text(response.into_body()).await;
+        assert!(words.contains("its head is too long"), "{words}");
+        assert_eq!(log.reasons(), [Reason::BadRequest; 2]);
     });
 }
 
@@ -495,8 +499,7 @@ fn tokens_are_counted_and_end() {
         passage.budget = Rc::new(crate::Budget::new(Some(20)));
         let budget = passage.budget.clone();
         let (client, server) = carried(Version::One, passage);
-        serve(server, Version::One, |request| async move {
-            assert!(request.headers().get(header::ACCEPT_ENCODING).is_none());
+        serve(server, Version::One, |_| async move {
             let answer = r#"{"usage":{"input_tokens":10,"output_tokens":5}}"#;
             Response::builder().header("content-type", "application/json").body(body(answer)).unwrap()
         });
@@ -516,4 +519,60 @@ fn tokens_are_counted_and_end() {
         assert!(words.contains("used up its tokens (30 of 20 used) [token-limit]"), "{words}");
         assert_eq!(log.reasons(), [Reason::TokenLimit]);
     });
+}
+
+#[test]
+fn only_what_can_be_read_is_asked_for() {
+    for (wanted, asked) in [
+        (&["gzip, deflate, br, zstd"][..], "gzip, deflate"),
+        (&["gzip;q=1.0, x-gzip, identity;q=0.5"], "gzip;q=1.0, x-gzip, identity;q=0.5"),
+        (&["br;q=1", "GZIP", "*;q=0.1"], "GZIP"),
+        (&["br, zstd"], "identity"),
+        (&[""], ""),
+    ] {
+        run(async {
+            let (passage, _) = passage("a.org:80", &[]);
+            let (client, server) = carried(Version::One, passage);
+            serve(server, Version::One, |request| async move {
+                let all = request.headers().get_all(header::ACCEPT_ENCODING).iter();
+                let all: Vec<_> = all.map(|value| value.to_str().unwrap().to_owned()).collect();
+                Response::new(body(all.join("|")))
+            });
+            let mut request = get("/");
+            for wanted in wanted {
+                request.headers_mut().append(header::ACCEPT_ENCODING, wanted.parse().unwrap());
+            }
+            let response = one(client).await.send_request(request).await.unwrap();
+            assert_eq!(text(response.into_body()).await, asked, "{wanted:?}");
+        });
+    }
+}
+
+#[test]
+fn compressed_answers_are_counted_and_pass_as_they_are() {
+    // {"usage":{"input_tokens":10,"output_tokens":5}}, and what is no gzip.
+    let answer = r#"{"usage":{"input_tokens":10,"output_tokens":5}}"#;
+    let mut coded = Vec::with_capacity(1024);
+    let mut stream = flate2::Compress::new_gzip(flate2::Compression::default(), 15);
+    stream.compress_vec(answer.as_bytes(), &mut coded, flate2::FlushCompress::Finish).unwrap();
+    for (coding, answer, tokens) in [("gzip", coded.clone(), 15), ("br", coded, 0), ("gzip", answer.into(), 0)] {
+        run(async {
+            let (passage, log) = passage("a.org:80", &[]);
+            let (client, server) = carried(Version::One, passage);
+            let own = answer.clone();
+            serve(server, Version::One, move |_| {
+                let answer = own.clone();
+                async move {
+                    let response = Response::builder().header("content-type", "application/json");
+                    response.header("content-encoding", coding).body(body(answer)).unwrap()
+                }
+            });
+            let mut client = one(client).await;
+            let response = client.send_request(get("/")).await.unwrap();
+            assert_eq!(response.headers()[header::CONTENT_ENCODING], coding);
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), answer);
+            client.ready().await.unwrap();
+            assert_eq!(*log.tokens.borrow(), tokens, "{coding}");
+        });
+    }
 }

@@ -6,8 +6,11 @@
 
 mod answer;
 mod head;
+mod lengths;
 mod one;
+mod sides;
 mod two;
+mod websocket;
 
 pub use head::{Flaw, check};
 
@@ -166,10 +169,7 @@ impl Exchange {
         {
             return Err(self.denial(Reason::TokenLimit).because(used).into());
         }
-        if budget.is_limited() {
-            // Its answer must be readable.
-            parts.headers.remove(::http::header::ACCEPT_ENCODING);
-        }
+        answer::make_readable(&mut parts.headers);
         Ok(())
     }
 
@@ -192,18 +192,20 @@ impl Exchange {
         self.denial(Reason::Unreachable).because(detail).into()
     }
 
-    /// How a client's connection ended, which is told if its last request could not be read.
-    fn ended(&self, result: Result<(), hyper::Error>) {
-        let Err(error) = result else { return };
+    /// How a client's connection ended: if its last request could not be read, that is told, and given.
+    fn ended(&self, result: Result<(), hyper::Error>) -> Option<Denial> {
+        let error = result.err()?;
         if error.is_user() {
             // What ends it is the answer that the server has broken off.
             self.passage.report.broken();
         }
-        if error.is_parse() {
+        error.is_parse().then(|| {
             // There may be more of it, and of what follows.
             self.unread.set(true);
-            self.passage.report.refused(&self.denial(Reason::BadRequest).because(error.to_string()), "");
-        }
+            let denial = self.denial(Reason::BadRequest).because(error.to_string());
+            self.passage.report.refused(&denial, "");
+            denial
+        })
     }
 }
 

@@ -4,19 +4,21 @@ use super::{
     Exchange, HEAD_TIME, LEAVE, MAX_HEAD, MAX_HEADERS, Stream,
     answer::{Answer, drain},
     head,
+    sides::{Client, Heard, Server, Told},
+    websocket,
 };
 use crate::{Denial, Reason};
-use ::http::{Request, Response, StatusCode, header};
+use ::http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, client, server, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt},
     sync::Mutex,
 };
 
 /// The most headers of an answer.
-const MAX_ANSWER_HEADERS: usize = 256;
+const MAX_ANSWER_HEADERS: usize = 1024;
 /// How long, and how much, of what a client still sends is thrown away, so that it gets to read why it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER: u64 = 16 * 1024 * 1024;
@@ -24,9 +26,11 @@ const MAX_LINGER: u64 = 16 * 1024 * 1024;
 /// The way to the server, for one request at a time.
 struct Way {
     exchange: Rc<Exchange>,
+    heard: Arc<Heard>,
+    told: Arc<Told>,
     sender: Mutex<client::conn::http1::SendRequest<Incoming>>,
-    /// What both sides have become: client, server.
-    tunnel: RefCell<Option<(OnUpgrade, OnUpgrade)>>,
+    /// What both sides have become, client and server, and by which request.
+    tunnel: RefCell<Option<(OnUpgrade, OnUpgrade, String)>>,
 }
 
 /// The server is gone, as the client will see when its connection ends without an answer, as it would without us.
@@ -35,14 +39,26 @@ struct Way {
 struct Gone;
 
 pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc<Exchange>) -> Result<(), Denial> {
+    let (heard, told) = (Arc::new(Heard::default()), Arc::new(Told::new()));
     let (sender, upstream) = client::conn::http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(MAX_ANSWER_HEADERS)
-        .handshake(TokioIo::new(server))
+        // As curl and browsers are. Where it would matter, what has been told does not let it through.
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
+        .handshake(TokioIo::new(Server::new(server, told.clone())))
         .await
         .map_err(|error| exchange.failed(&error).denial)?;
     let mut upstream = upstream.with_upgrades();
-    let way = Rc::new(Way { exchange: exchange.clone(), sender: Mutex::new(sender), tunnel: RefCell::default() });
+    let client = TokioIo::new(Client::new(client, heard.clone()));
+    let way = Rc::new(Way {
+        exchange: exchange.clone(),
+        heard,
+        told,
+        sender: Mutex::new(sender),
+        tunnel: RefCell::default(),
+    });
     let own = way.clone();
     let mut downstream = server::conn::http1::Builder::new()
         .preserve_header_case(true)
@@ -53,7 +69,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
         .auto_date_header(false)
         // Inside of TLS, whoever closes one side has gone, and what it has asked for should not go on.
         .half_close(!exchange.tls)
-        .serve_connection(TokioIo::new(client), service_fn(move |request| own.clone().answer(request)))
+        .serve_connection(client, service_fn(move |request| own.clone().answer(request)))
         .with_upgrades();
     let mut open = true;
     let result = loop {
@@ -66,15 +82,17 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
             }
         }
     };
-    exchange.ended(result);
+    let words = exchange.ended(result).map(|denial| exchange.last_words(&denial));
     // With the connection goes its service, and the last that could ask the server for more.
-    let parts = downstream.into_parts();
-    if let Some(parts) = parts
-        && exchange.unread.get()
-    {
-        linger(parts.io.into_inner()).await;
+    if let Some(parts) = downstream.into_parts() {
+        let finish = parts.io.into_inner().finish(words.as_deref());
+        if let Ok(client) = tokio::time::timeout(LINGER, finish).await
+            && exchange.unread.get()
+        {
+            linger(client).await;
+        }
     }
-    if let Some((client, server)) = way.tunnel.take() {
+    if let Some((client, server, line)) = way.tunnel.take() {
         let finish = async {
             if open {
                 // Whatever it is, the tunnel tells.
@@ -82,9 +100,9 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
             }
         };
         if let ((), Ok(client), Ok(server)) = tokio::join!(finish, client, server) {
-            let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-            // An end that comes as an error is an end.
-            let _ = copy_bidirectional(&mut client, &mut server).await;
+            if let Some(client) = websocket::carry(TokioIo::new(client), TokioIo::new(server), &exchange, &line).await {
+                linger(client).await;
+            }
         }
     } else if open {
         drop(way);
@@ -107,6 +125,14 @@ impl Way {
         let line = head::line(&parts);
         let websocket = head::wants_websocket(&parts);
         let client = parts.extensions.remove::<OnUpgrade>().filter(|_| websocket);
+        if self.heard.next_is_twice() {
+            // What follows is a request to some, and to others the rest of this one (RFC 9112, 6.3).
+            exchange.unread.set(true);
+            let denial = exchange.denial(Reason::BadRequest).because("it has two lengths");
+            let mut response = exchange.refuse(denial.into(), &line);
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
+        }
         if let Err(refusal) = exchange.admit(&mut parts) {
             // Who waits to be told to send a body has sent none.
             if parts.headers.contains_key(header::EXPECT) || !drain(body).await {
@@ -114,23 +140,35 @@ impl Way {
             }
             return Ok(exchange.refuse(refusal, &line));
         }
+        if websocket {
+            // What both agree on there would be no readable messages.
+            parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+        }
         let mut sender = self.sender.lock().await;
         let sent = match sender.ready().await {
-            Ok(()) => sender.send_request(Request::from_parts(parts, body)).await,
+            Ok(()) => {
+                self.told.expect();
+                sender.send_request(Request::from_parts(parts, body)).await
+            }
             Err(error) => Err(error),
         };
         let mut response = match sent {
             Ok(response) => response,
+            Err(_) if self.told.unclear() => {
+                let detail = "the length of the server's answer is written so that programs differ in it";
+                return Ok(exchange.refuse(exchange.denial(Reason::Unreachable).because(detail).into(), &line));
+            }
             Err(error) if exchange.answered.get() && !error.is_parse() => return Err(Gone),
             Err(error) => return Ok(exchange.refuse(exchange.failed(&error), &line)),
         };
         exchange.answered.set(true);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(tunnel) = client.zip(response.extensions_mut().remove::<OnUpgrade>()) else {
+            let Some((client, server)) = client.zip(response.extensions_mut().remove::<OnUpgrade>()) else {
                 let detail = "the server changes to what nobody asked for";
                 return Ok(exchange.refuse(exchange.denial(Reason::Unreachable).because(detail).into(), &line));
             };
-            self.tunnel.replace(Some(tunnel));
+            self.heard.over();
+            self.tunnel.replace(Some((client, server, line.clone())));
         }
         Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
     }

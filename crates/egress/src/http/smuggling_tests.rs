@@ -94,6 +94,9 @@ fn what_cannot_be_read_never_reaches_the_server() {
         "GET /a b HTTP/1.1\r\nHost: a.org\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
         "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 1, 2\r\n\r\nxx",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nxx",
+        "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: a.org\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: +1\r\n\r\nx",
         "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 0x1\r\n\r\nx",
         "POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: -1\r\n\r\nx",
@@ -113,20 +116,61 @@ fn what_cannot_be_read_never_reaches_the_server() {
 }
 
 #[test]
-fn what_has_one_meaning_here_has_it_for_the_server_too() {
-    let hidden = "GET /hidden HTTP/1.1\r\nHost: b.org\r\n\r\n";
-    // A length that a chunked body overrides (RFC 9112, 6.3): it is gone, and so is what could hide behind it.
-    for (first, second) in [
-        ("Content-Length: 4\r\nTransfer-Encoding: chunked", "transfer-encoding: chunked"),
-        ("Transfer-Encoding: chunked\r\nContent-Length: 4", "transfer-encoding: chunked"),
+fn nothing_follows_a_request_with_two_lengths() {
+    let one = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a.org\r\n\r\n");
+    // Those before it are answered.
+    let body = "POST /body HTTP/1.1\r\nHost: a.org\r\nContent-Length: 3\r\n\r\nabc";
+    let two = "POST /two HTTP/1.1\r\nHost: a.org\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let request = [&one("/1"), body, &one("/2"), two, &one("/hidden")].concat();
+    let (passage, log) = passage("a.org:80", &[]);
+    let (server, client) = raw(passage, request.as_bytes(), OK);
+    assert!(server.contains("/body") && server.contains("/2") && !server.contains("/two"), "{server}");
+    assert!(!server.contains("/hidden"), "{server}");
+    let statuses: Vec<_> = client.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "200", "200", "400"]);
+    assert!(client.contains("(it has two lengths) [bad-request]"), "{client}");
+    assert_eq!(log.refused.borrow()[0].1, "POST /two");
+}
+
+#[test]
+fn what_cannot_be_read_is_answered_in_words() {
+    let long = format!("GET / HTTP/1.1\r\nHost: a.org\r\nX: {}\r\n\r\n", "x".repeat(70_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: a.org\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost : a.org\r\n\r\n", "400 Bad Request"),
+        ("NOT HTTP\r\n\r\n", "400 Bad Request"),
+        (&long, "431 Request Header Fields Too Large"),
+        (&many, "431 Request Header Fields Too Large"),
     ] {
-        let (server, ..) = outcome(&format!("POST / HTTP/1.1\r\nHost: a.org\r\n{first}\r\n\r\n0\r\n\r\n{hidden}"));
-        let lower = server.to_ascii_lowercase();
-        assert!(lower.contains(second) && !lower.contains("content-length"), "{server}");
-        assert!(!server.contains("/hidden"), "{server}");
+        // Alone, and after another one.
+        for first in ["", "GET /1 HTTP/1.1\r\nHost: a.org\r\n\r\n"] {
+            let (passage, log) = passage("a.org:80", &[]);
+            let (server, client) = raw(passage, [first, request].concat().as_bytes(), OK);
+            assert_eq!(server, first);
+            assert_eq!(log.reasons(), [Reason::BadRequest]);
+            let start = client.rfind("HTTP/1.1 ").unwrap();
+            let (head, words) = client[start..].split_once("\r\n\r\n").unwrap();
+            assert!(client[..start].ends_with(if first.is_empty() { "" } else { "\r\n\r\nok" }), "{client}");
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
+            assert!(head.contains("\r\nx-agentkernel-reason: bad-request\r\nconnection: close\r\n"), "{head}");
+            assert!(head.ends_with(&format!("\r\ncontent-length: {}", words.len())), "{head}");
+            let cause = &log.refused.borrow()[0].0.detail;
+            assert!(words.contains(&format!("the request is malformed ({cause}) [bad-request].\n")), "{words}");
+        }
     }
-    let (server, ..) = outcome("POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nxx");
-    assert_eq!(server.to_ascii_lowercase().matches("content-length: 2").count(), 1, "{server}");
+}
+
+#[test]
+fn a_server_may_refuse_without_words() {
+    let wordless = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let (passage, log) = passage("a.org:80", &[]);
+    let request = b"GET / HTTP/1.1\r\nHost: a.org\r\n\r\nNOT HTTP\r\n\r\n";
+    let (_, client) = raw(passage, request, wordless.as_bytes());
+    assert_eq!((client.as_str(), log.reasons()), (wordless, vec![]));
+}
+
+#[test]
+fn what_has_one_meaning_here_has_it_for_the_server_too() {
     // Lines that end in a line feed alone, and empty ones before the first.
     let (server, status, _) = outcome("\r\n\nGET / HTTP/1.1\nHost: a.org\nX: y\n\n");
     assert_eq!((server.as_str(), status), ("GET / HTTP/1.1\r\nHost: a.org\r\nX: y\r\n\r\n", 200));
@@ -287,6 +331,46 @@ fn an_answer_is_written_anew() {
         let (client, reasons) = answer(get, nonsense);
         assert!(client.starts_with("HTTP/1.1 502 "), "{client}");
         assert_eq!(reasons, [Reason::Unreachable]);
+    }
+}
+
+#[test]
+fn answers_are_read_as_curl_reads_them() {
+    let answer = |head: &str| {
+        let (passage, log) = passage("a.org:80", &[]);
+        let response = format!("HTTP/1.1 200 OK\r\n{head}\r\nok");
+        let (_, client) =
+            raw(passage, b"GET / HTTP/1.1\r\nHost: a.org\r\nConnection: close\r\n\r\n", response.as_bytes());
+        (client, log.reasons())
+    };
+    for (odd, plain) in [
+        ("X : y\r\n", "X: y\r\n"),
+        ("X: a\r\n\t b\r\n", "X: a b\r\n"),
+        ("No header at all\r\nX\u{1}: y\r\nZ: z\r\n", "Z: z\r\n"),
+        (&"X: y\r\n".repeat(300), &"X: y\r\n".repeat(300)),
+    ] {
+        let (client, reasons) = answer(&format!("Content-Length: 2\r\n{odd}"));
+        assert_eq!(reasons, []);
+        assert!(client.starts_with("HTTP/1.1 200 OK\r\n") && client.ends_with("\r\n\r\nok"), "{client}");
+        assert!(client.contains(plain), "{client}");
+        let rest = client.replace(plain, "");
+        assert!(!rest.contains("X") && !rest.contains("No header"), "{client}");
+    }
+    // What tells a length is read by all programs alike, or by none.
+    for head in [
+        "Content-Length : 2\r\n",
+        "Content-Length:\r\n 2\r\n",
+        "Content-Length: 2\r\n 0\r\n",
+        "X: y\r\n Content-Length: 2\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding : chunked\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n , x\r\n",
+        "Content-Length\u{1}: 2\r\nContent-Length\t: 3\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: 2 3\r\n",
+    ] {
+        let (client, reasons) = answer(head);
+        assert_eq!(reasons, [Reason::Unreachable], "{head:?}");
+        assert!(client.starts_with("HTTP/1.1 502 "), "{head:?} {client}");
     }
 }
 

@@ -1,12 +1,12 @@
 //! Hides HTTP/2: many requests at once.
 
 use super::{
-    Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Stream,
+    Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Refusal, Stream,
     answer::{Answer, drain},
     head,
 };
-use crate::Denial;
-use ::http::{Request, Response};
+use crate::{Denial, Reason};
+use ::http::{Request, Response, StatusCode, request::Parts};
 use hyper::{body::Incoming, client::conn::http2::SendRequest, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{cell::RefCell, rc::Rc};
@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 /// How much each side may send ahead, in one request and in all of them.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const WINDOW: u32 = 4 * 1024 * 1024;
+/// The longest head of a request that is read to be refused in words.
+const MAX_REFUSED_HEAD: usize = 4 * MAX_HEAD;
 /// The longest head of an answer.
 const MAX_ANSWER_HEAD: u32 = 256 * 1024;
 
@@ -32,7 +34,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
     let mut downstream = hyper::server::conn::http2::Builder::new(tasks)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
-        .max_header_list_size(MAX_HEAD as u32)
+        .max_header_list_size(MAX_REFUSED_HEAD as u32)
         .auto_date_header(false)
         .timer(TokioTimer::new())
         // Whoever is silent is asked whether it is still there.
@@ -51,7 +53,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
             }
         }
     };
-    exchange.ended(result);
+    let _ = exchange.ended(result);
     drop(downstream);
     if open {
         let _ = tokio::time::timeout(LEAVE, upstream).await;
@@ -69,7 +71,14 @@ async fn answer(
     exchange.passage.report.request();
     let (mut parts, body) = request.into_parts();
     let line = head::line(&parts);
-    if let Err(refusal) = exchange.admit(&mut parts) {
+    let admitted = match size(&parts) > MAX_HEAD {
+        true => Err(Refusal {
+            denial: exchange.denial(Reason::BadRequest).because("its head is too long"),
+            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        }),
+        false => exchange.admit(&mut parts),
+    };
+    if let Err(refusal) = admitted {
         // What is left unread resets the stream, and takes the answer along.
         let _ = drain(body).await;
         return Ok(exchange.refuse(refusal, &line));
@@ -86,6 +95,12 @@ async fn answer(
         Err(error) if exchange.answered.get() => Err(error),
         Err(error) => Ok(exchange.refuse(exchange.failed(&error), &line)),
     }
+}
+
+/// How long a head is (RFC 9113, 6.5.2).
+fn size(parts: &Parts) -> usize {
+    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path
 }
 
 /// What goes on beside the two connections: one task for every request, which fails when they are gone.
