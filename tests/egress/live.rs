@@ -7,7 +7,7 @@ use crate::{
 use serde_json::Value;
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     process::Stdio,
 };
 use support::{
@@ -167,6 +167,48 @@ fn the_log() {
         }
         let output = ground.internet.agentkernel(&ground.world, &["net", "log", "third"]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    }
+}
+
+/// Whatever comes too fast for a record of each is there in sum, and what is refused hides nothing that is allowed.
+#[test]
+fn the_log_of_a_flood() {
+    // Whose it is makes no difference, and it takes a while.
+    for ground in Ground::all().into_iter().take(1) {
+        ground.internet.serve(&format!("{WEB_V4}:7001"), |mut stream| {
+            let _ = stream.write_all(b"hello");
+        });
+        let script = r#"
+from concurrent.futures import ThreadPoolExecutor
+def once(port):
+    try:
+        with socket.create_connection((WEB, port), 60) as one:
+            return one.recv(99)
+    except OSError:
+        return b""
+with ThreadPoolExecutor(8) as pool:
+    assert set(pool.map(once, [7002] * 2000)) == {b""}
+    assert once(7001) == b"hello"
+    assert set(pool.map(once, [7001] * 2999)) == {b"hello"}
+works()
+"#;
+        let _ = ground.attack(&["--name", "flood", "--allow", WEB, "--allow", "www.example.com:7001"], script);
+        let sum = |port: u16| {
+            let sums = ground.log(&["--summary", "flood"]);
+            sums.into_iter().find(|sum| sum["port"] == port).unwrap()
+        };
+        eventually("the last are closed", || sum(7001)["received"] == 15_000);
+        assert_eq!((&sum(7001)["allowed"], &sum(7002)["denied"]), (&3000.into(), &2000.into()));
+        assert_eq!(sum(80)["allowed"], 1);
+        let log = ground.log(&["flood"]);
+        let first = log.iter().position(|record| record["event"] == "opened" && record["port"] == 7001).unwrap();
+        assert!(log[..first].iter().all(|record| record["port"] == 7002 && record["event"] != "missing"));
+        let folded =
+            |verdict: &str| log.iter().any(|record| record["event"] == "folded" && record["verdict"] == verdict);
+        assert!(folded("allowed") && folded("denied"));
+        let table = ground.agentkernel(&["net", "log", "flood"]);
+        assert!(table.contains(" more denied: not-allowed") && table.contains(" more allowed"), "{table}");
+        assert!(ground.agentkernel(&["net", "log", "--denied", "flood"]).contains(" more denied: not-allowed"));
     }
 }
 

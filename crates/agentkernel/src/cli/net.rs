@@ -4,7 +4,7 @@ use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, t
 use crate::{
     client::{self, NetworkChange},
     config::{self, HostFacts, UserConfig},
-    store::{AuditEvent, AuditRecord, Store, StoreError},
+    store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
 use egress::{Denial, Policy, Reason, Rule, Target, control::Published};
@@ -179,7 +179,7 @@ impl Log {
                     continue;
                 }
                 any = true;
-                if self.denied && !matches!(record.event, AuditEvent::Refused { denied: true, .. }) {
+                if self.denied && !is_denied(&record.event) {
                     continue;
                 }
                 if self.summary {
@@ -207,6 +207,11 @@ impl Log {
     }
 }
 
+fn is_denied(event: &AuditEvent) -> bool {
+    use AuditEvent::{Folded, Refused};
+    matches!(event, Refused { denied: true, .. } | Folded { verdict: Verdict::Denied, .. })
+}
+
 /// What went to one host and port.
 #[derive(Default, serde::Serialize)]
 struct Sum {
@@ -227,12 +232,23 @@ impl Sum {
             AuditEvent::Refused { .. } => self.failed += 1,
             AuditEvent::Missing { .. } => {}
             AuditEvent::Closed { sent, received, requests, tokens, .. } => {
-                self.sent += sent;
-                self.received += received;
-                self.requests += requests;
-                self.tokens += tokens;
+                self.carried([sent, received, requests, tokens]);
+            }
+            AuditEvent::Folded { verdict, count, sent, received, requests, tokens, .. } => {
+                let sum = match verdict {
+                    Verdict::Allowed => &mut self.allowed,
+                    Verdict::Denied => &mut self.denied,
+                    Verdict::Failed => &mut self.failed,
+                };
+                *sum = sum.saturating_add(*count);
+                self.carried([sent, received, requests, tokens]);
             }
         }
+    }
+
+    fn carried(&mut self, more: [&u64; 4]) {
+        let sums = [&mut self.sent, &mut self.received, &mut self.requests, &mut self.tokens];
+        sums.into_iter().zip(more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
     }
 }
 
@@ -263,6 +279,9 @@ fn tell_sums(sums: &BTreeMap<(String, u16), Sum>, json: bool) -> Result<(), Fail
 
 /// As it is written: an IPv6 address in brackets.
 fn target(host: &str, port: u16) -> String {
+    if host == AuditRecord::OTHERS {
+        return "others".to_owned();
+    }
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
@@ -285,7 +304,7 @@ impl Lines {
                 self.open.insert(key, self.rows.len());
                 self.rows.push(row);
             }
-            AuditEvent::Refused { .. } | AuditEvent::Missing { .. } => self.rows.push(row),
+            AuditEvent::Refused { .. } | AuditEvent::Folded { .. } | AuditEvent::Missing { .. } => self.rows.push(row),
             // Its line has the time at which it began, and now also what it came to.
             AuditEvent::Closed { .. } => match self.open.remove(&key).and_then(|at| self.rows.get_mut(at)) {
                 Some(open) => open.splice(5.., row.into_iter().skip(5)).for_each(drop),
@@ -323,8 +342,21 @@ fn row(record: &AuditRecord) -> Vec<String> {
             row.extend([
                 "missing".into(),
                 String::new(),
-                format!("{count} records are not here: no room, or too fast"),
+                format!("{count} records are not here: they could not be written"),
             ]);
+        }
+        AuditEvent::Folded { verdict, reason, count, closed, sent, received, .. } => {
+            let (verdict, reason) =
+                (verdict.word(), reason.as_ref().map_or(String::new(), |reason| format!(": {reason}")));
+            let words = match (count, closed) {
+                (0, closed) => format!("{closed} more closed"),
+                (count, 0) => format!("{count} more {verdict}{reason}"),
+                (count, closed) => format!("{count} more {verdict}{reason}, {closed} closed"),
+            };
+            row.extend([verdict.into(), target, words]);
+            if *closed > 0 {
+                row.extend([table::bytes(*sent), table::bytes(*received)]);
+            }
         }
         AuditEvent::Closed { sent, received, duration_ms, .. } => {
             row.extend(["closed".into(), target, String::new()]);
