@@ -2,7 +2,9 @@
 //! where none is named, and who said what.
 
 use super::{
-    ConfigError, FormError, UserConfig, overlap,
+    ConfigError, FormError, UserConfig,
+    forms::parse_variable,
+    overlap,
     parse::Located,
     resolve::Resolver,
     secrets::{Recorded, Secrets},
@@ -328,6 +330,10 @@ fn placeholder(name: &str) -> Result<String, ConfigError> {
 
 /// Adds a secret, unless its placeholder is where another's is.
 fn add_secret(uses: &mut Vec<SecretUse>, wanted: SecretUse) -> Result<(), ConfigError> {
+    // Where none was named, it is the secret's name.
+    if let Some(Err(error)) = wanted.env.as_deref().map(parse_variable) {
+        return Err(ConfigError::value(format!("Secret '{}': {error}", wanted.name), error.hint));
+    }
     let clash = uses.iter().find_map(|other| match (&other.env, &other.file) {
         (Some(env), _) if wanted.env.as_ref() == Some(env) => Some((other, format!("in variable {env}"))),
         (_, Some(file)) if wanted.file.as_ref() == Some(file) => Some((other, format!("in {}", file.display()))),

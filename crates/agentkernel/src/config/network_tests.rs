@@ -321,13 +321,18 @@ fn secrets_that_cannot_be_used() {
             at("3:1: Secrets 'A' and 'C' would both be in /f"),
             "another variable or file",
         ),
-        ("PATH = ['a.b']", "Secret 'PATH' would be in variable PATH, which is set already".into(), "another one"),
+        (
+            "PATH = ['a.b']",
+            at("2:1: Secret 'PATH': 'PATH': programs obey this variable, so that it can hold no placeholder"),
+            "another variable",
+        ),
+        ("LANGUAGES = ['a.b']\nLC_ALL = ['a.b']", at("3:1: Secret 'LC_ALL': 'LC_ALL': programs obey"), "another"),
     ] {
         let scene = Scene::new(&format!("[secrets]\n{text}"), "").trusted();
         scene.record("KNOWN", &["*.example.org"], None);
         scene.record("NOHOST", &[], None);
         let found = scene.error(none());
-        assert_eq!(found.0, cause);
+        assert!(found.0.starts_with(&cause) && (found.0 == cause || cause.ends_with("obey")), "{}", found.0);
         assert!(found.1.contains(hint), "{}", found.1);
     }
     let scene = Scene::new("", "");
