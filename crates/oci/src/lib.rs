@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod digest;
+pub mod manifest;
 mod platform;
 mod reference;
 mod text;
