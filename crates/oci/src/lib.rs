@@ -4,12 +4,15 @@
 //! the caller gives.
 #![forbid(unsafe_code)]
 
+pub mod credentials;
 mod digest;
 pub mod manifest;
 mod platform;
 mod reference;
+pub mod registry;
 mod text;
 
+pub use credentials::{Credentials, Secret};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Mistake, Reference, ReferenceError};

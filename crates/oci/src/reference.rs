@@ -9,11 +9,11 @@ use std::{
 };
 
 /// The registry that is meant where none is named.
-const DEFAULT_REGISTRY: &str = "docker.io";
+pub(crate) const DEFAULT_REGISTRY: &str = "docker.io";
 /// What that registry was once called.
 const OLD_DEFAULT_REGISTRY: &str = "index.docker.io";
 /// Where that registry answers.
-const DEFAULT_ENDPOINT: &str = "registry-1.docker.io";
+pub(crate) const DEFAULT_ENDPOINT: &str = "registry-1.docker.io";
 /// Where its images without an owner are.
 const DEFAULT_OWNER: &str = "library";
 /// The tag that is meant where neither a tag nor a digest is given.
