@@ -10,7 +10,7 @@ use crate::{
     text::shown,
 };
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::{
     body::Incoming,
@@ -39,7 +39,7 @@ use tokio_rustls::TlsConnector;
 /// The body of a request.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// The longest head of an answer.
+/// The longest head of an answer; hyper may read as much again before it counts.
 const MAX_HEAD: usize = 64 << 10;
 /// How many fields it has at most.
 const MAX_FIELDS: usize = 128;
@@ -73,7 +73,7 @@ pub(super) struct Pool {
     configs: Mutex<HashMap<String, Arc<ClientConfig>>>,
     idle: Mutex<HashMap<Origin, Vec<Connection>>>,
     /// Who speaks TLS of those that need not.
-    spoken: Mutex<HashMap<String, bool>>,
+    spoken: tokio::sync::Mutex<HashMap<String, bool>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -88,7 +88,13 @@ impl Pool {
     pub fn new(settings: Arc<Settings>) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(settings.roots.iter().map(|der| CertificateDer::from_slice(der)));
-        Self { settings, roots, configs: Mutex::default(), idle: Mutex::default(), spoken: Mutex::default() }
+        Self {
+            settings,
+            roots,
+            configs: Mutex::default(),
+            idle: Mutex::default(),
+            spoken: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Whom `HOST[:PORT]` of a registry is, and whether TLS is spoken there, which is tried where it need not be.
@@ -105,8 +111,9 @@ impl Pool {
         if trust == Trust::Verified && !is_loopback(&secure.host) {
             return Ok(secure);
         }
-        let known = locked(&self.spoken).get(authority).copied();
-        if let Some(https) = known {
+        // One at a time: whoever else wants to know waits for the same answer.
+        let mut spoken = self.spoken.lock().await;
+        if let Some(https) = spoken.get(authority).copied() {
             return origin(https);
         }
         let https = match self.dial(&secure).await {
@@ -119,7 +126,7 @@ impl Pool {
             Err(RegistryError::Connect { .. }) if origin(false)?.port != secure.port => false,
             Err(error) => return Err(error),
         };
-        locked(&self.spoken).insert(authority.to_owned(), https);
+        spoken.insert(authority.to_owned(), https);
         origin(https)
     }
 
@@ -145,13 +152,17 @@ impl Pool {
     pub async fn send(
         &self,
         origin: &Origin,
-        request: Request<Body>,
+        mut request: Request<Body>,
         patience: Duration,
     ) -> Result<Answer, RegistryError> {
         let mut connection = match self.take(origin).await {
             Some(connection) => connection,
             None => self.dial(origin).await?.shared(self, origin),
         };
+        if let (Connection::One(_), Some(path)) = (&connection, request.uri().path_and_query()) {
+            // The whole address is for proxies (RFC 9112, 3.2).
+            *request.uri_mut() = Uri::from(path.clone());
+        }
         let sent = async {
             match &mut connection {
                 Connection::One(sender) => sender.send_request(request).await,

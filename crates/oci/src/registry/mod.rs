@@ -172,27 +172,31 @@ impl Client {
     /// Asks, logs in if the registry wants that, and goes where it leads.
     async fn ask_once(&self, place: &Place, ask: &Ask<'_>, follow: Answered) -> Result<Answer, RegistryError> {
         let mut url = ask.url.clone();
-        let mut logged_in = false;
+        let mut fresh = None;
         for _ in 0..=MAX_REDIRECTS {
             let mut headers = ask.headers.clone();
             // Nobody else learns what logs in here.
             let at_home = url.origin == place.origin;
             let mut used = None;
             if at_home {
-                used = self.authorization(&place.host, &place.origin, &ask.scopes).await?;
+                used = match &fresh {
+                    // However soon it expires, it is good for this.
+                    Some(value) => Some(HeaderValue::clone(value)),
+                    None => self.authorization(&place.host, &place.origin, &ask.scopes).await?,
+                };
                 if let Some(value) = &used {
                     headers.insert(header::AUTHORIZATION, value.clone());
                 }
             }
             let answer = self.send(&url, &ask.method, &headers, full(&ask.body)).await?;
             let status = answer.status.as_u16();
-            if status == 401 && at_home && !logged_in {
+            if status == 401 && at_home && fresh.is_none() {
                 let Some(challenge) = auth::challenge(&answer) else {
                     return Err(self.failed(&place.host, ask.what, answer).await);
                 };
                 self.discard(answer).await;
-                self.log_in(&place.host, &place.origin, &ask.scopes, challenge, used.as_ref()).await?;
-                logged_in = true;
+                let login = self.log_in(&place.host, &place.origin, &ask.scopes, challenge, used.as_ref()).await?;
+                fresh = Some(login);
                 continue;
             }
             if matches!(status, 301 | 302 | 303 | 307 | 308) && follow == Answered::Anywhere {

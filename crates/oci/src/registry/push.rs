@@ -1,7 +1,7 @@
 //! Hides how images go to a registry: what it has is not sent, the rest goes whole or in parts, the manifest last.
 
 use super::{Answered, Ask, Client, Place, RegistryError, connect::Answer, url::Url};
-use crate::{Digest, Hasher, Reference, manifest::Descriptor, text::shown};
+use crate::{Digest, Hasher, Reference, manifest::Descriptor};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::{BodyExt, channel::Channel};
@@ -302,8 +302,40 @@ fn received(range: &str) -> Option<u64> {
 
 /// What follows by `Link: <…>; rel="next"` (RFC 8288).
 fn next_page(link: &str) -> Option<&str> {
-    let next = link
-        .split(',')
-        .find(|part| shown(part).to_ascii_lowercase().contains("rel=\"next\"") || part.contains("rel=next"))?;
-    next.trim().strip_prefix('<')?.split_once('>').map(|(target, _)| target)
+    let mut rest = link;
+    loop {
+        let (target, behind) = rest.split_once('<')?.1.split_once('>')?;
+        let end = behind.find('<').unwrap_or(behind.len());
+        let (parameters, others) = behind.split_at(end);
+        let is_next = |parameter: &str| {
+            let (name, value) = parameter.trim().trim_end_matches(',').split_once('=').unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+        };
+        if parameters.split(';').any(is_next) {
+            return Some(target);
+        }
+        rest = others;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        for (link, next) in [
+            ("</a?n=1,2>; rel=\"next\"", Some("/a?n=1,2")),
+            ("</b>; rel=prev, </a>;title=x ; rel=next", Some("/a")),
+            ("</a>; rel=\"next\", </b>; rel=\"last\"", Some("/a")),
+            ("</a>; rel=prev", None),
+            ("</a", None),
+            ("", None),
+        ] {
+            assert_eq!(super::next_page(link), next, "{link}");
+        }
+        for (range, received) in
+            [("0-99", Some(100)), ("bytes=0-99", Some(100)), ("0-0", None), ("5-9", None), ("x", None)]
+        {
+            assert_eq!(super::received(range), received, "{range}");
+        }
+    }
 }

@@ -26,13 +26,14 @@ impl Origin {
         let uri: Uri = authority.parse().ok()?;
         let authority = uri.authority()?;
         let host = authority.host().to_ascii_lowercase();
-        if host.is_empty() || authority.as_str().contains('@') {
+        // What is left of it is a port, or nothing: no name of a user, no port that is none.
+        let port = match authority.as_str().get(host.len()..)? {
+            "" => None,
+            port => Some(port.strip_prefix(':')?.parse::<u16>().ok()?),
+        };
+        if host.is_empty() {
             return None;
         }
-        let port = match authority.port() {
-            Some(port) => Some(port.as_str().parse::<u16>().ok()?),
-            None => None,
-        };
         Some(Self { https, host, port: port.unwrap_or(Self::default_port(https)) })
     }
 
