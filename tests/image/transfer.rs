@@ -152,7 +152,7 @@ fn a_registry_that_is_killed_in_the_middle_goes_on_where_it_was() {
     }
     for tls in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        let image = Image::make(folder.path(), &[48 << 20]);
+        let image = Image::make(folder.path(), &[40 << 20]);
         let registry = RefCell::new(Registry::start(tls, Login::None));
         let reference = registry.borrow().reference("a/b:tag");
         registry.borrow().skopeo(&oci(&image.folder), &format!("docker://{reference}"));
