@@ -8,7 +8,20 @@ use tar::{EntryType, Header};
 pub struct Archive(pub Vec<u8>);
 
 impl Archive {
-    pub fn header(mut self, kind: EntryType, name: &[u8], target: &[u8], size: u64, mode: u32) -> Self {
+    pub fn header(self, kind: EntryType, name: &[u8], target: &[u8], size: u64, mode: u32) -> Self {
+        self.changed(kind, name, target, size, mode, |_| {})
+    }
+
+    /// A header with something in it that others do not have.
+    pub fn changed(
+        mut self,
+        kind: EntryType,
+        name: &[u8],
+        target: &[u8],
+        size: u64,
+        mode: u32,
+        change: impl FnOnce(&mut Header),
+    ) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
@@ -19,6 +32,7 @@ impl Archive {
         let gnu = header.as_gnu_mut().unwrap();
         gnu.name[..name.len()].copy_from_slice(name);
         gnu.linkname[..target.len()].copy_from_slice(target);
+        change(&mut header);
         header.set_cksum();
         self.0.extend_from_slice(header.as_bytes());
         self

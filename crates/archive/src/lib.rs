@@ -6,11 +6,14 @@
 //! headers are understood too. Only the fields of headers are parsed by a library.
 #![forbid(unsafe_code)]
 
+pub mod layer;
 mod left_out;
 mod pack;
 mod pax;
 mod reader;
 mod unpack;
+mod walk;
+mod writer;
 
 pub use left_out::{LeftOut, special};
 pub use pack::{PackError, pack, pack_bytes};

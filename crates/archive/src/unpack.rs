@@ -91,6 +91,18 @@ pub enum Reason {
     /// Something else than a directory is on the way.
     #[error("A part of the path exists and is not a directory")]
     NotDirectory,
+    /// A layer goes into an empty directory.
+    #[error("The directory is not empty")]
+    NotEmpty,
+    /// A layer brings a device, and not below /dev, which a sandbox has of its own.
+    #[error("Devices are not allowed outside of dev/")]
+    Device,
+    /// A layer brings something that is of nobody in a sandbox.
+    #[error("Its owner {0} is above 65535")]
+    Owner(u64),
+    /// A layer brings an attribute that the overlay would obey.
+    #[error("The extended attribute {0} is refused")]
+    Attribute(String),
     /// The file system refused.
     #[error("Cannot {0}")]
     Io(&'static str, #[source] io::Error),
