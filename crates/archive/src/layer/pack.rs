@@ -295,7 +295,7 @@ impl<W: Write> Packer<'_, W> {
         }
         let mut records = Vec::new();
         for (name, value) in &found.xattrs {
-            pax::write(&[pax::SCHILY, name].concat(), value, &mut records);
+            pax::write(&xattr::key(name), value, &mut records);
         }
         Ok((records, found.opaque))
     }

@@ -21,7 +21,7 @@ pub(super) fn of(entry: &Entry, path: &[u8], kept: bool, left_out: &mut LeftOut)
     for (key, value) in &entry.records.xattrs {
         let plain = key.strip_prefix(pax::SCHILY);
         let name = match plain {
-            Some(name) => name.to_vec(),
+            Some(name) => plain_name(name),
             None => key.strip_prefix(pax::LIBARCHIVE).and_then(percent).ok_or(DAMAGED)?,
         };
         if OVERLAY.iter().any(|prefix| name.starts_with(prefix)) {
@@ -125,6 +125,35 @@ fn capability(mut value: Vec<u8>, root: u32) -> Option<Vec<u8>> {
     value[REVISION] = 2;
     value.truncate(20);
     Some(value)
+}
+
+/// A name as GNU tar reads it: a key of pax ends at the first `=`, so that it is written as `%3D`, and `%` as `%25`.
+fn plain_name(text: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(&first) = rest.first() {
+        let (byte, length) = match rest {
+            [b'%', b'3', b'D', ..] => (b'=', 3),
+            [b'%', b'2', b'5', ..] => (b'%', 3),
+            _ => (first, 1),
+        };
+        name.push(byte);
+        rest = &rest[length..];
+    }
+    name
+}
+
+/// The key of a pax record for an attribute.
+pub(super) fn key(name: &[u8]) -> Vec<u8> {
+    let mut key = pax::SCHILY.to_vec();
+    for byte in name {
+        match byte {
+            b'=' => key.extend_from_slice(b"%3D"),
+            b'%' => key.extend_from_slice(b"%25"),
+            _ => key.push(*byte),
+        }
+    }
+    key
 }
 
 /// A name as libarchive writes it: `%` and two digits for what could disturb.
