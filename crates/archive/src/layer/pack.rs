@@ -194,9 +194,7 @@ impl<W: Write> Packer<'_, W> {
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let (records, _) = self.attributes(&file, &stat, path)?;
-        // With holes, it has fewer blocks than bytes; without, it is not asked where they are.
-        let full = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) >= size;
-        let pieces = if full { None } else { pieces(&file, size).map_err(|error| read("read", path)(error.into()))? };
+        let pieces = pieces(&file, size).map_err(|error| read("read", path)(error.into()))?;
         match pieces {
             Some(pieces) => self.sparse(file, &stat, path, size, &pieces, records)?,
             None => {
@@ -363,6 +361,11 @@ struct Said {
 /// Where a file has contents, or `None` if that is everywhere, or in too many places.
 fn pieces(file: &OwnedFd, size: u64) -> rustix::io::Result<Option<Vec<(u64, u64)>>> {
     let (mut pieces, mut at) = (Vec::new(), 0);
+    // Most have none. Their number of blocks would not tell: some may be there for attributes.
+    if size == 0 || rustix::fs::seek(file, SeekFrom::Hole(0))? >= size {
+        rustix::fs::seek(file, SeekFrom::Start(0))?;
+        return Ok(None);
+    }
     while at < size {
         let begin = match rustix::fs::seek(file, SeekFrom::Data(at)) {
             // No more.
