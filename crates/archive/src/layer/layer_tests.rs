@@ -243,6 +243,11 @@ fn whiteouts_are_what_overlayfs_understands() {
         kinds(empty().file(b".wh.a", b"").file(b"d/.wh.b", b"contents").dir(b"d"), &["a", "d", "d/b"]);
     assert_eq!(told, "a: whiteout, d: directory, d/b: whiteout");
     assert_eq!((summary.whiteouts, summary.entries, summary.opaque), (2, 1, false));
+    // The longest name there is.
+    let name = "n".repeat(255);
+    let (_, told) =
+        kinds(empty().long_name(format!("d/.wh.{name}").as_bytes()).file(b"", b""), &[&format!("d/{name}")]);
+    assert_eq!(told, format!("d/{name}: whiteout"));
     // They concern layers below, wherever they stand.
     for archive in [empty().file(b"f", b"x").file(b".wh.f", b""), empty().file(b".wh.f", b"").file(b"f", b"x")] {
         assert_eq!(kinds(archive, &["f"]).1, "f: file");

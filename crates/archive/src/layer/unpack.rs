@@ -131,7 +131,6 @@ impl<R: Read> Unpacker<R> {
             return self.leave_out("aufs file", path, entry);
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            check_component(hidden)?;
             self.whiteout(parent, hidden)?;
             self.summary.whiteouts += 1;
             return self.reader.skip(entry.size()?);
@@ -278,7 +277,7 @@ impl<R: Read> Unpacker<R> {
             return Err(Reason::LinkTarget);
         }
         let (dir, old) = split(&from);
-        if old.is_empty() || !self.tree.contains(dir) {
+        if old.is_empty() || old.starts_with(WHITEOUT) || !self.tree.contains(dir) {
             return Err(Reason::LinkTarget);
         }
         let dir = self.tree.open(dir)?;
@@ -317,12 +316,13 @@ fn normal(path: &[u8], to: &mut Vec<u8>) -> Result<bool, Reason> {
     let (mut depth, mut ours) = (0, true);
     let mut parts = components(path).filter(|part| *part != b".").peekable();
     while let Some(part) = parts.next() {
-        check_component(part)?;
-        if parts.peek().is_some() && part.starts_with(WHITEOUT) {
-            if !part.starts_with(AUFS) {
-                return Err(Reason::Name("it is below something that the layer removes"));
-            }
-            ours = false;
+        let last = parts.peek().is_none();
+        match part.strip_prefix(WHITEOUT) {
+            Some(_) if part.starts_with(AUFS) => ours &= last,
+            Some(_) if !last => return Err(Reason::Name("it is below something that the layer removes")),
+            // What is removed may have the longest name that there is.
+            Some(hidden) => check_component(hidden)?,
+            None => check_component(part)?,
         }
         depth += 1;
         if depth > MAX_DEPTH {
