@@ -11,6 +11,7 @@ mod doctor;
 mod dogfood;
 mod events;
 mod full_disk;
+mod images;
 mod keyring;
 mod learn;
 mod lifecycle;

@@ -118,6 +118,17 @@ impl Registry {
         format!("{}/{name}", self.host()).parse().unwrap()
     }
 
+    /// The certificate of who vouches for it, in PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// Where it keeps a blob.
+    pub fn kept(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.folder.path().join("data/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
+    }
+
     /// Kills it and starts it again.
     pub fn restart(&mut self) {
         self.child.kill().unwrap();

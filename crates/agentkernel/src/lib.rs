@@ -13,6 +13,7 @@ mod connection;
 pub mod doctor;
 pub mod event;
 pub mod guest;
+pub mod image;
 mod spec;
 pub mod store;
 pub mod supervisor;

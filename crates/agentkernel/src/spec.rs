@@ -189,6 +189,19 @@ pub enum Image {
     Host,
     /// An unpacked root directory on the host, absolute.
     Dir(#[serde(with = "os_path")] PathBuf),
+    /// One of the store of images.
+    Oci(OciImage),
+}
+
+/// An image of the store, as it was when the sandbox was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OciImage {
+    /// What it was called.
+    pub reference: String,
+    /// The digest of its manifest.
+    pub manifest: oci::Digest,
+    /// Its layers by the digests of their contents, the lowest first.
+    pub layers: Vec<oci::Digest>,
 }
 
 impl fmt::Display for Image {
@@ -196,6 +209,7 @@ impl fmt::Display for Image {
         match self {
             Self::Host => f.write_str("host"),
             Self::Dir(path) => write!(f, "dir:{}", path.display()),
+            Self::Oci(image) => f.write_str(&image.reference),
         }
     }
 }

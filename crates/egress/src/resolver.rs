@@ -60,10 +60,34 @@ pub fn look_up(host: &Host) -> Result<Vec<IpAddr>, Reason> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| Reason::LookupFailed)?;
     let found = runtime.block_on(Resolver::new(crate::system_resolver()).lookup(&host.to_string()));
-    found.map_err(|error| match error {
+    found.map_err(reason)
+}
+
+/// The addresses of hosts as egress finds them, for whoever has a runtime.
+#[derive(Clone)]
+pub struct Names(Arc<Resolver>);
+
+impl Names {
+    /// Asks whom this says, and no file.
+    #[must_use]
+    pub fn new(config: control::Resolver) -> Self {
+        Self(Arc::new(Resolver::new(config)))
+    }
+
+    /// The addresses of a host.
+    ///
+    /// # Errors
+    /// As [`look_up`].
+    pub async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Reason> {
+        self.0.lookup(name).await.map_err(reason)
+    }
+}
+
+fn reason(error: LookupError) -> Reason {
+    match error {
         LookupError::NoSuchHost => Reason::NoSuchHost,
         LookupError::NoAnswer => Reason::LookupFailed,
-    })
+    }
 }
 
 /// A resolver with its memory.

@@ -28,6 +28,18 @@ const READ: [&[u8]; 2] = [b"h2", b"http/1.1"];
 const CERTIFICATE_UNKNOWN: [u8; 7] = [21, 3, 3, 0, 2, 2, 46];
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
+/// The certificates of those whom this machine trusts, by its own files.
+#[must_use]
+pub fn system_roots() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
+}
+
+/// The certificates in PEM; what is none is left out.
+#[must_use]
+pub fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).flatten().collect()
+}
+
 /// Whom we trust to vouch for servers.
 #[derive(Clone)]
 pub struct Roots {
@@ -43,7 +55,7 @@ impl Roots {
     /// [`rustls::Error`] if TLS cannot be spoken at all.
     pub fn load() -> Result<Self, rustls::Error> {
         let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        store.add_parsable_certificates(system_roots());
         Self::new(store)
     }
 

@@ -187,7 +187,7 @@ impl DockerConfig {
 }
 
 /// What helpers and the file call the registry of an image.
-fn server(reference: &Reference) -> &str {
+pub fn server(reference: &Reference) -> &str {
     if reference.registry() == reference.endpoint() { reference.registry() } else { DEFAULT_SERVER }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Failure, failure::OWN};
 use crate::{
-    Image, Mount, Name, client,
-    config::{self, EnvVar, FormError, NetworkOverrides, Overrides, TmpfsArg, WorkspaceMode},
+    Mount, Name, client,
+    config::{self, EnvVar, FormError, ImageArg, NetworkOverrides, Overrides, TmpfsArg, WorkspaceMode},
 };
 use clap::{
     Arg, Args, Command,
@@ -22,9 +22,13 @@ pub(super) struct SandboxArgs {
     /// Call it so
     #[arg(long, value_name = "NAME", value_parser = |text: &str| Name::try_from(text.to_owned()))]
     pub(super) name: Option<Name>,
-    /// Where its programs come from: 'host', or 'dir:PATH' for an unpacked root directory
+    /// Where its programs come from: 'host', the name of an image such as debian:12, or 'dir:PATH' for an unpacked root
+    /// directory
     #[arg(long, value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(|text| config::parse_image(&text)))]
-    pub(super) image: Option<Image>,
+    pub(super) image: Option<ImageArg>,
+    /// Put this program before the command in place of the image's own; '' for none
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) entrypoint: Option<OsString>,
     /// How it sees the project: 'direct', the real directory (the default); 'overlay', a copy-on-write view; 'none'
     #[arg(long, value_name = "MODE", value_parser = Words { words: &["direct", "overlay", "none"], parse: config::parse_workspace }, hide_possible_values = true)]
     pub(super) workspace: Option<WorkspaceMode>,
@@ -205,6 +209,7 @@ impl SandboxArgs {
         Overrides {
             name: self.name,
             image: self.image,
+            entrypoint: self.entrypoint,
             workspace: self.workspace,
             network: self.network.overrides(),
             env: self.env,

@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::{StdioArgs, env_parser, input_reaches},
     failure::OWN,
-    print,
+    image, print,
     run::{conclude, stdio_of, too_late},
 };
 use crate::{
@@ -61,7 +61,12 @@ impl Exec {
             stdio,
             command: self.command,
         };
-        let exec = config::resolve_exec(request, &spec, &host).map_err(|error| ours(error.into()))?;
+        let found = match (&spec.image, &request.user) {
+            // Whom a name means, the image's own files tell.
+            (crate::Image::Oci(image), Some(_)) => Some(image::again(&store, image).map_err(ours)?),
+            _ => None,
+        };
+        let exec = config::resolve_exec(request, &spec, found.as_ref(), &host).map_err(|error| ours(error.into()))?;
         let session = Session { stdin, terminal, detach: self.detach, repaint: false };
         let outcome = session.run(&mut client, &api::Open::Exec { spec: exec, detach: self.detach });
         if let (Ok(Outcome::Detached { exec }), true) = (&outcome, self.detach) {

@@ -4,6 +4,7 @@ use super::table::printable;
 use crate::{
     client::{ClientError, CopyError},
     config::ConfigError,
+    image::ImageError,
     store::StoreError,
 };
 use std::{error::Error, fmt};
@@ -75,6 +76,13 @@ impl From<StoreError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        let hint = error.hint();
+        Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
         let hint = error.hint();
         Self::chain(&error).hint(hint)
     }

@@ -11,6 +11,7 @@ mod events;
 mod exec;
 mod failure;
 mod gc;
+mod image;
 mod inspect;
 mod lifecycle;
 mod logs;
@@ -94,6 +95,8 @@ enum Command {
     Policy(Deferred<policy::Policy>),
     /// Make ports of a sandbox ports of this host's loopback address, take them back, or list them
     Port(Deferred<net::Port>),
+    /// Images of the store: what sandboxes are made of
+    Image(Deferred<image::Images>),
     /// Secrets that sandboxes may use and never see
     Secret(Deferred<secret::Secret>),
     /// Give a sandbox another name
@@ -174,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Net(command) => command.0.run(),
         Command::Policy(command) => command.0.run(),
         Command::Port(command) => command.0.run(),
+        Command::Image(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),

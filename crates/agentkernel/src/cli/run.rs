@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
-    net, print, print_json, report,
+    image, net, print, print_json, report,
 };
 use crate::{
     Name, SandboxId, SecretUse, Spec,
@@ -260,6 +260,12 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     let host = HostFacts::read()?;
     let project = project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
     let user = UserConfig::read(&host)?;
+    let mut overrides = overrides.clone();
+    if let Some(reference) = config::named_image(&overrides, &project) {
+        // What a project that is not trusted asks for is not even looked for.
+        let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
+        overrides.found = image::find(store, &reference.clone(), trusted)?;
+    }
     let (mut tries, mut swept) = (0, false);
     loop {
         let spec = config::resolve(overrides.clone(), &project, &user, &host)?;

@@ -4,6 +4,7 @@ use super::{
     ConfigError, HostFacts,
     forms::{EnvVar, RESERVED, parse_env_file},
     identity::image_has,
+    image::FoundImage,
 };
 use crate::{Identity, Image, SandboxId};
 use rustix::{
@@ -29,9 +30,10 @@ pub(super) struct Environment(Vec<(OsString, OsString)>);
 
 impl Environment {
     /// What every program finds.
-    pub(super) fn base(identity: &Identity, image: &Image, host: &HostFacts) -> Self {
+    pub(super) fn base(identity: &Identity, image: &Image, found: Option<&FoundImage>, host: &HostFacts) -> Self {
         let mut env = Self::default();
-        let shell = if image_has(image, "bin/bash") { "/bin/bash" } else { "/bin/sh" };
+        let has_bash = found.map_or_else(|| image_has(image, "bin/bash"), |found| found.has_bash);
+        let shell = if has_bash { "/bin/bash" } else { "/bin/sh" };
         env.set("PATH", PATH);
         env.set("HOME", &identity.home);
         env.set("USER", &identity.name);
@@ -41,6 +43,9 @@ impl Environment {
             if name == "LANG" || name == "TZ" || name.as_bytes().starts_with(b"LC_") {
                 env.set(name, value);
             }
+        }
+        for (name, value) in found.iter().flat_map(|found| &found.env).filter_map(|entry| entry.split_once('=')) {
+            env.set(name, value);
         }
         env
     }

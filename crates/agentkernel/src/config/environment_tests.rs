@@ -18,9 +18,9 @@ fn only_the_locale_comes_from_the_caller() {
         ("HOME", "/home/ann"),
     ];
     facts.env = caller.map(|(name, value)| (name.into(), value.into())).to_vec();
-    let identity = super::super::identity(None, &Image::Host, &facts).unwrap();
+    let identity = super::super::identity(None, &Image::Host, None, &facts).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let mut env = Environment::base(&identity, &Image::Dir(dir.path().into()), &facts);
+    let mut env = Environment::base(&identity, &Image::Dir(dir.path().into()), None, &facts);
     let id = SandboxId::try_from("0123456789ab".to_owned()).unwrap();
     env.set("AGENTKERNEL", "no");
     env.mark(&id);

@@ -1,6 +1,6 @@
 //! A command in a sandbox that exists: its flags and the sandbox's own description become an [`ExecSpec`].
 
-use super::{ConfigError, EnvVar, HostFacts, exec_env, forms, identity};
+use super::{ConfigError, EnvVar, FoundImage, HostFacts, exec_env, forms, identity};
 use crate::Spec;
 use std::{ffi::OsString, path::PathBuf};
 use wire::{ExecSpec, OsBytes, Stdio, User};
@@ -26,10 +26,15 @@ pub struct ExecOverrides {
 ///
 /// # Errors
 /// [`ConfigError`]
-pub fn resolve_exec(overrides: ExecOverrides, spec: &Spec, host: &HostFacts) -> Result<ExecSpec, ConfigError> {
+pub fn resolve_exec(
+    overrides: ExecOverrides,
+    spec: &Spec,
+    found: Option<&FoundImage>,
+    host: &HostFacts,
+) -> Result<ExecSpec, ConfigError> {
     let ExecOverrides { env, env_files, workdir, user, stdio, command } = overrides;
     let who = match &user {
-        Some(user) => identity(Some(user), &spec.image, host)?,
+        Some(user) => identity(Some(user), &spec.image, found, host)?,
         None => spec.identity.clone(),
     };
     let terminal = matches!(stdio, Stdio::Terminal { .. });

@@ -1,6 +1,6 @@
 //! The textual forms of values, the same on the command line and in `agentkernel.toml`: each is parsed here, once.
 
-use crate::{Image, Mount, SecretSource};
+use crate::{Mount, SecretSource};
 use egress::{Host, Mode, Pattern, Rule, RuleError, Target, TargetError, control::Published};
 use std::{
     ffi::{OsStr, OsString},
@@ -30,7 +30,7 @@ impl From<RuleError> for FormError {
     }
 }
 
-fn wrong<T>(text: impl AsRef<OsStr>, cause: impl std::fmt::Display) -> Result<T, FormError> {
+pub(super) fn wrong<T>(text: impl AsRef<OsStr>, cause: impl std::fmt::Display) -> Result<T, FormError> {
     Err(FormError::new(format!("{}: {cause}", quoted(text.as_ref()))))
 }
 
@@ -159,19 +159,6 @@ pub fn parse_count(text: &str) -> Result<u64, FormError> {
     match text.parse() {
         Ok(count) if digits => Ok(count),
         _ => wrong(text, "not a number"),
-    }
-}
-
-/// `host` or `dir:PATH`. A relative path stays relative.
-///
-/// # Errors
-/// If it is neither.
-pub fn parse_image(text: &OsStr) -> Result<Image, FormError> {
-    let bytes = text.as_bytes();
-    match bytes.strip_prefix(b"dir:") {
-        Some(path) if !path.is_empty() && !bytes.contains(&0) => Ok(Image::Dir(OsStr::from_bytes(path).into())),
-        _ if bytes == b"host" => Ok(Image::Host),
-        _ => wrong(text, "not an image that this build knows: use 'host' or 'dir:PATH'"),
     }
 }
 

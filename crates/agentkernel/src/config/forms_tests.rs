@@ -98,11 +98,14 @@ fn times_with_units() {
 
 #[test]
 fn images_and_kinds() {
-    assert_eq!(parse_image("host".as_ref()), Ok(Image::Host));
-    assert_eq!(parse_image("dir:/a b".as_ref()), Ok(Image::Dir("/a b".into())));
-    for text in ["", "Host", "dir:", "debian:12", "host "] {
-        assert!(message(parse_image(text.as_ref())).contains("not an image that this build knows"));
+    assert_eq!(parse_image("host".as_ref()), Ok(ImageArg::Host));
+    assert_eq!(parse_image("dir:/a b".as_ref()), Ok(ImageArg::Dir("/a b".into())));
+    let named = |text: &str| ImageArg::Named(text.parse().unwrap());
+    assert_eq!(parse_image("debian:12".as_ref()), Ok(named("debian:12")));
+    for text in ["", "Host", "host ", "./here", "a:b:c"] {
+        assert!(message(parse_image(text.as_ref())).contains(": not an image: "), "{text}");
     }
+    assert!(message(parse_image("dir:".as_ref())).contains("no directory is named"));
     for mode in [WorkspaceMode::Direct, WorkspaceMode::Overlay, WorkspaceMode::None] {
         assert_eq!(parse_workspace(mode.as_str()), Ok(mode));
     }

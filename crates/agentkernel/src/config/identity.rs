@@ -3,6 +3,7 @@
 use super::{
     ConfigError, HostFacts,
     forms::quoted,
+    image::FoundImage,
     nearest,
     passwd::{self, Account, Who, parse_id},
     protect,
@@ -24,14 +25,26 @@ const MAX_LEN: u64 = 1 << 20;
 
 /// Resolves `NAME`, `UID` or either with `:GID`; nobody: the caller.
 ///
-/// In a `host` image there are root, the caller and nobody, and every number; in a `dir:` image the users of its own
+/// In an image of the store `found` is what is known of it, and who it says it is for is the default. In a `host` image there are root, the caller and nobody, and every number; in a `dir:` image the users of its own
 /// /etc/passwd, which is as untrusted as the rest of it. It must be known before there is a sandbox: its home, its line in
 /// /etc/passwd and, for an ordinary user, the only id in there follow from it.
 ///
 /// # Errors
 /// If there is no such user.
-pub fn identity(user: Option<&str>, image: &Image, host: &HostFacts) -> Result<Identity, ConfigError> {
-    let Some(text) = user else { return Ok(caller(host).into()) };
+pub fn identity(
+    user: Option<&str>,
+    image: &Image,
+    found: Option<&FoundImage>,
+    host: &HostFacts,
+) -> Result<Identity, ConfigError> {
+    let wanted = match (user, found) {
+        (Some(user), _) => user,
+        (None, None) => return Ok(caller(host).into()),
+        // As Docker has it.
+        (None, Some(found)) if found.user.is_empty() => "0",
+        (None, Some(found)) => &found.user,
+    };
+    let text = wanted;
     let refused =
         |cause: &str, hint: String| ConfigError::value(format!("User {}: {cause}", quoted(text.as_ref())), hint);
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
@@ -52,8 +65,14 @@ pub fn identity(user: Option<&str>, image: &Image, host: &HostFacts) -> Result<I
             });
             (known, names)
         }
-        Image::Dir(path) => {
-            let file = read_passwd(path).map_err(|errno| ConfigError::io(&path.join("etc/passwd"), errno))?;
+        Image::Dir(_) | Image::Oci(_) => {
+            let file = match (image, found) {
+                (Image::Dir(path), _) => {
+                    read_passwd(path).map_err(|errno| ConfigError::io(&path.join("etc/passwd"), errno))?
+                }
+                (_, Some(found)) => found.passwd.clone(),
+                (_, None) => Vec::new(),
+            };
             let known = passwd::find(&file, &who).map_err(|line| {
                 let cause = format!("line {line} of the image's /etc/passwd is broken");
                 refused(&cause, "Mend it, or use a number".into())
@@ -63,6 +82,7 @@ pub fn identity(user: Option<&str>, image: &Image, host: &HostFacts) -> Result<I
     };
     let mut account = match (known, who) {
         (Some(account), _) => account,
+        (None, Who::Uid(0)) => root(),
         (None, Who::Uid(uid)) => Account { name: "user".into(), uid, gid: uid, home: "/home/user".into() },
         (None, Who::Name(_)) => return Err(refused("not known", known_names(user, &names))),
     };
@@ -143,6 +163,8 @@ pub(super) fn image_has(image: &Image, path: &str) -> bool {
     let root = match image {
         Image::Host => Path::new("/"),
         Image::Dir(path) => path,
+        // What is in one of those is known otherwise.
+        Image::Oci(_) => return false,
     };
     open_in(root, path, OFlags::PATH).is_ok()
 }

@@ -17,7 +17,7 @@ pub(in crate::config) fn host(uid: u32) -> HostFacts {
 }
 
 fn of(user: Option<&str>, image: &Image, caller: u32) -> Result<(u32, u32, String, String), String> {
-    let identity = identity(user, image, &host(caller)).map_err(|error| error.to_string())?;
+    let identity = identity(user, image, None, &host(caller)).map_err(|error| error.to_string())?;
     Ok((identity.uid, identity.gid, identity.name, identity.home.display().to_string()))
 }
 
@@ -62,7 +62,7 @@ fn users_of_an_unpacked_image() {
 #[test]
 fn who_there_is_instead() {
     let dir = tempfile::tempdir().unwrap();
-    let hint = |user: &str, image: &Image, caller| identity(Some(user), image, &host(caller)).unwrap_err().hint();
+    let hint = |user: &str, image: &Image, caller| identity(Some(user), image, None, &host(caller)).unwrap_err().hint();
     assert_eq!(hint("www-data", &Image::Host, 1000), "There are root, ann, nobody; or use a number");
     assert_eq!(hint("www-data", &Image::Host, 0), "There are root, nobody; or use a number");
     assert_eq!(hint("rot", &Image::Host, 0), "Did you mean 'root'?");

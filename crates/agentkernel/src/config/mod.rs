@@ -9,6 +9,7 @@ mod forms;
 mod git;
 mod host;
 mod identity;
+mod image;
 mod keyring;
 mod learn;
 mod limits;
@@ -33,12 +34,13 @@ pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
     EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_attribute, parse_bandwidth,
-    parse_connections, parse_count, parse_cpus, parse_duration, parse_env, parse_env_file, parse_image, parse_mode,
-    parse_mount, parse_published, parse_rule, parse_secret_host, parse_secret_name, parse_service, parse_size,
+    parse_connections, parse_count, parse_cpus, parse_duration, parse_env, parse_env_file, parse_mode, parse_mount,
+    parse_published, parse_rule, parse_secret_host, parse_secret_name, parse_service, parse_size,
     parse_source_variable, parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
 };
 pub use host::HostFacts;
 pub use identity::identity;
+pub use image::{FoundImage, ImageArg, named_image, parse_image};
 pub use learn::learned;
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
 pub use network::{NetworkOverrides, is_sandbox_itself, void_rules};

@@ -3,7 +3,9 @@
 use super::{
     ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, UserConfig, WorkspaceMode,
     environment::{Environment, read_env_file},
-    forms, generated_name, git, identity, limits, mounts,
+    forms, generated_name, git, identity,
+    image::{FoundImage, ImageArg},
+    limits, mounts,
     network::Sayings,
     parse::Located,
     passwd, protect,
@@ -23,7 +25,11 @@ pub struct Overrides {
     /// `--name`
     pub name: Option<Name>,
     /// `--image`; a relative directory begins at the working directory
-    pub image: Option<Image>,
+    pub image: Option<ImageArg>,
+    /// The image of the store that [`named_image`](super::named_image) names, once it is there
+    pub found: Option<FoundImage>,
+    /// `--entrypoint`: in place of the image's; empty: none
+    pub entrypoint: Option<OsString>,
     /// `--workspace`
     pub workspace: Option<WorkspaceMode>,
     /// `--net` and its like
@@ -106,6 +112,20 @@ fn with<T>(
     }
 }
 
+/// The command with what stands before it, as Docker has it.
+fn argv(command: Vec<OsString>, entrypoint: Option<OsString>, found: Option<&FoundImage>) -> Vec<OsString> {
+    let own = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
+    let mut argv = match (entrypoint, found) {
+        (Some(program), _) if program.is_empty() => Vec::new(),
+        (Some(program), _) => vec![program],
+        // Without a command the sandbox idles.
+        (None, Some(found)) if !command.is_empty() => own(&found.entrypoint),
+        (None, _) => Vec::new(),
+    };
+    argv.extend(command);
+    argv
+}
+
 pub(super) struct Resolver<'a> {
     file: Option<&'a ProjectFile>,
     pub(super) settings: &'a Settings,
@@ -125,10 +145,11 @@ impl Resolver<'_> {
             // A project's name would let only one of its ephemeral sandboxes run at a time.
             keep.then(|| settings.name.clone().unwrap_or_else(|| generated_name(&id)))
         });
-        let image = self.image(overrides.image)?;
+        let found = overrides.found.as_ref();
+        let image = self.image(overrides.image, found)?;
         let workspace = self.workspace(overrides.workspace, &overrides.unprotect)?;
-        let identity = self.identity(overrides.user.as_deref(), &image)?;
-        let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity)?;
+        let identity = self.identity(overrides.user.as_deref(), &image, found)?;
+        let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity, found)?;
         let mut limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
         if keep {
             self.refuse_disk_limit(overrides.disk)?;
@@ -140,7 +161,7 @@ impl Resolver<'_> {
 
         self.check_secret_files(&network, &workspace, &mounts)?;
 
-        let mut env = Environment::base(&identity, &image, host);
+        let mut env = Environment::base(&identity, &image, found, host);
         if network.needs_authority() {
             trust::VARIABLES.iter().for_each(|(name, value)| env.set(name, value));
         }
@@ -163,7 +184,8 @@ impl Resolver<'_> {
         }
         env.mark(&id);
         let spec_env = env.entries();
-        let command = (!overrides.command.is_empty()).then(|| {
+        let argv = argv(overrides.command, overrides.entrypoint, found);
+        let command = (!argv.is_empty()).then(|| {
             if overrides.terminal && !spec_env.iter().any(|OsBytes(entry)| entry.starts_with(b"TERM=")) {
                 env.terminal(host);
             }
@@ -172,7 +194,7 @@ impl Resolver<'_> {
                 false => Stdio::Pipes { stdin: overrides.stdin },
             };
             ExecSpec {
-                argv: overrides.command.into_iter().map(OsBytes::from).collect(),
+                argv: argv.into_iter().map(OsBytes::from).collect(),
                 env: env.entries(),
                 cwd: workdir.clone(),
                 user: User { uid: identity.uid, gid: identity.gid, groups: Vec::new() },
@@ -202,10 +224,19 @@ impl Resolver<'_> {
         })
     }
 
-    fn image(&mut self, flag: Option<Image>) -> Result<Image, ConfigError> {
+    fn image(&mut self, flag: Option<ImageArg>, found: Option<&FoundImage>) -> Result<Image, ConfigError> {
+        let here = |reference: &oci::Reference| match found {
+            Some(found) => Ok(Image::Oci(found.image.clone())),
+            None => Err(ConfigError::value(format!("Image {} is not in the store", reference.familiar()), "")),
+        };
         match (flag, &self.settings.image) {
-            (Some(Image::Dir(dir)), _) => Ok(Image::Dir(mounts::image(&dir, &self.host.cwd)?)),
-            (None, Some(located)) if let Image::Dir(dir) = &located.value => {
+            (Some(ImageArg::Dir(dir)), _) => Ok(Image::Dir(mounts::image(&dir, &self.host.cwd)?)),
+            (Some(ImageArg::Named(reference)), _) => here(&reference),
+            (None, Some(located)) if let ImageArg::Named(reference) = &located.value => {
+                self.ask("image", reference.familiar());
+                here(reference)
+            }
+            (None, Some(located)) if let ImageArg::Dir(dir) = &located.value => {
                 let dir = mounts::image(dir, self.project).map_err(|error| self.at(located, error))?;
                 if !dir.starts_with(self.project) {
                     self.ask("image", dir.display());
@@ -279,33 +310,46 @@ impl Resolver<'_> {
         people
     }
 
-    fn identity(&mut self, flag: Option<&str>, image: &Image) -> Result<Identity, ConfigError> {
+    fn identity(
+        &mut self,
+        flag: Option<&str>,
+        image: &Image,
+        found: Option<&FoundImage>,
+    ) -> Result<Identity, ConfigError> {
         match (flag, &self.settings.user) {
             (None, Some(user)) => {
-                let identity = identity(Some(&user.value), image, self.host).map_err(|error| self.at(user, error))?;
+                let identity =
+                    identity(Some(&user.value), image, found, self.host).map_err(|error| self.at(user, error))?;
                 if identity.uid == 0 && self.host.uid != 0 {
                     self.ask("user", &identity.name);
                 }
                 Ok(identity)
             }
-            (flag, _) => identity(flag, image, self.host),
+            (flag, _) => identity(flag, image, found, self.host),
         }
     }
 
     /// Where commands start.
-    fn workdir(&self, flag: Option<&Path>, workspace: &Workspace, identity: &Identity) -> Result<OsBytes, ConfigError> {
+    fn workdir(
+        &self,
+        flag: Option<&Path>,
+        workspace: &Workspace,
+        identity: &Identity,
+        found: Option<&FoundImage>,
+    ) -> Result<OsBytes, ConfigError> {
+        let own = found.map(|found| Path::new(&found.workdir)).filter(|path| path.is_absolute());
         let root = match workspace {
-            Workspace::None => &identity.home,
-            Workspace::Direct { path, .. } | Workspace::Overlay { path } => path,
+            Workspace::None => own.unwrap_or(&identity.home),
+            Workspace::Direct { path, .. } | Workspace::Overlay { path } => path.as_path(),
         };
         let inside = *workspace != Workspace::None && self.host.cwd.starts_with(root);
-        let here = if inside { &self.host.cwd } else { root };
+        let here = if inside { self.host.cwd.as_path() } else { root };
         let path = match (flag, &self.settings.workdir) {
             (Some(path), _) => forms::absolute(&here.join(path))
                 .map_err(|error| ConfigError::value(format!("Working directory {error}"), ""))?,
             (None, Some(located)) => forms::absolute(&root.join(&located.value))
                 .map_err(|error| self.at(located, ConfigError::value(format!("`workdir`: {error}"), "")))?,
-            (None, None) => here.clone(),
+            (None, None) => here.to_owned(),
         };
         Ok(path.into())
     }

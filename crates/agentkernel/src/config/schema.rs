@@ -117,12 +117,12 @@ const SANDBOX: &[Key] = &[
     Key {
         name: "image",
         form: Form::Text(|settings, text| {
-            let image = forms::parse_image(text.value.as_ref())?;
+            let image = super::parse_image(text.value.as_ref())?;
             settings.image = Some(text.with(image));
             Ok(())
         }),
         default: "`host`",
-        doc: "Where its programs come from: `host` (the host's own /usr and /opt, read-only) or `dir:PATH` (an unpacked root directory; a relative path begins at the project). A directory outside the project needs trust.",
+        doc: "Where its programs come from: `host` (the host's own /usr and /opt, read-only) `dir:PATH` (an unpacked root directory; a relative path begins at the project), or the name of an image, such as `debian:12`, which is pulled from its registry if it is not in the store. A directory outside the project, and an image by name, need trust.",
         example: "\"host\"",
     },
     Key {

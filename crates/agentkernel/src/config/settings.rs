@@ -1,7 +1,7 @@
 //! What a configuration file says, key by key, before anything is made of it.
 
-use super::{WorkspaceMode, forms::TmpfsArg, parse::Located};
-use crate::{Image, Mount, Name, SecretSource};
+use super::{ImageArg, WorkspaceMode, forms::TmpfsArg, parse::Located};
+use crate::{Mount, Name, SecretSource};
 use egress::{Mode, Pattern, Requests, Rule, Target, control::Published};
 use std::{path::PathBuf, time::Duration};
 
@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) name: Option<Name>,
-    pub(super) image: Option<Located<Image>>,
+    pub(super) image: Option<Located<ImageArg>>,
     pub(super) workspace: Option<WorkspaceMode>,
     pub(super) user: Option<Located<String>>,
     pub(super) workdir: Option<Located<PathBuf>>,

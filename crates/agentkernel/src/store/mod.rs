@@ -8,6 +8,7 @@
 //! names/<name>         symbolic link whose text is the id
 //! trust/<digest>       a project's file that the user has accepted
 //! cache/               things that can be made again
+//! images/              what the room `image` keeps
 //! audit.jsonl          what all of them reached, or tried to; audit.jsonl.1 and on are older
 //! ```
 //!
@@ -33,6 +34,41 @@ pub use entry::{Entry, Lock, State};
 pub use error::StoreError;
 pub use log::{LogData, LogReader, LogRecord, LogWriter, Tail};
 pub use sweep::{Sweeping, Swept};
+
+/// Records of other rooms, which survive a power cut.
+pub(crate) mod durable {
+    use super::{
+        StoreError,
+        record::{self, Durable},
+    };
+    use rustix::fd::BorrowedFd;
+    use serde::{Serialize, de::DeserializeOwned};
+    use std::path::Path;
+
+    /// Replaces a record, which is whole if this fails.
+    pub(crate) fn write<T: Serialize>(
+        dir: BorrowedFd<'_>,
+        path: &Path,
+        name: &str,
+        record: &T,
+    ) -> Result<(), StoreError> {
+        record::write(dir, path, name, record, Durable::Yes)
+    }
+
+    /// A record; `None` if there is none.
+    pub(crate) fn read<T: DeserializeOwned>(
+        dir: BorrowedFd<'_>,
+        path: &Path,
+        name: &str,
+    ) -> Result<Option<T>, StoreError> {
+        record::read(dir, path, name)
+    }
+}
+
+/// Removes everything in a directory.
+pub(crate) fn empty_tree(top: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    tree::empty(top, c"")
+}
 
 use crate::{Name, Place, SandboxId, Spec};
 use record::Durable;
@@ -72,6 +108,7 @@ pub struct Listed {
 const SANDBOXES: &str = "sandboxes";
 const NAMES: &str = "names";
 const CACHE: &str = "cache";
+const IMAGES: &str = "images";
 const VERSION: &str = "version";
 const SPEC: &str = "spec.json";
 const STATE: &str = "state.json";
@@ -154,6 +191,14 @@ impl Store {
         let dir = rustix::io::fcntl_dupfd_cloexec(entry.dir(), 3);
         let dir = dir.map_err(|errno| StoreError::io("open", entry.path(), errno))?;
         Ok(Place { dir, cache: subdirectory(self.root.as_fd(), &self.path, CACHE)? })
+    }
+
+    /// Where images are, and its path.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(crate) fn images(&self) -> Result<(OwnedFd, PathBuf), StoreError> {
+        Ok((subdirectory(self.root.as_fd(), &self.path, IMAGES)?, self.path.join(IMAGES)))
     }
 
     /// What a backend gets to see that is about no sandbox.
@@ -401,7 +446,8 @@ impl Store {
 }
 
 /// Opens a directory of ours below the state directory; makes it if it is missing.
-fn subdirectory(root: BorrowedFd<'_>, path: &Path, name: &str) -> Result<OwnedFd, StoreError> {
+/// Opens a directory of the state, and makes it if it is missing.
+pub(crate) fn subdirectory(root: BorrowedFd<'_>, path: &Path, name: &str) -> Result<OwnedFd, StoreError> {
     let open = || fs::openat(root, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
     let dir = match open() {
         Err(Errno::NOENT) => {

@@ -19,6 +19,8 @@ pub enum Profile {
     Egress,
     /// For who unpacks a layer of an image: a list as well.
     Unpack,
+    /// For who fetches an image: what egress may do, and files that are open.
+    Fetch,
 }
 
 /// The filters could not be installed.
@@ -46,6 +48,7 @@ pub fn install(profile: Profile) -> Result<(), Error> {
         Profile::Program => (&PROGRAM, "programs"),
         Profile::Egress => (&EGRESS, "egress"),
         Profile::Unpack => (&UNPACK, "unpackers"),
+        Profile::Fetch => (&FETCH, "fetchers"),
     };
     sys::seccomp::set_filter(program).map_err(|source| Error { what, source })
 }

@@ -335,6 +335,9 @@ const EGRESS: &[Allow] = &[
     allow("eventfd2"),
 ];
 
+/// What somebody may do beside that who fetches into files that are open.
+const FETCH: &[Allow] = &[allow("lseek"), allow("ftruncate"), allow("fstat"), allow("statx")];
+
 /// All that an unpacker may do: make files, beneath where Landlock lets it. No socket, no program, no other process; and no
 /// device but the one that overlayfs takes for a whiteout.
 const UNPACK: &[Allow] = &[
@@ -347,6 +350,7 @@ const UNPACK: &[Allow] = &[
     allow("statx"),
     allow("getdents64"),
     allow("readlinkat"),
+    allow("openat"),
     allow("openat2"),
     allow("mkdirat"),
     // Both kinds of devices have this bit, and nothing else that is made so.
@@ -354,6 +358,7 @@ const UNPACK: &[Allow] = &[
     allow("symlinkat"),
     allow("linkat"),
     allow("unlinkat"),
+    allow("renameat"),
     allow("renameat2"),
     allow("ftruncate"),
     allow("fallocate"),
@@ -365,7 +370,11 @@ const UNPACK: &[Allow] = &[
     allow("fchown"),
     allow("fchownat"),
     allow("utimensat"),
+    allow("fstatfs"),
+    allow("fgetxattr"),
+    allow("flistxattr"),
     allow("fsetxattr"),
+    allow("fremovexattr"),
     allow("setxattr"),
     allow("lsetxattr"),
     allow("fsync"),
@@ -376,7 +385,8 @@ const UNPACK: &[Allow] = &[
 const WHERE_THERE: &[&str] = &["epoll_wait", "poll"];
 
 /// The processes that are jailed by a list: everything else is `EPERM`.
-pub const LISTS: &[(&str, &[&[Allow]])] = &[("EGRESS", &[COMMON, EGRESS]), ("UNPACK", &[COMMON, UNPACK])];
+pub const LISTS: &[(&str, &[&[Allow]])] =
+    &[("EGRESS", &[COMMON, EGRESS]), ("UNPACK", &[COMMON, UNPACK]), ("FETCH", &[COMMON, EGRESS, FETCH])];
 
 /// `SECCOMP_RET_ALLOW`.
 pub const ALLOW: u32 = 0x7fff_0000;

@@ -25,7 +25,7 @@ pub struct Process {
     cgroup: Option<Cgroup>,
     masks: Masks,
     /// See [`super::plan::Plan::lease`].
-    _image: Option<OwnedFd>,
+    _image: Vec<OwnedFd>,
 }
 
 impl Process {
@@ -36,7 +36,7 @@ impl Process {
         place: &Place,
         cgroup: Option<Cgroup>,
         masks: Masks,
-        image: Option<OwnedFd>,
+        image: Vec<OwnedFd>,
     ) -> Result<Self, LaunchError> {
         let again = |fd: &OwnedFd| fd.try_clone().wall("process", "Cannot duplicate a descriptor", "");
         let place = Place { dir: again(&place.dir)?, cache: again(&place.cache)? };

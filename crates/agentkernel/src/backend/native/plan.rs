@@ -6,7 +6,7 @@
 
 use super::{
     super::{LaunchError, Place},
-    channel,
+    cache, channel,
     failure::{self, Context as _},
     ids::Ids,
     program::Location,
@@ -152,6 +152,17 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
             );
         }
         Image::Dir(path) => sources.push((Role::Lower(""), Source::Path(path.clone()))),
+        Image::Oci(image) => {
+            for layer in image.layers.iter().rev() {
+                let held = cache::hold(&place.cache, &format!("layer-{}", layer.hex()));
+                let Some(dir) = failure::state(held, "image", "Cannot open a layer")? else {
+                    let cause = format!("A layer of {} is not in the store: {layer}", image.reference);
+                    let hint = format!("`agentkernel image pull {}` brings it back", image.reference);
+                    return Err(failure::new("image", cause, &hint));
+                };
+                sources.push((Role::Lower(""), Source::Fd(dir)));
+            }
+        }
     }
     match &spec.workspace {
         Workspace::None => {}
@@ -268,11 +279,12 @@ impl Plan {
     }
 
     /// What must stay open while the sandbox runs: the image in the cache, which is not removed that long.
-    pub fn lease(self) -> Option<OwnedFd> {
-        self.sources.into_iter().find_map(|source| match source {
+    pub fn lease(self) -> Vec<OwnedFd> {
+        let held = self.sources.into_iter().filter_map(|source| match source {
             (Role::Lower(""), Source::Fd(fd)) => Some(fd),
             _ => None,
-        })
+        });
+        held.collect()
     }
 
     /// In the parent: sends stage the sources, each with its part. Root's are what the sandbox will see; an ordinary

@@ -137,7 +137,7 @@ fn overlay(lower: Option<&str>) -> Result<(), LaunchError> {
     mount::attach(&scratch, open("/sys")?).wall(WALL, TRIED, "")?;
     let make = |name| stage::make_directory(&scratch, name);
     let lower = lower.map_or_else(|| make("lower"), open)?;
-    stage::overlay("usr", &lower, &(make("upper")?, make("work")?)).map(drop)
+    stage::overlay("usr", &[lower], &(make("upper")?, make("work")?)).map(drop)
 }
 
 fn own_proc() -> Result<(), LaunchError> {

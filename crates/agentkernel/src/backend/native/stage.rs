@@ -134,7 +134,9 @@ impl Stage<'_> {
     fn build_root(&self) -> Result<(Root, OwnedFd), LaunchError> {
         let spec = self.spec;
         let scratch = self.scratch()?;
-        let mut sources = plan::take(spec, &self.report, self.ids)?;
+        // The layers of the root are several, the topmost first.
+        let (lowers, mut sources): (Vec<_>, Vec<_>) =
+            plan::take(spec, &self.report, self.ids)?.into_iter().partition(|(role, _)| *role == Role::Lower(""));
         let layers: Vec<&'static str> = sources.iter().filter_map(|(role, _)| role.layer()).collect();
         let mut take = |role: Role| -> Result<OwnedFd, LaunchError> {
             let index = sources.iter().position(|(other, _)| *other == role);
@@ -147,7 +149,9 @@ impl Stage<'_> {
 
         // The root, and what the image's own files in it are.
         let host = spec.image == Image::Host;
-        let lower = self.layer(&scratch, "lower", take(Role::Lower(""))?)?;
+        let lowers = lowers.into_iter().enumerate();
+        let lowers = lowers.map(|(index, (_, fd))| self.layer(&scratch, &format!("root-{index}"), fd));
+        let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
         let upper = self.upper(uppers, "")?;
         // Every start makes it: where it is, programs have run, and may do to the sandbox's files what they like.
         let again = kept.is_some() && rustix::fs::statat(&upper.0, "etc", AtFlags::SYMLINK_NOFOLLOW).is_ok();
@@ -159,11 +163,11 @@ impl Stage<'_> {
         } else {
             String::new()
         };
-        if host {
-            let made = self.made(self.prepare_host_root(&lower, &upper.0), "Cannot prepare the sandbox's root");
+        if let (true, [lower]) = (host, &lowers[..]) {
+            let made = self.made(self.prepare_host_root(lower, &upper.0), "Cannot prepare the sandbox's root");
             made.map_err(|error| failure::or_hint(error, &hint))?;
         }
-        let root = Root { fd: overlay("", &lower, &upper)?, owner: self.owner(), hint };
+        let root = Root { fd: overlay("", &lowers, &upper)?, owner: self.owner(), hint };
         mount::attach(&root.fd, make_directory(&scratch, "new")?).wall("image", "Cannot attach the root", "")?;
         if !host {
             let etc = root.directory("/etc", 0o755)?;
@@ -173,13 +177,13 @@ impl Stage<'_> {
             trust::plant(&root, &scratch, authority)?;
         }
         let mut frozen = Vec::new();
-        for place in layers.into_iter().filter(|place| !place.is_empty()) {
+        for place in layers {
             let lower = self.layer(&scratch, &format!("lower-{place}"), take(Role::Lower(place))?)?;
             let upper = self.upper(uppers, place)?;
             if place == "usr" && !self.owns(&lower) {
                 self.made(Self::prepare_usr(&lower, &upper.0), "Cannot prepare the sandbox's /usr")?;
             }
-            let mount = match overlay(place, &lower, &upper) {
+            let mount = match overlay(place, std::slice::from_ref(&lower), &upper) {
                 // An overlay cannot show what the host has mounted below (WSL does so below /usr), and for an ordinary
                 // user the kernel refuses to hide it. Then the sandbox sees it all, and writes none of it.
                 Err(_) if matches!(self.ids, Ids::One { .. }) => read_only_copy(place, &lower)?,
@@ -210,6 +214,10 @@ impl Stage<'_> {
             }
             let home = root.directory(&spec.identity.home, 0o755)?;
             self.give(&home).wall("files", "Cannot give HOME to its owner", "")?;
+            // An image may name a directory that it has not, as Docker has it; what is placed there comes over it.
+            if let Image::Oci(_) = spec.image {
+                root.directory(spec.workdir.as_path(), 0o755)?;
+            }
         }
         for placed in placed(spec) {
             match placed {
@@ -228,7 +236,7 @@ impl Stage<'_> {
                     if kept.is_none() {
                         self.give(&upper.0).wall("workspace", "Cannot give the workspace to its owner", "")?;
                     }
-                    let mount = overlay("workspace", &lower, &upper)?;
+                    let mount = overlay("workspace", std::slice::from_ref(&lower), &upper)?;
                     mount::attach(&mount, root.target(path, &mount)?).wall(
                         "workspace",
                         format_args!("Cannot attach {}", path.display()),
@@ -462,9 +470,9 @@ const USR: &[&str] = &[
     "src",
 ];
 
-/// An overlay for this place of the image.
-pub fn overlay(place: &str, lower: &OwnedFd, upper: &(OwnedFd, OwnedFd)) -> Result<OwnedFd, LaunchError> {
-    let lower: [BorrowedFd<'_>; 1] = [lower.as_fd()];
+/// An overlay for this place of the image, of these layers, the topmost first.
+pub fn overlay(place: &str, lower: &[OwnedFd], upper: &(OwnedFd, OwnedFd)) -> Result<OwnedFd, LaunchError> {
+    let lower: Vec<BorrowedFd<'_>> = lower.iter().map(rustix::fd::AsFd::as_fd).collect();
     let layers = Overlay { lower: &lower, upper: upper.0.as_fd(), work: upper.1.as_fd() };
     mount::overlay(&layers, QUIET).wall(
         if place == "workspace" { "workspace" } else { "image" },

@@ -1,0 +1,419 @@
+//! `image`: what sandboxes are made of, from where it comes to where it goes.
+
+use super::{Failure, Status, for_each, print, print_json, table};
+use crate::{
+    OciImage, client,
+    config::{self, FoundImage},
+    image::{self, ImageError, Origin, Progress, Record},
+    store::Store,
+};
+use clap::{Args, Subcommand};
+use oci::{Platform, Reference};
+use std::{collections::BTreeMap, io::Write as _, path::PathBuf};
+
+/// Images of the store: what sandboxes are made of.
+#[derive(Debug, Args)]
+pub(super) struct Images {
+    #[command(subcommand)]
+    command: ImageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageCommand {
+    /// Bring an image from its registry
+    Pull(Pull),
+    /// Take an image from an OCI layout or an archive
+    Import(Import),
+    /// List the images of the store
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show everything about images, as JSON
+    Inspect(Inspect),
+    /// Give an image another name beside those that it has
+    Tag(Tag),
+    /// Take names away from images, and remove what has none any more
+    Rm(Rm),
+    /// Remove what no name leads to and no sandbox is made of
+    Prune(Prune),
+    /// Tell how much room images take
+    Du(Du),
+    /// Log in to a registry, as Docker does
+    Login(Login),
+    /// Forget what logs in to a registry
+    Logout(Logout),
+}
+
+impl Images {
+    pub(super) fn run(self) -> Status {
+        let store = Store::open()?;
+        let images = image::Images::open(&store)?;
+        match self.command {
+            ImageCommand::Pull(pull) => pull.run(&images),
+            ImageCommand::Import(import) => import.run(&images),
+            ImageCommand::List(list) => list.run(&images),
+            ImageCommand::Inspect(inspect) => inspect.run(&images, &store),
+            ImageCommand::Tag(tag) => tag.run(&images),
+            ImageCommand::Rm(rm) => rm.run(&images, &store),
+            ImageCommand::Prune(prune) => prune.run(&images, &store),
+            ImageCommand::Du(du) => du.run(&images),
+            ImageCommand::Login(login) => login.run(),
+            ImageCommand::Logout(logout) => logout.run(),
+        }
+    }
+}
+
+/// The image of a name, with what decides how a sandbox is made of it. `None` if it is not to be had and need not be.
+pub(super) fn find(store: &Store, reference: &Reference, wanted: bool) -> Result<Option<FoundImage>, Failure> {
+    let images = image::Images::open(store)?;
+    match images.find(reference)? {
+        Some(record) => Ok(Some(found(&images, record.image(reference), &record)?)),
+        None if wanted => {
+            let record = bring(&images, reference, &Platform::host(), false)?;
+            Ok(Some(found(&images, record.image(reference), &record)?))
+        }
+        None => Ok(None),
+    }
+}
+
+/// The image that a sandbox was made of.
+pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failure> {
+    let images = image::Images::open(store)?;
+    match images.record(&image.manifest)? {
+        Some(record) => found(&images, image.clone(), &record),
+        None => Err(ImageError::NotFound { name: image.reference.clone() }.into()),
+    }
+}
+
+fn found(images: &image::Images, image: OciImage, record: &Record) -> Result<FoundImage, Failure> {
+    let run = record.run.clone();
+    Ok(FoundImage {
+        image,
+        user: run.user,
+        env: run.env,
+        entrypoint: run.entrypoint,
+        command: run.cmd,
+        workdir: run.working_dir,
+        passwd: images.read_file(record, "etc/passwd")?.unwrap_or_default(),
+        has_bash: images.read_file(record, "bin/bash")?.is_some()
+            || images.read_file(record, "usr/bin/bash")?.is_some(),
+    })
+}
+
+/// A name of an image.
+fn parse_reference(text: &str) -> Result<Reference, String> {
+    text.parse::<Reference>().map_err(|error| error.to_string())
+}
+
+fn parse_platform(text: &str) -> Result<Platform, String> {
+    text.parse::<Platform>().map_err(|error| error.to_string())
+}
+
+/// Bring an image from its registry, with a line about how far it is where somebody reads that.
+fn bring(images: &image::Images, reference: &Reference, platform: &Platform, quiet: bool) -> Result<Record, Failure> {
+    let settings = image::settings(reference)?;
+    let shown = !quiet && rustix::termios::isatty(rustix::stdio::stderr());
+    let name = table::printable(&reference.familiar());
+    let mut last = String::new();
+    let mut tell = |progress: Progress| {
+        let Progress { done, total, layers, of } = progress;
+        let line = format!("{name}: {} of {}, {layers} of {of} layers", table::bytes(done), table::bytes(total));
+        if shown && line != last {
+            // The rest of a longer line before it is cleared.
+            let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
+            last = line;
+        }
+    };
+    let pulled = images.pull(reference, platform, &settings, &mut tell);
+    if shown && !last.is_empty() {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    Ok(pulled?)
+}
+
+/// Bring an image from its registry, unless it is here as it is there.
+#[derive(Debug, Args)]
+struct Pull {
+    /// Of an image for several platforms, the one for this: OS/ARCHITECTURE
+    #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
+    platform: Option<Platform>,
+    /// Tell nothing but the digest
+    #[arg(short, long)]
+    quiet: bool,
+    /// Names of images
+    #[arg(required = true, value_name = "NAME", value_parser = parse_reference)]
+    names: Vec<Reference>,
+}
+
+impl Pull {
+    fn run(self, images: &image::Images) -> Status {
+        let platform = self.platform.unwrap_or_else(Platform::host);
+        for name in &self.names {
+            let record = bring(images, name, &platform, self.quiet)?;
+            match self.quiet {
+                true => print(&format!("{}\n", record.manifest))?,
+                false => print(&format!("{} {}\n", name.familiar(), record.manifest))?,
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Take an image from an OCI layout, or from an archive as `docker save`, `podman save` and `skopeo copy` write it.
+#[derive(Debug, Args)]
+struct Import {
+    /// Of an image for several platforms, the one for this: OS/ARCHITECTURE
+    #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
+    platform: Option<Platform>,
+    /// A directory, an archive, or '-' for one on standard input
+    source: PathBuf,
+    /// What to call it; without, as it is called there
+    #[arg(value_parser = parse_reference)]
+    name: Option<Reference>,
+}
+
+impl Import {
+    fn run(self, images: &image::Images) -> Status {
+        let origin = if self.source.as_os_str() == "-" { Origin::Input } else { Origin::Path(self.source) };
+        let platform = self.platform.unwrap_or_else(Platform::host);
+        for (name, record) in images.import(&origin, self.name.as_ref(), &platform)? {
+            print(&format!("{} {}\n", name.familiar(), record.manifest))?;
+        }
+        Ok(0)
+    }
+}
+
+/// List the images of the store.
+#[derive(Debug, Args)]
+struct List {
+    /// Print a JSON object on each line
+    #[arg(long)]
+    json: bool,
+    /// Print digests alone
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+impl List {
+    fn run(self, images: &image::Images) -> Status {
+        let mut rows = Vec::new();
+        for tag in images.tags()? {
+            let Some(record) = images.record(&tag.manifest)? else { continue };
+            let name = tag.reference.parse::<Reference>().map_or(tag.reference.clone(), |name| name.familiar());
+            if self.json {
+                print_json(&serde_json::json!({
+                    "name": name, "digest": tag.manifest, "id": record.config, "platform": record.platform,
+                    "created": record.created, "since_ms": tag.since_ms, "layers": record.layers.len(),
+                    "size": record.size(),
+                }))?;
+            } else if self.quiet {
+                print(&format!("{}\n", tag.manifest))?;
+            } else {
+                let digest = tag.manifest.hex().get(..12).unwrap_or_default().to_owned();
+                let platform = record.platform.to_string();
+                rows.push(vec![name, digest, platform, record.layers.len().to_string(), table::bytes(record.size())]);
+            }
+        }
+        if !self.json && !self.quiet {
+            print(&table::render(&["NAME", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], &rows))?;
+        }
+        Ok(0)
+    }
+}
+
+/// Show everything about images, as JSON.
+#[derive(Debug, Args)]
+struct Inspect {
+    /// Names of images
+    #[arg(required = true, value_parser = parse_reference)]
+    names: Vec<Reference>,
+}
+
+impl Inspect {
+    fn run(self, images: &image::Images, store: &Store) -> Status {
+        let mut all = Vec::new();
+        for name in &self.names {
+            let record = images.find(name)?.ok_or_else(|| ImageError::NotFound { name: name.familiar() })?;
+            let users = images.users(store, &record.manifest)?;
+            let mut shown = serde_json::to_value(&record).map_err(|error| Failure::chain(&error))?;
+            if let Some(object) = shown.as_object_mut() {
+                object.insert("name".into(), name.familiar().into());
+                object.insert("sandboxes".into(), serde_json::json!(users));
+            }
+            all.push(shown);
+        }
+        let text = serde_json::to_string_pretty(&all).map_err(|error| Failure::chain(&error))?;
+        print(&format!("{text}\n"))?;
+        Ok(0)
+    }
+}
+
+/// Give an image another name beside those that it has.
+#[derive(Debug, Args)]
+struct Tag {
+    /// A name that it has
+    #[arg(value_parser = parse_reference)]
+    image: Reference,
+    /// Another one
+    #[arg(value_parser = parse_reference)]
+    name: Reference,
+}
+
+impl Tag {
+    fn run(self, images: &image::Images) -> Status {
+        let record = images.find(&self.image)?.ok_or_else(|| ImageError::NotFound { name: self.image.familiar() })?;
+        images.tag(&self.name, &record.manifest)?;
+        Ok(0)
+    }
+}
+
+/// Take names away from images, and remove what has none any more and no sandbox is made of.
+#[derive(Debug, Args)]
+struct Rm {
+    /// Names of images
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl Rm {
+    fn run(self, images: &image::Images, store: &Store) -> Status {
+        let status = for_each(&self.names, |text| {
+            let name = parse_reference(text)
+                .map_err(|cause| Failure::new(format!("{}: {cause}", config::quoted(text.as_ref()))))?;
+            match images.untag(&name)? {
+                true => print(&format!("{text}\n")),
+                false => Err(ImageError::NotFound { name: name.familiar() }.into()),
+            }
+        })?;
+        images.prune(store, false)?;
+        Ok(status)
+    }
+}
+
+/// Remove what no name leads to and no sandbox is made of: images, layers, and what was left unfinished.
+#[derive(Debug, Args)]
+struct Prune {
+    /// Take every name away first that no sandbox is made of
+    #[arg(short, long)]
+    all: bool,
+    /// Remove nothing, and tell what would be
+    #[arg(long)]
+    dry_run: bool,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Prune {
+    fn run(self, images: &image::Images, store: &Store) -> Status {
+        if self.all && !self.dry_run {
+            for tag in images.tags()? {
+                if images.users(store, &tag.manifest)?.is_empty()
+                    && let Ok(name) = tag.reference.parse::<Reference>()
+                {
+                    images.untag(&name)?;
+                }
+            }
+        }
+        let removed = images.prune(store, self.dry_run)?;
+        if self.json {
+            return print_json(&removed).map(|()| 0);
+        }
+        let verb = if self.dry_run { "would be removed" } else { "removed" };
+        let image::Removed { images, layers, blobs, bytes } = removed;
+        let images = images.len();
+        print(&format!(
+            "{images} images, {layers} unpacked layers and {blobs} blobs of {} {verb}\n",
+            table::bytes(bytes)
+        ))?;
+        Ok(0)
+    }
+}
+
+/// Tell how much room images take.
+#[derive(Debug, Args)]
+struct Du {
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Du {
+    fn run(self, images: &image::Images) -> Status {
+        let records = images.records()?;
+        // A layer that several images have is there once.
+        let mut layers: BTreeMap<String, (u64, usize)> = BTreeMap::new();
+        for layer in records.iter().flat_map(|record| &record.layers) {
+            layers.entry(layer.blob.to_string()).or_insert((layer.size, 0)).1 += 1;
+        }
+        let travelling: u64 = layers.values().map(|(size, _)| size).sum();
+        let shared: u64 = layers.values().filter(|(_, images)| *images > 1).map(|(size, _)| size).sum();
+        let unpacked = images.unpacked()?;
+        if self.json {
+            print_json(&serde_json::json!({
+                "images": records.len(), "layers": layers.len(), "blobs": travelling, "shared": shared,
+                "unpacked": unpacked,
+            }))?;
+        } else {
+            let rows = [
+                ("images", records.len().to_string()),
+                ("layers", layers.len().to_string()),
+                ("as they travel", table::bytes(travelling)),
+                ("of these shared", table::bytes(shared)),
+                ("unpacked", table::bytes(unpacked)),
+            ];
+            let rows: Vec<_> = rows.into_iter().map(|(what, much)| vec![what.to_owned(), much]).collect();
+            print(&table::render(&["WHAT", "HOW MUCH"], &rows))?;
+        }
+        Ok(0)
+    }
+}
+
+/// Log in to a registry. What logs in is kept where Docker keeps it: with its credential helper if one is set, else in
+/// ~/.docker/config.json, where it can be read by whoever reads your files.
+#[derive(Debug, Args)]
+struct Login {
+    /// Who
+    #[arg(short, long, value_name = "USER")]
+    username: String,
+    /// Read the password from standard input; without, it is asked for
+    #[arg(long)]
+    password_stdin: bool,
+    /// The registry: HOST or HOST:PORT
+    registry: String,
+}
+
+impl Login {
+    fn run(self) -> Status {
+        let password = if self.password_stdin {
+            config::read_secret(std::io::stdin().lock())?
+        } else if client::is_terminal().input {
+            match client::ask_hidden("Password: ")? {
+                Some(password) => password,
+                None => return Ok(130),
+            }
+        } else {
+            return Err(Failure::new("There is no password").hint("--password-stdin reads it from standard input"));
+        };
+        let text = String::from_utf8(password.expose().to_vec());
+        let text = text.map_err(|_| Failure::new("The password is no text"))?;
+        let place = image::log_in(&self.registry, &self.username, oci::Secret::new(text))?;
+        print(&format!("Logged in to {}; what logs in is kept in {}\n", self.registry, table::printable(&place)))?;
+        Ok(0)
+    }
+}
+
+/// Forget what logs in to a registry.
+#[derive(Debug, Args)]
+struct Logout {
+    /// The registry: HOST or HOST:PORT
+    registry: String,
+}
+
+impl Logout {
+    fn run(self) -> Status {
+        match image::log_out(&self.registry)? {
+            true => print(&format!("{}\n", self.registry)).map(|()| 0),
+            false => Err(Failure::new(format!("Nothing logs in to {}", self.registry))),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Which image is meant, and what is known of one before there is a sandbox.
+
+use super::{
+    forms::{FormError, wrong},
+    project::Project,
+    resolve::Overrides,
+};
+use crate::OciImage;
+use oci::Reference;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
+
+/// An image as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageArg {
+    /// `host`
+    Host,
+    /// `dir:PATH`
+    Dir(PathBuf),
+    /// Anything else: a name in the store, or in a registry.
+    Named(Reference),
+}
+
+/// An image of the store, with what of it decides how a sandbox is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundImage {
+    /// What it is.
+    pub image: OciImage,
+    /// Who its programs run as, as the image says: empty, or a user's name or id, and `:GID`.
+    pub user: String,
+    /// Variables, `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// What stands before the command.
+    pub entrypoint: Vec<String>,
+    /// The command where none is given.
+    pub command: Vec<String>,
+    /// Where commands start if there is no project; empty: nothing is said.
+    pub workdir: String,
+    /// Its /etc/passwd.
+    pub passwd: Vec<u8>,
+    /// Whether it has /bin/bash.
+    pub has_bash: bool,
+}
+
+/// `host`, `dir:PATH`, or the name of an image. A relative path stays relative.
+///
+/// # Errors
+/// If it is none of them.
+pub fn parse_image(text: &OsStr) -> Result<ImageArg, FormError> {
+    let bytes = text.as_bytes();
+    match bytes.strip_prefix(b"dir:") {
+        Some(path) if !path.is_empty() && !bytes.contains(&0) => Ok(ImageArg::Dir(OsStr::from_bytes(path).into())),
+        Some(_) => wrong(text, "no directory is named: use 'dir:PATH'"),
+        None if bytes == b"host" => Ok(ImageArg::Host),
+        None => match text.to_str().map(str::parse::<Reference>) {
+            Some(Ok(reference)) => Ok(ImageArg::Named(reference)),
+            Some(Err(error)) => {
+                wrong(text, format!("not an image: {error}; use 'host', 'dir:PATH', or a name such as 'debian:12'"))
+            }
+            None => wrong(text, "not an image: use 'host', 'dir:PATH', or a name such as 'debian:12'"),
+        },
+    }
+}
+
+/// The image that is to be found before a sandbox can be resolved, if it is one of the store.
+#[must_use]
+pub fn named_image<'a>(overrides: &'a Overrides, project: &'a Project) -> Option<&'a Reference> {
+    let written = || project.file.as_ref()?.settings.image.as_ref().map(|located| &located.value);
+    match overrides.image.as_ref().or_else(written) {
+        Some(ImageArg::Named(reference)) => Some(reference),
+        _ => None,
+    }
+}

@@ -1,0 +1,386 @@
+//! Images from files: OCI layouts, and archives of them or of Docker's own form.
+
+use super::{
+    ImageError, Images, Record,
+    read::Kind,
+    worker::{self, Reach},
+};
+use archive::UnpackOptions;
+use oci::{
+    Digest, Platform, Reference,
+    manifest::{
+        Descriptor, Document, Index, MAX_CONFIG, MAX_LAYERS, MAX_MANIFEST, Manifest,
+        media::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST},
+    },
+};
+use rustix::{
+    fd::{AsFd as _, BorrowedFd, OwnedFd},
+    fs::{self, AtFlags, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufReader, Read, Seek as _},
+    path::PathBuf,
+};
+use wire::Failure;
+
+/// The most that an archive may have: entries, and bytes.
+const MAX: (u64, u64) = (100_000, 1 << 40);
+
+/// Where an image comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A directory that is a layout, or an archive.
+    Path(PathBuf),
+    /// An archive on standard input.
+    Input,
+}
+
+/// An image in a layout, as its index has it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    names: Vec<String>,
+    document: Descriptor,
+    /// The layers of one of Docker's form, by their places; it has no manifest of its own.
+    layers: Option<Vec<String>>,
+}
+
+/// What of `manifest.json` in an archive of Docker's is used.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerEntry {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+impl Images {
+    /// Takes images in from files, and names them: as they are named there, or the only one as it is named here. Gives the
+    /// names with the images.
+    ///
+    /// # Errors
+    /// [`ImageError`]; what was taken in before stays.
+    pub fn import(
+        &self,
+        origin: &Origin,
+        name: Option<&Reference>,
+        platform: &Platform,
+    ) -> Result<Vec<(Reference, Record)>, ImageError> {
+        let _guard = self.adding()?;
+        let shown = match origin {
+            Origin::Path(path) => path.display().to_string(),
+            Origin::Input => "Standard input".to_owned(),
+        };
+        let refused = |cause: String| ImageError::Source { path: shown.clone(), cause };
+        let (layout, temporary) = self.layout(origin, &refused)?;
+        let imported = self.import_layout(&layout, name, platform, &refused);
+        if let Some(temporary) = temporary {
+            drop(layout);
+            // What cannot be removed now, a sweep will.
+            let _ = self.remove_work(&temporary);
+        }
+        imported
+    }
+
+    /// The directory of a layout, and its name in `work` if it was made for this.
+    fn layout(
+        &self,
+        origin: &Origin,
+        refused: &dyn Fn(String) -> ImageError,
+    ) -> Result<(OwnedFd, Option<String>), ImageError> {
+        let input = match origin {
+            Origin::Path(path) => {
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let file = fs::open(path, flags, Mode::empty()).map_err(|errno| refused(errno.to_string()))?;
+                let kind = fs::FileType::from_raw_mode(fs::fstat(&file).map_err(|e| refused(e.to_string()))?.st_mode);
+                match kind {
+                    fs::FileType::Directory => return Ok((file, None)),
+                    fs::FileType::RegularFile | fs::FileType::Fifo => {
+                        rustix::io::ioctl_fionbio(&file, false).map_err(|errno| refused(errno.to_string()))?;
+                        file
+                    }
+                    _ => return Err(refused("it is neither a directory nor a file".to_owned())),
+                }
+            }
+            Origin::Input => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+                .map_err(|errno| refused(errno.to_string()))?,
+        };
+        let name = format!("import-{}", rustix::process::getpid().as_raw_nonzero());
+        self.remove_work(&name)?;
+        let failed = |errno: Errno| self.failed("make", format!("work/{name}"), errno);
+        fs::mkdirat(&self.work, name.as_str(), Mode::RWXU).map_err(failed)?;
+        let dir = super::open(&self.work, &name).map_err(failed)?;
+        let unpacked = worker::start(&[input.as_fd()], Reach::Files(dir.as_fd()), || {
+            let input = input.try_clone().map_err(|error| Failure::from(error.to_string()))?;
+            let options = UnpackOptions { max_entries: MAX.0, max_bytes: MAX.1, owner: None };
+            unpack(dir.as_fd(), &options, File::from(input))
+        })?
+        .wait();
+        if let Err(error) = unpacked {
+            drop(dir);
+            let _ = self.remove_work(&name);
+            return Err(match error {
+                ImageError::Refused(failure) => refused(failure.cause),
+                error => error,
+            });
+        }
+        Ok((dir, Some(name)))
+    }
+
+    fn remove_work(&self, name: &str) -> Result<(), ImageError> {
+        let failed = |errno: Errno| self.failed("remove", format!("work/{name}"), errno);
+        match super::open(&self.work, name) {
+            Ok(dir) => {
+                crate::store::empty_tree(dir.as_fd()).map_err(failed)?;
+                fs::unlinkat(&self.work, name, AtFlags::REMOVEDIR).map_err(failed)
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+
+    fn import_layout(
+        &self,
+        layout: &OwnedFd,
+        name: Option<&Reference>,
+        platform: &Platform,
+        refused: &dyn Fn(String) -> ImageError,
+    ) -> Result<Vec<(Reference, Record)>, ImageError> {
+        let entries = self.entries(layout, platform, refused)?;
+        if entries.is_empty() {
+            return Err(refused("it has none in it".to_owned()));
+        }
+        if let (Some(name), true) = (name, entries.len() > 1) {
+            return Err(refused(format!("it has {} in it, which cannot all be {}", entries.len(), name.familiar())));
+        }
+        let mut imported = Vec::new();
+        for entry in entries {
+            let names: Vec<Reference> = match name {
+                Some(name) => vec![name.clone()],
+                None => entry.names.iter().filter_map(|name| name.parse().ok()).collect(),
+            };
+            if names.is_empty() {
+                return Err(refused("it has no name in it: say one behind it".to_owned()));
+            }
+            let record = match &entry.layers {
+                Some(places) => self.import_docker(layout, &entry.document, places, refused)?,
+                None => self.import_manifest(layout, &entry.document, platform, refused)?,
+            };
+            for name in names {
+                self.tag(&name, &record.manifest)?;
+                imported.push((name, record.clone()));
+            }
+        }
+        Ok(imported)
+    }
+
+    /// What a layout has in it.
+    fn entries(
+        &self,
+        layout: &OwnedFd,
+        platform: &Platform,
+        refused: &dyn Fn(String) -> ImageError,
+    ) -> Result<Vec<Entry>, ImageError> {
+        let read = |name: &str| -> Result<Option<Vec<u8>>, ImageError> {
+            let Some(file) = beneath(layout, name).map_err(|errno| refused(format!("{name}: {errno}")))? else {
+                return Ok(None);
+            };
+            let mut bytes = Vec::new();
+            let read = file.take(MAX_MANIFEST + 1).read_to_end(&mut bytes);
+            read.map_err(|error| refused(format!("{name}: {error}")))?;
+            Ok(Some(bytes))
+        };
+        if let Some(index) = read("index.json")? {
+            return worker::start(&[], Reach::Nothing, || index_entries(&index, platform))?.wait();
+        }
+        let Some(manifest) = read("manifest.json")? else {
+            return Err(refused("it has neither an index.json nor a manifest.json".to_owned()));
+        };
+        let (mut entries, configs): (Vec<Entry>, Vec<String>) =
+            worker::start(&[], Reach::Nothing, || docker_entries(&manifest))?.wait()?;
+        for (entry, config) in entries.iter_mut().zip(configs) {
+            let bytes = read_all(layout, &config, MAX_CONFIG).map_err(|cause| refused(format!("{config}: {cause}")))?;
+            entry.document = Descriptor::of(OCI_CONFIG, &bytes);
+            self.take_in(&config, &entry.document, &bytes[..])?;
+        }
+        Ok(entries)
+    }
+
+    fn import_manifest(
+        &self,
+        layout: &OwnedFd,
+        document: &Descriptor,
+        platform: &Platform,
+        refused: &dyn Fn(String) -> ImageError,
+    ) -> Result<Record, ImageError> {
+        let blob = |wanted: &Descriptor| -> Result<File, ImageError> {
+            if let Some(blob) = self.blob(wanted)? {
+                return Ok(blob);
+            }
+            let place = format!("blobs/{}/{}", wanted.digest.algorithm().name(), wanted.digest.hex());
+            match beneath(layout, &place).map_err(|errno| refused(format!("{place}: {errno}")))? {
+                Some(file) => self.take_in(&place, wanted, file),
+                None => Err(refused(format!("{place} is not in it"))),
+            }
+        };
+        let document_of = |wanted: &Descriptor, most: u64| -> Result<Vec<u8>, ImageError> {
+            if wanted.size > most {
+                return Err(refused(format!("{} is too large for a document", wanted.digest)));
+            }
+            blob(wanted)?;
+            self.document(wanted, most)?.ok_or_else(|| refused(format!("{} was removed meanwhile", wanted.digest)))
+        };
+        let mut wanted = document.clone();
+        let (manifest, bytes) = loop {
+            let bytes = document_of(&wanted, MAX_MANIFEST)?;
+            match self.read_document(&bytes, Some(&wanted.media_type), platform)? {
+                Kind::Manifest(manifest) => break (manifest, bytes),
+                Kind::Index(chosen) if chosen.digest != wanted.digest => wanted = chosen,
+                Kind::Index(_) => return Err(refused("its index is in itself".to_owned())),
+            }
+        };
+        let config = document_of(&manifest.config, MAX_CONFIG)?;
+        self.finish(&manifest, &bytes, &config, &mut |index| {
+            blob(manifest.layers.get(index).ok_or_else(|| refused("a layer is missing".to_owned()))?)
+        })
+    }
+
+    /// One without a manifest: it gets one.
+    fn import_docker(
+        &self,
+        layout: &OwnedFd,
+        config: &Descriptor,
+        places: &[String],
+        refused: &dyn Fn(String) -> ImageError,
+    ) -> Result<Record, ImageError> {
+        let mut layers = Vec::new();
+        for place in places {
+            let open = || match beneath(layout, place) {
+                Ok(Some(file)) => Ok(file),
+                Ok(None) => Err(refused(format!("{place} is not in it"))),
+                Err(errno) => Err(refused(format!("{place}: {errno}"))),
+            };
+            let mut file = open()?;
+            let descriptor = describe(&mut file).map_err(|error| refused(format!("{place}: {error}")))?;
+            self.take_in(place, &descriptor, open()?)?;
+            layers.push(descriptor);
+        }
+        let manifest = Manifest::new(config.clone(), layers);
+        let bytes = manifest.to_bytes()?;
+        self.take_in("its manifest", &Descriptor::of(OCI_MANIFEST, &bytes), &bytes[..])?;
+        let config = self.document(config, MAX_CONFIG)?.ok_or_else(|| refused("its config is gone".to_owned()))?;
+        self.finish(&manifest, &bytes, &config, &mut |index| {
+            let layer = manifest.layers.get(index).ok_or_else(|| refused("a layer is missing".to_owned()))?;
+            self.blob(layer)?.ok_or_else(|| refused("a layer was removed meanwhile".to_owned()))
+        })
+    }
+
+    /// Unpacks an image whose documents are here, and puts it on record.
+    pub(super) fn finish(
+        &self,
+        manifest: &Manifest,
+        bytes: &[u8],
+        config: &[u8],
+        blob: &mut dyn FnMut(usize) -> Result<File, ImageError>,
+    ) -> Result<Record, ImageError> {
+        let record = self.read_image(bytes, config)?;
+        let kinds = manifest.layer_kinds()?;
+        self.unpack(&record, &kinds, &mut |index, _| blob(index))?;
+        self.put_record(&record)?;
+        Ok(record)
+    }
+}
+
+/// In a worker: an archive, perhaps compressed, becomes files.
+fn unpack(dir: BorrowedFd<'_>, options: &UnpackOptions, input: File) -> Result<(), Failure> {
+    let mut input = BufReader::with_capacity(1 << 17, input);
+    let gzip = std::io::BufRead::fill_buf(&mut input).is_ok_and(|bytes| bytes.starts_with(b"\x1f\x8b"));
+    let unpacked = match gzip {
+        true => archive::unpack(dir, None, options, flate2::bufread::MultiGzDecoder::new(input)),
+        false => archive::unpack(dir, None, options, input),
+    };
+    unpacked.map(drop).map_err(|error| Failure::from(wire::cause(&error)))
+}
+
+/// In a worker: the images of an index.
+fn index_entries(bytes: &[u8], platform: &Platform) -> Result<Vec<Entry>, Failure> {
+    let failed = |error| Failure::from(format!("index.json: {}", wire::cause(&error)));
+    let Document::Index(index) = Document::parse(bytes, None).map_err(failed)? else {
+        return Err(Failure::from("index.json is no index".to_owned()));
+    };
+    // By name: those of one name are one image for several platforms.
+    let mut groups: BTreeMap<Vec<String>, Vec<Descriptor>> = BTreeMap::new();
+    for document in index.manifests {
+        let name = |key: &str| document.annotations.get(key).cloned();
+        let names = name("io.containerd.image.name").or_else(|| name("org.opencontainers.image.ref.name"));
+        // A tag alone is no name.
+        let names = names.into_iter().filter(|name| name.contains(['/', ':'])).collect();
+        groups.entry(names).or_default().push(document);
+    }
+    let entry = |(names, mut documents): (Vec<String>, Vec<Descriptor>)| {
+        let document = match documents.len() {
+            1 => documents.pop(),
+            _ => Index::new(documents).select(platform).cloned(),
+        };
+        document.map(|document| Entry { names, document, layers: None })
+    };
+    Ok(groups.into_iter().filter_map(entry).collect())
+}
+
+/// In a worker: the images of Docker's form, and where their configs are.
+fn docker_entries(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<String>), Failure> {
+    let entries: Vec<DockerEntry> =
+        serde_json::from_slice(bytes).map_err(|error| Failure::from(format!("manifest.json: {error}")))?;
+    if let Some(entry) = entries.iter().find(|entry| entry.layers.len() > MAX_LAYERS) {
+        return Err(Failure::from(format!("manifest.json: {} layers are too many", entry.layers.len())));
+    }
+    let made = entries.into_iter().map(|DockerEntry { config, repo_tags, layers }| {
+        let document = Descriptor::of(OCI_CONFIG, b"");
+        (Entry { names: repo_tags.unwrap_or_default(), document, layers: Some(layers) }, config)
+    });
+    Ok(made.unzip())
+}
+
+fn read_all(layout: &OwnedFd, name: &str, most: u64) -> Result<Vec<u8>, String> {
+    let file = beneath(layout, name).map_err(|errno| errno.to_string())?.ok_or("it is not in it")?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// Opens a file of a layout, which may be anybody's; `None` if it has none such.
+fn beneath(layout: &OwnedFd, path: &str) -> rustix::io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    match fs::openat2(layout, path, flags, Mode::empty(), resolve) {
+        Ok(file) if fs::FileType::from_raw_mode(fs::fstat(&file)?.st_mode) == fs::FileType::RegularFile => {
+            Ok(Some(file.into()))
+        }
+        Ok(_) => Err(Errno::ISDIR),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// What a file with a layer is called by its contents.
+fn describe(file: &mut File) -> std::io::Result<Descriptor> {
+    let mut hasher = oci::Hasher::new(oci::Algorithm::Sha256);
+    let mut size = 0u64;
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            count => {
+                hasher.update(&chunk[..count]);
+                size += count as u64;
+            }
+        }
+    }
+    file.rewind()?;
+    let digest: Digest = hasher.finish();
+    Ok(Descriptor::new(OCI_LAYER, digest, size))
+}

@@ -1,0 +1,77 @@
+//! What can go wrong with images, in words for the user.
+
+use crate::store::StoreError;
+use oci::{Digest, manifest::ManifestError};
+use std::io;
+use wire::Failure;
+
+/// A failure of the store of images, or of where they come from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The state on disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There can be no process to work on it.
+    #[error("Can't start a process for the image")]
+    Worker(#[source] io::Error),
+    /// The process that worked on it ended without an answer.
+    #[error("The process that worked on the image ended {}", how(*signal))]
+    Died {
+        /// The signal that ended it; none: it could not raise its walls.
+        signal: Option<i32>,
+    },
+    /// The image is not what it should be.
+    #[error(transparent)]
+    Refused(Failure),
+    /// A document of it is none.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Contents are others than those that were named.
+    #[error("{what} is not what its digest {digest} says")]
+    Digest {
+        /// Which contents.
+        what: String,
+        /// What they were to be.
+        digest: Digest,
+    },
+    /// No image has this name.
+    #[error("No image '{name}' is in the store")]
+    NotFound {
+        /// What was asked for.
+        name: String,
+    },
+    /// What was named as source is none.
+    #[error("{path} is no image: {cause}")]
+    Source {
+        /// The path.
+        path: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+impl ImageError {
+    /// What the user can do about it, one line; empty if nothing is known.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Refused(failure) => failure.hint.clone(),
+            Self::NotFound { name } => format!(
+                "`agentkernel image pull {name}` brings it from its registry; `agentkernel image list` shows those there are"
+            ),
+            Self::Digest { .. } => "Get it again: it was damaged on its way, or is not what was meant".into(),
+            Self::Died { signal: None } => "`agentkernel doctor` tells which walls this host has".into(),
+            Self::Source { .. } => {
+                "Name an OCI layout, or an archive that `docker save`, `podman save` or `skopeo copy` has written"
+                    .into()
+            }
+            Self::Died { .. } | Self::Worker(_) | Self::Manifest(_) => String::new(),
+        }
+    }
+}
+
+fn how(signal: Option<i32>) -> String {
+    signal.map_or_else(|| "before it had begun".to_owned(), |signal| format!("by signal {signal}"))
+}

@@ -1,0 +1,294 @@
+//! The store of images: what was pulled, imported or built, by name and by what it is; every layer unpacked once, for all
+//! images and sandboxes.
+//!
+//! ```text
+//! images/tags/NAME       what a name means: NAME is the SHA-256 of the whole reference
+//! images/records/HEX     an image: its layers, and how it wants to be run; HEX is its manifest's digest
+//! images/blobs/HEX       manifests, configs and layers as they travel
+//! images/work/           what is under way: locks, and blobs that are not whole yet
+//! cache/layer-HEX/       a layer, unpacked; HEX is the digest of its contents
+//! ```
+//!
+//! Whoever adds holds a shared lock on `images/lock`, whoever removes an exclusive one. Sandboxes that run hold a lock on
+//! their layers; those that don't have them in their spec.
+
+mod archive;
+mod error;
+mod layers;
+mod pull;
+mod read;
+mod registry;
+mod root;
+mod sweep;
+mod worker;
+
+pub use archive::Origin;
+pub use error::ImageError;
+pub use pull::Progress;
+pub use registry::{log_in, log_out, settings};
+pub use sweep::Removed;
+
+use crate::{
+    OciImage,
+    store::{Store, StoreError, durable, subdirectory},
+};
+use oci::{
+    Digest, Platform, Reference,
+    manifest::{Descriptor, RunConfig},
+};
+use rustix::{
+    fd::{AsFd as _, OwnedFd},
+    fs::{self, FlockOperation, Mode, OFlags},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{Read, Write as _},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const LOCK: &str = "lock";
+
+/// One user's images.
+#[derive(Debug)]
+pub struct Images {
+    path: PathBuf,
+    dir: OwnedFd,
+    tags: OwnedFd,
+    records: OwnedFd,
+    blobs: OwnedFd,
+    work: OwnedFd,
+    cache: OwnedFd,
+}
+
+/// An image on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The digest of its manifest: what it is.
+    pub manifest: Digest,
+    /// The digest of its config: what Docker calls its id.
+    pub config: Digest,
+    /// What it runs on.
+    pub platform: Platform,
+    /// When it was made, as it says itself.
+    pub created: Option<String>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<Layer>,
+    /// How it wants to be run.
+    pub run: RunConfig,
+}
+
+/// A layer of an image on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// The digest of its bytes as they travel.
+    pub blob: Digest,
+    /// How many they are.
+    pub size: u64,
+    /// The digest of its contents.
+    pub diff_id: Digest,
+}
+
+impl Record {
+    /// What a sandbox's spec has of it.
+    #[must_use]
+    pub fn image(&self, reference: &Reference) -> OciImage {
+        OciImage {
+            reference: reference.familiar(),
+            manifest: self.manifest.clone(),
+            layers: self.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+        }
+    }
+
+    /// Bytes as they travel: its layers' alone.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+}
+
+/// What a name means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// The whole reference.
+    pub reference: String,
+    /// The manifest's digest.
+    pub manifest: Digest,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// Keeps others from removing, or from adding, for as long as it lives.
+#[derive(Debug)]
+struct Guard(#[expect(dead_code, reason = "the lock is the open file")] OwnedFd);
+
+impl Images {
+    /// Opens the images of this state directory, and makes what is missing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they can't be read, or are another's.
+    pub fn open(store: &Store) -> Result<Self, StoreError> {
+        let (dir, path) = store.images()?;
+        let sub = |name| subdirectory(dir.as_fd(), &path, name);
+        let (tags, records, blobs, work) = (sub("tags")?, sub("records")?, sub("blobs")?, sub("work")?);
+        Ok(Self { tags, records, blobs, work, cache: store.shared()?.cache, dir, path })
+    }
+
+    /// The image that a reference means; `None` if there is none here.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn find(&self, reference: &Reference) -> Result<Option<Record>, ImageError> {
+        let tag: Option<Tag> = durable::read(self.tags.as_fd(), &self.path.join("tags"), &tag_name(reference))?;
+        match tag.filter(|tag| tag.reference == reference.to_string()) {
+            Some(tag) => self.record(&tag.manifest),
+            None => Ok(None),
+        }
+    }
+
+    /// An image by its manifest's digest; `None` if there is none here.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn record(&self, manifest: &Digest) -> Result<Option<Record>, ImageError> {
+        Ok(durable::read(self.records.as_fd(), &self.path.join("records"), manifest.hex())?)
+    }
+
+    /// Every name, with what it means, in the order of names.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn tags(&self) -> Result<Vec<Tag>, ImageError> {
+        let path = self.path.join("tags");
+        let mut tags: Vec<Tag> = Vec::new();
+        for name in names(&self.tags, &path)? {
+            tags.extend(durable::read::<Tag>(self.tags.as_fd(), &path, &name)?);
+        }
+        tags.sort_by(|one, other| one.reference.cmp(&other.reference));
+        Ok(tags)
+    }
+
+    /// Makes a name mean an image.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn tag(&self, reference: &Reference, manifest: &Digest) -> Result<(), ImageError> {
+        let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let tag = Tag { reference: reference.to_string(), manifest: manifest.clone(), since_ms };
+        let path = self.path.join("tags");
+        Ok(durable::write(self.tags.as_fd(), &path, &tag_name(reference), &tag)?)
+    }
+
+    /// Whoever adds.
+    fn adding(&self) -> Result<Guard, ImageError> {
+        self.lock(FlockOperation::LockShared)
+    }
+
+    fn lock(&self, operation: FlockOperation) -> Result<Guard, ImageError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = fs::openat(&self.dir, LOCK, flags, Mode::RUSR | Mode::WUSR);
+        let lock = lock.map_err(|errno| self.failed("open", LOCK, errno))?;
+        let locked = rustix::io::retry_on_intr(|| fs::flock(&lock, operation));
+        locked.map_err(|errno| self.failed("lock", LOCK, errno))?;
+        Ok(Guard(lock))
+    }
+
+    fn failed(&self, action: &'static str, name: impl AsRef<Path>, error: impl Into<std::io::Error>) -> ImageError {
+        StoreError::Io { action, path: self.path.join(name), source: error.into() }.into()
+    }
+
+    /// Opens contents; `None` if they are not here, or not whole.
+    fn blob(&self, wanted: &Descriptor) -> Result<Option<File>, ImageError> {
+        let name = wanted.digest.hex();
+        match open(&self.blobs, name) {
+            Ok(file) => {
+                let size = fs::fstat(&file).map_err(|errno| self.failed("examine", name, errno))?.st_size as u64;
+                Ok((size == wanted.size).then(|| file.into()))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.failed("open", Path::new("blobs").join(name), errno)),
+        }
+    }
+
+    /// Takes contents in from anywhere, if they are what they are called, and opens them.
+    fn take_in(&self, what: &str, wanted: &Descriptor, from: impl Read) -> Result<File, ImageError> {
+        if let Some(blob) = self.blob(wanted)? {
+            return Ok(blob);
+        }
+        let name = wanted.digest.hex();
+        let temporary = format!("{name}.{}", rustix::process::getpid().as_raw_nonzero());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let failed = |error: std::io::Error| self.failed("write", Path::new("work").join(&temporary), error);
+        let file = fs::openat(&self.work, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed(e.into()))?;
+        let mut file = File::from(file);
+        let copied = copy(from, &mut file, wanted).map_err(failed).and_then(|same| match same {
+            true => {
+                fs::fsync(&file).map_err(|errno| failed(errno.into()))?;
+                fs::renameat(&self.work, &temporary, &self.blobs, name).map_err(|errno| failed(errno.into()))
+            }
+            false => Err(ImageError::Digest { what: what.to_owned(), digest: wanted.digest.clone() }),
+        });
+        if let Err(error) = copied {
+            // The first error is the one that counts.
+            let _ = fs::unlinkat(&self.work, &temporary, fs::AtFlags::empty());
+            return Err(error);
+        }
+        Ok(file)
+    }
+}
+
+/// Copies what should be these contents, and tells whether it was.
+fn copy(mut from: impl Read, to: &mut File, wanted: &Descriptor) -> std::io::Result<bool> {
+    let mut hasher = oci::Hasher::new(wanted.digest.algorithm());
+    let mut left = wanted.size;
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        // One more than there should be tells that there is more.
+        let most = chunk.len().min(usize::try_from(left.saturating_add(1)).unwrap_or(usize::MAX));
+        let count = match from.read(&mut chunk[..most]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if count == 0 {
+            return Ok(left == 0 && hasher.finish() == wanted.digest);
+        }
+        let Some(rest) = left.checked_sub(count as u64) else { return Ok(false) };
+        left = rest;
+        hasher.update(&chunk[..count]);
+        to.write_all(&chunk[..count])?;
+    }
+}
+
+/// The file of a name: references have characters that names of files have not.
+fn tag_name(reference: &Reference) -> String {
+    Digest::of(reference.to_string().as_bytes()).hex().to_owned()
+}
+
+/// The unpacked layer's name in the cache.
+#[must_use]
+pub fn layer_name(diff_id: &Digest) -> String {
+    format!("layer-{}", diff_id.hex())
+}
+
+fn open(dir: &OwnedFd, name: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// The names in a directory that are no temporary ones.
+fn names(dir: &OwnedFd, path: &Path) -> Result<Vec<String>, ImageError> {
+    let failed = |errno: Errno| StoreError::Io { action: "read", path: path.into(), source: errno.into() };
+    let mut names = Vec::new();
+    for entry in fs::Dir::read_from(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if let Ok(name) = entry.file_name().to_str()
+            && !name.starts_with('.')
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}

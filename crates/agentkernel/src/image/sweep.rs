@@ -1,0 +1,232 @@
+//! Removes what no name leads to and no sandbox uses, and tells how much there is.
+
+use super::{ImageError, Images, Record, layer_name, names, open};
+use crate::{
+    Image, SandboxId,
+    store::{Store, durable},
+};
+use oci::{Digest, Reference};
+use rustix::{
+    fd::{AsFd as _, OwnedFd},
+    fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+use serde::Serialize;
+use std::{collections::BTreeSet, ffi::CString, path::Path};
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// Images, by the digests of their manifests.
+    pub images: Vec<Digest>,
+    /// Layers that were unpacked.
+    pub layers: u64,
+    /// Contents as they travel.
+    pub blobs: u64,
+    /// The bytes of those.
+    pub bytes: u64,
+}
+
+impl Images {
+    /// Puts an image on record.
+    pub(super) fn put_record(&self, record: &Record) -> Result<(), ImageError> {
+        let path = self.path.join("records");
+        Ok(durable::write(self.records.as_fd(), &path, record.manifest.hex(), record)?)
+    }
+
+    /// Every image on record. One that can't be read is told.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn records(&self) -> Result<Vec<Record>, ImageError> {
+        let path = self.path.join("records");
+        let mut records = Vec::new();
+        for name in names(&self.records, &path)? {
+            records.extend(durable::read::<Record>(self.records.as_fd(), &path, &name)?);
+        }
+        Ok(records)
+    }
+
+    /// Takes a name away; the image stays until [`prune`](Self::prune). False: nothing has this name.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    pub fn untag(&self, reference: &Reference) -> Result<bool, ImageError> {
+        let name = super::tag_name(reference);
+        match fs::unlinkat(&self.tags, name.as_str(), AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.failed("remove", Path::new("tags").join(name), errno)),
+        }
+    }
+
+    /// Removes images that no name leads to and no sandbox is made of, layers that are of no image, and what was not
+    /// finished. With `dry_run` it is only told.
+    ///
+    /// # Errors
+    /// If something could not be removed; the rest may be.
+    pub fn prune(&self, store: &Store, dry_run: bool) -> Result<Removed, ImageError> {
+        // Nobody adds meanwhile.
+        let _guard = self.lock(FlockOperation::LockExclusive)?;
+        let mut removed = Removed::default();
+        let named: BTreeSet<Digest> = self.tags()?.into_iter().map(|tag| tag.manifest).collect();
+        let used = used(store)?;
+        let (kept, gone): (Vec<Record>, Vec<Record>) = self
+            .records()?
+            .into_iter()
+            .partition(|record| named.contains(&record.manifest) || used.manifests.contains(&record.manifest));
+        for record in gone {
+            if !dry_run {
+                let name = record.manifest.hex();
+                let gone = fs::unlinkat(&self.records, name, AtFlags::empty());
+                gone.map_err(|errno| self.failed("remove", Path::new("records").join(name), errno))?;
+            }
+            removed.images.push(record.manifest);
+        }
+        self.prune_blobs(&kept, dry_run, &mut removed)?;
+        self.prune_layers(&kept, &used, dry_run, &mut removed)?;
+        if !dry_run {
+            self.clear_work()?;
+        }
+        Ok(removed)
+    }
+
+    fn prune_blobs(&self, kept: &[Record], dry_run: bool, removed: &mut Removed) -> Result<(), ImageError> {
+        let of = |record: &Record| {
+            let layers = record.layers.iter().map(|layer| layer.blob.hex().to_owned());
+            let documents = [&record.manifest, &record.config].map(|digest| digest.hex().to_owned());
+            layers.chain(documents).collect::<Vec<_>>()
+        };
+        let wanted: BTreeSet<String> = kept.iter().flat_map(of).collect();
+        for name in names(&self.blobs, &self.path.join("blobs"))? {
+            if wanted.contains(&name) {
+                continue;
+            }
+            let failed = |errno: Errno| self.failed("remove", Path::new("blobs").join(&name), errno);
+            let stat = fs::statat(&self.blobs, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+            if !dry_run {
+                fs::unlinkat(&self.blobs, &name, AtFlags::empty()).map_err(failed)?;
+            }
+            removed.blobs += 1;
+            removed.bytes += stat.st_size as u64;
+        }
+        Ok(())
+    }
+
+    fn prune_layers(
+        &self,
+        kept: &[Record],
+        used: &Used,
+        dry_run: bool,
+        removed: &mut Removed,
+    ) -> Result<(), ImageError> {
+        let of = |record: &Record| record.layers.iter().map(|layer| layer_name(&layer.diff_id)).collect::<Vec<_>>();
+        let wanted: BTreeSet<String> = kept.iter().flat_map(of).collect();
+        for name in names(&self.cache, Path::new("cache"))? {
+            if !name.starts_with("layer-") || wanted.contains(&name) || used.layers.contains(&name) {
+                continue;
+            }
+            // A sandbox that runs holds it.
+            let Ok(layer) = open(&self.cache, &name) else { continue };
+            if fs::flock(&layer, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            removed.layers += 1;
+            if !dry_run {
+                self.remove_tree(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is under way, when nothing can be.
+    fn clear_work(&self) -> Result<(), ImageError> {
+        for name in names(&self.work, &self.path.join("work"))? {
+            let failed = |errno: Errno| self.failed("remove", Path::new("work").join(&name), errno);
+            let stat = fs::statat(&self.work, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                let dir = open(&self.work, &name).map_err(failed)?;
+                crate::store::empty_tree(dir.as_fd()).map_err(failed)?;
+                fs::unlinkat(&self.work, &name, AtFlags::REMOVEDIR).map_err(failed)?;
+            } else {
+                fs::unlinkat(&self.work, &name, AtFlags::empty()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes that all unpacked layers take on disk.
+    ///
+    /// # Errors
+    /// If one can't be read.
+    pub fn unpacked(&self) -> Result<u64, ImageError> {
+        let mut bytes = 0;
+        for name in names(&self.cache, Path::new("cache"))?.iter().filter(|name| name.starts_with("layer-")) {
+            let failed = |errno: Errno| self.failed("read", Path::new("../cache").join(name), errno);
+            bytes += open(&self.cache, name).and_then(|layer| usage(&layer)).map_err(failed)?;
+        }
+        Ok(bytes)
+    }
+
+    /// The sandboxes that are made of an image.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn users(&self, store: &Store, manifest: &Digest) -> Result<Vec<SandboxId>, ImageError> {
+        let made_of = |listed: crate::store::Listed| match listed.spec {
+            Ok(spec) if matches!(&spec.image, Image::Oci(image) if image.manifest == *manifest) => Some(listed.id),
+            _ => None,
+        };
+        Ok(store.list()?.into_iter().filter_map(made_of).collect())
+    }
+}
+
+/// What sandboxes are made of.
+#[derive(Default)]
+struct Used {
+    manifests: BTreeSet<Digest>,
+    layers: BTreeSet<String>,
+}
+
+fn used(store: &Store) -> Result<Used, ImageError> {
+    let mut used = Used::default();
+    for listed in store.list()? {
+        // One that can't be read could be made of anything.
+        if let Image::Oci(image) = listed.spec?.image {
+            used.layers.extend(image.layers.iter().map(layer_name));
+            used.manifests.insert(image.manifest);
+        }
+    }
+    Ok(used)
+}
+
+/// The bytes that a tree takes on disk; of a file with several names once. What is too deep to be named is left out.
+fn usage(root: &OwnedFd) -> rustix::io::Result<u64> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let (mut bytes, mut seen, mut left) = (0, BTreeSet::new(), vec![CString::from(c".")]);
+    while let Some(path) = left.pop() {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = match fs::openat2(root, &path, flags, Mode::empty(), resolve) {
+            Ok(dir) => dir,
+            Err(Errno::ACCESS | Errno::NAMETOOLONG) => continue,
+            Err(errno) => return Err(errno),
+        };
+        for entry in fs::Dir::read_from(&dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if kind == FileType::Directory {
+                let joined = [path.to_bytes(), b"/", name.to_bytes()].concat();
+                left.extend(CString::new(joined));
+            } else if stat.st_nlink > 1 && !seen.insert(stat.st_ino) {
+                continue;
+            }
+            bytes += stat.st_blocks as u64 * 512;
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,263 @@
+//! `agentkernel image pull`, against Debian's registry.
+
+use crate::registry::{Image, Login, PASSWORD, Registry, USER, ready};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+use support::{Who, World, eventually, told};
+
+/// A registry with an image, and somebody who trusts it and can log in.
+struct Scene {
+    registry: Registry,
+    image: Image,
+    world: World,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(who: Who, tls: bool, login: Login, sizes: &[u64]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::start(tls, login);
+        let image = Image::make(folder.path(), sizes);
+        let scene = Self { registry, image, world: World::new(who), _folder: folder };
+        let layout = format!("oci:{}:tag", scene.image.folder.display());
+        scene.registry.skopeo(&layout, &format!("docker://{}", scene.name()));
+        if tls {
+            let trusted = scene.docker().join("certs.d").join(scene.registry.host());
+            fs::create_dir_all(&trusted).unwrap();
+            fs::copy(scene.registry.authority(), trusted.join("ca.crt")).unwrap();
+        }
+        if login != Login::None {
+            scene.log_in(PASSWORD);
+        }
+        scene.own();
+        scene
+    }
+
+    fn name(&self) -> String {
+        format!("{}/team/app:tag", self.registry.host())
+    }
+
+    fn docker(&self) -> PathBuf {
+        self.world.home().join(".docker")
+    }
+
+    fn log_in(&self, password: &str) {
+        let auth = STANDARD.encode(format!("{USER}:{password}"));
+        self.config(&serde_json::json!({"auths": {self.registry.host(): {"auth": auth}}}));
+    }
+
+    fn config(&self, config: &serde_json::Value) {
+        fs::create_dir_all(self.docker()).unwrap();
+        fs::write(self.docker().join("config.json"), config.to_string()).unwrap();
+        self.own();
+    }
+
+    /// What the test has put into the home is its user's.
+    fn own(&self) {
+        let home = self.world.home();
+        let script = format!("chown -R --reference={0} {0}", home.display());
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    }
+
+    fn pull(&self) -> Output {
+        self.world.agentkernel(["image", "pull", &self.name()]).output().unwrap()
+    }
+
+    #[track_caller]
+    fn pulls(&self) {
+        let output = self.pull();
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{} {}\n", self.name(), self.image.digest()));
+        assert!(output.stderr.is_empty(), "{}", told(&output));
+        // Every byte of it, as it travels and unpacked.
+        for (index, layer) in self.image.manifest.layers.iter().enumerate() {
+            let blob = self.world.state().join("images/blobs").join(layer.digest.hex());
+            assert_eq!(fs::read(blob).unwrap(), self.image.blob(&layer.digest), "{index}");
+            let gzip = self.image.folder.join("blobs/sha256").join(layer.digest.hex());
+            let name = format!("file{index}");
+            let plain = Command::new("tar").args(["-xzOf"]).arg(gzip).arg(&name).output().unwrap().stdout;
+            assert!(self.unpacked(&name).contains(&plain), "{name}");
+        }
+        assert_eq!(self.entries("images/work").iter().filter(|name| name.ends_with(".part")).count(), 0);
+    }
+
+    fn entries(&self, place: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.world.state().join(place)).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn unpacked(&self, name: &str) -> Vec<Vec<u8>> {
+        let layers = self.entries("cache").into_iter().filter(|entry| entry.starts_with("layer-"));
+        layers.filter_map(|layer| fs::read(self.world.state().join("cache").join(layer).join(name)).ok()).collect()
+    }
+}
+
+#[test]
+fn from_registries_of_every_kind() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        for (tls, login) in [(false, Login::None), (true, Login::Password), (true, Login::Token)] {
+            let scene = Scene::new(who, tls, login, &[3000, 0, 2_000_000]);
+            scene.pulls();
+            // Again: nothing is brought that is here.
+            let before = scene.registry.requests().matches("/blobs/").count();
+            scene.pulls();
+            // Of the blobs only the config, which tells what is here.
+            assert!(scene.registry.requests().matches("/blobs/").count() <= before + 1);
+        }
+    }
+}
+
+#[test]
+fn who_may_not_and_what_is_not_there() {
+    if !ready() {
+        return;
+    }
+    let scene = Scene::new(Who::Me, true, Login::Password, &[10]);
+    scene.log_in("mistaken");
+    let output = scene.pull();
+    let text = told(&output);
+    assert!(!output.status.success() && text.contains("agentkernel image login"), "{text}");
+    assert!(!text.contains("mistaken"), "{text}");
+    scene.log_in(PASSWORD);
+    let output =
+        scene.world.agentkernel(["image", "pull", &format!("{}/none", scene.registry.host())]).output().unwrap();
+    assert!(!output.status.success() && told(&output).contains("no such image"), "{}", told(&output));
+    // Who vouches for it is not known.
+    fs::remove_dir_all(scene.docker().join("certs.d")).unwrap();
+    let output = scene.pull();
+    assert!(!output.status.success() && told(&output).contains("authority"), "{}", told(&output));
+    let output = scene.world.agentkernel(["image", "pull", "registry.invalid/x"]).output().unwrap();
+    assert!(!output.status.success() && told(&output).contains("registry.invalid"), "{}", told(&output));
+    assert_eq!(scene.entries("images/tags"), Vec::<String>::new());
+}
+
+/// Docker's helpers are asked, and what they say is not shown.
+#[test]
+fn a_helper_logs_in() {
+    if !ready() {
+        return;
+    }
+    let scene = Scene::new(Who::Me, false, Login::Password, &[10]);
+    let bin = scene.world.home().join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let helper = bin.join("docker-credential-test");
+    let script = format!(
+        "#!/bin/sh\nread server\necho \"$1 $server\" > $HOME/asked\n\
+         echo '{{\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}'\n"
+    );
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    scene.config(&serde_json::json!({"credHelpers": {scene.registry.host(): "test"}}));
+    let output = scene.pull();
+    assert!(!output.status.success() && told(&output).contains("docker-credential-test"), "{}", told(&output));
+    let mut pull = scene.world.agentkernel(["image", "pull", &scene.name()]);
+    let output = pull.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).output().unwrap();
+    assert!(output.status.success() && !told(&output).contains(PASSWORD), "{}", told(&output));
+    let asked = fs::read_to_string(scene.world.home().join("asked")).unwrap();
+    assert_eq!(asked, format!("get {}\n", scene.registry.host()));
+}
+
+/// What came before a kill counts, and what is wrong is never taken.
+#[test]
+fn pulls_that_are_killed_and_blobs_that_are_wrong() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        let scene = Scene::new(who, false, Login::None, &[60_000_000, 5000, 20_000_000]);
+        for delay in [30, 120, 250, 400] {
+            let mut pull = scene.world.agentkernel(["image", "pull", &scene.name()]);
+            let mut pull = pull.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            thread::sleep(Duration::from_millis(delay));
+            let _ = pull.kill();
+            let _ = pull.wait();
+        }
+        eventually("no worker is left", || !scene.world.processes().iter().any(|(_, name)| name == "ak-image"));
+        scene.pulls();
+        let _ = scene.world.agentkernel(["image", "prune", "--all"]).output().unwrap();
+
+        let layer = &scene.image.manifest.layers[1].digest;
+        let kept = scene.registry.kept(layer);
+        let good = fs::read(&kept).unwrap();
+        let mut bad = good.clone();
+        bad[100] ^= 1;
+        fs::write(&kept, &bad).unwrap();
+        let output = scene.pull();
+        assert!(!output.status.success() && told(&output).contains(", not sha256:"), "{}", told(&output));
+        assert_eq!(scene.entries("images/tags"), Vec::<String>::new());
+        assert!(!scene.entries("images/blobs").contains(&layer.hex().to_owned()));
+        fs::write(&kept, &good[..50]).unwrap();
+        assert!(!scene.pull().status.success());
+        fs::write(&kept, &good).unwrap();
+        scene.pulls();
+    }
+}
+
+/// Several at once bring each layer once.
+#[test]
+fn pulls_share_the_work() {
+    if !ready() {
+        return;
+    }
+    let scene = Scene::new(Who::Me, false, Login::None, &[30_000_000, 1000]);
+    let start = || {
+        let mut pull = scene.world.agentkernel(["image", "pull", "-q", &scene.name()]);
+        pull.stdout(Stdio::null()).spawn().unwrap()
+    };
+    for mut pull in [start(), start(), start()] {
+        assert!(pull.wait().unwrap().success());
+    }
+    let large = scene.image.manifest.layers[0].digest.to_string();
+    assert_eq!(scene.registry.requests().matches(&format!("GET /v2/team/app/blobs/{large}")).count(), 1);
+    scene.pulls();
+}
+
+#[test]
+fn logging_in_and_out() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        let scene = Scene::new(who, true, Login::Token, &[10]);
+        // What else stands there stays.
+        scene.config(&serde_json::json!({"psFormat": "x", "auths": {"other.example.org": {"auth": "eDp5"}}}));
+        let host = scene.registry.host();
+        let log_in = |password: &str| {
+            let arguments = ["image", "login", "-u", USER, "--password-stdin", &host];
+            let mut login = scene.world.agentkernel(arguments);
+            let mut login = login.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            std::io::Write::write_all(&mut login.stdin.take().unwrap(), password.as_bytes()).unwrap();
+            login.wait_with_output().unwrap()
+        };
+        assert!(!scene.pull().status.success());
+        assert!(!log_in("mistaken").status.success());
+        let read = || -> serde_json::Value {
+            serde_json::from_slice(&fs::read(scene.docker().join("config.json")).unwrap()).unwrap()
+        };
+        assert!(read()["auths"].get(&host).is_none());
+        let output = log_in(&format!("{PASSWORD}\n"));
+        assert!(output.status.success() && !told(&output).contains(PASSWORD), "{}", told(&output));
+        assert_eq!(
+            (read()["psFormat"].as_str(), read()["auths"]["other.example.org"]["auth"].as_str()),
+            (Some("x"), Some("eDp5"))
+        );
+        let mode = fs::metadata(scene.docker().join("config.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        scene.pulls();
+        let _ = scene.world.agentkernel(["image", "rm", &scene.name()]).output().unwrap();
+        assert!(scene.world.agentkernel(["image", "logout", &host]).output().unwrap().status.success());
+        assert!(!scene.world.agentkernel(["image", "logout", &host]).output().unwrap().status.success());
+        assert!(read()["auths"].get(&host).is_none() && read()["auths"].get("other.example.org").is_some());
+        assert!(!scene.pull().status.success());
+    }
+}
