@@ -99,6 +99,51 @@ fn the_users_own_limits() {
     }
 }
 
+/// Requests that the user's limits refuse are told so, and `net allow` does not claim to lift them.
+#[test]
+fn the_users_own_limits_of_requests() {
+    for ground in Ground::all() {
+        limit(&ground, "allow = [{ host = 'www.example.com', methods = ['GET'] }]\n");
+        let kept = Kept::new(&ground, &["--allow", WEB, "--workspace", "none"]);
+        let script = "works()\nprint(ask(WEB, 80, get(WEB).replace(b'GET', b'POST')).decode())";
+        let answer = kept.works(script);
+        for words in ["X-Agentkernel-Reason: ceiling", "GET on every path", "~/.config/agentkernel/config.toml"] {
+            assert!(answer.to_lowercase().contains(&words.to_lowercase()), "{answer}");
+        }
+        assert!(!answer.contains("net allow"), "{answer}");
+        let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, WEB]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        for words in ["all are still refused but GET on every path", "~/.config/agentkernel/config.toml"] {
+            assert!(told(&output).contains(words), "{}", told(&output));
+        }
+        let check = ["net", "check", WEB, "--allow", WEB, "--no-lookup"];
+        assert!(ground.agentkernel(&check).contains("these requests only, by your own limits: GET\n"));
+    }
+}
+
+/// What denies is taken back by the very rule, and by nothing else.
+#[test]
+fn a_rule_that_is_taken_back() {
+    for ground in Ground::all() {
+        let kept = Kept::new(&ground, &["--allow", WEB, "--workspace", "none"]);
+        let _ = ground.agentkernel(&["net", "deny", BOX, "*"]);
+        let refused = "answer = ask(WEB, 80, get(WEB))\nassert b' 403 ' in answer, answer";
+        let _ = kept.works(refused);
+        let allow = |rule| ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, rule]).output().unwrap();
+        let output = allow("www.example.com:7777");
+        let hint = format!("'agentkernel net allow {BOX} '*'' takes back that rule");
+        assert!(output.status.code() == Some(1) && told(&output).contains(&hint), "{}", told(&output));
+        let _ = kept.works(refused);
+        let output = allow("*");
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
+        let _ = kept.works("works()");
+        limit(&ground, "deny = ['www.example.com']\n");
+        let output = allow("www.example.com:7777");
+        let hint = "~/.config/agentkernel/config.toml";
+        assert!(output.status.code() == Some(1) && told(&output).contains(hint), "{}", told(&output));
+    }
+}
+
 /// They hold for sandboxes of before too, from the next change or start on.
 #[test]
 fn limits_that_change() {

@@ -68,13 +68,16 @@ pub struct Grant {
     /// Whether any protocol may be spoken, because a rule names the port: on those that all rules have without being
     /// asked, only those of the web.
     pub any_protocol: bool,
-    /// Requests that it is restricted to: in each group one must allow a request. Empty: everything is allowed.
+    /// Requests that it is restricted to by the sandbox's own rules, one of which must allow a request, and then by the
+    /// user's limits. Empty: everything is allowed.
     pub requests: Vec<Vec<Requests>>,
+    /// Whether the last group of them is the user's limits.
+    pub limited: bool,
 }
 
 impl Grant {
     fn new(rule: String, service: bool, any_protocol: bool) -> Self {
-        Self { rule, service, named: true, any_protocol, requests: Vec::new() }
+        Self { rule, service, named: true, any_protocol, requests: Vec::new(), limited: false }
     }
 
     /// Whether requests must be read to know whether they are allowed.
@@ -87,6 +90,20 @@ impl Grant {
     #[must_use]
     pub fn allows(&self, method: &str, path: &str) -> bool {
         self.requests.iter().all(|group| group.iter().any(|requests| requests.allows(method, path)))
+    }
+
+    /// Requests that the user's limits restrict it to, whatever the sandbox's own rules allow.
+    #[must_use]
+    pub fn limits(&self) -> Option<&[Requests]> {
+        self.requests.last().filter(|_| self.limited).map(Vec::as_slice)
+    }
+
+    /// Why a request is refused that it does not [allow](Self::allows). Where both sides refuse it, the user's limits
+    /// count: another rule of the sandbox's own would change nothing.
+    #[must_use]
+    pub fn refusal(&self, method: &str, path: &str) -> Reason {
+        let limited = |limits: &[Requests]| !limits.iter().any(|requests| requests.allows(method, path));
+        if self.limits().is_some_and(limited) { Reason::Ceiling } else { Reason::RequestNotAllowed }
     }
 }
 
@@ -284,6 +301,7 @@ impl Policy {
                 }
                 Some(limit) => {
                     grant.any_protocol &= limit.any_protocol || limit.rule == "mode open";
+                    grant.limited = limit.is_restricted();
                     grant.requests.extend(limit.requests);
                 }
                 None => {

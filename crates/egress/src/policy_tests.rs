@@ -330,6 +330,12 @@ fn requests_are_limited_on_both_sides() {
     limits.allow = vec![only("*.example", &["GET"], &[])];
     let grant = under(policy.clone(), limits.clone()).judge(&target("api.example")).unwrap();
     assert!(grant.allows("GET", "/a/x") && !grant.allows("POST", "/b") && !grant.allows("GET", "/c"));
+    // Whoever refuses is told; where both do, what must be changed first.
+    for (method, path, reason) in
+        [("POST", "/b", Reason::Ceiling), ("DELETE", "/a", Reason::Ceiling), ("GET", "/c", Reason::RequestNotAllowed)]
+    {
+        assert_eq!(grant.refusal(method, path), reason, "{method} {path}");
+    }
     // A limit on requests holds where the project has none; a mode of `open` does not lift it.
     limits.mode = Mode::Open;
     let grant = under(policy_with("api.example"), limits).judge(&target("api.example")).unwrap();

@@ -240,7 +240,7 @@ impl Denial {
             },
             Reason::Ceiling => "A human can widen ~/.config/agentkernel/config.toml".to_owned(),
             Reason::RequestNotAllowed => {
-                format!("A human can allow every request to it: agentkernel net allow {sandbox} {target}")
+                format!("A human can lift the sandbox's own restriction: agentkernel net allow {sandbox} {target}")
             }
             Reason::TokenLimit => "A human can start it again, or another one with more by --max-tokens".to_owned(),
             _ => String::new(),

@@ -67,15 +67,11 @@ impl Allow {
             client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
             let Ok(spec) = entry.spec() else { continue };
             let policy = Policy { ceiling: limits.ceiling().cloned(), ..spec.network.policy.allowing(rule.clone()) };
-            if let Some(denial) = still_refused(&policy, &rule) {
-                let words = format!("{} is still refused: {}", denial.target, denial.cause());
-                let hint = match denial.reason {
-                    Reason::Denied => {
-                        format!("Start one anew without that rule: nothing takes back what denies '{rule}'")
-                    }
-                    _ => denial.remedy(&self.sandbox),
-                };
-                super::report(&Failure::new(words).hint(hint));
+            if let Some(failure) = still_refused(&policy, &rule, &self.sandbox) {
+                super::report(&failure);
+                status = FAILED;
+            } else if config::void_rules(&policy.rules).contains(&&rule) {
+                super::report(&void(&rule));
                 status = FAILED;
             }
         }
@@ -94,11 +90,44 @@ impl Deny {
     }
 }
 
-/// Why what a rule allows is refused all the same, where that can be told.
-fn still_refused(policy: &Policy, rule: &Rule) -> Option<Denial> {
+/// What a rule does that is about the sandbox itself.
+pub(super) fn void(rule: &Rule) -> Failure {
+    Failure::new(format!("'{rule}' allows nothing: {SANDBOX_ITSELF}")).hint(SERVICES)
+}
+
+/// Why nothing of the host is reached at a loopback address.
+pub(super) const SANDBOX_ITSELF: &str = "inside, this is the sandbox itself, and nothing of the host";
+/// How it is reached.
+pub(super) const SERVICES: &str =
+    "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
+
+/// Why what a rule allows is refused all the same, or some of it, where that can be told.
+fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str) -> Option<Failure> {
     let egress::Pattern::Host(host) = &rule.pattern else { return None };
     let port = (1..=u16::MAX).find(|port| rule.ports.contains(*port)).unwrap_or(443);
-    policy.judge(&Target { host: host.clone(), port }).err()
+    let target = Target { host: host.clone(), port };
+    match policy.judge(&target) {
+        Ok(grant) => {
+            let allowed: Vec<String> = grant.limits()?.iter().map(ToString::to_string).collect();
+            let denial = Denial::new(Reason::Ceiling, &target);
+            let words = format!("Of requests to {target} all are still refused but {}", allowed.join("; "));
+            Some(Failure::new(format!("{words}: {}", denial.cause())).hint(denial.remedy(sandbox)))
+        }
+        Err(denial) => {
+            let own = policy.rules.deny.iter().any(|rule| rule.to_string() == denial.detail);
+            let hint = match denial.reason {
+                Reason::Denied if own => {
+                    let rule = &denial.detail;
+                    format!(
+                        "'agentkernel net allow {sandbox} '{rule}'' takes back that rule, and allows all that it is about"
+                    )
+                }
+                Reason::Denied => Denial::new(Reason::Ceiling, &target).remedy(sandbox),
+                _ => denial.remedy(sandbox),
+            };
+            Some(Failure::new(format!("{target} is still refused: {}", denial.cause())).hint(hint))
+        }
+    }
 }
 
 /// Make ports of a sandbox ports of this host's loopback address, take them back, or list them.

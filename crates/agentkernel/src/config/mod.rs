@@ -41,7 +41,7 @@ pub use host::HostFacts;
 pub use identity::identity;
 pub use learn::learned;
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
-pub use network::NetworkOverrides;
+pub use network::{NetworkOverrides, is_sandbox_itself, void_rules};
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};

@@ -237,6 +237,36 @@ impl NetworkOverrides {
     }
 }
 
+/// Whether a host is the sandbox itself where it is dialled inside: its name server answers so (RFC 6761, 6.3).
+#[must_use]
+pub fn is_sandbox_itself(host: &Host) -> bool {
+    match host {
+        Host::Name(name) => name.rsplit('.').next() == Some("localhost"),
+        Host::Address(address) => address.is_loopback(),
+    }
+}
+
+/// Rules that allow nothing: what they name is the sandbox itself where it is dialled, and no other rule is for a name
+/// that could lead there outside.
+#[must_use]
+pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
+    let inside = |rule: &&Rule| match &rule.pattern {
+        Pattern::Host(host) => is_sandbox_itself(host),
+        Pattern::Below(name) => is_sandbox_itself(&Host::Name(name.clone())),
+        Pattern::Network(first, _) => first.is_loopback() && rule.pattern.names(*first),
+        Pattern::Any => false,
+    };
+    let (loopback, others): (Vec<_>, Vec<_>) = rules.allow.iter().partition(inside);
+    let any_host = |rule: &Rule| Rule { pattern: Pattern::Any, ..rule.clone() };
+    let by_address = |rule: &Rule| matches!(rule.pattern, Pattern::Network(..) | Pattern::Host(Host::Address(_)));
+    // A name can have the address, and then a rule must name that.
+    let leads = |name: &Rule, rule: &Rule| {
+        by_address(rule) && !by_address(name) && overlap::meet(&any_host(name), &any_host(rule))
+    };
+    let void = loopback.into_iter().filter(|rule| !others.iter().any(|name| leads(name, rule)));
+    void.filter(|_| rules.mode != Mode::Open).collect()
+}
+
 /// Whether anything that a rule allows is within the limits.
 fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
     if ceiling.deny.iter().any(|deny| overlap::denies(deny, rule)) {

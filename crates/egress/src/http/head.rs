@@ -193,10 +193,17 @@ pub(super) fn line(parts: &Parts) -> String {
 
 /// Which requests are allowed, in short.
 pub(super) fn allowed(grant: &Grant) -> Option<String> {
-    let one = |requests: &Requests| {
-        let or = |list: &[String], every: &str| if list.is_empty() { every.to_owned() } else { list.join(", ") };
-        format!("{} on {}", or(&requests.methods, "every method"), or(&requests.paths, "every path"))
+    let words = |group: &[Requests]| group.iter().map(Requests::to_string).collect::<Vec<_>>().join("; ");
+    let (own, limits) = match (grant.limits(), &grant.requests[..]) {
+        (None, groups) => (groups.first(), None),
+        (limits, groups) => (groups.split_last().and_then(|(_, own)| own.first()), limits),
     };
-    let group = grant.requests.first()?;
-    Some(group.iter().map(one).collect::<Vec<_>>().join("; "))
+    Some(match (own, limits) {
+        (Some(own), None) => words(own),
+        (None, Some(limits)) => format!("by the user's own configuration, {}", words(limits)),
+        (Some(own), Some(limits)) => {
+            format!("{}, and of that, by the user's own configuration, only {}", words(own), words(limits))
+        }
+        (None, None) => return None,
+    })
 }
