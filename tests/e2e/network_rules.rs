@@ -51,6 +51,13 @@ fn check_tells_what_decides() {
         let flag = "example.org:22: allowed by '*.org:*' (a flag)\n";
         let asked = ["example.org:22", "--allow", "*.org:*", "--no-lookup"];
         assert_eq!(net_check(&world, &asked), (0, flag.into()));
+        let found = net_check(&world, &["10.11.12.13:80", "--net", "open"]);
+        let address = "\n  10.11.12.13: refused: 10.11.12.13 is a private address [private-address]\n";
+        assert!(found.0 == 1 && found.1.contains(address), "{found:?}");
+        let json: Value =
+            serde_json::from_str(&net_check(&world, &["10.11.12.13:80", "--net", "open", "--json"]).1).unwrap();
+        assert_eq!(json["reason"], "private-address");
+        assert_eq!(json["addresses"][0]["allowed"], false);
 
         let file = "[network]
 allow = ['*.example.org', { host = 'api.example.net', methods = ['GET'], paths = ['/v1/'] }]
@@ -72,9 +79,6 @@ TOKEN = ['api.example.net']
         // Names are looked up, and addresses looked at.
         let found = net_check(&world, &["host.agentkernel.internal:5432"]);
         assert!(found.0 == 0 && found.1.contains("\n  127.0.0.1: allowed\n"), "{found:?}");
-        let found = net_check(&world, &["10.11.12.13:80", "--net", "open"]);
-        let address = "\n  10.11.12.13: refused: 10.11.12.13 is a private address [private-address]\n";
-        assert!(found.0 == 1 && found.1.contains(address), "{found:?}");
         let found = net_check(&world, &["nothing.invalid", "--net", "open"]);
         let failed = found.1.contains("[no-such-host]") || found.1.contains("[lookup-failed]");
         assert!(found.0 == 1 && found.1.contains(": would fail: ") && failed, "{found:?}");
@@ -82,10 +86,6 @@ TOKEN = ['api.example.net']
         let json = net_check(&world, &["www.example.org", "--no-lookup", "--json"]).1;
         let json: Value = serde_json::from_str(&json).unwrap();
         assert_eq!((&json["allowed"], &json["decision"]["origin"]), (&Value::Bool(true), &"project".into()));
-        let json: Value =
-            serde_json::from_str(&net_check(&world, &["10.11.12.13:80", "--net", "open", "--json"]).1).unwrap();
-        assert_eq!(json["reason"], "private-address");
-        assert_eq!(json["addresses"][0]["allowed"], false);
 
         // What `run` would not do is not judged.
         fs::write(world.project().join("agentkernel.toml"), "[network]\nmode = 'open'\n").unwrap();
