@@ -99,10 +99,10 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
                 let _ = upstream.await;
             }
         };
-        if let ((), Ok(client), Ok(server)) = tokio::join!(finish, client, server) {
-            if let Some(client) = websocket::carry(TokioIo::new(client), TokioIo::new(server), &exchange, &line).await {
-                linger(client).await;
-            }
+        if let ((), Ok(client), Ok(server)) = tokio::join!(finish, client, server)
+            && let Some(client) = websocket::carry(TokioIo::new(client), TokioIo::new(server), &exchange, &line).await
+        {
+            linger(client).await;
         }
     } else if open {
         drop(way);
