@@ -18,10 +18,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let audit_arch = policy::audit_arch(&arch)?;
     let default = compile::compile(audit_arch, &policy::answers(&arch, &numbers)?, policy::UNKNOWN);
     let program = compile::compile(audit_arch, &policy::answers_for_programs(&numbers)?, policy::ALLOW);
-    let egress = compile::compile(audit_arch, &policy::answers_for_egress(&arch, &numbers)?, policy::EPERM);
+    let mut filters = vec![("DEFAULT", default), ("PROGRAM", program)];
+    for (name, lists) in policy::LISTS {
+        let answers = policy::answers_for_list(&arch, &numbers, lists)?;
+        filters.push((name, compile::compile(audit_arch, &answers, policy::EPERM)));
+    }
 
     let mut code = String::new();
-    for (name, instructions) in [("DEFAULT", default), ("PROGRAM", program), ("EGRESS", egress)] {
+    for (name, instructions) in filters {
         writeln!(code, "static {name}: [libc::sock_filter; {}] = [", instructions.len())?;
         for i in instructions {
             writeln!(code, "libc::sock_filter {{ code: {}, jt: {}, jf: {}, k: {} }},", i.code, i.jt, i.jf, i.k)?;

@@ -3,15 +3,20 @@
 
 use egress::{
     Host,
-    first::{Speech, classify},
+    first::{Expected, Speech, classify},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let whole = classify(input);
+    hear(input, Expected::Web);
+    hear(input, Expected::Any);
+});
+
+fn hear(input: &[u8], expected: Expected) {
+    let whole = classify(input, expected);
     for part in [1, 3, 5, 11, input.len() / 2, input.len().saturating_sub(1)] {
         let Some(part) = input.get(..part) else { continue };
-        match classify(part) {
+        match classify(part, expected) {
             None => {}
             // In words it may be told otherwise.
             Some(Speech::BadTls(_)) => assert!(matches!(whole, Some(Speech::BadTls(_)))),
@@ -25,4 +30,4 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(Host::parse(&host.to_string()), Ok(host));
         }
     }
-});
+}

@@ -34,6 +34,8 @@ sys.exit(3)"
         let patch = text.strip_prefix("hello\n").unwrap();
         assert!(patch.starts_with("--- /dev/null\n+++ b/agentkernel.toml\n"), "{text}");
         assert!(patch.contains(&format!("+    \"localhost:{port}\",\n")), "{text}");
+        let review = "+    # \"10.11.12.13:81\", # refused: 10.11.12.13 is a private address\n";
+        assert!(patch.contains(review), "{text}");
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(words.contains("Not reached, though the network was open: 10.11.12.13:81"), "{words}");
 
@@ -60,6 +62,36 @@ sys.exit(3)"
         let table = stdout(&mut world.agentkernel(["net", "log", "--denied"]));
         assert_eq!(table.matches("10.11.12.13:81").count(), 3, "{table}");
         assert!(!table.contains("host.agentkernel.internal"), "{table}");
+    }
+}
+
+/// What the user's own limits refuse is told, and nobody is asked for flags that he did not write.
+#[test]
+fn within_the_users_own_limits() {
+    for who in Who::all() {
+        let (world, port) = (World::new(who), service());
+        let dir = world.home().join(".config/agentkernel");
+        std::fs::create_dir_all(&dir).unwrap();
+        let limits = format!("[network]\nallow = ['*.example.org']\nhost_services = ['localhost:{port}']\n");
+        std::fs::write(dir.join("config.toml"), limits).unwrap();
+        let script = format!(
+            "import socket
+print(socket.create_connection(('host.agentkernel.internal', {port}), 10).recv(100).decode().strip(), flush=True)
+for target in ('10.11.12.13', 81), ('www.example.net', 443), ('host.agentkernel.internal', 1):
+    try: socket.create_connection(target, 10).recv(1)
+    except OSError: pass"
+        );
+        let service = format!("localhost:{port}");
+        let learn = ["policy", "learn", "--open", &service, "--", "python3", "-c", &script];
+        let output = world.agentkernel(learn).output().unwrap();
+        let (text, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && text.contains(&format!("+    \"{service}\",\n")), "{}", told(&output));
+        assert!(words.contains("Refused by your own limits: www.example.net:443, 10.11.12.13:81\n"), "{words}");
+        assert!(!text.contains("10.11.12.13") && !text.contains("www.example.net"), "{text}");
+        assert!(text.contains("+    # \"localhost:1\", # refused: a service of the host\n"), "{text}");
+        // Who asks for more than he has is told so.
+        let output = world.agentkernel(["policy", "learn", "--net", "open", "--", "true"]).output().unwrap();
+        assert!(told(&output).contains("`--net open` is beyond your own limits"), "{}", told(&output));
     }
 }
 

@@ -53,7 +53,7 @@ fn check_tells_what_decides() {
         assert_eq!(net_check(&world, &asked), (0, flag.into()));
 
         let file = "[network]
-allow = ['*.example.org', { host = 'api.example.net', methods = ['GET'], paths = ['/v1/'] }, 'localhost:80']
+allow = ['*.example.org', { host = 'api.example.net', methods = ['GET'], paths = ['/v1/'] }]
 deny = ['bad.example.org']
 host_services = ['localhost:5432']
 [secrets]
@@ -72,8 +72,8 @@ TOKEN = ['api.example.net']
         // Names are looked up, and addresses looked at.
         let found = net_check(&world, &["host.agentkernel.internal:5432"]);
         assert!(found.0 == 0 && found.1.contains("\n  127.0.0.1: allowed\n"), "{found:?}");
-        let found = net_check(&world, &["localhost:80"]);
-        let address = "\n  127.0.0.1: refused: 127.0.0.1 is an address of this machine [private-address]\n";
+        let found = net_check(&world, &["10.11.12.13:80", "--net", "open"]);
+        let address = "\n  10.11.12.13: refused: 10.11.12.13 is a private address [private-address]\n";
         assert!(found.0 == 1 && found.1.contains(address), "{found:?}");
         let found = net_check(&world, &["nothing.invalid", "--net", "open"]);
         let failed = found.1.contains("[no-such-host]") || found.1.contains("[lookup-failed]");
@@ -82,7 +82,8 @@ TOKEN = ['api.example.net']
         let json = net_check(&world, &["www.example.org", "--no-lookup", "--json"]).1;
         let json: Value = serde_json::from_str(&json).unwrap();
         assert_eq!((&json["allowed"], &json["decision"]["origin"]), (&Value::Bool(true), &"project".into()));
-        let json: Value = serde_json::from_str(&net_check(&world, &["localhost:80", "--json"]).1).unwrap();
+        let json: Value =
+            serde_json::from_str(&net_check(&world, &["10.11.12.13:80", "--net", "open", "--json"]).1).unwrap();
         assert_eq!(json["reason"], "private-address");
         assert_eq!(json["addresses"][0]["allowed"], false);
 
@@ -93,6 +94,44 @@ TOKEN = ['api.example.net']
         assert!(words.contains("asks for more than a project gets by itself: mode = open"), "{words}");
         let (status, _) = net_check(&world, &["example.org", "--net", "none"]);
         assert_eq!(status, 1);
+    }
+}
+
+/// What is dialled at a loopback address never leaves the sandbox, whatever is allowed.
+#[test]
+fn the_sandbox_itself_is_no_host_to_allow() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let words = "inside, this is the sandbox itself, and nothing of the host";
+        let hint = "reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
+        for (asked, flag) in [
+            ("127.0.0.1:80", ["--allow", "127.0.0.1:80"]),
+            ("localhost:80", ["--open", "localhost:80"]),
+            ("app.localhost:80", ["--net", "open"]),
+            ("[::1]:80", ["--allow", "[::1]:80"]),
+        ] {
+            let (status, told) = net_check(&world, &[asked, flag[0], flag[1]]);
+            assert!(status == 1 && told.contains(words) && told.contains(hint), "{asked}: {told}");
+            let json = net_check(&world, &[asked, flag[0], flag[1], "--json"]).1;
+            let json: Value = serde_json::from_str(&json).unwrap();
+            assert_eq!((&json["allowed"], &json["cause"]), (&Value::Bool(false), &words.into()), "{json}");
+        }
+        for (flags, expected) in [
+            (&["--allow", "127.0.0.1:80"][..], true),
+            (&["--allow", "127.0.0.1:80", "--allow", "app.example.org"], false),
+            (&["--open", "localhost:80"], false),
+        ] {
+            let output = world.agentkernel(["run"]).args(flags).args(["--", "true"]).output().unwrap();
+            assert!(output.status.success(), "{}", told(&output));
+            assert_eq!(
+                told(&output).contains(&format!("'127.0.0.1:80' allows nothing: {words}")),
+                expected,
+                "{flags:?}"
+            );
+        }
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let output = world.agentkernel(["net", "allow", "box", "localhost:80"]).output().unwrap();
+        assert!(refused(&world, &output, 1).contains(&format!("'localhost:80' allows nothing: {words}")));
     }
 }
 

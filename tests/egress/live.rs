@@ -7,7 +7,7 @@ use crate::{
 use serde_json::Value;
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     process::Stdio,
 };
 use support::{
@@ -99,6 +99,51 @@ fn the_users_own_limits() {
     }
 }
 
+/// Requests that the user's limits refuse are told so, and `net allow` does not claim to lift them.
+#[test]
+fn the_users_own_limits_of_requests() {
+    for ground in Ground::all() {
+        limit(&ground, "allow = [{ host = 'www.example.com', methods = ['GET'] }]\n");
+        let kept = Kept::new(&ground, &["--allow", WEB, "--workspace", "none"]);
+        let script = "works()\nprint(ask(WEB, 80, get(WEB).replace(b'GET', b'POST')).decode())";
+        let answer = kept.works(script);
+        for words in ["X-Agentkernel-Reason: ceiling", "GET on every path", "~/.config/agentkernel/config.toml"] {
+            assert!(answer.to_lowercase().contains(&words.to_lowercase()), "{answer}");
+        }
+        assert!(!answer.contains("net allow"), "{answer}");
+        let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, WEB]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        for words in ["all are still refused but GET on every path", "~/.config/agentkernel/config.toml"] {
+            assert!(told(&output).contains(words), "{}", told(&output));
+        }
+        let check = ["net", "check", WEB, "--allow", WEB, "--no-lookup"];
+        assert!(ground.agentkernel(&check).contains("these requests only, by your own limits: GET\n"));
+    }
+}
+
+/// What denies is taken back by the very rule, and by nothing else.
+#[test]
+fn a_rule_that_is_taken_back() {
+    for ground in Ground::all() {
+        let kept = Kept::new(&ground, &["--allow", WEB, "--workspace", "none"]);
+        let _ = ground.agentkernel(&["net", "deny", BOX, "*"]);
+        let refused = "answer = ask(WEB, 80, get(WEB))\nassert b' 403 ' in answer, answer";
+        let _ = kept.works(refused);
+        let allow = |rule| ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, rule]).output().unwrap();
+        let output = allow("www.example.com:7777");
+        let hint = format!("'agentkernel net allow {BOX} '*'' takes back that rule");
+        assert!(output.status.code() == Some(1) && told(&output).contains(&hint), "{}", told(&output));
+        let _ = kept.works(refused);
+        let output = allow("*");
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
+        let _ = kept.works("works()");
+        limit(&ground, "deny = ['www.example.com']\n");
+        let output = allow("www.example.com:7777");
+        let hint = "~/.config/agentkernel/config.toml";
+        assert!(output.status.code() == Some(1) && told(&output).contains(hint), "{}", told(&output));
+    }
+}
+
 /// They hold for sandboxes of before too, from the next change or start on.
 #[test]
 fn limits_that_change() {
@@ -167,6 +212,48 @@ fn the_log() {
         }
         let output = ground.internet.agentkernel(&ground.world, &["net", "log", "third"]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    }
+}
+
+/// Whatever comes too fast for a record of each is there in sum, and what is refused hides nothing that is allowed.
+#[test]
+fn the_log_of_a_flood() {
+    // Whose it is makes no difference, and it takes a while.
+    for ground in Ground::all().into_iter().take(1) {
+        ground.internet.serve(&format!("{WEB_V4}:7001"), |mut stream| {
+            let _ = stream.write_all(b"hello");
+        });
+        let script = r#"
+from concurrent.futures import ThreadPoolExecutor
+def once(port):
+    try:
+        with socket.create_connection((WEB, port), 60) as one:
+            return one.recv(99)
+    except OSError:
+        return b""
+with ThreadPoolExecutor(8) as pool:
+    assert set(pool.map(once, [7002] * 2000)) == {b""}
+    assert once(7001) == b"hello"
+    assert set(pool.map(once, [7001] * 2999)) == {b"hello"}
+works()
+"#;
+        let _ = ground.attack(&["--name", "flood", "--allow", WEB, "--allow", "www.example.com:7001"], script);
+        let sum = |port: u16| {
+            let sums = ground.log(&["--summary", "flood"]);
+            sums.into_iter().find(|sum| sum["port"] == port).unwrap()
+        };
+        eventually("the last are closed", || sum(7001)["received"] == 15_000);
+        assert_eq!((&sum(7001)["allowed"], &sum(7002)["denied"]), (&3000.into(), &2000.into()));
+        assert_eq!(sum(80)["allowed"], 1);
+        let log = ground.log(&["flood"]);
+        let first = log.iter().position(|record| record["event"] == "opened" && record["port"] == 7001).unwrap();
+        assert!(log[..first].iter().all(|record| record["port"] == 7002 && record["event"] != "missing"));
+        let folded =
+            |verdict: &str| log.iter().any(|record| record["event"] == "folded" && record["verdict"] == verdict);
+        assert!(folded("allowed") && folded("denied"));
+        let table = ground.agentkernel(&["net", "log", "flood"]);
+        assert!(table.contains(" more denied: not-allowed") && table.contains(" more allowed"), "{table}");
+        assert!(ground.agentkernel(&["net", "log", "--denied", "flood"]).contains(" more denied: not-allowed"));
     }
 }
 

@@ -8,6 +8,7 @@ mod crashes;
 mod ground;
 mod internet_itself;
 mod kept;
+mod languages;
 mod limits;
 mod live;
 mod load;

@@ -193,6 +193,36 @@ fn a_value_is_found_nowhere() {
     }
 }
 
+/// A service of the host is a host like others for secrets: they are put in where they are for it, over TLS, and kept back
+/// everywhere else.
+#[test]
+fn a_service_is_no_way_around() {
+    for ground in Ground::all() {
+        let heard = Heard::default();
+        heard.serve(&ground);
+        record(&ground);
+        fs::remove_file(ground.world.project().join("agentkernel.toml")).unwrap();
+        let open = ["--open", "www.example.com:443", "--open", "www.example.com:80", "--open", "hidden.example.net:80"];
+        let script = r#"
+value = os.environ["RECORDED"]
+context = ssl.create_default_context()
+tls = context.wrap_socket(socket.create_connection((WEB, 443)), server_hostname=WEB)
+tls.sendall(get(WEB, "/own/service", ["X-Api-Key: " + value]))
+assert b" 200 " in hear(tls)
+for host in WEB, HIDDEN:
+    answer = ask(host, 80, get(host, "/own/clear", ["X-Api-Key: " + value]))
+    assert b" 403 " in answer and b"secret-in-clear" in answer, answer
+    assert b"Hello from" in ask(host, 80, get(host))
+"#;
+        let _ = ground.attack(&[&["--secret", "RECORDED"][..], &open].concat(), script);
+        assert!(heard.head("/own/service").contains(RECORDED));
+        assert!(!heard.0.lock().unwrap().contains_key("/own/clear"));
+        // Without anything to be put in, what is spoken there is its own business.
+        let other = "assert b'Hello from hidden' in ask(WEB, 80, get(HIDDEN))";
+        let _ = ground.attack(&["--open", "www.example.com:80"], other);
+    }
+}
+
 /// `Bearer` and `Basic` may be written in either case.
 fn scheme_in_lower_case(value: &str) -> String {
     value.split_once(' ').map_or_else(|| value.to_owned(), |(scheme, rest)| format!("{} {rest}", scheme.to_lowercase()))

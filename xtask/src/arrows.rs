@@ -14,15 +14,19 @@ use std::{
 mod scan;
 
 /// Which of our crates each crate may depend on.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("agentkernel-wire", &[]),
     ("agentkernel-jail", &[]),
     ("agentkernel-archive", &["agentkernel-jail"]),
+    ("agentkernel-oci", &[]),
     ("agentkernel-probe", &["agentkernel", "agentkernel-wire"]),
     ("agentkernel-egress", &["agentkernel-jail", "agentkernel-wire"]),
     ("agentkernel-init", &["agentkernel-archive", "agentkernel-jail", "agentkernel-wire"]),
-    ("agentkernel", &["agentkernel-archive", "agentkernel-egress", "agentkernel-jail", "agentkernel-wire"]),
-    ("agentkernel-tests", &["agentkernel-jail", "agentkernel-wire"]),
+    (
+        "agentkernel",
+        &["agentkernel-archive", "agentkernel-egress", "agentkernel-jail", "agentkernel-oci", "agentkernel-wire"],
+    ),
+    ("agentkernel-tests", &["agentkernel-jail", "agentkernel-oci", "agentkernel-wire"]),
     ("xtask", &[]),
 ];
 

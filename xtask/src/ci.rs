@@ -50,15 +50,17 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 31] = [
+const TOOLS: [(&str, &str); 34] = [
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("curl", "curl"),
     ("dbus-daemon", "dbus-daemon"),
+    ("docker-registry", "docker-registry"),
     ("git", "git"),
     ("gnome-keyring-daemon", "gnome-keyring"),
     ("go", "golang-go"),
+    ("htpasswd", "apache2-utils"),
     ("ip", "iproute2"),
     ("javac", "default-jdk-headless"),
     ("less", "less"),
@@ -73,6 +75,7 @@ const TOOLS: [(&str, &str); 31] = [
     ("redis-server", "redis-server"),
     ("secret-tool", "libsecret-tools"),
     ("setpriv", "util-linux"),
+    ("skopeo", "skopeo"),
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),
     ("tmux", "tmux"),

@@ -1,6 +1,6 @@
 //! Archives that mean harm. Each is made by hand, because no library would.
 
-use super::*;
+use super::{handmade::Archive, *};
 use rustix::fd::AsFd;
 use std::{
     error::Error as _,
@@ -10,75 +10,7 @@ use std::{
     os::unix::fs::{MetadataExt, symlink},
     path::Path,
 };
-use tar::{EntryType, Header};
-
-/// An archive under construction.
-#[derive(Default)]
-struct Archive(Vec<u8>);
-
-impl Archive {
-    fn header(mut self, kind: EntryType, name: &[u8], target: &[u8], size: u64, mode: u32) -> Self {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(size);
-        let gnu = header.as_gnu_mut().unwrap();
-        gnu.name[..name.len()].copy_from_slice(name);
-        gnu.linkname[..target.len()].copy_from_slice(target);
-        header.set_cksum();
-        self.0.extend_from_slice(header.as_bytes());
-        self
-    }
-
-    fn data(mut self, data: &[u8]) -> Self {
-        self.0.extend_from_slice(data);
-        self.0.resize(self.0.len().next_multiple_of(BLOCK), 0);
-        self
-    }
-
-    fn file(self, name: &[u8], data: &[u8]) -> Self {
-        self.header(EntryType::Regular, name, b"", data.len() as u64, 0o644).data(data)
-    }
-
-    fn dir(self, name: &[u8]) -> Self {
-        self.header(EntryType::Directory, name, b"", 0, 0o755)
-    }
-
-    fn symlink(self, name: &[u8], target: &[u8]) -> Self {
-        self.header(EntryType::Symlink, name, target, 0, 0o777)
-    }
-
-    fn hard_link(self, name: &[u8], target: &[u8]) -> Self {
-        self.header(EntryType::Link, name, target, 0, 0o644)
-    }
-
-    fn long_name(self, name: &[u8]) -> Self {
-        let data = [name, b"\0"].concat();
-        self.header(EntryType::GNULongName, b"././@LongLink", b"", data.len() as u64, 0).data(&data)
-    }
-
-    fn pax(self, records: &[(&str, &[u8])]) -> Self {
-        let mut data = Vec::new();
-        for (key, value) in records {
-            let rest = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
-            let mut length = rest.len() + 1;
-            while length != rest.len() + length.to_string().len() {
-                length = rest.len() + length.to_string().len();
-            }
-            data.extend_from_slice(length.to_string().as_bytes());
-            data.extend_from_slice(&rest);
-        }
-        self.header(EntryType::XHeader, b"pax", b"", data.len() as u64, 0o644).data(&data)
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.0.resize(self.0.len() + 2 * BLOCK, 0);
-        self.0
-    }
-}
+use tar::EntryType;
 
 /// A directory to unpack into, and beside it a file and a directory that must not change.
 struct Scene {

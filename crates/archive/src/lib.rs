@@ -3,12 +3,17 @@
 //! Archives travel between a sandbox and its host, so on either side the bytes that arrive, and the tree that is
 //! read, may be hostile. Paths are walked one name at a time from the directory that the caller opened, and no
 //! symbolic link is ever followed. The format is the GNU one (tar(5)), with long names where they are needed; pax
-//! headers are understood too. Only headers are parsed by a library.
+//! headers are understood too. Only the fields of headers are parsed by a library.
 #![forbid(unsafe_code)]
 
+pub mod layer;
 mod left_out;
 mod pack;
+mod pax;
+mod reader;
 mod unpack;
+mod walk;
+mod writer;
 
 pub use left_out::{LeftOut, special};
 pub use pack::{PackError, pack, pack_bytes};
@@ -68,6 +73,9 @@ fn display(name: &[u8]) -> String {
     if text.chars().count() < LONGEST { text } else { format!("{text}...") }
 }
 
+#[cfg(test)]
+#[path = "handmade_tests.rs"]
+mod handmade;
 #[cfg(test)]
 #[path = "hostile_tests.rs"]
 mod hostile;

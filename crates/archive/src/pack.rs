@@ -1,16 +1,20 @@
 //! Hides how a tree is read while others change it, and how it is written as tar.
 
-use crate::{BLOCK, CHUNK, PLACEHOLDER, Summary, display, fill, padding, special};
+use crate::{
+    CHUNK, PLACEHOLDER, Summary, display, fill, special,
+    walk::{self, Level},
+    writer::Writer,
+};
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, PROC_SUPER_MAGIC, Stat},
+    fd::{AsFd, BorrowedFd},
+    fs::{AtFlags, FileType, Mode, OFlags, Stat},
     io::Errno,
 };
 use std::{
     collections::BTreeMap,
-    ffi::{CString, OsStr},
+    ffi::{CStr, CString, OsStr},
     fs::File,
-    io::{self, BufWriter, Read, Write},
+    io::{self, Read, Write},
     os::unix::ffi::OsStrExt,
 };
 use tar::{EntryType, Header};
@@ -31,6 +35,17 @@ pub enum PackError {
     /// What was to be packed is neither a file, a directory nor a symbolic link.
     #[error("It is a {0}")]
     Special(&'static str),
+    /// Something that is to go into a layer is of nobody in the sandbox.
+    #[error("The owner {id} of {entry} is outside of the sandbox's range")]
+    Owner {
+        /// The name of the entry in the archive.
+        entry: String,
+        /// The number of its user or group.
+        id: u32,
+    },
+    /// Something that is to go into a layer is spread over those below it: the overlay was mounted in another way.
+    #[error("{0} is whole only together with the layers below it")]
+    Overlay(String),
     /// The archive could not be written.
     #[error("Cannot write the archive")]
     Write(#[source] io::Error),
@@ -42,7 +57,7 @@ impl PackError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Special(_) => "Only files, directories and symbolic links can be copied",
-            Self::Read { .. } | Self::Write(_) => "",
+            Self::Read { .. } | Self::Owner { .. } | Self::Overlay(_) | Self::Write(_) => "",
         }
     }
 }
@@ -51,8 +66,6 @@ impl PackError {
 const NAME: usize = 100;
 /// A file that does not tell its size, as those of /proc, is held in memory; so much of it at most.
 const MAX_UNTOLD: u64 = 64 << 20;
-/// File systems that show the kernel's state (linux/magic.h): proc, sysfs, devpts, cgroup and cgroup2.
-const KERNELS: [u64; 5] = [PROC_SUPER_MAGIC as u64, 0x6265_6572, 0x1cd1, 0x27_e0eb, 0x6367_7270];
 
 /// Packs `name` in `dir`, a file, a symbolic link or a whole tree, under the name `as_name`.
 ///
@@ -84,25 +97,14 @@ pub fn pack_bytes(contents: &[u8], mode: u32, as_name: &OsStr, out: impl Write) 
     header.set_mtime(0);
     header.set_size(size);
     packer.header(header, as_name.as_bytes(), b"")?;
-    packer.write(contents)?;
-    packer.write(&[0; BLOCK][..padding(size)])?;
+    packer.out.write(contents)?;
+    packer.out.pad(size)?;
     packer.summary.bytes += size;
     packer.finish()
 }
 
-/// A directory that is being packed.
-struct Level {
-    dir: OwnedFd,
-    /// Its file system.
-    device: u64,
-    /// Its name in the archive, with a slash at the end.
-    prefix: Vec<u8>,
-    /// What is in it and not packed yet, the next one last.
-    names: Vec<CString>,
-}
-
 struct Packer<W: Write> {
-    out: BufWriter<W>,
+    out: Writer<W>,
     /// Files with several names that were packed, and under which.
     links: BTreeMap<(u64, u64), Vec<u8>>,
     summary: Summary,
@@ -112,16 +114,15 @@ struct Packer<W: Write> {
 impl<W: Write> Packer<W> {
     fn new(out: W) -> Self {
         Self {
-            out: BufWriter::with_capacity(CHUNK, out),
+            out: Writer::new(out),
             links: BTreeMap::new(),
             summary: Summary::default(),
             chunk: vec![0; CHUNK].into_boxed_slice(),
         }
     }
 
-    fn finish(mut self) -> Result<Summary, PackError> {
-        self.write(&[0; 2 * BLOCK])?;
-        self.out.flush().map_err(PackError::Write)?;
+    fn finish(self) -> Result<Summary, PackError> {
+        self.out.finish()?;
         Ok(self.summary)
     }
 
@@ -129,17 +130,8 @@ impl<W: Write> Packer<W> {
         let path = as_name.as_bytes().to_vec();
         let name = CString::new(name.as_bytes())
             .map_err(|_| read("open", &path)(io::Error::from(io::ErrorKind::InvalidInput)))?;
-        let mut levels: Vec<Level> = self.entry(dir, &name, path, None)?.into_iter().collect();
-        while let Some(level) = levels.last_mut() {
-            let Some(name) = level.names.pop() else {
-                levels.pop();
-                continue;
-            };
-            let path = [&level.prefix, name.as_bytes()].concat();
-            let below = self.entry(level.dir.as_fd(), &name, path, Some(level.device))?;
-            levels.extend(below);
-        }
-        Ok(())
+        let top = self.entry(dir, &name, path, None)?;
+        walk::all(top, |level, name, path| self.entry(level.dir.as_fd(), name, path, Some(level.device)))
     }
 
     /// Packs one entry, of a directory on the device `above`, or the one that was named. A directory is given back, for
@@ -147,7 +139,7 @@ impl<W: Write> Packer<W> {
     fn entry(
         &mut self,
         dir: BorrowedFd<'_>,
-        name: &CString,
+        name: &CStr,
         path: Vec<u8>,
         above: Option<u64>,
     ) -> Result<Option<Level>, PackError> {
@@ -164,11 +156,7 @@ impl<W: Write> Packer<W> {
                 }
             });
         match result {
-            // Gone, or something else by now: somebody is at work in the tree.
-            Err(PackError::Read { source, .. })
-                if above.is_some()
-                    && matches!(Errno::from_io_error(&source), Some(Errno::NOENT | Errno::LOOP | Errno::NOTDIR)) =>
-            {
+            Err(error) if above.is_some() && walk::is_gone(&error) => {
                 self.summary.vanished += 1;
                 Ok(None)
             }
@@ -177,7 +165,7 @@ impl<W: Write> Packer<W> {
     }
 
     fn leave_out(&mut self, kind: FileType, path: &[u8], stat: &Stat) {
-        if kind != FileType::Socket || stat.st_mtime != PLACEHOLDER {
+        if !is_placeholder(kind, stat) {
             self.summary.left_out.add(special(kind), path);
         }
     }
@@ -185,30 +173,12 @@ impl<W: Write> Packer<W> {
     fn directory(
         &mut self,
         dir: BorrowedFd<'_>,
-        name: &CString,
+        name: &CStr,
         path: &[u8],
         above: Option<u64>,
     ) -> Result<Option<Level>, PackError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || -> rustix::io::Result<_> {
-            let dir = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-            let stat = rustix::fs::fstat(&dir)?;
-            let mut names = Vec::new();
-            if above.is_some_and(|device| device != stat.st_dev) && is_kernels(&dir)? {
-                return Ok((dir, stat, None));
-            }
-            for entry in Dir::read_from(&dir)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                if name != c"." && name != c".." {
-                    names.push(name.to_owned());
-                }
-            }
-            // The same tree gives the same archive.
-            names.sort_unstable_by(|a, b| b.cmp(a));
-            Ok((dir, stat, Some(names)))
-        };
-        let (dir, stat, names) = open().map_err(|error| read("read the directory", path)(error.into()))?;
+        let (dir, stat, names) =
+            walk::list(dir, name, above).map_err(|error| read("read the directory", path)(error.into()))?;
         let prefix = [path, b"/"].concat();
         let header = header(EntryType::Directory, &stat, 0);
         self.header(header, &prefix, b"")?;
@@ -218,13 +188,13 @@ impl<W: Write> Packer<W> {
         Ok(names.map(|names| Level { dir, device: stat.st_dev, prefix, names }))
     }
 
-    fn symlink(&mut self, dir: BorrowedFd<'_>, name: &CString, path: &[u8], stat: &Stat) -> Result<(), PackError> {
+    fn symlink(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8], stat: &Stat) -> Result<(), PackError> {
         let target =
             rustix::fs::readlinkat(dir, name, Vec::new()).map_err(|error| read("read the link", path)(error.into()))?;
         self.header(header(EntryType::Symlink, stat, 0), path, target.as_bytes())
     }
 
-    fn file(&mut self, dir: BorrowedFd<'_>, name: &CString, path: &[u8]) -> Result<(), PackError> {
+    fn file(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), PackError> {
         // NONBLOCK: it may have become a fifo since it was looked at, which would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file =
@@ -265,22 +235,11 @@ impl<W: Write> Packer<W> {
         self.header(header(EntryType::Regular, stat, size), path, b"")?;
         // It may have grown since its size was asked for.
         let begun = usize::try_from(size).unwrap_or(usize::MAX).min(begun);
-        self.out.write_all(&self.chunk[..begun]).map_err(PackError::Write)?;
-        self.write(&rest)?;
-        let mut left = size - (begun + rest.len()) as u64;
-        while left > 0 {
-            let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk.len());
-            let count = fill(&mut file, &mut self.chunk[..room]).map_err(&failed)?;
-            self.out.write_all(&self.chunk[..count]).map_err(PackError::Write)?;
-            left -= count as u64;
-            if count < room {
-                break;
-            }
-        }
-        // It has shrunk since.
-        io::copy(&mut io::repeat(0).take(left), &mut self.out).map_err(PackError::Write)?;
+        self.out.write(&self.chunk[..begun])?;
+        self.out.write(&rest)?;
+        self.out.copy(&mut file, size - (begun + rest.len()) as u64, &mut self.chunk, path)?;
         self.summary.bytes += size;
-        self.write(&[0; BLOCK][..padding(size)])
+        self.out.pad(size)
     }
 
     /// Writes an entry's header, and before it the names that do not fit into one.
@@ -294,7 +253,7 @@ impl<W: Write> Packer<W> {
         }
         header.set_cksum();
         self.summary.entries += 1;
-        self.write(header.as_bytes())
+        self.out.write(header.as_bytes())
     }
 
     fn long(&mut self, kind: EntryType, name: &[u8]) -> Result<(), PackError> {
@@ -313,20 +272,11 @@ impl<W: Write> Packer<W> {
             header.name[..13].copy_from_slice(b"././@LongLink");
         }
         header.set_cksum();
-        self.write(header.as_bytes())?;
-        self.write(name)?;
-        self.write(&[0])?;
-        self.write(&[0; BLOCK][..padding(size)])
+        self.out.write(header.as_bytes())?;
+        self.out.write(name)?;
+        self.out.write(&[0])?;
+        self.out.pad(size)
     }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        self.out.write_all(bytes).map_err(PackError::Write)
-    }
-}
-
-/// Whether a directory shows the kernel's state: such a tree has no end, or none that it is worth to wait for.
-fn is_kernels(dir: &OwnedFd) -> rustix::io::Result<bool> {
-    Ok(KERNELS.contains(&(rustix::fs::fstatfs(dir)?.f_type as u64)))
 }
 
 fn header(kind: EntryType, stat: &Stat, size: u64) -> Header {
@@ -341,6 +291,11 @@ fn header(kind: EntryType, stat: &Stat, size: u64) -> Header {
     header
 }
 
-fn read(what: &'static str, path: &[u8]) -> impl Fn(io::Error) -> PackError {
+/// Whether it is a socket that only holds a place, which nobody misses.
+pub(crate) fn is_placeholder(kind: FileType, stat: &Stat) -> bool {
+    kind == FileType::Socket && stat.st_mtime == PLACEHOLDER
+}
+
+pub(crate) fn read(what: &'static str, path: &[u8]) -> impl Fn(io::Error) -> PackError {
     move |source| PackError::Read { what, entry: display(path), source }
 }

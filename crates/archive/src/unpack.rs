@@ -1,6 +1,10 @@
 //! Hides how an archive from anyone becomes files below one directory and nowhere else.
 
-use crate::{BLOCK, CHUNK, Summary, display, fill, padding, special};
+use crate::{
+    Summary, display,
+    reader::{Entry, MAX_DEPTH, Reader, check_component, components, refused},
+    special,
+};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid},
@@ -9,10 +13,10 @@ use rustix::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
-    io::{self, BufReader, Read},
+    io::{self, Read},
     os::unix::ffi::OsStrExt,
 };
-use tar::{EntryType, Header, PaxExtensions};
+use tar::EntryType;
 
 /// Limits for what is unpacked, and its owner.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +91,18 @@ pub enum Reason {
     /// Something else than a directory is on the way.
     #[error("A part of the path exists and is not a directory")]
     NotDirectory,
+    /// A layer goes into an empty directory.
+    #[error("The directory is not empty")]
+    NotEmpty,
+    /// A layer brings a device, and not below /dev, which a sandbox has of its own.
+    #[error("Devices are not allowed outside of dev/")]
+    Device,
+    /// A layer brings something that is of nobody in a sandbox.
+    #[error("Its owner {0} is above 65535")]
+    Owner(u64),
+    /// A layer brings an attribute that the overlay would obey.
+    #[error("The extended attribute {0} is refused")]
+    Attribute(String),
     /// The file system refused.
     #[error("Cannot {0}")]
     Io(&'static str, #[source] io::Error),
@@ -103,19 +119,12 @@ impl UnpackError {
 }
 
 /// How compressed bytes begin, what the format is called, and what decompresses it.
-const COMPRESSED: [(&[u8], &str, &str); 4] = [
+pub(crate) const COMPRESSED: [(&[u8], &str, &str); 4] = [
     (b"\x1f\x8b", "gzip", "zcat"),
     (b"BZh", "bzip2", "bzcat"),
     (b"\xfd7zXZ\0", "xz", "xzcat"),
     (b"\x28\xb5\x2f\xfd", "zstd", "zstdcat"),
 ];
-
-/// The longest name, and the longest set of pax records.
-const MAX_EXTENSION: u64 = 1024 * 1024;
-/// The longest name of one file (`NAME_MAX`).
-const MAX_COMPONENT: usize = 255;
-/// The deepest tree.
-const MAX_DEPTH: usize = 1024;
 
 /// Unpacks an archive into `dest`. With `rename`, its only entry at the top gets that name.
 ///
@@ -142,32 +151,22 @@ pub fn unpack(
         dest,
         rename: rename.map(OsStr::as_bytes),
         options,
-        input: BufReader::with_capacity(CHUNK, input),
+        reader: Reader::new(input, options.max_entries, options.max_bytes),
         summary: Summary::default(),
-        headers: 0,
-        bytes: 0,
         top: None,
         files: BTreeSet::new(),
         dirs: BTreeMap::new(),
         last: None,
-        chunk: vec![0; CHUNK].into_boxed_slice(),
     };
-    while unpacker.next()? {}
+    while let Some(entry) = unpacker.reader.next()? {
+        unpacker.entry(&entry).map_err(refused(&entry.path))?;
+    }
     unpacker.settle_directories()?;
     Ok(unpacker.summary)
 }
 
 /// A path below the destination, as checked names.
 type Names = Vec<Vec<u8>>;
-
-/// What extension headers say about the entry that follows.
-#[derive(Default)]
-struct Extensions {
-    path: Option<Vec<u8>>,
-    target: Option<Vec<u8>>,
-    size: Option<u64>,
-    mtime: Option<i64>,
-}
 
 /// Mode and time of a directory, set when nothing more goes into it.
 struct DirAttributes {
@@ -181,10 +180,8 @@ struct Unpacker<'a, R: Read> {
     dest: BorrowedFd<'a>,
     rename: Option<&'a [u8]>,
     options: &'a UnpackOptions,
-    input: BufReader<R>,
+    reader: Reader<R>,
     summary: Summary,
-    headers: u64,
-    bytes: u64,
     /// The first name of every entry, where it is renamed.
     top: Option<Vec<u8>>,
     /// Files that this archive has made: what hard links may point to.
@@ -193,117 +190,24 @@ struct Unpacker<'a, R: Read> {
     dirs: BTreeMap<Names, DirAttributes>,
     /// The last directory that something went into: the next entry most likely goes there too.
     last: Option<(Names, OwnedFd)>,
-    chunk: Box<[u8]>,
 }
 
 impl<R: Read> Unpacker<'_, R> {
-    /// Unpacks one entry. `false` at the end.
-    fn next(&mut self) -> Result<bool, UnpackError> {
-        let mut extensions = Extensions::default();
-        loop {
-            let number = self.headers + 1;
-            let unnamed = |reason| match reason {
-                Reason::NotTar | Reason::Compressed(_) => UnpackError { entry: "the archive".into(), reason },
-                _ => UnpackError { entry: format!("entry {number}"), reason },
-            };
-            let Some(header) = self.header().map_err(unnamed)? else {
-                return Ok(false);
-            };
-            let kind = header.entry_type();
-            if self.extension(kind, &header, &mut extensions).map_err(unnamed)? {
-                continue;
-            }
-            let path = extensions.path.take().unwrap_or_else(|| header.path_bytes().into_owned());
-            return match self.entry(kind, &header, &path, extensions) {
-                Ok(()) => Ok(true),
-                Err(reason) => Err(UnpackError { entry: display(&path), reason }),
-            };
+    fn entry(&mut self, entry: &Entry) -> Result<(), Reason> {
+        if !entry.records.sparse.is_empty() {
+            return Err(Reason::Unsupported('S'));
         }
-    }
-
-    /// The next header, or `None` at the end mark.
-    fn header(&mut self) -> Result<Option<Header>, Reason> {
-        let mut header = Header::new_old();
-        let count = self.read(header.as_mut_bytes())?;
-        let bytes = header.as_bytes();
-        if count < BLOCK {
-            // Not even one header: it never was an archive.
-            return Err(if self.headers == 0 && count > 0 { no_archive(&bytes[..count]) } else { Reason::Truncated });
-        }
-        if bytes.iter().all(|&byte| byte == 0) {
-            return Ok(None);
-        }
-        self.headers += 1;
-        if self.headers > self.options.max_entries {
-            return Err(Reason::TooMany(self.options.max_entries));
-        }
-        // Bytes 148 to 155 are the checksum itself, and count as spaces.
-        let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
-        let expected = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
-        if header.cksum().ok() != Some(expected) {
-            return Err(if self.headers == 1 { no_archive(bytes) } else { Reason::Malformed("checksum") });
-        }
-        Ok(Some(header))
-    }
-
-    /// Takes a header that only says something about the next one.
-    fn extension(&mut self, kind: EntryType, header: &Header, found: &mut Extensions) -> Result<bool, Reason> {
-        let size = header.entry_size().map_err(|_| Reason::Malformed("size"));
-        match kind {
-            EntryType::GNULongName => found.path = Some(until_nul(self.take(size?)?)),
-            EntryType::GNULongLink => found.target = Some(until_nul(self.take(size?)?)),
-            EntryType::XHeader => {
-                let records = self.take(size?)?;
-                for record in PaxExtensions::new(&records) {
-                    let record = record.map_err(|_| Reason::Malformed("pax header"))?;
-                    let value = record.value_bytes();
-                    let text = str::from_utf8(value).ok();
-                    match record.key_bytes() {
-                        b"path" => found.path = Some(value.to_vec()),
-                        b"linkpath" => found.target = Some(value.to_vec()),
-                        b"size" => {
-                            let size = text.and_then(|text| text.parse().ok()).ok_or(Reason::Malformed("pax size"))?;
-                            found.size = Some(size);
-                        }
-                        b"mtime" => {
-                            // Seconds, with a fraction that is not kept.
-                            let whole = text.and_then(|text| text.split('.').next()?.parse().ok());
-                            found.mtime = Some(whole.ok_or(Reason::Malformed("pax mtime"))?);
-                        }
-                        key if key.starts_with(b"GNU.sparse") => return Err(Reason::Unsupported('S')),
-                        _ => {}
-                    }
-                }
-            }
-            // For all entries that follow: comments and times, nothing that must be obeyed.
-            EntryType::XGlobalHeader => drop(self.take(size?)?),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn entry(&mut self, kind: EntryType, header: &Header, path: &[u8], found: Extensions) -> Result<(), Reason> {
-        let mut names = self.names(path)?;
-        let mode = header.mode().map_err(|_| Reason::Malformed("mode"))?;
-        let mtime = match found.mtime {
-            Some(mtime) => mtime,
-            None => {
-                header.mtime().ok().and_then(|mtime| i64::try_from(mtime).ok()).ok_or(Reason::Malformed("mtime"))?
-            }
-        };
-        let size = match found.size {
-            Some(size) => size,
-            None => header.entry_size().map_err(|_| Reason::Malformed("size"))?,
-        };
-        let target = || found.target.clone().or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
-        // Old tars mark a directory by a slash at the end of its name.
-        let kind = if kind.is_file() && path.ends_with(b"/") { EntryType::Directory } else { kind };
+        let mut names = self.names(&entry.path)?;
+        let mode = entry.mode()?;
+        let mtime = entry.mtime()?.0;
+        let size = entry.size()?;
+        let kind = entry.kind();
         match kind {
             EntryType::Directory => {
                 let made = self.directory(&names)?;
                 let joined = !made && self.dirs.get(&names).is_none_or(|dir| dir.joined);
                 self.dirs.insert(names, DirAttributes { mode: mode & 0o1777, mtime, joined });
-                self.skip(size)?;
+                self.reader.skip(size)?;
             }
             EntryType::Regular | EntryType::Continuous => {
                 let name = names.pop().ok_or(Reason::Name("it is the directory itself"))?;
@@ -311,20 +215,21 @@ impl<R: Read> Unpacker<'_, R> {
             }
             EntryType::Symlink => {
                 let name = names.pop().ok_or(Reason::Name("it is the directory itself"))?;
-                let target = target().filter(|target| !target.is_empty()).ok_or(Reason::Malformed("no link target"))?;
+                let target =
+                    entry.target().filter(|target| !target.is_empty()).ok_or(Reason::Malformed("no link target"))?;
                 self.symlink(names, name, &target, mtime)?;
-                self.skip(size)?;
+                self.reader.skip(size)?;
             }
             EntryType::Link => {
                 let name = names.pop().ok_or(Reason::Name("it is the directory itself"))?;
-                let target = target().ok_or(Reason::Malformed("no link target"))?;
+                let target = entry.target().ok_or(Reason::Malformed("no link target"))?;
                 self.hard_link(names, name, &target)?;
                 // Pax allows contents here; it is the same file's.
-                self.skip(size)?;
+                self.reader.skip(size)?;
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                self.summary.left_out.add(if kind == EntryType::Fifo { "fifo" } else { "device" }, path);
-                return self.skip(size);
+                self.summary.left_out.add(if kind == EntryType::Fifo { "fifo" } else { "device" }, &entry.path);
+                return self.reader.skip(size);
             }
             EntryType::GNUSparse => return Err(Reason::Unsupported('S')),
             other => return Err(Reason::Unsupported(char::from(other.as_byte()))),
@@ -338,7 +243,7 @@ impl<R: Read> Unpacker<'_, R> {
         if path.first() == Some(&b'/') {
             return Err(Reason::Name("it is absolute"));
         }
-        let mut parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).peekable();
+        let mut parts = components(path).peekable();
         let mut names = Names::new();
         if let Some(rename) = self.rename {
             let top = parts.next().ok_or(Reason::Name("it is empty"))?;
@@ -424,7 +329,7 @@ impl<R: Read> Unpacker<'_, R> {
     }
 
     fn file(&mut self, mut names: Names, name: Vec<u8>, size: u64, mode: u32, mtime: i64) -> Result<(), Reason> {
-        self.count(size)?;
+        self.reader.count(size)?;
         let parent = self.open_dir(&names, true)?;
         names.push(name);
         let name = names.last().map(Vec::as_slice).unwrap_or_default();
@@ -468,24 +373,8 @@ impl<R: Read> Unpacker<'_, R> {
     }
 
     fn contents(&mut self, file: &OwnedFd, size: u64) -> Result<(), Reason> {
-        let mut left = size;
-        while left > 0 {
-            let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.chunk.len());
-            let mut chunk = std::mem::take(&mut self.chunk);
-            let filled = self.fill(&mut chunk[..room]);
-            self.chunk = chunk;
-            filled?;
-            let mut bytes = &self.chunk[..room];
-            while !bytes.is_empty() {
-                match rustix::io::write(file, bytes) {
-                    Ok(count) => bytes = &bytes[count..],
-                    Err(Errno::INTR) => {}
-                    Err(error) => return Err(Reason::Io("write the file", error.into())),
-                }
-            }
-            left -= room as u64;
-        }
-        self.discard(padding(size) as u64)
+        self.reader.copy(size, |bytes| write_all(file, bytes))?;
+        self.reader.pad(size)
     }
 
     fn symlink(&mut self, mut names: Names, name: Vec<u8>, target: &[u8], mtime: i64) -> Result<(), Reason> {
@@ -580,59 +469,18 @@ impl<R: Read> Unpacker<'_, R> {
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode))
             .map_err(|error| Reason::Io("set the mode", error.into()))
     }
-
-    /// Counts bytes against the limit, before any of them is taken.
-    fn count(&mut self, size: u64) -> Result<(), Reason> {
-        self.bytes = self.bytes.saturating_add(size);
-        if self.bytes > self.options.max_bytes {
-            return Err(Reason::TooLarge(self.options.max_bytes));
-        }
-        Ok(())
-    }
-
-    /// The contents of an extension header.
-    fn take(&mut self, size: u64) -> Result<Vec<u8>, Reason> {
-        if size > MAX_EXTENSION {
-            return Err(Reason::Malformed("a name or header extension is too long"));
-        }
-        self.count(size)?;
-        let mut bytes = vec![0; size as usize];
-        self.fill(&mut bytes)?;
-        self.discard(padding(size) as u64)?;
-        Ok(bytes)
-    }
-
-    /// Passes over contents that nobody wants.
-    fn skip(&mut self, size: u64) -> Result<(), Reason> {
-        self.count(size)?;
-        self.discard(size)?;
-        self.discard(padding(size) as u64)
-    }
-
-    fn discard(&mut self, size: u64) -> Result<(), Reason> {
-        match io::copy(&mut (&mut self.input).take(size), &mut io::sink()) {
-            Ok(count) if count == size => Ok(()),
-            Ok(_) => Err(Reason::Truncated),
-            Err(error) => Err(Reason::Input(error)),
-        }
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
-        if self.read(bytes)? < bytes.len() { Err(Reason::Truncated) } else { Ok(()) }
-    }
-
-    /// Reads until the bytes are full or the archive has ended. Says how many came.
-    fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Reason> {
-        fill(&mut self.input, bytes).map_err(Reason::Input)
-    }
 }
 
-/// What bytes are that do not begin as an archive does.
-fn no_archive(bytes: &[u8]) -> Reason {
-    match COMPRESSED.iter().find(|(beginning, ..)| bytes.starts_with(beginning)) {
-        Some((_, format, _)) => Reason::Compressed(format),
-        None => Reason::NotTar,
+/// Writes to a file where it stands.
+pub(crate) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Reason> {
+    while !bytes.is_empty() {
+        match rustix::io::write(file, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(Reason::Io("write the file", error.into())),
+        }
     }
+    Ok(())
 }
 
 /// Refuses what must not give way to a file or link. A symbolic link is one itself, whatever it leads to.
@@ -660,24 +508,6 @@ fn make_beside(create: impl Fn(&[u8]) -> rustix::io::Result<OwnedFd>) -> rustix:
             made => return made.map(|file| (file, name)),
         }
     }
-}
-
-fn check_component(name: &[u8]) -> Result<(), Reason> {
-    match name {
-        b"" => Err(Reason::Name("it is empty")),
-        b"." | b".." => Err(Reason::Name("it leads out of the directory")),
-        _ if name.contains(&0) => Err(Reason::Name("it has a NUL byte")),
-        _ if name.contains(&b'/') => Err(Reason::Name("it has a slash")),
-        _ if name.len() > MAX_COMPONENT => Err(Reason::Name("it is too long")),
-        _ => Ok(()),
-    }
-}
-
-fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
-    if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
-        bytes.truncate(end);
-    }
-    bytes
 }
 
 fn times(mtime: i64) -> Timestamps {

@@ -22,6 +22,15 @@ const MAX_METHOD: usize = 64;
 /// The longest line that may be a request for something that is no path. No server takes one of this length.
 const MAX_LINE: usize = 32 * 1024;
 
+/// What may be spoken where a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// TLS and HTTP: whatever any server could take for a request is one.
+    Web,
+    /// Anything: a request is what says that it is one, by its version.
+    Any,
+}
+
 /// What a client speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Speech {
@@ -64,41 +73,60 @@ pub struct Hello {
 ///
 /// # Errors
 /// Of reading.
-pub async fn first(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<Speech> {
-    let mut listener = Listener::default();
+pub async fn first(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    expected: Expected,
+) -> io::Result<Speech> {
+    let mut listener = Listener::new(expected);
     loop {
         if let Some(speech) = listener.hear(buffer) {
             return Ok(speech);
         }
-        let room = MAX.saturating_sub(buffer.len()).min(PIECE);
-        buffer.reserve(room);
-        if room == 0 || (&mut *stream).take(room as u64).read_buf(buffer).await? == 0 {
+        if !more(stream, buffer).await? {
             return Ok(listener.ended(buffer));
         }
     }
 }
 
+/// Reads once more. False: nothing follows, or no more is kept.
+///
+/// # Errors
+/// Of reading.
+pub async fn more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<bool> {
+    let room = MAX.saturating_sub(buffer.len()).min(PIECE);
+    buffer.reserve(room);
+    Ok(room > 0 && (&mut *stream).take(room as u64).read_buf(buffer).await? > 0)
+}
+
 /// What a client speaks that has said this and nothing more: `None` if that cannot be told yet.
 #[must_use]
-pub fn classify(bytes: &[u8]) -> Option<Speech> {
-    Listener::default().hear(bytes)
+pub fn classify(bytes: &[u8], expected: Expected) -> Option<Speech> {
+    Listener::new(expected).hear(bytes)
 }
 
 /// What was heard so far.
-#[derive(Default)]
 struct Listener {
+    expected: Expected,
     tls: Option<rustls::server::Acceptor>,
     /// How much of the bytes the acceptor has had.
     had: usize,
 }
 
 impl Listener {
+    fn new(expected: Expected) -> Self {
+        Self { expected, tls: None, had: 0 }
+    }
+
     /// What it is, by all bytes so far.
     fn hear(&mut self, bytes: &[u8]) -> Option<Speech> {
-        match bytes.first()? {
-            // The type of a record that has a handshake in it (RFC 8446, 5.1): no method has this byte.
-            0x16 => self.hello(bytes),
-            _ => request(bytes),
+        match (bytes, self.expected) {
+            ([], _) => None,
+            // The type of a record that has a handshake in it, and its version (RFC 8446, 5.1): no method has this byte.
+            ([0x16], Expected::Any) => None,
+            ([0x16, version, ..], Expected::Any) if *version != 3 => Some(Speech::Other),
+            ([0x16, ..], _) => self.hello(bytes),
+            _ => request(bytes, self.expected),
         }
     }
 
@@ -146,8 +174,8 @@ impl Hello {
 /// Whether this is a request: a method, blanks, and what a request can be for. Servers skip empty lines and blanks
 /// before it, and take for a blank what others would not (RFC 9112, 3). For what it is they read in more ways than one:
 /// of `ftp://other.example/` some take the host, and of `x:y` others nothing. So of anything but a path, the version
-/// tells.
-fn request(bytes: &[u8]) -> Option<Speech> {
+/// tells; and of everything where other languages may be spoken, of which many have lines such as `GET /x`.
+fn request(bytes: &[u8], expected: Expected) -> Option<Speech> {
     let begin = bytes.iter().position(|&byte| byte != b'\n' && !is_blank(byte))?;
     let line = &bytes[begin..];
     let length = line.iter().take(MAX_METHOD + 1).take_while(|&&byte| is_token(byte)).count();
@@ -156,7 +184,7 @@ fn request(bytes: &[u8]) -> Option<Speech> {
     if length == 0 || length > MAX_METHOD || !is_blank(after) {
         return Some(Speech::Other);
     }
-    if method.eq_ignore_ascii_case(b"CONNECT") {
+    if method.eq_ignore_ascii_case(b"CONNECT") && expected == Expected::Web {
         return Some(Speech::Http(Version::One));
     }
     let target = &rest[rest.iter().position(|&byte| !is_blank(byte))?..];
@@ -164,6 +192,7 @@ fn request(bytes: &[u8]) -> Option<Speech> {
     match target[0] {
         // Nothing but HTTP/2 has this method (RFC 9113, 3.4).
         b'*' if method == b"PRI" => Some(Speech::Http(Version::Two)),
+        _ if expected == Expected::Any => by_version(target),
         b'/' | b'*' => Some(Speech::Http(Version::One)),
         _ if scheme == b"http".len() => Some(Speech::Http(Version::One)),
         _ => by_version(target),

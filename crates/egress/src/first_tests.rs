@@ -64,7 +64,7 @@ fn server_name(name: &str) -> Vec<u8> {
 
 #[test]
 fn a_hello_says_for_whom_it_is() {
-    let hello = tls(classify(&hello("Example.ORG", &["h2", "http/1.1"])).unwrap());
+    let hello = tls(classify(&hello("Example.ORG", &["h2", "http/1.1"]), Expected::Web).unwrap());
     assert_eq!(hello.server_name, Some(Host::parse("example.org").unwrap()));
     assert_eq!(hello.protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
 }
@@ -72,15 +72,15 @@ fn a_hello_says_for_whom_it_is() {
 #[test]
 fn a_hello_without_a_name_says_nobody() {
     let without = hello("192.0.2.1", &[]);
-    assert_eq!(tls(classify(&without).unwrap()).server_name, None);
+    assert_eq!(tls(classify(&without, Expected::Web).unwrap()).server_name, None);
     // An address where a name belongs is dropped as well.
     let address = changed(&without, &server_name("192.0.2.1"), 4096);
-    assert_eq!(tls(classify(&address).unwrap()).server_name, None);
+    assert_eq!(tls(classify(&address, Expected::Web).unwrap()).server_name, None);
     let named = changed(&without, &server_name("example.org"), 4096);
-    assert_eq!(tls(classify(&named).unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
+    assert_eq!(tls(classify(&named, Expected::Web).unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
     // In the spellings of inet_aton(3), too, and numbers that are none.
     for name in ["2130706433", "0x7f.1", "0177.0.0.1", "127.1"] {
-        match classify(&changed(&without, &server_name(name), 4096)).unwrap() {
+        match classify(&changed(&without, &server_name(name), 4096), Expected::Web).unwrap() {
             Speech::Tls(hello) => assert_eq!(hello.server_name, None, "{name}"),
             other => assert!(matches!(other, Speech::BadTls(_)), "{name}"),
         }
@@ -91,7 +91,7 @@ fn a_hello_without_a_name_says_nobody() {
 fn a_name_that_is_none_is_bad() {
     let without = hello("192.0.2.1", &[]);
     for name in ["a\0.example.org", "*.example.org", "a b", "exämple.org", "[::1]", "example.org:443", "evil@a.org"] {
-        let speech = classify(&changed(&without, &server_name(name), 4096)).unwrap();
+        let speech = classify(&changed(&without, &server_name(name), 4096), Expected::Web).unwrap();
         assert!(matches!(speech, Speech::BadTls(_)), "{name:?}: {speech:?}");
     }
 }
@@ -99,7 +99,7 @@ fn a_name_that_is_none_is_bad() {
 #[test]
 fn two_names_are_bad() {
     let two = changed(&hello("example.org", &[]), &server_name("other.org"), 4096);
-    assert!(matches!(classify(&two), Some(Speech::BadTls(_))));
+    assert!(matches!(classify(&two, Expected::Web), Some(Speech::BadTls(_))));
 }
 
 #[test]
@@ -107,7 +107,35 @@ fn an_encrypted_hello_is_for_the_name_outside_of_it() {
     // HPKE's key derivation and cipher, the configuration's number, a key, and what is encrypted (RFC 9849, 5).
     let content = [&[0, 0, 1, 0, 1, 7, 0, 32][..], &[9; 32], &[0, 144], &[9; 144]].concat();
     let ech = changed(&hello("example.org", &[]), &extension(0xfe0d, &content), 4096);
-    assert_eq!(tls(classify(&ech).unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
+    assert_eq!(tls(classify(&ech, Expected::Web).unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
+}
+
+/// Where anything may be spoken, a request is what has a version.
+#[test]
+fn lines_of_other_languages_are_none_of_http() {
+    for bytes in [
+        &b"GET /x\r\n"[..],
+        b"get /k\r\n",
+        b"set http:1 0 0 1\r\n",
+        b"SCAN /tmp/x\n",
+        b"LIST /\n",
+        b"SELECT * FROM t;\n",
+        b"CONNECT db\n",
+        b"003agit-upload-pack /p.git\0host=git.example.com\0",
+        b"\x16\0\0\0\x01",
+    ] {
+        assert_eq!(classify(bytes, Expected::Any), Some(Speech::Other), "{}", bytes.escape_ascii());
+    }
+    for bytes in [&b"JDWP-Handshake"[..], b"ruok", b"x", b"hello world", b"GET /", b"CONNECT a:1", b"\x16", b"\x16\x03"]
+    {
+        assert_eq!(classify(bytes, Expected::Any), None, "{}", bytes.escape_ascii());
+    }
+    for bytes in ["GET / HTTP/1.1", "\r\nCONNECT a:1 http/1.0\r\n", "GET x:y HTTP/1.1\r\n", "POST http://a/ HTTP/"] {
+        assert_eq!(classify(bytes.as_bytes(), Expected::Any), Some(Speech::Http(Version::One)), "{bytes}");
+    }
+    assert_eq!(classify(b"PRI * HTTP/2.0\r\n", Expected::Any), Some(Speech::Http(Version::Two)));
+    tls(classify(&hello("example.org", &[]), Expected::Any).unwrap());
+    assert!(matches!(classify(b"\x16\x03\0\0\x05hello", Expected::Any), Some(Speech::BadTls(_))));
 }
 
 #[tokio::test]
@@ -122,31 +150,31 @@ async fn a_long_hello_in_small_records_and_smaller_pieces_is_read() {
         client
     };
     let mut buffer = Vec::new();
-    let (speech, _client) = tokio::join!(first(&mut server, &mut buffer), sending);
+    let (speech, _client) = tokio::join!(first(&mut server, &mut buffer, Expected::Web), sending);
     assert_eq!(tls(speech.unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
     assert_eq!(buffer, long);
     // It is told as soon as it can be, and not before.
-    assert_eq!(classify(&long[..long.len() - 1]), None);
+    assert_eq!(classify(&long[..long.len() - 1], Expected::Web), None);
 }
 
 #[tokio::test]
 async fn what_goes_on_for_ever_is_refused() {
     let bytes = vec![[0x16, 3, 1, 0, 1, 1]; 64 * 1024].concat();
     let mut buffer = Vec::new();
-    assert!(matches!(first(&mut &*bytes, &mut buffer).await, Ok(Speech::BadTls(_))));
+    assert!(matches!(first(&mut &*bytes, &mut buffer, Expected::Web).await, Ok(Speech::BadTls(_))));
     assert!(buffer.len() <= MAX);
     let mut buffer = Vec::new();
-    assert_eq!(first(&mut &*vec![b'\n'; MAX * 2], &mut buffer).await.unwrap(), Speech::Other);
+    assert_eq!(first(&mut &*vec![b'\n'; MAX * 2], &mut buffer, Expected::Web).await.unwrap(), Speech::Other);
     assert_eq!(buffer.len(), MAX);
 }
 
 #[tokio::test]
 async fn an_end_is_told() {
     let mut buffer = Vec::new();
-    assert_eq!(first(&mut &b""[..], &mut buffer).await.unwrap(), Speech::Nothing);
-    assert_eq!(first(&mut &b"GE"[..], &mut buffer).await.unwrap(), Speech::Other);
+    assert_eq!(first(&mut &b""[..], &mut buffer, Expected::Web).await.unwrap(), Speech::Nothing);
+    assert_eq!(first(&mut &b"GE"[..], &mut buffer, Expected::Web).await.unwrap(), Speech::Other);
     let half = &hello("example.org", &[])[..100];
-    assert!(matches!(first(&mut &*half, &mut Vec::new()).await, Ok(Speech::BadTls(_))));
+    assert!(matches!(first(&mut &*half, &mut Vec::new(), Expected::Web).await, Ok(Speech::BadTls(_))));
 }
 
 #[test]
@@ -174,7 +202,7 @@ fn requests_are_told_as_soon_as_they_can_be() {
         "GET ?x\tHTTP/1.1",
         "GET \u{e9} HTTP/1.1",
     ] {
-        assert_eq!(classify(bytes.as_bytes()), one, "{bytes}");
+        assert_eq!(classify(bytes.as_bytes(), Expected::Web), one, "{bytes}");
     }
     for bytes in [
         "",
@@ -190,9 +218,9 @@ fn requests_are_told_as_soon_as_they_can_be() {
         "PRI ",
         &"A".repeat(MAX_METHOD),
     ] {
-        assert_eq!(classify(bytes.as_bytes()), None, "{bytes}");
+        assert_eq!(classify(bytes.as_bytes(), Expected::Web), None, "{bytes}");
     }
-    assert_eq!(classify(b"PRI *"), Some(Speech::Http(Version::Two)));
+    assert_eq!(classify(b"PRI *", Expected::Web), Some(Speech::Http(Version::Two)));
 }
 
 #[test]
@@ -212,9 +240,9 @@ fn what_is_neither_is_told_at_once() {
         &[b'A'; MAX_METHOD + 1],
         b"\0\0\0\x08\x04\xd2\x16\x2f",
     ] {
-        assert_eq!(classify(bytes), Some(Speech::Other), "{}", bytes.escape_ascii());
+        assert_eq!(classify(bytes, Expected::Web), Some(Speech::Other), "{}", bytes.escape_ascii());
     }
-    assert!(matches!(classify(b"\x16\x02\0\0\x05hello"), Some(Speech::BadTls(_))));
+    assert!(matches!(classify(b"\x16\x02\0\0\x05hello", Expected::Web), Some(Speech::BadTls(_))));
 }
 
 #[tokio::test]
@@ -238,14 +266,16 @@ proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>, tls: bool) {
         let bytes = if tls { [&[0x16, 3, 1][..], &bytes].concat() } else { bytes };
-        let _ = classify(&bytes);
+        let _ = (classify(&bytes, Expected::Web), classify(&bytes, Expected::Any));
     }
 
     #[test]
     fn more_bytes_never_change_what_was_told(cut in 0usize..400, rest: Vec<u8>) {
         let whole = [hello("example.org", &["h2"]), rest].concat();
-        if let Some(early) = classify(&whole[..cut.min(whole.len())]) {
-            proptest::prop_assert_eq!(Some(early), classify(&whole));
+        for expected in [Expected::Web, Expected::Any] {
+            if let Some(early) = classify(&whole[..cut.min(whole.len())], expected) {
+                proptest::prop_assert_eq!(Some(early), classify(&whole, expected));
+            }
         }
     }
 }

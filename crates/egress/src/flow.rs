@@ -6,7 +6,7 @@ use crate::{
     account::Account,
     control::Event,
     dial,
-    first::{self, Speech, Version},
+    first::{self, Expected, Speech, Version},
     inspect::{self, Wrapping},
     meter::Direction,
     relay,
@@ -26,6 +26,9 @@ const FIRST_BYTES: Duration = Duration::from_millis(200);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a client may be silent where it has to speak first.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a client may be silent, once it has begun, before what it has said is passed on unknown: who waits for an
+/// answer says no more.
+const UNDECIDED: Duration = Duration::from_millis(200);
 /// How long it takes to hear of other servers that are to be asked for names, if there are any.
 const NEWS: Duration = Duration::from_millis(100);
 
@@ -113,19 +116,26 @@ impl Flow<'_> {
 
     /// Carries what is said, once it is known what language that is.
     async fn converse(&mut self, grant: &Grant, server: TcpStream) -> Result<(), Denial> {
-        // A service of the host was named by its port: what it speaks is its own business.
         let Some(mut client) = self.client.take() else { return Ok(()) };
-        if grant.service && grant.any_protocol && !grant.is_restricted() {
+        // A service of the host was named by its port: what it speaks is its own business, as long as there is nothing that
+        // must be put in, kept back or counted.
+        let free = grant.service && grant.any_protocol && !grant.is_restricted();
+        if free && !self.rules.inspector.is_wanted() {
             return self.splice(client, server).await;
         }
         // Where the web is spoken nobody waits for the server to begin.
         let web = !grant.any_protocol || grant.is_restricted();
-        let speech = tokio::select! {
-            biased;
-            // Whoever has gone before saying what he wants is not told of, and does not hear.
-            speech = first::first(&mut client, &mut self.buffer) => speech.unwrap_or(Speech::Nothing),
-            _ = server.readable(), if !web => Speech::Other,
-            () = tokio::time::sleep(SILENCE), if web => return Err(self.denial(Reason::TimedOut)),
+        let speech = match web {
+            true => tokio::select! {
+                biased;
+                // Whoever has gone before saying what he wants is not told of, and does not hear.
+                speech = first::first(&mut client, &mut self.buffer, Expected::Web) => speech.unwrap_or(Speech::Nothing),
+                () = tokio::time::sleep(SILENCE) => return Err(self.denial(Reason::TimedOut)),
+            },
+            false => match self.listen(&mut client, &server).await {
+                Some(speech) => speech,
+                None => return self.pass_unknown(client, server).await,
+            },
         };
         let wrapping = match self.recognise(grant, &speech, web) {
             Ok(wrapping) => wrapping,
@@ -145,22 +155,90 @@ impl Flow<'_> {
         }
     }
 
+    /// What the client speaks where anything may be spoken; `None` if it has begun, and it cannot be told.
+    async fn listen(&mut self, client: &mut TcpStream, server: &TcpStream) -> Option<Speech> {
+        loop {
+            let begun = !self.buffer.is_empty();
+            tokio::select! {
+                biased;
+                speech = first::first(client, &mut self.buffer, Expected::Any) => {
+                    return Some(speech.unwrap_or(Speech::Nothing));
+                }
+                _ = server.readable() => return Some(Speech::Other),
+                () = tokio::time::sleep(UNDECIDED) => {
+                    if begun {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes on what cannot be told yet, until it can or the server answers: no server answers what could still become
+    /// the line of a request. If it becomes one, it is too late to read it, and it goes no further.
+    async fn pass_unknown(&mut self, mut client: TcpStream, mut server: TcpStream) -> Result<(), Denial> {
+        let mut passed = 0;
+        loop {
+            if !self.pass(&mut server, passed).await {
+                return Ok(());
+            }
+            passed = self.buffer.len();
+            let speech = tokio::select! {
+                biased;
+                more = first::more(&mut client, &mut self.buffer) => match more {
+                    Ok(true) => first::classify(&self.buffer, Expected::Any),
+                    // It has ended its side: the rest is the server's.
+                    Ok(false) => Some(Speech::Other),
+                    Err(_) => return Ok(()),
+                },
+                _ = server.readable() => Some(Speech::Other),
+            };
+            match speech {
+                None => {}
+                Some(Speech::Other | Speech::Nothing) => {
+                    self.buffer.drain(..passed);
+                    return self.splice(client, server).await;
+                }
+                Some(_) => {
+                    let detail = "it came so slowly that its beginning was passed on unread";
+                    return Err(self.denial(Reason::BadRequest).because(detail));
+                }
+            }
+        }
+    }
+
+    /// Passes on what was said from here on. False: the server takes no more.
+    async fn pass(&self, server: &mut TcpStream, from: usize) -> bool {
+        let meter = &self.account.meter;
+        let mut rest = &self.buffer[from..];
+        while !rest.is_empty() {
+            let permitted = meter.permit(rest.len()).await;
+            let sent = server.write(&rest[..permitted]).await.unwrap_or(0);
+            meter.count(Direction::Out, permitted, sent);
+            if sent == 0 {
+                return false;
+            }
+            rest = &rest[sent..];
+        }
+        true
+    }
+
     /// Whether what the client speaks may be spoken there, and is to be read: how it is wrapped then.
     fn recognise(&self, grant: &Grant, speech: &Speech, web: bool) -> Result<Option<Wrapping>, Denial> {
         let target = &self.account.target;
         match speech {
             Speech::Tls(hello) => {
+                let read = grant.is_restricted() || self.rules.inspector.intercepts(&target.host);
+                if grant.service && !read {
+                    return Ok(None);
+                }
                 match (&hello.server_name, &target.host) {
                     (Some(name), expected) if name == expected => {}
                     (Some(name), _) => return Err(self.denial(Reason::SniMismatch).because(name.to_string())),
-                    // Clients send no name for an address. Which server it is for only its inside would tell.
-                    (None, Host::Address(_)) if !grant.named && self.rules.policy.minds_names() => {
-                        return Err(self.denial(Reason::SniMissing));
-                    }
+                    // Clients send no name for an address.
                     (None, Host::Address(_)) => {}
                     (None, Host::Name(_)) => return Err(self.denial(Reason::SniMissing)),
                 }
-                let read = grant.is_restricted() || self.rules.inspector.intercepts(&target.host);
                 Ok(read.then_some(Wrapping::Tls))
             }
             Speech::Http(version) => Ok(Some(Wrapping::Clear(*version))),
@@ -175,17 +253,10 @@ impl Flow<'_> {
     /// Passes on what was said, and whatever will be.
     async fn splice(&mut self, client: TcpStream, mut server: TcpStream) -> Result<(), Denial> {
         let Account { shared, meter, .. } = &**self.account;
-        let buffer = std::mem::take(&mut self.buffer);
-        let mut rest = buffer.as_slice();
-        while !rest.is_empty() {
-            let permitted = meter.permit(rest.len()).await;
-            let sent = server.write(&rest[..permitted]).await.unwrap_or(0);
-            meter.count(Direction::Out, permitted, sent);
-            if sent == 0 {
-                return Ok(());
-            }
-            rest = &rest[sent..];
+        if !self.pass(&mut server, 0).await {
+            return Ok(());
         }
+        self.buffer = Vec::new();
         if relay::relay(&client, &server, meter, &shared.pipes).await.is_ok() {
             reset_at_close(&client, false);
             reset_at_close(&server, false);
@@ -199,7 +270,7 @@ impl Flow<'_> {
 async fn farewell(account: &Account, client: Option<TcpStream>, mut buffer: Vec<u8>, denial: &Denial) {
     account.refused(denial, None);
     let Some(mut client) = client.filter(|_| denial.reason != Reason::Revoked) else { return };
-    let speech = tokio::time::timeout(FIRST_BYTES, first::first(&mut client, &mut buffer)).await;
+    let speech = tokio::time::timeout(FIRST_BYTES, first::first(&mut client, &mut buffer, Expected::Web)).await;
     if !matches!(speech, Ok(Ok(Speech::Http(Version::One)))) {
         return;
     }

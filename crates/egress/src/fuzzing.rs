@@ -20,7 +20,14 @@ use tokio::{
 pub fn passed(client_says: &[u8], target: &Target) -> io::Result<Vec<u8>> {
     let passage = Passage {
         target: target.clone(),
-        grant: Grant { rule: String::new(), service: false, named: true, any_protocol: false, requests: Vec::new() },
+        grant: Grant {
+            rule: String::new(),
+            service: false,
+            named: true,
+            any_protocol: false,
+            requests: Vec::new(),
+            limited: false,
+        },
         secrets: Rc::new(Secrets::new(&[])),
         budget: Rc::new(Budget::default()),
         sandbox: "fuzz".into(),

@@ -43,6 +43,11 @@ impl Inspector {
         Self { secrets: Rc::new(Secrets::new(&config.secrets)), tls, budget }
     }
 
+    /// Whether there is anything that requests must be read for, wherever they go.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.secrets.is_empty() || self.budget.is_limited()
+    }
+
     /// Whether TLS to this host is read, though nothing of it is restricted.
     pub(crate) fn intercepts(&self, host: &Host) -> bool {
         // Tokens are told inside of TLS.

@@ -45,7 +45,7 @@ pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
 pub use process::{RunError, Start, run};
 pub use reason::{Denial, Reason};
 pub use resolver::look_up;
-pub use rule::{Pattern, Ports, Requests, Rule, RuleError};
+pub use rule::{Pattern, Ports, Requests, Rule, RuleError, WEB};
 pub use secret::Secret;
 pub use secrets::{Misplaced, Secrets};
 pub use system::system_resolver;

@@ -68,13 +68,16 @@ pub struct Grant {
     /// Whether any protocol may be spoken, because a rule names the port: on those that all rules have without being
     /// asked, only those of the web.
     pub any_protocol: bool,
-    /// Requests that it is restricted to: in each group one must allow a request. Empty: everything is allowed.
+    /// Requests that it is restricted to by the sandbox's own rules, one of which must allow a request, and then by the
+    /// user's limits. Empty: everything is allowed.
     pub requests: Vec<Vec<Requests>>,
+    /// Whether the last group of them is the user's limits.
+    pub limited: bool,
 }
 
 impl Grant {
     fn new(rule: String, service: bool, any_protocol: bool) -> Self {
-        Self { rule, service, named: true, any_protocol, requests: Vec::new() }
+        Self { rule, service, named: true, any_protocol, requests: Vec::new(), limited: false }
     }
 
     /// Whether requests must be read to know whether they are allowed.
@@ -87,6 +90,20 @@ impl Grant {
     #[must_use]
     pub fn allows(&self, method: &str, path: &str) -> bool {
         self.requests.iter().all(|group| group.iter().any(|requests| requests.allows(method, path)))
+    }
+
+    /// Requests that the user's limits restrict it to, whatever the sandbox's own rules allow.
+    #[must_use]
+    pub fn limits(&self) -> Option<&[Requests]> {
+        self.requests.last().filter(|_| self.limited).map(Vec::as_slice)
+    }
+
+    /// Why a request is refused that it does not [allow](Self::allows). Where both sides refuse it, the user's limits
+    /// count: another rule of the sandbox's own would change nothing.
+    #[must_use]
+    pub fn refusal(&self, method: &str, path: &str) -> Reason {
+        let limited = |limits: &[Requests]| !limits.iter().any(|requests| requests.allows(method, path));
+        if self.limits().is_some_and(limited) { Reason::Ceiling } else { Reason::RequestNotAllowed }
     }
 }
 
@@ -125,16 +142,31 @@ impl Rules {
         self.deny.iter().find(|rule| rule.denies(target))
     }
 
+    /// A rule about a name, which denies or restricts, that a connection to an address which nothing names could evade: it
+    /// does not tell the name.
+    fn evaded_by(&self, target: &Target, grant: &Grant) -> Option<&Rule> {
+        if grant.named || matches!(target.host, Host::Name(_)) {
+            return None;
+        }
+        let by_name = |rule: &&Rule| matches!(rule.pattern, Pattern::Host(Host::Name(_)) | Pattern::Below(_));
+        let restricts = self.allow.iter().filter(|rule| !rule.requests.is_every());
+        self.deny.iter().chain(restricts).find(by_name)
+    }
+
     /// Why a target is allowed, deny rules aside; `None` if it is not.
     fn grants(&self, target: &Target) -> Option<Grant> {
+        let matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
+        let restricted = !matching.is_empty() && !matching.iter().any(|rule| rule.requests.is_every());
+        let requests = || vec![matching.iter().map(|rule| rule.requests.clone()).collect()];
         if let Some(service) = self.services(target).next() {
-            return Some(Grant::new(format!("service {service}"), true, true));
+            let grant = Grant::new(format!("service {service}"), true, !restricted);
+            // Who restricts its requests means them wherever it is.
+            return Some(if restricted { Grant { requests: requests(), ..grant } } else { grant });
         }
         // Nobody else answers by this name, whatever a server says.
         if self.mode == Mode::None || target.host.name() == Some(HOST_NAME) {
             return None;
         }
-        let matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
         // Whatever allows all of it wins over what allows a part.
         if let Some(rule) = matching.iter().find(|rule| rule.requests.is_every()) {
             let any_protocol = matching.iter().any(|rule| rule.ports != Ports::Web && rule.requests.is_every());
@@ -142,8 +174,7 @@ impl Rules {
             return Some(Grant { named, ..Grant::new(rule.to_string(), false, any_protocol) });
         }
         if let Some(first) = matching.first() {
-            let requests = matching.iter().map(|rule| rule.requests.clone()).collect();
-            return Some(Grant { requests: vec![requests], ..Grant::new(first.to_string(), false, false) });
+            return Some(Grant { requests: requests(), ..Grant::new(first.to_string(), false, false) });
         }
         (self.mode == Mode::Open)
             .then(|| Grant { named: false, ..Grant::new("mode open".to_owned(), false, !WEB.contains(&target.port)) })
@@ -241,20 +272,36 @@ impl Policy {
     /// # Errors
     /// The denial, with the rule that decides.
     pub fn judge(&self, target: &Target) -> Result<Grant, Denial> {
-        let outside = self.outside(target);
-        if let Some(rule) = self.sides().find_map(|(rules, _)| rules.denies(target).or_else(|| rules.denies(&outside)))
-        {
-            return Err(Denial::new(Reason::Denied, target).because(rule.to_string()));
+        // By whatever it is called outside, and behind a gateway.
+        let behind = match &target.host {
+            Host::Address(IpAddr::V6(address)) => address::behind(*address).map(IpAddr::V4),
+            _ => None,
+        };
+        let behind = behind.map(|address| Target { host: Host::from(address), port: target.port });
+        let called = [Some(target.clone()), Some(self.outside(target)), behind];
+        let denies = |(rules, _): (&Rules, Reason)| {
+            called.iter().flatten().find_map(|target| rules.denies(target)).map(ToString::to_string)
+        };
+        if let Some(rule) = self.sides().find_map(denies) {
+            return Err(Denial::new(Reason::Denied, target).because(rule));
         }
         let Some(mut grant) = self.rules.grants(target) else {
             let reason = if self.rules.mode == Mode::None { Reason::NetworkNone } else { Reason::NotAllowed };
             let nearest = if reason == Reason::NotAllowed { self.rules.nearest(target) } else { None };
             return Err(Denial { nearest, ..Denial::new(reason, target) });
         };
+        if let Some(rule) = self.rules.evaded_by(target, &grant) {
+            return Err(Denial::new(Reason::UnnamedAddress, target).because(rule.to_string()));
+        }
         if let Some(ceiling) = &self.ceiling {
             match ceiling.grants(target) {
+                Some(limit) if let Some(rule) = ceiling.evaded_by(target, &limit) => {
+                    let detail = format!("no rule there names this address, which could be one of '{rule}'");
+                    return Err(Denial::new(Reason::Ceiling, target).because(detail));
+                }
                 Some(limit) => {
                     grant.any_protocol &= limit.any_protocol || limit.rule == "mode open";
+                    grant.limited = limit.is_restricted();
                     grant.requests.extend(limit.requests);
                 }
                 None => {
@@ -313,15 +360,6 @@ impl Policy {
             }
         }
         None
-    }
-
-    /// Whether names matter that a connection to an address would not tell: some are denied, or restricted.
-    #[must_use]
-    pub fn minds_names(&self) -> bool {
-        let by_name = |rule: &Rule| matches!(rule.pattern, Pattern::Host(Host::Name(_)) | Pattern::Below(_));
-        self.sides().any(|(rules, _)| {
-            rules.deny.iter().any(by_name) || rules.allow.iter().any(|rule| by_name(rule) && !rule.requests.is_every())
-        })
     }
 
     /// Both sides' rules, each with the reason why an address is refused that only they don't admit.

@@ -330,6 +330,12 @@ fn requests_are_limited_on_both_sides() {
     limits.allow = vec![only("*.example", &["GET"], &[])];
     let grant = under(policy.clone(), limits.clone()).judge(&target("api.example")).unwrap();
     assert!(grant.allows("GET", "/a/x") && !grant.allows("POST", "/b") && !grant.allows("GET", "/c"));
+    // Whoever refuses is told; where both do, what must be changed first.
+    for (method, path, reason) in
+        [("POST", "/b", Reason::Ceiling), ("DELETE", "/a", Reason::Ceiling), ("GET", "/c", Reason::RequestNotAllowed)]
+    {
+        assert_eq!(grant.refusal(method, path), reason, "{method} {path}");
+    }
     // A limit on requests holds where the project has none; a mode of `open` does not lift it.
     limits.mode = Mode::Open;
     let grant = under(policy_with("api.example"), limits).judge(&target("api.example")).unwrap();
@@ -608,9 +614,19 @@ fn a_network_does_not_name_this_machine_in_it() {
 
 #[test]
 fn names_matter_where_some_are_denied_or_restricted() {
-    assert!(!policy(Mode::Open, "a.example.org", "10.0.0.0/8").minds_names());
-    assert!(policy(Mode::Open, "", "a.example.org").minds_names());
-    assert!(policy(Mode::Open, "", "*.example.org").minds_names());
+    // An address that no rule names could be theirs, whatever is spoken there.
+    let unnamed = |policy: &Policy| match policy.judge(&target("93.184.215.15:8080")) {
+        Err(denial) => denial.reason == Reason::UnnamedAddress,
+        Ok(grant) => grant.named,
+    };
+    assert!(policy(Mode::Open, "a.example.org", "10.0.0.0/8").judge(&target("93.184.215.15:8080")).is_ok());
+    assert!(unnamed(&policy(Mode::Open, "", "a.example.org")));
+    assert!(unnamed(&policy(Mode::Open, "", "*.example.org")));
+    assert!(unnamed(&policy(Mode::Allow, "*:8080", "a.example.org")));
+    let limited = under(policy(Mode::Open, "93.184.215.15:8080", ""), side(Mode::Open, "", "a.example.org", ""));
+    assert_eq!(limited.judge(&target("93.184.215.15:8080")).unwrap_err().reason, Reason::Ceiling);
+    assert!(policy(Mode::Open, "93.184.215.15:8080", "a.example.org").judge(&target("93.184.215.15:8080")).is_ok());
+    assert!(policy(Mode::Open, "", "a.example.org").judge(&target("b.example.org:8080")).is_ok());
     assert!(!policy(Mode::Open, "", "").judge(&target("93.184.215.15:443")).unwrap().named);
     assert!(!policy(Mode::Allow, "*", "").judge(&target("93.184.215.15:443")).unwrap().named);
     assert!(policy(Mode::Open, "93.184.215.15", "").judge(&target("93.184.215.15:443")).unwrap().named);

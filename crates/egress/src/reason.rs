@@ -14,6 +14,8 @@ pub enum Reason {
     NotAllowed,
     /// A rule denies it.
     Denied,
+    /// An address that no rule names, where rules are about names: it could be one of theirs.
+    UnnamedAddress,
     /// The user's own limits for every project do not allow it.
     Ceiling,
     /// What was dialled is no host.
@@ -62,10 +64,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for the reference page.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NetworkNone,
         Self::NotAllowed,
         Self::Denied,
+        Self::UnnamedAddress,
         Self::Ceiling,
         Self::BadName,
         Self::PrivateAddress,
@@ -97,6 +100,7 @@ impl Reason {
             Self::NetworkNone => "network-none",
             Self::NotAllowed => "not-allowed",
             Self::Denied => "denied",
+            Self::UnnamedAddress => "unnamed-address",
             Self::Ceiling => "ceiling",
             Self::BadName => "bad-name",
             Self::PrivateAddress => "private-address",
@@ -179,6 +183,7 @@ impl Denial {
             Reason::NetworkNone => "the network mode is 'none'".to_owned(),
             Reason::NotAllowed => "no rule allows it".to_owned(),
             Reason::Denied => with("a rule denies it".to_owned()),
+            Reason::UnnamedAddress => format!("no rule names this address, which could be one of '{detail}'"),
             Reason::Ceiling => with("the limits in the user's own configuration do not allow it".to_owned()),
             Reason::BadName => with("this is not the name of a host".to_owned()),
             Reason::PrivateAddress => match host {
@@ -218,7 +223,7 @@ impl Denial {
             Reason::NetworkNone | Reason::NotAllowed if target.host.name() == Some(HOST_NAME) => {
                 format!("A human can open it at the start: --open localhost:{}", target.port)
             }
-            Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked => {
+            Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked | Reason::UnnamedAddress => {
                 format!(
                     "A human can allow it: agentkernel net allow {sandbox} {target} (or --allow {target} at the start)"
                 )
@@ -235,7 +240,7 @@ impl Denial {
             },
             Reason::Ceiling => "A human can widen ~/.config/agentkernel/config.toml".to_owned(),
             Reason::RequestNotAllowed => {
-                format!("A human can allow every request to it: agentkernel net allow {sandbox} {target}")
+                format!("A human can lift the sandbox's own restriction: agentkernel net allow {sandbox} {target}")
             }
             Reason::TokenLimit => "A human can start it again, or another one with more by --max-tokens".to_owned(),
             _ => String::new(),

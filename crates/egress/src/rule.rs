@@ -217,6 +217,14 @@ impl Requests {
     }
 }
 
+/// In a sentence: `GET, HEAD on /v1/`.
+impl fmt::Display for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or = |list: &[String], every: &str| if list.is_empty() { every.to_owned() } else { list.join(", ") };
+        write!(f, "{} on {}", or(&self.methods, "every method"), or(&self.paths, "every path"))
+    }
+}
+
 /// Whether every program reads this path alike: printable, without query, empty segments and segments of dots alone
 /// (parameters aside), and with no escapes but of bytes that mean nothing in a path, even to those who decode twice.
 fn is_plain(path: &str) -> bool {

@@ -57,6 +57,12 @@ impl Secrets {
         Self { grants: grants.iter().filter(|grant| !grant.placeholder.is_empty()).cloned().collect() }
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.grants.is_empty()
+    }
+
     /// Whether one of them is for this host.
     #[must_use]
     pub fn is_for(&self, host: &Host) -> bool {

@@ -65,6 +65,7 @@ pub fn passage(target: &str, secret_for: &[&str]) -> (Passage, Rc<Log>) {
             named: true,
             any_protocol: false,
             requests: Vec::new(),
+            limited: false,
         },
         secrets: Rc::new(Secrets::new(&[secret])),
         budget: Rc::new(Budget::default()),

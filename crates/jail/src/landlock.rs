@@ -72,6 +72,27 @@ pub fn forbid_files() -> Result<Option<u32>, Error> {
     Ok(Some(version))
 }
 
+/// Takes the file system away from the calling thread and its children, for good, but for what lies beneath `dir`: there
+/// files can be read, made and removed, and nothing executed. From ABI 6 on, abstract unix sockets and signals do not leave
+/// the restricted processes.
+///
+/// Returns as [`restrict`].
+///
+/// # Errors
+/// As [`restrict`].
+pub fn only(dir: BorrowedFd<'_>) -> Result<Option<u32>, Error> {
+    let Some(version) = version() else { return Ok(None) };
+    let handled = AccessFs::from_all(abi(version));
+    let mut rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(handled)?;
+    if version >= 6 {
+        rules = rules.scope(Scope::AbstractUnixSocket | Scope::Signal)?;
+    }
+    // A whiteout of overlayfs is a character device; which others there may be, capabilities and seccomp decide.
+    let files = handled & !(AccessFs::Execute | AccessFs::MakeBlock | AccessFs::MakeSock);
+    rules.create()?.add_rule(PathBeneath::new(dir, files))?.restrict_self()?;
+    Ok(Some(version))
+}
+
 /// The rights that are handled where the kernel has this version.
 fn abi(version: u32) -> ABI {
     match version {

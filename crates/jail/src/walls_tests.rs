@@ -123,6 +123,38 @@ fn every_address_is_local_in_an_own_network_namespace() {
 }
 
 #[test]
+fn one_directory_is_all_that_there_is() {
+    let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(inside.path().join("old"), "old").unwrap();
+    fs::copy("/bin/true", inside.path().join("true")).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let dir = rustix::fs::open(inside.path(), flags, Mode::empty()).unwrap();
+            process::set_no_new_privs().unwrap();
+            if landlock::only(dir.as_fd()).unwrap().is_none() {
+                return support::skipped("Landlock", "this kernel has none");
+            }
+            let denied = |error: io::Error| assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            denied(File::open("/etc/passwd").unwrap_err());
+            denied(fs::write(outside.path().join("made"), "new").unwrap_err());
+            denied(fs::hard_link(inside.path().join("old"), outside.path().join("link")).unwrap_err());
+            denied(std::process::Command::new(inside.path().join("true")).status().unwrap_err());
+            assert_eq!(fs::read_to_string(inside.path().join("old")).unwrap(), "old");
+            fs::write(inside.path().join("new"), "new").unwrap();
+            fs::create_dir(inside.path().join("d")).unwrap();
+            fs::hard_link(inside.path().join("new"), inside.path().join("d/link")).unwrap();
+            std::os::unix::fs::symlink("/etc/passwd", inside.path().join("symlink")).unwrap();
+            denied(fs::read(inside.path().join("symlink")).unwrap_err());
+            // A whiteout.
+            let kind = rustix::fs::FileType::CharacterDevice;
+            rustix::fs::mknodat(&dir, "gone", kind, Mode::empty(), 0).unwrap();
+            fs::remove_file(inside.path().join("gone")).unwrap();
+        });
+    });
+}
+
+#[test]
 fn without_the_file_system_only_what_is_open_remains() {
     thread::spawn(|| {
         let open = File::open("/etc/passwd").unwrap();

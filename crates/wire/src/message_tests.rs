@@ -113,6 +113,7 @@ fn api_messages_survive() {
         walls: Vec::new(),
         execs: vec![api::ExecStatus { exec: 0, pid: 2, command: "sh".into(), clients: 1, terminal: true }],
         refused: vec!["example.com:443".into()],
+        ports: vec![(3000, 8080)],
         oom_kills: 2,
     }));
 }

@@ -106,19 +106,24 @@ pub(super) struct NetworkArgs {
     /// tell is not counted, nor is what isn't JSON; all its TLS is read for that
     #[arg(long, value_name = "N", value_parser = config::parse_count, allow_hyphen_values = true)]
     max_tokens: Option<u64>,
+    /// The mode is wanted as far as the user's limits go.
+    #[arg(skip)]
+    within_limits: bool,
 }
 
 impl NetworkArgs {
-    /// Makes the mode 'open', and gives the one that was asked for.
+    /// Makes the mode 'open', as far as the user's limits go unless it was asked for, and gives the one that was.
     pub(super) fn open_up(&mut self) -> Option<Mode> {
+        self.within_limits = self.net != Some(Mode::Open);
         self.net.replace(Mode::Open)
     }
 
     /// As `config` wants it.
     pub(super) fn overrides(self) -> NetworkOverrides {
-        let Self { net, allow, deny, open, port, secret, bandwidth, connections, max_tokens } = self;
+        let Self { net, allow, deny, open, port, secret, bandwidth, connections, max_tokens, within_limits } = self;
         NetworkOverrides {
             mode: net,
+            within_limits,
             allow,
             deny,
             services: open,

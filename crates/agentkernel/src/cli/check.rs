@@ -1,6 +1,13 @@
 //! `net check`: what `run` would do with one connection.
 
-use super::{Status, args::NetworkArgs, failure::OWN, print, print_json, run, table::printable};
+use super::{
+    Status,
+    args::NetworkArgs,
+    failure::OWN,
+    net::{SANDBOX_ITSELF, SERVICES},
+    print, print_json, run,
+    table::printable,
+};
 use crate::{
     config::{self, Check as Judged, Decision, HostFacts, UserConfig},
     store::Store,
@@ -51,7 +58,7 @@ impl Check {
 struct Report<'a> {
     target: String,
     allowed: bool,
-    /// The code of the denial or failure.
+    /// The code of the denial or failure; none for what never leaves the sandbox.
     reason: Option<Reason>,
     /// The same in words.
     cause: Option<String>,
@@ -63,6 +70,8 @@ struct Report<'a> {
     nearest: Option<String>,
     /// Requests that it is restricted to: of each list one must allow it.
     requests: &'a [Vec<Requests>],
+    /// Whether the last of these lists is the user's limits.
+    requests_limited: bool,
     /// Secrets that would be put in on the way.
     secrets: Vec<&'a str>,
     /// Its addresses, as this host knows them; none: nothing was looked up.
@@ -104,11 +113,17 @@ impl<'a> Report<'a> {
             limit: judged.limit.clone().map(By::from),
             nearest: None,
             requests: grant.map_or(&[], |grant| &grant.requests),
+            requests_limited: grant.is_some_and(|grant| grant.limited),
             secrets: judged.secrets().collect(),
             addresses: None,
         };
         match &judged.verdict {
             Err(denial) => report.refuse(denial),
+            Ok(_) if config::is_sandbox_itself(&judged.target.host) => {
+                report.allowed = false;
+                report.cause = Some(SANDBOX_ITSELF.to_owned());
+                (report.decision, report.limit) = (None, None);
+            }
             Ok(_) if lookup => report.look_up(judged),
             Ok(_) => {}
         }
@@ -153,6 +168,7 @@ impl<'a> Report<'a> {
                 let verdict = if reason.is_denial() { "refused" } else { "would fail" };
                 format!("{}: {verdict}{}: {cause} [{reason}]\n", self.target, by(&self.decision))
             }
+            (Some(cause), None) => format!("{}: not reached: {cause}\n  {SERVICES}\n", self.target),
             _ => format!("{}: allowed{}\n", self.target, by(&self.decision)),
         };
         let mut line = |words: String| {
@@ -161,10 +177,12 @@ impl<'a> Report<'a> {
         if self.limit.is_some() {
             line(format!("allowed{}", by(&self.limit)));
         }
-        for group in self.requests {
+        for (at, group) in self.requests.iter().enumerate() {
             let words = |requests: &Requests| [requests.methods.clone(), requests.paths.clone()].concat().join(" ");
             let all: Vec<String> = group.iter().map(words).collect();
-            line(format!("these requests only: {}", all.join(", or ")));
+            let limits =
+                if self.requests_limited && at + 1 == self.requests.len() { ", by your own limits" } else { "" };
+            line(format!("these requests only{limits}: {}", all.join(", or ")));
         }
         if !self.secrets.is_empty() {
             line(format!("with secrets: {}", self.secrets.join(", ")));

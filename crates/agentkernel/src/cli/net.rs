@@ -4,7 +4,7 @@ use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, t
 use crate::{
     client::{self, NetworkChange},
     config::{self, HostFacts, UserConfig},
-    store::{AuditEvent, AuditRecord, Store, StoreError},
+    store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
 use egress::{Denial, Policy, Reason, Rule, Target, control::Published};
@@ -67,15 +67,11 @@ impl Allow {
             client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
             let Ok(spec) = entry.spec() else { continue };
             let policy = Policy { ceiling: limits.ceiling().cloned(), ..spec.network.policy.allowing(rule.clone()) };
-            if let Some(denial) = still_refused(&policy, &rule) {
-                let words = format!("{} is still refused: {}", denial.target, denial.cause());
-                let hint = match denial.reason {
-                    Reason::Denied => {
-                        format!("Start one anew without that rule: nothing takes back what denies '{rule}'")
-                    }
-                    _ => denial.remedy(&self.sandbox),
-                };
-                super::report(&Failure::new(words).hint(hint));
+            if let Some(failure) = still_refused(&policy, &rule, &self.sandbox) {
+                super::report(&failure);
+                status = FAILED;
+            } else if config::void_rules(&policy.rules).contains(&&rule) {
+                super::report(&void(&rule));
                 status = FAILED;
             }
         }
@@ -94,11 +90,44 @@ impl Deny {
     }
 }
 
-/// Why what a rule allows is refused all the same, where that can be told.
-fn still_refused(policy: &Policy, rule: &Rule) -> Option<Denial> {
+/// What a rule does that is about the sandbox itself.
+pub(super) fn void(rule: &Rule) -> Failure {
+    Failure::new(format!("'{rule}' allows nothing: {SANDBOX_ITSELF}")).hint(SERVICES)
+}
+
+/// Why nothing of the host is reached at a loopback address.
+pub(super) const SANDBOX_ITSELF: &str = "inside, this is the sandbox itself, and nothing of the host";
+/// How it is reached.
+pub(super) const SERVICES: &str =
+    "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
+
+/// Why what a rule allows is refused all the same, or some of it, where that can be told.
+fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str) -> Option<Failure> {
     let egress::Pattern::Host(host) = &rule.pattern else { return None };
     let port = (1..=u16::MAX).find(|port| rule.ports.contains(*port)).unwrap_or(443);
-    policy.judge(&Target { host: host.clone(), port }).err()
+    let target = Target { host: host.clone(), port };
+    match policy.judge(&target) {
+        Ok(grant) => {
+            let allowed: Vec<String> = grant.limits()?.iter().map(ToString::to_string).collect();
+            let denial = Denial::new(Reason::Ceiling, &target);
+            let words = format!("Of requests to {target} all are still refused but {}", allowed.join("; "));
+            Some(Failure::new(format!("{words}: {}", denial.cause())).hint(denial.remedy(sandbox)))
+        }
+        Err(denial) => {
+            let own = policy.rules.deny.iter().any(|rule| rule.to_string() == denial.detail);
+            let hint = match denial.reason {
+                Reason::Denied if own => {
+                    let rule = &denial.detail;
+                    format!(
+                        "'agentkernel net allow {sandbox} '{rule}'' takes back that rule, and allows all that it is about"
+                    )
+                }
+                Reason::Denied => Denial::new(Reason::Ceiling, &target).remedy(sandbox),
+                _ => denial.remedy(sandbox),
+            };
+            Some(Failure::new(format!("{target} is still refused: {}", denial.cause())).hint(hint))
+        }
+    }
 }
 
 /// Make ports of a sandbox ports of this host's loopback address, take them back, or list them.
@@ -179,7 +208,7 @@ impl Log {
                     continue;
                 }
                 any = true;
-                if self.denied && !matches!(record.event, AuditEvent::Refused { denied: true, .. }) {
+                if self.denied && !is_denied(&record.event) {
                     continue;
                 }
                 if self.summary {
@@ -207,6 +236,11 @@ impl Log {
     }
 }
 
+fn is_denied(event: &AuditEvent) -> bool {
+    use AuditEvent::{Folded, Refused};
+    matches!(event, Refused { denied: true, .. } | Folded { verdict: Verdict::Denied, .. })
+}
+
 /// What went to one host and port.
 #[derive(Default, serde::Serialize)]
 struct Sum {
@@ -227,12 +261,23 @@ impl Sum {
             AuditEvent::Refused { .. } => self.failed += 1,
             AuditEvent::Missing { .. } => {}
             AuditEvent::Closed { sent, received, requests, tokens, .. } => {
-                self.sent += sent;
-                self.received += received;
-                self.requests += requests;
-                self.tokens += tokens;
+                self.carried([sent, received, requests, tokens]);
+            }
+            AuditEvent::Folded { verdict, count, sent, received, requests, tokens, .. } => {
+                let sum = match verdict {
+                    Verdict::Allowed => &mut self.allowed,
+                    Verdict::Denied => &mut self.denied,
+                    Verdict::Failed => &mut self.failed,
+                };
+                *sum = sum.saturating_add(*count);
+                self.carried([sent, received, requests, tokens]);
             }
         }
+    }
+
+    fn carried(&mut self, more: [&u64; 4]) {
+        let sums = [&mut self.sent, &mut self.received, &mut self.requests, &mut self.tokens];
+        sums.into_iter().zip(more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
     }
 }
 
@@ -263,6 +308,9 @@ fn tell_sums(sums: &BTreeMap<(String, u16), Sum>, json: bool) -> Result<(), Fail
 
 /// As it is written: an IPv6 address in brackets.
 fn target(host: &str, port: u16) -> String {
+    if host == AuditRecord::OTHERS {
+        return "others".to_owned();
+    }
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
@@ -285,7 +333,7 @@ impl Lines {
                 self.open.insert(key, self.rows.len());
                 self.rows.push(row);
             }
-            AuditEvent::Refused { .. } | AuditEvent::Missing { .. } => self.rows.push(row),
+            AuditEvent::Refused { .. } | AuditEvent::Folded { .. } | AuditEvent::Missing { .. } => self.rows.push(row),
             // Its line has the time at which it began, and now also what it came to.
             AuditEvent::Closed { .. } => match self.open.remove(&key).and_then(|at| self.rows.get_mut(at)) {
                 Some(open) => open.splice(5.., row.into_iter().skip(5)).for_each(drop),
@@ -323,8 +371,21 @@ fn row(record: &AuditRecord) -> Vec<String> {
             row.extend([
                 "missing".into(),
                 String::new(),
-                format!("{count} records are not here: no room, or too fast"),
+                format!("{count} records are not here: they could not be written"),
             ]);
+        }
+        AuditEvent::Folded { verdict, reason, count, closed, sent, received, .. } => {
+            let (verdict, reason) =
+                (verdict.word(), reason.as_ref().map_or(String::new(), |reason| format!(": {reason}")));
+            let words = match (count, closed) {
+                (0, closed) => format!("{closed} more closed"),
+                (count, 0) => format!("{count} more {verdict}{reason}"),
+                (count, closed) => format!("{count} more {verdict}{reason}, {closed} closed"),
+            };
+            row.extend([verdict.into(), target, words]);
+            if *closed > 0 {
+                row.extend([table::bytes(*sent), table::bytes(*received)]);
+            }
         }
         AuditEvent::Closed { sent, received, duration_ms, .. } => {
             row.extend(["closed".into(), target, String::new()]);

@@ -10,11 +10,15 @@ use super::{
 use crate::{
     SandboxId,
     config::{self, FILE_NAME, HostFacts, Project},
-    store::{AuditEvent, Store},
+    store::{AuditEvent, AuditRecord, Store, Verdict},
 };
 use clap::{Args, Subcommand};
-use egress::{Host, Mode, Target};
-use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
+use egress::{HOST_NAME, Host, Mode, Reason, Target};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::PathBuf,
+};
 
 /// From what a command reaches to a policy that allows just that.
 #[derive(Debug, Args)]
@@ -25,7 +29,8 @@ pub(super) struct Policy {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
-    /// Run a command with the network open, and print what it reached as a patch of agentkernel.toml
+    /// Run a command with the network open, as far as your own limits go, and print what it reached as a patch of
+    /// agentkernel.toml
     Learn(Learn),
 }
 
@@ -58,16 +63,34 @@ impl Learn {
         let mut course = Course::default();
         let result = Run::once(self.sandbox, self.command).follow(&mut course);
         let Some(id) = &course.id else { return result };
-        let (reached, refused) = seen(id)?;
-        if !refused.is_empty() {
-            let names: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        let Seen { reached, refused, incomplete } = seen(id)?;
+        let project = Project::find(&HostFacts::read()?)?;
+        let by_limits = |(_, why): &(&Target, &Why)| why.reason == Reason::Ceiling.code();
+        let (limited, refused): (Vec<_>, Vec<_>) = refused.iter().partition(by_limits);
+        let names =
+            |list: &[(&Target, &Why)]| list.iter().map(|(target, _)| target.to_string()).collect::<Vec<_>>().join(", ");
+        if !limited.is_empty() {
             report(
-                &Failure::new(format!("Not reached, though the network was open: {}", names.join(", ")))
-                    .hint("'agentkernel net log --denied' tells why; what must be named can be added by hand"),
+                &Failure::new(format!("Refused by your own limits: {}", names(&limited)))
+                    .hint("They stand in ~/.config/agentkernel/config.toml: [network]"),
             );
         }
-        let project = Project::find(&HostFacts::read()?)?;
-        let patch = config::learned(project.text(), &reached.into_iter().collect::<Vec<_>>());
+        if !refused.is_empty() {
+            report(
+                &Failure::new(format!("Not reached, though the network was open: {}", names(&refused))).hint(
+                    "'agentkernel net log --denied' tells why; what can be named is in the patch as a comment, to be reviewed",
+                ),
+            );
+        }
+        if incomplete {
+            report(
+                &Failure::new("Not every connection is on record by its host: the policy may lack something")
+                    .hint(format!("'agentkernel net log {id}' tells of what is missing, or of others")),
+            );
+        }
+        let review: Vec<_> = refused.into_iter().filter(|(target, why)| why.can_be_named(target)).collect();
+        let review: Vec<_> = review.into_iter().map(|(target, why)| (target, why.cause.as_str())).collect();
+        let patch = config::learned(project.text(), &reached.into_iter().collect::<Vec<_>>(), &review);
         if patch.is_empty() {
             let words = format!("It reached nothing that {FILE_NAME} does not allow already");
             report(&Failure::new(words));
@@ -82,24 +105,67 @@ impl Learn {
     }
 }
 
-/// What a sandbox reached, and what it was refused and never reached.
-fn seen(id: &SandboxId) -> Result<(BTreeSet<Target>, BTreeSet<Target>), Failure> {
-    let (mut reached, mut refused) = (BTreeSet::new(), BTreeSet::new());
+/// What a sandbox did.
+#[derive(Default)]
+struct Seen {
+    reached: BTreeSet<Target>,
+    /// What it was refused and never reached.
+    refused: BTreeMap<Target, Why>,
+    /// There is more that is not on record, or not by its host.
+    incomplete: bool,
+}
+
+/// Why something was refused, the first time.
+struct Why {
+    reason: String,
+    /// In words; empty if they are not on record.
+    cause: String,
+}
+
+impl Why {
+    /// Whether a rule could allow it that names it: it is private, or a service of the host.
+    fn can_be_named(&self, target: &Target) -> bool {
+        self.reason == Reason::PrivateAddress.code()
+            || (self.reason == Reason::NotAllowed.code() && target.host.name() == Some(HOST_NAME))
+    }
+}
+
+fn seen(id: &SandboxId) -> Result<Seen, Failure> {
     let mut reader = Store::open()?.audit_reader()?;
+    let mut seen = Seen::default();
     while let Some(record) = reader.next_record()? {
-        let Ok(host) = Host::parse(&record.host) else { continue };
-        let target = Target { host, port: record.port };
-        match record.event {
-            _ if record.sandbox != *id => {}
-            AuditEvent::Opened { .. } => {
-                reached.insert(target);
-            }
-            AuditEvent::Refused { denied: true, request: None, .. } => {
-                refused.insert(target);
-            }
-            _ => {}
+        if record.sandbox == *id {
+            seen.add(record);
         }
     }
-    refused.retain(|target| !reached.contains(target));
-    Ok((reached, refused))
+    seen.refused.retain(|target, _| !seen.reached.contains(target));
+    Ok(seen)
 }
+
+impl Seen {
+    fn add(&mut self, AuditRecord { host, port, event, .. }: AuditRecord) {
+        self.incomplete |= host == AuditRecord::OTHERS || matches!(event, AuditEvent::Missing { .. });
+        let Ok(host) = Host::parse(&host) else { return };
+        let target = Target { host, port };
+        match event {
+            AuditEvent::Opened { .. } | AuditEvent::Folded { verdict: Verdict::Allowed, .. } => {
+                self.reached.insert(target);
+            }
+            AuditEvent::Refused { denied: true, request: None, reason, cause } => {
+                self.refused.entry(target).or_insert(Why { reason, cause });
+            }
+            AuditEvent::Folded { verdict: Verdict::Denied, reason, .. } => {
+                let reason = reason.unwrap_or_default();
+                self.refused.entry(target).or_insert(Why { reason, cause: String::new() });
+            }
+            AuditEvent::Refused { .. }
+            | AuditEvent::Folded { .. }
+            | AuditEvent::Missing { .. }
+            | AuditEvent::Closed { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

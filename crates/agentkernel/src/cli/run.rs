@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
-    print, print_json, report,
+    net, print, print_json, report,
 };
 use crate::{
     Name, SandboxId, SecretUse, Spec,
@@ -264,7 +264,10 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     loop {
         let spec = config::resolve(overrides.clone(), &project, &user, &host)?;
         match store.create(&spec) {
-            Ok((entry, lock)) => return Ok((spec, entry, lock)),
+            Ok((entry, lock)) => {
+                config::void_rules(&spec.network.policy.rules).into_iter().for_each(|rule| report(&net::void(rule)));
+                return Ok((spec, entry, lock));
+            }
             // A name that nobody chose: another id has another one.
             Err(StoreError::NameTaken { .. })
                 if spec.name == Some(config::generated_name(&spec.id)) && tries < TRIES =>

@@ -48,7 +48,7 @@ struct Set {
     #[arg(value_parser = config::parse_secret_name)]
     name: String,
     /// Take its value from this variable of your environment whenever a sandbox starts
-    #[arg(long, value_name = "VARIABLE", group = "source", value_parser = config::parse_variable)]
+    #[arg(long, value_name = "VARIABLE", group = "source", value_parser = config::parse_source_variable)]
     from_env: Option<String>,
     /// Take its value from this file whenever a sandbox starts
     #[arg(long, value_name = "FILE", group = "source")]
@@ -74,6 +74,10 @@ impl Set {
     fn run(self, secrets: &Secrets) -> Status {
         let Self { name, from_env, from_file, from_keyring, keyring, stdin, host, env } = self;
         let before = secrets.read(&name)?;
+        let old_env = before.as_ref().and_then(|(recorded, _)| recorded.env.as_ref());
+        if let Err(error) = config::parse_variable(env.as_ref().or(old_env).unwrap_or(&name)) {
+            return Err(Failure::chain(&error).hint(error.hint));
+        }
         let changes_rest = !host.is_empty() || env.is_some();
         let place = if keyring { Recorded::in_keyring(&name) } else { SecretSource::Store };
         let (source, value) = match (from_env, from_file, before.as_ref()) {

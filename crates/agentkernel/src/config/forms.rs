@@ -335,9 +335,25 @@ pub fn parse_variable(text: &str) -> Result<String, FormError> {
     if !is_identifier(text) {
         return wrong(text, "not a name of a variable: use letters, digits and '_', no digit first");
     }
-    match RESERVED.contains(&text) {
-        true => wrong(text, "agentkernel sets this variable itself"),
-        false => Ok(text.to_owned()),
+    if RESERVED.contains(&text) {
+        return wrong(text, "agentkernel sets this variable itself");
+    }
+    if OBEYED.contains(&text) || OBEYED_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) {
+        let cause =
+            format!("{}: programs obey this variable, so that it can hold no placeholder", quoted(text.as_ref()));
+        return Err(FormError { cause, hint: "Name another variable, by `env` or `secret set --env`" });
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a variable of the caller's that a value is taken from.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_source_variable(text: &str) -> Result<String, FormError> {
+    match is_identifier(text) {
+        true => Ok(text.to_owned()),
+        false => wrong(text, "not a name of a variable: use letters, digits and '_', no digit first"),
     }
 }
 
@@ -385,6 +401,57 @@ pub fn parse_secret_source(text: &str) -> Result<SecretSource, FormError> {
 
 /// Variables by which a program knows where it is: the sandbox itself sets them.
 pub(super) const RESERVED: [&str; 2] = ["AGENTKERNEL", "AGENTKERNEL_SANDBOX"];
+
+/// Variables that the loader, the C library (ld.so(8), environ(7)), shells and interpreters obey, or that every program
+/// relies on: with a placeholder in it, nothing would work as it should.
+const OBEYED: [&str; 45] = [
+    "BASHOPTS",
+    "BASH_ENV",
+    "CDPATH",
+    "ENV",
+    "GCONV_PATH",
+    "GETCONF_DIR",
+    "GLIBC_TUNABLES",
+    "HOME",
+    "HOSTALIASES",
+    "IFS",
+    "JAVA_TOOL_OPTIONS",
+    "LANG",
+    "LANGUAGE",
+    "LOCALDOMAIN",
+    "LOCPATH",
+    "LOGNAME",
+    "MAIL",
+    "NIS_PATH",
+    "NLSPATH",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "OLDPWD",
+    "PATH",
+    "PERL5DB",
+    "PERL5LIB",
+    "PERL5OPT",
+    "PERLLIB",
+    "PROMPT_COMMAND",
+    "PS4",
+    "PWD",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "RESOLV_HOST_CONF",
+    "RES_OPTIONS",
+    "RUBYLIB",
+    "RUBYOPT",
+    "SHELL",
+    "SHELLOPTS",
+    "TERM",
+    "TERMINFO",
+    "TMPDIR",
+    "TZ",
+    "TZDIR",
+    "USER",
+];
+const OBEYED_BEGINNINGS: [&str; 4] = ["LD_", "LC_", "MALLOC_", "BASH_FUNC_"];
 
 /// One variable of an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -70,6 +70,20 @@ fn variables_that_the_sandbox_sets() {
 }
 
 #[test]
+fn variables_for_placeholders() {
+    for name in
+        ["LD_PRELOAD", "LD_LIBRARY_PATH", "LC_ALL", "BASH_ENV", "ENV", "PATH", "HOME", "PYTHONPATH", "AGENTKERNEL"]
+    {
+        let error = parse_variable(name).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("'{name}': ")), "{error}");
+        assert_eq!(parse_source_variable(name).as_deref(), Ok(name), "of the caller's it may be any");
+    }
+    for name in ["TOKEN", "GITHUB_TOKEN", "PATH_TOKEN", "LD", "MY_LD_PRELOAD", "ENVIRONMENT", "AGENTKERNEL_KEY"] {
+        assert_eq!(parse_variable(name).as_deref(), Ok(name));
+    }
+}
+
+#[test]
 fn times_with_units() {
     for (text, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172_800), ("1d2h3m4s", 93_784)] {
         assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");

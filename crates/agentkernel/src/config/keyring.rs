@@ -57,7 +57,7 @@ pub(super) fn store(bus: &Bus, name: &str, value: &Secret) -> Result<(), Keyring
             "/" => "/org/freedesktop/secrets/aliases/session",
             default => default,
         };
-        keyring.unlock(vec![OwnedObjectPath::try_from(collection).map_err(zbus::Error::from)?]).await?;
+        keyring.unlock(vec![OwnedObjectPath::try_from(collection)?]).await?;
         let session = keyring.session().await?;
         let properties = BTreeMap::from([
             ("org.freedesktop.Secret.Item.Label", Variant::from(format!("agentkernel: {name}"))),

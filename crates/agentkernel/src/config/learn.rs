@@ -2,18 +2,24 @@
 //! that what stands there already stays as it is.
 
 use super::{FILE_NAME, forms::parse_rule};
-use egress::{HOST_NAME, Host, Rule, Target};
+use egress::{
+    HOST_NAME, Host, Mode, Policy, Rule, Rules, Target, WEB,
+    address::{self, Class},
+};
 use similar::TextDiff;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
 /// So many names below one are worth a remark.
 const MANY: usize = 3;
 
-/// A unified diff of the project's file that allows these targets, and nothing else; empty if they are allowed. Without
-/// a file it makes one.
+/// A unified diff of the project's file that allows these targets, and nothing else; empty if they are allowed. What was
+/// refused, with the cause, stands there as a comment, to be reviewed. Without a file it makes one.
 #[must_use]
-pub fn learned(project: Option<&str>, targets: &[Target]) -> String {
+pub fn learned(project: Option<&str>, targets: &[Target], refused: &[(&Target, &str)]) -> String {
     let before = project.unwrap_or_default();
     // Nobody calls this with a file that has mistakes: the project was read before.
     let mut document: DocumentMut = before.parse().unwrap_or_default();
@@ -32,7 +38,15 @@ pub fn learned(project: Option<&str>, targets: &[Target]) -> String {
     let rules = fold(missing);
     // The mode 'none' would hold all of it back; 'open' allows more than what was seen.
     let other_mode = network.get("mode").is_some_and(|mode| mode.as_str() != Some("allow"));
-    if rules.is_empty() && services.is_empty() && !other_mode {
+    let mut review: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (target, cause) in refused {
+        let (key, line) = reviewed(target, cause);
+        // Whoever has left it a comment has seen it.
+        if !before.contains(&line) {
+            review.entry(key).or_default().push(line);
+        }
+    }
+    if rules.is_empty() && services.is_empty() && review.is_empty() && !other_mode {
         return String::new();
     }
     if other_mode && let Some(mode) = network.get_mut("mode").and_then(Item::as_value_mut) {
@@ -44,7 +58,7 @@ pub fn learned(project: Option<&str>, targets: &[Target]) -> String {
     let rules = rules.into_iter().map(|rule| (remarks.get(&rule).cloned(), rule)).collect();
     let services = services.into_iter().map(|service| (None, service)).collect();
     for (key, texts) in [("allow", rules), ("host_services", services)] {
-        add(network, key, texts);
+        add(network, key, texts, &review.remove(key).unwrap_or_default());
     }
     let after = document.to_string();
     let old = if project.is_some() { format!("a/{FILE_NAME}") } else { "/dev/null".to_owned() };
@@ -60,18 +74,43 @@ fn texts(item: Option<&Item>) -> Vec<String> {
     hosts.chain(texts).map(str::to_owned).collect()
 }
 
-/// The rules for targets: one for the ports of the web, and one for each other port.
+/// The rules for targets: one for both ports of the web, and one for each other port.
 fn fold<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<String> {
     let mut ports: BTreeMap<&Host, BTreeSet<u16>> = BTreeMap::new();
     for target in targets {
-        // Both are allowed by the host alone.
-        ports.entry(&target.host).or_default().insert(if target.port == 80 { 443 } else { target.port });
+        ports.entry(&target.host).or_default().insert(target.port);
     }
-    let rule = |(host, port): (&Host, u16)| match port {
-        443 => host.to_string(),
-        port => format!("{host}:{port}"),
+    let rules = |(host, ports): (&Host, BTreeSet<u16>)| {
+        let web = WEB.iter().all(|port| ports.contains(port));
+        let others = ports.iter().filter(move |port| !web || !WEB.contains(port));
+        let rules = web.then(|| host.to_string()).into_iter().chain(others.map(|port| format!("{host}:{port}")));
+        rules.collect::<Vec<_>>()
     };
-    ports.iter().flat_map(|(host, ports)| ports.iter().map(|port| rule((host, *port)))).collect()
+    ports.into_iter().flat_map(rules).collect()
+}
+
+/// Which list something could be allowed in that was refused because it is private or the host's, and the comment that
+/// says so there.
+fn reviewed(target: &Target, cause: &str) -> (&'static str, String) {
+    let detail = cause.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    let comment = |key, text: String, why: &str| (key, format!("# \"{text}\", # refused: {why}"));
+    if target.host.name() == Some(HOST_NAME) {
+        return comment("host_services", format!("localhost:{}", target.port), "a service of the host");
+    }
+    let why = detail.unwrap_or("not a public address");
+    let address: Option<IpAddr> = why.split(' ').next().and_then(|word| word.parse().ok());
+    // By its name, if that is enough.
+    let by_name = Rules { mode: Mode::Allow, allow: vec![Rule::exactly(target)], ..Rules::default() };
+    let by_name = Policy { rules: by_name, ceiling: None };
+    match address {
+        Some(address) if by_name.admit(target, &[address], |_| false).is_err() => match address::class(address) {
+            Class::LinkLocal | Class::Metadata | Class::NoHost => {
+                comment("allow", Target { host: address.into(), port: target.port }.to_string(), why)
+            }
+            _ => comment("host_services", target.to_string(), why),
+        },
+        _ => comment("allow", target.to_string(), why),
+    }
 }
 
 /// What could be said of rules, before which of them: many names below one are perhaps all meant.
@@ -94,10 +133,11 @@ fn remarks(rules: &[String]) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// Adds texts to a list, each on a line of its own after its remark, unless there are lines to follow that are not so.
-fn add(network: &mut dyn toml_edit::TableLike, key: &str, texts: Vec<(Option<String>, String)>) {
+/// Adds texts to a list, each on a line of its own after its remark, unless there are lines to follow that are not so;
+/// and comments behind them.
+fn add(network: &mut dyn toml_edit::TableLike, key: &str, texts: Vec<(Option<String>, String)>, comments: &[String]) {
     const INDENT: &str = "\n    ";
-    if texts.is_empty() {
+    if texts.is_empty() && comments.is_empty() {
         return;
     }
     let list = network.entry(key).or_insert_with(|| Item::Value(Value::Array(Array::new())));
@@ -108,13 +148,22 @@ fn add(network: &mut dyn toml_edit::TableLike, key: &str, texts: Vec<(Option<Str
             table.insert("host", toml_edit::value(text));
             tables.push(table);
         }
+        let last = tables.iter_mut().last().and_then(|table| table.iter_mut().last().map(|(_, value)| value));
+        if let Some(value) = last.and_then(Item::as_value_mut) {
+            let suffix = value.decor().suffix().and_then(|suffix| suffix.as_str()).unwrap_or_default().to_owned();
+            let comments: String = comments.iter().map(|comment| format!("\n{comment}")).collect();
+            value.decor_mut().set_suffix(suffix + &comments);
+        }
         return;
     }
     let Some(list) = list.as_array_mut() else { return };
     let indent = list.iter().find_map(|value| value.decor().prefix()?.as_str().filter(|prefix| prefix.contains('\n')));
     let indent = indent.and_then(|prefix| prefix.rfind('\n').map(|at| prefix[at..].to_owned()));
-    let on_lines =
-        indent.is_some() || list.is_empty() || texts.len() > 1 || texts.iter().any(|(remark, _)| remark.is_some());
+    let on_lines = !comments.is_empty()
+        || indent.is_some()
+        || list.is_empty()
+        || texts.len() > 1
+        || texts.iter().any(|(remark, _)| remark.is_some());
     if !on_lines {
         texts.into_iter().for_each(|(_, text)| list.push(text));
         return;
@@ -122,6 +171,7 @@ fn add(network: &mut dyn toml_edit::TableLike, key: &str, texts: Vec<(Option<Str
     let indent = indent.unwrap_or_else(|| INDENT.to_owned());
     // What follows the last element, a comment perhaps, stays with it.
     let trailing = list.trailing().as_str().unwrap_or_default().trim_end().to_owned();
+    let added = !texts.is_empty();
     for (at, (remark, text)) in texts.into_iter().enumerate() {
         let mut value = Value::from(text);
         let before = if at == 0 { trailing.as_str() } else { "" };
@@ -130,8 +180,10 @@ fn add(network: &mut dyn toml_edit::TableLike, key: &str, texts: Vec<(Option<Str
         value.decor_mut().set_suffix("");
         list.push_formatted(value);
     }
-    list.set_trailing("\n");
-    list.set_trailing_comma(true);
+    let before = if added { "" } else { trailing.as_str() };
+    let comments: String = comments.iter().map(|comment| format!("{indent}{comment}")).collect();
+    list.set_trailing(format!("{before}{comments}\n"));
+    list.set_trailing_comma(!list.is_empty());
 }
 
 #[cfg(test)]

@@ -7,7 +7,14 @@ fn targets(texts: &[&str]) -> Vec<Target> {
 
 /// The patch without its header, and the file that it makes.
 fn learn(project: Option<&str>, texts: &[&str]) -> (String, String) {
-    let patch = learned(project, &targets(texts));
+    learn_with(project, texts, &[])
+}
+
+/// The same with what was refused, and why.
+fn learn_with(project: Option<&str>, texts: &[&str], refused: &[(&str, &str)]) -> (String, String) {
+    let refused: Vec<_> = refused.iter().map(|(text, why)| (Target::parse(text, None).unwrap(), *why)).collect();
+    let refused: Vec<_> = refused.iter().map(|(target, why)| (target, *why)).collect();
+    let patch = learned(project, &targets(texts), &refused);
     let old: String =
         body(&patch).filter(|line| !line.starts_with('+')).map(|line| line[1..].to_owned() + "\n").collect();
     let new: String =
@@ -28,15 +35,18 @@ fn body(patch: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn without_a_file_one_is_made() {
-    let patch =
-        learned(None, &targets(&["b.example.org:443", "a.example.net:80", "a.example.net:443", "db.internal:5432"]));
+    let patch = learned(
+        None,
+        &targets(&["b.example.org:443", "a.example.net:80", "a.example.net:443", "db.internal:5432"]),
+        &[],
+    );
     let expected = "--- /dev/null
 +++ b/agentkernel.toml
 @@ -0,0 +1,6 @@
 +[network]
 +allow = [
 +    \"a.example.net\",
-+    \"b.example.org\",
++    \"b.example.org:443\",
 +    \"db.internal:5432\",
 +]
 ";
@@ -63,29 +73,29 @@ deny = [\"x.y\"]
     let expected = "+  \"new.example.net:22\",\n+host_services = [\n+    \"localhost:5432\",\n+]\n";
     assert_eq!(patch, expected, "{after}");
     assert!(after.contains("# end\n  \"new.example.net:22\",\n]\n"), "{after}");
-    assert_eq!(learned(Some(file), &targets(&["github.com:80"])), "");
-    assert_eq!(learned(Some(""), &[]), "");
+    assert_eq!(learned(Some(file), &targets(&["github.com:80"]), &[]), "");
+    assert_eq!(learned(Some(""), &[], &[]), "");
     // A restriction is not undone.
-    assert_eq!(learned(Some(file), &targets(&["api.example.org:443"])), "");
-    assert_eq!(learned(Some("[[network.allow]]\nhost = \"a.b\"\n"), &targets(&["a.b:443"])), "");
+    assert_eq!(learned(Some(file), &targets(&["api.example.org:443"]), &[]), "");
+    assert_eq!(learned(Some("[[network.allow]]\nhost = \"a.b\"\n"), &targets(&["a.b:443"]), &[]), "");
 }
 
 #[test]
 fn lists_on_one_line_and_lists_of_tables() {
     let (patch, _) = learn(Some("[network]\nallow = [\"a.b\"]\n"), &["c.d:443"]);
-    assert_eq!(patch, "-allow = [\"a.b\"]\n+allow = [\"a.b\", \"c.d\"]\n");
+    assert_eq!(patch, "-allow = [\"a.b\"]\n+allow = [\"a.b\", \"c.d:443\"]\n");
     let (patch, _) = learn(Some("[network]\nallow = [\"a.b\"]\n"), &["c.d:443", "e.f:443"]);
-    assert_eq!(patch, "-allow = [\"a.b\"]\n+allow = [\"a.b\",\n+    \"c.d\",\n+    \"e.f\",\n+]\n");
+    assert_eq!(patch, "-allow = [\"a.b\"]\n+allow = [\"a.b\",\n+    \"c.d:443\",\n+    \"e.f:443\",\n+]\n");
     let (patch, _) = learn(Some("[[network.allow]]\nhost = \"a.b\"\n"), &["c.d:443"]);
-    assert_eq!(patch, "+\n+[[network.allow]]\n+host = \"c.d\"\n");
+    assert_eq!(patch, "+\n+[[network.allow]]\n+host = \"c.d:443\"\n");
     let (patch, _) = learn(Some("network = { bandwidth = \"1M\" }\n"), &["c.d:443"]);
-    assert!(patch.contains("allow = [\n+    \"c.d\",\n+] }"), "{patch}");
+    assert!(patch.contains("allow = [\n+    \"c.d:443\",\n+] }"), "{patch}");
 }
 
 #[test]
 fn the_mode_lets_it_through_and_no_more() {
     let (patch, _) = learn(Some("[network]\nmode = 'none' # for now\n"), &["c.d:443"]);
-    assert_eq!(patch, "-mode = 'none' # for now\n+mode = \"allow\" # for now\n+allow = [\n+    \"c.d\",\n+]\n");
+    assert_eq!(patch, "-mode = 'none' # for now\n+mode = \"allow\" # for now\n+allow = [\n+    \"c.d:443\",\n+]\n");
     let (patch, _) = learn(Some("[network]\nmode = \"open\"\n"), &["c.d:443"]);
     assert!(patch.starts_with("-mode = \"open\"\n+mode = \"allow\"\n"), "{patch}");
 }
@@ -97,17 +107,68 @@ fn many_names_below_one_are_remarked_and_not_folded() {
         &[
             "a.example.org:443",
             "b.example.org:443",
-            "c.example.org:80",
+            "c.example.org:443",
+            "d.example.org:80",
             "x.example.net:443",
             "10.0.0.1:443",
             "10.0.0.2:443",
             "10.0.0.3:443",
         ],
     );
-    let remark =
-        "+    # \"*.example.org\" would allow these 3, and all others below example.org\n+    \"a.example.org\",\n";
+    let remark = "+    # \"*.example.org:443\" would allow these 3, and all others below example.org\n+    \"a.example.org:443\",\n";
     assert!(
-        patch.contains(remark) && patch.contains("\"b.example.org\"") && patch.matches('#').count() == 1,
+        patch.contains(remark) && patch.contains("\"b.example.org:443\"") && patch.matches('#').count() == 1,
         "{patch}"
     );
+}
+
+#[test]
+fn the_ports_that_were_reached_and_no_others() {
+    let (patch, _) = learn(None, &["a.b:443", "c.d:80", "e.f:80", "e.f:443", "e.f:22", "10.0.0.1:443"]);
+    let rules: Vec<_> = patch.lines().filter_map(|line| line.split('"').nth(1)).collect();
+    assert_eq!(rules, ["a.b:443", "c.d:80", "e.f", "e.f:22", "10.0.0.1:443"]);
+}
+
+#[test]
+fn what_was_refused_is_there_to_be_reviewed() {
+    let private = "db.internal has no address that may be reached without being named (10.1.2.3 is a private address)";
+    let public = "x.example.org has no address that may be reached without being named (127.0.0.1 is an address of this machine)";
+    let cloud = "x.example.net has no address (169.254.169.254 is a link-local address)";
+    let refused = [
+        ("db.internal:5432", private),
+        ("x.example.org:80", public),
+        ("x.example.net:80", cloud),
+        ("10.0.0.1:22", ""),
+        ("host.agentkernel.internal:4000", "no rule allows it"),
+    ];
+    let (patch, after) = learn_with(None, &["a.b:443"], &refused);
+    let expected = r#"+[network]
++allow = [
++    "a.b:443",
++    # "db.internal:5432", # refused: 10.1.2.3 is a private address
++    # "169.254.169.254:80", # refused: 169.254.169.254 is a link-local address
++    # "10.0.0.1:22", # refused: not a public address
++]
++host_services = [
++    # "x.example.org:80", # refused: 127.0.0.1 is an address of this machine
++    # "localhost:4000", # refused: a service of the host
++]
+"#;
+    assert_eq!(patch, expected);
+    // They stand once, and mean what they say when the sign is taken away.
+    assert_eq!(learn_with(Some(&after), &["a.b:443"], &refused), (String::new(), after.clone()));
+    let file = ProjectFile::parse(FILE_NAME.into(), after.replace("    # \"", "    \"")).unwrap();
+    assert_eq!(file.settings.network.allow.iter().flatten().count(), 4);
+    assert_eq!(file.settings.network.services.len(), 2);
+    let one = &refused[..1];
+    let comment = "# \"db.internal:5432\", # refused: 10.1.2.3 is a private address\n";
+    for file in [
+        "[network]\nallow = [\"a.b\"]\n",
+        "[network]\nallow = [\n  \"a.b\", # a\n  # end\n]\n",
+        "[[network.allow]]\nhost = \"a.b\" # a\n",
+    ] {
+        let (_, after) = learn_with(Some(file), &[], one);
+        assert!(after.contains(comment) && (after.contains("# end") == file.contains("# end")), "{after}");
+        assert!(after.contains("# a\n") == file.contains("# a\n"), "{after}");
+    }
 }

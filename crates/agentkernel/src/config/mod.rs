@@ -35,13 +35,13 @@ pub use forms::{
     EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_attribute, parse_bandwidth,
     parse_connections, parse_count, parse_cpus, parse_duration, parse_env, parse_env_file, parse_image, parse_mode,
     parse_mount, parse_published, parse_rule, parse_secret_host, parse_secret_name, parse_service, parse_size,
-    parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
+    parse_source_variable, parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
 };
 pub use host::HostFacts;
 pub use identity::identity;
 pub use learn::learned;
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
-pub use network::NetworkOverrides;
+pub use network::{NetworkOverrides, is_sandbox_itself, void_rules};
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};

@@ -2,7 +2,9 @@
 //! where none is named, and who said what.
 
 use super::{
-    ConfigError, FormError, UserConfig, overlap,
+    ConfigError, FormError, UserConfig,
+    forms::parse_variable,
+    overlap,
     parse::Located,
     resolve::Resolver,
     secrets::{Recorded, Secrets},
@@ -21,6 +23,8 @@ use std::path::Path;
 pub struct NetworkOverrides {
     /// `--net`
     pub mode: Option<Mode>,
+    /// Nobody asked for the mode: the user's limits narrow it, and don't refuse it.
+    pub within_limits: bool,
     /// `--allow`
     pub allow: Vec<Rule>,
     /// `--deny`
@@ -223,7 +227,7 @@ impl NetworkOverrides {
             let cause = format!("`{flag}` is beyond your own limits");
             ConfigError::value(cause, format!("They stand in {}: [network]", user.path.display()))
         };
-        if self.mode == Some(Mode::Open) && ceiling.mode != Mode::Open {
+        if self.mode == Some(Mode::Open) && !self.within_limits && ceiling.mode != Mode::Open {
             return Err(over("--net open".to_owned()));
         }
         let rule = self.allow.iter().zip(allow()).find(|(rule, _)| !can_reach(ceiling, rule));
@@ -233,6 +237,36 @@ impl NetworkOverrides {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a host is the sandbox itself where it is dialled inside: its name server answers so (RFC 6761, 6.3).
+#[must_use]
+pub fn is_sandbox_itself(host: &Host) -> bool {
+    match host {
+        Host::Name(name) => name.rsplit('.').next() == Some("localhost"),
+        Host::Address(address) => address.is_loopback(),
+    }
+}
+
+/// Rules that allow nothing: what they name is the sandbox itself where it is dialled, and no other rule is for a name
+/// that could lead there outside.
+#[must_use]
+pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
+    let inside = |rule: &&Rule| match &rule.pattern {
+        Pattern::Host(host) => is_sandbox_itself(host),
+        Pattern::Below(name) => is_sandbox_itself(&Host::Name(name.clone())),
+        Pattern::Network(first, _) => first.is_loopback() && rule.pattern.names(*first),
+        Pattern::Any => false,
+    };
+    let (loopback, others): (Vec<_>, Vec<_>) = rules.allow.iter().partition(inside);
+    let any_host = |rule: &Rule| Rule { pattern: Pattern::Any, ..rule.clone() };
+    let by_address = |rule: &Rule| matches!(rule.pattern, Pattern::Network(..) | Pattern::Host(Host::Address(_)));
+    // A name can have the address, and then a rule must name that.
+    let leads = |name: &Rule, rule: &Rule| {
+        by_address(rule) && !by_address(name) && overlap::meet(&any_host(name), &any_host(rule))
+    };
+    let void = loopback.into_iter().filter(|rule| !others.iter().any(|name| leads(name, rule)));
+    void.filter(|_| rules.mode != Mode::Open).collect()
 }
 
 /// Whether anything that a rule allows is within the limits.
@@ -328,6 +362,10 @@ fn placeholder(name: &str) -> Result<String, ConfigError> {
 
 /// Adds a secret, unless its placeholder is where another's is.
 fn add_secret(uses: &mut Vec<SecretUse>, wanted: SecretUse) -> Result<(), ConfigError> {
+    // Where none was named, it is the secret's name.
+    if let Some(Err(error)) = wanted.env.as_deref().map(parse_variable) {
+        return Err(ConfigError::value(format!("Secret '{}': {error}", wanted.name), error.hint));
+    }
     let clash = uses.iter().find_map(|other| match (&other.env, &other.file) {
         (Some(env), _) if wanted.env.as_ref() == Some(env) => Some((other, format!("in variable {env}"))),
         (_, Some(file)) if wanted.file.as_ref() == Some(file) => Some((other, format!("in {}", file.display()))),

@@ -321,13 +321,18 @@ fn secrets_that_cannot_be_used() {
             at("3:1: Secrets 'A' and 'C' would both be in /f"),
             "another variable or file",
         ),
-        ("PATH = ['a.b']", "Secret 'PATH' would be in variable PATH, which is set already".into(), "another one"),
+        (
+            "PATH = ['a.b']",
+            at("2:1: Secret 'PATH': 'PATH': programs obey this variable, so that it can hold no placeholder"),
+            "another variable",
+        ),
+        ("LANGUAGES = ['a.b']\nLC_ALL = ['a.b']", at("3:1: Secret 'LC_ALL': 'LC_ALL': programs obey"), "another"),
     ] {
         let scene = Scene::new(&format!("[secrets]\n{text}"), "").trusted();
         scene.record("KNOWN", &["*.example.org"], None);
         scene.record("NOHOST", &[], None);
         let found = scene.error(none());
-        assert_eq!(found.0, cause);
+        assert!(found.0.starts_with(&cause) && (found.0 == cause || cause.ends_with("obey")), "{}", found.0);
         assert!(found.1.contains(hint), "{}", found.1);
     }
     let scene = Scene::new("", "");
@@ -359,4 +364,23 @@ fn secrets_by_flags_are_recorded_ones() {
     let far = scene.error(flags(&["SOMETHING_ELSE"]));
     assert_eq!(far.1, "`agentkernel secret set SOMETHING_ELSE --host HOST` records it");
     assert!(scene.home.path().join(".config/agentkernel/secrets/KEY").is_file());
+}
+
+#[test]
+fn rules_for_what_never_leaves_the_sandbox() {
+    let void = |mode, allow: &[&str]| {
+        let allow = allow.iter().map(|text| parse_rule(text).unwrap()).collect();
+        let rules = Rules { mode, allow, ..Rules::default() };
+        void_rules(&rules).into_iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for rule in ["127.0.0.1:80", "localhost", "*.localhost:*", "127.0.0.0/8:22", "[::1]:80", "app.localhost:3000"] {
+        assert_eq!(void(Mode::Allow, &[rule, "example.org:7000"]), [rule]);
+    }
+    for rule in ["*", "10.0.0.0/8", "0.0.0.0/0", "localhost.example.org", "128.0.0.1"] {
+        assert!(void(Mode::Allow, &[rule]).is_empty(), "{rule}");
+    }
+    // A name can lead there, and then the address must be named.
+    assert!(void(Mode::Allow, &["127.0.0.1:80", "app.example.org"]).is_empty());
+    assert!(void(Mode::Open, &["127.0.0.1:80"]).is_empty());
+    assert_eq!(void(Mode::Allow, &["127.0.0.1:81", "app.example.org"]), ["127.0.0.1:81"]);
 }

@@ -1,7 +1,7 @@
 //! Hides the audit log: what all of a user's sandboxes reached, or tried to, one JSON object per line. One append-only
 //! file for all supervisors, and a few older ones.
 
-use super::StoreError;
+use super::{StoreError, fold::Lane};
 use crate::SandboxId;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -14,7 +14,7 @@ use std::{
     fs::File,
     io::{self, BufRead as _, BufReader},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 const CURRENT: &str = "audit.jsonl";
@@ -68,7 +68,29 @@ pub enum AuditEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<String>,
     },
-    /// So many records of this sandbox are missing here: they could not be written, or came too fast.
+    /// So many more than there is a record of each: they came too fast, and are added up. The time is that of the last.
+    Folded {
+        /// What became of them.
+        verdict: Verdict,
+        /// The stable code, if they were refused, or failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Connections that were opened; or connections and requests that were refused, or failed.
+        count: u64,
+        /// Connections that are over, of these and of others.
+        closed: u64,
+        /// Bytes from the sandbox, of those that are over.
+        sent: u64,
+        /// Bytes to the sandbox.
+        received: u64,
+        /// Requests that were read.
+        requests: u64,
+        /// Tokens of models that the answers told of.
+        tokens: u64,
+        /// The time of the first, in milliseconds since 1970.
+        since_ms: u64,
+    },
+    /// So many records of this sandbox are missing here: they could not be written.
     Missing {
         /// How many.
         count: u64,
@@ -88,57 +110,121 @@ pub enum AuditEvent {
     },
 }
 
-/// Records that one sandbox may have written at once, and per second: what it does must not push the others' out.
-const BURST: f64 = 5000.0;
-const RATE: f64 = 50.0;
+/// What became of connections and requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// They were allowed.
+    Allowed,
+    /// A rule refused them.
+    Denied,
+    /// They were allowed, and failed.
+    Failed,
+}
 
-/// Appends to the audit log. Never fails: what can't be written is counted, and the count is written as soon as something
-/// can be.
+impl Verdict {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl AuditRecord {
+    /// The host of a record about all the targets that were too many to be told apart. None is called so.
+    pub const OTHERS: &str = "*";
+}
+
+/// Records that one sandbox may have written at once, and per second: what it does must not push the others' out. Nor
+/// does what it is refused push out what it reaches.
+const ALLOWED: (f64, f64) = (4000.0, 40.0);
+const REFUSED: (f64, f64) = (1000.0, 10.0);
+
+/// Appends to the audit log. Never fails: what comes too fast is added up, and written with [`tell`](Self::tell), or when
+/// this is dropped; what can't be written is counted, and the count is written as soon as something can be.
 pub struct AuditWriter {
-    dir: OwnedFd,
-    file: Option<OwnedFd>,
-    lost: u64,
-    rotate_at: u64,
-    /// Records that may be written now, and when that was counted.
-    allowance: (f64, Instant),
+    out: Output,
+    /// How many are missing, and the last of them.
+    lost: Option<(u64, AuditRecord)>,
+    /// What was allowed, and all else.
+    lanes: [Lane; 2],
 }
 
 impl AuditWriter {
     pub(super) fn new(dir: OwnedFd) -> Self {
-        Self { dir, file: None, lost: 0, rotate_at: ROTATE_AT, allowance: (BURST, Instant::now()) }
+        let lanes = [ALLOWED, REFUSED].map(|(burst, rate)| Lane::new(burst, rate));
+        Self { out: Output { dir, file: None, rotate_at: ROTATE_AT }, lost: None, lanes }
     }
 
     #[cfg(test)]
     pub(super) fn rotate_at(mut self, bytes: u64) -> Self {
-        self.rotate_at = bytes;
+        self.out.rotate_at = bytes;
         self
     }
 
-    /// Appends a record.
+    /// Appends a record, now or added up with others.
     pub fn append(&mut self, record: &AuditRecord) {
-        let now = Instant::now();
-        let (level, counted) = self.allowance;
-        let level = (level + RATE * now.duration_since(counted).as_secs_f64()).min(BURST);
-        self.allowance = (level, now);
-        if level < 1.0 || !self.put_missing(record) || !self.put(record) {
-            self.lost += 1;
-            return;
+        let allowed = matches!(record.event, AuditEvent::Opened { .. } | AuditEvent::Closed { .. });
+        let lane = &mut self.lanes[usize::from(!allowed)];
+        if !lane.is_free() {
+            lane.add(record);
+        } else if put_missing(&mut self.lost, &mut self.out) && self.out.put(record) {
+            lane.spend();
+        } else {
+            self.lost = Some((self.lost() + 1, record.clone()));
         }
-        self.allowance.0 -= 1.0;
     }
 
-    /// Tells of what is missing, in the name of the record that follows.
-    fn put_missing(&mut self, next: &AuditRecord) -> bool {
-        if self.lost > 0 {
-            let event = AuditEvent::Missing { count: self.lost };
-            if !self.put(&AuditRecord { event, ..next.clone() }) {
-                return false;
-            }
-            self.lost = 0;
-        }
-        true
+    /// Whether something waits to be [told](Self::tell).
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.lost.is_some() || self.lanes.iter().any(Lane::is_folded)
     }
 
+    /// Writes what was added up: `all` of it, or as much as may be written now.
+    pub fn tell(&mut self, all: bool) {
+        let Self { out, lost, lanes } = self;
+        if put_missing(lost, out) {
+            lanes.iter_mut().for_each(|lane| lane.tell(all, |sum| out.put(sum)));
+        }
+    }
+
+    /// Records that could not be written.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.as_ref().map_or(0, |(count, _)| *count)
+    }
+}
+
+impl Drop for AuditWriter {
+    fn drop(&mut self) {
+        self.tell(true);
+    }
+}
+
+/// Tells of what is missing, in the name of the last of it.
+fn put_missing(lost: &mut Option<(u64, AuditRecord)>, out: &mut Output) -> bool {
+    let Some((count, last)) = lost else { return true };
+    let event = AuditEvent::Missing { count: *count };
+    let told = out.put(&AuditRecord { event, ..last.clone() });
+    if told {
+        *lost = None;
+    }
+    told
+}
+
+/// The file that is written.
+struct Output {
+    dir: OwnedFd,
+    file: Option<OwnedFd>,
+    rotate_at: u64,
+}
+
+impl Output {
     fn put(&mut self, record: &AuditRecord) -> bool {
         let Ok(mut line) = serde_json::to_vec(record) else { return false };
         line.push(b'\n');
@@ -147,12 +233,6 @@ impl AuditWriter {
             self.file = None;
         }
         written
-    }
-
-    /// Records that could not be written.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.lost
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {

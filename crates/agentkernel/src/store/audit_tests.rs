@@ -81,31 +81,156 @@ fn files_are_rotated_and_the_oldest_are_gone() {
     assert_eq!(files, 1 + OLDER as usize + 1, "the current one, the older ones and the lock");
 }
 
+fn records(dir: &OwnedFd) -> Vec<AuditRecord> {
+    let mut reader = reader(dir);
+    std::iter::from_fn(|| reader.next_record().unwrap()).collect()
+}
+
+fn opened(flow: u64) -> AuditRecord {
+    let event = AuditEvent::Opened { rule: "example.org".into(), address: "192.0.2.1:443".into() };
+    AuditRecord { event, ..record(flow) }
+}
+
+fn closed(flow: u64) -> AuditRecord {
+    let event = AuditEvent::Closed { sent: 10, received: 20, requests: 2, tokens: 3, duration_ms: 4 };
+    AuditRecord { event, ..record(flow) }
+}
+
+fn to(host: &str, port: u16, record: AuditRecord) -> AuditRecord {
+    AuditRecord { host: host.into(), port, ..record }
+}
+
+/// How many were allowed and refused, how many are over, and what these carried, by all records.
+fn sums<'a>(records: impl IntoIterator<Item = &'a AuditRecord>) -> [u64; 7] {
+    records.into_iter().fold([0; 7], |sums, record| {
+        let more = match record.event {
+            AuditEvent::Opened { .. } => [1, 0, 0, 0, 0, 0, 0],
+            AuditEvent::Refused { .. } => [0, 1, 0, 0, 0, 0, 0],
+            AuditEvent::Closed { sent, received, requests, tokens, .. } => [0, 0, 1, sent, received, requests, tokens],
+            AuditEvent::Folded { verdict, count, closed, sent, received, requests, tokens, .. } => {
+                let (allowed, refused) = if verdict == Verdict::Allowed { (count, 0) } else { (0, count) };
+                [allowed, refused, closed, sent, received, requests, tokens]
+            }
+            AuditEvent::Missing { .. } => panic!("{record:?}"),
+        };
+        std::array::from_fn(|at| sums[at] + more[at])
+    })
+}
+
 #[test]
 fn one_sandbox_does_not_push_the_others_out() {
     let (_folder, dir) = place();
     let mut writer = writer(&dir);
-    for flow in 0..2 * BURST as u64 {
+    let burst = REFUSED.0 as u64;
+    for flow in 0..10 * burst {
         writer.append(&record(flow));
     }
     let written = numbers(&mut reader(&dir)).len() as u64;
-    assert!((BURST as u64..BURST as u64 + 1000).contains(&written), "{written}");
-    // What is missing is told when there is room again.
-    writer.allowance.0 = 10.0;
+    assert!((burst..burst + 100).contains(&written), "{written}");
+    // What was too much is told when there is room again, before what comes then.
+    writer.lanes[1].allow(10.0);
     writer.append(&record(99_999));
-    let mut reader = reader(&dir);
-    let records: Vec<_> = std::iter::from_fn(|| reader.next_record().unwrap()).collect();
-    let missing: u64 = records
-        .iter()
-        .filter_map(|record| match record.event {
-            AuditEvent::Missing { count } => Some(count),
-            _ => None,
-        })
-        .sum();
-    let kept =
-        records.len() as u64 - records.iter().filter(|r| matches!(r.event, AuditEvent::Missing { .. })).count() as u64;
-    assert_eq!(missing + kept, 2 * BURST as u64 + 1);
-    assert_eq!(records.last().unwrap().flow, 99_999);
+    assert!(writer.is_behind());
+    writer.tell(false);
+    assert!(!writer.is_behind());
+    writer.append(&record(100_000));
+    let records = records(&dir);
+    assert_eq!(sums(&records)[1], 10 * burst + 2);
+    let folded = records.iter().filter(|record| matches!(record.event, AuditEvent::Folded { .. })).count();
+    assert_eq!((folded, records.len() as u64), (1, written + 2), "one line for all that was too much");
+    assert_eq!(records.last().unwrap().flow, 100_000);
+}
+
+#[test]
+fn what_is_refused_does_not_hide_what_is_allowed() {
+    let (_folder, dir) = place();
+    let mut writer = writer(&dir);
+    for flow in 0..10_000 {
+        writer.append(&to(&format!("{flow}.example.net"), 443, record(flow)));
+    }
+    writer.append(&to("exfil.example.com", 443, opened(77_777)));
+    writer.append(&to("exfil.example.com", 443, closed(77_777)));
+    let records = records(&dir);
+    let last: Vec<_> = records.iter().rev().take(2).map(|record| (&*record.host, record.flow)).collect();
+    assert_eq!(last, [("exfil.example.com", 77_777); 2]);
+}
+
+#[test]
+fn what_comes_too_fast_is_not_lost_in_sum() {
+    let (_folder, dir) = place();
+    let mut writer = writer(&dir);
+    let mut expected = Vec::new();
+    for flow in 0..9000 {
+        let host = ["a.example.org", "b.example.org"][flow as usize % 2];
+        for record in [to(host, 443, opened(flow)), to(host, 80, closed(flow)), to(host, 22, record(flow))] {
+            writer.append(&record);
+            expected.push(record);
+        }
+        if flow % 1000 == 0 {
+            writer.tell(false);
+        }
+    }
+    drop(writer);
+    let records = records(&dir);
+    assert!(records.len() < 6000, "{}", records.len());
+    for (host, port) in [("a.example.org", 443), ("b.example.org", 80), ("a.example.org", 22)] {
+        let of = |record: &&AuditRecord| record.host == host && record.port == port;
+        assert_eq!(sums(records.iter().filter(of)), sums(expected.iter().filter(of)), "{host}:{port}");
+    }
+    let refused = |record: &&AuditRecord| record.port == 22 && matches!(record.event, AuditEvent::Folded { .. });
+    let AuditEvent::Folded { verdict, reason, .. } = &records.iter().find(refused).unwrap().event else { panic!() };
+    assert_eq!((*verdict, reason.as_deref()), (Verdict::Denied, Some("not-allowed")));
+}
+
+#[test]
+fn targets_beyond_number_are_one() {
+    let (_folder, dir) = place();
+    let mut writer = writer(&dir);
+    writer.lanes.iter_mut().for_each(|lane| lane.allow(0.0));
+    for flow in 0..5000 {
+        writer.append(&to(&format!("{flow}.example.org"), 443, opened(flow)));
+        writer.append(&to(&format!("{flow}.example.org"), 443, closed(flow)));
+        writer.append(&to(&format!("{flow}.example.net"), 443, record(flow)));
+    }
+    drop(writer);
+    let records = records(&dir);
+    assert_eq!(sums(&records), [5000, 5000, 5000, 50_000, 100_000, 10_000, 15_000]);
+    let others: Vec<_> = records.iter().filter(|record| record.host == AuditRecord::OTHERS).collect();
+    assert_eq!((others.len(), records.len()), (2, 2 * crate::store::fold::TARGETS + 2));
+    let rest = 5000 - crate::store::fold::TARGETS as u64;
+    assert_eq!(sums(others)[..3], [rest; 3]);
+}
+
+#[test]
+fn a_sum_is_one_flat_object() {
+    let (_folder, dir) = place();
+    let mut writer = writer(&dir);
+    writer.lanes[0].allow(0.0);
+    writer.append(&opened(1));
+    writer.append(&AuditRecord { time_ms: 5, ..closed(1) });
+    drop(writer);
+    let line = serde_json::to_string(&records(&dir)[0]).unwrap();
+    assert_eq!(
+        line,
+        r#"{"time_ms":5,"sandbox":"0123456789ab","name":"web","flow":0,"host":"example.org","port":443,"event":"folded","verdict":"allowed","count":1,"closed":1,"sent":10,"received":20,"requests":2,"tokens":3,"since_ms":1}"#
+    );
+}
+
+#[test]
+fn what_is_missing_is_told_without_another_record() {
+    let (folder, dir) = place();
+    let file = folder.path().join(CURRENT);
+    std::fs::create_dir(&file).unwrap();
+    let mut writer = writer(&dir);
+    writer.append(&record(1));
+    writer.append(&record(2));
+    writer.tell(true);
+    assert!(writer.is_behind());
+    std::fs::remove_dir(&file).unwrap();
+    writer.tell(false);
+    assert!(!writer.is_behind());
+    let events: Vec<_> = records(&dir).into_iter().map(|record| record.event).collect();
+    assert_eq!(events, [AuditEvent::Missing { count: 2 }]);
 }
 
 #[test]

@@ -19,6 +19,7 @@
 mod audit;
 mod entry;
 mod error;
+mod fold;
 mod log;
 mod names;
 mod record;
@@ -27,7 +28,7 @@ mod tail;
 mod tree;
 mod trust;
 
-pub use audit::{AuditEvent, AuditReader, AuditRecord, AuditWriter};
+pub use audit::{AuditEvent, AuditReader, AuditRecord, AuditWriter, Verdict};
 pub use entry::{Entry, Lock, State};
 pub use error::StoreError;
 pub use log::{LogData, LogReader, LogRecord, LogWriter, Tail};

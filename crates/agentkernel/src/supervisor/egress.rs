@@ -47,6 +47,8 @@ const BURST: usize = 4096;
 const REREAD: Duration = Duration::from_secs(2);
 /// How long it may take to end its connections when the sandbox has ended.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// How long what comes too fast for the audit log waits, at least.
+const BEHIND: Duration = Duration::from_secs(1);
 /// How long egress may take to obey.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -64,6 +66,8 @@ pub(super) struct Egress {
     /// Clients that wait for egress to obey, by the stream of the order.
     waiting: BTreeMap<u32, Waiting>,
     audit: Option<AuditWriter>,
+    /// When what was too much for the audit log is written.
+    pub(super) audit_due: Deadline,
     reread: Option<Instant>,
 }
 
@@ -115,6 +119,7 @@ impl Egress {
             overdue: Deadline::default(),
             waiting: BTreeMap::new(),
             audit,
+            audit_due: Deadline::default(),
             reread: None,
         }
     }
@@ -160,6 +165,13 @@ impl Egress {
         let (interest, began) = (EventFlags::IN, Instant::now());
         self.running = Some(Running { pidfd, connection, interest, began, open: BTreeMap::new() });
         Ok(())
+    }
+
+    /// Writes what was too much for the audit log: all of it, or as much as may be now.
+    pub(super) fn catch_up(&mut self, all: bool) {
+        let Some(audit) = &mut self.audit else { return };
+        audit.tell(all);
+        self.audit_due = if audit.is_behind() { Deadline::after(BEHIND) } else { Deadline::default() };
     }
 
     /// Whoever has waited longest is the first whose patience ends.
@@ -411,6 +423,9 @@ impl Server<'_> {
         };
         if let Some(audit) = &mut self.egress.audit {
             audit.append(&record);
+            if audit.is_behind() {
+                self.egress.audit_due = self.egress.audit_due.min(Deadline::after(BEHIND));
+            }
         }
         self.emit(|_| EventRecord::Flow(record));
     }

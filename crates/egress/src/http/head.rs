@@ -151,12 +151,22 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 }
 
 /// Headers by which some servers take a request for one with another method or path.
-const OTHERWISE: [&str; 5] =
-    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+const OTHERWISE: [&str; 9] = [
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
-/// The header that makes another request of this one, if it has such.
+/// The header that makes another request of this one, if it has such. Behind CGI and its kin a `_` is as good as a `-`.
 pub(super) fn means_another(headers: &HeaderMap) -> Option<&'static str> {
-    OTHERWISE.into_iter().find(|name| headers.contains_key(*name))
+    let names = || headers.keys().map(|name| name.as_str().replace('_', "-"));
+    OTHERWISE.into_iter().find(|other| names().any(|name| name == *other))
 }
 
 /// Whether a list in a header has this element, in whatever case.
@@ -183,10 +193,17 @@ pub(super) fn line(parts: &Parts) -> String {
 
 /// Which requests are allowed, in short.
 pub(super) fn allowed(grant: &Grant) -> Option<String> {
-    let one = |requests: &Requests| {
-        let or = |list: &[String], every: &str| if list.is_empty() { every.to_owned() } else { list.join(", ") };
-        format!("{} on {}", or(&requests.methods, "every method"), or(&requests.paths, "every path"))
+    let words = |group: &[Requests]| group.iter().map(Requests::to_string).collect::<Vec<_>>().join("; ");
+    let (own, limits) = match (grant.limits(), &grant.requests[..]) {
+        (None, groups) => (groups.first(), None),
+        (limits, groups) => (groups.split_last().and_then(|(_, own)| own.first()), limits),
     };
-    let group = grant.requests.first()?;
-    Some(group.iter().map(one).collect::<Vec<_>>().join("; "))
+    Some(match (own, limits) {
+        (Some(own), None) => words(own),
+        (None, Some(limits)) => format!("by the user's own configuration, {}", words(limits)),
+        (Some(own), Some(limits)) => {
+            format!("{}, and of that, by the user's own configuration, only {}", words(own), words(limits))
+        }
+        (None, None) => return None,
+    })
 }

@@ -141,13 +141,15 @@ impl Exchange {
     fn admit(&self, parts: &mut Parts) -> Result<(), Refusal> {
         let Passage { target, grant, secrets, budget, .. } = &self.passage;
         check(parts, target, self.tls).map_err(|flaw| self.flawed(&flaw))?;
-        if !grant.allows(parts.method.as_str(), parts.uri.path()) {
-            let denial = self.denial(Reason::RequestNotAllowed).because(head::line(parts));
+        let (method, path) = (parts.method.as_str(), parts.uri.path());
+        if !grant.allows(method, path) {
+            let denial = self.denial(grant.refusal(method, path)).because(head::line(parts));
             return Err(Denial { nearest: head::allowed(grant), ..denial }.into());
         }
         if let Some(header) = head::means_another(&parts.headers).filter(|_| grant.is_restricted()) {
-            let detail = format!("by {header} it would be another one");
-            return Err(self.denial(Reason::RequestNotAllowed).because(detail).into());
+            let reason = if grant.limited { Reason::Ceiling } else { Reason::RequestNotAllowed };
+            let detail = format!("by {header} it would be another request");
+            return Err(self.denial(reason).because(detail).into());
         }
         head::rewrite(parts, target, self.tls);
         let secret = if self.tls {

@@ -1,7 +1,10 @@
 //! What is read differently by different programs: by raw bytes, as no library would send them.
 
 use super::*;
-use crate::testing::{PLACEHOLDER, VALUE, only, passage, raw};
+use crate::{
+    Requests,
+    testing::{PLACEHOLDER, VALUE, only, passage, raw},
+};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -273,6 +276,32 @@ fn a_refusal_says_what_and_why() {
     assert!(!client.to_ascii_lowercase().contains("\r\ndate:"));
 }
 
+/// What the sandbox's own rules can change is told apart from what only the user's configuration can.
+#[test]
+fn a_refusal_by_the_users_limits_says_so() {
+    let get = || Requests { methods: vec!["GET".into()], paths: Vec::new() };
+    let post = || Requests { methods: vec!["POST".into()], paths: vec!["/v1".into()] };
+    let limits = "Allowed is: by the user's own configuration, GET on every path.\n";
+    let both = "Allowed is: POST on /v1, and of that, by the user's own configuration, only GET on every path.\n";
+    for (requests, request, header, reason, allowed) in [
+        (vec![vec![get()]], "POST /x", "", Reason::Ceiling, limits),
+        (vec![vec![post()], vec![get()]], "POST /v1", "", Reason::Ceiling, both),
+        (vec![vec![post()], vec![get()]], "DELETE /x", "", Reason::Ceiling, both),
+        (vec![vec![post()], vec![get()]], "GET /v1", "", Reason::RequestNotAllowed, both),
+        (vec![vec![get()]], "GET /x", "X-Original-URL: /admin\r\n", Reason::Ceiling, ""),
+    ] {
+        let (mut passage, log) = passage("a.org:80", &[]);
+        (passage.grant.requests, passage.grant.limited) = (requests, true);
+        let request = format!("{request} HTTP/1.1\r\nHost: a.org\r\n{header}Content-Length: 0\r\n\r\n");
+        let (server, client) = raw(passage, request.as_bytes(), OK);
+        assert_eq!((server.as_str(), log.reasons()), ("", vec![reason]), "{request}");
+        assert!(client.contains(allowed), "{client}");
+        let own = client.contains("agentkernel net allow box a.org:80\n");
+        let file = client.contains("widen ~/.config/agentkernel/config.toml\n");
+        assert_eq!((own, file), (reason != Reason::Ceiling, reason == Reason::Ceiling), "{client}");
+    }
+}
+
 #[test]
 fn what_a_refusal_shows_of_a_request_is_short_and_printable() {
     let (passage, log) = passage("a.org:80", &[]);
@@ -428,6 +457,12 @@ fn restricted_requests_do_not_become_others_by_a_header() {
         "X-Method-Override: PUT",
         "X-Original-URL: /admin",
         "X-Rewrite-Url: /admin",
+        "X-Original-URI: /admin",
+        "X-Forwarded-Uri: /admin",
+        "X-Forwarded-Prefix: /admin",
+        // Behind CGI these are the same.
+        "X_HTTP_Method_Override: DELETE",
+        "X_Original-Url: /admin",
     ] {
         let request = format!("GET /repos/x HTTP/1.1\r\nHost: a.org\r\n{header}\r\n\r\n");
         let (restricted, log) = passage("a.org:80", &[]);

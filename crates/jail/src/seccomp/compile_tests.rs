@@ -62,7 +62,8 @@ fn wanted(answers: &BTreeMap<u32, Answer<'_>>, default: u32, number: u32, argume
 fn telling() -> Vec<u64> {
     let mut values = vec![0, 1, u64::MAX];
     let denied = policy::DENIED.iter().map(|deny| deny.rules);
-    for rules in denied.chain(policy::EGRESS.iter().map(|allow| allow.rules)) {
+    let listed = policy::LISTS.iter().flat_map(|(_, lists)| lists.iter().copied().flatten()).map(|allow| allow.rules);
+    for rules in denied.chain(listed) {
         for Test::Is(_, value) | Test::IsNot(_, value) | Test::Has(_, value) | Test::Lacks(_, value) in
             rules.iter().copied().flatten()
         {
@@ -86,9 +87,11 @@ fn telling() -> Vec<u64> {
 fn the_program_answers_what_the_policy_says() {
     for (arch, table) in TABLES {
         let numbers = policy::parse(table).unwrap();
-        let default = (policy::answers(arch, &numbers).unwrap(), policy::UNKNOWN);
-        let egress = (policy::answers_for_egress(arch, &numbers).unwrap(), policy::EPERM);
-        for (answers, default) in [default, egress] {
+        let mut all = vec![(policy::answers(arch, &numbers).unwrap(), policy::UNKNOWN)];
+        for (_, lists) in policy::LISTS {
+            all.push((policy::answers_for_list(arch, &numbers, lists).unwrap(), policy::EPERM));
+        }
+        for (answers, default) in all {
             check(policy::audit_arch(arch).unwrap(), &answers, default);
         }
     }

@@ -17,6 +17,8 @@ pub enum Profile {
     Program,
     /// For egress: a list of what is allowed, and `EPERM` for everything else.
     Egress,
+    /// For who unpacks a layer of an image: a list as well.
+    Unpack,
 }
 
 /// The filters could not be installed.
@@ -43,6 +45,7 @@ pub fn install(profile: Profile) -> Result<(), Error> {
         Profile::Default => (&DEFAULT, "every program"),
         Profile::Program => (&PROGRAM, "programs"),
         Profile::Egress => (&EGRESS, "egress"),
+        Profile::Unpack => (&UNPACK, "unpackers"),
     };
     sys::seccomp::set_filter(program).map_err(|source| Error { what, source })
 }

@@ -75,6 +75,7 @@ const UNSHARE_FLAGS: &[&[Test]] = &[
     &[Has(0, 0x4000_0000)],
 ];
 
+const S_IFCHR: u32 = 0o20_000;
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
 const O_CREAT: u32 = 0o100;
@@ -266,17 +267,43 @@ const OTHER_THAN_STREAM: u32 = 0b1110;
 const SOCK_DGRAM: u32 = 2;
 const OTHER_THAN_DGRAM: u32 = 0b1101;
 
-/// All that egress may do: sockets of the internet, time, memory, and the descriptors that it holds. Nothing is opened,
-/// executed, traced, signalled or split off, and no page becomes code.
-pub const EGRESS: &[Allow] = &[
+/// What every process may do that is jailed by a list: memory, time, its own signals, its end. No page becomes code.
+const COMMON: &[Allow] = &[
     allow("read"),
     allow("write"),
     allow("readv"),
     allow("writev"),
-    allow("splice"),
-    allow("pipe2"),
     allow("close"),
     allow("fcntl"),
+    allow("ppoll"),
+    allow("brk"),
+    Allow { call: "mmap", rules: &[&[Lacks(2, PROT_EXEC)]] },
+    Allow { call: "mprotect", rules: &[&[Lacks(2, PROT_EXEC)]] },
+    allow("munmap"),
+    allow("mremap"),
+    allow("madvise"),
+    allow("futex"),
+    allow("clock_gettime"),
+    allow("clock_nanosleep"),
+    allow("nanosleep"),
+    allow("restart_syscall"),
+    allow("sched_yield"),
+    allow("getrandom"),
+    allow("getpid"),
+    allow("gettid"),
+    allow("rt_sigaction"),
+    allow("rt_sigprocmask"),
+    allow("rt_sigreturn"),
+    allow("sigaltstack"),
+    allow("exit"),
+    allow("exit_group"),
+];
+
+/// All that egress may do: sockets of the internet, and the descriptors that it holds. Nothing is opened, executed,
+/// traced, signalled or split off.
+const EGRESS: &[Allow] = &[
+    allow("splice"),
+    allow("pipe2"),
     Allow { call: "ioctl", rules: &[&[Is(1, FIONBIO)]] },
     // Streams and datagrams of the internet, and no raw sockets.
     Allow {
@@ -306,32 +333,50 @@ pub const EGRESS: &[Allow] = &[
     allow("epoll_pwait"),
     allow("epoll_pwait2"),
     allow("eventfd2"),
-    allow("ppoll"),
-    allow("brk"),
-    Allow { call: "mmap", rules: &[&[Lacks(2, PROT_EXEC)]] },
-    Allow { call: "mprotect", rules: &[&[Lacks(2, PROT_EXEC)]] },
-    allow("munmap"),
-    allow("mremap"),
-    allow("madvise"),
-    allow("futex"),
-    allow("clock_gettime"),
-    allow("clock_nanosleep"),
-    allow("nanosleep"),
-    allow("restart_syscall"),
-    allow("sched_yield"),
-    allow("getrandom"),
-    allow("getpid"),
-    allow("gettid"),
-    allow("rt_sigaction"),
-    allow("rt_sigprocmask"),
-    allow("rt_sigreturn"),
-    allow("sigaltstack"),
-    allow("exit"),
-    allow("exit_group"),
+];
+
+/// All that an unpacker may do: make files, beneath where Landlock lets it. No socket, no program, no other process; and no
+/// device but the one that overlayfs takes for a whiteout.
+const UNPACK: &[Allow] = &[
+    allow("pread64"),
+    allow("pwrite64"),
+    allow("lseek"),
+    allow("dup"),
+    allow("fstat"),
+    allow("newfstatat"),
+    allow("statx"),
+    allow("getdents64"),
+    allow("readlinkat"),
+    allow("openat2"),
+    allow("mkdirat"),
+    // Both kinds of devices have this bit, and nothing else that is made so.
+    Allow { call: "mknodat", rules: &[&[Lacks(2, S_IFCHR)], &[Is(3, 0)]] },
+    allow("symlinkat"),
+    allow("linkat"),
+    allow("unlinkat"),
+    allow("renameat2"),
+    allow("ftruncate"),
+    allow("fallocate"),
+    allow("copy_file_range"),
+    allow("fadvise64"),
+    allow("fchmod"),
+    allow("fchmodat"),
+    allow("fchmodat2"),
+    allow("fchown"),
+    allow("fchownat"),
+    allow("utimensat"),
+    allow("fsetxattr"),
+    allow("setxattr"),
+    allow("lsetxattr"),
+    allow("fsync"),
+    allow("geteuid"),
 ];
 
 /// The same, where the architecture has such a call.
-pub const EGRESS_X86: &[&str] = &["epoll_wait", "poll"];
+const WHERE_THERE: &[&str] = &["epoll_wait", "poll"];
+
+/// The processes that are jailed by a list: everything else is `EPERM`.
+pub const LISTS: &[(&str, &[&[Allow]])] = &[("EGRESS", &[COMMON, EGRESS]), ("UNPACK", &[COMMON, UNPACK])];
 
 /// `SECCOMP_RET_ALLOW`.
 pub const ALLOW: u32 = 0x7fff_0000;
@@ -378,16 +423,17 @@ pub fn answers_for_programs<'a>(numbers: &BTreeMap<&str, u32>) -> Result<BTreeMa
     ABSENT_FOR_PROGRAMS.iter().map(|call| Ok((*numbers.get(call).ok_or(*call)?, Answer::Always(ENOSYS)))).collect()
 }
 
-/// What egress is answered; everything else is `EPERM`.
+/// What a process is answered that is jailed by a list; everything else is `EPERM`.
 ///
 /// # Errors
 /// A call that the policy names is not in the table.
-pub fn answers_for_egress<'a>(
+pub fn answers_for_list<'a>(
     arch: &str,
     numbers: &BTreeMap<&str, u32>,
+    lists: &[&'a [Allow]],
 ) -> Result<BTreeMap<u32, Answer<'a>>, Box<dyn Error>> {
     let mut answers = BTreeMap::new();
-    for &Allow { call, rules } in EGRESS {
+    for &Allow { call, rules } in lists.iter().copied().flatten() {
         let number = *numbers.get(call).ok_or_else(|| format!("The table of {arch} lacks {call}"))?;
         let answer = match rules {
             [] => Answer::Always(ALLOW),
@@ -397,7 +443,7 @@ pub fn answers_for_egress<'a>(
             return Err(format!("{call} has two answers").into());
         }
     }
-    answers.extend(EGRESS_X86.iter().filter_map(|call| Some((*numbers.get(call)?, Answer::Always(ALLOW)))));
+    answers.extend(WHERE_THERE.iter().filter_map(|call| Some((*numbers.get(call)?, Answer::Always(ALLOW)))));
     Ok(answers)
 }
 

@@ -1,0 +1,40 @@
+use super::*;
+
+fn record(host: &str, event: AuditEvent) -> AuditRecord {
+    let sandbox = SandboxId::try_from("0123456789ab".to_owned()).unwrap();
+    AuditRecord { time_ms: 1, sandbox, name: None, flow: 1, host: host.into(), port: 443, event }
+}
+
+fn folded(verdict: Verdict, reason: Option<&str>) -> AuditEvent {
+    let (closed, sent, received, requests, tokens, since_ms) = Default::default();
+    let reason = reason.map(str::to_owned);
+    AuditEvent::Folded { verdict, reason, count: 3, closed, sent, received, requests, tokens, since_ms }
+}
+
+fn seen(records: Vec<AuditRecord>) -> Seen {
+    let mut seen = Seen::default();
+    records.into_iter().for_each(|record| seen.add(record));
+    seen
+}
+
+#[test]
+fn sums_count_as_well() {
+    let seen = seen(vec![
+        record("a.example.org", folded(Verdict::Allowed, None)),
+        record("10.1.2.3", folded(Verdict::Denied, Some("private-address"))),
+        record("b.example.org", folded(Verdict::Failed, Some("unreachable"))),
+    ]);
+    assert_eq!(seen.reached.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.example.org:443"]);
+    let (target, why) = seen.refused.first_key_value().unwrap();
+    assert!(seen.refused.len() == 1 && target.to_string() == "10.1.2.3:443" && why.can_be_named(target));
+    assert!(!seen.incomplete);
+}
+
+#[test]
+fn what_is_not_on_record_is_known_to_be_missing() {
+    assert!(seen(vec![record("a.example.org", AuditEvent::Missing { count: 1 })]).incomplete);
+    for verdict in [Verdict::Allowed, Verdict::Denied] {
+        let others = seen(vec![record(AuditRecord::OTHERS, folded(verdict, None))]);
+        assert!(others.incomplete && others.reached.is_empty() && others.refused.is_empty());
+    }
+}

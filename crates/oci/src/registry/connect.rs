@@ -1,0 +1,418 @@
+//! Hides connections: addresses, TLS, which version of HTTP is spoken, and which connection is used again.
+
+use super::{
+    error::RegistryError,
+    settings::{Settings, Trust, is_loopback},
+    url::Origin,
+};
+use crate::{
+    reference::{DEFAULT_ENDPOINT, DEFAULT_REGISTRY},
+    text::shown,
+};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{
+    CertificateError, ClientConfig, RootCertStore,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_rustls::TlsConnector;
+
+/// The body of a request.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The longest head of an answer; hyper may read as much again before it counts.
+const MAX_HEAD: usize = 64 << 10;
+/// How many fields it has at most.
+const MAX_FIELDS: usize = 128;
+/// How much of a stream, and of all of them, may be on the way with HTTP/2: enough for a fast line across an ocean.
+const WINDOWS: (u32, u32) = (4 << 20, 16 << 20);
+/// How many connections to a host are kept for later.
+const MAX_IDLE: usize = 8;
+/// For one of several addresses.
+const ONE_ADDRESS: Duration = Duration::from_secs(5);
+
+/// A connection on which a request can be sent.
+enum Connection {
+    One(http1::SendRequest<Body>),
+    Two(http2::SendRequest<Body>),
+}
+
+impl Connection {
+    /// The same; if it carries several requests at once, others may use it too.
+    fn shared(self, pool: &Pool, origin: &Origin) -> Self {
+        if let Self::Two(sender) = &self {
+            pool.keep(origin, Self::Two(sender.clone()));
+        }
+        self
+    }
+}
+
+/// All connections of a client.
+pub(super) struct Pool {
+    settings: Arc<Settings>,
+    roots: RootCertStore,
+    configs: Mutex<HashMap<String, Arc<ClientConfig>>>,
+    idle: Mutex<HashMap<Origin, Vec<Connection>>>,
+    /// Who speaks TLS of those that need not.
+    spoken: tokio::sync::Mutex<HashMap<String, bool>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection, clear or not.
+trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+impl Pool {
+    pub fn new(settings: Arc<Settings>) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(settings.roots.iter().map(|der| CertificateDer::from_slice(der)));
+        Self {
+            settings,
+            roots,
+            configs: Mutex::default(),
+            idle: Mutex::default(),
+            spoken: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Whom `HOST[:PORT]` of a registry is, and whether TLS is spoken there, which is tried where it need not be.
+    pub async fn origin(&self, authority: &str) -> Result<Origin, RegistryError> {
+        let origin = |https| {
+            Origin::new(https, authority)
+                .ok_or_else(|| RegistryError::Settings(format!("'{}' is not a host", shown(authority))))
+        };
+        let secure = origin(true)?;
+        let trust = self.trust(&secure);
+        if trust == Trust::Clear {
+            return origin(false);
+        }
+        if trust == Trust::Verified && !is_loopback(&secure.host) {
+            return Ok(secure);
+        }
+        // One at a time: whoever else wants to know waits for the same answer.
+        let mut spoken = self.spoken.lock().await;
+        if let Some(https) = spoken.get(authority).copied() {
+            return origin(https);
+        }
+        let https = match self.dial(&secure).await {
+            Ok(connection) => {
+                self.keep(&secure, connection);
+                true
+            }
+            Err(RegistryError::Tls { .. }) => false,
+            // Nobody at the usual port of TLS says nothing about that of HTTP.
+            Err(RegistryError::Connect { .. }) if origin(false)?.port != secure.port => false,
+            Err(error) => return Err(error),
+        };
+        spoken.insert(authority.to_owned(), https);
+        origin(https)
+    }
+
+    fn trust(&self, origin: &Origin) -> Trust {
+        self.registry(origin).map(|registry| registry.trust).unwrap_or_default()
+    }
+
+    fn registry(&self, origin: &Origin) -> Option<&super::settings::Registry> {
+        let with_port = format!("{}:{}", origin.host, origin.port);
+        let registries = &self.settings.registries;
+        // What is set for a registry holds where it answers, too.
+        let known = |name: &str| if name == DEFAULT_ENDPOINT { registries.get(DEFAULT_REGISTRY) } else { None };
+        let authority = origin.authority();
+        registries.get(&authority).or_else(|| registries.get(&with_port)).or_else(|| known(&authority))
+    }
+
+    /// Whether this host may be spoken to in clear.
+    pub fn may_be_clear(&self, origin: &Origin) -> bool {
+        is_loopback(&origin.host) || self.trust(origin) != Trust::Verified
+    }
+
+    /// Sends a request and waits for the head of the answer; the body of the request may take as long as it gets on.
+    pub async fn send(
+        &self,
+        origin: &Origin,
+        mut request: Request<Body>,
+        patience: Duration,
+    ) -> Result<Answer, RegistryError> {
+        let mut connection = match self.take(origin).await {
+            Some(connection) => connection,
+            None => self.dial(origin).await?.shared(self, origin),
+        };
+        if let (Connection::One(_), Some(path)) = (&connection, request.uri().path_and_query()) {
+            // The whole address is for proxies (RFC 9112, 3.2).
+            *request.uri_mut() = Uri::from(path.clone());
+        }
+        let sent = async {
+            match &mut connection {
+                Connection::One(sender) => sender.send_request(request).await,
+                Connection::Two(sender) => sender.send_request(request).await,
+            }
+        };
+        let response = timeout(patience, sent).await.map_err(|_| timed_out(origin, patience))?;
+        let response = response.map_err(|error| broken(origin, &error))?;
+        Ok(Answer::new(origin.clone(), response, connection, self.settings.timeouts.stall))
+    }
+
+    /// A connection that is free, if there is one that still stands.
+    async fn take(&self, origin: &Origin) -> Option<Connection> {
+        // Lets those that the other side has closed meanwhile say so.
+        tokio::task::yield_now().await;
+        loop {
+            let found = locked(&self.idle).get_mut(origin).and_then(Vec::pop)?;
+            let ready = match found {
+                Connection::One(mut sender) => sender.ready().await.is_ok().then_some(Connection::One(sender)),
+                Connection::Two(mut sender) => sender.ready().await.is_ok().then_some(Connection::Two(sender)),
+            };
+            if let Some(connection) = ready {
+                return Some(connection.shared(self, origin));
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    fn keep(&self, origin: &Origin, connection: Connection) {
+        let mut idle = locked(&self.idle);
+        let kept = idle.entry(origin.clone()).or_default();
+        let is_two = |connection: &Connection| matches!(connection, Connection::Two(_));
+        if kept.len() < MAX_IDLE && !(is_two(&connection) && kept.iter().any(is_two)) {
+            kept.push(connection);
+        }
+    }
+
+    async fn dial(&self, origin: &Origin) -> Result<Connection, RegistryError> {
+        let patience = self.settings.timeouts.connect;
+        let until = Instant::now() + patience;
+        let late = |_| timed_out(origin, patience);
+        let tcp = timeout_at(until, self.connect(origin, until)).await.map_err(late)??;
+        // Requests are small and waited for.
+        let _ = tcp.set_nodelay(true);
+        if !origin.https {
+            return one(origin, tcp).await;
+        }
+        let host = origin.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|_| RegistryError::NoSuchHost(shown(&origin.host)))?;
+        let connector = TlsConnector::from(self.config(origin)?);
+        let tls = timeout_at(until, connector.connect(name, tcp)).await.map_err(late)?;
+        let tls = tls.map_err(|error| tls_failed(origin, &error))?;
+        if tls.get_ref().1.alpn_protocol() == Some(b"h2") { two(origin, tls).await } else { one(origin, tls).await }
+    }
+
+    async fn connect(&self, origin: &Origin, until: Instant) -> Result<TcpStream, RegistryError> {
+        let host = || shown(&origin.host);
+        let found = self.settings.resolver.look_up(&origin.host).await;
+        let found = found.map_err(|source| RegistryError::Lookup { host: host(), source })?;
+        let mut last = None;
+        for (index, address) in found.iter().enumerate() {
+            let left = until.saturating_duration_since(Instant::now());
+            // The last one may take all of what is left.
+            let patience = if index + 1 == found.len() { left } else { left.min(ONE_ADDRESS) };
+            match timeout(patience, TcpStream::connect(SocketAddr::new(*address, origin.port))).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = Some(error),
+                Err(_) => last = Some(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        Err(match last {
+            Some(source) => RegistryError::Connect { host: origin.authority(), source },
+            None => RegistryError::NoSuchHost(host()),
+        })
+    }
+
+    /// How TLS is spoken with a host.
+    fn config(&self, origin: &Origin) -> Result<Arc<ClientConfig>, RegistryError> {
+        let key = origin.authority();
+        if let Some(config) = locked(&self.configs).get(&key) {
+            return Ok(config.clone());
+        }
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| RegistryError::Settings(error.to_string()))?;
+        let mut config = if self.trust(origin) == Trust::Verified {
+            let mut roots = self.roots.clone();
+            let own = self.registry(origin).map(|registry| registry.authorities.as_slice()).unwrap_or_default();
+            roots.add_parsable_certificates(own.iter().map(|der| CertificateDer::from_slice(der)));
+            builder.with_root_certificates(roots).with_no_client_auth()
+        } else {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
+        };
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let config = Arc::new(config);
+        locked(&self.configs).insert(key, config.clone());
+        Ok(config)
+    }
+}
+
+async fn one(origin: &Origin, stream: impl Stream) -> Result<Connection, RegistryError> {
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| broken(origin, &error))?;
+    // Why it ends is told to whoever waits for an answer.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(Connection::One(sender))
+}
+
+async fn two(origin: &Origin, stream: impl Stream) -> Result<Connection, RegistryError> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD as u32)
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|error| broken(origin, &error))?;
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(Connection::Two(sender))
+}
+
+fn timed_out(origin: &Origin, patience: Duration) -> RegistryError {
+    RegistryError::TimedOut { host: origin.authority(), seconds: patience.as_secs() }
+}
+
+/// Why a connection can carry nothing more.
+fn broken(origin: &Origin, error: &hyper::Error) -> RegistryError {
+    let host = origin.authority();
+    // What is inside says more than hyper's own word.
+    let inner = std::error::Error::source(error).map(ToString::to_string);
+    let why = shown(&inner.unwrap_or_else(|| error.to_string()));
+    if error.is_parse() || error.is_user() {
+        return RegistryError::Protocol { host, why: shown(&error.to_string()) };
+    }
+    RegistryError::Broken { host, why }
+}
+
+fn tls_failed(origin: &Origin, error: &io::Error) -> RegistryError {
+    let host = origin.authority();
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            RegistryError::UnknownAuthority(host)
+        }
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            RegistryError::Certificate { host, why: shown(&why.to_string()) }
+        }
+        Some(rustls::Error::InvalidMessage(_)) => RegistryError::Tls { host, why: "no TLS is spoken there".to_owned() },
+        Some(why) => RegistryError::Tls { host, why: shown(&why.to_string()) },
+        None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            RegistryError::Tls { host, why: "the connection was closed".to_owned() }
+        }
+        None => RegistryError::Broken { host, why: shown(&error.to_string()) },
+    }
+}
+
+/// The head of an answer, and its body as it comes.
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub origin: Origin,
+    body: Incoming,
+    /// Given back when nothing more comes.
+    connection: Option<Connection>,
+    stall: Duration,
+}
+
+impl Answer {
+    fn new(origin: Origin, response: Response<Incoming>, connection: Connection, stall: Duration) -> Self {
+        let (head, body) = response.into_parts();
+        let connection = matches!(connection, Connection::One(_)).then_some(connection);
+        Self { status: head.status, headers: head.headers, origin, body, connection, stall }
+    }
+
+    /// A field, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The next bytes of the body, none at its end.
+    pub async fn chunk(&mut self, pool: &Pool) -> Result<Option<Bytes>, RegistryError> {
+        loop {
+            let frame =
+                timeout(self.stall, self.body.frame()).await.map_err(|_| timed_out(&self.origin, self.stall))?;
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(broken(&self.origin, &error)),
+                None => {
+                    if let Some(connection) = self.connection.take() {
+                        pool.keep(&self.origin, connection);
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// The whole body, if it is not longer than allowed.
+    pub async fn bytes(mut self, pool: &Pool, what: &'static str, limit: u64) -> Result<Vec<u8>, RegistryError> {
+        let too_large = |host: &Origin| RegistryError::TooLarge { host: host.authority(), what, limit };
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk(pool).await? {
+            if (bytes.len() + chunk.len()) as u64 > limit {
+                return Err(too_large(&self.origin));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Trusts whoever answers.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,310 @@
+//! Hides how blobs come: in pieces, from where it broke off, from another place if need be, and never other bytes than
+//! those of the digest.
+
+use super::{Ask, Client, Place, RegistryError, connect::Answer};
+use crate::{Digest, Hasher, Reference, manifest::Descriptor};
+use http::{Method, header};
+use std::{
+    future::poll_fn,
+    io::{self, Read, Seek, SeekFrom, Write},
+    pin::Pin,
+    task::Poll,
+};
+
+/// How much must have come for failures before it not to count any more.
+const GOT_ON: u64 = 1 << 20;
+/// How much is hashed at once of what is there already.
+const PIECE: usize = 64 << 10;
+
+/// A blob on its way: what has come of it, and where it is put.
+#[derive(Debug)]
+pub struct Download<W> {
+    output: W,
+    /// Where in the output it begins.
+    begin: u64,
+    digest: Digest,
+    size: u64,
+    done: u64,
+    hasher: Hasher,
+    /// Whether something was there before, which may be anything.
+    found: bool,
+}
+
+impl<W: Write + Seek> Download<W> {
+    /// Nothing has come yet. It is put where the output is now, which must be its beginning.
+    pub fn new(descriptor: &Descriptor, output: W) -> Self {
+        let digest = descriptor.digest.clone();
+        let hasher = Hasher::new(digest.algorithm());
+        Self { output, begin: 0, digest, size: descriptor.size, done: 0, hasher, found: false }
+    }
+
+    /// The same, put into the output from this byte on.
+    ///
+    /// # Errors
+    /// [`io::Error`] if it cannot be sought there.
+    pub fn at(descriptor: &Descriptor, mut output: W, begin: u64) -> io::Result<Self> {
+        output.seek(SeekFrom::Start(begin))?;
+        Ok(Self { begin, ..Self::new(descriptor, output) })
+    }
+
+    /// Goes on with what an earlier download has left in a file, which is read from its beginning. If it turns out to be
+    /// something else, everything comes anew.
+    ///
+    /// # Errors
+    /// [`io::Error`] if it cannot be read.
+    pub fn resume(descriptor: &Descriptor, output: W) -> io::Result<Self>
+    where
+        W: Read,
+    {
+        let mut download = Self::at(descriptor, output, 0)?;
+        let mut piece = vec![0; PIECE];
+        while download.done < download.size {
+            let left = usize::try_from(download.size - download.done).unwrap_or(usize::MAX).min(PIECE);
+            match download.output.read(&mut piece[..left]) {
+                Ok(0) => break,
+                Ok(length) => {
+                    download.hasher.update(&piece[..length]);
+                    download.done += length as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        download.found = download.done > 0;
+        // Reading may have gone further than what counts.
+        download.output.seek(SeekFrom::Start(download.done))?;
+        Ok(download)
+    }
+
+    /// How many bytes have come.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Where it was put.
+    pub fn into_inner(self) -> W {
+        self.output
+    }
+
+    /// Nothing has come.
+    fn restart(&mut self) -> Result<(), RegistryError> {
+        self.output.seek(SeekFrom::Start(self.begin)).map_err(RegistryError::Write)?;
+        self.hasher = Hasher::new(self.digest.algorithm());
+        self.done = 0;
+        self.found = false;
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), RegistryError> {
+        self.output.write_all(bytes).map_err(RegistryError::Write)?;
+        self.hasher.update(bytes);
+        self.done += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Whether everything has come, and is what it should be.
+    fn finish(&mut self, host: &str) -> Result<(), RegistryError> {
+        let found = self.hasher.clone().finish();
+        if found != self.digest {
+            return Err(RegistryError::Digest { host: host.to_owned(), expected: self.digest.clone(), found });
+        }
+        self.output.flush().map_err(RegistryError::Write)
+    }
+}
+
+/// One of several blobs.
+#[derive(Debug)]
+pub struct Wanted<W> {
+    /// Which one.
+    pub descriptor: Descriptor,
+    /// Where it is put.
+    pub download: Download<W>,
+}
+
+impl Client {
+    /// Gets a blob. `progress` hears how many bytes have come whenever more have.
+    ///
+    /// When it fails, the download has what has come, and can be given again.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn blob<W: Write + Seek>(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        download: &mut Download<W>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        if descriptor.size == download.size && download.done == download.size {
+            // All was there before, perhaps.
+            match download.finish("") {
+                Ok(()) => return Ok(()),
+                Err(RegistryError::Digest { .. }) => download.restart()?,
+                Err(error) => return Err(error),
+            }
+        }
+        self.anywhere(reference, async |place| self.blob_from(place, download, progress).await).await
+    }
+
+    /// Gets several blobs, [`super::Settings::parallel`] at once. `progress` hears which one has how many bytes.
+    ///
+    /// # Errors
+    /// The first [`RegistryError`], with the number of the blob. The others have stopped where they were.
+    pub async fn blobs<W: Write + Seek>(
+        &self,
+        reference: &Reference,
+        wanted: &mut [Wanted<W>],
+        progress: &dyn Fn(usize, u64),
+    ) -> Result<(), (usize, RegistryError)> {
+        type Running<'a> = Pin<Box<dyn Future<Output = Result<(), (usize, RegistryError)>> + 'a>>;
+        let mut waiting = wanted.iter_mut().enumerate().map(|(index, wanted)| -> Running<'_> {
+            Box::pin(async move {
+                let Wanted { descriptor, download } = wanted;
+                let done = self.blob(reference, descriptor, download, &|bytes| progress(index, bytes)).await;
+                done.map_err(|error| (index, error))
+            })
+        });
+        let parallel = self.settings.parallel.max(1);
+        let mut running: Vec<Running<'_>> = waiting.by_ref().take(parallel).collect();
+        poll_fn(|context| {
+            let mut index = 0;
+            while index < running.len() {
+                match running[index].as_mut().poll(context) {
+                    Poll::Pending => index += 1,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) => match waiting.next() {
+                        // Polled next, so that it is woken.
+                        Some(next) => running[index] = next,
+                        None => drop(running.swap_remove(index)),
+                    },
+                }
+            }
+            if running.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Gets a blob from one place, as often as it takes.
+    async fn blob_from<W: Write + Seek>(
+        &self,
+        place: &Place,
+        download: &mut Download<W>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let mut failures = 0;
+        let mut mark = download.done;
+        loop {
+            let found = download.found;
+            let Err(error) = self.blob_once(place, download, progress).await else { return Ok(()) };
+            if matches!(error, RegistryError::Digest { .. }) {
+                download.restart()?;
+                if found {
+                    mark = 0;
+                    continue;
+                }
+                return Err(error);
+            }
+            if download.done.saturating_sub(mark) >= GOT_ON {
+                failures = 0;
+                mark = download.done;
+            }
+            self.pause(error, &mut failures).await?;
+        }
+    }
+
+    /// Gets what is missing of a blob, or as much of it as comes.
+    async fn blob_once<W: Write + Seek>(
+        &self,
+        place: &Place,
+        download: &mut Download<W>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let url = place.url(&format!("blobs/{}", download.digest));
+        let mut ask = Ask::new(Method::GET, url, place.scope("pull"), "such part of the image")
+            .header(header::ACCEPT_ENCODING, "identity")?;
+        if download.done > 0 && download.done < download.size {
+            ask = ask.header(header::RANGE, &format!("bytes={}-", download.done))?;
+            ask.wanted = &[416];
+        }
+        if download.done < download.size || download.size == 0 {
+            let answer = self.ask_once(place, &ask, super::Answered::Anywhere).await?;
+            if answer.status.as_u16() == 416 {
+                // It has fewer bytes than we have, or does not know ranges.
+                download.restart()?;
+                let why = "what had come of it is not known there".to_owned();
+                return Err(RegistryError::Broken { host: place.host.clone(), why });
+            }
+            self.receive(place, answer, download, progress).await?;
+        }
+        download.finish(&place.host)
+    }
+
+    async fn receive<W: Write + Seek>(
+        &self,
+        place: &Place,
+        mut answer: Answer,
+        download: &mut Download<W>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let host = || answer.origin.authority();
+        let wrong = |why: String| RegistryError::Protocol { host: host(), why };
+        if let Some(encoding) = answer.header("content-encoding").filter(|encoding| *encoding != "identity") {
+            return Err(wrong(format!("it sends '{}' that was not asked for", crate::text::shown(encoding))));
+        }
+        // Whoever knows no ranges sends all of it.
+        let mut skip = download.done;
+        if answer.status.as_u16() == 206 {
+            let range = answer.header("content-range").unwrap_or_default();
+            if !is_range(range, download.done, download.size) {
+                return Err(wrong(format!("it sends the range '{}'", crate::text::shown(range))));
+            }
+            skip = 0;
+        }
+        let size = |found| RegistryError::Size {
+            host: place.host.clone(),
+            digest: download.digest.clone(),
+            expected: download.size,
+            found,
+        };
+        let before = download.done - skip;
+        let length = answer.header("content-length").and_then(|text| text.parse::<u64>().ok());
+        if let Some(length) = length.filter(|length| before.checked_add(*length) != Some(download.size)) {
+            return Err(size(before.saturating_add(length)));
+        }
+        while let Some(chunk) = answer.chunk(&self.pool).await? {
+            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            skip -= known as u64;
+            let chunk = &chunk[known..];
+            let sum = download.done + chunk.len() as u64;
+            if sum > download.size {
+                return Err(RegistryError::Size {
+                    host: place.host.clone(),
+                    digest: download.digest.clone(),
+                    expected: download.size,
+                    found: sum,
+                });
+            }
+            if !chunk.is_empty() {
+                download.take(chunk)?;
+                progress(download.done);
+            }
+        }
+        if download.done < download.size || skip > 0 {
+            let why = format!("it ended after {} of {} bytes", download.done, download.size);
+            return Err(RegistryError::Broken { host: answer.origin.authority(), why });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a `Content-Range` says from this byte to the end (RFC 9110, 14.4).
+fn is_range(text: &str, from: u64, size: u64) -> bool {
+    let parse = || {
+        let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let total = if total == "*" { size } else { total.parse().ok()? };
+        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, total))
+    };
+    parse().is_some_and(|(first, last, total)| first == from && last.checked_add(1) == Some(size) && total == size)
+}

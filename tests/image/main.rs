@@ -1,0 +1,6 @@
+//! Images as they travel: our client beside real registries and an independent client of them.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+mod registry;
+mod transfer;
