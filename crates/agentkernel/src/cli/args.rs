@@ -106,7 +106,8 @@ pub(super) struct NetworkArgs {
     /// Connections per second that it may begin
     #[arg(long, value_name = "N", value_parser = config::parse_connections, allow_hyphen_values = true)]
     connections: Option<u64>,
-    /// Tokens of models that it may use, as far as their answers tell; all its TLS is read for that
+    /// Tokens of models that it may use, as far as their answers and WebSockets tell: a stream that was not asked to
+    /// tell is not counted, nor is what isn't JSON; all its TLS is read for that
     #[arg(long, value_name = "N", value_parser = config::parse_count, allow_hyphen_values = true)]
     max_tokens: Option<u64>,
     /// The mode is wanted as far as the user's limits go.
