@@ -199,8 +199,8 @@ fn arguments() {
             "'agentkernel help secret set' lists what it takes",
         ),
         (
-            &["run", "--image", "ubuntu", "true"],
-            "--image: 'ubuntu': not an image that this build knows: use 'host' or 'dir:PATH'",
+            &["run", "--image", "./ubuntu", "true"],
+            "--image: './ubuntu': not an image: '.' is not the host of a registry, at character 1; use 'host', 'dir:PATH', or a name such as 'debian:12'",
             HELP_RUN,
         ),
         (

@@ -41,7 +41,7 @@ fn only_the_locale_comes_from_the_caller() {
     );
     std::fs::create_dir(dir.path().join("bin")).unwrap();
     std::fs::write(dir.path().join("bin/bash"), "").unwrap();
-    let env = Environment::base(&identity, &Image::Dir(dir.path().into()), &facts);
+    let env = Environment::base(&identity, &Image::Dir(dir.path().into()), None, &facts);
     assert!(text(&env.entries()).contains(&"SHELL=/bin/bash".into()));
 }
 

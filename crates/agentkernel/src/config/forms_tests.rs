@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    super::{ImageArg, parse_image},
+    *,
+};
 use proptest::prelude::*;
 
 fn message<T: std::fmt::Debug>(result: Result<T, FormError>) -> String {

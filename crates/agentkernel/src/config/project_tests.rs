@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Image, Name, SecretSource,
+    Name, SecretSource,
     config::{WorkspaceMode, schema::Keys},
 };
 use proptest::prelude::*;
@@ -47,7 +47,7 @@ fn everything_that_can_be_said() {
     )
     .unwrap();
     assert_eq!(settings.name, Some(Name::try_from("web".to_owned()).unwrap()));
-    assert_eq!(settings.image.unwrap().value, Image::Dir("rootfs".into()));
+    assert_eq!(settings.image.unwrap().value, super::super::ImageArg::Dir("rootfs".into()));
     assert_eq!(settings.workspace, Some(WorkspaceMode::Overlay));
     assert_eq!(settings.user.unwrap().value, "1000:1000");
     assert_eq!(settings.workdir.unwrap().value, Path::new("src"));
@@ -95,8 +95,8 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("[sandbox]\nimage = 1", "2:9: `image` must be a text, not a whole number"),
         ("[sandbox]\nkeep = 'yes'", "2:8: `keep` must be true or false, not a text"),
         (
-            "[sandbox]\nimage = 'debian'",
-            "2:9: `image`: 'debian': not an image that this build knows: use 'host' or 'dir:PATH'",
+            "[sandbox]\nimage = './debian'",
+            "2:9: `image`: './debian': not an image: '.' is not the host of a registry, at character 1; use 'host', 'dir:PATH', or a name such as 'debian:12'",
         ),
         (
             "[sandbox]\nname = 'Web'",

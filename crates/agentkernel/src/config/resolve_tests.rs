@@ -139,7 +139,7 @@ fn flags_win_over_the_file() {
     std::fs::write(scene.base().join("app/vars"), "B=envfile\nC=envfile").unwrap();
     let spec = scene.spec(Overrides {
         name: Some(Name::try_from("cli".to_owned()).unwrap()),
-        image: Some(Image::Host),
+        image: Some(super::super::ImageArg::Host),
         workspace: Some(WorkspaceMode::Direct),
         env: vec![EnvVar::Set("C".into(), "flag".into()), EnvVar::Set("AGENTKERNEL".into(), "0".into())],
         env_files: vec!["vars".into()],
@@ -246,7 +246,7 @@ fn a_flag_in_its_place_needs_no_trust() {
         "[sandbox]\nimage='dir:../outside'\nuser='root'\n[resources]\npids=9999\n[workspace]\nmounts=['..:/x']",
     );
     scene.spec(Overrides {
-        image: Some(Image::Host),
+        image: Some(super::super::ImageArg::Host),
         user: Some("ann".into()),
         pids: Some(10_000),
         mounts: vec![Mount { source: "data".into(), target: "/x".into(), read_only: true }],

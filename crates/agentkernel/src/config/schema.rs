@@ -122,7 +122,7 @@ const SANDBOX: &[Key] = &[
             Ok(())
         }),
         default: "`host`",
-        doc: "Where its programs come from: `host` (the host's own /usr and /opt, read-only) `dir:PATH` (an unpacked root directory; a relative path begins at the project), or the name of an image, such as `debian:12`, which is pulled from its registry if it is not in the store. A directory outside the project, and an image by name, need trust.",
+        doc: "Where its programs come from: `host` (the host's own /usr and /opt, read-only), `dir:PATH` (an unpacked root directory; a relative path begins at the project), or the name of an image, such as `debian:12`, which is pulled from its registry if it is not in the store. A directory outside the project, and an image by name, need trust.",
         example: "\"host\"",
     },
     Key {
