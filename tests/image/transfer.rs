@@ -3,8 +3,8 @@
 use crate::registry::{Image, Login, PASSWORD, Registry, USER, ready};
 use oci::{
     Credentials, Platform, Secret,
-    manifest::{Descriptor, media},
-    registry::{Client, Download, RegistryError, Wanted},
+    manifest::media,
+    registry::{Client, Download, RegistryError},
 };
 use std::{cell::RefCell, fs, io::Cursor, path::Path};
 
@@ -31,14 +31,12 @@ async fn pull(registry: &Registry, client: &Client, name: &str, image: &Image) {
     let (bytes, config) = client.config(&reference, &resolved.manifest).await.unwrap();
     assert_eq!(bytes, image.blob(&resolved.manifest.config.digest));
     assert_eq!(config.config.cmd, ["/file0"]);
-    let wanted = |descriptor: &Descriptor| {
-        let download = Download::new(descriptor, Cursor::new(Vec::new()));
-        Wanted { descriptor: descriptor.clone(), download }
-    };
-    let mut wanted: Vec<Wanted<Cursor<Vec<u8>>>> = resolved.manifest.layers.iter().map(wanted).collect();
-    client.blobs(&reference, &mut wanted, &|_, _| {}).await.unwrap();
-    for Wanted { descriptor, download } in wanted {
-        assert!(download.into_inner().into_inner() == image.blob(&descriptor.digest), "{descriptor:?}");
+    let layers = resolved.manifest.layers.iter();
+    let mut downloads: Vec<_> = layers.map(|layer| Download::new(layer, Cursor::new(Vec::new()))).collect();
+    client.blobs(&reference, &mut downloads, &|_, _| {}).await.unwrap();
+    for download in downloads {
+        let digest = download.digest().clone();
+        assert!(download.into_inner().into_inner() == image.blob(&digest), "{digest}");
     }
 }
 
@@ -170,7 +168,7 @@ fn a_registry_that_is_killed_in_the_middle_goes_on_where_it_was() {
             }
         };
         let mut download = Download::new(layer, &file);
-        block_on(client.blob(&reference, layer, &mut download, &progress)).unwrap();
+        block_on(client.blob(&reference, &mut download, &progress)).unwrap();
         assert_eq!(*seen.borrow(), (2, layer.size));
         let found = |status: &str| {
             let get = format!("\"GET /v2/a/b/blobs/{} ", layer.digest);
@@ -185,7 +183,7 @@ fn a_registry_that_is_killed_in_the_middle_goes_on_where_it_was() {
         file.set_len(layer.size / 2).unwrap();
         let mut download = Download::resume(layer, &file).unwrap();
         assert_eq!(download.done(), layer.size / 2);
-        block_on(registry.borrow().client().blob(&reference, layer, &mut download, &|_| {})).unwrap();
+        block_on(registry.borrow().client().blob(&reference, &mut download, &|_| {})).unwrap();
         assert_eq!(found("\" 206 "), before + 1);
         let mut bytes = vec![0; usize::try_from(layer.size).unwrap()];
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).unwrap();

@@ -197,7 +197,7 @@ impl Client {
             let why = format!("the token server answers {status} {}", words(&body)).trim_end().to_owned();
             return Err(RegistryError::Login { host: host.to_owned(), why });
         }
-        Err(self.failed(host, "a token", answer).await)
+        Err(self.failed_at(host, "a token", answer).await)
     }
 
     /// What logs in to a host.

@@ -169,8 +169,11 @@ impl Pool {
                 Connection::Two(sender) => sender.send_request(request).await,
             }
         };
-        let response = timeout(patience, sent).await.map_err(|_| timed_out(origin, patience))?;
-        let response = response.map_err(|error| broken(origin, &error))?;
+        let response = match timeout(patience, sent).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(self.forget(origin, broken(origin, &error))),
+            Err(_) => return Err(self.forget(origin, timed_out(origin, patience))),
+        };
         Ok(Answer::new(origin.clone(), response, connection, self.settings.timeouts.stall))
     }
 
@@ -198,6 +201,13 @@ impl Pool {
         if kept.len() < MAX_IDLE && !(is_two(&connection) && kept.iter().any(is_two)) {
             kept.push(connection);
         }
+    }
+
+    /// Uses none of the connections to a host again, of which one has failed: the next try begins with a new one, also if
+    /// the old one is only silent.
+    fn forget(&self, origin: &Origin, error: RegistryError) -> RegistryError {
+        locked(&self.idle).remove(origin);
+        error
     }
 
     async fn dial(&self, origin: &Origin) -> Result<Connection, RegistryError> {
@@ -345,15 +355,16 @@ impl Answer {
     /// The next bytes of the body, none at its end.
     pub async fn chunk(&mut self, pool: &Pool) -> Result<Option<Bytes>, RegistryError> {
         loop {
-            let frame =
-                timeout(self.stall, self.body.frame()).await.map_err(|_| timed_out(&self.origin, self.stall))?;
+            let Ok(frame) = timeout(self.stall, self.body.frame()).await else {
+                return Err(pool.forget(&self.origin, timed_out(&self.origin, self.stall)));
+            };
             match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         return Ok(Some(data));
                     }
                 }
-                Some(Err(error)) => return Err(broken(&self.origin, &error)),
+                Some(Err(error)) => return Err(pool.forget(&self.origin, broken(&self.origin, &error))),
                 None => {
                     if let Some(connection) = self.connection.take() {
                         pool.keep(&self.origin, connection);
@@ -416,3 +427,7 @@ impl ServerCertVerifier for Anybody {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+#[path = "connect_tests.rs"]
+mod tests;

@@ -48,7 +48,7 @@ impl<W: Write + Seek> Download<W> {
     }
 
     /// Goes on with what an earlier download has left in a file, which is read from its beginning. If it turns out to be
-    /// something else, everything comes anew.
+    /// something else, everything comes anew. What the file has beyond the blob's size stays there.
     ///
     /// # Errors
     /// [`io::Error`] if it cannot be read.
@@ -74,6 +74,18 @@ impl<W: Write + Seek> Download<W> {
         // Reading may have gone further than what counts.
         download.output.seek(SeekFrom::Start(download.done))?;
         Ok(download)
+    }
+
+    /// What is to come.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// How many bytes it has in all.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// How many bytes have come.
@@ -113,15 +125,6 @@ impl<W: Write + Seek> Download<W> {
     }
 }
 
-/// One of several blobs.
-#[derive(Debug)]
-pub struct Wanted<W> {
-    /// Which one.
-    pub descriptor: Descriptor,
-    /// Where it is put.
-    pub download: Download<W>,
-}
-
 impl Client {
     /// Gets a blob. `progress` hears how many bytes have come whenever more have.
     ///
@@ -132,11 +135,10 @@ impl Client {
     pub async fn blob<W: Write + Seek>(
         &self,
         reference: &Reference,
-        descriptor: &Descriptor,
         download: &mut Download<W>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
-        if descriptor.size == download.size && download.done == download.size {
+        if download.done == download.size {
             // All was there before, perhaps.
             match download.finish("") {
                 Ok(()) => return Ok(()),
@@ -147,21 +149,20 @@ impl Client {
         self.anywhere(reference, async |place| self.blob_from(place, download, progress).await).await
     }
 
-    /// Gets several blobs, [`super::Settings::parallel`] at once. `progress` hears which one has how many bytes.
+    /// Gets several blobs of one repository, [`super::Settings::parallel`] at once. `progress` hears which one has how many bytes.
     ///
     /// # Errors
     /// The first [`RegistryError`], with the number of the blob. The others have stopped where they were.
     pub async fn blobs<W: Write + Seek>(
         &self,
         reference: &Reference,
-        wanted: &mut [Wanted<W>],
+        downloads: &mut [Download<W>],
         progress: &dyn Fn(usize, u64),
     ) -> Result<(), (usize, RegistryError)> {
         type Running<'a> = Pin<Box<dyn Future<Output = Result<(), (usize, RegistryError)>> + 'a>>;
-        let mut waiting = wanted.iter_mut().enumerate().map(|(index, wanted)| -> Running<'_> {
+        let mut waiting = downloads.iter_mut().enumerate().map(|(index, download)| -> Running<'_> {
             Box::pin(async move {
-                let Wanted { descriptor, download } = wanted;
-                let done = self.blob(reference, descriptor, download, &|bytes| progress(index, bytes)).await;
+                let done = self.blob(reference, download, &|bytes| progress(index, bytes)).await;
                 done.map_err(|error| (index, error))
             })
         });

@@ -248,6 +248,17 @@ async fn a_redirect_takes_no_login_along() {
 }
 
 #[tokio::test]
+async fn where_a_redirect_leads_nobody_logs_in() {
+    let (bytes, digest) = contents(10);
+    let other = Server::clear(|_, _| unauthorized("Basic realm=\"x\""));
+    let location = format!("http://{}/blob", other.host());
+    let server = Server::clear(move |_, _| with("302 Found", &[("Location", &location)], b""));
+    let error = get(&with_credentials(&server, basic()), &server, &bytes, &digest).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("'{}' answers 401 Unauthorized", other.host()));
+    assert_eq!((error.hint().as_str(), other.asked().len()), ("", 1));
+}
+
+#[tokio::test]
 async fn redirects_end_and_never_lead_out_of_tls() {
     let (bytes, digest) = contents(10);
     let server = Server::clear(|asked, _| with("302 Found", &[("Location", &format!("{}x", asked.path))], b""));
@@ -273,18 +284,36 @@ async fn redirects_end_and_never_lead_out_of_tls() {
     }
 }
 
+/// The head alone, if no more is asked for.
+fn whole(asked: &Asked, reply: Reply) -> Reply {
+    match reply {
+        Reply::Send(mut bytes) if asked.method == "HEAD" => {
+            let end = bytes.windows(4).position(|part| part == b"\r\n\r\n").unwrap();
+            bytes.truncate(end + 4);
+            Reply::Send(bytes)
+        }
+        reply => reply,
+    }
+}
+
 #[tokio::test]
 async fn mirrors_come_first_and_the_registry_itself_last() {
     let (bytes, digest) = contents(5000);
     let (document, name) = manifest();
     let both = {
         let (bytes, document) = (bytes.clone(), document.clone());
-        move |asked: &Asked| if asked.path.contains("/blobs/") { blob(asked, &bytes) } else { sent(&document) }
+        move |asked: &Asked| {
+            if asked.path.contains("/blobs/") { blob(asked, &bytes) } else { whole(asked, sent(&document)) }
+        }
     };
     let broken = Server::clear(|_, _| status("404 Not Found"));
     let mut wrong = bytes.clone();
     wrong[0] ^= 1;
-    let lying = Server::clear(move |asked, _| if asked.path.contains("/blobs/") { ok(&wrong) } else { ok(b"{}") });
+    let lying = Server::clear(move |asked, _| match asked.method.as_str() {
+        "HEAD" => status("404 Not Found"),
+        _ if asked.path.contains("/blobs/") => ok(&wrong),
+        _ => ok(b"{}"),
+    });
     let server = Server::clear(move |asked, _| both(asked));
     let mirror = |server: &Server, prefix: &str| Mirror { host: server.host(), prefix: prefix.into() };
     let nowhere = Mirror { host: nobody().to_string(), prefix: String::new() };
@@ -295,8 +324,10 @@ async fn mirrors_come_first_and_the_registry_itself_last() {
     let client = Client::new(settings);
     assert_eq!(resolve(&server, &client).await.unwrap().digest, name);
     assert_eq!(get(&client, &server, &bytes, &digest).await.unwrap(), bytes);
+    // A mirror that has no such tag says nothing about the registry.
+    assert_eq!(client.digest(&server.reference()).await.unwrap(), Some(name));
     assert_eq!(broken.asked()[0].path, "/v2/proxy/hub/a/b/manifests/tag");
-    assert_eq!((broken.asked().len(), lying.asked().len(), server.asked().len()), (2, 2, 2));
+    assert_eq!((broken.asked().len(), lying.asked().len(), server.asked().len()), (3, 3, 3));
 }
 
 #[tokio::test]

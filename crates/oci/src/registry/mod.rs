@@ -24,7 +24,7 @@ use std::{
 };
 use url::{Origin, Url};
 
-pub use download::{Download, Wanted};
+pub use download::Download;
 pub use error::RegistryError;
 pub use resolve::{Fetched, Resolved};
 pub use settings::{Lookup, Mirror, Registry, Resolver, Retries, Settings, Timeouts, Trust};
@@ -192,7 +192,7 @@ impl Client {
             let status = answer.status.as_u16();
             if status == 401 && at_home && fresh.is_none() {
                 let Some(challenge) = auth::challenge(&answer) else {
-                    return Err(self.failed(&place.host, ask.what, answer).await);
+                    return Err(self.failed(place, ask.what, answer).await);
                 };
                 self.discard(answer).await;
                 let login = self.log_in(&place.host, &place.origin, &ask.scopes, challenge, used.as_ref()).await?;
@@ -207,8 +207,7 @@ impl Client {
             if answer.status.is_success() || ask.wanted.contains(&status) {
                 return Ok(answer);
             }
-            let host = if at_home { place.host.clone() } else { url.origin.authority() };
-            return Err(self.failed(&host, ask.what, answer).await);
+            return Err(self.failed(place, ask.what, answer).await);
         }
         let whither = "on and on".to_owned();
         Err(RegistryError::Redirect { host: place.host.clone(), whither })
@@ -252,7 +251,17 @@ impl Client {
     }
 
     /// What an answer that is not wanted means.
-    async fn failed(&self, host: &str, what: &str, answer: Answer) -> RegistryError {
+    async fn failed(&self, place: &Place, what: &str, answer: Answer) -> RegistryError {
+        let (status, other) = (answer.status, answer.origin.authority());
+        if answer.origin != place.origin && matches!(status.as_u16(), 401 | 403) {
+            // Where the registry has led us nobody can log in.
+            return RegistryError::Status { host: other, status, wait: None, said: String::new() };
+        }
+        self.failed_at(&place.host, what, answer).await
+    }
+
+    /// The same, of the registry itself or of its token server.
+    async fn failed_at(&self, host: &str, what: &str, answer: Answer) -> RegistryError {
         let status = answer.status;
         let wait = answer.header("retry-after").and_then(retry_after);
         let body = answer.bytes(&self.pool, "an error", MAX_ERROR).await.unwrap_or_default();

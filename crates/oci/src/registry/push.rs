@@ -29,7 +29,10 @@ impl Client {
         let url = place.url(&format!("blobs/{digest}"));
         let mut ask = Ask::new(Method::HEAD, url, place.scope("pull,push"), "blob");
         ask.wanted = &[404];
-        Ok(self.ask(&place, &ask).await?.status.is_success())
+        let answer = self.ask(&place, &ask).await?;
+        let has = answer.status.is_success();
+        self.discard(answer).await;
+        Ok(has)
     }
 
     /// Takes a blob over from another repository of the same registry. If that cannot be done, it is false.
@@ -272,7 +275,7 @@ impl Client {
             return Err(RegistryError::Broken { host: place.host.clone(), why });
         }
         if !answer.status.is_success() {
-            return Err(self.failed(&place.host, "such upload", answer).await);
+            return Err(self.failed(place, "such upload", answer).await);
         }
         self.discard(answer).await;
         Ok(())

@@ -26,7 +26,7 @@ fn sent(bytes: &[u8]) -> Reply {
 async fn get(client: &Client, server: &Server, bytes: &[u8], digest: &Digest) -> Result<Vec<u8>, RegistryError> {
     let descriptor = Descriptor::new(media::OCI_LAYER, digest.clone(), bytes.len() as u64);
     let mut download = Download::new(&descriptor, Cursor::new(Vec::new()));
-    client.blob(&server.reference(), &descriptor, &mut download, &|_| {}).await?;
+    client.blob(&server.reference(), &mut download, &|_| {}).await?;
     Ok(download.into_inner().into_inner())
 }
 
@@ -224,7 +224,7 @@ async fn a_blob_goes_on_where_it_broke_off() {
     let descriptor = Descriptor::new(media::OCI_LAYER, digest, bytes.len() as u64);
     let mut download = Download::new(&descriptor, Cursor::new(Vec::new()));
     let progress = |done| seen.lock().unwrap().push(done);
-    client().blob(&server.reference(), &descriptor, &mut download, &progress).await.unwrap();
+    client().blob(&server.reference(), &mut download, &progress).await.unwrap();
     assert_eq!(download.into_inner().into_inner(), bytes);
     let from: Vec<usize> = server.asked().iter().map(Asked::from).collect();
     assert_eq!(from, [0, 10_000, 30_000, 30_000, 60_000, 60_000]);
@@ -271,7 +271,7 @@ async fn what_was_there_before_is_used_if_it_is_the_same() {
         std::io::Write::write_all(&mut file, &found).unwrap();
         let mut download = Download::resume(&descriptor, &file).unwrap();
         assert_eq!(download.done(), found.len() as u64);
-        client().blob(&server.reference(), &descriptor, &mut download, &|_| {}).await.unwrap();
+        client().blob(&server.reference(), &mut download, &|_| {}).await.unwrap();
         let mut read = vec![0; bytes.len()];
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut read, 0).unwrap();
         assert_eq!(read, bytes);
@@ -280,7 +280,7 @@ async fn what_was_there_before_is_used_if_it_is_the_same() {
     }
     // Somewhere else than at the beginning of the output.
     let mut download = Download::at(&descriptor, Cursor::new(vec![1; 10]), 10).unwrap();
-    client().blob(&server.reference(), &descriptor, &mut download, &|_| {}).await.unwrap();
+    client().blob(&server.reference(), &mut download, &|_| {}).await.unwrap();
     assert_eq!(download.into_inner().into_inner(), [vec![1; 10], bytes].concat());
 }
 
@@ -402,16 +402,16 @@ async fn several_blobs_come_at_once_but_not_all() {
     let mut settings = settings();
     settings.parallel = 3;
     let client = Client::new(settings);
-    let mut wanted: Vec<Wanted<Cursor<Vec<u8>>>> = Vec::new();
+    let mut wanted: Vec<Download<Cursor<Vec<u8>>>> = Vec::new();
     for (bytes, digest) in &blobs {
         let descriptor = Descriptor::new(media::OCI_LAYER, digest.clone(), bytes.len() as u64);
-        wanted.push(Wanted { download: Download::new(&descriptor, Cursor::default()), descriptor });
+        wanted.push(Download::new(&descriptor, Cursor::default()));
     }
     let seen = Mutex::new([0; 9]);
     let progress = |index: usize, done| seen.lock().unwrap()[index] = done;
     client.blobs(&server.reference(), &mut wanted, &progress).await.unwrap();
     for (wanted, (bytes, _)) in wanted.into_iter().zip(&blobs) {
-        assert_eq!(wanted.download.into_inner().into_inner(), *bytes);
+        assert_eq!(wanted.into_inner().into_inner(), *bytes);
     }
     assert_eq!(seen.into_inner().unwrap(), [1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000]);
     assert_eq!(most.load(SeqCst), 3);
@@ -420,7 +420,7 @@ async fn several_blobs_come_at_once_but_not_all() {
 
     let missing = Descriptor::new(media::OCI_LAYER, Digest::of(b"none"), 4);
     let failing = Server::clear(|_, _| status("404 Not Found"));
-    let mut wanted = [Wanted { download: Download::new(&missing, Cursor::new(Vec::new())), descriptor: missing }];
+    let mut wanted = [Download::new(&missing, Cursor::new(Vec::new()))];
     let (index, error) = client.blobs(&failing.reference(), &mut wanted, &|_, _| {}).await.unwrap_err();
     assert!(index == 0 && matches!(error, RegistryError::NotFound { .. }));
 }

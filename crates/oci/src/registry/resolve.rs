@@ -105,16 +105,20 @@ impl Client {
     /// # Errors
     /// [`RegistryError`].
     pub async fn digest(&self, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
-        self.anywhere(reference, async |place| {
-            let pinned = reference.digest().map(ToString::to_string);
-            let name = pinned.as_deref().or(reference.tag()).unwrap_or_default();
-            let mut ask = ask_for(place, Method::HEAD, name)?;
-            ask.wanted = &[404];
-            let answer = self.ask(place, &ask).await?;
-            let digest = answer.header("docker-content-digest").and_then(|text| text.parse().ok());
-            Ok(digest.filter(|_| answer.status.is_success()))
-        })
-        .await
+        let found = self
+            .anywhere(reference, async |place| {
+                let pinned = reference.digest().map(ToString::to_string);
+                let name = pinned.as_deref().or(reference.tag()).unwrap_or_default();
+                let answer = self.ask(place, &ask_for(place, Method::HEAD, name)?).await?;
+                let digest = answer.header("docker-content-digest").and_then(|text| text.parse().ok());
+                self.discard(answer).await;
+                Ok(digest)
+            })
+            .await;
+        match found {
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            found => found,
+        }
     }
 
     /// The config of an image, whose manifest it must match.
@@ -133,7 +137,7 @@ impl Client {
             return Err(ManifestError::TooLarge { what, size, limit }.into());
         }
         let mut download = Download::new(descriptor, Cursor::new(Vec::new()));
-        self.blob(reference, descriptor, &mut download, &|_| {}).await?;
+        self.blob(reference, &mut download, &|_| {}).await?;
         let bytes = download.into_inner().into_inner();
         let config = ImageConfig::parse(&bytes)?;
         config.matches(manifest)?;

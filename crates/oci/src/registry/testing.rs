@@ -106,17 +106,8 @@ impl Server {
 
     /// One with a certificate for these names.
     pub fn tls(names: &[&str], act: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let certificate: CertificateDer<'static> = made.cert.der().clone();
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], key)
-            .unwrap();
-        Self::start(Arc::new(act), Some(Arc::new(config)), certificate.to_vec())
+        let (config, authority) = certified(names);
+        Self::start(Arc::new(act), Some(Arc::new(config)), authority)
     }
 
     fn start(act: Act, tls: Option<Arc<ServerConfig>>, authority: Vec<u8>) -> Self {
@@ -155,6 +146,21 @@ impl Server {
     pub fn asked(&self) -> Vec<Asked> {
         self.log.lock().unwrap().clone()
     }
+}
+
+/// What a server with a certificate for these names needs, and the certificate, which vouches for itself.
+pub fn certified(names: &[&str]) -> (ServerConfig, Vec<u8>) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let certificate: CertificateDer<'static> = made.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    (config, certificate.to_vec())
 }
 
 fn serve<S: Read + Write>(stream: S, act: &Act, log: &Mutex<Vec<Asked>>, connection: usize) -> io::Result<()> {

@@ -1,0 +1,60 @@
+use super::{
+    super::{Client, RegistryError, testing},
+    *,
+};
+use http_body_util::Full;
+use hyper::{server::conn::http2 as server, service::service_fn};
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+use tokio_rustls::TlsAcceptor;
+
+/// A registry that speaks HTTP/2 and has some tags. On its first connection it is silent from the second request on.
+async fn silent() -> (SocketAddr, Vec<u8>, Arc<AtomicUsize>) {
+    let (mut config, authority) = testing::certified(&["127.0.0.1"]);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let first = count.fetch_add(1, SeqCst) == 0;
+            let requests = Arc::new(AtomicUsize::new(0));
+            let service = service_fn(move |_| {
+                let silent = requests.fetch_add(1, SeqCst) > 0 && first;
+                async move {
+                    if silent {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(br#"{"tags":["a"]}"#))))
+                }
+            });
+            let connection = server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(async move { drop(connection.await) });
+        }
+    });
+    (address, authority, connections)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_silent_is_not_used_again() {
+    let (address, authority, connections) = silent().await;
+    let reference = format!("{address}/a").parse().unwrap();
+    let mut settings = testing::settings();
+    settings.roots = vec![authority];
+    settings.timeouts.answer = Duration::from_millis(200);
+    settings.retries.count = 0;
+    let client = Client::new(settings);
+    assert_eq!(client.tags(&reference).await.unwrap(), ["a"]);
+    assert_eq!(connections.load(SeqCst), 1, "one is enough for the question whether TLS is spoken, and for more");
+    assert!(matches!(client.tags(&reference).await, Err(RegistryError::TimedOut { .. })));
+    for _ in 0..3 {
+        assert_eq!(client.tags(&reference).await.unwrap(), ["a"]);
+    }
+    assert_eq!(connections.load(SeqCst), 2);
+}
