@@ -8,7 +8,7 @@ use super::{
 use oci::{
     Digest, Platform, Reference,
     manifest::{Descriptor, Document, Manifest},
-    registry::{Client, Download, RegistryError, Settings, Wanted},
+    registry::{Client, Download, RegistryError, Settings},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -293,13 +293,12 @@ async fn fetch(
     descriptors: &[Descriptor],
     files: &[rustix::fd::BorrowedFd<'_>],
 ) -> Result<(), RegistryError> {
-    let mut wanted = Vec::new();
+    let mut downloads = Vec::new();
     for (descriptor, file) in descriptors.iter().zip(files) {
         let file = File::from(file.try_clone_to_owned().map_err(RegistryError::Write)?);
-        let download = Download::resume(descriptor, file).map_err(RegistryError::Read)?;
-        wanted.push(Wanted { descriptor: descriptor.clone(), download });
+        downloads.push(Download::resume(descriptor, file).map_err(RegistryError::Read)?);
     }
-    client.blobs(reference, &mut wanted, &|_, _| {}).await.map_err(|(_, error)| error)
+    client.blobs(reference, &mut downloads, &|_, _| {}).await.map_err(|(_, error)| error)
 }
 
 /// In a worker: a client of registries, and what it has to say in words.

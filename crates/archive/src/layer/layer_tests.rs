@@ -79,6 +79,38 @@ fn everything_is_kept() {
 }
 
 #[test]
+fn every_mode_and_owner_whatever_a_new_file_has_by_itself() {
+    // In a directory that gives its group on, and as files come that need to be told nothing, or much.
+    for inherited in [0o700, 0o2700] {
+        let Some(scene) = Scene::new() else { return };
+        let mut archive = Archive::default();
+        for mode in 0..0o10000u32 {
+            if mode % 0o31 != 0 && mode & 0o111 != 0 {
+                continue;
+            }
+            let id = u64::from(mode % 3);
+            archive =
+                archive.changed(EntryType::Regular, format!("{mode:o}").as_bytes(), b"", 1, mode, owned(id, id, 0));
+            archive = archive.data(b"x");
+        }
+        std::os::unix::fs::chown(scene.dest(), None, is_root().then_some(77)).unwrap();
+        fs::set_permissions(scene.dest(), std::os::unix::fs::PermissionsExt::from_mode(inherited)).unwrap();
+        scene.unpack(&archive.end()).unwrap();
+        let mut count = 0;
+        for entry in fs::read_dir(scene.dest()).unwrap() {
+            let entry = entry.unwrap();
+            let meta = entry.metadata().unwrap();
+            let mode = u32::from_str_radix(entry.file_name().to_str().unwrap(), 8).unwrap();
+            use std::os::unix::fs::MetadataExt;
+            assert_eq!(meta.mode() & 0o7777, mode);
+            assert_eq!((meta.uid(), meta.gid()), seen(mode % 3, mode % 3), "{mode:o}");
+            count += 1;
+        }
+        assert!(count > 500, "{count}");
+    }
+}
+
+#[test]
 fn squashed_all_is_the_callers() {
     let Some(scene) = Scene::new() else { return };
     let archive = Archive::default()

@@ -221,21 +221,42 @@ impl Tree {
             rustix::fs::fsetxattr(&dir, OPAQUE, b"y", XattrFlags::empty())
                 .map_err(|error| Reason::Io("make the directory opaque", error.into()))?;
         }
-        finish(&dir, directory)
+        finish(&dir, directory, None)
     }
 }
 
-/// Gives a file or directory what its entry says about it. The order matters: only its owner may set attributes of
-/// users, and another owner takes capabilities and set-id bits away.
-pub(super) fn finish(file: &OwnedFd, said: &Directory) -> Result<(), Reason> {
+/// What a new file is without being told: all that are made for one layer are the same, since directories get what makes
+/// a difference only in the end.
+#[derive(Clone, Copy)]
+pub(super) struct Natural {
+    pub owner: (u32, u32),
+    /// The permissions that the umask leaves.
+    pub mask: u32,
+}
+
+impl Natural {
+    /// Of a file that was made with all permissions.
+    pub fn of(file: &OwnedFd) -> Result<Self, Reason> {
+        let stat = rustix::fs::fstat(file).map_err(|error| Reason::Io("examine the file", error.into()))?;
+        Ok(Self { owner: (stat.st_uid, stat.st_gid), mask: stat.st_mode & 0o777 })
+    }
+}
+
+/// Gives a file or directory what its entry says about it; without what it has by itself, if that is known. The order
+/// matters: only its owner may set attributes of users, and another owner takes capabilities and set-id bits away.
+pub(super) fn finish(file: &OwnedFd, said: &Directory, natural: Option<Natural>) -> Result<(), Reason> {
     set_xattrs(file, &said.xattrs, |name| name.starts_with(b"user."))?;
-    if let Some((uid, gid)) = said.owner {
+    if let Some((uid, gid)) = said.owner
+        && natural.is_none_or(|natural| natural.owner != (uid, gid))
+    {
         rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .map_err(|error| Reason::Io("give it to its owner", error.into()))?;
     }
     set_xattrs(file, &said.xattrs, |name| !name.starts_with(b"user."))?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(said.mode))
-        .map_err(|error| Reason::Io("set the mode", error.into()))?;
+    if natural.is_none_or(|natural| said.mode & !natural.mask != 0) {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(said.mode))
+            .map_err(|error| Reason::Io("set the mode", error.into()))?;
+    }
     rustix::fs::futimens(file, &times(said.mtime)).map_err(|error| Reason::Io("set the time", error.into()))
 }
 
