@@ -43,6 +43,10 @@ pub fn smoke(seconds: u64, only: Option<&str>) -> Result<Option<String>> {
         }
     }
     let list = run::capture(fuzz().arg("list"))?;
+    if only.is_none() {
+        // All at once: one after the other, each would wait for the linker alone.
+        run::run(fuzz().args(["build", "--target", TARGET]))?;
+    }
     for target in list.lines().filter(|target| only.is_none_or(|only| only == *target)) {
         let folder = run::root().join("fuzz");
         let corpus = folder.join("corpus").join(target);
