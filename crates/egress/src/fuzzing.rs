@@ -1,12 +1,14 @@
-//! What fuzz targets call, and nobody else: a whole connection as a function of bytes, and the reader of DNS answers.
+//! What fuzz targets call, and nobody else: a whole connection as a function of bytes, the
+//! readers of what answers and WebSockets tell of tokens, and the reader of DNS answers.
 
 pub use crate::answer::{Answer, Family, Query};
 use crate::{
-    Budget, Denial, Grant, Secrets, Target,
+    Budget, Denial, Grant, Host, Secrets, Target,
     first::Version,
-    http::{Passage, Report, clear},
+    http::{Messages, Passage, Report, clear},
+    usage::{Meter, spend_message},
 };
-use std::{io, rc::Rc};
+use std::{io, net::Ipv4Addr, rc::Rc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     runtime::Builder,
@@ -56,6 +58,33 @@ pub fn passed(client_says: &[u8], target: &Target) -> io::Result<Vec<u8>> {
         {}
         Ok(got)
     })
+}
+
+/// How many tokens an answer of this type and coding tells of, if it comes in pieces of this size; `None` if it is not read.
+#[must_use]
+pub fn told(kind: &str, coding: &str, answer: &[u8], piece: usize) -> Option<u64> {
+    let (budget, host) = (Budget::default(), Host::from(Ipv4Addr::LOCALHOST));
+    let mut meter = Meter::new(kind)?.coded(coding)?;
+    for piece in answer.chunks(piece.max(1)) {
+        meter.read(piece, &budget, &host);
+    }
+    meter.end(&budget, &host);
+    Some(budget.spent())
+}
+
+/// The same for what a server says in a WebSocket, in how many messages.
+#[must_use]
+pub fn told_by_socket(said: &[u8], piece: usize) -> (u64, usize) {
+    let (budget, host) = (Budget::default(), Host::from(Ipv4Addr::LOCALHOST));
+    let (mut messages, mut count) = (Messages::default(), 0);
+    for piece in said.chunks(piece.max(1)) {
+        messages.read(piece, |message| {
+            spend_message(message, &budget, &host);
+            count += 1;
+            false
+        });
+    }
+    (budget.spent(), count)
 }
 
 struct Nobody;

@@ -178,20 +178,21 @@ fn unwrapped(payload: &[u8]) -> Cow<'_, [u8]> {
 #[derive(Default)]
 struct Counted {
     last: Numbers,
-    /// What was spent of it.
+    /// The most that it ever came to, since what was counted is never given back; and what was spent of that.
+    most: u64,
     spent: u64,
 }
 
 impl Counted {
     fn look(&mut self, json: &[u8]) {
         self.last.update(&Numbers::told(json));
+        self.most = self.most.max(self.last.sum());
     }
 
-    /// What was counted is never given back.
     fn spend(&mut self, budget: &Budget, host: &Host) -> u64 {
-        let tokens = self.last.sum().saturating_sub(self.spent);
+        let tokens = self.most - self.spent;
         if tokens > 0 {
-            self.spent += tokens;
+            self.spent = self.most;
             budget.spend(host, tokens);
         }
         tokens

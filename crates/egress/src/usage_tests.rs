@@ -49,6 +49,15 @@ fn streams_are_counted_while_they_pass() {
     assert_eq!(spent(events, gemini, 16), (15, 2));
 }
 
+/// However much of it comes at once.
+#[test]
+fn what_was_counted_is_not_given_back() {
+    let falling = "data: {\"usage\":{\"total_tokens\":10}}\n\ndata: {\"usage\":{\"total_tokens\":4}}\n\n";
+    for piece in [1, 50, 4096] {
+        assert_eq!(spent("text/event-stream", falling, piece).0, 10);
+    }
+}
+
 #[test]
 fn whole_texts_are_counted_at_their_end() {
     for (text, tokens) in [

@@ -13,6 +13,7 @@ mod two;
 mod websocket;
 
 pub use head::{Flaw, check};
+pub(crate) use websocket::Messages;
 
 use crate::{Budget, Denial, Grant, Reason, Secrets, Target, first::Version};
 use ::http::{Method, StatusCode, request::Parts};

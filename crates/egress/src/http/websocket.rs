@@ -107,7 +107,7 @@ impl Frames {
 
 /// Follows a server's messages.
 #[derive(Default)]
-struct Messages {
+pub(crate) struct Messages {
     frames: Frames,
     message: Vec<u8>,
     /// What there is of this message cannot be read.
@@ -117,7 +117,7 @@ struct Messages {
 impl Messages {
     /// Reads on, and gives each message that can be read. If that says so, reads no further than its last byte: how much
     /// was read.
-    fn read(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8]) -> bool) -> usize {
+    pub(crate) fn read(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8]) -> bool) -> usize {
         let mut read = 0;
         loop {
             let (count, step) = self.frames.step(&bytes[read..]);
