@@ -3,7 +3,8 @@
 //! Archives travel between a sandbox and its host, so on either side the bytes that arrive, and the tree that is
 //! read, may be hostile. Paths are walked one name at a time from the directory that the caller opened, and no
 //! symbolic link is ever followed. The format is the GNU one (tar(5)), with long names where they are needed; pax
-//! headers are understood too. Only the fields of headers are parsed by a library.
+//! headers are understood too. Only the fields of headers are parsed by a library. Layers of images are archives with
+//! rules of their own: [`layer`].
 #![forbid(unsafe_code)]
 
 pub mod layer;
