@@ -123,7 +123,7 @@ fn arguments() {
             "--quiet can't be used together with --json",
             "'agentkernel help ps' lists what it takes",
         ),
-        (&["run", "--entrypoint", "x", "true"], "No option '--entrypoint'", OPTIONS_RUN),
+        (&["run", "--zzzzz", "x", "true"], "No option '--zzzzz'", OPTIONS_RUN),
         (&["run", "-V"], "No option '-V'", OPTIONS_RUN),
         (&["run", "-e", "AGENTKERNEL=", "true"], "--env: 'AGENTKERNEL': agentkernel sets this variable itself", MARK),
         (

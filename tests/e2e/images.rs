@@ -197,6 +197,10 @@ fn what_is_no_image() {
             ("after() { echo '{' > manifest.json; }", "manifest.json"),
             ("after() { echo '{\"os\":1}' > config.json; }", "config"),
             ("before() { : > 2/.wh...; }", ".wh..."),
+            (
+                "after() { sed -i 's/amd64\\|arm64/s390x/' config.json; }",
+                "The image is for linux/s390x, not for linux/",
+            ),
         ] {
             let path = archive(&world, change);
             let output = import(&world, path.to_str().unwrap(), &[]);
@@ -217,6 +221,28 @@ fn what_is_no_image() {
             let output = import(&world, path, &["x"]);
             assert!(!output.status.success() && told(&output).contains(cause), "{path}: {}", told(&output));
         }
+    }
+}
+
+/// A layer may hide all that lies below it, its top too.
+#[test]
+fn a_layer_that_hides_everything() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let path = archive(&world, "before() { cp -r 1/bin 1/etc 2/; : > 2/.wh..wh..opq; }");
+        let _ = stdout(&mut world.agentkernel(["image", "import", path.to_str().unwrap()]));
+        let run = [
+            "run",
+            "--image",
+            "app:1",
+            "--workspace",
+            "none",
+            "--",
+            "sh",
+            "-c",
+            "ls /opaque; cat /dir/stay || echo none",
+        ];
+        assert_eq!(stdout(&mut world.agentkernel(run)), "new\nnone\n");
     }
 }
 

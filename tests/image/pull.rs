@@ -261,3 +261,46 @@ fn logging_in_and_out() {
         assert!(!scene.pull().status.success());
     }
 }
+
+/// What goes out has the bytes that came in, by witness of another program.
+#[test]
+fn out_again() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        for (tls, login) in [(false, Login::None), (true, Login::Token)] {
+            let scene = Scene::new(who, tls, login, &[3000, 70_000]);
+            scene.pulls();
+            let host = scene.registry.host();
+            let other = format!("{host}/elsewhere/app:2");
+            let output = scene.world.agentkernel(["image", "push", &scene.name(), &other]).output().unwrap();
+            assert!(output.status.success(), "{}", told(&output));
+            let archive = scene.world.home().join("app.tar");
+            let export = ["image", "export", &scene.name(), archive.to_str().unwrap()];
+            let output = scene.world.agentkernel(export).output().unwrap();
+            assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
+            let folder = tempfile::tempdir().unwrap();
+            let from = format!("oci-archive:{}", archive.display());
+            for (name, from) in [("pushed", format!("docker://{other}")), ("exported", from)] {
+                let layout = folder.path().join(name);
+                scene.registry.skopeo(&from, &format!("oci:{}:x", layout.display()));
+                let blobs = layout.join("blobs/sha256");
+                for digest in
+                    scene.image.manifest.layers.iter().map(|layer| &layer.digest).chain([&scene.image.digest()])
+                {
+                    assert_eq!(fs::read(blobs.join(digest.hex())).unwrap(), scene.image.blob(digest), "{name}");
+                }
+            }
+            // And in again, by its name.
+            let _ = scene.world.agentkernel(["image", "rm", &scene.name()]).output().unwrap();
+            let output = scene.world.agentkernel(["image", "import", archive.to_str().unwrap()]).output().unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout),
+                format!("{} {}\n", scene.name(), scene.image.digest()),
+                "{}",
+                told(&output)
+            );
+        }
+    }
+}

@@ -50,13 +50,14 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 34] = [
+const TOOLS: [(&str, &str); 36] = [
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("curl", "curl"),
     ("dbus-daemon", "dbus-daemon"),
     ("docker-registry", "docker-registry"),
+    ("fish", "fish"),
     ("git", "git"),
     ("gnome-keyring-daemon", "gnome-keyring"),
     ("go", "golang-go"),
@@ -82,6 +83,7 @@ const TOOLS: [(&str, &str); 34] = [
     ("top", "procps"),
     ("vi", "vim-tiny"),
     ("wget", "wget"),
+    ("zsh", "zsh"),
     ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
     ("/usr/lib/python3/dist-packages/aiohttp/__init__.py", "python3-aiohttp"),
     ("/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"),

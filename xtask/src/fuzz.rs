@@ -26,7 +26,15 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Runs each target for so many seconds over its seeds; gives the cause if this machine cannot.
 pub fn smoke(seconds: u64, only: Option<&str>) -> Result<Option<String>> {
-    if run::capture(run::command("cargo").args(["+nightly", "--version"]).env_remove("RUSTUP_TOOLCHAIN")).is_err() {
+    if run::capture(
+        run::command("cargo")
+            .args(["+nightly", "--version"])
+            .env_remove("RUSTUP_TOOLCHAIN")
+            // It is asked for, and not fetched.
+            .env("RUSTUP_AUTO_INSTALL", "0"),
+    )
+    .is_err()
+    {
         return Ok(Some("there is no nightly toolchain (rustup toolchain install nightly --profile minimal)".into()));
     }
     let fuzz = || {

@@ -24,6 +24,10 @@ enum ImageCommand {
     Pull(Pull),
     /// Take an image from an OCI layout or an archive
     Import(Import),
+    /// Write an image into an archive that others read
+    Export(Export),
+    /// Send an image to a registry
+    Push(Push),
     /// List the images of the store
     #[command(visible_alias = "ls")]
     List(List),
@@ -50,6 +54,8 @@ impl Images {
         match self.command {
             ImageCommand::Pull(pull) => pull.run(&images),
             ImageCommand::Import(import) => import.run(&images),
+            ImageCommand::Export(export) => export.run(&images),
+            ImageCommand::Push(push) => push.run(&images),
             ImageCommand::List(list) => list.run(&images),
             ImageCommand::Inspect(inspect) => inspect.run(&images, &store),
             ImageCommand::Tag(tag) => tag.run(&images),
@@ -178,6 +184,54 @@ impl Import {
         for (name, record) in images.import(&origin, self.name.as_ref(), &platform)? {
             print(&format!("{} {}\n", name.familiar(), record.manifest))?;
         }
+        Ok(0)
+    }
+}
+
+/// Write an image into an archive of an OCI layout: `skopeo copy oci-archive:FILE`, `podman load` and `image import` read it.
+#[derive(Debug, Args)]
+struct Export {
+    /// A name of an image
+    #[arg(value_parser = parse_reference)]
+    name: Reference,
+    /// A file, or '-' for standard output
+    target: PathBuf,
+}
+
+impl Export {
+    fn run(self, images: &image::Images) -> Status {
+        let record = images.find(&self.name)?.ok_or_else(|| ImageError::NotFound { name: self.name.familiar() })?;
+        if self.target.as_os_str() == "-" {
+            if rustix::termios::isatty(rustix::stdio::stdout()) {
+                return Err(Failure::new("An archive is nothing for a terminal").hint("Name a file"));
+            }
+            images.export(&record, &self.name, std::io::stdout().lock())?;
+            return Ok(0);
+        }
+        let file = std::fs::File::create(&self.target);
+        let file = file.map_err(|error| Failure::new(format!("Can't write {}: {error}", self.target.display())))?;
+        images.export(&record, &self.name, file)?;
+        Ok(0)
+    }
+}
+
+/// Send an image to the registry that its name says.
+#[derive(Debug, Args)]
+struct Push {
+    /// A name of an image
+    #[arg(value_parser = parse_reference)]
+    name: Reference,
+    /// Where to, if it is not called so: 'image tag' gives it another name
+    #[arg(value_parser = parse_reference)]
+    to: Option<Reference>,
+}
+
+impl Push {
+    fn run(self, images: &image::Images) -> Status {
+        let record = images.find(&self.name)?.ok_or_else(|| ImageError::NotFound { name: self.name.familiar() })?;
+        let to = self.to.unwrap_or(self.name);
+        images.push(&record, &to, &image::settings(&to)?)?;
+        print(&format!("{} {}\n", to.familiar(), record.manifest))?;
         Ok(0)
     }
 }

@@ -39,6 +39,12 @@ pub enum Origin {
     Input,
 }
 
+/// A directory for a while.
+pub(super) struct Scratch {
+    pub(super) dir: OwnedFd,
+    pub(super) name: String,
+}
+
 /// An image in a layout, as its index has it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
@@ -109,11 +115,7 @@ impl Images {
             Origin::Input => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
                 .map_err(|errno| refused(errno.to_string()))?,
         };
-        let name = format!("import-{}", rustix::process::getpid().as_raw_nonzero());
-        self.remove_work(&name)?;
-        let failed = |errno: Errno| self.failed("make", format!("work/{name}"), errno);
-        fs::mkdirat(&self.work, name.as_str(), Mode::RWXU).map_err(failed)?;
-        let dir = super::open(&self.work, &name).map_err(failed)?;
+        let Scratch { dir, name } = self.scratch("import")?;
         let unpacked = worker::start(&[input.as_fd()], Reach::Files(dir.as_fd()), || {
             let input = input.try_clone().map_err(|error| Failure::from(error.to_string()))?;
             let options = UnpackOptions { max_entries: MAX.0, max_bytes: MAX.1, owner: None };
@@ -131,7 +133,17 @@ impl Images {
         Ok((dir, Some(name)))
     }
 
-    fn remove_work(&self, name: &str) -> Result<(), ImageError> {
+    /// A new directory in `work`.
+    pub(super) fn scratch(&self, what: &str) -> Result<Scratch, ImageError> {
+        let name = format!("{what}-{}", rustix::process::getpid().as_raw_nonzero());
+        self.remove_work(&name)?;
+        let failed = |errno: Errno| self.failed("make", format!("work/{name}"), errno);
+        fs::mkdirat(&self.work, name.as_str(), Mode::RWXU).map_err(failed)?;
+        let dir = super::open(&self.work, &name).map_err(failed)?;
+        Ok(Scratch { dir, name })
+    }
+
+    pub(super) fn remove_work(&self, name: &str) -> Result<(), ImageError> {
         let failed = |errno: Errno| self.failed("remove", format!("work/{name}"), errno);
         match super::open(&self.work, name) {
             Ok(dir) => {
@@ -167,7 +179,7 @@ impl Images {
                 return Err(refused("it has no name in it: say one behind it".to_owned()));
             }
             let record = match &entry.layers {
-                Some(places) => self.import_docker(layout, &entry.document, places, refused)?,
+                Some(places) => self.import_docker(layout, &entry.document, places, platform, refused)?,
                 None => self.import_manifest(layout, &entry.document, platform, refused)?,
             };
             for name in names {
@@ -244,7 +256,7 @@ impl Images {
             }
         };
         let config = document_of(&manifest.config, MAX_CONFIG)?;
-        self.finish(&manifest, &bytes, &config, &mut |index| {
+        self.finish(&manifest, &bytes, &config, platform, &mut |index| {
             blob(manifest.layers.get(index).ok_or_else(|| refused("a layer is missing".to_owned()))?)
         })
     }
@@ -255,6 +267,7 @@ impl Images {
         layout: &OwnedFd,
         config: &Descriptor,
         places: &[String],
+        platform: &Platform,
         refused: &dyn Fn(String) -> ImageError,
     ) -> Result<Record, ImageError> {
         let mut layers = Vec::new();
@@ -273,7 +286,7 @@ impl Images {
         let bytes = manifest.to_bytes()?;
         self.take_in("its manifest", &Descriptor::of(OCI_MANIFEST, &bytes), &bytes[..])?;
         let config = self.document(config, MAX_CONFIG)?.ok_or_else(|| refused("its config is gone".to_owned()))?;
-        self.finish(&manifest, &bytes, &config, &mut |index| {
+        self.finish(&manifest, &bytes, &config, platform, &mut |index| {
             let layer = manifest.layers.get(index).ok_or_else(|| refused("a layer is missing".to_owned()))?;
             self.blob(layer)?.ok_or_else(|| refused("a layer was removed meanwhile".to_owned()))
         })
@@ -285,9 +298,10 @@ impl Images {
         manifest: &Manifest,
         bytes: &[u8],
         config: &[u8],
+        platform: &Platform,
         blob: &mut dyn FnMut(usize) -> Result<File, ImageError>,
     ) -> Result<Record, ImageError> {
-        let record = self.read_image(bytes, config)?;
+        let record = self.read_image(bytes, config, platform)?;
         let kinds = manifest.layer_kinds()?;
         self.unpack(&record, &kinds, &mut |index, _| blob(index))?;
         self.put_record(&record)?;

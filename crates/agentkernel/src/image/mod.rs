@@ -16,6 +16,7 @@ mod archive;
 mod error;
 mod layers;
 mod pull;
+mod push;
 mod read;
 mod registry;
 mod root;

@@ -79,7 +79,7 @@ impl Images {
         if let Some(pinned) = reference.digest().filter(|pinned| **pinned != top) {
             return Err(ImageError::Digest { what: reference.familiar(), digest: pinned.clone() });
         }
-        let record = self.read_image(&bytes, &config)?;
+        let record = self.read_image(&bytes, &config, platform)?;
         let Document::Manifest(manifest) = Document::parse(&bytes, None)? else {
             return Err(ImageError::Died { signal: None });
         };
@@ -302,7 +302,10 @@ async fn fetch(
 }
 
 /// In a worker: a client of registries, and what it has to say in words.
-fn in_runtime<T>(settings: &Settings, act: impl AsyncFnOnce(Client) -> Result<T, RegistryError>) -> Result<T, Failure> {
+pub(super) fn in_runtime<T>(
+    settings: &Settings,
+    act: impl AsyncFnOnce(Client) -> Result<T, RegistryError>,
+) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::from(format!("There can be no network: {error}")))?;
     let local = tokio::task::LocalSet::new();

@@ -53,7 +53,7 @@ impl Images {
     }
 
     /// An image's record, by its manifest and its config.
-    pub(super) fn read_image(&self, manifest: &[u8], config: &[u8]) -> Result<Record, ImageError> {
+    pub(super) fn read_image(&self, manifest: &[u8], config: &[u8], platform: &Platform) -> Result<Record, ImageError> {
         let digest = Digest::of(manifest);
         ask(|| {
             let Document::Manifest(document) = Document::parse(manifest, None).map_err(refused)? else {
@@ -62,6 +62,10 @@ impl Images {
             let config = ImageConfig::parse(config).map_err(refused)?;
             config.matches(&document).map_err(refused)?;
             document.layer_kinds().map_err(refused)?;
+            if platform.runs(&config.platform).is_none() {
+                let cause = format!("The image is for {}, not for {platform}", config.platform);
+                return Err(Failure { cause, hint: "`--platform` takes it all the same".to_owned() });
+            }
             let layers = document.layers.iter().zip(&config.rootfs.diff_ids);
             let layers = layers.map(|(layer, diff_id)| Layer {
                 blob: layer.digest.clone(),

@@ -49,6 +49,9 @@ fn find(root: &OwnedFd, path: &str) -> rustix::io::Result<Found> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let at = |path: &str| fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
     let mut end = 0;
+    if is_opaque(root, ".") && at(path).is_err_and(|errno| errno == Errno::NOENT) {
+        return Ok(Found::Gone);
+    }
     loop {
         end = path[end..].find('/').map_or(path.len(), |slash| end + slash);
         let part = match at(&path[..end]) {

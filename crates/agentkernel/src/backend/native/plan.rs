@@ -160,7 +160,11 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
                     let hint = format!("`agentkernel image pull {}` brings it back", image.reference);
                     return Err(failure::new("image", cause, &hint));
                 };
+                let hides = is_opaque(&dir);
                 sources.push((Role::Lower(""), Source::Fd(dir)));
+                if hides {
+                    break;
+                }
             }
         }
     }
@@ -180,6 +184,12 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
         plan.sources.push((Role::Kept, Source::Fd(kept)));
     }
     Ok(plan)
+}
+
+/// Whether a layer hides all of those below it: of its top overlayfs does not ask.
+fn is_opaque(layer: &OwnedFd) -> bool {
+    let mut value = [0; 1];
+    matches!(rustix::fs::fgetxattr(layer, "user.overlay.opaque", &mut value), Ok(1)) && value == *b"y"
 }
 
 /// Refuses what is, contains, or lies in the directory where the sandboxes' records are: who writes there says what the
