@@ -176,6 +176,7 @@ impl Images {
     /// # Errors
     /// If it can't be written.
     pub fn tag(&self, reference: &Reference, manifest: &Digest) -> Result<(), ImageError> {
+        let _guard = self.adding()?;
         let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let tag = Tag { reference: reference.to_string(), manifest: manifest.clone(), since_ms };
         let path = self.path.join("tags");

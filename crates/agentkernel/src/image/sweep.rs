@@ -87,6 +87,9 @@ impl Images {
         self.prune_layers(&kept, &used, dry_run, &mut removed)?;
         if !dry_run {
             self.clear_work()?;
+            for (dir, place) in [(&self.tags, "tags"), (&self.records, "records")] {
+                self.clear_unfinished(dir, place)?;
+            }
         }
         Ok(removed)
     }
@@ -134,6 +137,18 @@ impl Images {
             removed.layers += 1;
             if !dry_run {
                 self.remove_tree(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes records that a kill has left half written.
+    fn clear_unfinished(&self, dir: &OwnedFd, place: &str) -> Result<(), ImageError> {
+        for entry in fs::Dir::read_from(dir).map_err(|errno| self.failed("read", place, errno))? {
+            let entry = entry.map_err(|errno| self.failed("read", place, errno))?;
+            let name = entry.file_name();
+            if name.to_bytes().starts_with(b".new-") {
+                fs::unlinkat(dir, name, AtFlags::empty()).map_err(|errno| self.failed("remove", place, errno))?;
             }
         }
         Ok(())
