@@ -31,6 +31,16 @@ const MAX: (u64, u64) = (5_000_000, 256 << 30);
 const MAX_RATIO: u64 = 1100;
 const FREE: u64 = 64 << 20;
 
+/// What came of the wish to unpack a layer.
+pub(super) enum Begun {
+    /// Its worker runs.
+    Underway(Underway),
+    /// It is there already.
+    There,
+    /// Somebody else unpacks it just now.
+    Elsewhere(File),
+}
+
 /// A layer on its way.
 pub(super) struct Underway {
     worker: Worker<()>,
@@ -44,11 +54,6 @@ impl Underway {
     /// What it is made of.
     pub(super) fn blob(&self) -> &Digest {
         &self.blob
-    }
-
-    /// Whether it is this one.
-    pub(super) fn is(&self, layer: &Layer) -> bool {
-        self.diff_id == layer.diff_id
     }
 }
 
@@ -69,12 +74,6 @@ impl Images {
     ) -> Result<(), ImageError> {
         let mut underway: VecDeque<Underway> = VecDeque::new();
         for (index, (layer, kind)) in record.layers.iter().zip(kinds).enumerate() {
-            // The same layer twice in an image is rare, and would wait for itself.
-            if let Some(at) = underway.iter().position(|other| other.diff_id == layer.diff_id)
-                && let Some(other) = underway.remove(at)
-            {
-                self.publish(other)?;
-            }
             if self.is_unpacked(&layer.diff_id) {
                 continue;
             }
@@ -83,8 +82,15 @@ impl Images {
             {
                 self.publish(first)?;
             }
-            let file = blob(index, layer)?;
-            underway.extend(self.begin(layer, *kind, file)?);
+            let mut begun = self.begin(layer, *kind, blob(index, layer)?, false)?;
+            if let Begun::Elsewhere(file) = begun {
+                // Whoever waits holds nothing that others wait for; and it may be one of these.
+                underway.drain(..).try_for_each(|layer| self.publish(layer))?;
+                begun = self.begin(layer, *kind, file, true)?;
+            }
+            if let Begun::Underway(layer) = begun {
+                underway.push_back(layer);
+            }
         }
         underway.into_iter().try_for_each(|layer| self.publish(layer))
     }
@@ -94,17 +100,21 @@ impl Images {
         fs::statat(&self.cache, layer_name(diff_id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Begins with a layer; `None` if somebody else has done it meanwhile.
-    pub(super) fn begin(&self, layer: &Layer, kind: Kind, mut file: File) -> Result<Option<Underway>, ImageError> {
+    /// Begins with a layer, unless somebody else has: with `wait`, whom it waits for.
+    pub(super) fn begin(&self, layer: &Layer, kind: Kind, mut file: File, wait: bool) -> Result<Begun, ImageError> {
         let name = layer_name(&layer.diff_id);
         let failed = |action, error: Errno| self.failed(action, format!("../cache/{name}"), error);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = fs::openat(&self.work, name.as_str(), flags, Mode::RUSR | Mode::WUSR);
         let lock = lock.map_err(|errno| failed("lock", errno))?;
-        rustix::io::retry_on_intr(|| fs::flock(&lock, FlockOperation::LockExclusive))
-            .map_err(|errno| failed("lock", errno))?;
+        let how = if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
+        match rustix::io::retry_on_intr(|| fs::flock(&lock, how)) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(Begun::Elsewhere(file)),
+            Err(errno) => return Err(failed("lock", errno)),
+        }
         if self.is_unpacked(&layer.diff_id) {
-            return Ok(None);
+            return Ok(Begun::There);
         }
         // What a kill has left: nobody else has the lock.
         let temporary = temporary(&name);
@@ -117,7 +127,7 @@ impl Images {
             let made = unpack(&dir, &file, layer, kind, owners);
             made.map_err(|failure| Failure { cause: format!("Layer {}: {}", layer.blob, failure.cause), ..failure })
         })?;
-        Ok(Some(Underway { worker, diff_id: layer.diff_id.clone(), blob: layer.blob.clone(), lock }))
+        Ok(Begun::Underway(Underway { worker, diff_id: layer.diff_id.clone(), blob: layer.blob.clone(), lock }))
     }
 
     /// Waits for a layer, and makes it one that others see.

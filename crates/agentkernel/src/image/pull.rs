@@ -2,7 +2,7 @@
 
 use super::{
     ImageError, Images, Layer, Record,
-    layers::Underway,
+    layers::{Begun, Underway},
     worker::{self, Reach, Worker},
 };
 use oci::{
@@ -103,7 +103,10 @@ impl Images {
     ) -> Result<(), ImageError> {
         let kinds = manifest.layer_kinds()?;
         let mut coming = Vec::new();
-        for (index, descriptor) in manifest.layers.iter().enumerate() {
+        // In one order for everybody: whoever waits for a layer has none that comes after it.
+        let mut order: Vec<_> = manifest.layers.iter().enumerate().collect();
+        order.sort_by(|(_, one), (_, other)| one.digest.cmp(&other.digest));
+        for (index, descriptor) in order {
             // The same one twice comes once.
             let twice = manifest.layers.iter().take(index).any(|other| other.digest == descriptor.digest);
             if !twice && self.blob(descriptor)?.is_none() {
@@ -152,11 +155,18 @@ impl Images {
                 else {
                     continue;
                 };
-                let busy = underway.len() >= super::layers::AT_ONCE || underway.iter().any(|other| other.is(layer));
-                match self.arrived(layer, wanted, coming, manifest)? {
-                    _ if self.is_unpacked(&layer.diff_id) => {}
-                    Some(file) if !busy => underway.extend(self.begin(layer, *kind, file)?),
-                    _ => waiting.push(index),
+                if self.is_unpacked(&layer.diff_id) {
+                    continue;
+                }
+                let file = match underway.len() < super::layers::AT_ONCE {
+                    true => self.arrived(layer, wanted, coming, manifest)?,
+                    false => None,
+                };
+                match file.map(|file| self.begin(layer, *kind, file, false)).transpose()? {
+                    Some(Begun::Underway(layer)) => underway.push(layer),
+                    Some(Begun::There) => {}
+                    // It is looked at again at the next tick.
+                    Some(Begun::Elsewhere(_)) | None => waiting.push(index),
                 }
             }
             left = waiting;
