@@ -103,11 +103,12 @@ fn meter(headers: &HeaderMap) -> Option<Meter> {
 
 /// Leaves of the codings that a client takes (RFC 9110, 12.5.3) those that can be read here as well.
 pub(super) fn make_readable(headers: &mut HeaderMap) {
+    // A name in it that is no text (RFC 9110, 5.6.2) is none that is known.
     let wanted = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let wanted = wanted.flat_map(|list| list.to_str().unwrap_or_default().split(',')).map(str::trim);
-    let wanted: Vec<&str> = wanted.filter(|coding| !coding.is_empty()).collect();
+    let wanted = wanted.flat_map(|list| list.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let wanted: Vec<&[u8]> = wanted.filter(|coding| !coding.is_empty()).collect();
     let known = |coding: &&str| coding::is_known(coding.split(';').next().unwrap_or_default().trim());
-    let left: Vec<&str> = wanted.iter().copied().filter(known).collect();
+    let left: Vec<&str> = wanted.iter().filter_map(|coding| std::str::from_utf8(coding).ok()).filter(known).collect();
     if left.len() == wanted.len() {
         return;
     }
