@@ -9,6 +9,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::{
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -80,7 +81,7 @@ impl Exchange {
             parts.version = Version::HTTP_11;
         }
         let meter = meter(headers);
-        Ok(Response::from_parts(parts, Either::Left(Watched { body, meter, exchange: self.clone() })))
+        Ok(Response::from_parts(parts, Either::Left(Watched { body, meter, exchange: self.clone(), way: None })))
     }
 
     pub(super) fn tell(&self, tokens: u64) {
@@ -140,6 +141,8 @@ pub(super) struct Watched {
     body: Incoming,
     meter: Option<Meter>,
     exchange: Rc<Exchange>,
+    /// Shows those who carry it that it is still on its way.
+    pub(super) way: Option<Arc<()>>,
 }
 
 impl Body for Watched {

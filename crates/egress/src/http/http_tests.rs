@@ -522,6 +522,23 @@ fn tokens_are_counted_and_end() {
 }
 
 #[test]
+fn an_answer_that_ends_like_a_refusal_waits_for_nothing() {
+    const ENDS_SO: &str = "So:\n\nHTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::One, passage);
+        serve(server, Version::One, |_| async move { Response::new(body(ENDS_SO)) });
+        let mut client = one(client).await;
+        for _ in 0..2 {
+            let response = client.send_request(get("/")).await.unwrap();
+            assert_eq!(text(response.into_body()).await, ENDS_SO);
+            client.ready().await.unwrap();
+        }
+        assert_eq!(log.reasons(), vec![]);
+    });
+}
+
+#[test]
 fn only_what_can_be_read_is_asked_for() {
     for (wanted, asked) in [
         (&["gzip, deflate, br, zstd"][..], "gzip, deflate"),

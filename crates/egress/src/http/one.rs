@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{Denial, Reason};
 use ::http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Either;
 use hyper::{body::Incoming, client, server, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
@@ -170,6 +171,10 @@ impl Way {
             self.heard.over();
             self.tunnel.replace(Some((client, server, line.clone())));
         }
-        Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
+        let mut response = exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line));
+        if let Either::Left(answer) = response.body_mut() {
+            answer.way = Some(self.heard.answered());
+        }
+        Ok(response)
     }
 }

@@ -10,7 +10,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
@@ -27,9 +27,8 @@ const WORDLESS: [&[u8]; 2] = [
     b" 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
 ];
 
-/// Where in these bytes such an answer begins. The same could come from a server: who knows why the connection ends
-/// knows which it is.
-fn wordless(bytes: &[u8]) -> Option<usize> {
+/// Where in these bytes such an answer begins.
+fn find_wordless(bytes: &[u8]) -> Option<usize> {
     let rest = WORDLESS.iter().find_map(|end| bytes.strip_suffix(*end))?;
     let version = [b"HTTP/1.1", b"HTTP/1.0"].into_iter().find(|version| rest.ends_with(*version))?;
     Some(rest.len() - version.len())
@@ -40,6 +39,8 @@ fn wordless(bytes: &[u8]) -> Option<usize> {
 pub(super) struct Heard {
     /// For each head that was read and not yet judged: whether it tells its length twice.
     twice: Mutex<VecDeque<bool>>,
+    /// A server's answer that is not all written yet, and whether more of it is to come.
+    answer: Mutex<Option<Weak<()>>>,
     /// No request comes any more.
     over: AtomicBool,
 }
@@ -48,6 +49,18 @@ impl Heard {
     /// Whether the next request tells its length twice.
     pub(super) fn next_is_twice(&self) -> bool {
         lock(&self.twice).pop_front().unwrap_or_default()
+    }
+
+    /// A server's answer is to be written, all of it before what this gives is gone.
+    pub(super) fn answered(&self) -> Arc<()> {
+        let way = Arc::default();
+        *lock(&self.answer) = Some(Arc::downgrade(&way));
+        way
+    }
+
+    /// All that was to be written is.
+    fn flushed(&self) {
+        lock(&self.answer).take_if(|way| way.strong_count() == 0);
     }
 
     /// The connection goes on as something else.
@@ -68,6 +81,11 @@ pub(super) struct Client<S> {
 impl<S: Stream> Client<S> {
     pub(super) fn new(stream: S, heard: Arc<Heard>) -> Self {
         Self { stream, requests: Requests::default(), heard, held: Vec::new() }
+    }
+
+    /// Where in these bytes an answer without words begins. What a server's answer ends with is its own.
+    fn wordless(&self, bytes: &[u8]) -> Option<usize> {
+        find_wordless(bytes).filter(|_| !self.heard.over.load(Relaxed) && lock(&self.heard.answer).is_none())
     }
 
     /// Says what was held back, with these headers and words instead of none if there are any, and closes this side.
@@ -102,8 +120,7 @@ impl<S: Stream> AsyncRead for Client<S> {
 
 impl<S: Stream> AsyncWrite for Client<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let over = self.heard.over.load(Relaxed);
-        match wordless(bytes).filter(|_| !over) {
+        match self.wordless(bytes) {
             None => Pin::new(&mut self.stream).poll_write(cx, bytes),
             Some(0) => {
                 self.held = bytes.to_vec();
@@ -123,7 +140,8 @@ impl<S: Stream> AsyncWrite for Client<S> {
             None => slices,
         };
         match slices.split_last() {
-            Some((last, before)) if wordless(last).is_some() => match before.iter().any(|slice| !slice.is_empty()) {
+            Some((last, before)) if self.wordless(last).is_some() => match before.iter().any(|slice| !slice.is_empty())
+            {
                 true => Pin::new(&mut self.stream).poll_write_vectored(cx, before),
                 false => self.poll_write(cx, last),
             },
@@ -136,7 +154,9 @@ impl<S: Stream> AsyncWrite for Client<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.heard.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
