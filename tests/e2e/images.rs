@@ -148,6 +148,9 @@ fn from_names_to_nothing() {
 
         let _ = stdout(&mut world.agentkernel(["create", "--name", "box", "--image", "app:1", "--workspace", "none"]));
         let _ = stdout(&mut world.agentkernel(["image", "tag", "app:1", "other"]));
+        let other = format!("other@sha256:{}", "a".repeat(64));
+        let output = world.agentkernel(["image", "tag", "app:1", &other]).output().unwrap();
+        assert!(!output.status.success() && told(&output).contains("is not what its digest"), "{}", told(&output));
         let _ =
             stdout(&mut world.agentkernel(["image", "rm", "app:1", "other", "registry.example.org:5000/team/app:v2"]));
         let output = world.agentkernel(["image", "rm", "app:1"]).output().unwrap();
@@ -191,8 +194,8 @@ fn what_is_no_image() {
             ("after() { head -c 700 1.tar > cut; mv cut 1.tar; }", "cut off"),
             ("before() { mkdir -p 2/srv; ln -s /etc 2/srv/out; }", ""),
             (
-                "after() { echo '[{\"Config\":\"config.json\",\"Layers\":[\"../../../etc/passwd\"]}]' > manifest.json; }",
-                "",
+                "after() { echo '[{\"Config\":\"config.json\",\"RepoTags\":[\"app:1\"],\"Layers\":[\"../../../etc/passwd\"]}]' > manifest.json; }",
+                "../../../etc/passwd",
             ),
             (
                 "after() { echo '[{\"Config\":\"config.json\",\"RepoTags\":[\"app:1\"],\"Layers\":[\"/etc/passwd\"]}]' > manifest.json; }",
@@ -248,6 +251,39 @@ fn a_layer_that_hides_everything() {
         ];
         assert_eq!(stdout(&mut world.agentkernel(run)), "new\nnone\n");
     }
+}
+
+/// A layer may say that nobody may write to its top: it can be removed all the same.
+#[test]
+fn a_layer_that_is_read_only() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let path = archive(&world, "before() { chmod 555 2; }\nafter() { chmod 755 2; }");
+        let _ = stdout(&mut world.agentkernel(["image", "import", path.to_str().unwrap()]));
+        let run = ["run", "--image", "app:1", "--workspace", "none", "--", "ls", "/opaque"];
+        assert_eq!(stdout(&mut world.agentkernel(run)), "new\n");
+        let _ = stdout(&mut world.agentkernel(["image", "du"]));
+        let _ = stdout(&mut world.agentkernel(["image", "rm", "app:1"]));
+        assert_eq!(layers(&world), 0);
+    }
+}
+
+/// What is removed is no layer any more, however far that came.
+#[test]
+fn of_removals_that_are_killed() {
+    let world = World::new(Who::Me);
+    let path = archive(&world, "before() { for n in $(seq 4000); do : > 1/dir/$n; done; }");
+    for delay in [0, 5, 10, 15, 20, 30] {
+        let _ = stdout(&mut world.agentkernel(["image", "import", path.to_str().unwrap()]));
+        let count = ["run", "--image", "app:1", "--", "sh", "-c", "set -- /dir/*; echo $#"];
+        assert_eq!(stdout(&mut world.agentkernel(count)), "4002\n", "{delay}");
+        let mut rm = world.agentkernel(["image", "rm", "app:1"]).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        let _ = rm.kill();
+        let _ = rm.wait();
+    }
+    let _ = stdout(&mut world.agentkernel(["image", "prune", "--all"]));
+    assert_eq!(entries(&world, "cache").iter().filter(|name| name.starts_with("layer-")).count(), 0);
 }
 
 /// A kill at any moment leaves nothing that hinders the next try.
@@ -339,8 +375,12 @@ fn layouts_that_others_write() {
                 "{name}"
             );
         }
-        // The same contents, however they travelled.
+        // The same contents, however they travelled; and each can travel on.
         assert_eq!(layers(&world), 2);
+        for name in ["one:1", "named.example.org/app:3", "again:1"] {
+            let _ = stdout(&mut world.agentkernel(["image", "export", name, &at("out.tar")]));
+            fs::remove_file(at("out.tar")).unwrap();
+        }
         let output = world
             .command("sh")
             .args(["-c", &format!("gzip -c {} | $0 image import - piped:1", path.display())])

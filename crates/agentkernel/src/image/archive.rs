@@ -256,9 +256,9 @@ impl Images {
             }
         };
         let config = document_of(&manifest.config, MAX_CONFIG)?;
-        self.finish(&manifest, &bytes, &config, platform, &mut |index| {
-            blob(manifest.layers.get(index).ok_or_else(|| refused("a layer is missing".to_owned()))?)
-        })
+        // Those too that are unpacked already: from other bytes, it may be.
+        manifest.layers.iter().try_for_each(|layer| blob(layer).map(drop))?;
+        self.finish(&manifest, &bytes, &config, platform)
     }
 
     /// One without a manifest: it gets one.
@@ -284,26 +284,22 @@ impl Images {
         }
         let manifest = Manifest::new(config.clone(), layers);
         let bytes = manifest.to_bytes()?;
-        self.take_in("its manifest", &Descriptor::of(OCI_MANIFEST, &bytes), &bytes[..])?;
         let config = self.document(config, MAX_CONFIG)?.ok_or_else(|| refused("its config is gone".to_owned()))?;
-        self.finish(&manifest, &bytes, &config, platform, &mut |index| {
-            let layer = manifest.layers.get(index).ok_or_else(|| refused("a layer is missing".to_owned()))?;
-            self.blob(layer)?.ok_or_else(|| refused("a layer was removed meanwhile".to_owned()))
-        })
+        self.finish(&manifest, &bytes, &config, platform)
     }
 
-    /// Unpacks an image whose documents are here, and puts it on record.
-    pub(super) fn finish(
+    /// Unpacks an image all of which is here, and puts it on record.
+    fn finish(
         &self,
         manifest: &Manifest,
         bytes: &[u8],
         config: &[u8],
         platform: &Platform,
-        blob: &mut dyn FnMut(usize) -> Result<File, ImageError>,
     ) -> Result<Record, ImageError> {
         let record = self.read_image(bytes, config, platform)?;
-        let kinds = manifest.layer_kinds()?;
-        self.unpack(&record, &kinds, &mut |index, _| blob(index))?;
+        // One that is called otherwise where it came from.
+        self.take_in("its manifest", &Descriptor::of(OCI_MANIFEST, bytes), bytes)?;
+        self.unpack(&record, &manifest.layer_kinds()?)?;
         self.put_record(&record)?;
         Ok(record)
     }

@@ -8,7 +8,10 @@ use super::{
 use archive::layer::{LayerOptions, Owners};
 use oci::{
     Digest, Hasher,
-    manifest::media::{Compression, Layer as Kind},
+    manifest::{
+        Descriptor,
+        media::{Compression, Layer as Kind},
+    },
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -19,6 +22,7 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::{self, BufReader, Read, Seek as _},
+    path::Path,
 };
 use wire::Failure;
 
@@ -30,6 +34,8 @@ const MAX: (u64, u64) = (5_000_000, 256 << 30);
 /// anything at least its thousandth part. Short ones may be.
 const MAX_RATIO: u64 = 1100;
 const FREE: u64 = 64 << 20;
+/// Ends the name of a layer that is not whole.
+pub(super) const UNFINISHED: &str = ".tmp";
 
 /// What came of the wish to unpack a layer.
 pub(super) enum Begun {
@@ -65,15 +71,10 @@ impl AsFd for Underway {
 }
 
 impl Images {
-    /// Unpacks what of an image is not unpacked yet. `blob` opens a layer, and is only asked for those.
-    pub(super) fn unpack(
-        &self,
-        record: &Record,
-        kinds: &[Kind],
-        blob: &mut dyn FnMut(usize, &Layer) -> Result<File, ImageError>,
-    ) -> Result<(), ImageError> {
+    /// Unpacks what of an image is not unpacked yet. Its layers are here, as they travel.
+    pub(super) fn unpack(&self, record: &Record, kinds: &[Kind]) -> Result<(), ImageError> {
         let mut underway: VecDeque<Underway> = VecDeque::new();
-        for (index, (layer, kind)) in record.layers.iter().zip(kinds).enumerate() {
+        for (layer, kind) in record.layers.iter().zip(kinds) {
             if self.is_unpacked(&layer.diff_id) {
                 continue;
             }
@@ -82,7 +83,10 @@ impl Images {
             {
                 self.publish(first)?;
             }
-            let mut begun = self.begin(layer, *kind, blob(index, layer)?, false)?;
+            let blob = self.blob(&Descriptor::new("", layer.blob.clone(), layer.size))?;
+            let blob =
+                blob.ok_or_else(|| self.failed("open", Path::new("blobs").join(layer.blob.hex()), Errno::NOENT))?;
+            let mut begun = self.begin(layer, *kind, blob, false)?;
             if let Begun::Elsewhere(file) = begun {
                 // Whoever waits holds nothing that others wait for; and it may be one of these.
                 underway.drain(..).try_for_each(|layer| self.publish(layer))?;
@@ -146,6 +150,15 @@ impl Images {
         unpacked
     }
 
+    /// Removes a layer: it has its name as long as it is whole, and no longer.
+    pub(super) fn remove_layer(&self, name: &str) -> Result<(), ImageError> {
+        let temporary = temporary(name);
+        self.remove_tree(&temporary)?;
+        let renamed = fs::renameat(&self.cache, name, &self.cache, temporary.as_str());
+        renamed.map_err(|errno| self.failed("rename", format!("../cache/{name}"), errno))?;
+        self.remove_tree(&temporary)
+    }
+
     /// Removes a directory of the cache with everything in it, if it is there.
     pub(super) fn remove_tree(&self, name: &str) -> Result<(), ImageError> {
         let failed = |errno: Errno| self.failed("remove", format!("../cache/{name}"), errno);
@@ -161,7 +174,7 @@ impl Images {
 }
 
 fn temporary(name: &str) -> String {
-    format!("{name}.tmp")
+    format!("{name}{UNFINISHED}")
 }
 
 /// In the worker: from a blob to files.

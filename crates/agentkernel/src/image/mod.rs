@@ -106,7 +106,7 @@ impl Record {
     /// Bytes as they travel: its layers' alone.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.size).sum()
+        self.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
     }
 }
 
@@ -174,8 +174,16 @@ impl Images {
     /// Makes a name mean an image.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it can't be written, or names other contents.
     pub fn tag(&self, reference: &Reference, manifest: &Digest) -> Result<(), ImageError> {
+        if let Some(pinned) = reference.digest().filter(|pinned| *pinned != manifest) {
+            return Err(ImageError::Digest { what: reference.familiar(), digest: pinned.clone() });
+        }
+        self.put_tag(reference, manifest)
+    }
+
+    /// The same, where a digest in the name is known to lead there: by an index.
+    fn put_tag(&self, reference: &Reference, manifest: &Digest) -> Result<(), ImageError> {
         let _guard = self.adding()?;
         let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let tag = Tag { reference: reference.to_string(), manifest: manifest.clone(), since_ms };
@@ -237,7 +245,8 @@ impl Images {
             let _ = fs::unlinkat(&self.work, &temporary, fs::AtFlags::empty());
             return Err(error);
         }
-        Ok(file)
+        // Whoever reads it need not be able to change it.
+        self.blob(wanted)?.ok_or_else(|| failed(Errno::NOENT.into()))
     }
 }
 

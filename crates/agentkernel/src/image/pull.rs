@@ -88,7 +88,7 @@ impl Images {
         self.take_in("its config", &document(&config, &record.config), &config[..])?;
         self.take_in("its manifest", &document(&bytes, &record.manifest), &bytes[..])?;
         self.put_record(&record)?;
-        self.tag(reference, &record.manifest)?;
+        self.put_tag(reference, &record.manifest)?;
         Ok(record)
     }
 
@@ -139,13 +139,14 @@ impl Images {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), ImageError> {
         let mut underway: Vec<Underway> = Vec::new();
-        let total: u64 = manifest.layers.iter().map(|layer| layer.size).sum();
+        let total = manifest.size();
         let mut left: Vec<usize> = (0..record.layers.len()).collect();
         loop {
             let mut missing = 0;
             for coming in coming.iter() {
                 let size = fs::fstat(&coming.file).map_or(0, |stat| stat.st_size as u64);
-                missing += manifest.layers.get(coming.index).map_or(0, |layer| layer.size.saturating_sub(size));
+                let left = manifest.layers.get(coming.index).map_or(0, |layer| layer.size.saturating_sub(size));
+                missing = left.saturating_add(missing);
             }
             // What is there may be unpacked: whether it is what it should be, its worker finds out.
             let mut waiting = Vec::new();

@@ -1,6 +1,6 @@
 //! Removes what no name leads to and no sandbox uses, and tells how much there is.
 
-use super::{ImageError, Images, Record, layer_name, names, open};
+use super::{ImageError, Images, Record, layer_name, layers::UNFINISHED, names, open};
 use crate::{
     Image, SandboxId,
     store::{Store, durable},
@@ -134,9 +134,13 @@ impl Images {
             if fs::flock(&layer, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
             }
-            removed.layers += 1;
-            if !dry_run {
-                self.remove_tree(&name)?;
+            // What was not finished never was one.
+            let whole = !name.ends_with(UNFINISHED);
+            removed.layers += u64::from(whole);
+            match (dry_run, whole) {
+                (true, _) => {}
+                (false, true) => self.remove_layer(&name)?,
+                (false, false) => self.remove_tree(&name)?,
             }
         }
         Ok(())

@@ -208,7 +208,11 @@ impl Tree {
     pub fn settle(mut self) -> Result<bool, UnpackError> {
         self.last = None;
         let opaque = self.dirs.get(&b""[..]).is_some_and(|(_, opaque)| *opaque);
-        while let Some((path, (directory, opaque))) = self.dirs.pop_last() {
+        while let Some((path, (mut directory, opaque))) = self.dirs.pop_last() {
+            if path.is_empty() {
+                // The layer itself stays one that can be looked into and removed, whatever it says.
+                directory.mode |= 0o700;
+            }
             let name = if path.is_empty() { &b"."[..] } else { &path };
             self.settle_one(&path, &directory, opaque).map_err(refused(name))?;
         }

@@ -78,6 +78,9 @@ pub enum ManifestError {
     /// More than any index has.
     #[error("The index has {0} manifests, of which {MAX_MANIFESTS} are allowed")]
     TooManyManifests(usize),
+    /// One digest with two sizes.
+    #[error("The image names {0} with two sizes")]
+    Sizes(Digest),
     /// A layer of a kind that we cannot unpack.
     #[error("Layer {index} is '{media_type}', which cannot be unpacked")]
     Layer {
@@ -362,10 +365,16 @@ impl Manifest {
     /// How each layer travels, if all of them can be unpacked and this is an image.
     ///
     /// # Errors
-    /// [`ManifestError::NotAnImage`], [`ManifestError::Layer`].
+    /// [`ManifestError::NotAnImage`], [`ManifestError::Layer`], [`ManifestError::Sizes`].
     pub fn layer_kinds(&self) -> Result<Vec<media::Layer>, ManifestError> {
         if !media::is_config(&self.config.media_type) {
             return Err(ManifestError::NotAnImage(shown(&self.config.media_type)));
+        }
+        let mut sizes = BTreeMap::new();
+        for layer in &self.layers {
+            if *sizes.entry(&layer.digest).or_insert(layer.size) != layer.size {
+                return Err(ManifestError::Sizes(layer.digest.clone()));
+            }
         }
         let kind = |(index, layer): (usize, &Descriptor)| {
             let unknown = || ManifestError::Layer { index: index + 1, media_type: shown(&layer.media_type) };
