@@ -10,7 +10,7 @@ use std::{
     fmt::Write as _,
     io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -43,14 +43,14 @@ impl Probe {
         command
     }
 
-    fn output(&self, args: &[String]) -> Result<Vec<u8>, AttestError> {
-        let output = self.command().args(args).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    fn output(&self, args: &[String], input: Stdio) -> Result<Vec<u8>, AttestError> {
+        let output = self.command().args(args).stdin(input).stderr(Stdio::null()).output();
         output.map(|output| output.stdout).map_err(AttestError::Probe)
     }
 
     /// The table of cases.
     pub(super) fn list(&self) -> Result<Vec<Case>, AttestError> {
-        let table = self.output(&["list".to_owned(), "--json".to_owned()])?;
+        let table = self.output(&["list".to_owned(), "--json".to_owned()], Stdio::null())?;
         let lines = table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).map_err(|_| unclear(line))).collect()
     }
@@ -59,7 +59,11 @@ impl Probe {
     pub(super) fn control(&self, case: &Case, canaries: &Canaries) -> Result<Answer, AttestError> {
         let mut args = vec!["control".to_owned(), case.name.clone(), "--json".to_owned()];
         args.extend(canaries.arguments());
-        let output = self.output(&args)?;
+        // The attempt holds the canaries' input, which it can't read: if this process is killed, they outlive the attempt, and
+        // take away what that has made.
+        let input = canaries.input.as_ref().map(|input| input.as_fd().try_clone_to_owned());
+        let input = input.transpose().map_err(AttestError::Probe)?.map_or_else(Stdio::null, Stdio::from);
+        let output = self.output(&args, input)?;
         answer(&output, &case.name).ok_or_else(|| unclear(&output))
     }
 
@@ -109,7 +113,8 @@ pub(super) fn answer(output: &[u8], name: &str) -> Option<Answer> {
     (answer.name == name && lines.next().is_none()).then_some(answer)
 }
 
-/// What an escape would reach. Gone when this is dropped, or when this process ends in any way.
+/// What an escape would reach. Gone when this is dropped, or when this process and the attempts that it makes outside have
+/// ended in any way.
 pub(super) struct Canaries {
     child: Child,
     input: Option<ChildStdin>,
