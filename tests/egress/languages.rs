@@ -32,9 +32,9 @@ fn who_waits_for_an_answer_gets_it() {
         ground.internet.serve(&format!("{WEB_V4}:7000"), echo);
         let script = r#"
 words = [
-    b"x", b"ruok", b"JDWP-Handshake", b"hello world", b"GET /", b"GET /x\r\n", b"get /k\r\n", b"SCAN /tmp/x\n",
+    b"x", b"ruok", b"JDWP-Handshake", b"hello world", b"GET x", b"get /k\r\n", b"SCAN /tmp/x\n",
     b"SELECT * FROM t;\n", b"003agit-upload-pack /p.git\0host=git.example.com\0", b"\x16\0\0\0\x01", b"\x16",
-    b"LIST /", b"CONNECT db\n", b"a" * 200, b"word " * 20000, b"\0" * 100000,
+    b"LIST /", b"CONNECT db\n", b"a" * 200, b"word " * 10000, b"word\n" * 20000, b"\0" * 100000, b"\x80\0\x01\x03",
 ]
 for word in words:
     speak(word)
@@ -65,7 +65,7 @@ fn a_slow_request_goes_no_further() {
             let _ = stream.write_all(b"answer");
         });
         let script = r#"
-for beginning, rest in [(b"GET / HT", b"TP/1.1\r\nHost: hidden\r\n\r\n"), (b"\x16", b"\x03\1\0\x05hidden")]:
+for beginning, rest in [(b"GET x HT", b"TP/1.1\r\nHost: hidden\r\n\r\n"), (b"\x16", b"\x03\1\0\x05hidden")]:
     with socket.create_connection((WEB, 7000), 30) as connection:
         connection.sendall(beginning)
         time.sleep(1)
@@ -74,8 +74,115 @@ for beginning, rest in [(b"GET / HT", b"TP/1.1\r\nHost: hidden\r\n\r\n"), (b"\x1
 "#;
         let _ = ground.attack(&["--allow", "www.example.com:7000", "--name", "slow"], script);
         let heard = heard.lock().unwrap();
-        assert!(heard.starts_with(b"GET / HT") && !heard.windows(6).any(|word| word == b"hidden"), "{heard:?}");
+        assert!(heard.starts_with(b"GET x HT") && !heard.windows(6).any(|word| word == b"hidden"), "{heard:?}");
         ground.told("bad-request");
+        ground.told("bad-tls");
         assert!(!ground.internet.requests().iter().any(|line| line.contains(WEB)));
+    }
+}
+
+/// Whatever some server takes for a request or for TLS is read, or goes no further.
+#[test]
+fn what_a_server_could_read_in_it_goes_no_further() {
+    for ground in Ground::all() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = heard.clone();
+        ground.internet.serve(&format!("{WEB_V4}:7000"), move |mut stream| {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                hears.lock().unwrap().extend_from_slice(&bytes[..count]);
+            }
+            let _ = stream.write_all(b"answer");
+        });
+        let script = r#"
+rest = b"Host: hidden.example.com\r\n\r\n"
+alert = b"\x15\x03\x01\0\x02\x01\x5a"
+for beginning in [
+    b"GET /\n" + rest, b"GET / RTSP/1.0\r\n" + rest, b"\x1cGET\xa0/ HTTP/1.1\r\n" + rest,
+    b"\r\n" * 40000 + b"GET / HTTP/1.1\r\n" + rest, b"A" * 70 + b" / HTTP/1.1\r\n" + rest,
+    b"A" * 80000 + b" / HTTP/1.1\r\n" + rest, b"FETCH " + b"a" * 40000 + b" HTTP/1.1\r\n" + rest,
+    b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\n" + rest, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\0" + rest,
+    alert + rest, b"\x14\x03\x03\0\x01\x01" + rest, b"\x80\x2e\x01\x03\x01\0\x15\0\0\0\x10" + rest,
+]:
+    with socket.create_connection((WEB, 7000), 30) as connection:
+        try:
+            connection.sendall(beginning)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        answer = hear(connection)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), (beginning[:50], answer)
+"#;
+        let _ = ground.attack(&["--allow", "www.example.com:7000", "--name", "guess"], script);
+        let heard = heard.lock().unwrap();
+        assert!(!heard.windows(6).any(|word| word == b"hidden"), "{heard:?}");
+        ground.told("bad-request");
+        ground.told("bad-tls");
+    }
+}
+
+/// A hello that comes in pieces is read when all of it is there, however long that takes.
+#[test]
+fn a_hello_in_pieces_is_waited_for() {
+    for ground in Ground::all() {
+        let script = r#"
+import ssl
+def shake(name):
+    inside, outside = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    tls = context.wrap_bio(inside, outside, server_hostname=name)
+    with socket.create_connection((WEB, 443), 30) as connection:
+        while True:
+            try:
+                tls.do_handshake()
+                return True
+            except ssl.SSLWantReadError:
+                said = outside.read()
+                for piece in said[:2], said[2:50], said[50:]:
+                    connection.sendall(piece)
+                    time.sleep(0.3)
+                data = connection.recv(65536)
+                if not data:
+                    return False
+                inside.write(data)
+def refused(name):
+    try:
+        return not shake(name)
+    except OSError:
+        return True
+assert shake(WEB)
+assert refused(HIDDEN)
+"#;
+        let _ = ground.attack(&["--allow", "www.example.com:443", "--name", "pieces"], script);
+        ground.told("sni-mismatch");
+        ground.only(&[WEB]);
+    }
+}
+
+/// A server of HTTP/2 may speak first: what its client says then is read all the same.
+#[test]
+fn settings_that_come_first_hide_no_request() {
+    for ground in Ground::all() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = heard.clone();
+        ground.internet.serve(&format!("{WEB_V4}:7000"), move |mut stream| {
+            let _ = stream.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                hears.lock().unwrap().extend_from_slice(&bytes[..count]);
+            }
+        });
+        let script = r#"
+# What it speaks is told by its first bytes; here it is not even one that may be there.
+for words in [b"GET / HTTP/1.1\r\nHost: hidden.example.com\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nhidden hidden"]:
+    with socket.create_connection((WEB, 7000), 30) as connection:
+        time.sleep(1)
+        connection.sendall(words)
+        hear(connection)
+"#;
+        let _ = ground.attack(&["--allow", "www.example.com:7000", "--name", "first"], script);
+        let heard = heard.lock().unwrap();
+        assert!(!heard.windows(6).any(|word| word == b"hidden"), "{heard:?}");
+        ground.told("host-mismatch");
     }
 }

@@ -178,12 +178,16 @@ fn tokens() {
         // A hundred of ninety are used: no more is asked.
         for path in ["messages", "chat/completions", "models/m:generateContent"] {
             let answer = curl(path);
-            assert!(answer.trim_end().ends_with("403") && answer.contains("tokens"), "{path}: {answer}");
+            assert!(answer.trim_end().ends_with("403") && answer.contains("100 of 90 used"), "{path}: {answer}");
         }
         assert_eq!(asked.load(Ordering::SeqCst), 5);
         ground.told("token-limit");
         eventually("all are on record", || told() == 100);
-        // Nor by a change of something else.
+        // Nor by a change of something else, nor by another egress, which knows what was used before it.
+        let egress = kept.running_egress();
+        signal(egress, Signal::KILL);
+        eventually("it is gone", || kept.egress() != Some(egress));
+        assert!(curl("messages").contains("100 of 90 used"));
         let _ = ground.agentkernel(&["net", "allow", crate::kept::BOX, "shared.example.com"]);
         assert!(curl("messages").trim_end().ends_with("403"));
     }

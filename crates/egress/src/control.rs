@@ -25,8 +25,10 @@ pub struct Config {
     pub bandwidth: Option<u64>,
     /// Connections per second that may be begun; none: no limit.
     pub connections: Option<u64>,
-    /// Tokens of models that may still be used; none: no limit.
+    /// Tokens of models that may be used; none: no limit.
     pub max_tokens: Option<u64>,
+    /// How many of them were used before this egress was started.
+    pub used_tokens: u64,
     /// Ports of the sandbox on this host's loopback address.
     pub ports: Vec<Published>,
 }

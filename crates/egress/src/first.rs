@@ -17,17 +17,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 const MAX: usize = 72 * 1024;
 /// How many bytes are read at once.
 const PIECE: usize = 4 * 1024;
-/// The longest method. None that is registered has more than 17 letters; some servers take any.
-const MAX_METHOD: usize = 64;
-/// The longest line that may be a request for something that is no path. No server takes one of this length.
-const MAX_LINE: usize = 32 * 1024;
+/// Methods that servers know (the registry of RFC 9110, 16.1, and what else Node's parser takes): with one of them and a
+/// path, some take a line without a version for a request.
+const METHODS: &str = "ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE \
+    MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH \
+    PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UNSUBSCRIBE UPDATE \
+    UPDATEREDIRECTREF VERSION-CONTROL";
+/// How a proxy begins that tells a server of its client, in bytes (the PROXY protocol, version 2): more than empty lines.
+const PROXY: &[u8] = b"\r\n\r\n\0";
 
 /// What may be spoken where a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// TLS and HTTP: whatever any server could take for a request is one.
     Web,
-    /// Anything: a request is what says that it is one, by its version.
+    /// Anything: a request is what says that it is one, by its version, or by a method that is known and a path.
     Any,
 }
 
@@ -93,7 +97,7 @@ pub async fn first(
 ///
 /// # Errors
 /// Of reading.
-pub async fn more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<bool> {
+pub(crate) async fn more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<bool> {
     let room = MAX.saturating_sub(buffer.len()).min(PIECE);
     buffer.reserve(room);
     Ok(room > 0 && (&mut *stream).take(room as u64).read_buf(buffer).await? > 0)
@@ -105,28 +109,45 @@ pub fn classify(bytes: &[u8], expected: Expected) -> Option<Speech> {
     Listener::new(expected).hear(bytes)
 }
 
-/// What was heard so far.
-struct Listener {
+/// Listens to what comes bit by bit: nothing is looked at twice.
+pub(crate) struct Listener {
     expected: Expected,
     tls: Option<rustls::server::Acceptor>,
     /// How much of the bytes the acceptor has had.
     had: usize,
+    /// Where what could be a request begins, its method ends, and its target begins, as far as that is known.
+    line: [usize; 3],
+    /// Where a version may still begin.
+    rest: usize,
 }
 
 impl Listener {
-    fn new(expected: Expected) -> Self {
-        Self { expected, tls: None, had: 0 }
+    pub(crate) fn new(expected: Expected) -> Self {
+        Self { expected, tls: None, had: 0, line: [0; 3], rest: 0 }
+    }
+
+    /// Whether TLS has begun: nobody says the first of it and waits for an answer.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// What it is, by all bytes so far.
-    fn hear(&mut self, bytes: &[u8]) -> Option<Speech> {
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Option<Speech> {
         match (bytes, self.expected) {
             ([], _) => None,
             // The type of a record that has a handshake in it, and its version (RFC 8446, 5.1): no method has this byte.
             ([0x16], Expected::Any) => None,
             ([0x16, version, ..], Expected::Any) if *version != 3 => Some(Speech::Other),
             ([0x16, ..], _) => self.hello(bytes),
-            _ => request(bytes, self.expected),
+            // Records of the other types: some servers pass over those that come before a handshake.
+            ([0x14..=0x18], _) => None,
+            ([0x14..=0x18, 3, ..], _) => Some(Speech::BadTls("it does not begin with a handshake".to_owned())),
+            // The hello of SSL 2, which could ask for TLS (RFC 5246, E.2), but not say a name: of 9 bytes at least, which
+            // tells it from the marks of other languages' records.
+            ([0x80, ..9, ..], _) => self.request(bytes),
+            ([0x80..=0xff, _, 1, 3, ..], _) => Some(Speech::BadTls("it begins as SSL 2 did".to_owned())),
+            ([0x80..=0xff] | [0x80..=0xff, _] | [0x80..=0xff, _, 1], _) => None,
+            _ => self.request(bytes),
         }
     }
 
@@ -150,12 +171,59 @@ impl Listener {
         }
     }
 
-    /// What it is if nothing follows.
-    fn ended(&self, bytes: &[u8]) -> Speech {
+    /// Whether this is a request: a method, blanks, and what a request can be for. Servers skip empty lines and blanks
+    /// before it, and take for a blank what others would not (RFC 9112, 3). For what it is they read in more ways than
+    /// one: of `ftp://other.example/` some take the host, and of `x:y` others nothing. So of anything but a path, the
+    /// version tells; and of everything where other languages may be spoken, of which many have lines such as `LIST /x`.
+    fn request(&mut self, bytes: &[u8]) -> Option<Speech> {
+        let one = Some(Speech::Http(Version::One));
+        let [begin, end, target] = &mut self.line;
+        *begin = skip(bytes, *begin, |byte| byte == b'\n' || is_blank(byte));
+        *end = skip(bytes, *begin.max(end), is_token);
+        if bytes.starts_with(PROXY) {
+            return one;
+        }
+        let &after = bytes.get(*end)?;
+        if begin == end || !is_blank(after) {
+            return Some(Speech::Other);
+        }
+        let method = &bytes[*begin..*end];
+        let web = self.expected == Expected::Web;
+        // Some connect to what follows, and some take it for their client's address.
+        if method == b"PROXY" || (web && method.eq_ignore_ascii_case(b"CONNECT")) {
+            return one;
+        }
+        *target = skip(bytes, *end.max(target), is_blank);
+        let what = bytes.get(*target..).filter(|what| !what.is_empty())?;
+        let is_known = METHODS.split(' ').any(|known| known.as_bytes() == method);
+        let scheme = what.iter().zip(b"http").take_while(|(own, other)| own.eq_ignore_ascii_case(other)).count();
+        match what[0] {
+            // Nothing but HTTP/2 has this method (RFC 9113, 3.4).
+            b'*' if method == b"PRI" => return Some(Speech::Http(Version::Two)),
+            b'*' if web => return one,
+            b'/' if web || is_known => return one,
+            _ if scheme == b"http".len() && (web || is_known) => return one,
+            _ => {}
+        }
+        // Some servers take all but its end for a part of the line. Of other languages, git's has a zero in its first.
+        self.rest = self.rest.max(*target);
+        let length = bytes[self.rest..].iter().position(|&byte| byte == b'\n' || (byte == 0 && !is_known));
+        let rest = &bytes[self.rest..length.map_or(bytes.len(), |length| self.rest + length)];
+        if rest.windows(VERSION.len()).any(|window| window.eq_ignore_ascii_case(VERSION)) {
+            return one;
+        }
+        self.rest += (rest.len() + 1).saturating_sub(VERSION.len());
+        length.map(|_| Speech::Other)
+    }
+
+    /// What it is if nothing follows, or no more is kept: whatever could still become a request is then none that can be
+    /// read.
+    pub(crate) fn ended(&self, bytes: &[u8]) -> Speech {
         match (bytes.len(), &self.tls) {
             (0, _) => Speech::Nothing,
             (MAX.., Some(_)) => Speech::BadTls("its first message is too long".to_owned()),
             (_, Some(_)) => Speech::BadTls("it ended within its first message".to_owned()),
+            (MAX.., None) => Speech::Http(Version::One),
             (_, None) => Speech::Other,
         }
     }
@@ -171,47 +239,17 @@ impl Hello {
     }
 }
 
-/// Whether this is a request: a method, blanks, and what a request can be for. Servers skip empty lines and blanks
-/// before it, and take for a blank what others would not (RFC 9112, 3). For what it is they read in more ways than one:
-/// of `ftp://other.example/` some take the host, and of `x:y` others nothing. So of anything but a path, the version
-/// tells; and of everything where other languages may be spoken, of which many have lines such as `GET /x`.
-fn request(bytes: &[u8], expected: Expected) -> Option<Speech> {
-    let begin = bytes.iter().position(|&byte| byte != b'\n' && !is_blank(byte))?;
-    let line = &bytes[begin..];
-    let length = line.iter().take(MAX_METHOD + 1).take_while(|&&byte| is_token(byte)).count();
-    let (method, rest) = line.split_at(length);
-    let Some(&after) = rest.first() else { return (length > MAX_METHOD).then_some(Speech::Other) };
-    if length == 0 || length > MAX_METHOD || !is_blank(after) {
-        return Some(Speech::Other);
-    }
-    if method.eq_ignore_ascii_case(b"CONNECT") && expected == Expected::Web {
-        return Some(Speech::Http(Version::One));
-    }
-    let target = &rest[rest.iter().position(|&byte| !is_blank(byte))?..];
-    let scheme = target.iter().zip(b"http").take_while(|(own, other)| own.eq_ignore_ascii_case(other)).count();
-    match target[0] {
-        // Nothing but HTTP/2 has this method (RFC 9113, 3.4).
-        b'*' if method == b"PRI" => Some(Speech::Http(Version::Two)),
-        _ if expected == Expected::Any => by_version(target),
-        b'/' | b'*' => Some(Speech::Http(Version::One)),
-        _ if scheme == b"http".len() => Some(Speech::Http(Version::One)),
-        _ => by_version(target),
-    }
+/// How a version begins.
+const VERSION: &[u8] = b"HTTP/";
+
+/// Where the bytes from here on are others than these.
+fn skip(bytes: &[u8], from: usize, what: impl Fn(u8) -> bool) -> usize {
+    from + bytes[from..].iter().take_while(|&&byte| what(byte)).count()
 }
 
-/// Whether a line has the version of a request in it.
-fn by_version(line: &[u8]) -> Option<Speech> {
-    let line = &line[..line.len().min(MAX_LINE)];
-    let end = line.iter().position(|&byte| byte.is_ascii_control() && !is_blank(byte));
-    let text = &line[..end.unwrap_or(line.len())];
-    if text.windows(5).any(|window| window.eq_ignore_ascii_case(b"HTTP/")) {
-        return Some(Speech::Http(Version::One));
-    }
-    (end.is_some() || text.len() == MAX_LINE).then_some(Speech::Other)
-}
-
+/// What any server takes for a blank: Python's also what is one in Latin-1.
 fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c)
+    matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c | 0x1c..=0x1f | 0x85 | 0xa0)
 }
 
 /// Whether a method can have this byte: `tchar` of RFC 9110, 5.6.2.

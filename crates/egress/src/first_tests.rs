@@ -110,12 +110,13 @@ fn an_encrypted_hello_is_for_the_name_outside_of_it() {
     assert_eq!(tls(classify(&ech, Expected::Web).unwrap()).server_name, Some(Host::parse("example.org").unwrap()));
 }
 
-/// Where anything may be spoken, a request is what has a version.
+/// Where anything may be spoken, a request is what has a version, or a method that is known and a path.
 #[test]
 fn lines_of_other_languages_are_none_of_http() {
     for bytes in [
-        &b"GET /x\r\n"[..],
-        b"get /k\r\n",
+        &b"get /k\r\n"[..],
+        b"OPTIONS * RTSP/1.0\r\n",
+        b"OPTIONS sip:a@b SIP/2.0\r\n",
         b"set http:1 0 0 1\r\n",
         b"SCAN /tmp/x\n",
         b"LIST /\n",
@@ -123,19 +124,66 @@ fn lines_of_other_languages_are_none_of_http() {
         b"CONNECT db\n",
         b"003agit-upload-pack /p.git\0host=git.example.com\0",
         b"\x16\0\0\0\x01",
+        b"\x15\0",
+        // The mark of a record of 259 bytes, as ONC RPC has it (RFC 5531, 11).
+        b"\x80\0\x01\x03",
+        b"\x80\x30\0",
+        b"\r\n\r\n{",
     ] {
         assert_eq!(classify(bytes, Expected::Any), Some(Speech::Other), "{}", bytes.escape_ascii());
     }
-    for bytes in [&b"JDWP-Handshake"[..], b"ruok", b"x", b"hello world", b"GET /", b"CONNECT a:1", b"\x16", b"\x16\x03"]
-    {
+    for bytes in [
+        &b"JDWP-Handshake"[..],
+        b"ruok",
+        b"x",
+        b"hello world",
+        b"LIST /",
+        b"GET x",
+        b"CONNECT a:1",
+        b"\x15",
+        b"\x16",
+        b"\x16\x03",
+        b"\x80",
+        b"\x80\x2e\x01",
+        &[b'A'; MAX / 2],
+        &b"ab ".repeat(MAX / 4),
+    ] {
         assert_eq!(classify(bytes, Expected::Any), None, "{}", bytes.escape_ascii());
     }
-    for bytes in ["GET / HTTP/1.1", "\r\nCONNECT a:1 http/1.0\r\n", "GET x:y HTTP/1.1\r\n", "POST http://a/ HTTP/"] {
-        assert_eq!(classify(bytes.as_bytes(), Expected::Any), Some(Speech::Http(Version::One)), "{bytes}");
+    for bytes in [
+        &b"GET / HTTP/1.1"[..],
+        b"\r\nCONNECT a:1 http/1.0\r\n",
+        b"GET x:y HTTP/1.1\r\n",
+        b"POST http://a/ HTTP/",
+        // What some servers take for a request: without a version, after blanks that others know none of, with control
+        // characters in it, by a method of any length.
+        b"GET /\n",
+        b"GET http://a",
+        b"\xa0\x1cGET\x1d/",
+        b"brew a\x1b\x85HTTP/1.1\r\n",
+        b"GET a\0b\x85HTTP/1.1\r\n",
+        &[&[b'A'; 9000][..], b" x HTTP/1.1\r\n"].concat(),
+        &[b"FETCH ", &[b'a'; 40_000][..], b" HTTP/1.1\r\n"].concat(),
+        // What a server behind a proxy is told first.
+        b"PROXY ",
+        b"\r\n\r\n\0\r\nQUIT\n",
+    ] {
+        assert_eq!(classify(bytes, Expected::Any), Some(Speech::Http(Version::One)), "{}", bytes.escape_ascii());
     }
     assert_eq!(classify(b"PRI * HTTP/2.0\r\n", Expected::Any), Some(Speech::Http(Version::Two)));
     tls(classify(&hello("example.org", &[]), Expected::Any).unwrap());
-    assert!(matches!(classify(b"\x16\x03\0\0\x05hello", Expected::Any), Some(Speech::BadTls(_))));
+    // TLS that says nothing of a name, or not yet.
+    for bytes in [
+        &b"\x16\x03\0\0\x05hello"[..],
+        b"\x15\x03\x01\0\x02\x01\x5a",
+        b"\x14\x03\x03\0\x01\x01",
+        b"\x17\x03\x03\0\x01\0",
+        b"\x80\x2e\x01\x03\x01\0\x15\0\0\0\x10",
+        b"\x81\0\x01\x03\x03",
+    ] {
+        let speech = classify(bytes, Expected::Any);
+        assert!(matches!(speech, Some(Speech::BadTls(_))), "{}: {speech:?}", bytes.escape_ascii());
+    }
 }
 
 #[tokio::test]
@@ -163,9 +211,14 @@ async fn what_goes_on_for_ever_is_refused() {
     let mut buffer = Vec::new();
     assert!(matches!(first(&mut &*bytes, &mut buffer, Expected::Web).await, Ok(Speech::BadTls(_))));
     assert!(buffer.len() <= MAX);
-    let mut buffer = Vec::new();
-    assert_eq!(first(&mut &*vec![b'\n'; MAX * 2], &mut buffer, Expected::Web).await.unwrap(), Speech::Other);
-    assert_eq!(buffer.len(), MAX);
+    // What could still become a request is one that cannot be read.
+    for endless in [vec![b'\n'; MAX * 2], vec![b'a'; MAX * 2], b"a ".repeat(MAX)] {
+        for expected in [Expected::Web, Expected::Any] {
+            let mut buffer = Vec::new();
+            let speech = first(&mut &*endless, &mut buffer, expected).await.unwrap();
+            assert_eq!((speech, buffer.len()), (Speech::Http(Version::One), MAX));
+        }
+    }
 }
 
 #[tokio::test]
@@ -216,7 +269,8 @@ fn requests_are_told_as_soon_as_they_can_be() {
         "EHLO a",
         "GET ftp://x/ HTTP",
         "PRI ",
-        &"A".repeat(MAX_METHOD),
+        &"A".repeat(MAX / 2),
+        "\u{15}",
     ] {
         assert_eq!(classify(bytes.as_bytes(), Expected::Web), None, "{bytes}");
     }
@@ -227,17 +281,12 @@ fn requests_are_told_as_soon_as_they_can_be() {
 fn what_is_neither_is_told_at_once() {
     for bytes in [
         &b"\0"[..],
-        b"\x15",
-        b"\x80",
         b"SSH-2.0-OpenSSH_9.2p1 D\r\n",
         b"*1\r\n$4\r\nPING\r\n",
         b"PING\r\n",
         b"EHLO a\r\n",
         b"GET httq\n",
         b"a1 LOGIN a b\r\n",
-        b"GET x\0 HTTP/1.1",
-        &[b"GET ", [b'x'; MAX_LINE].as_slice()].concat(),
-        &[b'A'; MAX_METHOD + 1],
         b"\0\0\0\x08\x04\xd2\x16\x2f",
     ] {
         assert_eq!(classify(bytes, Expected::Web), Some(Speech::Other), "{}", bytes.escape_ascii());
@@ -263,6 +312,17 @@ async fn what_was_read_is_read_again() {
 }
 
 proptest::proptest! {
+    #[test]
+    fn bit_by_bit_it_is_the_same(beginning in "[\r\n A-Z/*\u{85}]{0,12}", rest: Vec<u8>, pieces in 1usize..7) {
+        let whole = [beginning.as_bytes(), &rest, b" HTTP/1.1\n"].concat();
+        for expected in [Expected::Web, Expected::Any] {
+            let mut listener = Listener::new(expected);
+            let ends = (1..whole.len()).step_by(pieces).chain([whole.len()]);
+            let bit_by_bit = ends.map(|end| listener.hear(&whole[..end])).find(Option::is_some).flatten();
+            proptest::prop_assert_eq!(bit_by_bit, classify(&whole, expected));
+        }
+    }
+
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>, tls: bool) {
         let bytes = if tls { [&[0x16, 3, 1][..], &bytes].concat() } else { bytes };

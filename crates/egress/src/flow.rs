@@ -6,7 +6,7 @@ use crate::{
     account::Account,
     control::Event,
     dial,
-    first::{self, Expected, Speech, Version},
+    first::{self, Expected, Listener, Speech, Version},
     inspect::{self, Wrapping},
     meter::Direction,
     relay,
@@ -18,6 +18,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// How long a refused program has to show that it speaks HTTP.
@@ -29,6 +30,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long a client may be silent, once it has begun, before what it has said is passed on unknown: who waits for an
 /// answer says no more.
 const UNDECIDED: Duration = Duration::from_millis(200);
+/// How long is waited for the rest of a few bytes.
+const PIECES: Duration = Duration::from_millis(10);
+/// The length of the head of a frame of HTTP/2.
+const SETTINGS: usize = 9;
 /// How long it takes to hear of other servers that are to be asked for names, if there are any.
 const NEWS: Duration = Duration::from_millis(100);
 
@@ -104,7 +109,7 @@ impl Flow<'_> {
             // Others may have to be asked by now.
             let changed = resolver.changed();
             shared.channel.tell(&Event::StaleResolver);
-            if tokio::time::timeout(NEWS, changed).await.is_ok() {
+            if timeout(NEWS, changed).await.is_ok() {
                 found = resolver.lookup(&name).await;
             }
         }
@@ -115,7 +120,7 @@ impl Flow<'_> {
     }
 
     /// Carries what is said, once it is known what language that is.
-    async fn converse(&mut self, grant: &Grant, server: TcpStream) -> Result<(), Denial> {
+    async fn converse(&mut self, grant: &Grant, mut server: TcpStream) -> Result<(), Denial> {
         let Some(mut client) = self.client.take() else { return Ok(()) };
         // A service of the host was named by its port: what it speaks is its own business, as long as there is nothing that
         // must be put in, kept back or counted.
@@ -130,12 +135,9 @@ impl Flow<'_> {
                 biased;
                 // Whoever has gone before saying what he wants is not told of, and does not hear.
                 speech = first::first(&mut client, &mut self.buffer, Expected::Web) => speech.unwrap_or(Speech::Nothing),
-                () = tokio::time::sleep(SILENCE) => return Err(self.denial(Reason::TimedOut)),
+                () = sleep(SILENCE) => return Err(self.denial(Reason::TimedOut)),
             },
-            false => match self.listen(&mut client, &server).await {
-                Some(speech) => speech,
-                None => return self.pass_unknown(client, server).await,
-            },
+            false => self.listen(&mut client, &mut server).await?,
         };
         let wrapping = match self.recognise(grant, &speech, web) {
             Ok(wrapping) => wrapping,
@@ -155,56 +157,51 @@ impl Flow<'_> {
         }
     }
 
-    /// What the client speaks where anything may be spoken; `None` if it has begun, and it cannot be told.
-    async fn listen(&mut self, client: &mut TcpStream, server: &TcpStream) -> Option<Speech> {
-        loop {
-            let begun = !self.buffer.is_empty();
+    /// What the client speaks where anything may be spoken. What cannot be told for a while is passed on, until it can or
+    /// the server answers: no server answers what could still become the line of a request. If it becomes one, it is too
+    /// late to read it, and it goes no further.
+    async fn listen(&mut self, client: &mut TcpStream, server: &mut TcpStream) -> Result<Speech, Denial> {
+        let mut listener = Listener::new(Expected::Any);
+        let (mut passed, mut since) = (0, Instant::now());
+        let speech = loop {
+            if let Some(speech) = listener.hear(&self.buffer) {
+                break speech;
+            }
+            let waits = self.buffer.len() > passed;
+            let patience = if listener.is_tls() { SILENCE } else { UNDECIDED };
             tokio::select! {
                 biased;
-                speech = first::first(client, &mut self.buffer, Expected::Any) => {
-                    return Some(speech.unwrap_or(Speech::Nothing));
-                }
-                _ = server.readable() => return Some(Speech::Other),
-                () = tokio::time::sleep(UNDECIDED) => {
-                    if begun {
-                        return None;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Passes on what cannot be told yet, until it can or the server answers: no server answers what could still become
-    /// the line of a request. If it becomes one, it is too late to read it, and it goes no further.
-    async fn pass_unknown(&mut self, mut client: TcpStream, mut server: TcpStream) -> Result<(), Denial> {
-        let mut passed = 0;
-        loop {
-            if !self.pass(&mut server, passed).await {
-                return Ok(());
-            }
-            passed = self.buffer.len();
-            let speech = tokio::select! {
-                biased;
-                more = first::more(&mut client, &mut self.buffer) => match more {
-                    Ok(true) => first::classify(&self.buffer, Expected::Any),
-                    // It has ended its side: the rest is the server's.
-                    Ok(false) => Some(Speech::Other),
-                    Err(_) => return Ok(()),
+                more = first::more(client, &mut self.buffer) => match more {
+                    Ok(true) if waits => {}
+                    Ok(true) => since = Instant::now(),
+                    Ok(false) => break listener.ended(&self.buffer),
+                    Err(_) => break Speech::Nothing,
                 },
-                _ = server.readable() => Some(Speech::Other),
-            };
-            match speech {
-                None => {}
-                Some(Speech::Other | Speech::Nothing) => {
-                    self.buffer.drain(..passed);
-                    return self.splice(client, server).await;
-                }
-                Some(_) => {
-                    let detail = "it came so slowly that its beginning was passed on unread";
-                    return Err(self.denial(Reason::BadRequest).because(detail));
+                began = begins(server) => match began {
+                    true => break Speech::Other,
+                    false => return Err(self.denial(Reason::TimedOut)),
+                },
+                () = sleep_until(since + patience), if waits => {
+                    if listener.is_tls() {
+                        return Err(self.denial(Reason::TimedOut));
+                    }
+                    if !self.pass(server, passed).await {
+                        break Speech::Nothing;
+                    }
+                    passed = self.buffer.len();
                 }
             }
-        }
+        };
+        let reason = match speech {
+            _ if passed == 0 => return Ok(speech),
+            Speech::Other | Speech::Nothing => {
+                self.buffer.drain(..passed);
+                return Ok(speech);
+            }
+            Speech::Http(_) => Reason::BadRequest,
+            Speech::Tls(_) | Speech::BadTls(_) => Reason::BadTls,
+        };
+        Err(self.denial(reason).because("it came so slowly that its beginning was passed on unread"))
     }
 
     /// Passes on what was said from here on. False: the server takes no more.
@@ -265,17 +262,43 @@ impl Flow<'_> {
     }
 }
 
+/// Waits until a server speaks without having been asked, unless that is what one of HTTP/2 may say before its client
+/// does (RFC 9113, 3.4): false, if the client then never does.
+async fn begins(server: &TcpStream) -> bool {
+    let mut head = [0; SETTINGS];
+    let began = Instant::now();
+    loop {
+        let _ = server.readable().await;
+        match server.peek(&mut head).await {
+            Ok(SETTINGS) if is_settings(&head) => break,
+            Ok(count @ 1..SETTINGS) if is_settings(&head[..count]) && began.elapsed() < UNDECIDED => {
+                sleep(PIECES).await
+            }
+            _ => return true,
+        }
+    }
+    sleep(SILENCE).await;
+    false
+}
+
+/// Whether this begins a frame of settings (RFC 9113, 4.1 and 6.5): its length, its type, no flags, no stream.
+fn is_settings(head: &[u8]) -> bool {
+    let length = head.iter().take(3).fold(0, |length, &byte| length << 8 | u32::from(byte));
+    let whole = head.len() < 3 || (length % 6 == 0 && length <= 16 * 1024);
+    whole && head.iter().skip(3).zip([4, 0, 0, 0, 0, 0]).all(|(own, other)| *own == other)
+}
+
 /// Tells of a refusal: the supervisor first, then the program, in words if it speaks HTTP in clear. Anything else is
 /// reset.
 async fn farewell(account: &Account, client: Option<TcpStream>, mut buffer: Vec<u8>, denial: &Denial) {
     account.refused(denial, None);
     let Some(mut client) = client.filter(|_| denial.reason != Reason::Revoked) else { return };
-    let speech = tokio::time::timeout(FIRST_BYTES, first::first(&mut client, &mut buffer, Expected::Web)).await;
+    let speech = timeout(FIRST_BYTES, first::first(&mut client, &mut buffer, Expected::Web)).await;
     if !matches!(speech, Ok(Ok(Speech::Http(Version::One)))) {
         return;
     }
     let words = denial.words(&account.shared.rules().sandbox);
-    let _ = tokio::time::timeout(FAREWELL, tell(&mut client, denial.reason, &words)).await;
+    let _ = timeout(FAREWELL, tell(&mut client, denial.reason, &words)).await;
     reset_at_close(&client, false);
 }
 

@@ -39,7 +39,8 @@ impl Inspector {
             }),
         };
         // What is used is counted here: what the supervisor knows of it may be older.
-        let budget = old.map_or_else(|| Rc::new(Budget::new(config.max_tokens)), |old| old.budget.clone());
+        let budget =
+            old.map_or_else(|| Rc::new(Budget::new(config.max_tokens, config.used_tokens)), |old| old.budget.clone());
         Self { secrets: Rc::new(Secrets::new(&config.secrets)), tls, budget }
     }
 

@@ -69,8 +69,17 @@ impl Numbers {
 
     /// All tokens.
     pub(crate) fn sum(&self) -> u64 {
-        self.total.unwrap_or_else(|| self.parts.iter().flatten().fold(0, |sum, part| sum.saturating_add(*part)))
+        // One that some servers fill in with nothing tells nothing.
+        self.total
+            .filter(|&total| total > 0)
+            .unwrap_or_else(|| self.parts.iter().flatten().fold(0, |sum, part| sum.saturating_add(*part)))
     }
+}
+
+/// How many a number tells of: some services write it with a point.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // which is what is wanted of what no u64 is
+fn whole(number: &serde_json::Value) -> Option<u64> {
+    number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number.ceil() as u64))
 }
 
 /// The numbers in a JSON text, wherever a service tells them:
@@ -113,7 +122,7 @@ impl<'de, const USAGE: bool> Visitor<'de> for Reader<USAGE> {
                 (usage, name) => {
                     let number = if usage { numbers.named(name) } else { numbers.at_the_top(name) };
                     match number {
-                        Some(number) => *number = map.next_value::<serde_json::Value>()?.as_u64().or(*number),
+                        Some(number) => *number = whole(&map.next_value()?).or(*number),
                         None => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }

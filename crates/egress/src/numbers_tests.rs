@@ -21,6 +21,9 @@ fn every_service_tells_in_its_own_way() {
         ),
         (r#"{"result":{"response":"x","usage":{"prompt_tokens":3,"completion_tokens":4}},"success":true}"#, 7),
         (r#"{"model":"m","done":true,"prompt_eval_count":26,"eval_count":298,"eval_duration":9}"#, 324),
+        // Written with a point, and with a total that is not filled in.
+        (r#"{"usage":{"prompt_tokens":10.0,"completion_tokens":2.5,"total_tokens":0}}"#, 13),
+        (r#"{"usage":{"total_tokens":-1,"input_tokens":-0.5,"output_tokens":1e300}}"#, u64::MAX),
         // No service's.
         (r#"{"tokens":{"input_tokens":3},"usage":null,"input_tokens":9}"#, 0),
         (r#"{"usage":{"eval_count":3}}"#, 0),

@@ -23,10 +23,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// So many at most, of which none is used; none: no limit.
+    /// So many at most, of which this many are used; none: no limit.
     #[must_use]
-    pub fn new(limit: Option<u64>) -> Self {
-        Self { limit, ..Self::default() }
+    pub fn new(limit: Option<u64>, spent: u64) -> Self {
+        Self { limit, spent: spent.into(), hosts: RefCell::default() }
     }
 
     /// Whether there is a limit.
@@ -87,7 +87,7 @@ impl Shape {
     fn of(content_type: &str) -> Option<Self> {
         let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         Some(match kind.strip_prefix("application/").unwrap_or(&kind) {
-            "json" => Self::Json,
+            "json" | "x-json" | "text/json" | "text/x-json" => Self::Json,
             "x-ndjson" | "ndjson" | "jsonl" | "x-jsonl" | "jsonlines" | "x-jsonlines" | "json-seq" | "stream+json" => {
                 Self::Lines
             }
@@ -106,12 +106,15 @@ impl Meter {
         Some(Self { shape, decoder: None, text: Text::default(), counted: Counted::default() })
     }
 
-    /// The same for answers in this coding (RFC 9110, 8.4); `None` if it can't be read.
-    pub(crate) fn coded(mut self, coding: &str) -> Option<Self> {
-        if !coding.trim().eq_ignore_ascii_case("identity") {
-            self.decoder = Some(Decoder::new(coding.trim())?);
+    /// The same for answers in these codings (RFC 9110, 8.4); `None` if they can't be read: more than one, or one that is
+    /// not known.
+    pub(crate) fn coded(mut self, codings: &str) -> Option<Self> {
+        let codings = codings.split(',').map(str::trim);
+        let mut codings = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
+        if let Some(coding) = codings.next() {
+            self.decoder = Some(Decoder::new(coding)?);
         }
-        Some(self)
+        codings.next().is_none().then_some(self)
     }
 
     /// Reads on, and spends what is told.
@@ -155,6 +158,8 @@ pub(crate) fn spend_message(message: &[u8], budget: &Budget, host: &Host) -> u64
 
 /// The JSON text of a line: no service splits one over several lines of an event.
 fn json_of(line: &[u8], shape: Shape) -> &[u8] {
+    // Some servers begin with a mark of UTF-8.
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     match shape {
         Shape::Events => line.strip_prefix(b"data:").unwrap_or_default(),
         // RFC 7464.

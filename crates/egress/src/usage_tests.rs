@@ -6,7 +6,7 @@ fn host() -> Host {
 
 /// What an answer spends that comes in pieces of this many bytes, and how often.
 fn spent(kind: &str, answer: &str, piece: usize) -> (u64, usize) {
-    let budget = Budget::new(None);
+    let budget = Budget::new(None, 0);
     let mut meter = Meter::new(kind).unwrap();
     let mut told: Vec<u64> = answer.as_bytes().chunks(piece).map(|piece| meter.read(piece, &budget, &host())).collect();
     told.push(meter.end(&budget, &host()));
@@ -72,7 +72,7 @@ fn whole_texts_are_counted_at_their_end() {
         ),
         (r#"{"data":{"usage":{"input_tokens":10}}}"#, 0),
         (r#"{"usage":"disk"}"#, 0),
-        (r#"{"usage":{"input_tokens":-10,"output_tokens":1.5}}"#, 0),
+        (r#"{"usage":{"input_tokens":-10,"output_tokens":1.5}}"#, 2),
         (r#"{"usage":{"input_tokens":10"#, 0),
         ("", 0),
     ] {
@@ -150,6 +150,8 @@ fn compressed_answers_are_counted() {
     let meter = || Meter::new("application/json").unwrap();
     assert!(meter().coded("br").is_none() && meter().coded("gzip, br").is_none());
     assert!(meter().coded("Identity").unwrap().decoder.is_none());
+    assert!(meter().coded("").unwrap().decoder.is_none());
+    assert!(meter().coded("identity, x-gzip").unwrap().decoder.is_some());
 }
 
 #[test]
@@ -190,13 +192,13 @@ fn memory_is_bounded() {
 
 #[test]
 fn a_budget_is_used_up() {
-    let budget = Budget::new(Some(10));
+    let budget = Budget::new(Some(10), 0);
     assert!(budget.is_limited() && budget.exhausted().is_none());
     budget.spend(&host(), 9);
     assert_eq!(budget.exhausted(), None);
     budget.spend(&host(), 3);
     assert_eq!(budget.exhausted().unwrap(), "12 of 10 used");
-    let budget = Budget::new(None);
+    let budget = Budget::new(None, 0);
     budget.spend(&host(), 1);
     assert!(!budget.is_limited() && budget.exhausted().is_none());
 }

@@ -108,6 +108,7 @@ impl Egress {
             bandwidth: network.bandwidth,
             connections: network.connections,
             max_tokens: network.max_tokens,
+            used_tokens: 0,
             ports: network.ports.clone(),
         };
         Self {
@@ -351,9 +352,9 @@ impl Server<'_> {
             Incoming::Message(payload) => match wire::decode(&payload) {
                 Ok(Event::Flow(event)) => self.on_flow_event(event),
                 Ok(Event::Tokens(used)) => {
-                    // What is left outlives an egress.
-                    let left = &mut self.egress.config.max_tokens;
-                    *left = left.map(|left| left.saturating_sub(used));
+                    // What was used outlives an egress.
+                    let all = &mut self.egress.config.used_tokens;
+                    *all = all.saturating_add(used);
                 }
                 Ok(Event::StaleResolver) => self.reread_resolver(),
                 Err(_) => self.end_egress(),

@@ -91,33 +91,39 @@ impl Exchange {
     }
 }
 
-/// What reads an answer, if it can tell of tokens, and be read: in one coding at most, which is known.
+/// What reads an answer, if it can tell of tokens, and be read.
 fn meter(headers: &HeaderMap) -> Option<Meter> {
-    let meter = Meter::new(headers.get(header::CONTENT_TYPE)?.to_str().ok()?)?;
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Some(meter),
-        (Some(coding), None) => meter.coded(coding.to_str().ok()?),
-        (Some(_), Some(_)) => None,
-    }
+    let kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let meter = kinds.filter_map(|kind| kind.to_str().ok()).find_map(Meter::new)?;
+    let codings: Result<Vec<&str>, _> =
+        headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::to_str).collect();
+    meter.coded(&codings.ok()?.join(","))
 }
 
-/// Leaves of the codings that a client takes (RFC 9110, 12.5.3) those that can be read here as well.
+/// Leaves of the codings that a client takes (RFC 9110, 12.5.3) those that can be read here as well, and of how they are
+/// written what every server reads in the same way.
 pub(super) fn make_readable(headers: &mut HeaderMap) {
-    // A name in it that is no text (RFC 9110, 5.6.2) is none that is known.
-    let wanted = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let wanted = wanted.flat_map(|list| list.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
-    let wanted: Vec<&[u8]> = wanted.filter(|coding| !coding.is_empty()).collect();
-    let known = |coding: &&str| coding::is_known(coding.split(';').next().unwrap_or_default().trim());
-    let left: Vec<&str> = wanted.iter().filter_map(|coding| std::str::from_utf8(coding).ok()).filter(known).collect();
-    if left.len() == wanted.len() {
+    if !headers.contains_key(header::ACCEPT_ENCODING) {
         return;
     }
+    let lists = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let wanted = lists.flat_map(|list| list.as_bytes().split(|&byte| byte == b',')).filter_map(readable);
+    let left: Vec<&str> = wanted.collect();
     // None at all would mean any.
     let left = if left.is_empty() { "identity".to_owned() } else { left.join(", ") };
     if let Ok(left) = HeaderValue::try_from(left) {
         headers.insert(header::ACCEPT_ENCODING, left);
     }
+}
+
+/// A coding that a client takes, if it can be read, with its weight (RFC 9110, 12.4.2) and nothing else.
+fn readable(wanted: &[u8]) -> Option<&str> {
+    let wanted = std::str::from_utf8(wanted).ok()?.trim_matches([' ', '\t']);
+    let (coding, weight) = wanted.split_once(';').unwrap_or((wanted, "q=1"));
+    let weight = weight.trim_matches([' ', '\t']).strip_prefix(['q', 'Q'])?.strip_prefix('=')?;
+    let (whole, part) = weight.split_once('.').unwrap_or((weight, ""));
+    let digits = part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());
+    (coding::is_known(coding.trim_end_matches([' ', '\t'])) && matches!(whole, "0" | "1") && digits).then_some(wanted)
 }
 
 /// Reads what is left of a refused request, if that is little and soon there: `false` if it is not all.

@@ -496,7 +496,7 @@ fn dropping_it_ends_both_sides() {
 fn tokens_are_counted_and_end() {
     run(async {
         let (mut passage, log) = passage("a.org:80", &[]);
-        passage.budget = Rc::new(crate::Budget::new(Some(20)));
+        passage.budget = Rc::new(crate::Budget::new(Some(20), 0));
         let budget = passage.budget.clone();
         let (client, server) = carried(Version::One, passage);
         serve(server, Version::One, |_| async move {
@@ -547,7 +547,11 @@ fn only_what_can_be_read_is_asked_for() {
         (&["br, zstd"], "identity"),
         (&["br, \u{fc}"], "identity"),
         (&["gzip, br;q=1\u{fc}"], "gzip"),
-        (&[""], ""),
+        // Written so that some servers read another coding in it.
+        (&["gzip;br", "gzip;q=1;br, deflate ; Q=0.25"], "deflate ; Q=0.25"),
+        (&["gzip;q=2, gzip;q=0.1234, gzip;q=br, gzip; zstd"], "identity"),
+        (&["gzip\tbr", "gzip br, deflate;q=0."], "deflate;q=0."),
+        (&[""], "identity"),
     ] {
         run(async {
             let (passage, _) = passage("a.org:80", &[]);

@@ -107,7 +107,7 @@ fn what_a_farewell_says_fits() {
 /// A WebSocket through a passage with this limit: client, server, what is told, and what the server was asked with.
 async fn opened(limit: Option<u64>) -> (DuplexStream, DuplexStream, Rc<Log>, Rc<Budget>, String) {
     let (mut passage, log) = passage("a.org:80", &[]);
-    passage.budget = Rc::new(Budget::new(limit));
+    passage.budget = Rc::new(Budget::new(limit, 0));
     let budget = passage.budget.clone();
     let (mut client, mut server) = carried(Version::One, passage);
     let request = "GET /v1/responses HTTP/1.1\r\nHost: a.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
