@@ -121,6 +121,17 @@ fn what_others_keep_there_is_found_by_its_attributes() {
     assert!(told(&output).contains("is read from keyring:service=forge,user=me"), "{}", told(&output));
     let run = ["run", "--secret", "FORGE", "--allow", "forge.example.org", "--", "true"];
     let _ = stdout(&mut world.agentkernel(run));
+    // Which is meant must be said.
+    let others = ["service", "forge", "user", "you"];
+    assert!(desktop.tool(&[&["store", "--label=y"][..], &others].concat(), "other").status.success());
+    let _ = stdout(&mut world.agentkernel(run));
+    assert!(desktop.set(&["FORGE", "--from-keyring", "service=forge"], "").status.success());
+    let output = world.agentkernel(run).output().unwrap();
+    let expected = "Secret 'FORGE': The keyring has 2 values with these attributes\n  hint: Name more";
+    assert!(told(&output).contains(expected), "{}", told(&output));
+    let output = desktop.set(&["FORGE", "--from-keyring", "user=me", "--from-keyring", "user=you"], "");
+    assert!(told(&output).contains("--from-keyring names attribute 'user' twice"), "{}", told(&output));
+    assert!(desktop.set(&[&["FORGE"][..], &named].concat(), "").status.success());
     // It is not ours to remove.
     let _ = stdout(&mut world.agentkernel(["secret", "rm", "FORGE"]));
     assert_eq!(desktop.kept(&theirs), VALUE);

@@ -95,6 +95,11 @@ fn the_users_own_limits() {
         let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, HIDDEN]).output().unwrap();
         assert!(told(&output).contains("is still refused"), "{}", told(&output));
         let _ = kept.works(script);
+        for rule in ["*.example.net", "10.0.0.0/8:22"] {
+            let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, rule]).output().unwrap();
+            let words = format!("All of '{rule}' is still refused by your own limits\n  hint: ");
+            assert!(output.status.code() == Some(1) && told(&output).contains(&words), "{}", told(&output));
+        }
         ground.only(&[WEB]);
     }
 }

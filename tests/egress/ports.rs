@@ -131,7 +131,10 @@ fn ports_of_a_sandbox() {
         drop(servers);
         let _ = ground.agentkernel(&["stop", "-t", "1", BOX]);
         // The list of one that is stopped can be changed too.
-        let _ = ground.agentkernel(&["port", BOX, "--rm", "3000:8005", "3999:8006"]);
+        let some = ["port", BOX, "--rm", "3000:8005", "4444", "3999:8006"];
+        let output = ground.internet.agentkernel(&ground.world, &some).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(told(&output).contains("The sandbox has no port 4444"), "{}", told(&output));
         found = ground.agentkernel(&["port", BOX]).lines().map(str::to_owned).collect();
         found.sort();
         assert_eq!(found, listed);

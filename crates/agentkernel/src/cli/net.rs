@@ -103,7 +103,11 @@ pub(super) const SERVICES: &str =
 
 /// Why what a rule allows is refused all the same, or some of it, where that can be told.
 fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str) -> Option<Failure> {
-    let egress::Pattern::Host(host) = &rule.pattern else { return None };
+    let egress::Pattern::Host(host) = &rule.pattern else {
+        let none = policy.ceiling.as_ref().is_some_and(|ceiling| !config::can_reach(ceiling, rule));
+        let hint = "They stand in ~/.config/agentkernel/config.toml: [network]";
+        return none.then(|| Failure::new(format!("All of '{rule}' is still refused by your own limits")).hint(hint));
+    };
     let port = (1..=u16::MAX).find(|port| rule.ports.contains(*port)).unwrap_or(443);
     let target = Target { host: host.clone(), port };
     match policy.judge(&target) {
@@ -154,15 +158,20 @@ impl Port {
         if self.ports.is_empty() {
             client::published(&entry)?.iter().try_for_each(tell)?;
         }
+        let mut status = 0;
         for port in &self.ports {
-            if self.rm {
-                client::change_network(&entry, &NetworkChange::Withdraw(*port), limits.ceiling())?;
-            } else {
-                client::change_network(&entry, &NetworkChange::Publish(*port), limits.ceiling())?;
-                tell(port)?;
+            let change = if self.rm { NetworkChange::Withdraw(*port) } else { NetworkChange::Publish(*port) };
+            match client::change_network(&entry, &change, limits.ceiling()) {
+                Ok(()) if self.rm => {}
+                Ok(()) => tell(port)?,
+                // The others are no worse for it.
+                Err(error) => {
+                    super::report(&error.into());
+                    status = FAILED;
+                }
             }
         }
-        Ok(0)
+        Ok(status)
     }
 }
 

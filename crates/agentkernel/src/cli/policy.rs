@@ -63,21 +63,21 @@ impl Learn {
         let mut course = Course::default();
         let result = Run::once(self.sandbox, self.command).follow(&mut course);
         let Some(id) = &course.id else { return result };
-        let Seen { reached, refused, incomplete } = seen(id)?;
+        let Seen { reached, refused, limited: requests, incomplete } = seen(id)?;
         let project = Project::find(&HostFacts::read()?)?;
         let by_limits = |(_, why): &(&Target, &Why)| why.reason == Reason::Ceiling.code();
         let (limited, refused): (Vec<_>, Vec<_>) = refused.iter().partition(by_limits);
-        let names =
-            |list: &[(&Target, &Why)]| list.iter().map(|(target, _)| target.to_string()).collect::<Vec<_>>().join(", ");
+        let names = |list: &[(&Target, &Why)]| list.iter().map(|(target, _)| target.to_string()).collect::<Vec<_>>();
+        let limited = [names(&limited), requests.into_iter().collect()].concat();
         if !limited.is_empty() {
             report(
-                &Failure::new(format!("Refused by your own limits: {}", names(&limited)))
+                &Failure::new(format!("Refused by your own limits: {}", limited.join(", ")))
                     .hint("They stand in ~/.config/agentkernel/config.toml: [network]"),
             );
         }
         if !refused.is_empty() {
             report(
-                &Failure::new(format!("Not reached, though the network was open: {}", names(&refused))).hint(
+                &Failure::new(format!("Not reached, though the network was open: {}", names(&refused).join(", "))).hint(
                     "'agentkernel net log --denied' tells why; what can be named is in the patch as a comment, to be reviewed",
                 ),
             );
@@ -111,6 +111,8 @@ struct Seen {
     reached: BTreeSet<Target>,
     /// What it was refused and never reached.
     refused: BTreeMap<Target, Why>,
+    /// Requests that the user's own limits refused.
+    limited: BTreeSet<String>,
     /// There is more that is not on record, or not by its host.
     incomplete: bool,
 }
@@ -153,6 +155,9 @@ impl Seen {
             }
             AuditEvent::Refused { denied: true, request: None, reason, cause } => {
                 self.refused.entry(target).or_insert(Why { reason, cause });
+            }
+            AuditEvent::Refused { request: Some(request), reason, .. } if reason == Reason::Ceiling.code() => {
+                self.limited.insert(format!("{request} at {target}"));
             }
             AuditEvent::Folded { verdict: Verdict::Denied, reason, .. } => {
                 let reason = reason.unwrap_or_default();

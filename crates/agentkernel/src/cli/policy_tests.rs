@@ -38,3 +38,18 @@ fn what_is_not_on_record_is_known_to_be_missing() {
         assert!(others.incomplete && others.reached.is_empty() && others.refused.is_empty());
     }
 }
+
+#[test]
+fn requests_that_limits_refuse_are_told() {
+    let refused = |reason: &str, request: Option<&str>| {
+        let (reason, request) = (reason.to_owned(), request.map(str::to_owned));
+        record("a.example.org", AuditEvent::Refused { reason, denied: true, cause: String::new(), request })
+    };
+    let seen = seen(vec![
+        refused("ceiling", Some("POST /x")),
+        refused("ceiling", Some("POST /x")),
+        refused("request-not-allowed", Some("PUT /x")),
+    ]);
+    assert_eq!(seen.limited.into_iter().collect::<Vec<_>>(), ["POST /x at a.example.org:443"]);
+    assert!(seen.refused.is_empty());
+}

@@ -7,7 +7,7 @@ use crate::{
 };
 use clap::{ArgGroup, Args, Subcommand};
 use egress::Pattern;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Secrets that sandboxes may use and never see.
 #[derive(Debug, Args)]
@@ -86,7 +86,7 @@ impl Set {
                 let path = std::path::absolute(&path).map_err(|error| Failure::chain(&error))?;
                 (SecretSource::File(path), None)
             }
-            _ if !from_keyring.is_empty() => (SecretSource::Keyring(from_keyring.into_iter().collect()), None),
+            _ if !from_keyring.is_empty() => (SecretSource::Keyring(attributes(from_keyring)?), None),
             _ if stdin => (place, Some(config::read_secret(std::io::stdin().lock())?)),
             (.., Some((recorded, value))) if changes_rest && !keyring => {
                 let stored = recorded.source == SecretSource::Store;
@@ -109,6 +109,19 @@ impl Set {
         print(&told(&recorded, secrets))?;
         Ok(0)
     }
+}
+
+/// What a value is found by: an attribute has one value.
+fn attributes(named: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut attributes = BTreeMap::new();
+    for (attribute, value) in named {
+        if attributes.contains_key(&attribute) {
+            let cause = format!("--from-keyring names attribute '{attribute}' twice");
+            return Err(Failure::new(cause).hint("Name it once: what is looked for must have all that are named"));
+        }
+        attributes.insert(attribute, value);
+    }
+    Ok(attributes)
 }
 
 /// What was recorded, in words.

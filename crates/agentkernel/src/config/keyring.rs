@@ -29,6 +29,9 @@ pub(super) enum KeyringError {
     /// The user did not unlock it.
     #[error("The keyring stays locked")]
     Locked,
+    /// More than one value has the attributes: which is meant is not said.
+    #[error("The keyring has {0} values with these attributes")]
+    Ambiguous(usize),
     /// Nothing was heard in time.
     #[error("The keyring does not answer")]
     Late,
@@ -71,10 +74,15 @@ pub(super) fn store(bus: &Bus, name: &str, value: &Secret) -> Result<(), Keyring
     })
 }
 
-/// The value that has these attributes; `None` if none has.
+/// The one value that has these attributes; `None` if none has.
 pub(super) fn lookup(bus: &Bus, attributes: &Attributes) -> Result<Option<Secret>, KeyringError> {
     bus.with(async |keyring| {
-        let Some(item) = keyring.search(attributes).await?.into_iter().next() else { return Ok(None) };
+        let found = keyring.search(attributes).await?;
+        let item = match found.as_slice() {
+            [] => return Ok(None),
+            [item] => item,
+            several => return Err(KeyringError::Ambiguous(several.len())),
+        };
         let session = keyring.session().await?;
         type Found = (OwnedObjectPath, Vec<u8>, Vec<u8>, String);
         let (_, _, value, _): Found = keyring.ask(item.as_str(), "Item", "GetSecret", &(session,)).await?;
@@ -145,12 +153,12 @@ impl Keyring {
     /// What has these attributes, unlocked.
     async fn search(&self, attributes: &Attributes) -> Result<Vec<OwnedObjectPath>, KeyringError> {
         type Found = (Vec<OwnedObjectPath>, Vec<OwnedObjectPath>);
-        let (mut unlocked, locked): Found = self.ask(ROOT, "Service", "SearchItems", &(attributes,)).await?;
-        if unlocked.is_empty() && !locked.is_empty() {
+        let (mut found, locked): Found = self.ask(ROOT, "Service", "SearchItems", &(attributes,)).await?;
+        if !locked.is_empty() {
             self.unlock(locked.clone()).await?;
-            unlocked = locked;
+            found.extend(locked);
         }
-        Ok(unlocked)
+        Ok(found)
     }
 
     async fn unlock(&self, what: Vec<OwnedObjectPath>) -> Result<(), KeyringError> {

@@ -43,7 +43,7 @@ pub use identity::identity;
 pub use image::{FoundImage, ImageArg, named_image, parse_image};
 pub use learn::learned;
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
-pub use network::{NetworkOverrides, is_sandbox_itself, void_rules};
+pub use network::{NetworkOverrides, can_reach, is_sandbox_itself, void_rules};
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};

@@ -270,7 +270,8 @@ pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
 }
 
 /// Whether anything that a rule allows is within the limits.
-fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
+#[must_use]
+pub fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
     if ceiling.deny.iter().any(|deny| overlap::denies(deny, rule)) {
         return false;
     }

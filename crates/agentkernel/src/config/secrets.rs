@@ -384,6 +384,7 @@ fn joined(attributes: &BTreeMap<String, String>) -> String {
 fn without_keyring(name: &str, error: &KeyringError) -> ConfigError {
     let hint = match error {
         KeyringError::Locked => "Unlock the keyring, and try again",
+        KeyringError::Ambiguous(_) => "Name more of its attributes: `secret-tool search` shows them",
         _ => "A keyring is a desktop's: elsewhere use --stdin, --from-env or --from-file",
     };
     ConfigError::value(format!("Secret '{name}': {}", wire::cause(error)), hint)
