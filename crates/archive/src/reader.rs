@@ -136,6 +136,8 @@ impl<R: Read> Buffer<R> {
 /// Reads entries one after the other; between two of them, the contents of the first.
 pub(crate) struct Reader<R> {
     buffer: Buffer<R>,
+    /// Whether it may end without a mark, or within the rest of a last block: for bytes that are known by their digest.
+    unmarked: bool,
     max_entries: u64,
     max_bytes: u64,
     headers: u64,
@@ -145,13 +147,21 @@ pub(crate) struct Reader<R> {
 impl<R: Read> Reader<R> {
     pub fn new(input: R, max_entries: u64, max_bytes: u64) -> Self {
         let buffer = Buffer { input, bytes: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0 };
-        Self { buffer, max_entries, max_bytes, headers: 0, bytes: 0 }
+        Self { buffer, unmarked: false, max_entries, max_bytes, headers: 0, bytes: 0 }
     }
 
-    /// The next entry, or `None` at the end mark. What the one before holds must have been taken.
+    /// The same for an archive of which some tool may have left the end out, and nobody can have cut it off.
+    pub fn unmarked(input: R, max_entries: u64, max_bytes: u64) -> Self {
+        Self { unmarked: true, ..Self::new(input, max_entries, max_bytes) }
+    }
+
+    /// The next entry, or `None` at the end. What the one before holds must have been taken.
     pub fn next(&mut self) -> Result<Option<Entry>, UnpackError> {
         let (mut path, mut target, mut records) = (None, None, Records::default());
         let mut length = 0;
+        if self.unmarked && self.buffer.have(1).is_ok_and(<[u8]>::is_empty) {
+            return Ok(None);
+        }
         loop {
             let number = self.headers + 1;
             let unnamed = |reason| match reason {
@@ -270,7 +280,13 @@ impl<R: Read> Reader<R> {
 
     /// Passes over what stands between the end of contents and that of their last block.
     pub fn pad(&mut self, size: u64) -> Result<(), Reason> {
-        self.copy(padding(size) as u64, |_| Ok(()))
+        match self.copy(padding(size) as u64, |_| Ok(())) {
+            Err(Reason::Truncated) if self.unmarked => {
+                self.buffer.start = self.buffer.end;
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     pub fn max_bytes(&self) -> u64 {

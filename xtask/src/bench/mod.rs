@@ -12,6 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 mod egress;
+mod image;
 mod peers;
 mod trace;
 
@@ -34,10 +35,19 @@ pub struct Arguments {
     trace: bool,
 }
 
+impl Arguments {
+    /// So many rounds.
+    fn of(rounds: usize) -> Self {
+        Self { part: None, rounds, pause: 20, sandboxes: 0, trace: false }
+    }
+}
+
 #[derive(clap::Subcommand)]
 enum Part {
     /// Measure what goes out of a sandbox beside direct connections and other proxies
     Egress(egress::Arguments),
+    /// Measure how long images take to come, and programs to start in them, beside other tools
+    Image(image::Arguments),
     #[command(hide = true)]
     EgressClient(egress::Client),
 }
@@ -61,6 +71,7 @@ const HYBRID: &str = "/sys/fs/cgroup/unified";
 pub fn main(arguments: &Arguments) -> Result<()> {
     match &arguments.part {
         Some(Part::Egress(arguments)) => return egress::main(arguments),
+        Some(Part::Image(arguments)) => return image::main(arguments),
         Some(Part::EgressClient(client)) => return client.run(),
         None => {}
     }
@@ -260,7 +271,7 @@ fn quantile<T>(sorted: &[T], percent: usize) -> Option<&T> {
     sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
 }
 
-fn table(entries: &mut [Entry]) {
+fn table<'a>(entries: impl IntoIterator<Item = &'a mut Entry>) {
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
     let mut base = None;
     println!("  {:<20} {:>5} {:>10} {:>10} {:>10}", "", "runs", "p50", "p99", "ratio p50");

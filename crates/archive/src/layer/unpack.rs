@@ -77,7 +77,8 @@ pub struct LayerSummary {
 /// come with the layer, devices but those below `dev/`, attributes of overlayfs, and what exceeds the limits. A directory
 /// that is only implied has mode 0755, belongs to root and is of 1970.
 ///
-/// Nothing behind the end mark is looked at, but some of it may have been read.
+/// Nothing behind the end mark is looked at, but some of it may have been read. As other tools do, it takes a layer whose
+/// end mark lacks: that it is whole, its digest tells.
 ///
 /// # Errors
 /// [`UnpackError`], naming the entry. What was unpacked before stays.
@@ -86,7 +87,7 @@ pub fn unpack(dest: BorrowedFd<'_>, options: &LayerOptions, input: impl Read) ->
     let tree = Tree::new(dest, options.max_entries, root).map_err(refused(b"the layer"))?;
     let mut unpacker = Unpacker {
         tree,
-        reader: Reader::new(input, options.max_entries, options.max_bytes),
+        reader: Reader::unmarked(input, options.max_entries, options.max_bytes),
         owners: options.owners,
         natural: None,
         summary: LayerSummary::default(),
