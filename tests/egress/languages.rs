@@ -185,3 +185,48 @@ for words in [b"GET / HTTP/1.1\r\nHost: hidden.example.com\r\n\r\n", b"PRI * HTT
         assert!(!heard.windows(6).any(|word| word == b"hidden"), "{heard:?}");
     }
 }
+
+/// What is not known for a request or for TLS is told by what the server answers: it gets no further then.
+#[test]
+fn an_answer_tells_what_the_server_heard() {
+    for ground in Ground::all() {
+        ground.internet.serve(&format!("{WEB_V4}:7000"), |mut stream| {
+            let mut bytes = [0; 4096];
+            let Ok(count) = stream.read(&mut bytes) else { return };
+            let answer: &[u8] = match &bytes[..count] {
+                [0x16 | 0x15, ..] => b"\x16\x03\x03\0\x02\x02\0hidden",
+                [b'+', ..] => b"+OK 200 hidden\r\n",
+                [b'F', ..] => b"FOO/1.1 200 OK\r\n\r\nhidden",
+                _ => b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhidden",
+            };
+            // However it comes.
+            for piece in answer.chunks(3) {
+                let _ = stream.write_all(piece);
+            }
+            let _ = stream.read(&mut bytes);
+        });
+        let script = r#"
+def answer(words, more=b""):
+    with socket.create_connection((WEB, 7000), 30) as connection:
+        connection.settimeout(20)
+        connection.sendall(words)
+        time.sleep(0.3)
+        try:
+            connection.sendall(more)
+            return connection.recv(65536)
+        except ConnectionResetError:
+            return b""
+for words in [
+    b'"GET" / HTTP/1.1\r\nHost: hidden\r\n\r\n', b"G@T / HTTP/1.1\r\n", b"\0GET / HTTP/1.1\r\n", b"G\xc9T / HTTP/1.1\r\n",
+    b"XGET /\0x HTTP/1.1\r\n\r\n", b"FGET /f FOO/1.1\r\n\r\n", b"get /f X\r\n\r\n", b'{"a":1} /f X\r\n\r\n',
+    b"\x16\x04\x01\0\x05hello", b"\x16\x00\x01\0\x05\x01\0\0\x01\0", b"\x15\x01\0\0\x02\x01\x5a\x16\x03\x01",
+]:
+    assert answer(words) == b"", words
+    assert answer(words, b"GET / HTTP/1.1\r\nHost: hidden\r\n\r\n") == b"", words
+assert answer(b"+GET k\r\n") == b"+OK 200 hidden\r\n"
+"#;
+        let _ = ground.attack(&["--allow", "www.example.com:7000", "--name", "heard"], script);
+        ground.told("bad-request");
+        ground.told("bad-tls");
+    }
+}

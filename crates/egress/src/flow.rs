@@ -7,13 +7,14 @@ use crate::{
     control::Event,
     dial,
     first::{self, Expected, Listener, Speech, Version},
+    heard::{self, Heard},
     inspect::{self, Wrapping},
     meter::Direction,
     relay,
     resolver::LookupError,
     server::{Rules, reset_at_close},
 };
-use std::{io, net::IpAddr, rc::Rc, time::Duration};
+use std::{cell::Cell, io, net::IpAddr, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -30,10 +31,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How long a client may be silent, once it has begun, before what it has said is passed on unknown: who waits for an
 /// answer says no more.
 const UNDECIDED: Duration = Duration::from_millis(200);
-/// How long is waited for the rest of a few bytes.
-const PIECES: Duration = Duration::from_millis(10);
-/// The length of the head of a frame of HTTP/2.
-const SETTINGS: usize = 9;
 /// How long it takes to hear of other servers that are to be asked for names, if there are any.
 const NEWS: Duration = Duration::from_millis(100);
 
@@ -126,7 +123,7 @@ impl Flow<'_> {
         // must be put in, kept back or counted.
         let free = grant.service && grant.any_protocol && !grant.is_restricted();
         if free && !self.rules.inspector.is_wanted() {
-            return self.splice(client, server).await;
+            return self.splice(client, server, Speech::Nothing).await;
         }
         // Where the web is spoken nobody waits for the server to begin.
         let web = !grant.any_protocol || grant.is_restricted();
@@ -148,7 +145,7 @@ impl Flow<'_> {
         };
         match wrapping {
             _ if speech == Speech::Nothing => Ok(()),
-            None => self.splice(client, server).await,
+            None => self.splice(client, server, speech).await,
             Some(wrapping) => {
                 let (account, rules) = (self.account.clone(), self.rules.clone());
                 let passage = inspect::Passage { account, rules, grant: grant.clone() };
@@ -247,45 +244,42 @@ impl Flow<'_> {
         }
     }
 
-    /// Passes on what was said, and whatever will be.
-    async fn splice(&mut self, client: TcpStream, mut server: TcpStream) -> Result<(), Denial> {
+    /// Passes on what was said, and whatever will be. If it is not known what that is, the server's first bytes tell what it
+    /// took it for; what is to be read, and can't be, gets no answer.
+    async fn splice(&mut self, client: TcpStream, mut server: TcpStream, speech: Speech) -> Result<(), Denial> {
         let Account { shared, meter, .. } = &**self.account;
         if !self.pass(&mut server, 0).await {
             return Ok(());
         }
         self.buffer = Vec::new();
-        if relay::relay(&client, &server, meter, &shared.pipes).await.is_ok() {
+        let heard = Cell::new(Heard::Other);
+        let gate = async {
+            if speech == Speech::Other {
+                heard.set(heard::heard(&server).await);
+            }
+            heard.get() == Heard::Other
+        };
+        if relay::relay(&client, &server, gate, meter, &shared.pipes).await.is_ok() {
             reset_at_close(&client, false);
             reset_at_close(&server, false);
         }
-        Ok(())
+        let (reason, detail) = match heard.get() {
+            Heard::Other => return Ok(()),
+            Heard::Http => (Reason::BadRequest, "the server took for a request what can't be read as one"),
+            Heard::Tls => (Reason::BadTls, "the server took for TLS what can't be read as that"),
+        };
+        Err(self.denial(reason).because(detail))
     }
 }
 
 /// Waits until a server speaks without having been asked, unless that is what one of HTTP/2 may say before its client
-/// does (RFC 9113, 3.4): false, if the client then never does.
+/// does: false, if the client then never does.
 async fn begins(server: &TcpStream) -> bool {
-    let mut head = [0; SETTINGS];
-    let began = Instant::now();
-    loop {
-        let _ = server.readable().await;
-        match server.peek(&mut head).await {
-            Ok(SETTINGS) if is_settings(&head) => break,
-            Ok(count @ 1..SETTINGS) if is_settings(&head[..count]) && began.elapsed() < UNDECIDED => {
-                sleep(PIECES).await
-            }
-            _ => return true,
-        }
+    if !heard::begins_http2(server).await {
+        return true;
     }
     sleep(SILENCE).await;
     false
-}
-
-/// Whether this begins a frame of settings (RFC 9113, 4.1 and 6.5): its length, its type, no flags, no stream.
-fn is_settings(head: &[u8]) -> bool {
-    let length = head.iter().take(3).fold(0, |length, &byte| length << 8 | u32::from(byte));
-    let whole = head.len() < 3 || (length % 6 == 0 && length <= 16 * 1024);
-    whole && head.iter().skip(3).zip([4, 0, 0, 0, 0, 0]).all(|(own, other)| *own == other)
 }
 
 /// Tells of a refusal: the supervisor first, then the program, in words if it speaks HTTP in clear. Anything else is

@@ -31,14 +31,3 @@ fn nothing_in_a_refusal_can_end_its_head() {
     assert!(!body.contains('\r'), "{body:?}");
     assert!(answer.contains(&format!("Content-Length: {}\r\n", body.len())));
 }
-
-#[test]
-fn settings_are_told_by_their_first_bytes() {
-    let settings = [0, 0, 18, 4, 0, 0, 0, 0, 0];
-    for length in 0..=settings.len() {
-        assert!(is_settings(&settings[..length]), "{length}");
-    }
-    for other in [&b"220 "[..], b"SSH-2.0-x", b"\x4a\0\0\0\x0a", &[0, 0, 17, 4], &[0, 0, 18, 4, 1], &[1, 0, 2, 4]] {
-        assert!(!is_settings(other), "{other:?}");
-    }
-}

@@ -159,7 +159,7 @@ async fn join(shared: Rc<Shared>, client: TcpStream, inside: u16) {
     // Nobody listens: the client sees the same as if it had tried there.
     let Ok(server) = server else { return };
     let meter = Meter::new(shared.bucket());
-    if relay::relay(&client, &server, &meter, &shared.pipes).await.is_ok() {
+    if relay::relay(&client, &server, std::future::ready(true), &meter, &shared.pipes).await.is_ok() {
         reset_at_close(&client, false);
         reset_at_close(&server, false);
     }

@@ -18,6 +18,7 @@ pub mod first;
 mod flow;
 #[doc(hidden)]
 pub mod fuzzing;
+mod heard;
 mod host;
 pub mod http;
 mod inbound;

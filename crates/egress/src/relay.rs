@@ -70,13 +70,25 @@ impl Pipes {
     }
 }
 
-/// Passes bytes in both directions until both have ended, each in its own time.
+/// Passes bytes in both directions until both have ended, each in its own time; those of the server once `gate` says that
+/// they may pass.
 ///
 /// # Errors
-/// If a side broke off.
-pub(crate) async fn relay(client: &TcpStream, server: &TcpStream, meter: &Meter, pipes: &Pipes) -> io::Result<()> {
+/// If a side broke off, or the server's bytes may not pass.
+pub(crate) async fn relay(
+    client: &TcpStream,
+    server: &TcpStream,
+    gate: impl Future<Output = bool>,
+    meter: &Meter,
+    pipes: &Pipes,
+) -> io::Result<()> {
     let out = pass(client, server, Direction::Out, meter, pipes);
-    let back = pass(server, client, Direction::In, meter, pipes);
+    let back = async {
+        match gate.await {
+            true => pass(server, client, Direction::In, meter, pipes).await,
+            false => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    };
     tokio::try_join!(out, back).map(drop)
 }
 

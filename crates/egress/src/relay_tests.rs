@@ -31,7 +31,7 @@ async fn relayed(pipes: &Pipes, bucket: Option<Arc<Bucket>>) -> Relayed {
         for socket in [&near, &far] {
             reset_at_close(socket, true);
         }
-        let result = relay(&near, &far, &counted, &own).await;
+        let result = relay(&near, &far, std::future::ready(true), &counted, &own).await;
         if result.is_ok() {
             reset_at_close(&near, false);
             reset_at_close(&far, false);
