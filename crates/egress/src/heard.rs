@@ -72,7 +72,7 @@ fn judge(answer: &[u8]) -> Option<Heard> {
     }
     let version = count(name + 1, |byte| byte.is_ascii_digit() || byte == b'.');
     let number = name + 1 + version;
-    let Some(status) = answer.get(number + 1..) else { return None };
+    let status = answer.get(number + 1..)?;
     let digits = status.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
     if version == 0 || answer[number] != b' ' || digits < status.len().min(3) {
         return Some(Heard::Other);

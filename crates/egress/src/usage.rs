@@ -67,6 +67,7 @@ pub(crate) struct Meter {
     shape: Shape,
     decoder: Option<Decoder>,
     text: Text,
+    event: Event,
     counted: Counted,
 }
 
@@ -103,7 +104,7 @@ impl Meter {
     /// One for answers of this type (as a header tells it); `None` if they tell of no tokens.
     pub(crate) fn new(content_type: &str) -> Option<Self> {
         let shape = Shape::of(content_type)?;
-        Some(Self { shape, decoder: None, text: Text::default(), counted: Counted::default() })
+        Some(Self { shape, decoder: None, text: Text::default(), event: Event::default(), counted: Counted::default() })
     }
 
     /// The same for answers in these codings (RFC 9110, 8.4); `None` if they can't be read: more than one, or one that is
@@ -119,17 +120,11 @@ impl Meter {
 
     /// Reads on, and spends what is told.
     pub(crate) fn read(&mut self, bytes: &[u8], budget: &Budget, host: &Host) -> u64 {
-        let Self { shape, decoder, text, counted } = self;
+        let Self { shape, decoder, text, event, counted } = self;
         let mut read = |bytes: &[u8]| match shape {
             Shape::Json => text.keep(bytes),
-            Shape::Lines | Shape::Events => {
-                for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-                    text.keep(line);
-                    if line.ends_with(b"\n") {
-                        text.take(|line| counted.look(json_of(line, *shape)));
-                    }
-                }
-            }
+            Shape::Lines => text.lines(bytes, |line| counted.look(json_of(line))),
+            Shape::Events => text.lines(bytes, |line| event.take(line, |json| counted.look(json))),
             Shape::Messages => text.messages(bytes, |payload| counted.look(&unwrapped(payload))),
         };
         match decoder {
@@ -141,9 +136,15 @@ impl Meter {
 
     /// Spends what is told by the last of an answer.
     pub(crate) fn end(&mut self, budget: &Budget, host: &Host) -> u64 {
-        let Self { shape, text, counted, .. } = self;
-        if *shape != Shape::Messages {
-            text.take(|text| counted.look(json_of(text, *shape)));
+        let Self { shape, text, event, counted, .. } = self;
+        match shape {
+            Shape::Json | Shape::Lines => text.take(|text| counted.look(json_of(text))),
+            // Nothing follows: its last line, and the end of its last event.
+            Shape::Events => {
+                text.take(|line| event.take(line, |json| counted.look(json)));
+                event.take(b"", |json| counted.look(json));
+            }
+            Shape::Messages => {}
         }
         counted.spend(budget, host)
     }
@@ -156,15 +157,32 @@ pub(crate) fn spend_message(message: &[u8], budget: &Budget, host: &Host) -> u64
     counted.spend(budget, host)
 }
 
-/// The JSON text of a line: no service splits one over several lines of an event.
-fn json_of(line: &[u8], shape: Shape) -> &[u8] {
-    // Some servers begin with a mark of UTF-8.
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-    match shape {
-        Shape::Events => line.strip_prefix(b"data:").unwrap_or_default(),
-        // RFC 7464.
-        Shape::Lines => line.strip_prefix(b"\x1e").unwrap_or(line),
-        Shape::Json | Shape::Messages => line,
+/// The JSON text of a text, or of a line.
+fn json_of(text: &[u8]) -> &[u8] {
+    let text = text.strip_prefix(MARK).unwrap_or(text);
+    // RFC 7464.
+    text.strip_prefix(b"\x1e").unwrap_or(text)
+}
+
+/// Some servers begin with a mark of UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A server-sent event (HTML, 9.2.6), whose data may be on several lines.
+#[derive(Default)]
+struct Event {
+    data: Text,
+}
+
+impl Event {
+    /// Takes one more line of it; an empty one ends it.
+    fn take(&mut self, line: &[u8], look: impl FnOnce(&[u8])) {
+        let line = line.strip_prefix(MARK).unwrap_or(line).trim_ascii_end();
+        if let Some(data) = line.strip_prefix(b"data:") {
+            self.data.keep(data);
+            self.data.keep(b"\n");
+        } else if line.is_empty() {
+            self.data.take(look);
+        }
     }
 }
 
@@ -225,6 +243,16 @@ impl Text {
             self.bytes = Vec::new();
         } else {
             self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// Keeps lines, and gives each that has ended.
+    fn lines(&mut self, bytes: &[u8], mut look: impl FnMut(&[u8])) {
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.keep(line);
+            if line.ends_with(b"\n") {
+                self.take(&mut look);
+            }
         }
     }
 

@@ -49,6 +49,17 @@ fn streams_are_counted_while_they_pass() {
     assert_eq!(spent(events, gemini, 16), (15, 2));
 }
 
+/// Data may be on several lines.
+#[test]
+fn events_of_several_lines_are_counted() {
+    let event = "\u{feff}data: {\"usage\":\r\nid: 7\r\ndata:{\"total_tokens\": 10\r\ndata:}}\r\n\r\n";
+    let end = "data: {\"usage\":\ndata: {\"total_tokens\": 12}}";
+    for piece in [1, 7, 4096] {
+        assert_eq!(spent("text/event-stream", event, piece).0, 10);
+        assert_eq!(spent("text/event-stream", &format!("{event}{end}"), piece), (12, 2));
+    }
+}
+
 /// However much of it comes at once.
 #[test]
 fn what_was_counted_is_not_given_back() {
@@ -187,7 +198,7 @@ fn memory_is_bounded() {
     for _ in 0..MAX / 4096 + 1 {
         meter.read(&[b'x'; 4096], &budget, &host());
     }
-    assert_eq!(meter.read(b"\ndata: {\"usage\":{\"total_tokens\":4}}\n", &budget, &host()), 4);
+    assert_eq!(meter.read(b"\ndata: {\"usage\":{\"total_tokens\":4}}\n\n", &budget, &host()), 4);
 }
 
 #[test]

@@ -268,7 +268,6 @@ impl Sum {
             AuditEvent::Opened { .. } => self.allowed += 1,
             AuditEvent::Refused { denied: true, .. } => self.denied += 1,
             AuditEvent::Refused { .. } => self.failed += 1,
-            AuditEvent::Missing { .. } => {}
             AuditEvent::Closed { sent, received, requests, tokens, .. } => {
                 self.carried([sent, received, requests, tokens]);
             }
@@ -342,7 +341,7 @@ impl Lines {
                 self.open.insert(key, self.rows.len());
                 self.rows.push(row);
             }
-            AuditEvent::Refused { .. } | AuditEvent::Folded { .. } | AuditEvent::Missing { .. } => self.rows.push(row),
+            AuditEvent::Refused { .. } | AuditEvent::Folded { .. } => self.rows.push(row),
             // Its line has the time at which it began, and now also what it came to.
             AuditEvent::Closed { .. } => match self.open.remove(&key).and_then(|at| self.rows.get_mut(at)) {
                 Some(open) => open.splice(5.., row.into_iter().skip(5)).for_each(drop),
@@ -375,13 +374,6 @@ fn row(record: &AuditRecord) -> Vec<String> {
                 None => target,
             };
             row.extend([verdict.into(), target, format!("{reason}: {cause}")]);
-        }
-        AuditEvent::Missing { count } => {
-            row.extend([
-                "missing".into(),
-                String::new(),
-                format!("{count} records are not here: they could not be written"),
-            ]);
         }
         AuditEvent::Folded { verdict, reason, count, closed, sent, received, .. } => {
             let (verdict, reason) =

@@ -146,7 +146,7 @@ fn seen(id: &SandboxId) -> Result<Seen, Failure> {
 
 impl Seen {
     fn add(&mut self, AuditRecord { host, port, event, .. }: AuditRecord) {
-        self.incomplete |= host == AuditRecord::OTHERS || matches!(event, AuditEvent::Missing { .. });
+        self.incomplete |= host == AuditRecord::OTHERS;
         let Ok(host) = Host::parse(&host) else { return };
         let target = Target { host, port };
         match event {
@@ -163,10 +163,7 @@ impl Seen {
                 let reason = reason.unwrap_or_default();
                 self.refused.entry(target).or_insert(Why { reason, cause: String::new() });
             }
-            AuditEvent::Refused { .. }
-            | AuditEvent::Folded { .. }
-            | AuditEvent::Missing { .. }
-            | AuditEvent::Closed { .. } => {}
+            AuditEvent::Refused { .. } | AuditEvent::Folded { .. } | AuditEvent::Closed { .. } => {}
         }
     }
 }

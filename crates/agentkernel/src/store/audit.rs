@@ -68,7 +68,7 @@ pub enum AuditEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<String>,
     },
-    /// So many more than there is a record of each: they came too fast, and are added up. The time is that of the last.
+    /// So many more than there is a record of each: they came too fast, or could not be written then, and are added up. The time is that of the last.
     Folded {
         /// What became of them.
         verdict: Verdict,
@@ -89,11 +89,6 @@ pub enum AuditEvent {
         tokens: u64,
         /// The time of the first, in milliseconds since 1970.
         since_ms: u64,
-    },
-    /// So many records of this sandbox are missing here: they could not be written.
-    Missing {
-        /// How many.
-        count: u64,
     },
     /// It is over.
     Closed {
@@ -144,12 +139,10 @@ impl AuditRecord {
 const ALLOWED: (f64, f64) = (4000.0, 40.0);
 const REFUSED: (f64, f64) = (1000.0, 10.0);
 
-/// Appends to the audit log. Never fails: what comes too fast is added up, and written with [`tell`](Self::tell), or when
-/// this is dropped; what can't be written is counted, and the count is written as soon as something can be.
+/// Appends to the audit log. Never fails: what comes too fast, or can't be written, is added up, and written with
+/// [`tell`](Self::tell), or when this is dropped.
 pub struct AuditWriter {
     out: Output,
-    /// How many are missing, and the last of them.
-    lost: Option<(u64, AuditRecord)>,
     /// What was allowed, and all else.
     lanes: [Lane; 2],
 }
@@ -157,7 +150,7 @@ pub struct AuditWriter {
 impl AuditWriter {
     pub(super) fn new(dir: OwnedFd) -> Self {
         let lanes = [ALLOWED, REFUSED].map(|(burst, rate)| Lane::new(burst, rate));
-        Self { out: Output { dir, file: None, rotate_at: ROTATE_AT }, lost: None, lanes }
+        Self { out: Output { dir, file: None, rotate_at: ROTATE_AT }, lanes }
     }
 
     #[cfg(test)]
@@ -170,33 +163,23 @@ impl AuditWriter {
     pub fn append(&mut self, record: &AuditRecord) {
         let allowed = matches!(record.event, AuditEvent::Opened { .. } | AuditEvent::Closed { .. });
         let lane = &mut self.lanes[usize::from(!allowed)];
-        if !lane.is_free() {
-            lane.add(record);
-        } else if put_missing(&mut self.lost, &mut self.out) && self.out.put(record) {
+        if lane.is_free() && self.out.put(record) {
             lane.spend();
         } else {
-            self.lost = Some((self.lost() + 1, record.clone()));
+            lane.add(record);
         }
     }
 
     /// Whether something waits to be [told](Self::tell).
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        self.lost.is_some() || self.lanes.iter().any(Lane::is_folded)
+        self.lanes.iter().any(Lane::is_folded)
     }
 
     /// Writes what was added up: `all` of it, or as much as may be written now.
     pub fn tell(&mut self, all: bool) {
-        let Self { out, lost, lanes } = self;
-        if put_missing(lost, out) {
-            lanes.iter_mut().for_each(|lane| lane.tell(all, |sum| out.put(sum)));
-        }
-    }
-
-    /// Records that could not be written.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.lost.as_ref().map_or(0, |(count, _)| *count)
+        let Self { out, lanes } = self;
+        lanes.iter_mut().for_each(|lane| lane.tell(all, |sum| out.put(sum)));
     }
 }
 
@@ -204,17 +187,6 @@ impl Drop for AuditWriter {
     fn drop(&mut self) {
         self.tell(true);
     }
-}
-
-/// Tells of what is missing, in the name of the last of it.
-fn put_missing(lost: &mut Option<(u64, AuditRecord)>, out: &mut Output) -> bool {
-    let Some((count, last)) = lost else { return true };
-    let event = AuditEvent::Missing { count: *count };
-    let told = out.put(&AuditRecord { event, ..last.clone() });
-    if told {
-        *lost = None;
-    }
-    told
 }
 
 /// The file that is written.

@@ -1,4 +1,4 @@
-//! Hides how records that come too fast are kept: added up by target and verdict, so that none is lost in sum.
+//! Hides how records that come too fast, or while the disk is full, are kept: added up by target and verdict, so that none is lost in sum.
 
 use super::{AuditEvent, AuditRecord, Verdict};
 use std::{cmp::Reverse, collections::BTreeMap, time::Instant};
@@ -68,7 +68,7 @@ impl Lane {
             AuditEvent::Opened { .. } | AuditEvent::Closed { .. } => (Verdict::Allowed, None),
             AuditEvent::Refused { denied: true, reason, .. } => (Verdict::Denied, Some(reason.clone())),
             AuditEvent::Refused { denied: false, reason, .. } => (Verdict::Failed, Some(reason.clone())),
-            AuditEvent::Folded { .. } | AuditEvent::Missing { .. } => return,
+            AuditEvent::Folded { .. } => return,
         };
         let mut key = Key { verdict, reason, host: record.host.clone(), port: record.port };
         if self.folded.len() >= TARGETS && !self.folded.contains_key(&key) {

@@ -100,9 +100,15 @@ fn meter(headers: &HeaderMap) -> Option<Meter> {
     meter.coded(&codings.ok()?.join(","))
 }
 
-/// Leaves of the codings that a client takes (RFC 9110, 12.5.3) those that can be read here as well, and of how they are
-/// written what every server reads in the same way.
+/// Leaves of what a client takes what can be read here as well, and of how that is written what every server reads in
+/// the same way.
 pub(super) fn make_readable(headers: &mut HeaderMap) {
+    // JSON is UTF-8 (RFC 8259, 8.1), and who asks for other characters gets them from some servers.
+    headers.remove(header::ACCEPT_CHARSET);
+    let kinds: Vec<_> = headers.get_all(header::ACCEPT).iter().map(without_characters).collect();
+    headers.remove(header::ACCEPT);
+    headers.extend(kinds.into_iter().map(|kind| (header::ACCEPT, kind)));
+    // Codings: RFC 9110, 12.5.3.
     if !headers.contains_key(header::ACCEPT_ENCODING) {
         return;
     }
@@ -114,6 +120,15 @@ pub(super) fn make_readable(headers: &mut HeaderMap) {
     if let Ok(left) = HeaderValue::try_from(left) {
         headers.insert(header::ACCEPT_ENCODING, left);
     }
+}
+
+/// The kinds that a client takes, without the characters that they are to be in.
+fn without_characters(kinds: &HeaderValue) -> HeaderValue {
+    let is_none = |part: &&str| !part.trim_start().to_ascii_lowercase().starts_with("charset");
+    let plain = |kind: &str| kind.split(';').filter(is_none).collect::<Vec<_>>().join(";");
+    let text = kinds.to_str().ok().filter(|text| text.to_ascii_lowercase().contains("charset"));
+    let text = text.map(|text| text.split(',').map(plain).collect::<Vec<_>>().join(","));
+    text.and_then(|text| HeaderValue::try_from(text).ok()).unwrap_or_else(|| kinds.clone())
 }
 
 /// A coding that a client takes, if it can be read, with its weight (RFC 9110, 12.4.2) and nothing else.

@@ -574,6 +574,29 @@ fn only_what_can_be_read_is_asked_for() {
 }
 
 #[test]
+fn other_characters_are_not_asked_for() {
+    run(async {
+        let (passage, _) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::One, passage);
+        serve(server, Version::One, |request| async move {
+            let named = |name| request.headers().get_all(name).iter().map(|value| value.to_str().unwrap());
+            let all: Vec<_> = named(header::ACCEPT_CHARSET).chain(named(header::ACCEPT)).collect();
+            Response::new(body(all.join("|")))
+        });
+        let mut request = get("/");
+        for (name, value) in [
+            (header::ACCEPT_CHARSET, "utf-16"),
+            (header::ACCEPT, "application/json; Charset=utf-16;q=0.5, text/*;charset=\"utf-16\";q=0.1"),
+            (header::ACCEPT, "*/*;q=0.1"),
+        ] {
+            request.headers_mut().append(name, HeaderValue::from_static(value));
+        }
+        let response = one(client).await.send_request(request).await.unwrap();
+        assert_eq!(text(response.into_body()).await, "application/json;q=0.5, text/*;q=0.1|*/*;q=0.1");
+    });
+}
+
+#[test]
 fn compressed_answers_are_counted_and_pass_as_they_are() {
     // {"usage":{"input_tokens":10,"output_tokens":5}}, and what is no gzip.
     let answer = r#"{"usage":{"input_tokens":10,"output_tokens":5}}"#;
