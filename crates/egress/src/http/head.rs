@@ -151,16 +151,19 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 }
 
 /// Headers by which some servers take a request for one with another method or path.
-const OTHERWISE: [&str; 9] = [
+const OTHERWISE: [&str; 12] = [
+    "x-envoy-original-path",
     "x-forwarded-path",
     "x-forwarded-prefix",
     "x-forwarded-uri",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-method",
     "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
+    "x-waws-unencoded-url",
 ];
 
 /// The header that makes another request of this one, if it has such. Behind CGI and its kin a `_` is as good as a `-`.

@@ -538,6 +538,38 @@ fn an_answer_that_ends_like_a_refusal_waits_for_nothing() {
     });
 }
 
+/// Trailers are headers: nothing that stands in for a secret goes elsewhere in them, nor anywhere in clear.
+#[test]
+fn trailers_hide_no_secret() {
+    for version in [Version::One, Version::Two] {
+        run(async {
+            let (passage, log) = passage("a.org:80", &["a.org"]);
+            let (client, server) = carried(version, passage);
+            serve(server, version, |request| async move {
+                let _ = request.into_body().collect().await.map(|all| assert_eq!(all.trailers(), None));
+                Response::new(body("end"))
+            });
+            let (sender, body) = stream();
+            let request = Request::post("http://a.org/x").header("host", "a.org").header("trailer", "x-end");
+            let request = request.body(body).unwrap();
+            let sending = async {
+                sender.send(Frame::data(Bytes::from("data"))).await.unwrap();
+                let trailers = [("x-end".parse().unwrap(), crate::testing::PLACEHOLDER.parse().unwrap())];
+                sender.send(Frame::trailers(trailers.into_iter().collect())).await.unwrap();
+            };
+            let answer = async {
+                match version {
+                    Version::One => one(client).await.send_request(request).await.map(|response| response.status()),
+                    Version::Two => two(client).await.send_request(request).await.map(|response| response.status()),
+                }
+            };
+            let (answer, ()) = tokio::join!(answer, sending);
+            assert!(!answer.is_ok_and(|status| status.is_success()));
+            assert!(log.reasons().contains(&Reason::SecretInClear), "{:?}", log.reasons());
+        });
+    }
+}
+
 #[test]
 fn only_what_can_be_read_is_asked_for() {
     for (wanted, asked) in [

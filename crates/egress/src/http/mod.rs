@@ -5,6 +5,7 @@
 //! request with which that could still be tried is refused.
 
 mod answer;
+mod asked;
 mod head;
 mod lengths;
 mod one;

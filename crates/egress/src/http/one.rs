@@ -3,6 +3,7 @@
 use super::{
     Exchange, HEAD_TIME, LEAVE, MAX_HEAD, MAX_HEADERS, Stream,
     answer::{Answer, drain},
+    asked::Asked,
     head,
     sides::{Client, Heard, Server, Told},
     websocket,
@@ -29,7 +30,7 @@ struct Way {
     exchange: Rc<Exchange>,
     heard: Arc<Heard>,
     told: Arc<Told>,
-    sender: Mutex<client::conn::http1::SendRequest<Incoming>>,
+    sender: Mutex<client::conn::http1::SendRequest<Asked>>,
     /// What both sides have become, client and server, and by which request.
     tunnel: RefCell<Option<(OnUpgrade, OnUpgrade, String)>>,
 }
@@ -149,6 +150,7 @@ impl Way {
         let sent = match sender.ready().await {
             Ok(()) => {
                 self.told.expect();
+                let body = Asked::new(body, exchange.clone(), line.clone());
                 sender.send_request(Request::from_parts(parts, body)).await
             }
             Err(error) => Err(error),

@@ -3,6 +3,7 @@
 use super::{
     Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Refusal, Stream,
     answer::{Answer, drain},
+    asked::Asked,
     head,
 };
 use crate::{Denial, Reason};
@@ -65,7 +66,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
 /// made again.
 async fn answer(
     exchange: Rc<Exchange>,
-    mut sender: SendRequest<Incoming>,
+    mut sender: SendRequest<Asked>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, hyper::Error> {
     exchange.passage.report.request();
@@ -84,7 +85,10 @@ async fn answer(
         return Ok(exchange.refuse(refusal, &line));
     }
     let sent = match sender.ready().await {
-        Ok(()) => sender.send_request(Request::from_parts(parts, body)).await,
+        Ok(()) => {
+            let body = Asked::new(body, exchange.clone(), line.clone());
+            sender.send_request(Request::from_parts(parts, body)).await
+        }
         Err(error) => Err(error),
     };
     match sent {

@@ -1,0 +1,66 @@
+//! Hides the body of a request, whose trailers are headers as any others: a secret is put in there as well, or kept back.
+
+use super::Exchange;
+use crate::{Denial, Reason};
+use ::http::{HeaderMap, Uri};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::{
+    error::Error,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+/// What a client sends.
+pub(super) struct Asked {
+    body: Incoming,
+    exchange: Rc<Exchange>,
+    /// The request's line.
+    line: String,
+}
+
+impl Asked {
+    pub(super) fn new(body: Incoming, exchange: Rc<Exchange>, line: String) -> Self {
+        Self { body, exchange, line }
+    }
+
+    /// Makes trailers what goes to the server.
+    fn admit(&self, trailers: &mut HeaderMap) -> Result<(), Denial> {
+        let exchange = &self.exchange;
+        let (secrets, nowhere) = (&exchange.passage.secrets, Uri::default());
+        if exchange.tls {
+            let swapped = secrets.swap(&exchange.passage.target.host, &nowhere, trailers);
+            swapped.map(drop).map_err(|misplaced| exchange.denial(misplaced.reason()).because(misplaced.to_string()))
+        } else if let Some(name) = secrets.found(&nowhere, trailers) {
+            Err(exchange.denial(Reason::SecretInClear).because(name))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Body for Asked {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(None) };
+        let mut frame = frame?;
+        if let Some(trailers) = frame.trailers_mut()
+            && let Err(denial) = self.admit(trailers)
+        {
+            self.exchange.passage.report.refused(&denial, &self.line);
+            return Poll::Ready(Some(Err(denial.reason.code().into())));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
