@@ -34,8 +34,8 @@ pub(super) struct Run {
     /// Print a line of JSON: the id with -d, else the outcome or the failure, last on standard error
     #[arg(long)]
     json: bool,
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    /// The command and its arguments; without, the image's own
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -118,6 +118,7 @@ impl Run {
         let ours = |failure: Failure| failure.status(OWN);
         let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;
         let mut overrides = self.sandbox.overrides(self.command);
+        overrides.must_run = true;
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
         overrides.terminal = terminal;
         overrides.stdin = stdin;
