@@ -262,10 +262,13 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     let project = project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
     let user = UserConfig::read(&host)?;
     let mut overrides = overrides.clone();
+    // Until the sandbox is on record, nobody removes what it is made of.
+    let mut _kept = None;
     if let Some(reference) = config::named_image(&overrides, &project) {
         // What a project that is not trusted asks for is not even looked for.
         let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
-        overrides.found = image::find(store, &reference.clone(), trusted)?;
+        let found = image::find(store, &reference.clone(), trusted)?;
+        (overrides.found, _kept) = found.unzip();
     }
     let (mut tries, mut swept) = (0, false);
     loop {
