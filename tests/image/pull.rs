@@ -45,8 +45,36 @@ fn who_may_not_and_what_is_not_there() {
     let output = scene.pull();
     assert!(!output.status.success() && told(&output).contains("authority"), "{}", told(&output));
     let output = scene.world.agentkernel(["image", "pull", "registry.invalid/x"]).output().unwrap();
-    assert!(!output.status.success() && told(&output).contains("registry.invalid"), "{}", told(&output));
+    assert!(
+        !output.status.success() && told(&output).contains("There is no host 'registry.invalid'"),
+        "{}",
+        told(&output)
+    );
     assert_eq!(scene.entries("images/tags"), Vec::<String>::new());
+}
+
+/// A pin to an index is one to what the index names for this machine.
+#[test]
+fn pins_to_indexes() {
+    if !ready() {
+        return;
+    }
+    let scene = Scene::new(Who::Me, false, Login::None, &[10]);
+    let index = scene.image.put_index(&scene.registry, &format!("{}/team/many:tag", scene.registry.host()));
+    for (name, good) in [
+        (format!("many:tag@{index}"), true),
+        (format!("many@{index}"), true),
+        (format!("many@{}", scene.image.digest()), true),
+        (format!("many@{}", scene.image.manifest.layers[0].digest), false),
+    ] {
+        let name = format!("{}/team/{name}", scene.registry.host());
+        let output =
+            scene.world.agentkernel(["image", "pull", "--platform", "linux/amd64", "-q", &name]).output().unwrap();
+        assert_eq!(output.status.success(), good, "{name}: {}", told(&output));
+        if good {
+            assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}\n", scene.image.digest()));
+        }
+    }
 }
 
 /// Docker's helpers are asked, and what they say is not shown.

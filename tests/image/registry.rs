@@ -413,6 +413,22 @@ impl Image {
         Self { folder: folder.to_owned(), manifest, bytes }
     }
 
+    /// Puts it into a registry behind an index, which is named so there. Gives the index's digest.
+    pub fn put_index(&self, registry: &Registry, name: &str) -> Digest {
+        let mut entry = Descriptor::of(media::OCI_MANIFEST, &self.bytes);
+        entry.platform = Some("linux/amd64".parse().unwrap());
+        let index = oci::manifest::Index::new(vec![entry]).to_bytes().unwrap();
+        let descriptor = Descriptor::of(media::OCI_INDEX, &index);
+        fs::write(self.folder.join("blobs/sha256").join(descriptor.digest.hex()), &index).unwrap();
+        let digest = descriptor.digest.clone();
+        let mut entry = descriptor;
+        entry.annotations = [("org.opencontainers.image.ref.name".to_owned(), "many".to_owned())].into();
+        let top = oci::manifest::Index::new(vec![entry]).to_bytes().unwrap();
+        fs::write(self.folder.join("index.json"), top).unwrap();
+        registry.skopeo(&format!("oci:{}:many", self.folder.display()), &format!("docker://{name}"));
+        digest
+    }
+
     /// What is in it by this digest.
     pub fn blob(&self, digest: &Digest) -> Vec<u8> {
         fs::read(self.folder.join("blobs/sha256").join(digest.hex())).unwrap()

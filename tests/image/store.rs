@@ -5,7 +5,7 @@ use crate::{
     scene::Scene,
 };
 use serde_json::Value;
-use std::fs;
+use std::{fs, process::Stdio};
 use support::{Who, told};
 
 #[test]
@@ -129,4 +129,39 @@ fn what_prune_would_do_is_what_it_does() {
     let _ = support::stdout(&mut scene.world.agentkernel(["rm", id.trim()]));
     assert_eq!(prune(&["--all"]), told_before.replace("would be removed", "removed"));
     assert!(scene.entries("images/blobs").is_empty());
+}
+
+/// Whoever unpacks reaches nothing but the directory that he was given: root's has no other root.
+#[test]
+fn who_unpacks_is_shut_in() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        let world = support::World::new(who);
+        let fifo = world.home().join("fifo");
+        assert!(world.command("mkfifo").arg(&fifo).status().unwrap().success());
+        let mut import = world.agentkernel(["image", "import", fifo.to_str().unwrap()]);
+        let import = import.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut writer = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+        let find = || world.processes().into_iter().find(|(_, name)| name == "ak-image").map(|(pid, _)| pid);
+        let status = |pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        support::eventually("a worker has its walls", || find().is_some_and(|pid| status(pid).contains("Seccomp:\t2")));
+        let pid = find().unwrap();
+        let root = fs::read_link(format!("/proc/{pid}/root")).unwrap();
+        if matches!(who, Who::Me) && rustix::process::geteuid().is_root() {
+            assert!(root.starts_with(world.state().join("images/work")), "{}", root.display());
+        }
+        let status = status(pid);
+        // Of capabilities those for files, and no CAP_SYS_CHROOT.
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+        let effective = u64::from_str_radix(effective, 16).unwrap();
+        assert_eq!(effective & !0x8000_001b, 0, "{effective:x}");
+        assert!(status.contains("NoNewPrivs:\t1"));
+        std::io::Write::write_all(&mut writer, b"no archive").unwrap();
+        drop(writer);
+        let output = import.wait_with_output().unwrap();
+        assert!(!output.status.success() && told(&output).contains("is no image"), "{}", told(&output));
+        assert!(world.processes().is_empty());
+    }
 }
