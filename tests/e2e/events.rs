@@ -90,6 +90,26 @@ fn tells_what_happens_until_the_end() {
     }
 }
 
+/// A stream that is cut short does not look like one that has ended.
+#[test]
+fn who_misses_the_end_is_told_so() {
+    let world = World::new(Who::Me);
+    start(&world);
+    let mut watcher = Watcher::new(&world);
+    let flood =
+        "for host in $(seq 4000); do echo http://$host.denied.example/; done | xargs curl -s -o /dev/null; true";
+    let _ = in_box(&world, flood).output().unwrap();
+    let _ = stdout(&mut world.agentkernel(["kill", BOX]));
+    eventually("its supervisor has ended", || {
+        world.agentkernel(["events", BOX]).output().unwrap().status.code() == Some(1)
+    });
+    let mut rest = String::new();
+    watcher.lines.read_to_string(&mut rest).unwrap();
+    let last: Value = rest.lines().next_back().map(|line| serde_json::from_str(line).unwrap()).unwrap();
+    assert_ne!(last["event"], "stopped");
+    assert_eq!(watcher.child.wait().unwrap().code(), Some(1));
+}
+
 /// Nobody waits for a watcher that does not read, and nothing grows for it.
 #[test]
 fn who_does_not_read_is_told_what_is_missing() {

@@ -71,7 +71,7 @@ TOKEN = ['api.example.net']
             ("www.example.org", 0, "allowed by '*.example.org' (PROJECT/agentkernel.toml:2)"),
             ("bad.example.org", 1, "refused by 'bad.example.org' (PROJECT/agentkernel.toml:3): a rule denies it"),
             ("exmple.org", 1, "refused by 'mode allow' (PROJECT/agentkernel.toml:2): no rule allows it [not-allowed]"),
-            ("api.example.net", 0, "\n  these requests only: GET /v1/\n  with secrets: TOKEN\n"),
+            ("api.example.net", 0, "\n  these requests only: GET on /v1/\n  with secrets: TOKEN\n"),
         ] {
             let found = net_check(&world, &[asked, "--no-lookup"]);
             assert!(found.0 == status && found.1.contains(told), "{found:?}");

@@ -122,7 +122,7 @@ fn the_users_own_limits_of_requests() {
             assert!(told(&output).contains(words), "{}", told(&output));
         }
         let check = ["net", "check", WEB, "--allow", WEB, "--no-lookup"];
-        assert!(ground.agentkernel(&check).contains("these requests only, by your own limits: GET\n"));
+        assert!(ground.agentkernel(&check).contains("these requests only, by your own limits: GET on every path\n"));
     }
 }
 

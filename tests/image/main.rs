@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod mirrors;
 mod pull;
 mod registry;
+mod scene;
+mod store;
 mod transfer;

@@ -1,103 +1,11 @@
 //! `agentkernel image pull`, against Debian's registry.
 
-use crate::registry::{Image, Login, PASSWORD, Registry, USER, ready};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    process::{Command, Output, Stdio},
-    thread,
-    time::Duration,
+use crate::{
+    registry::{Login, PASSWORD, USER, ready},
+    scene::Scene,
 };
-use support::{Who, World, eventually, told};
-
-/// A registry with an image, and somebody who trusts it and can log in.
-struct Scene {
-    registry: Registry,
-    image: Image,
-    world: World,
-    _folder: tempfile::TempDir,
-}
-
-impl Scene {
-    fn new(who: Who, tls: bool, login: Login, sizes: &[u64]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::start(tls, login);
-        let image = Image::make(folder.path(), sizes);
-        let scene = Self { registry, image, world: World::new(who), _folder: folder };
-        let layout = format!("oci:{}:tag", scene.image.folder.display());
-        scene.registry.skopeo(&layout, &format!("docker://{}", scene.name()));
-        if tls {
-            let trusted = scene.docker().join("certs.d").join(scene.registry.host());
-            fs::create_dir_all(&trusted).unwrap();
-            fs::copy(scene.registry.authority(), trusted.join("ca.crt")).unwrap();
-        }
-        if login != Login::None {
-            scene.log_in(PASSWORD);
-        }
-        scene.own();
-        scene
-    }
-
-    fn name(&self) -> String {
-        format!("{}/team/app:tag", self.registry.host())
-    }
-
-    fn docker(&self) -> PathBuf {
-        self.world.home().join(".docker")
-    }
-
-    fn log_in(&self, password: &str) {
-        let auth = STANDARD.encode(format!("{USER}:{password}"));
-        self.config(&serde_json::json!({"auths": {self.registry.host(): {"auth": auth}}}));
-    }
-
-    fn config(&self, config: &serde_json::Value) {
-        fs::create_dir_all(self.docker()).unwrap();
-        fs::write(self.docker().join("config.json"), config.to_string()).unwrap();
-        self.own();
-    }
-
-    /// What the test has put into the home is its user's.
-    fn own(&self) {
-        let home = self.world.home();
-        let script = format!("chown -R --reference={0} {0}", home.display());
-        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
-    }
-
-    fn pull(&self) -> Output {
-        self.world.agentkernel(["image", "pull", &self.name()]).output().unwrap()
-    }
-
-    #[track_caller]
-    fn pulls(&self) {
-        let output = self.pull();
-        assert!(output.status.success(), "{}", told(&output));
-        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{} {}\n", self.name(), self.image.digest()));
-        assert!(output.stderr.is_empty(), "{}", told(&output));
-        // Every byte of it, as it travels and unpacked.
-        for (index, layer) in self.image.manifest.layers.iter().enumerate() {
-            let blob = self.world.state().join("images/blobs").join(layer.digest.hex());
-            assert_eq!(fs::read(blob).unwrap(), self.image.blob(&layer.digest), "{index}");
-            let gzip = self.image.folder.join("blobs/sha256").join(layer.digest.hex());
-            let name = format!("file{index}");
-            let plain = Command::new("tar").args(["-xzOf"]).arg(gzip).arg(&name).output().unwrap().stdout;
-            assert!(self.unpacked(&name).contains(&plain), "{name}");
-        }
-        assert_eq!(self.entries("images/work").iter().filter(|name| name.ends_with(".part")).count(), 0);
-    }
-
-    fn entries(&self, place: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.world.state().join(place)).into_iter().flatten();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    fn unpacked(&self, name: &str) -> Vec<Vec<u8>> {
-        let layers = self.entries("cache").into_iter().filter(|entry| entry.starts_with("layer-"));
-        layers.filter_map(|layer| fs::read(self.world.state().join("cache").join(layer).join(name)).ok()).collect()
-    }
-}
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, thread, time::Duration};
+use support::{Who, eventually, told};
 
 #[test]
 fn from_registries_of_every_kind() {
@@ -137,8 +45,36 @@ fn who_may_not_and_what_is_not_there() {
     let output = scene.pull();
     assert!(!output.status.success() && told(&output).contains("authority"), "{}", told(&output));
     let output = scene.world.agentkernel(["image", "pull", "registry.invalid/x"]).output().unwrap();
-    assert!(!output.status.success() && told(&output).contains("registry.invalid"), "{}", told(&output));
+    assert!(
+        !output.status.success() && told(&output).contains("There is no host 'registry.invalid'"),
+        "{}",
+        told(&output)
+    );
     assert_eq!(scene.entries("images/tags"), Vec::<String>::new());
+}
+
+/// A pin to an index is one to what the index names for this machine.
+#[test]
+fn pins_to_indexes() {
+    if !ready() {
+        return;
+    }
+    let scene = Scene::new(Who::Me, false, Login::None, &[10]);
+    let index = scene.image.put_index(&scene.registry, &format!("{}/team/many:tag", scene.registry.host()));
+    for (name, good) in [
+        (format!("many:tag@{index}"), true),
+        (format!("many@{index}"), true),
+        (format!("many@{}", scene.image.digest()), true),
+        (format!("many@{}", scene.image.manifest.layers[0].digest), false),
+    ] {
+        let name = format!("{}/team/{name}", scene.registry.host());
+        let output =
+            scene.world.agentkernel(["image", "pull", "--platform", "linux/amd64", "-q", &name]).output().unwrap();
+        assert_eq!(output.status.success(), good, "{name}: {}", told(&output));
+        if good {
+            assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}\n", scene.image.digest()));
+        }
+    }
 }
 
 /// Docker's helpers are asked, and what they say is not shown.

@@ -9,6 +9,11 @@ use oci::{
     manifest::{Descriptor, ImageConfig, Manifest, media},
     registry::{Client, Registry as Known, Resolver, Settings},
 };
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -17,6 +22,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -97,7 +103,7 @@ impl Registry {
                 config["auth"] = json!({"htpasswd": {"realm": "here", "path": path.join("htpasswd")}});
             }
             Login::Token => {
-                let realm = serve_tokens(&path);
+                let realm = serve_tokens(&path, tls);
                 config["auth"] = json!({"token": {
                     "realm": realm, "service": "the registry", "issuer": "the test",
                     "rootcertbundle": path.join("issuer.pem"),
@@ -258,8 +264,8 @@ fn certificates(folder: &Path) {
     openssl(&["x509", "-in", "ca.pem", "-outform", "DER", "-out", "ca.der"]);
 }
 
-/// Gives tokens to whoever knows the password, until the test ends. Gives its address.
-fn serve_tokens(folder: &Path) -> String {
+/// Gives tokens to whoever knows the password, until the test ends; with TLS as the registry has it. Gives its address.
+fn serve_tokens(folder: &Path, tls: bool) -> String {
     run(
         program("openssl").current_dir(folder).args([
             "req",
@@ -281,17 +287,30 @@ fn serve_tokens(folder: &Path) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let folder = folder.to_owned();
+    let config = tls.then(|| {
+        let certificate = CertificateDer::from_pem_file(folder.join("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        Arc::new(config.with_single_cert(vec![certificate], key).unwrap())
+    });
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let folder = folder.clone();
-            thread::spawn(move || give_token(&mut stream.unwrap(), &folder));
+            let (folder, config, stream) = (folder.clone(), config.clone(), stream.unwrap());
+            thread::spawn(move || match config {
+                Some(config) => {
+                    let tls = ServerConnection::new(config).unwrap();
+                    give_token(&mut BufReader::new(StreamOwned::new(tls, stream)), &folder);
+                }
+                None => give_token(&mut BufReader::new(stream), &folder),
+            });
         }
     });
-    format!("http://{address}/token")
+    format!("http{}://{address}/token", if tls { "s" } else { "" })
 }
 
-fn give_token(stream: &mut TcpStream, folder: &Path) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+fn give_token<S: Read + Write>(stream: &mut BufReader<S>, folder: &Path) {
+    let mut lines = stream.by_ref().lines();
     let Some(Ok(request)) = lines.next() else { return };
     let fields: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     let basic = format!("authorization: basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
@@ -305,7 +324,7 @@ fn give_token(stream: &mut TcpStream, folder: &Path) {
     };
     let body = body.to_string();
     let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-    let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
+    let _ = stream.get_mut().write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
 }
 
 /// A part of a query as it is meant.
@@ -392,6 +411,22 @@ impl Image {
         fs::write(folder.join("index.json"), index).unwrap();
         fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         Self { folder: folder.to_owned(), manifest, bytes }
+    }
+
+    /// Puts it into a registry behind an index, which is named so there. Gives the index's digest.
+    pub fn put_index(&self, registry: &Registry, name: &str) -> Digest {
+        let mut entry = Descriptor::of(media::OCI_MANIFEST, &self.bytes);
+        entry.platform = Some("linux/amd64".parse().unwrap());
+        let index = oci::manifest::Index::new(vec![entry]).to_bytes().unwrap();
+        let descriptor = Descriptor::of(media::OCI_INDEX, &index);
+        fs::write(self.folder.join("blobs/sha256").join(descriptor.digest.hex()), &index).unwrap();
+        let digest = descriptor.digest.clone();
+        let mut entry = descriptor;
+        entry.annotations = [("org.opencontainers.image.ref.name".to_owned(), "many".to_owned())].into();
+        let top = oci::manifest::Index::new(vec![entry]).to_bytes().unwrap();
+        fs::write(self.folder.join("index.json"), top).unwrap();
+        registry.skopeo(&format!("oci:{}:many", self.folder.display()), &format!("docker://{name}"));
+        digest
     }
 
     /// What is in it by this digest.

@@ -7,7 +7,7 @@ use crate::{
 };
 use rustix::{
     fd::{AsFd, BorrowedFd},
-    fs::{AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{AtFlags, FileType, Stat},
     io::Errno,
 };
 use std::{
@@ -151,23 +151,12 @@ impl<W: Write> Packer<W> {
                 FileType::Symlink => self.symlink(dir, name, &path, &stat).map(|()| None),
                 kind if above.is_none() => Err(PackError::Special(special(kind))),
                 kind => {
-                    self.leave_out(kind, &path, &stat);
+                    self.summary.leave_out(kind, &path, &stat);
                     Ok(None)
                 }
             });
-        match result {
-            Err(error) if above.is_some() && walk::is_gone(&error) => {
-                self.summary.vanished += 1;
-                Ok(None)
-            }
-            result => result,
-        }
-    }
-
-    fn leave_out(&mut self, kind: FileType, path: &[u8], stat: &Stat) {
-        if !is_placeholder(kind, stat) {
-            self.summary.left_out.add(special(kind), path);
-        }
+        // What was named must be there.
+        if above.is_some() { self.summary.unless_gone(result) } else { result }
     }
 
     fn directory(
@@ -195,14 +184,10 @@ impl<W: Write> Packer<W> {
     }
 
     fn file(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), PackError> {
-        // NONBLOCK: it may have become a fifo since it was looked at, which would wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| read("open", path)(error.into()))?;
-        let stat = rustix::fs::fstat(&file).map_err(|error| read("examine", path)(error.into()))?;
+        let (file, stat) = walk::open(dir, name, path)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::RegularFile {
-            self.leave_out(kind, path, &stat);
+            self.summary.leave_out(kind, path, &stat);
             return Ok(());
         }
         if stat.st_nlink > 1 {
@@ -291,9 +276,24 @@ fn header(kind: EntryType, stat: &Stat, size: u64) -> Header {
     header
 }
 
-/// Whether it is a socket that only holds a place, which nobody misses.
-pub(crate) fn is_placeholder(kind: FileType, stat: &Stat) -> bool {
-    kind == FileType::Socket && stat.st_mtime == PLACEHOLDER
+impl Summary {
+    /// Counts what an archive has no place for, but a socket that only holds a place, which nobody misses.
+    pub(crate) fn leave_out(&mut self, kind: FileType, path: &[u8], stat: &Stat) {
+        if kind != FileType::Socket || stat.st_mtime != PLACEHOLDER {
+            self.left_out.add(special(kind), path);
+        }
+    }
+
+    /// What came of an entry; nothing of one that vanished meanwhile, which is counted.
+    pub(crate) fn unless_gone(&mut self, packed: Result<Option<Level>, PackError>) -> Result<Option<Level>, PackError> {
+        match packed {
+            Err(error) if walk::is_gone(&error) => {
+                self.vanished += 1;
+                Ok(None)
+            }
+            packed => packed,
+        }
+    }
 }
 
 pub(crate) fn read(what: &'static str, path: &[u8]) -> impl Fn(io::Error) -> PackError {

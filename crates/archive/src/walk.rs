@@ -1,6 +1,6 @@
 //! Hides how a tree is walked while others change it, and in which order.
 
-use crate::pack::PackError;
+use crate::pack::{PackError, read};
 use rustix::{
     fd::{BorrowedFd, OwnedFd},
     fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC, Stat},
@@ -65,6 +65,15 @@ pub(crate) fn list(
     // The same tree gives the same archive.
     names.sort_unstable_by(|a, b| b.cmp(a));
     Ok((dir, stat, Some(names)))
+}
+
+/// Opens a file, which may have become something else since it was looked at.
+pub(crate) fn open(dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(OwnedFd, Stat), PackError> {
+    // NONBLOCK: a fifo would wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| read("open", path)(error.into()))?;
+    let stat = rustix::fs::fstat(&file).map_err(|error| read("examine", path)(error.into()))?;
+    Ok((file, stat))
 }
 
 /// Whether a directory shows the kernel's state: such a tree has no end, or none that it is worth to wait for.

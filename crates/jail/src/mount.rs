@@ -83,6 +83,9 @@ fn log(context: &OwnedFd) -> String {
     text
 }
 
+/// So many layers every kernel stacks; more of them from 6.5 on.
+pub const STACKED: usize = 50;
+
 /// The layers of an overlay file system.
 #[derive(Debug)]
 pub struct Overlay<'a> {

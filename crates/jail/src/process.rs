@@ -299,6 +299,16 @@ pub fn exit_now(status: i32) -> ! {
     sys::process::exit_now(status)
 }
 
+/// Makes a directory the root and the working directory of this process. It keeps in only who has neither the capability
+/// to do it again, nor a descriptor of a directory outside.
+///
+/// # Errors
+/// As fchdir(2) and chroot(2).
+pub fn chroot(dir: impl AsFd) -> io::Result<()> {
+    rustix::process::fchdir(dir)?;
+    Ok(rustix::process::chroot(".")?)
+}
+
 /// Makes /dev/null the standard input, output and error.
 ///
 /// # Errors

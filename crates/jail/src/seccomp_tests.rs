@@ -270,6 +270,15 @@ fn unpackers_make_files_and_nothing_else() {
         // Devices, whatever their mode's other bits: /dev/mem, a disk.
         (libc::SYS_mknodat, [nowhere, 0, 0o020_666, 0x101]),
         (libc::SYS_mknodat, [nowhere, 0, 0o060_600, 0x800]),
+        // What takes a path, and is judged by nobody else.
+        (libc::SYS_fchmodat, [nowhere, 0, 0o777, 0]),
+        (452, [nowhere, 0, 0o777, 0]),
+        (libc::SYS_setxattr, [0; 4]),
+        (libc::SYS_lsetxattr, [0; 4]),
+        (libc::SYS_renameat2, [nowhere, 0, nowhere, 0]),
+        (libc::SYS_copy_file_range, [nowhere, 0, nowhere, 0]),
+        (libc::SYS_fallocate, [nowhere, 0, 0, 1]),
+        (libc::SYS_chroot, [0; 4]),
         (4095, [0; 4]),
     ];
     let count = denied.len();
@@ -286,6 +295,31 @@ fn unpackers_make_files_and_nothing_else() {
     for (call, answer) in allowed.iter().zip(listed(Profile::Unpack, allowed.clone())) {
         assert!(answer.is_some_and(|errno| errno != EPERM), "{call:?}: {answer:?}");
     }
+}
+
+#[test]
+fn parsers_have_no_path_and_no_socket() {
+    let nowhere = u64::MAX;
+    let denied = vec![
+        (libc::SYS_openat, [nowhere, 0, 0, 0]),
+        (437, [nowhere, 0, 0, 0]),
+        (libc::SYS_newfstatat, [nowhere, 0, 0, 0]),
+        (libc::SYS_statx, [nowhere, 0, 0, 0]),
+        (libc::SYS_unlinkat, [nowhere, 0, 0, 0]),
+        (libc::SYS_utimensat, [nowhere, 0, 0, 0]),
+        (libc::SYS_fchownat, [nowhere, 0, 0, 0]),
+        (libc::SYS_fchmod, [nowhere, 0o777, 0, 0]),
+        (libc::SYS_socket, [1, 1, 0, 0]),
+        (libc::SYS_socket, [2, 1, 0, 0]),
+        (libc::SYS_execve, [0; 4]),
+        (libc::SYS_clone, [0; 4]),
+        (libc::SYS_kill, [nowhere; 4]),
+        (libc::SYS_mmap, [0, 4096, 4, 0x22]),
+    ];
+    let count = denied.len();
+    assert_eq!(listed(Profile::Parse, denied), vec![Some(EPERM); count]);
+    let allowed = vec![(libc::SYS_getpid, [0; 4]), (libc::SYS_sched_yield, [0; 4])];
+    assert_eq!(listed(Profile::Parse, allowed), vec![None; 2]);
 }
 
 #[test]

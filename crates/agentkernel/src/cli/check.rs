@@ -178,8 +178,7 @@ impl<'a> Report<'a> {
             line(format!("allowed{}", by(&self.limit)));
         }
         for (at, group) in self.requests.iter().enumerate() {
-            let words = |requests: &Requests| [requests.methods.clone(), requests.paths.clone()].concat().join(" ");
-            let all: Vec<String> = group.iter().map(words).collect();
+            let all: Vec<String> = group.iter().map(Requests::to_string).collect();
             let limits =
                 if self.requests_limited && at + 1 == self.requests.len() { ", by your own limits" } else { "" };
             line(format!("these requests only{limits}: {}", all.join(", or ")));

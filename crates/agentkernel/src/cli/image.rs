@@ -1,15 +1,15 @@
 //! `image`: what sandboxes are made of, from where it comes to where it goes.
 
-use super::{Failure, Status, for_each, print, print_json, table};
+use super::{Failure, Status, for_each, print, print_json, progress::Bars, table};
 use crate::{
     OciImage, client,
-    config::{self, FoundImage},
-    image::{self, ImageError, Origin, Progress, Record},
+    config::{self, FoundImage, HostFacts, UserConfig},
+    image::{self, ImageError, Origin, Record},
     store::Store,
 };
 use clap::{Args, Subcommand};
 use oci::{Platform, Reference};
-use std::{collections::BTreeMap, io::Write as _, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Images of the store: what sandboxes are made of.
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ enum ImageCommand {
 impl Images {
     pub(super) fn run(self) -> Status {
         let store = Store::open()?;
-        let images = image::Images::open(&store)?;
+        let images = open(&store)?;
         match self.command {
             ImageCommand::Pull(pull) => pull.run(&images),
             ImageCommand::Import(import) => import.run(&images),
@@ -68,17 +68,31 @@ impl Images {
     }
 }
 
-/// The image of a name, with what decides how a sandbox is made of it. `None` if it is not to be had and need not be.
-pub(super) fn find(store: &Store, reference: &Reference, wanted: bool) -> Result<Option<FoundImage>, Failure> {
-    let images = image::Images::open(store)?;
-    match images.find(reference)? {
-        Some(record) => Ok(Some(found(&images, record.image(reference), &record)?)),
-        None if wanted => {
-            let record = bring(&images, reference, &Platform::host(), false)?;
-            Ok(Some(found(&images, record.image(reference), &record)?))
-        }
-        None => Ok(None),
-    }
+/// The images of the store, within what the user lets them take.
+fn open(store: &Store) -> Result<image::Images, Failure> {
+    Ok(image::Images::open(store)?.within(user()?.image_quota()))
+}
+
+/// What the user's own configuration says.
+fn user() -> Result<UserConfig, Failure> {
+    Ok(UserConfig::read(&HostFacts::read()?)?)
+}
+
+/// The image of a name, with what decides how a sandbox is made of it, and what keeps it until there is one. `None` if it is
+/// not to be had and need not be.
+pub(super) fn find(
+    store: &Store,
+    reference: &Reference,
+    wanted: bool,
+) -> Result<Option<(FoundImage, image::Guard)>, Failure> {
+    let images = open(store)?;
+    let guard = images.keep()?;
+    let record = match images.find(reference)? {
+        Some(record) => record,
+        None if wanted => bring(&images, reference, &Platform::host(), false)?,
+        None => return Ok(None),
+    };
+    Ok(Some((found(&images, record.image(reference), &record)?, guard)))
 }
 
 /// The image that a sandbox was made of.
@@ -114,26 +128,11 @@ fn parse_platform(text: &str) -> Result<Platform, String> {
     text.parse::<Platform>().map_err(|error| error.to_string())
 }
 
-/// Bring an image from its registry, with a line about how far it is where somebody reads that.
+/// Brings an image from its registry, and shows how far it is where somebody sees that.
 fn bring(images: &image::Images, reference: &Reference, platform: &Platform, quiet: bool) -> Result<Record, Failure> {
-    let settings = image::settings(reference)?;
-    let shown = !quiet && rustix::termios::isatty(rustix::stdio::stderr());
-    let name = table::printable(&reference.familiar());
-    let mut last = String::new();
-    let mut tell = |progress: Progress| {
-        let Progress { done, total, layers, of } = progress;
-        let line = format!("{name}: {} of {}, {layers} of {of} layers", table::bytes(done), table::bytes(total));
-        if shown && line != last {
-            // The rest of a longer line before it is cleared.
-            let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
-            last = line;
-        }
-    };
-    let pulled = images.pull(reference, platform, &settings, &mut tell);
-    if shown && !last.is_empty() {
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
-    }
-    Ok(pulled?)
+    let settings = image::settings(reference, user()?.mirrors(reference.registry()))?;
+    let mut bars = Bars::new(&reference.familiar(), !quiet);
+    Ok(images.pull(reference, platform, &settings, &mut |layers, stages| bars.draw(layers, stages))?)
 }
 
 /// Bring an image from its registry, unless it is here as it is there.
@@ -230,7 +229,7 @@ impl Push {
     fn run(self, images: &image::Images) -> Status {
         let record = images.find(&self.name)?.ok_or_else(|| ImageError::NotFound { name: self.name.familiar() })?;
         let to = self.to.unwrap_or(self.name);
-        images.push(&record, &to, &image::settings(&to)?)?;
+        images.push(&record, &to, &image::settings(&to, &[])?)?;
         print(&format!("{} {}\n", to.familiar(), record.manifest))?;
         Ok(0)
     }
@@ -338,7 +337,7 @@ impl Rm {
                 false => Err(ImageError::NotFound { name: name.familiar() }.into()),
             }
         })?;
-        images.prune(store, false)?;
+        images.prune(store, false, false)?;
         Ok(status)
     }
 }
@@ -359,16 +358,7 @@ struct Prune {
 
 impl Prune {
     fn run(self, images: &image::Images, store: &Store) -> Status {
-        if self.all && !self.dry_run {
-            for tag in images.tags()? {
-                if images.users(store, &tag.manifest)?.is_empty()
-                    && let Ok(name) = tag.reference.parse::<Reference>()
-                {
-                    images.untag(&name)?;
-                }
-            }
-        }
-        let removed = images.prune(store, self.dry_run)?;
+        let removed = images.prune(store, self.all, self.dry_run)?;
         if self.json {
             return print_json(&removed).map(|()| 0);
         }
@@ -401,11 +391,12 @@ impl Du {
         }
         let travelling: u64 = layers.values().map(|(size, _)| size).sum();
         let shared: u64 = layers.values().filter(|(_, images)| *images > 1).map(|(size, _)| size).sum();
-        let unpacked = images.unpacked()?;
+        let usage = images.usage()?;
+        let quota = images.quota();
         if self.json {
             print_json(&serde_json::json!({
                 "images": records.len(), "layers": layers.len(), "blobs": travelling, "shared": shared,
-                "unpacked": unpacked,
+                "unpacked": usage.unpacked, "total": usage.travelling + usage.unpacked, "quota": quota,
             }))?;
         } else {
             let rows = [
@@ -413,7 +404,9 @@ impl Du {
                 ("layers", layers.len().to_string()),
                 ("as they travel", table::bytes(travelling)),
                 ("of these shared", table::bytes(shared)),
-                ("unpacked", table::bytes(unpacked)),
+                ("unpacked", table::bytes(usage.unpacked)),
+                ("in all, on disk", table::bytes(usage.travelling + usage.unpacked)),
+                ("allowed", quota.map_or_else(|| "all there is".to_owned(), table::bytes)),
             ];
             let rows: Vec<_> = rows.into_iter().map(|(what, much)| vec![what.to_owned(), much]).collect();
             print(&table::render(&["WHAT", "HOW MUCH"], &rows))?;

@@ -19,6 +19,7 @@ mod names;
 mod net;
 mod pages;
 mod policy;
+mod progress;
 mod ps;
 mod run;
 mod secret;

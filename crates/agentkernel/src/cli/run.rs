@@ -34,8 +34,8 @@ pub(super) struct Run {
     /// Print a line of JSON: the id with -d, else the outcome or the failure, last on standard error
     #[arg(long)]
     json: bool,
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    /// The command and its arguments; without, the image's own
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -118,6 +118,7 @@ impl Run {
         let ours = |failure: Failure| failure.status(OWN);
         let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;
         let mut overrides = self.sandbox.overrides(self.command);
+        overrides.must_run = true;
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
         overrides.terminal = terminal;
         overrides.stdin = stdin;
@@ -261,10 +262,13 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     let project = project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
     let user = UserConfig::read(&host)?;
     let mut overrides = overrides.clone();
+    // Until the sandbox is on record, nobody removes what it is made of.
+    let mut _kept = None;
     if let Some(reference) = config::named_image(&overrides, &project) {
         // What a project that is not trusted asks for is not even looked for.
         let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
-        overrides.found = image::find(store, &reference.clone(), trusted)?;
+        let found = image::find(store, &reference.clone(), trusted)?;
+        (overrides.found, _kept) = found.unzip();
     }
     let (mut tries, mut swept) = (0, false);
     loop {

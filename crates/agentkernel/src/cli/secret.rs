@@ -1,9 +1,9 @@
 //! `secret`: what never enters a sandbox, and where it may go.
 
-use super::{Failure, Status, for_each, print, print_json, table};
+use super::{Failure, Status, for_each, print, print_json, report, table};
 use crate::{
     SecretSource, client,
-    config::{self, HostFacts, Recorded, Secrets},
+    config::{self, Forgotten, HostFacts, Recorded, Secrets},
 };
 use clap::{ArgGroup, Args, Subcommand};
 use egress::Pattern;
@@ -105,7 +105,7 @@ impl Set {
         let (hosts, old_env) = before.map(|(recorded, _)| (recorded.hosts, recorded.env)).unwrap_or_default();
         let hosts = if host.is_empty() { hosts } else { host };
         let recorded = Recorded { name, source, hosts, env: env.or(old_env) };
-        secrets.record(&recorded, value.as_ref())?;
+        warn(secrets.record(&recorded, value.as_ref())?);
         print(&told(&recorded, secrets))?;
         Ok(0)
     }
@@ -122,6 +122,13 @@ fn attributes(named: Vec<(String, String)>) -> Result<BTreeMap<String, String>, 
         attributes.insert(attribute, value);
     }
     Ok(attributes)
+}
+
+/// Tells of a value that lies where nothing uses it any more.
+fn warn(forgotten: Forgotten) {
+    if let Forgotten::ButKeyring(error) = forgotten {
+        report(&error.into());
+    }
 }
 
 /// What was recorded, in words.
@@ -190,8 +197,11 @@ struct Rm {
 impl Rm {
     fn run(self, secrets: &Secrets) -> Status {
         for_each(&self.names, |name| match secrets.forget(name)? {
-            true => print(&format!("{name}\n")),
-            false => Err(secrets.unknown(name)?.into()),
+            Some(forgotten) => {
+                warn(forgotten);
+                print(&format!("{name}\n"))
+            }
+            None => Err(secrets.unknown(name)?.into()),
         })
     }
 }

@@ -1,7 +1,10 @@
 //! What happens to a running sandbox, as it happens.
 
 use super::{Client, ClientError};
-use crate::{connection::Incoming, event::EventRecord};
+use crate::{
+    connection::Incoming,
+    event::{EventRecord, LifeEvent, LifeRecord},
+};
 use wire::api;
 
 /// The most that a line may have: a longer one is none of ours.
@@ -14,6 +17,8 @@ pub struct Events {
     stream: u32,
     /// Read, and not given yet.
     bytes: Vec<u8>,
+    /// The last one that was given told that the sandbox has ended.
+    stopped: bool,
 }
 
 impl Client {
@@ -27,7 +32,7 @@ impl Client {
             match self.next()? {
                 Incoming::Control(asked, payload) if asked == stream => {
                     return match wire::decode(&payload) {
-                        Ok(api::Report::Done) => Ok(Events { client: self, stream, bytes: Vec::new() }),
+                        Ok(api::Report::Done) => Ok(Events { client: self, stream, bytes: Vec::new(), stopped: false }),
                         Ok(api::Report::Failed(failure)) => Err(failure.into()),
                         _ => Err(ClientError::Nonsense),
                     };
@@ -43,12 +48,15 @@ impl Events {
     /// Waits for the next event; `None` once the sandbox has ended.
     ///
     /// # Errors
-    /// [`ClientError`]; [`ClientError::Gone`] if the supervisor died.
+    /// [`ClientError`]; [`ClientError::Gone`] if the supervisor died, [`ClientError::Missed`] if the last events are missing.
     pub fn next_event(&mut self) -> Result<Option<EventRecord>, ClientError> {
         loop {
             if let Some(end) = self.bytes.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.bytes.drain(..=end).collect();
-                return serde_json::from_slice(&line).map(Some).map_err(|_| ClientError::Nonsense);
+                let record = serde_json::from_slice(&line).map_err(|_| ClientError::Nonsense)?;
+                self.stopped =
+                    matches!(&record, EventRecord::Life(LifeRecord { event: LifeEvent::Stopped { .. }, .. }));
+                return Ok(Some(record));
             }
             if self.bytes.len() > LONGEST {
                 return Err(ClientError::Nonsense);
@@ -60,7 +68,8 @@ impl Events {
                 }
                 Incoming::Control(stream, payload) if stream == self.stream => {
                     return match wire::decode(&payload) {
-                        Ok(api::Report::Stopped(_)) => Ok(None),
+                        Ok(api::Report::Stopped(_)) if self.stopped => Ok(None),
+                        Ok(api::Report::Stopped(_)) => Err(ClientError::Missed),
                         _ => Err(ClientError::Nonsense),
                     };
                 }

@@ -64,6 +64,9 @@ pub enum ClientError {
     /// The supervisor did not answer in time.
     #[error("The sandbox's supervisor does not answer")]
     Late,
+    /// The sandbox has ended, and not all that happened before was told.
+    #[error("The sandbox has ended, and its last events are missing: they came faster than they were read")]
+    Missed,
     /// The caller was told to end meanwhile.
     #[error("Interrupted")]
     Interrupted,

@@ -6,7 +6,7 @@ use super::{
     resolve::Overrides,
 };
 use crate::OciImage;
-use oci::Reference;
+use oci::{Reference, registry::Mirror};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 /// An image as it is written.
@@ -58,6 +58,33 @@ pub fn parse_image(text: &OsStr) -> Result<ImageArg, FormError> {
             }
             None => wrong(text, "not an image: use 'host', 'dir:PATH', or a name such as 'debian:12'"),
         },
+    }
+}
+
+/// A registry: `HOST` or `HOST:PORT`, as it stands in names of images.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn parse_registry(text: &str) -> Result<String, FormError> {
+    match format!("{text}/any").parse::<Reference>() {
+        Ok(reference) if reference.registry() == text => Ok(text.to_owned()),
+        _ => wrong(text, "not a registry: use HOST or HOST:PORT, as in names of images"),
+    }
+}
+
+/// Another registry that has the images of one: `HOST`, `HOST:PORT`, with `/PREFIX` where repositories lie deeper there.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn parse_mirror(text: &str) -> Result<Mirror, FormError> {
+    let (host, prefix) = text.split_once('/').unwrap_or((text, ""));
+    let prefix = prefix.trim_end_matches('/');
+    let there = if prefix.is_empty() { format!("{host}/any") } else { format!("{host}/{prefix}/any") };
+    match there.parse::<Reference>() {
+        Ok(reference) if reference.registry() == host => {
+            Ok(Mirror { host: host.to_owned(), prefix: prefix.to_owned() })
+        }
+        _ => wrong(text, "not a mirror: use HOST, HOST:PORT, or HOST/PREFIX"),
     }
 }
 

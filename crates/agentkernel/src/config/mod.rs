@@ -47,7 +47,7 @@ pub use network::{NetworkOverrides, can_reach, is_sandbox_itself, void_rules};
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};
-pub use secrets::{Recorded, Secrets, gather, read_secret};
+pub use secrets::{Forgotten, Recorded, Secrets, gather, read_secret};
 pub use user::UserConfig;
 pub use words::generated_name;
 

@@ -3,9 +3,9 @@
 use super::{
     ConfigError,
     forms::{self, FormError},
-    nearest,
+    image, nearest,
     schema::{self, Form, Key, Keys, Table},
-    settings::{RuleSettings, SecretSettings, Settings},
+    settings::{RegistrySettings, RuleSettings, SecretSettings, Settings},
 };
 use egress::Rule;
 use std::{ops::Range, path::Path};
@@ -81,6 +81,12 @@ pub(super) fn settings(text: &str, tables: &'static [Table]) -> Result<Settings,
                 for (name, item) in items.iter() {
                     let here = key_span(items, name, item);
                     settings.secrets.push(secret(name, item, text, here)?);
+                }
+            }
+            Keys::Registries => {
+                for (name, item) in items.iter() {
+                    let here = key_span(items, name, item);
+                    settings.registries.push(registry(name, item, text, here)?);
                 }
             }
         }
@@ -326,6 +332,21 @@ fn secret(name: &str, item: &Item, text: &str, here: Range<usize>) -> Result<Loc
         return Err(Mistake { hint, ..Mistake::at(item.span().unwrap_or(here), cause) });
     }
     Ok(locate(draft, text, &here))
+}
+
+/// One of `[registries]`.
+fn registry(name: &str, item: &Item, text: &str, here: Range<usize>) -> Result<RegistrySettings, Mistake> {
+    let parsed = image::parse_registry(name).map_err(|error| Mistake {
+        span: here.clone(),
+        cause: error.to_string(),
+        hint: error.hint.into(),
+    })?;
+    let Some(table) = item.as_table_like() else {
+        return Err(Mistake::at(item.span().unwrap_or(here), format!("`{name}` must be a table, not {}", kind(item))));
+    };
+    let mut draft = RegistrySettings { name: parsed, ..RegistrySettings::default() };
+    fill(&mut draft, schema::REGISTRY, table, text, |key, span| unknown_entry(name, schema::REGISTRY, key, span))?;
+    Ok(draft)
 }
 
 fn locate<T>(value: T, text: &str, span: &Range<usize>) -> Located<T> {

@@ -366,7 +366,7 @@ proptest! {
         let schema::Table { name: table, keys, .. } = &schema::PROJECT[table];
         let key = match keys {
             Keys::Fixed(keys) => keys[key % keys.len()].name,
-            Keys::Secrets => "A",
+            Keys::Secrets | Keys::Registries => "A",
         };
         let values = ["1", "-1", "1.5", "inf", "''", "'x'", "true", "[]", "[1]", "{}", "{a=1}", "1979-05-27"];
         let text = format!("[{table}]\n{key} = {}", values[value]);

@@ -1,6 +1,6 @@
 //! What is made of the tables of `schema` for readers: the reference page, and the JSON Schema for editors.
 
-use super::schema::{Form, Key, Keys, PROJECT, RULE, SECRET, USER};
+use super::schema::{Form, Key, Keys, PROJECT, REGISTRY, RULE, SECRET, Table, USER};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -16,6 +16,7 @@ pub fn schema() -> Value {
                 let either = json!({ "anyOf": [hosts, object(SECRET)] });
                 json!({ "type": "object", "propertyNames": name, "additionalProperties": either })
             }
+            Keys::Registries => json!({ "type": "object", "additionalProperties": object(REGISTRY) }),
         };
         value["description"] = table.doc.into();
         (table.name.to_owned(), value)
@@ -99,6 +100,24 @@ impl<T> Key<T> {
     }
 }
 
+impl Table {
+    /// Its part of the page.
+    fn describe(&self, page: &mut String, whose: &str) {
+        let _ = write!(page, "\n## [{}]{whose}\n\n{}\n", self.name, self.doc);
+        match self.keys {
+            Keys::Fixed(keys) => keys.iter().for_each(|key| key.describe(page, "###")),
+            Keys::Secrets => {
+                page.push_str(SECRETS);
+                SECRET.iter().for_each(|key| key.describe(page, "###"));
+            }
+            Keys::Registries => {
+                page.push_str(REGISTRIES);
+                REGISTRY.iter().for_each(|key| key.describe(page, "###"));
+            }
+        }
+    }
+}
+
 /// The reference page, `docs/reference/config.md`.
 #[must_use]
 pub fn reference() -> String {
@@ -114,14 +133,7 @@ pub fn reference() -> String {
         "A mistake is an error that names the file, line and column; unknown keys are mistakes.\n",
     ));
     for table in PROJECT {
-        let _ = write!(page, "\n## [{}]\n\n{}\n", table.name, table.doc);
-        match table.keys {
-            Keys::Fixed(keys) => keys.iter().for_each(|key| key.describe(&mut page, "###")),
-            Keys::Secrets => {
-                page.push_str(SECRETS);
-                SECRET.iter().for_each(|key| key.describe(&mut page, "###"));
-            }
-        }
+        table.describe(&mut page, "");
     }
     page.push_str(PROTECTED);
     for path in super::protect::BUILT_IN {
@@ -134,8 +146,7 @@ pub fn reference() -> String {
     }
     page.push_str(LIMITS);
     for table in USER {
-        let _ = write!(page, "\n## [{}] of the user\n\n{}\n", table.name, table.doc);
-        table.fixed().iter().for_each(|key| key.describe(&mut page, "###"));
+        table.describe(&mut page, " of the user");
     }
     page
 }
@@ -144,6 +155,11 @@ const SECRETS: &str = "
     [secrets]
     EXAMPLE_TOKEN = [\"api.example.org\"]
     DEPLOY_KEY = { hosts = [\"deploy.example.org\"], env = \"KEY\", from = \"file:../deploy.key\" }
+";
+
+const REGISTRIES: &str = "
+    [registries.\"registry.example.org\"]
+    mirrors = [\"mirror.example.org/hub\", \"127.0.0.1:5000\"]
 ";
 
 const LIMITS: &str = "

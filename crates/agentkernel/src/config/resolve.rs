@@ -66,8 +66,10 @@ pub struct Overrides {
     pub terminal: bool,
     /// `-i`
     pub stdin: bool,
-    /// `CMD...`; empty: the sandbox idles
+    /// `CMD...`; empty: the image's own with `must_run`, else the sandbox idles
     pub command: Vec<OsString>,
+    /// Whether there must be a command: for `run`
+    pub must_run: bool,
 }
 
 /// Resolves what is to be made. Looks at the file system, and changes nothing.
@@ -102,28 +104,39 @@ fn with<T>(
     let defaults = Settings::default();
     let settings = project.file.as_ref().map_or(&defaults, |file| &file.settings);
     let file = project.file.as_ref();
-    let mut resolver = Resolver { file, settings, project: &project.dir, user, host, asks: Vec::new() };
-    let resolved = resolve(&mut resolver)?;
+    let mut resolver = Resolver { file, settings, project: &project.dir, user, host, asks: Vec::new(), unseen: false };
+    let resolved = resolve(&mut resolver);
     match resolver.file {
-        Some(file) if !file.trusted && !resolver.asks.is_empty() => {
+        // What is wrong with an image that was not even looked for is not known.
+        Some(file) if !file.trusted && !resolver.asks.is_empty() && (resolved.is_ok() || resolver.unseen) => {
             Err(ConfigError::Untrusted { path: file.path.clone(), asks: resolver.asks })
         }
-        _ => Ok(resolved),
+        _ => resolved,
     }
 }
 
-/// The command with what stands before it, as Docker has it.
-fn argv(command: Vec<OsString>, entrypoint: Option<OsString>, found: Option<&FoundImage>) -> Vec<OsString> {
+/// The command with what stands before it, as Docker has it: the image's own command goes with its own entrypoint only. With
+/// neither a command nor `must_run` the sandbox idles.
+fn argv(
+    command: Vec<OsString>,
+    must_run: bool,
+    entrypoint: Option<OsString>,
+    found: Option<&FoundImage>,
+) -> Result<Vec<OsString>, ConfigError> {
     let own = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
-    let mut argv = match (entrypoint, found) {
-        (Some(program), _) if program.is_empty() => Vec::new(),
-        (Some(program), _) => vec![program],
-        // Without a command the sandbox idles.
-        (None, Some(found)) if !command.is_empty() => own(&found.entrypoint),
-        (None, _) => Vec::new(),
+    let none = command.is_empty();
+    let (mut argv, command) = match (entrypoint, found) {
+        (Some(program), _) if program.is_empty() => (Vec::new(), command),
+        (Some(program), _) => (vec![program], command),
+        (None, Some(found)) if none && must_run => (own(&found.entrypoint), own(&found.command)),
+        (None, Some(found)) if !none => (own(&found.entrypoint), command),
+        (None, _) => (Vec::new(), command),
     };
     argv.extend(command);
-    argv
+    if argv.is_empty() && must_run {
+        return Err(ConfigError::value("COMMAND is missing", "'agentkernel help run' lists what it takes"));
+    }
+    Ok(argv)
 }
 
 pub(super) struct Resolver<'a> {
@@ -134,6 +147,8 @@ pub(super) struct Resolver<'a> {
     pub(super) host: &'a HostFacts,
     /// What the file asks for, beyond what any project gets.
     asks: Vec<String>,
+    /// Its image is not here, and is not brought without consent.
+    unseen: bool,
 }
 
 impl Resolver<'_> {
@@ -184,7 +199,7 @@ impl Resolver<'_> {
         }
         env.mark(&id);
         let spec_env = env.entries();
-        let argv = argv(overrides.command, overrides.entrypoint, found);
+        let argv = argv(overrides.command, overrides.must_run, overrides.entrypoint, found)?;
         let command = (!argv.is_empty()).then(|| {
             if overrides.terminal && !spec_env.iter().any(|OsBytes(entry)| entry.starts_with(b"TERM=")) {
                 env.terminal(host);
@@ -234,6 +249,11 @@ impl Resolver<'_> {
             (Some(ImageArg::Named(reference)), _) => here(&reference),
             (None, Some(located)) if let ImageArg::Named(reference) = &located.value => {
                 self.ask("image", reference.familiar());
+                if found.is_none() && self.file.is_some_and(|file| !file.trusted) {
+                    // Nothing is made of this: the consent that is asked for is told, with all that it is for.
+                    self.unseen = true;
+                    return Ok(Image::Host);
+                }
                 here(reference)
             }
             (None, Some(located)) if let ImageArg::Dir(dir) = &located.value => {

@@ -233,6 +233,72 @@ fn what_asks_for_more_needs_trust() {
     }
 }
 
+/// What a project that is not trusted asks for is not brought, and its consent is asked for all the same.
+#[test]
+fn an_image_that_is_not_here_needs_consent_before_it_is_looked_for() {
+    let scene = Scene::new("[sandbox]\nimage='debian:12'\n[resources]\npids=4097");
+    assert_eq!(scene.asks(), ["image = debian:12", "pids = 4097"]);
+    let error = scene.resolve(Overrides::default()).unwrap_err();
+    assert!(error.hint().contains("agentkernel trust"), "{}", error.hint());
+    // Whoever its programs run as is not known yet.
+    let scene = Scene::new("[sandbox]\nimage='debian:12'\nuser='app'");
+    assert_eq!(scene.asks()[0], "image = debian:12");
+    let mut scene = Scene::new("[sandbox]\nimage='debian:12'");
+    scene.project.file.as_mut().unwrap().trusted = true;
+    let error = scene.resolve(Overrides::default()).unwrap_err();
+    assert_eq!(error.to_string(), "Image debian:12 is not in the store");
+}
+
+/// An image with an entrypoint and a command.
+fn image() -> FoundImage {
+    FoundImage {
+        image: crate::OciImage {
+            reference: "app:1".into(),
+            manifest: oci::Digest::of(b"manifest"),
+            layers: vec![oci::Digest::of(b"layer")],
+        },
+        user: String::new(),
+        env: Vec::new(),
+        entrypoint: vec!["/entry".into(), "-x".into()],
+        command: vec!["serve".into(), "all".into()],
+        workdir: String::new(),
+        passwd: Vec::new(),
+        has_bash: false,
+    }
+}
+
+#[test]
+fn an_image_says_what_runs_where_nothing_is_said() {
+    let scene = Scene::new("");
+    let run = |command: &[&str], entrypoint: Option<&str>, must_run: bool, found: FoundImage| {
+        let spec = scene.resolve(Overrides {
+            image: Some(ImageArg::Named("app:1".parse().unwrap())),
+            found: Some(found),
+            entrypoint: entrypoint.map(Into::into),
+            command: command.iter().map(Into::into).collect(),
+            must_run,
+            ..Overrides::default()
+        });
+        spec.map(|spec| {
+            let argv = spec.command.map(|command| command.argv).unwrap_or_default();
+            argv.into_iter().map(|word| String::from_utf8(word.0).unwrap()).collect::<Vec<_>>().join(" ")
+        })
+    };
+    assert_eq!(run(&[], None, true, image()).unwrap(), "/entry -x serve all");
+    assert_eq!(run(&["a"], None, true, image()).unwrap(), "/entry -x a");
+    // As in Docker: the command belongs to its entrypoint.
+    assert_eq!(run(&[], Some("/other"), true, image()).unwrap(), "/other");
+    assert_eq!(run(&["a"], Some(""), true, image()).unwrap(), "a");
+    assert_eq!(run(&[], None, true, FoundImage { command: vec![], ..image() }).unwrap(), "/entry -x");
+    assert_eq!(run(&[], None, true, FoundImage { entrypoint: vec![], ..image() }).unwrap(), "serve all");
+    // What is only made idles.
+    assert_eq!(run(&[], None, false, image()).unwrap(), "");
+    let nothing = FoundImage { command: vec![], entrypoint: vec![], ..image() };
+    for (entrypoint, found) in [(Some(""), image()), (None, nothing)] {
+        assert_eq!(run(&[], entrypoint, true, found).unwrap_err().to_string(), "COMMAND is missing");
+    }
+}
+
 #[test]
 fn root_needs_no_consent_to_be_root() {
     let mut scene = Scene::new("[sandbox]\nuser='root'");

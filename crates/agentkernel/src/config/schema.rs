@@ -3,9 +3,9 @@
 
 use super::{
     forms::{self, FormError, WorkspaceMode},
-    limits, network,
+    image, limits, network,
     parse::Located,
-    settings::{RuleSettings, SecretSettings, Settings},
+    settings::{RegistrySettings, RuleSettings, SecretSettings, Settings},
 };
 use crate::Name;
 use egress::Rule;
@@ -25,6 +25,8 @@ pub(super) enum Keys {
     Fixed(&'static [Key]),
     /// Names that the user chooses, each with a list of hosts or a table of [`SECRET`]'s keys.
     Secrets,
+    /// Registries, each with a table of [`REGISTRY`]'s keys.
+    Registries,
 }
 
 impl Table {
@@ -32,7 +34,7 @@ impl Table {
     pub(super) fn fixed(&self) -> &'static [Key] {
         match self.keys {
             Keys::Fixed(keys) => keys,
-            Keys::Secrets => &[],
+            Keys::Secrets | Keys::Registries => &[],
         }
     }
 }
@@ -93,11 +95,19 @@ pub(super) const PROJECT: &[Table] = &[
 ];
 
 /// The tables of the user's own configuration.
-pub(super) const USER: &[Table] = &[Table {
-    name: "network",
-    doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth`, `connections` and `max_tokens` is written, it must name the private addresses and services of the host that are to be reached at all.",
-    keys: Keys::Fixed(LIMITS),
-}];
+pub(super) const USER: &[Table] = &[
+    Table {
+        name: "network",
+        doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth`, `connections` and `max_tokens` is written, it must name the private addresses and services of the host that are to be reached at all.",
+        keys: Keys::Fixed(LIMITS),
+    },
+    Table { name: "images", doc: "What images may take ([the guide](../guide/images.md)).", keys: Keys::Fixed(IMAGES) },
+    Table {
+        name: "registries",
+        doc: "Where images come from. Each key is the `HOST` or `HOST:PORT` of a registry as it stands in names of images, and its value a table of the keys below.",
+        keys: Keys::Registries,
+    },
+];
 
 /// Keys that went elsewhere, by table, with what to do.
 pub(super) const MOVED: [(&str, &str, &str); 1] =
@@ -478,6 +488,29 @@ pub(super) const RULE: &[Key<RuleSettings>] = &[
         example: "[\"/v1/\"]",
     },
 ];
+
+const IMAGES: &[Key] = &[Key {
+    name: "quota",
+    form: Form::Size(|settings, size| {
+        settings.image_quota = Some(size.value);
+        Ok(())
+    }),
+    default: "no limit",
+    doc: "How much room all images may take on disk, as they travel and unpacked. What would take more is not pulled or imported; `agentkernel image prune` makes room, `agentkernel image du` tells how much there is.",
+    example: "\"50G\"",
+}];
+
+/// The keys of one of the `registries`.
+pub(super) const REGISTRY: &[Key<RegistrySettings>] = &[Key {
+    name: "mirrors",
+    form: Form::List(|draft, text| {
+        draft.mirrors.push(image::parse_mirror(&text.value)?);
+        Ok(())
+    }),
+    default: "none",
+    doc: "Who else has its images: `HOST`, `HOST:PORT`, or one of these with a `/PREFIX` that stands before the name of a repository there. They are asked first, in this order; what one does not have, or not as its digest says, the next one is asked for, and the registry itself at last. What a tag means they are believed. A mirror speaks TLS, unless its address is a loopback one.",
+    example: "[\"mirror.example.org/hub\"]",
+}];
 
 /// A secret that is a table.
 pub(super) const SECRET: &[Key<SecretSettings>] = &[

@@ -27,9 +27,16 @@ fn every_example_can_be_written() {
         let text = format!("[secrets]\nA = {{ {} = {} }}", key.name, key.example);
         ProjectFile::parse(FILE_NAME.into(), text).unwrap_or_else(|error| panic!("{error}"));
     }
-    for key in LIMITS {
-        let settings = parse::settings(&format!("[network]\n{} = {}", key.name, key.example), USER);
-        assert_ne!(settings.ok().unwrap(), Settings::default());
+    for Table { name: table, keys, .. } in USER {
+        let Keys::Fixed(keys) = keys else { continue };
+        for key in *keys {
+            let settings = parse::settings(&format!("[{table}]\n{} = {}", key.name, key.example), USER);
+            assert_ne!(settings.ok().unwrap(), Settings::default());
+        }
+    }
+    for key in REGISTRY {
+        let settings = parse::settings(&format!("[registries.'a.b']\n{} = {}", key.name, key.example), USER);
+        assert_ne!(settings.ok().unwrap().registries[0], RegistrySettings { name: "a.b".into(), ..Default::default() });
     }
 }
 

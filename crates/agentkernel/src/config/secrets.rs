@@ -70,6 +70,15 @@ struct Head {
     env: Option<String>,
 }
 
+/// What became of the value of a secret that is recorded no longer.
+#[derive(Debug)]
+pub enum Forgotten {
+    /// It is nowhere.
+    All,
+    /// It lies in the keyring still; in words.
+    ButKeyring(ConfigError),
+}
+
 /// Where a user's secrets are recorded.
 #[derive(Clone, Debug)]
 pub struct Secrets {
@@ -92,11 +101,11 @@ impl Secrets {
     }
 
     /// Records a secret in place of another of its name, which is whole if this fails. `value` is for the store and the
-    /// keyring alone.
+    /// keyring alone. Gives what became of the value before, if that lay in the keyring and this does not.
     ///
     /// # Errors
     /// If the value is not one that could be sent, or it can't be written.
-    pub fn record(&self, recorded: &Recorded, value: Option<&Secret>) -> Result<(), ConfigError> {
+    pub fn record(&self, recorded: &Recorded, value: Option<&Secret>) -> Result<Forgotten, ConfigError> {
         let Recorded { name, source, hosts, env } = recorded.clone();
         if let Some(value) = value {
             check(&name, value.expose())?;
@@ -142,10 +151,7 @@ impl Secrets {
             let _ = fs::unlinkat(&dir, &temporary, AtFlags::empty());
             failed("write", &path, error)
         })?;
-        if !in_keyring && before.is_some_and(|before| before.is_in_keyring()) {
-            keyring::forget(&self.bus, &keyring::ours(&name)).map_err(|error| without_keyring(&name, &error))?;
-        }
-        Ok(())
+        Ok(self.clear_keyring(&name, before.filter(|_| !in_keyring)))
     }
 
     /// Every secret that is recorded, by name.
@@ -190,23 +196,31 @@ impl Secrets {
         Ok(ConfigError::value(format!("No secret '{name}' is recorded"), hint))
     }
 
-    /// Removes one. False: there was none.
+    /// Removes one. `None`: there was none.
     ///
     /// # Errors
     /// If it can't be removed.
-    pub fn forget(&self, name: &str) -> Result<bool, ConfigError> {
-        let Some(dir) = self.open()? else { return Ok(false) };
+    pub fn forget(&self, name: &str) -> Result<Option<Forgotten>, ConfigError> {
+        let Some(dir) = self.open()? else { return Ok(None) };
         // A record that can't be read can be removed all the same.
-        if self.find(name).ok().flatten().is_some_and(|recorded| recorded.is_in_keyring()) {
-            keyring::forget(&self.bus, &keyring::ours(name)).map_err(|error| without_keyring(name, &error))?;
-        }
+        let recorded = self.find(name).ok().flatten();
         match fs::unlinkat(&dir, name, AtFlags::empty()) {
-            Ok(()) => {
-                fs::fsync(&dir).map_err(|errno| failed("write", &self.path, errno))?;
-                Ok(true)
-            }
-            Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(failed("remove", &self.path.join(name), errno)),
+            Ok(()) => fs::fsync(&dir).map_err(|errno| failed("write", &self.path, errno))?,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(failed("remove", &self.path.join(name), errno)),
+        }
+        Ok(Some(self.clear_keyring(name, recorded)))
+    }
+
+    /// Removes a value from the keyring, if it lies there. Nothing uses it any more: a keyring that is not to be had is no
+    /// reason to keep what does.
+    fn clear_keyring(&self, name: &str, before: Option<Recorded>) -> Forgotten {
+        if !before.is_some_and(|before| before.is_in_keyring()) {
+            return Forgotten::All;
+        }
+        match keyring::forget(&self.bus, &keyring::ours(name)) {
+            Ok(()) => Forgotten::All,
+            Err(error) => Forgotten::ButKeyring(left_in_keyring(name, &error)),
         }
     }
 
@@ -379,6 +393,12 @@ fn check(name: &str, value: &[u8]) -> Result<(), ConfigError> {
 /// Attributes as they are written.
 fn joined(attributes: &BTreeMap<String, String>) -> String {
     attributes.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn left_in_keyring(name: &str, error: &KeyringError) -> ConfigError {
+    let cause = format!("The value of secret '{name}' stays in the keyring: {}", wire::cause(error));
+    let hint = format!("It has the attributes {}: remove it there", joined(&keyring::ours(name)));
+    ConfigError::value(cause, hint)
 }
 
 fn without_keyring(name: &str, error: &KeyringError) -> ConfigError {

@@ -33,7 +33,7 @@ fn value_of(source: SecretSource, host: &HostFacts) -> Result<String, String> {
 fn what_is_recorded_is_found() {
     let (_home, host, secrets) = scene();
     assert_eq!((secrets.list().unwrap(), secrets.find("TOKEN").unwrap()), (Vec::new(), None));
-    assert!(!secrets.forget("TOKEN").unwrap());
+    assert!(secrets.forget("TOKEN").unwrap().is_none());
     let token = recorded("TOKEN", SecretSource::Store);
     secrets.record(&token, Some(&secret("s3cr3t  x"))).unwrap();
     secrets.record(&Recorded { env: Some("B".into()), ..recorded("A", SecretSource::Env("V".into())) }, None).unwrap();
@@ -45,11 +45,35 @@ fn what_is_recorded_is_found() {
 
     secrets.record(&token, Some(&secret("another"))).unwrap();
     assert_eq!(value_of(SecretSource::Store, &host).unwrap(), "another");
-    assert!(secrets.forget("TOKEN").unwrap() && !secrets.forget("TOKEN").unwrap());
+    assert!(secrets.forget("TOKEN").unwrap().is_some() && secrets.forget("TOKEN").unwrap().is_none());
     let error = value_of(SecretSource::Store, &host).unwrap_err();
     assert_eq!(error, "Secret 'TOKEN' is not recorded | `agentkernel secret set TOKEN` records it");
     // Nothing is left of what was written.
     assert_eq!(std::fs::read_dir(secrets.path()).unwrap().count(), 2);
+}
+
+/// Whoever wants a secret gone need not have a keyring at hand.
+#[test]
+fn a_record_goes_also_without_the_keyring() {
+    let (_home, _, secrets) = scene();
+    let kept = recorded("TOKEN", SecretSource::Keyring(keyring::ours("TOKEN")));
+    let left = |forgotten: Forgotten| match forgotten {
+        Forgotten::ButKeyring(error) => format!("{error} | {}", error.hint()),
+        Forgotten::All => String::new(),
+    };
+    let words = "The value of secret 'TOKEN' stays in the keyring: Can't reach the session bus";
+    secrets.record(&kept, None).unwrap();
+    let told = left(secrets.forget("TOKEN").unwrap().unwrap());
+    assert!(told.starts_with(words), "{told}");
+    assert!(told.ends_with("| It has the attributes application=agentkernel,secret=TOKEN: remove it there"), "{told}");
+    assert_eq!(secrets.find("TOKEN").unwrap(), None);
+    // One that is recorded elsewhere from now on is, whatever becomes of the old value.
+    secrets.record(&kept, None).unwrap();
+    let store = recorded("TOKEN", SecretSource::Store);
+    let told = left(secrets.record(&store, Some(&secret("new"))).unwrap());
+    assert!(told.starts_with(words), "{told}");
+    assert_eq!(secrets.find("TOKEN").unwrap(), Some(store));
+    assert_eq!(left(secrets.forget("TOKEN").unwrap().unwrap()), "");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::{ImageArg, WorkspaceMode, forms::TmpfsArg, parse::Located};
 use crate::{Mount, Name, SecretSource};
 use egress::{Mode, Pattern, Requests, Rule, Target, control::Published};
+use oci::registry::Mirror;
 use std::{path::PathBuf, time::Duration};
 
 /// What a file says.
@@ -29,6 +30,8 @@ pub(super) struct Settings {
     pub(super) tmpfs: Vec<Located<TmpfsArg>>,
     pub(super) network: NetworkSettings,
     pub(super) secrets: Vec<Located<SecretSettings>>,
+    pub(super) image_quota: Option<u64>,
+    pub(super) registries: Vec<RegistrySettings>,
 }
 
 /// `[network]`, of a project or of the user's own limits.
@@ -50,6 +53,13 @@ pub(super) struct NetworkSettings {
 pub(super) struct RuleSettings {
     pub(super) rule: Option<Rule>,
     pub(super) requests: Requests,
+}
+
+/// One of `[registries]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RegistrySettings {
+    pub(super) name: String,
+    pub(super) mirrors: Vec<Mirror>,
 }
 
 /// One of `[secrets]`.

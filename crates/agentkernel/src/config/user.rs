@@ -2,11 +2,13 @@
 
 use super::{ConfigError, HostFacts, parse, project, schema};
 use egress::{Mode, Rules};
+use oci::registry::Mirror;
 use rustix::{
     fs::{self, FileType, Mode as FileMode, OFlags, Stat},
     io::Errno,
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
 };
@@ -26,6 +28,10 @@ pub struct UserConfig {
     pub(super) max_tokens: Option<u64>,
     /// The lines of the rules of the ceiling: of what is allowed, and of what is denied.
     pub(super) lines: Lines,
+    /// How many bytes images may take on disk.
+    image_quota: Option<u64>,
+    /// Who else has the images of a registry.
+    mirrors: BTreeMap<String, Vec<Mirror>>,
 }
 
 /// On which lines of a file something stands.
@@ -42,6 +48,18 @@ impl UserConfig {
     #[must_use]
     pub fn ceiling(&self) -> Option<&Rules> {
         self.ceiling.as_ref()
+    }
+
+    /// How many bytes images may take on disk; none: no limit.
+    #[must_use]
+    pub fn image_quota(&self) -> Option<u64> {
+        self.image_quota
+    }
+
+    /// Who else has the images of a registry, in the order in which they are asked.
+    #[must_use]
+    pub fn mirrors(&self, registry: &str) -> &[Mirror] {
+        self.mirrors.get(registry).map_or(&[], Vec::as_slice)
     }
 
     /// Puts these limits in the place of those that held when a sandbox was made.
@@ -66,7 +84,8 @@ impl UserConfig {
 
     /// Parses its text.
     pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
-        let network = parse::settings(text, schema::USER).map_err(|mistake| mistake.locate(&path, text))?.network;
+        let settings = parse::settings(text, schema::USER).map_err(|mistake| mistake.locate(&path, text))?;
+        let network = settings.network;
         let lines = Lines {
             mode: network.mode.as_ref().map(|mode| mode.line),
             allow: network.allow.iter().flatten().map(|rule| rule.line).collect(),
@@ -85,7 +104,9 @@ impl UserConfig {
             services: network.services.into_iter().map(|service| service.value).collect(),
         });
         let (bandwidth, connections, max_tokens) = (network.bandwidth, network.connections, network.max_tokens);
-        Ok(Self { path, ceiling, bandwidth, connections, max_tokens, lines })
+        let mirrors = settings.registries.into_iter().map(|registry| (registry.name, registry.mirrors)).collect();
+        let image_quota = settings.image_quota;
+        Ok(Self { path, ceiling, bandwidth, connections, max_tokens, lines, image_quota, mirrors })
     }
 }
 

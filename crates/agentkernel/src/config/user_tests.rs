@@ -48,7 +48,18 @@ fn mistakes() {
             "1:2: unknown table 'secrets' | [secrets] belongs into a project's agentkernel.toml",
         ),
         ("[sandbox]", "1:2: unknown table 'sandbox' | [sandbox] belongs into a project's agentkernel.toml"),
-        ("[net]", "1:2: unknown table 'net' | There are [network]"),
+        ("[net]", "1:2: unknown table 'net' | There are [network], [images], [registries]"),
+        ("[registries.'a.b']\nmirror = []", "2:1: `a.b`: unknown key 'mirror' | Did you mean `mirrors`?"),
+        ("[registries]\n'a.b' = 1", "2:9: `a.b` must be a table, not a whole number | "),
+        ("[registries]\nlocal = {}", "2:1: 'local': not a registry: use HOST or HOST:PORT, as in names of images | "),
+        (
+            "[registries.'a.b']\nmirrors = ['https://a.b']",
+            "2:12: `mirrors`: 'https://a.b': not a mirror: use HOST, HOST:PORT, or HOST/PREFIX | ",
+        ),
+        (
+            "[images]\nquota = 'much'",
+            "2:9: `quota`: 'much': not a size: use a number and K, M, G or T, such as 512M | ",
+        ),
         ("mode = 'open'", "1:1: unknown table 'mode' | `mode` belongs into [network]"),
         (
             "[network]\nports = [1]",
@@ -59,6 +70,19 @@ fn mistakes() {
     ] {
         assert_eq!(parse(text).unwrap_err(), format!("config.toml:{expected}"));
     }
+}
+
+#[test]
+fn where_images_come_from_and_what_they_may_take() {
+    let config = parse(
+        "[images]\nquota = '2G'\n[registries.'a.b']\nmirrors = ['c.d:5000/hub/x/', '127.0.0.1:1']\n[registries]\n'e.f' = {}",
+    );
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.image_quota(), Some(2 << 30));
+    let mirror = |host: &str, prefix: &str| Mirror { host: host.into(), prefix: prefix.into() };
+    assert_eq!(config.mirrors("a.b"), [mirror("c.d:5000", "hub/x"), mirror("127.0.0.1:1", "")]);
+    assert!(config.mirrors("e.f").is_empty() && config.mirrors("g.h").is_empty());
+    assert_eq!(parse("").unwrap().image_quota(), None);
 }
 
 fn scene() -> (tempfile::TempDir, HostFacts, PathBuf) {

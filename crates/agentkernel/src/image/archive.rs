@@ -2,12 +2,13 @@
 
 use super::{
     ImageError, Images, Record,
+    pull::Delivery,
     read::Kind,
     worker::{self, Reach},
 };
 use archive::UnpackOptions;
 use oci::{
-    Digest, Platform, Reference,
+    Platform, Reference,
     manifest::{
         Descriptor, Document, Index, MAX_CONFIG, MAX_LAYERS, MAX_MANIFEST, Manifest,
         media::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST},
@@ -15,14 +16,14 @@ use oci::{
 };
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
-    fs::{self, AtFlags, Mode, OFlags, ResolveFlags},
+    fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufReader, Read, Seek as _},
+    io::{BufReader, Read},
     path::PathBuf,
 };
 use wire::Failure;
@@ -76,7 +77,7 @@ impl Images {
         name: Option<&Reference>,
         platform: &Platform,
     ) -> Result<Vec<(Reference, Record)>, ImageError> {
-        let _guard = self.adding()?;
+        let _guard = self.keep()?;
         let shown = match origin {
             Origin::Path(path) => path.display().to_string(),
             Origin::Input => "Standard input".to_owned(),
@@ -87,7 +88,7 @@ impl Images {
         if let Some(temporary) = temporary {
             drop(layout);
             // What cannot be removed now, a sweep will.
-            let _ = self.remove_work(&temporary);
+            let _ = self.remove_tree(&self.work, "work", &temporary);
         }
         imported
     }
@@ -124,7 +125,7 @@ impl Images {
         .wait();
         if let Err(error) = unpacked {
             drop(dir);
-            let _ = self.remove_work(&name);
+            let _ = self.remove_tree(&self.work, "work", &name);
             return Err(match error {
                 ImageError::Refused(failure) => refused(failure.cause),
                 error => error,
@@ -135,24 +136,11 @@ impl Images {
 
     /// A new directory in `work`.
     pub(super) fn scratch(&self, what: &str) -> Result<Scratch, ImageError> {
-        let name = format!("{what}-{}", rustix::process::getpid().as_raw_nonzero());
-        self.remove_work(&name)?;
+        let name = self.fresh(what)?;
         let failed = |errno: Errno| self.failed("make", format!("work/{name}"), errno);
         fs::mkdirat(&self.work, name.as_str(), Mode::RWXU).map_err(failed)?;
         let dir = super::open(&self.work, &name).map_err(failed)?;
         Ok(Scratch { dir, name })
-    }
-
-    pub(super) fn remove_work(&self, name: &str) -> Result<(), ImageError> {
-        let failed = |errno: Errno| self.failed("remove", format!("work/{name}"), errno);
-        match super::open(&self.work, name) {
-            Ok(dir) => {
-                crate::store::empty_tree(dir.as_fd()).map_err(failed)?;
-                fs::unlinkat(&self.work, name, AtFlags::REMOVEDIR).map_err(failed)
-            }
-            Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(failed(errno)),
-        }
     }
 
     fn import_layout(
@@ -256,6 +244,7 @@ impl Images {
             }
         };
         let config = document_of(&manifest.config, MAX_CONFIG)?;
+        self.check_room(self.missing(&manifest.layers)?)?;
         // Those too that are unpacked already: from other bytes, it may be.
         manifest.layers.iter().try_for_each(|layer| blob(layer).map(drop))?;
         self.finish(&manifest, &bytes, &config, platform)
@@ -270,22 +259,29 @@ impl Images {
         platform: &Platform,
         refused: &dyn Fn(String) -> ImageError,
     ) -> Result<Record, ImageError> {
-        let mut layers = Vec::new();
-        for place in places {
-            let open = || match beneath(layout, place) {
-                Ok(Some(file)) => Ok(file),
-                Ok(None) => Err(refused(format!("{place} is not in it"))),
-                Err(errno) => Err(refused(format!("{place}: {errno}"))),
-            };
-            let mut file = open()?;
-            let descriptor = describe(&mut file).map_err(|error| refused(format!("{place}: {error}")))?;
-            self.take_in(place, &descriptor, open()?)?;
-            layers.push(descriptor);
+        let open = |place: &String| match beneath(layout, place) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(refused(format!("{place} is not in it"))),
+            Err(errno) => Err(refused(format!("{place}: {errno}"))),
+        };
+        let described = places
+            .iter()
+            .map(|place| describe(&mut open(place)?).map_err(|error| refused(format!("{place}: {error}"))));
+        let layers: Vec<Descriptor> = described.collect::<Result<_, _>>()?;
+        self.check_room(self.missing(&layers)?)?;
+        for (place, layer) in places.iter().zip(&layers) {
+            self.take_in(place, layer, open(place)?)?;
         }
         let manifest = Manifest::new(config.clone(), layers);
         let bytes = manifest.to_bytes()?;
         let config = self.document(config, MAX_CONFIG)?.ok_or_else(|| refused("its config is gone".to_owned()))?;
         self.finish(&manifest, &bytes, &config, platform)
+    }
+
+    /// How many bytes of these layers are not here.
+    fn missing(&self, layers: &[Descriptor]) -> Result<u64, ImageError> {
+        let missing = layers.iter().map(|layer| Ok(if self.blob(layer)?.is_some() { 0 } else { layer.size }));
+        missing.sum::<Result<u64, ImageError>>()
     }
 
     /// Unpacks an image all of which is here, and puts it on record.
@@ -299,7 +295,7 @@ impl Images {
         let record = self.read_image(bytes, config, platform)?;
         // One that is called otherwise where it came from.
         self.take_in("its manifest", &Descriptor::of(OCI_MANIFEST, bytes), bytes)?;
-        self.unpack(&record, &manifest.layer_kinds()?)?;
+        self.unpack(&record, &manifest.layer_kinds()?, &mut Delivery::default(), &mut |_, _| {})?;
         self.put_record(&record)?;
         Ok(record)
     }
@@ -390,7 +386,5 @@ fn describe(file: &mut File) -> std::io::Result<Descriptor> {
             }
         }
     }
-    file.rewind()?;
-    let digest: Digest = hasher.finish();
-    Ok(Descriptor::new(OCI_LAYER, digest, size))
+    Ok(Descriptor::new(OCI_LAYER, hasher.finish(), size))
 }

@@ -41,6 +41,14 @@ pub enum ImageError {
         /// What was asked for.
         name: String,
     },
+    /// More than the user lets images take.
+    #[error("Images would take {}, of which {} are allowed", mebibytes(*.wanted), mebibytes(*.quota))]
+    Quota {
+        /// How many bytes they may take.
+        quota: u64,
+        /// How many they would.
+        wanted: u64,
+    },
     /// What was named as source is none.
     #[error("{path} is no image: {cause}")]
     Source {
@@ -67,9 +75,18 @@ impl ImageError {
                 "Name an OCI layout, or an archive that `docker save`, `podman save` or `skopeo copy` has written"
                     .into()
             }
+            Self::Quota { .. } => {
+                "`agentkernel image prune --all` removes those that no sandbox is made of; `quota` in [images] of your config.toml \
+                 sets how much is allowed"
+                    .into()
+            }
             Self::Died { .. } | Self::Worker(_) | Self::Manifest(_) => String::new(),
         }
     }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 fn how(signal: Option<i32>) -> String {

@@ -3,23 +3,21 @@
 
 use super::{
     ImageError, Images, Layer, Record, layer_name, open,
+    pull::{Delivery, part},
     worker::{self, Reach, Worker},
 };
 use archive::layer::{LayerOptions, Owners};
 use oci::{
     Digest, Hasher,
-    manifest::{
-        Descriptor,
-        media::{Compression, Layer as Kind},
-    },
+    manifest::{Descriptor, MAX_SIZE, media::Compression},
 };
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{self, AtFlags, FlockOperation, Mode, OFlags},
     io::Errno,
 };
 use std::{
-    collections::VecDeque,
     fs::File,
     io::{self, BufReader, Read, Seek as _},
     path::Path,
@@ -27,9 +25,13 @@ use std::{
 use wire::Failure;
 
 /// Layers that are unpacked at once.
-pub(super) const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 2;
+/// How often it is looked how far they are.
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// Where they are, from the images.
+const CACHE: &str = "../cache";
 /// The most that a layer may have: entries, and bytes.
-const MAX: (u64, u64) = (5_000_000, 256 << 30);
+const MAX: (u64, u64) = (5_000_000, MAX_SIZE);
 /// No contents are so many times longer than their compressed form, unless they are there to fill a disk: gzip makes of
 /// anything at least its thousandth part. Short ones may be.
 const MAX_RATIO: u64 = 1100;
@@ -38,29 +40,22 @@ const FREE: u64 = 64 << 20;
 pub(super) const UNFINISHED: &str = ".tmp";
 
 /// What came of the wish to unpack a layer.
-pub(super) enum Begun {
+enum Begun {
     /// Its worker runs.
     Underway(Underway),
     /// It is there already.
     There,
     /// Somebody else unpacks it just now.
-    Elsewhere(File),
+    Elsewhere,
 }
 
 /// A layer on its way.
-pub(super) struct Underway {
+struct Underway {
     worker: Worker<()>,
     diff_id: Digest,
     blob: Digest,
     /// Held until it is published, or given up.
     lock: OwnedFd,
-}
-
-impl Underway {
-    /// What it is made of.
-    pub(super) fn blob(&self) -> &Digest {
-        &self.blob
-    }
 }
 
 impl AsFd for Underway {
@@ -70,33 +65,123 @@ impl AsFd for Underway {
     }
 }
 
+/// A layer that is unpacked and whole, and that nobody else sees yet.
+struct Whole {
+    diff_id: Digest,
+    lock: OwnedFd,
+}
+
+/// How far a layer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// So many of its bytes are here.
+    Coming(u64),
+    /// It is unpacked just now.
+    Unpacking,
+    /// It is unpacked.
+    Done,
+}
+
+/// What hears how far the layers are.
+pub(super) type Progress<'a> = &'a mut dyn FnMut(&[Layer], &[Stage]);
+
 impl Images {
-    /// Unpacks what of an image is not unpacked yet. Its layers are here, as they travel.
-    pub(super) fn unpack(&self, record: &Record, kinds: &[Kind]) -> Result<(), ImageError> {
-        let mut underway: VecDeque<Underway> = VecDeque::new();
-        for (layer, kind) in record.layers.iter().zip(kinds) {
-            if self.is_unpacked(&layer.diff_id) {
-                continue;
+    /// Unpacks what of an image is not unpacked yet, as it comes. What is unpacked stays, also if another layer fails.
+    pub(super) fn unpack(
+        &self,
+        record: &Record,
+        kinds: &[Compression],
+        delivery: &mut Delivery,
+        progress: Progress<'_>,
+    ) -> Result<(), ImageError> {
+        let mut whole = Vec::new();
+        let unpacked = self.unpack_all(record, kinds, delivery, &mut whole, progress);
+        unpacked.and(self.publish(&mut whole))
+    }
+
+    fn unpack_all(
+        &self,
+        record: &Record,
+        kinds: &[Compression],
+        delivery: &mut Delivery,
+        whole: &mut Vec<Whole>,
+        progress: Progress<'_>,
+    ) -> Result<(), ImageError> {
+        let mut underway: Vec<Underway> = Vec::new();
+        let mut left: Vec<(&Layer, Compression)> = record.layers.iter().zip(kinds.iter().copied()).collect();
+        loop {
+            // What is there may be unpacked: whether it is what it should be, its worker finds out.
+            let over = delivery.is_over();
+            let (mut waiting, mut elsewhere) = (Vec::new(), false);
+            for (layer, kind) in std::mem::take(&mut left) {
+                let ours = underway.iter().map(|other| &other.diff_id).chain(whole.iter().map(|other| &other.diff_id));
+                // The same one twice is unpacked once.
+                if self.is_unpacked(&layer.diff_id) || ours.into_iter().any(|other| *other == layer.diff_id) {
+                    continue;
+                }
+                let file = if underway.len() < AT_ONCE { self.arrived(layer, delivery)? } else { None };
+                match file.map(|file| self.begin(layer, kind, file)).transpose()? {
+                    Some(Begun::Underway(layer)) => underway.push(layer),
+                    Some(Begun::There) => {}
+                    // It is looked at again at the next tick.
+                    Some(Begun::Elsewhere) => {
+                        elsewhere = true;
+                        waiting.push((layer, kind));
+                    }
+                    None => waiting.push((layer, kind)),
+                }
             }
-            if underway.len() == AT_ONCE
-                && let Some(first) = underway.pop_front()
-            {
-                self.publish(first)?;
+            left = waiting;
+            let stage = |layer: &Layer| {
+                if underway.iter().any(|other| other.diff_id == layer.diff_id) {
+                    return Stage::Unpacking;
+                }
+                let waits = left.iter().any(|(other, _)| other.diff_id == layer.diff_id);
+                if waits { Stage::Coming(delivery.done(layer)) } else { Stage::Done }
+            };
+            progress(&record.layers, &record.layers.iter().map(stage).collect::<Vec<_>>());
+            if underway.is_empty() {
+                // A lull: whoever waits for one of these need wait no longer, and may be who this waits for.
+                self.publish(whole)?;
+                match left.first() {
+                    None => return delivery.wait(),
+                    Some((layer, _)) if over && !elsewhere => return Err(self.gone(&layer.blob)),
+                    Some(_) => {}
+                }
             }
-            let blob = self.blob(&Descriptor::new("", layer.blob.clone(), layer.size))?;
-            let blob =
-                blob.ok_or_else(|| self.failed("open", Path::new("blobs").join(layer.blob.hex()), Errno::NOENT))?;
-            let mut begun = self.begin(layer, *kind, blob, false)?;
-            if let Begun::Elsewhere(file) = begun {
-                // Whoever waits holds nothing that others wait for; and it may be one of these.
-                underway.drain(..).try_for_each(|layer| self.publish(layer))?;
-                begun = self.begin(layer, *kind, file, true)?;
+            let mut fds: Vec<PollFd<'_>> = underway.iter().map(|layer| PollFd::new(layer, PollFlags::IN)).collect();
+            fds.extend(delivery.fetching().map(|worker| PollFd::new(worker, PollFlags::IN)));
+            match poll(&mut fds, Some(&TICK)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(self.failed("wait for", "work", errno)),
             }
-            if let Begun::Underway(layer) = begun {
-                underway.push_back(layer);
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            drop(fds);
+            let fetched = ready.get(underway.len()).copied().unwrap_or(false);
+            for index in (0..underway.len()).rev().filter(|index| ready.get(*index) == Some(&true)) {
+                let layer = underway.swap_remove(index);
+                let blob = layer.blob.clone();
+                whole.push(self.wait_for(layer)?);
+                delivery.found_good(&blob);
+            }
+            if fetched {
+                delivery.wait()?;
             }
         }
-        underway.into_iter().try_for_each(|layer| self.publish(layer))
+    }
+
+    /// The file of a layer, if all of it is here.
+    fn arrived(&self, layer: &Layer, delivery: &Delivery) -> Result<Option<File>, ImageError> {
+        if !delivery.brings(&layer.blob) {
+            return self.blob(&Descriptor::new("", layer.blob.clone(), layer.size));
+        }
+        if delivery.done(layer) < layer.size {
+            return Ok(None);
+        }
+        let name = part(&layer.blob);
+        let file =
+            open(&self.work, &name).map_err(|errno| self.failed("open", Path::new("work").join(&name), errno))?;
+        Ok(Some(file.into()))
     }
 
     /// Whether a layer is there, unpacked.
@@ -104,17 +189,16 @@ impl Images {
         fs::statat(&self.cache, layer_name(diff_id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Begins with a layer, unless somebody else has: with `wait`, whom it waits for.
-    pub(super) fn begin(&self, layer: &Layer, kind: Kind, mut file: File, wait: bool) -> Result<Begun, ImageError> {
+    /// Begins with a layer, unless somebody else has.
+    fn begin(&self, layer: &Layer, kind: Compression, mut file: File) -> Result<Begun, ImageError> {
         let name = layer_name(&layer.diff_id);
-        let failed = |action, error: Errno| self.failed(action, format!("../cache/{name}"), error);
+        let failed = |action, error: Errno| self.failed(action, Path::new(CACHE).join(&name), error);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = fs::openat(&self.work, name.as_str(), flags, Mode::RUSR | Mode::WUSR);
         let lock = lock.map_err(|errno| failed("lock", errno))?;
-        let how = if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
-        match rustix::io::retry_on_intr(|| fs::flock(&lock, how)) {
+        match rustix::io::retry_on_intr(|| fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(Begun::Elsewhere(file)),
+            Err(Errno::WOULDBLOCK) => return Ok(Begun::Elsewhere),
             Err(errno) => return Err(failed("lock", errno)),
         }
         if self.is_unpacked(&layer.diff_id) {
@@ -122,7 +206,7 @@ impl Images {
         }
         // What a kill has left: nobody else has the lock.
         let temporary = temporary(&name);
-        self.remove_tree(&temporary)?;
+        self.remove_tree(&self.cache, CACHE, &temporary)?;
         fs::mkdirat(&self.cache, temporary.as_str(), Mode::from_raw_mode(0o755)).map_err(|e| failed("make", e))?;
         let dir = open(&self.cache, &temporary).map_err(|errno| failed("open", errno))?;
         file.rewind().map_err(|error| self.failed("read", layer.blob.hex(), error))?;
@@ -134,42 +218,50 @@ impl Images {
         Ok(Begun::Underway(Underway { worker, diff_id: layer.diff_id.clone(), blob: layer.blob.clone(), lock }))
     }
 
-    /// Waits for a layer, and makes it one that others see.
-    pub(super) fn publish(&self, layer: Underway) -> Result<(), ImageError> {
+    /// Waits for a layer to be whole.
+    fn wait_for(&self, layer: Underway) -> Result<Whole, ImageError> {
         let Underway { worker, diff_id, lock, .. } = layer;
-        let name = layer_name(&diff_id);
-        let unpacked = worker.wait().and_then(|()| {
-            let renamed = fs::renameat(&self.cache, temporary(&name), &self.cache, name.as_str());
-            renamed.map_err(|errno| self.failed("rename", format!("../cache/{name}"), errno))
-        });
-        if unpacked.is_err() {
-            // The first error is the one that counts; the next try clears what is left.
-            let _ = self.remove_tree(&temporary(&name));
+        match worker.wait() {
+            Ok(()) => Ok(Whole { diff_id, lock }),
+            Err(error) => {
+                // The first error is the one that counts; the next try clears what is left.
+                let _ = self.remove_tree(&self.cache, CACHE, &temporary(&layer_name(&diff_id)));
+                Err(error)
+            }
         }
-        drop(lock);
-        unpacked
+    }
+
+    /// Makes layers that are whole ones that others see. They are on disk before, once for all of them: a name stands for a
+    /// whole layer also after the power was cut.
+    fn publish(&self, layers: &mut Vec<Whole>) -> Result<(), ImageError> {
+        if layers.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.check_room(0) {
+            for layer in layers.drain(..) {
+                // The first error is the one that counts.
+                let _ = self.remove_tree(&self.cache, CACHE, &temporary(&layer_name(&layer.diff_id)));
+            }
+            return Err(error);
+        }
+        let failed = |action, errno: Errno| self.failed(action, CACHE, errno);
+        fs::syncfs(&self.cache).map_err(|errno| failed("write", errno))?;
+        for Whole { diff_id, lock } in layers.drain(..) {
+            let name = layer_name(&diff_id);
+            let renamed = fs::renameat(&self.cache, temporary(&name), &self.cache, name.as_str());
+            renamed.map_err(|errno| self.failed("rename", Path::new(CACHE).join(&name), errno))?;
+            drop(lock);
+        }
+        fs::fsync(&self.cache).map_err(|errno| failed("write", errno))
     }
 
     /// Removes a layer: it has its name as long as it is whole, and no longer.
     pub(super) fn remove_layer(&self, name: &str) -> Result<(), ImageError> {
         let temporary = temporary(name);
-        self.remove_tree(&temporary)?;
+        self.remove_tree(&self.cache, CACHE, &temporary)?;
         let renamed = fs::renameat(&self.cache, name, &self.cache, temporary.as_str());
-        renamed.map_err(|errno| self.failed("rename", format!("../cache/{name}"), errno))?;
-        self.remove_tree(&temporary)
-    }
-
-    /// Removes a directory of the cache with everything in it, if it is there.
-    pub(super) fn remove_tree(&self, name: &str) -> Result<(), ImageError> {
-        let failed = |errno: Errno| self.failed("remove", format!("../cache/{name}"), errno);
-        match open(&self.cache, name) {
-            Ok(dir) => {
-                crate::store::empty_tree(dir.as_fd()).map_err(failed)?;
-                fs::unlinkat(&self.cache, name, AtFlags::REMOVEDIR).map_err(failed)
-            }
-            Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(failed(errno)),
-        }
+        renamed.map_err(|errno| self.failed("rename", Path::new(CACHE).join(name), errno))?;
+        self.remove_tree(&self.cache, CACHE, &temporary)
     }
 }
 
@@ -178,7 +270,7 @@ fn temporary(name: &str) -> String {
 }
 
 /// In the worker: from a blob to files.
-fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Kind, owners: Owners) -> Result<(), Failure> {
+fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Compression, owners: Owners) -> Result<(), Failure> {
     let damaged = |what: &str| Failure {
         cause: format!("its {what} is not what its digest says"),
         hint: "Get it again: it was damaged on its way, or is not what was meant".into(),
@@ -187,7 +279,7 @@ fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Kind, owners: Owners)
     let most = layer.size.saturating_mul(MAX_RATIO).saturating_add(FREE);
     let unpacked = {
         let buffered = BufReader::with_capacity(1 << 17, &mut travelling);
-        let plain: Box<dyn Read + '_> = match kind.compression {
+        let plain: Box<dyn Read + '_> = match kind {
             Compression::None => Box::new(buffered),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
             Compression::Zstd => {

@@ -25,9 +25,10 @@ mod worker;
 
 pub use archive::Origin;
 pub use error::ImageError;
-pub use pull::Progress;
+pub use layers::Stage;
 pub use registry::{log_in, log_out, settings};
-pub use sweep::Removed;
+pub use root::is_opaque;
+pub use sweep::{Removed, Usage};
 
 use crate::{
     OciImage,
@@ -38,7 +39,7 @@ use oci::{
     manifest::{Descriptor, RunConfig},
 };
 use rustix::{
-    fd::{AsFd as _, OwnedFd},
+    fd::{AsFd, OwnedFd},
     fs::{self, FlockOperation, Mode, OFlags},
     io::Errno,
 };
@@ -62,6 +63,8 @@ pub struct Images {
     blobs: OwnedFd,
     work: OwnedFd,
     cache: OwnedFd,
+    /// How many bytes all of them may take on disk.
+    quota: Option<u64>,
 }
 
 /// An image on record.
@@ -123,7 +126,7 @@ pub struct Tag {
 
 /// Keeps others from removing, or from adding, for as long as it lives.
 #[derive(Debug)]
-struct Guard(#[expect(dead_code, reason = "the lock is the open file")] OwnedFd);
+pub struct Guard(#[expect(dead_code, reason = "the lock is the open file")] OwnedFd);
 
 impl Images {
     /// Opens the images of this state directory, and makes what is missing.
@@ -134,7 +137,13 @@ impl Images {
         let (dir, path) = store.images()?;
         let sub = |name| subdirectory(dir.as_fd(), &path, name);
         let (tags, records, blobs, work) = (sub("tags")?, sub("records")?, sub("blobs")?, sub("work")?);
-        Ok(Self { tags, records, blobs, work, cache: store.shared()?.cache, dir, path })
+        Ok(Self { tags, records, blobs, work, cache: store.shared()?.cache, dir, path, quota: None })
+    }
+
+    /// Lets them take no more than so many bytes on disk, as they travel and unpacked.
+    #[must_use]
+    pub fn within(self, quota: Option<u64>) -> Self {
+        Self { quota, ..self }
     }
 
     /// The image that a reference means; `None` if there is none here.
@@ -184,15 +193,18 @@ impl Images {
 
     /// The same, where a digest in the name is known to lead there: by an index.
     fn put_tag(&self, reference: &Reference, manifest: &Digest) -> Result<(), ImageError> {
-        let _guard = self.adding()?;
+        let _guard = self.keep()?;
         let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let tag = Tag { reference: reference.to_string(), manifest: manifest.clone(), since_ms };
         let path = self.path.join("tags");
         Ok(durable::write(self.tags.as_fd(), &path, &tag_name(reference), &tag)?)
     }
 
-    /// Whoever adds.
-    fn adding(&self) -> Result<Guard, ImageError> {
+    /// Keeps everything that is here for as long as this lives: for whoever adds, or makes something of it.
+    ///
+    /// # Errors
+    /// If it can't be locked.
+    pub fn keep(&self) -> Result<Guard, ImageError> {
         self.lock(FlockOperation::LockShared)
     }
 
@@ -222,14 +234,27 @@ impl Images {
         }
     }
 
+    /// The same, if they are what they are called. What is damaged is removed: it comes anew when it is brought again.
+    fn sound(&self, wanted: &Descriptor) -> Result<Option<File>, ImageError> {
+        let Some(file) = self.blob(wanted)? else { return Ok(None) };
+        if is(&file, wanted) {
+            return Ok(Some(file));
+        }
+        let name = wanted.digest.hex();
+        match fs::unlinkat(&self.blobs, name, fs::AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.failed("remove", Path::new("blobs").join(name), errno)),
+        }
+    }
+
     /// Takes contents in from anywhere, if they are what they are called, and opens them.
     fn take_in(&self, what: &str, wanted: &Descriptor, from: impl Read) -> Result<File, ImageError> {
-        if let Some(blob) = self.blob(wanted)? {
+        if let Some(blob) = self.sound(wanted)? {
             return Ok(blob);
         }
         let name = wanted.digest.hex();
-        let temporary = format!("{name}.{}", rustix::process::getpid().as_raw_nonzero());
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let temporary = self.fresh(name)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let failed = |error: std::io::Error| self.failed("write", Path::new("work").join(&temporary), error);
         let file = fs::openat(&self.work, &temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| failed(e.into()))?;
         let mut file = File::from(file);
@@ -247,6 +272,51 @@ impl Images {
         }
         // Whoever reads it need not be able to change it.
         self.blob(wanted)?.ok_or_else(|| failed(Errno::NOENT.into()))
+    }
+
+    /// A name for something in `work` that nobody else has there.
+    fn fresh(&self, what: &str) -> Result<String, ImageError> {
+        random().map(|random| format!("{what}.{random}")).map_err(|error| self.failed("name", "work", error))
+    }
+
+    /// Removes a directory with everything in it, if it is there.
+    fn remove_tree(&self, parent: &OwnedFd, place: &str, name: &str) -> Result<(), ImageError> {
+        let failed = |errno: Errno| self.failed("remove", Path::new(place).join(name), errno);
+        match open(parent, name) {
+            Ok(dir) => {
+                crate::store::empty_tree(dir.as_fd()).map_err(failed)?;
+                fs::unlinkat(parent, name, fs::AtFlags::REMOVEDIR).map_err(failed)
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+}
+
+/// Digits that nobody else has.
+fn random() -> rustix::io::Result<String> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(random)))
+}
+
+/// Whether a file is what it should be.
+fn is(file: impl AsFd, wanted: &Descriptor) -> bool {
+    if !fs::fstat(&file).is_ok_and(|stat| stat.st_size as u64 == wanted.size) {
+        return false;
+    }
+    let mut hasher = oci::Hasher::new(wanted.digest.algorithm());
+    let (mut at, mut chunk) = (0, vec![0; 1 << 20]);
+    loop {
+        match rustix::io::pread(&file, &mut chunk, at) {
+            Ok(0) => return hasher.finish() == wanted.digest,
+            Ok(count) => {
+                hasher.update(chunk.get(..count).unwrap_or_default());
+                at += count as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Images from registries: one worker asks what there is, another brings the layers, and others unpack them as they come.
 
 use super::{
-    ImageError, Images, Layer, Record,
-    layers::{Begun, Underway},
+    ImageError, Images, Layer, Record, is,
+    layers::{Progress, Stage},
+    read::Kind,
     worker::{self, Reach, Worker},
 };
 use oci::{
@@ -11,7 +12,6 @@ use oci::{
     registry::{Client, Download, RegistryError, Settings},
 };
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd as _, OwnedFd},
     fs::{self, FlockOperation, Mode, OFlags},
     io::Errno,
@@ -20,38 +20,74 @@ use serde::{Deserialize, Serialize};
 use std::{fs::File, path::Path};
 use wire::Failure;
 
-/// How often it is looked how far the layers are.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-
 /// What a registry has by a name.
 #[derive(Serialize, Deserialize)]
 struct Resolved {
+    /// The indexes that lead to the manifest, the outermost first.
+    indexes: Vec<Vec<u8>>,
     manifest: Vec<u8>,
     config: Vec<u8>,
-    /// What the name stands for there: an index, if it has one.
-    top: Digest,
-}
-
-/// How far a pull is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes that have come.
-    pub done: u64,
-    /// Bytes that are to come, in all.
-    pub total: u64,
-    /// Layers that are unpacked.
-    pub layers: usize,
-    /// Layers in all.
-    pub of: usize,
 }
 
 /// A layer that is brought.
 struct Coming {
+    wanted: Descriptor,
+    /// Its place in the image.
     index: usize,
     /// The file as the worker writes it; locked.
     file: OwnedFd,
     /// What unpacked it found it to be what it should be.
     good: bool,
+}
+
+impl Coming {
+    /// How many of its bytes are here.
+    fn done(&self) -> u64 {
+        fs::fstat(&self.file).map_or(0, |stat| stat.st_size as u64).min(self.wanted.size)
+    }
+}
+
+/// The layers that are on their way here: none, if all of an image was here before.
+#[derive(Default)]
+pub(super) struct Delivery {
+    coming: Vec<Coming>,
+    fetching: Option<Worker<()>>,
+}
+
+impl Delivery {
+    fn find(&self, blob: &Digest) -> Option<&Coming> {
+        self.coming.iter().find(|coming| coming.wanted.digest == *blob)
+    }
+
+    /// Whether this layer is one of those.
+    pub(super) fn brings(&self, blob: &Digest) -> bool {
+        self.find(blob).is_some()
+    }
+
+    /// How many bytes of a layer are here.
+    pub(super) fn done(&self, layer: &Layer) -> u64 {
+        self.find(&layer.blob).map_or(layer.size, Coming::done)
+    }
+
+    /// Whoever brings them, until he has ended.
+    pub(super) fn fetching(&self) -> Option<&Worker<()>> {
+        self.fetching.as_ref()
+    }
+
+    /// Whether nobody brings anything any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.fetching.is_none()
+    }
+
+    /// A layer turned out to be what it should be.
+    pub(super) fn found_good(&mut self, blob: &Digest) {
+        self.coming.iter_mut().filter(|coming| coming.wanted.digest == *blob).for_each(|coming| coming.good = true);
+    }
+
+    /// Waits until everything has come.
+    pub(super) fn wait(&mut self) -> Result<(), ImageError> {
+        self.fetching.take().map_or(Ok(()), Worker::wait)
+    }
 }
 
 impl Images {
@@ -65,20 +101,34 @@ impl Images {
         reference: &Reference,
         platform: &Platform,
         settings: &Settings,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(&[Layer], &[Stage]),
     ) -> Result<Record, ImageError> {
-        let _guard = self.adding()?;
+        let _guard = self.keep()?;
         let asked: Worker<Resolved> = worker::start(&[], Reach::Internet, || {
             in_runtime(settings, async |client| {
                 let resolved = client.resolve(reference, platform).await?;
                 let (config, _) = client.config(reference, &resolved.manifest).await?;
-                Ok(Resolved { top: resolved.top().clone(), manifest: resolved.bytes, config })
+                let indexes = resolved.indexes.into_iter().map(|index| index.bytes).collect();
+                Ok(Resolved { indexes, manifest: resolved.bytes, config })
             })
         })?;
-        let Resolved { manifest: bytes, config, top } = asked.wait()?;
-        if let Some(pinned) = reference.digest().filter(|pinned| **pinned != top) {
-            return Err(ImageError::Digest { what: reference.familiar(), digest: pinned.clone() });
+        let Resolved { indexes, manifest: bytes, config } = asked.wait()?;
+        // Whoever spoke to the registry is not believed: each document is named by the one before, the first by the pin.
+        let mut pinned = reference.digest().cloned();
+        let names = |digest: &Option<Digest>, bytes: &[u8]| match digest {
+            Some(digest) if !digest.names(bytes) => {
+                Err(ImageError::Digest { what: reference.familiar(), digest: digest.clone() })
+            }
+            _ => Ok(()),
+        };
+        for index in &indexes {
+            names(&pinned, index)?;
+            let Kind::Index(chosen) = self.read_document(index, None, platform)? else {
+                return Err(ImageError::Died { signal: None });
+            };
+            pinned = Some(chosen.digest);
         }
+        names(&pinned, &bytes)?;
         let record = self.read_image(&bytes, &config, platform)?;
         let Document::Manifest(manifest) = Document::parse(&bytes, None)? else {
             return Err(ImageError::Died { signal: None });
@@ -99,131 +149,39 @@ impl Images {
         record: &Record,
         manifest: &Manifest,
         settings: &Settings,
-        progress: &mut dyn FnMut(Progress),
+        progress: Progress<'_>,
     ) -> Result<(), ImageError> {
         let kinds = manifest.layer_kinds()?;
-        let mut coming = Vec::new();
+        let mut delivery = Delivery::default();
         // In one order for everybody: whoever waits for a layer has none that comes after it.
         let mut order: Vec<_> = manifest.layers.iter().enumerate().collect();
         order.sort_by(|(_, one), (_, other)| one.digest.cmp(&other.digest));
-        for (index, descriptor) in order {
+        for (index, wanted) in order {
             // The same one twice comes once.
-            let twice = manifest.layers.iter().take(index).any(|other| other.digest == descriptor.digest);
-            if !twice && self.blob(descriptor)?.is_none() {
-                coming.extend(self.reserve(index, descriptor)?);
+            let twice = manifest.layers.iter().take(index).any(|other| other.digest == wanted.digest);
+            let unpacked = record.layers.get(index).is_some_and(|layer| self.is_unpacked(&layer.diff_id));
+            // One that is about to be read is looked at first: if it is damaged, it comes anew.
+            let here = if unpacked { self.blob(wanted)? } else { self.sound(wanted)? };
+            if !twice && here.is_none() {
+                delivery.coming.extend(self.reserve(index, wanted)?);
             }
         }
-        let files: Vec<_> = coming.iter().map(|coming| coming.file.as_fd()).collect();
-        let descriptors = coming.iter().filter_map(|coming| manifest.layers.get(coming.index)).cloned();
-        let descriptors: Vec<Descriptor> = descriptors.collect();
-        let fetching = match files.is_empty() {
-            true => None,
-            false => Some(worker::start(&files, Reach::Internet, || {
+        // They come as they are stacked.
+        delivery.coming.sort_by_key(|coming| coming.index);
+        let files: Vec<_> = delivery.coming.iter().map(|coming| coming.file.as_fd()).collect();
+        if !files.is_empty() {
+            self.check_room(delivery.coming.iter().map(|coming| coming.wanted.size - coming.done()).sum())?;
+            let descriptors: Vec<Descriptor> = delivery.coming.iter().map(|coming| coming.wanted.clone()).collect();
+            delivery.fetching = Some(worker::start(&files, Reach::Internet, || {
                 in_runtime(settings, async |client| fetch(&client, reference, &descriptors, &files).await)
-            })?),
-        };
-        drop(files);
-        let done = self.unpack_as_they_come(record, manifest, &kinds, &mut coming, fetching, progress);
+            })?);
+        }
+        let done = self.unpack(record, &kinds, &mut delivery, progress);
+        // Whoever brings them writes no more.
+        drop(delivery.fetching.take());
         // Whatever has come whole is kept, also if another has not.
-        let kept = coming.iter().try_for_each(|coming| self.keep(coming, manifest));
+        let kept = delivery.coming.iter().try_for_each(|coming| self.take_over(coming));
         done.and(kept)
-    }
-
-    fn unpack_as_they_come(
-        &self,
-        record: &Record,
-        manifest: &Manifest,
-        kinds: &[oci::manifest::media::Layer],
-        coming: &mut [Coming],
-        mut fetching: Option<Worker<()>>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<(), ImageError> {
-        let mut underway: Vec<Underway> = Vec::new();
-        let total = manifest.size();
-        let mut left: Vec<usize> = (0..record.layers.len()).collect();
-        loop {
-            let mut missing = 0;
-            for coming in coming.iter() {
-                let size = fs::fstat(&coming.file).map_or(0, |stat| stat.st_size as u64);
-                let left = manifest.layers.get(coming.index).map_or(0, |layer| layer.size.saturating_sub(size));
-                missing = left.saturating_add(missing);
-            }
-            // What is there may be unpacked: whether it is what it should be, its worker finds out.
-            let mut waiting = Vec::new();
-            for index in std::mem::take(&mut left) {
-                let (Some(layer), Some(kind), Some(wanted)) =
-                    (record.layers.get(index), kinds.get(index), manifest.layers.get(index))
-                else {
-                    continue;
-                };
-                if self.is_unpacked(&layer.diff_id) {
-                    continue;
-                }
-                let file = match underway.len() < super::layers::AT_ONCE {
-                    true => self.arrived(layer, wanted, coming, manifest)?,
-                    false => None,
-                };
-                match file.map(|file| self.begin(layer, *kind, file, false)).transpose()? {
-                    Some(Begun::Underway(layer)) => underway.push(layer),
-                    Some(Begun::There) => {}
-                    // It is looked at again at the next tick.
-                    Some(Begun::Elsewhere(_)) | None => waiting.push(index),
-                }
-            }
-            left = waiting;
-            progress(Progress {
-                done: total.saturating_sub(missing),
-                total,
-                layers: record.layers.len() - left.len() - underway.len(),
-                of: record.layers.len(),
-            });
-            if left.is_empty() && underway.is_empty() {
-                return fetching.map_or(Ok(()), Worker::wait);
-            }
-            let mut fds: Vec<PollFd<'_>> = underway.iter().map(|layer| PollFd::new(layer, PollFlags::IN)).collect();
-            fds.extend(fetching.iter().map(|worker| PollFd::new(worker, PollFlags::IN)));
-            match poll(&mut fds, Some(&TICK)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(self.failed("wait for", "work", errno)),
-            }
-            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-            drop(fds);
-            let fetched = ready.get(underway.len()).copied().unwrap_or(false);
-            for index in (0..underway.len()).rev().filter(|index| ready.get(*index) == Some(&true)) {
-                let layer = underway.swap_remove(index);
-                let blob = layer.blob().clone();
-                self.publish(layer)?;
-                for coming in coming.iter_mut() {
-                    let digest = manifest.layers.get(coming.index).map(|layer| &layer.digest);
-                    coming.good |= digest == Some(&blob);
-                }
-            }
-            if fetched && let Some(worker) = fetching.take() {
-                worker.wait()?;
-            }
-        }
-    }
-
-    /// The file of a layer, if all of it has come.
-    fn arrived(
-        &self,
-        layer: &Layer,
-        wanted: &Descriptor,
-        coming: &[Coming],
-        manifest: &Manifest,
-    ) -> Result<Option<File>, ImageError> {
-        let digest = |index: usize| manifest.layers.get(index).map(|layer| &layer.digest);
-        let Some(coming) = coming.iter().find(|coming| digest(coming.index) == Some(&layer.blob)) else {
-            return self.blob(wanted);
-        };
-        let size = fs::fstat(&coming.file).map_or(0, |stat| stat.st_size as u64);
-        if size < wanted.size {
-            return Ok(None);
-        }
-        let name = part(&layer.blob);
-        let file = super::open(&self.work, &name)
-            .map_err(|errno| self.failed("open", Path::new("work").join(&name), errno))?;
-        Ok(Some(file.into()))
     }
 
     /// A file for a layer that is to come, with what came before; `None` if somebody else has brought it meanwhile.
@@ -247,43 +205,23 @@ impl Images {
                 if own.st_size as u64 >= wanted.size && !is(&file, wanted) {
                     fs::ftruncate(&file, 0).map_err(|errno| failed("cut", errno))?;
                 }
-                return Ok(Some(Coming { index, file, good: false }));
+                return Ok(Some(Coming { wanted: wanted.clone(), index, file, good: false }));
             }
         }
     }
 
     /// Gives a layer that has come whole its name.
-    fn keep(&self, coming: &Coming, manifest: &Manifest) -> Result<(), ImageError> {
-        let Some(wanted) = manifest.layers.get(coming.index) else { return Ok(()) };
+    fn take_over(&self, coming: &Coming) -> Result<(), ImageError> {
+        let Coming { wanted, file, good, .. } = coming;
         let name = part(&wanted.digest);
         let failed = |errno: Errno| self.failed("rename", Path::new("work").join(&name), errno);
         // What was unpacked before, nobody has read to its end yet.
-        if !coming.good && !is(&coming.file, wanted) {
-            let size = fs::fstat(&coming.file).map_err(failed)?.st_size as u64;
-            return if size < wanted.size { Ok(()) } else { fs::ftruncate(&coming.file, 0).map_err(failed) };
+        if !good && !is(file, wanted) {
+            let size = fs::fstat(file).map_err(failed)?.st_size as u64;
+            return if size < wanted.size { Ok(()) } else { fs::ftruncate(file, 0).map_err(failed) };
         }
-        fs::fsync(&coming.file).map_err(failed)?;
+        fs::fsync(file).map_err(failed)?;
         fs::renameat(&self.work, name.as_str(), &self.blobs, wanted.digest.hex()).map_err(failed)
-    }
-}
-
-/// Whether a file is what it should be.
-fn is(file: &OwnedFd, wanted: &Descriptor) -> bool {
-    if !fs::fstat(file).is_ok_and(|stat| stat.st_size as u64 == wanted.size) {
-        return false;
-    }
-    let mut hasher = oci::Hasher::new(wanted.digest.algorithm());
-    let (mut at, mut chunk) = (0, vec![0; 1 << 20]);
-    loop {
-        match rustix::io::pread(file, &mut chunk, at) {
-            Ok(0) => return hasher.finish() == wanted.digest,
-            Ok(count) => {
-                hasher.update(chunk.get(..count).unwrap_or_default());
-                at += count as u64;
-            }
-            Err(Errno::INTR) => {}
-            Err(_) => return false,
-        }
     }
 }
 
@@ -293,7 +231,7 @@ pub(super) fn check(reference: &Reference, settings: &Settings) -> Result<(), Im
     worker::start(&[], Reach::Internet, work)?.wait()
 }
 
-fn part(digest: &Digest) -> String {
+pub(super) fn part(digest: &Digest) -> String {
     format!("{}.part", digest.hex())
 }
 

@@ -26,7 +26,7 @@ impl Images {
     /// # Errors
     /// [`ImageError`]
     pub fn push(&self, record: &Record, reference: &Reference, settings: &Settings) -> Result<(), ImageError> {
-        let _guard = self.adding()?;
+        let _guard = self.keep()?;
         let (manifest, bytes) = self.manifest(record)?;
         let mut files = Vec::new();
         for descriptor in contents(&manifest) {
@@ -53,7 +53,7 @@ impl Images {
     /// # Errors
     /// [`ImageError`]
     pub fn export(&self, record: &Record, name: &Reference, to: impl Write) -> Result<(), ImageError> {
-        let _guard = self.adding()?;
+        let _guard = self.keep()?;
         let (manifest, bytes) = self.manifest(record)?;
         let mut entry = Descriptor::of(manifest.media_type(), &bytes);
         entry.annotations = [
@@ -90,7 +90,7 @@ impl Images {
                 ImageError::Refused(Failure { cause: wire::cause(&error), hint: error.hint().to_owned() })
             })
         })();
-        let removed = self.remove_work(&layout.name);
+        let removed = self.remove_tree(&self.work, "work", &layout.name);
         made.and(removed)
     }
 
@@ -111,12 +111,12 @@ impl Images {
         }
     }
 
-    /// Contents that must be here.
+    /// Contents that must be here, and what they are called.
     fn whole(&self, descriptor: &Descriptor) -> Result<File, ImageError> {
-        self.blob(descriptor)?.ok_or_else(|| self.gone(&descriptor.digest))
+        self.sound(descriptor)?.ok_or_else(|| self.gone(&descriptor.digest))
     }
 
-    fn gone(&self, digest: &Digest) -> ImageError {
+    pub(super) fn gone(&self, digest: &Digest) -> ImageError {
         let cause = format!("{digest} is not in the store any more, or damaged");
         ImageError::Refused(Failure { cause, hint: "Pull or import the image again".to_owned() })
     }

@@ -2,11 +2,12 @@
 
 use super::ImageError;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use egress::Reason;
 use jail::process::{self, Fork, Program};
 use oci::{
     Reference,
     credentials::{Credentials, CredentialsError, DockerConfig, Found, Secret, helper_answer, server},
-    registry::{Registry, Resolver, Settings},
+    registry::{Mirror, Registry, Resolver, Settings},
 };
 use rustix::{
     fd::{AsFd as _, OwnedFd},
@@ -29,27 +30,39 @@ use wire::Failure;
 /// The longest file that is read.
 const LONGEST: u64 = 1 << 20;
 
-/// How to speak to the registry of this image.
+/// How to speak to the registry of this image, and to those that have its images too, which are asked first.
 ///
 /// # Errors
 /// If what logs in can't be read, or its helper fails.
-pub fn settings(reference: &Reference) -> Result<Settings, ImageError> {
+pub fn settings(reference: &Reference, mirrors: &[Mirror]) -> Result<Settings, ImageError> {
     let names = egress::Names::new(egress::system_resolver());
     let resolver = Resolver::new(move |name| {
         let (names, name) = (names.clone(), name.to_owned());
         Box::pin(async move {
-            names.look_up(&name).await.map_err(|reason| io::Error::other(format!("no address is known [{reason}]")))
+            match names.look_up(&name).await {
+                Err(Reason::NoSuchHost) => Ok(Vec::new()),
+                found => found.map_err(|reason| io::Error::other(format!("no address is known [{reason}]"))),
+            }
         })
     });
     let mut settings = Settings::new(resolver);
     settings.roots = egress::tls::system_roots().iter().map(|root| root.to_vec()).collect();
-    let registry = Registry {
-        credentials: credentials(reference)?,
-        authorities: authorities(reference.registry()),
-        ..Registry::default()
-    };
-    settings.registries.insert(reference.registry().to_owned(), registry);
+    for mirror in mirrors {
+        // Logins may be for a repository.
+        let repository = [mirror.prefix.trim_matches('/'), reference.repository()].join("/");
+        let there = format!("{}/{}", mirror.host, repository.trim_start_matches('/')).parse::<Reference>();
+        let there = there.map_err(|error| refused(format!("Mirror {}: {error}", mirror.host), ""))?;
+        settings.registries.insert(mirror.host.clone(), registry(&there)?);
+    }
+    let home = Registry { mirrors: mirrors.to_vec(), ..registry(reference)? };
+    settings.registries.insert(reference.registry().to_owned(), home);
     Ok(settings)
+}
+
+/// What logs in to the registry of this image, and whom it is trusted by.
+fn registry(reference: &Reference) -> Result<Registry, ImageError> {
+    let (credentials, authorities) = (credentials(reference)?, authorities(reference.registry()));
+    Ok(Registry { credentials, authorities, mirrors: Vec::new() })
 }
 
 /// What logs in, as Docker's or Podman's own file says.
@@ -96,7 +109,7 @@ fn podman_config() -> Option<PathBuf> {
 /// If the registry does not take them, or they can't be kept.
 pub fn log_in(registry: &str, user: &str, password: Secret) -> Result<String, ImageError> {
     let reference = any_image(registry)?;
-    let mut settings = settings(&reference)?;
+    let mut settings = settings(&reference, &[])?;
     let known = settings.registries.entry(reference.registry().to_owned()).or_default();
     known.credentials = Credentials::Basic { user: user.to_owned(), password: password.clone() };
     super::pull::check(&reference, &settings)?;
@@ -162,15 +175,16 @@ fn change(
     }
     let mut text = serde_json::to_vec_pretty(&config).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
+    // Whoever has made it a link wants what it leads to changed, which may be on another file system.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let dir = path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let temporary = dir.join(format!(".config.json.{}", rustix::process::getpid().as_raw_nonzero()));
+    let temporary = dir.join(format!(".config.json.{}", super::random().map_err(|errno| failed(errno.into()))?));
     let write = || {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(&text)?;
         file.sync_all()?;
-        // Whoever has made it a link wants what it leads to changed.
-        fs::rename(&temporary, fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+        fs::rename(&temporary, path)
     };
     write().map_err(|error| {
         // The first error is the one that counts.

@@ -49,7 +49,7 @@ fn find(root: &OwnedFd, path: &str) -> rustix::io::Result<Found> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let at = |path: &str| fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
     let mut end = 0;
-    if is_opaque(root, ".") && at(path).is_err_and(|errno| errno == Errno::NOENT) {
+    if is_opaque_at(root, ".") && at(path).is_err_and(|errno| errno == Errno::NOENT) {
         return Ok(Found::Gone);
     }
     loop {
@@ -71,7 +71,7 @@ fn find(root: &OwnedFd, path: &str) -> rustix::io::Result<Found> {
             // A whiteout too.
             _ => return Ok(Found::Gone),
         }
-        if is_opaque(root, &path[..end]) && at(path).is_err_and(|errno| errno == Errno::NOENT) {
+        if is_opaque_at(root, &path[..end]) && at(path).is_err_and(|errno| errno == Errno::NOENT) {
             return Ok(Found::Gone);
         }
         end += 1;
@@ -79,10 +79,15 @@ fn find(root: &OwnedFd, path: &str) -> rustix::io::Result<Found> {
 }
 
 /// Whether overlayfs looks no further down for what is in this directory.
-fn is_opaque(root: &OwnedFd, path: &str) -> bool {
+fn is_opaque_at(root: &OwnedFd, path: &str) -> bool {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(dir) = fs::openat2(root, path, flags, Mode::empty(), resolve) else { return false };
+    fs::openat2(root, path, flags, Mode::empty(), resolve).is_ok_and(|dir| is_opaque(&dir))
+}
+
+/// The same, of an open one. Of the top of a layer overlayfs does not ask: whoever mounts it leaves the layers below out.
+#[must_use]
+pub fn is_opaque(dir: &OwnedFd) -> bool {
     let mut value = [0; 4];
     matches!(fs::fgetxattr(dir, "user.overlay.opaque", &mut value), Ok(1) if value[0] == b'y')
 }

@@ -1,6 +1,6 @@
 //! Removes what no name leads to and no sandbox uses, and tells how much there is.
 
-use super::{ImageError, Images, Record, layer_name, layers::UNFINISHED, names, open};
+use super::{ImageError, Images, Record, Tag, layer_name, layers::UNFINISHED, names, open};
 use crate::{
     Image, SandboxId,
     store::{Store, durable},
@@ -28,8 +28,9 @@ pub struct Removed {
 }
 
 impl Images {
-    /// Puts an image on record.
+    /// Puts an image on record. What it is made of is on disk before.
     pub(super) fn put_record(&self, record: &Record) -> Result<(), ImageError> {
+        fs::fsync(&self.blobs).map_err(|errno| self.failed("write", "blobs", errno))?;
         let path = self.path.join("records");
         Ok(durable::write(self.records.as_fd(), &path, record.manifest.hex(), record)?)
     }
@@ -61,16 +62,23 @@ impl Images {
     }
 
     /// Removes images that no name leads to and no sandbox is made of, layers that are of no image, and what was not
-    /// finished. With `dry_run` it is only told.
+    /// finished. With `all`, names are taken away first that no sandbox is made of. With `dry_run` it is only told.
     ///
     /// # Errors
-    /// If something could not be removed; the rest may be.
-    pub fn prune(&self, store: &Store, dry_run: bool) -> Result<Removed, ImageError> {
+    /// If something could not be removed; the rest may be. If it can't be read what a sandbox is made of, nothing is.
+    pub fn prune(&self, store: &Store, all: bool, dry_run: bool) -> Result<Removed, ImageError> {
         // Nobody adds meanwhile.
         let _guard = self.lock(FlockOperation::LockExclusive)?;
         let mut removed = Removed::default();
-        let named: BTreeSet<Digest> = self.tags()?.into_iter().map(|tag| tag.manifest).collect();
         let used = used(store)?;
+        let (kept, given_up): (Vec<Tag>, Vec<Tag>) =
+            self.tags()?.into_iter().partition(|tag| !all || used.manifests.contains(&tag.manifest));
+        for tag in given_up.iter().filter(|_| !dry_run) {
+            if let Ok(name) = tag.reference.parse::<Reference>() {
+                self.untag(&name)?;
+            }
+        }
+        let named: BTreeSet<Digest> = kept.into_iter().map(|tag| tag.manifest).collect();
         let (kept, gone): (Vec<Record>, Vec<Record>) = self
             .records()?
             .into_iter()
@@ -140,7 +148,7 @@ impl Images {
             match (dry_run, whole) {
                 (true, _) => {}
                 (false, true) => self.remove_layer(&name)?,
-                (false, false) => self.remove_tree(&name)?,
+                (false, false) => self.remove_tree(&self.cache, "../cache", &name)?,
             }
         }
         Ok(())
@@ -164,9 +172,7 @@ impl Images {
             let failed = |errno: Errno| self.failed("remove", Path::new("work").join(&name), errno);
             let stat = fs::statat(&self.work, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                let dir = open(&self.work, &name).map_err(failed)?;
-                crate::store::empty_tree(dir.as_fd()).map_err(failed)?;
-                fs::unlinkat(&self.work, &name, AtFlags::REMOVEDIR).map_err(failed)?;
+                self.remove_tree(&self.work, "work", &name)?;
             } else {
                 fs::unlinkat(&self.work, &name, AtFlags::empty()).map_err(failed)?;
             }
@@ -174,17 +180,38 @@ impl Images {
         Ok(())
     }
 
-    /// The bytes that all unpacked layers take on disk.
+    /// The bytes that all contents take on disk: as they travel, also what has come in part, and unpacked.
     ///
     /// # Errors
-    /// If one can't be read.
-    pub fn unpacked(&self) -> Result<u64, ImageError> {
-        let mut bytes = 0;
+    /// If something can't be read.
+    pub fn usage(&self) -> Result<Usage, ImageError> {
+        let mut usage = Usage::default();
+        for (dir, place) in [(&self.blobs, "blobs"), (&self.work, "work")] {
+            usage.travelling += tree_usage(dir).map_err(|errno| self.failed("read", place, errno))?;
+        }
         for name in names(&self.cache, Path::new("cache"))?.iter().filter(|name| name.starts_with("layer-")) {
             let failed = |errno: Errno| self.failed("read", Path::new("../cache").join(name), errno);
-            bytes += open(&self.cache, name).and_then(|layer| usage(&layer)).map_err(failed)?;
+            usage.unpacked += match open(&self.cache, name).and_then(|layer| tree_usage(&layer)) {
+                // Given its name, or given up, just now.
+                Err(Errno::NOENT) => 0,
+                bytes => bytes.map_err(failed)?,
+            };
         }
-        Ok(bytes)
+        Ok(usage)
+    }
+
+    /// How many bytes there may be; `None`: as many as there is room for.
+    #[must_use]
+    pub fn quota(&self) -> Option<u64> {
+        self.quota
+    }
+
+    /// Refuses so many more bytes than there are, if that would be more than there may be.
+    pub(super) fn check_room(&self, more: u64) -> Result<(), ImageError> {
+        let Some(quota) = self.quota else { return Ok(()) };
+        let Usage { travelling, unpacked } = self.usage()?;
+        let wanted = travelling.saturating_add(unpacked).saturating_add(more);
+        if wanted > quota { Err(ImageError::Quota { quota, wanted }) } else { Ok(()) }
     }
 
     /// The sandboxes that are made of an image.
@@ -198,6 +225,15 @@ impl Images {
         };
         Ok(store.list()?.into_iter().filter_map(made_of).collect())
     }
+}
+
+/// How many bytes contents take on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// As they travel.
+    pub travelling: u64,
+    /// Unpacked.
+    pub unpacked: u64,
 }
 
 /// What sandboxes are made of.
@@ -219,15 +255,16 @@ fn used(store: &Store) -> Result<Used, ImageError> {
     Ok(used)
 }
 
-/// The bytes that a tree takes on disk; of a file with several names once. What is too deep to be named is left out.
-fn usage(root: &OwnedFd) -> rustix::io::Result<u64> {
+/// The bytes that a tree takes on disk; of a file with several names once. What is too deep to be named is left out, and what
+/// vanishes meanwhile.
+fn tree_usage(root: &OwnedFd) -> rustix::io::Result<u64> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let (mut bytes, mut seen, mut left) = (0, BTreeSet::new(), vec![CString::from(c".")]);
     while let Some(path) = left.pop() {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = match fs::openat2(root, &path, flags, Mode::empty(), resolve) {
             Ok(dir) => dir,
-            Err(Errno::ACCESS | Errno::NAMETOOLONG) => continue,
+            Err(Errno::ACCESS | Errno::NAMETOOLONG | Errno::NOENT) => continue,
             Err(errno) => return Err(errno),
         };
         for entry in fs::Dir::read_from(&dir)? {
@@ -236,7 +273,10 @@ fn usage(root: &OwnedFd) -> rustix::io::Result<u64> {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            let stat = fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let stat = match fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => continue,
+                stat => stat?,
+            };
             let kind = FileType::from_raw_mode(stat.st_mode);
             if kind == FileType::Directory {
                 let joined = [path.to_bytes(), b"/", name.to_bytes()].concat();

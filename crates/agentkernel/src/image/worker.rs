@@ -33,7 +33,9 @@ const FAILED: i32 = 1;
 pub(super) enum Reach<'a> {
     /// Nothing.
     Nothing,
-    /// What lies beneath this directory, where it makes files: for root with whatever owners they have.
+    /// What lies beneath this directory, where it makes files: for root with whatever owners they have, and with this as its
+    /// root directory. An ordinary user's keeps the names of what is elsewhere: Landlock does not let it open, make or
+    /// remove any of that, but does not judge who looks at it, or sets the time of what is this user's.
     Files(BorrowedFd<'a>),
     /// The internet.
     Internet,
@@ -144,12 +146,16 @@ fn raise_walls(parent: Pid, given: &[BorrowedFd<'_>], answer: &OwnedFd, reach: R
     process::set_rlimit(Resource::Core, 0)?;
     process::set_rlimit(Resource::Data, MEMORY)?;
     process::set_no_new_privs()?;
+    let root = rustix::process::geteuid().is_root();
+    if let (Reach::Files(dir), true) = (reach, root) {
+        process::chroot(dir)?;
+    }
     let owners = Cap::CHOWN | Cap::DAC_OVERRIDE | Cap::FOWNER | Cap::FSETID | Cap::SETFCAP;
     let keep = match reach {
-        Reach::Files(_) if rustix::process::geteuid().is_root() => owners,
+        Reach::Files(_) if root => owners,
         _ => Cap::empty(),
     };
-    if rustix::process::geteuid().is_root() {
+    if root {
         caps::limit_bounding(keep)?;
     }
     caps::keep_only(keep)?;
@@ -158,7 +164,11 @@ fn raise_walls(parent: Pid, given: &[BorrowedFd<'_>], answer: &OwnedFd, reach: R
         Reach::Files(dir) => landlock::only(dir),
     }
     .map_err(io::Error::other)?;
-    let profile = if let Reach::Internet = reach { seccomp::Profile::Fetch } else { seccomp::Profile::Unpack };
+    let profile = match reach {
+        Reach::Nothing => seccomp::Profile::Parse,
+        Reach::Files(_) => seccomp::Profile::Unpack,
+        Reach::Internet => seccomp::Profile::Fetch,
+    };
     seccomp::install(profile).map_err(io::Error::other)?;
     test_walls(reach)
 }
@@ -166,13 +176,20 @@ fn raise_walls(parent: Pid, given: &[BorrowedFd<'_>], answer: &OwnedFd, reach: R
 /// Tries what must not be possible any more.
 fn test_walls(reach: Reach<'_>) -> io::Result<()> {
     use rustix::{
-        fs::{Mode, OFlags},
-        net::{AddressFamily, SocketType},
+        fs::{self, Mode, OFlags},
+        net::{AddressFamily, SocketType, socket},
     };
-    let possible = rustix::fs::open("/", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).is_ok()
-        || (!matches!(reach, Reach::Internet)
-            && rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).is_ok())
-        || rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).is_ok()
+    let outside = match (reach, fs::open("/", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())) {
+        (Reach::Files(dir), Ok(root)) => {
+            let (dir, root) = (fs::fstat(dir)?, fs::fstat(root)?);
+            (dir.st_dev, dir.st_ino) != (root.st_dev, root.st_ino)
+        }
+        (_, opened) => opened.is_ok(),
+    };
+    let possible = outside
+        || fs::chmod("/", Mode::from_raw_mode(0o755)).is_ok()
+        || (!matches!(reach, Reach::Internet) && socket(AddressFamily::INET, SocketType::STREAM, None).is_ok())
+        || socket(AddressFamily::UNIX, SocketType::STREAM, None).is_ok()
         || rustix::process::test_kill_process(rustix::process::getpid()).is_ok();
     if possible { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
 }

@@ -445,7 +445,6 @@ impl Store {
     }
 }
 
-/// Opens a directory of ours below the state directory; makes it if it is missing.
 /// Opens a directory of the state, and makes it if it is missing.
 pub(crate) fn subdirectory(root: BorrowedFd<'_>, path: &Path, name: &str) -> Result<OwnedFd, StoreError> {
     let open = || fs::openat(root, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());

@@ -28,16 +28,24 @@ impl Watchers {
         self.0.remove(&(client, stream));
     }
 
-    /// Sends a client what it has credit for.
-    pub(super) fn pump(&mut self, clients: &mut Clients, number: u64, stream: u32) {
+    /// Sends a client what it has credit for, and once it has all that was kept for it, how much is missing: nothing may
+    /// come any more with which it could be told.
+    fn pump(&mut self, clients: &mut Clients, number: u64, stream: u32, skipped: impl Fn(u64) -> EventRecord) {
         let Some(watcher) = self.0.get_mut(&(number, stream)) else { return };
         let Some(client) = clients.get_mut(&number) else { return };
-        while let (front @ [_, ..], _) = watcher.backlog.as_slices() {
-            let count = client.connection.mux.data(stream, Channel::Stdout, front);
-            if count == 0 {
+        loop {
+            while let (front @ [_, ..], _) = watcher.backlog.as_slices() {
+                let count = client.connection.mux.data(stream, Channel::Stdout, front);
+                if count == 0 {
+                    return;
+                }
+                watcher.backlog.drain(..count);
+            }
+            if watcher.skipped == 0 {
                 return;
             }
-            watcher.backlog.drain(..count);
+            watcher.backlog.extend(line(&skipped(watcher.skipped)).unwrap_or_default());
+            watcher.skipped = 0;
         }
     }
 }
@@ -74,10 +82,18 @@ impl Server<'_> {
             .0
             .values_mut()
             .for_each(|watcher| watcher.push(&record, |count| self.life(LifeEvent::Skipped { count })));
-        for (client, stream) in watchers.0.keys().copied().collect::<Vec<_>>() {
-            watchers.pump(&mut self.clients, client, stream);
-        }
         self.watchers = watchers;
+        for (client, stream) in self.watchers.0.keys().copied().collect::<Vec<_>>() {
+            self.pump_events(client, stream);
+        }
+    }
+
+    /// Sends a client what it has credit for.
+    pub(super) fn pump_events(&mut self, client: u64, stream: u32) {
+        let mut clients = std::mem::take(&mut self.clients);
+        let mut watchers = std::mem::take(&mut self.watchers);
+        watchers.pump(&mut clients, client, stream, |count| self.life(LifeEvent::Skipped { count }));
+        (self.clients, self.watchers) = (clients, watchers);
     }
 
     /// Tells how an exec goes.

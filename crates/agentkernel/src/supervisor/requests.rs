@@ -112,7 +112,7 @@ impl Server<'_> {
                     }
                 }
                 Some(&Purpose::Files { stream: to }) => self.with_relay(to, |_| {}),
-                Some(Purpose::Events) => self.watchers.pump(&mut self.clients, number, stream),
+                Some(Purpose::Events) => self.pump_events(number, stream),
                 _ => {}
             },
             Incoming::Control(stream, payload) => {

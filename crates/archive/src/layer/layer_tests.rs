@@ -129,6 +129,35 @@ fn squashed_all_is_the_callers() {
 }
 
 #[test]
+fn attributes_of_users_on_what_their_owner_may_not_write() {
+    let Some(scene) = Scene::new() else { return };
+    let said = ("SCHILY.xattr.user.x", &b"y"[..]);
+    let mut archive = Archive::default().file(b"first", b"");
+    for (name, mode) in [(&b"read-only"[..], 0o444), (b"nothing", 0), (b"set-id", 0o4555)] {
+        archive = archive.pax(&[said]).changed(EntryType::Regular, name, b"", 1, mode, owned(0, 0, 0)).data(b"z");
+    }
+    let archive = archive.pax(&[said]).changed(EntryType::Directory, b"dir", b"", 0, 0o555, owned(0, 0, 0)).end();
+    // Root's capabilities would let it write all the same.
+    std::thread::scope(|scope| {
+        let unpacked = scope.spawn(|| {
+            jail::caps::keep_only(jail::caps::Cap::empty()).unwrap();
+            scene.unpack_as(&LayerOptions { owners: Owners::Squashed, ..options() }, &archive)
+        });
+        unpacked.join().unwrap().unwrap();
+    });
+    for (name, mode) in [("read-only", 0o444), ("nothing", 0), ("set-id", 0o4555), ("dir", 0o555)] {
+        let at = scene.at(name);
+        assert_eq!(std::os::unix::fs::MetadataExt::mode(&fs::metadata(&at).unwrap()) & 0o7777, mode, "{name}");
+        let mut value = [0; 4];
+        let length = rustix::fs::getxattr(&at, "user.x", &mut value[..]);
+        // Who may not read a file does not learn its attributes either.
+        if is_root() || mode & 0o400 != 0 {
+            assert_eq!((length, &value[..1]), (Ok(1), &b"y"[..]), "{name}");
+        }
+    }
+}
+
+#[test]
 fn attributes_that_travel_and_those_that_do_not() {
     let Some(scene) = Scene::new() else { return };
     let archive = |name: &str| Archive::default().pax(&[(name, b"y")]).file(b"f", b"").end();

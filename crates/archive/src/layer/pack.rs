@@ -3,16 +3,15 @@
 use super::{OPAQUE_MARK, WHITEOUT, tree::is_whiteout, xattr};
 use crate::{
     CHUNK, Summary, display,
-    pack::{PackError, is_placeholder, read},
+    pack::{PackError, read},
     pax,
     reader::Time,
-    special,
     walk::{self, Level},
     writer::Writer,
 };
 use rustix::{
     fd::{AsFd, BorrowedFd},
-    fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat},
+    fs::{AtFlags, FileType, SeekFrom, Stat},
     io::Errno,
 };
 use std::{collections::BTreeMap, ffi::CStr, fs::File, io::Write, ops::Range, os::fd::OwnedFd};
@@ -107,24 +106,12 @@ impl<W: Write> Packer<'_, W> {
                     FileType::Symlink => self.symlink(dir, name, path, &stat).map(|()| None),
                     FileType::Fifo => self.fifo(path, &stat).map(|()| None),
                     kind => {
-                        self.leave_out(kind, path, &stat);
+                        self.summary.leave_out(kind, path, &stat);
                         Ok(None)
                     }
                 }
             });
-        match result {
-            Err(error) if walk::is_gone(&error) => {
-                self.summary.vanished += 1;
-                Ok(None)
-            }
-            result => result,
-        }
-    }
-
-    fn leave_out(&mut self, kind: FileType, path: &[u8], stat: &Stat) {
-        if !is_placeholder(kind, stat) {
-            self.summary.left_out.add(special(kind), path);
-        }
+        self.summary.unless_gone(result)
     }
 
     /// Writes an empty file whose name alone says something.
@@ -179,14 +166,10 @@ impl<W: Write> Packer<'_, W> {
     }
 
     fn file(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<(), PackError> {
-        // NONBLOCK: it may have become a fifo since it was looked at, which would wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| read("open", path)(error.into()))?;
-        let stat = rustix::fs::fstat(&file).map_err(|error| read("examine", path)(error.into()))?;
+        let (file, stat) = walk::open(dir, name, path)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::RegularFile {
-            self.leave_out(kind, path, &stat);
+            self.summary.leave_out(kind, path, &stat);
             return Ok(());
         }
         if self.linked(path, &stat)? {

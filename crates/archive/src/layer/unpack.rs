@@ -221,7 +221,12 @@ impl<R: Read> Unpacker<R> {
         let sparse = sparse::read(&mut self.reader, entry, size)?;
         // The first one shows what the others are by themselves, which spares them two calls each.
         let natural = self.natural;
-        let mode = if natural.is_some() { said.mode & 0o777 } else { 0o777 };
+        let mode = match (natural, &said.xattrs[..]) {
+            (None, _) => 0o777,
+            (Some(_), []) => said.mode & 0o777,
+            // Not even its owner may give attributes to what he may not write.
+            (Some(_), _) => said.mode & 0o777 | 0o200,
+        };
         let (_, file) = self.make(path, "make the file", |parent, name| {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode))
@@ -236,7 +241,7 @@ impl<R: Read> Unpacker<R> {
         // The map of a sparse file stands in whole blocks.
         self.reader.pad(size)?;
         self.summary.bytes += sparse.map_or(size, |sparse| sparse.stored);
-        finish(&file, said, natural)
+        finish(&file, said, natural.filter(|_| said.xattrs.is_empty()))
     }
 
     /// Writes the contents of a file with holes.

@@ -17,6 +17,8 @@ pub enum Profile {
     Program,
     /// For egress: a list of what is allowed, and `EPERM` for everything else.
     Egress,
+    /// For who parses what he was given, and answers: a list without a path or a socket.
+    Parse,
     /// For who unpacks a layer of an image: a list as well.
     Unpack,
     /// For who fetches an image: what egress may do, and files that are open.
@@ -47,6 +49,7 @@ pub fn install(profile: Profile) -> Result<(), Error> {
         Profile::Default => (&DEFAULT, "every program"),
         Profile::Program => (&PROGRAM, "programs"),
         Profile::Egress => (&EGRESS, "egress"),
+        Profile::Parse => (&PARSE, "parsers"),
         Profile::Unpack => (&UNPACK, "unpackers"),
         Profile::Fetch => (&FETCH, "fetchers"),
     };

@@ -1,5 +1,5 @@
 use super::*;
-use media::{Compression, Layer};
+use media::Compression;
 use serde_json::{Value, json};
 
 fn digest(n: usize) -> String {
@@ -42,7 +42,7 @@ fn both_families_are_read() {
     let read = manifest(&docker());
     assert_eq!(read.media_type(), media::DOCKER_MANIFEST);
     assert_eq!((read.layers.len(), read.size()), (2, 3));
-    assert_eq!(read.layer_kinds().unwrap(), [Layer { compression: Compression::Gzip, foreign: false }; 2]);
+    assert_eq!(read.layer_kinds().unwrap(), [Compression::Gzip; 2]);
 
     let oci = json!({
         "schemaVersion": 2,
@@ -55,8 +55,7 @@ fn both_families_are_read() {
     let read = manifest(&oci);
     assert_eq!(read.media_type(), media::OCI_MANIFEST);
     assert_eq!(read.annotations["a"], "1");
-    let kinds: Vec<Compression> = read.layer_kinds().unwrap().iter().map(|kind| kind.compression).collect();
-    assert_eq!(kinds, [Compression::Zstd, Compression::None]);
+    assert_eq!(read.layer_kinds().unwrap(), [Compression::Zstd, Compression::None]);
     for told in [media::OCI_MANIFEST, "application/vnd.OCI.image.manifest.v1+json; charset=utf-8", "text/plain", ""] {
         assert_eq!(parse(&oci, Some(told)).unwrap(), Document::Manifest(read.clone()), "{told}");
     }
@@ -65,22 +64,22 @@ fn both_families_are_read() {
 #[test]
 fn layers_of_every_kind_are_known() {
     use Compression::{Gzip, None as Plain, Zstd};
-    for (media_type, compression, foreign) in [
-        (media::OCI_LAYER, Plain, false),
-        (media::OCI_LAYER_GZIP, Gzip, false),
-        (media::OCI_LAYER_ZSTD, Zstd, false),
-        (media::OCI_FOREIGN, Plain, true),
-        ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", Gzip, true),
-        ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Zstd, true),
-        (media::DOCKER_LAYER, Plain, false),
-        (media::DOCKER_LAYER_GZIP, Gzip, false),
-        ("application/vnd.docker.image.rootfs.diff.tar.zstd", Zstd, false),
-        (media::DOCKER_FOREIGN_GZIP, Gzip, true),
+    for (media_type, compression) in [
+        (media::OCI_LAYER, Plain),
+        (media::OCI_LAYER_GZIP, Gzip),
+        (media::OCI_LAYER_ZSTD, Zstd),
+        (media::OCI_FOREIGN, Plain),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", Gzip),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Zstd),
+        (media::DOCKER_LAYER, Plain),
+        (media::DOCKER_LAYER_GZIP, Gzip),
+        ("application/vnd.docker.image.rootfs.diff.tar.zstd", Zstd),
+        (media::DOCKER_FOREIGN_GZIP, Gzip),
     ] {
-        assert_eq!(Layer::of(media_type), Some(Layer { compression, foreign }), "{media_type}");
+        assert_eq!(Compression::of(media_type), Some(compression), "{media_type}");
     }
     for other in ["", media::OCI_CONFIG, "application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "text/plain"] {
-        assert_eq!(Layer::of(other), None, "{other}");
+        assert_eq!(Compression::of(other), None, "{other}");
     }
 }
 
@@ -165,6 +164,18 @@ fn artifacts_are_not_run() {
     value["layers"][1]["mediaType"] = json!("application/x");
     let words = "Layer 2 is 'application/x', which cannot be unpacked";
     assert_eq!(manifest(&value).layer_kinds().unwrap_err().to_string(), words);
+}
+
+#[test]
+fn no_image_is_larger_than_a_disk() {
+    for (sizes, sum) in [([MAX_SIZE, 0], None), ([MAX_SIZE, 1], Some(MAX_SIZE + 1)), ([u64::MAX, 7], Some(u64::MAX))] {
+        let mut value = docker();
+        for (layer, size) in sizes.iter().enumerate() {
+            value["layers"][layer]["size"] = json!(size);
+        }
+        let words = sum.map(|sum| format!("The image's layers have {sum} bytes, of which {MAX_SIZE} are allowed"));
+        assert_eq!(manifest(&value).layer_kinds().err().map(|error| error.to_string()), words);
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// Docker's layer in gzip.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// Docker's layer as it is, that is in no registry.
+pub const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
 /// Docker's layer in gzip, that is in no registry.
 pub const DOCKER_FOREIGN_GZIP: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 
@@ -38,35 +40,18 @@ pub enum Compression {
     Zstd,
 }
 
-/// How a layer travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Layer {
-    /// How it is compressed.
-    pub compression: Compression,
-    /// Whether it may be in no registry, and never goes to one.
-    pub foreign: bool,
-}
-
-impl Layer {
-    /// What this type says; none if it is no layer that we can unpack, such as an encrypted one.
+impl Compression {
+    /// How a layer of this type is compressed, also one that need be in no registry; none if it is no layer that we can
+    /// unpack, such as an encrypted one.
     #[must_use]
     pub fn of(media_type: &str) -> Option<Self> {
         let media_type = essence(media_type);
-        let (rest, compression) = [
-            ("+gzip", Compression::Gzip),
-            (".gzip", Compression::Gzip),
-            ("+zstd", Compression::Zstd),
-            (".zstd", Compression::Zstd),
-        ]
-        .into_iter()
-        .find_map(|(suffix, compression)| Some((media_type.strip_suffix(suffix)?, compression)))
-        .unwrap_or((&media_type, Compression::None));
-        let foreign = match rest {
-            OCI_LAYER | DOCKER_LAYER => false,
-            OCI_FOREIGN | "application/vnd.docker.image.rootfs.foreign.diff.tar" => true,
-            _ => return None,
-        };
-        Some(Self { compression, foreign })
+        let (rest, compression) =
+            [("+gzip", Self::Gzip), (".gzip", Self::Gzip), ("+zstd", Self::Zstd), (".zstd", Self::Zstd)]
+                .into_iter()
+                .find_map(|(suffix, compression)| Some((media_type.strip_suffix(suffix)?, compression)))
+                .unwrap_or((&media_type, Self::None));
+        matches!(rest, OCI_LAYER | DOCKER_LAYER | OCI_FOREIGN | DOCKER_FOREIGN).then_some(compression)
     }
 }
 

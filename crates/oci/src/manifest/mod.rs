@@ -7,6 +7,7 @@ mod config;
 pub mod media;
 
 use crate::{Digest, Platform, text::shown};
+use media::Compression;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
@@ -16,9 +17,11 @@ pub use config::{Healthcheck, History, ImageConfig, Port, Rootfs, RunConfig};
 pub const MAX_MANIFEST: u64 = 4 << 20;
 /// The longest config.
 pub const MAX_CONFIG: u64 = 8 << 20;
-/// How many layers an image has at most. Docker makes none with more than 127; overlayfs stacks 500, of which the rest is
-/// for what is laid over an image.
+/// How many layers an image has at most. Docker makes none with more than 127; overlayfs stacks 500 from Linux 6.5 on, of
+/// which the rest is for what is laid over an image. Older kernels stack fewer, which a sandbox's start tells.
 pub const MAX_LAYERS: usize = 400;
+/// How many bytes an image's layers have at most, all together, as they travel.
+pub const MAX_SIZE: u64 = 256 << 30;
 /// How many manifests an index has at most.
 pub const MAX_MANIFESTS: usize = 1000;
 /// How many indexes may lead to a manifest: some hold an index for each platform, none more.
@@ -81,6 +84,9 @@ pub enum ManifestError {
     /// One digest with two sizes.
     #[error("The image names {0} with two sizes")]
     Sizes(Digest),
+    /// More than any image has.
+    #[error("The image's layers have {0} bytes, of which {MAX_SIZE} are allowed")]
+    TooMuch(u64),
     /// A layer of a kind that we cannot unpack.
     #[error("Layer {index} is '{media_type}', which cannot be unpacked")]
     Layer {
@@ -365,8 +371,8 @@ impl Manifest {
     /// How each layer travels, if all of them can be unpacked and this is an image.
     ///
     /// # Errors
-    /// [`ManifestError::NotAnImage`], [`ManifestError::Layer`], [`ManifestError::Sizes`].
-    pub fn layer_kinds(&self) -> Result<Vec<media::Layer>, ManifestError> {
+    /// [`ManifestError::NotAnImage`], [`ManifestError::Layer`], [`ManifestError::Sizes`], [`ManifestError::TooMuch`].
+    pub fn layer_kinds(&self) -> Result<Vec<Compression>, ManifestError> {
         if !media::is_config(&self.config.media_type) {
             return Err(ManifestError::NotAnImage(shown(&self.config.media_type)));
         }
@@ -376,9 +382,12 @@ impl Manifest {
                 return Err(ManifestError::Sizes(layer.digest.clone()));
             }
         }
+        if self.size() > MAX_SIZE {
+            return Err(ManifestError::TooMuch(self.size()));
+        }
         let kind = |(index, layer): (usize, &Descriptor)| {
             let unknown = || ManifestError::Layer { index: index + 1, media_type: shown(&layer.media_type) };
-            media::Layer::of(&layer.media_type).ok_or_else(unknown)
+            Compression::of(&layer.media_type).ok_or_else(unknown)
         };
         self.layers.iter().enumerate().map(kind).collect()
     }

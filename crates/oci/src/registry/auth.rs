@@ -142,9 +142,10 @@ impl Client {
         let failed = |why: String| RegistryError::Login { host: host.to_owned(), why };
         let mut url = Url::parse(realm).ok_or_else(|| failed(format!("'{}' is no token server", shown(realm))))?;
         // What logs in goes over no line that anybody can listen at, unless the registry itself is on such a line.
-        if !url.origin.https && origin.https && !self.pool.may_be_clear(&url.origin) {
+        if !url.origin.https && origin.https {
             return Err(failed(format!("its token server {} speaks no TLS", url.shown())));
         }
+        self.pool.trust_for(origin, &url.origin);
         let (mut method, mut body, mut headers) = (Method::GET, Bytes::new(), HeaderMap::new());
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         if let Credentials::IdentityToken(token) = credentials {

@@ -2,7 +2,7 @@
 
 use super::{
     error::RegistryError,
-    settings::{Settings, Trust, is_loopback},
+    settings::{Settings, Timeouts, is_loopback},
     url::Origin,
 };
 use crate::{
@@ -13,15 +13,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::{
-    body::Incoming,
+    body::{Frame, Incoming},
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{
     CertificateError, ClientConfig, RootCertStore,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName},
 };
 use std::{
     collections::HashMap,
@@ -72,6 +71,8 @@ pub(super) struct Pool {
     roots: RootCertStore,
     configs: Mutex<HashMap<String, Arc<ClientConfig>>>,
     idle: Mutex<HashMap<Origin, Vec<Connection>>>,
+    /// Of which registry one is the token server.
+    token_servers: Mutex<HashMap<Origin, Origin>>,
     /// Who speaks TLS of those that need not.
     spoken: tokio::sync::Mutex<HashMap<String, bool>>,
 }
@@ -93,6 +94,7 @@ impl Pool {
             roots,
             configs: Mutex::default(),
             idle: Mutex::default(),
+            token_servers: Mutex::default(),
             spoken: tokio::sync::Mutex::default(),
         }
     }
@@ -104,11 +106,7 @@ impl Pool {
                 .ok_or_else(|| RegistryError::Settings(format!("'{}' is not a host", shown(authority))))
         };
         let secure = origin(true)?;
-        let trust = self.trust(&secure);
-        if trust == Trust::Clear {
-            return origin(false);
-        }
-        if trust == Trust::Verified && !is_loopback(&secure.host) {
+        if !is_loopback(&secure.host) {
             return Ok(secure);
         }
         // One at a time: whoever else wants to know waits for the same answer.
@@ -130,22 +128,22 @@ impl Pool {
         origin(https)
     }
 
-    fn trust(&self, origin: &Origin) -> Trust {
-        self.registry(origin).map(|registry| registry.trust).unwrap_or_default()
+    /// Trusts those who may vouch for a registry to vouch for its token server, too, of which nothing is set.
+    pub fn trust_for(&self, registry: &Origin, token_server: &Origin) {
+        locked(&self.token_servers).insert(token_server.clone(), registry.clone());
     }
 
-    fn registry(&self, origin: &Origin) -> Option<&super::settings::Registry> {
-        let with_port = format!("{}:{}", origin.host, origin.port);
+    /// The certificates of those who may vouch for a host besides the roots, in DER.
+    fn authorities(&self, origin: &Origin) -> &[Vec<u8>] {
         let registries = &self.settings.registries;
         // What is set for a registry holds where it answers, too.
-        let known = |name: &str| if name == DEFAULT_ENDPOINT { registries.get(DEFAULT_REGISTRY) } else { None };
-        let authority = origin.authority();
-        registries.get(&authority).or_else(|| registries.get(&with_port)).or_else(|| known(&authority))
-    }
-
-    /// Whether this host may be spoken to in clear.
-    pub fn may_be_clear(&self, origin: &Origin) -> bool {
-        is_loopback(&origin.host) || self.trust(origin) != Trust::Verified
+        let default = |name: &str| if name == DEFAULT_ENDPOINT { registries.get(DEFAULT_REGISTRY) } else { None };
+        let known = |origin: &Origin| {
+            let (authority, with_port) = (origin.authority(), format!("{}:{}", origin.host, origin.port));
+            registries.get(&authority).or_else(|| registries.get(&with_port)).or_else(|| default(&authority))
+        };
+        let registry = || known(locked(&self.token_servers).get(origin)?);
+        known(origin).or_else(registry).map(|registry| registry.authorities.as_slice()).unwrap_or_default()
     }
 
     /// Sends a request and waits for the head of the answer; the body of the request may take as long as it gets on.
@@ -174,7 +172,7 @@ impl Pool {
             Ok(Err(error)) => return Err(self.forget(origin, broken(origin, &error))),
             Err(_) => return Err(self.forget(origin, timed_out(origin, patience))),
         };
-        Ok(Answer::new(origin.clone(), response, connection, self.settings.timeouts.stall))
+        Ok(Answer::new(origin.clone(), response, connection, self.settings.timeouts))
     }
 
     /// A connection that is free, if there is one that still stands.
@@ -255,18 +253,12 @@ impl Pool {
         if let Some(config) = locked(&self.configs).get(&key) {
             return Ok(config.clone());
         }
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| RegistryError::Settings(error.to_string()))?;
-        let mut config = if self.trust(origin) == Trust::Verified {
-            let mut roots = self.roots.clone();
-            let own = self.registry(origin).map(|registry| registry.authorities.as_slice()).unwrap_or_default();
-            roots.add_parsable_certificates(own.iter().map(|der| CertificateDer::from_slice(der)));
-            builder.with_root_certificates(roots).with_no_client_auth()
-        } else {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
-        };
+        let mut roots = self.roots.clone();
+        roots.add_parsable_certificates(self.authorities(origin).iter().map(|der| CertificateDer::from_slice(der)));
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let config = Arc::new(config);
         locked(&self.configs).insert(key, config.clone());
@@ -337,14 +329,18 @@ pub(super) struct Answer {
     body: Incoming,
     /// Given back when nothing more comes.
     connection: Option<Connection>,
-    stall: Duration,
+    timeouts: Timeouts,
+    /// How long it was waited for the body since its speed was looked at last, and how much has come since.
+    waited: Duration,
+    came: u64,
 }
 
 impl Answer {
-    fn new(origin: Origin, response: Response<Incoming>, connection: Connection, stall: Duration) -> Self {
+    fn new(origin: Origin, response: Response<Incoming>, connection: Connection, timeouts: Timeouts) -> Self {
         let (head, body) = response.into_parts();
         let connection = matches!(connection, Connection::One(_)).then_some(connection);
-        Self { status: head.status, headers: head.headers, origin, body, connection, stall }
+        let (status, headers) = (head.status, head.headers);
+        Self { status, headers, origin, body, connection, timeouts, waited: Duration::ZERO, came: 0 }
     }
 
     /// A field, if it is text.
@@ -355,9 +351,21 @@ impl Answer {
     /// The next bytes of the body, none at its end.
     pub async fn chunk(&mut self, pool: &Pool) -> Result<Option<Bytes>, RegistryError> {
         loop {
-            let Ok(frame) = timeout(self.stall, self.body.frame()).await else {
-                return Err(pool.forget(&self.origin, timed_out(&self.origin, self.stall)));
+            let stall = self.timeouts.stall;
+            let begin = Instant::now();
+            let Ok(frame) = timeout(stall, self.body.frame()).await else {
+                return Err(pool.forget(&self.origin, timed_out(&self.origin, stall)));
             };
+            self.waited += begin.elapsed();
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
+            self.came += data.map_or(0, |data| data.len() as u64);
+            if self.waited >= self.timeouts.window {
+                if self.came < self.timeouts.least {
+                    let why = format!("{} bytes came in {} seconds", self.came, self.waited.as_secs());
+                    return Err(pool.forget(&self.origin, RegistryError::Broken { host: self.origin.authority(), why }));
+                }
+                (self.waited, self.came) = (Duration::ZERO, 0);
+            }
             match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -386,45 +394,6 @@ impl Answer {
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
-    }
-}
-
-/// Trusts whoever answers.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -109,7 +109,11 @@ impl<W: Write + Seek> Download<W> {
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), RegistryError> {
-        self.output.write_all(bytes).map_err(RegistryError::Write)?;
+        if let Err(error) = self.output.write_all(bytes) {
+            // Some of it may be there: whoever goes on does so where it is known what there is.
+            let _ = self.output.seek(SeekFrom::Start(self.begin + self.done));
+            return Err(RegistryError::Write(error));
+        }
         self.hasher.update(bytes);
         self.done += bytes.len() as u64;
         Ok(())
@@ -193,6 +197,8 @@ impl Client {
         download: &mut Download<W>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
+        // What came from elsewhere may be anything.
+        download.found |= download.done > 0;
         let mut failures = 0;
         let mut mark = download.done;
         loop {

@@ -237,12 +237,12 @@ impl RegistryError {
             }
             Self::RateLimited { logged_in: true, .. } => "Wait for a while, or use a mirror".to_owned(),
             Self::UnknownAuthority(host) => {
-                format!("If you know who runs '{host}', add its authority's certificate to those trusted for it")
+                format!(
+                    "If you know who runs '{host}', put its authority's certificate into ~/.docker/certs.d/{host}/ca.crt"
+                )
             }
             Self::Certificate { .. } => "Check the name of the registry and this machine's clock".to_owned(),
-            Self::Tls { .. } => {
-                "If the registry speaks no TLS, it must be listed as one that may be spoken to in clear".to_owned()
-            }
+            Self::Tls { .. } => "Only a registry on a loopback address may speak without TLS".to_owned(),
             Self::NoSuchHost(_) => "Check the name of the registry".to_owned(),
             Self::Platform { .. } => "Choose one of those with --platform, or another image".to_owned(),
             Self::Digest { .. } | Self::Size { .. } => {

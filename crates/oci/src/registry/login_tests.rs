@@ -149,13 +149,36 @@ async fn a_login_that_fails_is_told_in_words() {
 
 #[tokio::test]
 async fn a_registry_with_tls_may_not_send_a_login_into_the_clear() {
-    let server = Server::tls(&["127.0.0.1"], |_, _| unauthorized("Bearer realm=\"http://auth.example.com/token\""));
+    // Not on this machine either, where another user may listen.
+    for realm in ["http://auth.example.com/token", "http://127.0.0.1:9/token"] {
+        let challenge = format!("Bearer realm=\"{realm}\"");
+        let server = Server::tls(&["127.0.0.1"], move |_, _| unauthorized(&challenge));
+        let mut settings = settings();
+        settings.roots = vec![server.authority.clone()];
+        settings.registries.insert(server.host(), Registry { credentials: basic(), ..Registry::default() });
+        let error = resolve(&server, &Client::new(settings)).await.unwrap_err();
+        let words = format!("failed: its token server {realm} speaks no TLS");
+        assert!(error.to_string().ends_with(&words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn who_vouches_for_a_registry_vouches_for_its_token_server() {
+    let (bytes, digest) = manifest();
+    // One key for both: whose certificate it is decides, not where it is used.
+    let (config, authority) = certified(&["127.0.0.1"]);
+    let config = std::sync::Arc::new(config);
+    let tokens = Server::with(config.clone(), |_, _| ok(br#"{"token":"t"}"#));
+    let challenge = format!("Bearer realm=\"https://{}/token\"", tokens.host());
+    let server = Server::with(config, move |asked, _| match asked.header("authorization") {
+        "Bearer t" => sent(&bytes),
+        _ => unauthorized(&challenge),
+    });
     let mut settings = settings();
-    settings.roots = vec![server.authority.clone()];
-    settings.registries.insert(server.host(), Registry { credentials: basic(), ..Registry::default() });
-    let error = resolve(&server, &Client::new(settings)).await.unwrap_err();
-    let words = "failed: its token server http://auth.example.com/token speaks no TLS";
-    assert!(error.to_string().ends_with(words), "{error}");
+    let registry = Registry { authorities: vec![authority], credentials: basic(), ..Registry::default() };
+    settings.registries.insert(server.host(), registry);
+    assert_eq!(resolve(&server, &Client::new(settings)).await.unwrap().digest, digest);
+    assert_eq!(tokens.asked().len(), 1);
 }
 
 #[tokio::test]
@@ -168,7 +191,7 @@ async fn a_certificate_is_of_somebody_who_is_trusted() {
         error.to_string(),
         format!("The certificate of '{}' is of an authority that is not trusted", server.host())
     );
-    assert!(error.hint().contains("add its authority's certificate"));
+    assert!(error.hint().contains(&format!("certs.d/{}/ca.crt", server.host())), "{}", error.hint());
     assert!(server.asked().is_empty());
 
     // Trusted for all, or for this one.
@@ -184,10 +207,6 @@ async fn a_certificate_is_of_somebody_who_is_trusted() {
     for_another.registries.insert("127.0.0.1:1".into(), registry);
     let error = resolve(&server, &Client::new(for_another)).await.unwrap_err();
     assert!(matches!(error, RegistryError::UnknownAuthority(_)));
-    // Not looked at.
-    let mut any = settings();
-    any.registries.insert(server.host(), Registry { trust: Trust::Any, ..Registry::default() });
-    assert_eq!(resolve(&server, &Client::new(any)).await.unwrap().digest, digest);
 
     // By name, and by a name that it is not for.
     for (name, good) in [("registry.example.com", true), ("other.example.com", false)] {
@@ -206,21 +225,16 @@ async fn a_certificate_is_of_somebody_who_is_trusted() {
 }
 
 #[tokio::test]
-async fn only_loopback_and_those_named_are_spoken_to_in_clear() {
+async fn only_loopback_is_spoken_to_in_clear() {
     let (bytes, digest) = manifest();
     let server = Server::clear(move |_, _| sent(&bytes));
     let hosts = [("registry.example.com".to_owned(), vec!["127.0.0.1".parse().unwrap()])].into();
     let mut settings = settings();
     settings.resolver = Resolver::fixed(hosts);
-    let host = format!("registry.example.com:{}", server.address.port());
-    let reference = format!("{host}/a/b:tag").parse().unwrap();
-    let error = Client::new(settings.clone()).document(&reference).await.unwrap_err();
+    let reference = format!("registry.example.com:{}/a/b:tag", server.address.port()).parse().unwrap();
+    let error = Client::new(settings).document(&reference).await.unwrap_err();
     assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
     assert!(server.asked().is_empty());
-    for trust in [Trust::Any, Trust::Clear] {
-        settings.registries.insert(host.clone(), Registry { trust, ..Registry::default() });
-        assert_eq!(Client::new(settings.clone()).document(&reference).await.unwrap().digest, digest);
-    }
     let local = format!("localhost:{}/a/b:tag", server.address.port()).parse().unwrap();
     assert_eq!(client().document(&local).await.unwrap().digest, digest);
 }
@@ -328,6 +342,23 @@ async fn mirrors_come_first_and_the_registry_itself_last() {
     assert_eq!(client.digest(&server.reference()).await.unwrap(), Some(name));
     assert_eq!(broken.asked()[0].path, "/v2/proxy/hub/a/b/manifests/tag");
     assert_eq!((broken.asked().len(), lying.asked().len(), server.asked().len()), (3, 3, 3));
+}
+
+#[tokio::test]
+async fn what_came_from_a_mirror_that_lies_and_breaks_off_does_not_spoil_the_registrys() {
+    let (bytes, digest) = contents(5000);
+    let mut wrong = bytes.clone();
+    wrong[0] ^= 1;
+    let lying =
+        Server::clear(move |_, _| Reply::Close([head("200 OK", &[], wrong.len()), wrong[..1000].to_vec()].concat()));
+    let served = bytes.clone();
+    let server = Server::clear(move |asked, _| blob(asked, &served));
+    let mirrors = vec![Mirror { host: lying.host(), prefix: String::new() }];
+    let mut settings = settings();
+    settings.retries.count = 0;
+    settings.registries.insert(server.host(), Registry { mirrors, ..Registry::default() });
+    assert_eq!(get(&Client::new(settings), &server, &bytes, &digest).await.unwrap(), bytes);
+    assert_eq!(server.asked().iter().map(Asked::from).collect::<Vec<_>>(), [1000, 0]);
 }
 
 #[tokio::test]

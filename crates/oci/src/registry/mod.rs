@@ -27,7 +27,7 @@ use url::{Origin, Url};
 pub use download::Download;
 pub use error::RegistryError;
 pub use resolve::{Fetched, Resolved};
-pub use settings::{Lookup, Mirror, Registry, Resolver, Retries, Settings, Timeouts, Trust};
+pub use settings::{Lookup, Mirror, Registry, Resolver, Retries, Settings, Timeouts};
 
 /// How often an answer may lead elsewhere.
 const MAX_REDIRECTS: usize = 5;

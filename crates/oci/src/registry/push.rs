@@ -51,8 +51,11 @@ impl Client {
             return Ok(true);
         }
         // It has begun an upload instead, which nobody will end; if that cannot be said, it ends by itself.
-        if let Ok(url) = upload_url(&ask.url, &answer) {
-            self.discard(answer).await;
+        let begun = upload_url(&ask.url, &answer);
+        self.discard(answer).await;
+        if let Ok(url) = begun
+            && url.origin == place.origin
+        {
             let _ = self.ask_once(&place, &Ask::new(Method::DELETE, url, ask.scopes, "upload"), Answered::Here).await;
         }
         Ok(false)
@@ -322,23 +325,5 @@ fn next_page(link: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    #[test]
-    fn the_next_page_is_found_among_links() {
-        for (link, next) in [
-            ("</a?n=1,2>; rel=\"next\"", Some("/a?n=1,2")),
-            ("</b>; rel=prev, </a>;title=x ; rel=next", Some("/a")),
-            ("</a>; rel=\"next\", </b>; rel=\"last\"", Some("/a")),
-            ("</a>; rel=prev", None),
-            ("</a", None),
-            ("", None),
-        ] {
-            assert_eq!(super::next_page(link), next, "{link}");
-        }
-        for (range, received) in
-            [("0-99", Some(100)), ("bytes=0-99", Some(100)), ("0-0", None), ("5-9", None), ("x", None)]
-        {
-            assert_eq!(super::received(range), received, "{range}");
-        }
-    }
-}
+#[path = "links_tests.rs"]
+mod tests;

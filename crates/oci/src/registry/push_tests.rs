@@ -140,6 +140,12 @@ async fn what_a_registry_has_is_not_sent() {
     assert!(!client.mount(&reference, &Digest::of(b"x"), "a/d").await.unwrap());
     let last = server.asked().pop().unwrap();
     assert_eq!((last.method.as_str(), last.path.as_str()), ("DELETE", "/v2/a/b/blobs/uploads/1"));
+    // Nobody else is asked to remove anything.
+    let other = Server::clear(|_, _| status("204 No Content"));
+    let location = format!("http://{}/upload", other.host());
+    let server = Server::clear(move |_, _| with("202 Accepted", &[("Location", &location)], b""));
+    assert!(!client.mount(&server.reference(), &Digest::of(b"x"), "a/d").await.unwrap());
+    assert!(other.asked().is_empty());
 }
 
 #[tokio::test]

@@ -232,6 +232,36 @@ async fn a_blob_goes_on_where_it_broke_off() {
     assert!(seen.is_sorted() && seen.last() == Some(&100_000));
 }
 
+/// No byte is late, and it would take for ever.
+#[tokio::test]
+async fn a_server_that_sends_drop_by_drop_is_given_up() {
+    let (bytes, digest) = contents(100_000);
+    let served = bytes.clone();
+    let server = Server::clear(move |asked, _| {
+        let rest = &served[asked.from()..];
+        match asked.path.contains("/blobs/") {
+            true if asked.from() == 0 => Reply::Drip(head("200 OK", &[], rest.len()), rest.to_vec()),
+            true => {
+                let range = format!("bytes {}-{}/{}", asked.from(), served.len() - 1, served.len());
+                Reply::Drip(head("206 Partial Content", &[("Content-Range", &range)], rest.len()), rest.to_vec())
+            }
+            false => Reply::Drip(head("200 OK", &[], rest.len()), rest.to_vec()),
+        }
+    });
+    let mut settings = settings();
+    settings.retries.count = 2;
+    (settings.timeouts.window, settings.timeouts.least) = (Duration::from_millis(100), 1000);
+    let client = Client::new(settings);
+    let error = get(&client, &server, &bytes, &digest).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Broken { .. }), "{error}");
+    let asked = server.asked();
+    assert_eq!(asked.len(), 3);
+    // Nothing of what came is lost.
+    assert!(asked.windows(2).all(|pair| pair[0].from() < pair[1].from()), "{asked:?}");
+    assert!(matches!(client.document(&server.reference()).await, Err(RegistryError::Broken { .. })));
+    assert!(matches!(client.tags(&server.reference()).await, Err(RegistryError::Broken { .. })));
+}
+
 #[tokio::test]
 async fn a_server_without_ranges_sends_all_of_it_again() {
     let (bytes, digest) = contents(50_000);
@@ -434,6 +464,49 @@ fn with_credentials(server: &Server, credentials: Credentials) -> Client {
 
 fn basic() -> Credentials {
     Credentials::Basic { user: "user".into(), password: Secret::new("pass:word".into()) }
+}
+
+/// A disk that is full after so many bytes, until there is room.
+struct Full {
+    file: Cursor<Vec<u8>>,
+    room: std::rc::Rc<std::cell::Cell<usize>>,
+}
+
+impl std::io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = self.room.get().min(bytes.len());
+        if room == 0 {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.room.set(self.room.get() - room);
+        std::io::Write::write(&mut self.file, &bytes[..room])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::io::Seek for Full {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        std::io::Seek::seek(&mut self.file, to)
+    }
+}
+
+#[tokio::test]
+async fn a_download_goes_on_after_the_disk_was_full() {
+    let (bytes, digest) = contents(50_000);
+    let served = bytes.clone();
+    let server = Server::clear(move |asked, _| blob(asked, &served));
+    let room = std::rc::Rc::new(std::cell::Cell::new(777));
+    let full = Full { file: Cursor::new(Vec::new()), room: room.clone() };
+    let descriptor = Descriptor::new(media::OCI_LAYER, digest, bytes.len() as u64);
+    let mut download = Download::new(&descriptor, full);
+    let error = client().blob(&server.reference(), &mut download, &|_| {}).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Write(_)), "{error}");
+    room.set(usize::MAX);
+    client().blob(&server.reference(), &mut download, &|_| {}).await.unwrap();
+    assert_eq!(download.into_inner().file.into_inner(), bytes);
 }
 
 #[path = "login_tests.rs"]

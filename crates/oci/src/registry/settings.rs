@@ -48,7 +48,8 @@ impl Settings {
     }
 }
 
-/// What is special about a registry or a mirror.
+/// What is special about a registry or a mirror. Each needs TLS with a certificate of an authority that is trusted; only a
+/// loopback address that speaks none is spoken to in clear: nobody is in between.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     /// What logs in.
@@ -57,8 +58,6 @@ pub struct Registry {
     pub authorities: Vec<Vec<u8>>,
     /// Where else its images are, asked in this order before it is itself. Nothing is pushed there.
     pub mirrors: Vec<Mirror>,
-    /// How much of TLS it needs.
-    pub trust: Trust,
 }
 
 /// Another registry that has the images of one.
@@ -70,19 +69,6 @@ pub struct Mirror {
     pub prefix: String,
 }
 
-/// How much of TLS a host needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Trust {
-    /// TLS with a certificate of an authority that is trusted. A loopback address that speaks no TLS may be spoken to in
-    /// clear: nobody is in between.
-    #[default]
-    Verified,
-    /// TLS with any certificate, or in clear if it speaks none.
-    Any,
-    /// In clear.
-    Clear,
-}
-
 /// How long a client waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -92,11 +78,21 @@ pub struct Timeouts {
     pub answer: Duration,
     /// For the next byte.
     pub stall: Duration,
+    /// For `least` bytes: who sends fewer has broken off, however steadily.
+    pub window: Duration,
+    /// The fewest bytes that come in such a time.
+    pub least: u64,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(15), answer: Duration::from_secs(60), stall: Duration::from_secs(30) }
+        Self {
+            connect: Duration::from_secs(15),
+            answer: Duration::from_secs(60),
+            stall: Duration::from_secs(30),
+            window: Duration::from_secs(60),
+            least: 60 << 10,
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Reply {
     Close(Vec<u8>),
     /// Sends this, and nothing more until the client goes.
     Stall(Vec<u8>),
+    /// Sends this, and then one byte of the rest after the other, each after a while.
+    Drip(Vec<u8>, Vec<u8>),
 }
 
 /// An answer with a length.
@@ -110,6 +112,11 @@ impl Server {
         Self::start(Arc::new(act), Some(Arc::new(config)), authority)
     }
 
+    /// One with this certificate.
+    pub fn with(config: Arc<ServerConfig>, act: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(Arc::new(act), Some(config), Vec::new())
+    }
+
     fn start(act: Act, tls: Option<Arc<ServerConfig>>, authority: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -172,12 +179,19 @@ fn serve<S: Read + Write>(stream: S, act: &Act, log: &Mutex<Vec<Asked>>, connect
             log.len() - 1
         };
         let reply = act(&asked, before);
-        let (Reply::Send(bytes) | Reply::Close(bytes) | Reply::Stall(bytes)) = &reply;
+        let (Reply::Send(bytes) | Reply::Close(bytes) | Reply::Stall(bytes) | Reply::Drip(bytes, _)) = &reply;
         stream.get_mut().write_all(bytes)?;
         stream.get_mut().flush()?;
         match reply {
             Reply::Send(_) => {}
             Reply::Close(_) => return Ok(()),
+            Reply::Drip(_, rest) => {
+                for byte in rest {
+                    thread::sleep(Duration::from_millis(20));
+                    stream.get_mut().write_all(&[byte])?;
+                    stream.get_mut().flush()?;
+                }
+            }
             Reply::Stall(_) => return io::copy(&mut stream, &mut io::sink()).map(drop),
         }
     }

@@ -12,7 +12,7 @@ use super::{
     program::Location,
     skeleton,
 };
-use crate::{Image, Spec, Workspace};
+use crate::{Image, Spec, Workspace, image};
 use jail::{
     fd::open_beneath,
     mount::{self, Attr},
@@ -152,15 +152,15 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
             );
         }
         Image::Dir(path) => sources.push((Role::Lower(""), Source::Path(path.clone()))),
-        Image::Oci(image) => {
-            for layer in image.layers.iter().rev() {
-                let held = cache::hold(&place.cache, &format!("layer-{}", layer.hex()));
+        Image::Oci(oci) => {
+            for layer in oci.layers.iter().rev() {
+                let held = cache::hold(&place.cache, &image::layer_name(layer));
                 let Some(dir) = failure::state(held, "image", "Cannot open a layer")? else {
-                    let cause = format!("A layer of {} is not in the store: {layer}", image.reference);
-                    let hint = format!("`agentkernel image pull {}` brings it back", image.reference);
+                    let cause = format!("A layer of {} is not in the store: {layer}", oci.reference);
+                    let hint = format!("`agentkernel image pull {}` brings it back", oci.reference);
                     return Err(failure::new("image", cause, &hint));
                 };
-                let hides = is_opaque(&dir);
+                let hides = image::is_opaque(&dir);
                 sources.push((Role::Lower(""), Source::Fd(dir)));
                 if hides {
                     break;
@@ -184,12 +184,6 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
         plan.sources.push((Role::Kept, Source::Fd(kept)));
     }
     Ok(plan)
-}
-
-/// Whether a layer hides all of those below it: of its top overlayfs does not ask.
-fn is_opaque(layer: &OwnedFd) -> bool {
-    let mut value = [0; 1];
-    matches!(rustix::fs::fgetxattr(layer, "user.overlay.opaque", &mut value), Ok(1)) && value == *b"y"
 }
 
 /// Refuses what is, contains, or lies in the directory where the sandboxes' records are: who writes there says what the

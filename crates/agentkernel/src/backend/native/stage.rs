@@ -474,10 +474,15 @@ const USR: &[&str] = &[
 pub fn overlay(place: &str, lower: &[OwnedFd], upper: &(OwnedFd, OwnedFd)) -> Result<OwnedFd, LaunchError> {
     let lower: Vec<BorrowedFd<'_>> = lower.iter().map(rustix::fd::AsFd::as_fd).collect();
     let layers = Overlay { lower: &lower, upper: upper.0.as_fd(), work: upper.1.as_fd() };
+    let hint = if lower.len() > mount::STACKED {
+        "An image of so many layers needs Linux 6.5"
+    } else {
+        "overlayfs must accept both: it refuses a network file system or an overlay as upper layer, and (for ordinary users) a lower layer with other mounts below it. Move the state directory to a local disk, or name a directory without mounts in it"
+    };
     mount::overlay(&layers, QUIET).wall(
         if place == "workspace" { "workspace" } else { "image" },
         format_args!("Cannot lay the sandbox's own files over /{place}"),
-        "overlayfs must accept both: it refuses a network file system or an overlay as upper layer, and (for ordinary users) a lower layer with other mounts below it. Move the state directory to a local disk, or name a directory without mounts in it",
+        hint,
     )
 }
 

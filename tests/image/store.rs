@@ -1,0 +1,167 @@
+//! What the store keeps: how much there may be, and what is damaged.
+
+use crate::{
+    registry::{Login, ready},
+    scene::Scene,
+};
+use serde_json::Value;
+use std::{fs, process::Stdio};
+use support::{Who, told};
+
+#[test]
+fn images_take_no_more_than_is_allowed() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        let scene = Scene::new(who, false, Login::None, &[3_000_000, 1_000_000]);
+        let usage = || -> Value {
+            let output = scene.world.agentkernel(["image", "du", "--json"]).output().unwrap();
+            serde_json::from_slice(&output.stdout).unwrap()
+        };
+        let refused = || {
+            let output = scene.pull();
+            let text = told(&output);
+            assert!(!output.status.success() && text.contains("MiB, of which"), "{text}");
+            assert!(text.contains("image prune"), "{text}");
+            assert_eq!(scene.entries("images/tags"), Vec::<String>::new());
+        };
+        // Not even what travels: nothing of it is brought.
+        scene.configure("[images]\nquota = '3M'");
+        refused();
+        let layer = scene.image.manifest.layers[0].digest.to_string();
+        assert!(!scene.registry.requests().contains(&format!("GET /v2/team/app/blobs/{layer}")));
+        assert_eq!((&usage()["quota"], &usage()["total"]), (&(3 << 20).into(), &0.into()));
+        // What travels, and not that unpacked.
+        scene.configure("[images]\nquota = '6M'");
+        refused();
+        assert!(scene.unpacked("file0").is_empty());
+        scene.configure("[images]\nquota = '20M'");
+        scene.pulls();
+        let total = usage()["total"].as_u64().unwrap();
+        assert!(total > 7_000_000 && total < 20 << 20, "{total}");
+        // What is here may stay, and comes again for nothing.
+        scene.configure("[images]\nquota = '1M'");
+        scene.pulls();
+        let output = scene.world.agentkernel(["image", "du"]).output().unwrap();
+        assert!(told(&output).contains("allowed"), "{}", told(&output));
+        // A file that is taken in counts the same.
+        let mut export = scene.world.agentkernel(["image", "export", &scene.name(), "app.tar"]);
+        assert!(export.current_dir(scene.world.home()).output().unwrap().status.success());
+        scene.forget();
+        let import = || {
+            let mut import = scene.world.agentkernel(["image", "import", "app.tar"]);
+            import.current_dir(scene.world.home()).output().unwrap()
+        };
+        assert!(told(&import()).contains("MiB, of which"), "{}", told(&import()));
+        scene.configure("");
+        assert!(import().status.success());
+        assert_eq!(usage()["quota"], Value::Null);
+    }
+}
+
+/// A blob that has the right length and other bytes.
+#[test]
+fn what_is_damaged_comes_anew() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        let scene = Scene::new(who, false, Login::None, &[3000, 50_000]);
+        scene.pulls();
+        let damage = |index: usize| {
+            let blob = scene.world.state().join("images/blobs").join(scene.image.manifest.layers[index].digest.hex());
+            let mut bytes = fs::read(&blob).unwrap();
+            bytes[20] ^= 1;
+            fs::write(&blob, bytes).unwrap();
+        };
+        // One that is needed to unpack what is not there any more.
+        damage(0);
+        for layer in scene.entries("cache").iter().filter(|name| name.starts_with("layer-")) {
+            fs::remove_dir_all(scene.world.state().join("cache").join(layer)).unwrap();
+        }
+        scene.pulls();
+        // One that is to go out: that finds it, and who pulls again has it whole.
+        damage(1);
+        let export = || scene.world.agentkernel(["image", "export", &scene.name(), "/dev/null"]).output().unwrap();
+        let output = export();
+        assert!(
+            !output.status.success() && told(&output).contains("Pull or import the image again"),
+            "{}",
+            told(&output)
+        );
+        scene.pulls();
+        assert!(export().status.success());
+    }
+}
+
+#[test]
+fn what_prune_would_do_is_what_it_does() {
+    if !ready() {
+        return;
+    }
+    let scene = Scene::new(Who::Me, false, Login::None, &[3000]);
+    scene.pulls();
+    let prune = |flags: &[&str]| {
+        let output = scene.world.agentkernel([&["image", "prune"], flags].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(prune(&["--dry-run"]).starts_with("0 images, 0 unpacked layers and 0 blobs"));
+    let told_before = prune(&["--all", "--dry-run"]);
+    assert!(told_before.starts_with("1 images, 1 unpacked layers and 3 blobs"), "{told_before}");
+    assert_eq!(scene.entries("images/tags").len(), 1);
+    // What a sandbox is made of stays, also if that can't be read.
+    let create = ["create", "--workspace", "none", "--image", &scene.name()];
+    let id = support::stdout(&mut scene.world.agentkernel(create));
+    assert!(prune(&["--all"]).starts_with("0 images"));
+    let sandbox = scene.entries("sandboxes").into_iter().find(|name| !name.starts_with('.')).unwrap();
+    let record = scene.world.state().join("sandboxes").join(sandbox).join("spec.json");
+    let whole = fs::read(&record).unwrap();
+    fs::write(&record, "{").unwrap();
+    for flags in [&["--all"][..], &["--all", "--dry-run"], &[]] {
+        let output = scene.world.agentkernel([&["image", "prune"], flags].concat()).output().unwrap();
+        assert!(!output.status.success(), "{}", told(&output));
+    }
+    assert_eq!((scene.entries("images/tags").len(), scene.entries("images/records").len()), (1, 1));
+    fs::write(&record, whole).unwrap();
+    assert!(prune(&["--all"]).starts_with("0 images"));
+    let _ = support::stdout(&mut scene.world.agentkernel(["rm", id.trim()]));
+    assert_eq!(prune(&["--all"]), told_before.replace("would be removed", "removed"));
+    assert!(scene.entries("images/blobs").is_empty());
+}
+
+/// Whoever unpacks reaches nothing but the directory that he was given: root's has no other root.
+#[test]
+fn who_unpacks_is_shut_in() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        let world = support::World::new(who);
+        let fifo = world.home().join("fifo");
+        assert!(world.command("mkfifo").arg(&fifo).status().unwrap().success());
+        let mut import = world.agentkernel(["image", "import", fifo.to_str().unwrap()]);
+        let import = import.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut writer = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+        let find = || world.processes().into_iter().find(|(_, name)| name == "ak-image").map(|(pid, _)| pid);
+        let status = |pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        support::eventually("a worker has its walls", || find().is_some_and(|pid| status(pid).contains("Seccomp:\t2")));
+        let pid = find().unwrap();
+        let root = fs::read_link(format!("/proc/{pid}/root")).unwrap();
+        if matches!(who, Who::Me) && rustix::process::geteuid().is_root() {
+            assert!(root.starts_with(world.state().join("images/work")), "{}", root.display());
+        }
+        let status = status(pid);
+        // Of capabilities those for files, and no CAP_SYS_CHROOT.
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+        let effective = u64::from_str_radix(effective, 16).unwrap();
+        assert_eq!(effective & !0x8000_001b, 0, "{effective:x}");
+        assert!(status.contains("NoNewPrivs:\t1"));
+        std::io::Write::write_all(&mut writer, b"no archive").unwrap();
+        drop(writer);
+        let output = import.wait_with_output().unwrap();
+        assert!(!output.status.success() && told(&output).contains("is no image"), "{}", told(&output));
+        assert!(world.processes().is_empty());
+    }
+}
