@@ -1,7 +1,7 @@
 //! What is changed while a sandbox runs, and what is told of it.
 
 use crate::{
-    ground::Ground,
+    ground::{Ground, PRELUDE},
     kept::{BOX, Kept},
 };
 use serde_json::Value;
@@ -328,5 +328,29 @@ fn the_notice_at_the_end() {
         assert!(!told(&output).contains("refused"), "{}", told(&output));
         let unreachable = || ground.log(&[]).iter().any(|event| event["reason"] == "unreachable");
         eventually("it is on record", unreachable);
+    }
+}
+
+/// What is neither TLS nor HTTP passes ports of the web only where a rule names them, and the patch does.
+#[test]
+fn a_policy_for_another_protocol_on_a_port_of_the_web() {
+    for ground in Ground::all() {
+        let script = "works()\nanswer = ask(WEB, 443, b'SSH-2.0-OpenSSH_9.9\\r\\n\\r\\n')";
+        let program = format!("{PRELUDE}\n{script}\nprint(answer, file=sys.stderr)");
+        let learn = ["policy", "learn", "--", "python3", "-c", &program];
+        let output = ground.internet.agentkernel(&ground.world, &learn).output().unwrap();
+        let (patch, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && words.contains("b''\n"), "{}", told(&output));
+        let expected = "Refused, as neither TLS nor HTTP was spoken: www.example.com:443\n  hint: ";
+        assert!(words.contains(expected) && words.contains("learn --allow www.example.com:443'"), "{words}");
+        let rules: Vec<_> = patch.lines().filter_map(|line| line.strip_prefix("+    \"")).collect();
+        assert_eq!(rules, ["www.example.com:80\",", "www.example.com:443\","], "{patch}");
+        let flags = ["--allow", "www.example.com:80", "--allow", "www.example.com:443"];
+        let _ = ground.attack(&flags, &format!("{script}\nassert answer.startswith(b'HTTP/1.1 400'), answer"));
+        // Not where the user's limits have no such rule.
+        limit(&ground, "allow = ['www.example.com']\n");
+        let output = ground.internet.agentkernel(&ground.world, &learn).output().unwrap();
+        let expected = "Refused by your own limits: what is neither TLS nor HTTP at www.example.com:443\n";
+        assert!(told(&output).contains(expected), "{}", told(&output));
     }
 }

@@ -42,7 +42,7 @@ pub use forms::{
 pub use host::HostFacts;
 pub use identity::identity;
 pub use image::{FoundImage, ImageArg, named_image, parse_image};
-pub use learn::learned;
+pub use learn::{Learned, learned};
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
 pub use network::NetworkOverrides;
 pub use project::{FILE_NAME, Project, ProjectFile};
