@@ -161,6 +161,21 @@ fn arguments() {
             "Write HOST:PORT, such as localhost:5432 for a service of this host",
         ),
         (
+            &["run", "--open", "http://localhost:8080", "true"],
+            "--open: 'http://localhost:8080' is a URL",
+            "Write the host alone, or HOST:PORT",
+        ),
+        (
+            &["run", "--open", "localhost:8080:9090", "true"],
+            "--open: 'localhost:8080:9090' has two ports",
+            "Write HOST:PORT",
+        ),
+        (
+            &["run", "--allow", "a.com/x", "true"],
+            "--allow: 'a.com/x' has a path",
+            "Write the host alone, or HOST:PORT; requests are restricted by `methods` and `paths` in agentkernel.toml",
+        ),
+        (
             &["run", "-p", "0", "true"],
             "--port: '0': not a port: use SANDBOX or SANDBOX:HOST, such as 3000:8080, each from 1 to 65535",
             HELP_RUN,
@@ -193,6 +208,7 @@ fn arguments() {
             "--host: '*': a secret for every host would be none",
             "Name the hosts, such as api.example.org",
         ),
+        (&["secret", "set", "A", "--host", "http://x.com"], "--host: 'http://x.com' is a URL", "Write the host alone"),
         (
             &["secret", "set", "A", "--stdin", "--from-env", "B"],
             "--stdin can't be used together with --from-env <VARIABLE>",

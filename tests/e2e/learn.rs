@@ -102,3 +102,58 @@ fn nothing_can_be_learned_without_a_network() {
     assert_eq!(output.status.code(), Some(125), "{}", told(&output));
     assert!(told(&output).contains("Nothing can be learned with the network mode 'none'"), "{}", told(&output));
 }
+
+/// Nothing that is there is lost, and the project's own file least of all.
+#[test]
+fn the_patch_goes_to_a_new_file() {
+    for who in Who::all() {
+        let (world, port) = (World::new(who), service());
+        let service = format!("localhost:{port}");
+        let script =
+            format!("import socket; socket.create_connection(('host.agentkernel.internal', {port}), 10).recv(1)");
+        let learn = |output: &str| {
+            let words = ["policy", "learn", "-o", output, "--open", &service, "--", "python3", "-c", &script];
+            world.agentkernel(words).output().unwrap()
+        };
+        let at = |name: &str| world.project().join(name);
+        let written = "# ours\n[network]\ndeny = ['x.example']\n";
+        std::fs::write(at("agentkernel.toml"), written).unwrap();
+        std::fs::write(at("notes"), "mine").unwrap();
+        std::os::unix::fs::symlink("elsewhere", at("link")).unwrap();
+        std::os::unix::fs::symlink("agentkernel.toml", at("own")).unwrap();
+        let own = world.project().join("agentkernel.toml");
+        for (output, words) in [
+            (
+                "agentkernel.toml",
+                "The patch can't be agentkernel.toml itself\n  hint: Name another file, such as learned.patch: 'git apply' applies it\n",
+            ),
+            (own.to_str().unwrap(), "The patch can't be agentkernel.toml itself\n"),
+            ("notes", "notes is there already\n  hint: Name a new file, or remove this one\n"),
+            ("link", "link is there already\n"),
+            ("own", "own is there already\n"),
+        ] {
+            let refused = learn(output);
+            assert!(refused.status.code() == Some(125) && told(&refused).contains(words), "{}", told(&refused));
+        }
+        assert_eq!(std::fs::read_to_string(at("agentkernel.toml")).unwrap(), written);
+        assert!(std::fs::read_to_string(at("notes")).unwrap() == "mine" && !at("elsewhere").exists());
+        let records = stdout(&mut world.agentkernel(["net", "log"]));
+        assert_eq!(records.lines().count(), 1, "the command ran: {records}");
+
+        let made = learn("learned.patch");
+        assert!(made.status.success() && made.stdout.is_empty(), "{}", told(&made));
+        let applied = world.command("git").args(["apply", "learned.patch"]).output().unwrap();
+        assert!(applied.status.success(), "{}", told(&applied));
+        assert!(std::fs::read_to_string(at("agentkernel.toml")).unwrap().starts_with(written));
+        // What the command itself puts there, a link too, is not written through.
+        let script = "import os; os.symlink('elsewhere', 'late.patch')";
+        let words = ["policy", "learn", "-o", "late.patch", "--allow", "a.b", "--", "python3", "-c"];
+        std::fs::remove_file(at("agentkernel.toml")).unwrap();
+        let connect = format!(
+            "{script}; import socket; socket.create_connection(('host.agentkernel.internal', {port}), 10).recv(1)"
+        );
+        let late = world.agentkernel(words).arg(connect).output().unwrap();
+        assert!(!at("elsewhere").exists(), "{}", told(&late));
+        assert!(told(&late).contains("late.patch is there already\n"), "{}", told(&late));
+    }
+}

@@ -135,6 +135,45 @@ fn the_sandbox_itself_is_no_host_to_allow() {
     }
 }
 
+/// By its name inside, the host is its services and nothing else.
+#[test]
+fn the_host_is_no_host_to_allow() {
+    const HOST: &str = "host.agentkernel.internal:11434";
+    for who in Who::all() {
+        let world = World::new(who);
+        let void = format!("'{HOST}' allows nothing: this is the host, where only services are reached\n");
+        let hint = "reached by '--open localhost:PORT'";
+        for allow in [&["--allow", HOST][..], &["--net", "open", "--allow", HOST]] {
+            let output = world.agentkernel(["run"]).args(allow).args(["--", "true"]).output().unwrap();
+            assert!(output.status.success() && told(&output).contains(&void), "{}", told(&output));
+            assert!(told(&output).contains(hint), "{}", told(&output));
+        }
+        project(&world, &format!("[network]\nallow = ['{HOST}']\n"));
+        let output = world.agentkernel(["create", "--name", "box"]).output().unwrap();
+        assert!(output.status.success() && told(&output).contains(&void), "{}", told(&output));
+        let output = world.agentkernel(["net", "allow", "box", HOST]).output().unwrap();
+        assert!(refused(&world, &output, 1).contains(&void));
+        let (status, text) = net_check(&world, &[HOST]);
+        let advice = "\n  '--open localhost:11434' would allow it: it is the host\n";
+        assert!(status == 1 && text.contains(advice) && !text.contains("allowed is"), "{text}");
+        // It may be opened by that name as well.
+        project(&world, &format!("[network]\nhost_services = ['{HOST}']\n"));
+        let (status, text) = net_check(&world, &[HOST]);
+        assert!(status == 0 && text.contains("allowed by 'service localhost:11434'"), "{text}");
+        let output = world.agentkernel(["run", "--open", HOST, "--", "true"]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
+        let file = world.project().join("agentkernel.toml");
+        for service in ["foo.localhost:80", "0.0.0.0:80", "[::]:80"] {
+            fs::remove_file(&file).unwrap();
+            let output = world.agentkernel(["run", "--open", service, "--", "true"]).output().unwrap();
+            assert!(refused(&world, &output, 125).contains("hint: Write HOST:PORT, such as localhost:5432"));
+            fs::write(&file, format!("[network]\nhost_services = ['{service}']\n")).unwrap();
+            let output = world.agentkernel(["run", "--", "true"]).output().unwrap();
+            assert!(refused(&world, &output, 125).contains("agentkernel.toml:2:18: `host_services`: '"));
+        }
+    }
+}
+
 #[test]
 fn the_user_limits_projects_and_flags() {
     for who in Who::all() {
@@ -156,11 +195,18 @@ fn the_user_limits_projects_and_flags() {
                 let status = if command == ["run"] { 125 } else { 1 };
                 let flag = flag.join(" ");
                 let hint = "They stand in HOME/.config/agentkernel/config.toml: [network]";
-                let expected = format!("agentkernel: `{flag}` is beyond your own limits\n  hint: {hint}\n");
+                let why = if flag.starts_with("--allow") { ": no rule allows it" } else { "" };
+                let expected = format!("agentkernel: `{flag}` is beyond your own limits{why}\n  hint: {hint}\n");
                 assert_eq!(refused(&world, &output, status), expected);
             }
         }
-        let _ = stdout(&mut world.agentkernel(["create", "--name", "box", "--allow", "www.example.org"]));
+        let output = world.agentkernel(["run", "--allow", "*", "--", "true"]).output().unwrap();
+        let part = "agentkernel: A part of '*' is beyond your own limits: 'bad.example.org' denies it\n  \
+                    hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n";
+        assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));
+        let create = ["create", "--name", "box", "--allow", "www.example.org"];
+        let output = world.agentkernel(create).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
         let spec: Value = serde_json::from_str(&stdout(&mut world.agentkernel(["inspect", "box"]))).unwrap();
         let network = &spec[0]["spec"]["network"];
         assert_eq!(network["bandwidth"], 1 << 20);

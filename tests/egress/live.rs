@@ -1,7 +1,7 @@
 //! What is changed while a sandbox runs, and what is told of it.
 
 use crate::{
-    ground::Ground,
+    ground::{Ground, PRELUDE},
     kept::{BOX, Kept},
 };
 use serde_json::Value;
@@ -97,10 +97,43 @@ fn the_users_own_limits() {
         let _ = kept.works(script);
         for rule in ["*.example.net", "10.0.0.0/8:22"] {
             let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, rule]).output().unwrap();
-            let words = format!("All of '{rule}' is still refused by your own limits\n  hint: ");
+            let words = format!("All of '{rule}' is still refused by your own limits: ");
             assert!(output.status.code() == Some(1) && told(&output).contains(&words), "{}", told(&output));
         }
+        // What is left in part is no failure, and told.
+        for (rule, said) in [("www.example.com:*", true), ("*", true), ("www.example.com:80", false)] {
+            let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, rule]).output().unwrap();
+            let words = format!(
+                "A part of '{rule}' is still refused by your own limits: no rule allows it\n  hint: They stand in "
+            );
+            assert!(output.status.success() && told(&output).contains(&words) == said, "{}", told(&output));
+            assert_eq!(output.stderr.is_empty(), !said);
+        }
+        let _ = kept.works(script);
         ground.only(&[WEB]);
+    }
+}
+
+/// Where a name is denied, an address could be that name's.
+#[test]
+fn limits_about_names_and_flags_about_addresses() {
+    for ground in Ground::all() {
+        limit(&ground, "mode = 'open'\ndeny = ['hidden.example.net']\n");
+        let why = "an address must be named, which could be one of 'hidden.example.net'\n  hint: They stand in ";
+        let output = ground.run(&["--allow", "93.184.215.16"], "");
+        let words = format!("`--allow 93.184.215.16` is beyond your own limits: {why}");
+        assert!(output.status.code() == Some(125) && told(&output).contains(&words), "{}", told(&output));
+        let kept = Kept::new(&ground, &["--allow", WEB, "--workspace", "none"]);
+        let network = "93.184.215.0/24";
+        let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, network]).output().unwrap();
+        let words = format!("All of '{network}' is still refused by your own limits: {why}");
+        assert!(output.status.code() == Some(1) && told(&output).contains(&words), "{}", told(&output));
+        let _ = kept.works(&format!("works()\nassert b' 403 ' in ask('{WEB_V4}', 80, get('{WEB_V4}'))"));
+        ground.told("ceiling");
+        limit(&ground, "mode = 'open'\n");
+        let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, network]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
+        let _ = kept.works(&format!("assert b' 403 ' not in ask('{WEB_V4}', 80, get('{WEB_V4}'))"));
     }
 }
 
@@ -117,8 +150,9 @@ fn the_users_own_limits_of_requests() {
         }
         assert!(!answer.contains("net allow"), "{answer}");
         let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, WEB]).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-        for words in ["all are still refused but GET on every path", "~/.config/agentkernel/config.toml"] {
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        let file = ground.world.home().join(".config/agentkernel/config.toml");
+        for words in ["of requests there are only GET on every path", file.to_str().unwrap()] {
             assert!(told(&output).contains(words), "{}", told(&output));
         }
         let check = ["net", "check", WEB, "--allow", WEB, "--no-lookup"];
@@ -144,7 +178,7 @@ fn a_rule_that_is_taken_back() {
         let _ = kept.works("works()");
         limit(&ground, "deny = ['www.example.com']\n");
         let output = allow("www.example.com:7777");
-        let hint = "~/.config/agentkernel/config.toml";
+        let hint = ".config/agentkernel/config.toml: [network]";
         assert!(output.status.code() == Some(1) && told(&output).contains(hint), "{}", told(&output));
     }
 }
@@ -294,5 +328,29 @@ fn the_notice_at_the_end() {
         assert!(!told(&output).contains("refused"), "{}", told(&output));
         let unreachable = || ground.log(&[]).iter().any(|event| event["reason"] == "unreachable");
         eventually("it is on record", unreachable);
+    }
+}
+
+/// What is neither TLS nor HTTP passes ports of the web only where a rule names them, and the patch does.
+#[test]
+fn a_policy_for_another_protocol_on_a_port_of_the_web() {
+    for ground in Ground::all() {
+        let script = "works()\nanswer = ask(WEB, 443, b'SSH-2.0-OpenSSH_9.9\\r\\n\\r\\n')";
+        let program = format!("{PRELUDE}\n{script}\nprint(answer, file=sys.stderr)");
+        let learn = ["policy", "learn", "--", "python3", "-c", &program];
+        let output = ground.internet.agentkernel(&ground.world, &learn).output().unwrap();
+        let (patch, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && words.contains("b''\n"), "{}", told(&output));
+        let expected = "Refused, as neither TLS nor HTTP was spoken: www.example.com:443\n  hint: ";
+        assert!(words.contains(expected) && words.contains("learn --allow www.example.com:443'"), "{words}");
+        let rules: Vec<_> = patch.lines().filter_map(|line| line.strip_prefix("+    \"")).collect();
+        assert_eq!(rules, ["www.example.com:80\",", "www.example.com:443\","], "{patch}");
+        let flags = ["--allow", "www.example.com:80", "--allow", "www.example.com:443"];
+        let _ = ground.attack(&flags, &format!("{script}\nassert answer.startswith(b'HTTP/1.1 400'), answer"));
+        // Not where the user's limits have no such rule.
+        limit(&ground, "allow = ['www.example.com']\n");
+        let output = ground.internet.agentkernel(&ground.world, &learn).output().unwrap();
+        let expected = "Refused by your own limits: what is neither TLS nor HTTP at www.example.com:443\n";
+        assert!(told(&output).contains(expected), "{}", told(&output));
     }
 }

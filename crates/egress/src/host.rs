@@ -44,6 +44,9 @@ pub enum HostError {
     /// An address in a spelling that not every program reads alike.
     #[error("'{0}' is not an address as it is usually written")]
     Address(String),
+    /// A host with one port, and then another.
+    #[error("'{0}' has two ports")]
+    TwoPorts(String),
 }
 
 impl HostError {
@@ -53,6 +56,7 @@ impl HostError {
         match self {
             Self::International(_) => "Write it as it goes over the wire, beginning with 'xn--'",
             Self::Address(_) => "Write four decimal numbers, such as 192.0.2.1, or an IPv6 address",
+            Self::TwoPorts(_) => "Write HOST:PORT",
             Self::Empty | Self::TooLong | Self::Label(_) => "",
         }
     }
@@ -74,8 +78,11 @@ impl Host {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self::from(address));
         }
-        if text.contains(':') {
-            return Err(HostError::Address(shown(text)));
+        if let Some((host, ports)) = text.split_once(':') {
+            let two =
+                ports.split_once(':').is_some_and(|(one, other)| parse_port(one).and(parse_port(other)).is_some());
+            let error = if two && Self::parse(host).is_ok() { HostError::TwoPorts } else { HostError::Address };
+            return Err(error(shown(text)));
         }
         let name = text.strip_suffix('.').unwrap_or(text);
         if name.len() > MAX_NAME {
@@ -186,6 +193,21 @@ pub enum TargetError {
     /// What follows is no port.
     #[error("'{0}' is not a port: use 1 to 65535")]
     Port(String),
+    /// A URL.
+    #[error("'{0}' is a URL")]
+    Url(String),
+}
+
+impl TargetError {
+    /// What the user can do about it; empty if that is plain.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Host(error) => error.hint(),
+            Self::Url(_) => "Write the host alone, or HOST:PORT",
+            Self::NoPort(_) | Self::Port(_) => "",
+        }
+    }
 }
 
 impl Target {
@@ -194,6 +216,9 @@ impl Target {
     /// # Errors
     /// [`TargetError`] if it is not that.
     pub fn parse(text: &str, default: Option<u16>) -> Result<Self, TargetError> {
+        if text.contains("://") {
+            return Err(TargetError::Url(shown(text)));
+        }
         let (host, port) = split_port(text);
         let host = Host::parse(host)?;
         let port = match port {

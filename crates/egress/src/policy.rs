@@ -145,9 +145,12 @@ impl Rules {
     /// A rule about a name, which denies or restricts, that a connection to an address which nothing names could evade: it
     /// does not tell the name.
     fn evaded_by(&self, target: &Target, grant: &Grant) -> Option<&Rule> {
-        if grant.named || matches!(target.host, Host::Name(_)) {
-            return None;
-        }
+        if grant.named || matches!(target.host, Host::Name(_)) { None } else { self.about_a_name() }
+    }
+
+    /// A rule about a name, which denies or restricts: where there is one, an address must be named to be reached.
+    #[must_use]
+    pub fn about_a_name(&self) -> Option<&Rule> {
         let by_name = |rule: &&Rule| matches!(rule.pattern, Pattern::Host(Host::Name(_)) | Pattern::Below(_));
         let restricts = self.allow.iter().filter(|rule| !rule.requests.is_every());
         self.deny.iter().chain(restricts).find(by_name)
@@ -209,12 +212,18 @@ impl Rules {
 
     /// The allowed thing that is most like a target.
     fn nearest(&self, target: &Target) -> Option<String> {
+        // Rules allow nothing by this name.
+        let of_the_host = |host: &Host| host.name() == Some(HOST_NAME);
+        if of_the_host(&target.host) {
+            return None;
+        }
         if let Some(rule) = self.allow.iter().find(|rule| rule.pattern.matches(&target.host)) {
             return Some(format!("{}{}", rule.pattern, SpelledPorts(rule.ports)));
         }
         let name = target.host.name()?;
         let close = self.allow.iter().filter_map(|rule| {
             let other = match &rule.pattern {
+                Pattern::Host(host) if of_the_host(host) => return None,
                 Pattern::Host(Host::Name(other)) | Pattern::Below(other) => other,
                 _ => return None,
             };

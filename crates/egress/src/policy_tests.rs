@@ -378,6 +378,11 @@ fn the_nearest_allowed_thing_is_told() {
     }
     let none = under(policy_with("githib.com"), side(Mode::Allow, "github.com", "", ""));
     assert_eq!(none.judge(&target("githib.com")).unwrap_err().nearest.as_deref(), Some("github.com"));
+    // No rule allows the host by its name, whatever it says.
+    let here = policy_with(&format!("{HOST_NAME}:80 * *.agentkernel.internal host.example.internal"));
+    assert_eq!(here.judge(&target(&format!("{HOST_NAME}:80"))).unwrap_err().nearest, None);
+    let here = policy_with(&format!("{HOST_NAME}:80"));
+    assert_eq!(here.judge(&target("hosts.agentkernel.internal:80")).unwrap_err().nearest, None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Hides how a rule is written: `HOST[:PORT]` with wildcards, networks and ranges, and what of HTTP it restricts.
 
 use crate::{
-    address,
+    address::{self, Class},
     host::{Host, HostError, Target, parse_port, shown, split_port},
 };
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,9 @@ impl Pattern {
     /// # Errors
     /// [`RuleError`] if it is none.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
+        if text.contains("://") {
+            return Err(RuleError::Url(shown(text)));
+        }
         if text == "*" {
             return Ok(Self::Any);
         }
@@ -42,6 +45,12 @@ impl Pattern {
             return Err(RuleError::Wildcard(shown(text)));
         }
         let Some((address, length)) = text.split_once('/') else { return Ok(Self::Host(Host::parse(text)?)) };
+        // Of a network there is an address before the slash.
+        if let (host, _) = split_port(address)
+            && Host::parse(host).is_ok_and(|host| host.name().is_some())
+        {
+            return Err(RuleError::WithPath(shown(text)));
+        }
         let wrong = || RuleError::Network(shown(text));
         let address: IpAddr = match address.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
             Some(inside) => inside.parse().map(IpAddr::V6),
@@ -82,14 +91,25 @@ impl Pattern {
         }
     }
 
-    /// Whether somebody who allows this means this address, though it is not public. A network that goes beyond one
-    /// kind of address was not meant to name the few in it that are not public: `0.0.0.0/0` is the internet, and not
-    /// this machine or its cloud.
+    /// Whether somebody who allows this means this address, though it is not public.
     #[must_use]
     pub fn names(&self, address: IpAddr) -> bool {
-        let Self::Network(network, length) = self else { return self.contains(address) };
-        let ends = [*network, last_of(*network, *length)].map(address::class);
-        *length > 0 && self.contains(address) && ends == [address::class(address); 2]
+        self.contains(address) && (!matches!(self, Self::Network(..)) || self.class() == Some(address::class(address)))
+    }
+
+    /// Whose the addresses are that somebody means who allows this; none: he means no addresses. A network that goes
+    /// beyond one kind of address was not meant to name the few in it that are not public: `0.0.0.0/0` is the internet,
+    /// and not this machine or its cloud.
+    #[must_use]
+    pub fn class(&self) -> Option<Class> {
+        match self {
+            Self::Host(Host::Address(address)) => Some(address::class(*address)),
+            Self::Network(first, length) => {
+                let [first, last] = [*first, last_of(*first, *length)].map(address::class);
+                Some(if first == last && *length > 0 { first } else { Class::Public })
+            }
+            Self::Any | Self::Host(Host::Name(_)) | Self::Below(_) => None,
+        }
     }
 }
 
@@ -286,6 +306,9 @@ pub enum RuleError {
     /// A URL.
     #[error("'{0}' is a URL")]
     Url(String),
+    /// A name, and a path.
+    #[error("'{0}' has a path")]
+    WithPath(String),
     /// A method with letters that none has.
     #[error("'{0}' is not an HTTP method: write it in capitals, such as GET")]
     Method(String),
@@ -306,7 +329,7 @@ impl RuleError {
             Self::Network(_) | Self::HostBits { .. } => {
                 "Write its first address and the number of its bits, such as 10.0.0.0/8"
             }
-            Self::Url(_) => {
+            Self::Url(_) | Self::WithPath(_) => {
                 "Write the host alone, or HOST:PORT; requests are restricted by `methods` and `paths` in agentkernel.toml"
             }
             Self::Ports(_) | Self::Method(_) | Self::Path(_) => "",
@@ -320,11 +343,9 @@ impl Rule {
     /// # Errors
     /// [`RuleError`] if it is none of them.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
-        if text.contains("://") {
-            return Err(RuleError::Url(shown(text)));
-        }
         // An IPv6 network may stand without brackets: what follows a slash is no port.
         let (host, ports) = match text.split_once('/') {
+            Some(_) if text.contains("://") => (text, None),
             Some((_, length)) if !length.contains(':') => (text, None),
             Some((_, _)) => match text.rsplit_once(':') {
                 Some((host, ports)) => (host, Some(ports)),

@@ -64,7 +64,8 @@ fn what_is_no_rule_says_why() {
     #[rustfmt::skip]
     let wrong = [
         ("", "A host is missing"), (":80", "A host is missing"), ("*.", "A host is missing"),
-        ("https://example.org/x", "'https://example.org/x' is a URL"),
+        ("https://example.org/x", "'https://example.org/x' is a URL"), ("http://a:80", "'http://a:80' is a URL"),
+        ("http://[::1]:80/x:1", "'http://[::1]:80/x:1' is a URL"), ("a://", "'a://' is a URL"),
         ("a*", "'a*' has a star where it means nothing"), ("**", "'**' has a star"), ("a.*", "'a.*' has a star"),
         ("*example.org", "'*example.org' has a star"), ("a.*.org", "'a.*.org' has a star"),
         ("*.*.org", "'*.org' is not the name of a host"), ("*.*", "'*' is not the name of a host"),
@@ -75,9 +76,12 @@ fn what_is_no_rule_says_why() {
         ("a:1-", "'1-' is not a port"), ("a:-1", "'-1' is not a port"), ("a:2-1", "'2-1' is not a port"),
         ("a:1-2-3", "'1-2-3' is not a port"), ("a:65536", "'65536' is not a port"), ("a:+1", "'+1' is not a port"),
         ("a:1,2", "'1,2' is not a port"), ("a: 1", "' 1' is not a port"), ("a:**", "'**' is not a port"),
-        ("a:http", "'http' is not a port"), ("a:80:90", "'a:80:90' is not an address"),
-        ("a/8", "'a/8' is not a network"), ("example.org/path", "'example.org/path' is not a network"),
-        ("a/b:80", "'a/b' is not a network"), ("10.0.0.0/", "'10.0.0.0/' is not a network"),
+        ("a:http", "'http' is not a port"), ("a:80:90", "'a:80:90' has two ports"),
+        ("127.0.0.1:80:90", "'127.0.0.1:80:90' has two ports"), ("a:80:x", "'a:80:x' is not an address"),
+        ("a:1:2:3", "'a:1:2:3' is not an address"), ("1:2:3", "'1:2:3' is not an address"),
+        ("a/8", "'a/8' has a path"), ("example.org/path", "'example.org/path' has a path"),
+        ("a:443/b", "'a:443/b' has a path"), ("10.0.0.1/path", "'10.0.0.1/path' is not a network"),
+        ("a/b:80", "'a/b' has a path"), ("10.0.0.0/", "'10.0.0.0/' is not a network"),
         ("10.0.0.0/33", "'10.0.0.0/33' is not a network"), ("10.0.0.0/+8", "'10.0.0.0/+8' is not a network"),
         ("10.0.0.0/-1", "'10.0.0.0/-1' is not a network"), ("10.0.0.0/8/8", "'10.0.0.0/8/8' is not a network"),
         ("10.0/8", "'10.0/8' is not a network"), ("10.0.0.0/255.0.0.0", "'10.0.0.0/255.0.0.0' is not a network"),
@@ -98,6 +102,9 @@ fn what_is_no_rule_says_why() {
     assert!(serde_json::from_str::<Rule>(r#"{"to":"a","methods":["get"],"paths":[]}"#).is_err());
     assert!(serde_json::from_str::<Rule>(r#"{"to":"a","methods":[],"paths":["a"]}"#).is_err());
     assert!(serde_json::from_str::<Pattern>("\"a:80\"").is_err());
+    for text in ["http://a", "a/b"] {
+        assert!(Pattern::parse(text).unwrap_err().hint().starts_with("Write the host alone"), "{text}");
+    }
 }
 
 #[test]

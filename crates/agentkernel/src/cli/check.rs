@@ -13,7 +13,7 @@ use crate::{
     store::Store,
 };
 use clap::Args;
-use egress::{Denial, Reason, Requests, Target};
+use egress::{Denial, HOST_NAME, Reason, Requests, Target};
 use serde::Serialize;
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -57,6 +57,9 @@ impl Check {
 #[derive(Serialize)]
 struct Report<'a> {
     target: String,
+    /// Its port, if it is the host by its name inside.
+    #[serde(skip)]
+    service: Option<u16>,
     allowed: bool,
     /// The code of the denial or failure; none for what never leaves the sandbox.
     reason: Option<Reason>,
@@ -106,6 +109,7 @@ impl<'a> Report<'a> {
         let grant = judged.verdict.as_ref().ok();
         let mut report = Self {
             target: judged.target.to_string(),
+            service: (judged.target.host.name() == Some(HOST_NAME)).then_some(judged.target.port),
             allowed: grant.is_some(),
             reason: None,
             cause: None,
@@ -196,7 +200,10 @@ impl<'a> Report<'a> {
             line(format!("allowed is: {nearest}"));
         }
         if matches!(self.reason, Some(Reason::NetworkNone | Reason::NotAllowed)) {
-            line(format!("'--allow {}' would allow it by name", self.target));
+            line(match self.service {
+                Some(port) => format!("'--open localhost:{port}' would allow it: it is the host"),
+                None => format!("'--allow {}' would allow it by name", self.target),
+            });
         }
         text
     }

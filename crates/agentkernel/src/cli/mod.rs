@@ -24,6 +24,7 @@ mod ps;
 mod run;
 mod secret;
 mod stats;
+mod summary;
 mod table;
 mod template;
 mod throwaway;

@@ -1,13 +1,13 @@
 //! `net` and `port`: what sandboxes may reach, and what they reached.
 
-use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, table};
+use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, summary::Sums, table};
 use crate::{
     client::{self, NetworkChange},
-    config::{self, HostFacts, UserConfig},
+    config::{self, HostFacts, Left, UserConfig, Why},
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
-use egress::{Denial, Policy, Reason, Rule, Target, control::Published};
+use egress::{Policy, Rule, control::Published};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What sandboxes may reach, and what they reached.
@@ -67,12 +67,14 @@ impl Allow {
             client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
             let Ok(spec) = entry.spec() else { continue };
             let policy = Policy { ceiling: limits.ceiling().cloned(), ..spec.network.policy.allowing(rule.clone()) };
-            if let Some(failure) = still_refused(&policy, &rule, &self.sandbox) {
+            let failure = if config::void_rules(&policy.rules).contains(&&rule) {
+                Some(void(&rule))
+            } else {
+                still_refused(&policy, &rule, &self.sandbox, &limits)
+            };
+            if let Some(failure) = failure {
                 super::report(&failure);
-                status = FAILED;
-            } else if config::void_rules(&policy.rules).contains(&&rule) {
-                super::report(&void(&rule));
-                status = FAILED;
+                status = status.max(failure.status);
             }
         }
         Ok(status)
@@ -90,47 +92,53 @@ impl Deny {
     }
 }
 
-/// What a rule does that is about the sandbox itself.
+/// What a rule does that is about the sandbox itself, or about the host.
 pub(super) fn void(rule: &Rule) -> Failure {
-    Failure::new(format!("'{rule}' allows nothing: {SANDBOX_ITSELF}")).hint(SERVICES)
+    let why = if config::is_host(rule) { HOST } else { SANDBOX_ITSELF };
+    Failure::new(format!("'{rule}' allows nothing: {why}")).hint(SERVICES)
 }
 
 /// Why nothing of the host is reached at a loopback address.
 pub(super) const SANDBOX_ITSELF: &str = "inside, this is the sandbox itself, and nothing of the host";
+/// Why no rule allows anything by the host's name.
+const HOST: &str = "this is the host, where only services are reached";
 /// How it is reached.
 pub(super) const SERVICES: &str =
     "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
 
-/// Why what a rule allows is refused all the same, or some of it, where that can be told.
-fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str) -> Option<Failure> {
-    let egress::Pattern::Host(host) = &rule.pattern else {
-        let none = policy.ceiling.as_ref().is_some_and(|ceiling| !config::can_reach(ceiling, rule));
-        let hint = "They stand in ~/.config/agentkernel/config.toml: [network]";
-        return none.then(|| Failure::new(format!("All of '{rule}' is still refused by your own limits")).hint(hint));
+/// What the user's limits refuse of a rule, if that is a part, and not all of it.
+pub(super) fn beyond(rule: &Rule, limits: &UserConfig) -> Option<Failure> {
+    let Left::Part(why) = config::left(limits.ceiling()?, rule) else { return None };
+    Some(Failure::new(format!("A part of '{rule}' is beyond your own limits: {why}")).hint(limits.place()))
+}
+
+/// Why what a rule allows is refused all the same: all of it or, with the status 0, a part.
+fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str, limits: &UserConfig) -> Option<Failure> {
+    let own = || {
+        let (amount, status, why) = amount(config::left(&policy.rules, rule))?;
+        let failure = Failure::new(format!("{amount} of '{rule}' is still refused: {why}")).status(status);
+        Some(match why {
+            Why::Denied(deny) => failure.hint(format!(
+                "'agentkernel net allow {sandbox} '{deny}'' takes back that rule, and allows all that it is about"
+            )),
+            _ => failure,
+        })
     };
-    let port = (1..=u16::MAX).find(|port| rule.ports.contains(*port)).unwrap_or(443);
-    let target = Target { host: host.clone(), port };
-    match policy.judge(&target) {
-        Ok(grant) => {
-            let allowed: Vec<String> = grant.limits()?.iter().map(ToString::to_string).collect();
-            let denial = Denial::new(Reason::Ceiling, &target);
-            let words = format!("Of requests to {target} all are still refused but {}", allowed.join("; "));
-            Some(Failure::new(format!("{words}: {}", denial.cause())).hint(denial.remedy(sandbox)))
-        }
-        Err(denial) => {
-            let own = policy.rules.deny.iter().any(|rule| rule.to_string() == denial.detail);
-            let hint = match denial.reason {
-                Reason::Denied if own => {
-                    let rule = &denial.detail;
-                    format!(
-                        "'agentkernel net allow {sandbox} '{rule}'' takes back that rule, and allows all that it is about"
-                    )
-                }
-                Reason::Denied => Denial::new(Reason::Ceiling, &target).remedy(sandbox),
-                _ => denial.remedy(sandbox),
-            };
-            Some(Failure::new(format!("{target} is still refused: {}", denial.cause())).hint(hint))
-        }
+    let theirs = || {
+        let (amount, status, why) = amount(config::left(policy.ceiling.as_ref()?, rule))?;
+        let words = format!("{amount} of '{rule}' is still refused by your own limits: {why}");
+        Some(Failure::new(words).status(status).hint(limits.place()))
+    };
+    // What refuses all of it counts more, and then what can be taken back.
+    [theirs(), own()].into_iter().flatten().max_by_key(|failure| failure.status)
+}
+
+/// How much is not left, its status, and why.
+fn amount(left: Left) -> Option<(&'static str, u8, Why)> {
+    match left {
+        Left::All => None,
+        Left::Part(why) => Some(("A part", 0, why)),
+        Left::Nothing(why) => Some(("All", FAILED, why)),
     }
 }
 
@@ -187,7 +195,7 @@ struct Log {
     /// Add up what went to each host
     #[arg(long, conflicts_with = "follow")]
     summary: bool,
-    /// Print the records as they are kept, or with --summary a host: a JSON object on each line
+    /// Print the records as they are kept, or with --summary a host and port: a JSON object on each line
     #[arg(long)]
     json: bool,
     /// Only this sandbox: name, id or prefix of an id; also of one that is gone
@@ -209,7 +217,7 @@ impl Log {
         };
         let mut reader = store.audit_reader()?;
         let mut lines = Lines::default();
-        let mut sums: BTreeMap<(String, u16), Sum> = BTreeMap::new();
+        let mut sums = Sums::default();
         let mut any = false;
         loop {
             while let Some(record) = reader.next_record()? {
@@ -221,7 +229,7 @@ impl Log {
                     continue;
                 }
                 if self.summary {
-                    sums.entry((record.host, record.port)).or_default().add(&record.event);
+                    sums.add(record);
                 } else if self.json {
                     print_json(&record)?;
                 } else if self.follow {
@@ -237,7 +245,8 @@ impl Log {
         }
         match (found, any) {
             (Some(Err(error @ StoreError::NotFound { .. })), false) => return Err(error.into()),
-            _ if self.summary => tell_sums(&sums, self.json)?,
+            _ if self.summary && self.json => sums.json().iter().try_for_each(print_json)?,
+            _ if self.summary => print(&sums.table())?,
             _ if self.json => {}
             _ => print(&lines.table())?,
         }
@@ -250,72 +259,8 @@ fn is_denied(event: &AuditEvent) -> bool {
     matches!(event, Refused { denied: true, .. } | Folded { verdict: Verdict::Denied, .. })
 }
 
-/// What went to one host and port.
-#[derive(Default, serde::Serialize)]
-struct Sum {
-    allowed: u64,
-    denied: u64,
-    failed: u64,
-    requests: u64,
-    tokens: u64,
-    sent: u64,
-    received: u64,
-}
-
-impl Sum {
-    fn add(&mut self, event: &AuditEvent) {
-        match event {
-            AuditEvent::Opened { .. } => self.allowed += 1,
-            AuditEvent::Refused { denied: true, .. } => self.denied += 1,
-            AuditEvent::Refused { .. } => self.failed += 1,
-            AuditEvent::Closed { sent, received, requests, tokens, .. } => {
-                self.carried([sent, received, requests, tokens]);
-            }
-            AuditEvent::Folded { verdict, count, sent, received, requests, tokens, .. } => {
-                let sum = match verdict {
-                    Verdict::Allowed => &mut self.allowed,
-                    Verdict::Denied => &mut self.denied,
-                    Verdict::Failed => &mut self.failed,
-                };
-                *sum = sum.saturating_add(*count);
-                self.carried([sent, received, requests, tokens]);
-            }
-        }
-    }
-
-    fn carried(&mut self, more: [&u64; 4]) {
-        let sums = [&mut self.sent, &mut self.received, &mut self.requests, &mut self.tokens];
-        sums.into_iter().zip(more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
-    }
-}
-
-fn tell_sums(sums: &BTreeMap<(String, u16), Sum>, json: bool) -> Result<(), Failure> {
-    if json {
-        return sums.iter().try_for_each(|((host, port), sum)| {
-            let mut line = serde_json::json!({ "host": host, "port": port });
-            if let (Some(line), Ok(serde_json::Value::Object(sum))) = (line.as_object_mut(), serde_json::to_value(sum))
-            {
-                line.extend(sum);
-            }
-            print_json(&line)
-        });
-    }
-    let heading = ["TARGET", "ALLOWED", "DENIED", "FAILED", "REQUESTS", "TOKENS", "SENT", "RECEIVED"];
-    let rows: Vec<Vec<String>> = sums
-        .iter()
-        .map(|((host, port), sum)| {
-            let Sum { allowed, denied, failed, requests, tokens, sent, received } = sum;
-            let mut row = vec![target(host, *port)];
-            row.extend([allowed, denied, failed, requests, tokens].map(ToString::to_string));
-            row.extend([table::bytes(*sent), table::bytes(*received)]);
-            row
-        })
-        .collect();
-    print(&table::render(&heading, &rows))
-}
-
 /// As it is written: an IPv6 address in brackets.
-fn target(host: &str, port: u16) -> String {
+pub(super) fn target(host: &str, port: u16) -> String {
     if host == AuditRecord::OTHERS {
         return "others".to_owned();
     }

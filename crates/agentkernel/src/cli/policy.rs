@@ -9,15 +9,17 @@ use super::{
 };
 use crate::{
     SandboxId,
-    config::{self, FILE_NAME, HostFacts, Project},
+    config::{self, FILE_NAME, HostFacts, Learned, Project, UserConfig},
     store::{AuditEvent, AuditRecord, Store, Verdict},
 };
 use clap::{Args, Subcommand};
-use egress::{HOST_NAME, Host, Mode, Reason, Target};
+use egress::{HOST_NAME, Host, Mode, Reason, Rule, Rules, Target};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    path::PathBuf,
+    fs::File,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
 };
 
 /// From what a command reaches to a policy that allows just that.
@@ -45,7 +47,7 @@ impl Policy {
 struct Learn {
     #[command(flatten)]
     sandbox: SandboxArgs,
-    /// Write the patch to this file: what the command itself prints goes to standard output as well
+    /// Write the patch to this new file: what the command itself prints goes to standard output as well
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The command and its arguments
@@ -60,19 +62,35 @@ impl Learn {
             let failure = Failure::new("Nothing can be learned with the network mode 'none'").hint("Leave --net out");
             return Err(failure.status(OWN));
         }
+        if let Some(path) = &self.output {
+            can_be_made(path).map_err(|failure| failure.status(OWN))?;
+        }
         let mut course = Course::default();
         let result = Run::once(self.sandbox, self.command).follow(&mut course);
         let Some(id) = &course.id else { return result };
-        let Seen { reached, refused, limited: requests, incomplete } = seen(id)?;
-        let project = Project::find(&HostFacts::read()?)?;
+        let Seen { mut reached, other, refused, limited: requests, incomplete } = seen(id)?;
+        let host = HostFacts::read()?;
+        let (project, limits) = (Project::find(&host)?, UserConfig::read(&host)?);
         let by_limits = |(_, why): &(&Target, &Why)| why.reason == Reason::Ceiling.code();
         let (limited, refused): (Vec<_>, Vec<_>) = refused.iter().partition(by_limits);
+        // A rule that names the port lets it be spoken, unless the limits don't.
+        let (other, unspoken): (BTreeSet<_>, BTreeSet<_>) =
+            other.into_iter().partition(|target| any_protocol(target, limits.ceiling()));
+        reached.extend(other.iter().cloned());
         let names = |list: &[(&Target, &Why)]| list.iter().map(|(target, _)| target.to_string()).collect::<Vec<_>>();
-        let limited = [names(&limited), requests.into_iter().collect()].concat();
+        let unspoken = unspoken.iter().map(|target| format!("what is neither TLS nor HTTP at {target}"));
+        let limited = [names(&limited), requests.into_iter().collect(), unspoken.collect()].concat();
         if !limited.is_empty() {
+            let words = format!("Refused by your own limits: {}", limited.join(", "));
+            report(&Failure::new(words).hint(limits.place()));
+        }
+        if !other.is_empty() {
+            let list: Vec<String> = other.iter().map(ToString::to_string).collect();
+            let flags: String = list.iter().map(|target| format!(" --allow {target}")).collect();
             report(
-                &Failure::new(format!("Refused by your own limits: {}", limited.join(", ")))
-                    .hint("They stand in ~/.config/agentkernel/config.toml: [network]"),
+                &Failure::new(format!("Refused, as neither TLS nor HTTP was spoken: {}", list.join(", "))).hint(format!(
+                    "A rule that names the port lets it be spoken, unless one restricts requests there: 'agentkernel policy learn{flags}' tells what follows"
+                )),
             );
         }
         if !refused.is_empty() {
@@ -85,19 +103,19 @@ impl Learn {
         if incomplete {
             report(
                 &Failure::new("Not every connection is on record by its host: the policy may lack something")
-                    .hint(format!("'agentkernel net log {id}' tells of what is missing, or of others")),
+                    .hint(format!("'agentkernel net log {id}' tells of what is missing")),
             );
         }
         let review: Vec<_> = refused.into_iter().filter(|(target, why)| why.can_be_named(target)).collect();
-        let review: Vec<_> = review.into_iter().map(|(target, why)| (target, why.cause.as_str())).collect();
-        let patch = config::learned(project.text(), &reached.into_iter().collect::<Vec<_>>(), &review);
+        let refused: Vec<_> = review.into_iter().map(|(target, why)| (target, why.cause.as_str())).collect();
+        let learned = Learned { reached: reached.iter().collect(), other: other.iter().collect(), refused };
+        let patch = config::learned(project.text(), &learned);
         if patch.is_empty() {
             let words = format!("It reached nothing that {FILE_NAME} does not allow already");
             report(&Failure::new(words));
         } else {
             match &self.output {
-                Some(path) => std::fs::write(path, patch)
-                    .map_err(|error| Failure::new(format!("Can't write {}: {error}", path.display())))?,
+                Some(path) => write(path, &patch)?,
                 None => print(&patch)?,
             }
         }
@@ -105,10 +123,42 @@ impl Learn {
     }
 }
 
+/// Refuses a file that the patch can't be written to, before anything is learned.
+fn can_be_made(path: &Path) -> Result<(), Failure> {
+    if path.file_name() == Some(FILE_NAME.as_ref()) {
+        let words = format!("The patch can't be {FILE_NAME} itself");
+        return Err(Failure::new(words).hint("Name another file, such as learned.patch: 'git apply' applies it"));
+    }
+    // A link is not followed, wherever it leads.
+    if path.symlink_metadata().is_ok() { Err(in_the_way(path)) } else { Ok(()) }
+}
+
+fn in_the_way(path: &Path) -> Failure {
+    Failure::new(format!("{} is there already", path.display())).hint("Name a new file, or remove this one")
+}
+
+/// Makes a file, which must be a new one: nothing that was there is lost, nor any that a link leads to.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let made = File::options().write(true).create_new(true).open(path);
+    made.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => in_the_way(path),
+        _ => Failure::new(format!("Can't write {}: {error}", path.display())),
+    })
+}
+
+/// Whether any protocol may be spoken somewhere as soon as a rule names the port.
+fn any_protocol(target: &Target, ceiling: Option<&Rules>) -> bool {
+    let rules = Rules { mode: Mode::Allow, allow: vec![Rule::exactly(target)], ..Rules::default() };
+    let policy = egress::Policy { rules, ceiling: ceiling.cloned() };
+    policy.judge(target).is_ok_and(|grant| grant.any_protocol)
+}
+
 /// What a sandbox did.
 #[derive(Default)]
 struct Seen {
     reached: BTreeSet<Target>,
+    /// Where it spoke neither TLS nor HTTP and was refused.
+    other: BTreeSet<Target>,
     /// What it was refused and never reached.
     refused: BTreeMap<Target, Why>,
     /// Requests that the user's own limits refused.
@@ -149,7 +199,14 @@ impl Seen {
         self.incomplete |= host == AuditRecord::OTHERS;
         let Ok(host) = Host::parse(&host) else { return };
         let target = Target { host, port };
+        let not_http = |reason: &str| reason == Reason::NotHttp.code();
         match event {
+            AuditEvent::Refused { request: None, reason, .. } if not_http(&reason) => {
+                self.other.insert(target);
+            }
+            AuditEvent::Folded { reason: Some(reason), .. } if not_http(&reason) => {
+                self.other.insert(target);
+            }
             AuditEvent::Opened { .. } | AuditEvent::Folded { verdict: Verdict::Allowed, .. } => {
                 self.reached.insert(target);
             }

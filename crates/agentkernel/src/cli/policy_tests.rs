@@ -52,3 +52,29 @@ fn requests_that_limits_refuse_are_told() {
     assert_eq!(seen.limited.into_iter().collect::<Vec<_>>(), ["POST /x at a.example.org:443"]);
     assert!(seen.refused.is_empty());
 }
+
+#[test]
+fn what_was_neither_tls_nor_http_is_known() {
+    let (reason, cause) = (Reason::NotHttp.code().to_owned(), String::new());
+    let refused = AuditEvent::Refused { reason, denied: true, cause, request: None };
+    let opened = AuditEvent::Opened { rule: "mode open".into(), address: "192.0.2.1:443".into() };
+    let seen = seen(vec![
+        record("a.example.org", opened),
+        record("a.example.org", refused),
+        record("b.example.org", folded(Verdict::Denied, Some("not-http"))),
+    ]);
+    let names = |list: &BTreeSet<Target>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&seen.other), ["a.example.org:443", "b.example.org:443"]);
+    assert!(names(&seen.reached) == ["a.example.org:443"] && seen.refused.is_empty());
+}
+
+#[test]
+fn limits_say_whether_a_rule_could_let_it_be_spoken() {
+    let target = Target::parse("a.example.org:443", None).unwrap();
+    let limits = |mode, allow: &[&str]| {
+        let allow = allow.iter().map(|text| Rule::parse(text).unwrap()).collect();
+        any_protocol(&target, Some(&Rules { mode, allow, ..Rules::default() }))
+    };
+    assert!(any_protocol(&target, None) && limits(Mode::Open, &[]) && limits(Mode::Allow, &["*.example.org:443"]));
+    assert!(!limits(Mode::Allow, &["a.example.org"]) && !limits(Mode::None, &[]));
+}

@@ -275,7 +275,9 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
         let spec = config::resolve(overrides.clone(), &project, &user, &host)?;
         match store.create(&spec) {
             Ok((entry, lock)) => {
-                config::void_rules(&spec.network.policy.rules).into_iter().for_each(|rule| report(&net::void(rule)));
+                let void = config::void_rules(&spec.network.policy.rules).into_iter().map(net::void);
+                let beyond = overrides.network.allow.iter().filter_map(|rule| net::beyond(rule, &user));
+                void.chain(beyond).for_each(|failure| report(&failure));
                 return Ok((spec, entry, lock));
             }
             // A name that nobody chose: another id has another one.

@@ -12,6 +12,7 @@ use rustix::{
     fs::{self, FileType, Mode, OFlags},
 };
 use std::{
+    collections::HashMap,
     ffi::{OsStr, OsString},
     fs::File,
     io::Read,
@@ -26,7 +27,11 @@ const MAX_LEN: u64 = 2 << 20;
 
 /// An environment in which every name stands once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Environment(Vec<(OsString, OsString)>);
+pub(super) struct Environment {
+    list: Vec<(OsString, OsString)>,
+    /// Where each name stands.
+    places: HashMap<OsString, usize>,
+}
 
 impl Environment {
     /// What every program finds.
@@ -52,14 +57,17 @@ impl Environment {
 
     pub(super) fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
         let (name, value) = (name.as_ref(), value.as_ref());
-        match self.0.iter_mut().find(|(key, _)| key == name) {
+        match self.places.get(name).and_then(|&at| self.list.get_mut(at)) {
             Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.into(), value.into())),
+            None => {
+                self.places.insert(name.into(), self.list.len());
+                self.list.push((name.into(), value.into()));
+            }
         }
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(key, _)| key == name)
+        self.places.contains_key(OsStr::new(name))
     }
 
     pub(super) fn apply(&mut self, variables: &[EnvVar], host: &HostFacts) {
@@ -95,7 +103,7 @@ impl Environment {
             entry.push(value);
             OsBytes::from(entry)
         };
-        self.0.iter().map(entry).collect()
+        self.list.iter().map(entry).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The textual forms of values, the same on the command line and in `agentkernel.toml`: each is parsed here, once.
 
 use crate::{Mount, SecretSource};
-use egress::{Host, Mode, Pattern, Rule, RuleError, Target, TargetError, control::Published};
+use egress::{HOST_NAME, Host, Mode, Pattern, Rule, RuleError, Target, TargetError, control::Published};
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -21,6 +21,12 @@ pub struct FormError {
 impl FormError {
     pub(super) fn new(cause: String) -> Self {
         Self { cause, hint: "" }
+    }
+}
+
+impl From<TargetError> for FormError {
+    fn from(error: TargetError) -> Self {
+        Self { cause: error.to_string(), hint: error.hint() }
     }
 }
 
@@ -212,32 +218,31 @@ pub fn parse_rule(text: &str) -> Result<Rule, FormError> {
 /// # Errors
 /// If it is neither.
 pub fn parse_target(text: &str) -> Result<Target, FormError> {
-    match Target::parse(text, Some(443)) {
-        Ok(target) => Ok(target),
-        Err(_) if text.contains("://") => Err(FormError {
-            cause: format!("{} is a URL", quoted(text.as_ref())),
-            hint: "Write the host alone, or HOST:PORT",
-        }),
-        Err(TargetError::Host(error)) => Err(FormError { cause: error.to_string(), hint: error.hint() }),
-        Err(error) => Err(FormError::new(error.to_string())),
-    }
+    Ok(Target::parse(text, Some(443))?)
 }
 
-/// A service by name and port: `localhost:5432`.
+/// A service by name and port: `localhost:5432`, which may be written by the host's name inside.
 ///
 /// # Errors
-/// If it is no host, or has no port.
+/// If it is no host, or none that has services, or has no port.
 pub fn parse_service(text: &str) -> Result<Target, FormError> {
     const HINT: &str = "Write HOST:PORT, such as localhost:5432 for a service of this host";
+    let wrong = |cause: &str| Err(FormError { cause: format!("{}: {cause}", quoted(text.as_ref())), hint: HINT });
     match Target::parse(text, None) {
+        Ok(Target { host: Host::Address(address), .. }) if address.is_unspecified() => {
+            wrong("a service may listen there, but is not reached there")
+        }
+        Ok(Target { host: Host::Name(name), port }) => match &*name {
+            "localhost" | HOST_NAME => Ok(Target { host: Host::Name("localhost".into()), port }),
+            below if below.ends_with(".localhost") => wrong("inside, this is the sandbox itself"),
+            _ => Ok(Target { host: Host::Name(name), port }),
+        },
         Ok(target) => Ok(target),
-        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Err(FormError { cause: format!("{}: the host is missing", quoted(text.as_ref())), hint: HINT })
+        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => wrong("the host is missing"),
+        Err(error) => {
+            let error = FormError::from(error);
+            Err(if error.hint.is_empty() { FormError { hint: HINT, ..error } } else { error })
         }
-        Err(TargetError::Host(error)) if !error.hint().is_empty() => {
-            Err(FormError { cause: error.to_string(), hint: error.hint() })
-        }
-        Err(error) => Err(FormError { cause: error.to_string(), hint: HINT }),
     }
 }
 
@@ -355,6 +360,9 @@ pub fn parse_secret_host(text: &str) -> Result<Pattern, FormError> {
         Ok(Pattern::Any) => wrong("a secret for every host would be none", "Name the hosts, such as api.example.org"),
         Ok(_) => wrong("a secret goes to servers that prove their names, not to addresses", "Name the host"),
         Err(_) if Rule::parse(text).is_ok() => wrong("a secret's host has no port", "Leave the port out"),
+        Err(error @ (RuleError::Url(_) | RuleError::WithPath(_))) => {
+            Err(FormError { cause: error.to_string(), hint: "Write the host alone" })
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -136,6 +136,22 @@ fn networks() {
         assert_eq!(error.hint, "Write HOST:PORT, such as localhost:5432 for a service of this host", "{text}");
     }
     assert!(parse_service("0177.1:80").unwrap_err().hint.contains("four decimal numbers"));
+    for here in ["host.agentkernel.internal:11434", "Host.AgentKernel.Internal.:11434", "localhost:11434"] {
+        assert_eq!(parse_service(here).unwrap().to_string(), "localhost:11434");
+    }
+    for (text, cause) in [
+        ("foo.localhost:80", "'foo.localhost:80': inside, this is the sandbox itself"),
+        ("0.0.0.0:80", "'0.0.0.0:80': a service may listen there, but is not reached there"),
+        ("[::]:80", "'[::]:80': a service may listen there, but is not reached there"),
+        ("[::ffff:0.0.0.0]:80", "'[::ffff:0.0.0.0]:80': a service may listen there, but is not reached there"),
+        ("http://localhost:8080", "'http://localhost:8080' is a URL"),
+        ("http://localhost", "'http://localhost' is a URL"),
+        ("localhost:8080:9090", "'localhost:8080:9090' has two ports"),
+    ] {
+        let error = parse_service(text).unwrap_err();
+        assert_eq!(error.cause, cause);
+        assert!(error.hint.starts_with("Write ") && error.hint.contains("HOST:PORT"), "{}", error.hint);
+    }
 
     assert_eq!(parse_published("3000"), Ok(Published { inside: 3000, outside: 3000 }));
     assert_eq!(parse_published("3000:8080"), Ok(Published { inside: 3000, outside: 8080 }));

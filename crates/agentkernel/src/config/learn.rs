@@ -1,9 +1,13 @@
 //! What was reached becomes a patch of `agentkernel.toml`: hides how the smallest list that allows it is written, so
 //! that what stands there already stays as it is.
 
-use super::{FILE_NAME, forms::parse_rule};
+use super::{
+    FILE_NAME,
+    forms::{parse_rule, parse_service},
+    reach::is_here,
+};
 use egress::{
-    HOST_NAME, Host, Mode, Policy, Rule, Rules, Target, WEB,
+    HOST_NAME, Host, Mode, Policy, Ports, Rule, Rules, Target, WEB,
     address::{self, Class},
 };
 use similar::TextDiff;
@@ -16,10 +20,21 @@ use toml_edit::{Array, DocumentMut, Item, Table, Value};
 /// So many names below one are worth a remark.
 const MANY: usize = 3;
 
-/// A unified diff of the project's file that allows these targets, and nothing else; empty if they are allowed. What was
+/// What a command reached, and what it did not.
+#[derive(Clone, Debug, Default)]
+pub struct Learned<'a> {
+    /// What is to be allowed.
+    pub reached: Vec<&'a Target>,
+    /// Of that, where something else than TLS and HTTP was spoken: a rule must name the port.
+    pub other: Vec<&'a Target>,
+    /// What was refused, and why.
+    pub refused: Vec<(&'a Target, &'a str)>,
+}
+
+/// A unified diff of the project's file that allows what was reached, and nothing else; empty if it is allowed. What was
 /// refused, with the cause, stands there as a comment, to be reviewed. Without a file it makes one.
 #[must_use]
-pub fn learned(project: Option<&str>, targets: &[Target], refused: &[(&Target, &str)]) -> String {
+pub fn learned(project: Option<&str>, Learned { reached, other, refused }: &Learned<'_>) -> String {
     let before = project.unwrap_or_default();
     // Nobody calls this with a file that has mistakes: the project was read before.
     let mut document: DocumentMut = before.parse().unwrap_or_default();
@@ -28,14 +43,23 @@ pub fn learned(project: Option<&str>, targets: &[Target], refused: &[(&Target, &
         return String::new();
     };
     let (services, hosts): (Vec<&Target>, Vec<&Target>) =
-        targets.iter().partition(|target| target.host.name() == Some(HOST_NAME));
-    let services: BTreeSet<String> = services.iter().map(|target| format!("localhost:{}", target.port)).collect();
-    let known = texts(network.get("host_services"));
-    let services: Vec<String> = services.into_iter().filter(|service| !known.contains(service)).collect();
-    // What is allowed in part stays so: whoever wrote that meant it.
-    let allowed: Vec<Rule> = texts(network.get("allow")).iter().filter_map(|text| parse_rule(text).ok()).collect();
-    let missing = hosts.into_iter().filter(|target| !allowed.iter().any(|rule| rule.matches(target)));
-    let rules = fold(missing);
+        reached.iter().partition(|target| target.host.name() == Some(HOST_NAME));
+    let services: BTreeSet<u16> = services.iter().map(|target| target.port).collect();
+    let known: Vec<Target> =
+        texts(network.get("host_services")).iter().filter_map(|(text, _)| parse_service(text).ok()).collect();
+    let known = |port: &u16| known.iter().any(|known| is_here(&known.host) && known.port == *port);
+    let services: Vec<String> =
+        services.into_iter().filter(|port| !known(port)).map(|port| format!("localhost:{port}")).collect();
+    let allow = texts(network.get("allow"));
+    let allowed: Vec<(Rule, bool)> =
+        allow.iter().filter_map(|(text, table)| Some((parse_rule(text).ok()?, *table))).collect();
+    let is_allowed = |target: &Target| {
+        allowed.iter().any(|(rule, table)| {
+            // What is allowed in part stays so: whoever wrote that meant it.
+            rule.matches(target) && (*table || rule.ports != Ports::Web || !other.contains(&target))
+        })
+    };
+    let rules = fold(hosts.into_iter().filter(|target| !is_allowed(target)), other);
     // The mode 'none' would hold all of it back; 'open' allows more than what was seen.
     let other_mode = network.get("mode").is_some_and(|mode| mode.as_str() != Some("allow"));
     let mut review: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -65,23 +89,28 @@ pub fn learned(project: Option<&str>, targets: &[Target], refused: &[(&Target, &
     TextDiff::from_lines(before, after.as_str()).unified_diff().header(&old, &format!("b/{FILE_NAME}")).to_string()
 }
 
-/// The texts of a list, and the hosts of its tables.
-fn texts(item: Option<&Item>) -> Vec<String> {
+/// The texts of a list and the hosts of its tables, and which they are.
+fn texts(item: Option<&Item>) -> Vec<(String, bool)> {
     let tables = item.and_then(Item::as_array_of_tables).into_iter().flatten();
-    let hosts = tables.filter_map(|table| table.get("host")?.as_str());
+    let hosts = tables.filter_map(|table| Some((table.get("host")?.as_str()?.to_owned(), true)));
     let list = item.and_then(Item::as_array).into_iter().flatten();
-    let texts = list.filter_map(|value| value.as_str().or_else(|| value.as_inline_table()?.get("host")?.as_str()));
-    hosts.chain(texts).map(str::to_owned).collect()
+    let texts = list.filter_map(|value| match value.as_inline_table() {
+        Some(table) => Some((table.get("host")?.as_str()?.to_owned(), true)),
+        None => Some((value.as_str()?.to_owned(), false)),
+    });
+    hosts.chain(texts).collect()
 }
 
-/// The rules for targets: one for both ports of the web, and one for each other port.
-fn fold<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<String> {
+/// The rules for targets: one for both ports of the web unless something `other` was spoken there, and one for each
+/// other port.
+fn fold<'a>(targets: impl Iterator<Item = &'a Target>, other: &[&Target]) -> Vec<String> {
     let mut ports: BTreeMap<&Host, BTreeSet<u16>> = BTreeMap::new();
     for target in targets {
         ports.entry(&target.host).or_default().insert(target.port);
     }
     let rules = |(host, ports): (&Host, BTreeSet<u16>)| {
-        let web = WEB.iter().all(|port| ports.contains(port));
+        let other = other.iter().any(|other| other.host == *host && WEB.contains(&other.port));
+        let web = !other && WEB.iter().all(|port| ports.contains(port));
         let others = ports.iter().filter(move |port| !web || !WEB.contains(port));
         let rules = web.then(|| host.to_string()).into_iter().chain(others.map(|port| format!("{host}:{port}")));
         rules.collect::<Vec<_>>()

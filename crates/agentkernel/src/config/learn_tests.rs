@@ -14,7 +14,7 @@ fn learn(project: Option<&str>, texts: &[&str]) -> (String, String) {
 fn learn_with(project: Option<&str>, texts: &[&str], refused: &[(&str, &str)]) -> (String, String) {
     let refused: Vec<_> = refused.iter().map(|(text, why)| (Target::parse(text, None).unwrap(), *why)).collect();
     let refused: Vec<_> = refused.iter().map(|(target, why)| (target, *why)).collect();
-    let patch = learned(project, &targets(texts), &refused);
+    let patch = learned(project, &Learned { reached: targets(texts).iter().collect(), refused, ..Learned::default() });
     let old: String =
         body(&patch).filter(|line| !line.starts_with('+')).map(|line| line[1..].to_owned() + "\n").collect();
     let new: String =
@@ -29,17 +29,21 @@ fn learn_with(project: Option<&str>, texts: &[&str], refused: &[(&str, &str)]) -
     (lines.iter().map(|line| format!("{line}\n")).collect(), after)
 }
 
+/// The patch for what was reached, and for what else than TLS and HTTP was spoken to.
+fn patch(project: Option<&str>, texts: &[&str], other: &[&str]) -> String {
+    let (reached, other) = (targets(texts), targets(other));
+    let (reached, other) = (reached.iter().collect(), other.iter().collect());
+    learned(project, &Learned { reached, other, ..Learned::default() })
+}
+
 fn body(patch: &str) -> impl Iterator<Item = &str> {
     patch.lines().skip(2).filter(|line| !line.starts_with('@') && !line.starts_with('\\'))
 }
 
 #[test]
 fn without_a_file_one_is_made() {
-    let patch = learned(
-        None,
-        &targets(&["b.example.org:443", "a.example.net:80", "a.example.net:443", "db.internal:5432"]),
-        &[],
-    );
+    let reached = ["b.example.org:443", "a.example.net:80", "a.example.net:443", "db.internal:5432"];
+    let patch = patch(None, &reached, &[]);
     let expected = "--- /dev/null
 +++ b/agentkernel.toml
 @@ -0,0 +1,6 @@
@@ -73,11 +77,11 @@ deny = [\"x.y\"]
     let expected = "+  \"new.example.net:22\",\n+host_services = [\n+    \"localhost:5432\",\n+]\n";
     assert_eq!(patch, expected, "{after}");
     assert!(after.contains("# end\n  \"new.example.net:22\",\n]\n"), "{after}");
-    assert_eq!(learned(Some(file), &targets(&["github.com:80"]), &[]), "");
-    assert_eq!(learned(Some(""), &[], &[]), "");
+    assert_eq!(self::patch(Some(file), &["github.com:80"], &[]), "");
+    assert_eq!(self::patch(Some(""), &[], &[]), "");
     // A restriction is not undone.
-    assert_eq!(learned(Some(file), &targets(&["api.example.org:443"]), &[]), "");
-    assert_eq!(learned(Some("[[network.allow]]\nhost = \"a.b\"\n"), &targets(&["a.b:443"]), &[]), "");
+    assert_eq!(self::patch(Some(file), &["api.example.org:443"], &[]), "");
+    assert_eq!(self::patch(Some("[[network.allow]]\nhost = \"a.b\"\n"), &["a.b:443"], &[]), "");
 }
 
 #[test]
@@ -127,6 +131,34 @@ fn the_ports_that_were_reached_and_no_others() {
     let (patch, _) = learn(None, &["a.b:443", "c.d:80", "e.f:80", "e.f:443", "e.f:22", "10.0.0.1:443"]);
     let rules: Vec<_> = patch.lines().filter_map(|line| line.split('"').nth(1)).collect();
     assert_eq!(rules, ["a.b:443", "c.d:80", "e.f", "e.f:22", "10.0.0.1:443"]);
+}
+
+/// A rule without a port would let TLS and HTTP through, and nothing else.
+#[test]
+fn the_port_is_named_where_something_else_was_spoken() {
+    let rules = |project: &str, reached: &[&str], other: &[&str]| {
+        let patch = patch(Some(project), reached, other);
+        let rules = patch.lines().filter(|line| line.starts_with('+')).filter_map(|line| line.split('"').nth(1));
+        rules.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let both = ["a.b:80", "a.b:443", "c.d:80", "c.d:443"];
+    assert_eq!(rules("", &both, &["a.b:443"]), ["a.b:80", "a.b:443", "c.d"]);
+    assert_eq!(rules("", &both, &["a.b:22"]), ["a.b", "c.d"]);
+    let allowed = "[network]\nallow = [\n  \"a.b\",\n]\n";
+    assert_eq!(rules(allowed, &both[..2], &["a.b:443"]), ["a.b:443"]);
+    // Where it is named it is let through, and a restriction is not undone.
+    for allowed in ["\"a.b\", \"a.b:443\"", "{ host = \"a.b\", methods = [\"GET\"] }"] {
+        assert!(rules(&format!("[network]\nallow = [{allowed}]\n"), &both[..2], &["a.b:443"]).is_empty());
+    }
+}
+
+#[test]
+fn a_service_of_the_host_is_known_by_each_of_its_names() {
+    for service in ["localhost:80", "127.0.0.1:80", "host.agentkernel.internal:80"] {
+        let file = format!("[network]\nhost_services = [\"{service}\"]\n");
+        assert_eq!(patch(Some(&file), &["host.agentkernel.internal:80"], &[]), "", "{service}");
+        assert_ne!(patch(Some(&file), &["host.agentkernel.internal:81"], &[]), "", "{service}");
+    }
 }
 
 #[test]

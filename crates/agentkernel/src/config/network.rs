@@ -6,17 +6,14 @@ use super::{
     forms::parse_variable,
     overlap,
     parse::Located,
+    reach::{self, Left},
     resolve::Resolver,
     secrets::{Recorded, Secrets},
     settings::SecretSettings,
 };
 use crate::{Network, SecretSource, SecretUse};
-use egress::{
-    Host, Mode, Pattern, Policy, Requests, Rule, Rules, Target,
-    address::{self, Class},
-    control::Published,
-};
-use std::path::Path;
+use egress::{Mode, Policy, Requests, Rule, Rules, Target, control::Published};
+use std::{collections::HashMap, path::Path};
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -125,32 +122,32 @@ impl Resolver<'_> {
 
     /// Ports of the sandbox on the host's, no two of them on one.
     fn ports(&mut self, flags: Vec<Published>) -> Result<Vec<Published>, ConfigError> {
-        let mut ports: Vec<Published> = Vec::new();
+        let mut ports = PublishedPorts::default();
         let replaced = |port: &Published| flags.iter().any(|flag| flag.inside == port.inside);
         for located in self.settings.network.ports.iter().filter(|located| !replaced(&located.value)) {
             let port = located.value;
             self.ask("ports", format_args!("{} of the sandbox on {} of the host", port.inside, port.outside));
-            publish(&mut ports, port).map_err(|error| self.at(located, error))?;
+            ports.add(port).map_err(|error| self.at(located, error))?;
         }
         for port in flags {
-            publish(&mut ports, port)?;
+            ports.add(port)?;
         }
-        Ok(ports)
+        Ok(ports.list)
     }
 
     /// The secrets that the sandbox may use: by flags, and, unless nothing is to be reached, by the project's file.
     fn secrets(&mut self, flags: &[String], listed: bool) -> Result<Vec<SecretUse>, ConfigError> {
-        let mut uses: Vec<SecretUse> = Vec::new();
+        let mut uses = SecretUses::default();
         let from_file = if listed { &self.settings.secrets[..] } else { &[] };
         for located in from_file.iter().filter(|located| !flags.contains(&located.value.name)) {
             let wanted = self.secret(located).map_err(|error| self.at(located, error))?;
             let hosts: Vec<String> = wanted.hosts.iter().map(ToString::to_string).collect();
             self.ask("secrets", format_args!("{} ({}) for {}", wanted.name, wanted.source, hosts.join(", ")));
-            add_secret(&mut uses, wanted).map_err(|error| self.at(located, error))?;
+            uses.add(wanted).map_err(|error| self.at(located, error))?;
         }
         let secrets = Secrets::of(self.host);
         for name in flags {
-            if uses.iter().any(|other| other.name == *name) {
+            if uses.list.iter().any(|other| other.name == *name) {
                 continue;
             }
             let Some(Recorded { hosts, env, .. }) = secrets.find(name)? else {
@@ -160,19 +157,16 @@ impl Resolver<'_> {
                 return Err(hostless(name));
             }
             let env = Some(env.unwrap_or_else(|| name.clone()));
-            add_secret(
-                &mut uses,
-                SecretUse {
-                    name: name.clone(),
-                    source: SecretSource::Store,
-                    hosts,
-                    placeholder: placeholder(name)?,
-                    env,
-                    file: None,
-                },
-            )?;
+            uses.add(SecretUse {
+                name: name.clone(),
+                source: SecretSource::Store,
+                hosts,
+                placeholder: placeholder(name)?,
+                env,
+                file: None,
+            })?;
         }
-        Ok(uses)
+        Ok(uses.list)
     }
 
     /// What a project asks for, with what the user has recorded of it.
@@ -223,90 +217,20 @@ impl NetworkOverrides {
             return Err(ConfigError::value(cause, hint));
         }
         let Some(ceiling) = &user.ceiling else { return Ok(()) };
-        let over = |flag: String| {
-            let cause = format!("`{flag}` is beyond your own limits");
-            ConfigError::value(cause, format!("They stand in {}: [network]", user.path.display()))
-        };
+        let over = |cause: String| ConfigError::value(cause, user.place());
         if self.mode == Some(Mode::Open) && !self.within_limits && ceiling.mode != Mode::Open {
-            return Err(over("--net open".to_owned()));
+            return Err(over("`--net open` is beyond your own limits".to_owned()));
         }
-        let rule = self.allow.iter().zip(allow()).find(|(rule, _)| !can_reach(ceiling, rule));
-        let service = self.services.iter().zip(open()).find(|(service, _)| !can_serve(ceiling, service));
-        match rule.map(|(_, flag)| flag).or(service.map(|(_, flag)| flag)) {
-            Some(flag) => Err(over(flag)),
+        for (rule, flag) in self.allow.iter().zip(allow()) {
+            if let Left::Nothing(why) = reach::left(ceiling, rule) {
+                return Err(over(format!("`{flag}` is beyond your own limits: {why}")));
+            }
+        }
+        match self.services.iter().zip(open()).find(|(service, _)| !reach::can_serve(ceiling, service)) {
+            Some((_, flag)) => Err(over(format!("`{flag}` is beyond your own limits"))),
             None => Ok(()),
         }
     }
-}
-
-/// Whether a host is the sandbox itself where it is dialled inside: its name server answers so (RFC 6761, 6.3).
-#[must_use]
-pub fn is_sandbox_itself(host: &Host) -> bool {
-    match host {
-        Host::Name(name) => name.rsplit('.').next() == Some("localhost"),
-        Host::Address(address) => address.is_loopback(),
-    }
-}
-
-/// Rules that allow nothing: what they name is the sandbox itself where it is dialled, and no other rule is for a name
-/// that could lead there outside.
-#[must_use]
-pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
-    let inside = |rule: &&Rule| match &rule.pattern {
-        Pattern::Host(host) => is_sandbox_itself(host),
-        Pattern::Below(name) => is_sandbox_itself(&Host::Name(name.clone())),
-        Pattern::Network(first, _) => first.is_loopback() && rule.pattern.names(*first),
-        Pattern::Any => false,
-    };
-    let (loopback, others): (Vec<_>, Vec<_>) = rules.allow.iter().partition(inside);
-    let any_host = |rule: &Rule| Rule { pattern: Pattern::Any, ..rule.clone() };
-    let by_address = |rule: &Rule| matches!(rule.pattern, Pattern::Network(..) | Pattern::Host(Host::Address(_)));
-    // A name can have the address, and then a rule must name that.
-    let leads = |name: &Rule, rule: &Rule| {
-        by_address(rule) && !by_address(name) && overlap::meet(&any_host(name), &any_host(rule))
-    };
-    let void = loopback.into_iter().filter(|rule| !others.iter().any(|name| leads(name, rule)));
-    void.filter(|_| rules.mode != Mode::Open).collect()
-}
-
-/// Whether anything that a rule allows is within the limits.
-#[must_use]
-pub fn can_reach(ceiling: &Rules, rule: &Rule) -> bool {
-    if ceiling.deny.iter().any(|deny| overlap::denies(deny, rule)) {
-        return false;
-    }
-    if ceiling.services.iter().any(|service| rule.matches(service)) {
-        return true;
-    }
-    let named = || ceiling.allow.iter().any(|allowed| overlap::meet(allowed, rule));
-    match ceiling.mode {
-        Mode::None => false,
-        Mode::Allow => named(),
-        // What has no public address must be named there too.
-        Mode::Open => match &rule.pattern {
-            Pattern::Host(Host::Address(address)) | Pattern::Network(address, _) => {
-                address::class(*address) == Class::Public || named()
-            }
-            _ => true,
-        },
-    }
-}
-
-/// Whether a service of the sandbox's is within the limits.
-fn can_serve(ceiling: &Rules, service: &Target) -> bool {
-    let own = [service.clone(), Target { host: Host::Name(egress::HOST_NAME.into()), port: service.port }];
-    // A service of this host may be written by any of its names.
-    let local = |host: &Host| match host {
-        Host::Name(name) => &**name == "localhost",
-        Host::Address(address) => address.is_loopback(),
-    };
-    let same = |other: &Target| {
-        other.port == service.port && (other.host == service.host || (local(&other.host) && local(&service.host)))
-    };
-    if ceiling.deny.iter().any(|deny| own.iter().any(|own| deny.denies(own))) {
-        return false;
-    }
-    ceiling.services.iter().any(same) || (!local(&service.host) && can_reach(ceiling, &Rule::exactly(service)))
 }
 
 /// A rule with the requests that it is restricted to.
@@ -335,21 +259,30 @@ fn checked(requests: Requests) -> Result<(), FormError> {
     Ok(())
 }
 
-/// Adds a port, unless another is on the same one of the host.
-fn publish(ports: &mut Vec<Published>, port: Published) -> Result<(), ConfigError> {
-    match ports.iter().find(|other| other.outside == port.outside) {
-        None => ports.push(port),
-        Some(other) if *other == port => {}
-        Some(Published { inside, outside }) => {
-            let second = port.inside;
-            let cause = format!("Ports {inside} and {second} of the sandbox on one of the host, {outside}");
-            return Err(ConfigError::value(
-                cause,
-                format!("Give one another: {second}:PORT, with a PORT that is free"),
-            ));
+/// Ports, each on another one of the host.
+#[derive(Default)]
+struct PublishedPorts {
+    list: Vec<Published>,
+    /// Which of the sandbox is on one of the host.
+    inside: HashMap<u16, u16>,
+}
+
+impl PublishedPorts {
+    fn add(&mut self, port: Published) -> Result<(), ConfigError> {
+        let Published { inside: second, outside } = port;
+        match self.inside.insert(outside, second) {
+            None => self.list.push(port),
+            Some(inside) if inside == second => {}
+            Some(inside) => {
+                let cause = format!("Ports {inside} and {second} of the sandbox on one of the host, {outside}");
+                return Err(ConfigError::value(
+                    cause,
+                    format!("Give one another: {second}:PORT, with a PORT that is free"),
+                ));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// What a sandbox has in the place of a secret: its name, for people, and 128 bits that nobody guesses.
@@ -361,26 +294,35 @@ fn placeholder(name: &str) -> Result<String, ConfigError> {
     Ok(format!("agentkernel-{name}-{digits}"))
 }
 
-/// Adds a secret, unless its placeholder is where another's is.
-fn add_secret(uses: &mut Vec<SecretUse>, wanted: SecretUse) -> Result<(), ConfigError> {
-    // Where none was named, it is the secret's name.
-    if let Some(Err(error)) = wanted.env.as_deref().map(parse_variable) {
-        return Err(ConfigError::value(format!("Secret '{}': {error}", wanted.name), error.hint));
+/// Secrets, each with its placeholder elsewhere.
+#[derive(Default)]
+struct SecretUses {
+    list: Vec<SecretUse>,
+    /// Whose placeholder is in a place, in words.
+    places: HashMap<String, String>,
+}
+
+impl SecretUses {
+    fn add(&mut self, wanted: SecretUse) -> Result<(), ConfigError> {
+        // Where none was named, it is the secret's name.
+        if let Some(Err(error)) = wanted.env.as_deref().map(parse_variable) {
+            return Err(ConfigError::value(format!("Secret '{}': {error}", wanted.name), error.hint));
+        }
+        let variable = wanted.env.as_ref().map(|env| format!("in variable {env}"));
+        let file = wanted.file.as_ref().map(|file| format!("in {}", file.display()));
+        for place in variable.into_iter().chain(file) {
+            if let Some(other) = self.places.get(&place) {
+                let cause = format!("Secrets '{other}' and '{}' would both be {place}", wanted.name);
+                return Err(ConfigError::value(
+                    cause,
+                    "Give one another variable or file: `env`, `file`, or `secret set --env`",
+                ));
+            }
+            self.places.insert(place, wanted.name.clone());
+        }
+        self.list.push(wanted);
+        Ok(())
     }
-    let clash = uses.iter().find_map(|other| match (&other.env, &other.file) {
-        (Some(env), _) if wanted.env.as_ref() == Some(env) => Some((other, format!("in variable {env}"))),
-        (_, Some(file)) if wanted.file.as_ref() == Some(file) => Some((other, format!("in {}", file.display()))),
-        _ => None,
-    });
-    if let Some((other, place)) = clash {
-        let cause = format!("Secrets '{}' and '{}' would both be {place}", other.name, wanted.name);
-        return Err(ConfigError::value(
-            cause,
-            "Give one another variable or file: `env`, `file`, or `secret set --env`",
-        ));
-    }
-    uses.push(wanted);
-    Ok(())
 }
 
 fn hostless(name: &str) -> ConfigError {

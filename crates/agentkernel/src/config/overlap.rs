@@ -1,6 +1,6 @@
 //! Hides how rules lie within each other: whether what one is about is all, some or nothing of what another is.
 
-use egress::{Pattern, Ports, Rule};
+use egress::{Pattern, Ports, Rule, WEB};
 
 /// Whether everything that `inner` is about, `outer` is about as well.
 pub(super) fn covers(outer: &Pattern, inner: &Pattern) -> bool {
@@ -15,38 +15,77 @@ pub(super) fn covers(outer: &Pattern, inner: &Pattern) -> bool {
     }
 }
 
-/// Whether a rule that denies takes away all that another allows: without a port it is about every port.
-pub(super) fn denies(deny: &Rule, allow: &Rule) -> bool {
+/// A rule that denies, with the ports that it is about: without one, every port.
+pub(super) fn denying(deny: &Rule) -> Rule {
     let ports = if deny.ports == Ports::Web { Ports::EVERY } else { deny.ports };
-    covers_rule(&Rule { ports, ..deny.clone() }, allow)
+    Rule { ports, ..deny.clone() }
 }
 
-/// Whether every connection that `inner` is about, `outer` is about as well.
-fn covers_rule(outer: &Rule, inner: &Rule) -> bool {
-    let ports = match inner.ports {
-        Ports::Web => outer.ports.contains(80) && outer.ports.contains(443),
-        Ports::Range(first, last) => match outer.ports {
-            Ports::Web => first == last && outer.ports.contains(first),
-            Ports::Range(from, to) => from <= first && last <= to,
-        },
-    };
-    ports && covers(&outer.pattern, &inner.pattern)
+/// Whether every connection that `inner` is about, one of the `outer` is about that is so on every host of `inner`.
+pub(super) fn covered<'a>(inner: &Rule, outer: impl IntoIterator<Item = &'a Rule>) -> bool {
+    let outer = outer.into_iter().filter(|outer| covers(&outer.pattern, &inner.pattern));
+    Spans::of(outer.map(|outer| outer.ports)).cover(inner.ports)
 }
 
 /// Whether there can be a connection that both are about.
 pub(super) fn meet(one: &Rule, other: &Rule) -> bool {
     // Of two patterns that share a host, one is always within the other.
     let hosts = covers(&one.pattern, &other.pattern) || covers(&other.pattern, &one.pattern);
-    let ports = match (one.ports, other.ports) {
-        (Ports::Web, ports) | (ports, Ports::Web) => ports.contains(80) || ports.contains(443),
-        (Ports::Range(first, last), Ports::Range(from, to)) => first <= to && from <= last,
+    hosts && Spans::of([one.ports]).meet(other.ports)
+}
+
+/// Ports of any number of rules: from the first to the last, in order, and none that touches the next.
+pub(super) struct Spans(Vec<(u16, u16)>);
+
+impl Spans {
+    pub(super) fn of(ports: impl IntoIterator<Item = Ports>) -> Self {
+        let mut all: Vec<(u16, u16)> = ports.into_iter().flat_map(spans).collect();
+        all.sort_unstable();
+        let mut merged: Vec<(u16, u16)> = Vec::new();
+        for (first, last) in all {
+            match merged.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self(merged)
+    }
+
+    /// The one that has a port, or the next.
+    fn at(&self, port: u16) -> Option<(u16, u16)> {
+        self.0.get(self.0.partition_point(|(_, last)| *last < port)).copied()
+    }
+
+    /// Whether each of these ports is one of them.
+    fn cover(&self, ports: Ports) -> bool {
+        spans(ports).all(|(first, last)| self.at(first).is_some_and(|(from, to)| from <= first && last <= to))
+    }
+
+    /// Whether any of these ports is one of them.
+    pub(super) fn meet(&self, ports: Ports) -> bool {
+        spans(ports).any(|(first, last)| self.at(first).is_some_and(|(from, _)| from <= last))
+    }
+}
+
+fn spans(ports: Ports) -> impl Iterator<Item = (u16, u16)> {
+    let (one, other) = match ports {
+        Ports::Web => ((WEB[0], WEB[0]), Some((WEB[1], WEB[1]))),
+        Ports::Range(first, last) => ((first, last), None),
     };
-    hosts && ports
+    std::iter::once(one).chain(other)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn covers_rule(outer: &Rule, inner: &Rule) -> bool {
+        covered(inner, [outer])
+    }
+
+    fn denies(deny: &Rule, allow: &Rule) -> bool {
+        covers_rule(&denying(deny), allow)
+    }
 
     fn rule(text: &str) -> Rule {
         Rule::parse(text).unwrap()
@@ -86,5 +125,16 @@ mod tests {
         assert!(!denies(&rule("example.org:443"), &rule("example.org")));
         assert!(meet(&rule("example.org"), &rule("example.org:443-9000")));
         assert!(!covers_rule(&rule("example.org"), &rule("example.org:443-9000")));
+        for (outer, inner, expected) in [
+            (&["a.b:80", "*:443"][..], "a.b", true),
+            (&["a.b:80", "b.b:443"], "a.b", false),
+            (&["a.b:1-20", "a.b:40-*", "*.b:10-39"], "a.b:1-65535", true),
+            (&["a.b:1-20", "a.b:40-*", "*.b:10-38"], "a.b:1-65535", false),
+            (&["a.b", "a.b:81-442"], "a.b:80-443", true),
+            (&[], "a.b:1", false),
+        ] {
+            let outer: Vec<Rule> = outer.iter().map(|text| rule(&text.replace("-*", "-65535"))).collect();
+            assert_eq!(covered(&rule(inner), &outer), expected, "{outer:?} {inner}");
+        }
     }
 }

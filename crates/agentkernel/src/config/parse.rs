@@ -44,17 +44,59 @@ impl Mistake {
     }
 
     pub(super) fn locate(self, path: &Path, text: &str) -> ConfigError {
-        let (line, column) = position(text, self.span.start);
+        let (line, column) = text.bytes().take(self.span.start).fold(START, after);
         ConfigError::File { path: path.into(), line, column, cause: self.cause, hint: self.hint }
     }
 }
 
-/// The line and the character in it of a byte, both from 1.
-fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = &text.as_bytes()[..byte.min(text.len())];
-    let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
+/// The line and the character in it where a text begins.
+const START: (usize, usize) = (1, 1);
+
+/// Those behind one more byte.
+fn after((line, column): (usize, usize), byte: u8) -> (usize, usize) {
+    match byte {
+        b'\n' => (line + 1, 1),
+        // Within a character.
+        0x80..=0xbf => (line, column),
+        _ => (line, column + 1),
+    }
+}
+
+/// A text in which lines and characters are counted once, and not again for each value.
+struct Source<'a> {
+    text: &'a str,
+    /// Those of the first byte of each [`CHUNK`](Self::CHUNK).
+    counted: Vec<(usize, usize)>,
+}
+
+impl<'a> Source<'a> {
+    const CHUNK: usize = 256;
+
+    fn new(text: &'a str) -> Self {
+        let ends = text.as_bytes().chunks(Self::CHUNK).scan(START, |at, chunk| {
+            *at = chunk.iter().copied().fold(*at, after);
+            Some(*at)
+        });
+        Self { text, counted: std::iter::once(START).chain(ends).collect() }
+    }
+
+    /// The line and the character in it of a byte, both from 1.
+    fn position(&self, byte: usize) -> (usize, usize) {
+        let (counted, rest) = self.counted(byte);
+        rest.iter().copied().fold(counted, after)
+    }
+
+    /// What has been counted before a byte, and the bytes between.
+    fn counted(&self, byte: usize) -> ((usize, usize), &[u8]) {
+        let byte = byte.min(self.text.len());
+        let chunk = byte / Self::CHUNK;
+        (self.counted[chunk], &self.text.as_bytes()[chunk * Self::CHUNK..byte])
+    }
+
+    fn locate<T>(&self, value: T, span: &Range<usize>) -> Located<T> {
+        let (line, column) = self.position(span.start);
+        Located { value, line, column }
+    }
 }
 
 /// Reads a file's text, which may have these tables.
@@ -63,6 +105,7 @@ pub(super) fn settings(text: &str, tables: &'static [Table]) -> Result<Settings,
         let cause = error.message().lines().next().unwrap_or_default().to_owned();
         Mistake::at(error.span().unwrap_or(0..0), cause)
     })?;
+    let source = &Source::new(text);
     let mut settings = Settings::default();
     for (name, item) in document.as_table() {
         let here = key_span(document.as_table(), name, item);
@@ -75,18 +118,18 @@ pub(super) fn settings(text: &str, tables: &'static [Table]) -> Result<Settings,
         match table.keys {
             Keys::Fixed(keys) => {
                 let unknown = |name: &str, span| unknown_key(tables, table, name, span);
-                fill(&mut settings, keys, items, text, unknown)?;
+                fill(&mut settings, keys, items, source, unknown)?;
             }
             Keys::Secrets => {
                 for (name, item) in items.iter() {
                     let here = key_span(items, name, item);
-                    settings.secrets.push(secret(name, item, text, here)?);
+                    settings.secrets.push(secret(name, item, source, here)?);
                 }
             }
             Keys::Registries => {
                 for (name, item) in items.iter() {
                     let here = key_span(items, name, item);
-                    settings.registries.push(registry(name, item, text, here)?);
+                    settings.registries.push(registry(name, item, source, here)?);
                 }
             }
         }
@@ -99,13 +142,13 @@ fn fill<T>(
     target: &mut T,
     keys: &[Key<T>],
     items: &dyn TableLike,
-    text: &str,
+    source: &Source<'_>,
     unknown: impl Fn(&str, Range<usize>) -> Mistake,
 ) -> Result<(), Mistake> {
     for (name, item) in items.iter() {
         let here = key_span(items, name, item);
         let key = keys.iter().find(|key| key.name == name).ok_or_else(|| unknown(name, here.clone()))?;
-        set(target, key, item, text, here)?;
+        set(target, key, item, source, here)?;
     }
     Ok(())
 }
@@ -166,7 +209,7 @@ fn refused(name: &str, span: Range<usize>) -> impl FnOnce(FormError) -> Mistake 
 }
 
 /// Takes one key's value.
-fn set<T>(target: &mut T, key: &Key<T>, item: &Item, text: &str, here: Range<usize>) -> Result<(), Mistake> {
+fn set<T>(target: &mut T, key: &Key<T>, item: &Item, source: &Source<'_>, here: Range<usize>) -> Result<(), Mistake> {
     let span = item.span().unwrap_or(here);
     let name = key.name;
     let expected = |what: &str| Mistake::at(span.clone(), format!("`{name}` must be {what}, not {}", kind(item)));
@@ -178,7 +221,7 @@ fn set<T>(target: &mut T, key: &Key<T>, item: &Item, text: &str, here: Range<usi
     match &key.form {
         Form::Text(set) | Form::Choice(_, set) => {
             let value = item.as_str().ok_or_else(|| expected("a text"))?;
-            set(target, locate(value.to_owned(), text, &span)).map_err(refused(name, span))
+            set(target, source.locate(value.to_owned(), &span)).map_err(refused(name, span))
         }
         Form::Flag(set) => {
             set(target, item.as_bool().ok_or_else(|| expected("true or false"))?);
@@ -190,7 +233,7 @@ fn set<T>(target: &mut T, key: &Key<T>, item: &Item, text: &str, here: Range<usi
                 (_, Some(size)) => size,
                 _ => return Err(expected("a size such as \"512M\"")),
             };
-            set(target, locate(size, text, &span)).map_err(refused(name, span))
+            set(target, source.locate(size, &span)).map_err(refused(name, span))
         }
         Form::Time(set) => {
             let value = item.as_str().ok_or_else(|| expected("a time such as \"90s\""))?;
@@ -209,11 +252,11 @@ fn set<T>(target: &mut T, key: &Key<T>, item: &Item, text: &str, here: Range<usi
         }
         Form::Count(set) => {
             let count = number()?.ok_or_else(|| expected("a whole number"))?;
-            set(target, locate(count, text, &span)).map_err(refused(name, span))
+            set(target, source.locate(count, &span)).map_err(refused(name, span))
         }
         Form::List(set) => each(item, &expected, |element, span| {
             let value = element.as_str().ok_or_else(|| only(name, "texts", element, &span))?;
-            set(target, locate(value.to_owned(), text, &span)).map_err(refused(name, span))
+            set(target, source.locate(value.to_owned(), &span)).map_err(refused(name, span))
         }),
         Form::Filled(set) => {
             if item.as_array().is_some_and(toml_edit::Array::is_empty) {
@@ -225,7 +268,7 @@ fn set<T>(target: &mut T, key: &Key<T>, item: &Item, text: &str, here: Range<usi
             }
             each(item, &expected, |element, span| {
                 let value = element.as_str().ok_or_else(|| only(name, "texts", element, &span))?;
-                set(target, locate(value.to_owned(), text, &span)).map_err(refused(name, span))
+                set(target, source.locate(value.to_owned(), &span)).map_err(refused(name, span))
             })
         }
         Form::Numbers(set) => each(item, &expected, |element, span| {
@@ -234,14 +277,14 @@ fn set<T>(target: &mut T, key: &Key<T>, item: &Item, text: &str, here: Range<usi
                 (_, Some(number)) => number.to_string(),
                 _ => return Err(only(name, "texts and whole numbers", element, &span)),
             };
-            set(target, locate(value, text, &span)).map_err(refused(name, span))
+            set(target, source.locate(value, &span)).map_err(refused(name, span))
         }),
         Form::Rules(set) => {
             // `[[network.allow]]` is another way to write a list of tables.
             if let Some(tables) = item.as_array_of_tables() {
                 let rules = tables.iter().map(|table| {
                     let span = table.span().unwrap_or_else(|| span.clone());
-                    Ok(locate(rule(name, table, text, &span)?, text, &span))
+                    Ok(source.locate(rule(name, table, source, &span)?, &span))
                 });
                 set(target, rules.collect::<Result<_, Mistake>>()?);
                 return Ok(());
@@ -250,10 +293,10 @@ fn set<T>(target: &mut T, key: &Key<T>, item: &Item, text: &str, here: Range<usi
             each(item, &expected, |element, span| {
                 let value = match (element.as_str(), element.as_inline_table()) {
                     (Some(value), _) => forms::parse_rule(value).map_err(refused(name, span.clone()))?,
-                    (_, Some(table)) => rule(name, table, text, &span)?,
+                    (_, Some(table)) => rule(name, table, source, &span)?,
                     _ => return Err(only(name, "texts and tables", element, &span)),
                 };
-                rules.push(locate(value, text, &span));
+                rules.push(source.locate(value, &span));
                 Ok(())
             })?;
             set(target, rules);
@@ -299,9 +342,9 @@ fn only(name: &str, what: &str, element: &Value, span: &Range<usize>) -> Mistake
 }
 
 /// A rule that is a table.
-fn rule(name: &str, table: &dyn TableLike, text: &str, span: &Range<usize>) -> Result<Rule, Mistake> {
+fn rule(name: &str, table: &dyn TableLike, source: &Source<'_>, span: &Range<usize>) -> Result<Rule, Mistake> {
     let mut draft = RuleSettings::default();
-    fill(&mut draft, schema::RULE, table, text, |key, span| unknown_entry(name, schema::RULE, key, span))?;
+    fill(&mut draft, schema::RULE, table, source, |key, span| unknown_entry(name, schema::RULE, key, span))?;
     let RuleSettings { rule, requests } = draft;
     let missing = || Mistake {
         hint: "Write { host = \"api.example.org\", methods = [\"GET\"] }".into(),
@@ -312,7 +355,12 @@ fn rule(name: &str, table: &dyn TableLike, text: &str, span: &Range<usize>) -> R
 }
 
 /// One of `[secrets]`.
-fn secret(name: &str, item: &Item, text: &str, here: Range<usize>) -> Result<Located<SecretSettings>, Mistake> {
+fn secret(
+    name: &str,
+    item: &Item,
+    source: &Source<'_>,
+    here: Range<usize>,
+) -> Result<Located<SecretSettings>, Mistake> {
     let parsed = forms::parse_secret_name(name).map_err(|error| Mistake {
         span: here.clone(),
         cause: error.to_string(),
@@ -320,22 +368,22 @@ fn secret(name: &str, item: &Item, text: &str, here: Range<usize>) -> Result<Loc
     })?;
     let mut draft = SecretSettings { name: parsed, ..SecretSettings::default() };
     if let Some(table) = item.as_table_like() {
-        fill(&mut draft, schema::SECRET, table, text, |key, span| unknown_entry(name, schema::SECRET, key, span))?;
+        fill(&mut draft, schema::SECRET, table, source, |key, span| unknown_entry(name, schema::SECRET, key, span))?;
     } else if item.is_array()
         && let Some(hosts) = schema::SECRET.iter().find(|key| key.name == "hosts")
     {
-        set(&mut draft, hosts, item, text, here.clone())?;
+        set(&mut draft, hosts, item, source, here.clone())?;
     } else {
         // Perhaps it is the secret itself, so it is not shown.
         let cause = format!("`{name}` must be a list of hosts or a table, not {}", kind(item));
         let hint = format!("No value stands here: `agentkernel secret set {name} --host HOST` takes it");
         return Err(Mistake { hint, ..Mistake::at(item.span().unwrap_or(here), cause) });
     }
-    Ok(locate(draft, text, &here))
+    Ok(source.locate(draft, &here))
 }
 
 /// One of `[registries]`.
-fn registry(name: &str, item: &Item, text: &str, here: Range<usize>) -> Result<RegistrySettings, Mistake> {
+fn registry(name: &str, item: &Item, source: &Source<'_>, here: Range<usize>) -> Result<RegistrySettings, Mistake> {
     let parsed = image::parse_registry(name).map_err(|error| Mistake {
         span: here.clone(),
         cause: error.to_string(),
@@ -345,13 +393,8 @@ fn registry(name: &str, item: &Item, text: &str, here: Range<usize>) -> Result<R
         return Err(Mistake::at(item.span().unwrap_or(here), format!("`{name}` must be a table, not {}", kind(item))));
     };
     let mut draft = RegistrySettings { name: parsed, ..RegistrySettings::default() };
-    fill(&mut draft, schema::REGISTRY, table, text, |key, span| unknown_entry(name, schema::REGISTRY, key, span))?;
+    fill(&mut draft, schema::REGISTRY, table, source, |key, span| unknown_entry(name, schema::REGISTRY, key, span))?;
     Ok(draft)
-}
-
-fn locate<T>(value: T, text: &str, span: &Range<usize>) -> Located<T> {
-    let (line, column) = position(text, span.start);
-    Located { value, line, column }
 }
 
 fn key_span(table: &dyn TableLike, name: &str, item: &Item) -> Range<usize> {
@@ -370,10 +413,14 @@ fn value_kind(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a text",
         Value::Integer(_) => "a whole number",
-        Value::Float(_) => "a number",
+        Value::Float(_) => "a floating-point number",
         Value::Boolean(_) => "true or false",
         Value::Datetime(_) => "a date",
         Value::Array(_) => "a list",
         Value::InlineTable(_) => "a table",
     }
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

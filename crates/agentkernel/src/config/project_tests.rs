@@ -109,7 +109,7 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("[resources]\nmemory = '1Q'", "2:10: `memory`: '1Q': not a size: use a number and K, M, G or T, such as 512M"),
         ("[resources]\nmemory = -1", "2:10: `memory` must not be negative"),
         ("[resources]\nmemory = '1K'", "2:10: `memory`: 1024 is too little: a sandbox needs 6M of memory"),
-        ("[resources]\npids = 1.5", "2:8: `pids` must be a whole number, not a number"),
+        ("[resources]\npids = 1.5", "2:8: `pids` must be a whole number, not a floating-point number"),
         ("[resources]\npids = 0", "2:8: `pids`: 0 is too little: a sandbox needs 4 processes"),
         ("[resources]\ncpus = nan", "2:8: `cpus`: 'NaN': not a number of processors, such as 2 or 0.5"),
         ("[resources]\ncpus = 0", "2:8: `cpus`: '0': not between 0.01 and 4096 processors"),
@@ -222,7 +222,10 @@ fn mistakes_in_networks_and_secrets() {
             "[network]\nports = [0]",
             "2:10: `ports`: '0': not a port: use SANDBOX or SANDBOX:HOST, such as 3000:8080, each from 1 to 65535",
         ),
-        ("[network]\nports = [1.5]", "2:10: `ports` must have texts and whole numbers only, not a number"),
+        (
+            "[network]\nports = [1.5]",
+            "2:10: `ports` must have texts and whole numbers only, not a floating-point number",
+        ),
         (
             "[network]\nhost_services = ['localhost']",
             "2:18: `host_services`: 'localhost' has no port | Write HOST:PORT, such as localhost:5432 for a service of this host",

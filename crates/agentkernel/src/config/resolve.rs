@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{BackendKind, Identity, Image, Limits, Mount, Name, Network, SandboxId, Spec, Tmpfs, Workspace, trust};
 use std::{
+    collections::HashSet,
     ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
@@ -445,7 +446,8 @@ impl Resolver<'_> {
     }
 
     fn mounts(&mut self, flags: Vec<Mount>, workspace: &Workspace) -> Result<Vec<Mount>, ConfigError> {
-        let mut list: Vec<Mount> = Vec::new();
+        let mut list = Vec::new();
+        let mut taken = HashSet::new();
         let replaced = |target: &Path| flags.iter().any(|mount| mount.target == target);
         for located in self.settings.mounts.iter().filter(|located| !replaced(&located.value.target)) {
             let mut mount = located.value.clone();
@@ -455,20 +457,20 @@ impl Resolver<'_> {
                 let mode = if mount.read_only { "read-only" } else { "writable" };
                 self.ask("mounts", format_args!("{} ({mode})", mount.source.display()));
             }
-            place(&mut list, mount, workspace).map_err(|error| self.at(located, error))?;
+            list.push(place(&mut taken, mount, workspace).map_err(|error| self.at(located, error))?);
         }
         for mut mount in flags {
             mount.source = mounts::source(&mount.source, &self.host.cwd)?;
-            place(&mut list, mount, workspace)?;
+            list.push(place(&mut taken, mount, workspace)?);
         }
         Ok(list)
     }
 
     fn tmpfs(&mut self, flags: Vec<TmpfsArg>, mounts: &[Mount], workspace: bool) -> Result<Vec<Tmpfs>, ConfigError> {
         let mut list: Vec<Tmpfs> = Vec::new();
+        let mut taken: HashSet<PathBuf> = mounts.iter().map(|mount| mount.target.clone()).collect();
         let mut place = |arg: &TmpfsArg| {
-            let taken = list.iter().any(|tmpfs| tmpfs.target == arg.target);
-            if taken || mounts.iter().any(|mount| mount.target == arg.target) {
+            if !taken.insert(arg.target.clone()) {
                 return Err(twice(&arg.target));
             }
             if arg.target == self.project && workspace {
@@ -546,19 +548,15 @@ impl Resolver<'_> {
     }
 }
 
-/// Adds a mount, if its place is free.
-fn place(list: &mut Vec<Mount>, mount: Mount, workspace: &Workspace) -> Result<(), ConfigError> {
+/// Takes a mount's place, if that is free.
+fn place(taken: &mut HashSet<PathBuf>, mount: Mount, workspace: &Workspace) -> Result<Mount, ConfigError> {
     if let Workspace::Direct { path, .. } | Workspace::Overlay { path } = workspace
         && path.starts_with(&mount.target)
     {
         let cause = format!("Mount target {} would hide the workspace", mount.target.display());
         return Err(ConfigError::value(cause, "Choose another target, or use `--workspace none`"));
     }
-    if list.iter().any(|other| other.target == mount.target) {
-        return Err(twice(&mount.target));
-    }
-    list.push(mount);
-    Ok(())
+    if taken.insert(mount.target.clone()) { Ok(mount) } else { Err(twice(&mount.target)) }
 }
 
 fn twice(target: &Path) -> ConfigError {

@@ -62,6 +62,12 @@ impl UserConfig {
         self.mirrors.get(registry).map_or(&[], Vec::as_slice)
     }
 
+    /// Where they stand, in words.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("They stand in {}: [network]", self.path.display())
+    }
+
     /// Puts these limits in the place of those that held when a sandbox was made.
     pub fn limit(&self, network: &mut crate::Network) {
         network.policy.ceiling = self.ceiling.clone();

@@ -73,7 +73,7 @@ fn is_for(text: &str, target: &Target) -> Result<(), Flaw> {
     match Target::parse(text, Some(target.port)) {
         Ok(own) if own == *target => Ok(()),
         Ok(other) => Err(Flaw::Elsewhere(other.to_string())),
-        Err(TargetError::Host(_) | TargetError::NoPort(_) | TargetError::Port(_)) => {
+        Err(TargetError::Host(_) | TargetError::NoPort(_) | TargetError::Port(_) | TargetError::Url(_)) => {
             Err(Flaw::Bad(format!("its host '{}' is none", shown(text))))
         }
     }

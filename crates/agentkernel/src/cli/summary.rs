@@ -1,0 +1,83 @@
+//! What went to each host and port, added up: hides how records become sums, and how these are told.
+
+use super::{net, table};
+use crate::store::{AuditEvent, AuditRecord, Verdict};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What went to all of them.
+#[derive(Default)]
+pub(super) struct Sums {
+    targets: BTreeMap<(String, u16), Sum>,
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, record: AuditRecord) {
+        self.targets.entry((record.host, record.port)).or_default().add(&record.event);
+    }
+
+    /// One for each.
+    pub(super) fn json(&self) -> Vec<Value> {
+        let object = |((host, port), sum): (&(String, u16), &Sum)| {
+            let mut object = json!({ "host": host, "port": port });
+            if let (Some(object), Ok(Value::Object(sum))) = (object.as_object_mut(), serde_json::to_value(sum)) {
+                object.extend(sum);
+            }
+            object
+        };
+        self.targets.iter().map(object).collect()
+    }
+
+    /// The same for people.
+    pub(super) fn table(&self) -> String {
+        let heading = ["TARGET", "ALLOWED", "DENIED", "FAILED", "REQUESTS", "TOKENS", "SENT", "RECEIVED"];
+        let row = |((host, port), sum): (&(String, u16), &Sum)| {
+            let Sum { allowed, denied, failed, requests, tokens, sent, received } = sum;
+            let mut row = vec![net::target(host, *port)];
+            row.extend([allowed, denied, failed, requests, tokens].map(ToString::to_string));
+            row.extend([table::bytes(*sent), table::bytes(*received)]);
+            row
+        };
+        let rows: Vec<Vec<String>> = self.targets.iter().map(row).collect();
+        table::render(&heading, &rows)
+    }
+}
+
+/// What went to one host and port.
+#[derive(Default, serde::Serialize)]
+struct Sum {
+    allowed: u64,
+    denied: u64,
+    failed: u64,
+    requests: u64,
+    tokens: u64,
+    sent: u64,
+    received: u64,
+}
+
+impl Sum {
+    fn add(&mut self, event: &AuditEvent) {
+        match event {
+            AuditEvent::Opened { .. } => self.allowed += 1,
+            AuditEvent::Refused { denied: true, .. } => self.denied += 1,
+            AuditEvent::Refused { .. } => self.failed += 1,
+            AuditEvent::Closed { sent, received, requests, tokens, .. } => {
+                self.carried([sent, received, requests, tokens]);
+            }
+            AuditEvent::Folded { verdict, count, sent, received, requests, tokens, .. } => {
+                let sum = match verdict {
+                    Verdict::Allowed => &mut self.allowed,
+                    Verdict::Denied => &mut self.denied,
+                    Verdict::Failed => &mut self.failed,
+                };
+                *sum = sum.saturating_add(*count);
+                self.carried([sent, received, requests, tokens]);
+            }
+        }
+    }
+
+    fn carried(&mut self, more: [&u64; 4]) {
+        let sums = [&mut self.sent, &mut self.received, &mut self.requests, &mut self.tokens];
+        sums.into_iter().zip(more).for_each(|(sum, more)| *sum = sum.saturating_add(*more));
+    }
+}

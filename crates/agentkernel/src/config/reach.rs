@@ -1,0 +1,167 @@
+//! Hides how much of what a rule allows is reached: within other rules, and from inside of a sandbox.
+
+use super::overlap::{self, Spans};
+use egress::{
+    HOST_NAME, Host, Mode, Pattern, Ports, Requests, Rule, Rules, Target,
+    address::{self, Class},
+};
+use std::{fmt, net::IpAddr};
+
+/// Whether a host is the sandbox itself where it is dialled inside: its name server answers so (RFC 6761, 6.3).
+#[must_use]
+pub fn is_sandbox_itself(host: &Host) -> bool {
+    match host {
+        Host::Name(name) => name.rsplit('.').next() == Some("localhost"),
+        Host::Address(address) => address.is_loopback(),
+    }
+}
+
+/// Rules that allow nothing: what they name is the sandbox itself where it is dialled, and no other rule is for a name
+/// that could lead there outside; or it is the host, of which only services are reached.
+#[must_use]
+pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
+    let inside = |rule: &&Rule| match &rule.pattern {
+        Pattern::Host(host) => is_sandbox_itself(host),
+        Pattern::Below(name) => is_sandbox_itself(&Host::Name(name.clone())),
+        Pattern::Network(first, _) => first.is_loopback() && rule.pattern.names(*first),
+        Pattern::Any => false,
+    };
+    let by_address = |rule: &Rule| rule.pattern.class().is_some();
+    let names = rules.allow.iter().filter(|rule| !inside(rule) && !by_address(rule) && !is_host(rule));
+    let names = Spans::of(names.map(|rule| rule.ports));
+    // A name can have the address, and then a rule must name that.
+    let leads = |rule: &Rule| by_address(rule) && (rules.mode == Mode::Open || names.meet(rule.ports));
+    let here = rules.services.iter().filter(|service| is_here(&service.host));
+    let served = Spans::of(here.map(|service| Ports::Range(service.port, service.port)));
+    let void = |rule: &&Rule| if is_host(rule) { !served.meet(rule.ports) } else { inside(rule) && !leads(rule) };
+    rules.allow.iter().filter(void).collect()
+}
+
+/// Whether a rule is about this host, by its name inside.
+#[must_use]
+pub fn is_host(rule: &Rule) -> bool {
+    matches!(&rule.pattern, Pattern::Host(host) if host.name() == Some(HOST_NAME))
+}
+
+/// Whether a service is one of this host, which may be written by any of its names.
+pub(super) fn is_here(host: &Host) -> bool {
+    match host {
+        Host::Name(name) => &**name == "localhost",
+        Host::Address(address) => address.is_loopback(),
+    }
+}
+
+/// What is left of what a rule allows, where other rules hold as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// All of it.
+    All,
+    /// Less, and why.
+    Part(Why),
+    /// None of it, and why.
+    Nothing(Why),
+}
+
+/// Why something is not left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No rule allows it.
+    NotAllowed,
+    /// This one denies it.
+    Denied(Rule),
+    /// It is an address, and could be that of a name that this rule denies or restricts.
+    Unnamed(Rule),
+    /// It has addresses that must be named.
+    Class(Class),
+    /// These requests alone are allowed.
+    Restricted(Vec<Requests>),
+}
+
+/// In a sentence: `no rule allows it`.
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed => f.write_str("no rule allows it"),
+            Self::Denied(rule) => write!(f, "'{rule}' denies it"),
+            Self::Unnamed(rule) => write!(f, "an address must be named, which could be one of '{rule}'"),
+            Self::Class(class) => write!(f, "{} must be named", class.words()),
+            Self::Restricted(requests) => {
+                let requests: Vec<String> = requests.iter().map(ToString::to_string).collect();
+                write!(f, "of requests there are only {}", requests.join("; "))
+            }
+        }
+    }
+}
+
+/// What is left of a rule where these hold.
+#[must_use]
+pub fn left(rules: &Rules, rule: &Rule) -> Left {
+    // What is denied is so behind a gateway as well.
+    let behind = match rule.pattern {
+        Pattern::Host(Host::Address(IpAddr::V6(address))) => address::behind(address),
+        _ => None,
+    };
+    let behind = behind.map(|address| Rule { pattern: Pattern::Host(address.into()), ..rule.clone() });
+    let denied = |deny: &&Rule| {
+        let deny = overlap::denying(deny);
+        [Some(rule), behind.as_ref()].into_iter().flatten().any(|rule| overlap::covered(rule, [&deny]))
+    };
+    if let Some(deny) = rules.deny.iter().find(denied) {
+        return Left::Nothing(Why::Denied(deny.clone()));
+    }
+    // A mode that is open is a rule for every public address.
+    let any = Rule { pattern: Pattern::Any, ports: Ports::EVERY, requests: Requests::default() };
+    let open = (rules.mode == Mode::Open).then_some(&any);
+    let allow = if rules.mode == Mode::None { &[][..] } else { &rules.allow };
+    let class = rule.pattern.class();
+    let evaded = rules.about_a_name();
+    let leads = |allowed: &&Rule| match (class, allowed.pattern.class()) {
+        (None, _) => true,
+        (Some(class), None) => class == Class::Public && (evaded.is_none() || !allowed.requests.is_every()),
+        (Some(class), Some(allowed)) => class == allowed,
+    };
+    let about = allow.iter().filter(leads).filter(|allowed| overlap::meet(allowed, rule));
+    let (whole, restricted): (Vec<&Rule>, Vec<&Rule>) = about.partition(|allowed| allowed.requests.is_every());
+    let open = open.filter(leads);
+    let services: Vec<Rule> =
+        rules.services.iter().filter(|service| rule.matches(service)).map(Rule::exactly).collect();
+    if whole.is_empty() && restricted.is_empty() && services.is_empty() && open.is_none() {
+        return Left::Nothing(match (class, evaded) {
+            (Some(Class::Public), Some(other)) => Why::Unnamed(other.clone()),
+            (None | Some(Class::Public), _) => Why::NotAllowed,
+            (Some(class), _) => Why::Class(class),
+        });
+    }
+    if let Some(deny) = rules.deny.iter().find(|deny| overlap::meet(&overlap::denying(deny), rule)) {
+        return Left::Part(Why::Denied(deny.clone()));
+    }
+    let unrestricted = || whole.iter().copied().chain(&services).chain(open.filter(|_| restricted.is_empty()));
+    match evaded {
+        _ if !overlap::covered(rule, unrestricted().chain(restricted.iter().copied()).chain(open)) => {
+            Left::Part(Why::NotAllowed)
+        }
+        _ if !overlap::covered(rule, unrestricted()) => {
+            Left::Part(Why::Restricted(restricted.into_iter().map(|rule| rule.requests.clone()).collect()))
+        }
+        // Every host is every address as well.
+        Some(other) if rule.pattern == Pattern::Any => Left::Part(Why::Unnamed(other.clone())),
+        _ => Left::All,
+    }
+}
+
+/// Whether a service of the sandbox's is within the limits.
+pub(super) fn can_serve(ceiling: &Rules, service: &Target) -> bool {
+    let own = [service.clone(), Target { host: Host::Name(HOST_NAME.into()), port: service.port }];
+    let same = |other: &Target| {
+        other.port == service.port && (other.host == service.host || (is_here(&other.host) && is_here(&service.host)))
+    };
+    if ceiling.deny.iter().any(|deny| own.iter().any(|own| deny.denies(own))) {
+        return false;
+    }
+    let reached = || !matches!(left(ceiling, &Rule::exactly(service)), Left::Nothing(_));
+    ceiling.services.iter().any(same) || (!is_here(&service.host) && reached())
+}
+
+#[cfg(test)]
+#[path = "reach_tests.rs"]
+mod tests;
