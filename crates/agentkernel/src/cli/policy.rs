@@ -103,7 +103,7 @@ impl Learn {
         if incomplete {
             report(
                 &Failure::new("Not every connection is on record by its host: the policy may lack something")
-                    .hint(format!("'agentkernel net log {id}' tells of what is missing")),
+                    .hint(format!("'agentkernel net log {id}' shows as 'others' how many")),
             );
         }
         let review: Vec<_> = refused.into_iter().filter(|(target, why)| why.can_be_named(target)).collect();
