@@ -46,16 +46,19 @@ for one in plain, raw, tls:
 print("all reset")
 "#;
 
+/// How an answer of HTTP begins.
+const HEAD: &str = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n";
+
 /// Sends some, and then nothing, until the other side has gone.
-fn endless(mut stream: TcpStream) {
+fn endless(mut stream: TcpStream, beginning: &str) {
     let _ = stream.read(&mut [0; 4096]);
-    let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\npart");
+    let _ = stream.write_all(format!("{beginning}part").as_bytes());
     let _ = stream.read(&mut [0]);
 }
 
 fn serve_endless(ground: &Ground) {
-    ground.internet.serve(OWN, endless);
-    ground.internet.serve(&format!("{WEB_V4}:7000"), endless);
+    ground.internet.serve(OWN, |stream| endless(stream, HEAD));
+    ground.internet.serve(&format!("{WEB_V4}:7000"), |stream| endless(stream, ""));
 }
 
 const ALLOW: [&str; 4] = ["--allow", WEB, "--allow", "www.example.com:7000"];
@@ -226,14 +229,14 @@ fn of_one_that_cannot_be_started() {
 #[test]
 fn of_a_server() {
     for ground in Ground::all() {
-        let breaks_off = |mut stream: TcpStream| {
+        let breaks_off = |mut stream: TcpStream, beginning: &str| {
             let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\npart");
+            let _ = stream.write_all(format!("{beginning}part").as_bytes());
             thread::sleep(Duration::from_millis(300));
             let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
         };
-        for port in [7000, 8081] {
-            ground.internet.serve(&format!("{WEB_V4}:{port}"), breaks_off);
+        for (port, beginning) in [(7000, ""), (8081, HEAD)] {
+            ground.internet.serve(&format!("{WEB_V4}:{port}"), move |stream| breaks_off(stream, beginning));
         }
         // Half-close in both directions.
         ground.internet.serve(&format!("{WEB_V4}:7001"), |mut stream| {

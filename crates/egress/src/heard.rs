@@ -60,11 +60,12 @@ fn judge(answer: &[u8]) -> Option<Heard> {
             _ => Some(Heard::Other),
         };
     }
-    // A version, whatever its name is, since some servers say the one that they heard; a blank; and a number of three digits.
+    // A version, whatever its name is, since some servers say the one that they heard; a blank; and a number of three
+    // digits. Only for the name of HTTP itself is waited: many servers say a word, and no more.
     let count = |from: usize, what: fn(u8) -> bool| answer[from..].iter().take_while(|&&byte| what(byte)).count();
     let name = count(0, |byte| byte.is_ascii_alphabetic());
     let slash = answer.get(name);
-    if name == answer.len() && name <= 8 {
+    if name == answer.len() && name <= b"HTTP".len() && b"HTTP"[..name].eq_ignore_ascii_case(answer) {
         return None;
     }
     if name == 0 || slash != Some(&b'/') || OTHERS.iter().any(|other| other.as_bytes() == &answer[..name]) {
