@@ -2,6 +2,7 @@
 
 mod args;
 mod attest;
+mod build;
 mod check;
 mod completions;
 mod copy;
@@ -20,6 +21,7 @@ mod net;
 mod pages;
 mod policy;
 mod ps;
+mod recipe;
 mod run;
 mod secret;
 mod stats;

@@ -187,14 +187,7 @@ fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Kind, owners: Owners)
     let most = layer.size.saturating_mul(MAX_RATIO).saturating_add(FREE);
     let unpacked = {
         let buffered = BufReader::with_capacity(1 << 17, &mut travelling);
-        let plain: Box<dyn Read + '_> = match kind.compression {
-            Compression::None => Box::new(buffered),
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
-            Compression::Zstd => {
-                let decoder = ruzstd::decoding::StreamingDecoder::new(buffered);
-                Box::new(decoder.map_err(|error| Failure::from(format!("it is no zstd: {error}")))?)
-            }
-        };
+        let plain = plain(kind.compression, buffered)?;
         let mut contents = Hashing::new(plain, &layer.diff_id, most);
         let options = LayerOptions { max_entries: MAX.0, max_bytes: MAX.1, owners };
         let made = archive::layer::unpack(dir.as_fd(), &options, &mut contents);
@@ -218,6 +211,18 @@ fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Kind, owners: Owners)
         return Err(damaged("contents"));
     }
     Ok(())
+}
+
+/// In a worker: bytes without their compression.
+pub(super) fn plain<'a>(compression: Compression, from: impl io::BufRead + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
+    Ok(match compression {
+        Compression::None => Box::new(from),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
+        Compression::Zstd => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(from);
+            Box::new(decoder.map_err(|error| Failure::from(format!("it is no zstd: {error}")))?)
+        }
+    })
 }
 
 /// Bytes that are hashed while they pass, and of which no more than so many do.
