@@ -81,6 +81,8 @@ fn a_build_may_set_id_bits_and_other_roots_and_nothing_else() {
         assert_eq!(with_and_without(Profile::Build, call, [0; 3]).1, Some(EPERM), "call {call}");
     }
     assert_eq!(with_and_without(Profile::Build, libc::SYS_unshare, [0x1000_0000, 0, 0]).1, Some(EPERM));
+    // Netlink's audit: as if there were none.
+    assert_eq!(with_and_without(Profile::Build, libc::SYS_socket, [16, 3, 9]).1, Some(libc::EAFNOSUPPORT));
 }
 
 #[test]
