@@ -16,9 +16,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let text = fs::read_to_string(&table).map_err(|e| format!("No table of system calls {table}: {e}"))?;
     let numbers = policy::parse(&text)?;
     let audit_arch = policy::audit_arch(&arch)?;
-    let default = compile::compile(audit_arch, &policy::answers(&arch, &numbers)?, policy::UNKNOWN);
+    let default = compile::compile(audit_arch, &policy::answers(&arch, &numbers, false)?, policy::UNKNOWN);
+    let build = policy::answers(&arch, &numbers, true)?;
+    let build = compile::compile(audit_arch, &build, policy::UNKNOWN);
     let program = compile::compile(audit_arch, &policy::answers_for_programs(&numbers)?, policy::ALLOW);
-    let mut filters = vec![("DEFAULT", default), ("PROGRAM", program)];
+    let mut filters = vec![("DEFAULT", default), ("BUILD", build), ("PROGRAM", program)];
     for (name, lists) in policy::LISTS {
         let answers = policy::answers_for_list(&arch, &numbers, lists)?;
         filters.push((name, compile::compile(audit_arch, &answers, policy::EPERM)));

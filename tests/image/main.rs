@@ -1,10 +1,16 @@
-//! Images as they travel: our client beside real registries and an independent client of them.
+//! Images as they travel, and as they are built: our client and builder beside real registries, an independent client, and an
+//! engine.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod build;
+mod compare;
+mod dockerd;
 mod mirrors;
 mod pull;
+mod recipe;
 mod registry;
 mod scene;
 mod store;
 mod transfer;
+mod workshop;

@@ -14,17 +14,25 @@ use std::{
 mod scan;
 
 /// Which of our crates each crate may depend on.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("agentkernel-wire", &[]),
     ("agentkernel-jail", &[]),
     ("agentkernel-archive", &["agentkernel-jail"]),
+    ("agentkernel-dockerfile", &[]),
     ("agentkernel-oci", &[]),
     ("agentkernel-probe", &["agentkernel", "agentkernel-wire"]),
     ("agentkernel-egress", &["agentkernel-jail", "agentkernel-wire"]),
     ("agentkernel-init", &["agentkernel-archive", "agentkernel-jail", "agentkernel-wire"]),
     (
         "agentkernel",
-        &["agentkernel-archive", "agentkernel-egress", "agentkernel-jail", "agentkernel-oci", "agentkernel-wire"],
+        &[
+            "agentkernel-archive",
+            "agentkernel-dockerfile",
+            "agentkernel-egress",
+            "agentkernel-jail",
+            "agentkernel-oci",
+            "agentkernel-wire",
+        ],
     ),
     ("agentkernel-tests", &["agentkernel-jail", "agentkernel-oci", "agentkernel-wire"]),
     ("xtask", &[]),

@@ -150,6 +150,10 @@ pub struct Spec {
     pub workdir: OsBytes,
     /// Milliseconds after which its main command is ended; none: never.
     pub timeout_ms: Option<u64>,
+    /// What it has if it makes a layer of an image: its root may do to its files and ids what installers do, and what a
+    /// start makes lies below what its programs write.
+    #[serde(default)]
+    pub build: Option<Build>,
 }
 
 impl Spec {
@@ -243,6 +247,25 @@ pub struct Mount {
     /// On the host, absolute, existing, no symbolic link.
     #[serde(with = "os_path")]
     pub source: PathBuf,
+    /// In the sandbox, absolute.
+    #[serde(with = "os_path")]
+    pub target: PathBuf,
+    /// Whether the sandbox may not write to it.
+    pub read_only: bool,
+}
+
+/// What a sandbox has that makes a layer of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// Files of the store in it, which do not become part of the layer.
+    pub mounts: Vec<Lent>,
+}
+
+/// A directory or file of the store in a build. Its owners are the ids of the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lent {
+    /// Beneath the cache.
+    pub source: String,
     /// In the sandbox, absolute.
     #[serde(with = "os_path")]
     pub target: PathBuf,

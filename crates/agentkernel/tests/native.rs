@@ -94,6 +94,7 @@ impl World {
             env: Vec::new(),
             workdir: "/".into(),
             timeout_ms: None,
+            build: None,
         }
     }
 

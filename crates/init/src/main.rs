@@ -114,7 +114,7 @@ fn run() -> Result<(), InitError> {
             return Err(error.into());
         }
     };
-    let spawner = Spawner::new(setup.ids, setup.rlimits, oom_score);
+    let spawner = Spawner::new(setup.ids, setup.rlimits, setup.build, oom_score);
     let mut server = Server::new(link, signals, spawner, capture).map_err(InitError::Start)?;
     server.link().tell(&FromInit::Ready { walls })?;
     Ok(server.run()?)

@@ -1,6 +1,7 @@
 //! Hides how a program is started: everything between fork(2) and execve(2), and the search for the program.
 
 use jail::{
+    caps::BUILD,
     process::{Fork, Program},
     seccomp::Profile,
 };
@@ -35,6 +36,8 @@ pub struct Spawner {
     rlimits: Vec<Rlimit>,
     /// Init's own /proc/self/oom_score_adj, opened before Landlock made /proc read-only.
     oom_score: Option<OwnedFd>,
+    /// Whether root may do what installers do.
+    build: bool,
     /// The soft limit of open files that init was started with, before it raised its own.
     nofile: rustix::process::Rlimit,
 }
@@ -57,14 +60,14 @@ pub struct Launched {
 
 impl Spawner {
     /// Raises init's own limit of open files as far as it goes: each exec takes four, each flow one.
-    pub fn new(ids: Vec<(u32, u32)>, rlimits: Vec<Rlimit>, oom_score: Option<OwnedFd>) -> Self {
+    pub fn new(ids: Vec<(u32, u32)>, rlimits: Vec<Rlimit>, build: bool, oom_score: Option<OwnedFd>) -> Self {
         let nofile = rustix::process::getrlimit(Resource::Nofile);
         // If it cannot be raised, descriptors run out sooner, and whoever needs one is told so.
         let _ = rustix::process::setrlimit(
             Resource::Nofile,
             rustix::process::Rlimit { current: nofile.maximum, maximum: nofile.maximum },
         );
-        Self { ids, rlimits, oom_score, nofile }
+        Self { ids, rlimits, build, oom_score, nofile }
     }
 
     /// Whether the sandbox has ids to change to, so that init keeps the right to do so. One user id and one group id
@@ -107,14 +110,17 @@ impl Spawner {
         if Self::many_ids(&self.ids) { jail::pid1::as_file_user(user.uid, make) } else { Ok(make()) }
     }
 
-    /// Becomes a user for good, with no capability. For a child.
+    /// Becomes a user for good, with no capability, but in a build as root. For a child.
     pub fn become_user(&self, user: &User) -> io::Result<()> {
         if Self::many_ids(&self.ids) {
             jail::process::set_ids(user.uid, user.gid, &user.groups)?;
         } else if (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()) != (user.uid, user.gid) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        jail::caps::drop_all()
+        match self.build && user.uid == 0 {
+            true => jail::caps::keep_through_exec(BUILD, BUILD),
+            false => jail::caps::drop_all(),
+        }
     }
 
     /// Forks a child that the OOM killer takes before init.

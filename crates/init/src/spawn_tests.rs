@@ -1,7 +1,7 @@
 use super::*;
 
 fn spawner(ids: &[(u32, u32)]) -> Spawner {
-    Spawner::new(ids.to_vec(), vec![], None)
+    Spawner::new(ids.to_vec(), vec![], false, None)
 }
 
 fn user(uid: u32, gid: u32, groups: &[u32]) -> User {

@@ -1,7 +1,11 @@
 //! Hides which walls init raises around itself, and so around every program, and how it tests them.
 
 use crate::spawn::Spawner;
-use jail::{attempt, caps::Cap, seccomp::Profile};
+use jail::{
+    attempt,
+    caps::{BUILD, Cap},
+    seccomp::Profile,
+};
 use rustix::{
     fd::{AsFd, AsRawFd},
     fs::{Dir, Mode, OFlags},
@@ -77,23 +81,26 @@ pub fn raise(setup: &Setup) -> Result<Vec<Wall>, WallError> {
             }
         }
     }
-    let keep = if Spawner::many_ids(&setup.ids) { Cap::SETUID | Cap::SETGID | Cap::KILL } else { Cap::empty() };
+    let own = if Spawner::many_ids(&setup.ids) { Cap::SETUID | Cap::SETGID | Cap::KILL } else { Cap::empty() };
+    let programs = if setup.build { BUILD } else { Cap::empty() };
+    let keep = own | programs;
 
     jail::process::set_no_new_privs().map_err(fallen(NO_NEW_PRIVILEGES))?;
-    // Init may keep some for itself, no program may get any: the bounding set is emptied in either case.
-    jail::caps::limit_bounding(Cap::empty()).map_err(fallen(CAPABILITIES))?;
+    // Init may keep some for itself, no program may get any but in a build: the bounding set is reduced in either case.
+    jail::caps::limit_bounding(programs).map_err(fallen(CAPABILITIES))?;
     jail::caps::keep_only(keep).map_err(fallen(CAPABILITIES))?;
     let writable: Vec<_> = writable.iter().map(AsFd::as_fd).collect();
     let landlock = jail::landlock::restrict(&writable).map_err(fallen(LANDLOCK))?;
-    jail::seccomp::install(Profile::Default).map_err(fallen(SECCOMP))?;
+    let profile = if setup.build { Profile::Build } else { Profile::Default };
+    jail::seccomp::install(profile).map_err(fallen(SECCOMP))?;
 
     let status = Status::read()?;
     Ok(vec![
         Wall { name: DESCRIPTORS.into(), holds: true, detail: "nothing open but 0 to 4 at the start".into() },
         test_no_new_privileges(&status)?,
-        test_capabilities(&status, keep)?,
+        test_capabilities(&status, keep, setup.build)?,
         test_landlock(landlock, &missing)?,
-        test_seccomp(&status)?,
+        test_seccomp(&status, setup.build)?,
     ])
 }
 
@@ -134,7 +141,7 @@ fn test_no_new_privileges(status: &Status) -> Result<Wall, WallError> {
     Ok(Wall { name: NO_NEW_PRIVILEGES.into(), holds: true, detail: "NoNewPrivs is 1".into() })
 }
 
-fn test_capabilities(status: &Status, keep: Cap) -> Result<Wall, WallError> {
+fn test_capabilities(status: &Status, keep: Cap, build: bool) -> Result<Wall, WallError> {
     let kept = format!("{:016x}", keep.bits());
     status.expect(CAPABILITIES, "CapEff", &kept)?;
     status.expect(CAPABILITIES, "CapPrm", &kept)?;
@@ -155,9 +162,10 @@ fn test_capabilities(status: &Status, keep: Cap) -> Result<Wall, WallError> {
         0 => "bounding set empty".to_owned(),
         _ => format!("bounding set {line}, which gives nothing (no_new_privs)"),
     };
-    let detail = match keep.is_empty() {
-        true => format!("none; {bounding}"),
-        false => format!("none for programs; {bounding}; init keeps setuid, setgid and kill"),
+    let detail = match (build, keep.is_empty()) {
+        (true, _) => format!("for root those over the sandbox's own files and ids, for a build; {bounding}"),
+        (false, true) => format!("none; {bounding}"),
+        (false, false) => format!("none for programs; {bounding}; init keeps setuid, setgid and kill"),
     };
     Ok(Wall { name: CAPABILITIES.into(), holds: true, detail })
 }
@@ -192,7 +200,7 @@ fn test_landlock(abi: Option<u32>, missing: &[String]) -> Result<Wall, WallError
     })
 }
 
-fn test_seccomp(status: &Status) -> Result<Wall, WallError> {
+fn test_seccomp(status: &Status, build: bool) -> Result<Wall, WallError> {
     status.expect(SECCOMP, "Seccomp", "2")?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| fallen(SECCOMP)(io::Error::from(error)))?;
@@ -211,10 +219,18 @@ fn test_seccomp(status: &Status) -> Result<Wall, WallError> {
             rustix::net::socket(family, SocketType::STREAM, None).map(drop).map_err(Into::into)
         })?;
     }
+    let refused_calls = "unshare, TIOCSTI, keyctl, io_uring, AF_VSOCK, AF_ALG";
+    if build {
+        return Ok(Wall {
+            name: SECCOMP.into(),
+            holds: true,
+            detail: format!("{refused_calls} and AF_PACKET refused; set-user-id modes allowed, for a build"),
+        });
+    }
     refused(SECCOMP, "chmod u+s", Errno::PERM, attempt::set_user_id)?;
     refused(SECCOMP, "chmod g+s", Errno::PERM, attempt::set_group_id)?;
-    let detail = "unshare, TIOCSTI, keyctl, io_uring, AF_VSOCK, AF_ALG, AF_PACKET and set-user-id modes refused";
-    Ok(Wall { name: SECCOMP.into(), holds: true, detail: detail.into() })
+    let detail = format!("{refused_calls}, AF_PACKET and set-user-id modes refused");
+    Ok(Wall { name: SECCOMP.into(), holds: true, detail })
 }
 
 /// Tries what must fail with this error and no other.

@@ -5,6 +5,17 @@ use std::io;
 
 pub use rustix::thread::CapabilitySet as Cap;
 
+/// What root may in a build: what installers do to files and ids of the sandbox's own.
+pub const BUILD: Cap = Cap::CHOWN
+    .union(Cap::DAC_OVERRIDE)
+    .union(Cap::FOWNER)
+    .union(Cap::FSETID)
+    .union(Cap::KILL)
+    .union(Cap::SETGID)
+    .union(Cap::SETUID)
+    .union(Cap::SETFCAP)
+    .union(Cap::SYS_CHROOT);
+
 /// Gives up every capability for good: bounding, ambient, inheritable, permitted and effective.
 ///
 /// # Errors
@@ -61,11 +72,11 @@ pub fn limit_bounding(keep: CapabilitySet) -> io::Result<()> {
 }
 
 /// Keeps these capabilities, also through the next execve(2) of a program without file capabilities, and gives up all
-/// others for good. The bounding set is emptied: not even these can be gained again by whoever drops them.
+/// others for good. The bounding set is reduced to `bounding`: nothing else can be gained again by whoever drops it.
 ///
 /// # Errors
 /// As capset(2) and prctl(2).
-pub fn keep_through_exec(keep: CapabilitySet) -> io::Result<()> {
+pub fn keep_through_exec(keep: CapabilitySet, bounding: CapabilitySet) -> io::Result<()> {
     let now = thread::capabilities(None)?;
     // Nothing outside the bounding set can be made inheritable, and only what is inheritable can be ambient; but what
     // is ambient survives without the bounding set. Hence this order.
@@ -74,7 +85,7 @@ pub fn keep_through_exec(keep: CapabilitySet) -> io::Result<()> {
     for cap in keep {
         thread::configure_capability_in_ambient_set(cap, true)?;
     }
-    limit_bounding(CapabilitySet::empty())?;
+    limit_bounding(bounding)?;
     let kept = now.permitted & keep;
     thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: keep })?;
     Ok(())

@@ -9,11 +9,16 @@ const ENOSYS: i32 = libc::ENOSYS;
 
 /// What the call answers without the filter, and with it.
 fn before_and_after<const N: usize>(number: i64, arguments: [u64; N]) -> (Option<i32>, Option<i32>) {
+    with_and_without(Profile::Default, number, arguments)
+}
+
+/// The same with another filter.
+fn with_and_without<const N: usize>(profile: Profile, number: i64, arguments: [u64; N]) -> (Option<i32>, Option<i32>) {
     let answer = move || probe(number, arguments).err().and_then(|e| e.raw_os_error());
     thread::spawn(move || {
         let before = answer();
         set_no_new_privs().unwrap();
-        install(Profile::Default).unwrap();
+        install(profile).unwrap();
         (before, answer())
     })
     .join()
@@ -61,6 +66,23 @@ fn denies_mounts_and_namespaces() {
     // CLONE_NEWUSER | CLONE_THREAD: the kernel would answer EINVAL, so that nothing is cloned if the filter fails.
     denied(libc::SYS_clone, [0x1001_0000, 0, 0]);
     allowed(libc::SYS_clone, [0x0001_0000, 0, 0]);
+}
+
+#[test]
+fn a_build_may_set_id_bits_and_other_roots_and_nothing_else() {
+    for (call, arguments) in [(libc::SYS_fchmod, [u64::MAX, 0o4755, 0]), (libc::SYS_chroot, [0; 3])] {
+        denied(call, arguments);
+        let (before, after) = with_and_without(Profile::Build, call, arguments);
+        assert_eq!(after, before, "call {call}");
+    }
+    for call in
+        [libc::SYS_mount, libc::SYS_fsopen, libc::SYS_setns, libc::SYS_pivot_root, libc::SYS_keyctl, libc::SYS_bpf]
+    {
+        assert_eq!(with_and_without(Profile::Build, call, [0; 3]).1, Some(EPERM), "call {call}");
+    }
+    assert_eq!(with_and_without(Profile::Build, libc::SYS_unshare, [0x1000_0000, 0, 0]).1, Some(EPERM));
+    // Netlink's audit: as if there were none.
+    assert_eq!(with_and_without(Profile::Build, libc::SYS_socket, [16, 3, 9]).1, Some(libc::EAFNOSUPPORT));
 }
 
 #[test]

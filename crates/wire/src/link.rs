@@ -33,6 +33,8 @@ pub struct Setup {
     pub writable: Vec<OsBytes>,
     /// Resource limits of every exec that does not name its own.
     pub rlimits: Vec<Rlimit>,
+    /// Whether it makes a layer of an image: root may do to files and ids of the sandbox's what installers do.
+    pub build: bool,
 }
 
 /// Init to supervisor, about the sandbox as a whole.

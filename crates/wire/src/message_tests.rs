@@ -51,6 +51,7 @@ fn link_messages_survive() {
         ids: vec![(0, 1), (1000, 65536)],
         writable: vec!["/tmp".into(), wild()],
         rlimits: vec![Rlimit { kind: RlimitKind::Core, value: 0 }],
+        build: true,
     }));
     survives(&ToInit::Usage);
     survives(&ToInit::Shutdown { grace_ms: 10_000 });

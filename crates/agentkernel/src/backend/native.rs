@@ -50,6 +50,18 @@ pub struct Native {
     pub init: Program,
 }
 
+/// What the programs of a kept sandbox have written, once it has ended: an overlay's upper directory; and the id on the
+/// host that is the sandbox's 0, if it has a range.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn written(place: &Place) -> std::io::Result<(OwnedFd, Option<u32>)> {
+    let path = format!("root/{}/upper", plan::upper_name(""));
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
+    let upper = jail::fd::open_beneath(&place.dir, path, flags, rustix::fs::Mode::empty())?;
+    Ok((upper, ids::base(place)?))
+}
+
 impl Backend for Native {
     fn name(&self) -> &'static str {
         "native"

@@ -19,12 +19,19 @@ pub(super) const FAILED: u8 = 1;
 pub(super) struct Failure {
     pub(super) status: u8,
     pub(super) cause: String,
+    /// A line of a file that is to blame, with its number.
+    pub(super) line: Option<(usize, String)>,
     pub(super) hint: String,
 }
 
 impl Failure {
     pub(super) fn new(cause: impl Into<String>) -> Self {
-        Self { status: FAILED, cause: cause.into(), hint: String::new() }
+        Self { status: FAILED, cause: cause.into(), line: None, hint: String::new() }
+    }
+
+    pub(super) fn line(mut self, number: usize, text: impl Into<String>) -> Self {
+        self.line = Some((number, text.into()));
+        self
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -60,6 +67,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "agentkernel: {}", printable(&self.cause))?;
+        if let Some((number, text)) = &self.line {
+            write!(f, "\n{number:>5} | {}", printable(text))?;
+        }
         if !self.hint.is_empty() {
             write!(f, "\n  hint: {}", printable(&self.hint))?;
         }

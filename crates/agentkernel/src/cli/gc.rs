@@ -1,7 +1,11 @@
 //! `gc`: removes what dead sandboxes left behind.
 
-use super::{Failure, Status, failure::FAILED, print, print_json, table::printable};
-use crate::store::{Store, Sweeping, Swept};
+use super::{Failure, Status, build, failure::FAILED, print, print_json, table::printable};
+use crate::{
+    SandboxId,
+    image::Images,
+    store::{Store, Sweeping, Swept},
+};
 use clap::Args;
 use serde::Serialize;
 
@@ -19,8 +23,21 @@ pub(super) struct Gc {
 impl Gc {
     pub(super) fn run(self) -> Status {
         let store = Store::open()?;
+        let mut rows: Vec<Row> = Vec::new();
+        if !self.dry_run {
+            let row = |id: SandboxId| Row {
+                sandbox: Some(id.to_string()),
+                what: "remove it, its build was killed".to_owned(),
+                error: None,
+            };
+            let clear = || -> Result<(), Failure> {
+                rows.extend(build::clear_dead(&store)?.into_iter().map(row));
+                Ok(())
+            };
+            drop(Images::open(&store)?.building(clear)?);
+        }
         let swept = crate::client::sweep(&store, self.dry_run)?;
-        let mut rows: Vec<Row> = swept.iter().map(Row::from).collect();
+        rows.extend(swept.iter().map(Row::from));
         // After the sandboxes, which may have held some of it.
         rows.extend(crate::client::sweep_cache(&store, self.dry_run)?.into_iter().map(|what| Row {
             sandbox: None,

@@ -1,6 +1,6 @@
 //! `image`: what sandboxes are made of, from where it comes to where it goes.
 
-use super::{Failure, Status, for_each, print, print_json, progress::Bars, table};
+use super::{Failure, Status, build, for_each, print, print_json, progress::Bars, table};
 use crate::{
     OciImage, client,
     config::{self, FoundImage, HostFacts, UserConfig},
@@ -20,6 +20,8 @@ pub(super) struct Images {
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
+    /// Build an image from a Dockerfile, without Docker
+    Build(Box<build::Build>),
     /// Bring an image from its registry
     Pull(Pull),
     /// Take an image from an OCI layout or an archive
@@ -52,6 +54,7 @@ impl Images {
         let store = Store::open()?;
         let images = open(&store)?;
         match self.command {
+            ImageCommand::Build(build) => build.run(&images, &store),
             ImageCommand::Pull(pull) => pull.run(&images),
             ImageCommand::Import(import) => import.run(&images),
             ImageCommand::Export(export) => export.run(&images),
@@ -104,7 +107,7 @@ pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failu
     }
 }
 
-fn found(images: &image::Images, image: OciImage, record: &Record) -> Result<FoundImage, Failure> {
+pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) -> Result<FoundImage, Failure> {
     let run = record.run.clone();
     Ok(FoundImage {
         image,
@@ -114,22 +117,26 @@ fn found(images: &image::Images, image: OciImage, record: &Record) -> Result<Fou
         command: run.cmd,
         workdir: run.working_dir,
         passwd: images.read_file(record, "etc/passwd")?.unwrap_or_default(),
-        has_bash: images.read_file(record, "bin/bash")?.is_some()
-            || images.read_file(record, "usr/bin/bash")?.is_some(),
+        has_bash: images.read_file(record, "bin/bash")?.is_some(),
     })
 }
 
 /// A name of an image.
-fn parse_reference(text: &str) -> Result<Reference, String> {
+pub(super) fn parse_reference(text: &str) -> Result<Reference, String> {
     text.parse::<Reference>().map_err(|error| error.to_string())
 }
 
-fn parse_platform(text: &str) -> Result<Platform, String> {
+pub(super) fn parse_platform(text: &str) -> Result<Platform, String> {
     text.parse::<Platform>().map_err(|error| error.to_string())
 }
 
 /// Brings an image from its registry, and shows how far it is where somebody sees that.
-fn bring(images: &image::Images, reference: &Reference, platform: &Platform, quiet: bool) -> Result<Record, Failure> {
+pub(super) fn bring(
+    images: &image::Images,
+    reference: &Reference,
+    platform: &Platform,
+    quiet: bool,
+) -> Result<Record, Failure> {
     let settings = image::settings(reference, user()?.mirrors(reference.registry()))?;
     let mut bars = Bars::new(&reference.familiar(), !quiet);
     Ok(images.pull(reference, platform, &settings, &mut |layers, stages| bars.draw(layers, stages))?)

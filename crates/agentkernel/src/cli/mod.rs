@@ -2,6 +2,7 @@
 
 mod args;
 mod attest;
+mod build;
 mod check;
 mod completions;
 mod copy;
@@ -21,6 +22,7 @@ mod pages;
 mod policy;
 mod progress;
 mod ps;
+mod recipe;
 mod run;
 mod secret;
 mod stats;

@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
-    image, net, print, print_json, report,
+    image, net, print, print_json, recipe, report,
 };
 use crate::{
     Name, SandboxId, SecretUse, Spec,
@@ -22,6 +22,9 @@ use wire::{Exit, Stdio, api};
 pub(super) struct Run {
     #[command(flatten)]
     sandbox: SandboxArgs,
+    /// Ask again what the images of the project's [image] are, and write that to agentkernel.lock
+    #[arg(long)]
+    update_lock: bool,
     /// Leave it running in the background and print its id (implies --keep)
     #[arg(short, long)]
     detach: bool,
@@ -44,6 +47,9 @@ pub(super) struct Run {
 pub(super) struct Create {
     #[command(flatten)]
     sandbox: SandboxArgs,
+    /// Ask again what the images of the project's [image] are, and write that to agentkernel.lock
+    #[arg(long)]
+    update_lock: bool,
     /// Print a line of JSON
     #[arg(long)]
     json: bool,
@@ -110,7 +116,7 @@ impl Run {
 
     /// One that is gone when its command has ended.
     pub(super) fn once(sandbox: SandboxArgs, command: Vec<OsString>) -> Self {
-        Self { sandbox, detach: false, rm: true, keep: false, json: false, command }
+        Self { sandbox, update_lock: false, detach: false, rm: true, keep: false, json: false, command }
     }
 
     pub(super) fn follow(self, course: &mut Course) -> Status {
@@ -124,7 +130,7 @@ impl Run {
         overrides.stdin = stdin;
 
         let store = Store::open().map_err(|error| ours(error.into()))?;
-        let (spec, entry, lock) = make(&overrides, &store).map_err(ours)?;
+        let (spec, entry, lock) = make(&overrides, self.update_lock, &store).map_err(ours)?;
         let (id, name) = (spec.id.clone(), spec.name.clone());
         (course.id, course.name) = (Some(id.clone()), name.clone());
         // Its id is told with the failure or never.
@@ -159,7 +165,7 @@ impl Create {
         (overrides.terminal, overrides.stdin) = (terminal, stdin);
         overrides.keep = Some(true);
         let store = Store::open()?;
-        let (spec, _, lock) = make(&overrides, &store)?;
+        let (spec, _, lock) = make(&overrides, self.update_lock, &store)?;
         drop(lock);
         if self.json {
             print_json(&serde_json::json!({ "id": spec.id, "name": spec.name }))?;
@@ -255,7 +261,7 @@ pub(super) fn project(store: &Store, host: &HostFacts, unseen: bool) -> Result<P
 }
 
 /// From what was typed and what the project says to a sandbox on record.
-fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lock), Failure> {
+fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Spec, Entry, Lock), Failure> {
     /// There are 4,096 generated names: with half of them taken, nobody ever sees so many misses.
     const TRIES: u32 = 64;
     let host = HostFacts::read()?;
@@ -269,6 +275,18 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
         let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
         let found = image::find(store, &reference.clone(), trusted)?;
         (overrides.found, _kept) = found.unzip();
+    }
+    match config::recipe(&overrides, &project)? {
+        // What a project that is not trusted asks for is not made.
+        Some(recipe) if project.file.as_ref().is_some_and(|file| file.trusted) => {
+            overrides.found = Some(recipe::image(store, &recipe, &project, &user, renew)?);
+        }
+        Some(_) => {}
+        None if renew => {
+            let failure = Failure::new("Nothing is locked: the project has no [image]");
+            return Err(failure.hint("Leave --update-lock out"));
+        }
+        None => {}
     }
     let (mut tries, mut swept) = (0, false);
     loop {

@@ -97,36 +97,64 @@ impl Client {
         interrupts: Option<&Interrupts>,
     ) -> Result<Captured, ClientError> {
         let stream = self.open(&api::Open::Exec { spec, detach: false })?;
-        let mut stdout = Vec::new();
+        let mut stdout: Vec<u8> = Vec::new();
+        let mut keep = |channel, bytes: &[u8]| {
+            if channel == Channel::Stdout {
+                stdout.extend_from_slice(&bytes[..bytes.len().min(limit - stdout.len())]);
+            }
+        };
+        let exit = self.end_of(stream, &mut keep, interrupts)?;
+        Ok(Captured { exit, stdout })
+    }
+
+    /// Stays with the main command to its end. What it writes goes to `sink`.
+    ///
+    /// # Errors
+    /// [`ClientError`] if it could not be run, or the caller was told to end meanwhile.
+    pub fn follow(
+        &mut self,
+        sink: &mut dyn FnMut(Channel, &[u8]),
+        interrupts: Option<&Interrupts>,
+    ) -> Result<Exit, ClientError> {
+        let stream = self.open(&api::Open::Attach { exec: 0, stdin: false, output: true })?;
+        self.end_of(stream, sink, interrupts)
+    }
+
+    /// Waits for the end of a program.
+    fn end_of(
+        &mut self,
+        stream: u32,
+        sink: &mut dyn FnMut(Channel, &[u8]),
+        interrupts: Option<&Interrupts>,
+    ) -> Result<Exit, ClientError> {
         let exit = loop {
-            match self.output(stream, limit, &mut stdout, interrupts)? {
+            match self.output(stream, sink, interrupts)? {
                 ExecReport::Started { .. } => {}
                 ExecReport::Exited(exit) => break exit,
                 ExecReport::Failed { cause, .. } => return Err(Failure { cause, hint: String::new() }.into()),
             }
         };
         self.connection.mux.close(stream);
-        Ok(Captured { exit, stdout })
+        Ok(exit)
     }
 
     fn report(&mut self, stream: u32, interrupts: Option<&Interrupts>) -> Result<ExecReport, ClientError> {
-        self.output(stream, 0, &mut Vec::new(), interrupts)
+        self.output(stream, &mut |_, _| {}, interrupts)
     }
 
     /// Takes output until the next report.
     fn output(
         &mut self,
         of: u32,
-        limit: usize,
-        stdout: &mut Vec<u8>,
+        sink: &mut dyn FnMut(Channel, &[u8]),
         interrupts: Option<&Interrupts>,
     ) -> Result<ExecReport, ClientError> {
         loop {
             match self.next_unless(interrupts)? {
                 Incoming::Data(stream, channel, bytes) => {
                     self.connection.mux.consumed(stream, bytes.len());
-                    if stream == of && channel == Channel::Stdout {
-                        stdout.extend_from_slice(&bytes[..bytes.len().min(limit - stdout.len())]);
+                    if stream == of {
+                        sink(channel, &bytes);
                     }
                 }
                 Incoming::Control(stream, payload) if stream == of => match wire::decode(&payload) {

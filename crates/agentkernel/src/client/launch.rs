@@ -39,6 +39,26 @@ pub fn withhold_descriptors() {
     *WITHHELD.lock().unwrap_or_else(PoisonError::into_inner) = open_descriptors();
 }
 
+/// Keeps what is open now, too, from every supervisor that this process starts as long as this lives: for one that is not
+/// the last.
+#[derive(Debug)]
+pub struct Withholding(BTreeSet<RawFd>);
+
+impl Withholding {
+    /// From now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        let mut withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner);
+        Self(std::mem::replace(&mut *withheld, open_descriptors()))
+    }
+}
+
+impl Drop for Withholding {
+    fn drop(&mut self) {
+        *WITHHELD.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(&mut self.0);
+    }
+}
+
 /// What is open now, beyond the standard descriptors.
 fn open_descriptors() -> BTreeSet<RawFd> {
     let listed = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();

@@ -15,7 +15,7 @@ mod walk;
 pub use capture::{Captured, Interrupts};
 pub use events::Events;
 pub use files::{CopyError, Local, fetch, put_program, send};
-pub use launch::{LaunchFailure, launch, start, withhold_descriptors};
+pub use launch::{LaunchFailure, Withholding, launch, start, withhold_descriptors};
 pub use network::{NetworkChange, change_network, published};
 pub use reach::{Found, end_supervisor, find, find_settled};
 pub use session::{Outcome, Session, tell};
@@ -275,6 +275,19 @@ pub fn sweep_cache(store: &Store, dry_run: bool) -> Result<Vec<String>, StoreErr
     crate::supervisor::sweep_cache(&place.cache, &|id| store.has(id), dry_run).map_err(|source| StoreError::Io {
         action: "clear",
         path: "the cache".into(),
+        source,
+    })
+}
+
+/// What the programs of a kept sandbox have written, once it has ended: an overlay's upper directory; and the id on the
+/// host that is the sandbox's 0, if it has a range.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be opened.
+pub fn written(store: &Store, entry: &Entry) -> Result<(OwnedFd, Option<u32>), StoreError> {
+    crate::supervisor::written(&store.place(entry)?).map_err(|source| StoreError::Io {
+        action: "open",
+        path: entry.path().into(),
         source,
     })
 }

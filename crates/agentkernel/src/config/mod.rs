@@ -1,6 +1,7 @@
 //! Configuration: TOML as written and flags as typed, resolved to a [`Spec`](crate::Spec). Hides every default, every
 //! textual form and every rule about what a project may ask for.
 
+mod build;
 mod check;
 mod environment;
 mod error;
@@ -13,6 +14,7 @@ mod image;
 mod keyring;
 mod learn;
 mod limits;
+mod lock;
 mod mounts;
 mod network;
 mod overlap;
@@ -21,6 +23,7 @@ mod passwd;
 mod project;
 mod protect;
 mod reach;
+mod recipe;
 mod reference;
 mod resolve;
 mod schema;
@@ -29,6 +32,7 @@ mod settings;
 mod user;
 mod words;
 
+pub use build::{BuildStep, resolve_build};
 pub use check::{Check, Decision, Origin, check};
 pub use environment::exec_env;
 pub use error::ConfigError;
@@ -44,9 +48,11 @@ pub use identity::identity;
 pub use image::{FoundImage, ImageArg, named_image, parse_image};
 pub use learn::{Learned, learned};
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
+pub use lock::LockFile;
 pub use network::NetworkOverrides;
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub use reach::{Left, Why, is_host, is_sandbox_itself, left, void_rules};
+pub use recipe::{Base, Recipe, recipe};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};
 pub use secrets::{Forgotten, Recorded, Secrets, gather, read_secret};

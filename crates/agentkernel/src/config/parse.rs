@@ -113,7 +113,11 @@ pub(super) fn settings(text: &str, tables: &'static [Table]) -> Result<Settings,
             return Err(unknown_table(tables, name, here));
         };
         let Some(items) = item.as_table_like() else {
-            return Err(Mistake::at(here, format!("[{name}] must be a table, not {}", kind(item))));
+            let mut mistake = Mistake::at(here, format!("[{name}] must be a table, not {}", kind(item)));
+            if let Some(other) = tables.iter().find(|table| table.fixed().iter().any(|key| key.name == name)) {
+                mistake.hint = format!("`{name}` belongs into [{}]", other.name);
+            }
+            return Err(mistake);
         };
         match table.keys {
             Keys::Fixed(keys) => {

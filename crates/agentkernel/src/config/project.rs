@@ -88,7 +88,7 @@ impl Project {
 }
 
 /// The text of the file at `path`; `None` if there is none.
-fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     // A link would let a project show us any file of the caller's; a fifo would hang us.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match fs::open(path, flags, Mode::empty()) {

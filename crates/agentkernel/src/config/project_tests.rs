@@ -85,10 +85,10 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("[sandbox]\nmemmory = 1", "2:1: unknown key 'memmory' in [sandbox] | Did you mean `memory` in [resources]?"),
         ("[workspace]\n  quux = 1", "2:3: unknown key 'quux' in [workspace] | [workspace] has protect, mounts, tmpfs"),
         ("[sandboxx]", "1:2: unknown table 'sandboxx' | Did you mean [sandbox]?"),
-        ("image = 'host'", "1:1: unknown table 'image' | `image` belongs into [sandbox]"),
+        ("image = 'host'", "1:1: [image] must be a table, not a text | `image` belongs into [sandbox]"),
         (
             "[egress]",
-            "1:2: unknown table 'egress' | There are [sandbox], [resources], [workspace], [network], [secrets]",
+            "1:2: unknown table 'egress' | There are [sandbox], [image], [resources], [workspace], [network], [secrets]",
         ),
         ("sandbox = 1", "1:1: [sandbox] must be a table, not a whole number"),
         ("[[sandbox]]", "1:3: [sandbox] must be a table, not a list of tables"),

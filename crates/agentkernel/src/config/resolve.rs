@@ -9,6 +9,7 @@ use super::{
     network::Sayings,
     parse::Located,
     passwd, protect,
+    recipe::RecipeSettings,
     settings::Settings,
 };
 use crate::{BackendKind, Identity, Image, Limits, Mount, Name, Network, SandboxId, Spec, Tmpfs, Workspace, trust};
@@ -237,6 +238,7 @@ impl Resolver<'_> {
             env: spec_env,
             workdir,
             timeout_ms: timeout.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            build: None,
         })
     }
 
@@ -263,6 +265,15 @@ impl Resolver<'_> {
                     self.ask("image", dir.display());
                 }
                 Ok(Image::Dir(dir))
+            }
+            (None, _) if self.settings.recipe != RecipeSettings::default() => {
+                self.ask("image", "made as [image] says");
+                match found {
+                    Some(found) => Ok(Image::Oci(found.image.clone())),
+                    // It is not made before it is trusted, which is what is told then.
+                    None if self.file.is_some_and(|file| !file.trusted) => Ok(Image::Host),
+                    None => Err(ConfigError::value("The project's image is not made", "")),
+                }
             }
             _ => Ok(Image::Host),
         }

@@ -5,6 +5,7 @@ use super::{
     forms::{self, FormError, WorkspaceMode},
     image, limits, network,
     parse::Located,
+    recipe,
     settings::{RegistrySettings, RuleSettings, SecretSettings, Settings},
 };
 use crate::Name;
@@ -76,6 +77,11 @@ pub(super) enum Form<T: 'static = Settings> {
 /// The tables of `agentkernel.toml`.
 pub(super) const PROJECT: &[Table] = &[
     Table { name: "sandbox", doc: "What the sandbox is.", keys: Keys::Fixed(SANDBOX) },
+    Table {
+        name: "image",
+        doc: "How the image of its programs is made ([the guide](../guide/images.md#a-projects-image)), in place of `image` in `[sandbox]`. `run` and `create` build it if it is not known yet. All of it needs trust.",
+        keys: Keys::Fixed(IMAGE),
+    },
     Table {
         name: "resources",
         doc: "What it may use. Sizes are numbers of bytes, or texts such as `\"512M\"`; units are powers of 1024.",
@@ -204,6 +210,64 @@ const SANDBOX: &[Key] = &[
         default: "none",
         doc: "A file of `NAME=value` lines, in the form of Docker's `--env-file`; a relative path begins at the project. A file outside the project needs trust.",
         example: "\".env.sandbox\"",
+    },
+];
+
+const IMAGE: &[Key] = &[
+    Key {
+        name: "from",
+        form: Form::Text(|settings, text| {
+            let reference = text.value.parse::<oci::Reference>();
+            let reference = reference.map_err(|error| FormError::new(format!("not an image: {error}")))?;
+            settings.recipe.from = Some(text.with(reference));
+            Ok(())
+        }),
+        default: "none",
+        doc: "The name of an image that it begins with.",
+        example: "\"python:3.12-slim\"",
+    },
+    Key {
+        name: "dockerfile",
+        form: Form::Text(|settings, text| {
+            let path = forms::beneath(Path::new(&text.value))?;
+            settings.recipe.dockerfile = Some(text.with(path));
+            Ok(())
+        }),
+        default: "none",
+        doc: "A Dockerfile of the project that makes what it begins with; the project is its context.",
+        example: "\"Dockerfile\"",
+    },
+    Key {
+        name: "packages",
+        form: Form::List(|settings, text| {
+            recipe::package(&text.value)?;
+            settings.recipe.packages.push(text);
+            Ok(())
+        }),
+        default: "none",
+        doc: "What the image's own package manager installs: apt, apk, dnf, microdnf or yum. It may reach what its configuration in the image names.",
+        example: "[\"git\", \"ripgrep\"]",
+    },
+    Key {
+        name: "setup",
+        form: Form::List(|settings, text| {
+            settings.recipe.setup.push(text);
+            Ok(())
+        }),
+        default: "none",
+        doc: "Commands that root runs after that, for the image's shell. The project's files are not there; they reach what `[network]` allows.",
+        example: "[\"pip install uv\"]",
+    },
+    Key {
+        name: "cache",
+        form: Form::List(|settings, text| {
+            let path = recipe::cache(&text.value)?;
+            settings.recipe.cache.push(text.with(path));
+            Ok(())
+        }),
+        default: "none",
+        doc: "Directories of the image that `packages` and `setup` find as they left them the last time, and that are not part of it.",
+        example: "[\"/root/.cache/pip\"]",
     },
 ];
 

@@ -1,6 +1,6 @@
 //! What a configuration file says, key by key, before anything is made of it.
 
-use super::{ImageArg, WorkspaceMode, forms::TmpfsArg, parse::Located};
+use super::{ImageArg, WorkspaceMode, forms::TmpfsArg, parse::Located, recipe::RecipeSettings};
 use crate::{Mount, Name, SecretSource};
 use egress::{Mode, Pattern, Requests, Rule, Target, control::Published};
 use oci::registry::Mirror;
@@ -11,6 +11,7 @@ use std::{path::PathBuf, time::Duration};
 pub(super) struct Settings {
     pub(super) name: Option<Name>,
     pub(super) image: Option<Located<ImageArg>>,
+    pub(super) recipe: RecipeSettings,
     pub(super) workspace: Option<WorkspaceMode>,
     pub(super) user: Option<Located<String>>,
     pub(super) workdir: Option<Located<PathBuf>>,

@@ -285,7 +285,7 @@ impl Images {
     }
 
     /// Unpacks an image all of which is here, and puts it on record.
-    fn finish(
+    pub(super) fn finish(
         &self,
         manifest: &Manifest,
         bytes: &[u8],

@@ -170,6 +170,20 @@ impl Images {
         }
     }
 
+    /// Unpacks one layer whose bytes are here, unless it is there.
+    pub(super) fn unpack_one(&self, layer: &Layer, kind: Compression, file: &File) -> Result<(), ImageError> {
+        loop {
+            let copy = file.try_clone().map_err(|error| self.failed("read", layer.blob.hex(), error))?;
+            match self.begin(layer, kind, copy)? {
+                Begun::Underway(layer) => return self.publish(&mut vec![self.wait_for(layer)?]),
+                Begun::There => return Ok(()),
+                Begun::Elsewhere => {
+                    let _ = poll(&mut [], Some(&TICK));
+                }
+            }
+        }
+    }
+
     /// The file of a layer, if all of it is here.
     fn arrived(&self, layer: &Layer, delivery: &Delivery) -> Result<Option<File>, ImageError> {
         if !delivery.brings(&layer.blob) {
@@ -279,14 +293,7 @@ fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Compression, owners: 
     let most = layer.size.saturating_mul(MAX_RATIO).saturating_add(FREE);
     let unpacked = {
         let buffered = BufReader::with_capacity(1 << 17, &mut travelling);
-        let plain: Box<dyn Read + '_> = match kind {
-            Compression::None => Box::new(buffered),
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
-            Compression::Zstd => {
-                let decoder = ruzstd::decoding::StreamingDecoder::new(buffered);
-                Box::new(decoder.map_err(|error| Failure::from(format!("it is no zstd: {error}")))?)
-            }
-        };
+        let plain = plain(kind, buffered)?;
         let mut contents = Hashing::new(plain, &layer.diff_id, most);
         let options = LayerOptions { max_entries: MAX.0, max_bytes: MAX.1, owners };
         let made = archive::layer::unpack(dir.as_fd(), &options, &mut contents);
@@ -310,6 +317,18 @@ fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Compression, owners: 
         return Err(damaged("contents"));
     }
     Ok(())
+}
+
+/// In a worker: bytes without their compression.
+pub(super) fn plain<'a>(compression: Compression, from: impl io::BufRead + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
+    Ok(match compression {
+        Compression::None => Box::new(from),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
+        Compression::Zstd => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(from);
+            Box::new(decoder.map_err(|error| Failure::from(format!("it is no zstd: {error}")))?)
+        }
+    })
 }
 
 /// Bytes that are hashed while they pass, and of which no more than so many do.

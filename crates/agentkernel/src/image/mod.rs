@@ -5,6 +5,7 @@
 //! images/tags/NAME       what a name means: NAME is the SHA-256 of the whole reference
 //! images/records/HEX     an image: its layers, and how it wants to be run; HEX is its manifest's digest
 //! images/blobs/HEX       manifests, configs and layers as they travel
+//! images/steps/HEX       the layer that a step of a build made; HEX is the digest of all that decides it
 //! images/work/           what is under way: locks, and blobs that are not whole yet
 //! cache/layer-HEX/       a layer, unpacked; HEX is the digest of its contents
 //! ```
@@ -13,19 +14,24 @@
 //! their layers; those that don't have them in their spec.
 
 mod archive;
+mod build;
 mod error;
 mod layers;
+mod packages;
 mod pull;
 mod push;
 mod read;
 mod registry;
 mod root;
 mod sweep;
+mod view;
 mod worker;
 
 pub use archive::Origin;
+pub use build::{BuildError, Capture, Event, Executor, Request, Task, Work};
 pub use error::ImageError;
 pub use layers::Stage;
+pub use packages::Install;
 pub use registry::{log_in, log_out, settings};
 pub use root::is_opaque;
 pub use sweep::{Removed, Usage};
@@ -52,6 +58,8 @@ use std::{
 };
 
 const LOCK: &str = "lock";
+/// Held by whoever builds.
+const BUILDS: &str = "builds";
 
 /// One user's images.
 #[derive(Debug)]
@@ -61,6 +69,7 @@ pub struct Images {
     tags: OwnedFd,
     records: OwnedFd,
     blobs: OwnedFd,
+    steps: OwnedFd,
     work: OwnedFd,
     cache: OwnedFd,
     /// How many bytes all of them may take on disk.
@@ -136,8 +145,9 @@ impl Images {
     pub fn open(store: &Store) -> Result<Self, StoreError> {
         let (dir, path) = store.images()?;
         let sub = |name| subdirectory(dir.as_fd(), &path, name);
-        let (tags, records, blobs, work) = (sub("tags")?, sub("records")?, sub("blobs")?, sub("work")?);
-        Ok(Self { tags, records, blobs, work, cache: store.shared()?.cache, dir, path, quota: None })
+        let (tags, records, blobs) = (sub("tags")?, sub("records")?, sub("blobs")?);
+        let (steps, work) = (sub("steps")?, sub("work")?);
+        Ok(Self { tags, records, blobs, steps, work, cache: store.shared()?.cache, dir, path, quota: None })
     }
 
     /// Lets them take no more than so many bytes on disk, as they travel and unpacked.
@@ -208,10 +218,30 @@ impl Images {
         self.lock(FlockOperation::LockShared)
     }
 
-    fn lock(&self, operation: FlockOperation) -> Result<Guard, ImageError> {
+    /// Whoever builds, for as long as the guard lives. If nobody else does, what dead builds have left is cleared first.
+    ///
+    /// # Errors
+    /// If the lock can't be had; what `clear` says.
+    pub fn building<E: From<ImageError>>(&self, clear: impl FnOnce() -> Result<(), E>) -> Result<Guard, E> {
+        let lock = self.open_lock(BUILDS)?;
+        let failed = |errno| E::from(self.failed("lock", BUILDS, errno));
+        match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => clear()?,
+            Err(Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        rustix::io::retry_on_intr(|| fs::flock(&lock, FlockOperation::LockShared)).map_err(failed)?;
+        Ok(Guard(lock))
+    }
+
+    fn open_lock(&self, name: &str) -> Result<OwnedFd, ImageError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let lock = fs::openat(&self.dir, LOCK, flags, Mode::RUSR | Mode::WUSR);
-        let lock = lock.map_err(|errno| self.failed("open", LOCK, errno))?;
+        let lock = fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR);
+        lock.map_err(|errno| self.failed("open", name, errno))
+    }
+
+    fn lock(&self, operation: FlockOperation) -> Result<Guard, ImageError> {
+        let lock = self.open_lock(LOCK)?;
         let locked = rustix::io::retry_on_intr(|| fs::flock(&lock, operation));
         locked.map_err(|errno| self.failed("lock", LOCK, errno))?;
         Ok(Guard(lock))

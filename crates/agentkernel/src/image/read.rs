@@ -83,6 +83,11 @@ impl Images {
         })
     }
 
+    /// Reads a config.
+    pub(super) fn read_config(&self, bytes: &[u8]) -> Result<ImageConfig, ImageError> {
+        ask(|| ImageConfig::parse(bytes).map_err(refused))
+    }
+
     /// Reads a document that is here.
     pub(super) fn document(&self, wanted: &Descriptor, most: u64) -> Result<Option<Vec<u8>>, ImageError> {
         let Some(file) = self.blob(wanted)? else { return Ok(None) };

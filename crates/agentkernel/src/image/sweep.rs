@@ -1,6 +1,12 @@
 //! Removes what no name leads to and no sandbox uses, and tells how much there is.
 
-use super::{ImageError, Images, Record, Tag, layer_name, layers::UNFINISHED, names, open};
+use super::{
+    ImageError, Images, Record, Tag,
+    build::{Built, CACHE, LENT},
+    layer_name,
+    layers::UNFINISHED,
+    names, open,
+};
 use crate::{
     Image, SandboxId,
     store::{Store, durable},
@@ -62,7 +68,8 @@ impl Images {
     }
 
     /// Removes images that no name leads to and no sandbox is made of, layers that are of no image, and what was not
-    /// finished. With `all`, names are taken away first that no sandbox is made of. With `dry_run` it is only told.
+    /// finished. With `all`, names are taken away first that no sandbox is made of, and what builds keep for the next goes
+    /// as well. With `dry_run` it is only told.
     ///
     /// # Errors
     /// If something could not be removed; the rest may be. If it can't be read what a sandbox is made of, nothing is.
@@ -91,24 +98,56 @@ impl Images {
             }
             removed.images.push(record.manifest);
         }
-        self.prune_blobs(&kept, dry_run, &mut removed)?;
-        self.prune_layers(&kept, &used, dry_run, &mut removed)?;
+        let steps = self.prune_steps(all, dry_run)?;
+        self.prune_blobs(&kept, &steps, dry_run, &mut removed)?;
+        self.prune_layers(&kept, &steps, &used, dry_run, &mut removed)?;
+        self.prune_mounts(all, dry_run)?;
         if !dry_run {
             self.clear_work()?;
-            for (dir, place) in [(&self.tags, "tags"), (&self.records, "records")] {
+            for (dir, place) in [(&self.tags, "tags"), (&self.records, "records"), (&self.steps, "steps")] {
                 self.clear_unfinished(dir, place)?;
             }
         }
         Ok(removed)
     }
 
-    fn prune_blobs(&self, kept: &[Record], dry_run: bool, removed: &mut Removed) -> Result<(), ImageError> {
+    /// What steps of builds have made is kept, unless `all` goes.
+    fn prune_steps(&self, all: bool, dry_run: bool) -> Result<Vec<Built>, ImageError> {
+        let steps = self.steps()?;
+        if !all {
+            return Ok(steps.into_iter().map(|(_, built)| built).collect());
+        }
+        for (name, _) in steps.iter().filter(|_| !dry_run) {
+            let gone = fs::unlinkat(&self.steps, name.as_str(), AtFlags::empty());
+            gone.map_err(|errno| self.failed("remove", Path::new("steps").join(name), errno))?;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Removes what dead builds were lent, and with `all` the caches of builds.
+    fn prune_mounts(&self, all: bool, dry_run: bool) -> Result<(), ImageError> {
+        for name in names(&self.cache, Path::new("cache"))? {
+            if !dry_run && (name.starts_with(LENT) || (all && name.starts_with(CACHE))) {
+                self.remove_tree(&self.cache, "../cache", &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prune_blobs(
+        &self,
+        kept: &[Record],
+        steps: &[Built],
+        dry_run: bool,
+        removed: &mut Removed,
+    ) -> Result<(), ImageError> {
         let of = |record: &Record| {
             let layers = record.layers.iter().map(|layer| layer.blob.hex().to_owned());
             let documents = [&record.manifest, &record.config].map(|digest| digest.hex().to_owned());
             layers.chain(documents).collect::<Vec<_>>()
         };
-        let wanted: BTreeSet<String> = kept.iter().flat_map(of).collect();
+        let steps = steps.iter().map(|built| built.travelling.digest.hex().to_owned());
+        let wanted: BTreeSet<String> = kept.iter().flat_map(of).chain(steps).collect();
         for name in names(&self.blobs, &self.path.join("blobs"))? {
             if wanted.contains(&name) {
                 continue;
@@ -127,12 +166,14 @@ impl Images {
     fn prune_layers(
         &self,
         kept: &[Record],
+        steps: &[Built],
         used: &Used,
         dry_run: bool,
         removed: &mut Removed,
     ) -> Result<(), ImageError> {
         let of = |record: &Record| record.layers.iter().map(|layer| layer_name(&layer.diff_id)).collect::<Vec<_>>();
-        let wanted: BTreeSet<String> = kept.iter().flat_map(of).collect();
+        let steps = steps.iter().map(|built| layer_name(&built.diff_id));
+        let wanted: BTreeSet<String> = kept.iter().flat_map(of).chain(steps).collect();
         for name in names(&self.cache, Path::new("cache"))? {
             if !name.starts_with("layer-") || wanted.contains(&name) || used.layers.contains(&name) {
                 continue;

@@ -54,6 +54,7 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         env: Vec::new(),
         workdir: "/".into(),
         timeout_ms: None,
+        build: None,
     }
 }
 

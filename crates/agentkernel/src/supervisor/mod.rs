@@ -133,6 +133,15 @@ pub fn release_leftovers(entry: &Entry, place: &Place, keep: bool) -> io::Result
     backend::select(kind).release_leftovers(place, keep)
 }
 
+/// What the programs of a kept sandbox have written, once it has ended: an overlay's upper directory; and the id on the
+/// host that is the sandbox's 0, if it has a range.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn written(place: &Place) -> io::Result<(OwnedFd, Option<u32>)> {
+    backend::native::written(place)
+}
+
 /// Removes from the cache what no backend needs any more, and names it.
 ///
 /// # Errors

@@ -87,7 +87,8 @@ fn telling() -> Vec<u64> {
 fn the_program_answers_what_the_policy_says() {
     for (arch, table) in TABLES {
         let numbers = policy::parse(table).unwrap();
-        let mut all = vec![(policy::answers(arch, &numbers).unwrap(), policy::UNKNOWN)];
+        let mut all: Vec<_> =
+            [false, true].map(|build| (policy::answers(arch, &numbers, build).unwrap(), policy::UNKNOWN)).into();
         for (_, lists) in policy::LISTS {
             all.push((policy::answers_for_list(arch, &numbers, lists).unwrap(), policy::EPERM));
         }
@@ -145,7 +146,7 @@ fn far_jumps_arrive() {
 #[test]
 fn the_filter_is_short() {
     for (arch, table) in TABLES {
-        let answers = policy::answers(arch, &policy::parse(table).unwrap()).unwrap();
+        let answers = policy::answers(arch, &policy::parse(table).unwrap(), false).unwrap();
         let length = compile(policy::audit_arch(arch).unwrap(), &answers, policy::UNKNOWN).len();
         assert!(length < 400, "{length} instructions for {arch}");
     }

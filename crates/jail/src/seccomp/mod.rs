@@ -13,6 +13,8 @@ include!(concat!(env!("OUT_DIR"), "/filters.rs"));
 pub enum Profile {
     /// For init and every program in a sandbox: see `policy.rs`.
     Default,
+    /// The same in a build: see `policy.rs`.
+    Build,
     /// On top of that, for every program but init.
     Program,
     /// For egress: a list of what is allowed, and `EPERM` for everything else.
@@ -47,6 +49,7 @@ pub struct Error {
 pub fn install(profile: Profile) -> Result<(), Error> {
     let (program, what): (&[libc::sock_filter], _) = match profile {
         Profile::Default => (&DEFAULT, "every program"),
+        Profile::Build => (&BUILD, "a build"),
         Profile::Program => (&PROGRAM, "programs"),
         Profile::Egress => (&EGRESS, "egress"),
         Profile::Parse => (&PARSE, "parsers"),

@@ -36,6 +36,10 @@ pub fn write(etc: &OwnedFd, root: Option<&OwnedFd>, spec: &Spec) -> io::Result<(
             "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\nethers: files\nrpc: files\n",
         )?;
     }
+    if spec.build.is_some() {
+        // Whom its image knows is the image's to say: what is added here, an installer would take along.
+        return Ok(());
+    }
     let Identity { uid, gid, name, home } = &spec.identity;
     let shell = root.map_or("/bin/sh", |root| shell(root));
     let user = format!("{name}:x:{uid}:{gid}::{}:{shell}", home.display());

@@ -121,10 +121,14 @@ fn read_map(path: &str) -> io::Result<Vec<Extent>> {
     Ok(text.lines().filter_map(extent).collect())
 }
 
+/// The host id of a sandbox's 0, if it has a range.
+pub fn base(place: &Place) -> io::Result<Option<u32>> {
+    Ok(remembered(place)?.map(|slot| FIRST + slot * COUNT))
+}
+
 fn range(spec: &Spec, place: &Place) -> io::Result<u32> {
-    let base = |slot: u32| FIRST + slot * COUNT;
-    if let Some(slot) = remembered(place)? {
-        return Ok(base(slot));
+    if let Some(base) = base(place)? {
+        return Ok(base);
     }
     match rustix::fs::mkdirat(&place.cache, "ids", Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -137,7 +141,7 @@ fn range(spec: &Spec, place: &Place) -> io::Result<u32> {
         match create(&slots, &slot.to_string(), spec.id.as_str()) {
             Ok(()) => {
                 create(&place.dir, "ids", &slot.to_string())?;
-                return Ok(base(slot));
+                return Ok(FIRST + slot * COUNT);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

@@ -49,6 +49,8 @@ pub enum Role {
     Workspace,
     /// An entry of the spec's mounts.
     Mount(usize),
+    /// An entry of what a build is lent.
+    Lent(usize),
 }
 
 impl Role {
@@ -57,7 +59,7 @@ impl Role {
         match self {
             Self::Init | Self::Lower(_) | Self::Kept => false,
             Self::Workspace => matches!(spec.workspace, Workspace::Direct { .. }),
-            Self::Mount(_) => true,
+            Self::Mount(_) | Self::Lent(_) => true,
         }
     }
 
@@ -69,7 +71,7 @@ impl Role {
         }
     }
 
-    /// How it is called in messages. Mounts come in the order of their numbers.
+    /// How it is called in messages. Mounts and what is lent come in the order of their numbers.
     fn tag(&self, in_memory: bool) -> u8 {
         match self {
             Self::Init if in_memory => IN_MEMORY,
@@ -77,18 +79,24 @@ impl Role {
             Self::Kept => b'k',
             Self::Workspace => b'w',
             Self::Mount(_) => b'm',
+            Self::Lent(_) => b'l',
             Self::Lower("") => b'/',
             // There are few, and all are in the list.
             Self::Lower(place) => skeleton::PROGRAMS.iter().position(|name| name == place).unwrap_or(0) as u8,
         }
     }
 
-    fn from_tag(tag: u8, mounts: &mut impl Iterator<Item = usize>) -> Option<Self> {
+    fn from_tag(
+        tag: u8,
+        mounts: &mut impl Iterator<Item = usize>,
+        lent: &mut impl Iterator<Item = usize>,
+    ) -> Option<Self> {
         Some(match tag {
             b'i' | IN_MEMORY => Self::Init,
             b'k' => Self::Kept,
             b'w' => Self::Workspace,
             b'm' => Self::Mount(mounts.next()?),
+            b'l' => Self::Lent(lent.next()?),
             b'/' => Self::Lower(""),
             place => Self::Lower(skeleton::PROGRAMS.get(usize::from(place))?),
         })
@@ -101,7 +109,7 @@ impl Role {
             Self::Lower(_) => "image",
             Self::Kept => "files",
             Self::Workspace => "workspace",
-            Self::Mount(_) => "mounts",
+            Self::Mount(_) | Self::Lent(_) => "mounts",
         }
     }
 }
@@ -153,7 +161,11 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
         }
         Image::Dir(path) => sources.push((Role::Lower(""), Source::Path(path.clone()))),
         Image::Oci(oci) => {
-            for layer in oci.layers.iter().rev() {
+            for (depth, layer) in oci.layers.iter().enumerate().rev() {
+                // What a layer shows that comes once more above, is shown there; overlayfs takes none twice.
+                if oci.layers.iter().skip(depth + 1).any(|above| above == layer) {
+                    continue;
+                }
                 let held = cache::hold(&place.cache, &image::layer_name(layer));
                 let Some(dir) = failure::state(held, "image", "Cannot open a layer")? else {
                     let cause = format!("A layer of {} is not in the store: {layer}", oci.reference);
@@ -176,6 +188,11 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
     }
     for (index, mount) in spec.mounts.iter().enumerate() {
         sources.push((Role::Mount(index), Source::Path(mount.source.clone())));
+    }
+    for (index, lent) in spec.build.iter().flat_map(|build| &build.mounts).enumerate() {
+        let fd = open_beneath(&place.cache, &lent.source, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+        sources
+            .push((Role::Lent(index), Source::Fd(failure::state(fd, "mounts", "Cannot open what a build is lent")?)));
     }
     keep_out_of_state(&sources, place)?;
     let mut plan = Plan { sources, unproved };
@@ -237,6 +254,9 @@ fn path_of(fd: &OwnedFd) -> io::Result<PathBuf> {
     Ok(OsString::from_vec(path.into_bytes()).into())
 }
 
+/// The name of the directory with the layer of what a start of a build makes.
+pub const START: &str = "start";
+
 /// The name of the directory with an overlay's upper layer.
 pub fn upper_name(place: &str) -> &str {
     if place.is_empty() { "root" } else { place }
@@ -251,6 +271,11 @@ fn keep(plan: &Plan, spec: &Spec, place: &Place, ids: &Ids) -> io::Result<OwnedF
     };
     for lower in plan.sources.iter().filter_map(|(role, _)| role.layer()) {
         let layer = directory(&root, upper_name(lower), owner(0, 0))?;
+        directory(&layer, "upper", owner(0, 0))?;
+        directory(&layer, "work", owner(0, 0))?;
+    }
+    if spec.build.is_some() {
+        let layer = directory(&root, START, owner(0, 0))?;
         directory(&layer, "upper", owner(0, 0))?;
         directory(&layer, "work", owner(0, 0))?;
     }
@@ -325,11 +350,11 @@ impl Plan {
 /// In stage: every source as a descriptor of stage's own mount namespace, or a detached mount.
 pub fn take(spec: &Spec, report: &OwnedFd, ids: &Ids) -> Result<Vec<(Role, OwnedFd)>, LaunchError> {
     let mut sources = Vec::new();
-    let mut mounts = 0..;
+    let (mut mounts, mut lent) = (0.., 0..);
     loop {
         let (tags, fds) = channel::receive(report)?;
         for (&tag, fd) in tags.iter().zip(fds) {
-            let role = Role::from_tag(tag, &mut mounts)
+            let role = Role::from_tag(tag, &mut mounts, &mut lent)
                 .ok_or_else(|| failure::new("init", format!("No source has the part {tag}"), ""))?;
             let fd = match ids {
                 Ids::One { .. } if tag != IN_MEMORY => again_here(spec, &role, &fd)?,
@@ -388,7 +413,7 @@ fn copy_for_range(
             mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make the sandbox's files private", "")?;
             return Ok(copy);
         }
-        Role::Lower(_) => sandbox,
+        Role::Lower(_) | Role::Lent(_) => sandbox,
         Role::Workspace | Role::Mount(_) => {
             let stat = rustix::fs::fstat(&fd).wall(wall, format_args!("Cannot examine {}", name(source)), "")?;
             let identity = &spec.identity;

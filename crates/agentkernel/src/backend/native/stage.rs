@@ -7,11 +7,11 @@ use super::{
     failure::{self, Context as _},
     ids::Ids,
     masks::Masks,
-    plan::{self, Role, upper_name},
+    plan::{self, Role, START, upper_name},
     root::Root,
     skeleton, trust,
 };
-use crate::{Image, Mount, Spec, Tmpfs, Workspace};
+use crate::{Image, Lent, Mount, Spec, Tmpfs, Workspace};
 use jail::{
     caps::{self, Cap},
     cgroup::Cgroup,
@@ -27,6 +27,8 @@ use rustix::{
 };
 use std::{io, path::Path};
 
+/// What every image has, with its mode.
+const TEMPORARY: &[(&str, &str)] = &[("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "755")];
 const QUIET: Attr = Attr::MOUNT_ATTR_NOSUID.union(Attr::MOUNT_ATTR_NODEV);
 
 /// What stage was given.
@@ -138,21 +140,30 @@ impl Stage<'_> {
         let (lowers, mut sources): (Vec<_>, Vec<_>) =
             plan::take(spec, &self.report, self.ids)?.into_iter().partition(|(role, _)| *role == Role::Lower(""));
         let layers: Vec<&'static str> = sources.iter().filter_map(|(role, _)| role.layer()).collect();
-        let mut take = |role: Role| -> Result<OwnedFd, LaunchError> {
-            let index = sources.iter().position(|(other, _)| *other == role);
-            let index = index.ok_or_else(|| failure::new("init", format!("No source for {role:?}"), ""))?;
-            Ok(sources.swap_remove(index).1)
-        };
-        let init = take(Role::Init)?;
-        let kept = if spec.is_on_disk() { Some(self.layer(&scratch, "kept", take(Role::Kept)?)?) } else { None };
+        let init = take(&mut sources, Role::Init)?;
+        let kept =
+            if spec.is_on_disk() { Some(self.layer(&scratch, "kept", take(&mut sources, Role::Kept)?)?) } else { None };
         let uppers = kept.as_ref().unwrap_or(&scratch);
 
         // The root, and what the image's own files in it are.
         let host = spec.image == Image::Host;
         let lowers = lowers.into_iter().enumerate();
         let lowers = lowers.map(|(index, (_, fd))| self.layer(&scratch, &format!("root-{index}"), fd));
-        let lowers = lowers.collect::<Result<Vec<_>, _>>()?;
+        let mut lowers = lowers.collect::<Result<Vec<_>, _>>()?;
+        if spec.build.is_some() {
+            // What lies above has only what programs write.
+            let start = self.upper(uppers, START)?;
+            let root = Root { fd: overlay("", &lowers, &start)?, owner: None, hint: String::new() };
+            self.furnish(&root, &sources)?;
+            lowers.insert(0, start.0);
+        }
         let upper = self.upper(uppers, "")?;
+        if let (Some(_), Some(below)) = (&spec.build, lowers.get(1)) {
+            // A layer says what its root is like.
+            let mode = rustix::fs::fstat(below).map(|stat| Mode::from_raw_mode(stat.st_mode & 0o7777));
+            let set = mode.and_then(|mode| rustix::fs::chmodat(&upper.0, ".", mode, AtFlags::empty()));
+            set.wall("image", "Cannot prepare the layer", "")?;
+        }
         // Every start makes it: where it is, programs have run, and may do to the sandbox's files what they like.
         let again = kept.is_some() && rustix::fs::statat(&upper.0, "etc", AtFlags::SYMLINK_NOFOLLOW).is_ok();
         let hint = if again {
@@ -169,7 +180,7 @@ impl Stage<'_> {
         }
         let root = Root { fd: overlay("", &lowers, &upper)?, owner: self.owner(), hint };
         mount::attach(&root.fd, make_directory(&scratch, "new")?).wall("image", "Cannot attach the root", "")?;
-        if !host {
+        if !host && spec.build.is_none() {
             let etc = root.directory("/etc", 0o755)?;
             etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", &root.hint)?;
         }
@@ -178,7 +189,7 @@ impl Stage<'_> {
         }
         let mut frozen = Vec::new();
         for place in layers {
-            let lower = self.layer(&scratch, &format!("lower-{place}"), take(Role::Lower(place))?)?;
+            let lower = self.layer(&scratch, &format!("lower-{place}"), take(&mut sources, Role::Lower(place))?)?;
             let upper = self.upper(uppers, place)?;
             if place == "usr" && !self.owns(&lower) {
                 self.made(Self::prepare_usr(&lower, &upper.0), "Cannot prepare the sandbox's /usr")?;
@@ -200,20 +211,20 @@ impl Stage<'_> {
         // The kernel's own default for a file system in memory, where nothing else was said.
         let most = spec.limits.disk.map_or_else(|| "50%".into(), |bytes| bytes.to_string());
 
-        let temporary: &[(&str, &str)] = &[("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "755")];
         if spec.read_only {
-            for (path, mode) in temporary {
+            for (path, mode) in TEMPORARY {
                 self.tmpfs(&root, Path::new(path), &most, mode)?;
             }
             self.tmpfs(&root, &spec.identity.home, &most, "700")?;
         } else {
             if !host {
-                for (path, mode) in temporary {
-                    root.directory(path, u32::from_str_radix(mode, 8).unwrap_or(0o755))?;
-                }
+                temporary(&root)?;
             }
-            let home = root.directory(&spec.identity.home, 0o755)?;
-            self.give(&home).wall("files", "Cannot give HOME to its owner", "")?;
+            // A build's is what the image says, or none.
+            if spec.build.is_none() {
+                let home = root.directory(&spec.identity.home, 0o755)?;
+                self.give(&home).wall("files", "Cannot give HOME to its owner", "")?;
+            }
             // An image may name a directory that it has not, as Docker has it; what is placed there comes over it.
             if let Image::Oci(_) = spec.image {
                 root.directory(spec.workdir.as_path(), 0o755)?;
@@ -228,10 +239,13 @@ impl Stage<'_> {
                     }
                 }
                 Placed::Mount(index, entry) => {
-                    bind(&root, "mounts", &take(Role::Mount(index))?, &entry.target, entry.read_only)?;
+                    bind(&root, "mounts", &take(&mut sources, Role::Mount(index))?, &entry.target, entry.read_only)?;
+                }
+                Placed::Lent(index, lent) => {
+                    bind(&root, "mounts", &take(&mut sources, Role::Lent(index))?, &lent.target, lent.read_only)?;
                 }
                 Placed::Workspace(path, Workspace::Overlay { .. }) => {
-                    let lower = self.layer(&scratch, "lower-workspace", take(Role::Workspace)?)?;
+                    let lower = self.layer(&scratch, "lower-workspace", take(&mut sources, Role::Workspace)?)?;
                     let upper = self.upper(uppers, "workspace")?;
                     if kept.is_none() {
                         self.give(&upper.0).wall("workspace", "Cannot give the workspace to its owner", "")?;
@@ -244,7 +258,7 @@ impl Stage<'_> {
                     )?;
                 }
                 Placed::Workspace(path, _) => {
-                    let project = take(Role::Workspace)?;
+                    let project = take(&mut sources, Role::Workspace)?;
                     bind(&root, "workspace", &project, path, false)?;
                     for (path, read_only) in Masks::receive(&self.report)? {
                         cover(&project, &path, read_only)?;
@@ -276,6 +290,35 @@ impl Stage<'_> {
             }
         }
         Ok((root, init))
+    }
+
+    /// Makes in the root of a build what every start makes, and all places of mounts.
+    fn furnish(&self, root: &Root, sources: &[(Role, OwnedFd)]) -> Result<(), LaunchError> {
+        let etc = root.directory("/etc", 0o755)?;
+        etc::write(&etc, Some(&root.fd), self.spec).wall("image", "Cannot write the sandbox's /etc", "")?;
+        temporary(root)?;
+        for (name, mode) in [("proc", 0o555), ("dev", 0o755), ("sys", 0o555)] {
+            root.own(name, mode)?;
+        }
+        if let (Some(_), Some(place)) = (self.authority, Path::new(crate::trust::CERTIFICATE).parent()) {
+            root.directory(place, 0o755)?;
+        }
+        root.directory(self.spec.workdir.as_path(), 0o755)?;
+        for tmpfs in &self.spec.tmpfs {
+            root.directory(&tmpfs.target, 0o755)?;
+        }
+        for (index, lent) in self.spec.build.iter().flat_map(|build| &build.mounts).enumerate() {
+            if let Some((_, source)) = sources.iter().find(|(role, _)| *role == Role::Lent(index)) {
+                root.target(&lent.target, source)?;
+            }
+        }
+        let files = self.spec.network.secrets.iter().filter_map(|secret| secret.file.as_deref());
+        for file in files {
+            // Any file but a directory shows what is to be covered.
+            let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            root.target(file, &null.wall("secrets", "Cannot open /dev/null", "")?)?;
+        }
+        Ok(())
     }
 
     /// A place for mount points and upper layers, in memory, outside of what will be the root.
@@ -393,14 +436,15 @@ impl Stage<'_> {
         process::set_rlimit(Resource::Core, 0).wall("limits", "Cannot turn core files off", "")?;
         const WALL: &str = "capabilities";
         // CAP_NET_ADMIN only until the capture is open.
-        let keep = match self.ids {
+        let own = match self.ids {
             Ids::One { .. } => Cap::NET_ADMIN,
             // Init becomes the user of each exec, and must be able to end it.
             Ids::Range { .. } => Cap::NET_ADMIN | Cap::SETUID | Cap::SETGID | Cap::KILL,
         };
+        let programs = if self.spec.build.is_some() { caps::BUILD } else { Cap::empty() };
         // Init may have user id 0: without this, execve would give it all capabilities back.
         caps::lock_root_out().wall(WALL, "Cannot lock root out", "")?;
-        caps::keep_through_exec(keep).wall(WALL, "Cannot drop capabilities", "")?;
+        caps::keep_through_exec(own | programs, programs).wall(WALL, "Cannot drop capabilities", "")?;
         process::set_no_new_privs().wall("no-new-privileges", "Cannot set it", "")
     }
 
@@ -423,6 +467,8 @@ enum Placed<'a> {
     Tmpfs(&'a Tmpfs),
     /// By its index.
     Mount(usize, &'a Mount),
+    /// By its index.
+    Lent(usize, &'a Lent),
 }
 
 /// All that is placed, what is in a directory after it: nothing hides another.
@@ -436,8 +482,25 @@ fn placed(spec: &Spec) -> Vec<Placed<'_>> {
     }
     all.extend(spec.tmpfs.iter().map(|tmpfs| (tmpfs.target.as_path(), Placed::Tmpfs(tmpfs))));
     all.extend(spec.mounts.iter().enumerate().map(|(n, mount)| (mount.target.as_path(), Placed::Mount(n, mount))));
+    let lent = spec.build.iter().flat_map(|build| &build.mounts).enumerate();
+    all.extend(lent.map(|(n, lent)| (lent.target.as_path(), Placed::Lent(n, lent))));
     all.sort_by_key(|(path, _)| *path);
     all.into_iter().map(|(_, placed)| placed).collect()
+}
+
+/// The one source that plays a part.
+fn take(sources: &mut Vec<(Role, OwnedFd)>, role: Role) -> Result<OwnedFd, LaunchError> {
+    let index = sources.iter().position(|(other, _)| *other == role);
+    let index = index.ok_or_else(|| failure::new("init", format!("No source for {role:?}"), ""))?;
+    Ok(sources.swap_remove(index).1)
+}
+
+/// Makes what every image has, where it is missing.
+fn temporary(root: &Root) -> Result<(), LaunchError> {
+    for (path, mode) in TEMPORARY {
+        root.directory(path, u32::from_str_radix(mode, 8).unwrap_or(0o755))?;
+    }
+    Ok(())
 }
 
 /// In a new network namespace: every address is a local one, and init catches connections to them. Without nf_tables

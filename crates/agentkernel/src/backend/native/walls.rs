@@ -39,6 +39,7 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
         },
         writable,
         rlimits: spec.limits.rlimits.clone(),
+        build: spec.build.is_some(),
     }
 }
 

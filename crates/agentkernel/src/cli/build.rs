@@ -1,0 +1,412 @@
+//! `image build`: an image from a Dockerfile, each command of it in a sandbox like those of `run`.
+
+use super::{
+    Failure, Status,
+    args::{NetworkArgs, env_parser},
+    image::{bring, parse_platform, parse_reference},
+    print, report, run, table,
+};
+use crate::{
+    SandboxId,
+    client::{self, ClientError, Found, Interrupts, Withholding},
+    config::{self, BuildStep, EnvVar, HostFacts, LockFile, Overrides, Project, UserConfig},
+    image::{BuildError, Capture, Event, Executor, Images, Record, Request, Task, Work},
+    store::{Entry, Store},
+};
+use clap::Args;
+use dockerfile::{Dockerfile, DockerfileError, Ignore, Kind};
+use oci::{Platform, Reference};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use wire::Exit;
+
+/// The latest time in an image for which SOURCE_DATE_EPOCH says nothing: a day after archives of the kind ZIP begin, so that
+/// they can be made in every time zone.
+const EPOCH: i64 = 315_619_200;
+/// The longest Dockerfile and `.dockerignore`.
+const LONGEST: u64 = 1 << 20;
+/// How much of a silent command's output is kept for when it fails.
+const TAIL: usize = 16 << 10;
+
+/// Build an image from a Dockerfile, without Docker: each RUN in a sandbox that reaches nothing unless it is allowed.
+#[derive(Debug, Args)]
+pub(super) struct Build {
+    /// The Dockerfile, or '-' for one on standard input; without, the context's
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Call it so
+    #[arg(short, long, value_name = "NAME", value_parser = parse_reference)]
+    tag: Vec<Reference>,
+    /// Stop at this stage
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Set a variable that an ARG asks for; without a value, take the caller's
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = env_parser())]
+    build_arg: Vec<EnvVar>,
+    /// Do every step again
+    #[arg(long)]
+    no_cache: bool,
+    /// Of images for several platforms, the one for this: OS/ARCHITECTURE
+    #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
+    platform: Option<Platform>,
+    /// Tell nothing but the digest
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Processors that a command may use, such as 1.5
+    #[arg(long, value_name = "N", value_parser = config::parse_cpus, allow_hyphen_values = true)]
+    cpus: Option<u64>,
+    /// Memory that a command may use, such as 512M or 2GiB
+    #[arg(short, long, value_name = "SIZE", value_parser = config::parse_size, allow_hyphen_values = true)]
+    memory: Option<u64>,
+    /// Processes and threads that a command may have
+    #[arg(long, value_name = "N", visible_alias = "pids-limit", value_parser = config::parse_count, allow_hyphen_values = true)]
+    pids: Option<u64>,
+    /// End a command after this time, such as 90s or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = config::parse_duration, allow_hyphen_values = true)]
+    timeout: Option<Duration>,
+    /// The directory that COPY takes files from
+    #[arg(default_value = ".")]
+    context: PathBuf,
+}
+
+impl Build {
+    pub(super) fn run(self, images: &Images, store: &Store) -> Status {
+        let file = self.file.clone().unwrap_or_else(|| self.context.join("Dockerfile"));
+        let text = read_text(&file, self.file.is_none())?;
+        let name = file.strip_prefix(".").unwrap_or(&file).display().to_string();
+        let at = |error: DockerfileError| of_line(&name, &text, error);
+        let dockerfile: Dockerfile = dockerfile::parse(&text).map_err(at)?;
+        let ignore = ignore(&file, &self.context)?;
+        let host = HostFacts::read()?;
+        let mut arguments = BTreeMap::new();
+        for argument in &self.build_arg {
+            let (name, value) = match argument {
+                EnvVar::Set(name, value) => (name, Some(value.as_os_str())),
+                EnvVar::Inherit(name) => (name, host.var(name)),
+            };
+            let utf8 = |text: &std::ffi::OsStr| text.to_str().map(str::to_owned);
+            let wrong = || Failure::new(format!("{} is no text", config::quoted(name)));
+            if let Some(value) = value {
+                arguments.insert(utf8(name).ok_or_else(wrong)?, utf8(value).ok_or_else(wrong)?);
+            }
+        }
+        let platform = self.platform.unwrap_or_else(Platform::host);
+        let request = Request {
+            dockerfile: &dockerfile,
+            context: &self.context,
+            ignore: &ignore,
+            target: self.target.as_deref(),
+            arguments: &arguments,
+            platform: &platform,
+            epoch: epoch(&host)?,
+            fresh: self.no_cache,
+            user: None,
+        };
+        let _building = images.building(|| clear_dead(store).map(drop))?;
+        let image = self.tag.first().cloned().map_or_else(|| "build".parse(), Ok);
+        let image = image.map_err(|error: oci::ReferenceError| Failure::chain(&error))?;
+        let (project, user) = (run::project(store, &host, true)?, UserConfig::read(&host)?);
+        let mut steps = Steps::new(images, image, project, user, host);
+        steps.overrides = Overrides {
+            network: self.network.overrides(),
+            cpus: self.cpus,
+            memory: self.memory,
+            pids: self.pids,
+            timeout: self.timeout,
+            ..Overrides::default()
+        };
+        steps.quiet = self.quiet;
+        let built = images.build(&request, &mut steps);
+        let record = built.map_err(|error| steps.failure(error, &name, &text))?;
+        for tag in &self.tag {
+            images.tag(tag, &record.manifest)?;
+        }
+        print(&format!("{}\n", record.manifest))?;
+        Ok(0)
+    }
+}
+
+/// What a Dockerfile has wrong, with the line.
+pub(super) fn of_line(name: &str, text: &str, error: DockerfileError) -> Failure {
+    let DockerfileError { line, cause, hint, kind } = error;
+    let failure = at_line(name, text, line, cause).hint(hint);
+    match kind {
+        Kind::Mistake => failure,
+        Kind::Unsupported => {
+            failure.also("Or build it with another builder, and bring the image in with 'agentkernel image import'")
+        }
+    }
+}
+
+fn at_line(name: &str, text: &str, line: usize, cause: impl std::fmt::Display) -> Failure {
+    let failure = Failure::new(format!("{name}:{line}: {cause}"));
+    match text.lines().nth(line.saturating_sub(1)) {
+        Some(words) => failure.line(line, words),
+        None => failure,
+    }
+}
+
+/// The text of a file, or of standard input.
+pub(super) fn read_text(file: &Path, is_default: bool) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| {
+        let failure = Failure::new(format!("Can't read {}: {error}", file.display()));
+        match is_default && error.kind() == std::io::ErrorKind::NotFound {
+            true => failure.hint("`-f FILE` names a Dockerfile elsewhere"),
+            false => failure,
+        }
+    };
+    let mut bytes = Vec::new();
+    let read = match file.as_os_str() == "-" {
+        true => std::io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes),
+        false => File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)),
+    };
+    read.map_err(failed)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(Failure::new(format!("{} is longer than {LONGEST} bytes", file.display())));
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::new(format!("{} is not UTF-8", file.display())))
+}
+
+/// What of the context does not count: the Dockerfile's own list, or the context's.
+pub(super) fn ignore(file: &Path, context: &Path) -> Result<Ignore, Failure> {
+    let mut own = file.as_os_str().to_owned();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), context.join(".dockerignore")] {
+        if !std::fs::metadata(&path).is_ok_and(|meta| meta.is_file()) {
+            continue;
+        }
+        let text = read_text(&path, false)?;
+        return Ignore::parse(&text).map_err(|error| of_line(&path.display().to_string(), &text, error));
+    }
+    Ok(Ignore::default())
+}
+
+/// The latest time in the image.
+pub(super) fn epoch(host: &HostFacts) -> Result<i64, Failure> {
+    let Some(text) = host.var("SOURCE_DATE_EPOCH") else { return Ok(EPOCH) };
+    let seconds = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| (0..1 << 40).contains(seconds));
+    seconds.ok_or_else(|| {
+        let text = config::quoted(text);
+        Failure::new(format!("SOURCE_DATE_EPOCH is {text}, which is no number of seconds since 1970"))
+    })
+}
+
+/// Ends and removes the sandboxes of builds that were killed.
+pub(super) fn clear_dead(store: &Store) -> Result<Vec<SandboxId>, Failure> {
+    let mut cleared = Vec::new();
+    for listed in store.list()? {
+        if listed.spec.is_ok_and(|spec| spec.build.is_some())
+            && let Some(entry) = store.get(&listed.id)?
+        {
+            discard(store, entry)?;
+            cleared.push(listed.id);
+        }
+    }
+    Ok(cleared)
+}
+
+/// Ends and removes a sandbox.
+fn discard(store: &Store, entry: Entry) -> Result<(), Failure> {
+    let lock = match client::find_settled(&entry)? {
+        Found::Idle(lock) => lock,
+        Found::Running(mut client) => {
+            client.stop(Duration::ZERO)?;
+            match client::find_settled(&entry)? {
+                Found::Idle(lock) => lock,
+                Found::Running(_) => return Err(ClientError::Late.into()),
+            }
+        }
+    };
+    Ok(client::remove(store, entry, lock)?)
+}
+
+/// Executes the steps of one build.
+pub(super) struct Steps<'a> {
+    images: &'a Images,
+    /// What it is to be called.
+    image: Reference,
+    project: Project,
+    user: UserConfig,
+    /// What flags say of limits and the network.
+    pub(super) overrides: Overrides,
+    pub(super) host: HostFacts,
+    quiet: bool,
+    /// Only what takes its time is told.
+    pub(super) terse: bool,
+    /// What names of images mean, if that is to be kept.
+    pub(super) lock: Option<LockFile>,
+    /// An image that a name means for now.
+    pub(super) made: Option<(Reference, Record)>,
+    /// The end of what the last command wrote, if nobody saw it.
+    tail: Vec<u8>,
+}
+
+impl<'a> Steps<'a> {
+    pub(super) fn new(
+        images: &'a Images,
+        image: Reference,
+        project: Project,
+        user: UserConfig,
+        host: HostFacts,
+    ) -> Self {
+        let overrides = Overrides::default();
+        Self {
+            images,
+            image,
+            project,
+            user,
+            overrides,
+            host,
+            quiet: false,
+            terse: false,
+            lock: None,
+            made: None,
+            tail: Vec::new(),
+        }
+    }
+
+    pub(super) fn failure(&self, error: BuildError<Failure>, name: &str, text: &str) -> Failure {
+        match error {
+            BuildError::Dockerfile(error) => of_line(name, text, error),
+            BuildError::Image(error) => error.into(),
+            BuildError::Executor { error, .. } if error.status == INTERRUPTED => error,
+            BuildError::Executor { line, error } => {
+                let Failure { status, cause, hint, .. } = error;
+                at_line(name, text, line, cause).hint(hint).status(status)
+            }
+            BuildError::Exit { line, exit } => {
+                if !self.tail.is_empty() {
+                    let _ = std::io::stderr().write_all(&self.tail);
+                }
+                let hint = match exit {
+                    Exit::Oom => "Give it more with --memory, or [resources] memory in agentkernel.toml",
+                    Exit::Deadline => "Give it more with --timeout, or [sandbox] timeout in agentkernel.toml",
+                    _ if self.reaches_nothing() => {
+                        "It reached nothing of the network: `--allow HOST` or `[network]` in agentkernel.toml lets it"
+                    }
+                    _ => "",
+                };
+                let how = match exit {
+                    Exit::Signal(signal) => format!("The command was killed by signal {signal}"),
+                    Exit::Oom => "The command was killed: the memory limit was reached".to_owned(),
+                    Exit::Deadline => "The command was killed: the time limit was reached".to_owned(),
+                    exit => format!("The command {exit}"),
+                };
+                at_line(name, text, line, how).hint(hint)
+            }
+        }
+    }
+
+    fn reaches_nothing(&self) -> bool {
+        let network = &self.overrides.network;
+        network.mode.is_none() && network.allow.is_empty() && network.services.is_empty() && self.project.file.is_none()
+    }
+
+    /// What it writes is shown as it comes.
+    fn show(quiet: bool, tail: &mut Vec<u8>, bytes: &[u8]) {
+        if !quiet {
+            // Nobody reads it any more, and the build goes on.
+            let _ = std::io::stderr().write_all(bytes);
+            return;
+        }
+        tail.extend_from_slice(bytes);
+        let old = tail.len().saturating_sub(TAIL);
+        tail.drain(..old);
+    }
+}
+
+/// The status of a build that was told to end, as shells have it for SIGINT.
+const INTERRUPTED: u8 = 130;
+
+impl Executor for Steps<'_> {
+    type Error = Failure;
+
+    fn base(&mut self, reference: &Reference, platform: &Platform) -> Result<Record, Failure> {
+        if let Some((_, record)) = self.made.as_ref().filter(|(name, _)| name == reference) {
+            return Ok(record.clone());
+        }
+        let locked = self.lock.as_ref().and_then(|lock| lock.get(reference, platform)).cloned();
+        let here = match &locked {
+            Some(digest) => self.images.record(digest)?,
+            None => self.images.find(reference)?,
+        };
+        let record = match (here.filter(|record| platform.runs(&record.platform).is_some()), &locked) {
+            (Some(record), _) => record,
+            (None, None) => bring(self.images, reference, platform, self.quiet)?,
+            (None, Some(digest)) => bring(self.images, &reference.pinned(digest.clone()), platform, self.quiet)
+                .map_err(|failure| failure.also("`run --update-lock` takes what the name means now"))?,
+        };
+        // What is named by its digest needs no lock.
+        if let (Some(lock), None, None) = (&mut self.lock, &locked, reference.digest()) {
+            lock.put(reference, platform, &record.manifest)?;
+        }
+        Ok(record)
+    }
+
+    fn run(&mut self, task: &Task, capture: &mut Capture<'_>) -> Result<Exit, Failure> {
+        let step = BuildStep {
+            image: self.image.clone(),
+            layers: task.layers.clone(),
+            argv: task.argv.clone(),
+            env: task.env.clone(),
+            workdir: task.workdir.clone(),
+            user: task.user.clone(),
+            passwd: task.passwd.clone(),
+            mounts: task.mounts.clone(),
+            tmpfs: task.tmpfs.clone(),
+        };
+        let spec = config::resolve_build(self.overrides.clone(), step, &self.project, &self.user, &self.host)?;
+        let id = spec.id.clone();
+        // A supervisor that outlives this build must not look like it.
+        let _withholding = Withholding::begin();
+        let store = Store::open()?;
+        let (entry, lock) = store.create(&spec)?;
+        self.tail.clear();
+        let (quiet, tail) = (self.quiet, &mut self.tail);
+        let interrupts = Interrupts::hold()?;
+        let ended = run::launch(store, entry, lock, spec).and_then(|mut client| {
+            let mut sink = |_, bytes: &[u8]| Self::show(quiet, tail, bytes);
+            client.follow(&mut sink, Some(&interrupts)).map_err(|error| match error {
+                ClientError::Interrupted => Failure::new("Interrupted").status(INTERRUPTED),
+                error => error.into(),
+            })
+        });
+        let store = Store::open()?;
+        let Some(entry) = store.get(&id)? else { return ended };
+        let captured = match &ended {
+            Ok(Exit::Code(0)) => settle(&store, &entry).and_then(|(upper, base)| Ok(capture(upper, base)?)),
+            _ => Ok(()),
+        };
+        let discarded = discard(&store, entry);
+        captured.and(discarded).and(ended)
+    }
+
+    fn tell(&mut self, event: Event<'_>) {
+        if self.quiet {
+            return;
+        }
+        match event {
+            Event::Step { work, .. } if self.terse && work != Work::Layer => {}
+            Event::Step { number, of, text, work } => {
+                let how = if work == Work::Cached { "CACHED " } else { "" };
+                client::tell(&format_args!("[{number}/{of}] {how}{}", table::printable(text)));
+            }
+            Event::Notice(notice) => report(&Failure::new(notice)),
+        }
+    }
+}
+
+/// What a sandbox has written, once it has ended.
+fn settle(store: &Store, entry: &Entry) -> Result<(rustix::fd::OwnedFd, Option<u32>), Failure> {
+    match client::find_settled(entry)? {
+        Found::Idle(_) => Ok(client::written(store, entry)?),
+        Found::Running(_) => Err(ClientError::Late.into()),
+    }
+}

@@ -1,0 +1,106 @@
+//! A project's image, made as its `[image]` says, before a sandbox is.
+
+use super::{
+    Failure,
+    build::{self, Steps},
+    image::found,
+};
+use crate::{
+    config::{self, Base, FoundImage, HostFacts, LockFile, Project, Recipe, UserConfig},
+    image::{Executor as _, Images, Record, Request},
+    store::Store,
+};
+use dockerfile::Ignore;
+use egress::Rule;
+use oci::Platform;
+use std::{collections::BTreeMap, path::Path};
+
+/// Makes the image, or finds it: what is known is not done again. With `renew`, names are asked for again.
+pub(super) fn image(
+    store: &Store,
+    recipe: &Recipe,
+    project: &Project,
+    user: &UserConfig,
+    renew: bool,
+) -> Result<FoundImage, Failure> {
+    let images = Images::open(store)?;
+    let _building = images.building(|| build::clear_dead(store).map(drop))?;
+    let host = HostFacts::read()?;
+    let mut steps = Steps::new(&images, recipe.name.clone(), project.clone(), user.clone(), host);
+    steps.terse = true;
+    steps.lock = Some(LockFile::read(project, renew)?);
+    let platform = Platform::host();
+    let mut record = match &recipe.base {
+        Base::Image(reference) => steps.base(reference, &platform)?,
+        Base::Dockerfile(path) => {
+            let text = build::read_text(path, false)?;
+            let name = path.strip_prefix(&project.dir).unwrap_or(path).display().to_string();
+            let ignore = build::ignore(path, &project.dir)?;
+            make(&images, &mut steps, &text, &name, &project.dir, &ignore, None)?
+        }
+    };
+    if !recipe.packages.is_empty() {
+        let install = images.install(&record, &recipe.packages)?.ok_or_else(|| {
+            Failure::new("The image has no package manager that is known: apt, apk, dnf, microdnf or yum")
+                .hint("Leave `packages` out, and install what is needed by `setup` or a Dockerfile")
+        })?;
+        // What the user's own limits forbid stays so.
+        let rules = install.hosts.iter().filter_map(|host| config::parse_rule(host).ok());
+        let before = steps.overrides.clone();
+        steps.overrides.network.allow.extend(rules.collect::<Vec<Rule>>());
+        record = add(&images, &mut steps, recipe, record, &[install.command])?;
+        steps.overrides = before;
+    }
+    if !recipe.setup.is_empty() {
+        record = add(&images, &mut steps, recipe, record, &recipe.setup)?;
+    }
+    images.tag(&recipe.name, &record.manifest)?;
+    found(&images, record.image(&recipe.name), &record)
+}
+
+/// Lays what commands of root's write over an image.
+fn add(
+    images: &Images,
+    steps: &mut Steps<'_>,
+    recipe: &Recipe,
+    below: Record,
+    commands: &[String],
+) -> Result<Record, Failure> {
+    let name = recipe.name.familiar();
+    let mut text = format!("FROM {name}\n");
+    let caches: String = recipe
+        .cache
+        .iter()
+        .map(|path| format!("--mount=type=cache,target={},id={name}:{} ", path.display(), path.display()))
+        .collect();
+    for command in commands {
+        let words = serde_json::to_string(&["/bin/sh", "-c", command]).map_err(|error| Failure::chain(&error))?;
+        text.push_str(&format!("RUN {caches}{words}\n"));
+    }
+    steps.made = Some((recipe.name.clone(), below));
+    make(images, steps, &text, "[image]", Path::new("/"), &Ignore::default(), Some("0"))
+}
+
+fn make(
+    images: &Images,
+    steps: &mut Steps<'_>,
+    text: &str,
+    name: &str,
+    context: &Path,
+    ignore: &Ignore,
+    user: Option<&str>,
+) -> Result<Record, Failure> {
+    let dockerfile = dockerfile::parse(text).map_err(|error| build::of_line(name, text, error))?;
+    let request = Request {
+        dockerfile: &dockerfile,
+        context,
+        ignore,
+        target: None,
+        arguments: &BTreeMap::new(),
+        platform: &Platform::host(),
+        epoch: build::epoch(&steps.host)?,
+        fresh: false,
+        user,
+    };
+    images.build(&request, steps).map_err(|error| steps.failure(error, name, text))
+}

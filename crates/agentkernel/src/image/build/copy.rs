@@ -1,0 +1,515 @@
+//! Hides how files come from the context, or from an image, into a tree that becomes a layer. Nothing is executed for it.
+
+use super::super::view::{Found, View, join};
+use dockerfile::{Ignore, Pattern};
+use oci::{Algorithm, Digest, Hasher};
+use rustix::{
+    fd::OwnedFd,
+    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags},
+    io::{self, Errno},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{Read as _, Write as _},
+};
+
+/// The deepest that directories may lie in each other.
+const DEEPEST: usize = 1000;
+
+/// What could not be copied, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CopyFailure {
+    /// In one line.
+    pub cause: String,
+    /// What can be done; empty if nothing is known.
+    pub hint: String,
+}
+
+impl CopyFailure {
+    pub fn new(cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), hint: String::new() }
+    }
+}
+
+fn failed(action: &str, path: &[u8]) -> impl FnOnce(Errno) -> CopyFailure {
+    let text = format!("Can't {action} {}", shown(path));
+    move |errno| CopyFailure::new(format!("{text}: {errno}"))
+}
+
+/// A path as an error has it.
+pub(super) fn shown(path: &[u8]) -> String {
+    if path.is_empty() { ".".to_owned() } else { String::from_utf8_lossy(path).escape_debug().to_string() }
+}
+
+/// Where files come from.
+pub(super) struct Origin<'a> {
+    pub view: &'a View,
+    /// What of it does not belong to it.
+    pub ignore: Option<&'a Ignore>,
+    /// Whether its owners are those of the files; else they are root's.
+    pub owned: bool,
+}
+
+/// How they change on their way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Changes {
+    pub owner: Option<(u32, u32)>,
+    pub mode: Option<u32>,
+}
+
+impl Origin<'_> {
+    fn leaves_out(&self, path: &[u8]) -> bool {
+        // Patterns are text; so is what they fit.
+        self.ignore.is_some_and(|ignore| !path.is_empty() && ignore.leaves_out(&String::from_utf8_lossy(path)))
+    }
+
+    /// What a pattern fits: real paths, in their order.
+    pub fn find(&self, pattern: &str) -> Result<Vec<Vec<u8>>, CopyFailure> {
+        let parts = Pattern::new(&clean(pattern), false).map_err(CopyFailure::new)?;
+        let is_pattern = (0..parts.len()).any(|index| parts.plain(index).is_none());
+        let mut found = vec![Vec::new()];
+        for index in 0..parts.len() {
+            let mut next = Vec::new();
+            for path in found {
+                match parts.plain(index) {
+                    Some(name) => next.push(join(&path, name.as_bytes())),
+                    None => {
+                        let (real, there) = self.view.resolve(&path, true).map_err(failed("read", &path))?;
+                        let Some(there) = there.filter(Found::is_dir) else { continue };
+                        let names = self.view.list(&real, &there).map_err(failed("read", &real))?;
+                        let fits = |name: &Vec<u8>| parts.fits_part(index, &String::from_utf8_lossy(name));
+                        next.extend(names.into_iter().filter(fits).map(|name| join(&path, &name)));
+                    }
+                }
+            }
+            found = next;
+        }
+        let mut real = Vec::new();
+        for path in found {
+            let (resolved, there) = self.view.resolve(&path, true).map_err(failed("read", &path))?;
+            let out = self.leaves_out(&resolved) && !self.has_brought_back(&resolved, there.as_ref())?;
+            match there {
+                Some(_) if !out => real.push(path),
+                Some(_) if !is_pattern => {
+                    let hint = "`.dockerignore` leaves it out: an exception '!PATTERN' brings it back";
+                    let cause = format!("There is no {} in the context", shown(&path));
+                    return Err(CopyFailure { cause, hint: hint.into() });
+                }
+                None if !is_pattern => return Err(CopyFailure::new(format!("There is no {}", shown(&path)))),
+                _ => {}
+            }
+        }
+        if real.is_empty() {
+            return Err(CopyFailure::new(format!("Nothing fits {}", shown(pattern.as_bytes()))));
+        }
+        Ok(real)
+    }
+
+    /// Whether something below a directory that is left out belongs to the context all the same.
+    fn has_brought_back(&self, path: &[u8], found: Option<&Found>) -> Result<bool, CopyFailure> {
+        let Some(found) = found.filter(|found| found.is_dir()) else { return Ok(false) };
+        if !self.ignore.is_some_and(Ignore::brings_back) {
+            return Ok(false);
+        }
+        for name in self.view.list(path, found).map_err(failed("read", path))? {
+            let inner = join(path, &name);
+            let there = self.view.look(&inner).map_err(failed("read", &inner))?;
+            if !self.leaves_out(&inner) || self.has_brought_back(&inner, there.as_ref())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a source is a directory.
+    pub fn is_dir(&self, from: &[u8]) -> Result<bool, CopyFailure> {
+        let (_, found) = self.view.resolve(from, true).map_err(failed("read", from))?;
+        Ok(found.is_some_and(|found| found.is_dir()))
+    }
+
+    /// Opens a source that is a file; `None` if it is none.
+    pub fn open_file(&self, from: &[u8]) -> Result<Option<OwnedFd>, CopyFailure> {
+        let (real, found) = self.view.resolve(from, true).map_err(failed("read", from))?;
+        let found = found.filter(|found| found.kind() == FileType::RegularFile);
+        found.map(|found| self.view.open(&real, &found).map_err(failed("open", from))).transpose()
+    }
+
+    /// Copies a source: a directory's contents into `to`, anything else as `to`; without a tree, it is only looked at. What
+    /// passes goes into the hasher.
+    pub fn transfer(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        mut tree: Option<&mut Tree<'_>>,
+        changes: Changes,
+        hasher: &mut Recorder,
+    ) -> Result<(), CopyFailure> {
+        let (real, found) = self.view.resolve(from, true).map_err(failed("read", from))?;
+        let found = found.ok_or_else(|| CopyFailure::new(format!("There is no {}", shown(from))))?;
+        self.one(&real, &found, &mut tree, to, changes, hasher, 0)
+    }
+
+    #[allow(clippy::too_many_arguments)] // one entry, with all that is known of where it goes
+    fn one(
+        &self,
+        from: &[u8],
+        found: &Found,
+        tree: &mut Option<&mut Tree<'_>>,
+        to: &[u8],
+        changes: Changes,
+        hasher: &mut Recorder,
+        depth: usize,
+    ) -> Result<(), CopyFailure> {
+        let stat = found.stat;
+        let owner = changes.owner.unwrap_or(if self.owned { (stat.st_uid, stat.st_gid) } else { (0, 0) });
+        // Of what the context brings nothing gets set-id bits by being copied, as Docker has it.
+        let kept = if self.owned || found.is_dir() { 0o7777 } else { 0o1777 };
+        let mode = changes.mode.unwrap_or(stat.st_mode & kept);
+        let said = Said { mode, owner };
+        match found.kind() {
+            FileType::Directory => {
+                hasher.entry(b'd', to, said);
+                if let Some(tree) = tree {
+                    let dir = tree.directory(to, said)?;
+                    if let (Some(dir), true) = (dir, self.owned) {
+                        copy_attributes(&self.view.open(from, found).map_err(failed("open", from))?, &dir);
+                    }
+                }
+                if depth == DEEPEST {
+                    return Err(CopyFailure::new(format!("{} lies too deep", shown(from))));
+                }
+                for name in self.view.list(from, found).map_err(failed("read", from))? {
+                    let inner = join(from, &name);
+                    let there = self.view.look(&inner).map_err(failed("read", &inner))?;
+                    let Some(there) = there else { continue };
+                    if self.leaves_out(&inner) && !self.has_brought_back(&inner, Some(&there))? {
+                        continue;
+                    }
+                    self.one(&inner, &there, tree, &join(to, &name), changes, hasher, depth + 1)?;
+                }
+                Ok(())
+            }
+            FileType::RegularFile => self.file(from, found, tree, to, said, hasher),
+            FileType::Symlink => {
+                let target = self.view.link(from, found).map_err(failed("read", from))?;
+                hasher.entry(b'l', to, Said { mode: 0o777, owner });
+                hasher.bytes(&target);
+                match tree {
+                    Some(tree) => tree.link(to, &target, owner),
+                    None => Ok(()),
+                }
+            }
+            FileType::Fifo => {
+                hasher.entry(b'p', to, said);
+                match tree {
+                    Some(tree) => tree.fifo(to, said),
+                    None => Ok(()),
+                }
+            }
+            // No layer has a place for others.
+            _ => Ok(()),
+        }
+    }
+
+    fn file(
+        &self,
+        from: &[u8],
+        found: &Found,
+        tree: &mut Option<&mut Tree<'_>>,
+        to: &[u8],
+        said: Said,
+        hasher: &mut Recorder,
+    ) -> Result<(), CopyFailure> {
+        let fd = self.view.open(from, found).map_err(failed("open", from))?;
+        let stat = fs::fstat(&fd).map_err(failed("examine", from))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(CopyFailure::new(format!("{} was replaced meanwhile", shown(from))));
+        }
+        hasher.entry(b'f', to, said);
+        let mut made = match tree {
+            Some(tree) => match tree.same_file(to, &stat)? {
+                true => None,
+                false => Some(tree.file(to)?),
+            },
+            None => None,
+        };
+        let mut chunk = vec![0; 1 << 17];
+        let mut file = File::from(fd);
+        let mut contents = Hasher::new(Algorithm::Sha256);
+        let broken = |action: &'static str| {
+            move |error: std::io::Error| CopyFailure::new(format!("Can't {action} {}: {error}", shown(from)))
+        };
+        loop {
+            let count = file.read(&mut chunk).map_err(broken("read"))?;
+            if count == 0 {
+                break;
+            }
+            let part = chunk.get(..count).unwrap_or_default();
+            contents.update(part);
+            if let Some(made) = &mut made {
+                made.write_all(part).map_err(broken("copy"))?;
+            }
+        }
+        hasher.bytes(contents.finish().hex().as_bytes());
+        if let (Some(tree), Some(made)) = (tree, made) {
+            let made = OwnedFd::from(made);
+            tree.finish(&made, to, said)?;
+            if self.owned {
+                copy_attributes(&OwnedFd::from(file), &made);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The attributes that a layer keeps. What a file system has not, nothing can be done about.
+fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
+    let mut names = vec![0; 1 << 16];
+    let Ok(length) = fs::flistxattr(from, &mut names) else { return };
+    for name in names.get(..length).unwrap_or_default().split(|byte| *byte == 0) {
+        let kept =
+            name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."));
+        let mut value = vec![0; 1 << 16];
+        if let (true, Ok(length)) = (kept, fs::fgetxattr(from, name, &mut value)) {
+            let _ = fs::fsetxattr(to, name, value.get(..length).unwrap_or_default(), XattrFlags::empty());
+        }
+    }
+}
+
+/// A path relative to the root, without `.`, `..` and what they take back.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// What an entry says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub mode: u32,
+    pub owner: (u32, u32),
+}
+
+/// What has passed, in short.
+pub(super) struct Recorder(Hasher);
+
+impl Recorder {
+    pub fn new() -> Self {
+        Self(Hasher::new(Algorithm::Sha256))
+    }
+
+    /// Bytes, and where they end.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// A file.
+    pub fn file(&mut self, path: &[u8], said: Said, contents: &[u8]) {
+        self.entry(b'f', path, said);
+        self.bytes(Digest::of(contents).hex().as_bytes());
+    }
+
+    fn entry(&mut self, kind: u8, path: &[u8], said: Said) {
+        self.bytes(&[kind]);
+        self.bytes(path);
+        self.bytes(format!("{:o} {} {}", said.mode, said.owner.0, said.owner.1).as_bytes());
+    }
+
+    pub fn finish(self) -> Digest {
+        self.0.finish()
+    }
+}
+
+/// A tree that becomes a layer over others. Who is not root owns all of it.
+pub(super) struct Tree<'a> {
+    pub root: &'a OwnedFd,
+    /// What lies below.
+    pub below: &'a View,
+    /// Who owns directories that nobody has said anything of.
+    pub owner: (u32, u32),
+    /// Directories that are made.
+    made: BTreeSet<Vec<u8>>,
+    /// Files with several names that were copied, and under which.
+    links: BTreeMap<(u64, u64), Vec<u8>>,
+}
+
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+impl<'a> Tree<'a> {
+    /// One whose root is as it is below.
+    pub fn new(root: &'a OwnedFd, below: &'a View, owner: (u32, u32)) -> Result<Self, CopyFailure> {
+        let tree = Self { root, below, owner, made: BTreeSet::new(), links: BTreeMap::new() };
+        let said = match below.look(b"").map_err(failed("read", b""))? {
+            Some(found) => Said { mode: found.stat.st_mode & 0o7777, owner: (found.stat.st_uid, found.stat.st_gid) },
+            None => Said { mode: 0o755, owner: (0, 0) },
+        };
+        tree.finish(root, b"", said)?;
+        Ok(tree)
+    }
+
+    /// The directory that a path is in, and its last name; what is missing of it is made.
+    fn parent<'p>(&mut self, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), CopyFailure> {
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&b""[..], path),
+        };
+        for end in parent.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([parent.len()])
+        {
+            self.implied(&parent[..end])?;
+        }
+        Ok((self.open(parent)?, name))
+    }
+
+    fn open(&self, path: &[u8]) -> Result<OwnedFd, CopyFailure> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let shown = if path.is_empty() { b"." } else { path };
+        fs::openat2(self.root, shown, flags, Mode::empty(), RESOLVE).map_err(failed("open", path))
+    }
+
+    /// A directory on the way: as it is below, or a new one.
+    fn implied(&mut self, path: &[u8]) -> Result<(), CopyFailure> {
+        if path.is_empty() || self.made.contains(path) {
+            return Ok(());
+        }
+        let below = self.below.look(path).map_err(failed("read", path))?;
+        let said = match &below {
+            Some(found) if found.is_dir() => {
+                Said { mode: found.stat.st_mode & 0o7777, owner: (found.stat.st_uid, found.stat.st_gid) }
+            }
+            Some(_) => return Err(CopyFailure::new(format!("/{} is no directory", shown(path)))),
+            None => Said { mode: 0o755, owner: self.owner },
+        };
+        let made = self.make(path, said)?;
+        if let Some(found) = below {
+            copy_attributes(&self.below.open(path, &found).map_err(failed("open", path))?, &made);
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, path: &[u8], said: Said) -> Result<OwnedFd, CopyFailure> {
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&b""[..], path),
+        };
+        let parent = self.open(parent)?;
+        fs::mkdirat(&parent, name, Mode::RWXU).map_err(failed("make", path))?;
+        let dir = self.open(path)?;
+        self.finish(&dir, path, said)?;
+        self.made.insert(path.to_vec());
+        Ok(dir)
+    }
+
+    /// A directory. One that is there stays as it is, and `None` is given.
+    pub fn directory(&mut self, path: &[u8], said: Said) -> Result<Option<OwnedFd>, CopyFailure> {
+        if path.is_empty() || self.made.contains(path) {
+            return Ok(None);
+        }
+        self.parent(path)?;
+        match self.below.look(path).map_err(failed("read", path))? {
+            Some(found) if found.is_dir() => self.implied(path).map(|()| None),
+            _ => {
+                self.clear(path)?;
+                self.make(path, said).map(Some)
+            }
+        }
+    }
+
+    /// Makes room for something that is no directory.
+    fn place<'p>(&mut self, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), CopyFailure> {
+        let (parent, name) = self.parent(path)?;
+        let below = self.below.look(path).map_err(failed("read", path))?;
+        if path.is_empty() || self.made.contains(path) || below.is_some_and(|found| found.is_dir()) {
+            return Err(CopyFailure::new(format!("/{} is a directory, and stays one", shown(path))));
+        }
+        self.clear(path)?;
+        Ok((parent, name))
+    }
+
+    /// Removes what an earlier source has put at a path, if it is no directory.
+    fn clear(&mut self, path: &[u8]) -> Result<(), CopyFailure> {
+        let (parent, name) = self.parent(path)?;
+        match fs::unlinkat(parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed("replace", path)(errno)),
+        }
+    }
+
+    fn file(&mut self, path: &[u8]) -> Result<File, CopyFailure> {
+        let (parent, name) = self.place(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed("make", path))?;
+        Ok(file.into())
+    }
+
+    /// Another name of a file that was copied already.
+    fn same_file(&mut self, path: &[u8], stat: &Stat) -> Result<bool, CopyFailure> {
+        if stat.st_nlink < 2 {
+            return Ok(false);
+        }
+        let key = (stat.st_dev, stat.st_ino);
+        match self.links.get(&key).cloned() {
+            Some(first) if first != path => {
+                let (parent, name) = self.place(path)?;
+                let made = fs::linkat(self.root, &first[..], parent, name, AtFlags::empty());
+                made.map_err(failed("link", path)).map(|()| true)
+            }
+            _ => {
+                self.links.insert(key, path.to_vec());
+                Ok(false)
+            }
+        }
+    }
+
+    pub fn link(&mut self, path: &[u8], target: &[u8], owner: (u32, u32)) -> Result<(), CopyFailure> {
+        let (parent, name) = self.place(path)?;
+        fs::symlinkat(target, &parent, name).map_err(failed("make", path))?;
+        let Some((uid, gid)) = given(owner) else { return Ok(()) };
+        fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("give away", path))
+    }
+
+    fn fifo(&mut self, path: &[u8], said: Said) -> Result<(), CopyFailure> {
+        let (parent, name) = self.place(path)?;
+        let made = fs::mknodat(&parent, name, FileType::Fifo, Mode::from_raw_mode(said.mode), 0);
+        made.map_err(failed("make", path))?;
+        let Some((uid, gid)) = given(said.owner) else { return Ok(()) };
+        fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("give away", path))
+    }
+
+    /// A file with this in it.
+    pub fn put(&mut self, path: &[u8], contents: &[u8], said: Said) -> Result<(), CopyFailure> {
+        let mut file = self.file(path)?;
+        let wrote = file.write_all(contents);
+        wrote.map_err(|error| CopyFailure::new(format!("Can't write {}: {error}", shown(path))))?;
+        self.finish(&file.into(), path, said)
+    }
+
+    fn finish(&self, fd: &OwnedFd, path: &[u8], said: Said) -> Result<(), CopyFailure> {
+        if let Some((uid, gid)) = given(said.owner) {
+            fs::fchown(fd, uid, gid).map_err(failed("give away", path))?;
+        }
+        // After the owner, which takes set-id bits.
+        fs::fchmod(fd, Mode::from_raw_mode(said.mode)).map_err(failed("set the mode of", path))
+    }
+}
+
+/// Whom something is given to: only root can.
+fn given((uid, gid): (u32, u32)) -> Option<(Option<Uid>, Option<Gid>)> {
+    rustix::process::geteuid().is_root().then(|| (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))
+}
+
+/// Opens a directory of the host that is the context.
+pub(super) fn context(path: &std::path::Path) -> io::Result<OwnedFd> {
+    fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+#[cfg(test)]
+#[path = "copy_tests.rs"]
+mod tests;

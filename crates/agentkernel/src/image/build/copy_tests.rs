@@ -1,0 +1,95 @@
+use super::*;
+use rustix::fs::CWD;
+use std::{fs as std_fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+struct Scene {
+    folder: tempfile::TempDir,
+}
+
+fn open(path: &Path) -> OwnedFd {
+    fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for dir in ["context/src/deep", "context/out", "below/there", "made"] {
+            std_fs::create_dir_all(folder.path().join(dir)).unwrap();
+        }
+        for file in ["src/a.c", "src/b.c", "src/deep/c.c", "out/log", "x.log"] {
+            std_fs::write(folder.path().join("context").join(file), file).unwrap();
+        }
+        std_fs::set_permissions(folder.path().join("below/there"), std_fs::Permissions::from_mode(0o1777)).unwrap();
+        Self { folder }
+    }
+
+    fn view(&self, name: &str) -> View {
+        View::directory(open(&self.folder.path().join(name)))
+    }
+
+    fn mode(&self, path: &str) -> u32 {
+        std_fs::metadata(self.folder.path().join("made").join(path)).unwrap().permissions().mode() & 0o7777
+    }
+}
+
+/// Copies, and gives what was seen.
+fn copy(scene: &Scene, ignore: &str, from: &str, to: &str, make: bool) -> Result<Digest, CopyFailure> {
+    let (context, below, made) = (scene.view("context"), scene.view("below"), open(&scene.folder.path().join("made")));
+    let ignore = Ignore::parse(ignore).unwrap();
+    let origin = Origin { view: &context, ignore: Some(&ignore), owned: false };
+    let mut tree = Tree::new(&made, &below, (0, 0))?;
+    let mut recorder = Recorder::new();
+    for path in origin.find(from)? {
+        let tree = make.then_some(&mut tree);
+        origin.transfer(&path, to.as_bytes(), tree, Changes::default(), &mut recorder)?;
+    }
+    Ok(recorder.finish())
+}
+
+#[test]
+fn directories_on_the_way_are_as_they_are_below() {
+    let scene = Scene::new();
+    copy(&scene, "", "src", "there/new/src", true).unwrap();
+    assert_eq!(scene.mode("there"), 0o1777);
+    assert_eq!(scene.mode("there/new"), 0o755);
+    let copied = scene.folder.path().join("made/there/new/src/deep/c.c");
+    assert_eq!(std_fs::read_to_string(copied).unwrap(), "src/deep/c.c");
+}
+
+#[test]
+fn what_is_seen_is_the_same_with_and_without_a_tree() {
+    let scene = Scene::new();
+    let seen = copy(&scene, "", "s*", "all", false).unwrap();
+    assert_eq!(copy(&scene, "", "s*", "all", true).unwrap(), seen);
+    assert_ne!(copy(&scene, "", "s*", "other", false).unwrap(), seen);
+    std_fs::write(scene.folder.path().join("context/src/a.c"), "changed").unwrap();
+    assert_ne!(copy(&scene, "", "s*", "all", false).unwrap(), seen);
+}
+
+#[test]
+fn what_is_left_out_is_not_there_unless_it_is_brought_back() {
+    let scene = Scene::new();
+    let ignore = "**\n!src/deep\n";
+    copy(&scene, ignore, ".", "all", true).unwrap();
+    let made = scene.folder.path().join("made/all");
+    assert!(made.join("src/deep/c.c").is_file() && !made.join("src/a.c").is_file() && !made.join("out").is_dir());
+    assert!(copy(&scene, ignore, "x.log", "x", false).unwrap_err().hint.contains("!PATTERN"));
+    assert_eq!(copy(&scene, ignore, "*.log", "x", false).unwrap_err().cause, "Nothing fits *.log");
+}
+
+#[test]
+fn a_directory_stays_one() {
+    let scene = Scene::new();
+    let error = copy(&scene, "", "x.log", "there", true).unwrap_err();
+    assert_eq!(error.cause, "/there is a directory, and stays one");
+    std_fs::write(scene.folder.path().join("below/file"), "").unwrap();
+    let error = copy(&scene, "", "x.log", "file/x", true).unwrap_err();
+    assert_eq!(error.cause, "/file is no directory");
+}
+
+#[test]
+fn paths_are_cleaned_from_the_root() {
+    for (path, expected) in [("/a//b/./c/", "a/b/c"), ("../../a", "a"), ("a/../..", ""), (".", "")] {
+        assert_eq!(clean(path), expected);
+    }
+}

@@ -1,0 +1,75 @@
+//! Hides how `.dockerignore` decides what belongs to the context.
+
+use crate::{error::DockerfileError, pattern::Pattern};
+
+/// What a `.dockerignore` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignore {
+    /// Patterns, and whether they bring back what was left out.
+    rules: Vec<(Pattern, bool)>,
+}
+
+impl Ignore {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// With the line that is none.
+    pub fn parse(text: &str) -> Result<Self, DockerfileError> {
+        let mut rules = Vec::new();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        for (index, line) in text.lines().enumerate() {
+            if line.starts_with('#') {
+                continue;
+            }
+            let line = line.trim();
+            let (pattern, back) = line.strip_prefix('!').map_or((line, false), |pattern| (pattern.trim(), true));
+            if pattern.is_empty() {
+                if back {
+                    return Err(DockerfileError::mistake(index + 1, "'!' is followed by no pattern"));
+                }
+                continue;
+            }
+            let pattern =
+                Pattern::new(&clean(pattern), true).map_err(|cause| DockerfileError::mistake(index + 1, cause))?;
+            rules.push((pattern, back));
+        }
+        Ok(Self { rules })
+    }
+
+    /// Whether it leaves a path out: the last rule decides that fits it or a directory that it is in.
+    #[must_use]
+    pub fn leaves_out(&self, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let ends: Vec<usize> = ends.collect();
+        let mut out = false;
+        for (pattern, back) in &self.rules {
+            if out == *back && ends.iter().any(|end| pattern.fits(&path[..*end])) {
+                out = !back;
+            }
+        }
+        out
+    }
+
+    /// Whether something below a directory that is left out may be brought back.
+    #[must_use]
+    pub fn brings_back(&self) -> bool {
+        self.rules.iter().any(|(_, back)| *back)
+    }
+}
+
+/// A path without `.`, `..` and what they take back: as Go's `filepath.Clean`, relative to the context.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+#[path = "ignore_tests.rs"]
+mod tests;

@@ -1,0 +1,38 @@
+use super::*;
+
+#[test]
+fn the_last_rule_that_fits_decides() {
+    let ignore = Ignore::parse("# comment\n*.md\n!README.md\n/target/\n**/node_modules\ndocs/*\n!docs/keep\n").unwrap();
+    for (path, out) in [
+        ("a.md", true),
+        ("README.md", false),
+        ("d/a.md", false),
+        ("target", true),
+        ("target/debug/x", true),
+        ("src/main.rs", false),
+        ("node_modules/x", true),
+        ("a/b/node_modules/x/y", true),
+        ("docs", false),
+        ("docs/x", true),
+        ("docs/keep", false),
+        ("docs/keep/x", false),
+    ] {
+        assert_eq!(ignore.leaves_out(path), out, "{path}");
+    }
+    assert!(ignore.brings_back());
+}
+
+#[test]
+fn all_but_a_few_is_said_with_exceptions() {
+    let ignore = Ignore::parse("*\n!src\n!Cargo.*\nsrc/*.bak").unwrap();
+    for (path, out) in [("x", true), ("src", false), ("src/a", false), ("src/a.bak", true), ("Cargo.toml", false)] {
+        assert_eq!(ignore.leaves_out(path), out, "{path}");
+    }
+}
+
+#[test]
+fn what_is_no_rule_is_told_with_its_line() {
+    assert_eq!(Ignore::parse("a\n!\n").unwrap_err().line, 2);
+    assert_eq!(Ignore::parse("a\n\n[b\n").unwrap_err().line, 3);
+    assert_eq!(Ignore::parse(" \n.\n").unwrap(), Ignore::parse(".").unwrap());
+}

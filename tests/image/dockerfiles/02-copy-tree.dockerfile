@@ -1,0 +1,5 @@
+FROM base:1
+WORKDIR /app
+COPY . .
+ENTRYPOINT ["sh", "run.sh"]
+CMD ["--help"]

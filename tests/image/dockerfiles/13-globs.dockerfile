@@ -1,0 +1,5 @@
+FROM base:1
+COPY src/*.c /c/
+COPY src/ma?n.* src/[x-z]* /some/
+COPY *.json run.sh /mixed/
+COPY package.* /pack/

@@ -1,0 +1,111 @@
+//! `[image]` of a project: what it makes, what it asks for, and what is kept of that.
+
+use crate::workshop::Scene;
+use std::{fs, process::Output};
+use support::{Who, told};
+
+impl Scene {
+    fn project(&self, toml: &str) {
+        self.write("agentkernel.toml", toml);
+        self.ok(&["trust"]);
+    }
+
+    fn in_project(&self, more: &[&str], script: &str) -> Output {
+        self.agentkernel(&[&["run", "-u", "0"], more, &["--", "/bin/sh", "-c", script]].concat())
+    }
+
+    #[track_caller]
+    fn says(&self, more: &[&str], script: &str) -> (String, String) {
+        let output = self.in_project(more, script);
+        assert!(output.status.success(), "{}", told(&output));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn lock(&self) -> String {
+        fs::read_to_string(self.world.project().join("agentkernel.lock")).unwrap_or_default()
+    }
+}
+
+const TOML: &str = "[image]\nfrom = \"base:1\"\nsetup = [\"echo made > /made; id -u > /who\", \"echo x >> /kept/x; wc -l < /kept/x > /count\"]\ncache = [\"/kept\"]\n";
+
+#[test]
+fn a_project_runs_in_the_image_that_it_makes() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.write("agentkernel.toml", TOML);
+        // Nothing is made before it is trusted.
+        let output = scene.in_project(&[], "true");
+        assert!(
+            told(&output).contains("agentkernel trust") && told(&output).contains("made as [image] says"),
+            "{}",
+            told(&output)
+        );
+        assert_eq!(scene.lock(), "");
+        scene.ok(&["trust"]);
+        let (out, err) = scene.says(&[], "cat /made /who /count; pwd; ls -d /kept 2>/dev/null || echo none");
+        assert_eq!(out, format!("made\n0\n1\n{}\nnone\n", scene.world.project().display()));
+        assert!(err.contains("RUN --mount=type=cache"), "{err}");
+        // What is known is not told of either.
+        let (out, err) = scene.says(&[], "cat /made");
+        assert_eq!((out.as_str(), err.as_str()), ("made\n", ""));
+        // Another image by a flag, and none of it.
+        let (out, _) = scene.says(&["--image", "base:1"], "cat /made 2>/dev/null || echo none");
+        assert_eq!(out, "none\n");
+        // Another recipe makes another one; the cache is as it was.
+        scene.project(&TOML.replace("/count\"]", "/count; true\"]"));
+        assert_eq!(scene.says(&[], "cat /count").0, "2\n");
+        // It has a name, and so it stays.
+        scene.ok(&["image", "prune"]);
+        assert!(scene.ok(&["image", "list"]).contains("localhost/project/xproject-"));
+    }
+}
+
+#[test]
+fn a_team_gets_the_same_bytes_until_it_asks_for_others() {
+    let scene = Scene::new(Who::Me);
+    let digest = scene.inspect("base:1")["manifest"].as_str().unwrap().to_owned();
+    scene.project("[image]\nfrom = \"base:1\"\n");
+    assert_eq!(scene.says(&[], "cat /new 2>/dev/null || echo old").0, "old\n");
+    assert!(scene.lock().contains("[images.\"base:1\"]\n") && scene.lock().contains(&digest), "{}", scene.lock());
+    // The name means something else now, and not here.
+    scene.build("FROM base:1\nRUN echo new > /new\n", &[]);
+    scene.ok(&["image", "tag", "built:1", "base:1"]);
+    let before = scene.lock();
+    assert_eq!(scene.says(&[], "cat /new 2>/dev/null || echo old").0, "old\n");
+    assert_eq!(scene.lock(), before);
+    assert_eq!(scene.says(&["--update-lock"], "cat /new").0, "new\n");
+    assert_ne!(scene.lock(), before);
+    assert_eq!(scene.says(&[], "cat /new").0, "new\n");
+    // No sandbox says what the next one is made of.
+    let output = scene.in_project(&[], "echo '[images]' > agentkernel.lock");
+    assert!(!output.status.success() && scene.lock().contains("base:1"), "{}", told(&output));
+    scene.write("agentkernel.lock", "<<<<<<< ours\n");
+    let output = scene.in_project(&[], "true");
+    assert!(told(&output).contains("agentkernel.lock can't be used"), "{}", told(&output));
+    // Where nothing is locked, there is nothing to renew.
+    scene.project("[sandbox]\nimage = \"host\"\n");
+    let output = scene.in_project(&["--update-lock"], "true");
+    assert!(told(&output).contains("the project has no [image]"), "{}", told(&output));
+}
+
+#[test]
+fn packages_are_installed_by_the_images_own_manager() {
+    let scene = Scene::new(Who::Me);
+    scene.project("[image]\nfrom = \"base:1\"\npackages = [\"git\"]\n");
+    let output = scene.in_project(&[], "true");
+    assert!(told(&output).contains("no package manager that is known"), "{}", told(&output));
+    // One that tells what it is asked, and reaches what its configuration names alone.
+    scene.write("apk", "#!/bin/sh\necho \"$@\" > /asked\nfor host in 203.0.113.7 203.0.113.8; do printf 'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' | nc $host 80 | grep -i x-agentkernel >> /asked; done\ntrue\n");
+    scene.write("repositories", "# http://203.0.113.8/no\nhttp://203.0.113.7/main\n");
+    scene
+        .build("FROM base:1\nCOPY --chmod=755 apk /sbin/apk\nCOPY repositories /etc/apk/repositories\nUSER app\n", &[]);
+    scene.project("[image]\ndockerfile = \"Dockerfile\"\npackages = [\"git\", \"g++\"]\nsetup = [\"id -u > /who\"]\n");
+    let (out, _) = scene.says(&[], "cat /asked /who");
+    let asked: Vec<&str> = out.lines().map(str::trim).collect();
+    assert_eq!((asked[0], asked.last()), ("add --no-cache git g++", Some(&"0")), "{out}");
+    // The first is a matter of the network then; the other is refused by its rules.
+    let refused = "X-Agentkernel-Reason: not-allowed";
+    assert_eq!(asked.iter().filter(|line| **line == refused).count(), 1, "{out}");
+    // Who runs programs is as the image says.
+    assert_eq!(scene.ok(&["run", "--workspace", "none", "--", "id", "-u"]), "7\n");
+}
