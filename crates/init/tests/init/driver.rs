@@ -109,6 +109,7 @@ pub fn setup(place: Place) -> Setup {
         },
         writable: vec!["/dev".into(), "/tmp".into()],
         rlimits: vec![],
+        prepare: None,
     }
 }
 

@@ -39,6 +39,8 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
         },
         writable,
         rlimits: spec.limits.rlimits.clone(),
+        // Stage has done it.
+        prepare: None,
     }
 }
 
