@@ -7,7 +7,7 @@
 use crate::walls::WallError;
 use rustix::{
     fd::{AsFd as _, OwnedFd},
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid},
     io::Errno,
 };
 use std::{
@@ -54,14 +54,17 @@ fn failed(wall: &'static str, what: &str) -> impl FnOnce(io::Error) -> WallError
 
 /// Whether something is what the backend has seen: it was mounted by its name, which may have come to mean another.
 fn check(root: &OwnedFd, seen: &Seen) -> Result<(), WallError> {
-    let Seen { path, device, inode } = seen;
-    let found = open(root, path.as_path(), OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
-        .and_then(|fd| rustix::fs::fstat(fd).map_err(Into::into))
+    let Seen { path, device, inode, read_only } = seen;
+    let (found, mount) = open(root, path.as_path(), OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
+        .and_then(|fd| Ok((rustix::fs::fstat(&fd)?, rustix::fs::fstatvfs(&fd)?)))
         .map_err(failed(MOUNTS, &format!("open {path}")))?;
-    if (found.st_dev, found.st_ino) == (*device, *inode) {
-        return Ok(());
+    if (found.st_dev, found.st_ino) != (*device, *inode) {
+        return Err(WallError { wall: MOUNTS, cause: format!("{path} is another one than on your host") });
     }
-    Err(WallError { wall: MOUNTS, cause: format!("{path} is not what it is on this host") })
+    if *read_only && !mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(WallError { wall: MOUNTS, cause: format!("{path} can be written to") });
+    }
+    Ok(())
 }
 
 fn open(root: &OwnedFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> io::Result<OwnedFd> {

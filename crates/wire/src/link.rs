@@ -66,6 +66,8 @@ pub struct Seen {
     pub device: u64,
     /// Its inode.
     pub inode: u64,
+    /// Whether nothing may be written there.
+    pub read_only: bool,
 }
 
 /// What is made.

@@ -52,7 +52,7 @@ fn link_messages_survive() {
         writable: vec!["/tmp".into(), wild()],
         rlimits: vec![Rlimit { kind: RlimitKind::Core, value: 0 }],
         prepare: Some(link::Prepare {
-            seen: vec![link::Seen { path: wild(), device: 1 << 40, inode: u64::MAX }],
+            seen: vec![link::Seen { path: wild(), device: 1 << 40, inode: u64::MAX, read_only: true }],
             directories: vec![link::Node { path: "/home/a".into(), mode: 0o755, owner: Some((7, 8)) }],
             files: vec![(link::Node { path: wild(), mode: 0o600, owner: None }, vec![0, 255])],
             accounts: vec![account("a:x:7:7::/home/a:/bin/sh", 7)],

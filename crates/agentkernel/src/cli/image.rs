@@ -2,8 +2,9 @@
 
 use super::{Failure, Status, for_each, print, print_json, table};
 use crate::{
-    OciImage, client,
+    EngineImage, Image, OciImage, client,
     config::{self, FoundImage},
+    engine::{self, Endpoint, Engine, EngineError},
     image::{self, ImageError, Origin, Progress, Record},
     store::Store,
 };
@@ -81,6 +82,63 @@ pub(super) fn find(store: &Store, reference: &Reference, wanted: bool) -> Result
     }
 }
 
+/// The image of an engine, with what decides how a sandbox is made of it. It brings it if it has none; `None` if that
+/// may not be.
+pub(super) fn find_in_engine(
+    store: &Store,
+    host: &config::HostFacts,
+    reference: &Reference,
+    wanted: bool,
+) -> Result<Option<FoundImage>, Failure> {
+    let failed = |error: EngineError| Failure::chain(&error).hint(error.hint());
+    let endpoint = Endpoint::find(&host.env).map_err(|error| Failure::chain(&error).hint(error.hint()))?;
+    let place = store.shared()?;
+    let name = reference.name() + &reference.digest().map_or_else(
+        || format!(":{}", reference.tag().unwrap_or("latest")),
+        |digest| format!("@{digest}"),
+    );
+    let found = engine::block_on(async {
+        let engine = Engine::connect(&endpoint).await?;
+        let mut found = engine::about(&engine, &name, &place.cache).await?;
+        if found.is_none() && wanted {
+            bring_to_engine(&engine, &endpoint, reference).await?;
+            found = engine::about(&engine, &name, &place.cache).await?;
+        }
+        let maps_ids = host.uid == 0 || engine.maps_ids().await?;
+        Ok(found.map(|about| (about, maps_ids)))
+    });
+    let Some((about, maps_ids)) = found?.map_err(failed)? else { return Ok(None) };
+    let engine::About { id, run, contents } = about;
+    Ok(Some(FoundImage {
+        image: Image::Engine(EngineImage { reference: reference.familiar(), id }),
+        engine: Some(config::FoundEngine { endpoint, maps_ids }),
+        user: run.user,
+        env: run.env,
+        entrypoint: run.entrypoint,
+        command: run.cmd,
+        workdir: run.working_dir,
+        passwd: contents.passwd,
+        has_bash: contents.has_bash,
+    }))
+}
+
+/// Has an engine bring an image, with a line about what it does where somebody reads that.
+async fn bring_to_engine(engine: &Engine, endpoint: &Endpoint, reference: &Reference) -> Result<(), EngineError> {
+    let shown = rustix::termios::isatty(rustix::stdio::stderr());
+    let name = table::printable(&reference.familiar());
+    eprintln!("agentkernel: the engine at {endpoint} brings {name}");
+    let pulled = engine::pull(engine, reference, |engine::Pulled { status, layer }| {
+        if shown {
+            let _ = write!(std::io::stderr(), "\r{name}: {layer} {status}\x1b[K");
+        }
+    });
+    let pulled = pulled.await;
+    if shown {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    pulled
+}
+
 /// The image that a sandbox was made of.
 pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failure> {
     let images = image::Images::open(store)?;
@@ -93,7 +151,8 @@ pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failu
 fn found(images: &image::Images, image: OciImage, record: &Record) -> Result<FoundImage, Failure> {
     let run = record.run.clone();
     Ok(FoundImage {
-        image,
+        image: Image::Oci(image),
+        engine: None,
         user: run.user,
         env: run.env,
         entrypoint: run.entrypoint,

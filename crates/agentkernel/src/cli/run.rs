@@ -7,7 +7,7 @@ use super::{
     image, net, print, print_json, report,
 };
 use crate::{
-    Name, SandboxId, SecretUse, Spec,
+    BackendKind, Name, SandboxId, SecretUse, Spec,
     client::{self, Client, ClientError, Found, Outcome, Session},
     config::{self, HostFacts, Project, UserConfig, WorkspaceMode},
     store::{Entry, Lock, State, Store, StoreError},
@@ -264,7 +264,15 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     if let Some(reference) = config::named_image(&overrides, &project) {
         // What a project that is not trusted asks for is not even looked for.
         let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
-        overrides.found = image::find(store, &reference.clone(), trusted)?;
+        let reference = reference.clone();
+        overrides.found = match config::backend(&overrides, &project, &user) {
+            BackendKind::Native => image::find(store, &reference, trusted)?,
+            // Nor is the engine asked, if the project may not choose it.
+            BackendKind::Docker if trusted || overrides.backend.is_some() => {
+                image::find_in_engine(store, &host, &reference, trusted)?
+            }
+            BackendKind::Docker => None,
+        };
     }
     let (mut tries, mut swept) = (0, false);
     loop {

@@ -1,6 +1,7 @@
 //! The user's own configuration: where it lies, and which limits it sets to every sandbox.
 
 use super::{ConfigError, HostFacts, parse, project, schema};
+use crate::BackendKind;
 use egress::{Mode, Rules};
 use rustix::{
     fs::{self, FileType, Mode as FileMode, OFlags, Stat},
@@ -16,6 +17,10 @@ use std::{
 pub struct UserConfig {
     /// Where it is, or would be.
     pub(super) path: PathBuf,
+    /// What makes sandboxes where nobody says; none: the native backend.
+    pub(super) backend: Option<BackendKind>,
+    /// What may make them; none: every backend.
+    pub(super) backends: Option<Vec<BackendKind>>,
     /// What any sandbox may reach at most; none: no limit.
     pub(super) ceiling: Option<Rules>,
     /// The bandwidth of any sandbox, in bytes per second.
@@ -66,7 +71,9 @@ impl UserConfig {
 
     /// Parses its text.
     pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
-        let network = parse::settings(text, schema::USER).map_err(|mistake| mistake.locate(&path, text))?.network;
+        let settings = parse::settings(text, schema::USER).map_err(|mistake| mistake.locate(&path, text))?;
+        let (backend, backends) = (settings.backend.map(|located| located.value), settings.backends);
+        let network = settings.network;
         let lines = Lines {
             mode: network.mode.as_ref().map(|mode| mode.line),
             allow: network.allow.iter().flatten().map(|rule| rule.line).collect(),
@@ -85,7 +92,7 @@ impl UserConfig {
             services: network.services.into_iter().map(|service| service.value).collect(),
         });
         let (bandwidth, connections, max_tokens) = (network.bandwidth, network.connections, network.max_tokens);
-        Ok(Self { path, ceiling, bandwidth, connections, max_tokens, lines })
+        Ok(Self { path, backend, backends, ceiling, bandwidth, connections, max_tokens, lines })
     }
 }
 

@@ -152,6 +152,10 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
             );
         }
         Image::Dir(path) => sources.push((Role::Lower(""), Source::Path(path.clone()))),
+        Image::Engine(image) => {
+            let cause = format!("{} is an image of an engine", image.reference);
+            return Err(failure::new("image", cause, "Remove the sandbox, and make another one"));
+        }
         Image::Oci(image) => {
             for layer in image.layers.iter().rev() {
                 let held = cache::hold(&place.cache, &format!("layer-{}", layer.hex()));
