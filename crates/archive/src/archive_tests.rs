@@ -505,6 +505,6 @@ fn one_file_is_read_from_an_archive_that_holds_it_alone() {
     assert_eq!(only_file(bytes.as_slice(), 10).unwrap().as_deref(), Some(&b"root:x:0:0"[..]));
     assert!(matches!(only_file(bytes.as_slice(), 9), Err(UnpackError { reason: Reason::TooLarge(9), .. })));
     assert!(matches!(only_file(&bytes[..515], 10), Err(UnpackError { reason: Reason::Truncated, .. })));
-    let link = Archive(Vec::new()).symlink(b"passwd", b"/etc/shadow").end();
+    let link = handmade::Archive(Vec::new()).symlink(b"passwd", b"/etc/shadow").end();
     assert_eq!(only_file(link.as_slice(), 10).unwrap(), None);
 }

@@ -123,13 +123,7 @@ fn write(root: &OwnedFd, node: &Node, contents: &[u8]) -> io::Result<()> {
     replace(&dir, name, node.mode, node.owner, contents)
 }
 
-fn replace(
-    dir: &OwnedFd,
-    name: &OsStr,
-    mode: u32,
-    owner: Option<(u32, u32)>,
-    contents: &[u8],
-) -> io::Result<()> {
+fn replace(dir: &OwnedFd, name: &OsStr, mode: u32, owner: Option<(u32, u32)>, contents: &[u8]) -> io::Result<()> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),

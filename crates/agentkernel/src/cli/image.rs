@@ -93,10 +93,10 @@ pub(super) fn find_in_engine(
     let failed = |error: EngineError| Failure::chain(&error).hint(error.hint());
     let endpoint = Endpoint::find(&host.env).map_err(|error| Failure::chain(&error).hint(error.hint()))?;
     let place = store.shared()?;
-    let name = reference.name() + &reference.digest().map_or_else(
-        || format!(":{}", reference.tag().unwrap_or("latest")),
-        |digest| format!("@{digest}"),
-    );
+    let name = reference.name()
+        + &reference
+            .digest()
+            .map_or_else(|| format!(":{}", reference.tag().unwrap_or("latest")), |digest| format!("@{digest}"));
     let found = engine::block_on(async {
         let engine = Engine::connect(&endpoint).await?;
         let mut found = engine::about(&engine, &name, &place.cache).await?;

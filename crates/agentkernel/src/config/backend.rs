@@ -2,7 +2,7 @@
 //! he has not allowed.
 
 use super::{
-    ConfigError, FoundImage, Project, UserConfig,
+    ConfigError, FoundImage, ImageArg, Project, UserConfig,
     parse::Located,
     resolve::{Overrides, Resolver},
 };
@@ -56,6 +56,7 @@ impl Resolver<'_> {
             (BackendKind::Docker, Some(engine), runtime) => {
                 Ok((kind, Some(EngineUse { endpoint: engine.endpoint.clone(), runtime })))
             }
+            (BackendKind::Docker, None, _) if let Some(untrusted) = self.unasked() => Err(untrusted),
             (BackendKind::Docker, None, _) => Err(ConfigError::value(
                 "Backend docker needs an image by name: the host's own programs, or a directory, are no image of an engine",
                 "Name one: `--image debian:12`",
@@ -66,6 +67,16 @@ impl Resolver<'_> {
             )),
             (BackendKind::Native, _, None) => Ok((kind, None)),
         }
+    }
+
+    /// What a project that is not trusted asks for, where an engine was not asked for its image because of that.
+    fn unasked(&mut self) -> Option<ConfigError> {
+        let file = self.file.filter(|file| !file.trusted)?;
+        if let Some(ImageArg::Named(reference)) = self.settings.image.as_ref().map(|located| &located.value) {
+            self.ask("image", reference.familiar());
+        }
+        let asks = std::mem::take(&mut self.asks);
+        (!asks.is_empty()).then(|| ConfigError::Untrusted { path: file.path.clone(), asks })
     }
 
     /// Refuses what a container of an engine cannot have.
@@ -85,7 +96,9 @@ impl Resolver<'_> {
         if engine.endpoint.may_share_files() {
             return Ok(());
         }
-        let far = |what: String| format!("{what} is not known to the engine at {}, which is another machine's", engine.endpoint);
+        let far = |what: String| {
+            format!("{what} is not known to the engine at {}, which is another machine's", engine.endpoint)
+        };
         if let Workspace::Direct { path, .. } = workspace {
             let hint = "Use `--workspace overlay`: the project is sent there, as a copy";
             return Err(ConfigError::value(far(path.display().to_string()), hint));

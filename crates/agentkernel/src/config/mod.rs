@@ -35,10 +35,10 @@ pub use environment::exec_env;
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
-    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_attribute, parse_backend, parse_bandwidth,
-    parse_connections, parse_count, parse_cpus, parse_duration, parse_env, parse_env_file, parse_mode, parse_mount,
-    parse_published, parse_rule, parse_runtime, parse_secret_host, parse_secret_name, parse_service, parse_size,
-    parse_source_variable, parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
+    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_attribute, parse_backend,
+    parse_bandwidth, parse_connections, parse_count, parse_cpus, parse_duration, parse_env, parse_env_file, parse_mode,
+    parse_mount, parse_published, parse_rule, parse_runtime, parse_secret_host, parse_secret_name, parse_service,
+    parse_size, parse_source_variable, parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
 };
 pub use host::HostFacts;
 pub use identity::identity;

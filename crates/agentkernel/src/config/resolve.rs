@@ -1,8 +1,8 @@
 //! Flags, the project's file and the host become one [`Spec`]: flags win over the file, the file over the defaults.
 
 use super::{
-    backend::shares_ids,
     ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, UserConfig, WorkspaceMode,
+    backend::shares_ids,
     environment::{Environment, read_env_file},
     forms, generated_name, git, identity,
     image::{FoundImage, ImageArg},
@@ -132,13 +132,13 @@ fn argv(command: Vec<OsString>, entrypoint: Option<OsString>, found: Option<&Fou
 }
 
 pub(super) struct Resolver<'a> {
-    file: Option<&'a ProjectFile>,
+    pub(super) file: Option<&'a ProjectFile>,
     pub(super) settings: &'a Settings,
     pub(super) project: &'a Path,
     pub(super) user: &'a UserConfig,
     pub(super) host: &'a HostFacts,
     /// What the file asks for, beyond what any project gets.
-    asks: Vec<String>,
+    pub(super) asks: Vec<String>,
 }
 
 impl Resolver<'_> {

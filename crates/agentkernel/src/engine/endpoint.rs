@@ -97,7 +97,7 @@ impl Endpoint {
             let both = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
             rustix::fs::access(path.as_path(), both).is_ok()
         };
-        let there = |path: &&PathBuf| path.exists();
+        let there = |path: &&PathBuf| rustix::fs::stat(path.as_path()).is_ok();
         match usual.iter().find(may).or_else(|| usual.iter().find(there)) {
             Some(path) => Ok(Self::Unix(path.clone())),
             None => Err(EndpointError::None(usual.iter().map(|path| path.display().to_string()).collect())),

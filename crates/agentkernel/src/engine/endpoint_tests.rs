@@ -14,7 +14,9 @@ fn addresses_are_read_and_written_alike() {
     ] {
         assert_eq!(Endpoint::try_from(text.to_owned()).unwrap().to_string(), shown);
     }
-    for text in ["", "unix://", "unix://run/x", "tcp://", "tcp://a:1/b", "ssh://me@host", "https://a:1", "npipe:////./x"] {
+    for text in
+        ["", "unix://", "unix://run/x", "tcp://", "tcp://a:1/b", "ssh://me@host", "https://a:1", "npipe:////./x"]
+    {
         assert!(Endpoint::try_from(text.to_owned()).is_err(), "{text}");
     }
 }

@@ -120,11 +120,7 @@ fn nothing() -> Body {
 ///
 /// # Errors
 /// [`EngineError`], with what the engine says.
-pub async fn pull(
-    engine: &Engine,
-    reference: &Reference,
-    mut tell: impl FnMut(Pulled),
-) -> Result<(), EngineError> {
+pub async fn pull(engine: &Engine, reference: &Reference, mut tell: impl FnMut(Pulled)) -> Result<(), EngineError> {
     let digest = reference.digest().map(ToString::to_string);
     let tag = digest.as_deref().or(reference.tag()).unwrap_or("latest");
     let path = format!("/images/create?fromImage={}&tag={}", super::query(&reference.name()), super::query(tag));

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use rustix::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -147,9 +147,7 @@ impl Engine {
             Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
         };
         match parse(told) {
-            Some(version) if version >= oldest => {
-                Ok(Self { endpoint: endpoint.clone(), version: version.min(newest) })
-            }
+            Some(version) if version >= oldest => Ok(Self { endpoint: endpoint.clone(), version: version.min(newest) }),
             _ => Err(EngineError::Old(wire::printable(told))),
         }
     }
@@ -210,7 +208,8 @@ impl Engine {
     pub async fn maps_ids(&self) -> Result<bool, EngineError> {
         let info: Value = self.get("/info").await?;
         let options = info["SecurityOptions"].as_array().cloned().unwrap_or_default();
-        let maps = |option: &Value| option.as_str().is_some_and(|text| text.contains("rootless") || text.contains("userns"));
+        let maps =
+            |option: &Value| option.as_str().is_some_and(|text| text.contains("rootless") || text.contains("userns"));
         Ok(options.iter().any(maps))
     }
 
@@ -240,12 +239,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn read_file(
-        &self,
-        container: &str,
-        path: &str,
-        limit: usize,
-    ) -> Result<Option<Vec<u8>>, EngineError> {
+    pub async fn read_file(&self, container: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>, EngineError> {
         let path = format!("/containers/{container}/archive?path={}", query(path));
         let bytes = match self.send(Method::GET, &path, None, whole(""), PROMPT).await {
             Ok(response) => collect(response).await?,
@@ -304,13 +298,23 @@ async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
     match endpoint {
         Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
         Endpoint::Tcp(host) => {
-            // Not tokio's own way, which has a thread for it.
-            let addresses: Vec<_> = std::net::ToSocketAddrs::to_socket_addrs(host.as_str())?.collect();
-            let stream = TcpStream::connect(addresses.as_slice()).await?;
+            let stream = TcpStream::connect(addresses(host).await?.as_slice()).await?;
             stream.set_nodelay(true)?;
             Ok(Box::new(stream))
         }
     }
+}
+
+/// The addresses of `HOST:PORT`.
+async fn addresses(host: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+    let port = port.parse().map_err(io::Error::other)?;
+    let found = egress::Names::new(egress::system_resolver()).look_up(name).await;
+    let found = found.map_err(|reason| io::Error::other(format!("no address is known [{reason}]")))?;
+    Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect())
 }
 
 /// The answer, unless it is a refusal.

@@ -25,16 +25,7 @@ use rustix::{
     pipe::PipeFlags,
 };
 use serde_json::Value;
-use std::{
-    cell::RefCell,
-    ffi::OsStr,
-    fs::File,
-    io,
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, ffi::OsStr, fs::File, io, os::unix::ffi::OsStrExt as _, path::Path, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, unix::AsyncFd},
     net::UnixStream,
@@ -115,7 +106,10 @@ impl Adapter<'_> {
             Ok(Ok(())) => {}
             _ => return 1,
         }
-        if keep && let Ok(Some(known)) = record::find(&engine, &self.spec.id).await && known.oom_killed {
+        if keep
+            && let Ok(Some(known)) = record::find(&engine, &self.spec.id).await
+            && known.oom_killed
+        {
             let _ = rustix::net::send(&orders, OOM, rustix::net::SendFlags::NOSIGNAL);
         }
         0
@@ -307,11 +301,7 @@ async fn write(outgoing: &Outgoing, flows: &Flows, mut to_init: impl AsyncWrite 
 }
 
 /// Takes the supervisor's frames, whole, so that others may come between.
-async fn take_supervisor(
-    mut from: impl AsyncRead + Unpin,
-    outgoing: &Outgoing,
-    news: &Notify,
-) -> io::Result<()> {
+async fn take_supervisor(mut from: impl AsyncRead + Unpin, outgoing: &Outgoing, news: &Notify) -> io::Result<()> {
     let mut decoder = Decoder::default();
     loop {
         let room = outgoing.room.notified();

@@ -26,8 +26,7 @@ use wire::{
 
 /// What init needs to prepare its machine and to raise its walls; it gives all up but the last three, which no program
 /// gets either.
-const CAPABILITIES: [&str; 8] =
-    ["NET_ADMIN", "SETPCAP", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL"];
+const CAPABILITIES: [&str; 8] = ["NET_ADMIN", "SETPCAP", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL"];
 /// What the kernel lets programs share, where memory has no limit.
 const SHARED_MEMORY: u64 = 1 << 30;
 
@@ -53,7 +52,8 @@ impl Outline {
         }
         for mount in &spec.mounts {
             let fd = open_path(&mount.source).wall("mounts", format!("Cannot open {}", mount.source.display()), "")?;
-            let stat = rustix::fs::fstat(fd).wall("mounts", format!("Cannot examine {}", mount.source.display()), "")?;
+            let stat =
+                rustix::fs::fstat(fd).wall("mounts", format!("Cannot examine {}", mount.source.display()), "")?;
             mounts.bind(&mount.source, &mount.target, &stat, mount.read_only)?;
         }
         let limits = &spec.limits;
@@ -159,7 +159,8 @@ impl Mounts {
 
     fn bind(&mut self, source: &Path, target: &Path, stat: &Stat, read_only: bool) -> Result<(), LaunchError> {
         let text = |path: &Path| {
-            let cause = || failure::new("mounts", format!("{} is no text, and engines know no other", path.display()), "");
+            let cause =
+                || failure::new("mounts", format!("{} is no text, and engines know no other", path.display()), "");
             path.to_str().map(str::to_owned).ok_or_else(cause)
         };
         self.list.push(json!({
@@ -236,7 +237,10 @@ fn setup(spec: &Spec, seen: Vec<Seen>) -> Setup {
 fn walls(spec: &Spec, masks: &Masks) -> Vec<Wall> {
     let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
     let mut walls = vec![
-        wall("container", format!("made by the engine, with its own file system, processes and IPC, of {}", spec.image)),
+        wall(
+            "container",
+            format!("made by the engine, with its own file system, processes and IPC, of {}", spec.image),
+        ),
         wall("uts namespace", format!("host name {}", spec.hostname)),
     ];
     walls.extend(limits(spec));

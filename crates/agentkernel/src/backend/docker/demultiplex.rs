@@ -34,7 +34,11 @@ impl Demultiplexer {
                 continue;
             };
             let (piece, rest) = bytes.split_at(left.min(bytes.len()));
-            if descriptor == STDERR { errors(piece) } else { output(piece) }
+            if descriptor == STDERR {
+                errors(piece)
+            } else {
+                output(piece)
+            }
             self.current = Some((descriptor, left - piece.len())).filter(|(_, left)| *left > 0);
             bytes = rest;
         }
@@ -63,7 +67,7 @@ mod tests {
             let of = |wanted: u8| -> Vec<u8> {
                 pieces.iter().filter(|(from, _)| *from == wanted).flat_map(|(_, bytes)| bytes.clone()).collect()
             };
-            let (mut output, mut errors) = (Vec::new(), Vec::new());
+            let (mut output, mut errors) = (Vec::<u8>::new(), Vec::<u8>::new());
             let mut demultiplexer = Demultiplexer::default();
             for chunk in stream.chunks(cut) {
                 demultiplexer.take(chunk, |bytes| output.extend(bytes), |bytes| errors.extend(bytes));

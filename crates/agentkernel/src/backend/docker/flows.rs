@@ -61,35 +61,21 @@ impl Flows {
     /// [`MuxError`] if init breaks a rule.
     pub fn receive(self: &Rc<Self>, frame: Frame<'_>) -> Result<(), MuxError> {
         let event = self.mux.borrow_mut().receive(frame)?;
-        let with = |stream: u32, change: &dyn Fn(&mut State)| {
-            let flow = self.open.borrow().get(&stream).cloned();
-            if let Some(flow) = flow {
-                change(&mut flow.state.borrow_mut());
-                flow.news.notify_one();
-                return true;
-            }
-            false
-        };
         match event {
             Event::Opened { stream, payload } => {
-                let begun = wire::decode(&payload).map_err(io::Error::other).and_then(|handed| self.begin(stream, &handed));
+                let begun =
+                    wire::decode(&payload).map_err(io::Error::other).and_then(|handed| self.begin(stream, &handed));
                 if begun.is_err() {
                     self.mux.borrow_mut().close(stream);
                 }
             }
-            Event::Data { stream, bytes, .. } => {
-                if !with(stream, &|state| state.queue.extend_from_slice(bytes)) {
-                    self.mux.borrow_mut().consumed(stream, bytes.len());
-                }
-            }
-            Event::Eof { stream, channel: Channel::Stdin } => {
-                with(stream, &|state| state.eof = true);
-            }
-            Event::Writable { stream } => {
-                with(stream, &|_| ());
-            }
+            Event::Data { stream, bytes, .. } => self.change(stream, |state| state.queue.extend_from_slice(bytes)),
+            Event::Eof { stream, channel: Channel::Stdin } => self.change(stream, |state| state.eof = true),
+            Event::Writable { stream } => self.change(stream, |_| ()),
             Event::Closed { stream } => {
-                if !with(stream, &|state| state.closed = true) {
+                self.change(stream, |state| state.closed = true);
+                // If it is closed here already, or never was carried, that was the last of it.
+                if !self.open.borrow().contains_key(&stream) {
                     self.mux.borrow_mut().close(stream);
                 }
             }
@@ -98,6 +84,14 @@ impl Flows {
         }
         self.news.notify_one();
         Ok(())
+    }
+
+    /// Lets a connection know of something. One that is closed here already wants to know nothing.
+    fn change(&self, stream: u32, change: impl FnOnce(&mut State)) {
+        if let Some(flow) = self.open.borrow().get(&stream) {
+            change(&mut flow.state.borrow_mut());
+            flow.news.notify_one();
+        }
     }
 
     /// Hands a connection over as the socket that it would have been.

@@ -11,7 +11,10 @@ use rustix::{
     fs::{AtFlags, Mode, OFlags},
 };
 use serde_json::{Value, json};
-use std::{ffi::OsStr, hash::{DefaultHasher, Hash as _, Hasher as _}};
+use std::{
+    ffi::OsStr,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 /// Where it is mounted.
 const PLACE: &str = "/.agentkernel";

@@ -10,8 +10,14 @@ pub const LACKS: &[(&str, &str)] = &[
     ("image dir", "an engine knows images by name only"),
     ("disk limit", "few engines can limit what a container writes, and none tells"),
     ("own ids", "unless the engine maps ids, root inside is root's id of its machine, without any capability"),
-    ("protected links", "an engine follows a symbolic link that it is to cover, so a direct workspace with one is refused"),
-    ("live overlay", "`--workspace overlay` is a copy, made when the sandbox is: what changes outside later is not seen"),
+    (
+        "protected links",
+        "an engine follows a symbolic link that it is to cover, so a direct workspace with one is refused",
+    ),
+    (
+        "live overlay",
+        "`--workspace overlay` is a copy, made when the sandbox is: what changes outside later is not seen",
+    ),
 ];
 
 #[derive(Deserialize)]
