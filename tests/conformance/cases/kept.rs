@@ -145,7 +145,7 @@ pub const CASES: &[Row] = &[
         b.refuses(&["start", BOX], "No sandbox");
     }),
     ("ps and inspect tell of it", "", |b| {
-        b.kept(&["--memory", "256M"], &["sleep", "600"]);
+        b.kept(&[], &["sleep", "600"]);
         let line = b.says(&["ps"]).lines().nth(1).unwrap().to_owned();
         assert!(line.contains(BOX) && line.contains(b.backend) && line.contains("up "), "{line}");
         let told = b.inspect();
