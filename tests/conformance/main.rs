@@ -74,6 +74,23 @@ fn every_case_has_a_name_of_its_own() {
     assert_eq!(names.len(), cases.len());
 }
 
+/// What falls is what `doctor` says, by other names: root's own id, and a root without `nodev`.
+#[test]
+fn a_container_holds_what_can_be_held() {
+    let Some(bench) = Bench::new("docker", Who::Me) else { return };
+    let output =
+        bench.agentkernel(&["attest", "--json", "--backend", "docker", "--image", bench::IMAGE]).output().unwrap();
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", support::told(&output)));
+    let cases = report["cases"].as_array().unwrap();
+    let of = |verdict: &str| -> Vec<&str> {
+        cases.iter().filter(|case| case["result"] == verdict).map(|case| case["name"].as_str().unwrap()).collect()
+    };
+    assert_eq!(of("escaped"), ["namespaces-shared", "device-mounts"]);
+    assert!(of("held").len() > 150, "{report:#}");
+    bench.leaves_nothing();
+}
+
 #[test]
 fn nothing_is_lacking_that_no_case_needs() {
     let Some(bench) = Bench::new("docker", Who::Me) else { return };

@@ -209,6 +209,8 @@ pub struct EngineImage {
     pub reference: String,
     /// What the engine calls it: a digest.
     pub id: String,
+    /// Where the engine mounts volumes for it, whatever it is told.
+    pub volumes: Vec<String>,
 }
 
 /// How a sandbox's engine is used.

@@ -71,7 +71,7 @@ pub const CASES: &[Row] = &[
         assert_eq!(text, "end\n");
     }),
     ("what the kernel tells of the host is masked", "", |b| {
-        let script = "for file in /proc/kcore /proc/keys /proc/timer_list /sys/firmware/acpi/tables/DSDT; do head -c1 $file 2>/dev/null | wc -c | grep -v '^0$'; done; echo end";
+        let script = "for file in /proc/kcore /proc/keys /proc/key-users /proc/timer_list /proc/interrupts /proc/slabinfo /sys/firmware/acpi/tables/DSDT; do head -c1 $file 2>/dev/null | wc -c | grep -v '^0$'; done; echo end";
         assert_eq!(b.works(&["-u", "0", "--workspace", "none"], script), "end\n");
     }),
     ("root inside is nobody outside", "own ids", |b| {
@@ -87,6 +87,13 @@ pub const CASES: &[Row] = &[
             .unwrap()
             .to_owned();
         assert_ne!(uid, "0");
+    }),
+    ("devices of an image would not work", "nodev root", |b| {
+        let text = b.works(&["--workspace", "none"], "awk '$5 == \"/\" {print $6}' /proc/self/mountinfo");
+        assert!(text.contains("nodev") && text.contains("nosuid"), "{text}");
+    }),
+    ("the place in the host's cgroups is hidden", "", |b| {
+        assert_eq!(b.works(&[], "cut -d: -f3 /proc/self/cgroup | sort -u"), "/\n");
     }),
     ("a project that is not trusted gets nothing that it asks for", "", |b| {
         b.write("agentkernel.toml", "[network]\nmode = \"open\"\n");

@@ -106,11 +106,11 @@ impl Backend for Docker {
 
     fn sweep(
         &self,
-        _cache: &OwnedFd,
+        cache: &OwnedFd,
         _exists: &dyn Fn(&SandboxId) -> bool,
-        _dry_run: bool,
+        dry_run: bool,
     ) -> std::io::Result<Vec<String>> {
-        Ok(Vec::new())
+        init::sweep(cache, &self.init, dry_run)
     }
 }
 

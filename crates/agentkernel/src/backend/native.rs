@@ -7,7 +7,7 @@
 
 mod cache;
 mod channel;
-mod dev;
+pub(super) mod dev;
 pub(super) mod etc;
 pub(super) mod failure;
 mod ids;

@@ -110,7 +110,7 @@ pub(super) fn find_in_engine(
     let Some((about, maps_ids)) = found?.map_err(failed)? else { return Ok(None) };
     let engine::About { id, run, contents } = about;
     Ok(Some(FoundImage {
-        image: Image::Engine(EngineImage { reference: reference.familiar(), id }),
+        image: Image::Engine(EngineImage { reference: reference.familiar(), id, volumes: run.volumes }),
         engine: Some(config::FoundEngine { endpoint, maps_ids }),
         user: run.user,
         env: run.env,

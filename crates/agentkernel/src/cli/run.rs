@@ -9,7 +9,7 @@ use super::{
 use crate::{
     BackendKind, Name, SandboxId, SecretUse, Spec,
     client::{self, Client, ClientError, Found, Outcome, Session},
-    config::{self, HostFacts, Project, UserConfig, WorkspaceMode},
+    config::{self, FoundImage, HostFacts, Project, UserConfig, WorkspaceMode},
     store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
@@ -261,19 +261,7 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
     let project = project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
     let user = UserConfig::read(&host)?;
     let mut overrides = overrides.clone();
-    if let Some(reference) = config::named_image(&overrides, &project) {
-        // What a project that is not trusted asks for is not even looked for.
-        let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
-        let reference = reference.clone();
-        overrides.found = match config::backend(&overrides, &project, &user) {
-            BackendKind::Native => image::find(store, &reference, trusted)?,
-            // Nor is the engine asked, if the project may not choose it.
-            BackendKind::Docker if trusted || overrides.backend.is_some() => {
-                image::find_in_engine(store, &host, &reference, trusted)?
-            }
-            BackendKind::Docker => None,
-        };
-    }
+    overrides.found = find_image(store, &overrides, &project, &user, &host)?;
     let (mut tries, mut swept) = (0, false);
     loop {
         let spec = config::resolve(overrides.clone(), &project, &user, &host)?;
@@ -295,6 +283,27 @@ fn make(overrides: &config::Overrides, store: &Store) -> Result<(Spec, Entry, Lo
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// The image that is meant, if it is one that is called by a name.
+pub(super) fn find_image(
+    store: &Store,
+    overrides: &config::Overrides,
+    project: &Project,
+    user: &UserConfig,
+    host: &HostFacts,
+) -> Result<Option<FoundImage>, Failure> {
+    let Some(reference) = config::named_image(overrides, project) else { return Ok(None) };
+    // What a project that is not trusted asks for is not even looked for.
+    let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
+    match config::backend(overrides, project, user) {
+        BackendKind::Native => image::find(store, reference, trusted),
+        // Nor is the engine asked, if the project may not choose it.
+        BackendKind::Docker if trusted || overrides.backend.is_some() => {
+            image::find_in_engine(store, host, reference, trusted)
+        }
+        BackendKind::Docker => Ok(None),
     }
 }
 

@@ -85,7 +85,7 @@ async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
     let body = json!({
         "Image": image,
         "Entrypoint": ["/"],
-        "Labels": { super::LABEL_LOOK: env!("CARGO_PKG_VERSION") },
+        "Labels": { super::LABEL_LOOK: env!("CARGO_PKG_VERSION"), super::LABEL_OWNER: super::owner() },
         "HostConfig": { "NetworkMode": "none" },
     });
     let made = engine.post("/containers/create", &body).await?;

@@ -34,8 +34,16 @@ const CHUNK: usize = 64 * 1024;
 /// The longest answer that is kept.
 const LONGEST: usize = 16 << 20;
 
-/// Marks a container that is never started, and only looked into.
-const LABEL_LOOK: &str = "agentkernel.look";
+/// Marks a container that is never started: whoever made it only looks into it, or puts something there.
+pub const LABEL_LOOK: &str = "agentkernel.look";
+/// Says whose a container or volume of ours is.
+pub const LABEL_OWNER: &str = "agentkernel.owner";
+
+/// Who we are, among those that use the same engine.
+#[must_use]
+pub fn owner() -> String {
+    rustix::process::geteuid().as_raw().to_string()
+}
 
 /// A body to be sent.
 pub type Body = BoxBody<Bytes, io::Error>;

@@ -145,7 +145,11 @@ pub fn sweep_cache(
     exists: &dyn Fn(&crate::SandboxId) -> bool,
     dry_run: bool,
 ) -> io::Result<Vec<String>> {
-    backend::select(BackendKind::Native).sweep(cache, exists, dry_run)
+    let mut swept = Vec::new();
+    for kind in [BackendKind::Native, BackendKind::Docker] {
+        swept.extend(backend::select(kind).sweep(cache, exists, dry_run)?);
+    }
+    Ok(swept)
 }
 
 fn describe(error: &StoreError) -> Failure {

@@ -4,6 +4,7 @@ use super::{
     super::{
         LaunchError,
         native::{
+            dev::{PROC_HIDDEN, PROC_READ_ONLY},
             etc::accounts,
             failure::{self, Context as _},
             masks::Masks,
@@ -12,9 +13,13 @@ use super::{
         },
     },
     init,
-    record::{self, LABEL_ID, LABEL_OWNER, LABEL_VERSION},
+    record::{LABEL_ID, LABEL_VERSION},
 };
-use crate::{Image, Spec, Workspace, guest::Program};
+use crate::{
+    Image, Spec, Workspace,
+    engine::{LABEL_OWNER, owner},
+    guest::Program,
+};
 use jail::fd::open_beneath;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use serde_json::{Map, Value, json};
@@ -26,7 +31,13 @@ use wire::{
 
 /// What init needs to prepare its machine and to raise its walls; it gives all up but the last three, which no program
 /// gets either.
-const CAPABILITIES: [&str; 8] = ["NET_ADMIN", "SETPCAP", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL"];
+const CAPABILITIES: [&str; 7] = ["NET_ADMIN", "SETPCAP", "CHOWN", "DAC_OVERRIDE", "SETUID", "SETGID", "KILL"];
+/// What only the host's root can read of /proc, who may be root here. (What takes a capability as well is refused by that:
+/// a mask could be opened.)
+const ROOTS_ONLY: &[&str] = &["pagetypeinfo", "slabinfo", "vmallocinfo"];
+/// What tells of the host's devices and kernel.
+const SYS_HIDDEN: &[&str] =
+    &["block", "bus", "class", "dev", "devices", "firmware", "hypervisor", "kernel", "module", "power"];
 /// What the kernel lets programs share, where memory has no limit.
 const SHARED_MEMORY: u64 = 1 << 30;
 
@@ -56,6 +67,11 @@ impl Outline {
                 rustix::fs::fstat(fd).wall("mounts", format!("Cannot examine {}", mount.source.display()), "")?;
             mounts.bind(&mount.source, &mount.target, &stat, mount.read_only)?;
         }
+        if spec.read_only {
+            // The engine's own for the same places would be writable.
+            let volume = |place: &String| json!({ "Type": "volume", "Target": place, "ReadOnly": true });
+            mounts.list.extend(image.volumes.iter().map(volume));
+        }
         let limits = &spec.limits;
         // In a container without ids of its own the kernel counts those of the whole host.
         let nproc = limits.rlimits.iter().find(|limit| limit.kind == RlimitKind::Nproc).map(|limit| limit.value);
@@ -73,6 +89,9 @@ impl Outline {
             "DnsSearch": ["."],
             "ExtraHosts": [format!("{}:127.0.1.1", spec.hostname)],
             "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "MaskedPaths": masked(),
+            "ReadonlyPaths": PROC_READ_ONLY.iter().map(|name| format!("/proc/{name}")).collect::<Vec<_>>(),
             "PidsLimit": limits.pids.or(nproc),
             "ShmSize": limits.memory.unwrap_or(SHARED_MEMORY),
             "Sysctls": sysctls(),
@@ -104,7 +123,7 @@ impl Outline {
             "Healthcheck": { "Test": ["NONE"] },
             "Labels": {
                 LABEL_ID: spec.id.as_str(),
-                LABEL_OWNER: record::owner(),
+                LABEL_OWNER: owner(),
                 LABEL_VERSION: env!("CARGO_PKG_VERSION"),
             },
             "HostConfig": host,
@@ -174,6 +193,12 @@ impl Mounts {
         self.seen.push(Seen { path: target.into(), device: stat.st_dev, inode: stat.st_ino, read_only });
         Ok(())
     }
+}
+
+/// What is hidden of /proc and /sys. Init reads one thing below /sys/fs.
+fn masked() -> Vec<String> {
+    let proc = PROC_HIDDEN.iter().chain(ROOTS_ONLY).map(|name| format!("/proc/{name}"));
+    proc.chain(SYS_HIDDEN.iter().map(|name| format!("/sys/{name}"))).collect()
 }
 
 /// Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.

@@ -11,6 +11,10 @@ pub const LACKS: &[(&str, &str)] = &[
     ("disk limit", "few engines can limit what a container writes, and none tells"),
     ("own ids", "unless the engine maps ids, root inside is root's id of its machine, without any capability"),
     (
+        "nodev root",
+        "an engine mounts a container's root as its own file system is: devices in it are stopped by its cgroup alone",
+    ),
+    (
         "protected links",
         "an engine follows a symbolic link that it is to cover, so a direct workspace with one is refused",
     ),

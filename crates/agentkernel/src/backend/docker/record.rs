@@ -2,7 +2,7 @@
 
 use crate::{
     Place, SandboxId,
-    engine::{self, Endpoint, Engine, EngineError},
+    engine::{self, Endpoint, Engine, EngineError, LABEL_OWNER, owner},
 };
 use jail::fd::open_beneath;
 use rustix::fs::{Mode, OFlags};
@@ -17,7 +17,6 @@ use std::{
 const RECORD: &str = "engine";
 /// The labels of our containers and volumes.
 pub const LABEL_ID: &str = "agentkernel.id";
-pub const LABEL_OWNER: &str = "agentkernel.owner";
 pub const LABEL_VERSION: &str = "agentkernel.version";
 
 /// What its container is called.
@@ -97,11 +96,6 @@ pub async fn find(engine: &Engine, id: &SandboxId) -> Result<Option<Known>, Engi
         return Err(EngineError::Refused { status: 409, message: format!("Container {name} is not ours") });
     }
     Ok(Some(Known { id: found.id, running: found.state.running, oom_killed: found.state.oom_killed }))
-}
-
-/// Who we are, among those that use the same engine.
-pub fn owner() -> String {
-    rustix::process::geteuid().as_raw().to_string()
 }
 
 /// Ends a container of ours, and removes it unless it is kept.
