@@ -2,9 +2,10 @@
 
 use super::{Body, Engine, EngineError, whole};
 use crate::store::durable;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use http::Method;
 use http_body_util::BodyExt as _;
-use oci::{Reference, manifest::RunConfig};
+use oci::{Credentials, Reference, manifest::RunConfig};
 use rustix::fd::{AsFd as _, OwnedFd};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -116,15 +117,34 @@ fn nothing() -> Body {
     whole("")
 }
 
-/// Has the engine bring an image from its registry.
+/// What an engine passes on to log in to the registry of an image; `None` if nothing does.
+fn login(reference: &Reference, credentials: &Credentials) -> Option<String> {
+    let server = reference.registry();
+    let login = match credentials {
+        Credentials::None => return None,
+        Credentials::Basic { user, password } => {
+            json!({ "username": user, "password": password.expose(), "serveraddress": server })
+        }
+        Credentials::IdentityToken(token) => json!({ "identitytoken": token.expose(), "serveraddress": server }),
+        Credentials::RegistryToken(token) => json!({ "registrytoken": token.expose(), "serveraddress": server }),
+    };
+    Some(URL_SAFE.encode(login.to_string()))
+}
+
+/// Has the engine bring an image from its registry, with what logs in there.
 ///
 /// # Errors
 /// [`EngineError`], with what the engine says.
-pub async fn pull(engine: &Engine, reference: &Reference, mut tell: impl FnMut(Pulled)) -> Result<(), EngineError> {
+pub async fn pull(
+    engine: &Engine,
+    reference: &Reference,
+    credentials: &Credentials,
+    mut tell: impl FnMut(Pulled),
+) -> Result<(), EngineError> {
     let digest = reference.digest().map(ToString::to_string);
     let tag = digest.as_deref().or(reference.tag()).unwrap_or("latest");
     let path = format!("/images/create?fromImage={}&tag={}", super::query(&reference.name()), super::query(tag));
-    let mut body = engine.follow(&path).await?;
+    let mut body = engine.follow(&path, login(reference, credentials).as_deref()).await?;
     let mut line = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;

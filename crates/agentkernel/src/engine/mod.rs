@@ -10,7 +10,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use image::{About, Pulled, about, pull};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header, request::Builder};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
@@ -148,7 +148,7 @@ impl Engine {
     /// [`EngineError`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, EngineError> {
         let (newest, oldest) = VERSIONS;
-        let response = call(endpoint, Method::GET, "/_ping", None, whole(""), PROMPT).await?;
+        let response = call(endpoint, Request::get("/_ping"), whole(""), PROMPT).await?;
         let told = response.headers().get("api-version").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let parse = |text: &str| {
             let (major, minor) = text.split_once('.')?;
@@ -166,6 +166,10 @@ impl Engine {
         format!("{}.{}", self.version.0, self.version.1)
     }
 
+    fn path(&self, path: &str) -> String {
+        format!("/v{}{path}", self.version())
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -174,8 +178,11 @@ impl Engine {
         body: Body,
         patience: Duration,
     ) -> Result<Response<Incoming>, EngineError> {
-        let path = format!("/v{}{path}", self.version());
-        refused(call(&self.endpoint, method, &path, kind, body, patience).await?).await
+        let mut request = Request::builder().method(method).uri(self.path(path));
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        refused(call(&self.endpoint, request, body, patience).await?).await
     }
 
     /// What there is.
@@ -201,12 +208,16 @@ impl Engine {
         if answer.is_empty() { Ok(Value::Null) } else { decode(&answer) }
     }
 
-    /// Asks for something that takes its time, and gives the answer as it comes.
+    /// Asks for something that takes its time, and gives the answer as it comes. What logs in to a registry is passed on.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub(crate) async fn follow(&self, path: &str) -> Result<Incoming, EngineError> {
-        Ok(self.send(Method::POST, path, None, whole(""), PATIENT).await?.into_body())
+    async fn follow(&self, path: &str, login: Option<&str>) -> Result<Incoming, EngineError> {
+        let mut request = Request::post(self.path(path));
+        if let Some(login) = login {
+            request = request.header("x-registry-auth", login);
+        }
+        Ok(refused(call(&self.endpoint, request, whole(""), PATIENT).await?).await?.into_body())
     }
 
     /// Whether root of its containers is another one than that of its machine.
@@ -263,8 +274,9 @@ impl Engine {
     /// [`EngineError`].
     pub async fn attach(&self, container: &str) -> Result<TokioIo<Upgraded>, EngineError> {
         let path = format!("/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1");
-        let path = format!("/v{}{path}", self.version());
-        let mut response = call(&self.endpoint, Method::POST, &path, Some(UPGRADE), whole(""), PROMPT).await?;
+        let request =
+            Request::post(self.path(&path)).header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
+        let mut response = call(&self.endpoint, request, whole(""), PROMPT).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let response = refused(response).await?;
             return Err(EngineError::Nonsense(format!("attach answered {}", response.status().as_u16())));
@@ -274,14 +286,9 @@ impl Engine {
     }
 }
 
-/// Marks a request for a connection that is no longer HTTP.
-const UPGRADE: &str = "upgrade";
-
 async fn call(
     endpoint: &Endpoint,
-    method: Method,
-    path: &str,
-    kind: Option<&'static str>,
+    request: Builder,
     body: Body,
     patience: Duration,
 ) -> Result<Response<Incoming>, EngineError> {
@@ -292,13 +299,8 @@ async fn call(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(nonsense)?;
     // Why it ends is told to whoever waits for the answer.
     tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
-    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "engine");
-    request = match kind {
-        Some(UPGRADE) => request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp"),
-        Some(kind) => request.header(header::CONTENT_TYPE, kind),
-        None => request,
-    };
-    let request = request.body(body).map_err(|error| EngineError::Nonsense(error.to_string()))?;
+    let request = request.header(header::HOST, "engine").body(body);
+    let request = request.map_err(|error| EngineError::Nonsense(error.to_string()))?;
     timeout(patience, sender.send_request(request)).await.map_err(silent)?.map_err(nonsense)
 }
 

@@ -26,7 +26,7 @@ mod worker;
 pub use archive::Origin;
 pub use error::ImageError;
 pub use pull::Progress;
-pub use registry::{log_in, log_out, settings};
+pub use registry::{credentials, log_in, log_out, settings};
 pub use sweep::Removed;
 
 use crate::{
