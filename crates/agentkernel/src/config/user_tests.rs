@@ -63,7 +63,7 @@ fn mistakes() {
             "[sandbox]\nbackends = []",
             "2:12: `backends` is empty, which would allow nothing | Leave it out for what holds without it",
         ),
-        ("[net]", "1:2: unknown table 'net' | Did you mean [network]?"),
+        ("[net]", "1:2: unknown table 'net' | There are [sandbox], [network]"),
         ("mode = 'open'", "1:1: unknown table 'mode' | `mode` belongs into [network]"),
         (
             "[network]\nports = [1]",
