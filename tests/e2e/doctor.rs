@@ -8,7 +8,9 @@ fn where_everything_works_it_says_so_and_leaves_nothing() {
         let world = World::new(who);
         let text = stdout(&mut world.agentkernel(["doctor"]));
         assert!(text.contains("Backend native works") && text.contains("a sandbox has started"), "{text}");
-        assert!(!text.contains("FAILS"), "{text}");
+        // Whether there is an engine is another matter.
+        let native = text.split("\nBackend docker").next().unwrap();
+        assert!(!native.contains("FAILS"), "{text}");
         let report: serde_json::Value =
             serde_json::from_str(&stdout(&mut world.agentkernel(["doctor", "--json"]))).unwrap();
         assert_eq!(report["backends"][0]["works"], true);

@@ -39,7 +39,7 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// Which rooms of the binary each room may not touch.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("attest", &["backend", "cli", "serve", "supervisor"]),
     ("connection", &["backend", "cli", "client", "config", "serve", "store", "supervisor"]),
     ("guest", &["backend", "cli", "client", "config", "serve", "store", "supervisor"]),
@@ -51,6 +51,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("client", &["backend", "cli", "serve"]),
     ("config", &["backend", "cli", "client", "serve", "store", "supervisor"]),
     ("doctor", &["cli", "client", "serve", "supervisor"]),
+    ("engine", &["backend", "cli", "client", "config", "serve", "supervisor"]),
     ("store", &["backend", "cli", "client", "serve", "supervisor"]),
     ("image", &["backend", "cli", "client", "serve", "supervisor"]),
     ("workspace", &["backend", "cli", "client", "serve", "supervisor"]),

@@ -50,13 +50,14 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 36] = [
+const TOOLS: [(&str, &str); 37] = [
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
     ("curl", "curl"),
     ("dbus-daemon", "dbus-daemon"),
     ("docker-registry", "docker-registry"),
+    ("dockerd", "docker.io"),
     ("fish", "fish"),
     ("git", "git"),
     ("gnome-keyring-daemon", "gnome-keyring"),

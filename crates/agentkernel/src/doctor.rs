@@ -55,7 +55,7 @@ pub fn host() -> Host {
 /// Lets every backend try itself. The calling process must have one thread.
 #[must_use]
 pub fn backends(place: &Place) -> Vec<Examined> {
-    [BackendKind::Native]
+    [BackendKind::Native, BackendKind::Docker]
         .map(|kind| {
             let backend = backend::select(kind);
             let findings = backend.probe(place);

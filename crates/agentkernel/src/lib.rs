@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 mod connection;
 pub mod doctor;
+pub mod engine;
 pub mod event;
 pub mod guest;
 pub mod image;

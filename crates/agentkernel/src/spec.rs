@@ -2,6 +2,7 @@
 //!
 //! Nothing here is a default waiting to be filled in: `config` has resolved it all. An `Option` means "none".
 
+use crate::engine::Endpoint;
 use egress::{Pattern, Policy, control::Published};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,9 @@ pub struct Spec {
     pub keep: bool,
     /// What makes the machine.
     pub backend: BackendKind,
+    /// The engine whose container it is, on backend docker.
+    #[serde(default)]
+    pub engine: Option<EngineUse>,
     /// Where its programs come from.
     pub image: Image,
     /// The project in it.
@@ -175,12 +179,15 @@ impl Spec {
 pub enum BackendKind {
     /// Namespaces of this kernel.
     Native,
+    /// A container of the user's engine: Docker, Podman.
+    Docker,
 }
 
 impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Native => f.write_str("native"),
+            Self::Docker => f.write_str("docker"),
         }
     }
 }
@@ -195,6 +202,28 @@ pub enum Image {
     Dir(#[serde(with = "os_path")] PathBuf),
     /// One of the store of images.
     Oci(OciImage),
+    /// One of the engine that makes the machine.
+    Engine(EngineImage),
+}
+
+/// An image of an engine, as it was when the sandbox was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineImage {
+    /// What it was called.
+    pub reference: String,
+    /// What the engine calls it: a digest.
+    pub id: String,
+    /// Where the engine mounts volumes for it, whatever it is told.
+    pub volumes: Vec<String>,
+}
+
+/// How a sandbox's engine is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineUse {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// What it runs the container with; none: what it runs all with.
+    pub runtime: Option<String>,
 }
 
 /// An image of the store, as it was when the sandbox was made.
@@ -214,6 +243,7 @@ impl fmt::Display for Image {
             Self::Host => f.write_str("host"),
             Self::Dir(path) => write!(f, "dir:{}", path.display()),
             Self::Oci(image) => f.write_str(&image.reference),
+            Self::Engine(image) => f.write_str(&image.reference),
         }
     }
 }

@@ -81,6 +81,7 @@ impl World {
             name: None,
             keep: false,
             backend: BackendKind::Native,
+            engine: None,
             image: Image::Host,
             workspace: Workspace::Direct { path: self.path("project"), protected: Vec::new() },
             mounts: Vec::new(),

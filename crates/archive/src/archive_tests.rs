@@ -497,3 +497,14 @@ fn a_file_from_memory_arrives_whole() {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o751);
     }
 }
+
+#[test]
+fn one_file_is_read_from_an_archive_that_holds_it_alone() {
+    let mut bytes = Vec::new();
+    pack_bytes(b"root:x:0:0", 0o644, OsStr::new("passwd"), &mut bytes).unwrap();
+    assert_eq!(only_file(bytes.as_slice(), 10).unwrap().as_deref(), Some(&b"root:x:0:0"[..]));
+    assert!(matches!(only_file(bytes.as_slice(), 9), Err(UnpackError { reason: Reason::TooLarge(9), .. })));
+    assert!(matches!(only_file(&bytes[..515], 10), Err(UnpackError { reason: Reason::Truncated, .. })));
+    let link = handmade::Archive(Vec::new()).symlink(b"passwd", b"/etc/shadow").end();
+    assert_eq!(only_file(link.as_slice(), 10).unwrap(), None);
+}

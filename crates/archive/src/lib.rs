@@ -17,8 +17,8 @@ mod walk;
 mod writer;
 
 pub use left_out::{LeftOut, special};
-pub use pack::{PackError, pack, pack_bytes};
-pub use unpack::{Reason, UnpackError, UnpackOptions, unpack};
+pub use pack::{PackError, pack, pack_bytes, pack_for};
+pub use unpack::{Reason, UnpackError, UnpackOptions, only_file, unpack};
 
 use std::io::{self, Read};
 

@@ -82,6 +82,22 @@ pub fn pack(dir: BorrowedFd<'_>, name: &OsStr, as_name: &OsStr, out: impl Write)
     packer.finish()
 }
 
+/// The same, with everything owned by this user and group.
+///
+/// # Errors
+/// [`PackError`], naming the entry.
+pub fn pack_for(
+    owner: (u32, u32),
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    as_name: &OsStr,
+    out: impl Write,
+) -> Result<Summary, PackError> {
+    let mut packer = Packer { owner: Some(owner), ..Packer::new(out) };
+    packer.tree(dir, name, as_name)?;
+    packer.finish()
+}
+
 /// Packs one file that is nowhere but in memory.
 ///
 /// # Errors
@@ -107,6 +123,8 @@ struct Packer<W: Write> {
     out: Writer<W>,
     /// Files with several names that were packed, and under which.
     links: BTreeMap<(u64, u64), Vec<u8>>,
+    /// Whose everything is; none: whose it is.
+    owner: Option<(u32, u32)>,
     summary: Summary,
     chunk: Box<[u8]>,
 }
@@ -116,6 +134,7 @@ impl<W: Write> Packer<W> {
         Self {
             out: Writer::new(out),
             links: BTreeMap::new(),
+            owner: None,
             summary: Summary::default(),
             chunk: vec![0; CHUNK].into_boxed_slice(),
         }
@@ -231,6 +250,10 @@ impl<W: Write> Packer<W> {
     fn header(&mut self, mut header: Header, path: &[u8], target: &[u8]) -> Result<(), PackError> {
         self.long(EntryType::GNULongName, path)?;
         self.long(EntryType::GNULongLink, target)?;
+        if let Some((uid, gid)) = self.owner {
+            header.set_uid(uid.into());
+            header.set_gid(gid.into());
+        }
         if let Some(header) = header.as_gnu_mut() {
             let (path, target) = (&path[..path.len().min(NAME)], &target[..target.len().min(NAME)]);
             header.name[..path.len()].copy_from_slice(path);

@@ -165,6 +165,28 @@ pub fn unpack(
     Ok(unpacker.summary)
 }
 
+/// The contents of the first entry, if that is a regular file of at most `limit` bytes; `None` if it is something else.
+///
+/// # Errors
+/// [`UnpackError`]
+pub fn only_file(input: impl Read, limit: usize) -> Result<Option<Vec<u8>>, UnpackError> {
+    let mut reader = Reader::new(input, 1, limit as u64);
+    let Some(entry) = reader.next()? else { return Ok(None) };
+    if entry.kind() != EntryType::Regular || !entry.records.sparse.is_empty() {
+        return Ok(None);
+    }
+    let mut contents = Vec::new();
+    let taken = entry.size().and_then(|size| {
+        reader.count(size)?;
+        reader.copy(size, |bytes| {
+            contents.extend_from_slice(bytes);
+            Ok(())
+        })
+    });
+    taken.map_err(refused(&entry.path))?;
+    Ok(Some(contents))
+}
+
 /// A path below the destination, as checked names.
 type Names = Vec<Vec<u8>>;
 

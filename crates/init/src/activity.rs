@@ -1,4 +1,4 @@
-//! Hides from the server what a stream is for: an exec or a transfer of files.
+//! Hides from the server what a stream is for: an exec, a transfer of files, a connection.
 
 use crate::{link::LinkError, poll::Event, pump::Cx};
 use wire::{Channel, Exit};

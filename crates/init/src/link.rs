@@ -1,11 +1,11 @@
-//! Hides the socket of the link: bytes in and out without blocking, frames through the multiplexer.
+//! Hides what the link is made of, a socket or two pipes: bytes in and out without blocking, frames through the
+//! multiplexer.
 
 use rustix::{
     event::{PollFd, PollFlags},
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::OFlags,
     io::Errno,
-    net::SendFlags,
 };
 use std::{
     io,
@@ -46,7 +46,8 @@ impl From<FrameError> for LinkError {
 
 /// The link to the supervisor.
 pub struct Link {
-    socket: OwnedFd,
+    input: OwnedFd,
+    output: OwnedFd,
     /// Frames that have arrived.
     pub decoder: Decoder,
     /// The streams.
@@ -54,12 +55,14 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes a connected stream socket. The hello is queued.
-    pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        let flags = rustix::fs::fcntl_getfl(&socket)?;
-        rustix::fs::fcntl_setfl(&socket, flags | OFlags::NONBLOCK)?;
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-        Ok(Self { socket, decoder: Decoder::default(), mux: Mux::new(Side::Even) })
+    /// Takes both ends, which may be one socket. The hello is queued.
+    pub fn new(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
+        for end in [&input, &output] {
+            let flags = rustix::fs::fcntl_getfl(end)?;
+            rustix::fs::fcntl_setfl(end, flags | OFlags::NONBLOCK)?;
+            rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC)?;
+        }
+        Ok(Self { input, output, decoder: Decoder::default(), mux: Mux::new(Side::Even) })
     }
 
     /// Waits for the first message. What the supervisor has sent behind it stays in the decoder.
@@ -71,22 +74,22 @@ impl Link {
                     Event::Message(payload) => {
                         return match wire::decode(payload)? {
                             ToInit::Setup(setup) => Ok(setup),
-                            ToInit::Usage | ToInit::Shutdown { .. } => Err(LinkError::Order("first message")),
+                            _ => Err(LinkError::Order("first message")),
                         };
                     }
                     _ => return Err(LinkError::Order("stream before setup")),
                 }
             }
             self.flush()?;
-            let wanted = if self.mux.output().is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
-            wait(self.socket.as_fd(), wanted, None)?;
+            let output = if self.mux.output().is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            wait(&mut [PollFd::new(&self.input, PollFlags::IN), PollFd::new(&self.output, output)], None)?;
             self.fill()?;
         }
     }
 
     /// Reads once. Says whether anything came.
     pub fn fill(&mut self) -> Result<bool, LinkError> {
-        match rustix::io::read(&self.socket, self.decoder.space()) {
+        match rustix::io::read(&self.input, self.decoder.space()) {
             Ok(0) => Err(LinkError::Closed),
             Ok(count) => {
                 self.decoder.filled(count);
@@ -100,7 +103,8 @@ impl Link {
     /// Writes what is queued, as far as the socket takes it. Says whether all of it went.
     pub fn flush(&mut self) -> Result<bool, LinkError> {
         while !self.mux.output().is_empty() {
-            match rustix::net::send(&self.socket, self.mux.output(), SendFlags::NOSIGNAL) {
+            // All signals are blocked, SIGPIPE too.
+            match rustix::io::write(&self.output, self.mux.output()) {
                 Ok(count) => self.mux.advance(count),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(false),
@@ -118,9 +122,19 @@ impl Link {
             if left.is_zero() {
                 return Err(io::Error::from(io::ErrorKind::TimedOut).into());
             }
-            wait(self.socket.as_fd(), PollFlags::OUT, Some(left))?;
+            wait(&mut [PollFd::new(&self.output, PollFlags::OUT)], Some(left))?;
         }
         Ok(())
+    }
+
+    /// Where bytes come from.
+    pub fn input(&self) -> BorrowedFd<'_> {
+        self.input.as_fd()
+    }
+
+    /// Where bytes go.
+    pub fn output(&self) -> BorrowedFd<'_> {
+        self.output.as_fd()
     }
 
     /// Queues a message about the sandbox.
@@ -130,16 +144,10 @@ impl Link {
     }
 }
 
-impl AsFd for Link {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-fn wait(fd: BorrowedFd<'_>, flags: PollFlags, timeout: Option<Duration>) -> io::Result<()> {
+fn wait(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
     let timeout =
         timeout.map(|t| rustix::event::Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
-    match rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, flags)], timeout.as_ref()) {
+    match rustix::event::poll(fds, timeout.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }

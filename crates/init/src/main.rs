@@ -1,9 +1,11 @@
 //! PID 1 in every sandbox: exec, terminals, reaping, files, DNS and TCP capture, spoken over the link.
 //!
 //! It is started with five descriptors: 0 to 2, which it leaves alone; 3, the link, a connected stream socket; and 4,
-//! by which it hands over connections to the outside (`wire::flow`).
-//! It has no arguments, no configuration and reads no environment: all it is told comes over the link. The same
-//! program runs on every backend.
+//! by which it hands over connections to the outside (`wire::flow`). With the argument [`STDIO`], which it has where
+//! others make its machine, it is started with three: the link is its standard input and output, connections to the
+//! outside are streams of it, and init does the part of the backend's work that can be done from inside only.
+//! It has no configuration and reads no environment: all it is told comes over the link. The same program runs on every
+//! backend.
 //!
 //! The walls that init raises are raised on itself, so it needs nothing of a sandbox but what it tests for, and can
 //! be run in any pid namespace of its own. It refuses to run as anything but PID 1: it reaps and kills *every*
@@ -13,8 +15,11 @@
 mod activity;
 mod capture;
 mod exec;
+mod flow;
 mod link;
+mod oom;
 mod poll;
+mod prepare;
 mod pump;
 mod server;
 mod spawn;
@@ -25,12 +30,14 @@ mod walls;
 use crate::{
     capture::Capture,
     link::{Link, LinkError},
+    oom::OomKills,
     server::Server,
     spawn::Spawner,
     walls::WallError,
 };
 use jail::signal::SignalFd;
 use rustix::{
+    fd::OwnedFd,
     fs::{Mode, OFlags},
     process::Signal,
 };
@@ -41,6 +48,8 @@ use std::{
 };
 use wire::link::FromInit;
 
+/// The argument that says where the link is.
+const STDIO: &str = "stdio";
 /// The descriptor of the link.
 const LINK: i32 = 3;
 /// The descriptor over which connections go.
@@ -81,7 +90,8 @@ fn complain(error: &InitError) -> ExitCode {
 }
 
 fn run() -> Result<(), InitError> {
-    let descriptors = walls::check_descriptors();
+    let stdio = std::env::args_os().nth(1).is_some_and(|argument| argument == STDIO);
+    let descriptors = walls::check_descriptors(if stdio { LINK } else { FLOWS + 1 });
     jail::pid1::keep_heap_small();
     // While init is dumpable and alone: its entries in /proc belong to nobody inside afterwards, since its program was
     // one that nobody inside may read.
@@ -93,19 +103,21 @@ fn run() -> Result<(), InitError> {
     jail::process::set_name("init").map_err(InitError::Start)?;
     jail::signal::block_all().map_err(InitError::Start)?;
     let signals = SignalFd::new(&[Signal::CHILD, Signal::TERM, Signal::INT]).map_err(InitError::Start)?;
-    let mut link = jail::pid1::take_fd(LINK).and_then(Link::new).map_err(InitError::Start)?;
-    let flows = jail::pid1::take_fd(FLOWS).map_err(InitError::Start)?;
+    let (mut link, flows) = if stdio { take_stdio() } else { take_sockets() }.map_err(InitError::Start)?;
     let setup = link.setup()?;
 
     let raised = || {
         descriptors?;
+        let prepared = setup.prepare.as_ref().map(prepare::prepare).transpose()?;
+        let oom_kills = prepared.is_some().then(OomKills::open).flatten();
         // Ports below 1024 may need a capability, so the sockets come before the walls.
         let capture = if setup.capture { Some(Capture::open(flows)?) } else { None };
         let mut walls = walls::raise(&setup)?;
+        walls.extend(prepared.into_iter().flatten());
         walls.extend(capture.as_ref().map(Capture::wall));
-        Ok((capture, walls))
+        Ok((capture, oom_kills, walls))
     };
-    let (capture, walls) = match raised() {
+    let (capture, oom_kills, walls) = match raised() {
         Ok(raised) => raised,
         Err(error) => {
             let error: WallError = error;
@@ -115,7 +127,23 @@ fn run() -> Result<(), InitError> {
         }
     };
     let spawner = Spawner::new(setup.ids, setup.rlimits, setup.build, oom_score);
-    let mut server = Server::new(link, signals, spawner, capture).map_err(InitError::Start)?;
+    let mut server = Server::new(link, signals, spawner, capture, oom_kills).map_err(InitError::Start)?;
     server.link().tell(&FromInit::Ready { walls })?;
     Ok(server.run()?)
+}
+
+/// The link, and where connections are handed over.
+fn take_sockets() -> io::Result<(Link, Option<OwnedFd>)> {
+    let link = jail::pid1::take_fd(LINK)?;
+    Ok((Link::new(link.try_clone()?, link)?, Some(jail::pid1::take_fd(FLOWS)?)))
+}
+
+/// The link over standard input and output, which lead nowhere from then on.
+fn take_stdio() -> io::Result<(Link, Option<OwnedFd>)> {
+    let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), LINK)?;
+    let output = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), LINK)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok((Link::new(input, output)?, None))
 }

@@ -42,6 +42,11 @@ impl Event {
         self.flags.intersects(READABLE)
     }
 
+    /// Nobody is left on the other end.
+    pub fn broken(self) -> bool {
+        self.flags.intersects(Flags::HUP.union(Flags::ERR))
+    }
+
     /// A write would not block.
     pub fn writable(self) -> bool {
         self.flags.intersects(WRITABLE)

@@ -31,6 +31,7 @@ pub struct Source {
     /// Whether a read may return something.
     ready: bool,
     ended: bool,
+    failed: bool,
     /// Bytes still to be taken, once its program has ended.
     left: Option<u64>,
 }
@@ -38,7 +39,7 @@ pub struct Source {
 impl Source {
     /// A non-blocking descriptor, to be watched with [`READ`](crate::poll::READ).
     pub fn new(fd: Rc<OwnedFd>, channel: Channel) -> Self {
-        Self { fd, channel, ready: true, ended: false, left: None }
+        Self { fd, channel, ready: true, ended: false, failed: false, left: None }
     }
 
     /// A read may return something.
@@ -54,6 +55,11 @@ impl Source {
     /// Whether everything was taken that it will ever give.
     pub fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether it has ended by an error.
+    pub fn failed(&self) -> bool {
+        self.failed
     }
 
     /// From now on takes at most `limit` bytes, and no longer waits for any.
@@ -107,7 +113,7 @@ impl Source {
                     self.ended = self.left.is_some();
                 }
                 // EIO is how a terminal ends; whatever else it is, nothing more will come.
-                Err(_) => self.ended = true,
+                Err(_) => (self.ended, self.failed) = (true, true),
             }
         }
         false
@@ -119,6 +125,8 @@ impl Source {
 pub enum AtEof {
     /// Close it: the program on the other end of a pipe reads the end.
     Close,
+    /// Say so to the other end of a socket, which may go on sending.
+    Shutdown,
     /// Nothing: a terminal has no end of file, only the character for it.
     Ignore,
 }
@@ -166,6 +174,11 @@ impl Sink {
         self.eof = true;
     }
 
+    /// Whether nothing more will be written: the end was, or nobody reads.
+    pub fn is_closed(&self) -> bool {
+        self.fd.is_none()
+    }
+
     /// Throws away what is queued and takes nothing more.
     pub fn abandon(&mut self, cx: &mut Cx<'_>) {
         self.fd = None;
@@ -188,8 +201,15 @@ impl Sink {
         if self.queue.is_empty() {
             // A burst is over: an idle stream keeps no buffer.
             self.queue = VecDeque::new();
-            if self.eof && self.at_eof == AtEof::Close {
-                self.fd = None;
+            match self.at_eof {
+                AtEof::Close if self.eof => self.fd = None,
+                AtEof::Shutdown if self.eof => {
+                    if let Some(fd) = self.fd.take() {
+                        // Whoever is gone need not be told.
+                        let _ = rustix::net::shutdown(&*fd, rustix::net::Shutdown::Write);
+                    }
+                }
+                _ => {}
             }
         }
     }

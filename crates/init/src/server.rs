@@ -4,7 +4,9 @@ use crate::{
     activity::{Activity, Step},
     capture::Capture,
     exec::{self, Exec},
+    flow::Flow,
     link::{Link, LinkError},
+    oom::OomKills,
     poll::{Event as Ready, Flags, Poll, Token},
     pump::{Cx, HIGH_WATER, SCRATCH},
     spawn::Spawner,
@@ -31,6 +33,7 @@ use wire::{
 /// The server's own descriptors, on stream 0.
 const LINK: Token = Token { stream: 0, slot: 0 };
 const SIGNALS: Token = Token { stream: 0, slot: 1 };
+const OUTPUT: Token = Token { stream: 0, slot: 2 };
 
 /// Reads from the link per turn, so that a busy supervisor does not starve the programs.
 const READS: usize = 8;
@@ -58,6 +61,8 @@ pub struct Server {
     signals: SignalFd,
     spawner: Spawner,
     capture: Option<Capture>,
+    /// Only where nobody outside counts them.
+    oom_kills: Option<OomKills>,
     streams: BTreeMap<u32, Box<dyn Activity>>,
     /// Which stream a child belongs to, by its process id.
     children: BTreeMap<i32, u32>,
@@ -75,9 +80,16 @@ pub struct Server {
 
 impl Server {
     /// Everything that is opened is opened here.
-    pub fn new(link: Link, signals: SignalFd, spawner: Spawner, capture: Option<Capture>) -> io::Result<Self> {
+    pub fn new(
+        link: Link,
+        signals: SignalFd,
+        spawner: Spawner,
+        capture: Option<Capture>,
+        oom_kills: Option<OomKills>,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        poll.add(&link, LINK, Flags::IN)?;
+        poll.add(link.input(), LINK, Flags::IN)?;
+        poll.add(link.output(), OUTPUT, Flags::empty())?;
         poll.add(&signals, SIGNALS, Flags::IN)?;
         if let Some(capture) = &capture {
             capture.watch(&poll)?;
@@ -88,6 +100,7 @@ impl Server {
             signals,
             spawner,
             capture,
+            oom_kills,
             streams: BTreeMap::new(),
             children: BTreeMap::new(),
             runnable: BTreeSet::new(),
@@ -132,6 +145,7 @@ impl Server {
                     capture.resume(&self.poll)?;
                     self.resume_capture = capture.resume_at(now);
                 }
+                self.open_flows();
             }
         }
     }
@@ -158,6 +172,9 @@ impl Server {
                     }
                 }
             }
+            // What came before the end is still to be read.
+            OUTPUT if event.broken() && !self.link.fill()? => return Err(LinkError::Closed),
+            OUTPUT => {}
             SIGNALS => self.signalled(now)?,
             Token { stream: 0, .. } => self.captured(event, now)?,
             Token { stream, .. } => {
@@ -232,6 +249,30 @@ impl Server {
                 self.stop(Duration::from_millis(grace_ms.into()), now);
                 Ok(())
             }
+            ToInit::Dial(dial) => {
+                if let Some(capture) = &mut self.capture {
+                    capture.dial(dial);
+                }
+                self.open_flows();
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes streams of the connections that wait for it.
+    fn open_flows(&mut self) {
+        while let Some((handed, socket)) = self.capture.as_mut().and_then(Capture::next) {
+            // Names that came out of DNS fit. What cannot be a stream is reset.
+            let (Ok(payload), true) = (wire::encode(&handed), self.link.mux.can_open()) else { continue };
+            let stream = self.link.mux.open(&payload);
+            let cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll };
+            match socket.map(|socket| Flow::start(&cx, socket)) {
+                Some(Ok(flow)) => {
+                    self.streams.insert(stream, Box::new(flow));
+                    self.runnable.insert(stream);
+                }
+                Some(Err(_)) | None => self.link.mux.close(stream),
+            }
         }
     }
 
@@ -279,10 +320,11 @@ impl Server {
         let Some(capture) = &mut self.capture else { return Ok(()) };
         capture.ready(event, &self.poll, &mut self.scratch)?;
         self.resume_capture = self.resume_capture.or(capture.resume_at(now));
+        self.open_flows();
         Ok(())
     }
 
-    fn signalled(&mut self, now: Instant) -> io::Result<()> {
+    fn signalled(&mut self, now: Instant) -> Result<(), LinkError> {
         while let Some(received) = self.signals.read()? {
             // What a program sends to PID 1 is not the host's wish: the kernel hides who is outside as 0.
             let host = received.sender == 0;
@@ -291,7 +333,11 @@ impl Server {
             }
         }
         self.reap();
-        Ok(())
+        // Before the end of whoever was killed is told, in the step that follows.
+        match self.oom_kills.as_mut().and_then(OomKills::news) {
+            Some(kills) => self.link.tell(&FromInit::OomKills(kills)),
+            None => Ok(()),
+        }
     }
 
     /// Waits for every process that has ended: the execs, the transfers, and orphans that nobody knows.
@@ -376,7 +422,7 @@ impl Server {
         self.congested |= self.link.mux.output().len() >= HIGH_WATER;
         let all = self.link.flush()?;
         if all == self.watching_output {
-            self.poll.modify(&self.link, LINK, if all { Flags::IN } else { Flags::IN | Flags::OUT })?;
+            self.poll.modify(self.link.output(), OUTPUT, if all { Flags::empty() } else { Flags::OUT })?;
             self.watching_output = !all;
         }
         if self.congested && self.link.mux.output().len() < HIGH_WATER / 2 {

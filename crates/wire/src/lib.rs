@@ -28,4 +28,4 @@ pub use printable::printable;
 
 /// The revision of frames and messages. Both ends of a stream must speak the same one: there is no negotiation,
 /// because both ends ship in one binary. A mismatch is told by [`frame::Hello`], before anything else is decoded.
-pub const PROTOCOL: u16 = 5;
+pub const PROTOCOL: u16 = 6;

@@ -1,10 +1,12 @@
 //! Messages of the link, between a supervisor and its sandbox's init.
 //!
-//! The supervisor is the trusted side. It opens odd streams ([`Open`]); init opens none, and hands connections over on a
-//! socket of their own ([`flow`](crate::flow)). Both start with a [`Hello`](crate::frame::Hello). The supervisor may send [`ToInit::Setup`] and its first streams at once,
+//! The supervisor is the trusted side. It opens odd streams ([`Open`]). Init opens none where it shares a kernel with the
+//! supervisor: it hands connections over on a socket of their own ([`flow`](crate::flow)). Elsewhere each is an even
+//! stream that begins with what would be handed over ([`Handed`](crate::flow::Handed)), and somebody between the two
+//! takes these. Both start with a [`Hello`](crate::frame::Hello). The supervisor may send [`ToInit::Setup`] and its first streams at once,
 //! without waiting: init answers in order.
 
-use crate::{ExecSpec, Exit, Failure, OsBytes, Rlimit, WinSize};
+use crate::{ExecSpec, Exit, Failure, OsBytes, Rlimit, WinSize, flow::Dial};
 use serde::{Deserialize, Serialize};
 
 /// Supervisor to init, about the sandbox as a whole.
@@ -14,6 +16,8 @@ pub enum ToInit {
     Setup(Setup),
     /// Asks for a [`FromInit::Usage`].
     Usage,
+    /// Connect to a port in there, for egress. The answer begins a stream. Only where flows are streams.
+    Dial(Dial),
     /// End every process: SIGTERM, after the grace SIGKILL, then init exits.
     Shutdown {
         /// Milliseconds between the two signals.
@@ -35,6 +39,82 @@ pub struct Setup {
     pub rlimits: Vec<Rlimit>,
     /// Whether it makes a layer of an image: root may do to files and ids of the sandbox's what installers do.
     pub build: bool,
+    /// What init does first, where the backend could not do it for the machine.
+    pub prepare: Option<Prepare>,
+}
+
+/// What init does to a machine that others have made, as its root and before the walls. It also counts the processes
+/// that are killed for lack of memory ([`FromInit::OomKills`]), which nobody outside can do there.
+///
+/// Nothing is done in what is mounted somewhere below `/`: that may be the host's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepare {
+    /// What must be the very file or directory that the backend has seen on its host.
+    pub seen: Vec<Seen>,
+    /// Directories that there must be, those above first.
+    pub directories: Vec<Node>,
+    /// Files that are written anew, with their contents.
+    pub files: Vec<(Node, Vec<u8>)>,
+    /// Who must be known.
+    pub accounts: Vec<Account>,
+}
+
+/// Something on a file system that was mounted by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Where it is, absolute.
+    pub path: OsBytes,
+    /// Its device, as stat(2) has it.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// Whether nothing may be written there.
+    pub read_only: bool,
+}
+
+/// What is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Where, absolute.
+    pub path: OsBytes,
+    /// Permissions.
+    pub mode: u32,
+    /// Owner and group; none: whoever has it, if it is there.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// A line that passwd(5) or group(5) must have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The file, in /etc.
+    pub file: String,
+    /// The line, without its end.
+    pub line: String,
+    /// Its id: whoever has it already keeps it.
+    pub id: u32,
+    /// Who else there is if the file has nobody.
+    pub otherwise: String,
+}
+
+impl Account {
+    /// The file's contents with the line; `None` if somebody has the id already.
+    #[must_use]
+    pub fn complete(&self, text: &str) -> Option<String> {
+        let Self { line, id, otherwise, .. } = self;
+        let has_id = |line: &&str| line.split(':').nth(2) == Some(id.to_string().as_str());
+        if text.lines().any(|line| has_id(&line)) {
+            return None;
+        }
+        // No system user of the same id: a name is looked up by the first line that has the id.
+        let mut rest = match text {
+            "" => otherwise.lines().filter(|line| !has_id(line)).map(|line| format!("{line}\n")).collect(),
+            text => text.to_owned(),
+        };
+        if !rest.is_empty() && !rest.ends_with('\n') {
+            rest.push('\n');
+        }
+        Some(format!("{line}\n{rest}"))
+    }
 }
 
 /// Init to supervisor, about the sandbox as a whole.
@@ -54,6 +134,9 @@ pub enum FromInit {
     },
     /// The answer to [`ToInit::Usage`].
     Usage(Usage),
+    /// So many processes were killed for lack of memory since the start. Comes before the report of whoever was one of
+    /// them, and only from a machine that init has [prepared](Setup::prepare).
+    OomKills(u64),
 }
 
 /// One wall, as tested from inside.

@@ -52,7 +52,15 @@ fn link_messages_survive() {
         writable: vec!["/tmp".into(), wild()],
         rlimits: vec![Rlimit { kind: RlimitKind::Core, value: 0 }],
         build: true,
+        prepare: Some(link::Prepare {
+            seen: vec![link::Seen { path: wild(), device: 1 << 40, inode: u64::MAX, read_only: true }],
+            directories: vec![link::Node { path: "/home/a".into(), mode: 0o755, owner: Some((7, 8)) }],
+            files: vec![(link::Node { path: wild(), mode: 0o600, owner: None }, vec![0, 255])],
+            accounts: vec![account("a:x:7:7::/home/a:/bin/sh", 7)],
+        }),
     }));
+    survives(&ToInit::Dial(flow::Dial { request: 1, port: 80, v6: true }));
+    survives(&FromInit::OomKills(2));
     survives(&ToInit::Usage);
     survives(&ToInit::Shutdown { grace_ms: 10_000 });
     survives(&FromInit::Ready { walls: vec![wall.clone(), wall] });
@@ -72,6 +80,18 @@ fn link_messages_survive() {
     }
     survives(&FilesReport::Done { left_out: "2 sockets".into() });
     survives(&FilesReport::Failed(Failure { cause: "disk full".into(), hint: "make room".into() }));
+}
+
+fn account(line: &str, id: u32) -> link::Account {
+    link::Account { file: "passwd".into(), line: line.into(), id, otherwise: "root:x:0:0:::\nnobody:x:7:7:::\n".into() }
+}
+
+#[test]
+fn an_account_is_added_unless_its_id_is_known() {
+    let account = account("a:x:7:7:::", 7);
+    assert_eq!(account.complete("b:x:8:8:::\nc:x:7:9:::\n"), None);
+    assert_eq!(account.complete("b:x:70:7:::").as_deref(), Some("a:x:7:7:::\nb:x:70:7:::\n"));
+    assert_eq!(account.complete("").as_deref(), Some("a:x:7:7:::\nroot:x:0:0:::\n"));
 }
 
 #[test]

@@ -34,7 +34,9 @@ pub enum Side {
 }
 
 impl Side {
-    fn owns(self, stream: u32) -> bool {
+    /// Whether a stream of this number is one that this side opens.
+    #[must_use]
+    pub fn owns(self, stream: u32) -> bool {
         (stream % 2 == 1) == (self == Self::Odd)
     }
 }
@@ -211,6 +213,13 @@ impl Mux {
             output,
             sent: 0,
         }
+    }
+
+    /// The half of a connection that somebody else has: who stands between two sides, takes streams of one half himself
+    /// and passes on all other frames, begins with no hello of his own, and is given none.
+    #[must_use]
+    pub fn between(side: Side) -> Self {
+        Self { greeted: true, output: Vec::new(), ..Self::new(side) }
     }
 
     /// Takes a frame from the peer.

@@ -51,6 +51,20 @@ fn hello_comes_first_on_both_sides() {
 }
 
 #[test]
+fn who_stands_between_has_one_half_and_no_hello() {
+    let mut mux = Mux::between(Side::Odd);
+    assert!(mux.output().is_empty());
+    let opened = receive(&mut mux, Kind::Open, 0, 2, b"flow");
+    assert_eq!(opened, Ok(Event::Opened { stream: 2, payload: Cow::Borrowed(b"flow") }));
+    assert_eq!(mux.data(2, Channel::Stdout, b"back"), 4);
+    assert_eq!(sent(&mut mux), [(Kind::Data, STDOUT, 2, b"back".to_vec())]);
+    // What init may not say to anybody, it may not say to him.
+    assert_eq!(receive(&mut mux, Kind::Hello, 0, 0, &hello()), Err(MuxError::HelloOrder));
+    assert_eq!(receive(&mut mux, Kind::Part, 0, 4, b"much"), Err(MuxError::BadPart(4)));
+    assert_eq!(receive(&mut mux, Kind::Data, STDOUT, 2, b"x"), Err(MuxError::BadData(2)));
+}
+
+#[test]
 fn a_bad_hello_is_refused() {
     let mut mux = Mux::new(Side::Odd);
     assert_eq!(receive(&mut mux, Kind::Hello, 0, 0, b"GET / HTTP/1.1"), Err(HelloError::NotOurs.into()));

@@ -7,6 +7,7 @@ use rustix::fd::OwnedFd;
 use serde::Serialize;
 use wire::link::{Setup, Wall};
 
+pub mod docker;
 pub mod native;
 
 /// A place where machines can be made.
@@ -147,5 +148,6 @@ pub struct LaunchError {
 pub fn select(kind: crate::BackendKind) -> Box<dyn Backend> {
     match kind {
         crate::BackendKind::Native => Box::new(native::Native { init: crate::guest::INIT }),
+        crate::BackendKind::Docker => Box::new(docker::Docker { init: crate::guest::INIT }),
     }
 }

@@ -7,21 +7,21 @@
 
 mod cache;
 mod channel;
-mod dev;
-mod etc;
-mod failure;
+pub(super) mod dev;
+pub(super) mod etc;
+pub(super) mod failure;
 mod ids;
 mod limits;
 mod machine;
-mod masks;
-mod plan;
+pub(super) mod masks;
+pub(super) mod plan;
 mod probe;
 mod program;
 mod root;
 mod skeleton;
 mod stage;
-mod trust;
-mod walls;
+pub(super) mod trust;
+pub(super) mod walls;
 
 use super::{Backend, Finding, LaunchError, Launched, Place};
 use crate::{SandboxId, Spec, Workspace, guest::Program};

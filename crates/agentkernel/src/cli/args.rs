@@ -2,7 +2,7 @@
 
 use super::{Failure, failure::OWN};
 use crate::{
-    Mount, Name, client,
+    BackendKind, Mount, Name, client,
     config::{self, EnvVar, FormError, ImageArg, NetworkOverrides, Overrides, TmpfsArg, WorkspaceMode},
 };
 use clap::{
@@ -22,6 +22,13 @@ pub(super) struct SandboxArgs {
     /// Call it so
     #[arg(long, value_name = "NAME", value_parser = |text: &str| Name::try_from(text.to_owned()))]
     pub(super) name: Option<Name>,
+    /// What makes the machine: 'native', namespaces of this kernel (the default); 'docker', a container of Docker or
+    /// Podman
+    #[arg(long, value_name = "BACKEND", value_parser = Words { words: config::BACKENDS, parse: config::parse_backend }, hide_possible_values = true)]
+    pub(super) backend: Option<BackendKind>,
+    /// On backend 'docker', have the engine run the container with this, such as runsc or kata
+    #[arg(long, value_name = "NAME", value_parser = config::parse_runtime)]
+    pub(super) runtime: Option<String>,
     /// Where its programs come from: 'host', the name of an image such as debian:12, or 'dir:PATH' for an unpacked root
     /// directory
     #[arg(long, value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(|text| config::parse_image(&text)))]
@@ -209,6 +216,8 @@ impl SandboxArgs {
     pub(super) fn overrides(self, command: Vec<OsString>) -> Overrides {
         Overrides {
             name: self.name,
+            backend: self.backend,
+            runtime: self.runtime,
             image: self.image,
             entrypoint: self.entrypoint,
             workspace: self.workspace,

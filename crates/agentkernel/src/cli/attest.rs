@@ -3,7 +3,7 @@
 use super::{
     Failure, Status, print, print_json,
     table::{printable, render},
-    throwaway::Throwaway,
+    throwaway::{MadeOf, Throwaway},
 };
 use crate::{
     attest::{self, AttestError, Plan, Progress, Ran, Sandbox, SandboxError},
@@ -43,6 +43,8 @@ pub(super) struct Attest {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    made: MadeOf,
     /// Only these, by name or class
     #[arg(value_name = "CASE|CLASS")]
     only: Vec<String>,
@@ -58,21 +60,22 @@ impl Attest {
         let cases = attest::cases(guest::PROBE, &self.only).map_err(|error| failure(&error, &interrupts))?;
         // Only the bombs need limits.
         let bombs = cases.iter().any(|case| case.class == "resources");
-        let unlimited = if bombs { refused_limits()? } else { Some("no bomb was asked for".to_owned()) };
+        let unlimited = if bombs { refused_limits(&self.made)? } else { Some("no bomb was asked for".to_owned()) };
         let (memory, pids) = if unlimited.is_none() { (Some(MEMORY), Some(PIDS)) } else { (None, None) };
+        let disk = self.made.has_disk_limit().then_some(DISK);
         let plan = Plan {
             probe: guest::PROBE,
             unlimited: unlimited.as_deref(),
             memory,
             pids,
-            disk: Some(DISK),
+            disk,
             state: Some(store.path()),
             only: &self.only,
         };
         let open = |workspace: &Path, services: &[SocketAddr]| {
             // The canaries go when their keeper's pipe ends, so nobody else may hold it.
             client::withhold_descriptors();
-            let sandbox = Throwaway::start(Some(workspace), memory, pids, Some(DISK), open_to(services));
+            let sandbox = Throwaway::start(&self.made, Some(workspace), memory, pids, disk, open_to(services));
             sandbox
                 .map(|sandbox| Attacked { sandbox, interrupts: &interrupts })
                 .map_err(|failure| failure.one_line().into())
@@ -127,10 +130,11 @@ fn show(at: Progress) {
 }
 
 /// Why no sandbox with limits can be made here; `None` if one can. Also the first to notice if none can be made at all.
-fn refused_limits() -> Result<Option<String>, Failure> {
+fn refused_limits(made: &MadeOf) -> Result<Option<String>, Failure> {
     let start = |memory, pids| {
         client::withhold_descriptors();
-        Throwaway::start(None, memory, pids, Some(DISK), NetworkOverrides::default()).map(drop)
+        let disk = made.has_disk_limit().then_some(DISK);
+        Throwaway::start(made, None, memory, pids, disk, NetworkOverrides::default()).map(drop)
     };
     let Err(refused) = start(Some(MEMORY), Some(PIDS)) else { return Ok(None) };
     start(None, None).map(|()| Some(refused.one_line()))

@@ -1,6 +1,12 @@
 //! `doctor`: what this host can do for sandboxes, and what to do about the rest.
 
-use super::{Failure, Status, failure::FAILED, print, print_json, table::printable, throwaway::Throwaway};
+use super::{
+    Failure, Status,
+    failure::FAILED,
+    print, print_json,
+    table::printable,
+    throwaway::{MadeOf, Throwaway},
+};
 use crate::{
     config::{HostFacts, NetworkOverrides},
     doctor::{self, Examined, Finding, Host, State},
@@ -35,8 +41,9 @@ impl Doctor {
         }
         let mut backends = doctor::backends(&Store::open()?.shared()?);
         for backend in &mut backends {
-            // Only if all else works would its failure say something new.
-            if backend.works {
+            // Only if all else works would its failure say something new. What an engine has tried, it has; which image
+            // it should start is the user's to say.
+            if backend.works && backend.name == "native" {
                 let start = start();
                 backend.works = start.state == State::Works;
                 backend.findings.push(start);
@@ -55,7 +62,7 @@ impl Doctor {
 /// The proof: a sandbox is started, and has tested its walls.
 fn start() -> Finding {
     let started = || -> Result<String, Failure> {
-        let mut sandbox = Throwaway::start(None, None, None, None, NetworkOverrides::default())?;
+        let mut sandbox = Throwaway::start(&MadeOf::default(), None, None, None, None, NetworkOverrides::default())?;
         let walls = sandbox.client.status()?.walls;
         let held = walls.iter().filter(|wall| wall.holds).count();
         Ok(format!("a sandbox has started, and {held} walls hold"))

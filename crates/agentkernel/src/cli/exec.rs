@@ -61,9 +61,12 @@ impl Exec {
             stdio,
             command: self.command,
         };
-        let found = match (&spec.image, &request.user) {
+        let found = match (&spec.image, &spec.engine, &request.user) {
             // Whom a name means, the image's own files tell.
-            (crate::Image::Oci(image), Some(_)) => Some(image::again(&store, image).map_err(ours)?),
+            (crate::Image::Oci(image), _, Some(_)) => Some(image::again(&store, image).map_err(ours)?),
+            (crate::Image::Engine(image), Some(engine), Some(_)) => {
+                Some(image::again_in_engine(&store, engine, image).map_err(ours)?)
+            }
             _ => None,
         };
         let exec = config::resolve_exec(request, &spec, found.as_ref(), &host).map_err(|error| ours(error.into()))?;

@@ -2,14 +2,15 @@
 
 use super::{Failure, Status, build, for_each, print, print_json, progress::Bars, table};
 use crate::{
-    OciImage, client,
+    EngineImage, EngineUse, Image, OciImage, client,
     config::{self, FoundImage, HostFacts, UserConfig},
+    engine::{self, Endpoint, Engine, EngineError},
     image::{self, ImageError, Origin, Record},
     store::Store,
 };
 use clap::{Args, Subcommand};
-use oci::{Platform, Reference};
-use std::{collections::BTreeMap, path::PathBuf};
+use oci::{Credentials, Platform, Reference};
+use std::{collections::BTreeMap, io::Write as _, path::PathBuf};
 
 /// Images of the store: what sandboxes are made of.
 #[derive(Debug, Args)]
@@ -98,6 +99,88 @@ pub(super) fn find(
     Ok(Some((found(&images, record.image(reference), &record)?, guard)))
 }
 
+/// The image of an engine, with what decides how a sandbox is made of it. It brings it if it has none; `None` if that
+/// may not be.
+pub(super) fn find_in_engine(
+    store: &Store,
+    host: &config::HostFacts,
+    reference: &Reference,
+    wanted: bool,
+) -> Result<Option<FoundImage>, Failure> {
+    let failed = |error: EngineError| Failure::chain(&error).hint(error.hint());
+    let endpoint = Endpoint::find(&host.env).map_err(|error| Failure::chain(&error).hint(error.hint()))?;
+    let place = store.shared()?;
+    let name = reference.name()
+        + &reference
+            .digest()
+            .map_or_else(|| format!(":{}", reference.tag().unwrap_or("latest")), |digest| format!("@{digest}"));
+    let look = || {
+        let about = async { engine::about(&Engine::connect(&endpoint).await?, &name, &place.cache).await };
+        engine::block_on(about)?.map_err(failed)
+    };
+    let mut found = look()?;
+    if found.is_none() && wanted {
+        // A helper that knows them is a program: it is run while nothing else is under way.
+        let credentials = image::credentials(reference)?;
+        engine::block_on(bring_to_engine(&endpoint, reference, &credentials))?.map_err(failed)?;
+        found = look()?;
+    }
+    let Some(about) = found else { return Ok(None) };
+    // It matters only to who is not root.
+    let asked = || engine::block_on(async { Engine::connect(&endpoint).await?.maps_ids().await });
+    let maps_ids = host.uid == 0 || asked()?.map_err(failed)?;
+    Ok(Some(in_engine(&reference.familiar(), about, config::FoundEngine { endpoint, maps_ids })))
+}
+
+/// The image of an engine that a sandbox was made of.
+pub(super) fn again_in_engine(store: &Store, used: &EngineUse, image: &EngineImage) -> Result<FoundImage, Failure> {
+    let failed = |error: EngineError| Failure::chain(&error).hint(error.hint());
+    let place = store.shared()?;
+    let about = async { engine::about(&Engine::connect(&used.endpoint).await?, &image.id, &place.cache).await };
+    let engine = config::FoundEngine { endpoint: used.endpoint.clone(), maps_ids: true };
+    match engine::block_on(about)?.map_err(failed)? {
+        Some(about) => Ok(in_engine(&image.reference, about, engine)),
+        None => Err(Failure::new(format!("The engine has image {} no longer", image.reference))),
+    }
+}
+
+fn in_engine(reference: &str, about: engine::About, engine: config::FoundEngine) -> FoundImage {
+    let engine::About { id, run, contents } = about;
+    FoundImage {
+        image: Image::Engine(EngineImage { reference: reference.to_owned(), id, volumes: run.volumes }),
+        engine: Some(engine),
+        user: run.user,
+        env: run.env,
+        entrypoint: run.entrypoint,
+        command: run.cmd,
+        workdir: run.working_dir,
+        passwd: contents.passwd,
+        has_bash: contents.has_bash,
+    }
+}
+
+/// Has an engine bring an image, with a line about what it does where somebody reads that.
+async fn bring_to_engine(
+    endpoint: &Endpoint,
+    reference: &Reference,
+    credentials: &Credentials,
+) -> Result<(), EngineError> {
+    let engine = Engine::connect(endpoint).await?;
+    let shown = rustix::termios::isatty(rustix::stdio::stderr());
+    let name = table::printable(&reference.familiar());
+    eprintln!("agentkernel: the engine at {endpoint} brings {name}");
+    let pulled = engine::pull(&engine, reference, credentials, |engine::Pulled { status, layer }| {
+        if shown {
+            let _ = write!(std::io::stderr(), "\r{name}: {layer} {status}\x1b[K");
+        }
+    });
+    let pulled = pulled.await;
+    if shown {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    pulled
+}
+
 /// The image that a sandbox was made of.
 pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failure> {
     let images = image::Images::open(store)?;
@@ -110,7 +193,8 @@ pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failu
 pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) -> Result<FoundImage, Failure> {
     let run = record.run.clone();
     Ok(FoundImage {
-        image,
+        image: Image::Oci(image),
+        engine: None,
         user: run.user,
         env: run.env,
         entrypoint: run.entrypoint,

@@ -7,9 +7,9 @@ use super::{
     image, net, print, print_json, recipe, report,
 };
 use crate::{
-    Name, SandboxId, SecretUse, Spec,
+    BackendKind, Name, SandboxId, SecretUse, Spec,
     client::{self, Client, ClientError, Found, Outcome, Session},
-    config::{self, HostFacts, Project, UserConfig, WorkspaceMode},
+    config::{self, FoundImage, HostFacts, Project, UserConfig, WorkspaceMode},
     store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
@@ -269,15 +269,14 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
     let user = UserConfig::read(&host)?;
     let mut overrides = overrides.clone();
     // Until the sandbox is on record, nobody removes what it is made of.
-    let mut _kept = None;
-    if let Some(reference) = config::named_image(&overrides, &project) {
-        // What a project that is not trusted asks for is not even looked for.
-        let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
-        let found = image::find(store, &reference.clone(), trusted)?;
-        (overrides.found, _kept) = found.unzip();
-    }
+    let (found, _kept) = find_image(store, &overrides, &project, &user, &host)?.unzip();
+    overrides.found = found;
     match config::recipe(&overrides, &project)? {
         // What a project that is not trusted asks for is not made.
+        Some(_) if config::backend(&overrides, &project, &user) != BackendKind::Native => {
+            let failure = Failure::new("The project's [image] is made for sandboxes of the backend native only");
+            return Err(failure.hint("Leave --backend out, or name an image of the engine with --image"));
+        }
         Some(recipe) if project.file.as_ref().is_some_and(|file| file.trusted) => {
             overrides.found = Some(recipe::image(store, &recipe, &project, &user, renew)?);
         }
@@ -311,6 +310,31 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// The image that is meant, if it is one that is called by a name, and what keeps it until there is a sandbox.
+pub(super) fn find_image(
+    store: &Store,
+    overrides: &config::Overrides,
+    project: &Project,
+    user: &UserConfig,
+    host: &HostFacts,
+) -> Result<Option<(FoundImage, Option<crate::image::Guard>)>, Failure> {
+    let Some(reference) = config::named_image(overrides, project) else { return Ok(None) };
+    // What a project that is not trusted asks for is not even looked for.
+    let trusted = overrides.image.is_some() || project.file.as_ref().is_some_and(|file| file.trusted);
+    match config::backend(overrides, project, user) {
+        BackendKind::Native => {
+            let found = image::find(store, reference, trusted)?;
+            Ok(found.map(|(found, guard)| (found, Some(guard))))
+        }
+        // Nor is the engine asked, if the project may not choose it.
+        BackendKind::Docker if trusted || overrides.backend.is_some() => {
+            let found = image::find_in_engine(store, host, reference, trusted)?;
+            Ok(found.map(|found| (found, None)))
+        }
+        BackendKind::Docker => Ok(None),
     }
 }
 

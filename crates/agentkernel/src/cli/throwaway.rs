@@ -2,13 +2,35 @@
 
 use super::{Failure, run};
 use crate::{
-    Spec,
+    BackendKind, Spec,
     client::{self, Client},
-    config::{self, HostFacts, NetworkOverrides, Overrides, Project, UserConfig, WorkspaceMode},
+    config::{self, HostFacts, ImageArg, NetworkOverrides, Overrides, Project, UserConfig, WorkspaceMode},
     store::{Entry, Store},
+};
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser as _},
 };
 use std::{path::Path, time::Duration};
 use wire::User;
+
+/// What one is made of; by default, what `run` makes them of.
+#[derive(Debug, Default, Args)]
+pub(super) struct MadeOf {
+    /// What makes the machine: 'native' or 'docker'
+    #[arg(long, value_name = "BACKEND", value_parser = config::parse_backend)]
+    pub(super) backend: Option<BackendKind>,
+    /// What it is made of: the name of an image
+    #[arg(long, value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(|text| config::parse_image(&text)))]
+    pub(super) image: Option<ImageArg>,
+}
+
+impl MadeOf {
+    /// Whether what it writes can be limited.
+    pub(super) fn has_disk_limit(&self) -> bool {
+        self.backend != Some(BackendKind::Docker)
+    }
+}
 
 /// One that runs. It ends when this is dropped, and when this process ends in any way.
 pub(super) struct Throwaway {
@@ -18,8 +40,9 @@ pub(super) struct Throwaway {
 }
 
 impl Throwaway {
-    /// Starts one with the walls of `run`, and with no configuration but this.
+    /// Starts one with the walls of `run`, and with no configuration but this and the machine of `made`.
     pub(super) fn start(
+        made: &MadeOf,
         workspace: Option<&Path>,
         memory: Option<u64>,
         pids: Option<u64>,
@@ -30,7 +53,9 @@ impl Throwaway {
         let mut host = HostFacts::read()?;
         host.cwd = workspace.unwrap_or(Path::new("/")).to_owned();
         let project = Project { dir: host.cwd.clone(), file: None };
-        let overrides = Overrides {
+        let mut overrides = Overrides {
+            backend: made.backend,
+            image: made.image.clone(),
             workspace: Some(workspace.map_or(WorkspaceMode::None, |_| WorkspaceMode::Direct)),
             memory,
             pids,
@@ -42,6 +67,8 @@ impl Throwaway {
             command: ["sh", "-c", "read -r line"].map(Into::into).to_vec(),
             ..Overrides::default()
         };
+        let (found, _kept) = run::find_image(&store, &overrides, &project, &UserConfig::default(), &host)?.unzip();
+        overrides.found = found;
         let spec = config::resolve(overrides, &project, &UserConfig::default(), &host)?;
         let (entry, lock) = store.create(&spec)?;
         let same = store.find(spec.id.as_str())?;

@@ -4,7 +4,7 @@ use super::{
     ConfigError, FoundImage, HostFacts, ImageArg, Overrides, Project, UserConfig, WorkspaceMode, resolve,
     settings::Settings,
 };
-use crate::{Build, Lent, Name, OciImage, Spec, Tmpfs, trust};
+use crate::{BackendKind, Build, Image, Lent, Name, OciImage, Spec, Tmpfs, trust};
 use oci::{Digest, Reference};
 use wire::{ExecSpec, OsBytes, Stdio, User};
 
@@ -58,7 +58,8 @@ pub fn resolve_build(
 ) -> Result<Spec, ConfigError> {
     let BuildStep { image, layers, argv, env, workdir, user: who, passwd, mounts, tmpfs } = step;
     let found = FoundImage {
-        image: OciImage { reference: image.familiar(), manifest: Digest::of(b""), layers },
+        image: Image::Oci(OciImage { reference: image.familiar(), manifest: Digest::of(b""), layers }),
+        engine: None,
         user: format!("{}:{}", who.uid, who.gid),
         env: Vec::new(),
         entrypoint: Vec::new(),
@@ -68,6 +69,8 @@ pub fn resolve_build(
         has_bash: false,
     };
     let overrides = Overrides {
+        // A layer is what its upper directory has, which no other backend shows.
+        backend: Some(BackendKind::Native),
         image: Some(ImageArg::Named(image)),
         found: Some(found),
         workspace: Some(WorkspaceMode::None),

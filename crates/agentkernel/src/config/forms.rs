@@ -1,6 +1,6 @@
 //! The textual forms of values, the same on the command line and in `agentkernel.toml`: each is parsed here, once.
 
-use crate::{Mount, SecretSource};
+use crate::{BackendKind, Mount, SecretSource};
 use egress::{HOST_NAME, Host, Mode, Pattern, Rule, RuleError, Target, TargetError, control::Published};
 use std::{
     ffi::{OsStr, OsString},
@@ -189,6 +189,30 @@ pub fn parse_workspace(text: &str) -> Result<WorkspaceMode, FormError> {
         "overlay" => Ok(WorkspaceMode::Overlay),
         "none" => Ok(WorkspaceMode::None),
         _ => wrong(text, "not a kind of workspace: use 'direct', 'overlay' or 'none'"),
+    }
+}
+
+/// `native` or `docker`.
+///
+/// # Errors
+/// If it is none of them.
+pub fn parse_backend(text: &str) -> Result<BackendKind, FormError> {
+    match text {
+        "native" => Ok(BackendKind::Native),
+        "docker" => Ok(BackendKind::Docker),
+        _ => wrong(text, "not a backend: use 'native' or 'docker'"),
+    }
+}
+
+/// The name of what an engine runs containers with.
+///
+/// # Errors
+/// If it can be no name.
+pub fn parse_runtime(text: &str) -> Result<String, FormError> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    match text.bytes().all(good) && !text.is_empty() && text.len() <= 64 {
+        true => Ok(text.to_owned()),
+        false => wrong(text, "not a runtime of an engine: use a name such as 'runsc'"),
     }
 }
 

@@ -65,7 +65,7 @@ pub fn identity(
             });
             (known, names)
         }
-        Image::Dir(_) | Image::Oci(_) => {
+        Image::Dir(_) | Image::Oci(_) | Image::Engine(_) => {
             let file = match (image, found) {
                 (Image::Dir(path), _) => {
                     read_passwd(path).map_err(|errno| ConfigError::io(&path.join("etc/passwd"), errno))?
@@ -164,7 +164,7 @@ pub(super) fn image_has(image: &Image, path: &str) -> bool {
         Image::Host => Path::new("/"),
         Image::Dir(path) => path,
         // What is in one of those is known otherwise.
-        Image::Oci(_) => return false,
+        Image::Oci(_) | Image::Engine(_) => return false,
     };
     open_in(root, path, OFlags::PATH).is_ok()
 }

@@ -5,7 +5,7 @@ use super::{
     project::Project,
     resolve::Overrides,
 };
-use crate::OciImage;
+use crate::{Image, engine::Endpoint};
 use oci::{Reference, registry::Mirror};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
@@ -20,11 +20,13 @@ pub enum ImageArg {
     Named(Reference),
 }
 
-/// An image of the store, with what of it decides how a sandbox is made.
+/// An image of the store or of an engine, with what of it decides how a sandbox is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundImage {
     /// What it is.
-    pub image: OciImage,
+    pub image: Image,
+    /// The engine that has it, if one has.
+    pub engine: Option<FoundEngine>,
     /// Who its programs run as, as the image says: empty, or a user's name or id, and `:GID`.
     pub user: String,
     /// Variables, `NAME=VALUE`.
@@ -39,6 +41,15 @@ pub struct FoundImage {
     pub passwd: Vec<u8>,
     /// Whether it has /bin/bash.
     pub has_bash: bool,
+}
+
+/// What is known of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundEngine {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Whether its containers have other ids than the host, so that their root is nobody's but the caller.
+    pub maps_ids: bool,
 }
 
 /// `host`, `dir:PATH`, or the name of an image. A relative path stays relative.

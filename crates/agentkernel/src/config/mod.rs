@@ -1,6 +1,7 @@
 //! Configuration: TOML as written and flags as typed, resolved to a [`Spec`](crate::Spec). Hides every default, every
 //! textual form and every rule about what a project may ask for.
 
+mod backend;
 mod build;
 mod check;
 mod environment;
@@ -32,20 +33,21 @@ mod settings;
 mod user;
 mod words;
 
+pub use backend::{WORDS as BACKENDS, backend};
 pub use build::{BuildStep, resolve_build};
 pub use check::{Check, Decision, Origin, check};
 pub use environment::exec_env;
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
-    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_attribute, parse_bandwidth,
-    parse_connections, parse_count, parse_cpus, parse_duration, parse_env, parse_env_file, parse_mode, parse_mount,
-    parse_published, parse_rule, parse_secret_host, parse_secret_name, parse_service, parse_size,
-    parse_source_variable, parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
+    EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_attribute, parse_backend,
+    parse_bandwidth, parse_connections, parse_count, parse_cpus, parse_duration, parse_env, parse_env_file, parse_mode,
+    parse_mount, parse_published, parse_rule, parse_runtime, parse_secret_host, parse_secret_name, parse_service,
+    parse_size, parse_source_variable, parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
 };
 pub use host::HostFacts;
 pub use identity::identity;
-pub use image::{FoundImage, ImageArg, named_image, parse_image};
+pub use image::{FoundEngine, FoundImage, ImageArg, named_image, parse_image};
 pub use learn::{Learned, learned};
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
 pub use lock::LockFile;

@@ -2,6 +2,7 @@
 
 use super::{
     ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, UserConfig, WorkspaceMode,
+    backend::shares_ids,
     environment::{Environment, read_env_file},
     forms, generated_name, git, identity,
     image::{FoundImage, ImageArg},
@@ -26,6 +27,10 @@ use wire::{ExecSpec, OsBytes, Stdio, User, WinSize};
 pub struct Overrides {
     /// `--name`
     pub name: Option<Name>,
+    /// `--backend`
+    pub backend: Option<BackendKind>,
+    /// `--runtime`
+    pub runtime: Option<String>,
     /// `--image`; a relative directory begins at the working directory
     pub image: Option<ImageArg>,
     /// The image of the store that [`named_image`](super::named_image) names, once it is there
@@ -142,13 +147,13 @@ fn argv(
 }
 
 pub(super) struct Resolver<'a> {
-    file: Option<&'a ProjectFile>,
+    pub(super) file: Option<&'a ProjectFile>,
     pub(super) settings: &'a Settings,
     pub(super) project: &'a Path,
     pub(super) user: &'a UserConfig,
     pub(super) host: &'a HostFacts,
     /// What the file asks for, beyond what any project gets.
-    asks: Vec<String>,
+    pub(super) asks: Vec<String>,
     /// Its image is not here, and is not brought without consent.
     unseen: bool,
 }
@@ -163,16 +168,24 @@ impl Resolver<'_> {
             keep.then(|| settings.name.clone().unwrap_or_else(|| generated_name(&id)))
         });
         let found = overrides.found.as_ref();
+        let (backend, engine) = self.backend(overrides.backend, overrides.runtime, found)?;
         let image = self.image(overrides.image, found)?;
         let workspace = self.workspace(overrides.workspace, &overrides.unprotect)?;
-        let identity = self.identity(overrides.user.as_deref(), &image, found)?;
+        let mounts = self.mounts(overrides.mounts, &workspace)?;
+        let shares_ids = shares_ids(&image, found, &workspace, &mounts);
+        // Nobody but who it is said: then the image's own files are not asked whom it is for.
+        let caller = shares_ids && host.uid != 0 && overrides.user.is_none() && settings.user.is_none();
+        let identity = self.identity(overrides.user.as_deref(), &image, found.filter(|_| !caller))?;
         let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity, found)?;
         let mut limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
         if keep {
             self.refuse_disk_limit(overrides.disk)?;
             limits.disk = None;
         }
-        let mounts = self.mounts(overrides.mounts, &workspace)?;
+        if let Some(engine) = &engine {
+            self.refuse_in_container(engine, &workspace, &mounts, overrides.disk)?;
+            limits.disk = None;
+        }
         let tmpfs = self.tmpfs(overrides.tmpfs, &mounts, workspace != Workspace::None)?;
         let (network, _) = self.network(overrides.network)?;
 
@@ -225,7 +238,8 @@ impl Resolver<'_> {
             id,
             name,
             keep,
-            backend: BackendKind::Native,
+            backend,
+            engine,
             image,
             workspace,
             mounts,
@@ -244,7 +258,7 @@ impl Resolver<'_> {
 
     fn image(&mut self, flag: Option<ImageArg>, found: Option<&FoundImage>) -> Result<Image, ConfigError> {
         let here = |reference: &oci::Reference| match found {
-            Some(found) => Ok(Image::Oci(found.image.clone())),
+            Some(found) => Ok(found.image.clone()),
             None => Err(ConfigError::value(format!("Image {} is not in the store", reference.familiar()), "")),
         };
         match (flag, &self.settings.image) {
@@ -269,7 +283,7 @@ impl Resolver<'_> {
             (None, _) if self.settings.recipe != RecipeSettings::default() => {
                 self.ask("image", "made as [image] says");
                 match found {
-                    Some(found) => Ok(Image::Oci(found.image.clone())),
+                    Some(found) => Ok(found.image.clone()),
                     // It is not made before it is trusted, which is what is told then.
                     None if self.file.is_some_and(|file| !file.trusted) => Ok(Image::Host),
                     None => Err(ConfigError::value("The project's image is not made", "")),

@@ -252,11 +252,12 @@ fn an_image_that_is_not_here_needs_consent_before_it_is_looked_for() {
 /// An image with an entrypoint and a command.
 fn image() -> FoundImage {
     FoundImage {
-        image: crate::OciImage {
+        image: Image::Oci(crate::OciImage {
             reference: "app:1".into(),
             manifest: oci::Digest::of(b"manifest"),
             layers: vec![oci::Digest::of(b"layer")],
-        },
+        }),
+        engine: None,
         user: String::new(),
         env: Vec::new(),
         entrypoint: vec!["/entry".into(), "-x".into()],

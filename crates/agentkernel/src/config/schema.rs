@@ -2,6 +2,7 @@
 //! JSON Schema are made of these tables.
 
 use super::{
+    backend::WORDS as BACKEND_WORDS,
     forms::{self, FormError, WorkspaceMode},
     image, limits, network,
     parse::Located,
@@ -102,6 +103,7 @@ pub(super) const PROJECT: &[Table] = &[
 
 /// The tables of the user's own configuration.
 pub(super) const USER: &[Table] = &[
+    Table { name: "sandbox", doc: "What makes sandboxes.", keys: Keys::Fixed(BACKENDS) },
     Table {
         name: "network",
         doc: "What any sandbox may reach at most, whatever its project and flags say. If anything but `bandwidth`, `connections` and `max_tokens` is written, it must name the private addresses and services of the host that are to be reached at all.",
@@ -114,6 +116,33 @@ pub(super) const USER: &[Table] = &[
         keys: Keys::Registries,
     },
 ];
+
+const BACKENDS: &[Key] = &[
+    Key {
+        name: "backend",
+        form: Form::Choice(BACKEND_WORDS, set_backend),
+        default: "`native`",
+        doc: "What makes the machine where neither a flag nor the project says: `native`, namespaces of this kernel, or `docker`, a container of Docker or Podman.",
+        example: "\"docker\"",
+    },
+    Key {
+        name: "backends",
+        form: Form::Filled(|settings, text| {
+            let backend = forms::parse_backend(&text.value)?;
+            settings.backends.get_or_insert_default().push(backend);
+            Ok(())
+        }),
+        default: "every one",
+        doc: "The backends that any sandbox may be of, whatever its project and flags say.",
+        example: "[\"native\"]",
+    },
+];
+
+fn set_backend(settings: &mut Settings, text: Located<String>) -> Result<(), FormError> {
+    let backend = forms::parse_backend(&text.value)?;
+    settings.backend = Some(text.with(backend));
+    Ok(())
+}
 
 /// Keys that went elsewhere, by table, with what to do.
 pub(super) const MOVED: [(&str, &str, &str); 1] =
@@ -129,6 +158,24 @@ const SANDBOX: &[Key] = &[
         default: "generated",
         doc: "The name of a kept sandbox. An ephemeral one has none, so that two can run at once.",
         example: "\"web\"",
+    },
+    Key {
+        name: "backend",
+        form: Form::Choice(BACKEND_WORDS, set_backend),
+        default: "`native`, unless your own configuration says otherwise",
+        doc: "What makes the machine: `native`, namespaces of this kernel, or `docker`, a container of your Docker or Podman ([the guide](../guide/docker.md)). Needs trust.",
+        example: "\"docker\"",
+    },
+    Key {
+        name: "runtime",
+        form: Form::Text(|settings, text| {
+            let runtime = forms::parse_runtime(&text.value)?;
+            settings.runtime = Some(text.with(runtime));
+            Ok(())
+        }),
+        default: "the engine's own",
+        doc: "On backend `docker`: what the engine runs the container with, such as `runsc` or `kata`. Needs trust.",
+        example: "\"runsc\"",
     },
     Key {
         name: "image",

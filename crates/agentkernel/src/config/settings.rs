@@ -1,7 +1,7 @@
 //! What a configuration file says, key by key, before anything is made of it.
 
 use super::{ImageArg, WorkspaceMode, forms::TmpfsArg, parse::Located, recipe::RecipeSettings};
-use crate::{Mount, Name, SecretSource};
+use crate::{BackendKind, Mount, Name, SecretSource};
 use egress::{Mode, Pattern, Requests, Rule, Target, control::Published};
 use oci::registry::Mirror;
 use std::{path::PathBuf, time::Duration};
@@ -10,6 +10,10 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) name: Option<Name>,
+    pub(super) backend: Option<Located<BackendKind>>,
+    /// None: not written. Of the user's own configuration.
+    pub(super) backends: Option<Vec<BackendKind>>,
+    pub(super) runtime: Option<Located<String>>,
     pub(super) image: Option<Located<ImageArg>>,
     pub(super) recipe: RecipeSettings,
     pub(super) workspace: Option<WorkspaceMode>,

@@ -1,6 +1,7 @@
 //! The user's own configuration: where it lies, and which limits it sets to every sandbox.
 
 use super::{ConfigError, HostFacts, parse, project, schema};
+use crate::BackendKind;
 use egress::{Mode, Rules};
 use oci::registry::Mirror;
 use rustix::{
@@ -18,6 +19,10 @@ use std::{
 pub struct UserConfig {
     /// Where it is, or would be.
     pub(super) path: PathBuf,
+    /// What makes sandboxes where nobody says; none: the native backend.
+    pub(super) backend: Option<BackendKind>,
+    /// What may make them; none: every backend.
+    pub(super) backends: Option<Vec<BackendKind>>,
     /// What any sandbox may reach at most; none: no limit.
     pub(super) ceiling: Option<Rules>,
     /// The bandwidth of any sandbox, in bytes per second.
@@ -91,6 +96,7 @@ impl UserConfig {
     /// Parses its text.
     pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
         let settings = parse::settings(text, schema::USER).map_err(|mistake| mistake.locate(&path, text))?;
+        let (backend, backends) = (settings.backend.map(|located| located.value), settings.backends);
         let network = settings.network;
         let lines = Lines {
             mode: network.mode.as_ref().map(|mode| mode.line),
@@ -112,7 +118,7 @@ impl UserConfig {
         let (bandwidth, connections, max_tokens) = (network.bandwidth, network.connections, network.max_tokens);
         let mirrors = settings.registries.into_iter().map(|registry| (registry.name, registry.mirrors)).collect();
         let image_quota = settings.image_quota;
-        Ok(Self { path, ceiling, bandwidth, connections, max_tokens, lines, image_quota, mirrors })
+        Ok(Self { path, backend, backends, ceiling, bandwidth, connections, max_tokens, lines, image_quota, mirrors })
     }
 }
 

@@ -41,14 +41,29 @@ fn what_is_denied_alone_leaves_the_internet() {
 }
 
 #[test]
+fn backends_are_chosen_and_limited() {
+    let user = parse("[sandbox]\nbackend = 'docker'\nbackends = ['docker']").unwrap();
+    assert_eq!((user.backend, user.backends), (Some(BackendKind::Docker), Some(vec![BackendKind::Docker])));
+}
+
+#[test]
 fn mistakes() {
     for (text, expected) in [
         (
             "[secrets]\nA = ['b.c']",
             "1:2: unknown table 'secrets' | [secrets] belongs into a project's agentkernel.toml",
         ),
-        ("[sandbox]", "1:2: unknown table 'sandbox' | [sandbox] belongs into a project's agentkernel.toml"),
-        ("[net]", "1:2: unknown table 'net' | There are [network], [images], [registries]"),
+        ("[resources]", "1:2: unknown table 'resources' | [resources] belongs into a project's agentkernel.toml"),
+        ("[sandbox]\nimage = 'a'", "2:1: unknown key 'image' in [sandbox] | [sandbox] has backend, backends"),
+        (
+            "[sandbox]\nbackends = ['docker', 'vm']",
+            "2:23: `backends`: 'vm': not a backend: use 'native' or 'docker' | ",
+        ),
+        (
+            "[sandbox]\nbackends = []",
+            "2:12: `backends` is empty, which would allow nothing | Leave it out for what holds without it",
+        ),
+        ("[net]", "1:2: unknown table 'net' | There are [sandbox], [network], [images], [registries]"),
         ("[registries.'a.b']\nmirror = []", "2:1: `a.b`: unknown key 'mirror' | Did you mean `mirrors`?"),
         ("[registries]\n'a.b' = 1", "2:9: `a.b` must be a table, not a whole number | "),
         ("[registries]\nlocal = {}", "2:1: 'local': not a registry: use HOST or HOST:PORT, as in names of images | "),

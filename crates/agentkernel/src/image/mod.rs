@@ -32,7 +32,7 @@ pub use build::{BuildError, Capture, Event, Executor, Request, Task, Work};
 pub use error::ImageError;
 pub use layers::Stage;
 pub use packages::Install;
-pub use registry::{log_in, log_out, settings};
+pub use registry::{credentials, log_in, log_out, settings};
 pub use root::is_opaque;
 pub use sweep::{Removed, Usage};
 

@@ -66,7 +66,10 @@ fn registry(reference: &Reference) -> Result<Registry, ImageError> {
 }
 
 /// What logs in, as Docker's or Podman's own file says.
-fn credentials(reference: &Reference) -> Result<Credentials, ImageError> {
+///
+/// # Errors
+/// If it can't be read, or its helper fails.
+pub fn credentials(reference: &Reference) -> Result<Credentials, ImageError> {
     for path in [docker_config(), podman_config()].into_iter().flatten() {
         let Some(bytes) = read(&path)? else { continue };
         match DockerConfig::parse(&bytes).map_err(|error| unread(&path, &error))?.find(reference) {

@@ -31,6 +31,7 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         name: called.map(name),
         keep,
         backend: BackendKind::Native,
+        engine: None,
         image: Image::Host,
         // Not UTF-8: a record must keep it.
         workspace: Workspace::Overlay { path: OsStr::from_bytes(b"/srv/\xff\xfe").into() },

@@ -128,9 +128,12 @@ fn end(machine: &mut dyn Machine) {
 /// # Errors
 /// If something could not be removed.
 pub fn release_leftovers(entry: &Entry, place: &Place, keep: bool) -> io::Result<()> {
-    // A damaged record leaves the one backend that has leftovers on the host.
-    let kind = entry.spec().map_or(BackendKind::Native, |spec| spec.backend);
-    backend::select(kind).release_leftovers(place, keep)
+    let kinds = match entry.spec() {
+        Ok(spec) => vec![spec.backend],
+        // Whose a damaged record was, nobody knows; each removes only what it has made.
+        Err(_) => vec![BackendKind::Native, BackendKind::Docker],
+    };
+    kinds.into_iter().try_for_each(|kind| backend::select(kind).release_leftovers(place, keep))
 }
 
 /// What the programs of a kept sandbox have written, once it has ended: an overlay's upper directory; and the id on the
@@ -151,7 +154,11 @@ pub fn sweep_cache(
     exists: &dyn Fn(&crate::SandboxId) -> bool,
     dry_run: bool,
 ) -> io::Result<Vec<String>> {
-    backend::select(BackendKind::Native).sweep(cache, exists, dry_run)
+    let mut swept = Vec::new();
+    for kind in [BackendKind::Native, BackendKind::Docker] {
+        swept.extend(backend::select(kind).sweep(cache, exists, dry_run)?);
+    }
+    Ok(swept)
 }
 
 fn describe(error: &StoreError) -> Failure {

@@ -93,6 +93,8 @@ pub(super) struct Server<'a> {
     pub(super) oom_before: u64,
     /// Processes killed for lack of memory, as far as looked.
     pub(super) oom_kills: u64,
+    /// What init has told of it, where the machine does not count.
+    pub(super) told_oom_kills: u64,
     pub(super) ending: Option<Ending>,
     pub(super) exit: Option<Exit>,
     /// When the main command's time is up.
@@ -120,6 +122,7 @@ impl<'a> Server<'a> {
             spec,
             oom_before: machine.oom_kills(),
             oom_kills: 0,
+            told_oom_kills: 0,
             machine,
             epoll,
             listener: Some(listener),
@@ -268,6 +271,7 @@ impl<'a> Server<'a> {
                     }));
                     self.answer_status();
                 }
+                Ok(FromInit::OomKills(kills)) => self.told_oom_kills = kills,
                 Ok(FromInit::Failed { wall, cause }) => self.walls_failed(&wall, &cause),
                 Ok(FromInit::Usage(usage)) => self.answer_waiting(Purpose::Usage, &api::Report::Usage(usage)),
                 Ok(FromInit::Ready { .. }) | Err(_) => self.distrust(),

@@ -55,7 +55,8 @@ impl Server<'_> {
     /// How many processes the kernel has killed for lack of memory since the start.
     pub(super) fn oom_kills_now(&self) -> u64 {
         // Nobody counts any more once the machine is released.
-        self.machine.oom_kills().saturating_sub(self.oom_before).max(self.oom_kills)
+        let counted = self.machine.oom_kills().saturating_sub(self.oom_before);
+        counted.max(self.told_oom_kills).max(self.oom_kills)
     }
 
     /// How the sandbox ended, on record before anybody is told. The first word counts.

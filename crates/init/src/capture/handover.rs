@@ -1,8 +1,9 @@
-//! Hides the flow socket: how captured connections are handed to egress, and how ports in here are dialled for it.
+//! Hides the way to egress: how captured connections are handed over, and how ports in here are dialled for it. They go
+//! over the flow socket, or wait to be made streams of the link where there is none.
 
 use super::Connection;
 use rustix::{
-    fd::{AsFd, OwnedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType},
 };
@@ -31,22 +32,35 @@ pub enum Sent {
 
 /// Init's end of the flow socket.
 pub struct Handover {
-    socket: OwnedFd,
+    socket: Option<OwnedFd>,
     waiting: VecDeque<(Handed, Option<OwnedFd>)>,
-}
-
-impl AsFd for Handover {
-    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
 }
 
 impl Handover {
     /// Takes the socket, which becomes non-blocking and close-on-exec.
-    pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    pub fn new(socket: Option<OwnedFd>) -> io::Result<Self> {
+        if let Some(socket) = &socket {
+            rustix::io::ioctl_fionbio(socket, true)?;
+            rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
+        }
         Ok(Self { socket, waiting: VecDeque::new() })
+    }
+
+    /// The socket, if there is one.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The next one that waits to be made a stream.
+    pub fn next(&mut self) -> Option<(Handed, Option<OwnedFd>)> {
+        if self.socket.is_some() { None } else { self.waiting.pop_front() }
+    }
+
+    /// Dials for egress.
+    pub fn dial(&mut self, dial: Dial) {
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back(answer(dial));
+        }
     }
 
     /// Takes a connection of a program.
@@ -60,11 +74,12 @@ impl Handover {
 
     /// Sends what waits.
     pub fn flush(&mut self) -> Sent {
+        let Some(to) = &self.socket else { return Sent::All };
         while let Some((message, socket)) = self.waiting.front() {
             // Names that came out of DNS fit; if one did not, its connection would be closed.
             let bytes = wire::encode(message).unwrap_or_default();
             let fds: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
-            match jail::fd::send(&self.socket, &bytes, &fds) {
+            match jail::fd::send(to, &bytes, &fds) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Sent::Full,
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::TOOMANYREFS) => return Sent::Exhausted,
                 // It is egress's now; or nobody's, if the supervisor is gone, and then so is init.
@@ -77,13 +92,12 @@ impl Handover {
     /// Takes what egress asks for. `false` if the socket is of no use any more.
     pub fn receive(&mut self) -> bool {
         for _ in 0..BURST {
+            let Some(from) = &self.socket else { return true };
             let mut bytes = [0; MAX_DATAGRAM];
-            match jail::fd::receive(&self.socket, 1, &mut bytes) {
+            match jail::fd::receive(from, 1, &mut bytes) {
                 Ok((length, _)) => {
-                    if let Ok(dial) = wire::decode(&bytes[..length])
-                        && self.waiting.len() < MAX_WAITING
-                    {
-                        self.waiting.push_back(answer(dial));
+                    if let Ok(dial) = wire::decode(&bytes[..length]) {
+                        self.dial(dial);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,

@@ -40,7 +40,7 @@ use std::{
     time::{Duration, Instant},
 };
 use wire::{
-    flow::Flow,
+    flow::{Dial, Flow, Handed},
     link::{CAPTURE_PORT, Wall},
 };
 
@@ -108,11 +108,12 @@ impl Connection {
 }
 
 impl Capture {
-    /// Binds every socket, and makes a connection to see that it arrives here. Connections go out over `flows`.
+    /// Binds every socket, and makes a connection to see that it arrives here. Connections go out over `flows`, or wait
+    /// for [`next`](Self::next).
     ///
     /// # Errors
     /// [`WallError`] of the wall `capture`.
-    pub fn open(flows: OwnedFd) -> Result<Self, WallError> {
+    pub fn open(flows: Option<OwnedFd>) -> Result<Self, WallError> {
         let what = |what: String| {
             move |error: io::Error| WallError { wall: CAPTURE, cause: format!("Cannot {what}: {error}") }
         };
@@ -172,7 +173,9 @@ impl Capture {
     /// As epoll_ctl(2).
     pub fn watch(&self, poll: &Poll) -> io::Result<()> {
         poll.add(&self.udp, own(DNS_UDP), Flags::IN)?;
-        poll.add(&self.handover, own(HANDOVER), Flags::IN)?;
+        if let Some(socket) = self.handover.socket() {
+            poll.add(socket, own(HANDOVER), Flags::IN)?;
+        }
         for (index, listener) in self.listeners.iter().enumerate() {
             poll.add(listener, own(LISTENERS + index as u8), Flags::IN)?;
         }
@@ -187,9 +190,12 @@ impl Capture {
         match event.token.slot {
             DNS_UDP => self.datagrams(scratch),
             HANDOVER => {
-                if event.readable() && !self.handover.receive() {
+                if event.readable()
+                    && !self.handover.receive()
+                    && let Some(socket) = self.handover.socket()
+                {
                     // The supervisor is gone, which the link tells as well.
-                    return poll.modify(&self.handover, own(HANDOVER), Flags::empty());
+                    return poll.modify(socket, own(HANDOVER), Flags::empty());
                 }
             }
             slot if slot >= DNS_CONNECTIONS => self.answer(slot),
@@ -208,11 +214,23 @@ impl Capture {
                 false
             }
         };
-        if full != self.watching_output {
-            poll.modify(&self.handover, own(HANDOVER), if full { Flags::IN | Flags::OUT } else { Flags::IN })?;
+        if full != self.watching_output
+            && let Some(socket) = self.handover.socket()
+        {
+            poll.modify(socket, own(HANDOVER), if full { Flags::IN | Flags::OUT } else { Flags::IN })?;
             self.watching_output = full;
         }
         Ok(())
+    }
+
+    /// The next connection that is to be made a stream, and what it is.
+    pub fn next(&mut self) -> Option<(Handed, Option<OwnedFd>)> {
+        self.handover.next()
+    }
+
+    /// Dials for egress: what comes of it is [next](Self::next).
+    pub fn dial(&mut self, dial: Dial) {
+        self.handover.dial(dial);
     }
 
     /// When [`resume`](Self::resume) is to be called, if descriptors have just run out.

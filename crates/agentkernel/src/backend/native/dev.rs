@@ -30,12 +30,12 @@ const LINKS: &[(&str, &str)] = &[
 const TERMINALS: &str = "256";
 
 /// Parts of /proc that are not about processes and can be written: read-only, whoever asks.
-const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs", "pressure"];
+pub const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs", "pressure"];
 
 /// Parts of /proc that tell of the host's memory, keys, timers, locks and hardware: hidden. Files that only host root can
 /// open (kmsg, kpage*, vmallocinfo, slabinfo) need no mask: host root is never mapped into a sandbox. `kcore` gets one
 /// all the same, because it is all memory.
-const PROC_HIDDEN: &[&str] = &[
+pub const PROC_HIDDEN: &[&str] = &[
     "kcore",
     "keys",
     "key-users",

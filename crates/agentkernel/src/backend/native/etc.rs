@@ -10,6 +10,7 @@ use std::{
     fs::File,
     io::{self, Read as _, Write as _},
 };
+use wire::link::Account;
 
 /// An image's passwd or group file beyond this is not read.
 const MAX: u64 = 4 << 20;
@@ -40,19 +41,27 @@ pub fn write(etc: &OwnedFd, root: Option<&OwnedFd>, spec: &Spec) -> io::Result<(
         // Whom its image knows is the image's to say: what is added here, an installer would take along.
         return Ok(());
     }
-    let Identity { uid, gid, name, home } = &spec.identity;
     let shell = root.map_or("/bin/sh", |root| shell(root));
-    let user = format!("{name}:x:{uid}:{gid}::{}:{shell}", home.display());
-    let group = format!("{name}:x:{gid}:");
-    complete(
-        etc,
-        root,
-        "passwd",
-        &user,
-        *uid,
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
-    )?;
-    complete(etc, root, "group", &group, *gid, "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n")
+    accounts(&spec.identity, shell).iter().try_for_each(|account| complete(etc, root, account))
+}
+
+/// Who must be known in a sandbox.
+pub fn accounts(identity: &Identity, shell: &str) -> [Account; 2] {
+    let Identity { uid, gid, name, home } = identity;
+    [
+        Account {
+            file: "passwd".into(),
+            line: format!("{name}:x:{uid}:{gid}::{}:{shell}", home.display()),
+            id: *uid,
+            otherwise: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n".into(),
+        },
+        Account {
+            file: "group".into(),
+            line: format!("{name}:x:{gid}:"),
+            id: *gid,
+            otherwise: "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n".into(),
+        },
+    ]
 }
 
 fn shell(root: &OwnedFd) -> &'static str {
@@ -65,7 +74,8 @@ fn shell(root: &OwnedFd) -> &'static str {
 
 /// Makes sure that a passwd(5) or group(5) file has a line for an id. What a kept sandbox or an image has already is
 /// not touched if it has one.
-fn complete(etc: &OwnedFd, root: Option<&OwnedFd>, file: &str, line: &str, id: u32, otherwise: &str) -> io::Result<()> {
+fn complete(etc: &OwnedFd, root: Option<&OwnedFd>, account: &Account) -> io::Result<()> {
+    let file = account.file.as_str();
     let opened = match root {
         // An image's file may be a link: it is followed, inside of the image.
         Some(root) => {
@@ -83,19 +93,7 @@ fn complete(etc: &OwnedFd, root: Option<&OwnedFd>, file: &str, line: &str, id: u
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let known = text.lines().any(|line| line.split(':').nth(2) == Some(id.to_string().as_str()));
-    if known {
-        return Ok(());
-    }
-    if text.is_empty() {
-        // No system user of the same id: a name is looked up by the first line that has the id.
-        let rest = otherwise.lines().filter(|line| line.split(':').nth(2) != Some(id.to_string().as_str()));
-        text = rest.map(|line| format!("{line}\n")).collect();
-    } else if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text = format!("{line}\n{text}");
-    replace(etc, file, &text)
+    account.complete(&text).map_or(Ok(()), |text| replace(etc, file, &text))
 }
 
 /// Puts a new file in the place of whatever is there. A symbolic link is removed, never followed.

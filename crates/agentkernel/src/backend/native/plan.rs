@@ -160,6 +160,10 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
             );
         }
         Image::Dir(path) => sources.push((Role::Lower(""), Source::Path(path.clone()))),
+        Image::Engine(image) => {
+            let cause = format!("{} is an image of an engine", image.reference);
+            return Err(failure::new("image", cause, "Remove the sandbox, and make another one"));
+        }
         Image::Oci(oci) => {
             for (depth, layer) in oci.layers.iter().enumerate().rev() {
                 // What a layer shows that comes once more above, is shown there; overlayfs takes none twice.

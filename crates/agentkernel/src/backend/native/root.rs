@@ -52,7 +52,11 @@ impl Root {
                 _ => return Err(failure::new(WALL, format!("{} is no plain absolute path", path.display()), "")),
             };
             prefix.push(name);
-            let made = match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)) {
+            // The mode is meant as it is said: /var/tmp is everybody's.
+            let umask = rustix::process::umask(Mode::empty());
+            let made = rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode));
+            rustix::process::umask(umask);
+            let made = match made {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,
                 Err(error) => return Err(error).wall(WALL, tried(), &self.hint),

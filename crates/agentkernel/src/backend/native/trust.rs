@@ -20,14 +20,14 @@ use std::{
 
 const WALL: &str = "certificates";
 /// Where distributions keep what they trust, as one file.
-const SYSTEM: [&str; 4] = [
+pub const SYSTEM: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
 /// An image's file beyond this is not read.
-const MAX: u64 = 8 << 20;
+pub const MAX: u64 = 8 << 20;
 
 /// Adds an authority's certificate (PEM) to what the programs below `root` trust. `scratch` is where files are made.
 pub fn plant(root: &Root, scratch: &OwnedFd, authority: &str) -> Result<(), LaunchError> {
@@ -91,7 +91,7 @@ fn cover(root: &Root, path: &str, file: &OwnedFd) -> Result<(), LaunchError> {
 
 /// Certificates as Java's key store "JKS" has them (version 2). Its digest is zeros: Java looks at it only for a password,
 /// and nobody gives one for what is public.
-fn java_store(pem: &str) -> Vec<u8> {
+pub fn java_store(pem: &str) -> Vec<u8> {
     const MAGIC: u32 = 0xfeed_feed;
     const VERSION: u32 = 2;
     const TRUSTED: u32 = 2;

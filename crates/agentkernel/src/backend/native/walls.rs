@@ -17,7 +17,8 @@ const WRITABLE: &[&str] = &["/"];
 /// What is writable when the image is not.
 const WRITABLE_ALWAYS: &[&str] = &["/dev", "/proc", "/run", "/tmp", "/var/tmp"];
 
-pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
+/// What programs may write to, as far as Landlock is asked.
+pub fn writable(spec: &Spec) -> Vec<OsBytes> {
     let text = |path: &Path| OsBytes::from(path);
     let base = if spec.read_only { WRITABLE_ALWAYS } else { WRITABLE };
     let mut writable: Vec<OsBytes> = base.iter().map(|path| text(Path::new(path))).collect();
@@ -30,6 +31,10 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
         writable.extend(spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
         writable.extend(spec.tmpfs.iter().map(|tmpfs| text(&tmpfs.target)));
     }
+    writable
+}
+
+pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
     Setup {
         capture: true,
         ids: match *ids {
@@ -37,16 +42,17 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
             Ids::One { uid, gid } => vec![(uid.0, 1), (gid.0, 1)],
             Ids::Range { .. } => vec![(0, COUNT)],
         },
-        writable,
+        writable: writable(spec),
         rlimits: spec.limits.rlimits.clone(),
         build: spec.build.is_some(),
+        // Stage has done it.
+        prepare: None,
     }
 }
 
 /// The walls that stage has raised, and tested: that no namespace is the host's, and that every protected path is covered.
 pub fn list(spec: &Spec, ids: &Ids, masks: &Masks) -> Vec<Wall> {
     let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
-    let read_only = masks.paths.values().filter(|read_only| **read_only).count();
     let mut walls = vec![
         wall(
             "user namespace",
@@ -66,15 +72,21 @@ pub fn list(spec: &Spec, ids: &Ids, masks: &Masks) -> Vec<Wall> {
     ];
     walls.extend(limits(spec));
     if let Workspace::Direct { .. } = spec.workspace {
-        let kept = masks.paths.len() - read_only;
-        let detail = format!("{read_only} paths of the project read-only, {kept} directories on the way kept in place");
-        walls.push(wall("protected paths", detail));
+        walls.push(protected(masks));
     }
     walls
 }
 
+/// That every protected path is covered.
+pub fn protected(masks: &Masks) -> Wall {
+    let read_only = masks.paths.values().filter(|read_only| **read_only).count();
+    let kept = masks.paths.len() - read_only;
+    let detail = format!("{read_only} paths of the project read-only, {kept} directories on the way kept in place");
+    Wall { name: "protected paths".into(), holds: true, detail }
+}
+
 /// Which limits a cgroup enforces. Each was read back when it was set.
-fn limits(spec: &Spec) -> Option<Wall> {
+pub fn limits(spec: &Spec) -> Option<Wall> {
     let limits = &spec.limits;
     let named = [
         limits.cpu_milli.map(|milli| format!("{}.{:03} processors", milli / 1000, milli % 1000)),

@@ -1,0 +1,374 @@
+//! Hides the process between a supervisor and an engine: it makes the container, carries the link and the connections, and
+//! sees to its end.
+//!
+//! It parses frames of init, as the supervisor does, and answers of the engine. It has no files but what it is given, and
+//! no secrets that were not the supervisor's already.
+
+use super::{
+    super::{LaunchError, native::failure},
+    container::Outline,
+    demultiplex::Demultiplexer,
+    flows::Flows,
+    init,
+    machine::{KILL, OOM},
+    record, trust,
+};
+use crate::{
+    EngineUse, Image, Spec, Workspace,
+    engine::{self, Engine, EngineError},
+    guest::Program,
+};
+use jail::process::{self, Fork};
+use rustix::{
+    fd::{AsFd as _, OwnedFd},
+    fs::{Mode, OFlags},
+    pipe::PipeFlags,
+};
+use serde_json::Value;
+use std::{cell::RefCell, ffi::OsStr, fs::File, io, os::unix::ffi::OsStrExt as _, path::Path, rc::Rc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, unix::AsyncFd},
+    net::UnixStream,
+    sync::Notify,
+    time::timeout,
+};
+use wire::{
+    flow::{Dial, MAX_DATAGRAM},
+    frame::{self, Decoder, Kind},
+    link::ToInit,
+    mux::Side,
+};
+
+/// Bytes on their way to init beyond which nothing more is taken.
+const HIGH_WATER: usize = 1024 * 1024;
+/// How long the end of a container is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an adapter is made of.
+pub struct Adapter<'a> {
+    pub spec: &'a Spec,
+    pub authority: Option<&'a str>,
+    pub outline: Outline,
+    pub init: Program,
+    pub cache: &'a OwnedFd,
+    /// The other end of the supervisor's link.
+    pub link: OwnedFd,
+    /// The other end of egress's flow socket.
+    pub flows: OwnedFd,
+    /// Where it is told how the start went.
+    pub report: OwnedFd,
+    /// Where orders come from.
+    pub orders: OwnedFd,
+}
+
+/// A container that runs.
+struct Running<S> {
+    engine: Engine,
+    container: String,
+    stream: S,
+}
+
+impl Adapter<'_> {
+    /// Makes the container and carries its bytes until it has ended. The status of the process.
+    pub fn run(self) -> i32 {
+        // Everybody may see the name of a process. If it stays, nothing else is worse for it.
+        let _ = process::forget_arguments(&format!("ak[{} engine]", self.spec.id));
+        let workspace = match self.pack_workspace() {
+            Ok(workspace) => workspace,
+            Err(error) => {
+                failure::send(&self.report, &error);
+                return 1;
+            }
+        };
+        engine::block_on(self.serve(workspace)).unwrap_or(1)
+    }
+
+    async fn serve(self, workspace: Option<OwnedFd>) -> i32 {
+        let Self { spec, link, flows, orders, report, .. } = &self;
+        let running = match self.start(workspace).await {
+            Ok(running) => running,
+            Err(error) => {
+                failure::send(report, &error);
+                return 1;
+            }
+        };
+        let again = |fd: &OwnedFd| fd.try_clone();
+        let ends = again(link).and_then(|link| Ok((link, again(flows)?, again(orders)?)));
+        let Ok((link, flows, orders)) = ends else { return 1 };
+        let Running { engine, container, stream } = running;
+        // That this closes is how the supervisor knows that it runs.
+        let keep = spec.keep;
+        let Self { report, .. } = self;
+        drop(report);
+        // However it ended: the container must not go on.
+        let _ = carry(stream, link, flows, &orders).await;
+        match timeout(PATIENCE, end(&engine, &container)).await {
+            Ok(Ok(())) => {}
+            _ => return 1,
+        }
+        if keep
+            && let Ok(Some(known)) = record::find(&engine, &self.spec.id).await
+            && known.oom_killed
+        {
+            let _ = rustix::net::send(&orders, OOM, rustix::net::SendFlags::NOSIGNAL);
+        }
+        0
+    }
+
+    async fn start(
+        &self,
+        workspace: Option<OwnedFd>,
+    ) -> Result<Running<impl AsyncRead + AsyncWrite + Unpin + use<>>, LaunchError> {
+        let told = |what: &'static str| move |error: EngineError| tell(what, &error);
+        let use_ = self.engine()?;
+        let Image::Engine(image) = &self.spec.image else {
+            return Err(failure::new("image", "No image of an engine is on record", ""));
+        };
+        let engine = Engine::connect(&use_.endpoint).await.map_err(told("Cannot use the engine"))?;
+        if !init::is_there(self.cache, &self.init, &use_.endpoint) {
+            self.put_init(&engine, use_, &image.id).await?;
+        }
+        let id = &self.spec.id;
+        let known = record::find(&engine, id).await.map_err(told("Cannot look for the container"))?;
+        let made = known.is_none();
+        let container = match known {
+            Some(known) if known.running => {
+                let hint = "End it: 'docker kill', or 'agentkernel gc'";
+                return Err(failure::new("engine", "Its container runs already, and is nobody's", hint));
+            }
+            Some(known) => known.id,
+            None => {
+                let path = format!("/containers/create?name={}", record::container(id));
+                let body = self.outline.body(&self.init);
+                let answer = engine.post(&path, &body).await.map_err(told("Cannot make the container"))?;
+                answer["Id"].as_str().unwrap_or_default().to_owned()
+            }
+        };
+        let begun = self.begin(&engine, use_, &image.id, &container, workspace.filter(|_| made)).await;
+        match begun {
+            Ok(stream) => Ok(Running { engine, container, stream }),
+            Err(error) => {
+                if made {
+                    // The error that counts is the first one; what stays is found by `gc`.
+                    let _ = engine.delete(&format!("/containers/{container}?force=1&v=1")).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn engine(&self) -> Result<&EngineUse, LaunchError> {
+        self.spec.engine.as_ref().ok_or_else(|| failure::new("engine", "No engine is on record", ""))
+    }
+
+    async fn put_init(&self, engine: &Engine, use_: &EngineUse, image: &str) -> Result<(), LaunchError> {
+        let put = init::put(engine, self.cache, &self.init, &use_.endpoint, image).await;
+        put.map_err(|error| tell("Cannot bring init to the engine", &error))
+    }
+
+    /// Joins a container that was made, and starts it.
+    async fn begin(
+        &self,
+        engine: &Engine,
+        use_: &EngineUse,
+        image: &str,
+        container: &str,
+        workspace: Option<OwnedFd>,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, LaunchError> {
+        if let Some(archive) = workspace {
+            let body = engine::stream(archive).map_err(|error| tell("Cannot read the workspace", &error))?;
+            let put = engine.put_archive(container, "/", body).await;
+            put.map_err(|error| tell("Cannot send the workspace", &error))?;
+        }
+        if let Some(authority) = self.authority {
+            trust::plant(engine, container, authority).await?;
+        }
+        let start = format!("/containers/{container}/start");
+        for again in [false, true] {
+            let joined = engine.attach(container).await;
+            let stream = joined.map_err(|error| tell("Cannot join the container", &error))?;
+            match engine.post(&start, &Value::Null).await {
+                Ok(_) => return Ok(stream),
+                // Somebody has removed the volume, and the engine has made an empty one.
+                Err(error) if !again && error.to_string().contains(init::COMMAND[0]) => {
+                    self.put_init(engine, use_, image).await?;
+                }
+                Err(error) => return Err(tell("Cannot start the container", &error)),
+            }
+        }
+        Err(failure::new("engine", "The container does not start", ""))
+    }
+
+    /// Has a child pack the project, where it is a copy: who speaks to the engine must not wait for files.
+    fn pack_workspace(&self) -> Result<Option<OwnedFd>, LaunchError> {
+        use failure::Context as _;
+        let Workspace::Overlay { path } = &self.spec.workspace else { return Ok(None) };
+        let tried = "Cannot pack the workspace";
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).wall("workspace", tried, "")?;
+        match process::fork().wall("workspace", tried, "")? {
+            Fork::Parent(_) => Ok(Some(read)),
+            Fork::Child => {
+                drop(read);
+                process::exit_now(i32::from(self.pack(path, write).is_err()))
+            }
+        }
+    }
+
+    fn pack(&self, path: &Path, to: OwnedFd) -> io::Result<()> {
+        let identity = &self.spec.identity;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        let dir = rustix::fs::open(parent, flags, Mode::empty())?;
+        let inside = path.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default();
+        let packed = archive::pack_for(
+            (identity.uid, identity.gid),
+            dir.as_fd(),
+            name,
+            OsStr::from_bytes(inside),
+            io::BufWriter::new(File::from(to)),
+        );
+        packed.map(drop).map_err(io::Error::other)
+    }
+}
+
+fn tell(what: &str, error: &EngineError) -> LaunchError {
+    failure::new("engine", format!("{what}: {}", wire::cause(error)), error.hint())
+}
+
+/// Ends a container, and waits until nobody is left in it.
+async fn end(engine: &Engine, container: &str) -> Result<(), EngineError> {
+    let gone = |error: &EngineError| error.is_missing() || error.is_conflict();
+    match engine.post(&format!("/containers/{container}/kill"), &Value::Null).await {
+        Err(error) if !gone(&error) => return Err(error),
+        _ => {}
+    }
+    match engine.post(&format!("/containers/{container}/wait"), &Value::Null).await {
+        Err(error) if !gone(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What waits to be sent to init: whole frames.
+#[derive(Default)]
+struct Outgoing {
+    bytes: RefCell<Vec<u8>>,
+    room: Notify,
+}
+
+/// Carries bytes until the container has ended, or must.
+async fn carry(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    link: OwnedFd,
+    flows: OwnedFd,
+    orders: &OwnedFd,
+) -> io::Result<()> {
+    let link = std::os::unix::net::UnixStream::from(link);
+    link.set_nonblocking(true)?;
+    let (from_supervisor, to_supervisor) = UnixStream::from_std(link)?.into_split();
+    let (from_init, to_init) = tokio::io::split(stream);
+    let (outgoing, news) = (Outgoing::default(), Rc::new(Notify::new()));
+    let dials = watched(flows.try_clone()?)?;
+    let flows = Flows::new(flows, news.clone());
+    let orders = watched(orders.try_clone()?)?;
+    tokio::select! {
+        ended = write(&outgoing, &flows, to_init) => ended,
+        ended = take_supervisor(from_supervisor, &outgoing, &news) => ended,
+        ended = take_init(from_init, to_supervisor, &flows) => ended,
+        ended = take_dials(&dials, &outgoing, &news) => ended,
+        ended = await_order(&orders) => ended,
+    }
+}
+
+#[expect(deprecated, reason = "what is unsound are descriptors that are closed early, which an OwnedFd is not")]
+fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    AsyncFd::new(fd)
+}
+
+/// Sends init what there is for it.
+async fn write(outgoing: &Outgoing, flows: &Flows, mut to_init: impl AsyncWrite + Unpin) -> io::Result<()> {
+    loop {
+        let mut bytes = std::mem::take(&mut *outgoing.bytes.borrow_mut());
+        flows.take_output(&mut bytes);
+        outgoing.room.notify_waiters();
+        if bytes.is_empty() {
+            flows.news.notified().await;
+        } else {
+            to_init.write_all(&bytes).await?;
+            to_init.flush().await?;
+        }
+    }
+}
+
+/// Takes the supervisor's frames, whole, so that others may come between.
+async fn take_supervisor(mut from: impl AsyncRead + Unpin, outgoing: &Outgoing, news: &Notify) -> io::Result<()> {
+    let mut decoder = Decoder::default();
+    loop {
+        let room = outgoing.room.notified();
+        if outgoing.bytes.borrow().len() > HIGH_WATER {
+            room.await;
+            continue;
+        }
+        let count = from.read(decoder.space()).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        decoder.filled(count);
+        while let Some(frame) = decoder.next().map_err(io::Error::other)? {
+            frame::write(&mut outgoing.bytes.borrow_mut(), frame.kind, frame.flags, frame.stream, frame.payload);
+        }
+        news.notify_one();
+    }
+}
+
+/// Takes init's frames: those of connections for egress, all others for the supervisor.
+async fn take_init(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    flows: &Rc<Flows>,
+) -> io::Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    let (mut demultiplexer, mut decoder) = (Demultiplexer::default(), Decoder::default());
+    loop {
+        let count = from.read(&mut bytes).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        demultiplexer.take(&bytes[..count], |output| decoder.push(output), |_| ());
+        let mut link = Vec::new();
+        while let Some(frame) = decoder.next().map_err(io::Error::other)? {
+            if frame.stream != 0 && Side::Even.owns(frame.stream) {
+                flows.receive(frame).map_err(io::Error::other)?;
+            } else {
+                frame::write(&mut link, frame.kind, frame.flags, frame.stream, frame.payload);
+            }
+        }
+        to.write_all(&link).await?;
+    }
+}
+
+/// Passes on what egress wants to be dialled.
+async fn take_dials(from: &AsyncFd<OwnedFd>, outgoing: &Outgoing, news: &Notify) -> io::Result<()> {
+    loop {
+        let mut bytes = [0; MAX_DATAGRAM];
+        let receive = |fd: &OwnedFd| jail::fd::receive(fd, 0, &mut bytes).map(|(length, _)| length);
+        let length = from.async_io(Interest::READABLE, receive).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        let Ok(dial) = wire::decode::<Dial>(&bytes[..length]) else { continue };
+        if let Ok(payload) = wire::encode(&ToInit::Dial(dial)) {
+            frame::write(&mut outgoing.bytes.borrow_mut(), Kind::Message, 0, 0, &payload);
+            news.notify_one();
+        }
+    }
+}
+
+/// Waits until it is to end: by an order, or because nobody is left who could give one.
+async fn await_order(orders: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    let mut bytes = [0; 16];
+    let receive = |fd: &OwnedFd| jail::fd::receive(fd, 0, &mut bytes).map(|(length, _)| length);
+    let length = orders.async_io(Interest::READABLE, receive).await?;
+    debug_assert!(length == 0 || bytes.starts_with(KILL), "there is one order");
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Hides how a spec becomes a container: what the engine is told to make, and what init is told to do in it.
+
+use super::{
+    super::{
+        LaunchError,
+        native::{
+            dev::{PROC_HIDDEN, PROC_READ_ONLY},
+            etc::accounts,
+            failure::{self, Context as _},
+            masks::Masks,
+            plan::open_path,
+            walls::{limits, protected, writable},
+        },
+    },
+    init,
+    record::{LABEL_ID, LABEL_VERSION},
+};
+use crate::{
+    Image, Spec, Workspace,
+    engine::{LABEL_OWNER, owner},
+    guest::Program,
+};
+use jail::fd::open_beneath;
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use wire::{
+    OsBytes, RlimitKind,
+    link::{Node, Prepare, Seen, Setup, Wall},
+};
+
+/// What init needs to prepare its machine and to raise its walls; it gives all up but the last three, which no program
+/// gets either.
+const CAPABILITIES: [&str; 7] = ["NET_ADMIN", "SETPCAP", "CHOWN", "DAC_OVERRIDE", "SETUID", "SETGID", "KILL"];
+/// What only the host's root can read of /proc, who may be root here. (What takes a capability as well is refused by that:
+/// a mask could be opened.)
+const ROOTS_ONLY: &[&str] = &["pagetypeinfo", "slabinfo", "vmallocinfo"];
+/// What tells of the host's devices and kernel.
+const SYS_HIDDEN: &[&str] =
+    &["block", "bus", "class", "dev", "devices", "firmware", "hypervisor", "kernel", "module", "power"];
+/// What the kernel lets programs share, where memory has no limit.
+const SHARED_MEMORY: u64 = 1 << 30;
+
+/// A container to be made, and what init does in it.
+#[derive(Debug)]
+pub struct Outline {
+    /// For the engine: all but the program.
+    body: Value,
+    pub setup: Setup,
+    walls: Vec<Wall>,
+}
+
+impl Outline {
+    /// # Errors
+    /// If something that is to be mounted cannot be, or is not where it was.
+    pub fn new(spec: &Spec, masks: &Masks) -> Result<Self, LaunchError> {
+        let Image::Engine(image) = &spec.image else {
+            return Err(failure::new("image", format!("Image {} is none of an engine", spec.image), ""));
+        };
+        let mut mounts = Mounts::default();
+        if let Workspace::Direct { path, .. } = &spec.workspace {
+            mounts.project(path, masks)?;
+        }
+        for mount in &spec.mounts {
+            let fd = open_path(&mount.source).wall("mounts", format!("Cannot open {}", mount.source.display()), "")?;
+            let stat =
+                rustix::fs::fstat(fd).wall("mounts", format!("Cannot examine {}", mount.source.display()), "")?;
+            mounts.bind(&mount.source, &mount.target, &stat, mount.read_only)?;
+        }
+        if spec.read_only {
+            // The engine's own for the same places would be writable.
+            let volume = |place: &String| json!({ "Type": "volume", "Target": place, "ReadOnly": true });
+            mounts.list.extend(image.volumes.iter().map(volume));
+        }
+        let limits = &spec.limits;
+        // In a container without ids of its own the kernel counts those of the whole host.
+        let nproc = limits.rlimits.iter().find(|limit| limit.kind == RlimitKind::Nproc).map(|limit| limit.value);
+        let mut host = json!({
+            "NetworkMode": "none",
+            "Init": false,
+            "AutoRemove": !spec.keep,
+            "CapDrop": ["ALL"],
+            "CapAdd": CAPABILITIES,
+            "SecurityOpt": ["no-new-privileges"],
+            "LogConfig": { "Type": "none", "Config": {} },
+            "ReadonlyRootfs": spec.read_only,
+            "Dns": ["127.0.0.1"],
+            "DnsOptions": ["edns0"],
+            "DnsSearch": ["."],
+            "ExtraHosts": [format!("{}:127.0.1.1", spec.hostname)],
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "MaskedPaths": masked(),
+            "ReadonlyPaths": PROC_READ_ONLY.iter().map(|name| format!("/proc/{name}")).collect::<Vec<_>>(),
+            "PidsLimit": limits.pids.or(nproc),
+            "ShmSize": limits.memory.unwrap_or(SHARED_MEMORY),
+            "Sysctls": sysctls(),
+            "Tmpfs": tmpfs(spec)?,
+            "Mounts": mounts.list,
+        });
+        if let Some(memory) = limits.memory {
+            // No swap beside it.
+            host["Memory"] = json!(memory);
+            host["MemorySwap"] = json!(memory);
+        }
+        if let Some(milli) = limits.cpu_milli {
+            host["NanoCpus"] = json!(milli.saturating_mul(1_000_000));
+        }
+        if let Some(runtime) = spec.engine.as_ref().and_then(|engine| engine.runtime.as_ref()) {
+            host["Runtime"] = json!(runtime);
+        }
+        let body = json!({
+            "Image": image.id,
+            "Hostname": spec.hostname,
+            "User": "0:0",
+            "WorkingDir": "/",
+            "Tty": false,
+            "OpenStdin": true,
+            "StdinOnce": true,
+            "AttachStdin": true,
+            "AttachStdout": true,
+            "AttachStderr": true,
+            "Healthcheck": { "Test": ["NONE"] },
+            "Labels": {
+                LABEL_ID: spec.id.as_str(),
+                LABEL_OWNER: owner(),
+                LABEL_VERSION: env!("CARGO_PKG_VERSION"),
+            },
+            "HostConfig": host,
+        });
+        let walls = walls(spec, masks);
+        Ok(Self { body, setup: setup(spec, mounts.seen), walls })
+    }
+
+    /// What the engine is told, for this program as the first process.
+    pub fn body(&self, program: &Program) -> Value {
+        let mut body = self.body.clone();
+        body["Entrypoint"] = json!(init::COMMAND);
+        body["Cmd"] = json!([]);
+        if let Some(mounts) = body["HostConfig"]["Mounts"].as_array_mut() {
+            mounts.push(init::mount(program));
+        }
+        body
+    }
+
+    /// The walls that the engine raises, as it was told to.
+    pub fn walls(&self) -> Vec<Wall> {
+        self.walls.clone()
+    }
+}
+
+/// What is mounted by the engine, by name, and what it must be.
+#[derive(Default)]
+struct Mounts {
+    list: Vec<Value>,
+    seen: Vec<Seen>,
+}
+
+impl Mounts {
+    fn project(&mut self, path: &Path, masks: &Masks) -> Result<(), LaunchError> {
+        const WALL: &str = "protected paths";
+        let project = open_path(path).wall("workspace", format!("Cannot open {}", path.display()), "")?;
+        let stat = rustix::fs::fstat(&project).wall("workspace", format!("Cannot examine {}", path.display()), "")?;
+        self.bind(path, path, &stat, false)?;
+        for (below, read_only) in &masks.paths {
+            let tried = || format!("Cannot protect {}", below.display());
+            let fd = open_beneath(&project, below, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+            let stat = fd.and_then(|fd| Ok(rustix::fs::fstat(fd)?)).wall(WALL, tried(), "")?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+                let cause = format!("{}: it is a symbolic link, which no engine covers", tried());
+                return Err(failure::new(WALL, cause, "Use `--workspace overlay`, or backend native"));
+            }
+            let place = path.join(below);
+            self.bind(&place, &place, &stat, *read_only)?;
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, source: &Path, target: &Path, stat: &Stat, read_only: bool) -> Result<(), LaunchError> {
+        let text = |path: &Path| {
+            let cause =
+                || failure::new("mounts", format!("{} is no text, and engines know no other", path.display()), "");
+            path.to_str().map(str::to_owned).ok_or_else(cause)
+        };
+        self.list.push(json!({
+            "Type": "bind",
+            "Source": text(source)?,
+            "Target": text(target)?,
+            "ReadOnly": read_only,
+            // What is mounted below a read-only one would not be read-only.
+            "BindOptions": { "Propagation": "rprivate", "NonRecursive": read_only },
+        }));
+        self.seen.push(Seen { path: target.into(), device: stat.st_dev, inode: stat.st_ino, read_only });
+        Ok(())
+    }
+}
+
+/// What is hidden of /proc and /sys. Init reads one thing below /sys/fs.
+fn masked() -> Vec<String> {
+    let proc = PROC_HIDDEN.iter().chain(ROOTS_ONLY).map(|name| format!("/proc/{name}"));
+    proc.chain(SYS_HIDDEN.iter().map(|name| format!("/sys/{name}"))).collect()
+}
+
+/// Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
+fn sysctls() -> Value {
+    json!({
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "net.ipv6.conf.all.disable_ipv6": "0",
+        "net.ipv6.conf.default.disable_ipv6": "0",
+        "net.ipv6.conf.lo.disable_ipv6": "0",
+    })
+}
+
+fn tmpfs(spec: &Spec) -> Result<Value, LaunchError> {
+    let mut list = Map::new();
+    let mut add = |path: &Path, options: String| -> Result<(), LaunchError> {
+        let cause = || failure::new("mounts", format!("{} is no text, and engines know no other", path.display()), "");
+        let path = path.to_str().ok_or_else(cause)?;
+        list.insert(path.to_owned(), json!(format!("rw,exec,nosuid,nodev,{options}")));
+        Ok(())
+    };
+    let (uid, gid) = (spec.identity.uid, spec.identity.gid);
+    if spec.read_only {
+        for (path, mode) in [("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "755")] {
+            add(Path::new(path), format!("mode={mode},uid={uid},gid={gid}"))?;
+        }
+        add(&spec.identity.home, format!("mode=700,uid={uid},gid={gid}"))?;
+    }
+    for tmpfs in &spec.tmpfs {
+        add(&tmpfs.target, format!("size={},mode=1777,uid={uid},gid={gid}", tmpfs.size))?;
+    }
+    Ok(Value::Object(list))
+}
+
+fn setup(spec: &Spec, seen: Vec<Seen>) -> Setup {
+    let identity = &spec.identity;
+    let own = Some((identity.uid, identity.gid));
+    let node = |path: &Path, mode: u32, owner| Node { path: OsBytes::from(path), mode, owner };
+    let mut prepare = Prepare { seen, ..Prepare::default() };
+    if !spec.read_only {
+        for (path, mode) in [("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/run", 0o755)] {
+            prepare.directories.push(node(Path::new(path), mode, None));
+        }
+        prepare.directories.push(node(&identity.home, 0o755, own));
+        prepare.directories.push(node(spec.workdir.as_path(), 0o755, None));
+        prepare.accounts = accounts(identity, "/bin/sh").to_vec();
+        for secret in &spec.network.secrets {
+            let Some(path) = &secret.file else { continue };
+            prepare.directories.extend(path.parent().map(|parent| node(parent, 0o755, None)));
+            prepare.files.push((node(path, 0o600, own), secret.placeholder.clone().into_bytes()));
+        }
+    }
+    Setup {
+        capture: true,
+        ids: vec![(0, u32::MAX)],
+        writable: writable(spec),
+        rlimits: spec.limits.rlimits.iter().filter(|limit| limit.kind != RlimitKind::Nproc).copied().collect(),
+        build: spec.build.is_some(),
+        prepare: Some(prepare),
+    }
+}
+
+fn walls(spec: &Spec, masks: &Masks) -> Vec<Wall> {
+    let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
+    let mut walls = vec![
+        wall(
+            "container",
+            format!("made by the engine, with its own file system, processes and IPC, of {}", spec.image),
+        ),
+        wall("uts namespace", format!("host name {}", spec.hostname)),
+    ];
+    walls.extend(limits(spec));
+    if let Workspace::Direct { .. } = spec.workspace {
+        walls.push(protected(masks));
+    }
+    walls
+}

@@ -1,0 +1,68 @@
+//! Hides how the programs of a container come to trust its sandbox's own certificate authority: what the image trusts is
+//! read from it, and written back with the authority, before it starts.
+
+use super::super::{
+    LaunchError,
+    native::{
+        failure,
+        trust::{MAX, SYSTEM, java_store},
+    },
+};
+use crate::{
+    engine::{self, Engine, EngineError},
+    trust::{BUNDLE, CERTIFICATE, JAVA},
+};
+use std::ffi::OsStr;
+
+/// Stands before the authority in what it was added to: an earlier start's is cut off there.
+const MARK: &str = "\n# The authority of this sandbox\n";
+
+/// Adds an authority's certificate (PEM) to what the programs of a container trust.
+pub async fn plant(engine: &Engine, container: &str, authority: &str) -> Result<(), LaunchError> {
+    let planted = async {
+        let mut first = None;
+        for path in SYSTEM {
+            let Some(own) = engine.read_file(container, path, MAX as usize).await? else { continue };
+            let Ok(own) = String::from_utf8(own) else { continue };
+            let bundle = with(&own, authority);
+            put(engine, container, path, bundle.as_bytes()).await?;
+            first = first.or(Some(bundle));
+        }
+        let bundle = first.unwrap_or_else(|| authority.to_owned());
+        let java = java_store(&bundle);
+        for (path, bytes) in [(CERTIFICATE, authority.as_bytes()), (BUNDLE, bundle.as_bytes()), (JAVA, &java)] {
+            put(engine, container, path, bytes).await?;
+        }
+        Ok::<_, EngineError>(())
+    };
+    planted.await.map_err(|error| {
+        let cause = format!("Cannot add the sandbox's authority to what it trusts: {}", wire::cause(&error));
+        failure::new("certificates", cause, error.hint())
+    })
+}
+
+/// What was trusted before, and the authority.
+fn with(own: &str, authority: &str) -> String {
+    let own = own.split(MARK).next().unwrap_or_default();
+    format!("{}{MARK}{authority}", own.trim_end())
+}
+
+async fn put(engine: &Engine, container: &str, path: &str, bytes: &[u8]) -> Result<(), EngineError> {
+    let inside = path.trim_start_matches('/');
+    let mut archive = Vec::new();
+    archive::pack_bytes(bytes, 0o644, OsStr::new(inside), &mut archive)
+        .map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;
+    engine.put_archive(container, "/", engine::body(archive)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_earlier_starts_authority_is_trusted_no_longer() {
+        let once = with("public\n", "first\n");
+        assert_eq!(once, format!("public{MARK}first\n"));
+        assert_eq!(with(&once, "second\n"), format!("public{MARK}second\n"));
+    }
+}

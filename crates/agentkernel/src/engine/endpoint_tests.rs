@@ -1,0 +1,53 @@
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|&(key, value)| (key.into(), value.into())).collect()
+}
+
+#[test]
+fn addresses_are_read_and_written_alike() {
+    for (text, shown) in [
+        ("unix:///run/docker.sock", "unix:///run/docker.sock"),
+        ("tcp://10.0.0.1:2375", "tcp://10.0.0.1:2375"),
+        ("tcp://build.example.com", "tcp://build.example.com:2375"),
+        ("tcp://[::1]:7/", "tcp://[::1]:7"),
+    ] {
+        assert_eq!(Endpoint::try_from(text.to_owned()).unwrap().to_string(), shown);
+    }
+    for text in
+        ["", "unix://", "unix://run/x", "tcp://", "tcp://a:1/b", "ssh://me@host", "https://a:1", "npipe:////./x"]
+    {
+        assert!(Endpoint::try_from(text.to_owned()).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_set_wins_over_contexts_and_sockets() {
+    let home = tempfile::tempdir().unwrap();
+    let docker = home.path().join(".docker");
+    let hash: String = Sha256::digest("far").iter().map(|byte| format!("{byte:02x}")).collect();
+    let meta = docker.join("contexts/meta").join(hash);
+    fs::create_dir_all(&meta).unwrap();
+    fs::write(docker.join("config.json"), r#"{"currentContext":"far","auths":{}}"#).unwrap();
+    fs::write(meta.join("meta.json"), r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://far:2375"}}}"#).unwrap();
+    let home = home.path().to_str().unwrap();
+
+    let found = |pairs: &[(&str, &str)]| Endpoint::find(&env(pairs)).map(|endpoint| endpoint.to_string());
+    assert_eq!(found(&[("HOME", home)]).unwrap(), "tcp://far:2375");
+    assert_eq!(found(&[("HOME", home), ("DOCKER_HOST", "unix:///x")]).unwrap(), "unix:///x");
+    let missing = found(&[("HOME", home), ("DOCKER_CONTEXT", "near")]).unwrap_err();
+    assert_eq!(missing.to_string(), "Docker's context 'near' names no engine");
+    // The default one is no context of its own.
+    let own = home.to_owned() + "/docker.sock";
+    fs::write(&own, "").unwrap();
+    let default = found(&[("HOME", home), ("DOCKER_CONTEXT", "default"), ("XDG_RUNTIME_DIR", home)]).unwrap();
+    assert!(default.starts_with("unix:///"), "{default}");
+}
+
+#[test]
+fn a_broken_configuration_is_told_and_not_passed_over() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("config.json"), "{").unwrap();
+    let config = home.path().to_str().unwrap();
+    assert!(matches!(Endpoint::find(&env(&[("DOCKER_CONFIG", config)])), Err(EndpointError::Read { .. })));
+}

@@ -1,0 +1,173 @@
+//! Hides an engine's images: what is known of one before a container is made of it.
+
+use super::{Body, Engine, EngineError, whole};
+use crate::store::durable;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE};
+use http::Method;
+use http_body_util::BodyExt as _;
+use oci::{Credentials, Reference, manifest::RunConfig};
+use rustix::fd::{AsFd as _, OwnedFd};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// An image's file of accounts beyond this is not read.
+const MAX_PASSWD: usize = 1 << 20;
+/// The longest line of what an engine tells while it pulls.
+const MAX_LINE: usize = 1 << 20;
+
+/// An image of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// What the engine calls it: a digest, by which its contents never change.
+    pub id: String,
+    /// How its programs are started.
+    pub run: RunConfig,
+    /// What lies in it.
+    pub contents: Contents,
+}
+
+/// What must be known of the files of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Its /etc/passwd.
+    pub passwd: Vec<u8>,
+    /// Whether it has /bin/bash.
+    pub has_bash: bool,
+}
+
+/// How far a pull is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pulled {
+    /// What the engine does, in its words.
+    pub status: String,
+    /// With which layer; empty: with all of it.
+    pub layer: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    id: String,
+    #[serde(default)]
+    config: Option<RunConfig>,
+}
+
+/// The image of this name; `None` if the engine has none. What lies in it is looked at once, and kept in `cache`.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn about(engine: &Engine, name: &str, cache: &OwnedFd) -> Result<Option<About>, EngineError> {
+    let inspected: Inspected = match engine.get(&format!("/images/{}/json", super::query(name))).await {
+        Err(error) if error.is_missing() => return Ok(None),
+        result => result?,
+    };
+    let Inspected { id, config } = inspected;
+    let hex = id.rsplit(':').next().unwrap_or_default();
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(EngineError::Nonsense("an image without a digest".into()));
+    }
+    let known = format!("engine-image-{hex}");
+    // It is looked at again if it cannot be read or kept.
+    let path = Path::new("cache");
+    let contents = match durable::read(cache.as_fd(), path, &known) {
+        Ok(Some(contents)) => contents,
+        _ => {
+            let contents = look(engine, &id).await?;
+            let _ = durable::write(cache.as_fd(), path, &known, &contents);
+            contents
+        }
+    };
+    Ok(Some(About { id, run: config.unwrap_or_default(), contents }))
+}
+
+/// Looks at the files of an image, in a container that is never started.
+async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
+    let body = json!({
+        "Image": image,
+        "Entrypoint": ["/"],
+        "Labels": { super::LABEL_LOOK: env!("CARGO_PKG_VERSION"), super::LABEL_OWNER: super::owner() },
+        "HostConfig": { "NetworkMode": "none" },
+    });
+    let made = engine.post("/containers/create", &body).await?;
+    let Some(container) = made["Id"].as_str() else { return Err(EngineError::Nonsense("no container".into())) };
+    let looked = async {
+        let passwd = engine.read_file(container, "/etc/passwd", MAX_PASSWD).await?.unwrap_or_default();
+        let has_bash = engine.has(container, "/bin/bash").await?;
+        Ok(Contents { passwd, has_bash })
+    };
+    let looked = looked.await;
+    engine.delete(&format!("/containers/{container}?force=1&v=1")).await?;
+    looked
+}
+
+impl Engine {
+    /// Whether a container has something at a path.
+    async fn has(&self, container: &str, path: &str) -> Result<bool, EngineError> {
+        let path = format!("/containers/{container}/archive?path={}", super::query(path));
+        match self.send(Method::HEAD, &path, None, nothing(), super::PROMPT).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn nothing() -> Body {
+    whole("")
+}
+
+/// What an engine passes on to log in to the registry of an image; `None` if nothing does.
+fn login(reference: &Reference, credentials: &Credentials) -> Option<String> {
+    let server = reference.registry();
+    let login = match credentials {
+        Credentials::None => return None,
+        Credentials::Basic { user, password } => {
+            json!({ "username": user, "password": password.expose(), "serveraddress": server })
+        }
+        Credentials::IdentityToken(token) => json!({ "identitytoken": token.expose(), "serveraddress": server }),
+        Credentials::RegistryToken(token) => json!({ "registrytoken": token.expose(), "serveraddress": server }),
+    };
+    Some(URL_SAFE.encode(login.to_string()))
+}
+
+/// Has the engine bring an image from its registry, with what logs in there.
+///
+/// # Errors
+/// [`EngineError`], with what the engine says.
+pub async fn pull(
+    engine: &Engine,
+    reference: &Reference,
+    credentials: &Credentials,
+    mut tell: impl FnMut(Pulled),
+) -> Result<(), EngineError> {
+    let digest = reference.digest().map(ToString::to_string);
+    let tag = digest.as_deref().or(reference.tag()).unwrap_or("latest");
+    let path = format!("/images/create?fromImage={}&tag={}", super::query(&reference.name()), super::query(tag));
+    let mut body = engine.follow(&path, login(reference, credentials).as_deref()).await?;
+    let mut line = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        for &byte in &data {
+            if byte != b'\n' {
+                line.push(byte);
+            } else if let Ok(told) = serde_json::from_slice::<Value>(&std::mem::take(&mut line)) {
+                if let Some(message) = told["error"].as_str() {
+                    return Err(EngineError::Refused { status: 0, message: wire::printable(message) });
+                }
+                let text = |key: &str| wire::printable(told[key].as_str().unwrap_or_default());
+                tell(Pulled { status: text("status"), layer: text("id") });
+            }
+            if line.len() > MAX_LINE {
+                return Err(EngineError::Nonsense("a line without an end".into()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The one file in an archive that an engine has made of it; `None` if it is something else.
+pub(super) fn only_file(archive: &[u8], limit: usize) -> Result<Option<Vec<u8>>, EngineError> {
+    archive::only_file(archive, limit).map_err(|error| EngineError::Nonsense(wire::cause(&error)))
+}

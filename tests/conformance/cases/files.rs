@@ -1,0 +1,163 @@
+//! Files: the project, mounts, copies, and what is the sandbox's own.
+
+use super::Row;
+use crate::bench::BOX;
+use std::{fs, os::unix::fs::PermissionsExt as _};
+use support::told;
+
+pub const CASES: &[Row] = &[
+    ("what is written in a direct workspace is its caller's", "", |b| {
+        b.write("given", "from outside\n");
+        assert_eq!(b.works(&[], "cat given; echo from inside > made; mkdir dir; echo x > dir/x"), "from outside\n");
+        assert_eq!(b.read("made"), "from inside\n");
+        assert_eq!((b.owner("made"), b.owner("dir/x")), (b.caller(), b.caller()));
+    }),
+    ("protected paths cannot be written, nor made", "", |b| {
+        b.write(".git/config", "[core]\n");
+        b.write(".git/hooks/pre-commit", "#!/bin/sh\n");
+        let script = "echo x >> .git/config; echo x > .git/hooks/post-commit; echo x > .envrc; mkdir .claude; rm -rf .git; mv .git away; \
+                      echo x > agentkernel.toml; ln -sf /tmp .vscode; cat .git/config";
+        assert_eq!(String::from_utf8(b.sh(&[], script).stdout).unwrap(), "[core]\n");
+        assert_eq!(b.read(".git/config"), "[core]\n");
+        let names: Vec<_> = fs::read_dir(b.world.project()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, [".git"], "placeholders, or what was made in their place");
+        assert_eq!(fs::read_dir(b.world.project().join(".git/hooks")).unwrap().count(), 1);
+    }),
+    ("the rest of .git is the project's", "", |b| {
+        b.write(".git/config", "[core]\n");
+        let _ = b.works(&[], "echo ref > .git/HEAD && mkdir -p .git/objects/ab && cat .git/HEAD");
+        assert_eq!(b.read(".git/HEAD"), "ref\n");
+    }),
+    ("a path can be unprotected", "", |b| {
+        let _ = b.works(&["--unprotect", ".envrc"], "echo x > .envrc");
+        assert_eq!(b.read(".envrc"), "x\n");
+    }),
+    ("a protected path that is a link is protected as one", "protected links", |b| {
+        b.write("target", "x\n");
+        std::os::unix::fs::symlink("target", b.world.project().join(".envrc")).unwrap();
+        b.own();
+        let _ = b.sh(&[], "rm -f .envrc; ln -sf /etc/passwd .envrc");
+        assert_eq!(fs::read_link(b.world.project().join(".envrc")).unwrap().to_str(), Some("target"));
+    }),
+    ("an overlay workspace never changes the project", "", |b| {
+        b.write("file", "before\n");
+        let text = b.works(
+            &["--workspace", "overlay"],
+            "cat file; echo after > file; echo new > new; rm -f gone; cat file new",
+        );
+        assert_eq!(text, "before\nafter\nnew\n");
+        assert_eq!(b.read("file"), "before\n");
+        assert!(!b.world.project().join("new").exists());
+    }),
+    ("an overlay workspace keeps modes and links", "", |b| {
+        let tool = b.write("bin/tool", "#!/bin/sh\necho ran\n");
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("bin/tool", b.world.project().join("link")).unwrap();
+        b.own();
+        assert_eq!(b.works(&["--workspace", "overlay"], "./link; readlink link"), "ran\nbin/tool\n");
+    }),
+    ("an overlay shows what changes outside", "live overlay", |b| {
+        b.kept(&["--workspace", "overlay"], &[]);
+        b.write("later", "seen\n");
+        assert_eq!(b.exec("cat later"), "seen\n");
+    }),
+    ("without a workspace the project is not there", "", |b| {
+        b.write("file", "x\n");
+        let place = b.world.project().join("file");
+        assert_eq!(
+            b.works(&["--workspace", "none"], &format!("cat {} 2>/dev/null || echo none", place.display())),
+            "none\n"
+        );
+    }),
+    ("mounts, also read-only ones", "", |b| {
+        b.write("data/x", "x\n");
+        let data = b.world.project().join("data");
+        let (writable, read_only) = (format!("{}:/mnt/w", data.display()), format!("{}:/mnt/r:ro", data.display()));
+        let script = "cat /mnt/r/x; echo y > /mnt/w/y; cat /mnt/r/y; echo z 2>/dev/null > /mnt/r/z || echo refused";
+        assert_eq!(b.works(&["-v", &writable, "-v", &read_only, "--workspace", "none"], script), "x\ny\nrefused\n");
+        assert_eq!((b.owner("data/y"), data.join("z").exists()), (b.caller(), false));
+    }),
+    ("a file can be mounted", "", |b| {
+        let file = b.write("one", "alone\n");
+        let mount = format!("{}:/etc/one:ro", file.display());
+        assert_eq!(b.works(&["-v", &mount, "--workspace", "none"], "cat /etc/one"), "alone\n");
+    }),
+    ("a mount that is not there is refused", "", |b| {
+        let output = b.run(&["-v", "/no/such:/mnt"], &["true"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+    }),
+    ("a tmpfs has its size", "", |b| {
+        let script =
+            "echo x > /scratch/x && cat /scratch/x; head -c 9000000 /dev/zero > /scratch/big 2>/dev/null || echo full";
+        assert_eq!(b.works(&["--tmpfs", "/scratch:4M"], script), "x\nfull\n");
+    }),
+    ("read-only means everything but what must be writable", "", |b| {
+        let script = "for place in / /etc /bin /srv; do touch $place/x 2>/dev/null && echo wrote $place; done; \
+                      for place in /tmp /var/tmp /run $HOME .; do touch $place/x && echo ok; done";
+        assert_eq!(b.works(&["--read-only"], script), "ok\nok\nok\nok\nok\n");
+    }),
+    ("the image is writable for its own root", "", |b| {
+        let script = "echo changed > /srv/file; mkdir /data && echo x > /data/x && cat /srv/file /data/x";
+        assert_eq!(b.works(&["-u", "0", "--workspace", "none"], script), "changed\nx\n");
+        assert_eq!(
+            b.works(&["--workspace", "none"], "cat /srv/file; ls /data 2>/dev/null || echo none"),
+            "original\nnone\n"
+        );
+    }),
+    ("/tmp is everybody's, and sticky", "", |b| {
+        assert_eq!(b.works(&["--workspace", "none"], "stat -c %a /tmp; stat -c %a /var/tmp"), "1777\n1777\n");
+    }),
+    ("cp brings files in, the user's own", "", |b| {
+        b.kept(&["--workspace", "none"], &[]);
+        let file = b.write("file", "copied\n");
+        let _ = b.says(&["cp", file.to_str().unwrap(), &format!("{BOX}:/tmp/there")]);
+        assert_eq!(b.exec("cat /tmp/there; test -O /tmp/there && echo mine"), "copied\nmine\n");
+    }),
+    ("cp brings a tree out as it is", "", |b| {
+        b.kept(&["--workspace", "none"], &[]);
+        let _ = b
+            .exec("cd /tmp && mkdir -p tree/sub && echo x > tree/sub/x && ln -s sub/x tree/link && chmod 750 tree/sub");
+        let _ = b.says(&["cp", &format!("{BOX}:/tmp/tree"), "."]);
+        assert_eq!(b.read("tree/sub/x"), "x\n");
+        assert_eq!(fs::read_link(b.world.project().join("tree/link")).unwrap().to_str(), Some("sub/x"));
+        assert_eq!(fs::metadata(b.world.project().join("tree/sub")).unwrap().permissions().mode() & 0o777, 0o750);
+        assert_eq!(b.owner("tree/sub/x"), b.caller());
+    }),
+    ("cp to standard output is a tar archive", "", |b| {
+        b.kept(&["--workspace", "none"], &[]);
+        let _ = b.exec("echo x > /tmp/x");
+        let output = b.agentkernel(&["cp", &format!("{BOX}:/tmp/x"), "-"]).output().unwrap();
+        assert!(output.status.success() && output.stdout.len() >= 1024 && output.stdout.starts_with(b"x\0"));
+    }),
+    ("cp of what is not there is told", "", |b| {
+        b.kept(&["--workspace", "none"], &[]);
+        b.refuses(&["cp", &format!("{BOX}:/no/such"), "."], "/no/such");
+    }),
+    ("the host's programs are an image", "image host", |b| {
+        let text = b.works(&["--image", "host"], "ls /usr/bin/env");
+        assert_eq!(text, "/usr/bin/env\n");
+    }),
+    ("a directory is an image", "image dir", |b| {
+        let dir = b.world.home().join("image/root");
+        let text =
+            b.works(&["--image", &format!("dir:{}", dir.display()), "--workspace", "none", "-w", "/"], "cat /srv/file");
+        assert_eq!(text, "original\n");
+    }),
+    ("an image that is nowhere is told", "", |b| {
+        let output = b.run(&["--image", "127.0.0.1:9/no/such:1"], &["true"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+    }),
+    ("a protected path that is replaced by a link stays what it is", "", |b| {
+        b.write(".git/config", "[core]\n");
+        let _ = b.sh(&[], "mv .git/config .git/other; ln -s /etc/passwd .git/config; mv .git .tig");
+        assert!(fs::symlink_metadata(b.world.project().join(".git/config")).unwrap().is_file());
+    }),
+    ("two sandboxes share a project and tidy up after both", "", |b| {
+        b.kept(&[], &[]);
+        assert_eq!(b.works(&[], "echo x > shared; echo made"), "made\n");
+        assert_eq!(b.exec("cat shared; echo y 2>/dev/null > .envrc || echo refused"), "x\nrefused\n");
+        let _ = b.says(&["rm", "-f", BOX]);
+        let names: Vec<_> = fs::read_dir(b.world.project()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["shared"]);
+    }),
+];

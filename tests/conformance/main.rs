@@ -1,0 +1,101 @@
+//! What every sandbox promises, whatever makes it: one table of cases, run on every backend.
+//!
+//! What a backend cannot do is said by `doctor`, from the list that it goes by itself, and nowhere else: a case that needs it
+//! is counted and named here, with that reason.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+mod bench;
+mod cases;
+
+use bench::Bench;
+use std::{collections::BTreeSet, panic};
+use support::Who;
+
+/// One promise.
+pub struct Case {
+    /// What it says.
+    pub name: &'static str,
+    /// What a backend must be able to do for it, by its name in `doctor`; empty: nothing special.
+    pub needs: &'static str,
+    /// Fails if it is not kept.
+    pub proof: fn(&Bench),
+}
+
+/// Runs every case, and names all that fail.
+fn conforms(backend: &'static str, who: Who) {
+    let Some(bench) = Bench::new(backend, who) else { return };
+    let (mut failed, mut passed) = (Vec::new(), 0);
+    let only = std::env::var("CONFORMANCE_CASE").unwrap_or_default();
+    for case in cases::all().into_iter().filter(|case| case.name.contains(&only)) {
+        if let Some(reason) = bench.lacks.get(case.needs) {
+            support::skipped(&format!("{backend}: {}", case.name), reason);
+            continue;
+        }
+        eprintln!("--- {backend}, {who:?}: {}", case.name);
+        match panic::catch_unwind(panic::AssertUnwindSafe(|| (case.proof)(&bench))) {
+            Ok(()) => passed += 1,
+            Err(_) => failed.push(case.name),
+        }
+        bench.clear();
+    }
+    assert!(failed.is_empty(), "{backend}, {who:?}: {passed} cases hold, and these do not: {failed:#?}");
+    bench.leaves_nothing();
+}
+
+#[test]
+fn native_as_root() {
+    conforms("native", Who::Me);
+}
+
+#[test]
+fn native_as_an_ordinary_user() {
+    if Who::all().contains(&Who::Nobody) {
+        conforms("native", Who::Nobody);
+    }
+}
+
+#[test]
+fn docker_as_root() {
+    conforms("docker", Who::Me);
+}
+
+#[test]
+fn docker_as_an_ordinary_user() {
+    if Who::all().contains(&Who::Nobody) {
+        conforms("docker", Who::Nobody);
+    }
+}
+
+#[test]
+fn every_case_has_a_name_of_its_own() {
+    let cases = cases::all();
+    let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
+    assert_eq!(names.len(), cases.len());
+}
+
+/// What falls is what `doctor` says, by other names: root's own id, and a root without `nodev`.
+#[test]
+fn a_container_holds_what_can_be_held() {
+    let Some(bench) = Bench::new("docker", Who::Me) else { return };
+    let output =
+        bench.agentkernel(&["attest", "--json", "--backend", "docker", "--image", bench::IMAGE]).output().unwrap();
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", support::told(&output)));
+    let cases = report["cases"].as_array().unwrap();
+    let of = |verdict: &str| -> Vec<&str> {
+        cases.iter().filter(|case| case["result"] == verdict).map(|case| case["name"].as_str().unwrap()).collect()
+    };
+    assert_eq!(of("escaped"), ["namespaces-shared", "device-mounts"]);
+    assert!(of("held").len() > 150, "{report:#}");
+    bench.leaves_nothing();
+}
+
+#[test]
+fn nothing_is_lacking_that_no_case_needs() {
+    let Some(bench) = Bench::new("docker", Who::Me) else { return };
+    let needed: BTreeSet<_> = cases::all().iter().map(|case| case.needs.to_owned()).collect();
+    for name in bench.lacks.keys() {
+        assert!(needed.contains(name), "doctor says that '{name}' is lacking, which no case needs");
+    }
+}
