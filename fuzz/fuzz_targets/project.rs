@@ -5,9 +5,17 @@
 #[path = "../../crates/agentkernel/src/config/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod config;
+#[path = "../../crates/agentkernel/src/engine/endpoint.rs"]
+#[allow(dead_code)]
+mod endpoint;
 #[path = "../../crates/agentkernel/src/spec.rs"]
 #[allow(dead_code)]
 mod spec;
+
+/// Of the room of engines, where one is.
+mod engine {
+    pub use crate::endpoint::Endpoint;
+}
 
 use libfuzzer_sys::fuzz_target;
 use spec::*;

@@ -37,7 +37,8 @@ const NEWS: Duration = Duration::from_millis(100);
 /// Serves a flow to its end.
 pub(crate) async fn serve(account: Rc<Account>, client: TcpStream, revoked: Rc<Notify>) {
     let shared = &account.shared;
-    let mut flow = Flow { account: &account, rules: shared.rules(), client: Some(client), buffer: Vec::new() };
+    let mut flow =
+        Flow { account: &account, rules: shared.rules(), client: Some(client), buffer: Vec::new(), began: None };
     let result = tokio::select! {
         biased;
         () = revoked.notified() => match shared.is_ending() {
@@ -64,6 +65,8 @@ struct Flow<'a> {
     client: Option<TcpStream>,
     /// What the client has said first, and nobody has had yet.
     buffer: Vec<u8>,
+    /// The first byte of it, if the client has begun and it is not known what it speaks.
+    began: Option<u8>,
 }
 
 impl Flow<'_> {
@@ -123,7 +126,7 @@ impl Flow<'_> {
         // must be put in, kept back or counted.
         let free = grant.service && grant.any_protocol && !grant.is_restricted();
         if free && !self.rules.inspector.is_wanted() {
-            return self.splice(client, server, Speech::Nothing).await;
+            return self.splice(client, server).await;
         }
         // Where the web is spoken nobody waits for the server to begin.
         let web = !grant.any_protocol || grant.is_restricted();
@@ -145,7 +148,7 @@ impl Flow<'_> {
         };
         match wrapping {
             _ if speech == Speech::Nothing => Ok(()),
-            None => self.splice(client, server, speech).await,
+            None => self.splice(client, server).await,
             Some(wrapping) => {
                 let (account, rules) = (self.account.clone(), self.rules.clone());
                 let passage = inspect::Passage { account, rules, grant: grant.clone() };
@@ -189,6 +192,7 @@ impl Flow<'_> {
                 }
             }
         };
+        self.began = self.buffer.first().copied().filter(|_| speech == Speech::Other);
         let reason = match speech {
             _ if passed == 0 => return Ok(speech),
             Speech::Other | Speech::Nothing => {
@@ -246,7 +250,7 @@ impl Flow<'_> {
 
     /// Passes on what was said, and whatever will be. If it is not known what that is, the server's first bytes tell what it
     /// took it for; what is to be read, and can't be, gets no answer.
-    async fn splice(&mut self, client: TcpStream, mut server: TcpStream, speech: Speech) -> Result<(), Denial> {
+    async fn splice(&mut self, client: TcpStream, mut server: TcpStream) -> Result<(), Denial> {
         let Account { shared, meter, .. } = &**self.account;
         if !self.pass(&mut server, 0).await {
             return Ok(());
@@ -254,8 +258,8 @@ impl Flow<'_> {
         self.buffer = Vec::new();
         let heard = Cell::new(Heard::Other);
         let gate = async {
-            if speech == Speech::Other {
-                heard.set(heard::heard(&server).await);
+            if let Some(began) = self.began {
+                heard.set(heard::heard(&server, began).await);
             }
             heard.get() == Heard::Other
         };

@@ -1,5 +1,5 @@
-//! Hides how a server shows, by its first bytes, that it speaks without being asked, or what it took its client for:
-//! whatever it takes for a request or for TLS, it answers in kind.
+//! Hides how a server shows, by its first bytes, that it speaks without being asked, or what it took its client for: what
+//! it takes for a request or for TLS, it answers in kind.
 
 use std::time::{Duration, Instant};
 use tokio::{net::TcpStream, time::sleep};
@@ -8,9 +8,6 @@ use tokio::{net::TcpStream, time::sleep};
 const PIECES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(10));
 /// So many bytes tell.
 const ENOUGH: usize = 32;
-/// Other languages whose answers begin as those of HTTP do.
-const OTHERS: [&str; 3] = ["ICAP", "RTSP", "SIP"];
-
 /// What a server took its client for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
@@ -22,10 +19,19 @@ pub(crate) enum Heard {
     Other,
 }
 
-/// Waits for what a server says first, and tells what it took its client for. Nothing is taken from the stream.
-pub(crate) async fn heard(server: &TcpStream) -> Heard {
+/// Waits for what a server says first, and tells what it took its client for, whose first byte was this one. Nothing is
+/// taken from the stream.
+pub(crate) async fn heard(server: &TcpStream, began: u8) -> Heard {
     let mut head = [0; ENOUGH];
-    look(server, &mut head, judge).await.unwrap_or(Heard::Other)
+    let told = match began {
+        // As records do, and the hello of SSL 2.
+        0x14..=0x18 | 0x80.. => look(server, &mut head, tls).await,
+        // As lines of text do, with blanks before them.
+        b' '..=b'~' | b'\t'..=b'\r' | 0x1c..=0x1f => look(server, &mut head, http).await,
+        // Nobody takes that for either.
+        _ => Some(Heard::Other),
+    };
+    told.unwrap_or(Heard::Other)
 }
 
 /// Waits until a server speaks, and tells whether that is the beginning of HTTP/2, whose servers may speak before their
@@ -50,35 +56,24 @@ async fn look<T>(server: &TcpStream, head: &mut [u8], tells: impl Fn(&[u8]) -> O
     }
 }
 
-/// What the first bytes of an answer tell.
-fn judge(answer: &[u8]) -> Option<Heard> {
-    if let [0x15 | 0x16, rest @ ..] = answer {
-        // A handshake, or an alert, and its version (RFC 8446, 5.1).
-        return match rest {
-            [] | [3] => None,
-            [3, 0..=4, ..] => Some(Heard::Tls),
-            _ => Some(Heard::Other),
-        };
+/// Whether an answer begins as TLS does: a handshake, or an alert, and its version (RFC 8446, 5.1).
+fn tls(answer: &[u8]) -> Option<Heard> {
+    match answer {
+        [] | [0x15 | 0x16] | [0x15 | 0x16, 3] => None,
+        [0x15 | 0x16, 3, 0..=4, ..] => Some(Heard::Tls),
+        _ => Some(Heard::Other),
     }
-    // A version, whatever its name is, since some servers say the one that they heard; a blank; and a number of three
-    // digits. Only for the name of HTTP itself is waited: many servers say a word, and no more.
-    let count = |from: usize, what: fn(u8) -> bool| answer[from..].iter().take_while(|&&byte| what(byte)).count();
-    let name = count(0, |byte| byte.is_ascii_alphabetic());
-    let slash = answer.get(name);
-    if name == answer.len() && name <= b"HTTP".len() && b"HTTP"[..name].eq_ignore_ascii_case(answer) {
-        return None;
+}
+
+/// Whether an answer begins as HTTP/1 does: its name, and a number.
+fn http(answer: &[u8]) -> Option<Heard> {
+    const NAME: &[u8] = b"HTTP/";
+    let begun = answer.iter().zip(NAME).take_while(|(own, other)| own.eq_ignore_ascii_case(other)).count();
+    match answer.get(begun) {
+        None => None,
+        Some(digit) if begun == NAME.len() && digit.is_ascii_digit() => Some(Heard::Http),
+        Some(_) => Some(Heard::Other),
     }
-    if name == 0 || slash != Some(&b'/') || OTHERS.iter().any(|other| other.as_bytes() == &answer[..name]) {
-        return Some(Heard::Other);
-    }
-    let version = count(name + 1, |byte| byte.is_ascii_digit() || byte == b'.');
-    let number = name + 1 + version;
-    let status = answer.get(number + 1..)?;
-    let digits = status.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
-    if version == 0 || answer[number] != b' ' || digits < status.len().min(3) {
-        return Some(Heard::Other);
-    }
-    (digits == 3).then_some(Heard::Http)
 }
 
 /// A frame of settings, after its length: its type, no flags, no stream (RFC 9113, 4.1 and 6.5).

@@ -68,7 +68,7 @@ impl Learn {
         let mut course = Course::default();
         let result = Run::once(self.sandbox, self.command).follow(&mut course);
         let Some(id) = &course.id else { return result };
-        let Seen { mut reached, other, refused, limited: requests, incomplete } = seen(id)?;
+        let Seen { mut reached, other, refused, limited: requests, restricted, incomplete } = seen(id)?;
         let host = HostFacts::read()?;
         let (project, limits) = (Project::find(&host)?, UserConfig::read(&host)?);
         let by_limits = |(_, why): &(&Target, &Why)| why.reason == Reason::Ceiling.code();
@@ -83,6 +83,11 @@ impl Learn {
         if !limited.is_empty() {
             let words = format!("Refused by your own limits: {}", limited.join(", "));
             report(&Failure::new(words).hint(limits.place()));
+        }
+        if !restricted.is_empty() {
+            let list: Vec<String> = restricted.into_iter().collect();
+            let words = format!("Refused by what {FILE_NAME} or a flag restricts requests to: {}", list.join(", "));
+            report(&Failure::new(words).hint("Whoever wrote that meant it: a rule of your own lifts it"));
         }
         if !other.is_empty() {
             let list: Vec<String> = other.iter().map(ToString::to_string).collect();
@@ -163,6 +168,8 @@ struct Seen {
     refused: BTreeMap<Target, Why>,
     /// Requests that the user's own limits refused.
     limited: BTreeSet<String>,
+    /// Requests that the sandbox's own rules refused.
+    restricted: BTreeSet<String>,
     /// There is more that is not on record, or not by its host.
     incomplete: bool,
 }
@@ -175,9 +182,9 @@ struct Why {
 }
 
 impl Why {
-    /// Whether a rule could allow it that names it: it is private, or a service of the host.
+    /// Whether a rule could allow it that names it: it is private, an address that no rule names, or a service of the host.
     fn can_be_named(&self, target: &Target) -> bool {
-        self.reason == Reason::PrivateAddress.code()
+        [Reason::PrivateAddress, Reason::UnnamedAddress].iter().any(|reason| self.reason == reason.code())
             || (self.reason == Reason::NotAllowed.code() && target.host.name() == Some(HOST_NAME))
     }
 }
@@ -215,6 +222,11 @@ impl Seen {
             }
             AuditEvent::Refused { request: Some(request), reason, .. } if reason == Reason::Ceiling.code() => {
                 self.limited.insert(format!("{request} at {target}"));
+            }
+            AuditEvent::Refused { request: Some(request), reason, .. }
+                if reason == Reason::RequestNotAllowed.code() =>
+            {
+                self.restricted.insert(format!("{request} at {target}"));
             }
             AuditEvent::Folded { verdict: Verdict::Denied, reason, .. } => {
                 let reason = reason.unwrap_or_default();

@@ -50,6 +50,7 @@ fn requests_that_limits_refuse_are_told() {
         refused("request-not-allowed", Some("PUT /x")),
     ]);
     assert_eq!(seen.limited.into_iter().collect::<Vec<_>>(), ["POST /x at a.example.org:443"]);
+    assert_eq!(seen.restricted.into_iter().collect::<Vec<_>>(), ["PUT /x at a.example.org:443"]);
     assert!(seen.refused.is_empty());
 }
 

@@ -12,7 +12,8 @@ use std::{fmt, net::IpAddr};
 pub fn is_sandbox_itself(host: &Host) -> bool {
     match host {
         Host::Name(name) => name.rsplit('.').next() == Some("localhost"),
-        Host::Address(address) => address.is_loopback(),
+        // Who connects to the unspecified one connects to itself.
+        Host::Address(address) => address.is_loopback() || address.is_unspecified(),
     }
 }
 

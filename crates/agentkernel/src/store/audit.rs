@@ -214,6 +214,11 @@ impl Output {
         self.file = Some(fd);
         match written {
             Ok(count) if count == line.len() => Ok(()),
+            // All but its end is there, which whoever opens it next adds.
+            Ok(count) if count + 1 == line.len() => {
+                self.file = None;
+                Ok(())
+            }
             Ok(_) => {
                 let fd = self.file.as_ref().ok_or(io::ErrorKind::Other)?;
                 let _ = rustix::io::write(fd, b"\n");

@@ -6,6 +6,7 @@ use ::http::{HeaderMap, Uri};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::{
+    cell::{Cell, RefCell},
     error::Error,
     pin::Pin,
     rc::Rc,
@@ -18,11 +19,32 @@ pub(super) struct Asked {
     exchange: Rc<Exchange>,
     /// The request's line.
     line: String,
+    end: Rc<End>,
+}
+
+/// Why the end of a body did not go on, for who answers the request.
+#[derive(Default)]
+pub(super) struct End {
+    denied: RefCell<Option<Denial>>,
+    answered: Cell<bool>,
+}
+
+impl End {
+    /// Why it did not, if the server's answer has not come before.
+    pub(super) fn denied(&self) -> Option<Denial> {
+        self.denied.take()
+    }
+
+    /// The server's answer goes to the client, whatever follows.
+    pub(super) fn answered(&self) {
+        self.answered.set(true);
+    }
 }
 
 impl Asked {
-    pub(super) fn new(body: Incoming, exchange: Rc<Exchange>, line: String) -> Self {
-        Self { body, exchange, line }
+    pub(super) fn new(body: Incoming, exchange: Rc<Exchange>, line: String) -> (Self, Rc<End>) {
+        let end = Rc::<End>::default();
+        (Self { body, exchange, line, end: end.clone() }, end)
     }
 
     /// Makes trailers what goes to the server.
@@ -50,8 +72,12 @@ impl Body for Asked {
         if let Some(trailers) = frame.trailers_mut()
             && let Err(denial) = self.admit(trailers)
         {
-            self.exchange.passage.report.refused(&denial, &self.line);
-            return Poll::Ready(Some(Err(denial.reason.code().into())));
+            let code = denial.reason.code();
+            match self.end.answered.get() {
+                true => self.exchange.passage.report.refused(&denial, &self.line),
+                false => drop(self.end.denied.replace(Some(denial))),
+            }
+            return Poll::Ready(Some(Err(code.into())));
         }
         Poll::Ready(Some(Ok(frame)))
     }

@@ -146,17 +146,18 @@ impl Way {
             // What both agree on there would be no readable messages.
             parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
         }
+        let (body, end) = Asked::new(body, exchange.clone(), line.clone());
         let mut sender = self.sender.lock().await;
         let sent = match sender.ready().await {
             Ok(()) => {
                 self.told.expect();
-                let body = Asked::new(body, exchange.clone(), line.clone());
                 sender.send_request(Request::from_parts(parts, body)).await
             }
             Err(error) => Err(error),
         };
         let mut response = match sent {
             Ok(response) => response,
+            Err(_) if let Some(denial) = end.denied() => return Ok(exchange.refuse(denial.into(), &line)),
             Err(_) if self.told.unclear() => {
                 let detail = "the length of the server's answer is written so that programs differ in it";
                 return Ok(exchange.refuse(exchange.denial(Reason::Unreachable).because(detail).into(), &line));
@@ -164,6 +165,7 @@ impl Way {
             Err(error) if exchange.answered.get() && !error.is_parse() => return Err(Gone),
             Err(error) => return Ok(exchange.refuse(exchange.failed(&error), &line)),
         };
+        end.answered();
         exchange.answered.set(true);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some((client, server)) = client.zip(response.extensions_mut().remove::<OnUpgrade>()) else {

@@ -84,18 +84,18 @@ async fn answer(
         let _ = drain(body).await;
         return Ok(exchange.refuse(refusal, &line));
     }
+    let (body, end) = Asked::new(body, exchange.clone(), line.clone());
     let sent = match sender.ready().await {
-        Ok(()) => {
-            let body = Asked::new(body, exchange.clone(), line.clone());
-            sender.send_request(Request::from_parts(parts, body)).await
-        }
+        Ok(()) => sender.send_request(Request::from_parts(parts, body)).await,
         Err(error) => Err(error),
     };
     match sent {
         Ok(response) => {
+            end.answered();
             exchange.answered.set(true);
             Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
         }
+        Err(_) if let Some(denial) = end.denied() => Ok(exchange.refuse(denial.into(), &line)),
         Err(error) if exchange.answered.get() => Err(error),
         Err(error) => Ok(exchange.refuse(exchange.failed(&error), &line)),
     }

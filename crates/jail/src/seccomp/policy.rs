@@ -343,15 +343,17 @@ const EGRESS: &[Allow] = &[
 /// What somebody may do beside that who fetches into files that are open.
 const FETCH: &[Allow] = &[allow("lseek"), allow("ftruncate"), allow("fstat"), allow("statx")];
 
-/// All that an unpacker may do: make files where Landlock, or its root, lets it. No socket, no program, no other process; and
+/// All that who unpacks or packs may do: make files, and read them, where Landlock, or its root, lets it. No socket, no program, no other process; and
 /// no device but the one that overlayfs takes for a whiteout. Modes, owners and attributes are set by descriptor: Landlock
 /// does not judge those calls, so a path would reach everywhere. Only links, which have no descriptor, get theirs by name.
 const UNPACK: &[Allow] = &[
+    allow("pread64"),
     allow("lseek"),
     allow("fstat"),
     allow("newfstatat"),
     allow("statx"),
     allow("getdents64"),
+    allow("readlinkat"),
     allow("openat"),
     allow("openat2"),
     allow("mkdirat"),
@@ -366,6 +368,8 @@ const UNPACK: &[Allow] = &[
     allow("fchown"),
     allow("fchownat"),
     allow("utimensat"),
+    allow("flistxattr"),
+    allow("fgetxattr"),
     allow("fsetxattr"),
 ];
 
