@@ -91,6 +91,23 @@ fn a_container_holds_what_can_be_held() {
     bench.leaves_nothing();
 }
 
+/// A copy of a project is all of it or nothing: what can't be read is told, and no sandbox has the rest.
+#[test]
+fn no_container_has_a_part_of_a_project() {
+    // Root reads everything.
+    if !Who::all().contains(&Who::Nobody) {
+        return;
+    }
+    let Some(bench) = Bench::new("docker", Who::Nobody) else { return };
+    let script = "mkdir a z && echo one > a/one && echo two > m && chmod 000 m && echo three > z/three";
+    let _ = support::stdout(bench.world.command("sh").args(["-c", script]));
+    let run = ["run", "--backend", "docker", "--image", bench::IMAGE, "--workspace", "overlay", "--", "ls"];
+    bench.refuses(&run, "The workspace can't be copied: Cannot open");
+    let _ = support::stdout(bench.world.command("rm").args(["-f", "m"]));
+    assert_eq!(bench.says(&run), "a\nz\n");
+    bench.leaves_nothing();
+}
+
 #[test]
 fn nothing_is_lacking_that_no_case_needs() {
     let Some(bench) = Bench::new("docker", Who::Me) else { return };

@@ -26,6 +26,21 @@ fn echo(mut stream: std::net::TcpStream) {
     let _ = std::io::copy(&mut stream, &mut copy);
 }
 
+/// A server that says this first, hears all that it is told, and answers at the end. What all its clients have said.
+fn hearing(ground: &Ground, first: &'static [u8]) -> Arc<Mutex<Vec<u8>>> {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = heard.clone();
+    ground.internet.serve(&format!("{WEB_V4}:7000"), move |mut stream| {
+        let _ = stream.write_all(first);
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            hears.lock().unwrap().extend_from_slice(&bytes[..count]);
+        }
+        let _ = stream.write_all(b"answer");
+    });
+    heard
+}
+
 #[test]
 fn who_waits_for_an_answer_gets_it() {
     for ground in Ground::all() {
@@ -55,15 +70,7 @@ with socket.create_connection((WEB, 7000), 30) as connection:
 #[test]
 fn a_slow_request_goes_no_further() {
     for ground in Ground::all() {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let hears = heard.clone();
-        ground.internet.serve(&format!("{WEB_V4}:7000"), move |mut stream| {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = stream.read(&mut bytes) {
-                hears.lock().unwrap().extend_from_slice(&bytes[..count]);
-            }
-            let _ = stream.write_all(b"answer");
-        });
+        let heard = hearing(&ground, b"");
         let script = r#"
 for beginning, rest in [(b"GET x HT", b"TP/1.1\r\nHost: hidden\r\n\r\n"), (b"\x16", b"\x03\1\0\x05hidden")]:
     with socket.create_connection((WEB, 7000), 30) as connection:
@@ -85,15 +92,7 @@ for beginning, rest in [(b"GET x HT", b"TP/1.1\r\nHost: hidden\r\n\r\n"), (b"\x1
 #[test]
 fn what_a_server_could_read_in_it_goes_no_further() {
     for ground in Ground::all() {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let hears = heard.clone();
-        ground.internet.serve(&format!("{WEB_V4}:7000"), move |mut stream| {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = stream.read(&mut bytes) {
-                hears.lock().unwrap().extend_from_slice(&bytes[..count]);
-            }
-            let _ = stream.write_all(b"answer");
-        });
+        let heard = hearing(&ground, b"");
         let script = r#"
 rest = b"Host: hidden.example.com\r\n\r\n"
 alert = b"\x15\x03\x01\0\x02\x01\x5a"
@@ -163,15 +162,7 @@ assert refused(HIDDEN)
 #[test]
 fn settings_that_come_first_hide_no_request() {
     for ground in Ground::all() {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let hears = heard.clone();
-        ground.internet.serve(&format!("{WEB_V4}:7000"), move |mut stream| {
-            let _ = stream.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = stream.read(&mut bytes) {
-                hears.lock().unwrap().extend_from_slice(&bytes[..count]);
-            }
-        });
+        let heard = hearing(&ground, &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
         let script = r#"
 # What it speaks is told by its first bytes; here it is not even one that may be there.
 for words in [b"GET / HTTP/1.1\r\nHost: hidden.example.com\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nhidden hidden"]:

@@ -5,7 +5,6 @@
 
 mod build;
 mod compare;
-mod dockerd;
 mod mirrors;
 mod pull;
 mod recipe;

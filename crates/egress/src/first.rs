@@ -1,7 +1,7 @@
 //! Hides how a client begins: its first bytes are read until they tell what it speaks, and are kept to be read again.
 //!
-//! What is said here decides whether a connection is read at all, so that whatever a server could take for TLS or for a
-//! request must be taken for it here too.
+//! What is said here decides whether a connection is read at all, so that whatever servers take for TLS or for a request
+//! is to be taken for it here too. What only the server's answer shows is looked at there (`heard`).
 
 use crate::Host;
 use std::{

@@ -2,7 +2,7 @@
 
 use super::Exchange;
 use crate::{Denial, Reason};
-use ::http::{HeaderMap, Uri};
+use ::http::{HeaderMap, Method, Uri, request::Parts};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::{
@@ -19,6 +19,8 @@ pub(super) struct Asked {
     exchange: Rc<Exchange>,
     /// The request's line.
     line: String,
+    /// The server says what it got.
+    traces: bool,
     end: Rc<End>,
 }
 
@@ -42,9 +44,9 @@ impl End {
 }
 
 impl Asked {
-    pub(super) fn new(body: Incoming, exchange: Rc<Exchange>, line: String) -> (Self, Rc<End>) {
+    pub(super) fn new(body: Incoming, parts: &Parts, exchange: Rc<Exchange>, line: String) -> (Self, Rc<End>) {
         let end = Rc::<End>::default();
-        (Self { body, exchange, line, end: end.clone() }, end)
+        (Self { body, exchange, line, traces: parts.method == Method::TRACE, end: end.clone() }, end)
     }
 
     /// Makes trailers what goes to the server.
@@ -52,8 +54,11 @@ impl Asked {
         let exchange = &self.exchange;
         let (secrets, nowhere) = (&exchange.passage.secrets, Uri::default());
         if exchange.tls {
-            let swapped = secrets.swap(&exchange.passage.target.host, &nowhere, trailers);
-            swapped.map(drop).map_err(|misplaced| exchange.denial(misplaced.reason()).because(misplaced.to_string()))
+            match secrets.swap(&exchange.passage.target.host, &nowhere, trailers) {
+                Ok(true) if self.traces => Err(exchange.would_come_back()),
+                Ok(_) => Ok(()),
+                Err(misplaced) => Err(exchange.denial(misplaced.reason()).because(misplaced.to_string())),
+            }
         } else if let Some(name) = secrets.found(&nowhere, trailers) {
             Err(exchange.denial(Reason::SecretInClear).because(name))
         } else {

@@ -163,8 +163,7 @@ impl Exchange {
             false
         };
         if secret && parts.method == Method::TRACE {
-            let detail = "TRACE would send the secret back";
-            return Err(self.denial(Reason::RequestNotAllowed).because(detail).into());
+            return Err(self.would_come_back().into());
         }
         // What may use tokens: where a key goes, where tokens were told of before, and what asks anybody for an answer of
         // its own, as every model's service is asked.
@@ -175,6 +174,10 @@ impl Exchange {
         }
         answer::make_readable(&mut parts.headers);
         Ok(())
+    }
+
+    fn would_come_back(&self) -> Denial {
+        self.denial(Reason::RequestNotAllowed).because("TRACE would send the secret back")
     }
 
     fn flawed(&self, flaw: &Flaw) -> Refusal {

@@ -146,7 +146,7 @@ impl Way {
             // What both agree on there would be no readable messages.
             parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
         }
-        let (body, end) = Asked::new(body, exchange.clone(), line.clone());
+        let (body, end) = Asked::new(body, &parts, exchange.clone(), line.clone());
         let mut sender = self.sender.lock().await;
         let sent = match sender.ready().await {
             Ok(()) => {

@@ -84,7 +84,7 @@ async fn answer(
         let _ = drain(body).await;
         return Ok(exchange.refuse(refusal, &line));
     }
-    let (body, end) = Asked::new(body, exchange.clone(), line.clone());
+    let (body, end) = Asked::new(body, &parts, exchange.clone(), line.clone());
     let sent = match sender.ready().await {
         Ok(()) => sender.send_request(Request::from_parts(parts, body)).await,
         Err(error) => Err(error),

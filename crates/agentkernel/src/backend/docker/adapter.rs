@@ -23,6 +23,7 @@ use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{Mode, OFlags},
     pipe::PipeFlags,
+    process::{Pid, WaitOptions, waitpid},
 };
 use serde_json::Value;
 use std::{cell::RefCell, ffi::OsStr, fs::File, io, os::unix::ffi::OsStrExt as _, path::Path, rc::Rc, time::Duration};
@@ -61,6 +62,20 @@ pub struct Adapter<'a> {
     pub orders: OwnedFd,
 }
 
+/// A project on its way to the engine.
+struct Packing {
+    archive: OwnedFd,
+    packer: Pid,
+}
+
+impl Packing {
+    /// Nobody reads it any more: waits for its packer to end.
+    fn end(packer: Pid) {
+        // If it can't be waited for, this process's own end sees to it.
+        let _ = rustix::io::retry_on_intr(|| waitpid(Some(packer), WaitOptions::empty()));
+    }
+}
+
 /// A container that runs.
 struct Running<S> {
     engine: Engine,
@@ -83,7 +98,7 @@ impl Adapter<'_> {
         engine::block_on(self.serve(workspace)).unwrap_or(1)
     }
 
-    async fn serve(self, workspace: Option<OwnedFd>) -> i32 {
+    async fn serve(self, workspace: Option<Packing>) -> i32 {
         let Self { spec, link, flows, orders, report, .. } = &self;
         let running = match self.start(workspace).await {
             Ok(running) => running,
@@ -117,7 +132,7 @@ impl Adapter<'_> {
 
     async fn start(
         &self,
-        workspace: Option<OwnedFd>,
+        workspace: Option<Packing>,
     ) -> Result<Running<impl AsyncRead + AsyncWrite + Unpin + use<>>, LaunchError> {
         let told = |what: &'static str| move |error: EngineError| tell(what, &error);
         let use_ = self.engine()?;
@@ -144,7 +159,16 @@ impl Adapter<'_> {
                 answer["Id"].as_str().unwrap_or_default().to_owned()
             }
         };
-        let begun = self.begin(&engine, use_, &image.id, &container, workspace.filter(|_| made)).await;
+        let workspace = match workspace {
+            Some(Packing { archive, packer }) if !made => {
+                // It is there from before.
+                drop(archive);
+                Packing::end(packer);
+                None
+            }
+            workspace => workspace,
+        };
+        let begun = self.begin(&engine, use_, &image.id, &container, workspace).await;
         match begun {
             Ok(stream) => Ok(Running { engine, container, stream }),
             Err(error) => {
@@ -173,12 +197,13 @@ impl Adapter<'_> {
         use_: &EngineUse,
         image: &str,
         container: &str,
-        workspace: Option<OwnedFd>,
+        workspace: Option<Packing>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, LaunchError> {
-        if let Some(archive) = workspace {
+        if let Some(Packing { archive, packer }) = workspace {
             let body = engine::stream(archive).map_err(|error| tell("Cannot read the workspace", &error))?;
             let put = engine.put_archive(container, "/", body).await;
             put.map_err(|error| tell("Cannot send the workspace", &error))?;
+            Packing::end(packer);
         }
         if let Some(authority) = self.authority {
             trust::plant(engine, container, authority).await?;
@@ -199,26 +224,32 @@ impl Adapter<'_> {
         Err(failure::new("engine", "The container does not start", ""))
     }
 
-    /// Has a child pack the project, where it is a copy: who speaks to the engine must not wait for files.
-    fn pack_workspace(&self) -> Result<Option<OwnedFd>, LaunchError> {
+    /// Has a child pack the project, where it is a copy: who speaks to the engine must not wait for files. It tells itself
+    /// what can't be read, before what it has written ends for the supervisor: nobody takes a part for the whole.
+    fn pack_workspace(&self) -> Result<Option<Packing>, LaunchError> {
         use failure::Context as _;
         let Workspace::Overlay { path } = &self.spec.workspace else { return Ok(None) };
         let tried = "Cannot pack the workspace";
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).wall("workspace", tried, "")?;
         match process::fork().wall("workspace", tried, "")? {
-            Fork::Parent(_) => Ok(Some(read)),
+            Fork::Parent(packer) => Ok(Some(Packing { archive: read, packer })),
             Fork::Child => {
                 drop(read);
-                process::exit_now(i32::from(self.pack(path, write).is_err()))
+                let packed = self.pack(path, write);
+                if let Err(error) = &packed {
+                    failure::send(&self.report, error);
+                }
+                process::exit_now(i32::from(packed.is_err()))
             }
         }
     }
 
-    fn pack(&self, path: &Path, to: OwnedFd) -> io::Result<()> {
+    fn pack(&self, path: &Path, to: OwnedFd) -> Result<(), LaunchError> {
+        use failure::Context as _;
         let identity = &self.spec.identity;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
-        let dir = rustix::fs::open(parent, flags, Mode::empty())?;
+        let dir = rustix::fs::open(parent, flags, Mode::empty()).wall("workspace", "Cannot open the workspace", "")?;
         let inside = path.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default();
         let packed = archive::pack_for(
             (identity.uid, identity.gid),
@@ -227,7 +258,14 @@ impl Adapter<'_> {
             OsStr::from_bytes(inside),
             io::BufWriter::new(File::from(to)),
         );
-        packed.map(drop).map_err(io::Error::other)
+        match packed {
+            // Whoever reads no more tells why, or has no need of it.
+            Ok(_) | Err(archive::PackError::Write(_)) => Ok(()),
+            Err(error) => {
+                let cause = format!("The workspace can't be copied: {}", wire::cause(&error));
+                Err(failure::new("workspace", cause, "Make it readable, or use backend native"))
+            }
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Images {
             }
             Looks::Otherwise => return Ok(None),
         };
-        let scratch = self.scratch(&format!("add-{}", self.next()))?;
+        let scratch = self.scratch("add")?;
         let owners = if rustix::process::geteuid().is_root() { Owners::Kept } else { Owners::Squashed };
         let unpacked = worker::start(&[file.as_fd()], Reach::Files(scratch.dir.as_fd()), || {
             let copy = || -> Result<File, Failure> {

@@ -71,7 +71,7 @@ impl Images {
     /// Makes a layer of a directory: an overlay's upper one, or a whole tree. `base` is the id on the host that is 0 in the
     /// layer; without, everything is root's. Nothing in it is later than `latest`. Gives what had no place in it, in words.
     pub(super) fn seal(&self, dir: &OwnedFd, base: Option<u32>, latest: i64) -> Result<(Built, String), ImageError> {
-        let name = format!("packed-{}", rustix::process::getpid().as_raw_nonzero());
+        let name = self.fresh("packed")?;
         let failed = |errno: io::Error| self.failed("write", format!("work/{name}"), errno);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::openat(&self.work, name.as_str(), flags, Mode::RUSR | Mode::WUSR);

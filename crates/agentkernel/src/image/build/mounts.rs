@@ -27,7 +27,7 @@ const TMPFS: u64 = 1 << 30;
 /// Begins the names of directories in the cache that outlive builds.
 pub(in super::super) const CACHE: &str = "mount-";
 /// Begins the names of those that don't.
-pub(in super::super) const LENT: &str = "lent-";
+pub(in super::super) const LENT: &str = "lent";
 
 /// A cache, as it is asked for.
 struct Cache {
@@ -159,18 +159,10 @@ impl<E: Executor> Builder<'_, E> {
 }
 
 impl Images {
-    /// A number that this process has not used.
-    pub(super) fn next(&self) -> usize {
-        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Relaxed)
-    }
-
     /// An empty directory in the cache, for what a command sees.
     fn lent(&self) -> Result<(String, OwnedFd), ImageError> {
-        let name = format!("{LENT}{}-{}", rustix::process::getpid().as_raw_nonzero(), self.next());
+        let name = self.fresh(LENT)?;
         let failed = |errno: Errno| self.failed("make", format!("../cache/{name}"), errno);
-        self.remove_tree(&self.cache, "../cache", &name)?;
         fs::mkdirat(&self.cache, name.as_str(), Mode::RWXU).map_err(failed)?;
         let dir = crate::image::open(&self.cache, &name).map_err(failed)?;
         Ok((name, dir))
