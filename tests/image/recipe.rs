@@ -99,7 +99,8 @@ fn packages_are_installed_by_the_images_own_manager() {
     scene.write("repositories", "# http://203.0.113.8/no\nhttp://203.0.113.7/main\n");
     scene
         .build("FROM base:1\nCOPY --chmod=755 apk /sbin/apk\nCOPY repositories /etc/apk/repositories\nUSER app\n", &[]);
-    scene.project("[image]\ndockerfile = \"Dockerfile\"\npackages = [\"git\", \"g++\"]\nsetup = [\"id -u > /who\"]\n");
+    let rest = "packages = [\"git\", \"g++\"]\nsetup = [\"id -u > /who\"]\n";
+    scene.project(&format!("[image]\nfrom = \"built:1\"\n{rest}"));
     let (out, _) = scene.says(&[], "cat /asked /who");
     let asked: Vec<&str> = out.lines().map(str::trim).collect();
     assert_eq!((asked[0], asked.last()), ("add --no-cache git g++", Some(&"0")), "{out}");
@@ -108,4 +109,28 @@ fn packages_are_installed_by_the_images_own_manager() {
     assert_eq!(asked.iter().filter(|line| **line == refused).count(), 1, "{out}");
     // Who runs programs is as the image says.
     assert_eq!(scene.ok(&["run", "--workspace", "none", "--", "id", "-u"]), "7\n");
+    // What files of the project bring into an image names no host: programs inside can write them.
+    let rest = rest.replace("g++", "make");
+    scene.project(&format!("[image]\ndockerfile = \"Dockerfile\"\n{rest}"));
+    let (out, _) = scene.says(&[], "cat /asked");
+    let refused = "X-Agentkernel-Reason: network-none";
+    assert_eq!(out.lines().filter(|line| line.trim() == refused).count(), 2, "{out}");
+}
+
+/// What an image is made of names registries, which are asked outside: no sandbox writes it.
+#[test]
+fn no_sandbox_writes_what_the_next_image_is_made_of() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let dockerfile = "FROM base:1\nRUN echo made > /made\n";
+        scene.sh("mkdir docker");
+        scene.write("docker/Dockerfile", dockerfile);
+        scene.project("[image]\ndockerfile = \"docker/Dockerfile\"\n");
+        for script in ["echo 'FROM elsewhere' > docker/Dockerfile", "rm docker/Dockerfile", "mv docker away"] {
+            let output = scene.in_project(&[], script);
+            assert!(!output.status.success(), "{script}: {}", told(&output));
+        }
+        assert_eq!(fs::read_to_string(scene.world.project().join("docker/Dockerfile")).unwrap(), dockerfile);
+        assert_eq!(scene.says(&[], "cat /made; echo kept > docker/other").0, "made\n");
+    }
 }

@@ -57,8 +57,9 @@ impl Ignore {
     }
 }
 
-/// A path without `.`, `..` and what they take back: as Go's `filepath.Clean`, relative to the context.
-fn clean(path: &str) -> String {
+/// A path without `.`, `..` and what they take back: as Go's `filepath.Clean`, relative to the root or the context.
+#[must_use]
+pub fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

@@ -15,7 +15,7 @@ mod pattern;
 mod word;
 
 pub use error::{DockerfileError, Kind};
-pub use ignore::Ignore;
+pub use ignore::{Ignore, clean};
 pub use instruction::{
     Check, Command, Copy, Dockerfile, Healthcheck, Inline, Instruction, Mount, Run, Sharing, Source, Stage, Step,
 };

@@ -171,6 +171,24 @@ fn trace_never_carries_a_secret() {
     });
 }
 
+/// Nor in its trailers.
+#[test]
+fn no_trailer_of_trace_carries_a_secret() {
+    run(async {
+        let sides = sides("a.org:443", &["a.org"]);
+        upstream(sides.server, &sides.outside, "a.org", &[], echo);
+        let mut io = connect(sides.client, &sides.inside, "a.org", &[]).await.unwrap();
+        let head =
+            "TRACE / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nConnection: close\r\n\r\n";
+        io.write_all(format!("{head}0\r\nx: {PLACEHOLDER}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = io.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(!answer.contains(VALUE), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("request-not-allowed"), "{answer}");
+    });
+}
+
 #[test]
 fn a_request_inside_of_tls_is_for_the_same_host() {
     run(async {

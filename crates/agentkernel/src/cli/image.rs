@@ -73,7 +73,7 @@ impl Images {
 }
 
 /// The images of the store, within what the user lets them take.
-fn open(store: &Store) -> Result<image::Images, Failure> {
+pub(super) fn open(store: &Store) -> Result<image::Images, Failure> {
     Ok(image::Images::open(store)?.within(user()?.image_quota()))
 }
 

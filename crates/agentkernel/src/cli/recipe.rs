@@ -3,11 +3,11 @@
 use super::{
     Failure,
     build::{self, Steps},
-    image::found,
+    image,
 };
 use crate::{
     config::{self, Base, FoundImage, HostFacts, LockFile, Project, Recipe, UserConfig},
-    image::{Executor as _, Images, Record, Request},
+    image::{Executor as _, Guard, Images, Record, Request},
     store::Store,
 };
 use dockerfile::Ignore;
@@ -15,15 +15,17 @@ use egress::Rule;
 use oci::Platform;
 use std::{collections::BTreeMap, path::Path};
 
-/// Makes the image, or finds it: what is known is not done again. With `renew`, names are asked for again.
+/// Makes the image, or finds it, and gives what keeps it until there is a sandbox: what is known is not done again. With
+/// `renew`, names are asked for again.
 pub(super) fn image(
     store: &Store,
     recipe: &Recipe,
     project: &Project,
     user: &UserConfig,
     renew: bool,
-) -> Result<FoundImage, Failure> {
-    let images = Images::open(store)?;
+) -> Result<(FoundImage, Guard), Failure> {
+    let images = image::open(store)?;
+    let guard = images.keep()?;
     let _building = images.building(|| build::clear_dead(store).map(drop))?;
     let host = HostFacts::read()?;
     let mut steps = Steps::new(&images, recipe.name.clone(), project.clone(), user.clone(), host);
@@ -44,8 +46,10 @@ pub(super) fn image(
             Failure::new("The image has no package manager that is known: apt, apk, dnf, microdnf or yum")
                 .hint("Leave `packages` out, and install what is needed by `setup` or a Dockerfile")
         })?;
-        // What the user's own limits forbid stays so.
-        let rules = install.hosts.iter().filter_map(|host| config::parse_rule(host).ok());
+        // Hosts that a Dockerfile, or a file of the project's, brings into the image were named by nobody who may. What the
+        // user's own limits forbid stays so.
+        let named = install.hosts.iter().filter(|_| matches!(recipe.base, Base::Image(_)));
+        let rules = named.filter_map(|host| config::parse_rule(host).ok());
         let before = steps.overrides.clone();
         steps.overrides.network.allow.extend(rules.collect::<Vec<Rule>>());
         record = add(&images, &mut steps, recipe, record, &[install.command])?;
@@ -55,7 +59,7 @@ pub(super) fn image(
         record = add(&images, &mut steps, recipe, record, &recipe.setup)?;
     }
     images.tag(&recipe.name, &record.manifest)?;
-    found(&images, record.image(&recipe.name), &record)
+    Ok((image::found(&images, record.image(&recipe.name), &record)?, guard))
 }
 
 /// Lays what commands of root's write over an image.

@@ -269,7 +269,8 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
     let user = UserConfig::read(&host)?;
     let mut overrides = overrides.clone();
     // Until the sandbox is on record, nobody removes what it is made of.
-    let (found, _kept) = find_image(store, &overrides, &project, &user, &host)?.unzip();
+    let (found, kept) = find_image(store, &overrides, &project, &user, &host)?.unzip();
+    let mut _kept = kept.flatten();
     overrides.found = found;
     match config::recipe(&overrides, &project)? {
         // What a project that is not trusted asks for is not made.
@@ -278,7 +279,8 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
             return Err(failure.hint("Leave --backend out, or name an image of the engine with --image"));
         }
         Some(recipe) if project.file.as_ref().is_some_and(|file| file.trusted) => {
-            overrides.found = Some(recipe::image(store, &recipe, &project, &user, renew)?);
+            let (found, guard) = recipe::image(store, &recipe, &project, &user, renew)?;
+            (overrides.found, _kept) = (Some(found), Some(guard));
         }
         Some(_) => {}
         None if renew => {

@@ -311,7 +311,11 @@ impl Resolver<'_> {
         Ok(match mode {
             WorkspaceMode::Overlay => Workspace::Overlay { path },
             _ => {
-                let protected = protect::list(&path, &self.people(), &self.settings.protect, unprotect);
+                let own = &self.settings.protect;
+                // What the image is made of is obeyed outside: it names registries.
+                let made = self.settings.recipe.dockerfile.iter().map(|located| located.value.clone());
+                let own: Vec<PathBuf> = own.iter().cloned().chain(made).collect();
+                let protected = protect::list(&path, &self.people(), &own, unprotect);
                 let protected = protected.map_err(|path| {
                     let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
                     ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")

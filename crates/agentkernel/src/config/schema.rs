@@ -281,7 +281,7 @@ const IMAGE: &[Key] = &[
             Ok(())
         }),
         default: "none",
-        doc: "A Dockerfile of the project that makes what it begins with; the project is its context.",
+        doc: "A Dockerfile of the project that makes what it begins with; the project is its context. It is a protected path.",
         example: "\"Dockerfile\"",
     },
     Key {

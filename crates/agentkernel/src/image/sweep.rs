@@ -221,7 +221,8 @@ impl Images {
         Ok(())
     }
 
-    /// The bytes that all contents take on disk: as they travel, also what has come in part, and unpacked.
+    /// The bytes that all contents take on disk: as they travel, also what has come in part, and unpacked, with what builds
+    /// keep beside it.
     ///
     /// # Errors
     /// If something can't be read.
@@ -230,7 +231,8 @@ impl Images {
         for (dir, place) in [(&self.blobs, "blobs"), (&self.work, "work")] {
             usage.travelling += tree_usage(dir).map_err(|errno| self.failed("read", place, errno))?;
         }
-        for name in names(&self.cache, Path::new("cache"))?.iter().filter(|name| name.starts_with("layer-")) {
+        let is_ours = |name: &&String| ["layer-", CACHE, LENT].iter().any(|ours| name.starts_with(ours));
+        for name in names(&self.cache, Path::new("cache"))?.iter().filter(is_ours) {
             let failed = |errno: Errno| self.failed("read", Path::new("../cache").join(name), errno);
             usage.unpacked += match open(&self.cache, name).and_then(|layer| tree_usage(&layer)) {
                 // Given its name, or given up, just now.

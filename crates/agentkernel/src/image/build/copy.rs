@@ -1,7 +1,7 @@
 //! Hides how files come from the context, or from an image, into a tree that becomes a layer. Nothing is executed for it.
 
 use super::super::view::{Found, View, join};
-use dockerfile::{Ignore, Pattern};
+use dockerfile::{Ignore, Pattern, clean};
 use oci::{Algorithm, Digest, Hasher};
 use rustix::{
     fd::OwnedFd,
@@ -275,19 +275,6 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
             let _ = fs::fsetxattr(to, name, value.get(..length).unwrap_or_default(), XattrFlags::empty());
         }
     }
-}
-
-/// A path relative to the root, without `.`, `..` and what they take back.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 /// What an entry says of itself.

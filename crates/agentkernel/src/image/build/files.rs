@@ -3,13 +3,13 @@
 use super::{
     Builder, Executor,
     added::Unpacked,
-    copy::{Changes, CopyFailure, Origin, Recorder, Said, Tree, clean, shown},
+    copy::{Changes, CopyFailure, Origin, Recorder, Said, Tree, shown},
     error::{BuildError, at},
     stage::{Deciding, State, work},
     users::Users,
 };
 use crate::image::{ImageError, view::join};
-use dockerfile::{Copy, DockerfileError, Kind, Source, Step, Word};
+use dockerfile::{Copy, DockerfileError, Kind, Source, Step, Word, clean};
 use std::rc::Rc;
 
 /// What is copied.

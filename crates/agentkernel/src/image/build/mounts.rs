@@ -3,7 +3,7 @@
 
 use super::{
     Builder, Executor,
-    copy::{Changes, CopyFailure, Origin, Recorder, Said, Tree, clean},
+    copy::{Changes, CopyFailure, Origin, Recorder, Said, Tree},
     error::{BuildError, at},
     stage::State,
 };
@@ -11,7 +11,7 @@ use crate::{
     Lent, Tmpfs,
     image::{ImageError, Images, view::View},
 };
-use dockerfile::{DockerfileError, Mount, Sharing, Word};
+use dockerfile::{DockerfileError, Mount, Sharing, Word, clean};
 use oci::Digest;
 use rustix::{
     fd::OwnedFd,

@@ -2,7 +2,7 @@
 
 use super::{
     Builder, Event, Executor, Task, Work,
-    copy::{CopyFailure, Said, Tree, clean},
+    copy::{CopyFailure, Said, Tree},
     error::{BuildError, at},
     graph::From as Begin,
     history,
@@ -10,7 +10,7 @@ use super::{
     users::{Account, Users},
 };
 use crate::image::view::View;
-use dockerfile::{Check, Command, DockerfileError, Healthcheck as Written, Instruction, Run, Stage, Step, Word};
+use dockerfile::{Check, Command, DockerfileError, Healthcheck as Written, Instruction, Run, Stage, Step, Word, clean};
 use oci::{
     Digest, Platform,
     manifest::{Healthcheck, ImageConfig, Port, Rootfs, RunConfig},
