@@ -101,6 +101,13 @@ fn nothing_can_be_learned_without_a_network() {
     let output = world.agentkernel(["policy", "learn", "--net", "none", "--", "true"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125), "{}", told(&output));
     assert!(told(&output).contains("Nothing can be learned with the network mode 'none'"), "{}", told(&output));
+    let dir = world.home().join(".config/agentkernel");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("config.toml"), "[network]\nmode = \"none\"\n").unwrap();
+    let output = world.agentkernel(["policy", "learn", "--", "true"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+    let words = "Nothing can be learned: your own limits have the network mode 'none'";
+    assert!(told(&output).contains(words) && told(&output).contains("config.toml"), "{}", told(&output));
 }
 
 /// Nothing that is there is lost, and the project's own file least of all.

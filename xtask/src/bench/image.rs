@@ -37,15 +37,19 @@ const DOCKER: [(&str, &str); 2] = [("dockerd", "docker.io"), ("docker", "docker.
 /// A server that ends with this.
 struct Server(Child);
 
-/// Ways from a registry to unpacked files, each with what takes its result away.
+/// A way from a registry to unpacked files.
 struct Way {
     entry: Entry,
-    undo: Vec<String>,
+    /// Below this, all that it makes.
+    ground: PathBuf,
+    /// Whether an engine does it, which keeps what it has there.
+    engine: bool,
 }
 
 pub fn main(arguments: &Arguments) -> Result<()> {
     let missing = run::need(&TOOLS);
     ensure!(missing.is_empty(), "{} could not be installed", missing.join(", "));
+    ensure!(run::is_root(), "Only root can mount a new file system for each pull");
     let bench = Bench::new(ci::release()?)?;
     let folder = bench.folder.path().to_owned();
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -53,32 +57,29 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     let _registry = registry(&folder, port)?;
     make(&folder, &reference, arguments)?;
 
-    let shell = |script: String| vec!["sh".to_owned(), "-euc".to_owned(), script];
-    let ours = Way {
-        entry: Entry::new("agentkernel image pull", bench.agentkernel(&["image", "pull", &reference])),
-        undo: shell(format!("rm -r '{}'", folder.join("state").display())),
-    };
-    let (layout, unpacked) = (folder.join("layout"), folder.join("unpacked"));
+    let pull = bench.agentkernel(&["image", "pull", &reference]);
+    let unpacked = folder.join("unpacked");
     let script = format!(
-        "skopeo copy --quiet --src-tls-verify=false docker://{reference} oci:{0}:bench && umoci unpack --image {0}:bench {1}",
-        layout.display(),
-        unpacked.display()
+        "skopeo copy --quiet --src-tls-verify=false docker://{reference} oci:{0}/layout:bench && umoci unpack --image {0}/layout:bench {0}/bundle",
+        unpacked.display(),
     );
-    let undo = shell(format!("rm -r {} {}", layout.display(), unpacked.display()));
-    let mut ways = vec![ours, Way { entry: Entry::new("skopeo + umoci", shell(script)), undo }];
-    let engine = docker(&folder);
-    match &engine {
-        Ok((_engine, client)) => {
-            let call = |words: &[&str]| client.iter().cloned().chain(words.iter().map(ToString::to_string)).collect();
-            let entry = Entry::new("docker pull", call(&["pull", "--quiet", &reference]));
-            ways.push(Way { entry, undo: call(&["image", "rm", &reference]) });
+    let script = vec!["sh".to_owned(), "-euc".to_owned(), script];
+    let mut ways = vec![
+        Way { entry: Entry::new("agentkernel image pull", pull.clone()), ground: folder.join("state"), engine: false },
+        Way { entry: Entry::new("skopeo + umoci", script), ground: unpacked, engine: false },
+    ];
+    match run::need(&DOCKER) {
+        missing if missing.is_empty() => {
+            let words = ["pull", "--quiet", &reference].map(str::to_owned);
+            let argv = client(&folder).into_iter().chain(words).collect();
+            let entry = Entry::new("docker pull", argv);
+            ways.push(Way { entry, ground: folder.join("docker"), engine: true });
         }
-        Err(error) => println!("  SKIPPED: docker pull: {}", format!("{error:#}").replace('\n', " ")),
+        missing => println!("  SKIPPED: docker pull: {} could not be installed", missing.join(", ")),
     }
     pulls(&bench, &mut ways, arguments.rounds)?;
-    drop(engine);
 
-    bench.check(&bench.agentkernel(&["image", "pull", &reference]))?;
+    bench.check(&pull)?;
     println!("start to exit of `true`:");
     let with_image = bench.agentkernel(&["run", "--image", &reference, "--", "/bin/busybox", "true"]);
     let host = bench.agentkernel(&["run", "--", "busybox", "true"]);
@@ -86,22 +87,51 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     bench.compare(Entry::new("of the image host", host), [("of the one pulled", Ok(with_image))], &rounds)
 }
 
-/// Every way in turn, each from nothing. What one has left to write does not count for the next.
+/// Every way in turn, each on a new file system: ext4 looks for inodes the longer the more were removed lately. What one
+/// has left to write does not count for the next.
 fn pulls(bench: &Bench, ways: &mut [Way], rounds: usize) -> Result<()> {
     println!("from the registry to unpacked files:");
+    let folder = bench.folder.path();
     for round in 0..=rounds {
         for way in &mut *ways {
+            let _ground = Ground::new(&folder.join("ground.ext4"), &way.ground)?;
+            let _engine = if way.engine { Some(engine(folder)?) } else { None };
             bench.check(&["sync".to_owned()])?;
             // The first warms up, and is what tells of errors.
             match round {
                 0 => bench.check(&way.entry.argv).map(drop)?,
                 _ => way.entry.samples.push(bench.once(&way.entry.argv)?),
             }
-            bench.check(&way.undo)?;
         }
     }
     table(ways.iter_mut().map(|way| &mut way.entry));
     Ok(())
+}
+
+/// A new file system, gone with this.
+struct Ground {
+    file: PathBuf,
+    at: PathBuf,
+}
+
+impl Ground {
+    fn new(file: &Path, at: &Path) -> Result<Self> {
+        fs::File::create(file)?.set_len(8 << 30)?;
+        fs::create_dir_all(at)?;
+        let made = Self { file: file.to_owned(), at: at.to_owned() };
+        // Nothing is left to be done in the background.
+        let whole = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+        run::capture(run::command("mkfs.ext4").args(["-q", "-E", whole]).arg(file))?;
+        run::capture(run::command("mount").args(["-o", "loop"]).args([file, at]))?;
+        Ok(made)
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let _ = run::capture(run::command("umount").arg(&self.at));
+        let _ = fs::remove_file(&self.file);
+    }
 }
 
 /// An image of this machine's own files, and one program, in the registry.
@@ -168,23 +198,24 @@ fn registry(folder: &Path, port: u16) -> Result<Server> {
     Ok(server)
 }
 
-/// An engine of its own, and how it is called.
-fn docker(folder: &Path) -> Result<(Server, Vec<String>)> {
-    let missing = run::need(&DOCKER);
-    ensure!(missing.is_empty(), "{} could not be installed", missing.join(", "));
-    ensure!(run::is_root(), "Only root can start an engine");
-    let socket = format!("unix://{}", folder.join("docker.sock").display());
+/// How the engine is called.
+fn client(folder: &Path) -> Vec<String> {
+    ["docker".to_owned(), "--host".to_owned(), format!("unix://{}", folder.join("docker.sock").display())].to_vec()
+}
+
+/// An engine of its own.
+fn engine(folder: &Path) -> Result<Server> {
+    let client = client(folder);
     let mut command = run::command("dockerd");
     for (flag, name) in [("--data-root", "docker"), ("--exec-root", "docker-run"), ("--pidfile", "docker.pid")] {
         command.arg(flag).arg(folder.join(name));
     }
-    command.args(["--host", &socket, "--bridge", "none", "--iptables=false", "--ip6tables=false"]);
+    command.args(&client[1..]).args(["--bridge", "none", "--iptables=false", "--ip6tables=false"]);
     let server = Server::start(&mut command)?;
-    let client: Vec<String> = ["docker", "--host", &socket].map(str::to_owned).to_vec();
     let answers =
         || run::capture(run::command(&client[0]).args(&client[1..]).args(["version", "--format", "x"])).is_ok();
     eventually("the engine answers", answers)?;
-    Ok((server, client))
+    Ok(server)
 }
 
 fn eventually(what: &str, is_so: impl Fn() -> bool) -> Result<()> {

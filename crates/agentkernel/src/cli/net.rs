@@ -94,14 +94,20 @@ impl Deny {
 
 /// What a rule does that is about the sandbox itself, or about the host.
 pub(super) fn void(rule: &Rule) -> Failure {
-    let why = if config::is_host(rule) { HOST } else { SANDBOX_ITSELF };
-    Failure::new(format!("'{rule}' allows nothing: {why}")).hint(SERVICES)
+    let (why, hint) = match () {
+        () if config::is_host(rule) => (HOST, SERVICES),
+        () if config::is_to_many(rule) => (MANY, "Name the address of one host"),
+        () => (SANDBOX_ITSELF, SERVICES),
+    };
+    Failure::new(format!("'{rule}' allows nothing: {why}")).hint(hint)
 }
 
 /// Why nothing of the host is reached at a loopback address.
 pub(super) const SANDBOX_ITSELF: &str = "inside, this is the sandbox itself, and nothing of the host";
 /// Why no rule allows anything by the host's name.
 const HOST: &str = "this is the host, where only services are reached";
+/// Why no rule allows anything at an address of many hosts.
+const MANY: &str = "no connection leads to many hosts at once, and only TCP leaves a sandbox";
 /// How it is reached.
 pub(super) const SERVICES: &str =
     "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";

@@ -62,6 +62,12 @@ impl Learn {
             let failure = Failure::new("Nothing can be learned with the network mode 'none'").hint("Leave --net out");
             return Err(failure.status(OWN));
         }
+        let host = HostFacts::read()?;
+        let limits = UserConfig::read(&host)?;
+        if limits.ceiling().is_some_and(|ceiling| ceiling.mode == Mode::None && ceiling.services.is_empty()) {
+            let failure = Failure::new("Nothing can be learned: your own limits have the network mode 'none'");
+            return Err(failure.hint(limits.place()).status(OWN));
+        }
         if let Some(path) = &self.output {
             can_be_made(path).map_err(|failure| failure.status(OWN))?;
         }
@@ -69,8 +75,7 @@ impl Learn {
         let result = Run::once(self.sandbox, self.command).follow(&mut course);
         let Some(id) = &course.id else { return result };
         let Seen { mut reached, other, refused, limited: requests, restricted, incomplete } = seen(id)?;
-        let host = HostFacts::read()?;
-        let (project, limits) = (Project::find(&host)?, UserConfig::read(&host)?);
+        let project = Project::find(&host)?;
         let by_limits = |(_, why): &(&Target, &Why)| why.reason == Reason::Ceiling.code();
         let (limited, refused): (Vec<_>, Vec<_>) = refused.iter().partition(by_limits);
         // A rule that names the port lets it be spoken, unless the limits don't.

@@ -53,7 +53,7 @@ pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids}
 pub use lock::LockFile;
 pub use network::NetworkOverrides;
 pub use project::{FILE_NAME, Project, ProjectFile};
-pub use reach::{Left, Why, is_host, is_sandbox_itself, left, void_rules};
+pub use reach::{Left, Why, is_host, is_sandbox_itself, is_to_many, left, void_rules};
 pub use recipe::{Base, Recipe, recipe};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};

@@ -1,6 +1,7 @@
 //! Hides how rules lie within each other: whether what one is about is all, some or nothing of what another is.
 
 use egress::{Pattern, Ports, Rule, WEB};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether everything that `inner` is about, `outer` is about as well.
 pub(super) fn covers(outer: &Pattern, inner: &Pattern) -> bool {
@@ -21,10 +22,40 @@ pub(super) fn denying(deny: &Rule) -> Rule {
     Rule { ports, ..deny.clone() }
 }
 
-/// Whether every connection that `inner` is about, one of the `outer` is about that is so on every host of `inner`.
+/// Whether every connection that `inner` is about, one of the `outer` is about, whichever that is. Names have no end, so
+/// only networks can be covered piece by piece.
 pub(super) fn covered<'a>(inner: &Rule, outer: impl IntoIterator<Item = &'a Rule>) -> bool {
-    let outer = outer.into_iter().filter(|outer| covers(&outer.pattern, &inner.pattern));
-    Spans::of(outer.map(|outer| outer.ports)).cover(inner.ports)
+    covered_pieces(&inner.pattern, inner.ports, Vec::new(), &outer.into_iter().collect::<Vec<_>>())
+}
+
+/// The same of a piece, with the ports of what covers the whole that it is a piece of.
+fn covered_pieces(inner: &Pattern, ports: Ports, mut known: Vec<Ports>, outer: &[&Rule]) -> bool {
+    let (whole, pieces): (Vec<&Rule>, Vec<&Rule>) = outer.iter().partition(|outer| covers(&outer.pattern, inner));
+    known.extend(whole.iter().map(|outer| outer.ports));
+    if Spans::of(known.iter().copied()).cover(ports) {
+        return true;
+    }
+    let pieces: Vec<&Rule> = pieces.into_iter().filter(|outer| covers(inner, &outer.pattern)).collect();
+    let halves = if pieces.is_empty() { None } else { halves(inner) };
+    halves.is_some_and(|halves| halves.iter().all(|half| covered_pieces(half, ports, known.clone(), &pieces)))
+}
+
+/// The two networks that one consists of.
+fn halves(pattern: &Pattern) -> Option<[Pattern; 2]> {
+    let Pattern::Network(first, length) = *pattern else { return None };
+    let (second, left): (IpAddr, u8) = match first {
+        IpAddr::V4(first) => {
+            let left = 31u8.checked_sub(length)?;
+            (Ipv4Addr::from_bits(first.to_bits() | (1 << left)).into(), left)
+        }
+        IpAddr::V6(first) => {
+            let left = 127u8.checked_sub(length)?;
+            (Ipv6Addr::from_bits(first.to_bits() | (1 << left)).into(), left)
+        }
+    };
+    let half =
+        |first: IpAddr| if left == 0 { Pattern::Host(first.into()) } else { Pattern::Network(first, length + 1) };
+    Some([half(first), half(second)])
 }
 
 /// Whether there can be a connection that both are about.
@@ -132,6 +163,15 @@ mod tests {
             (&["a.b:1-20", "a.b:40-*", "*.b:10-38"], "a.b:1-65535", false),
             (&["a.b", "a.b:81-442"], "a.b:80-443", true),
             (&[], "a.b:1", false),
+            (&["10.0.0.0/9:5", "10.128.0.0/9:5"], "10.0.0.0/8:5", true),
+            (&["10.0.0.0/9:5", "10.128.0.0/9:6"], "10.0.0.0/8:5-6", false),
+            (&["10.0.0.0/9:5", "10.0.0.0/8:6", "10.128.0.0/9:5"], "10.0.0.0/8:5-6", true),
+            (&["10.0.0.2", "10.0.0.0", "10.0.0.1", "10.0.0.3"], "10.0.0.0/30", true),
+            (&["10.0.0.2", "10.0.0.0", "10.0.0.1"], "10.0.0.0/30", false),
+            (&["0.0.0.0/1", "128.0.0.0/1"], "0.0.0.0/0", true),
+            (&["[fd00::]", "[fd00::1]"], "[fd00::]/127", true),
+            (&["[fd00::]/9", "[fd80::]/9"], "[fd00::]/8", true),
+            (&["10.0.0.0/9", "10.128.0.0/9"], "*", false),
         ] {
             let outer: Vec<Rule> = outer.iter().map(|text| rule(&text.replace("-*", "-65535"))).collect();
             assert_eq!(covered(&rule(inner), &outer), expected, "{outer:?} {inner}");

@@ -18,7 +18,7 @@ pub fn is_sandbox_itself(host: &Host) -> bool {
 }
 
 /// Rules that allow nothing: what they name is the sandbox itself where it is dialled, and no other rule is for a name
-/// that could lead there outside; or it is the host, of which only services are reached.
+/// that could lead there outside; or it is the host, of which only services are reached; or no TCP connection leads there.
 #[must_use]
 pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
     let inside = |rule: &&Rule| match &rule.pattern {
@@ -34,8 +34,23 @@ pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
     let leads = |rule: &Rule| by_address(rule) && (rules.mode == Mode::Open || names.meet(rule.ports));
     let here = rules.services.iter().filter(|service| is_here(&service.host));
     let served = Spans::of(here.map(|service| Ports::Range(service.port, service.port)));
-    let void = |rule: &&Rule| if is_host(rule) { !served.meet(rule.ports) } else { inside(rule) && !leads(rule) };
+    let void = |rule: &&Rule| match () {
+        () if is_host(rule) => !served.meet(rule.ports),
+        () => is_to_many(rule) || (inside(rule) && !leads(rule)),
+    };
     rules.allow.iter().filter(void).collect()
+}
+
+/// Whether a rule is about addresses that stand for many hosts at once, to which TCP doesn't connect (RFC 1122, 4.2.3.10).
+#[must_use]
+pub fn is_to_many(rule: &Rule) -> bool {
+    match &rule.pattern {
+        Pattern::Host(Host::Address(IpAddr::V4(address))) => address.is_broadcast() || address.is_multicast(),
+        Pattern::Network(IpAddr::V4(first), length) => *length >= 4 && first.is_multicast(),
+        Pattern::Host(Host::Address(IpAddr::V6(address))) => address.is_multicast(),
+        Pattern::Network(IpAddr::V6(first), length) => *length >= 8 && first.is_multicast(),
+        Pattern::Host(Host::Name(_)) | Pattern::Below(_) | Pattern::Any => false,
+    }
 }
 
 /// Whether a rule is about this host, by its name inside.
@@ -103,11 +118,13 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
         _ => None,
     };
     let behind = behind.map(|address| Rule { pattern: Pattern::Host(address.into()), ..rule.clone() });
-    let denied = |deny: &&Rule| {
-        let deny = overlap::denying(deny);
-        [Some(rule), behind.as_ref()].into_iter().flatten().any(|rule| overlap::covered(rule, [&deny]))
-    };
-    if let Some(deny) = rules.deny.iter().find(denied) {
+    let denying: Vec<Rule> = rules.deny.iter().map(overlap::denying).collect();
+    let denied =
+        |deny: &[Rule]| [Some(rule), behind.as_ref()].into_iter().flatten().any(|rule| overlap::covered(rule, deny));
+    // Of several that deny it together, the first is told.
+    let alone = rules.deny.iter().zip(&denying).find(|(_, deny)| denied(std::slice::from_ref(deny)));
+    let touching = || rules.deny.iter().zip(&denying).find(|(_, deny)| overlap::meet(deny, rule));
+    if let Some((deny, _)) = alone.or_else(|| touching().filter(|_| denied(&denying))) {
         return Left::Nothing(Why::Denied(deny.clone()));
     }
     // A mode that is open is a rule for every public address.
@@ -133,7 +150,7 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
             (Some(class), _) => Why::Class(class),
         });
     }
-    if let Some(deny) = rules.deny.iter().find(|deny| overlap::meet(&overlap::denying(deny), rule)) {
+    if let Some((deny, _)) = touching() {
         return Left::Part(Why::Denied(deny.clone()));
     }
     let unrestricted = || whole.iter().copied().chain(&services).chain(open.filter(|_| restricted.is_empty()));

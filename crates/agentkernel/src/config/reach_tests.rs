@@ -31,7 +31,11 @@ fn rules_for_what_never_leaves_the_sandbox() {
         assert_eq!(void(Mode::Allow, &[rule, "example.org:7000"]), [shown.as_str()]);
         assert_eq!(void(Mode::Open, &[rule]), [shown]);
     }
-    for rule in ["*", "10.0.0.0/8", "0.0.0.0/0", "localhost.example.org", "128.0.0.1"] {
+    for rule in ["255.255.255.255:9", "224.0.0.1", "239.0.0.0/8:*", "224.0.0.0/4", "[ff02::1]:80", "[ff00::]/8"] {
+        assert_eq!(void(Mode::Allow, &[rule, "example.org:9"]), [rule]);
+        assert_eq!(void(Mode::Open, &[rule]), [rule]);
+    }
+    for rule in ["*", "10.0.0.0/8", "0.0.0.0/0", "localhost.example.org", "128.0.0.1", "240.0.0.0/4", "[f000::]/4"] {
         assert!(void(Mode::Allow, &[rule]).is_empty(), "{rule}");
     }
     // A name can lead there, and then the address must be named.
@@ -66,6 +70,8 @@ fn what_limits_leave_of_a_rule() {
         ),
         (open(&["b.test-two.com:22"]), &[name], &["b.test-two.com:*", "b.test-two.com:20-22"], &["b.test-two.com:22"]),
         (open(&["8.8.0.0/16"]), &["*.b:1", "9.9.9.9"], &["*", "8.0.0.0/8"], &["8.8.8.8", "8.8.1.0/24:5", "10.0.0.1"]),
+        (open(&["8.8.0.0/17", "8.8.128.0/17"]), &["8.9.0.0/16"], &["8.8.0.0/15"], &["8.8.0.0/16", "8.8.7.0/24:1"]),
+        (allow(&["10.0.0.0/9", "10.128.0.0/9"]), &["10.0.0.0/8", "10.64.0.0/10"], &["10.0.0.0/8:*"], &["11.0.0.0/8"]),
         (open(&["8.8.8.8"]), &["[64:ff9b::9.9.9.9]"], &["8.8.8.0/24"], &["[64:ff9b::8.8.8.8]:5"]),
         (open(&[]), &["*:*", "8.8.8.8", "0.0.0.0/0:*", "2000::/3"], &[], &["10.0.0.1", "127.0.0.1", "fd00::/8"]),
         (allow(&["*"]), &["*", "a.b", "8.8.8.8:443"], &["*:*", "a.b:*"], &["10.0.0.1", "169.254.169.254", "a.b:22"]),

@@ -237,6 +237,24 @@ fn what_cannot_be_written_is_added_up() {
     );
 }
 
+/// A record that a full disk has cut the end off is written, and not added up once more.
+#[test]
+fn a_line_without_its_end_alone_is_whole() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let (folder, dir) = place();
+    let mut writer = writer(&dir);
+    writer.append(&record(1));
+    let size = || std::fs::metadata(folder.path().join(CURRENT)).unwrap().len();
+    let before = getrlimit(Resource::Fsize);
+    let short = Rlimit { current: Some(2 * size() - 1), maximum: before.maximum };
+    setrlimit(Resource::Fsize, short).unwrap();
+    writer.append(&record(2));
+    setrlimit(Resource::Fsize, before).unwrap();
+    assert!(!writer.is_behind() && size() % 2 == 1);
+    writer.append(&record(3));
+    assert_eq!(numbers(&mut reader(&dir)), [1, 2, 3]);
+}
+
 #[test]
 fn what_is_no_file_is_no_log_and_holds_nobody_up() {
     let (folder, dir) = place();
