@@ -22,5 +22,6 @@ mod run;
 mod secrets;
 mod support_itself;
 mod terminal;
+mod undo;
 mod wedged;
 mod workspace;

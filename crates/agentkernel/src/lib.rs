@@ -18,5 +18,6 @@ pub mod image;
 mod spec;
 pub mod store;
 pub mod supervisor;
+pub mod workspace;
 
 pub use spec::*;

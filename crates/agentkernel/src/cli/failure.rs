@@ -6,6 +6,7 @@ use crate::{
     config::ConfigError,
     image::ImageError,
     store::StoreError,
+    workspace::WorkspaceError,
 };
 use std::{error::Error, fmt};
 
@@ -93,6 +94,13 @@ impl From<ConfigError> for Failure {
 
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
+        let hint = error.hint();
+        Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<WorkspaceError> for Failure {
+    fn from(error: WorkspaceError) -> Self {
         let hint = error.hint();
         Self::chain(&error).hint(hint)
     }

@@ -30,6 +30,7 @@ mod summary;
 mod table;
 mod template;
 mod throwaway;
+mod undo;
 mod usage;
 
 use clap::{
@@ -107,6 +108,8 @@ enum Command {
     Rename(Deferred<names::Rename>),
     /// Accept this project's agentkernel.toml, as it is now
     Trust(Deferred<names::Trust>),
+    /// Make this project's files again what they were before a run with a checkpoint
+    Undo(Deferred<undo::Undo>),
     /// Tell what this host can do for sandboxes, and what to do about the rest
     Doctor(Deferred<doctor::Doctor>),
     /// Attack a sandbox with every known escape and tell which walls hold
@@ -185,6 +188,7 @@ pub fn main() -> ExitCode {
         Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),
+        Command::Undo(command) => command.0.run(),
         Command::Doctor(command) => command.0.run(),
         Command::Attest(command) => command.0.run(),
         Command::Gc(command) => command.0.run(),

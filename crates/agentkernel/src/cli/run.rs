@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
-    image, net, print, print_json, recipe, report,
+    image, net, print, print_json, recipe, report, undo,
 };
 use crate::{
     BackendKind, Name, SandboxId, SecretUse, Spec,
@@ -34,6 +34,9 @@ pub(super) struct Run {
     /// Keep the sandbox and its files when its command ends
     #[arg(long)]
     keep: bool,
+    /// Keep what the project's files are now: 'agentkernel undo' brings that back
+    #[arg(long)]
+    checkpoint: bool,
     /// Print a line of JSON: the id with -d, else the outcome or the failure, last on standard error
     #[arg(long)]
     json: bool,
@@ -116,7 +119,16 @@ impl Run {
 
     /// One that is gone when its command has ended.
     pub(super) fn once(sandbox: SandboxArgs, command: Vec<OsString>) -> Self {
-        Self { sandbox, update_lock: false, detach: false, rm: true, keep: false, json: false, command }
+        Self {
+            sandbox,
+            update_lock: false,
+            detach: false,
+            rm: true,
+            keep: false,
+            checkpoint: false,
+            json: false,
+            command,
+        }
     }
 
     pub(super) fn follow(self, course: &mut Course) -> Status {
@@ -139,6 +151,13 @@ impl Run {
             Some(hint) => failure.also(hint),
             None => failure,
         };
+        if self.checkpoint
+            && let Err(failure) = undo::take(&store, &spec)
+        {
+            // There is nothing in it yet.
+            store.remove(entry, lock).map_err(|error| ours(error.into()))?;
+            return Err(ours(failure));
+        }
         let mut client = launch(store, entry, lock, spec).map_err(|failure| failed(ours(failure)))?;
         // In the background the input stays open, for whoever joins later.
         let stdin = stdin && !self.detach;

@@ -9,6 +9,7 @@
 //! trust/<digest>       a project's file that the user has accepted
 //! cache/               things that can be made again
 //! images/              what the room `image` keeps
+//! checkpoints/         what the room `workspace` keeps
 //! audit.jsonl          what all of them reached, or tried to; audit.jsonl.1 and on are older
 //! ```
 //!
@@ -109,6 +110,7 @@ const SANDBOXES: &str = "sandboxes";
 const NAMES: &str = "names";
 const CACHE: &str = "cache";
 const IMAGES: &str = "images";
+const CHECKPOINTS: &str = "checkpoints";
 const VERSION: &str = "version";
 const SPEC: &str = "spec.json";
 const STATE: &str = "state.json";
@@ -199,6 +201,16 @@ impl Store {
     /// If it can't be opened.
     pub(crate) fn images(&self) -> Result<(OwnedFd, PathBuf), StoreError> {
         Ok((subdirectory(self.root.as_fd(), &self.path, IMAGES)?, self.path.join(IMAGES)))
+    }
+
+    /// Where the checkpoints of one project are, and its path.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(crate) fn checkpoints(&self, project: &str) -> Result<(OwnedFd, PathBuf), StoreError> {
+        let path = self.path.join(CHECKPOINTS);
+        let all = subdirectory(self.root.as_fd(), &self.path, CHECKPOINTS)?;
+        Ok((subdirectory(all.as_fd(), &path, project)?, path.join(project)))
     }
 
     /// What a backend gets to see that is about no sandbox.

@@ -1,0 +1,132 @@
+//! `undo`: a project as it was before a run.
+
+use super::{
+    Failure, Status,
+    failure::FAILED,
+    print, print_json, report,
+    table::{self, printable},
+};
+use crate::{
+    Spec, Workspace,
+    config::{HostFacts, Project},
+    store::{State, Store},
+    workspace::{Change, Checkpoints, Restored, Summary, What, WorkspaceError},
+};
+use clap::Args;
+use std::path::Path;
+
+/// Make this project's files again what they were before a run with a checkpoint.
+#[derive(Debug, Args)]
+pub(super) struct Undo {
+    /// The checkpoint to go back to; without, the last one, and after an 'undo' the one before
+    #[arg(value_name = "CHECKPOINT")]
+    number: Option<u32>,
+    /// Show the checkpoints of this project
+    #[arg(short, long, conflicts_with_all = ["number", "dry_run", "forget"])]
+    list: bool,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Take no checkpoint of what is there now: this can't be taken back then
+    #[arg(long, conflicts_with = "dry_run")]
+    no_checkpoint: bool,
+    /// Forget all checkpoints of this project
+    #[arg(long, conflicts_with_all = ["number", "dry_run"])]
+    forget: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Undo {
+    pub(super) fn run(self) -> Status {
+        let store = Store::open()?;
+        let project = Project::find(&HostFacts::read()?)?.dir;
+        let checkpoints = Checkpoints::open(&store, &project)?;
+        if self.list {
+            let list = checkpoints.list()?;
+            return if self.json { print_json(&list) } else { print(&text(&list)) }.map(|()| 0);
+        }
+        if self.forget {
+            return Ok(checkpoints.forget().map(|()| 0)?);
+        }
+        if let (Some(id), false) = (running(&store, &project)?, self.dry_run) {
+            let failure = Failure::new(format!("Sandbox {id} still runs in this project"));
+            return Err(failure.hint(format!("Stop it first: 'agentkernel stop {id}'")));
+        }
+        let number = match self.number {
+            Some(number) => number,
+            None => checkpoints.latest()?.number,
+        };
+        let restored = checkpoints.restore(number, self.dry_run, !self.no_checkpoint).map_err(|error| match error {
+            error @ (WorkspaceError::Missing(_) | WorkspaceError::Damaged(_)) => error.into(),
+            error => Failure::from(error).also("--no-checkpoint goes back without keeping what is there now"),
+        })?;
+        if self.json {
+            let back = restored.back.as_ref().map(|back| back.summary.number);
+            print_json(&serde_json::json!({ "to": restored.to, "back": back, "changes": restored.changes }))?;
+        } else {
+            self.tell(&restored)?;
+        }
+        Ok(if restored.changes.iter().any(|change| change.error.is_some()) { FAILED } else { 0 })
+    }
+
+    fn tell(&self, restored: &Restored) -> Result<(), Failure> {
+        for Change { path, what, error } in &restored.changes {
+            let path = printable(&path.to_string());
+            let word = match what {
+                What::Restored => "restored",
+                What::Removed => "removed",
+                What::Mode => "mode",
+            };
+            match error {
+                None => print(&format!("{word:10}{path}\n"))?,
+                Some(error) => report(&Failure::new(format!("{path} is not {word}: {error}"))),
+            }
+        }
+        let to = &restored.to;
+        let when = format!("as before '{}' at {}", printable(&to.before), table::time(to.time_ms));
+        let words = match &restored.back {
+            _ if restored.changes.is_empty() => format!("Nothing to undo: all is {when}"),
+            None if self.dry_run => format!("All would be {when}"),
+            None => format!("All is {when}"),
+            Some(back) => format!("All is {when}; 'agentkernel undo {}' takes this back", back.summary.number),
+        };
+        print(&format!("{words}\n"))
+    }
+}
+
+fn text(list: &[Summary]) -> String {
+    let row = |one: &Summary| {
+        let before = one.undo_to.map_or_else(|| one.before.clone(), |to| format!("undo to {to}"));
+        vec![one.number.to_string(), table::time(one.time_ms), one.files.to_string(), table::bytes(one.bytes), before]
+    };
+    table::render(&["CHECKPOINT", "TIME", "FILES", "SIZE", "BEFORE"], &list.iter().map(row).collect::<Vec<_>>())
+}
+
+/// A sandbox that could change the project just now.
+fn running(store: &Store, project: &Path) -> Result<Option<String>, Failure> {
+    let changes =
+        |spec: &Spec| spec.writable_on_host().iter().any(|path| project.starts_with(path) || path.starts_with(project));
+    let listed = store
+        .list()?
+        .into_iter()
+        .find(|listed| matches!(listed.state, Ok(State::Running { .. })) && listed.spec.as_ref().is_ok_and(changes));
+    Ok(listed.map(|listed| listed.spec.ok().and_then(|spec| spec.name).map_or(listed.id.to_string(), String::from)))
+}
+
+/// Takes a checkpoint of the project that a new sandbox is about to change.
+pub(super) fn take(store: &Store, spec: &Spec) -> Result<(), Failure> {
+    let Workspace::Direct { path, .. } = &spec.workspace else {
+        let failure = Failure::new("`--checkpoint` has no use in this workspace");
+        return Err(failure.hint("Only `--workspace direct` changes the project's files"));
+    };
+    let command = spec.command.as_ref().map(|command| command.argv.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let words: String = command.unwrap_or_default().join(" ").chars().take(60).collect();
+    let taken = Checkpoints::open(store, path).and_then(|checkpoints| checkpoints.take(&words));
+    let taken = taken.map_err(|error| Failure::from(error).also("Leave --checkpoint out to run without one"))?;
+    for path in &taken.unread {
+        report(&Failure::new(format!("{} can't be read, and is not in the checkpoint", path.display())));
+    }
+    Ok(())
+}

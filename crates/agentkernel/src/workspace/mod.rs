@@ -1,0 +1,72 @@
+//! Hides how a project's files are kept before somebody changes them, and brought back.
+//!
+//! ```text
+//! checkpoints/<digest of the project's path>/
+//!   project     the path, for people who look
+//!   lock        whoever takes a checkpoint or goes back to one holds it
+//!   <number>    a checkpoint: a line of JSON about it, and one for each entry of the tree
+//!   files/<n>   contents, each shared by checkpoints in a row that found the file unchanged
+//! ```
+
+mod checkpoint;
+mod manifest;
+mod restore;
+mod tree;
+
+pub use checkpoint::{Checkpoints, LIMIT, Taken};
+pub use manifest::Summary;
+pub use restore::{Change, Restored, What};
+
+use crate::store::StoreError;
+use checkpoint::MOST;
+use std::{io, path::PathBuf};
+
+/// A failure with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkspaceError {
+    /// A system call failed.
+    #[error("Can't {action} {}", path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The state can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The project has more bytes than a checkpoint may.
+    #[error("{} has more than {} GiB", .0.display(), LIMIT >> 30)]
+    TooLarge(PathBuf),
+    /// The project has more entries than a checkpoint may.
+    #[error("{} has more than {MOST} entries", .0.display())]
+    TooMany(PathBuf),
+    /// There is no checkpoint of this number.
+    #[error("This project has no checkpoint {0}")]
+    Missing(u32),
+    /// There is nothing to go back to.
+    #[error("This project has no checkpoint to go back to")]
+    Nothing,
+    /// The record of a checkpoint is not one.
+    #[error("Checkpoint {0} is damaged")]
+    Damaged(u32),
+}
+
+impl WorkspaceError {
+    /// What its user can do; empty if nothing is known.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Missing(_) => "'agentkernel undo --list' shows those that there are".into(),
+            _ => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "workspace_tests.rs"]
+mod tests;
