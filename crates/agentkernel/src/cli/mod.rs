@@ -23,6 +23,7 @@ mod policy;
 mod progress;
 mod ps;
 mod recipe;
+mod replay;
 mod run;
 mod secret;
 mod stats;
@@ -86,6 +87,8 @@ enum Command {
     Logs(Deferred<logs::Logs>),
     /// Copy files between a sandbox and the host
     Cp(Deferred<copy::Cp>),
+    /// Show a recorded session, as it went
+    Replay(Deferred<replay::Replay>),
     /// Send a signal to running sandboxes
     Kill(Deferred<lifecycle::Kill>),
     /// Wait until sandboxes end and print their exit statuses
@@ -177,6 +180,7 @@ pub fn main() -> ExitCode {
         Command::Attach(command) => command.0.run(),
         Command::Logs(command) => command.0.run(),
         Command::Cp(command) => command.0.run(),
+        Command::Replay(command) => command.0.run(),
         Command::Kill(command) => command.0.run(),
         Command::Wait(command) => command.0.run(),
         Command::Stats(command) => command.0.run(),
