@@ -5,6 +5,7 @@
 
 mod build;
 mod compare;
+mod layers;
 mod mirrors;
 mod pull;
 mod recipe;

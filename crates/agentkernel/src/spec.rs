@@ -130,6 +130,9 @@ pub struct Spec {
     pub engine: Option<EngineUse>,
     /// Where its programs come from.
     pub image: Image,
+    /// What lies over that, the lowest first.
+    #[serde(default)]
+    pub layers: Vec<OciImage>,
     /// The project in it.
     pub workspace: Workspace,
     /// Further host directories and files in it.

@@ -83,6 +83,7 @@ impl World {
             backend: BackendKind::Native,
             engine: None,
             image: Image::Host,
+            layers: Vec::new(),
             workspace: Workspace::Direct { path: self.path("project"), protected: Vec::new() },
             mounts: Vec::new(),
             tmpfs: Vec::new(),

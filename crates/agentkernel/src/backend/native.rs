@@ -19,6 +19,7 @@ mod probe;
 mod program;
 mod root;
 mod skeleton;
+mod stack;
 mod stage;
 pub(super) mod trust;
 pub(super) mod walls;

@@ -10,6 +10,7 @@ use clap::{
     builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
 };
 use egress::{Mode, Rule, Target, control::Published};
+use oci::Reference;
 use std::{
     ffi::{OsStr, OsString},
     path::PathBuf,
@@ -33,6 +34,9 @@ pub(super) struct SandboxArgs {
     /// directory
     #[arg(long, value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(|text| config::parse_image(&text)))]
     pub(super) image: Option<ImageArg>,
+    /// Lay the files of this image over those of the sandbox's image, and over those of layers before it
+    #[arg(long, value_name = "IMAGE", value_parser = config::parse_layer)]
+    pub(super) layer: Vec<Reference>,
     /// Put this program before the command in place of the image's own; '' for none
     #[arg(long, value_name = "PROGRAM")]
     pub(super) entrypoint: Option<OsString>,
@@ -219,6 +223,7 @@ impl SandboxArgs {
             backend: self.backend,
             runtime: self.runtime,
             image: self.image,
+            layers: self.layer,
             entrypoint: self.entrypoint,
             workspace: self.workspace,
             network: self.network.overrides(),

@@ -3,7 +3,7 @@
 use super::{
     Failure, Status,
     args::{NetworkArgs, env_parser},
-    image::{bring, parse_platform, parse_reference},
+    image::{locked, parse_platform, parse_reference},
     print, report, run, table,
 };
 use crate::{
@@ -332,22 +332,7 @@ impl Executor for Steps<'_> {
         if let Some((_, record)) = self.made.as_ref().filter(|(name, _)| name == reference) {
             return Ok(record.clone());
         }
-        let locked = self.lock.as_ref().and_then(|lock| lock.get(reference, platform)).cloned();
-        let here = match &locked {
-            Some(digest) => self.images.record(digest)?,
-            None => self.images.find(reference)?,
-        };
-        let record = match (here.filter(|record| platform.runs(&record.platform).is_some()), &locked) {
-            (Some(record), _) => record,
-            (None, None) => bring(self.images, reference, platform, self.quiet)?,
-            (None, Some(digest)) => bring(self.images, &reference.pinned(digest.clone()), platform, self.quiet)
-                .map_err(|failure| failure.also("`run --update-lock` takes what the name means now"))?,
-        };
-        // What is named by its digest needs no lock.
-        if let (Some(lock), None, None) = (&mut self.lock, &locked, reference.digest()) {
-            lock.put(reference, platform, &record.manifest)?;
-        }
-        Ok(record)
+        locked(self.images, self.lock.as_mut(), reference, platform, self.quiet)
     }
 
     fn run(&mut self, task: &Task, capture: &mut Capture<'_>) -> Result<Exit, Failure> {

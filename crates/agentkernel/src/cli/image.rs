@@ -3,7 +3,7 @@
 use super::{Failure, Status, build, for_each, print, print_json, progress::Bars, table};
 use crate::{
     EngineImage, EngineUse, Image, OciImage, client,
-    config::{self, FoundImage, HostFacts, UserConfig},
+    config::{self, FoundImage, HostFacts, LockFile, UserConfig},
     engine::{self, Endpoint, Engine, EngineError},
     image::{self, ImageError, Origin, Record},
     store::Store,
@@ -224,6 +224,33 @@ pub(super) fn bring(
     let settings = image::settings(reference, user()?.mirrors(reference.registry()))?;
     let mut bars = Bars::new(&reference.familiar(), !quiet);
     Ok(images.pull(reference, platform, &settings, &mut |layers, stages| bars.draw(layers, stages))?)
+}
+
+/// The image of a name, brought if it is not here. With a lock, it is the one that is written down there, and else is written
+/// down.
+pub(super) fn locked(
+    images: &image::Images,
+    lock: Option<&mut LockFile>,
+    reference: &Reference,
+    platform: &Platform,
+    quiet: bool,
+) -> Result<Record, Failure> {
+    let locked = lock.as_ref().and_then(|lock| lock.get(reference, platform)).cloned();
+    let here = match &locked {
+        Some(digest) => images.record(digest)?,
+        None => images.find(reference)?,
+    };
+    let record = match (here.filter(|record| platform.runs(&record.platform).is_some()), &locked) {
+        (Some(record), _) => record,
+        (None, None) => bring(images, reference, platform, quiet)?,
+        (None, Some(digest)) => bring(images, &reference.pinned(digest.clone()), platform, quiet)
+            .map_err(|failure| failure.also("`run --update-lock` takes what the name means now"))?,
+    };
+    // What is named by its digest needs no lock.
+    if let (Some(lock), None, None) = (lock, &locked, reference.digest()) {
+        lock.put(reference, platform, &record.manifest)?;
+    }
+    Ok(record)
 }
 
 /// Bring an image from its registry, unless it is here as it is there.

@@ -14,6 +14,7 @@ mod failure;
 mod gc;
 mod image;
 mod inspect;
+mod layers;
 mod lifecycle;
 mod logs;
 mod names;

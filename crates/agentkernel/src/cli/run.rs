@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
-    image, net, print, print_json, recipe,
+    image, layers, net, print, print_json, recipe,
     replay::RecordArgs,
     report, undo,
 };
@@ -299,6 +299,13 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
     let (found, kept) = find_image(store, &overrides, &project, &user, &host)?.unzip();
     let mut _kept = kept.flatten();
     overrides.found = found;
+    let layered = !overrides.layers.is_empty() || !config::own_layers(&overrides, &project).is_empty();
+    if layered && config::backend(&overrides, &project, &user) != BackendKind::Native {
+        let failure = Failure::new("Layers lie over images of the backend native only");
+        return Err(failure.hint("Leave --backend out"));
+    }
+    let (layers, _kept_layers) = layers::find(store, &overrides, &project, renew)?;
+    overrides.found_layers = layers;
     match config::recipe(&overrides, &project)? {
         // What a project that is not trusted asks for is not made.
         Some(_) if config::backend(&overrides, &project, &user) != BackendKind::Native => {
@@ -310,7 +317,7 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
             (overrides.found, _kept) = (Some(found), Some(guard));
         }
         Some(_) => {}
-        None if renew => {
+        None if renew && config::own_layers(&overrides, &project).is_empty() => {
             let failure = Failure::new("Nothing is locked: the project has no [image]");
             return Err(failure.hint("Leave --update-lock out"));
         }

@@ -55,6 +55,25 @@ impl Environment {
         env
     }
 
+    /// Adds what a layer over the image says: variables that are missing, and what its PATH has and this one has not, in
+    /// front.
+    pub(super) fn lay(&mut self, variables: &[String]) {
+        for (name, value) in variables.iter().filter_map(|entry| entry.split_once('=')) {
+            match self.get(name) {
+                None => self.set(name, value),
+                Some(own) if name == "PATH" => {
+                    let own = own.to_owned();
+                    let has = |dir: &&str| own.as_bytes().split(|byte| *byte == b':').any(|one| one == dir.as_bytes());
+                    let more = value.split(':').filter(|dir| !dir.is_empty() && !has(dir));
+                    let mut path = OsString::from(more.map(|dir| format!("{dir}:")).collect::<String>());
+                    path.push(&own);
+                    self.set(name, path);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
     pub(super) fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
         let (name, value) = (name.as_ref(), value.as_ref());
         match self.places.get(name).and_then(|&at| self.list.get_mut(at)) {
@@ -67,7 +86,11 @@ impl Environment {
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.places.contains_key(OsStr::new(name))
+        self.get(name).is_some()
+    }
+
+    fn get(&self, name: &str) -> Option<&OsStr> {
+        self.places.get(OsStr::new(name)).and_then(|&at| self.list.get(at)).map(|(_, value)| value.as_os_str())
     }
 
     pub(super) fn apply(&mut self, variables: &[EnvVar], host: &HostFacts) {

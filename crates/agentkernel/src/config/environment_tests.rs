@@ -75,3 +75,18 @@ fn a_bad_file_is_told_with_its_line() {
     std::fs::write(&path, vec![b'\n'; 3 << 20]).unwrap();
     assert!(read_env_file(&path).unwrap_err().to_string().contains("is longer than"));
 }
+
+#[test]
+fn a_layer_adds_what_is_missing() {
+    let mut env = Environment::default();
+    for (name, value) in [("PATH", "/venv/bin:/bin"), ("HOME", "/root")] {
+        env.set(name, value);
+    }
+    let lay = |env: &mut Environment, variables: &[&str]| {
+        env.lay(&variables.iter().map(ToString::to_string).collect::<Vec<_>>());
+    };
+    lay(&mut env, &["PATH=/opt/one/bin:/bin::/one", "HOME=/evil", "ONE=1", "broken"]);
+    lay(&mut env, &["PATH=/bin:/two", "ONE=2", "TWO="]);
+    let wanted = ["PATH=/two:/opt/one/bin:/one:/venv/bin:/bin", "HOME=/root", "ONE=1", "TWO="];
+    assert_eq!(text(&env.entries()), wanted);
+}

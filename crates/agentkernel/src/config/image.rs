@@ -5,7 +5,7 @@ use super::{
     project::Project,
     resolve::Overrides,
 };
-use crate::{Image, engine::Endpoint};
+use crate::{Image, OciImage, engine::Endpoint};
 use oci::{Reference, registry::Mirror};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
@@ -43,6 +43,15 @@ pub struct FoundImage {
     pub has_bash: bool,
 }
 
+/// An image of the store whose files lie over another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundLayer {
+    /// What it is.
+    pub image: OciImage,
+    /// Its variables, `NAME=VALUE`.
+    pub env: Vec<String>,
+}
+
 /// What is known of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundEngine {
@@ -70,6 +79,14 @@ pub fn parse_image(text: &OsStr) -> Result<ImageArg, FormError> {
             None => wrong(text, "not an image: use 'host', 'dir:PATH', or a name such as 'debian:12'"),
         },
     }
+}
+
+/// The name of an image.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_layer(text: &str) -> Result<Reference, FormError> {
+    text.parse().or_else(|error| wrong(text, format!("not an image: {error}; use a name such as 'tools/node:22'")))
 }
 
 /// A registry: `HOST` or `HOST:PORT`, as it stands in names of images.
@@ -107,4 +124,12 @@ pub fn named_image<'a>(overrides: &'a Overrides, project: &'a Project) -> Option
         Some(ImageArg::Named(reference)) => Some(reference),
         _ => None,
     }
+}
+
+/// The layers that the project lays over its image, the lowest first: they are locked, those of flags are not.
+#[must_use]
+pub fn own_layers(overrides: &Overrides, project: &Project) -> Vec<Reference> {
+    let file = project.file.as_ref().filter(|_| overrides.image.is_none());
+    let layers = file.map(|file| &file.settings.layers[..]).unwrap_or_default();
+    layers.iter().map(|layer| layer.value.clone()).collect()
 }

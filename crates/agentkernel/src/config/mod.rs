@@ -47,7 +47,7 @@ pub use forms::{
 };
 pub use host::HostFacts;
 pub use identity::identity;
-pub use image::{FoundEngine, FoundImage, ImageArg, named_image, parse_image};
+pub use image::{FoundEngine, FoundImage, FoundLayer, ImageArg, named_image, own_layers, parse_image, parse_layer};
 pub use learn::{Learned, learned};
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
 pub use lock::LockFile;

@@ -5,7 +5,7 @@ use super::{
     backend::shares_ids,
     environment::{Environment, read_env_file},
     forms, generated_name, git, identity,
-    image::{FoundImage, ImageArg},
+    image::{FoundImage, FoundLayer, ImageArg},
     limits, mounts,
     network::Sayings,
     parse::Located,
@@ -13,7 +13,10 @@ use super::{
     recipe::RecipeSettings,
     settings::Settings,
 };
-use crate::{BackendKind, Identity, Image, Limits, Mount, Name, Network, SandboxId, Spec, Tmpfs, Workspace, trust};
+use crate::{
+    BackendKind, Identity, Image, Limits, Mount, Name, Network, OciImage, SandboxId, Spec, Tmpfs, Workspace, trust,
+};
+use oci::Reference;
 use std::{
     collections::HashSet,
     ffi::OsString,
@@ -35,6 +38,10 @@ pub struct Overrides {
     pub image: Option<ImageArg>,
     /// The image of the store that [`named_image`](super::named_image) names, once it is there
     pub found: Option<FoundImage>,
+    /// `--layer`
+    pub layers: Vec<Reference>,
+    /// What [`own_layers`](super::own_layers) names and then `layers`, once all are there
+    pub found_layers: Vec<FoundLayer>,
     /// `--entrypoint`: in place of the image's; empty: none
     pub entrypoint: Option<OsString>,
     /// `--workspace`
@@ -163,6 +170,7 @@ impl Resolver<'_> {
         let (settings, host) = (self.settings, self.host);
         let id = SandboxId::random().map_err(|error| ConfigError::io(Path::new("/dev/urandom"), error))?;
         let keep = overrides.keep.or(settings.keep).unwrap_or(false);
+        let layers = self.layers(&overrides)?;
         let name = overrides.name.or_else(|| {
             // A project's name would let only one of its ephemeral sandboxes run at a time.
             keep.then(|| settings.name.clone().unwrap_or_else(|| generated_name(&id)))
@@ -192,6 +200,7 @@ impl Resolver<'_> {
         self.check_secret_files(&network, &workspace, &mounts)?;
 
         let mut env = Environment::base(&identity, &image, found, host);
+        overrides.found_layers.iter().for_each(|layer| env.lay(&layer.env));
         if network.needs_authority() {
             trust::VARIABLES.iter().for_each(|(name, value)| env.set(name, value));
         }
@@ -241,6 +250,7 @@ impl Resolver<'_> {
             backend,
             engine,
             image,
+            layers,
             workspace,
             mounts,
             tmpfs,
@@ -290,6 +300,19 @@ impl Resolver<'_> {
                 }
             }
             _ => Ok(Image::Host),
+        }
+    }
+
+    /// What lies over the image: what the file names, and over that what flags do.
+    fn layers(&mut self, overrides: &Overrides) -> Result<Vec<OciImage>, ConfigError> {
+        let own = if overrides.image.is_none() { &self.settings.layers[..] } else { &[] };
+        own.iter().for_each(|layer| self.ask("layers", layer.value.familiar()));
+        let found = &overrides.found_layers;
+        match own.len() + overrides.layers.len() == found.len() {
+            true => Ok(found.iter().map(|layer| layer.image.clone()).collect()),
+            // None is looked for before the file is trusted, which is what is told then.
+            false if self.file.is_some_and(|file| !file.trusted) => Ok(Vec::new()),
+            false => Err(ConfigError::value("Not all layers are in the store", "")),
         }
     }
 

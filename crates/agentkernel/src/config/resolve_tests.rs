@@ -1,4 +1,7 @@
-use super::{super::identity::tests::host as facts, *};
+use super::{
+    super::{identity::tests::host as facts, own_layers},
+    *,
+};
 use crate::Network;
 use tempfile::TempDir;
 use wire::{Rlimit, RlimitKind};
@@ -298,6 +301,39 @@ fn an_image_says_what_runs_where_nothing_is_said() {
     for (entrypoint, found) in [(Some(""), image()), (None, nothing)] {
         assert_eq!(run(&[], entrypoint, true, found).unwrap_err().to_string(), "COMMAND is missing");
     }
+}
+
+#[test]
+fn layers_of_the_project_lie_below_those_of_flags() {
+    let layer = |name: &str, env: &[&str]| FoundLayer {
+        image: crate::OciImage {
+            reference: name.into(),
+            manifest: oci::Digest::of(name.as_bytes()),
+            layers: vec![oci::Digest::of(name.as_bytes())],
+        },
+        env: env.iter().map(ToString::to_string).collect(),
+    };
+    let mut scene = Scene::new("[image]\nlayers = ['one:1', 'two:1']");
+    assert_eq!(scene.asks(), ["layers = one:1", "layers = two:1"]);
+    scene.project.file.as_mut().unwrap().trusted = true;
+    let with = |found: &[FoundLayer]| Overrides {
+        layers: vec!["three:1".parse().unwrap()],
+        found_layers: found.to_vec(),
+        ..Overrides::default()
+    };
+    let found =
+        [layer("one:1", &["PATH=/one"]), layer("two:1", &["PATH=/two"]), layer("three:1", &["USER=evil", "A=b"])];
+    let spec = scene.spec(with(&found));
+    assert_eq!(spec.layers, found.each_ref().map(|layer| layer.image.clone()));
+    let variables = variables(&spec);
+    assert!(variables.iter().any(|entry| entry.starts_with("PATH=/two:/one:/usr/")), "{variables:?}");
+    assert!(variables.contains(&"A=b".to_owned()) && !variables.contains(&"USER=evil".to_owned()), "{variables:?}");
+    assert_eq!(scene.error(with(&found[..2])), "Not all layers are in the store");
+    // Another image, and nothing of [image].
+    let image = Some(ImageArg::Host);
+    assert_eq!(scene.spec(Overrides { image: image.clone(), ..with(&found[2..]) }).layers.len(), 1);
+    assert_eq!(own_layers(&with(&[]), &scene.project).len(), 2);
+    assert!(own_layers(&Overrides { image, ..with(&[]) }, &scene.project).is_empty());
 }
 
 #[test]

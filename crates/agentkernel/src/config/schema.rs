@@ -316,6 +316,17 @@ const IMAGE: &[Key] = &[
         doc: "Directories of the image that `packages` and `setup` find as they left them the last time, and that are not part of it.",
         example: "[\"/root/.cache/pip\"]",
     },
+    Key {
+        name: "layers",
+        form: Form::List(|settings, text| {
+            let reference = image::parse_layer(&text.value)?;
+            settings.layers.push(text.with(reference));
+            Ok(())
+        }),
+        default: "none",
+        doc: "Names of images whose files lie over this image, or over that of `image` in `[sandbox]`, the later above the earlier ([the guide](../guide/images.md#layers-over-any-image)). `--layer` lays further ones over them; `--image` leaves them out.",
+        example: "[\"registry.example.org/tools/node:22\"]",
+    },
 ];
 
 const RESOURCES: &[Key] = &[

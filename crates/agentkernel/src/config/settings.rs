@@ -3,7 +3,7 @@
 use super::{ImageArg, WorkspaceMode, forms::TmpfsArg, parse::Located, recipe::RecipeSettings};
 use crate::{BackendKind, Mount, Name, SecretSource};
 use egress::{Mode, Pattern, Requests, Rule, Target, control::Published};
-use oci::registry::Mirror;
+use oci::{Reference, registry::Mirror};
 use std::{path::PathBuf, time::Duration};
 
 /// What a file says.
@@ -16,6 +16,7 @@ pub(super) struct Settings {
     pub(super) runtime: Option<Located<String>>,
     pub(super) image: Option<Located<ImageArg>>,
     pub(super) recipe: RecipeSettings,
+    pub(super) layers: Vec<Located<Reference>>,
     pub(super) workspace: Option<WorkspaceMode>,
     pub(super) user: Option<Located<String>>,
     pub(super) workdir: Option<Located<PathBuf>>,

@@ -16,6 +16,7 @@
 mod archive;
 mod build;
 mod error;
+mod fit;
 mod layers;
 mod packages;
 mod pull;
@@ -30,6 +31,7 @@ mod worker;
 pub use archive::Origin;
 pub use build::{BuildError, Capture, Event, Executor, Request, Task, Work};
 pub use error::ImageError;
+pub use fit::misfit;
 pub use layers::Stage;
 pub use packages::Install;
 pub use registry::{credentials, log_in, log_out, settings};

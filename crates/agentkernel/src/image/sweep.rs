@@ -8,7 +8,7 @@ use super::{
     names, open,
 };
 use crate::{
-    Image, SandboxId,
+    Image, OciImage, SandboxId, Spec,
     store::{Store, durable},
 };
 use oci::{Digest, Reference};
@@ -257,13 +257,13 @@ impl Images {
         if wanted > quota { Err(ImageError::Quota { quota, wanted }) } else { Ok(()) }
     }
 
-    /// The sandboxes that are made of an image.
+    /// The sandboxes that are made of an image, or have it as a layer.
     ///
     /// # Errors
     /// If the store can't be read.
     pub fn users(&self, store: &Store, manifest: &Digest) -> Result<Vec<SandboxId>, ImageError> {
         let made_of = |listed: crate::store::Listed| match listed.spec {
-            Ok(spec) if matches!(&spec.image, Image::Oci(image) if image.manifest == *manifest) => Some(listed.id),
+            Ok(spec) if images(&spec).any(|image| image.manifest == *manifest) => Some(listed.id),
             _ => None,
         };
         Ok(store.list()?.into_iter().filter_map(made_of).collect())
@@ -290,12 +290,18 @@ fn used(store: &Store) -> Result<Used, ImageError> {
     let mut used = Used::default();
     for listed in store.list()? {
         // One that can't be read could be made of anything.
-        if let Image::Oci(image) = listed.spec?.image {
+        for image in images(&listed.spec?) {
             used.layers.extend(image.layers.iter().map(layer_name));
-            used.manifests.insert(image.manifest);
+            used.manifests.insert(image.manifest.clone());
         }
     }
     Ok(used)
+}
+
+/// What of the store a sandbox is made of.
+fn images(spec: &Spec) -> impl Iterator<Item = &OciImage> {
+    let base = if let Image::Oci(image) = &spec.image { Some(image) } else { None };
+    base.into_iter().chain(&spec.layers)
 }
 
 /// The bytes that a tree takes on disk; of a file with several names once. What is too deep to be named is left out, and what

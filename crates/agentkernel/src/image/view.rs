@@ -4,7 +4,7 @@
 use super::{ImageError, Images, layer_name, open, root};
 use oci::Digest;
 use rustix::{
-    fd::OwnedFd,
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat},
     io::{self, Errno},
 };
@@ -51,6 +51,12 @@ impl Images {
 }
 
 impl View {
+    /// Directories, given the topmost first.
+    pub fn of(dirs: &[BorrowedFd<'_>]) -> io::Result<Self> {
+        let copies = dirs.iter().map(|dir| io::fcntl_dupfd_cloexec(dir, 0));
+        Ok(Self { layers: copies.collect::<Result<_, _>>()? })
+    }
+
     /// One directory as it is.
     pub fn directory(dir: OwnedFd) -> Self {
         Self { layers: vec![dir] }
@@ -229,7 +235,7 @@ fn shown(path: &[u8]) -> &[u8] {
 }
 
 /// Whether overlayfs looks no further down for what is in this directory.
-fn is_opaque(layer: &OwnedFd, path: &[u8]) -> bool {
+pub(super) fn is_opaque(layer: impl AsFd, path: &[u8]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     fs::openat2(layer, shown(path), flags, Mode::empty(), RESOLVE).is_ok_and(|dir| root::is_opaque(&dir))
 }

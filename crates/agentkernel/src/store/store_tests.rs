@@ -33,6 +33,7 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         backend: BackendKind::Native,
         engine: None,
         image: Image::Host,
+        layers: Vec::new(),
         // Not UTF-8: a record must keep it.
         workspace: Workspace::Overlay { path: OsStr::from_bytes(b"/srv/\xff\xfe").into() },
         mounts: Vec::new(),

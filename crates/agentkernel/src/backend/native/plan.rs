@@ -6,13 +6,13 @@
 
 use super::{
     super::{LaunchError, Place},
-    cache, channel,
+    channel,
     failure::{self, Context as _},
     ids::Ids,
     program::Location,
-    skeleton,
+    skeleton, stack,
 };
-use crate::{Image, Spec, Workspace, image};
+use crate::{Image, Spec, Workspace};
 use jail::{
     fd::open_beneath,
     mount::{self, Attr},
@@ -116,11 +116,13 @@ impl Role {
 
 /// Where a source is on the host.
 #[derive(Debug)]
-enum Source {
+pub enum Source {
     /// An absolute path without symbolic links.
     Path(PathBuf),
     /// A directory or file that the parent holds open.
     Fd(OwnedFd),
+    /// A layer of the store of images, or a directory in it.
+    Layer(OwnedFd),
     /// A file that belongs to no file system of the host's, and is the same in every mount namespace.
     Memory(OwnedFd),
 }
@@ -129,7 +131,9 @@ impl Source {
     fn open(&self, role: &Role) -> Result<OwnedFd, LaunchError> {
         match self {
             Self::Path(path) => open_source(role, path),
-            Self::Fd(fd) | Self::Memory(fd) => fd.try_clone().wall("init", "Cannot duplicate a descriptor", ""),
+            Self::Fd(fd) | Self::Layer(fd) | Self::Memory(fd) => {
+                fd.try_clone().wall("init", "Cannot duplicate a descriptor", "")
+            }
         }
     }
 }
@@ -148,42 +152,7 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
         Location::Memory(file) => Source::Memory(file),
     };
     let mut sources = vec![(Role::Init, init)];
-    let mut unproved = None;
-    match &spec.image {
-        Image::Host => {
-            let skeleton = skeleton::prepare(&place.cache, proved);
-            let skeleton = failure::state(skeleton, "image", "Cannot prepare the host image")?;
-            unproved = skeleton.unproved;
-            sources.push((Role::Lower(""), Source::Fd(skeleton.dir)));
-            sources.extend(
-                skeleton.programs.into_iter().map(|name| (Role::Lower(name), Source::Path(Path::new("/").join(name)))),
-            );
-        }
-        Image::Dir(path) => sources.push((Role::Lower(""), Source::Path(path.clone()))),
-        Image::Engine(image) => {
-            let cause = format!("{} is an image of an engine", image.reference);
-            return Err(failure::new("image", cause, "Remove the sandbox, and make another one"));
-        }
-        Image::Oci(oci) => {
-            for (depth, layer) in oci.layers.iter().enumerate().rev() {
-                // What a layer shows that comes once more above, is shown there; overlayfs takes none twice.
-                if oci.layers.iter().skip(depth + 1).any(|above| above == layer) {
-                    continue;
-                }
-                let held = cache::hold(&place.cache, &image::layer_name(layer));
-                let Some(dir) = failure::state(held, "image", "Cannot open a layer")? else {
-                    let cause = format!("A layer of {} is not in the store: {layer}", oci.reference);
-                    let hint = format!("`agentkernel image pull {}` brings it back", oci.reference);
-                    return Err(failure::new("image", cause, &hint));
-                };
-                let hides = image::is_opaque(&dir);
-                sources.push((Role::Lower(""), Source::Fd(dir)));
-                if hides {
-                    break;
-                }
-            }
-        }
-    }
+    let unproved = stack::make(spec, place, proved, &mut sources)?;
     match &spec.workspace {
         Workspace::None => {}
         Workspace::Direct { path, .. } | Workspace::Overlay { path } => {
@@ -314,7 +283,7 @@ impl Plan {
     /// What must stay open while the sandbox runs: the image in the cache, which is not removed that long.
     pub fn lease(self) -> Vec<OwnedFd> {
         let held = self.sources.into_iter().filter_map(|source| match source {
-            (Role::Lower(""), Source::Fd(fd)) => Some(fd),
+            (Role::Lower(""), Source::Fd(fd) | Source::Layer(fd)) => Some(fd),
             _ => None,
         });
         held.collect()
@@ -434,7 +403,8 @@ fn copy_for_range(
     };
     // Of the host's programs, what cannot be mapped appears as nobody's, and everybody may read it; stage makes what must
     // be written in the upper layer.
-    let optional = matches!(role, Role::Lower(_)) && spec.image == Image::Host;
+    let of_host = matches!(role, Role::Lower(_)) && !matches!(source, Source::Layer(_));
+    let optional = of_host && spec.image == Image::Host;
     let plain = || mount::set(&copy, false, Attr::empty()).wall(wall, "Cannot make a layer private", "");
     if !role.is_bind(spec) && !overlay_maps_owners() {
         if optional {
@@ -508,6 +478,7 @@ fn name(source: &Source) -> String {
     match source {
         Source::Path(path) => path.display().to_string(),
         Source::Fd(_) => "the sandbox's own directory".into(),
+        Source::Layer(_) => "a layer of the image".into(),
         Source::Memory(_) => "a file in memory".into(),
     }
 }

@@ -136,10 +136,8 @@ impl Stage<'_> {
     fn build_root(&self) -> Result<(Root, OwnedFd), LaunchError> {
         let spec = self.spec;
         let scratch = self.scratch()?;
-        // The layers of the root are several, the topmost first.
-        let (lowers, mut sources): (Vec<_>, Vec<_>) =
-            plan::take(spec, &self.report, self.ids)?.into_iter().partition(|(role, _)| *role == Role::Lower(""));
-        let layers: Vec<&'static str> = sources.iter().filter_map(|(role, _)| role.layer()).collect();
+        let mut sources = plan::take(spec, &self.report, self.ids)?;
+        let lowers = take_layers(&mut sources, "");
         let init = take(&mut sources, Role::Init)?;
         let kept =
             if spec.is_on_disk() { Some(self.layer(&scratch, "kept", take(&mut sources, Role::Kept)?)?) } else { None };
@@ -147,9 +145,7 @@ impl Stage<'_> {
 
         // The root, and what the image's own files in it are.
         let host = spec.image == Image::Host;
-        let lowers = lowers.into_iter().enumerate();
-        let lowers = lowers.map(|(index, (_, fd))| self.layer(&scratch, &format!("root-{index}"), fd));
-        let mut lowers = lowers.collect::<Result<Vec<_>, _>>()?;
+        let mut lowers = self.stack(&scratch, "root", lowers)?;
         if spec.build.is_some() {
             // What lies above has only what programs write.
             let start = self.upper(uppers, START)?;
@@ -174,7 +170,7 @@ impl Stage<'_> {
         } else {
             String::new()
         };
-        if let (true, [lower]) = (host, &lowers[..]) {
+        if let (true, Some(lower)) = (host, lowers.last()) {
             let made = self.made(self.prepare_host_root(lower, &upper.0), "Cannot prepare the sandbox's root");
             made.map_err(|error| failure::or_hint(error, &hint))?;
         }
@@ -188,17 +184,18 @@ impl Stage<'_> {
             trust::plant(&root, &scratch, authority)?;
         }
         let mut frozen = Vec::new();
-        for place in layers {
-            let lower = self.layer(&scratch, &format!("lower-{place}"), take(&mut sources, Role::Lower(place))?)?;
+        while let Some(place) = sources.iter().find_map(|(role, _)| role.layer()) {
+            let layers = take_layers(&mut sources, place);
+            let lowers = self.stack(&scratch, &format!("lower-{place}"), layers)?;
             let upper = self.upper(uppers, place)?;
-            if place == "usr" && !self.owns(&lower) {
-                self.made(Self::prepare_usr(&lower, &upper.0), "Cannot prepare the sandbox's /usr")?;
+            if place == "usr" && !lowers.last().is_some_and(|lower| self.owns(lower)) {
+                self.made(Self::prepare_usr(&lowers, &upper.0), "Cannot prepare the sandbox's /usr")?;
             }
-            let mount = match overlay(place, std::slice::from_ref(&lower), &upper) {
+            let mount = match (overlay(place, &lowers, &upper), &lowers[..]) {
                 // An overlay cannot show what the host has mounted below (WSL does so below /usr), and for an ordinary
                 // user the kernel refuses to hide it. Then the sandbox sees it all, and writes none of it.
-                Err(_) if matches!(self.ids, Ids::One { .. }) => read_only_copy(place, &lower)?,
-                result => result?,
+                (Err(_), [lower]) if matches!(self.ids, Ids::One { .. }) => read_only_copy(place, lower)?,
+                (result, _) => result?,
             };
             mount::attach(&mount, root.directory(format!("/{place}"), 0o755)?).wall(
                 "image",
@@ -348,6 +345,12 @@ impl Stage<'_> {
         Ok(fd)
     }
 
+    /// Lower layers of one overlay, as they are given.
+    fn stack(&self, scratch: &OwnedFd, name: &str, layers: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, LaunchError> {
+        let layers = layers.into_iter().enumerate();
+        layers.map(|(index, fd)| self.layer(scratch, &format!("{name}-{index}"), fd)).collect()
+    }
+
     /// The upper and work directories of an overlay. A sandbox on disk has them already.
     fn upper(&self, uppers: &OwnedFd, place: &str) -> Result<(OwnedFd, OwnedFd), LaunchError> {
         let name = upper_name(place);
@@ -391,11 +394,13 @@ impl Stage<'_> {
 
     /// Makes the first level of /usr, and /usr/local, in the upper layer where the host's own belong to nobody inside,
     /// so that programs can be installed there.
-    fn prepare_usr(lower: &OwnedFd, upper: &OwnedFd) -> io::Result<()> {
+    fn prepare_usr(lowers: &[OwnedFd], upper: &OwnedFd) -> io::Result<()> {
         for name in USR {
-            if rustix::fs::statat(lower, *name, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
-            {
+            let other = |lower| {
+                rustix::fs::statat(lower, *name, AtFlags::SYMLINK_NOFOLLOW)
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
+            };
+            if lowers.iter().any(other) {
                 continue;
             }
             make_in_upper(upper, name, 0o755)?;
@@ -488,11 +493,17 @@ fn placed(spec: &Spec) -> Vec<Placed<'_>> {
     all.into_iter().map(|(_, placed)| placed).collect()
 }
 
+/// The layers of one overlay, the topmost first; the other sources stay in their order.
+fn take_layers(sources: &mut Vec<(Role, OwnedFd)>, place: &'static str) -> Vec<OwnedFd> {
+    let layers = sources.extract_if(.., |(role, _)| *role == Role::Lower(place));
+    layers.map(|(_, fd)| fd).collect()
+}
+
 /// The one source that plays a part.
 fn take(sources: &mut Vec<(Role, OwnedFd)>, role: Role) -> Result<OwnedFd, LaunchError> {
     let index = sources.iter().position(|(other, _)| *other == role);
     let index = index.ok_or_else(|| failure::new("init", format!("No source for {role:?}"), ""))?;
-    Ok(sources.swap_remove(index).1)
+    Ok(sources.remove(index).1)
 }
 
 /// Makes what every image has, where it is missing.
