@@ -1,5 +1,6 @@
 //! The command line: one file per command, each from arguments over client calls to what the user reads.
 
+mod agents;
 mod args;
 mod attest;
 mod build;
@@ -106,6 +107,8 @@ enum Command {
     Port(Deferred<net::Port>),
     /// Images of the store: what sandboxes are made of
     Image(Deferred<image::Images>),
+    /// Agents that are known, and those that are installed
+    Agents(Deferred<agents::Agents>),
     /// Secrets that sandboxes may use and never see
     Secret(Deferred<secret::Secret>),
     /// Give a sandbox another name
@@ -190,6 +193,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => command.0.run(),
         Command::Port(command) => command.0.run(),
         Command::Image(command) => command.0.run(),
+        Command::Agents(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),
