@@ -7,6 +7,7 @@
 
 mod bench;
 mod cases;
+mod installed;
 
 use bench::{Bench, Maker};
 use std::{collections::BTreeSet, panic};
