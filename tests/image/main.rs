@@ -5,6 +5,7 @@
 
 mod build;
 mod compare;
+mod interrupted;
 mod mirrors;
 mod pull;
 mod recipe;

@@ -1,6 +1,9 @@
 //! Hides how files come from the context, or from an image, into a tree that becomes a layer. Nothing is executed for it.
 
-use super::super::view::{Found, View, join};
+use super::super::{
+    error::room,
+    view::{Found, View, join},
+};
 use dockerfile::{Ignore, Pattern, clean};
 use oci::{Algorithm, Digest, Hasher};
 use rustix::{
@@ -38,7 +41,7 @@ impl CopyFailure {
 
 fn failed(action: &str, path: &[u8]) -> impl FnOnce(Errno) -> CopyFailure {
     let text = format!("Can't {action} {}", shown(path));
-    move |errno| CopyFailure::new(format!("{text}: {errno}"))
+    move |errno| CopyFailure { cause: format!("{text}: {errno}"), hint: room(&errno.into()).to_owned() }
 }
 
 /// A path as an error has it.
@@ -239,8 +242,10 @@ impl Origin<'_> {
             None => None,
         };
         let file = File::from(fd);
-        let contents = contents(&file, stat.st_size as u64, made.as_ref())
-            .map_err(|(action, error)| CopyFailure::new(format!("Can't {action} {}: {error}", shown(from))))?;
+        let contents = contents(&file, stat.st_size as u64, made.as_ref()).map_err(|(action, error)| CopyFailure {
+            cause: format!("Can't {action} {}: {error}", shown(from)),
+            hint: room(&error).to_owned(),
+        })?;
         hasher.bytes(contents.hex().as_bytes());
         if let (Some(tree), Some(made)) = (tree, made) {
             let made = OwnedFd::from(made);
