@@ -10,7 +10,7 @@ use std::{
 };
 use support::{
     NOBODY, Who, World,
-    engine::Engine,
+    engine::{Engine, Kind},
     eventually,
     internet::{HIDDEN, Internet, WEB, installed},
     stdout, told,
@@ -20,6 +20,32 @@ use support::{
 pub const IMAGE: &str = "box:1";
 /// What every kept sandbox of a case is called.
 pub const BOX: &str = "box";
+
+/// What makes sandboxes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    Native,
+    /// The backend docker, by this engine.
+    Engine(Kind),
+}
+
+impl Maker {
+    /// Its backend.
+    fn backend(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Engine(_) => "docker",
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Engine(kind) => kind.program(),
+        }
+    }
+}
 
 /// A backend, and somebody who uses it.
 pub struct Bench {
@@ -33,11 +59,15 @@ pub struct Bench {
 
 impl Bench {
     /// `None`, counted and named, if there can be none here.
-    pub fn new(backend: &'static str, who: Who) -> Option<Self> {
+    pub fn new(maker: Maker, who: Who) -> Option<Self> {
         if !["busybox", "curl", "nginx"].into_iter().all(installed) {
             return None;
         }
-        let engine = if backend == "docker" { Some(Engine::new()?) } else { None };
+        let engine = match maker {
+            Maker::Native => None,
+            Maker::Engine(kind) => Some(Engine::new(kind)?),
+        };
+        let backend = maker.backend();
         let internet = Internet::new()?;
         internet.nginx(&[WEB, HIDDEN]);
         let world = World::new(who);
@@ -229,6 +259,7 @@ tar -cf ../image.tar manifest.json config.json layer.tar
         eventually("nothing is left on the host", || self.world.leftovers().is_empty());
         if let Some(engine) = &self.engine {
             eventually("no container is left", || engine.containers().is_empty());
+            eventually("no volume is left", || engine.volumes().is_empty());
         }
     }
 }

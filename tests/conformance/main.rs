@@ -7,10 +7,14 @@
 
 mod bench;
 mod cases;
+mod installed;
 
-use bench::Bench;
+use bench::{Bench, Maker};
 use std::{collections::BTreeSet, panic};
-use support::Who;
+use support::{Who, engine::Kind};
+
+const DOCKERD: Maker = Maker::Engine(Kind::Docker);
+const PODMAN: Maker = Maker::Engine(Kind::Podman);
 
 /// One promise.
 pub struct Case {
@@ -23,47 +27,60 @@ pub struct Case {
 }
 
 /// Runs every case, and names all that fail.
-fn conforms(backend: &'static str, who: Who) {
-    let Some(bench) = Bench::new(backend, who) else { return };
+fn conforms(maker: Maker, who: Who) {
+    let Some(bench) = Bench::new(maker, who) else { return };
+    let maker = maker.name();
     let (mut failed, mut passed) = (Vec::new(), 0);
     let only = std::env::var("CONFORMANCE_CASE").unwrap_or_default();
     for case in cases::all().into_iter().filter(|case| case.name.contains(&only)) {
         if let Some(reason) = bench.lacks.get(case.needs) {
-            support::skipped(&format!("{backend}: {}", case.name), reason);
+            support::skipped(&format!("{maker}: {}", case.name), reason);
             continue;
         }
-        eprintln!("--- {backend}, {who:?}: {}", case.name);
+        eprintln!("--- {maker}, {who:?}: {}", case.name);
         match panic::catch_unwind(panic::AssertUnwindSafe(|| (case.proof)(&bench))) {
             Ok(()) => passed += 1,
             Err(_) => failed.push(case.name),
         }
         bench.clear();
     }
-    assert!(failed.is_empty(), "{backend}, {who:?}: {passed} cases hold, and these do not: {failed:#?}");
+    assert!(failed.is_empty(), "{maker}, {who:?}: {passed} cases hold, and these do not: {failed:#?}");
     bench.leaves_nothing();
 }
 
 #[test]
 fn native_as_root() {
-    conforms("native", Who::Me);
+    conforms(Maker::Native, Who::Me);
 }
 
 #[test]
 fn native_as_an_ordinary_user() {
     if Who::all().contains(&Who::Nobody) {
-        conforms("native", Who::Nobody);
+        conforms(Maker::Native, Who::Nobody);
     }
 }
 
 #[test]
 fn docker_as_root() {
-    conforms("docker", Who::Me);
+    conforms(DOCKERD, Who::Me);
 }
 
 #[test]
 fn docker_as_an_ordinary_user() {
     if Who::all().contains(&Who::Nobody) {
-        conforms("docker", Who::Nobody);
+        conforms(DOCKERD, Who::Nobody);
+    }
+}
+
+#[test]
+fn podman_as_root() {
+    conforms(PODMAN, Who::Me);
+}
+
+#[test]
+fn podman_as_an_ordinary_user() {
+    if Who::all().contains(&Who::Nobody) {
+        conforms(PODMAN, Who::Nobody);
     }
 }
 
@@ -77,7 +94,16 @@ fn every_case_has_a_name_of_its_own() {
 /// What falls is what `doctor` says, by other names: root's own id, and a root without `nodev`.
 #[test]
 fn a_container_holds_what_can_be_held() {
-    let Some(bench) = Bench::new("docker", Who::Me) else { return };
+    held_by(DOCKERD);
+}
+
+#[test]
+fn a_container_of_podman_holds_it_too() {
+    held_by(PODMAN);
+}
+
+fn held_by(maker: Maker) {
+    let Some(bench) = Bench::new(maker, Who::Me) else { return };
     let output =
         bench.agentkernel(&["attest", "--json", "--backend", "docker", "--image", bench::IMAGE]).output().unwrap();
     let report: serde_json::Value =
@@ -86,9 +112,37 @@ fn a_container_holds_what_can_be_held() {
     let of = |verdict: &str| -> Vec<&str> {
         cases.iter().filter(|case| case["result"] == verdict).map(|case| case["name"].as_str().unwrap()).collect()
     };
-    assert_eq!(of("escaped"), ["namespaces-shared", "device-mounts"]);
+    let mut escaped = vec!["namespaces-shared", "device-mounts"];
+    if bench.lacks.contains_key("cgroup namespace") {
+        escaped.insert(1, "cgroup-path");
+    }
+    assert_eq!(of("escaped"), escaped);
     assert!(of("held").len() > 150, "{report:#}");
     bench.leaves_nothing();
+}
+
+/// What is to run a container is passed on, and what can't is told.
+#[test]
+fn a_runtime_that_cannot_be_had_is_told() {
+    for (maker, text) in
+        [(DOCKERD, "nknown runtime"), (PODMAN, "takes no runtime for a single container, 'kata' neither")]
+    {
+        let Some(bench) = Bench::new(maker, Who::Me) else { continue };
+        let run = ["run", "--backend", "docker", "--image", bench::IMAGE, "--runtime", "kata", "--", "true"];
+        let output = bench.agentkernel(&run).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        let told = String::from_utf8(output.stderr).unwrap();
+        let line = told.lines().next().unwrap_or_default();
+        assert!(line.starts_with("agentkernel: engine: ") && line.contains(text) && line.contains("kata"), "{told}");
+        assert_eq!(told.lines().filter(|line| !line.starts_with("  hint: ")).count(), 1, "{told}");
+        bench.leaves_nothing();
+        if maker == DOCKERD {
+            // One that there is.
+            let run =
+                ["run", "--backend", "docker", "--image", bench::IMAGE, "--runtime", "runc", "--", "echo", "runs"];
+            assert_eq!(bench.says(&run), "runs\n");
+        }
+    }
 }
 
 /// A copy of a project is all of it or nothing: what can't be read is told, and no sandbox has the rest.
@@ -98,7 +152,7 @@ fn no_container_has_a_part_of_a_project() {
     if !Who::all().contains(&Who::Nobody) {
         return;
     }
-    let Some(bench) = Bench::new("docker", Who::Nobody) else { return };
+    let Some(bench) = Bench::new(DOCKERD, Who::Nobody) else { return };
     let script = "mkdir a z && echo one > a/one && echo two > m && chmod 000 m && echo three > z/three";
     let _ = support::stdout(bench.world.command("sh").args(["-c", script]));
     let run = ["run", "--backend", "docker", "--image", bench::IMAGE, "--workspace", "overlay", "--", "ls"];
@@ -110,9 +164,10 @@ fn no_container_has_a_part_of_a_project() {
 
 #[test]
 fn nothing_is_lacking_that_no_case_needs() {
-    let Some(bench) = Bench::new("docker", Who::Me) else { return };
     let needed: BTreeSet<_> = cases::all().iter().map(|case| case.needs.to_owned()).collect();
-    for name in bench.lacks.keys() {
-        assert!(needed.contains(name), "doctor says that '{name}' is lacking, which no case needs");
+    for bench in [DOCKERD, PODMAN].into_iter().filter_map(|maker| Bench::new(maker, Who::Me)) {
+        for name in bench.lacks.keys() {
+            assert!(needed.contains(name), "doctor says that '{name}' is lacking, which no case needs");
+        }
     }
 }

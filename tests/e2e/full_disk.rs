@@ -1,16 +1,16 @@
 //! A full disk and a read-only one, where the state lies: one clear line, and nothing lost or left.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+use std::process::Stdio;
+use support::{
+    Who, World,
+    disk::{self, Disk},
+    eventually, told,
 };
-use support::{NOBODY, Who, World, eventually, told};
 
-/// A world whose state directory is a file system of its own, seen only in a mount namespace of its own.
+/// A world whose state directory is a file system of its own.
 struct Tiny {
     world: World,
-    who: Who,
-    holder: Child,
+    disk: Disk,
 }
 
 /// Room for the cached layer and a few sandboxes.
@@ -19,60 +19,25 @@ const SIZE: &str = "8M";
 impl Tiny {
     fn new(who: Who) -> Self {
         let world = World::new(who);
-        let state = world.state();
-        std::fs::create_dir(&state).unwrap();
-        let owner = if who == Who::Nobody { NOBODY } else { 0 };
-        let script = format!(
-            "mount -t tmpfs -o size={SIZE},mode=700,uid={owner},gid={owner} tmpfs '{}' && echo ready && exec sleep 600",
-            state.display()
-        );
-        let mut holder =
-            world_command("unshare").args(["--mount", "sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Self { world, who, holder }
-    }
-
-    /// Root's shell where the file system is mounted, in it.
-    fn root(&self, script: &str) {
-        let inside = format!("cd '{}' && {script}", self.world.state().display());
-        let output = self.enter().args(["sh", "-c", &inside]).output().unwrap();
-        assert!(output.status.success(), "{script}: {}", told(&output));
-    }
-
-    fn enter(&self) -> Command {
-        let mut command = world_command("nsenter");
-        command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()));
-        command
+        let disk = Disk::new(&world, SIZE);
+        Self { world, disk }
     }
 
     fn fill(&self) {
-        // To the last byte: dd writes less and less.
-        self.root("cat /dev/zero > fill 2>/dev/null; yes > rest 2>/dev/null; true");
+        self.disk.fill();
     }
 
     fn free(&self) {
-        self.root("rm -f fill rest");
+        self.disk.free();
     }
 
     fn read_only(&self, yes: bool) {
-        self.root(&format!("mount -o remount,{} .", if yes { "ro" } else { "rw" }));
+        self.disk.remount(if yes { "ro" } else { "rw" });
     }
 
     /// Runs agentkernel in there: its status and both outputs.
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let template = self.world.agentkernel(arguments);
-        let mut command = self.enter();
-        if self.who == Who::Nobody {
-            let (uid, gid) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
-            command.args(["setpriv", &uid, &gid, "--clear-groups"]);
-        }
-        // nsenter goes to the root directory of the namespace.
-        command.args(["sh", "-c", "cd \"$0\" && exec \"$@\""]).arg(self.world.project());
-        command.arg(template.get_program()).args(template.get_args()).env_clear();
-        command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = command.stdin(Stdio::null()).output().unwrap();
+        let output = self.disk.agentkernel(&self.world, arguments).stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
@@ -96,32 +61,9 @@ impl Tiny {
     }
 }
 
-impl Drop for Tiny {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
-
-/// A program of the host's, as root.
-fn world_command(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    command
-}
-
-/// Everyone, if this process may mount.
-fn everyone() -> Vec<Who> {
-    if rustix::process::getuid().is_root() {
-        return Who::all();
-    }
-    support::skipped("full and read-only state directories", "only root can mount one for the test");
-    Vec::new()
-}
-
 #[test]
 fn nothing_is_lost_on_a_full_disk() {
-    for who in everyone() {
+    for who in disk::everyone() {
         let tiny = Tiny::new(who);
         tiny.succeeds(&["create", "--name", "box", "--", "sh", "-c", "echo ran > ~/file; sleep 600"]);
         // The very first start makes the cached layer: half of it would be in the way for ever.
@@ -161,7 +103,7 @@ fn nothing_is_lost_on_a_full_disk() {
 
 #[test]
 fn a_start_that_cannot_be_recorded_is_told_and_undone() {
-    for who in everyone() {
+    for who in disk::everyone() {
         let tiny = Tiny::new(who);
         tiny.succeeds(&[
             "create",
@@ -199,7 +141,7 @@ fn a_start_that_cannot_be_recorded_is_told_and_undone() {
 
 #[test]
 fn a_log_on_a_full_disk_holds_nobody_up() {
-    for who in everyone() {
+    for who in disk::everyone() {
         let tiny = Tiny::new(who);
         // Long ones: what is left of the log's last page must not be enough for them.
         let script = "n=0; while n=$((n+1)); do printf 'line %d\n%04000d\n' $n 0; sleep 0.02; done";
@@ -225,7 +167,7 @@ fn a_log_on_a_full_disk_holds_nobody_up() {
 /// What cannot be put on record is refused nevertheless, holds nobody up, and is on record later.
 #[test]
 fn connections_on_a_full_disk() {
-    for who in everyone() {
+    for who in disk::everyone() {
         let tiny = Tiny::new(who);
         tiny.succeeds(&["create", "--name", "box", "--allow", "www.example.com", "--workspace", "none"]);
         tiny.succeeds(&["start", "box"]);
@@ -259,7 +201,7 @@ fn connections_on_a_full_disk() {
 
 #[test]
 fn a_read_only_state_directory_is_told_and_keeps_what_runs() {
-    for who in everyone() {
+    for who in disk::everyone() {
         let tiny = Tiny::new(who);
         tiny.succeeds(&["create", "--name", "box", "--", "sh", "-c", "echo ran > ~/file; sleep 600"]);
         tiny.succeeds(&["start", "box"]);

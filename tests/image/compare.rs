@@ -3,11 +3,15 @@
 
 use crate::workshop::Scene;
 use std::{collections::BTreeSet, fs, path::Path};
-use support::{Who, engine::Engine, stdout};
+use support::{
+    Who,
+    engine::{Engine, Kind},
+    stdout,
+};
 
 #[test]
 fn dockerfiles_give_what_they_give_with_docker() {
-    let Some(engine) = Engine::new() else { return };
+    let Some(engine) = Engine::new(Kind::Docker) else { return };
     let scene = Scene::new(Who::Me);
     engine.load(&scene.base());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("image/dockerfiles");

@@ -56,11 +56,16 @@ rm -r packing && echo notes | gzip -n > notes.gz
 
 impl Scene {
     pub fn new(who: Who) -> Self {
-        let world = World::new(who);
-        let scene = Self { world };
-        scene.sh(BASE);
+        let scene = Self::bare(who);
         scene.ok(&["image", "import", &scene.base().display().to_string()]);
         scene.sh(CONTEXT);
+        scene
+    }
+
+    /// One that has the image's archive only.
+    pub fn bare(who: Who) -> Self {
+        let scene = Self { world: World::new(who) };
+        scene.sh(BASE);
         scene
     }
 

@@ -1,4 +1,4 @@
-//! A container engine of a test's own: Debian's dockerd with its own data and socket, which ends with the test.
+//! A container engine of a test's own: Debian's dockerd or podman with its own data and socket, which ends with the test.
 
 use crate::{PATH, eventually, internet::installed, skipped};
 use std::{
@@ -9,10 +9,49 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// What podman is told of itself. Its locks would be those of every podman of this machine, crun refuses a host with both
+/// versions of cgroups, and the limits that it takes for granted may be more than this process may have.
+fn podman() -> String {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20);
+    format!(
+        "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nlock_type = \"file\"\nruntime = \"runc\"\n\
+         [containers]\ndefault_ulimits = [\"nofile={files}:{files}\", \"nproc=8192:8192\"]\n"
+    )
+}
+
+/// Which engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Debian's dockerd.
+    Docker,
+    /// Debian's podman, by the socket that speaks as dockerd does.
+    Podman,
+}
+
+impl Kind {
+    /// The program.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "dockerd",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// What it and its witness need.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Docker => &["dockerd", "containerd", "runc", "docker", "setpriv"],
+            Self::Podman => &["podman", "conmon", "runc", "docker", "setpriv"],
+        }
+    }
+}
+
 /// An engine, which ends when it is dropped.
 pub struct Engine {
+    kind: Kind,
     folder: TempDir,
-    dockerd: Child,
+    service: Child,
 }
 
 impl Engine {
@@ -21,41 +60,55 @@ impl Engine {
     /// # Panics
     /// If it does not come up.
     #[must_use]
-    pub fn new() -> Option<Self> {
+    pub fn new(kind: Kind) -> Option<Self> {
+        let what = format!("a test with {}", kind.program());
         if !rustix::process::getuid().is_root() {
-            skipped("a test with dockerd", "only root can start it");
+            skipped(&what, "only root can start it");
             return None;
         }
-        if !["dockerd", "containerd", "runc", "docker", "setpriv"].into_iter().all(installed) {
+        if !kind.programs().iter().copied().all(installed) {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("ak-engine-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let log = fs::File::create(path("log")).unwrap();
+        fs::write(path("containers.conf"), podman()).unwrap();
+        let socket = format!("unix://{}", path("socket"));
         // It ends with this thread, however that ends.
-        let dockerd = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "dockerd"])
-            .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
-            .args(["--host", &format!("unix://{}", path("socket")), "--bridge", "none"])
-            .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
+        let mut service = Command::new("setpriv");
+        service.args(["--pdeathsig", "TERM", kind.program()]);
+        match kind {
+            Kind::Docker => service
+                .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
+                .args(["--host", &socket, "--bridge", "none"])
+                .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"]),
+            Kind::Podman => service
+                .args(["--root", &path("data"), "--runroot", &path("run"), "--tmpdir", &path("exec")])
+                .args(["--storage-driver", "overlay", "--network-config-dir", &path("networks")])
+                .args(["system", "service", "--time", "0", &socket]),
+        };
+        let service = service
+            // Where conmon notes that memory ran out.
+            .current_dir(folder.path())
             .env_clear()
             .env("PATH", PATH)
             .env("HOME", folder.path())
+            .env("CONTAINERS_CONF", path("containers.conf"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut engine = Self { folder, dockerd };
-        eventually("dockerd answers, or has ended", || {
+        let mut engine = Self { kind, folder, service };
+        eventually("the engine answers, or has ended", || {
             engine.docker(&["version"]).output().unwrap().status.success()
-                || engine.dockerd.try_wait().unwrap().is_some()
+                || engine.service.try_wait().unwrap().is_some()
         });
-        if let Some(status) = engine.dockerd.try_wait().unwrap() {
+        if let Some(status) = engine.service.try_wait().unwrap() {
             let log = fs::read_to_string(engine.folder.path().join("log")).unwrap();
             let last = log.lines().last().unwrap_or_default();
-            skipped("a test with dockerd", &format!("it does not start here ({status}: {last})"));
+            skipped(&what, &format!("it does not start here ({status}: {last})"));
             return None;
         }
         // For ordinary users too: a test's engine has nothing that is worth a secret.
@@ -75,7 +128,7 @@ impl Engine {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Docker's own client: the witness.
+    /// Docker's own client: the witness, of both.
     #[must_use]
     pub fn docker(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
@@ -102,6 +155,13 @@ impl Engine {
         let _ = self.says(&["load", "-q", "-i", archive.to_str().unwrap()]);
     }
 
+    /// The volumes that single sandboxes have left.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<String> {
+        let all = self.says(&["volume", "ls", "-q"]);
+        all.lines().filter(|name| !name.starts_with("agentkernel-init-")).map(str::to_owned).collect()
+    }
+
     /// Its containers, the ended ones too, by their names.
     #[must_use]
     pub fn containers(&self) -> Vec<String> {
@@ -111,15 +171,23 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.dockerd.id().cast_signed()) {
+        if self.kind == Kind::Podman {
+            // Its containers would outlive it.
+            for id in String::from_utf8_lossy(&self.docker(&["ps", "-aq"]).output().unwrap().stdout).lines() {
+                let _ = self.docker(&["rm", "-f", id]).output();
+            }
+        }
+        if let Some(pid) = rustix::process::Pid::from_raw(self.service.id().cast_signed()) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        let _ = self.dockerd.wait();
+        let _ = self.service.wait();
         // What it has mounted and not unmounted.
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let folder = self.folder.path().to_string_lossy().into_owned();
-        for place in mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|place| place.starts_with(&folder))
-        {
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        // The last one first: what is mounted on another.
+        let places: Vec<&str> = places.filter(|place| place.starts_with(&folder)).collect();
+        for place in places.iter().rev() {
             let _ = Command::new("umount").args(["-l", place]).status();
         }
     }

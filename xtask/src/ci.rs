@@ -50,7 +50,7 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 37] = [
+const TOOLS: [(&str, &str); 38] = [
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("c++", "g++"),
@@ -71,6 +71,7 @@ const TOOLS: [(&str, &str); 37] = [
     ("openssl", "openssl"),
     ("pg_ctlcluster", "postgresql"),
     ("pip3", "python3-pip"),
+    ("podman", "podman"),
     ("psql", "postgresql-client"),
     ("python3", "python3"),
     ("redis-cli", "redis-tools"),

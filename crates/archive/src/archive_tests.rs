@@ -487,7 +487,7 @@ proptest! {
 fn a_file_from_memory_arrives_whole() {
     for contents in [Vec::new(), vec![7; BLOCK], vec![8; CHUNK + 1]] {
         let mut bytes = Vec::new();
-        let packed = pack_bytes(&contents, 0o751, OsStr::new("tool"), &mut bytes).unwrap();
+        let packed = pack_bytes(&contents, 0o751, (0, 0), OsStr::new("tool"), &mut bytes).unwrap();
         assert_eq!((packed.entries, packed.bytes), (1, contents.len() as u64));
         let dir = tempfile::tempdir().unwrap();
         let open = File::open(dir.path()).unwrap();
@@ -501,7 +501,7 @@ fn a_file_from_memory_arrives_whole() {
 #[test]
 fn one_file_is_read_from_an_archive_that_holds_it_alone() {
     let mut bytes = Vec::new();
-    pack_bytes(b"root:x:0:0", 0o644, OsStr::new("passwd"), &mut bytes).unwrap();
+    pack_bytes(b"root:x:0:0", 0o644, (0, 0), OsStr::new("passwd"), &mut bytes).unwrap();
     assert_eq!(only_file(bytes.as_slice(), 10).unwrap().as_deref(), Some(&b"root:x:0:0"[..]));
     assert!(matches!(only_file(bytes.as_slice(), 9), Err(UnpackError { reason: Reason::TooLarge(9), .. })));
     assert!(matches!(only_file(&bytes[..515], 10), Err(UnpackError { reason: Reason::Truncated, .. })));

@@ -102,14 +102,20 @@ pub fn pack_for(
 ///
 /// # Errors
 /// [`PackError::Write`]
-pub fn pack_bytes(contents: &[u8], mode: u32, as_name: &OsStr, out: impl Write) -> Result<Summary, PackError> {
+pub fn pack_bytes(
+    contents: &[u8],
+    mode: u32,
+    owner: (u32, u32),
+    as_name: &OsStr,
+    out: impl Write,
+) -> Result<Summary, PackError> {
     let mut packer = Packer::new(out);
     let size = contents.len() as u64;
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);
     header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
+    header.set_uid(owner.0.into());
+    header.set_gid(owner.1.into());
     header.set_mtime(0);
     header.set_size(size);
     packer.header(header, as_name.as_bytes(), b"")?;

@@ -108,7 +108,7 @@ fn run() -> Result<(), InitError> {
 
     let raised = || {
         descriptors?;
-        let prepared = setup.prepare.as_ref().map(prepare::prepare).transpose()?;
+        let prepared = setup.prepare.as_deref().map(prepare::prepare).transpose()?;
         let oom_kills = prepared.is_some().then(OomKills::open).flatten();
         // Ports below 1024 may need a capability, so the sockets come before the walls.
         let capture = if setup.capture { Some(Capture::open(flows)?) } else { None };

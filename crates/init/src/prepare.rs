@@ -22,6 +22,9 @@ use wire::link::{Account, CAPTURE_PORT, Node, Prepare, Seen, Wall};
 const NETWORK: &str = "network";
 const FILES: &str = "files";
 const MOUNTS: &str = "mounts";
+const MASKS: &str = "masks";
+/// statfs(2)
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 /// A file of accounts beyond this is not read.
 const MAX: u64 = 4 << 20;
 
@@ -35,17 +38,31 @@ pub fn prepare(prepare: &Prepare) -> Result<Vec<Wall>, WallError> {
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let root = root.map_err(|error| failed(FILES, "open the root")(error.into()))?;
     prepare.seen.iter().try_for_each(|seen| check(&root, seen))?;
+    let proc = open(&root, Path::new("/proc"), OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS);
+    let proc = proc.and_then(|proc| Ok(rustix::fs::fstat(proc)?.st_dev)).map_err(failed(MASKS, "examine /proc"))?;
+    prepare.hidden.iter().try_for_each(|path| check_hidden(&root, path.as_path(), proc))?;
+    let mut memory: Vec<Base<'_>> = Vec::new();
+    for node in &prepare.memory {
+        let fd = in_memory(&root, node).map_err(failed(FILES, &format!("prepare {}", node.path)))?;
+        memory.push(Base { place: node.path.as_path(), fd });
+    }
     for node in &prepare.directories {
-        directory(&root, node).map_err(failed(FILES, &format!("make {}", node.path)))?;
+        let (base, path) = base(&root, &memory, node.path.as_path());
+        directory(base, path, node).map_err(failed(FILES, &format!("make {}", node.path)))?;
     }
     for (node, contents) in &prepare.files {
-        write(&root, node, contents).map_err(failed(FILES, &format!("write {}", node.path)))?;
+        let (base, path) = base(&root, &memory, node.path.as_path());
+        write(base, path, node, contents).map_err(failed(FILES, &format!("write {}", node.path)))?;
     }
     for account in &prepare.accounts {
         complete(&root, account).map_err(failed(FILES, &format!("complete /etc/{}", account.file)))?;
     }
-    let detail = "lo only; every address is local".to_owned();
-    Ok(vec![Wall { name: "network namespace".into(), holds: true, detail }])
+    let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
+    let mut walls = vec![wall("network namespace", "lo only; every address is local".to_owned())];
+    if !prepare.hidden.is_empty() {
+        walls.push(wall(MASKS, format!("{} parts of /proc are covered, or not there", prepare.hidden.len())));
+    }
+    Ok(walls)
 }
 
 fn failed(wall: &'static str, what: &str) -> impl FnOnce(io::Error) -> WallError {
@@ -67,18 +84,65 @@ fn check(root: &OwnedFd, seen: &Seen) -> Result<(), WallError> {
     Ok(())
 }
 
+/// Whether a part of /proc, whose device this is, is covered: not every engine does what it is told.
+fn check_hidden(root: &OwnedFd, path: &Path, proc: u64) -> Result<(), WallError> {
+    match open(root, path, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS) {
+        Ok(found) => {
+            let found = rustix::fs::fstat(found).map_err(|error| {
+                let what = format!("examine {}", path.display());
+                failed(MASKS, &what)(error.into())
+            })?;
+            match found.st_dev == proc {
+                true => Err(WallError { wall: MASKS, cause: format!("{} can be seen", path.display()) }),
+                false => Ok(()),
+            }
+        }
+        // This kernel has none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(MASKS, &format!("open {}", path.display()))(error)),
+    }
+}
+
 fn open(root: &OwnedFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> io::Result<OwnedFd> {
     let resolve = resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     Ok(rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
 }
 
+/// A file system in memory, and where it is mounted.
+struct Base<'a> {
+    place: &'a Path,
+    fd: OwnedFd,
+}
+
+/// The file system of the machine's own that a path is on, if nothing of the host's is mounted on the way; and the path in it.
+fn base<'a>(root: &'a OwnedFd, memory: &'a [Base<'_>], path: &'a Path) -> (&'a OwnedFd, &'a Path) {
+    let below = |base: &'a Base<'_>| path.strip_prefix(base.place).ok().map(|path| (&base.fd, path));
+    memory.iter().rev().find_map(below).unwrap_or((root, path))
+}
+
+/// A file system in memory, once it belongs to whom it is for. Not every engine can make it his.
+fn in_memory(root: &OwnedFd, node: &Node) -> io::Result<OwnedFd> {
+    let fd = open(root, node.path.as_path(), OFlags::RDONLY | OFlags::DIRECTORY, ResolveFlags::empty())?;
+    if rustix::fs::fstatfs(&fd)?.f_type != TMPFS_MAGIC {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(node.mode))?;
+    give(&fd, node.owner)?;
+    Ok(fd)
+}
+
 /// Makes a directory and those above it, and gives it to its owner. What is mounted there stays as it is.
-fn directory(root: &OwnedFd, node: &Node) -> io::Result<()> {
+fn directory(root: &OwnedFd, place: &Path, node: &Node) -> io::Result<()> {
     let mut above = open(root, Path::new("/"), OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())?;
     let mut path = std::path::PathBuf::from("/");
-    for name in node.path.as_path().iter().skip(1) {
+    let place = path.join(place);
+    if place == path && rustix::fs::fstat(&above)?.st_mode & 0o200 == 0 {
+        // Podman's, where the image says nothing of it; its owner has no other right to write there.
+        rustix::fs::chmodat(rustix::fs::CWD, self_path(&above), Mode::from_raw_mode(node.mode), AtFlags::empty())?;
+    }
+    for name in place.iter().skip(1) {
         path.push(name);
-        let is_last = path == node.path.as_path();
+        let is_last = path == place;
         let mode = if is_last { node.mode } else { 0o755 };
         let made = match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(mode)) {
             Ok(()) => true,
@@ -89,8 +153,7 @@ fn directory(root: &OwnedFd, node: &Node) -> io::Result<()> {
             Ok(found) => above = found,
             // From here on it is somebody else's, who is as it should be if it is a directory.
             Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => {
-                return open(root, node.path.as_path(), OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())
-                    .map(drop);
+                return open(root, &place, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty()).map(drop);
             }
             Err(error) => return Err(error),
         }
@@ -114,12 +177,12 @@ fn give(fd: &OwnedFd, owner: Option<(u32, u32)>) -> io::Result<()> {
 }
 
 /// Puts a new file in the place of whatever is there.
-fn write(root: &OwnedFd, node: &Node, contents: &[u8]) -> io::Result<()> {
-    let path = node.path.as_path();
+fn write(root: &OwnedFd, path: &Path, node: &Node, contents: &[u8]) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let dir = open(root, parent, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_XDEV)?;
+    let parent = Path::new("/").join(parent);
+    let dir = open(root, &parent, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_XDEV)?;
     replace(&dir, name, node.mode, node.owner, contents)
 }
 

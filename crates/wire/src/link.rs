@@ -40,17 +40,21 @@ pub struct Setup {
     /// Whether it makes a layer of an image: root may do to files and ids of the sandbox's what installers do.
     pub build: bool,
     /// What init does first, where the backend could not do it for the machine.
-    pub prepare: Option<Prepare>,
+    pub prepare: Option<Box<Prepare>>,
 }
 
 /// What init does to a machine that others have made, as its root and before the walls. It also counts the processes
 /// that are killed for lack of memory ([`FromInit::OomKills`]), which nobody outside can do there.
 ///
-/// Nothing is done in what is mounted somewhere below `/`: that may be the host's.
+/// Nothing is done in what is mounted somewhere below `/`, which may be the host's, but for [`memory`](Self::memory).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepare {
     /// What must be the very file or directory that the backend has seen on its host.
     pub seen: Vec<Seen>,
+    /// Parts of /proc of which nothing may be seen.
+    pub hidden: Vec<OsBytes>,
+    /// Empty file systems in memory that are the machine's own, those above first.
+    pub memory: Vec<Node>,
     /// Directories that there must be, those above first.
     pub directories: Vec<Node>,
     /// Files that are written anew, with their contents.

@@ -52,12 +52,14 @@ fn link_messages_survive() {
         writable: vec!["/tmp".into(), wild()],
         rlimits: vec![Rlimit { kind: RlimitKind::Core, value: 0 }],
         build: true,
-        prepare: Some(link::Prepare {
+        prepare: Some(Box::new(link::Prepare {
             seen: vec![link::Seen { path: wild(), device: 1 << 40, inode: u64::MAX, read_only: true }],
+            hidden: vec!["/proc/keys".into()],
+            memory: vec![link::Node { path: "/tmp".into(), mode: 0o1777, owner: None }],
             directories: vec![link::Node { path: "/home/a".into(), mode: 0o755, owner: Some((7, 8)) }],
             files: vec![(link::Node { path: wild(), mode: 0o600, owner: None }, vec![0, 255])],
             accounts: vec![account("a:x:7:7::/home/a:/bin/sh", 7)],
-        }),
+        })),
     }));
     survives(&ToInit::Dial(flow::Dial { request: 1, port: 80, v6: true }));
     survives(&FromInit::OomKills(2));

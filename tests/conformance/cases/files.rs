@@ -152,6 +152,40 @@ pub const CASES: &[Row] = &[
         let _ = b.sh(&[], "mv .git/config .git/other; ln -s /etc/passwd .git/config; mv .git .tig");
         assert!(fs::symlink_metadata(b.world.project().join(".git/config")).unwrap().is_file());
     }),
+    ("what is to be protected is what is there at each start", "", |b| {
+        b.kept(&[], &["sleep", "600"]);
+        let again = || {
+            let _ = b.says(&["stop", "-t", "0", BOX]);
+            let _ = b.says(&["start", BOX]);
+        };
+        assert_eq!(
+            b.exec("(echo x > .envrc) 2>/dev/null && echo wrote; (mkdir .git/x) 2>/dev/null && echo made; echo end"),
+            "end\n"
+        );
+        // What was missing was made outside, and what was there is another one.
+        let _ = b.says(&["stop", "-t", "0", BOX]);
+        b.write(".envrc", "one\n");
+        b.write(".git/config", "[core]\n");
+        b.write(".git/hooks/pre-commit", "#!/bin/sh\n");
+        let _ = b.says(&["start", BOX]);
+        let script = "cat .envrc .git/config; for file in .envrc .git/config .git/hooks/new .git/hooks/pre-commit; do (echo x >> $file) 2>/dev/null && echo wrote $file; done; \
+                      rm -rf .git .envrc 2>/dev/null; mv .git away 2>/dev/null && echo moved; echo end";
+        assert_eq!(b.exec(script), "one\n[core]\nend\n");
+        again();
+        assert_eq!(b.exec(script), "one\n[core]\nend\n");
+        // Replaced by name, as editors write.
+        b.write("other", "two\n");
+        fs::rename(b.world.project().join("other"), b.world.project().join(".envrc")).unwrap();
+        again();
+        assert_eq!(b.exec(script), "two\n[core]\nend\n");
+        // And gone again: nobody makes it inside.
+        let _ = b.says(&["stop", "-t", "0", BOX]);
+        fs::remove_file(b.world.project().join(".envrc")).unwrap();
+        let _ = b.says(&["start", BOX]);
+        assert_eq!(b.exec("(echo x > .envrc) 2>/dev/null && echo wrote; cat .git/config"), "[core]\n");
+        let _ = b.says(&["rm", "-f", BOX]);
+        assert_eq!((b.read(".git/config").as_str(), b.world.project().join(".envrc").exists()), ("[core]\n", false));
+    }),
     ("two sandboxes share a project and tidy up after both", "", |b| {
         b.kept(&[], &[]);
         assert_eq!(b.works(&[], "echo x > shared; echo made"), "made\n");

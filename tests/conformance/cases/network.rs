@@ -193,6 +193,52 @@ pub const CASES: &[Row] = &[
         assert!(!text.contains(VALUE) && text.contains("ok") && text.contains("BEGIN CERTIFICATE"), "{text}");
         assert!(heard.lock().unwrap().contains(&format!("x-api-key: {VALUE}")), "{:?}", heard.lock());
     }),
+    ("a read-only sandbox has its secrets, and trusts its own authority, at every start", "", |b| {
+        const VALUE: &str = "recorded-Kq83mVw2Rt5yLp";
+        let heard = Arc::new(Mutex::new(String::new()));
+        let tell = heard.clone();
+        b.internet.serve(OWN, move |stream: TcpStream| {
+            let mut reader = BufReader::new(&stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
+            tell.lock().unwrap().push_str(&head);
+            let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        });
+        let value = b.write("value", VALUE);
+        let home = b.works(&["--read-only"], "echo $HOME");
+        let places = ["/etc/keys/one", "/run/keys/two", &format!("{}/.config/tool/three", home.trim())];
+        let mut toml = "[network]\nmode = 'allow'\nallow = ['www.example.com']\n[secrets]\n".to_owned();
+        for (index, place) in places.iter().enumerate() {
+            toml += &format!(
+                "S{index} = {{ hosts = ['{WEB}'], file = '{place}', env = 'KEY{index}', from = 'file:{}' }}\n",
+                value.display()
+            );
+        }
+        b.write("agentkernel.toml", &toml);
+        let _ = b.says(&["trust"]);
+        assert_eq!(b.works(&["--read-only"], "test -r /etc/keys/one && test -s $SSL_CERT_FILE && echo once"), "once\n");
+        b.kept(&["--read-only"], &[]);
+        let mut authorities = Vec::new();
+        for _ in 0..2 {
+            for place in &places {
+                let script = format!(
+                    "test -r {place} && curl -sS -m 20 -H \"x-api-key: $(cat {place})\" https://www.example.com/own/x && \
+                     stat -c %a {place}"
+                );
+                assert_eq!(b.exec(&script), "ok600\n", "{place}");
+            }
+            let script = "for file in /etc/keys/one /etc/agentkernel/ca.pem /etc/x; do (echo x > $file) 2>/dev/null && echo wrote $file; done; \
+                          touch ~/.config/tool/x && env | grep -c Kq83";
+            let output = b.agentkernel(&["exec", BOX, "sh", "-c", script]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{}", told(&output));
+            authorities.push(b.exec("cat /etc/agentkernel/ca.pem; grep -c BEGIN $SSL_CERT_FILE"));
+            let _ = b.says(&["stop", BOX]);
+            let _ = b.says(&["start", BOX]);
+        }
+        assert_eq!(heard.lock().unwrap().matches(&format!("x-api-key: {VALUE}")).count(), 6, "{:?}", heard.lock());
+        assert_ne!(authorities[0], authorities[1]);
+        assert_eq!(authorities[0].lines().last(), authorities[1].lines().last());
+    }),
     ("an authority of an earlier start is trusted no longer", "", |b| {
         let output =
             b.with_input(&mut b.agentkernel(&["secret", "set", "KEY", "--stdin", "--host", WEB]), b"value-value-value");

@@ -92,7 +92,7 @@ pub const CASES: &[Row] = &[
         let text = b.works(&["--workspace", "none"], "awk '$5 == \"/\" {print $6}' /proc/self/mountinfo");
         assert!(text.contains("nodev") && text.contains("nosuid"), "{text}");
     }),
-    ("the place in the host's cgroups is hidden", "", |b| {
+    ("the place in the host's cgroups is hidden", "cgroup namespace", |b| {
         assert_eq!(b.works(&[], "cut -d: -f3 /proc/self/cgroup | sort -u"), "/\n");
     }),
     ("a project that is not trusted gets nothing that it asks for", "", |b| {

@@ -7,6 +7,7 @@
 
 mod adapter;
 mod container;
+mod covers;
 mod demultiplex;
 mod flows;
 mod init;
@@ -15,6 +16,7 @@ mod pair;
 mod probe;
 mod record;
 mod trust;
+mod volume;
 
 use super::{
     Backend, Finding, LaunchError, Launched, Place,

@@ -115,7 +115,14 @@ pub(super) fn find_in_engine(
             .digest()
             .map_or_else(|| format!(":{}", reference.tag().unwrap_or("latest")), |digest| format!("@{digest}"));
     let look = || {
-        let about = async { engine::about(&Engine::connect(&endpoint).await?, &name, &place.cache).await };
+        let about = async {
+            let engine = Engine::connect(&endpoint).await?;
+            // Podman has images of this machine's own that only their short names find.
+            match engine::about(&engine, &name, &place.cache).await? {
+                None if engine.is_podman() => engine::about(&engine, &reference.familiar(), &place.cache).await,
+                found => Ok(found),
+            }
+        };
         engine::block_on(about)?.map_err(failed)
     };
     let mut found = look()?;

@@ -49,7 +49,7 @@ pub enum Local {
 /// [`CopyError`]
 pub fn put_program(client: &mut Client, program: &[u8], dir: OsBytes, name: &str, user: User) -> Result<(), CopyError> {
     let packed = upload(client, dir, user, |out| {
-        let packed = archive::pack_bytes(program, 0o755, OsStr::new(name), out);
+        let packed = archive::pack_bytes(program, 0o755, (0, 0), OsStr::new(name), out);
         packed.map_err(|source| CopyError::Pack { path: name.into(), source })
     });
     packed.map(drop)

@@ -53,6 +53,7 @@ pub type Body = BoxBody<Bytes, io::Error>;
 pub struct Engine {
     endpoint: Endpoint,
     version: (u32, u32),
+    podman: bool,
 }
 
 /// The engine could not do something.
@@ -155,7 +156,10 @@ impl Engine {
             Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
         };
         match parse(told) {
-            Some(version) if version >= oldest => Ok(Self { endpoint: endpoint.clone(), version: version.min(newest) }),
+            Some(version) if version >= oldest => {
+                let podman = response.headers().contains_key("libpod-api-version");
+                Ok(Self { endpoint: endpoint.clone(), version: version.min(newest), podman })
+            }
             _ => Err(EngineError::Old(wire::printable(told))),
         }
     }
@@ -164,6 +168,12 @@ impl Engine {
     #[must_use]
     pub fn version(&self) -> String {
         format!("{}.{}", self.version.0, self.version.1)
+    }
+
+    /// Whether it is Podman, which takes other words for some things, and none for others.
+    #[must_use]
+    pub fn is_podman(&self) -> bool {
+        self.podman
     }
 
     fn path(&self, path: &str) -> String {

@@ -2,7 +2,7 @@
 
 use crate::store::StoreError;
 use oci::{Digest, manifest::ManifestError};
-use std::io;
+use std::{error::Error, io, iter};
 use wire::Failure;
 
 /// A failure of the store of images, or of where they come from.
@@ -82,6 +82,23 @@ impl ImageError {
             }
             Self::Died { .. } | Self::Worker(_) | Self::Manifest(_) => String::new(),
         }
+    }
+}
+
+/// What an error of a worker says, with what can be done where the disk is full.
+pub(super) fn told(error: &(dyn Error + 'static)) -> Failure {
+    let chain = iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    let hint = chain.filter_map(<dyn Error>::downcast_ref).map(room).find(|hint| !hint.is_empty());
+    Failure { cause: wire::cause(error), hint: hint.unwrap_or_default().to_owned() }
+}
+
+/// What can be done where a disk is full; empty for every other error.
+pub(super) fn room(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "`agentkernel image prune` and `gc` free what nobody uses; or set AGENTKERNEL_STATE_DIR to a directory that has more room"
+        }
+        _ => "",
     }
 }
 

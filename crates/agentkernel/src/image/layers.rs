@@ -2,7 +2,9 @@
 //! the files; what it has made is published whole, by a rename.
 
 use super::{
-    ImageError, Images, Layer, Record, layer_name, open,
+    ImageError, Images, Layer, Record,
+    error::told,
+    layer_name, open,
     pull::{Delivery, part},
     worker::{self, Reach, Worker},
 };
@@ -311,7 +313,7 @@ fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Compression, owners: 
     if too_much {
         return Err(Failure::from(format!("it unpacks to more than {most} bytes, from {}", layer.size)));
     }
-    made.map_err(|error| Failure { cause: wire::cause(&error), hint: String::new() })?;
+    made.map_err(|error| told(&error))?;
     rest.map_err(|error| Failure::from(format!("it cannot be read: {error}")))?;
     if diff_id != layer.diff_id {
         return Err(damaged("contents"));

@@ -1,7 +1,9 @@
 //! Images from registries: one worker asks what there is, another brings the layers, and others unpack them as they come.
 
 use super::{
-    ImageError, Images, Layer, Record, is,
+    ImageError, Images, Layer, Record,
+    error::told,
+    is,
     layers::{Progress, Stage},
     read::Kind,
     worker::{self, Reach, Worker},
@@ -259,5 +261,8 @@ pub(super) fn in_runtime<T>(
     let runtime = runtime.map_err(|error| Failure::from(format!("There can be no network: {error}")))?;
     let local = tokio::task::LocalSet::new();
     let done = local.block_on(&runtime, act(Client::new(settings.clone())));
-    done.map_err(|error| Failure { cause: wire::cause(&error), hint: error.hint() })
+    done.map_err(|error| match error.hint() {
+        hint if hint.is_empty() => told(&error),
+        hint => Failure { cause: wire::cause(&error), hint },
+    })
 }

@@ -7,6 +7,7 @@
 use super::{
     super::{LaunchError, native::failure},
     container::Outline,
+    covers,
     demultiplex::Demultiplexer,
     flows::Flows,
     init,
@@ -113,6 +114,7 @@ impl Adapter<'_> {
         let Running { engine, container, stream } = running;
         // That this closes is how the supervisor knows that it runs.
         let keep = spec.keep;
+        let has_volume = !keep && self.has_covers();
         let Self { report, .. } = self;
         drop(report);
         // However it ended: the container must not go on.
@@ -120,6 +122,9 @@ impl Adapter<'_> {
         match timeout(PATIENCE, end(&engine, &container)).await {
             Ok(Ok(())) => {}
             _ => return 1,
+        }
+        if has_volume && record::remove(&engine, &self.spec.id, false).await.is_err() {
+            return 1;
         }
         if keep
             && let Ok(Some(known)) = record::find(&engine, &self.spec.id).await
@@ -144,20 +149,41 @@ impl Adapter<'_> {
             self.put_init(&engine, use_, &image.id).await?;
         }
         let id = &self.spec.id;
-        let known = record::find(&engine, id).await.map_err(told("Cannot look for the container"))?;
+        let known = record::find_settled(&engine, id).await.map_err(told("Cannot look for the container"))?;
         let made = known.is_none();
+        let mut covers = Vec::new();
+        if self.has_covers() {
+            covers = match covers::lay(&engine, id, &image.id, &self.outline.covers, self.authority).await {
+                Ok(covers) => covers,
+                Err(error) => {
+                    if made {
+                        let _ = record::remove_volume(&engine, id).await;
+                    }
+                    return Err(tell("Cannot lay files over the image", &error));
+                }
+            };
+        }
         let container = match known {
             Some(known) if known.running => {
                 let hint = "End it: 'docker kill', or 'agentkernel gc'";
                 return Err(failure::new("engine", "Its container runs already, and is nobody's", hint));
             }
-            Some(known) => known.id,
-            None => {
-                let path = format!("/containers/create?name={}", record::container(id));
-                let body = self.outline.body(&self.init);
-                let answer = engine.post(&path, &body).await.map_err(told("Cannot make the container"))?;
-                answer["Id"].as_str().unwrap_or_default().to_owned()
-            }
+            Some(known) => match self.outline.lacks(&known, &covers) {
+                None => known.id,
+                Some(place) => {
+                    let cause = format!("{place} must be mounted by now, and was not when the container was made");
+                    let hint = "Bring back what was in its place, or make another sandbox";
+                    return Err(failure::new("engine", cause, hint));
+                }
+            },
+            None => match self.make(&engine, covers).await {
+                Ok(container) => container,
+                Err(error) => {
+                    // The error that counts is the first one; what stays is found by `gc`.
+                    let _ = record::remove(&engine, id, false).await;
+                    return Err(error);
+                }
+            },
         };
         let workspace = match workspace {
             Some(Packing { archive, packer }) if !made => {
@@ -173,12 +199,35 @@ impl Adapter<'_> {
             Ok(stream) => Ok(Running { engine, container, stream }),
             Err(error) => {
                 if made {
-                    // The error that counts is the first one; what stays is found by `gc`.
-                    let _ = engine.delete(&format!("/containers/{container}?force=1&v=1")).await;
+                    let _ = record::remove(&engine, id, false).await;
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Whether something must be laid over the image.
+    fn has_covers(&self) -> bool {
+        self.spec.read_only && (self.authority.is_some() || !self.outline.covers.is_empty())
+    }
+
+    /// Makes the container, and sees to it that it is run as it is to be.
+    async fn make(&self, engine: &Engine, covers: Vec<Value>) -> Result<String, LaunchError> {
+        let told = |error: EngineError| tell("Cannot make the container", &error);
+        let path = format!("/containers/create?name={}", record::container(&self.spec.id));
+        let body = self.outline.body(engine.is_podman(), &self.init, covers);
+        let answer = engine.post(&path, &body).await.map_err(told)?;
+        // Not every engine heeds it.
+        if let Some(wanted) = &self.engine()?.runtime {
+            let found = record::find(engine, &self.spec.id).await.map_err(told)?.map(|known| known.runtime);
+            if found.as_ref() != Some(wanted) {
+                let cause = format!("The engine takes no runtime for a single container, '{wanted}' neither");
+                let hint =
+                    "Podman runs all by the `runtime` of its containers.conf: name it there, and leave `--runtime` out";
+                return Err(failure::new("engine", cause, hint));
+            }
+        }
+        Ok(answer["Id"].as_str().unwrap_or_default().to_owned())
     }
 
     fn engine(&self) -> Result<&EngineUse, LaunchError> {
@@ -205,7 +254,7 @@ impl Adapter<'_> {
             put.map_err(|error| tell("Cannot send the workspace", &error))?;
             Packing::end(packer);
         }
-        if let Some(authority) = self.authority {
+        if let (Some(authority), false) = (self.authority, self.spec.read_only) {
             trust::plant(engine, container, authority).await?;
         }
         let start = format!("/containers/{container}/start");

@@ -12,8 +12,9 @@ use super::{
             walls::{limits, protected, writable},
         },
     },
+    covers::Cover,
     init,
-    record::{LABEL_ID, LABEL_VERSION},
+    record::{Known, LABEL_ID, LABEL_VERSION},
 };
 use crate::{
     Image, Spec, Workspace,
@@ -46,6 +47,10 @@ const SHARED_MEMORY: u64 = 1 << 30;
 pub struct Outline {
     /// For the engine: all but the program.
     body: Value,
+    /// What else than init is mounted, by place, and whether it is read-only.
+    mounted: Vec<(String, bool)>,
+    /// What must lie over an image that nobody may write to.
+    pub covers: Vec<Cover>,
     pub setup: Setup,
     walls: Vec<Wall>,
 }
@@ -72,6 +77,7 @@ impl Outline {
             let volume = |place: &String| json!({ "Type": "volume", "Target": place, "ReadOnly": true });
             mounts.list.extend(image.volumes.iter().map(volume));
         }
+        let memory = memory(spec);
         let limits = &spec.limits;
         // In a container without ids of its own the kernel counts those of the whole host.
         let nproc = limits.rlimits.iter().find(|limit| limit.kind == RlimitKind::Nproc).map(|limit| limit.value);
@@ -95,7 +101,7 @@ impl Outline {
             "PidsLimit": limits.pids.or(nproc),
             "ShmSize": limits.memory.unwrap_or(SHARED_MEMORY),
             "Sysctls": sysctls(),
-            "Tmpfs": tmpfs(spec)?,
+            "Tmpfs": tmpfs(&memory)?,
             "Mounts": mounts.list,
         });
         if let Some(memory) = limits.memory {
@@ -129,18 +135,43 @@ impl Outline {
             "HostConfig": host,
         });
         let walls = walls(spec, masks);
-        Ok(Self { body, setup: setup(spec, mounts.seen), walls })
+        let mounted = mounts.seen.iter().map(|seen| (seen.path.to_string(), seen.read_only)).collect();
+        let setup = setup(spec, mounts.seen, memory);
+        let covers = covers(spec, &setup);
+        Ok(Self { body, mounted, covers, setup, walls })
     }
 
-    /// What the engine is told, for this program as the first process.
-    pub fn body(&self, program: &Program) -> Value {
+    /// What the engine is told, for this program as the first process, and what covers the image.
+    pub fn body(&self, podman: bool, program: &Program, covers: Vec<Value>) -> Value {
         let mut body = self.body.clone();
+        if podman {
+            // It does not look at what is to be masked and read-only, but has words of its own for the first, and a list for
+            // the second, which has all but one.
+            let masked = format!("mask={}:/proc/pressure", masked().join(":"));
+            body["HostConfig"]["SecurityOpt"] = json!(["no-new-privileges", masked]);
+        }
         body["Entrypoint"] = json!(init::COMMAND);
         body["Cmd"] = json!([]);
         if let Some(mounts) = body["HostConfig"]["Mounts"].as_array_mut() {
             mounts.push(init::mount(program));
+            mounts.extend(covers);
         }
         body
+    }
+
+    /// What a container that was made before lacks: it has the mounts that were right then. What is below something that is
+    /// read-only needs none.
+    pub fn lacks<'a>(&'a self, known: &Known, covers: &'a [Value]) -> Option<&'a str> {
+        let covers = covers.iter().filter_map(|cover| cover["Target"].as_str()).map(|place| (place, true));
+        let has = |place: &str, read_only: bool| {
+            known.mounts.iter().any(|mount| match Path::new(place).strip_prefix(&mount.place) {
+                Ok(rest) if rest.as_os_str().is_empty() => !(read_only && mount.writable),
+                Ok(_) => !mount.writable,
+                Err(_) => false,
+            })
+        };
+        let mut all = self.mounted.iter().map(|(place, read_only)| (place.as_str(), *read_only)).chain(covers);
+        all.find(|&(place, read_only)| !has(place, read_only)).map(|(place, _)| place)
     }
 
     /// The walls that the engine raises, as it was told to.
@@ -195,10 +226,14 @@ impl Mounts {
     }
 }
 
+/// What is hidden of /proc.
+fn proc_hidden() -> impl Iterator<Item = String> {
+    PROC_HIDDEN.iter().chain(ROOTS_ONLY).map(|name| format!("/proc/{name}"))
+}
+
 /// What is hidden of /proc and /sys. Init reads one thing below /sys/fs.
 fn masked() -> Vec<String> {
-    let proc = PROC_HIDDEN.iter().chain(ROOTS_ONLY).map(|name| format!("/proc/{name}"));
-    proc.chain(SYS_HIDDEN.iter().map(|name| format!("/sys/{name}"))).collect()
+    proc_hidden().chain(SYS_HIDDEN.iter().map(|name| format!("/sys/{name}"))).collect()
 }
 
 /// Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
@@ -211,44 +246,95 @@ fn sysctls() -> Value {
     })
 }
 
-fn tmpfs(spec: &Spec) -> Result<Value, LaunchError> {
-    let mut list = Map::new();
-    let mut add = |path: &Path, options: String| -> Result<(), LaunchError> {
-        let cause = || failure::new("mounts", format!("{} is no text, and engines know no other", path.display()), "");
-        let path = path.to_str().ok_or_else(cause)?;
-        list.insert(path.to_owned(), json!(format!("rw,exec,nosuid,nodev,{options}")));
-        Ok(())
-    };
-    let (uid, gid) = (spec.identity.uid, spec.identity.gid);
+/// The file systems in memory, and how large each may be.
+fn memory(spec: &Spec) -> Vec<(Node, Option<u64>)> {
+    let own = Some((spec.identity.uid, spec.identity.gid));
+    let mut list = Vec::new();
+    let mut add = |path: &Path, mode, size| list.push((Node { path: path.into(), mode, owner: own }, size));
     if spec.read_only {
-        for (path, mode) in [("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "755")] {
-            add(Path::new(path), format!("mode={mode},uid={uid},gid={gid}"))?;
+        for (path, mode) in [("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/run", 0o755)] {
+            add(Path::new(path), mode, None);
         }
-        add(&spec.identity.home, format!("mode=700,uid={uid},gid={gid}"))?;
+        add(&spec.identity.home, 0o700, None);
     }
     for tmpfs in &spec.tmpfs {
-        add(&tmpfs.target, format!("size={},mode=1777,uid={uid},gid={gid}", tmpfs.size))?;
+        add(&tmpfs.target, 0o1777, Some(tmpfs.size));
+    }
+    // Of two at one place the last counts; and what is below comes after what it is in.
+    list.sort_by(|(one, _), (other, _)| one.path.as_path().cmp(other.path.as_path()));
+    list.dedup_by(|(later, size), (kept, kept_size)| {
+        let same = later.path == kept.path;
+        if same {
+            (kept.mode, *kept_size) = (later.mode, *size);
+        }
+        same
+    });
+    list
+}
+
+/// Where secrets are to be files, and what they have in them.
+fn secret_files(spec: &Spec) -> impl Iterator<Item = (&Path, &str)> {
+    let secrets = spec.network.secrets.iter();
+    secrets.filter_map(|secret| Some((secret.file.as_deref()?, secret.placeholder.as_str())))
+}
+
+fn is_below(memory: &[Node], path: &Path) -> bool {
+    memory.iter().any(|node| path != node.path.as_path() && path.starts_with(node.path.as_path()))
+}
+
+/// The files of secrets that init cannot write.
+fn covers(spec: &Spec, setup: &Setup) -> Vec<Cover> {
+    let memory = setup.prepare.as_ref().map_or(&[][..], |prepare| &prepare.memory);
+    let outside = secret_files(spec).filter(|(path, _)| spec.read_only && !is_below(memory, path));
+    let cover = |(path, placeholder): (&Path, &str)| Cover {
+        place: path.display().to_string(),
+        bytes: placeholder.as_bytes().to_vec(),
+        mode: 0o600,
+        owner: (spec.identity.uid, spec.identity.gid),
+    };
+    outside.map(cover).collect()
+}
+
+fn tmpfs(memory: &[(Node, Option<u64>)]) -> Result<Value, LaunchError> {
+    let mut list = Map::new();
+    for (Node { path, mode, .. }, size) in memory {
+        let cause = || failure::new("mounts", format!("{path} is no text, and engines know no other"), "");
+        let place = path.as_path().to_str().ok_or_else(cause)?;
+        // Init makes it somebody's.
+        let size = size.map(|size| format!(",size={size}")).unwrap_or_default();
+        list.insert(place.to_owned(), json!(format!("rw,exec,nosuid,nodev,mode={mode:o}{size}")));
     }
     Ok(Value::Object(list))
 }
 
-fn setup(spec: &Spec, seen: Vec<Seen>) -> Setup {
+fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setup {
     let identity = &spec.identity;
     let own = Some((identity.uid, identity.gid));
     let node = |path: &Path, mode: u32, owner| Node { path: OsBytes::from(path), mode, owner };
-    let mut prepare = Prepare { seen, ..Prepare::default() };
+    let hidden = proc_hidden().map(|path| OsBytes::from(Path::new(&path))).collect();
+    let memory = memory.into_iter().map(|(node, _)| node).collect();
+    let mut prepare = Prepare { seen, hidden, memory, ..Prepare::default() };
     if !spec.read_only {
-        for (path, mode) in [("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/run", 0o755)] {
+        for (path, mode) in [("/", 0o755), ("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/run", 0o755)] {
             prepare.directories.push(node(Path::new(path), mode, None));
         }
         prepare.directories.push(node(&identity.home, 0o755, own));
         prepare.directories.push(node(spec.workdir.as_path(), 0o755, None));
         prepare.accounts = accounts(identity, "/bin/sh").to_vec();
-        for secret in &spec.network.secrets {
-            let Some(path) = &secret.file else { continue };
-            prepare.directories.extend(path.parent().map(|parent| node(parent, 0o755, None)));
-            prepare.files.push((node(path, 0o600, own), secret.placeholder.clone().into_bytes()));
+    }
+    for (path, placeholder) in secret_files(spec) {
+        if spec.read_only && !is_below(&prepare.memory, path) {
+            // A cover of the image's.
+            continue;
         }
+        let parents = path.ancestors().skip(1).filter(|parent| is_below(&prepare.memory, parent));
+        let mut parents: Vec<Node> = parents.map(|parent| node(parent, 0o755, own)).collect();
+        parents.reverse();
+        if parents.is_empty() {
+            parents.extend(path.parent().map(|parent| node(parent, 0o755, None)));
+        }
+        prepare.directories.extend(parents);
+        prepare.files.push((node(path, 0o600, own), placeholder.as_bytes().to_vec()));
     }
     Setup {
         capture: true,
@@ -256,7 +342,7 @@ fn setup(spec: &Spec, seen: Vec<Seen>) -> Setup {
         writable: writable(spec),
         rlimits: spec.limits.rlimits.iter().filter(|limit| limit.kind != RlimitKind::Nproc).copied().collect(),
         build: spec.build.is_some(),
-        prepare: Some(prepare),
+        prepare: Some(Box::new(prepare)),
     }
 }
 
@@ -275,3 +361,7 @@ fn walls(spec: &Spec, masks: &Masks) -> Vec<Wall> {
     }
     walls
 }
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;

@@ -57,7 +57,35 @@ mod tests {
         all
     }
 
+    /// Standard output and standard error of what comes in pieces of this size.
+    fn taken(stream: &[u8], size: usize) -> (Vec<u8>, Vec<u8>) {
+        let (mut output, mut errors) = (Vec::<u8>::new(), Vec::<u8>::new());
+        let mut demultiplexer = Demultiplexer::default();
+        for chunk in stream.chunks(size) {
+            demultiplexer.take(chunk, |bytes| output.extend(bytes), |bytes| errors.extend(bytes));
+        }
+        assert!(demultiplexer.header.len() < HEADER);
+        (output, errors)
+    }
+
     proptest! {
+        #[test]
+        fn whatever_comes_is_the_same_in_all_pieces(
+            mut stream in prop::collection::vec(any::<u8>(), 0..200),
+            short in prop::collection::vec(0usize..12, 0..8),
+            cut in 1usize..32,
+        ) {
+            // Lengths that mostly end within it.
+            let mut at = 4;
+            for length in short {
+                if let Some(bytes) = stream.get_mut(at..at + 4) {
+                    bytes.copy_from_slice(&(length as u32).to_be_bytes());
+                }
+                at += HEADER + length;
+            }
+            prop_assert_eq!(taken(&stream, cut), taken(&stream, stream.len().max(1)));
+        }
+
         #[test]
         fn pieces_arrive_whole_however_they_are_cut(
             pieces in prop::collection::vec((1u8..=2, prop::collection::vec(any::<u8>(), 0..40)), 0..8),
@@ -67,13 +95,7 @@ mod tests {
             let of = |wanted: u8| -> Vec<u8> {
                 pieces.iter().filter(|(from, _)| *from == wanted).flat_map(|(_, bytes)| bytes.clone()).collect()
             };
-            let (mut output, mut errors) = (Vec::<u8>::new(), Vec::<u8>::new());
-            let mut demultiplexer = Demultiplexer::default();
-            for chunk in stream.chunks(cut) {
-                demultiplexer.take(chunk, |bytes| output.extend(bytes), |bytes| errors.extend(bytes));
-            }
-            prop_assert_eq!(output, of(1));
-            prop_assert_eq!(errors, of(2));
+            prop_assert_eq!(taken(&stream, cut), (of(1), of(2)));
         }
     }
 }

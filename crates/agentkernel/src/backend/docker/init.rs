@@ -1,7 +1,10 @@
 //! Hides how init gets into a container, whoever's machine the engine is on: in a volume that holds it alone, made once for
 //! each engine and build, which every container mounts read-only. Nobody inside can change it, and all share its pages.
 
-use super::record::LABEL_VERSION;
+use super::{
+    record::LABEL_VERSION,
+    volume::{self, PLACE},
+};
 use crate::{
     engine::{self, Endpoint, Engine, EngineError, LABEL_OWNER, owner},
     guest::Program,
@@ -14,15 +17,12 @@ use rustix::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
-    ffi::OsStr,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Where it is mounted.
-const PLACE: &str = "/.agentkernel";
 /// The first process of every container.
 pub const COMMAND: [&str; 2] = ["/.agentkernel/init", "stdio"];
 
@@ -69,26 +69,11 @@ pub async fn put(
     endpoint: &Endpoint,
     image: &str,
 ) -> Result<(), EngineError> {
-    let labels = json!({ LABEL_OWNER: owner(), LABEL_VERSION: env!("CARGO_PKG_VERSION") });
-    engine.post("/volumes/create", &json!({ "Name": volume(program), "Labels": labels })).await?;
-    let mut archive = Vec::new();
-    archive::pack_bytes(program.bytes, 0o555, OsStr::new("init"), &mut archive)
-        .map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;
-    // A container that is never started: the engine unpacks into what one mounts.
-    let mount = json!({
-        "Type": "volume", "Source": volume(program), "Target": PLACE, "VolumeOptions": { "NoCopy": true },
-    });
-    let body = json!({
-        "Image": image,
-        "Entrypoint": COMMAND,
-        "Labels": { LABEL_OWNER: owner(), engine::LABEL_LOOK: env!("CARGO_PKG_VERSION") },
-        "HostConfig": { "NetworkMode": "none", "Mounts": [mount] },
-    });
-    let made = engine.post("/containers/create", &body).await?;
-    let Some(container) = made["Id"].as_str() else { return Err(EngineError::Nonsense("no container".into())) };
-    let put = engine.put_archive(container, PLACE, engine::body(archive)).await;
-    engine.delete(&format!("/containers/{container}?force=1")).await?;
-    put?;
+    let archive = volume::archived(program.bytes, 0o555, (0, 0), "init")?;
+    volume::with(engine, &volume(program), volume::labels(&[]), image, async |container| {
+        engine.put_archive(container, PLACE, archive).await
+    })
+    .await?;
     // Without the mark it is put there again, which takes its time and does no harm.
     let _ = durable::write(cache.as_fd(), Path::new("cache"), &mark(program, endpoint), endpoint);
     Ok(())

@@ -31,6 +31,13 @@ struct Version {
     version: String,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(default)]
+    cgroup_version: String,
+}
+
 pub fn probe() -> Vec<Finding> {
     let env: Vec<_> = std::env::vars_os().collect();
     let endpoint = match Endpoint::find(&env) {
@@ -40,9 +47,11 @@ pub fn probe() -> Vec<Finding> {
     let asked = engine::block_on(async {
         let engine = Engine::connect(&endpoint).await?;
         let version: Version = engine.get("/version").await?;
-        Ok::<_, engine::EngineError>((engine.version(), version.version))
+        // Podman uses none with version 1 of cgroups, whatever it is told.
+        let info: Info = if engine.is_podman() { engine.get("/info").await? } else { Info::default() };
+        Ok::<_, engine::EngineError>((engine.version(), version.version, info.cgroup_version == "1"))
     });
-    let (api, version) = match asked {
+    let (api, version, shares_cgroups) = match asked {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => return vec![missing(wire::cause(&error), error.hint())],
         Err(error) => return vec![missing(error.to_string(), "")],
@@ -53,6 +62,9 @@ pub fn probe() -> Vec<Finding> {
         findings.push(Finding { name, state: State::Missing, detail: detail.into(), hint: String::new() });
     };
     LACKS.iter().for_each(|(name, reason)| lacks(name, reason));
+    if shares_cgroups {
+        lacks("cgroup namespace", "Podman makes none where cgroups have version 1: programs see where theirs lies");
+    }
     if !endpoint.may_share_files() {
         lacks("direct workspace", "the engine is another machine's: `--workspace overlay` sends a copy");
     }

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read as _, Write as _},
+    time::Duration,
 };
 
 /// The file that says where a sandbox's container is. Written before there is one.
@@ -19,7 +20,11 @@ const RECORD: &str = "engine";
 pub const LABEL_ID: &str = "agentkernel.id";
 pub const LABEL_VERSION: &str = "agentkernel.version";
 
-/// What its container is called.
+/// How often it is looked whether an engine has done with a container, and how long apart.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What its container is called, and its volume.
 pub fn container(id: &SandboxId) -> String {
     format!("agentkernel-{id}")
 }
@@ -56,6 +61,28 @@ struct Inspected {
     id: String,
     config: Config,
     state: State,
+    #[serde(default)]
+    mounts: Vec<Mounted>,
+    #[serde(default)]
+    host_config: HostConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig {
+    #[serde(default)]
+    runtime: String,
+}
+
+/// What is mounted in a container.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Mounted {
+    /// Where.
+    #[serde(rename = "Destination")]
+    pub place: String,
+    /// Whether it can be written to.
+    #[serde(rename = "RW")]
+    pub writable: bool,
 }
 
 #[derive(Deserialize)]
@@ -69,16 +96,24 @@ struct Config {
 #[serde(rename_all = "PascalCase")]
 struct State {
     #[serde(default)]
+    status: String,
+    #[serde(default)]
     running: bool,
     #[serde(default, rename = "OOMKilled")]
     oom_killed: bool,
 }
 
 /// A container of ours, as the engine has it.
+#[derive(Debug, Default)]
 pub struct Known {
     pub id: String,
     pub running: bool,
+    /// It has ended, and the engine has not tidied up yet: what is started now would be tidied away.
+    pub unsettled: bool,
     pub oom_killed: bool,
+    pub mounts: Vec<Mounted>,
+    /// What runs it, as the engine calls that.
+    pub runtime: String,
 }
 
 /// The container of a sandbox; `None` if there is none.
@@ -95,16 +130,40 @@ pub async fn find(engine: &Engine, id: &SandboxId) -> Result<Option<Known>, Engi
     if labels.get(LABEL_ID).map(String::as_str) != Some(id.as_str()) || labels.get(LABEL_OWNER) != Some(&owner()) {
         return Err(EngineError::Refused { status: 409, message: format!("Container {name} is not ours") });
     }
-    Ok(Some(Known { id: found.id, running: found.state.running, oom_killed: found.state.oom_killed }))
+    let Inspected { id, state, mounts, host_config, .. } = found;
+    Ok(Some(Known {
+        id,
+        running: state.running,
+        // Podman's.
+        unsettled: matches!(&*state.status, "stopping" | "stopped"),
+        oom_killed: state.oom_killed,
+        mounts,
+        runtime: host_config.runtime,
+    }))
 }
 
-/// Ends a container of ours, and removes it unless it is kept.
+/// The same, once the engine has done with its last run.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn find_settled(engine: &Engine, id: &SandboxId) -> Result<Option<Known>, EngineError> {
+    for _ in 0..TRIES {
+        match find(engine, id).await? {
+            Some(known) if known.unsettled => tokio::time::sleep(PAUSE).await,
+            found => return Ok(found),
+        }
+    }
+    find(engine, id).await
+}
+
+/// Ends a container of ours, and removes it and its volume unless it is kept.
 ///
 /// # Errors
 /// [`EngineError`].
 pub async fn remove(engine: &Engine, id: &SandboxId, keep: bool) -> Result<(), EngineError> {
-    let Some(found) = find(engine, id).await? else { return Ok(()) };
+    let found = find(engine, id).await?;
     if keep {
+        let Some(found) = found else { return Ok(()) };
         if found.running {
             let killed = engine.post(&format!("/containers/{}/kill", found.id), &serde_json::Value::Null).await;
             // It ended by itself meanwhile.
@@ -112,9 +171,27 @@ pub async fn remove(engine: &Engine, id: &SandboxId, keep: bool) -> Result<(), E
         }
         return Ok(());
     }
-    let removed = engine.delete(&format!("/containers/{}?force=1&v=1", found.id)).await;
-    // It is being removed already.
-    removed.or_else(|error| if error.is_conflict() { Ok(()) } else { Err(error) })
+    if let Some(found) = found {
+        let removed = engine.delete(&format!("/containers/{}?force=1&v=1", found.id)).await;
+        // It is being removed already.
+        removed.or_else(|error| if error.is_conflict() { Ok(()) } else { Err(error) })?;
+    }
+    remove_volume(engine, id).await
+}
+
+/// Removes the volume of a sandbox, if it has one, once its container is gone.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn remove_volume(engine: &Engine, id: &SandboxId) -> Result<(), EngineError> {
+    let path = format!("/volumes/{}", container(id));
+    for _ in 0..TRIES {
+        match engine.delete(&path).await {
+            Err(error) if error.is_conflict() => tokio::time::sleep(PAUSE).await,
+            removed => return removed,
+        }
+    }
+    engine.delete(&path).await
 }
 
 impl Record {

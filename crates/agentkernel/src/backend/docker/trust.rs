@@ -1,18 +1,20 @@
 //! Hides how the programs of a container come to trust its sandbox's own certificate authority: what the image trusts is
 //! read from it, and written back with the authority, before it starts.
 
-use super::super::{
-    LaunchError,
-    native::{
-        failure,
-        trust::{MAX, SYSTEM, java_store},
+use super::{
+    super::{
+        LaunchError,
+        native::{
+            failure,
+            trust::{MAX, SYSTEM, java_store},
+        },
     },
+    volume,
 };
 use crate::{
-    engine::{self, Engine, EngineError},
+    engine::{Engine, EngineError},
     trust::{BUNDLE, CERTIFICATE, JAVA},
 };
-use std::ffi::OsStr;
 
 /// Stands before the authority in what it was added to: an earlier start's is cut off there.
 const MARK: &str = "\n# The authority of this sandbox\n";
@@ -20,18 +22,9 @@ const MARK: &str = "\n# The authority of this sandbox\n";
 /// Adds an authority's certificate (PEM) to what the programs of a container trust.
 pub async fn plant(engine: &Engine, container: &str, authority: &str) -> Result<(), LaunchError> {
     let planted = async {
-        let mut first = None;
-        for path in SYSTEM {
-            let Some(own) = engine.read_file(container, path, MAX as usize).await? else { continue };
-            let Ok(own) = String::from_utf8(own) else { continue };
-            let bundle = with(&own, authority);
-            put(engine, container, path, bundle.as_bytes()).await?;
-            first = first.or(Some(bundle));
-        }
-        let bundle = first.unwrap_or_else(|| authority.to_owned());
-        let java = java_store(&bundle);
-        for (path, bytes) in [(CERTIFICATE, authority.as_bytes()), (BUNDLE, bundle.as_bytes()), (JAVA, &java)] {
-            put(engine, container, path, bytes).await?;
+        for (path, bytes) in files(engine, container, authority).await? {
+            let archive = volume::archived(&bytes, 0o644, (0, 0), path.trim_start_matches('/'))?;
+            engine.put_archive(container, "/", archive).await?;
         }
         Ok::<_, EngineError>(())
     };
@@ -41,18 +34,33 @@ pub async fn plant(engine: &Engine, container: &str, authority: &str) -> Result<
     })
 }
 
+/// What must lie where for that, in a container of the image.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn files(
+    engine: &Engine,
+    container: &str,
+    authority: &str,
+) -> Result<Vec<(&'static str, Vec<u8>)>, EngineError> {
+    let (mut files, mut first) = (Vec::new(), None);
+    for path in SYSTEM {
+        let Some(own) = engine.read_file(container, path, MAX as usize).await? else { continue };
+        let Ok(own) = String::from_utf8(own) else { continue };
+        let bundle = with(&own, authority);
+        files.push((path, bundle.clone().into_bytes()));
+        first = first.or(Some(bundle));
+    }
+    let bundle = first.unwrap_or_else(|| authority.to_owned());
+    let java = java_store(&bundle);
+    files.extend([(CERTIFICATE, authority.as_bytes().to_vec()), (BUNDLE, bundle.into_bytes()), (JAVA, java)]);
+    Ok(files)
+}
+
 /// What was trusted before, and the authority.
 fn with(own: &str, authority: &str) -> String {
     let own = own.split(MARK).next().unwrap_or_default();
     format!("{}{MARK}{authority}", own.trim_end())
-}
-
-async fn put(engine: &Engine, container: &str, path: &str, bytes: &[u8]) -> Result<(), EngineError> {
-    let inside = path.trim_start_matches('/');
-    let mut archive = Vec::new();
-    archive::pack_bytes(bytes, 0o644, OsStr::new(inside), &mut archive)
-        .map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;
-    engine.put_archive(container, "/", engine::body(archive)).await
 }
 
 #[cfg(test)]

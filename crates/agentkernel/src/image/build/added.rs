@@ -2,6 +2,7 @@
 
 use crate::image::{
     ImageError, Images,
+    error::told,
     layers::plain,
     view::View,
     worker::{self, Reach},
@@ -81,7 +82,7 @@ impl Images {
             let options = LayerOptions { owners, ..LayerOptions::default() };
             let input = plain(compression, BufReader::with_capacity(1 << 17, copy()?))?;
             let made = archive::layer::unpack(scratch.dir.as_fd(), &options, input);
-            made.map(|_| true).map_err(|error| Failure::from(wire::cause(&error)))
+            made.map(|_| true).map_err(|error| told(&error))
         })?
         .wait();
         match unpacked {

@@ -1,6 +1,9 @@
 //! Hides how files come from the context, or from an image, into a tree that becomes a layer. Nothing is executed for it.
 
-use super::super::view::{Found, View, join};
+use super::super::{
+    error::room,
+    view::{Found, View, join},
+};
 use dockerfile::{Ignore, Pattern, clean};
 use oci::{Algorithm, Digest, Hasher};
 use rustix::{
@@ -11,11 +14,15 @@ use rustix::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{Read as _, Write as _},
+    io::Write as _,
+    os::unix::fs::FileExt as _,
 };
 
 /// The deepest that directories may lie in each other.
 const DEEPEST: usize = 1000;
+
+/// Contents pass in pieces of so many bytes.
+const PIECE: u64 = 1 << 20;
 
 /// What could not be copied, and why.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +41,7 @@ impl CopyFailure {
 
 fn failed(action: &str, path: &[u8]) -> impl FnOnce(Errno) -> CopyFailure {
     let text = format!("Can't {action} {}", shown(path));
-    move |errno| CopyFailure::new(format!("{text}: {errno}"))
+    move |errno| CopyFailure { cause: format!("{text}: {errno}"), hint: room(&errno.into()).to_owned() }
 }
 
 /// A path as an error has it.
@@ -227,31 +234,19 @@ impl Origin<'_> {
             return Err(CopyFailure::new(format!("{} was replaced meanwhile", shown(from))));
         }
         hasher.entry(b'f', to, said);
-        let mut made = match tree {
+        let made = match tree {
             Some(tree) => match tree.same_file(to, &stat)? {
                 true => None,
                 false => Some(tree.file(to)?),
             },
             None => None,
         };
-        let mut chunk = vec![0; 1 << 17];
-        let mut file = File::from(fd);
-        let mut contents = Hasher::new(Algorithm::Sha256);
-        let broken = |action: &'static str| {
-            move |error: std::io::Error| CopyFailure::new(format!("Can't {action} {}: {error}", shown(from)))
-        };
-        loop {
-            let count = file.read(&mut chunk).map_err(broken("read"))?;
-            if count == 0 {
-                break;
-            }
-            let part = chunk.get(..count).unwrap_or_default();
-            contents.update(part);
-            if let Some(made) = &mut made {
-                made.write_all(part).map_err(broken("copy"))?;
-            }
-        }
-        hasher.bytes(contents.finish().hex().as_bytes());
+        let file = File::from(fd);
+        let contents = contents(&file, stat.st_size as u64, made.as_ref()).map_err(|(action, error)| CopyFailure {
+            cause: format!("Can't {action} {}: {error}", shown(from)),
+            hint: room(&error).to_owned(),
+        })?;
+        hasher.bytes(contents.hex().as_bytes());
         if let (Some(tree), Some(made)) = (tree, made) {
             let made = OwnedFd::from(made);
             tree.finish(&made, to, said)?;
@@ -261,6 +256,45 @@ impl Origin<'_> {
         }
         Ok(())
     }
+}
+
+/// Passes the contents of a file on, and gives what they are in short. Where a whole piece is zeros there will be a hole:
+/// contents alone decide, so that the same files give the same layer however they lie on a disk. Holes are not read.
+fn contents(file: &File, size: u64, made: Option<&File>) -> Result<Digest, (&'static str, std::io::Error)> {
+    let (mut hasher, mut piece) = (Hasher::new(Algorithm::Sha256), vec![0; size.min(PIECE) as usize]);
+    // How many pieces of zeros came last.
+    let (mut at, mut zeros) = (0, 0u64);
+    while at < size {
+        let data = match fs::seek(file, fs::SeekFrom::Data(at)) {
+            Ok(data) => data.min(size),
+            Err(Errno::NXIO) => size,
+            // This file system knows no holes.
+            Err(_) => at,
+        };
+        zeros += (data - at) / PIECE;
+        at += (data - at) / PIECE * PIECE;
+        if at == size {
+            break;
+        }
+        let length = PIECE.min(size - at) as usize;
+        let part = piece.get_mut(..length).unwrap_or_default();
+        file.read_exact_at(part, at).map_err(|error| ("read", error))?;
+        if part.len() as u64 == PIECE && part.iter().all(|byte| *byte == 0) {
+            zeros += 1;
+        } else {
+            hasher.update(&zeros.to_le_bytes());
+            hasher.update(part);
+            zeros = 0;
+            if let Some(made) = made {
+                made.write_all_at(part, at).map_err(|error| ("copy", error))?;
+            }
+        }
+        at += length as u64;
+    }
+    hasher.update(&zeros.to_le_bytes());
+    hasher.update(&size.to_le_bytes());
+    made.map_or(Ok(()), |made| made.set_len(size)).map_err(|error| ("copy", error))?;
+    Ok(hasher.finish())
 }
 
 /// The attributes that a layer keeps. What a file system has not, nothing can be done about.

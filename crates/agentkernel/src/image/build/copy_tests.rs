@@ -77,6 +77,40 @@ fn what_is_left_out_is_not_there_unless_it_is_brought_back() {
     assert_eq!(copy(&scene, ignore, "*.log", "x", false).unwrap_err().cause, "Nothing fits *.log");
 }
 
+/// A terabyte that nobody could read in time, nor keep.
+#[test]
+fn holes_stay_holes_and_zeros_become_some() {
+    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    let scene = Scene::new();
+    let context = scene.folder.path().join("context");
+    let sparse = std_fs::File::create(context.join("huge")).unwrap();
+    sparse.write_all_at(b"begin", 3 * PIECE - 2).unwrap();
+    sparse.write_all_at(b"end", (1 << 40) + 5).unwrap();
+    sparse.set_len((1 << 40) + 12345).unwrap();
+    let seen = copy(&scene, "", "huge", "huge", false).unwrap();
+    assert_eq!(copy(&scene, "", "huge", "huge", true).unwrap(), seen);
+    let made = std_fs::File::open(scene.folder.path().join("made/huge")).unwrap();
+    assert_eq!(made.metadata().unwrap().len(), (1 << 40) + 12345);
+    assert!(made.metadata().unwrap().blocks() * 512 < 16 * PIECE);
+    let mut end = [0; 5];
+    made.read_exact_at(&mut end, (1 << 40) + 4).unwrap();
+    assert_eq!(&end, b"\0end\0");
+    // The same in every form: as holes, as zeros, and one byte more.
+    let mut digests = Vec::new();
+    for (name, size, dense) in
+        [("a", 4 * PIECE, false), ("b", 4 * PIECE, true), ("c", 4 * PIECE + 1, false), ("d", 4 * PIECE + 1, true)]
+    {
+        let path = context.join(name);
+        if dense {
+            std_fs::write(&path, vec![0; size as usize]).unwrap();
+        } else {
+            std_fs::File::create(&path).unwrap().set_len(size).unwrap();
+        }
+        digests.push(copy(&scene, "", name, "same", false).unwrap());
+    }
+    assert!(digests[0] == digests[1] && digests[2] == digests[3] && digests[1] != digests[2]);
+}
+
 #[test]
 fn a_directory_stays_one() {
     let scene = Scene::new();

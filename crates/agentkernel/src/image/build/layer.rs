@@ -2,6 +2,7 @@
 
 use super::super::{
     ImageError, Images, Layer,
+    error::told,
     worker::{self, Reach},
 };
 use crate::store::durable;
@@ -107,8 +108,8 @@ impl Images {
                 size: 0,
             };
             let packed = pack(dir.as_fd(), &options, &mut output).map(|summary| (summary, output.flush()));
-            let (summary, flushed) = packed.map_err(|error| Failure::from(wire::cause(&error)))?;
-            flushed.map_err(|error| Failure::from(error.to_string()))?;
+            let (summary, flushed) = packed.map_err(|error| told(&error))?;
+            flushed.map_err(|error| told(&error))?;
             let Hashed { hasher, size, .. } = output;
             Ok(Packed { digest: hasher.finish(), size, left_out: summary.left_out.to_string() })
         })?

@@ -1,0 +1,69 @@
+//! Hides how files are laid over those of an image that nobody may write to, where no engine puts anything: they come by a
+//! volume of the sandbox's own, and each is mounted, read-only, from where the engine keeps that.
+
+use super::{
+    record::{self, LABEL_ID},
+    trust,
+    volume::{self, PLACE},
+};
+use crate::{
+    SandboxId,
+    engine::{Engine, EngineError},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// A file that a sandbox has in the place of the image's, or where that has none.
+#[derive(Clone, Debug)]
+pub struct Cover {
+    /// Where, absolute.
+    pub place: String,
+    pub bytes: Vec<u8>,
+    pub mode: u32,
+    pub owner: (u32, u32),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Volume {
+    mountpoint: String,
+}
+
+/// Brings these, and what an authority needs to be trusted, and gives the mounts that lay them over the image.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn lay(
+    engine: &Engine,
+    id: &SandboxId,
+    image: &str,
+    covers: &[Cover],
+    authority: Option<&str>,
+) -> Result<Vec<Value>, EngineError> {
+    let name = record::container(id);
+    let places = volume::with(engine, &name, volume::labels(&[(LABEL_ID, id.as_str())]), image, async |container| {
+        let mut covers = covers.to_vec();
+        if let Some(authority) = authority {
+            let files = trust::files(engine, container, authority).await?.into_iter();
+            covers.extend(files.map(|(place, bytes)| Cover { place: place.into(), bytes, mode: 0o644, owner: (0, 0) }));
+        }
+        for (index, cover) in covers.iter().enumerate() {
+            let archive = volume::archived(&cover.bytes, cover.mode, cover.owner, &index.to_string())?;
+            engine.put_archive(container, PLACE, archive).await?;
+        }
+        Ok(covers.into_iter().map(|cover| cover.place).collect::<Vec<_>>())
+    })
+    .await?;
+    let Volume { mountpoint } = engine.get(&format!("/volumes/{name}")).await?;
+    let mount = |(index, place): (usize, String)| {
+        json!({
+            "Type": "bind",
+            "Source": format!("{mountpoint}/{index}"),
+            "Target": place,
+            "ReadOnly": true,
+            // How it is propagated is the engine's to say: it is its own.
+            "BindOptions": { "NonRecursive": true },
+        })
+    };
+    Ok(places.into_iter().enumerate().map(mount).collect())
+}
