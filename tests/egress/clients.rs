@@ -240,6 +240,33 @@ clients! {
         rule: WEB,
         says: "Hello from www.example.com",
     }
+    web_socket_of_aiohttp {
+        needs: &["nginx", "python3", "openssl"],
+        prepare: |internet, project| {
+            fs::write(project.join("client.py"), AIOHTTP_WEB_SOCKET).unwrap();
+            module("aiohttp").and_then(|()| web(internet, project))
+        },
+        script: "python3 client.py",
+        rule: WEB,
+        says: "told: hello",
+    }
+    web_socket_of_node {
+        needs: &["nginx", "node", "openssl"],
+        prepare: |internet, project| {
+            let known = Command::new("node").args(["--experimental-websocket", "-e", "new WebSocket('ws://127.0.0.1:1').onerror = () => {}"]).output();
+            if !known.is_ok_and(|output| output.status.success()) {
+                support::skipped("a test with a WebSocket of Node", "this one has none");
+                return None;
+            }
+            web(internet, project)
+        },
+        script: "export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt; \
+                 node --experimental-websocket -e \"const w = new WebSocket('wss://www.example.com/live/chat'); \
+                 w.onopen = () => w.send('hello'); w.onerror = e => { console.log(e.message); process.exit(1) }; \
+                 w.onmessage = m => { console.log('told: ' + m.data); process.exit(0) }\"",
+        rule: WEB,
+        says: "told: hello",
+    }
     go {
         needs: &["nginx", "go"],
         prepare: |internet, project| {
@@ -400,6 +427,18 @@ async def main():
 asyncio.run(main())
 "#;
 
+const AIOHTTP_WEB_SOCKET: &str = r#"import aiohttp, asyncio
+
+async def main():
+    async with aiohttp.ClientSession() as session:
+        for scheme in "wss", "ws":
+            async with session.ws_connect(scheme + "://www.example.com/live/chat") as socket:
+                await socket.send_str("hello")
+                print("told:", (await socket.receive(30)).data)
+
+asyncio.run(main())
+"#;
+
 const WEB_SOCKET: &str = r#"import socket, ssl
 
 plain = socket.create_connection(("www.example.com", 443))
@@ -409,7 +448,7 @@ tls.sendall(b"GET /live/socket HTTP/1.1\r\nHost: www.example.com\r\nUpgrade: web
 head = b""
 while b"\r\n\r\n" not in head:
     head += tls.recv(1)
-assert b" 101 " in head, head
+assert b" 101 " in head and b"\r\nconnection: upgrade\r\n" in head.lower(), head
 tls.sendall(b"hello")
 print(tls.recv(5))
 "#;

@@ -222,7 +222,8 @@ impl Internet {
 }
 
 /// Answers below `/live`: `/live/head` is what the request was, `/live/events` three events with pauses between them,
-/// `/live/never` nothing, `/live/socket` a WebSocket that says what it is told, without looking into it.
+/// `/live/never` nothing, `/live/socket` a WebSocket that says what it is told, without looking into it, `/live/chat` one
+/// that clients who look closely take for one.
 fn live(mut stream: TcpStream) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = String::new();
@@ -251,6 +252,33 @@ fn live(mut stream: TcpStream) {
             )?;
             std::io::copy(&mut reader, &mut stream).map(drop)
         })(),
+        "/live/chat" => chat(&head, &mut reader, &mut stream),
         _ => reader.read(&mut [0]).map(drop),
     };
+}
+
+/// A WebSocket (RFC 6455) that says each short text that it is told, until it is closed.
+fn chat(head: &str, reader: &mut impl std::io::Read, stream: &mut TcpStream) -> std::io::Result<()> {
+    let key = head.lines().find_map(|line| {
+        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key")).map(|(_, key)| key)
+    });
+    let script = "printf %s258EAFA5-E914-47DA-95CA-C5AB0DC85B11 \"$1\" | openssl dgst -sha1 -binary | openssl base64";
+    let accept = Command::new("sh").args(["-c", script, "sh", key.unwrap_or_default().trim()]).output()?;
+    write!(
+        stream,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+        String::from_utf8_lossy(&accept.stdout).trim()
+    )?;
+    loop {
+        let mut begin = [0; 6];
+        reader.read_exact(&mut begin)?;
+        let [kind, length, mask @ ..] = begin;
+        let mut text = vec![0; usize::from(length & 0x7f)];
+        reader.read_exact(&mut text)?;
+        text.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+        stream.write_all(&[&[kind, text.len() as u8], &text[..]].concat())?;
+        if kind & 0xf == 8 {
+            return Ok(());
+        }
+    }
 }

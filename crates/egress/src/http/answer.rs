@@ -142,7 +142,7 @@ fn readable(wanted: &[u8]) -> Option<&str> {
 }
 
 /// Reads what is left of a refused request, if that is little and soon there: `false` if it is not all.
-pub(super) async fn drain(mut body: Incoming) -> bool {
+pub(super) async fn drain(body: &mut Incoming) -> bool {
     let all = async {
         let mut left = DRAIN;
         while let Some(frame) = body.frame().await {

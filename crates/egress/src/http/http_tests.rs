@@ -300,6 +300,9 @@ fn a_websocket_passes_both_ways_until_both_end() {
             (response.status().as_u16(), response.headers()["sec-websocket-accept"].to_str().unwrap()),
             (101, "y")
         );
+        // Clients compare the whole of it.
+        let connection: Vec<_> = response.headers().get_all(header::CONNECTION).iter().collect();
+        assert_eq!(connection, ["Upgrade"]);
         let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
         io.write_all(b"hello").await.unwrap();
         let mut bytes = [0; 5];
@@ -433,6 +436,47 @@ fn a_connection_goes_on_after_a_refusal_whose_body_comes_late() {
         client.read_to_string(&mut all).await.unwrap();
         assert!(all.starts_with("HTTP/1.1 403 ") && all.ends_with("\r\n\r\nok"), "{all}");
         assert_eq!(*log.requests.borrow(), 2);
+    });
+}
+
+/// However much of it is still to come, and also if nobody wants a body.
+#[test]
+fn a_request_of_http_2_is_refused_in_words() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (client, server) = carried(Version::Two, passage);
+        serve(server, Version::Two, |_| async { Response::new(body("ok")) });
+        let mut client = two(client).await;
+        for size in [0, 1 << 16, 1 << 20, 3 << 20, 40 << 20] {
+            let (sender, body) = stream();
+            let sending = spawn_local(async move {
+                let piece = Bytes::from(vec![7; 1 << 14]);
+                for _ in 0..size >> 14 {
+                    if sender.send(Frame::data(piece.clone())).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            client.ready().await.unwrap();
+            let response = client.send_request(Request::post("http://b.org/").body(body).unwrap()).await.unwrap();
+            assert_eq!(
+                (response.status(), response.headers().contains_key("x-agentkernel-reason")),
+                (403.try_into().unwrap(), true)
+            );
+            let text = text(response.into_body()).await;
+            assert!(text.contains("b.org"), "{size}: {text}");
+            sending.abort();
+        }
+        let request = Request::head("http://b.org/").body(body("")).unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(
+            (response.status(), response.into_body().collect().await.unwrap().to_bytes().len()),
+            (403.try_into().unwrap(), 0)
+        );
+        // The connection goes on.
+        let response = client.send_request(Request::get("http://a.org/").body(body("")).unwrap()).await.unwrap();
+        assert_eq!(text(response.into_body()).await, "ok");
+        assert_eq!(log.reasons().len(), 6);
     });
 }
 

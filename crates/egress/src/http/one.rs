@@ -73,14 +73,20 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
         .half_close(!exchange.tls)
         .serve_connection(client, service_fn(move |request| own.clone().answer(request)))
         .with_upgrades();
-    let mut open = true;
+    let (mut open, mut last) = (true, false);
     let result = loop {
         tokio::select! {
+            biased;
             result = &mut downstream => break result,
-            _ = &mut upstream, if open => {
-                open = false;
-                // It answers what it has begun to answer.
-                std::pin::Pin::new(&mut downstream).graceful_shutdown();
+            _ = &mut upstream, if open => open = false,
+            // By now the client's side has taken whatever the server said last: if they have agreed on a tunnel, its
+            // beginning is no end.
+            () = std::future::ready(()), if !open && !last => {
+                last = true;
+                if way.tunnel.borrow().is_none() {
+                    // It answers what it has begun to answer.
+                    std::pin::Pin::new(&mut downstream).graceful_shutdown();
+                }
             }
         }
     };
@@ -123,7 +129,7 @@ impl Way {
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Gone> {
         let exchange = &self.exchange;
         exchange.passage.report.request();
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, mut body) = request.into_parts();
         let line = head::line(&parts);
         let websocket = head::wants_websocket(&parts);
         let client = parts.extensions.remove::<OnUpgrade>().filter(|_| websocket);
@@ -137,7 +143,7 @@ impl Way {
         }
         if let Err(refusal) = exchange.admit(&mut parts) {
             // Who waits to be told to send a body has sent none.
-            if parts.headers.contains_key(header::EXPECT) || !drain(body).await {
+            if parts.headers.contains_key(header::EXPECT) || !drain(&mut body).await {
                 exchange.unread.set(true);
             }
             return Ok(exchange.refuse(refusal, &line));

@@ -1,16 +1,13 @@
 //! Hides HTTP/2: many requests at once.
 
-use super::{
-    Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Refusal, Stream,
-    answer::{Answer, drain},
-    asked::Asked,
-    head,
-};
+use super::{Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Refusal, Stream, answer::Answer, asked::Asked, head};
 use crate::{Denial, Reason};
-use ::http::{Request, Response, StatusCode, request::Parts};
+use ::http::{Method, Request, Response, StatusCode, request::Parts};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::{body::Incoming, client::conn::http2::SendRequest, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 use tokio::task::JoinSet;
 
 /// How much each side may send ahead, in one request and in all of them.
@@ -18,6 +15,9 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const WINDOW: u32 = 4 * 1024 * 1024;
 /// The longest head of a request that is read to be refused in words.
 const MAX_REFUSED_HEAD: usize = 4 * MAX_HEAD;
+/// How long, and how much, of what a client still sends is thrown away, so that it gets to read why it was refused.
+const LINGER: Duration = Duration::from_secs(5);
+const MAX_LINGER: usize = 16 * 1024 * 1024;
 /// The longest head of an answer.
 const MAX_ANSWER_HEAD: u32 = 256 * 1024;
 
@@ -31,7 +31,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
         .handshake(TokioIo::new(server))
         .await
         .map_err(|error| exchange.failed(&error).denial)?;
-    let own = exchange.clone();
+    let (own, beside) = (exchange.clone(), tasks.clone());
     let mut downstream = hyper::server::conn::http2::Builder::new(tasks)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
@@ -42,7 +42,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
         .keep_alive_interval(HEAD_TIME)
         .serve_connection(
             TokioIo::new(client),
-            service_fn(move |request| answer(own.clone(), sender.clone(), request)),
+            service_fn(move |request| answer(own.clone(), sender.clone(), request, beside.clone())),
         );
     let mut open = true;
     let result = loop {
@@ -62,12 +62,26 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
     Ok(())
 }
 
-/// Answers one request. An error is the server's, and goes to the client as it is: it may say that the request can be
-/// made again.
+/// Answers one request; one of our own answers has no body where none is wanted.
 async fn answer(
+    exchange: Rc<Exchange>,
+    sender: SendRequest<Asked>,
+    request: Request<Incoming>,
+    tasks: Tasks,
+) -> Result<Response<Answer>, hyper::Error> {
+    let head_alone = request.method() == Method::HEAD;
+    let response = ask(exchange, sender, request, &tasks).await?;
+    Ok(response
+        .map(|body| if head_alone && matches!(body, Either::Right(_)) { Either::Right(Full::default()) } else { body }))
+}
+
+/// Asks the server, if that is allowed. An error is the server's, and goes to the client as it is: it may say that the request can be
+/// made again.
+async fn ask(
     exchange: Rc<Exchange>,
     mut sender: SendRequest<Asked>,
     request: Request<Incoming>,
+    tasks: &Tasks,
 ) -> Result<Response<Answer>, hyper::Error> {
     exchange.passage.report.request();
     let (mut parts, body) = request.into_parts();
@@ -80,8 +94,8 @@ async fn answer(
         false => exchange.admit(&mut parts),
     };
     if let Err(refusal) = admitted {
-        // What is left unread resets the stream, and takes the answer along.
-        let _ = drain(body).await;
+        // A stream whose request is given up is reset, and the answer may go with it: who sends still reads it meanwhile.
+        tasks.execute(throw_away(body));
         return Ok(exchange.refuse(refusal, &line));
     }
     let (body, end) = Asked::new(body, &parts, exchange.clone(), line.clone());
@@ -99,6 +113,18 @@ async fn answer(
         Err(error) if exchange.answered.get() => Err(error),
         Err(error) => Ok(exchange.refuse(exchange.failed(&error), &line)),
     }
+}
+
+/// Reads on for a while what nobody wants any more.
+async fn throw_away(mut body: Incoming) {
+    let all = async {
+        let mut left = MAX_LINGER;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            left = less;
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, all).await;
 }
 
 /// How long a head is (RFC 9113, 6.5.2).
