@@ -1,16 +1,18 @@
 //! Images beside other tools: how long it takes until one from a registry is there unpacked, and until a program runs in
 //! one that is there.
 
-use super::{Bench, Entry, table};
+use super::{
+    Bench, Entry,
+    docker::engine,
+    server::{Server, eventually},
+    table,
+};
 use crate::{ci, run};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 #[derive(clap::Args)]
@@ -32,10 +34,6 @@ pub struct Arguments {
 /// What is needed, as (program, Debian package).
 const TOOLS: [(&str, &str); 4] =
     [("busybox", "busybox-static"), ("docker-registry", "docker-registry"), ("skopeo", "skopeo"), ("umoci", "umoci")];
-const DOCKER: [(&str, &str); 2] = [("dockerd", "docker.io"), ("docker", "docker.io")];
-
-/// A server that ends with this.
-struct Server(Child);
 
 /// Ways from a registry to unpacked files, each with what takes its result away.
 struct Way {
@@ -66,7 +64,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     );
     let undo = shell(format!("rm -r {} {}", layout.display(), unpacked.display()));
     let mut ways = vec![ours, Way { entry: Entry::new("skopeo + umoci", shell(script)), undo }];
-    let engine = docker(&folder);
+    let engine = engine(&folder);
     match &engine {
         Ok((_engine, client)) => {
             let call = |words: &[&str]| client.iter().cloned().chain(words.iter().map(ToString::to_string)).collect();
@@ -166,48 +164,4 @@ fn registry(folder: &Path, port: u16) -> Result<Server> {
     let server = Server::start(run::command("docker-registry").arg("serve").arg(file))?;
     eventually("the registry answers", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
     Ok(server)
-}
-
-/// An engine of its own, and how it is called.
-fn docker(folder: &Path) -> Result<(Server, Vec<String>)> {
-    let missing = run::need(&DOCKER);
-    ensure!(missing.is_empty(), "{} could not be installed", missing.join(", "));
-    ensure!(run::is_root(), "Only root can start an engine");
-    let socket = format!("unix://{}", folder.join("docker.sock").display());
-    let mut command = run::command("dockerd");
-    for (flag, name) in [("--data-root", "docker"), ("--exec-root", "docker-run"), ("--pidfile", "docker.pid")] {
-        command.arg(flag).arg(folder.join(name));
-    }
-    command.args(["--host", &socket, "--bridge", "none", "--iptables=false", "--ip6tables=false"]);
-    let server = Server::start(&mut command)?;
-    let client: Vec<String> = ["docker", "--host", &socket].map(str::to_owned).to_vec();
-    let answers =
-        || run::capture(run::command(&client[0]).args(&client[1..]).args(["version", "--format", "x"])).is_ok();
-    eventually("the engine answers", answers)?;
-    Ok((server, client))
-}
-
-fn eventually(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
-    for _ in 0..300 {
-        if is_so() {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    anyhow::bail!("Waited in vain until {what}")
-}
-
-impl Server {
-    fn start(command: &mut Command) -> Result<Self> {
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self(command.spawn().with_context(|| format!("Cannot start {}", command.get_program().display()))?))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Asked first: an engine has processes and mounts of its own to end.
-        let _ = run::capture(run::command("kill").arg(self.0.id().to_string()));
-        let _ = self.0.wait();
-    }
 }
