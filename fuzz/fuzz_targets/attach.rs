@@ -24,7 +24,11 @@ fn meant(mut stream: &[u8]) -> Both {
     let (mut output, mut errors) = Both::default();
     while let [descriptor, _, _, _, a, b, c, d, rest @ ..] = stream {
         let (bytes, rest) = rest.split_at((u32::from_be_bytes([*a, *b, *c, *d]) as usize).min(rest.len()));
-        if *descriptor == 2 { errors.extend(bytes) } else { output.extend(bytes) }
+        if *descriptor == 2 {
+            errors.extend(bytes)
+        } else {
+            output.extend(bytes)
+        }
         stream = rest;
     }
     (output, errors)

@@ -3,16 +3,18 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::{Arc, Mutex, OnceLock},
 };
 use support::{
     NOBODY, Who, World,
     engine::{Engine, Kind},
     eventually,
-    internet::{HIDDEN, Internet, WEB, installed},
+    internet::{HIDDEN, Internet, OWN, WEB, installed},
     stdout, told,
 };
 
@@ -55,6 +57,8 @@ pub struct Bench {
     pub engine: Option<Engine>,
     /// What the backend cannot do, by name, with the reason.
     pub lacks: BTreeMap<String, String>,
+    /// The requests that the internet's own server has had, once it is there.
+    heard: OnceLock<Arc<Mutex<String>>>,
 }
 
 impl Bench {
@@ -71,7 +75,7 @@ impl Bench {
         let internet = Internet::new()?;
         internet.nginx(&[WEB, HIDDEN]);
         let world = World::new(who);
-        let mut bench = Self { backend, world, internet, engine, lacks: BTreeMap::new() };
+        let mut bench = Self { backend, world, internet, engine, lacks: BTreeMap::new(), heard: OnceLock::new() };
         let archive = bench.image();
         match &bench.engine {
             Some(engine) => engine.load(&archive),
@@ -242,6 +246,25 @@ tar -cf ../image.tar manifest.json config.json layer.tar
     /// Who the caller is.
     pub fn caller(&self) -> u32 {
         if self.world.who() == Who::Nobody { NOBODY } else { rustix::process::getuid().as_raw() }
+    }
+
+    /// The heads of the requests that [`OWN`] hears from now on. It answers `ok` to each.
+    pub fn heard(&self) -> Arc<Mutex<String>> {
+        let serve = || {
+            let heard = Arc::new(Mutex::new(String::new()));
+            let tell = heard.clone();
+            self.internet.serve(OWN, move |stream: TcpStream| {
+                let mut reader = BufReader::new(&stream);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
+                tell.lock().unwrap().push_str(&head);
+                let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            });
+            heard
+        };
+        let heard = self.heard.get_or_init(serve);
+        heard.lock().unwrap().clear();
+        heard.clone()
     }
 
     /// Removes what a case has left, whether it went well or not.

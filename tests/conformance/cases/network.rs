@@ -2,14 +2,10 @@
 
 use super::Row;
 use crate::bench::{BOX, Bench};
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
-    sync::{Arc, Mutex},
-};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use support::{
     eventually,
-    internet::{HIDDEN, OWN, WEB},
+    internet::{HIDDEN, WEB},
     told,
 };
 
@@ -176,15 +172,7 @@ pub const CASES: &[Row] = &[
     }),
     ("a secret is put in on the way, and never seen inside", "", |b| {
         const VALUE: &str = "recorded-Zx41qwPq8Lmv0T";
-        let heard = Arc::new(Mutex::new(String::new()));
-        let tell = heard.clone();
-        b.internet.serve(OWN, move |stream: TcpStream| {
-            let mut reader = BufReader::new(&stream);
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
-            tell.lock().unwrap().push_str(&head);
-            let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-        });
+        let heard = b.heard();
         let output =
             b.with_input(&mut b.agentkernel(&["secret", "set", "KEY", "--stdin", "--host", WEB]), VALUE.as_bytes());
         assert!(output.status.success(), "{}", told(&output));
@@ -195,15 +183,7 @@ pub const CASES: &[Row] = &[
     }),
     ("a read-only sandbox has its secrets, and trusts its own authority, at every start", "", |b| {
         const VALUE: &str = "recorded-Kq83mVw2Rt5yLp";
-        let heard = Arc::new(Mutex::new(String::new()));
-        let tell = heard.clone();
-        b.internet.serve(OWN, move |stream: TcpStream| {
-            let mut reader = BufReader::new(&stream);
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
-            tell.lock().unwrap().push_str(&head);
-            let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-        });
+        let heard = b.heard();
         let value = b.write("value", VALUE);
         let home = b.works(&["--read-only"], "echo $HOME");
         let places = ["/etc/keys/one", "/run/keys/two", &format!("{}/.config/tool/three", home.trim())];

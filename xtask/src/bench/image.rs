@@ -1,16 +1,18 @@
 //! Images beside other tools: how long it takes until one from a registry is there unpacked, and until a program runs in
 //! one that is there.
 
-use super::{Bench, Entry, table};
+use super::{
+    Bench, Entry,
+    docker::{client, engine},
+    server::{Server, eventually},
+    table,
+};
 use crate::{ci, run};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 #[derive(clap::Args)]
@@ -32,10 +34,6 @@ pub struct Arguments {
 /// What is needed, as (program, Debian package).
 const TOOLS: [(&str, &str); 4] =
     [("busybox", "busybox-static"), ("docker-registry", "docker-registry"), ("skopeo", "skopeo"), ("umoci", "umoci")];
-const DOCKER: [(&str, &str); 2] = [("dockerd", "docker.io"), ("docker", "docker.io")];
-
-/// A server that ends with this.
-struct Server(Child);
 
 /// A way from a registry to unpacked files.
 struct Way {
@@ -68,14 +66,15 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         Way { entry: Entry::new("agentkernel image pull", pull.clone()), ground: folder.join("state"), engine: false },
         Way { entry: Entry::new("skopeo + umoci", script), ground: unpacked, engine: false },
     ];
-    match run::need(&DOCKER) {
-        missing if missing.is_empty() => {
+    // Once, to see whether it can be.
+    match engine(&folder) {
+        Ok(_) => {
             let words = ["pull", "--quiet", &reference].map(str::to_owned);
             let argv = client(&folder).into_iter().chain(words).collect();
             let entry = Entry::new("docker pull", argv);
             ways.push(Way { entry, ground: folder.join("docker"), engine: true });
         }
-        missing => println!("  SKIPPED: docker pull: {} could not be installed", missing.join(", ")),
+        Err(error) => println!("  SKIPPED: docker pull: {}", format!("{error:#}").replace('\n', " ")),
     }
     pulls(&bench, &mut ways, arguments.rounds)?;
 
@@ -196,49 +195,4 @@ fn registry(folder: &Path, port: u16) -> Result<Server> {
     let server = Server::start(run::command("docker-registry").arg("serve").arg(file))?;
     eventually("the registry answers", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
     Ok(server)
-}
-
-/// How the engine is called.
-fn client(folder: &Path) -> Vec<String> {
-    ["docker".to_owned(), "--host".to_owned(), format!("unix://{}", folder.join("docker.sock").display())].to_vec()
-}
-
-/// An engine of its own.
-fn engine(folder: &Path) -> Result<Server> {
-    let client = client(folder);
-    let mut command = run::command("dockerd");
-    for (flag, name) in [("--data-root", "docker"), ("--exec-root", "docker-run"), ("--pidfile", "docker.pid")] {
-        command.arg(flag).arg(folder.join(name));
-    }
-    command.args(&client[1..]).args(["--bridge", "none", "--iptables=false", "--ip6tables=false"]);
-    let server = Server::start(&mut command)?;
-    let answers =
-        || run::capture(run::command(&client[0]).args(&client[1..]).args(["version", "--format", "x"])).is_ok();
-    eventually("the engine answers", answers)?;
-    Ok(server)
-}
-
-fn eventually(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
-    for _ in 0..300 {
-        if is_so() {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    anyhow::bail!("Waited in vain until {what}")
-}
-
-impl Server {
-    fn start(command: &mut Command) -> Result<Self> {
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self(command.spawn().with_context(|| format!("Cannot start {}", command.get_program().display()))?))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Asked first: an engine has processes and mounts of its own to end.
-        let _ = run::capture(run::command("kill").arg(self.0.id().to_string()));
-        let _ = self.0.wait();
-    }
 }

@@ -11,9 +11,11 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod docker;
 mod egress;
 mod image;
 mod peers;
+mod server;
 mod trace;
 
 #[derive(clap::Args)]
@@ -46,6 +48,8 @@ impl Arguments {
 enum Part {
     /// Measure what goes out of a sandbox beside direct connections and other proxies
     Egress(egress::Arguments),
+    /// Measure containers of Docker beside those that its own client makes
+    Docker(docker::Arguments),
     /// Measure how long images take to come, and programs to start in them, beside other tools
     Image(image::Arguments),
     #[command(hide = true)]
@@ -71,6 +75,7 @@ const HYBRID: &str = "/sys/fs/cgroup/unified";
 pub fn main(arguments: &Arguments) -> Result<()> {
     match &arguments.part {
         Some(Part::Egress(arguments)) => return egress::main(arguments),
+        Some(Part::Docker(arguments)) => return docker::main(arguments),
         Some(Part::Image(arguments)) => return image::main(arguments),
         Some(Part::EgressClient(client)) => return client.run(),
         None => {}

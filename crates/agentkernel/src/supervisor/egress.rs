@@ -201,6 +201,17 @@ impl Running {
 }
 
 impl Server<'_> {
+    /// Init has handed connections over, or never will again.
+    pub(super) fn on_flows(&mut self) {
+        use rustix::net::RecvFlags;
+        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&self.egress.flows, &mut [0; 1], peek) {
+            // It is gone: nobody is started for that.
+            Ok((0, _)) => drop(epoll::delete(&self.epoll, &self.egress.flows)),
+            _ => self.start_egress(),
+        }
+    }
+
     /// Init has handed connections over, and there is nobody to take them; or ports are to be listened on.
     pub(super) fn start_egress(&mut self) {
         let id = self.spec.id.to_string();

@@ -197,7 +197,7 @@ impl<'a> Server<'a> {
                     GONE => ended = ended.or_else(|| Some(self.finish())),
                     SIGNALS if ended.is_some() => return ended.unwrap_or(Exit::Lost),
                     SIGNALS => self.on_signal(),
-                    egress::FLOWS => self.start_egress(),
+                    egress::FLOWS => self.on_flows(),
                     egress::EGRESS => self.on_egress(flags),
                     egress::EGRESS_GONE => self.egress_gone(),
                     client => self.on_client(client, flags),

@@ -45,6 +45,8 @@ use wire::{
 const HIGH_WATER: usize = 1024 * 1024;
 /// How long the end of a container is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long init has to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What an adapter is made of.
 pub struct Adapter<'a> {
@@ -322,16 +324,19 @@ fn tell(what: &str, error: &EngineError) -> LaunchError {
     failure::new("engine", format!("{what}: {}", wire::cause(error)), error.hint())
 }
 
-/// Ends a container, and waits until nobody is left in it.
+/// Ends a container, and waits until nobody is left in it. Its input has ended, so that init does, and with it all that
+/// are in there: an engine takes much longer to kill it.
 async fn end(engine: &Engine, container: &str) -> Result<(), EngineError> {
-    let gone = |error: &EngineError| error.is_missing() || error.is_conflict();
-    match engine.post(&format!("/containers/{container}/kill"), &Value::Null).await {
-        Err(error) if !gone(&error) => return Err(error),
-        _ => {}
-    }
-    match engine.post(&format!("/containers/{container}/wait"), &Value::Null).await {
-        Err(error) if !gone(&error) => Err(error),
+    let post = async |what: &str| match engine.post(&format!("/containers/{container}/{what}"), &Value::Null).await {
+        Err(error) if !error.is_missing() && !error.is_conflict() => Err(error),
         _ => Ok(()),
+    };
+    match timeout(GRACE, post("wait")).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            post("kill").await?;
+            post("wait").await
+        }
     }
 }
 
