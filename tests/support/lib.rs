@@ -7,6 +7,9 @@
 
 pub mod engine;
 pub mod internet;
+mod packed;
+
+pub use packed::pack;
 
 use std::{
     collections::BTreeSet,

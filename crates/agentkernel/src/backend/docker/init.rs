@@ -81,7 +81,7 @@ pub async fn put(
     let body = json!({
         "Image": image,
         "Entrypoint": COMMAND,
-        "Labels": { LABEL_OWNER: owner(), engine::LABEL_LOOK: env!("CARGO_PKG_VERSION") },
+        "Labels": { LABEL_OWNER: owner(), engine::LABEL_LOOK: engine::LOOK },
         "HostConfig": { "NetworkMode": "none", "Mounts": [mount] },
     });
     let made = engine.post("/containers/create", &body).await?;
@@ -130,7 +130,8 @@ async fn tidy(
     swept: &mut Vec<String>,
 ) -> Result<(), EngineError> {
     let engine = Engine::connect(endpoint).await?;
-    let filters = json!({ "label": [engine::LABEL_LOOK, format!("{LABEL_OWNER}={}", owner())], "status": ["created"] });
+    let labels = [format!("{}={}", engine::LABEL_LOOK, engine::LOOK), format!("{LABEL_OWNER}={}", owner())];
+    let filters = json!({ "label": labels, "status": ["created"] });
     let path = format!("/containers/json?all=1&filters={}", engine::query(&filters.to_string()));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     for Listed { id, created } in engine.get::<Vec<Listed>>(&path).await? {
