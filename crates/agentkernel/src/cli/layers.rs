@@ -71,8 +71,8 @@ fn lay(
         .collect();
     let chain = Chain::new(&image.id, layers.iter().flat_map(|layer| layer.image.layers.iter().cloned()));
     let connect = || Engine::connect(&found.endpoint);
+    engine::remember_layers(&store.shared()?.cache, &found.endpoint)?;
     let (done, mut id) = engine::block_on(async { chain.find(&connect().await?, &image.id).await })?.map_err(failed)?;
-    let cache = store.shared()?.cache;
     for (place, (name, record, number)) in all.into_iter().enumerate().skip(done) {
         eprintln!("agentkernel: the engine at {} gets layer {name} over {}", found.endpoint, image.reference);
         let (archive, outflow) = images.outflow(record, number)?;
@@ -82,7 +82,7 @@ fn lay(
             ended = outflow.take().map_or(Ok(()), |outflow| outflow.end());
             ended.is_ok()
         };
-        let laid = async { engine::lay(&connect().await?, &cache, &chain, place, &id, archive, whole).await };
+        let laid = async { engine::lay(&connect().await?, &chain, place, &id, archive, whole).await };
         let laid = engine::block_on(laid)?;
         // Why there was no more of it counts more than what the engine made of that.
         ended.and(outflow.map_or(Ok(()), |outflow| outflow.end()))?;

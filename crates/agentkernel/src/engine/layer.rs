@@ -5,7 +5,7 @@
 //! the image. That a directory comes over something else, or the other way round, the engine refuses itself.
 
 use super::{Endpoint, Engine, EngineError, LABEL_LOOK, LABEL_OWNER, LOOK, owner, query};
-use crate::store::durable;
+use crate::store::{StoreError, durable};
 use oci::Digest;
 use rustix::{
     fd::{AsFd as _, OwnedFd},
@@ -76,7 +76,6 @@ struct Made {
 /// [`EngineError`].
 pub async fn lay(
     engine: &Engine,
-    cache: &OwnedFd,
     chain: &Chain,
     number: usize,
     below: &str,
@@ -86,9 +85,6 @@ pub async fn lay(
     let Some((layer, name)) = chain.links.get(number) else {
         return Err(EngineError::Nonsense("no such layer".into()));
     };
-    // Before there is anything to be removed.
-    let marked = durable::write(cache.as_fd(), Path::new("cache"), &mark(&engine.endpoint), &engine.endpoint);
-    marked.map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;
     let body = json!({
         "Image": below,
         "Entrypoint": ["/"],
@@ -103,9 +99,11 @@ pub async fn lay(
             return Ok(None);
         }
         let (repository, tag) = name.split_once(':').unwrap_or((name, ""));
-        let path = format!("/commit?container={container}&repo={repository}&tag={tag}&pause=0");
-        let labels = json!({ LABEL_LOOK: "no", LABEL_OWNER: owner(), LABEL_LAYER: layer });
-        let made = engine.post(&path, &json!({ "Labels": labels })).await?;
+        let mut path = format!("/commit?container={container}&repo={repository}&tag={tag}&pause=0");
+        for (label, value) in [(LABEL_LOOK, "no"), (LABEL_OWNER, &owner()), (LABEL_LAYER, &layer.to_string())] {
+            path.push_str(&format!("&changes={}", query(&format!("LABEL {label}={value}"))));
+        }
+        let made = engine.post(&path, &json!({})).await?;
         match made["Id"].as_str() {
             Some(id) => Ok(Some(id.to_owned())),
             None => Err(EngineError::Nonsense("no image".into())),
@@ -116,10 +114,18 @@ pub async fn lay(
     laid
 }
 
-fn mark(endpoint: &Endpoint) -> String {
+/// Writes down that an engine has such images, unless that is known: before it has any.
+///
+/// # Errors
+/// If it can't be written.
+pub fn remember(cache: &OwnedFd, endpoint: &Endpoint) -> Result<(), StoreError> {
     let mut hash = DefaultHasher::new();
     endpoint.to_string().hash(&mut hash);
-    format!("{MARK}{:016x}", hash.finish())
+    let mark = format!("{MARK}{:016x}", hash.finish());
+    if rustix::fs::statat(cache, mark.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return Ok(());
+    }
+    durable::write(cache.as_fd(), Path::new("cache"), &mark, endpoint)
 }
 
 #[derive(Deserialize)]
@@ -161,11 +167,16 @@ async fn tidy(
     swept: &mut u64,
 ) -> Result<u64, EngineError> {
     let engine = Engine::connect(endpoint).await?;
-    let filters = json!({ "label": [LABEL_LAYER, format!("{LABEL_OWNER}={}", owner())] });
+    // Of images, Podman 4 takes one label.
+    let filters = json!({ "label": [LABEL_LAYER] });
     let path = format!("/images/json?filters={}", query(&filters.to_string()));
     let mut left = 0;
     for Listed { id, repo_tags, labels } in engine.get::<Vec<Listed>>(&path).await? {
-        let layer = labels.and_then(|labels| labels.get(LABEL_LAYER)?.parse::<Digest>().ok());
+        let labels = labels.unwrap_or_default();
+        if labels.get(LABEL_OWNER) != Some(&owner()) {
+            continue;
+        }
+        let layer = labels.get(LABEL_LAYER).and_then(|layer| layer.parse::<Digest>().ok());
         // What somebody else has made of one has its labels, and not its name.
         let Some(name) = repo_tags.unwrap_or_default().into_iter().find(|name| is_ours(name)) else { continue };
         if layer.is_some_and(|layer| wanted(&layer, &id)) {
@@ -183,15 +194,28 @@ async fn tidy(
     Ok(left)
 }
 
-/// Whether an image is called as ours are; Podman says where it has them.
+/// Whether an image is called as ours are; Podman says what it takes to be its registry.
 fn is_ours(name: &str) -> bool {
-    let name = name.strip_prefix("localhost/").unwrap_or(name);
+    let name =
+        ["localhost/", "docker.io/library/"].iter().find_map(|registry| name.strip_prefix(registry)).unwrap_or(name);
     name.split_once(':').is_some_and(|(repository, _)| repository == REPOSITORY)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_called_otherwise_is_not_ours() {
+        for name in ["agentkernel-layers:1", "localhost/agentkernel-layers:1", "docker.io/library/agentkernel-layers:1"]
+        {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in ["<none>:<none>", "agentkernel-layers", "example.org/agentkernel-layers:1", "agentkernel-layers2:1"]
+        {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_chain_is_known_by_all_that_lies_below() {

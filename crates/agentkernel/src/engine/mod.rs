@@ -9,7 +9,7 @@ mod layer;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use image::{About, Pulled, about, pull};
-pub use layer::{Chain, lay, sweep as sweep_layers};
+pub use layer::{Chain, lay, remember as remember_layers, sweep as sweep_layers};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header, request::Builder};
