@@ -162,6 +162,80 @@ fn no_container_has_a_part_of_a_project() {
     bench.leaves_nothing();
 }
 
+/// An engine is given a layer once for each image, and gives it up when nothing is left of it here.
+#[test]
+fn an_engine_lays_a_layer_once() {
+    for who in Who::all() {
+        let Some(bench) = Bench::new(DOCKERD, who) else { return };
+        let Some(engine) = &bench.engine else { return };
+        let import = |name: &str, script: &str| {
+            let archive = support::pack(&bench.world, name, "[]", script);
+            let _ = bench.says(&["image", "import", archive.to_str().unwrap()]);
+        };
+        import("one", "mkdir -p opt; echo one > opt/one");
+        import("two", "mkdir -p opt; echo two > opt/two");
+        let images = || engine.says(&["image", "ls", "-aq", "--filter", "label=agentkernel.layer"]).lines().count();
+        let run = |layers: &[&str], script: &str| {
+            let options: Vec<&str> = layers.iter().flat_map(|layer| ["--layer", layer]).collect();
+            let output = bench.sh(&options, script);
+            assert!(output.status.success(), "{}", support::told(&output));
+            support::told(&output).contains("gets layer")
+        };
+        assert!(run(&["one:1"], "cat /opt/one"));
+        assert_eq!(images(), 1);
+        // Above one that is there, another.
+        assert!(run(&["one:1", "two:1"], "cat /opt/one /opt/two"));
+        for layers in [&["one:1"][..], &["one:1", "two:1"]] {
+            assert!(!run(layers, "cat /opt/one"));
+        }
+        assert_eq!(images(), 2);
+        // What a sandbox is made of stays, before it has a container and after.
+        let _ = bench.says(&[
+            "create",
+            "--backend",
+            "docker",
+            "--image",
+            bench::IMAGE,
+            "--layer",
+            "one:1",
+            "--name",
+            "box",
+        ]);
+        let _ = bench.says(&["image", "rm", "one:1"]);
+        assert_eq!(images(), 2);
+        let told = bench.says(&["image", "prune", "--all", "--dry-run"]);
+        assert!(told.contains("1 images that engines made of layers would be removed"), "{told}");
+        let _ = bench.says(&["image", "prune", "--all"]);
+        assert_eq!(images(), 1);
+        let _ = bench.says(&["start", "box"]);
+        assert_eq!(bench.exec("cat /opt/one"), "one\n");
+        let _ = bench.says(&["rm", "-f", "box"]);
+        // What is damaged does not get there.
+        import("bad", "mkdir -p opt; echo bad > opt/bad");
+        let shown: serde_json::Value = serde_json::from_str(&bench.says(&["image", "inspect", "bad:1"])).unwrap();
+        let hex = shown[0]["layers"][0]["blob"].as_str().unwrap().trim_start_matches("sha256:");
+        let blob = bench.world.state().join("images/blobs").join(hex);
+        let mut bytes = std::fs::read(&blob).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&blob, bytes).unwrap();
+        let run_bad = ["run", "--backend", "docker", "--image", bench::IMAGE, "--layer", "bad:1", "--", "true"];
+        bench.refuses(&run_bad, "is not what its digest says");
+        assert_eq!((images(), engine.containers().len()), (1, 0));
+        let _ = bench.says(&["image", "rm", "bad:1"]);
+        // What a layer would lose in a volume is told.
+        import("lost", "mkdir -p data; echo lost > data/file");
+        let volume = "FROM box:1\nVOLUME /data\n";
+        let mut build = engine.docker(&["build", "-q", "-t", "volume:1", "-"]);
+        assert!(bench.with_input(build.env("DOCKER_BUILDKIT", "0"), volume.as_bytes()).status.success());
+        let lost = ["run", "--backend", "docker", "--image", "volume:1", "--layer", "lost:1", "--", "true"];
+        bench.refuses(&lost, "Layer lost:1 has files in /data, where volume:1 has a volume");
+        let _ = bench.says(&["image", "rm", "lost:1"]);
+        let _ = bench.says(&["image", "prune", "--all"]);
+        assert_eq!(images(), 0);
+        bench.leaves_nothing();
+    }
+}
+
 #[test]
 fn nothing_is_lacking_that_no_case_needs() {
     let needed: BTreeSet<_> = cases::all().iter().map(|case| case.needs.to_owned()).collect();

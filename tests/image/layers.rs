@@ -4,21 +4,6 @@ use crate::workshop::Scene;
 use std::{fs, process::Output};
 use support::{Who, told};
 
-/// Makes an archive of `docker save` of what a script puts into a directory; names that begin with `.wh.` take away.
-const PACK: &str = r#"set -e
-name=$1 env=$2 && cd "$HOME" && rm -rf "$name" && mkdir -p "$name/1" && cd "$name"
-(umask 022 && cd 1 && eval "$3")
-tar -C 1 --owner=7 --group=8 --sort=name -cf 1.tar .
-one=$(sha256sum 1.tar | cut -d' ' -f1)
-cat > config.json <<END
-{"architecture":"$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')","os":"linux",
-"config":{"Env":$env,"User":"7","WorkingDir":"/nowhere","Entrypoint":["/never"],"Cmd":["never"]},
-"rootfs":{"type":"layers","diff_ids":["sha256:$one"]}}
-END
-echo '[{"Config":"config.json","RepoTags":["'$name':1"],"Layers":["1.tar"]}]' > manifest.json
-tar -cf ../"$name.tar" manifest.json config.json 1.tar
-"#;
-
 /// A tool in the places where tools are.
 const TOOL: &str = r#"mkdir -p usr/local/bin opt/tool/bin opt/tool/data top/deep etc
 printf '#!/bin/sh\necho tool "$@"\n' > opt/tool/bin/tool && chmod 755 opt/tool/bin/tool
@@ -28,9 +13,7 @@ const ENV: &str = r#"["PATH=/opt/tool/bin:/bin","FROM=tool","TOOL=1"]"#;
 
 impl Scene {
     fn layer(&self, name: &str, env: &str, script: &str) {
-        let packed = self.world.command("sh").args(["-c", PACK, "sh", name, env, script]).output().unwrap();
-        assert!(packed.status.success(), "{}", told(&packed));
-        let archive = self.world.home().join(format!("{name}.tar"));
+        let archive = support::pack(&self.world, name, env, script);
         self.ok(&["image", "import", archive.to_str().unwrap()]);
     }
 

@@ -8,6 +8,9 @@
 pub mod disk;
 pub mod engine;
 pub mod internet;
+mod packed;
+
+pub use packed::pack;
 
 use std::{
     collections::BTreeSet,

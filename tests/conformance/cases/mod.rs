@@ -2,6 +2,7 @@
 
 mod files;
 mod kept;
+mod layers;
 mod limits;
 mod network;
 mod programs;
@@ -10,7 +11,7 @@ mod walls;
 use crate::Case;
 
 pub fn all() -> Vec<Case> {
-    [programs::CASES, files::CASES, kept::CASES, limits::CASES, network::CASES, walls::CASES]
+    [programs::CASES, files::CASES, layers::CASES, kept::CASES, limits::CASES, network::CASES, walls::CASES]
         .into_iter()
         .flatten()
         .map(|&(name, needs, proof)| Case { name, needs, proof })

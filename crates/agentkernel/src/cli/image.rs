@@ -10,7 +10,11 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use oci::{Credentials, Platform, Reference};
-use std::{collections::BTreeMap, io::Write as _, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    path::PathBuf,
+};
 
 /// Images of the store: what sandboxes are made of.
 #[derive(Debug, Args)]
@@ -136,7 +140,7 @@ pub(super) fn find_in_engine(
     // It matters only to who is not root.
     let asked = || engine::block_on(async { Engine::connect(&endpoint).await?.maps_ids().await });
     let maps_ids = host.uid == 0 || asked()?.map_err(failed)?;
-    Ok(Some(in_engine(&reference.familiar(), about, config::FoundEngine { endpoint, maps_ids })))
+    Ok(Some(in_engine(&reference.familiar(), about, endpoint, maps_ids)))
 }
 
 /// The image of an engine that a sandbox was made of.
@@ -144,15 +148,15 @@ pub(super) fn again_in_engine(store: &Store, used: &EngineUse, image: &EngineIma
     let failed = |error: EngineError| Failure::chain(&error).hint(error.hint());
     let place = store.shared()?;
     let about = async { engine::about(&Engine::connect(&used.endpoint).await?, &image.id, &place.cache).await };
-    let engine = config::FoundEngine { endpoint: used.endpoint.clone(), maps_ids: true };
     match engine::block_on(about)?.map_err(failed)? {
-        Some(about) => Ok(in_engine(&image.reference, about, engine)),
+        Some(about) => Ok(in_engine(&image.reference, about, used.endpoint.clone(), true)),
         None => Err(Failure::new(format!("The engine has image {} no longer", image.reference))),
     }
 }
 
-fn in_engine(reference: &str, about: engine::About, engine: config::FoundEngine) -> FoundImage {
-    let engine::About { id, run, contents } = about;
+fn in_engine(reference: &str, about: engine::About, endpoint: Endpoint, maps_ids: bool) -> FoundImage {
+    let engine::About { id, platform, run, contents } = about;
+    let engine = config::FoundEngine { endpoint, maps_ids, platform };
     FoundImage {
         image: Image::Engine(EngineImage { reference: reference.to_owned(), id, volumes: run.volumes }),
         engine: Some(engine),
@@ -462,7 +466,7 @@ impl Rm {
                 false => Err(ImageError::NotFound { name: name.familiar() }.into()),
             }
         })?;
-        images.prune(store, false, false)?;
+        prune(images, store, false, false)?;
         Ok(status)
     }
 }
@@ -483,19 +487,39 @@ struct Prune {
 
 impl Prune {
     fn run(self, images: &image::Images, store: &Store) -> Status {
-        let removed = images.prune(store, self.all, self.dry_run)?;
+        let removed = prune(images, store, self.all, self.dry_run)?;
         if self.json {
             return print_json(&removed).map(|()| 0);
         }
         let verb = if self.dry_run { "would be removed" } else { "removed" };
-        let image::Removed { images, layers, blobs, bytes } = removed;
+        let image::Removed { images, layers, blobs, bytes, in_engines } = removed;
         let images = images.len();
         print(&format!(
             "{images} images, {layers} unpacked layers and {blobs} blobs of {} {verb}\n",
             table::bytes(bytes)
         ))?;
+        if in_engines > 0 {
+            print(&format!("{in_engines} images that engines made of layers {verb}\n"))?;
+        }
         Ok(0)
     }
+}
+
+/// Removes what is not wanted, from the store and from engines.
+fn prune(images: &image::Images, store: &Store, all: bool, dry_run: bool) -> Result<image::Removed, Failure> {
+    let mut removed = images.prune(store, all, dry_run)?;
+    let kept: Vec<Record> = images.records()?;
+    let kept = kept.iter().filter(|record| !all && !removed.images.contains(&record.manifest));
+    let layers: BTreeSet<&oci::Digest> = kept.flat_map(|record| &record.layers).map(|layer| &layer.diff_id).collect();
+    let mut used = BTreeSet::new();
+    for listed in store.list()? {
+        if let Image::Engine(image) = listed.spec?.image {
+            used.insert(image.id);
+        }
+    }
+    let wanted = |layer: &oci::Digest, id: &str| layers.contains(layer) || used.contains(id);
+    removed.in_engines = engine::sweep_layers(&store.shared()?.cache, &wanted, dry_run)?;
+    Ok(removed)
 }
 
 /// Tell how much room images take.

@@ -299,13 +299,7 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
     let (found, kept) = find_image(store, &overrides, &project, &user, &host)?.unzip();
     let mut _kept = kept.flatten();
     overrides.found = found;
-    let layered = !overrides.layers.is_empty() || !config::own_layers(&overrides, &project).is_empty();
-    if layered && config::backend(&overrides, &project, &user) != BackendKind::Native {
-        let failure = Failure::new("Layers lie over images of the backend native only");
-        return Err(failure.hint("Leave --backend out"));
-    }
-    let (layers, _kept_layers) = layers::find(store, &overrides, &project, renew)?;
-    overrides.found_layers = layers;
+    let _kept_layers = layers::find(store, &mut overrides, &project, renew)?;
     match config::recipe(&overrides, &project)? {
         // What a project that is not trusted asks for is not made.
         Some(_) if config::backend(&overrides, &project, &user) != BackendKind::Native => {

@@ -6,7 +6,7 @@ use super::{
     resolve::Overrides,
 };
 use crate::{Image, OciImage, engine::Endpoint};
-use oci::{Reference, registry::Mirror};
+use oci::{Platform, Reference, registry::Mirror};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 /// An image as it is written.
@@ -59,6 +59,8 @@ pub struct FoundEngine {
     pub endpoint: Endpoint,
     /// Whether its containers have other ids than the host, so that their root is nobody's but the caller.
     pub maps_ids: bool,
+    /// What its image runs on.
+    pub platform: Platform,
 }
 
 /// `host`, `dir:PATH`, or the name of an image. A relative path stays relative.

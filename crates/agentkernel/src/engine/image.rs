@@ -5,7 +5,7 @@ use crate::store::durable;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use http::Method;
 use http_body_util::BodyExt as _;
-use oci::{Credentials, Reference, manifest::RunConfig};
+use oci::{Credentials, Platform, Reference, manifest::RunConfig};
 use rustix::fd::{AsFd as _, OwnedFd};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ const MAX_LINE: usize = 1 << 20;
 pub struct About {
     /// What the engine calls it: a digest, by which its contents never change.
     pub id: String,
+    /// What it runs on.
+    pub platform: Platform,
     /// How its programs are started.
     pub run: RunConfig,
     /// What lies in it.
@@ -49,6 +51,8 @@ pub struct Pulled {
 #[serde(rename_all = "PascalCase")]
 struct Inspected {
     id: String,
+    os: String,
+    architecture: String,
     #[serde(default)]
     config: Option<RunConfig>,
 }
@@ -62,7 +66,9 @@ pub async fn about(engine: &Engine, name: &str, cache: &OwnedFd) -> Result<Optio
         Err(error) if error.is_missing() => return Ok(None),
         result => result?,
     };
-    let Inspected { id, config } = inspected;
+    let Inspected { id, os, architecture, config } = inspected;
+    let platform = format!("{os}/{architecture}").parse();
+    let platform = platform.map_err(|_| EngineError::Nonsense("an image without a platform".into()))?;
     let hex = id.rsplit(':').next().unwrap_or_default();
     if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(EngineError::Nonsense("an image without a digest".into()));
@@ -78,7 +84,7 @@ pub async fn about(engine: &Engine, name: &str, cache: &OwnedFd) -> Result<Optio
             contents
         }
     };
-    Ok(Some(About { id, run: config.unwrap_or_default(), contents }))
+    Ok(Some(About { id, platform, run: config.unwrap_or_default(), contents }))
 }
 
 /// Looks at the files of an image, in a container that is never started.
@@ -86,7 +92,7 @@ async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
     let body = json!({
         "Image": image,
         "Entrypoint": ["/"],
-        "Labels": { super::LABEL_LOOK: env!("CARGO_PKG_VERSION"), super::LABEL_OWNER: super::owner() },
+        "Labels": { super::LABEL_LOOK: super::LOOK, super::LABEL_OWNER: super::owner() },
         "HostConfig": { "NetworkMode": "none" },
     });
     let made = engine.post("/containers/create", &body).await?;

@@ -5,9 +5,11 @@
 
 mod endpoint;
 mod image;
+mod layer;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use image::{About, Pulled, about, pull};
+pub use layer::{Chain, lay, remember as remember_layers, sweep as sweep_layers};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header, request::Builder};
@@ -36,6 +38,8 @@ const LONGEST: usize = 16 << 20;
 
 /// Marks a container that is never started: whoever made it only looks into it, or puts something there.
 pub const LABEL_LOOK: &str = "agentkernel.look";
+/// Its value. What is made of such a container has another one, and so have containers of that.
+pub const LOOK: &str = "yes";
 /// Says whose a container or volume of ours is.
 pub const LABEL_OWNER: &str = "agentkernel.owner";
 

@@ -292,7 +292,7 @@ fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Compression, owners: 
         hint: "Get it again: it was damaged on its way, or is not what was meant".into(),
     };
     let mut travelling = Hashing::new(blob, &layer.blob, layer.size.saturating_add(1));
-    let most = layer.size.saturating_mul(MAX_RATIO).saturating_add(FREE);
+    let most = most(layer);
     let unpacked = {
         let buffered = BufReader::with_capacity(1 << 17, &mut travelling);
         let plain = plain(kind, buffered)?;
@@ -321,6 +321,11 @@ fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Compression, owners: 
     Ok(())
 }
 
+/// How many bytes the contents of a layer may be.
+pub(super) fn most(layer: &Layer) -> u64 {
+    layer.size.saturating_mul(MAX_RATIO).saturating_add(FREE)
+}
+
 /// In a worker: bytes without their compression.
 pub(super) fn plain<'a>(compression: Compression, from: impl io::BufRead + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
     Ok(match compression {
@@ -334,18 +339,18 @@ pub(super) fn plain<'a>(compression: Compression, from: impl io::BufRead + 'a) -
 }
 
 /// Bytes that are hashed while they pass, and of which no more than so many do.
-struct Hashing<R> {
+pub(super) struct Hashing<R> {
     from: R,
     hasher: Hasher,
     left: u64,
 }
 
 impl<R: Read> Hashing<R> {
-    fn new(from: R, wanted: &Digest, most: u64) -> Self {
+    pub(super) fn new(from: R, wanted: &Digest, most: u64) -> Self {
         Self { from, hasher: Hasher::new(wanted.algorithm()), left: most }
     }
 
-    fn finish(self) -> Digest {
+    pub(super) fn finish(self) -> Digest {
         self.hasher.finish()
     }
 }

@@ -95,7 +95,7 @@ impl Images {
     }
 
     /// An image's manifest, and its bytes as they came.
-    fn manifest(&self, record: &Record) -> Result<(Manifest, Vec<u8>), ImageError> {
+    pub(super) fn manifest(&self, record: &Record) -> Result<(Manifest, Vec<u8>), ImageError> {
         let mut bytes = Vec::new();
         let missing = || self.gone(&record.manifest);
         let file = open(&self.blobs, record.manifest.hex()).map_err(|_| missing())?;

@@ -16,6 +16,21 @@ impl Images {
         let layers: Vec<Digest> = record.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         self.view(&layers)?.read(path.as_bytes(), LONGEST).map_err(|errno| self.failed("read", path, errno))
     }
+
+    /// Whether an image has anything in a directory of this path, or anything else there.
+    ///
+    /// # Errors
+    /// If a layer is not there, or can't be read.
+    pub fn has_in(&self, record: &Record, path: &str) -> Result<bool, ImageError> {
+        let layers: Vec<Digest> = record.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let view = self.view(&layers)?;
+        let has = view.look(path.trim_matches('/').as_bytes()).and_then(|found| match found {
+            None => Ok(false),
+            Some(found) if found.is_dir() => Ok(!view.list(path.trim_matches('/').as_bytes(), &found)?.is_empty()),
+            Some(_) => Ok(true),
+        });
+        has.map_err(|errno| self.failed("read", path, errno))
+    }
 }
 
 /// Whether overlayfs looks no further down for what is in this directory. Of the top of a layer overlayfs does not ask:

@@ -31,6 +31,8 @@ pub struct Removed {
     pub blobs: u64,
     /// The bytes of those.
     pub bytes: u64,
+    /// Images that engines have made of layers.
+    pub in_engines: u64,
 }
 
 impl Images {

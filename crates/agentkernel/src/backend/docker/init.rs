@@ -115,7 +115,8 @@ async fn tidy(
     swept: &mut Vec<String>,
 ) -> Result<(), EngineError> {
     let engine = Engine::connect(endpoint).await?;
-    let filters = json!({ "label": [engine::LABEL_LOOK, format!("{LABEL_OWNER}={}", owner())], "status": ["created"] });
+    let labels = [format!("{}={}", engine::LABEL_LOOK, engine::LOOK), format!("{LABEL_OWNER}={}", owner())];
+    let filters = json!({ "label": labels, "status": ["created"] });
     let path = format!("/containers/json?all=1&filters={}", engine::query(&filters.to_string()));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     for Listed { id, created } in engine.get::<Vec<Listed>>(&path).await? {

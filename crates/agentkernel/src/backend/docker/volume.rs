@@ -1,7 +1,7 @@
 //! Hides how a volume is filled, whoever's machine the engine is on: by a container that mounts it and is never started.
 
 use super::record::LABEL_VERSION;
-use crate::engine::{self, Engine, EngineError, LABEL_LOOK, LABEL_OWNER, owner};
+use crate::engine::{self, Engine, EngineError, LABEL_LOOK, LABEL_OWNER, LOOK, owner};
 use serde_json::{Value, json};
 
 /// Where every volume of ours is mounted.
@@ -25,7 +25,7 @@ pub async fn with<T>(
     let body = json!({
         "Image": image,
         "Entrypoint": ["/"],
-        "Labels": { LABEL_OWNER: owner(), LABEL_LOOK: env!("CARGO_PKG_VERSION") },
+        "Labels": { LABEL_OWNER: owner(), LABEL_LOOK: LOOK },
         "HostConfig": { "NetworkMode": "none", "Mounts": [mount] },
     });
     let made = engine.post("/containers/create", &body).await?;
