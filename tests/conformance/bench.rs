@@ -120,6 +120,7 @@ layer=$(sha256sum layer.tar | cut -d' ' -f1)
 cat > config.json <<END
 {"architecture":"$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')","os":"linux",
 "config":{"Env":["PATH=/bin","COLOR=blue"],"WorkingDir":"/srv","Labels":{"a":"b"}},
+"history":[{"created_by":"test"}],
 "rootfs":{"type":"layers","diff_ids":["sha256:$layer"]}}
 END
 echo '[{"Config":"config.json","RepoTags":["box:1"],"Layers":["layer.tar"]}]' > manifest.json
