@@ -5,6 +5,7 @@
 
 mod build;
 mod compare;
+mod handed;
 mod layers;
 mod mirrors;
 mod pull;
