@@ -18,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod network_rules;
 mod races;
+mod recording;
 mod run;
 mod secrets;
 mod support_itself;

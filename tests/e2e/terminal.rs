@@ -4,19 +4,19 @@ use std::{io::Write, process::Command, process::Stdio, time::Duration};
 use support::{Who, World, eventually, stdout, told};
 
 /// A terminal of 100 x 30 cells that runs a shell in the project.
-struct Screen<'a> {
+pub(crate) struct Screen<'a> {
     world: &'a World,
     socket: String,
 }
 
 impl<'a> Screen<'a> {
-    fn new(world: &'a World) -> Self {
+    pub(crate) fn new(world: &'a World) -> Self {
         let screen = Self { world, socket: format!("{}/tmux", world.home().display()) };
         screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "env PS1='$ ' sh"]);
         screen
     }
 
-    fn tmux(&self, arguments: &[&str]) -> String {
+    pub(crate) fn tmux(&self, arguments: &[&str]) -> String {
         let mut command: Command = self.world.command("tmux");
         command.env("TERM", "xterm-256color");
         stdout(command.args(["-S", &self.socket]).args(arguments))
@@ -26,14 +26,14 @@ impl<'a> Screen<'a> {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         self.tmux(&["send-keys", "-l", text]);
         self.keys(&["Enter"]);
     }
 
     /// Until the program in front is the outer shell again: what is typed ahead goes to whoever reads it.
     #[track_caller]
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
         for _ in 0..400 {
             if self.tmux(&["display-message", "-p", "#{pane_current_command}"]).trim() == "sh" {
                 return;
@@ -44,7 +44,7 @@ impl<'a> Screen<'a> {
     }
 
     #[track_caller]
-    fn shows(&self, text: &str) -> String {
+    pub(crate) fn shows(&self, text: &str) -> String {
         let mut screen = String::new();
         for _ in 0..400 {
             screen = self.tmux(&["capture-pane", "-p"]);

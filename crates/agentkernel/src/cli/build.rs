@@ -146,6 +146,7 @@ impl Build {
             platform: &platform,
             epoch: epoch(&host)?,
             fresh: self.no_cache,
+            forget: false,
             user: None,
         };
         let _building = images.building(|| clear_dead(store).map(drop))?;
@@ -269,7 +270,7 @@ pub(super) struct Steps<'a> {
     /// What flags say of limits and the network.
     pub(super) overrides: Overrides,
     pub(super) host: HostFacts,
-    quiet: bool,
+    pub(super) quiet: bool,
     /// Only what takes its time is told.
     pub(super) terse: bool,
     /// What names of images mean, if that is to be kept.

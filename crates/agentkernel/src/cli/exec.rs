@@ -5,6 +5,7 @@ use super::{
     args::{StdioArgs, env_parser, input_reaches},
     failure::OWN,
     image, print,
+    replay::RecordArgs,
     run::{conclude, stdio_of, too_late},
 };
 use crate::{
@@ -36,6 +37,8 @@ pub(super) struct Exec {
     user: Option<String>,
     #[command(flatten)]
     stdio: StdioArgs,
+    #[command(flatten)]
+    record: RecordArgs,
     /// Name, id or prefix of an id
     sandbox: String,
     /// The command and its arguments
@@ -47,6 +50,7 @@ impl Exec {
     pub(super) fn run(self) -> Status {
         let ours = |failure: Failure| failure.status(OWN);
         let (terminal, stdin) = self.stdio.resolve(self.detach)?;
+        let mut recording = self.record.begin(&self.command, self.detach).map_err(ours)?;
         let store = Store::open().map_err(|error| ours(error.into()))?;
         let entry = store.find(&self.sandbox).map_err(|error| ours(error.into()))?;
         let mut client = Client::connect(&entry).map_err(|error| ours(error.into()))?;
@@ -71,7 +75,9 @@ impl Exec {
         };
         let exec = config::resolve_exec(request, &spec, found.as_ref(), &host).map_err(|error| ours(error.into()))?;
         let session = Session { stdin, terminal, detach: self.detach, repaint: false };
-        let outcome = session.run(&mut client, &api::Open::Exec { spec: exec, detach: self.detach });
+        let open = api::Open::Exec { spec: exec, detach: self.detach };
+        let outcome = session.run_recorded(&mut client, &open, recording.as_mut());
+        self.record.end(recording);
         if let (Ok(Outcome::Detached { exec }), true) = (&outcome, self.detach) {
             print(&format!("{exec}\n"))?;
             return Ok(0);

@@ -1,5 +1,6 @@
 //! The command line: one file per command, each from arguments over client calls to what the user reads.
 
+mod agents;
 mod args;
 mod attest;
 mod build;
@@ -25,6 +26,7 @@ mod policy;
 mod progress;
 mod ps;
 mod recipe;
+mod replay;
 mod run;
 mod secret;
 mod stats;
@@ -88,6 +90,8 @@ enum Command {
     Logs(Deferred<logs::Logs>),
     /// Copy files between a sandbox and the host
     Cp(Deferred<copy::Cp>),
+    /// Show a recorded session, as it went
+    Replay(Deferred<replay::Replay>),
     /// Send a signal to running sandboxes
     Kill(Deferred<lifecycle::Kill>),
     /// Wait until sandboxes end and print their exit statuses
@@ -104,6 +108,8 @@ enum Command {
     Port(Deferred<net::Port>),
     /// Images of the store: what sandboxes are made of
     Image(Deferred<image::Images>),
+    /// Agents that are known, and those that are installed
+    Agents(Deferred<agents::Agents>),
     /// Secrets that sandboxes may use and never see
     Secret(Deferred<secret::Secret>),
     /// Give a sandbox another name
@@ -179,6 +185,7 @@ pub fn main() -> ExitCode {
         Command::Attach(command) => command.0.run(),
         Command::Logs(command) => command.0.run(),
         Command::Cp(command) => command.0.run(),
+        Command::Replay(command) => command.0.run(),
         Command::Kill(command) => command.0.run(),
         Command::Wait(command) => command.0.run(),
         Command::Stats(command) => command.0.run(),
@@ -187,6 +194,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => command.0.run(),
         Command::Port(command) => command.0.run(),
         Command::Image(command) => command.0.run(),
+        Command::Agents(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),

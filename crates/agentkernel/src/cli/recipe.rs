@@ -104,6 +104,7 @@ fn make(
         platform: &Platform::host(),
         epoch: build::epoch(&steps.host)?,
         fresh: false,
+        forget: false,
         user,
     };
     images.build(&request, steps).map_err(|error| steps.failure(error, name, text))

@@ -4,7 +4,9 @@ use super::{
     Failure, Status,
     args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
-    image, layers, net, print, print_json, recipe, report, undo,
+    image, layers, net, print, print_json, recipe,
+    replay::RecordArgs,
+    report, undo,
 };
 use crate::{
     BackendKind, Name, SandboxId, SecretUse, Spec,
@@ -37,6 +39,8 @@ pub(super) struct Run {
     /// Keep what the project's files are now: 'agentkernel undo' brings that back
     #[arg(long)]
     checkpoint: bool,
+    #[command(flatten)]
+    record: RecordArgs,
     /// Print a line of JSON: the id with -d, else the outcome or the failure, last on standard error
     #[arg(long)]
     json: bool,
@@ -126,6 +130,7 @@ impl Run {
             rm: true,
             keep: false,
             checkpoint: false,
+            record: RecordArgs::default(),
             json: false,
             command,
         }
@@ -135,6 +140,7 @@ impl Run {
         let json = self.json;
         let ours = |failure: Failure| failure.status(OWN);
         let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;
+        let mut recording = self.record.begin(&self.command, self.detach).map_err(ours)?;
         let mut overrides = self.sandbox.overrides(self.command);
         overrides.must_run = true;
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
@@ -162,7 +168,9 @@ impl Run {
         // In the background the input stays open, for whoever joins later.
         let stdin = stdin && !self.detach;
         let session = Session { stdin, terminal, detach: self.detach, repaint: false };
-        let outcome = session.run(&mut client, &api::Open::Attach { exec: 0, stdin, output: !self.detach });
+        let open = api::Open::Attach { exec: 0, stdin, output: !self.detach };
+        let outcome = session.run_recorded(&mut client, &open, recording.as_mut());
+        self.record.end(recording);
         if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {
             if json {
                 print_json(&serde_json::json!({ "id": id, "name": name }))?;

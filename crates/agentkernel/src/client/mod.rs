@@ -8,6 +8,7 @@ mod files;
 mod launch;
 mod network;
 mod reach;
+mod recording;
 mod session;
 mod terminal;
 mod walk;
@@ -18,6 +19,7 @@ pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, Withholding, launch, start, withhold_descriptors};
 pub use network::{NetworkChange, change_network, published};
 pub use reach::{Found, end_supervisor, find, find_settled};
+pub use recording::{Happened, Recorder as SessionRecording, Recording, RecordingError};
 pub use session::{Outcome, Session, tell};
 pub use terminal::{Stdio, ask_hidden, input_is_directory, is_terminal, window_size};
 

@@ -1,7 +1,9 @@
 //! A command's input and output on the caller's standard descriptors, until it ends or the caller leaves.
 
 use super::{
-    Client, ClientError, terminal,
+    Client, ClientError,
+    recording::Recorder,
+    terminal,
     terminal::{DetachKeys, Raw},
 };
 use crate::connection::{Filled, Incoming};
@@ -75,6 +77,19 @@ impl Session {
     /// # Errors
     /// [`ClientError`], the caller's terminal being as it was before.
     pub fn run(self, client: &mut Client, open: &api::Open) -> Result<Outcome, ClientError> {
+        self.run_recorded(client, open, None)
+    }
+
+    /// The same, and what is shown is recorded as well.
+    ///
+    /// # Errors
+    /// The same ones.
+    pub fn run_recorded(
+        self,
+        client: &mut Client,
+        open: &api::Open,
+        recorder: Option<&mut Recorder>,
+    ) -> Result<Outcome, ClientError> {
         let stream = client.open(open)?;
         // From here on signals are read, not delivered: the terminal is always restored.
         let signals = SignalFd::new(&FORWARDED).map_err(ClientError::Stdio)?;
@@ -87,6 +102,7 @@ impl Session {
             client,
             stream,
             session: self,
+            recorder,
             shared,
             exec: 0,
             started: false,
@@ -119,6 +135,7 @@ struct Running<'a> {
     client: &'a mut Client,
     stream: u32,
     session: Session,
+    recorder: Option<&'a mut Recorder>,
     /// Standard output and standard error are one file.
     shared: bool,
     exec: u32,
@@ -230,6 +247,9 @@ impl Running<'_> {
                 if matches!(self.session, Session { detach: true, .. }) {
                     self.client.connection.mux.consumed(stream, bytes.len());
                 } else {
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.output(channel, &bytes);
+                    }
                     self.output.push_back((channel, bytes));
                 }
             }
@@ -354,7 +374,11 @@ impl Running<'_> {
             let signal = received.signal;
             if signal == Signal::WINCH.as_raw() {
                 if self.session.terminal {
-                    self.tell(ExecControl::Resize(terminal::window_size()));
+                    let size = terminal::window_size();
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.resized(size);
+                    }
+                    self.tell(ExecControl::Resize(size));
                 }
                 continue;
             }

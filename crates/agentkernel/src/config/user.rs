@@ -74,6 +74,12 @@ impl UserConfig {
         }
     }
 
+    /// Where it lies: `$XDG_CONFIG_HOME/agentkernel`, or `~/.config/agentkernel`.
+    #[must_use]
+    pub fn dir(host: &HostFacts) -> PathBuf {
+        dir(host)
+    }
+
     /// How many bytes images may take on disk; none: no limit.
     #[must_use]
     pub fn image_quota(&self) -> Option<u64> {

@@ -16,6 +16,7 @@
 mod archive;
 mod build;
 mod error;
+mod fetch;
 mod fit;
 mod layers;
 mod outflow;
@@ -32,6 +33,7 @@ mod worker;
 pub use archive::Origin;
 pub use build::{BuildError, Capture, Event, Executor, Request, Task, Work};
 pub use error::ImageError;
+pub use fetch::{Fetched, Wanted};
 pub use fit::misfit;
 pub use layers::Stage;
 pub use outflow::Outflow;

@@ -29,20 +29,20 @@ struct Resolved {
     config: Vec<u8>,
 }
 
-/// A layer that is brought.
-struct Coming {
-    wanted: Descriptor,
-    /// Its place in the image.
-    index: usize,
+/// A layer, or another file, that is brought.
+pub(super) struct Coming {
+    pub(super) wanted: Descriptor,
+    /// Its place in the image, or among the files.
+    pub(super) index: usize,
     /// The file as the worker writes it; locked.
-    file: OwnedFd,
+    pub(super) file: OwnedFd,
     /// What unpacked it found it to be what it should be.
     good: bool,
 }
 
 impl Coming {
     /// How many of its bytes are here.
-    fn done(&self) -> u64 {
+    pub(super) fn done(&self) -> u64 {
         fs::fstat(&self.file).map_or(0, |stat| stat.st_size as u64).min(self.wanted.size)
     }
 }
@@ -185,7 +185,7 @@ impl Images {
     }
 
     /// A file for a layer that is to come, with what came before; `None` if somebody else has brought it meanwhile.
-    fn reserve(&self, index: usize, wanted: &Descriptor) -> Result<Option<Coming>, ImageError> {
+    pub(super) fn reserve(&self, index: usize, wanted: &Descriptor) -> Result<Option<Coming>, ImageError> {
         let name = part(&wanted.digest);
         let failed = |action, errno: Errno| self.failed(action, Path::new("work").join(&name), errno);
         loop {
@@ -211,7 +211,7 @@ impl Images {
     }
 
     /// Gives a layer that has come whole its name.
-    fn take_over(&self, coming: &Coming) -> Result<(), ImageError> {
+    pub(super) fn take_over(&self, coming: &Coming) -> Result<(), ImageError> {
         let Coming { wanted, file, good, .. } = coming;
         let name = part(&wanted.digest);
         let failed = |errno: Errno| self.failed("rename", Path::new("work").join(&name), errno);

@@ -35,6 +35,21 @@ const LONGEST: u64 = 1 << 20;
 /// # Errors
 /// If what logs in can't be read, or its helper fails.
 pub fn settings(reference: &Reference, mirrors: &[Mirror]) -> Result<Settings, ImageError> {
+    let mut settings = internet();
+    for mirror in mirrors {
+        // Logins may be for a repository.
+        let repository = [mirror.prefix.trim_matches('/'), reference.repository()].join("/");
+        let there = format!("{}/{}", mirror.host, repository.trim_start_matches('/')).parse::<Reference>();
+        let there = there.map_err(|error| refused(format!("Mirror {}: {error}", mirror.host), ""))?;
+        settings.registries.insert(mirror.host.clone(), registry(&there)?);
+    }
+    let home = Registry { mirrors: mirrors.to_vec(), ..registry(reference)? };
+    settings.registries.insert(reference.registry().to_owned(), home);
+    Ok(settings)
+}
+
+/// How to speak to anybody: whom this machine trusts, and how it finds hosts.
+pub(super) fn internet() -> Settings {
     let names = egress::Names::new(egress::system_resolver());
     let resolver = Resolver::new(move |name| {
         let (names, name) = (names.clone(), name.to_owned());
@@ -47,16 +62,7 @@ pub fn settings(reference: &Reference, mirrors: &[Mirror]) -> Result<Settings, I
     });
     let mut settings = Settings::new(resolver);
     settings.roots = egress::tls::system_roots().iter().map(|root| root.to_vec()).collect();
-    for mirror in mirrors {
-        // Logins may be for a repository.
-        let repository = [mirror.prefix.trim_matches('/'), reference.repository()].join("/");
-        let there = format!("{}/{}", mirror.host, repository.trim_start_matches('/')).parse::<Reference>();
-        let there = there.map_err(|error| refused(format!("Mirror {}: {error}", mirror.host), ""))?;
-        settings.registries.insert(mirror.host.clone(), registry(&there)?);
-    }
-    let home = Registry { mirrors: mirrors.to_vec(), ..registry(reference)? };
-    settings.registries.insert(reference.registry().to_owned(), home);
-    Ok(settings)
+    settings
 }
 
 /// What logs in to the registry of this image, and whom it is trusted by.

@@ -1,7 +1,7 @@
 //! Hides how blobs come: in pieces, from where it broke off, from another place if need be, and never other bytes than
 //! those of the digest.
 
-use super::{Ask, Client, Place, RegistryError, connect::Answer};
+use super::{Ask, Client, Place, RegistryError, connect::Answer, settings::is_loopback, url::Url};
 use crate::{Digest, Hasher, Reference, manifest::Descriptor};
 use http::{Method, header};
 use std::{
@@ -129,6 +129,13 @@ impl<W: Write + Seek> Download<W> {
     }
 }
 
+/// Where something is that is brought, and what it is in words.
+struct Wanted<'a> {
+    url: Url,
+    scopes: Vec<String>,
+    what: &'a str,
+}
+
 impl Client {
     /// Gets a blob. `progress` hears how many bytes have come whenever more have.
     ///
@@ -150,7 +157,32 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        self.anywhere(reference, async |place| self.blob_from(place, download, progress).await).await
+        let rest = format!("blobs/{}", download.digest);
+        let get = async |place: &Place| {
+            let wanted = Wanted { url: place.url(&rest), scopes: place.scope("pull"), what: "such part of the image" };
+            self.get(place, &wanted, download, progress).await
+        };
+        self.anywhere(reference, get).await
+    }
+
+    /// Gets a file of a server that is no registry of images, by its address: `https://…`, or `http://…` on this machine.
+    /// Nobody logs in there.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn file<W: Write + Seek>(&self, address: &str, download: &mut Download<W>) -> Result<(), RegistryError> {
+        let wrong = || {
+            RegistryError::Settings(format!("'{}' is not an address that can be asked", crate::text::shown(address)))
+        };
+        let url = Url::parse(address).ok_or_else(wrong)?;
+        if !url.origin.https && !is_loopback(&url.origin.host) {
+            return Err(wrong());
+        }
+        if download.done == download.size && download.finish("").is_ok() {
+            return Ok(());
+        }
+        let place = Place { host: url.origin.authority(), origin: url.origin.clone(), repository: String::new() };
+        self.get(&place, &Wanted { url, scopes: Vec::new(), what: "such file" }, download, &|_| {}).await
     }
 
     /// Gets several blobs of one repository, [`super::Settings::parallel`] at once. `progress` hears which one has how many bytes.
@@ -190,10 +222,11 @@ impl Client {
         .await
     }
 
-    /// Gets a blob from one place, as often as it takes.
-    async fn blob_from<W: Write + Seek>(
+    /// Gets something from one place, as often as it takes.
+    async fn get<W: Write + Seek>(
         &self,
         place: &Place,
+        wanted: &Wanted<'_>,
         download: &mut Download<W>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
@@ -203,7 +236,7 @@ impl Client {
         let mut mark = download.done;
         loop {
             let found = download.found;
-            let Err(error) = self.blob_once(place, download, progress).await else { return Ok(()) };
+            let Err(error) = self.get_once(place, wanted, download, progress).await else { return Ok(()) };
             if matches!(error, RegistryError::Digest { .. }) {
                 download.restart()?;
                 if found {
@@ -220,15 +253,15 @@ impl Client {
         }
     }
 
-    /// Gets what is missing of a blob, or as much of it as comes.
-    async fn blob_once<W: Write + Seek>(
+    /// Gets what is missing of it, or as much of that as comes.
+    async fn get_once<W: Write + Seek>(
         &self,
         place: &Place,
+        wanted: &Wanted<'_>,
         download: &mut Download<W>,
         progress: &dyn Fn(u64),
     ) -> Result<(), RegistryError> {
-        let url = place.url(&format!("blobs/{}", download.digest));
-        let mut ask = Ask::new(Method::GET, url, place.scope("pull"), "such part of the image")
+        let mut ask = Ask::new(Method::GET, wanted.url.clone(), wanted.scopes.clone(), wanted.what)
             .header(header::ACCEPT_ENCODING, "identity")?;
         if download.done > 0 && download.done < download.size {
             ask = ask.header(header::RANGE, &format!("bytes={}-", download.done))?;

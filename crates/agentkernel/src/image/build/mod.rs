@@ -50,6 +50,8 @@ pub struct Request<'a> {
     pub epoch: i64,
     /// No step is taken from an earlier build.
     pub fresh: bool,
+    /// No step is remembered: nothing but the image stays after a `prune`.
+    pub forget: bool,
     /// Who runs commands, whatever `USER` says; none: whom it says.
     pub user: Option<&'a str>,
 }

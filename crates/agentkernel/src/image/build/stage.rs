@@ -297,7 +297,9 @@ impl<E: Executor> Builder<'_, E> {
         state: &mut State,
         built: Built,
     ) -> Result<(), BuildError<E::Error>> {
-        self.images.put_step(key, &built)?;
+        if !self.request.forget {
+            self.images.put_step(key, &built)?;
+        }
         state.layers.push(built);
         Ok(())
     }
