@@ -205,7 +205,7 @@ fn mistakes_are_told_with_file_and_line() {
             "Dockerfile:3: No instruction is called 'RUNN'\n    3 | RUNN x\n  hint: Did you mean RUN?",
         ),
         ("FROM base:1\nRUN --network=host x\n", "Dockerfile:2: RUN --network=host is not supported"),
-        ("FROM base:1\nRUN --network=host x\n", "agentkernel image import"),
+        ("FROM base:1\nRUN --network=host x\n", "`--builder docker`"),
         ("FROM base:1\nCOPY none /x\n", "Dockerfile:2: There is no none"),
         ("FROM base:1\nCOPY a.log /x\n", "`.dockerignore` leaves it out"),
         ("FROM base:1\nCOPY run.sh src /x\n", "2 sources can't all be /x"),

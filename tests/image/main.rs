@@ -6,6 +6,7 @@
 mod agents;
 mod build;
 mod compare;
+mod handed;
 mod interrupted;
 mod layers;
 mod mirrors;

@@ -90,7 +90,7 @@ pub(super) struct SandboxArgs {
 }
 
 /// What a sandbox may reach, and be reached at.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct NetworkArgs {
     /// What it may reach: 'none' (the default); 'allow', what is allowed; 'open', every public address
     #[arg(long, value_name = "MODE", value_parser = Words { words: &["none", "allow", "open"], parse: config::parse_mode }, hide_possible_values = true)]

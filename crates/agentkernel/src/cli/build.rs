@@ -33,9 +33,26 @@ const LONGEST: u64 = 1 << 20;
 /// How much of a silent command's output is kept for when it fails.
 const TAIL: usize = 16 << 10;
 
+/// Who builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Builder {
+    Native,
+    Docker,
+}
+
 /// Build an image from a Dockerfile, without Docker: each RUN in a sandbox that reaches nothing unless it is allowed.
 #[derive(Debug, Args)]
 pub(super) struct Build {
+    /// Who builds: 'native', sandboxes (the default); 'docker', the builder of your engine, which knows what ours doesn't, and
+    /// whose commands have the engine's network
+    #[arg(
+        long,
+        value_name = "BUILDER",
+        default_value = "native",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    builder: Builder,
     /// The Dockerfile, or '-' for one on standard input; without, the context's
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -44,36 +61,36 @@ pub(super) struct Build {
     tag: Vec<Reference>,
     /// Stop at this stage
     #[arg(long, value_name = "STAGE")]
-    target: Option<String>,
+    pub(super) target: Option<String>,
     /// Set a variable that an ARG asks for; without a value, take the caller's
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = env_parser())]
     build_arg: Vec<EnvVar>,
     /// Do every step again
     #[arg(long)]
-    no_cache: bool,
+    pub(super) no_cache: bool,
     /// Of images for several platforms, the one for this: OS/ARCHITECTURE
     #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
-    platform: Option<Platform>,
+    pub(super) platform: Option<Platform>,
     /// Tell nothing but the digest
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
     #[command(flatten)]
-    network: NetworkArgs,
+    pub(super) network: NetworkArgs,
     /// Processors that a command may use, such as 1.5
     #[arg(long, value_name = "N", value_parser = config::parse_cpus, allow_hyphen_values = true)]
-    cpus: Option<u64>,
+    pub(super) cpus: Option<u64>,
     /// Memory that a command may use, such as 512M or 2GiB
     #[arg(short, long, value_name = "SIZE", value_parser = config::parse_size, allow_hyphen_values = true)]
-    memory: Option<u64>,
+    pub(super) memory: Option<u64>,
     /// Processes and threads that a command may have
     #[arg(long, value_name = "N", visible_alias = "pids-limit", value_parser = config::parse_count, allow_hyphen_values = true)]
-    pids: Option<u64>,
+    pub(super) pids: Option<u64>,
     /// End a command after this time, such as 90s or 1h30m
     #[arg(long, value_name = "DURATION", value_parser = config::parse_duration, allow_hyphen_values = true)]
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     /// The directory that COPY takes files from
     #[arg(default_value = ".")]
-    context: PathBuf,
+    pub(super) context: PathBuf,
 }
 
 impl Build {
@@ -81,8 +98,6 @@ impl Build {
         let file = self.file.clone().unwrap_or_else(|| self.context.join("Dockerfile"));
         let text = read_text(&file, self.file.is_none())?;
         let name = file.strip_prefix(".").unwrap_or(&file).display().to_string();
-        let at = |error: DockerfileError| of_line(&name, &text, error);
-        let dockerfile: Dockerfile = dockerfile::parse(&text).map_err(at)?;
         let ignore = ignore(&file, &self.context)?;
         let host = HostFacts::read()?;
         let mut arguments = BTreeMap::new();
@@ -97,13 +112,37 @@ impl Build {
                 arguments.insert(utf8(name).ok_or_else(wrong)?, utf8(value).ok_or_else(wrong)?);
             }
         }
-        let platform = self.platform.unwrap_or_else(Platform::host);
+        let record = match self.builder {
+            Builder::Native => self.in_sandboxes(images, store, host, &name, &text, &ignore, &arguments)?,
+            Builder::Docker => self.in_engine(images, &host, &text, &ignore, &arguments)?,
+        };
+        for tag in &self.tag {
+            images.tag(tag, &record.manifest)?;
+        }
+        print(&format!("{}\n", record.manifest))?;
+        Ok(0)
+    }
+
+    /// Has each command run in a sandbox.
+    #[allow(clippy::too_many_arguments)] // what was read, each from somewhere else
+    fn in_sandboxes(
+        &self,
+        images: &Images,
+        store: &Store,
+        host: HostFacts,
+        name: &str,
+        text: &str,
+        ignore: &Ignore,
+        arguments: &BTreeMap<String, String>,
+    ) -> Result<Record, Failure> {
+        let dockerfile: Dockerfile = dockerfile::parse(text).map_err(|error| of_line(name, text, error))?;
+        let platform = self.platform.clone().unwrap_or_else(Platform::host);
         let request = Request {
             dockerfile: &dockerfile,
             context: &self.context,
-            ignore: &ignore,
+            ignore,
             target: self.target.as_deref(),
-            arguments: &arguments,
+            arguments,
             platform: &platform,
             epoch: epoch(&host)?,
             fresh: self.no_cache,
@@ -116,7 +155,7 @@ impl Build {
         let (project, user) = (run::project(store, &host, true)?, UserConfig::read(&host)?);
         let mut steps = Steps::new(images, image, project, user, host);
         steps.overrides = Overrides {
-            network: self.network.overrides(),
+            network: self.network.clone().overrides(),
             cpus: self.cpus,
             memory: self.memory,
             pids: self.pids,
@@ -125,12 +164,7 @@ impl Build {
         };
         steps.quiet = self.quiet;
         let built = images.build(&request, &mut steps);
-        let record = built.map_err(|error| steps.failure(error, &name, &text))?;
-        for tag in &self.tag {
-            images.tag(tag, &record.manifest)?;
-        }
-        print(&format!("{}\n", record.manifest))?;
-        Ok(0)
+        built.map_err(|error| steps.failure(error, name, text))
     }
 }
 
@@ -140,9 +174,7 @@ pub(super) fn of_line(name: &str, text: &str, error: DockerfileError) -> Failure
     let failure = at_line(name, text, line, cause).hint(hint);
     match kind {
         Kind::Mistake => failure,
-        Kind::Unsupported => {
-            failure.also("Or build it with another builder, and bring the image in with 'agentkernel image import'")
-        }
+        Kind::Unsupported => failure.also("Or have Docker or Podman build it: `--builder docker`"),
     }
 }
 
@@ -311,7 +343,7 @@ impl<'a> Steps<'a> {
     }
 
     /// What it writes is shown as it comes.
-    fn show(quiet: bool, tail: &mut Vec<u8>, bytes: &[u8]) {
+    pub(super) fn show(quiet: bool, tail: &mut Vec<u8>, bytes: &[u8]) {
         if !quiet {
             // Nobody reads it any more, and the build goes on.
             let _ = std::io::stderr().write_all(bytes);

@@ -9,6 +9,7 @@ mod completions;
 mod copy;
 mod deferred;
 mod doctor;
+mod engine_build;
 mod events;
 mod exec;
 mod failure;

@@ -55,6 +55,25 @@ impl UserConfig {
         self.ceiling.as_ref()
     }
 
+    /// Why an engine may not build, with commands that have its network: its builder is held to nothing of this.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn check_engine_build(&self, offline: bool) -> Result<(), ConfigError> {
+        let refused = |what: &str, hint: &str| {
+            let cause = format!("Your own configuration {what}, and the build is to be an engine's");
+            Err(ConfigError::value(cause, format!("{hint} {}", self.path.display())))
+        };
+        if self.backends.as_ref().is_some_and(|allowed| !allowed.contains(&BackendKind::Docker)) {
+            return refused("doesn't allow the backend docker", "Leave --builder out, or change `backends` in");
+        }
+        let limits = [self.bandwidth, self.connections, self.max_tokens];
+        match !offline && (self.ceiling.is_some() || limits.iter().any(Option::is_some)) {
+            true => refused("limits the network", "Say --net none, leave --builder out, or change [network] in"),
+            false => Ok(()),
+        }
+    }
+
     /// Where it lies: `$XDG_CONFIG_HOME/agentkernel`, or `~/.config/agentkernel`.
     #[must_use]
     pub fn dir(host: &HostFacts) -> PathBuf {

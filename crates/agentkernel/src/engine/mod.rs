@@ -3,10 +3,12 @@
 //! One request for each connection, by HTTP/1.1. The engine is trusted: whoever can speak to it is its machine's root,
 //! and it is. What it passes on of others (contents of images) is not.
 
+mod build;
 mod endpoint;
 mod image;
 mod layer;
 
+pub use build::{Order, build, save};
 pub use endpoint::{Endpoint, EndpointError};
 pub use image::{About, Pulled, about, pull};
 pub use layer::{Chain, lay, remember as remember_layers, sweep as sweep_layers};
@@ -86,6 +88,9 @@ pub enum EngineError {
     /// It is too old.
     #[error("The engine speaks version {0} of its API, and 1.41 is needed")]
     Old(String),
+    /// What it sends can't be kept.
+    #[error("Cannot write what the engine sends")]
+    Write(#[source] io::Error),
     /// The connection broke, or carries something else.
     #[error("The engine's answer makes no sense: {0}")]
     Nonsense(String),
@@ -101,7 +106,7 @@ impl EngineError {
             }
             Self::Connect { .. } | Self::Silent(_) => "Start it, or say in DOCKER_HOST where another one is",
             Self::Old(_) => "Use Docker 20.10, Podman 4, or newer",
-            Self::Refused { .. } | Self::Nonsense(_) => "",
+            Self::Refused { .. } | Self::Write(_) | Self::Nonsense(_) => "",
         }
     }
 

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufReader, Read},
+    io::{BufReader, Read, Seek as _},
     path::PathBuf,
 };
 use wire::Failure;
@@ -32,12 +32,14 @@ use wire::Failure;
 const MAX: (u64, u64) = (100_000, 1 << 40);
 
 /// Where an image comes from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Origin {
     /// A directory that is a layout, or an archive.
     Path(PathBuf),
     /// An archive on standard input.
     Input,
+    /// An archive from its beginning, and what it is called in errors.
+    File(File, String),
 }
 
 /// A directory for a while.
@@ -77,20 +79,53 @@ impl Images {
         name: Option<&Reference>,
         platform: &Platform,
     ) -> Result<Vec<(Reference, Record)>, ImageError> {
+        self.open_layout(origin, |layout, refused| self.import_layout(layout, name, platform, refused))
+    }
+
+    /// Takes in the only image of a file, whatever it is called there. It has no name yet.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub fn import_one(&self, origin: &Origin, platform: &Platform) -> Result<Record, ImageError> {
+        self.open_layout(origin, |layout, refused| match &self.entries(layout, platform, refused)?[..] {
+            [entry] => self.import_entry(layout, entry, platform, refused),
+            entries => Err(refused(format!("it has {} in it, and should have one", entries.len()))),
+        })
+    }
+
+    fn open_layout<T>(
+        &self,
+        origin: &Origin,
+        import: impl FnOnce(&OwnedFd, &dyn Fn(String) -> ImageError) -> Result<T, ImageError>,
+    ) -> Result<T, ImageError> {
         let _guard = self.keep()?;
         let shown = match origin {
             Origin::Path(path) => path.display().to_string(),
             Origin::Input => "Standard input".to_owned(),
+            Origin::File(_, name) => name.clone(),
         };
         let refused = |cause: String| ImageError::Source { path: shown.clone(), cause };
         let (layout, temporary) = self.layout(origin, &refused)?;
-        let imported = self.import_layout(&layout, name, platform, &refused);
+        let imported = import(&layout, &refused);
         if let Some(temporary) = temporary {
             drop(layout);
             // What cannot be removed now, a sweep will.
             let _ = self.remove_tree(&self.work, "work", &temporary);
         }
         imported
+    }
+
+    /// A file for a while, which has no name.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn unnamed(&self) -> Result<File, ImageError> {
+        let name = self.fresh("unnamed")?;
+        let failed = |errno: Errno| self.failed("make", format!("work/{name}"), errno);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(&self.work, name.as_str(), flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+        fs::unlinkat(&self.work, name.as_str(), fs::AtFlags::empty()).map_err(failed)?;
+        Ok(file.into())
     }
 
     /// The directory of a layout, and its name in `work` if it was made for this.
@@ -112,6 +147,10 @@ impl Images {
                     }
                     _ => return Err(refused("it is neither a directory nor a file".to_owned())),
                 }
+            }
+            Origin::File(file, _) => {
+                let from_start = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+                from_start.map_err(|error| refused(error.to_string()))?.into()
             }
             Origin::Input => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
                 .map_err(|errno| refused(errno.to_string()))?,
@@ -166,16 +205,26 @@ impl Images {
             if names.is_empty() {
                 return Err(refused("it has no name in it: say one behind it".to_owned()));
             }
-            let record = match &entry.layers {
-                Some(places) => self.import_docker(layout, &entry.document, places, platform, refused)?,
-                None => self.import_manifest(layout, &entry.document, platform, refused)?,
-            };
+            let record = self.import_entry(layout, &entry, platform, refused)?;
             for name in names {
                 self.tag(&name, &record.manifest)?;
                 imported.push((name, record.clone()));
             }
         }
         Ok(imported)
+    }
+
+    fn import_entry(
+        &self,
+        layout: &OwnedFd,
+        entry: &Entry,
+        platform: &Platform,
+        refused: &dyn Fn(String) -> ImageError,
+    ) -> Result<Record, ImageError> {
+        match &entry.layers {
+            Some(places) => self.import_docker(layout, &entry.document, places, platform, refused),
+            None => self.import_manifest(layout, &entry.document, platform, refused),
+        }
     }
 
     /// What a layout has in it.

@@ -2,6 +2,7 @@
 //! step's command is the caller's; what copies files executes nothing.
 
 mod added;
+mod context;
 mod copy;
 mod error;
 mod files;
