@@ -50,9 +50,10 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 38] = [
+const TOOLS: [(&str, &str); 39] = [
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
+    ("bzip2", "bzip2"),
     ("c++", "g++"),
     ("curl", "curl"),
     ("dbus-daemon", "dbus-daemon"),
