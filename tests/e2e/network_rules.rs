@@ -240,7 +240,7 @@ fn limits_that_cannot_be_relied_on() {
         let _ = stdout(&mut world.agentkernel(["run", "true"]));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         let words = run(&world);
-        assert!(words.contains("config.toml sets your limits, but everybody can write it\n  hint: "), "{words}");
+        assert!(words.contains("config.toml is your configuration, but everybody can write it\n  hint: "), "{words}");
         if rustix::process::getuid().is_root() {
             let stranger = if who == Who::Nobody { NOBODY + 1 } else { NOBODY };
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();

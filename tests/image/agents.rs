@@ -17,8 +17,12 @@ use support::{Who, World, stdout, told};
 #[derive(Clone)]
 enum Says {
     All(Vec<u8>),
+    /// The same, to whoever shows this.
+    For(String, Vec<u8>),
     /// So many bytes of it, and then nothing more.
     Beginning(Vec<u8>, usize),
+    /// So many bytes of it, and then silence.
+    Silent(Vec<u8>, usize),
 }
 
 /// A server of files on this machine.
@@ -63,35 +67,63 @@ fn answer(stream: TcpStream, files: &Mutex<HashMap<String, Says>>, asked: &Mutex
             }
             lines.push(line.trim().to_owned());
         }
-        let path = lines.first()?.split(' ').nth(1)?.to_owned();
+        let mut request = lines.first()?.split(' ');
+        let (method, path) = (request.next()?, request.next()?.to_owned());
         asked.lock().ok()?.push(path.clone());
+        let shown =
+            |wanted: &String| lines.iter().any(|line| line.to_lowercase() == format!("authorization: {wanted}"));
         let says = files.lock().ok()?.get(&path).cloned();
+        let (bytes, count) = match &says {
+            Some(Says::For(wanted, bytes)) if shown(wanted) => (bytes, bytes.len()),
+            Some(Says::All(bytes)) => (bytes, bytes.len()),
+            Some(Says::Beginning(bytes, count) | Says::Silent(bytes, count)) => (bytes, *count),
+            // As registries do that do not tell strangers what there is.
+            None | Some(Says::For(..)) => {
+                stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").ok()?;
+                continue;
+            }
+        };
+        stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len()).as_bytes()).ok()?;
+        if method == "HEAD" {
+            continue;
+        }
+        stream.write_all(&bytes[..count]).ok()?;
         match says {
-            None => stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").ok()?,
-            Some(Says::All(bytes)) => {
-                stream
-                    .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len()).as_bytes())
-                    .ok()?;
-                stream.write_all(&bytes).ok()?;
-            }
-            Some(Says::Beginning(bytes, count)) => {
-                stream
-                    .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len()).as_bytes())
-                    .ok()?;
-                stream.write_all(&bytes[..count]).ok()?;
-                return None;
-            }
+            Some(Says::Beginning(..)) => return None,
+            // Until the other side has enough of it.
+            Some(Says::Silent(..)) => drop(reader.read_line(&mut String::new())),
+            _ => {}
         }
     }
 }
 
-/// A package as npm packs it.
-fn package(folder: &std::path::Path) -> Vec<u8> {
-    let script = "mkdir -p package/bin && cp /bin/busybox package/bin/busybox && echo unused > package/README
-                  tar -czf package.tgz package && rm -r package";
-    let status = std::process::Command::new("sh").args(["-euc", script]).current_dir(folder).status().unwrap();
+/// A package as npm packs it, whose program does this.
+fn package(program: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(
+        "mkdir -p package/bin && {program} && chmod 755 package/bin/busybox && echo unused > package/README
+         tar -czf package.tgz package"
+    );
+    let status = std::process::Command::new("sh").args(["-euc", &script]).current_dir(folder.path()).status().unwrap();
     assert!(status.success());
-    fs::read(folder.join("package.tgz")).unwrap()
+    fs::read(folder.path().join("package.tgz")).unwrap()
+}
+
+const BUSYBOX: &str = "cp /bin/busybox package/bin/busybox";
+
+/// What a registry says of a package with these versions, the first of which is the latest.
+fn document(versions: &[(&str, &[u8])]) -> Says {
+    let each = versions.iter().map(|(version, bytes)| {
+        let dist = serde_json::json!({ "integrity": integrity(bytes), "tarball": "not asked" });
+        ((*version).to_owned(), serde_json::json!({ "name": "@scope/mine", "dist": dist }))
+    });
+    let versions_of: serde_json::Map<String, serde_json::Value> = each.collect();
+    let document = serde_json::json!({ "dist-tags": { "latest": versions[0].0 }, "versions": versions_of });
+    Says::All(document.to_string().into_bytes())
+}
+
+fn stdout_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn integrity(bytes: &[u8]) -> String {
@@ -110,13 +142,14 @@ fn adapter(bytes: &[u8]) -> String {
         "name = 'mine'\ntitle = 'Mine'\nversion = '1.0'\ncommand = ['/opt/agentkernel/agents/mine/busybox', 'echo']\n\
          dockerfile = \"\"\"\nFROM scratch AS agent\nADD agent.tgz /\nFROM scratch\n\
          COPY --from=agent /package/bin/ /opt/agentkernel/agents/mine/\n\"\"\"\n\n\
-         [[packages]]\nfile = 'agent.tgz'\nnpm = '@scope/mine'\nversion = '1.0'\nsize = {}\nintegrity = '{}'\n",
+         [[packages]]\nfile = 'agent.tgz'\nnpm = '@scope/mine'\nsize = {}\nintegrity = '{}'\n",
         bytes.len(),
         integrity(bytes)
     )
 }
 
 const PATH: &str = "@scope/mine/-/mine-1.0.tgz";
+const DOCUMENT: &str = "@scope%2fmine";
 
 struct Scene {
     world: World,
@@ -127,8 +160,7 @@ struct Scene {
 impl Scene {
     fn new(who: Who) -> Self {
         let (world, files) = (World::new(who), Files::start());
-        let folder = tempfile::tempdir().unwrap();
-        let bytes = package(folder.path());
+        let bytes = package(BUSYBOX);
         let scene = Self { world, files, bytes };
         scene.write(".config/agentkernel/agents/mine.toml", &adapter(&scene.bytes));
         scene.write(".npmrc", &format!("registry={}\n", scene.files.address));
@@ -146,6 +178,22 @@ impl Scene {
 
     fn agents(&self, arguments: &[&str]) -> Output {
         self.world.agentkernel([&["agents"], arguments].concat()).output().unwrap()
+    }
+
+    /// How much of a file that is on its way is here.
+    fn part(&self) -> Option<u64> {
+        let mut entries = fs::read_dir(self.world.state().join("images/work")).ok()?.flatten();
+        let part = entries.find(|entry| entry.path().extension().is_some_and(|extension| extension == "part"))?;
+        Some(part.metadata().ok()?.len())
+    }
+
+    /// Which versions are installed, and which is used.
+    fn versions(&self) -> (Vec<String>, Option<String>) {
+        let list = stdout(&mut self.world.agentkernel(["agents", "--json"]));
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        let mine = list.as_array().unwrap().iter().find(|row| row["name"] == "mine").unwrap();
+        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        (mine["installed"].as_array().unwrap().iter().filter_map(text).collect(), text(&mine["used"]))
     }
 
     #[track_caller]
@@ -170,7 +218,8 @@ fn an_agent_is_installed_once_and_lies_over_any_image() {
         let list = stdout(&mut scene.world.agentkernel(["agents", "--json"]));
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
         let mine = list.as_array().unwrap().iter().find(|row| row["name"] == "mine").unwrap();
-        assert_eq!((&mine["installed"][0], &mine["current"]), (&"1.0".into(), &true.into()), "{list}");
+        assert_eq!((&mine["installed"][0], &mine["used"]), (&"1.0".into(), &"1.0".into()), "{list}");
+        assert_eq!((&mine["tested"], &mine["credentials"]), (&false.into(), &serde_json::Value::Null), "{list}");
         // Once more, nobody is asked.
         let asked = scene.files.asked.lock().unwrap().len();
         scene.files.put(PATH, Says::Beginning(Vec::new(), 0));
@@ -180,9 +229,10 @@ fn an_agent_is_installed_once_and_lies_over_any_image() {
         // Nothing of the way there is left.
         let usage = stdout(&mut scene.world.agentkernel(["image", "du"]));
         assert!(usage.contains("images            1\n") && usage.contains("layers            1\n"), "{usage}");
-        let layer = "agents.invalid/mine:1.0";
-        let run = ["run", "--layer", layer, "--", "/opt/agentkernel/agents/mine/busybox", "echo", "from the layer"];
-        assert_eq!(stdout(&mut scene.world.agentkernel(run)), "from the layer\n");
+        for layer in ["agents.invalid/mine:1.0", "agents.invalid/mine"] {
+            let run = ["run", "--layer", layer, "--", "/opt/agentkernel/agents/mine/busybox", "echo", "from the layer"];
+            assert_eq!(stdout(&mut scene.world.agentkernel(run)), "from the layer\n");
+        }
         let output = scene.agents(&["remove", "mine"]);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "mine 1.0\n");
         scene.fails(&["remove", "mine"], &["Agent 'mine' is not installed", "agentkernel agents"]);
@@ -205,7 +255,7 @@ fn what_is_not_what_it_should_be_is_not_installed() {
     scene.write(".config/agentkernel/agents/mine.toml", &adapter(&junk));
     scene.files.put(PATH, Says::All(junk));
     scene.fails(&["install", "mine"], &["mine.toml:4"]);
-    assert!(stdout(&mut scene.world.agentkernel(["agents"])).contains("1.0       -"));
+    assert_eq!(scene.versions(), (Vec::new(), None));
     let usage = stdout(&mut scene.world.agentkernel(["image", "du"]));
     assert!(usage.contains("images            0\n"), "{usage}");
 }
@@ -216,12 +266,7 @@ fn an_install_that_was_cut_off_goes_on() {
     let scene = Scene::new(Who::Me);
     scene.files.put(PATH, Says::Beginning(scene.bytes.clone(), scene.bytes.len() / 2));
     scene.fails(&["install", "mine"], &["127.0.0.1"]);
-    let work = scene.world.state().join("images/work");
-    let part = fs::read_dir(work)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .find(|e| e.path().extension().is_some_and(|e| e == "part"));
-    assert_eq!(part.unwrap().metadata().unwrap().len(), scene.bytes.len() as u64 / 2);
+    assert_eq!(scene.part(), Some(scene.bytes.len() as u64 / 2));
     scene.files.put(PATH, Says::All(scene.bytes.clone()));
     let output = scene.agents(&["install", "mine"]);
     assert!(output.status.success(), "{}", told(&output));
@@ -231,7 +276,8 @@ fn an_install_that_was_cut_off_goes_on() {
 fn mistakes_are_told_in_one_line() {
     let scene = Scene::new(Who::Me);
     scene.fails(&["install", "claud"], &["No agent is called 'claud'", "Did you mean 'claude'?"]);
-    scene.fails(&["show", "./none.toml"], &["Can't read ./none.toml: No such file"]);
+    scene.fails(&["show", "./none.toml"], &["Can't read ./none.toml: "]);
+    scene.fails(&["remove", "claude@9"], &["Agent 'claude@9' is not installed"]);
     scene.write(".npmrc", "registry=http://127.0.0.1:1/\n");
     scene.fails(&["install", "mine"], &["127.0.0.1:1"]);
     scene.write(".npmrc", "registry=http://example.org/\n");
@@ -244,23 +290,154 @@ fn mistakes_are_told_in_one_line() {
         "{}",
         told(&output)
     );
-    scene.write(".config/agentkernel/agents/mine.toml", &format!("{}comand = 1\n", adapter(&scene.bytes)));
-    scene.fails(&["install", "mine"], &["mine.toml:18: unknown field `comand`"]);
+    let wrong = adapter(&scene.bytes).replace("command =", "comand =");
+    scene.write(".config/agentkernel/agents/mine.toml", &wrong);
+    scene.fails(&["install", "mine"], &["mine.toml:4:1: unknown key 'comand'", "hint: Did you mean `command`?"]);
+    scene.fails(&["install", "shell"], &["Shell is part of images: there is nothing to install"]);
+    scene.fails(&["install", "claude@a b"], &["'a b'"]);
 }
 
-/// The package that npm's own registry has.
+/// What stalls is waited for as long as the user likes, and goes on where it was.
 #[test]
-fn a_real_agent_is_installed_and_answers() {
-    let world = World::new(Who::Me);
-    let output = world.agentkernel(["agents", "install", "-q", "opencode"]).output().unwrap();
-    if !output.status.success() {
-        let words = told(&output);
-        let unreachable = ["It is not known where", "cannot be looked up", "cannot be reached"];
-        assert!(unreachable.iter().any(|text| words.contains(text)), "{words}");
-        support::skipped("installing an agent from npm's registry", words.lines().next().unwrap_or_default());
-        return;
+fn an_install_that_stalls_can_be_ended() {
+    let scene = Scene::new(Who::Me);
+    let half = scene.bytes.len() / 2;
+    scene.files.put(PATH, Says::Silent(scene.bytes.clone(), half));
+    let mut child = scene.world.agentkernel(["agents", "install", "mine"]).spawn().unwrap();
+    support::eventually("half of it is here", || scene.part() == Some(half as u64));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert!(!child.wait().unwrap().success());
+    scene.files.put(PATH, Says::All(scene.bytes.clone()));
+    let output = scene.agents(&["install", "mine"]);
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+/// A version that the adapter does not know is what the registry says; one that does not answer is not used.
+#[test]
+fn a_new_version_takes_the_place_of_the_old_one_when_it_answers() {
+    let scene = Scene::new(Who::Me);
+    scene.files.put(PATH, Says::All(scene.bytes.clone()));
+    let bad = package("printf '#!/bin/sh\\nexit 3\\n' > package/bin/busybox");
+    scene.files.put("@scope/mine/-/mine-2.0.tgz", Says::All(bad.clone()));
+    scene.files.put(DOCUMENT, document(&[("2.0", &bad), ("1.0", &scene.bytes)]));
+    let output = scene.agents(&["install", "mine"]);
+    assert!(output.status.success(), "{}", told(&output));
+    scene.fails(&["update", "mine"], &["Mine 2.0 does not answer `--version`: it ends with status 3", "still used"]);
+    assert_eq!(scene.versions(), (vec!["1.0".to_owned()], Some("1.0".to_owned())));
+    let good = package(&format!("{BUSYBOX} && echo more > package/bin/more"));
+    scene.files.put("@scope/mine/-/mine-2.1.tgz", Says::All(good.clone()));
+    scene.files.put(DOCUMENT, document(&[("2.1", &good), ("2.0", &bad), ("1.0", &scene.bytes)]));
+    // Also without a name: all that are installed.
+    let output = scene.agents(&["update"]);
+    assert_eq!(stdout_of(&output), "mine 2.1, was 1.0\n", "{}", told(&output));
+    assert_eq!(scene.versions(), (vec!["2.1".to_owned()], Some("2.1".to_owned())));
+    let output = scene.agents(&["update", "mine"]);
+    assert_eq!(stdout_of(&output), "mine 2.1 is the newest\n", "{}", told(&output));
+    // Two beside each other: the one that was installed last is used.
+    let output = scene.agents(&["install", "mine@1.0"]);
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(scene.versions(), (vec!["1.0".to_owned(), "2.1".to_owned()], Some("1.0".to_owned())));
+    assert_eq!(stdout_of(&scene.agents(&["remove", "mine@1.0"])), "mine 1.0\n");
+    assert_eq!(scene.versions(), (vec!["2.1".to_owned()], None));
+    scene.fails(&["install", "mine@7.0"], &["The registry has no version 7.0 of @scope/mine", "The latest is 2.1"]);
+    // What comes is what the registry said, or nothing.
+    scene.files.put("@scope/mine/-/mine-2.2.tgz", Says::All(bad));
+    scene.files.put(DOCUMENT, document(&[("2.2", &good)]));
+    scene.fails(&["update", "mine"], &["sha512:", "127.0.0.1"]);
+    scene.files.put(DOCUMENT, Says::All(b"<html>".to_vec()));
+    scene.fails(&["update", "mine"], &["is not as npm has it"]);
+}
+
+/// Registries that hide from strangers what they have.
+#[test]
+fn what_logs_in_to_the_registry_goes_to_it_alone() {
+    let scene = Scene::new(Who::Me);
+    scene.files.put(PATH, Says::For("bearer a-token".into(), scene.bytes.clone()));
+    scene.fails(&["install", "mine"], &["such file", "~/.npmrc"]);
+    let place = scene.files.address.strip_prefix("http:").unwrap();
+    let other = "//npm.example.org/:_authToken=a-token\n";
+    scene.write(".npmrc", &format!("registry={}\n{other}", scene.files.address));
+    scene.fails(&["install", "mine"], &["such file"]);
+    scene.write(".npmrc", &format!("registry={}\n{place}:_authToken=a-token\n", scene.files.address));
+    let output = scene.agents(&["install", "mine"]);
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+/// A file of the web whose size nobody has said.
+#[test]
+fn an_agent_may_come_from_elsewhere_than_npm() {
+    let scene = Scene::new(Who::Me);
+    let own = adapter(&scene.bytes)
+        .replace("npm = '@scope/mine'", &format!("url = '{}files/{{version}}.tgz'", scene.files.address))
+        .replace(&format!("size = {}\n", scene.bytes.len()), "");
+    scene.write(".config/agentkernel/agents/mine.toml", &own);
+    scene.write(".npmrc", "");
+    scene.files.put("files/1.0.tgz", Says::All(scene.bytes.clone()));
+    let output = scene.agents(&["install", "mine"]);
+    assert!(output.status.success(), "{}", told(&output));
+    scene.fails(&["install", "mine@2.0"], &["Nobody says what Mine 2.0 is"]);
+    scene.fails(&["update", "mine"], &["Nobody says which version of Mine is the newest", "mine@VERSION"]);
+}
+
+#[test]
+fn a_projects_own_agent_needs_trust() {
+    let scene = Scene::new(Who::Me);
+    scene.files.put(PATH, Says::All(scene.bytes.clone()));
+    let folder = scene.world.project().join(".agentkernel/agents");
+    fs::create_dir_all(&folder).unwrap();
+    let text = adapter(&scene.bytes).replace("'Mine'", "'Of the project'");
+    fs::write(folder.join("mine.toml"), &text).unwrap();
+    scene.fails(&["install", "mine"], &["agents/mine.toml asks for more", "the agent 'mine'", "agentkernel trust"]);
+    assert_eq!(stdout_of(&scene.agents(&["show", "mine"])), text);
+    let trusted = stdout(&mut scene.world.agentkernel(["trust"]));
+    assert!(trusted.contains("Trusted as it is now: ") && trusted.contains("agents/mine.toml"), "{trusted}");
+    let list = stdout(&mut scene.world.agentkernel(["agents"]));
+    assert!(list.contains("Of the project"), "{list}");
+    let output = scene.agents(&["install", "mine"]);
+    assert!(output.status.success(), "{}", told(&output));
+    fs::write(folder.join("mine.toml"), text + "# another\n").unwrap();
+    scene.fails(&["install", "mine"], &["asks for more"]);
+}
+
+/// What npm's own registry has.
+mod real {
+    use super::{Output, Who, World, stdout, told};
+
+    /// Installs an agent as its adapter says, and has it say its version, twice over the host's own programs.
+    fn answers(name: &str, program: &[&str], version: &str) {
+        let world = World::new(Who::Me);
+        let output: Output = world.agentkernel(["agents", "install", "-q", name]).output().unwrap();
+        if !output.status.success() {
+            let words = told(&output);
+            let unreachable = ["It is not known where", "cannot be looked up", "cannot be reached", "There is no host"];
+            assert!(unreachable.iter().any(|text| words.contains(text)), "{words}");
+            let why = words.lines().next().unwrap_or_default().to_owned();
+            support::skipped(&format!("installing {name} from npm's registry"), &why);
+            return;
+        }
+        let layer = format!("agents.invalid/{name}");
+        let run = [&["run", "--layer", &layer, "-m", "2G", "--"], program, &["--version"]].concat();
+        assert_eq!(stdout(&mut world.agentkernel(run)), format!("{version}\n"));
     }
-    let layer = ["run", "--layer", "agents.invalid/opencode:1.18.33", "-m", "2G"];
-    let run = [&layer[..], &["--", "/opt/agentkernel/agents/opencode/opencode", "--version"]].concat();
-    assert_eq!(stdout(&mut world.agentkernel(run)), "1.18.33\n");
+
+    #[test]
+    fn claude_answers() {
+        answers("claude", &["/opt/agentkernel/agents/claude/claude"], "2.1.330 (Claude Code)");
+    }
+
+    #[test]
+    fn codex_answers() {
+        answers("codex", &["/opt/agentkernel/agents/codex/bin/codex"], "codex-cli 0.169.0");
+    }
+
+    #[test]
+    fn gemini_answers() {
+        let program = ["/opt/agentkernel/agents/gemini/node", "/opt/agentkernel/agents/gemini/bundle/gemini.js"];
+        answers("gemini", &program, "0.61.0");
+    }
+
+    #[test]
+    fn opencode_answers() {
+        answers("opencode", &["/opt/agentkernel/agents/opencode/opencode"], "1.18.33");
+    }
 }

@@ -369,6 +369,14 @@ pub enum SecretSource {
     Env(String),
     /// A file of the host, absolute.
     File(#[serde(with = "os_path")] PathBuf),
+    /// A text in a file of JSON of the host, absolute: by keys, the outermost first.
+    Field {
+        /// The file.
+        #[serde(with = "os_path")]
+        file: PathBuf,
+        /// The keys.
+        keys: Vec<String>,
+    },
     /// The user's own store, by the secret's name.
     Store,
     /// The desktop's keyring, by attributes.
@@ -380,6 +388,7 @@ impl fmt::Display for SecretSource {
         match self {
             Self::Env(variable) => write!(f, "env:{variable}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Field { file, keys } => write!(f, "file:{}:{}", file.display(), keys.join(".")),
             Self::Store => f.write_str("store"),
             Self::Keyring(attributes) => {
                 let attributes: Vec<String> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();

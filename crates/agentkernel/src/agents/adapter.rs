@@ -1,230 +1,276 @@
-//! Hides what stands in an adapter's file, and what of it is a mistake.
+//! What is known of an agent. Hides which of its facts depend on a version, a platform and each other.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use egress::{Pattern, Rule};
 use oci::{Digest, Platform, Reference};
-use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
-/// The longest file that is read.
-const LONGEST: u64 = 1 << 20;
 /// The registry that images of agents are called by: nobody has it (RFC 2606), so that none is ever asked for one.
 const NOBODY: &str = "agents.invalid";
+/// The tag of the version that is used.
+const USED: &str = "latest";
+/// In a package's version or address: the agent's.
+pub(super) const VERSION: &str = "{version}";
 
 /// What is known of an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adapter {
     /// What it is called here: `[a-z0-9-]`.
     pub name: String,
     /// What its makers call it.
     pub title: String,
-    /// Which version is installed.
+    /// Which version is installed where none is named.
     pub version: String,
+    /// Whether whoever wrote this has run that version in a sandbox.
+    pub tested: bool,
     /// The program and what always stands before other arguments, as it lies in the image.
     pub command: Vec<String>,
-    /// How its image is made: a Dockerfile, whose `ADD` finds the packages by the names of their files.
+    /// How its image is made: a Dockerfile, whose `ADD` finds the packages by the names of their files. Empty: the program
+    /// is the image's own.
     pub dockerfile: String,
     /// What it is made of.
-    #[serde(default)]
     pub packages: Vec<Package>,
+    /// How it talks to a person.
+    pub interactive: Option<Mode>,
+    /// How it does one task and ends.
+    pub headless: Option<Mode>,
+    /// How it talks the Agent Client Protocol.
+    pub acp: Option<Mode>,
+    /// Variables that it always has.
+    pub environment: Vec<(String, String)>,
+    /// What keeps it from telling its makers.
+    pub no_telemetry: Switch,
+    /// What keeps it from replacing itself.
+    pub no_updates: Switch,
+    /// What of a home directory it reads and writes.
+    pub home: Home,
+    /// Files that it finds where there are none yet.
+    pub files: Vec<Template>,
+    /// What logs in, the one that is taken first before the others.
+    pub credentials: Vec<Credential>,
+    /// What it must reach besides the hosts of what logs in.
+    pub network: Reached,
+    /// Where it reads of MCP servers.
+    pub mcp: Option<Mcp>,
+    /// What it needs of an image and a machine.
+    pub needs: Needs,
 }
 
-/// A package of npm, as its registry packs it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A file that is brought: a package of npm as its registry packs it, or a file of the web.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Package {
     /// What it is called in the Dockerfile.
     pub file: String,
-    /// For which platform it is, as `linux/amd64`; without, for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<String>,
-    /// What npm calls it.
+    /// For which platform it is; without, for all.
+    pub platform: Option<Platform>,
+    /// What npm calls it; empty: it is at `url`.
     pub npm: String,
     /// Its version.
     pub version: String,
-    /// How many bytes it has.
-    pub size: u64,
-    /// What it is: `sha512-` and the hash in base64, as npm has it.
-    pub integrity: String,
+    /// Its address; empty: it is npm's.
+    pub url: String,
+    /// How many bytes it has, if that is known.
+    pub size: Option<u64>,
+    /// What it is; without, its registry is asked.
+    pub digest: Option<Digest>,
 }
 
-/// What is wrong with an adapter.
+/// One way in which an agent runs: the arguments for each thing that may be asked of it. `{}` stands for what is asked.
+/// Where there are none, it cannot be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Those that stand first.
+    pub arguments: Vec<String>,
+    /// To go on with the last session.
+    pub continued: Vec<String>,
+    /// To go on with a session that is named.
+    pub resume: Vec<String>,
+    /// To ask nobody before it acts.
+    pub unattended: Vec<String>,
+    /// In place of those, to ask.
+    pub attended: Vec<String>,
+    /// To use a model that is named.
+    pub model: Vec<String>,
+    /// To answer in JSON.
+    pub json: Vec<String>,
+    /// To tell in JSON what happens, as it happens.
+    pub stream_json: Vec<String>,
+    /// The task; those that stand last.
+    pub prompt: Vec<String>,
+}
+
+/// Variables and arguments that turn something off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switch {
+    /// Variables.
+    pub environment: Vec<(String, String)>,
+    /// Arguments.
+    pub arguments: Vec<String>,
+}
+
+/// What of a home directory an agent reads and writes: paths below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Home {
+    /// What the user has set; brought in, read-only.
+    pub config: Vec<PathBuf>,
+    /// What the user has told all his agents; brought in, read-only.
+    pub memory: Vec<PathBuf>,
+    /// Skills, commands, and agents below it; brought in, read-only.
+    pub skills: Vec<PathBuf>,
+    /// What it writes for its next run; kept for each project.
+    pub state: Vec<PathBuf>,
+}
+
+/// A file of an agent's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    /// Where, below the home directory.
+    pub path: PathBuf,
+    /// What stands in it; see [`Adapter::files`].
+    pub text: String,
+}
+
+/// Something that logs in: a variable, or a field of a file of JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credential {
+    /// The variable; empty: it is in a file.
+    pub variable: String,
+    /// The file, below the home directory.
+    pub file: PathBuf,
+    /// Where in the file it is: keys, the outermost first.
+    pub field: Vec<String>,
+    /// Whether it is a token of three parts (RFC 7519) of which the agent reads the second.
+    pub jwt: bool,
+    /// Where it may go.
+    pub hosts: Vec<Pattern>,
+}
+
+/// Hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Those that are allowed.
+    pub allow: Vec<Rule>,
+}
+
+/// Where an agent reads of MCP servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mcp {
+    /// The file, below the home directory.
+    pub file: PathBuf,
+    /// The key whose table has a server for each name.
+    pub key: String,
+}
+
+/// What an agent needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Programs of the image, by their names.
+    pub programs: Vec<String>,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+/// It is not made for this machine.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AdapterError {
-    /// A file can't be read.
-    #[error("Can't read {}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file is not an adapter.
-    #[error("{}:{line}: {cause}", path.display())]
-    Malformed {
-        /// Which.
-        path: PathBuf,
-        /// Where, from 1.
-        line: usize,
-        /// Why.
-        cause: String,
-    },
-    /// Nobody knows an agent of this name.
-    #[error("No agent is called '{}'", name.escape_debug())]
-    Unknown {
-        /// Which.
-        name: String,
-        /// Those that are known.
-        names: Vec<String>,
-    },
-    /// It is not made for this machine.
-    #[error("{title} {version} has no package for {platform}")]
-    Platform {
-        /// Which.
-        title: String,
-        /// Of it.
-        version: String,
-        /// What this machine is.
-        platform: String,
-    },
-}
-
-impl AdapterError {
-    /// What its user can do; empty if nothing is known.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        let Self::Unknown { name, names } = self else { return String::new() };
-        match crate::config::nearest(name, names.iter().map(String::as_str)) {
-            Some(near) => format!("Did you mean '{near}'? 'agentkernel agents' lists them"),
-            None => format!("Known are {}; './FILE.toml' names a file of yours", names.join(", ")),
-        }
-    }
+#[error("{title} {version} has no package for {platform}")]
+pub struct NotFor {
+    title: String,
+    version: String,
+    platform: Platform,
 }
 
 impl Adapter {
-    /// Reads one from its file.
+    /// What its image of this version is called in the store.
     ///
     /// # Errors
-    /// [`AdapterError`]
-    pub fn read(path: &Path) -> Result<Self, AdapterError> {
-        let failed = |source| AdapterError::Io { path: path.into(), source };
-        let mut text = String::new();
-        File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text)).map_err(failed)?;
-        Self::parse(&text, path)
+    /// If the version can't be a tag.
+    pub fn reference(&self, version: &str) -> Result<Reference, oci::ReferenceError> {
+        format!("{NOBODY}/{}:{version}", self.name).parse()
     }
 
-    /// Parses one.
+    /// What the image of the version that is used is called.
     ///
     /// # Errors
-    /// [`AdapterError::Malformed`], with this path.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, AdapterError> {
-        let malformed = |at: usize, cause: String| {
-            let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-            AdapterError::Malformed { path: path.into(), line, cause }
-        };
-        let adapter: Self = toml_edit::de::from_str(text).map_err(|error| {
-            let message = error.message().lines().collect::<Vec<_>>().join(" ");
-            malformed(error.span().map_or(0, |span| span.start), message)
-        })?;
-        // Where a value stands is found by what it is: two that are the same are wrong alike.
-        adapter.check().map_err(|(value, cause)| malformed(text.find(value).unwrap_or(0), cause))?;
-        Ok(adapter)
+    /// Never, since names are parts of references.
+    pub fn used(&self) -> Result<Reference, oci::ReferenceError> {
+        self.reference(USED)
     }
 
-    /// What is wrong, with the value that is.
-    fn check(&self) -> Result<(), (&str, String)> {
-        let named = |text: &str| {
-            text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-                && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-        };
-        if !named(&self.name) || self.name.len() > 40 {
-            return Err((&self.name, format!("`name` has a-z, 0-9 and '-' only, not '{}'", self.name.escape_debug())));
-        }
-        if self.reference().is_none() {
-            return Err((&self.version, format!("`version` is no tag: '{}'", self.version.escape_debug())));
-        }
-        match self.command.first() {
-            Some(program) if program.starts_with('/') => {}
-            Some(program) => return Err((program, "`command` begins with an absolute path in the image".to_owned())),
-            None => return Err((&self.name, "`command` is empty".to_owned())),
-        }
-        let mut files = BTreeSet::new();
-        for package in &self.packages {
-            let Package { file, platform, npm, integrity, .. } = package;
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-            if file.is_empty() || file.starts_with('.') || !file.bytes().all(plain) {
-                return Err((file, format!("`file` is no plain name: '{}'", file.escape_debug())));
-            }
-            if !files.insert((file, platform)) {
-                return Err((file, format!("`file` '{file}' is there twice")));
-            }
-            if let Some(platform) = platform
-                && platform.parse::<Platform>().is_err()
-            {
-                return Err((platform, format!("`platform` is none: '{}'", platform.escape_debug())));
-            }
-            let scoped = npm.strip_prefix('@').map_or(Some(("", npm.as_str())), |rest| rest.split_once('/'));
-            let good = |part: &str| part.bytes().all(plain) && !part.starts_with('.');
-            if !scoped.is_some_and(|(scope, name)| good(scope) && good(name) && !name.is_empty()) {
-                return Err((npm, format!("`npm` is no package's name: '{}'", npm.escape_debug())));
-            }
-            if package.digest().is_none() {
-                return Err((integrity, "`integrity` is no 'sha512-' and a hash in base64".to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    /// What its image is called in the store. `None`: the version can't be a tag.
+    /// The agent's name and version that an image of the store has, if it is one of an agent; no version: the one that is
+    /// used.
     #[must_use]
-    pub fn reference(&self) -> Option<Reference> {
-        format!("{NOBODY}/{}:{}", self.name, self.version).parse().ok()
-    }
-
-    /// The agent's name and version that an image of the store has, if it is one of an agent.
-    #[must_use]
-    pub fn of_image(reference: &str) -> Option<(&str, &str)> {
-        reference.strip_prefix(NOBODY)?.strip_prefix('/')?.split_once(':')
+    pub fn of_image(reference: &str) -> Option<(&str, Option<&str>)> {
+        let (name, version) = reference.strip_prefix(NOBODY)?.strip_prefix('/')?.split_once(':')?;
+        Some((name, Some(version).filter(|version| *version != USED)))
     }
 
     /// Its packages for a platform.
     ///
     /// # Errors
     /// If there is none of a file for it.
-    pub fn packages_for(&self, platform: &Platform) -> Result<Vec<&Package>, AdapterError> {
-        let runs = |package: &&Package| {
-            let own = package.platform.as_ref().and_then(|text| text.parse::<Platform>().ok());
-            own.is_none_or(|own| platform.runs(&own).is_some())
-        };
+    pub fn packages_for(&self, platform: &Platform) -> Result<Vec<&Package>, NotFor> {
+        let runs = |package: &&Package| package.platform.as_ref().is_none_or(|own| platform.runs(own).is_some());
         let chosen: Vec<&Package> = self.packages.iter().filter(runs).collect();
         let files: BTreeSet<&str> = self.packages.iter().map(|package| package.file.as_str()).collect();
         if files.iter().all(|file| chosen.iter().any(|package| package.file == *file)) {
             return Ok(chosen);
         }
         let (title, version) = (self.title.clone(), self.version.clone());
-        Err(AdapterError::Platform { title, version, platform: platform.to_string() })
+        Err(NotFor { title, version, platform: platform.clone() })
+    }
+
+    /// The same agent in another version. What its packages are then is not known.
+    #[must_use]
+    pub fn at(&self, version: &str) -> Self {
+        let mut other = self.clone();
+        if version != self.version {
+            other.version = version.to_owned();
+            for package in other.packages.iter_mut().filter(|package| package.is_of_version()) {
+                (package.size, package.digest) = (None, None);
+            }
+        }
+        other
     }
 }
 
 impl Package {
-    /// What it is. `None`: `integrity` is none.
+    /// Whether it is another one in another version of the agent.
     #[must_use]
-    pub fn digest(&self) -> Option<Digest> {
-        let hash = STANDARD.decode(self.integrity.strip_prefix("sha512-")?).ok()?;
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha512:{hex}").parse().ok()
+    pub fn is_of_version(&self) -> bool {
+        self.version.contains(VERSION) || self.url.contains(VERSION)
     }
 
-    /// Its address at a registry, which ends with a slash.
+    /// Its version in this version of the agent.
     #[must_use]
-    pub fn address(&self, registry: &str) -> String {
-        let name = self.npm.rsplit('/').next().unwrap_or(&self.npm);
-        format!("{registry}{}/-/{name}-{}.tgz", self.npm, self.version)
+    pub fn version(&self, agent: &str) -> String {
+        self.version.replace(VERSION, agent)
     }
+
+    /// The version of the agent in which it has this one; `None` if in none.
+    #[must_use]
+    pub fn agent_version<'a>(&self, version: &'a str) -> Option<&'a str> {
+        let (before, behind) = self.version.split_once(VERSION)?;
+        // Whoever calls a build for one platform by another version may call the newest of all without that.
+        let own = version.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
+        Some(own.unwrap_or(version)).filter(|version| !version.is_empty())
+    }
+
+    /// Its address: at a registry of npm's, which ends with a slash, or elsewhere.
+    #[must_use]
+    pub fn address(&self, agent: &str, registry: &str) -> String {
+        if self.npm.is_empty() {
+            return self.url.replace(VERSION, agent);
+        }
+        let name = self.npm.rsplit('/').next().unwrap_or(&self.npm);
+        format!("{registry}{}/-/{name}-{}.tgz", self.npm, self.version(agent))
+    }
+}
+
+/// What a text of npm's kind says of contents: `sha512-` and the hash in base64 (Subresource Integrity).
+#[must_use]
+pub fn integrity(text: &str) -> Option<Digest> {
+    // Of several the first is the one that npm writes.
+    let (algorithm, hash) = text.split_whitespace().next()?.split_once('-')?;
+    let hex: String = STANDARD.decode(hash).ok()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{algorithm}:{hex}").parse().ok()
 }

@@ -1,90 +1,209 @@
 use super::*;
+use crate::SecretSource;
 use oci::Platform;
+use std::fs;
 
-fn embedded() -> Vec<Adapter> {
-    all(Path::new("/nowhere")).unwrap()
+/// A caller with a home directory and a project of his own.
+pub(super) struct Caller {
+    folder: tempfile::TempDir,
+    host: HostFacts,
+}
+
+impl Caller {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut host = HostFacts::read().unwrap();
+        host.home = folder.path().join("home");
+        host.cwd = folder.path().join("project");
+        host.env = vec![("HOME".into(), host.home.clone().into())];
+        fs::create_dir_all(&host.cwd).unwrap();
+        Self { folder, host }
+    }
+
+    pub(super) fn host(&self) -> &HostFacts {
+        &self.host
+    }
+
+    pub(super) fn set(&mut self, variable: &str, value: &str) {
+        self.host.env.push((variable.into(), value.into()));
+    }
+
+    /// Writes a file below the folder that home and project are in.
+    pub(super) fn write(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn adapters(&self) -> Adapters {
+        Adapters::of(&self.host, &Project { dir: self.host.cwd.clone(), file: None })
+    }
+
+    fn fails(&self, text: &str) -> (String, String) {
+        let error = self.adapters().find(text).unwrap_err();
+        (error.to_string(), error.hint())
+    }
+}
+
+/// One that comes with the program.
+pub(super) fn embedded(name: &str) -> Adapter {
+    Caller::new().adapters().find(name).unwrap().adapter
 }
 
 #[test]
 fn every_adapter_that_comes_with_the_program_is_one() {
-    let adapters = embedded();
-    let names: Vec<&str> = adapters.iter().map(|adapter| adapter.name.as_str()).collect();
-    assert_eq!(names, ["claude", "codex", "copilot", "gemini", "opencode", "qwen"]);
-    for adapter in &adapters {
-        // Whoever adds one is told of what can't be built.
-        dockerfile::parse(&adapter.dockerfile).unwrap();
-        let platform: Platform = "linux/amd64".parse().unwrap();
+    let adapters = Caller::new().adapters();
+    let names = adapters.names().unwrap();
+    assert_eq!(names.len(), EMBEDDED.len());
+    let platform: Platform = "linux/amd64".parse().unwrap();
+    for name in &names {
+        let adapter = adapters.find(name).unwrap().adapter;
+        assert_eq!(adapter.name, *name);
+        let reference = adapter.reference(&adapter.version).unwrap().to_string();
+        assert_eq!(Adapter::of_image(&reference), Some((name.as_str(), Some(adapter.version.as_str()))));
+        assert_eq!(Adapter::of_image(&adapter.used().unwrap().to_string()), Some((name.as_str(), None)));
+        let own = format!("/opt/agentkernel/agents/{name}/");
         for package in adapter.packages_for(&platform).unwrap() {
-            assert!(adapter.dockerfile.contains(&format!("ADD {} /", package.file)), "{}", adapter.name);
+            assert!(adapter.dockerfile.contains(&format!("ADD {} /", package.file)), "{name}");
+            assert!(adapter.command[0].starts_with(&own), "{name}");
         }
-        let program = adapter.command.first().unwrap();
-        assert!(program.starts_with(&format!("/opt/agentkernel/agents/{}/", adapter.name)), "{program}");
-        let reference = adapter.reference().unwrap().to_string();
-        assert_eq!(Adapter::of_image(&reference), Some((adapter.name.as_str(), adapter.version.as_str())));
+        for line in adapter.dockerfile.lines().filter(|line| line.starts_with("COPY ")) {
+            assert!(line.split(' ').next_back().unwrap().starts_with(&own), "{name}: {line}");
+        }
+        assert!(adapter.interactive.is_some() && adapter.headless.is_some(), "{name}");
+        // What it is tried with in `tests/image`.
+        assert!(adapter.tested || !["claude", "codex", "gemini", "opencode"].contains(&name.as_str()), "{name}");
     }
     let arm: Platform = "linux/arm64".parse().unwrap();
-    let found = |name: &str| adapters.iter().find(|adapter| adapter.name == name).unwrap();
-    assert_eq!(found("gemini").packages_for(&arm).unwrap().len(), 2);
-    let error = found("opencode").packages_for(&arm).unwrap_err().to_string();
+    assert_eq!(embedded("gemini").packages_for(&arm).unwrap().len(), 2);
+    let error = embedded("opencode").packages_for(&arm).unwrap_err().to_string();
     assert_eq!(error, "OpenCode 1.18.33 has no package for linux/arm64");
 }
 
-const GOOD: &str =
-    "name = 'mine'\ntitle = 'Mine'\nversion = '1.0'\ncommand = ['/opt/mine']\ndockerfile = 'FROM scratch'\n";
-
-#[test]
-fn mistakes_are_told_with_their_line() {
-    let package = "[[packages]]\nfile = 'a.tgz'\nnpm = '@a/b'\nversion = '1'\nsize = 1\n";
-    for (text, expected) in [
-        (format!("{GOOD}comand = 1\n"), "x.toml:6: unknown field `comand`"),
-        (GOOD.replace("title = 'Mine'\n", ""), "x.toml:1: missing field `title`"),
-        (GOOD.replace("'1.0'", "1.0"), "x.toml:3: invalid type: floating point"),
-        (GOOD.replace("'mine'", "'Mine Too'"), "x.toml:1: `name` has a-z, 0-9 and '-' only, not 'Mine Too'"),
-        (GOOD.replace("'1.0'", "'1 0'"), "x.toml:3: `version` is no tag: '1 0'"),
-        (GOOD.replace("'/opt/mine'", "'mine/x'"), "x.toml:4: `command` begins with an absolute path"),
-        (format!("{GOOD}{package}integrity = 'sha1-x'\n"), "x.toml:11: `integrity` is no 'sha512-'"),
-        (format!("{GOOD}{}integrity = 'sha512-eA=='\n", package.replace("@a/b", "@a/../b")), "x.toml:8: `npm` is no"),
-        (
-            format!("{GOOD}{}integrity = 'sha512-eA=='\n", package.replace("'a.tgz'", "'../a'")),
-            "x.toml:7: `file` is no",
-        ),
-        ("name = ".to_owned(), "x.toml:1: "),
-    ] {
-        let error = Adapter::parse(&text, Path::new("x.toml")).unwrap_err().to_string();
-        assert!(error.starts_with(expected), "{text}\n{error}");
-    }
-}
+const GOOD: &str = "name = 'mine'\ntitle = 'Mine'\nversion = '1.0'\ncommand = ['/opt/mine']\n";
 
 #[test]
 fn an_unknown_name_has_the_nearest_as_hint() {
-    let error = find("claud", Path::new("/nowhere")).unwrap_err();
-    assert_eq!(
-        (error.to_string().as_str(), error.hint().as_str()),
-        ("No agent is called 'claud'", "Did you mean 'claude'? 'agentkernel agents' lists them")
-    );
-    assert!(find("zzzzzzzz", Path::new("/nowhere")).unwrap_err().hint().starts_with("Known are claude, codex,"));
+    let caller = Caller::new();
+    let (cause, hint) = caller.fails("claud");
+    assert_eq!(cause, "No agent is called 'claud'");
+    assert_eq!(hint, "Did you mean 'claude'? 'agentkernel agents' lists them");
+    assert!(caller.fails("zzzzzzzz").1.starts_with("Known are amp, claude, codex,"));
+    assert_eq!(caller.fails("..").0, "No agent is called '..'");
+    assert_eq!(caller.fails("").0, "No agent is called ''");
+    assert!(caller.fails("./none.toml").0.contains("none.toml"));
 }
 
-/// His own adapters, also in place of one that comes with the program.
 #[test]
-fn a_users_own_adapters_count() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("mine.toml"), GOOD).unwrap();
-    std::fs::write(folder.path().join("claude.toml"), GOOD.replace("'mine'", "'claude'")).unwrap();
-    let adapters = all(folder.path()).unwrap();
-    assert_eq!(adapters.len(), embedded().len() + 1);
-    assert_eq!(find("claude", folder.path()).unwrap().version, "1.0");
-    let path = folder.path().join("mine.toml");
-    assert_eq!(find(path.to_str().unwrap(), Path::new("/nowhere")).unwrap().name, "mine");
-    std::fs::write(&path, "x").unwrap();
-    assert!(all(folder.path()).unwrap_err().to_string().contains("mine.toml:1: "));
+fn those_of_the_project_count_before_the_users_own_and_these_before_the_programs() {
+    let caller = Caller::new();
+    let titled = |title: &str, name: &str| GOOD.replace("Mine", title).replace("'mine'", &format!("'{name}'"));
+    caller.write("home/.config/agentkernel/agents/claude.toml", &titled("Of the user", "claude"));
+    caller.write("home/.config/agentkernel/agents/mine.toml", &titled("Of the user", "mine"));
+    caller.write("project/.agentkernel/agents/mine.toml", &titled("Of the project", "mine"));
+    caller.write("project/.agentkernel/agents/README.md", "not one");
+    let adapters = caller.adapters();
+    let title = |name: &str| adapters.find(name).unwrap().adapter.title;
+    assert_eq!(title("claude"), "Of the user");
+    assert_eq!(title("mine"), "Of the project");
+    assert_eq!(title("codex"), "Codex");
+    assert!(adapters.names().unwrap().contains("mine"));
+    let files = adapters.of_project().unwrap();
+    assert_eq!(files.len(), 1);
+    assert!(files[0].path.ends_with(".agentkernel/agents/mine.toml") && !files[0].trusted);
+    assert!(adapters.find("mine").unwrap().of_project.is_some());
+    assert!(adapters.find("claude").unwrap().of_project.is_none());
+    // By its path, whatever it is called.
+    let path = caller.write("project/other.toml", GOOD);
+    assert_eq!(adapters.find("./other.toml").unwrap().adapter.name, "mine");
+    assert_eq!(adapters.find(path.to_str().unwrap()).unwrap().text, GOOD);
+}
+
+#[test]
+fn a_file_is_called_as_its_agent() {
+    let caller = Caller::new();
+    caller.write("home/.config/agentkernel/agents/yours.toml", GOOD);
+    let (cause, hint) = caller.fails("yours");
+    assert!(cause.ends_with("agents/yours.toml: `name` is 'mine'"), "{cause}");
+    assert_eq!(hint, "Call the file 'mine.toml', or the agent 'yours'");
+}
+
+#[test]
+fn nobody_else_writes_a_users_adapters() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let caller = Caller::new();
+    let path = caller.write("home/.config/agentkernel/agents/mine.toml", GOOD);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(caller.fails("mine").0.contains("everybody can write it"));
+    // Nor does a project lead elsewhere.
+    let link = caller.write("project/.agentkernel/agents/link.toml", "");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert!(caller.fails("link").0.contains("is a symbolic link"));
 }
 
 #[test]
 fn the_address_of_a_package_is_that_of_npm() {
-    let claude = find("claude", Path::new("/nowhere")).unwrap();
-    let address = claude.packages[0].address("https://npm.example.org/");
-    let expected = "https://npm.example.org/@anthropic-ai/claude-code-linux-x64/-/claude-code-linux-x64-2.1.330.tgz";
-    assert_eq!(address, expected);
-    assert_eq!(claude.packages[0].digest().unwrap().hex().len(), 128);
+    let at = "https://npm.example.org/";
+    let claude = embedded("claude");
+    assert_eq!(
+        claude.packages[0].address(&claude.version, at),
+        "https://npm.example.org/@anthropic-ai/claude-code-linux-x64/-/claude-code-linux-x64-2.1.330.tgz"
+    );
+    assert_eq!(claude.packages[0].digest.as_ref().unwrap().hex().len(), 128);
+    let codex = embedded("codex");
+    assert_eq!(codex.packages[0].address("1.2", at), "https://npm.example.org/@openai/codex/-/codex-1.2-linux-x64.tgz");
+    let crush = embedded("crush");
+    let address = crush.packages[0].address(&crush.version, at);
+    assert!(address.starts_with("https://github.com/") && address.ends_with("/crush_0.96.1_Linux_x86_64.tar.gz"));
+}
+
+#[test]
+fn another_version_has_other_packages_but_for_those_of_their_own() {
+    let gemini = embedded("gemini");
+    assert_eq!(gemini.at("0.61.0"), gemini);
+    let other = gemini.at("0.62.0");
+    for package in &other.packages {
+        assert_eq!(package.digest.is_some(), package.file == "node.tgz", "{}", package.npm);
+    }
+    assert_eq!(other.reference(&other.version).unwrap().to_string(), "agents.invalid/gemini:0.62.0");
+    let codex = &embedded("codex").packages[0];
+    assert_eq!(codex.version("1.2"), "1.2-linux-x64");
+    assert_eq!(codex.agent_version("1.2-linux-x64"), Some("1.2"));
+    assert_eq!(codex.agent_version("1.2"), Some("1.2"));
+    assert_eq!(gemini.packages[1].agent_version("22.0.0"), None);
+}
+
+#[test]
+fn a_hash_is_what_npm_calls_integrity() {
+    let of = |text: &str| integrity(text).map(|digest| digest.to_string());
+    let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(of("sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=").as_deref(), Some(empty));
+    for wrong in ["", "sha256", "sha256-", "sha256-eA==", "sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "sha512-/"] {
+        assert_eq!(of(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn a_recorded_secret_and_a_variable_log_in_before_a_file() {
+    let mut caller = Caller::new();
+    let claude = embedded("claude");
+    let found = |caller: &Caller| login::find(&claude, caller.host()).unwrap();
+    assert_eq!(found(&caller), None);
+    caller.write("home/.claude/.credentials.json", r#"{"claudeAiOauth":{"accessToken":"real","expiresAt":1}}"#);
+    assert_eq!(found(&caller).unwrap().to_string(), "~/.claude/.credentials.json");
+    caller.set("ANTHROPIC_AUTH_TOKEN", "real");
+    assert_eq!(found(&caller).unwrap().to_string(), "ANTHROPIC_AUTH_TOKEN");
+    caller.set("ANTHROPIC_API_KEY", "");
+    assert_eq!(found(&caller).unwrap().to_string(), "ANTHROPIC_AUTH_TOKEN");
+    let secrets = config::Secrets::of(caller.host());
+    let recorded = config::Recorded {
+        name: "ANTHROPIC_API_KEY".into(),
+        source: SecretSource::Store,
+        hosts: Vec::new(),
+        env: None,
+    };
+    secrets.record(&recorded, Some(&egress::Secret::new(b"real".to_vec()))).unwrap();
+    assert_eq!(found(&caller).unwrap().to_string(), "secret ANTHROPIC_API_KEY");
 }

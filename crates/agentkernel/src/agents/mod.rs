@@ -1,72 +1,185 @@
 //! Agents as data: hides where the adapters of agents lie, what stands in them, and where their packages come from.
 
 mod adapter;
+mod line;
+pub mod login;
 mod npm;
+mod schema;
 
-pub use adapter::{Adapter, AdapterError, Package};
-pub use npm::{RegistryUnknown, registry};
+pub use adapter::{Adapter, Credential, Home, Mcp, Mode, Needs, NotFor, Package, Reached, Switch, Template, integrity};
+pub use line::{Ask, CannotError, Output, Session, Way};
+pub use npm::{Registry, RegistryUnknown, registry};
+pub use schema::reference;
 
+use crate::config::{self, ConfigError, HostFacts, Project, ProjectFile, UserConfig};
 use std::{
+    collections::BTreeSet,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-/// Adapters that come with the program.
-const EMBEDDED: [&str; 6] = [
-    include_str!("data/claude.toml"),
-    include_str!("data/codex.toml"),
-    include_str!("data/copilot.toml"),
-    include_str!("data/gemini.toml"),
-    include_str!("data/opencode.toml"),
-    include_str!("data/qwen.toml"),
+/// Adapters that come with the program, by the names of agents.
+const EMBEDDED: [(&str, &str); 9] = [
+    ("amp", include_str!("data/amp.toml")),
+    ("claude", include_str!("data/claude.toml")),
+    ("codex", include_str!("data/codex.toml")),
+    ("copilot", include_str!("data/copilot.toml")),
+    ("crush", include_str!("data/crush.toml")),
+    ("gemini", include_str!("data/gemini.toml")),
+    ("opencode", include_str!("data/opencode.toml")),
+    ("qwen", include_str!("data/qwen.toml")),
+    ("shell", include_str!("data/shell.toml")),
 ];
 
-/// All adapters of a user: his own in `dir`, and those that come with the program and have not the name of one of his, in the
-/// order of their names.
-///
-/// # Errors
-/// [`AdapterError`] of the first of his that is not one.
-pub fn all(dir: &Path) -> Result<Vec<Adapter>, AdapterError> {
-    let mut found = own(dir)?;
-    for text in EMBEDDED {
-        let adapter = Adapter::parse(text, Path::new("(built in)"))?;
-        if !found.iter().any(|own: &Adapter| own.name == adapter.name) {
-            found.push(adapter);
-        }
-    }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(found)
+/// Where a project has adapters of its own.
+const OF_PROJECT: &str = ".agentkernel/agents";
+
+/// An adapter, and where it is from.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it says.
+    pub adapter: Adapter,
+    /// Its text.
+    pub text: String,
+    /// Its file in the project, which the user may not trust.
+    pub of_project: Option<ProjectFile>,
 }
 
-/// The user's own: `NAME.toml`.
-fn own(dir: &Path) -> Result<Vec<Adapter>, AdapterError> {
-    let failed = |source| AdapterError::Io { path: dir.into(), source };
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+/// An agent that nobody knows.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// Nobody knows an agent of this name.
+    #[error("No agent is called {}", config::quoted(.name.as_ref()))]
+    Unknown {
+        /// Which.
+        name: String,
+        /// Those that are known.
+        names: Vec<String>,
+    },
+    /// An adapter is not one, or can't be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl AgentError {
+    /// What its user can do; empty if nothing is known.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Unknown { name, names } => match config::nearest(name, names.iter().map(String::as_str)) {
+                Some(near) => format!("Did you mean '{near}'? 'agentkernel agents' lists them"),
+                None => format!("Known are {}; './FILE.toml' names a file of yours", names.join(", ")),
+            },
+        }
+    }
+}
+
+/// Adapters: those of the project before the user's own, and these before those that come with the program.
+#[derive(Clone, Debug)]
+pub struct Adapters {
+    project: PathBuf,
+    user: PathBuf,
+    host: HostFacts,
+}
+
+impl Adapters {
+    /// Those of the caller, in this project.
+    #[must_use]
+    pub fn of(host: &HostFacts, project: &Project) -> Self {
+        let (project, user) = (project.dir.join(OF_PROJECT), UserConfig::dir(host).join("agents"));
+        Self { project, user, host: host.clone() }
+    }
+
+    /// The names of all.
+    ///
+    /// # Errors
+    /// If a folder can't be read.
+    pub fn names(&self) -> Result<BTreeSet<String>, ConfigError> {
+        let mut names: BTreeSet<String> = EMBEDDED.iter().map(|(name, _)| (*name).to_owned()).collect();
+        names.extend(in_folder(&self.user)?);
+        names.extend(in_folder(&self.project)?);
+        Ok(names)
+    }
+
+    /// Those of the project, for whoever is to trust them.
+    ///
+    /// # Errors
+    /// If one can't be read or is none.
+    pub fn of_project(&self) -> Result<Vec<ProjectFile>, AgentError> {
+        let found = in_folder(&self.project)?.into_iter().map(|name| Ok(self.find(&name)?.of_project));
+        Ok(found.collect::<Result<Vec<_>, AgentError>>()?.into_iter().flatten().collect())
+    }
+
+    /// The one that is meant: by its name, or by the path of its file.
+    ///
+    /// # Errors
+    /// [`AgentError`]
+    pub fn find(&self, text: &str) -> Result<Found, AgentError> {
+        if text.contains('/') {
+            let path = self.host.cwd.join(text);
+            let missing = || ConfigError::Io { path: text.into(), source: ErrorKind::NotFound.into() };
+            let written = config::read_by_path(&path)?.ok_or_else(missing)?;
+            return Ok(Found::new(Path::new(text), written, None)?);
+        }
+        let file = format!("{text}.toml");
+        let in_project = self.project.join(&file);
+        // What can't be a name is not looked for: it might lead elsewhere.
+        if is_name(text) {
+            if let Some(written) = config::read_of_project(&in_project)? {
+                let own = ProjectFile::other(in_project.clone(), written.clone());
+                return Ok(Found::new(&in_project, written, Some(own))?.called(text, &in_project)?);
+            }
+            let path = self.user.join(&file);
+            if let Some(written) = config::read_of_user(&path, self.host.uid)? {
+                return Ok(Found::new(&path, written, None)?.called(text, &path)?);
+            }
+        }
+        if let Some((_, written)) = EMBEDDED.iter().find(|(name, _)| *name == text) {
+            return Ok(Found::new(Path::new(&file), (*written).to_owned(), None)?);
+        }
+        Err(AgentError::Unknown { name: text.to_owned(), names: self.names()?.into_iter().collect() })
+    }
+}
+
+impl Found {
+    fn new(path: &Path, text: String, of_project: Option<ProjectFile>) -> Result<Self, ConfigError> {
+        Ok(Self { adapter: Adapter::parse(path, &text)?, text, of_project })
+    }
+
+    /// Itself, if it has the name of its file.
+    fn called(self, name: &str, path: &Path) -> Result<Self, ConfigError> {
+        if self.adapter.name == name {
+            return Ok(self);
+        }
+        let cause = format!("{}: `name` is '{}'", path.display(), self.adapter.name);
+        let hint = format!("Call the file '{}.toml', or the agent '{name}'", self.adapter.name);
+        Err(ConfigError::Value { cause, hint })
+    }
+}
+
+/// Whether an agent can be called this.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// The names of adapters in a folder.
+fn in_folder(folder: &Path) -> Result<Vec<String>, ConfigError> {
+    let failed = |source| ConfigError::Io { path: folder.into(), source };
+    let entries = match std::fs::read_dir(folder) {
+        // A sandbox puts a socket in the place of a folder that there is not.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
-    let mut paths = Vec::new();
+    let mut names = Vec::new();
     for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            paths.push(path);
-        }
+        let name = entry.map_err(failed)?.file_name();
+        names.extend(
+            name.to_str().and_then(|name| name.strip_suffix(".toml")).filter(|name| is_name(name)).map(str::to_owned),
+        );
     }
-    paths.iter().map(|path| Adapter::read(path)).collect()
-}
-
-/// The one that is meant: by its name, or by the path of its file.
-///
-/// # Errors
-/// [`AdapterError`]
-pub fn find(text: &str, dir: &Path) -> Result<Adapter, AdapterError> {
-    if text.contains('/') {
-        return Adapter::read(&PathBuf::from(text));
-    }
-    let all = all(dir)?;
-    let names: Vec<String> = all.iter().map(|adapter| adapter.name.clone()).collect();
-    let found = all.into_iter().find(|adapter| adapter.name == text);
-    found.ok_or_else(|| AdapterError::Unknown { name: text.into(), names })
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! Hides how the registry of npm's packages is found: its own configuration says, or npm itself.
+//! Hides how the registry of npm's packages is found, and what logs in there: its own configuration says, or npm itself.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jail::process::{self, Fork, Program};
+use oci::credentials::{Credentials, Secret};
 use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{Mode, OFlags},
@@ -26,22 +28,94 @@ const GLOBAL: [&str; 3] = ["/etc/npmrc", "/usr/etc/npmrc", "/usr/local/etc/npmrc
 #[error("It is not known where npm's packages are: there is no npm, and none of its files says")]
 pub struct RegistryUnknown;
 
-/// The registry that npm would use for a package, ending with a slash. What a project says does not count.
+/// A registry of npm's packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// Its address, ending with a slash.
+    pub address: String,
+    /// What logs in there, as npm's configuration has it.
+    pub credentials: Credentials,
+}
+
+impl Registry {
+    /// Its `HOST[:PORT]`, without the usual port.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let (scheme, rest) = self.address.split_once("://").unwrap_or_default();
+        let host = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
+        let usual = if scheme == "https" { ":443" } else { ":80" };
+        host.strip_suffix(usual).map(str::to_owned).unwrap_or(host)
+    }
+}
+
+/// The registry that npm would use for a package. What a project says does not count.
 ///
 /// # Errors
 /// [`RegistryUnknown`]
-pub fn registry(package: &str) -> Result<String, RegistryUnknown> {
-    let scope = package.split_once('/').map(|(scope, _)| format!("{scope}:registry"));
+pub fn registry(package: &str) -> Result<Registry, RegistryUnknown> {
     let files = files();
-    let of_scope = scope.as_ref().and_then(|key| files.iter().find_map(|text| value(text, key)));
+    let found = address(package, &files).or_else(ask);
+    let found = found.filter(|found| found.starts_with("https://") || found.starts_with("http://"));
+    let address = format!("{}/", found.ok_or(RegistryUnknown)?.trim_end_matches('/'));
+    let credentials = credentials(&address, &files, |name| env::var(name).ok());
+    Ok(Registry { address, credentials })
+}
+
+/// What is set.
+fn address(package: &str, files: &[String]) -> Option<String> {
+    let of_scope = package.split_once('/').map(|(scope, _)| format!("{scope}:registry"));
+    let of_scope = of_scope.and_then(|key| files.iter().find_map(|text| value(text, &key)));
     let set = || {
         let name =
             |(name, _): &(std::ffi::OsString, _)| name.to_string_lossy().eq_ignore_ascii_case("npm_config_registry");
         env::vars_os().find(name).and_then(|(_, value)| value.into_string().ok())
     };
-    let found = of_scope.or_else(set).or_else(|| files.iter().find_map(|text| value(text, "registry")));
-    let found = found.or_else(ask).filter(|found| found.starts_with("https://") || found.starts_with("http://"));
-    found.map(|found| format!("{}/", found.trim_end_matches('/'))).ok_or(RegistryUnknown)
+    of_scope.or_else(set).or_else(|| files.iter().find_map(|text| value(text, "registry")))
+}
+
+/// What logs in to a registry: npm looks for it by the address without its scheme, and then by what that begins with, up to
+/// the host (npm-registry-fetch).
+fn credentials(address: &str, files: &[String], variable: impl Fn(&str) -> Option<String>) -> Credentials {
+    let Some((_, place)) = address.split_once(':') else { return Credentials::None };
+    let mut place = place;
+    loop {
+        let of = |key: &str| {
+            let found = files.iter().find_map(|text| value(text, &format!("{place}:{key}")))?;
+            Some(expanded(&found, &variable))
+        };
+        if let Some(token) = of("_authToken") {
+            return Credentials::RegistryToken(Secret::new(token));
+        }
+        let both = of("_auth").and_then(|both| {
+            decoded(&both)?.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
+        });
+        let apart = || Some((of("username")?, decoded(&of("_password")?)?));
+        if let Some((user, password)) = both.or_else(apart) {
+            return Credentials::Basic { user, password: Secret::new(password) };
+        }
+        // `//host/path/` is below `//host/`, and that below nothing.
+        match place.trim_end_matches('/').rsplit_once('/') {
+            Some((above, _)) if above.len() > 2 => place = &place[..=above.len()],
+            _ => return Credentials::None,
+        }
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    String::from_utf8(STANDARD.decode(text).ok()?).ok()
+}
+
+/// A value with `${NAME}` in it. What is not set stays as it is, as with npm.
+fn expanded(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("${") {
+        let Some((name, after)) = behind.split_once('}') else { break };
+        filled.push_str(before);
+        filled.push_str(&variable(name).unwrap_or_else(|| format!("${{{name}}}")));
+        rest = after;
+    }
+    filled + rest
 }
 
 /// The user's configuration, and then everybody's.
@@ -59,6 +133,7 @@ fn files() -> Vec<String> {
 /// The last value of a key (npmrc(5)).
 fn value(text: &str, key: &str) -> Option<String> {
     let line = |line: &str| {
+        // The value may have more of them: base64 ends with some.
         let (name, value) = line.split_once('=')?;
         let value = value.trim().trim_matches(['"', '\'']);
         (name.trim() == key && !value.is_empty()).then(|| value.to_owned())

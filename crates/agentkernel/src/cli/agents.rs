@@ -1,23 +1,19 @@
 //! `agents`: which agents are known, and which are installed: each once, as a layer of the store.
 
-use super::{
-    Failure, Status,
-    build::{self, Steps},
-    for_each, image, print, print_json,
-    progress::Bars,
-    table,
-};
+mod install;
+mod update;
+
+use super::{Failure, Status, for_each, image, print, print_json, run, table};
 use crate::{
-    agents::{self, Adapter, AdapterError},
-    config::{HostFacts, Project, UserConfig},
-    image::{Images, Record, Request, Wanted},
+    agents::{Adapter, Adapters, AgentError, Found, NotFor, login},
+    config::{ConfigError, HostFacts},
+    image::{Images, Tag},
     store::Store,
 };
 use clap::{Args, Subcommand};
-use dockerfile::Ignore;
-use oci::Platform;
+use install::Install;
 use serde::Serialize;
-use std::{collections::BTreeMap, path::PathBuf};
+use update::Update;
 
 /// Agents that are known, and those that are installed.
 #[derive(Debug, Args)]
@@ -34,6 +30,8 @@ pub(super) struct Agents {
 enum AgentsCommand {
     /// Bring agents' packages from npm's registry, check them, and make each a layer that lies over any image
     Install(Install),
+    /// Install the newest version of agents, and use it once it answers
+    Update(Update),
     /// Remove agents
     Remove(Remove),
     /// Print the adapter of an agent: all that is known of it
@@ -41,18 +39,8 @@ enum AgentsCommand {
 }
 
 #[derive(Debug, Args)]
-struct Install {
-    /// Tell nothing but mistakes
-    #[arg(short, long)]
-    quiet: bool,
-    /// Names of agents, or paths of adapters: './my-agent.toml'
-    #[arg(required = true, value_name = "AGENT")]
-    agents: Vec<String>,
-}
-
-#[derive(Debug, Args)]
 struct Remove {
-    /// Names of agents
+    /// Names of agents, with '@VERSION' only that one
     #[arg(required = true, value_name = "AGENT")]
     agents: Vec<String>,
 }
@@ -71,10 +59,16 @@ struct Row {
     title: String,
     /// Which version would be installed.
     version: String,
-    /// Which versions are.
+    /// Whether that was tried by who wrote the adapter.
+    tested: bool,
+    /// Which version is used.
+    used: Option<String>,
+    /// Which versions are installed.
     installed: Vec<String>,
-    /// Whether this one is among them.
-    current: bool,
+    /// What would log in, in words.
+    credentials: Option<String>,
+    /// What could.
+    accepted: Vec<String>,
 }
 
 impl Agents {
@@ -82,157 +76,133 @@ impl Agents {
         match self.command {
             None => list(self.json),
             Some(AgentsCommand::Install(install)) => install.run(),
+            Some(AgentsCommand::Update(update)) => update.run(),
             Some(AgentsCommand::Remove(remove)) => remove.run(),
             Some(AgentsCommand::Show(show)) => {
-                let adapter = agents::find(&show.agent, &own(&HostFacts::read()?))?;
-                let text = toml_edit::ser::to_string_pretty(&adapter).map_err(|error| Failure::chain(&error))?;
-                print(&text)?;
+                let host = HostFacts::read()?;
+                let store = Store::open()?;
+                let adapters = Adapters::of(&host, &run::project(&store, &host, true)?);
+                // Whoever is to trust one must see it first.
+                print(&adapters.find(&show.agent)?.text)?;
                 Ok(0)
             }
         }
     }
 }
 
-/// Where a user's own adapters are.
-fn own(host: &HostFacts) -> PathBuf {
-    UserConfig::dir(host).join("agents")
+/// The agent that is meant, if its adapter may be used.
+pub(super) fn find(store: &Store, adapters: &Adapters, text: &str) -> Result<Adapter, Failure> {
+    let Found { adapter, of_project, .. } = adapters.find(text)?;
+    if let Some(file) = of_project
+        && !store.is_trusted(&file)?
+    {
+        let asks = vec![format!("the agent '{}'", adapter.name)];
+        return Err(ConfigError::Untrusted { path: file.path, asks }.into());
+    }
+    Ok(adapter)
+}
+
+/// `NAME` or `NAME@VERSION`; a path has no version.
+fn parts(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('@') {
+        Some((name, version)) if !text.contains('/') => (name, Some(version)),
+        _ => (text, None),
+    }
+}
+
+/// Which versions of an agent are there, and which of them is used.
+fn installed(tags: &[Tag], name: &str) -> (Vec<String>, Option<String>) {
+    let own = || {
+        tags.iter().filter_map(|tag| Some((tag, Adapter::of_image(&tag.reference)?))).filter(|(_, (it, _))| *it == name)
+    };
+    let used = own().find(|(_, (_, version))| version.is_none()).map(|(tag, _)| &tag.manifest);
+    let versions: Vec<(&Tag, String)> =
+        own().filter_map(|(tag, (_, version))| Some((tag, version?.to_owned()))).collect();
+    let used = versions.iter().find(|(tag, _)| Some(&tag.manifest) == used).map(|(_, version)| version.clone());
+    (versions.into_iter().map(|(_, version)| version).collect(), used)
 }
 
 fn list(json: bool) -> Status {
-    let images = image::open(&Store::open()?)?;
-    let tags = images.tags()?;
+    let store = Store::open()?;
+    let host = HostFacts::read()?;
+    let adapters = Adapters::of(&host, &run::project(&store, &host, true)?);
+    let tags = image::open(&store)?.tags()?;
     let mut rows = Vec::new();
-    for adapter in agents::all(&own(&HostFacts::read()?))? {
-        let of = |(name, version): (&str, &str)| (name == adapter.name).then(|| version.to_owned());
-        let installed: Vec<String> =
-            tags.iter().filter_map(|tag| Adapter::of_image(&tag.reference).and_then(of)).collect();
-        let Adapter { name, title, version, .. } = adapter;
-        rows.push(Row { current: installed.contains(&version), name, title, version, installed });
-    }
+    let names: Vec<String> = adapters.names()?.into_iter().collect();
+    let status = for_each(&names, |name| {
+        let adapter = find(&store, &adapters, name)?;
+        let (installed, used) = installed(&tags, name);
+        let credentials = login::find(&adapter, &host)?.map(|login| login.to_string());
+        let accepted = login::accepted(&adapter);
+        let Adapter { name, title, version, tested, .. } = adapter;
+        rows.push(Row { name, title, version, tested, used, installed, credentials, accepted });
+        Ok(())
+    })?;
     if json {
-        return print_json(&rows).map(|()| 0);
+        print_json(&rows)?;
+        return Ok(status);
     }
     let cells = |row: &Row| {
-        let installed = match (row.current, row.installed.is_empty()) {
-            (_, true) => "-".to_owned(),
-            (true, _) => row.version.clone(),
-            (false, _) => format!("{} (old)", row.installed.join(", ")),
+        let installed = match &row.used {
+            Some(used) if *used == row.version => used.clone(),
+            Some(used) => format!("{used} (not {})", row.version),
+            None => "-".to_owned(),
         };
-        vec![row.name.clone(), row.title.clone(), row.version.clone(), installed]
+        let credentials = match (&row.credentials, row.accepted.first()) {
+            (Some(found), _) => found.clone(),
+            (None, Some(first)) => format!("missing: {first}"),
+            (None, None) => "-".to_owned(),
+        };
+        vec![row.name.clone(), row.title.clone(), row.version.clone(), installed, credentials]
     };
-    print(&table::render(&["AGENT", "NAME", "VERSION", "INSTALLED"], &rows.iter().map(cells).collect::<Vec<_>>()))?;
-    Ok(0)
-}
-
-impl Install {
-    fn run(self) -> Status {
-        let store = Store::open()?;
-        let host = HostFacts::read()?;
-        let images = image::open(&store)?;
-        let mut made = false;
-        let status = for_each(&self.agents, |text| {
-            let adapter = agents::find(text, &own(&host))?;
-            let (record, new) = install(&store, &images, &adapter, self.quiet)?;
-            made |= new;
-            match (self.quiet, new) {
-                (true, _) => Ok(()),
-                (false, true) => print(&format!("{} {} {}\n", adapter.name, adapter.version, record.manifest)),
-                (false, false) => print(&format!("{} {} is installed\n", adapter.name, adapter.version)),
-            }
-        })?;
-        if made {
-            // What they were made of takes more room than they do.
-            images.prune(&store, false, false)?;
-        }
-        Ok(status)
-    }
-}
-
-/// The image of an agent, made if it is not there, and whether it was.
-fn install(store: &Store, images: &Images, adapter: &Adapter, quiet: bool) -> Result<(Record, bool), Failure> {
-    let malformed = || Failure::new(format!("'{}' is no adapter", adapter.name));
-    let reference = adapter.reference().ok_or_else(malformed)?;
-    let _guard = images.keep()?;
-    if let Some(record) = images.find(&reference)? {
-        return Ok((record, false));
-    }
-    let platform = Platform::host();
-    let packages = adapter.packages_for(&platform)?;
-    let mut wanted = Vec::new();
-    for package in packages {
-        let registry = agents::registry(&package.npm).map_err(|error| {
-            Failure::chain(&error).hint("Write `registry=https://...` into ~/.npmrc, or install npm, which knows")
-        })?;
-        wanted.push(Wanted {
-            address: package.address(&registry),
-            name: package.file.clone(),
-            digest: package.digest().ok_or_else(malformed)?,
-            size: package.size,
-        });
-    }
-    let mut bars = Bars::new(&format!("{} {}", adapter.title, adapter.version), !quiet);
-    let fetched = images.fetch(&wanted, &mut |layers, stages| bars.draw(layers, stages))?;
-    drop(bars);
-    let _building = images.building(|| build::clear_dead(store).map(drop))?;
-    let host = HostFacts::read()?;
-    // What stands in the caller's directory does not count.
-    let project = Project { dir: PathBuf::from("/"), file: None };
-    let user = UserConfig::read(&host)?;
-    let name = format!("{}.toml", adapter.name);
-    let at = |error| build::of_line(&name, &adapter.dockerfile, error);
-    let dockerfile = dockerfile::parse(&adapter.dockerfile).map_err(at)?;
-    let request = Request {
-        dockerfile: &dockerfile,
-        context: &fetched.path,
-        ignore: &Ignore::default(),
-        target: None,
-        arguments: &BTreeMap::new(),
-        platform: &platform,
-        epoch: build::epoch(&host)?,
-        fresh: false,
-        forget: true,
-        user: None,
-    };
-    let mut steps = Steps::new(images, reference.clone(), project, user, host);
-    steps.terse = true;
-    steps.quiet = quiet;
-    let record = images.build(&request, &mut steps);
-    let record = record.map_err(|error| steps.failure(error, &name, &adapter.dockerfile))?;
-    images.tag(&reference, &record.manifest)?;
-    Ok((record, true))
+    let heads = ["AGENT", "NAME", "VERSION", "INSTALLED", "CREDENTIALS"];
+    print(&table::render(&heads, &rows.iter().map(cells).collect::<Vec<_>>()))?;
+    Ok(status)
 }
 
 impl Remove {
     fn run(self) -> Status {
         let store = Store::open()?;
         let images = image::open(&store)?;
-        let tags = images.tags()?;
         let status = for_each(&self.agents, |text| {
-            let mut gone = false;
-            for tag in &tags {
-                if let Some((name, version)) = Adapter::of_image(&tag.reference)
-                    && name == text
-                {
-                    let reference =
-                        tag.reference.parse().map_err(|error: oci::ReferenceError| Failure::chain(&error))?;
-                    gone |= images.untag(&reference)?;
-                    print(&format!("{name} {version}\n"))?;
-                }
+            let (name, version) = parts(text);
+            let gone = forget(&images, name, |there| version.is_none_or(|version| version == there))?;
+            if gone.is_empty() {
+                return Err(Failure::new(format!("Agent '{}' is not installed", text.escape_debug()))
+                    .hint("'agentkernel agents' lists those that are"));
             }
-            match gone {
-                true => Ok(()),
-                false => Err(Failure::new(format!("Agent '{}' is not installed", text.escape_debug()))
-                    .hint("'agentkernel agents' lists those that are")),
-            }
+            gone.iter().try_for_each(|version| print(&format!("{name} {version}\n")))
         })?;
         images.prune(&store, false, false)?;
         Ok(status)
     }
 }
 
-impl From<AdapterError> for Failure {
-    fn from(error: AdapterError) -> Self {
+/// Takes the names of versions of an agent away, and that of the one that is used if it is among them.
+fn forget(images: &Images, name: &str, which: impl Fn(&str) -> bool) -> Result<Vec<String>, Failure> {
+    let tags = images.tags()?;
+    let (versions, used) = installed(&tags, name);
+    let gone: Vec<String> = versions.into_iter().filter(|version| which(version)).collect();
+    for tag in &tags {
+        let Some((agent, version)) = Adapter::of_image(&tag.reference) else { continue };
+        let version = version.or(used.as_deref());
+        if agent == name && version.is_some_and(|version| gone.iter().any(|gone| gone == version)) {
+            let reference = tag.reference.parse().map_err(|error: oci::ReferenceError| Failure::chain(&error))?;
+            images.untag(&reference)?;
+        }
+    }
+    Ok(gone)
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
         let hint = error.hint();
         Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<NotFor> for Failure {
+    fn from(error: NotFor) -> Self {
+        Self::chain(&error)
     }
 }

@@ -20,7 +20,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
-use wire::{ExecSpec, OsBytes, Stdio};
+use wire::OsBytes;
 
 const MIB: u64 = 1 << 20;
 /// The limits of the sandbox under attack: the bombs go a little beyond them, inside and outside.
@@ -164,25 +164,11 @@ impl Sandbox for Attacked<'_> {
     }
 
     fn run(&mut self, argv: &[String]) -> Result<Ran, SandboxError> {
-        let captured = self.sandbox.client.capture(self.exec(argv), ANSWER, Some(self.interrupts))?;
+        let captured = self.sandbox.client.capture(self.sandbox.exec(argv), ANSWER, Some(self.interrupts))?;
         Ok(Ran { exit: captured.exit, stdout: captured.stdout })
     }
 
     fn start(&mut self, argv: &[String]) -> Result<(), SandboxError> {
-        Ok(self.sandbox.client.start(self.exec(argv))?)
-    }
-}
-
-impl Attacked<'_> {
-    fn exec(&self, argv: &[String]) -> ExecSpec {
-        let spec = &self.sandbox.spec;
-        ExecSpec {
-            argv: argv.iter().map(|word| OsBytes(word.clone().into_bytes())).collect(),
-            env: spec.env.clone(),
-            cwd: spec.workdir.clone(),
-            user: self.sandbox.user(),
-            stdio: Stdio::Pipes { stdin: false },
-            rlimits: spec.limits.rlimits.clone(),
-        }
+        Ok(self.sandbox.client.start(self.sandbox.exec(argv))?)
     }
 }

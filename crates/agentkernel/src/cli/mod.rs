@@ -114,7 +114,7 @@ enum Command {
     Secret(Deferred<secret::Secret>),
     /// Give a sandbox another name
     Rename(Deferred<names::Rename>),
-    /// Accept this project's agentkernel.toml, as it is now
+    /// Accept this project's agentkernel.toml and agents, as they are now
     Trust(Deferred<names::Trust>),
     /// Make this project's files again what they were before a run with a checkpoint
     Undo(Deferred<undo::Undo>),

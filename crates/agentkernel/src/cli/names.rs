@@ -3,6 +3,7 @@
 use super::{Failure, Status, print, table::printable};
 use crate::{
     Name,
+    agents::Adapters,
     config::{FILE_NAME, HostFacts, Project},
     store::Store,
 };
@@ -27,7 +28,7 @@ impl Rename {
     }
 }
 
-/// Accept this project's agentkernel.toml, as it is now.
+/// Accept this project's agentkernel.toml and the adapters of agents in .agentkernel/agents, as they are now.
 #[derive(Debug, Args)]
 pub(super) struct Trust {
     /// Take it back
@@ -38,18 +39,22 @@ pub(super) struct Trust {
 impl Trust {
     pub(super) fn run(self) -> Status {
         let store = Store::open()?;
-        let project = Project::find(&HostFacts::read()?)?;
-        let Some(file) = &project.file else {
+        let host = HostFacts::read()?;
+        let project = Project::find(&host)?;
+        let adapters = Adapters::of(&host, &project).of_project()?;
+        if project.file.is_none() && adapters.is_empty() {
             return Err(Failure::new(format!("There is no {FILE_NAME} in {}", project.dir.display())));
-        };
-        let path = printable(&file.path.to_string_lossy());
-        if self.revoke {
-            let was = store.distrust(file)?;
-            let word = if was { "No longer trusted" } else { "Was not trusted" };
-            print(&format!("{word}: {path}\n"))?;
-        } else {
-            store.trust(file)?;
-            print(&format!("Trusted as it is now: {path}\n"))?;
+        }
+        for file in project.file.iter().chain(&adapters) {
+            let path = printable(&file.path.to_string_lossy());
+            if self.revoke {
+                let was = store.distrust(file)?;
+                let word = if was { "No longer trusted" } else { "Was not trusted" };
+                print(&format!("{word}: {path}\n"))?;
+            } else {
+                store.trust(file)?;
+                print(&format!("Trusted as it is now: {path}\n"))?;
+            }
         }
         Ok(0)
     }

@@ -137,6 +137,7 @@ fn told(recorded: &Recorded, secrets: &Secrets) -> String {
     let place = match source {
         SecretSource::Env(variable) => format!("its value is that of your variable {variable} when a sandbox starts"),
         SecretSource::File(path) => format!("its value is read from {} when a sandbox starts", path.display()),
+        SecretSource::Field { .. } => format!("its value is read from {source} when a sandbox starts"),
         SecretSource::Store => format!(
             "its value lies in clear in {}, readable by you alone (--keyring puts it into the desktop's keyring)",
             secrets.path().join(name).display()

@@ -1,6 +1,6 @@
 //! A sandbox for this process's own use, which ends when this process does.
 
-use super::{Failure, run};
+use super::{Failure, layers, run};
 use crate::{
     BackendKind, Spec,
     client::{self, Client},
@@ -11,8 +11,9 @@ use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
+use oci::Reference;
 use std::{path::Path, time::Duration};
-use wire::User;
+use wire::{ExecSpec, OsBytes, Stdio, User};
 
 /// What one is made of; by default, what `run` makes them of.
 #[derive(Debug, Default, Args)]
@@ -23,6 +24,12 @@ pub(super) struct MadeOf {
     /// What it is made of: the name of an image
     #[arg(long, value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(|text| config::parse_image(&text)))]
     pub(super) image: Option<ImageArg>,
+    /// What lies over that.
+    #[arg(skip)]
+    pub(super) layers: Vec<Reference>,
+    /// When it ends at the latest.
+    #[arg(skip)]
+    pub(super) timeout: Option<Duration>,
 }
 
 impl MadeOf {
@@ -56,6 +63,8 @@ impl Throwaway {
         let mut overrides = Overrides {
             backend: made.backend,
             image: made.image.clone(),
+            layers: made.layers.clone(),
+            timeout: made.timeout,
             workspace: Some(workspace.map_or(WorkspaceMode::None, |_| WorkspaceMode::Direct)),
             memory,
             pids,
@@ -69,12 +78,25 @@ impl Throwaway {
         };
         let (found, _kept) = run::find_image(&store, &overrides, &project, &UserConfig::default(), &host)?.unzip();
         overrides.found = found;
+        let _kept_layers = layers::find(&store, &mut overrides, &project, false)?;
         let spec = config::resolve(overrides, &project, &UserConfig::default(), &host)?;
         let (entry, lock) = store.create(&spec)?;
         let same = store.find(spec.id.as_str())?;
         let mut client = run::launch(store, same, lock, spec.clone())?;
         client.hold_main()?;
         Ok(Self { client, spec, entry })
+    }
+
+    /// How a program is run in it.
+    pub(super) fn exec(&self, argv: &[String]) -> ExecSpec {
+        ExecSpec {
+            argv: argv.iter().map(|word| OsBytes(word.clone().into_bytes())).collect(),
+            env: self.spec.env.clone(),
+            cwd: self.spec.workdir.clone(),
+            user: self.user(),
+            stdio: Stdio::Pipes { stdin: false },
+            rlimits: self.spec.limits.rlimits.clone(),
+        }
     }
 
     /// Whose programs run in it.

@@ -19,7 +19,7 @@ pub struct FormError {
 }
 
 impl FormError {
-    pub(super) fn new(cause: String) -> Self {
+    pub(crate) fn new(cause: String) -> Self {
         Self { cause, hint: "" }
     }
 }

@@ -4,6 +4,7 @@
 mod backend;
 mod build;
 mod check;
+mod credentials;
 mod environment;
 mod error;
 mod exec;
@@ -17,6 +18,7 @@ mod learn;
 mod limits;
 mod lock;
 mod mounts;
+mod nested;
 mod network;
 mod overlap;
 mod parse;
@@ -36,6 +38,7 @@ mod words;
 pub use backend::{WORDS as BACKENDS, backend};
 pub use build::{BuildStep, resolve_build};
 pub use check::{Check, Decision, Origin, check};
+pub use credentials::Document;
 pub use environment::exec_env;
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
@@ -51,14 +54,19 @@ pub use image::{FoundEngine, FoundImage, FoundLayer, ImageArg, named_image, own_
 pub use learn::{Learned, learned};
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
 pub use lock::LockFile;
+pub(crate) use nested::{Many, One, document};
 pub use network::NetworkOverrides;
+pub(crate) use network::placeholder;
 pub use project::{FILE_NAME, Project, ProjectFile};
+pub(crate) use project::{read as read_of_project, read_by_path};
 pub use reach::{Left, Why, is_host, is_sandbox_itself, is_to_many, left, void_rules};
 pub use recipe::{Base, Recipe, recipe};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};
+pub(crate) use schema::{Form, Key};
 pub use secrets::{Forgotten, Recorded, Secrets, gather, read_secret};
 pub use user::UserConfig;
+pub(crate) use user::read as read_of_user;
 pub use words::generated_name;
 
 /// The candidate that is most like what was typed, if any is like it at all.

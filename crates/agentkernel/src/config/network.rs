@@ -286,7 +286,7 @@ impl PublishedPorts {
 }
 
 /// What a sandbox has in the place of a secret: its name, for people, and 128 bits that nobody guesses.
-fn placeholder(name: &str) -> Result<String, ConfigError> {
+pub(crate) fn placeholder(name: &str) -> Result<String, ConfigError> {
     let mut bytes = [0u8; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| ConfigError::io(Path::new("/dev/urandom"), errno))?;

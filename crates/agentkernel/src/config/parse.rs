@@ -13,8 +13,8 @@ use toml_edit::{Document, Item, TableLike, Value};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Located<T> {
-    pub(super) value: T,
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
     pub(super) line: usize,
     pub(super) column: usize,
 }
@@ -32,7 +32,7 @@ impl<T> Located<T> {
 }
 
 /// A mistake, by the bytes of the text that are wrong.
-pub(super) struct Mistake {
+pub(crate) struct Mistake {
     span: Range<usize>,
     cause: String,
     hint: String,
@@ -41,6 +41,17 @@ pub(super) struct Mistake {
 impl Mistake {
     pub(super) fn at(span: Range<usize>, cause: impl Into<String>) -> Self {
         Self { span, cause: cause.into(), hint: String::new() }
+    }
+
+    /// What is no TOML.
+    pub(super) fn syntax(error: &toml_edit::TomlError) -> Self {
+        let cause = error.message().lines().next().unwrap_or_default().to_owned();
+        Self::at(error.span().unwrap_or(0..0), cause)
+    }
+
+    /// The same with something to do about it.
+    pub(super) fn hint(self, hint: String) -> Self {
+        Self { hint, ..self }
     }
 
     pub(super) fn locate(self, path: &Path, text: &str) -> ConfigError {
@@ -63,7 +74,7 @@ fn after((line, column): (usize, usize), byte: u8) -> (usize, usize) {
 }
 
 /// A text in which lines and characters are counted once, and not again for each value.
-struct Source<'a> {
+pub(crate) struct Source<'a> {
     text: &'a str,
     /// Those of the first byte of each [`CHUNK`](Self::CHUNK).
     counted: Vec<(usize, usize)>,
@@ -72,7 +83,7 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     const CHUNK: usize = 256;
 
-    fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         let ends = text.as_bytes().chunks(Self::CHUNK).scan(START, |at, chunk| {
             *at = chunk.iter().copied().fold(*at, after);
             Some(*at)
@@ -101,10 +112,7 @@ impl<'a> Source<'a> {
 
 /// Reads a file's text, which may have these tables.
 pub(super) fn settings(text: &str, tables: &'static [Table]) -> Result<Settings, Mistake> {
-    let document = Document::parse(text).map_err(|error| {
-        let cause = error.message().lines().next().unwrap_or_default().to_owned();
-        Mistake::at(error.span().unwrap_or(0..0), cause)
-    })?;
+    let document = Document::parse(text).map_err(|error| Mistake::syntax(&error))?;
     let source = &Source::new(text);
     let mut settings = Settings::default();
     for (name, item) in document.as_table() {
@@ -142,7 +150,7 @@ pub(super) fn settings(text: &str, tables: &'static [Table]) -> Result<Settings,
 }
 
 /// Takes every key of a table.
-fn fill<T>(
+pub(super) fn fill<T>(
     target: &mut T,
     keys: &[Key<T>],
     items: &dyn TableLike,
@@ -194,7 +202,7 @@ fn unknown_key(tables: &'static [Table], table: &Table, name: &str, span: Range<
 }
 
 /// An unknown key of a table in a list, or among names that the user chooses.
-fn unknown_entry<T>(what: &str, keys: &[Key<T>], name: &str, span: Range<usize>) -> Mistake {
+pub(super) fn unknown_entry<T>(what: &str, keys: &[Key<T>], name: &str, span: Range<usize>) -> Mistake {
     let mut mistake = Mistake::at(span, format!("`{what}`: unknown key {}", forms::quoted(name.as_ref())));
     mistake.hint = match nearest(name, keys.iter().map(|key| key.name)) {
         Some(near) => format!("Did you mean `{near}`?"),
@@ -203,12 +211,12 @@ fn unknown_entry<T>(what: &str, keys: &[Key<T>], name: &str, span: Range<usize>)
     mistake
 }
 
-fn list<'a, T: 'static>(keys: impl IntoIterator<Item = &'a Key<T>>) -> String {
+pub(super) fn list<'a, T: 'static>(keys: impl IntoIterator<Item = &'a Key<T>>) -> String {
     keys.into_iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
 }
 
 /// A text that does not have its form.
-fn refused(name: &str, span: Range<usize>) -> impl FnOnce(FormError) -> Mistake {
+pub(super) fn refused(name: &str, span: Range<usize>) -> impl FnOnce(FormError) -> Mistake {
     move |error| Mistake { span, cause: format!("`{name}`: {error}"), hint: error.hint.into() }
 }
 
@@ -262,6 +270,14 @@ fn set<T>(target: &mut T, key: &Key<T>, item: &Item, source: &Source<'_>, here: 
             let value = element.as_str().ok_or_else(|| only(name, "texts", element, &span))?;
             set(target, source.locate(value.to_owned(), &span)).map_err(refused(name, span))
         }),
+        Form::Texts(set) => {
+            let mut texts = Vec::new();
+            each(item, &expected, |element, span| {
+                texts.push(element.as_str().ok_or_else(|| only(name, "texts", element, &span))?.to_owned());
+                Ok(())
+            })?;
+            set(target, texts).map_err(refused(name, span))
+        }
         Form::Filled(set) => {
             if item.as_array().is_some_and(toml_edit::Array::is_empty) {
                 let cause = format!("`{name}` is empty, which would allow nothing");
@@ -326,6 +342,7 @@ fn set<T>(target: &mut T, key: &Key<T>, item: &Item, source: &Source<'_>, here: 
             }
             Ok(())
         }
+        Form::Nested(nested) => nested.read(target, name, item, source),
     }
 }
 
@@ -405,7 +422,7 @@ fn key_span(table: &dyn TableLike, name: &str, item: &Item) -> Range<usize> {
     table.key(name).and_then(toml_edit::Key::span).or_else(|| item.span()).unwrap_or(0..0)
 }
 
-fn kind(item: &Item) -> &'static str {
+pub(super) fn kind(item: &Item) -> &'static str {
     match item {
         Item::Value(value) => value_kind(value),
         Item::ArrayOfTables(_) => "a list of tables",

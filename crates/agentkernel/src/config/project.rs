@@ -88,7 +88,7 @@ impl Project {
 }
 
 /// The text of the file at `path`; `None` if there is none.
-pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     // A link would let a project show us any file of the caller's; a fifo would hang us.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match fs::open(path, flags, Mode::empty()) {
@@ -109,6 +109,16 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
         return Err(ConfigError::value(format!("{} is not a file", path.display()), ""));
     }
     read_text(&mut file, path).map(Some)
+}
+
+/// The text of a file that the user names; `None` if there is none.
+pub(crate) fn read_by_path(path: &Path) -> Result<Option<String>, ConfigError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match fs::open(path, flags, Mode::empty()) {
+        Ok(file) => read_text(&mut File::from(file), path).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(ConfigError::io(path, errno)),
+    }
 }
 
 /// The text of a file of configuration. `path` is for messages.
@@ -136,6 +146,12 @@ impl ProjectFile {
             Ok(settings) => Ok(Self { path, text, settings, trusted: false }),
             Err(mistake) => Err(mistake.locate(&path, &text)),
         }
+    }
+
+    /// Another file of the project than its own configuration, that needs trust in the same way.
+    #[must_use]
+    pub fn other(path: PathBuf, text: String) -> Self {
+        Self { path, text, settings: Settings::default(), trusted: false }
     }
 
     /// What stands for this file, with every byte of it and its place: SHA-256 in hexadecimal.

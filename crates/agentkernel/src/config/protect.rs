@@ -7,8 +7,10 @@ use std::{
 };
 
 /// Protected in every direct workspace, whether they exist or not.
-pub(super) const BUILT_IN: [&str; 31] = [
+pub(super) const BUILT_IN: [&str; 32] = [
     super::project::FILE_NAME,
+    // Adapters of agents.
+    ".agentkernel",
     // Says which images are used.
     super::lock::FILE_NAME,
     // git runs hooks, and whatever its configuration names as pager, editor, filter or fsmonitor.

@@ -31,7 +31,7 @@ pub fn schema() -> Value {
 }
 
 /// A table of these keys.
-fn object<T>(keys: &[Key<T>]) -> Value {
+pub(super) fn object<T>(keys: &[Key<T>]) -> Value {
     let keys: Map<String, Value> = keys.iter().map(|key| (key.name.to_owned(), key.schema())).collect();
     json!({ "type": "object", "additionalProperties": false, "properties": keys })
 }
@@ -54,7 +54,7 @@ impl<T> Key<T> {
             }
             Form::Cpus(_) => json!({ "type": "number", "minimum": 0.01, "maximum": 4096 }),
             Form::Count(_) => integer,
-            Form::List(_) => list(string),
+            Form::List(_) | Form::Texts(_) => list(string),
             Form::Filled(_) => json!({ "type": "array", "items": string, "minItems": 1 }),
             Form::Numbers(_) => list(json!({ "anyOf": [integer, string] })),
             Form::Rules(_) => {
@@ -63,6 +63,7 @@ impl<T> Key<T> {
                 list(json!({ "anyOf": [string, table] }))
             }
             Form::Variables(_) => json!({ "type": "object", "additionalProperties": string }),
+            Form::Nested(nested) => nested.schema(),
         };
         schema["description"] = self.doc.into();
         schema
@@ -79,17 +80,22 @@ impl<T> Key<T> {
             Form::Time(_) => "time: `90s`, `10m`, `1h30m`, `2d`".into(),
             Form::Cpus(_) => "number".into(),
             Form::Count(_) => "whole number".into(),
-            Form::List(_) => "list of texts".into(),
+            Form::List(_) | Form::Texts(_) => "list of texts".into(),
             Form::Filled(_) => "list of texts, not empty".into(),
             Form::Numbers(_) => "list of whole numbers and texts".into(),
             Form::Rules(_) => "list of texts, and of tables with these keys:".into(),
             Form::Variables(_) => "table of texts".into(),
+            Form::Nested(_) => "tables".into(),
         }
     }
 
     /// Its part of the page.
-    fn describe(&self, page: &mut String, heading: &str) {
+    pub(crate) fn describe(&self, page: &mut String, heading: &str) {
         let Self { name, doc, default, example, .. } = self;
+        if let Form::Nested(nested) = self.form {
+            let _ = write!(page, "\n{heading} {}\n\n{doc}\n", nested.heading(name));
+            return nested.describe(page, &format!("{heading}#"));
+        }
         let _ = write!(page, "\n{heading} {name}\n\n{doc}\n\n- Value: {}\n", self.kind());
         if let Form::Rules(_) = self.form {
             for Key { name, doc, default, example, .. } in RULE {

@@ -4,7 +4,9 @@
 use super::{
     backend::WORDS as BACKEND_WORDS,
     forms::{self, FormError, WorkspaceMode},
-    image, limits, network,
+    image, limits,
+    nested::Nested,
+    network,
     parse::Located,
     recipe,
     settings::{RegistrySettings, RuleSettings, SecretSettings, Settings},
@@ -42,20 +44,30 @@ impl Table {
 }
 
 /// One key, of something that is filled in key by key.
-pub(super) struct Key<T: 'static = Settings> {
-    pub(super) name: &'static str,
+pub(crate) struct Key<T: 'static = Settings> {
+    pub(crate) name: &'static str,
     /// What may be written, and where it goes.
-    pub(super) form: Form<T>,
+    pub(crate) form: Form<T>,
     /// What holds without it, in words.
-    pub(super) default: &'static str,
+    pub(crate) default: &'static str,
     /// What it does, for the reference page.
-    pub(super) doc: &'static str,
+    pub(crate) doc: &'static str,
     /// A value as it is written in TOML.
-    pub(super) example: &'static str,
+    pub(crate) example: &'static str,
+}
+
+impl<T> Key<T> {
+    /// The tables below it, if it has some.
+    pub(super) fn nested(&self) -> Option<&'static dyn Nested<T>> {
+        match self.form {
+            Form::Nested(nested) => Some(nested),
+            _ => None,
+        }
+    }
 }
 
 /// What may be written for a key, with the function that takes it.
-pub(super) enum Form<T: 'static = Settings> {
+pub(crate) enum Form<T: 'static = Settings> {
     Text(fn(&mut T, Located<String>) -> Result<(), FormError>),
     Choice(&'static [&'static str], fn(&mut T, Located<String>) -> Result<(), FormError>),
     Flag(fn(&mut T, bool)),
@@ -65,7 +77,9 @@ pub(super) enum Form<T: 'static = Settings> {
     Count(fn(&mut T, Located<u64>) -> Result<(), FormError>),
     /// Called once for each text in the list.
     List(fn(&mut T, Located<String>) -> Result<(), FormError>),
-    /// The same for a list that must not be empty: it restricts, and none would be taken for all.
+    /// Called once with the whole list.
+    Texts(fn(&mut T, Vec<String>) -> Result<(), FormError>),
+    /// Called for each in a list that must not be empty: it restricts, and none would be taken for all.
     Filled(fn(&mut T, Located<String>) -> Result<(), FormError>),
     /// The same for a list of texts or whole numbers.
     Numbers(fn(&mut T, Located<String>) -> Result<(), FormError>),
@@ -73,6 +87,8 @@ pub(super) enum Form<T: 'static = Settings> {
     Rules(fn(&mut T, Vec<Located<Rule>>)),
     /// Called once for each variable.
     Variables(fn(&mut T, String, String)),
+    /// Tables with keys of their own.
+    Nested(&'static dyn Nested<T>),
 }
 
 /// The tables of `agentkernel.toml`.

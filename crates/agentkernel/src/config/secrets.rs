@@ -4,7 +4,7 @@
 //! value follows, in clear.
 
 use super::{
-    ConfigError, HostFacts,
+    ConfigError, HostFacts, credentials,
     forms::{parse_secret_name, quoted},
     keyring::{self, Bus, KeyringError},
     nearest, overlap, user,
@@ -342,6 +342,14 @@ fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts)
                 return Err(ConfigError::value(cause, again(" --from-file PATH")));
             }
             read_secret(File::from(file)).map_err(wrong)
+        }
+        SecretSource::Field { file, keys } => {
+            let document = credentials::Document::read(file)?;
+            let text = document.as_ref().and_then(|document| document.text(keys));
+            text.map(|text| Secret::new(text.as_bytes().to_vec())).ok_or_else(|| {
+                let cause = format!("Secret '{name}': {} has no `{}`", file.display(), keys.join("."));
+                ConfigError::value(cause, "Log in again with the program whose file that is")
+            })
         }
         SecretSource::Keyring(attributes) => {
             match keyring::lookup(&secrets.bus, attributes).map_err(|error| without_keyring(name, &error))? {

@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) name: Option<Name>,
     pub(super) backend: Option<Located<BackendKind>>,
     /// None: not written. Of the user's own configuration.

@@ -155,9 +155,9 @@ pub(super) fn dir(host: &HostFacts) -> PathBuf {
     base.join("agentkernel")
 }
 
-/// The text of the file; `None` if there is none. Configuration is often a link to where it is kept under version
+/// The text of a file of the user's own; `None` if there is none. Configuration is often a link to where it is kept under version
 /// control: what counts is who can write what it leads to.
-fn read(path: &Path, uid: u32) -> Result<Option<String>, ConfigError> {
+pub(crate) fn read(path: &Path, uid: u32) -> Result<Option<String>, ConfigError> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match fs::open(path, flags, FileMode::empty()) {
         Ok(fd) => File::from(fd),
@@ -182,7 +182,7 @@ fn read(path: &Path, uid: u32) -> Result<Option<String>, ConfigError> {
     let holds = fs::stat(holder).map_err(|errno| ConfigError::io(holder, errno))?;
     for (path, stat) in [(real.as_path(), stat), (holder, holds)] {
         if let Some(who) = others(&stat, uid) {
-            let cause = format!("{} sets your limits, but {who} can write it", path.display());
+            let cause = format!("{} is your configuration, but {who} can write it", path.display());
             let hint = format!("Make it yours alone: `chown {uid} FILE; chmod go-w FILE`");
             return Err(ConfigError::value(cause, hint.replace("FILE", &path.display().to_string())));
         }

@@ -145,7 +145,7 @@ fn nobody_else_may_write_it() {
     for (mode, who) in [(0o666, "everybody"), (0o664, "group")] {
         chmod(&path, mode);
         let error = UserConfig::read(&host).unwrap_err();
-        assert!(error.to_string().contains(&format!("sets your limits, but {who}")), "{error}");
+        assert!(error.to_string().contains(&format!("is your configuration, but {who}")), "{error}");
         assert!(error.hint().contains("chmod go-w"), "{}", error.hint());
     }
     chmod(&path, 0o600);
@@ -159,7 +159,7 @@ fn nobody_else_may_write_it() {
     symlink(&real, &path).unwrap();
     chmod(&real, 0o666);
     let error = UserConfig::read(&host).unwrap_err().to_string();
-    assert!(error.contains("shared.toml sets your limits"), "{error}");
+    assert!(error.contains("shared.toml is your configuration"), "{error}");
     chmod(&real, 0o644);
     let stranger = HostFacts { uid: host.uid + 1, ..host.clone() };
     if !rustix::process::geteuid().is_root() {

@@ -10,8 +10,9 @@ use super::{
 };
 use oci::{
     Digest,
+    credentials::Credentials,
     manifest::Descriptor,
-    registry::{Client, Download, RegistryError},
+    registry::{Client, Download, RegistryError, Settings},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -19,6 +20,7 @@ use rustix::{
     fs::AtFlags,
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
 };
@@ -35,9 +37,12 @@ pub struct Wanted {
     pub name: String,
     /// What it is.
     pub digest: Digest,
-    /// How many bytes it has.
-    pub size: u64,
+    /// How many bytes it has; its server is asked if it is not known.
+    pub size: Option<u64>,
 }
+
+/// What logs in to servers, by their `HOST[:PORT]`.
+pub type FileLogins = BTreeMap<String, Credentials>;
 
 /// A directory with files that were brought, gone with this.
 #[derive(Debug)]
@@ -60,13 +65,20 @@ impl Images {
     ///
     /// # Errors
     /// [`ImageError`]: what came before counts the next time.
-    pub fn fetch(&self, wanted: &[Wanted], progress: Progress<'_>) -> Result<Fetched<'_>, ImageError> {
+    pub fn fetch(
+        &self,
+        wanted: &[Wanted],
+        logins: &FileLogins,
+        progress: Progress<'_>,
+    ) -> Result<Fetched<'_>, ImageError> {
         let _guard = self.keep()?;
-        let descriptor = |wanted: &Wanted| Descriptor::new("", wanted.digest.clone(), wanted.size);
+        let settings = internet_with(logins);
+        let wanted = sized(wanted, &settings)?;
+        let descriptor = |(file, size): &(&Wanted, u64)| Descriptor::new("", file.digest.clone(), *size);
         let mut order: Vec<usize> = (0..wanted.len()).collect();
         // In one order for everybody: whoever waits for one has none that comes after it.
-        order.sort_by(|one, other| wanted[*one].digest.cmp(&wanted[*other].digest));
-        order.dedup_by(|one, other| wanted[*one].digest == wanted[*other].digest);
+        order.sort_by(|one, other| wanted[*one].0.digest.cmp(&wanted[*other].0.digest));
+        order.dedup_by(|one, other| wanted[*one].0.digest == wanted[*other].0.digest);
         let mut coming: Vec<Coming> = Vec::new();
         for index in order {
             let descriptor = descriptor(&wanted[index]);
@@ -76,7 +88,7 @@ impl Images {
         }
         if !coming.is_empty() {
             self.check_room(coming.iter().map(|coming| coming.wanted.size - coming.done()).sum())?;
-            let brought = self.bring_files(wanted, &coming, progress);
+            let brought = bring(&wanted, &coming, &settings, progress);
             // Whatever has come whole is kept, also if another has not.
             let kept = coming.iter().try_for_each(|coming| self.take_over(coming));
             brought.and(kept)?;
@@ -84,45 +96,103 @@ impl Images {
         let scratch = self.scratch("fetch")?;
         let path = self.path.join("work").join(&scratch.name);
         let fetched = Fetched { images: self, name: scratch.name, path };
-        for file in wanted {
+        for (file, _) in wanted {
             let linked =
                 rustix::fs::linkat(&self.blobs, file.digest.hex(), &scratch.dir, file.name.as_str(), AtFlags::empty());
             linked.map_err(|errno| self.failed("link", Path::new("blobs").join(file.digest.hex()), errno))?;
         }
         Ok(fetched)
     }
+}
 
-    fn bring_files(&self, wanted: &[Wanted], coming: &[Coming], progress: Progress<'_>) -> Result<(), ImageError> {
-        let files: Vec<BorrowedFd<'_>> = coming.iter().map(|coming| coming.file.as_fd()).collect();
-        // Files that say whom to ask, the worker cannot read.
-        let settings = internet();
-        let worker = worker::start(&files, Reach::Internet, || {
-            in_runtime(&settings, async |client| fetch(&client, wanted, coming).await)
-        })?;
-        let layers: Vec<Layer> = coming
-            .iter()
-            .map(|coming| Layer {
-                blob: coming.wanted.digest.clone(),
-                size: coming.wanted.size,
-                diff_id: coming.wanted.digest.clone(),
-            })
-            .collect();
-        loop {
-            let stages: Vec<Stage> = coming.iter().map(|coming| Stage::Coming(coming.done())).collect();
-            progress(&layers, &stages);
-            if !matches!(poll(&mut [PollFd::new(&worker, PollFlags::IN)], Some(&TICK)), Ok(0)) {
-                return worker.wait();
+/// How to speak to servers of files.
+pub(super) fn internet_with(logins: &FileLogins) -> Settings {
+    // Files that say whom to ask, the worker cannot read.
+    let mut settings = internet();
+    for (host, credentials) in logins {
+        settings.registries.entry(host.clone()).or_default().credentials = credentials.clone();
+    }
+    settings
+}
+
+/// The files with their sizes: for those that are not known, their servers are asked.
+fn sized<'a>(wanted: &'a [Wanted], settings: &Settings) -> Result<Vec<(&'a Wanted, u64)>, ImageError> {
+    let unknown: Vec<&str> =
+        wanted.iter().filter(|file| file.size.is_none()).map(|file| file.address.as_str()).collect();
+    let mut found: Vec<u64> = Vec::new();
+    if !unknown.is_empty() {
+        let ask = async |client: Client| {
+            let mut sizes = Vec::new();
+            for address in &unknown {
+                sizes.push(client.file_size(address).await?);
             }
+            Ok(sizes)
+        };
+        found = worker::start(&[], Reach::Internet, || in_runtime(settings, hint, ask))?.wait()?;
+    }
+    let mut found = found.into_iter();
+    let with = |file: &'a Wanted| Some((file, file.size.or_else(|| found.next())?));
+    // Whoever asked says as many as it was asked for.
+    let sized: Option<Vec<_>> = wanted.iter().map(with).collect();
+    sized.ok_or(ImageError::Died { signal: None })
+}
+
+fn bring(
+    wanted: &[(&Wanted, u64)],
+    coming: &[Coming],
+    settings: &Settings,
+    progress: Progress<'_>,
+) -> Result<(), ImageError> {
+    let files: Vec<BorrowedFd<'_>> = coming.iter().map(|coming| coming.file.as_fd()).collect();
+    let worker = worker::start(&files, Reach::Internet, || {
+        in_runtime(settings, hint, async |client| fetch(&client, wanted, coming).await)
+    })?;
+    let layers: Vec<Layer> = coming
+        .iter()
+        .map(|coming| Layer {
+            blob: coming.wanted.digest.clone(),
+            size: coming.wanted.size,
+            diff_id: coming.wanted.digest.clone(),
+        })
+        .collect();
+    loop {
+        let stages: Vec<Stage> = coming.iter().map(|coming| Stage::Coming(coming.done())).collect();
+        progress(&layers, &stages);
+        if !matches!(poll(&mut [PollFd::new(&worker, PollFlags::IN)], Some(&TICK)), Ok(0)) {
+            return worker.wait();
         }
     }
 }
 
 /// In the worker: brings the files, one after the other.
-async fn fetch(client: &Client, wanted: &[Wanted], coming: &[Coming]) -> Result<(), RegistryError> {
+async fn fetch(client: &Client, wanted: &[(&Wanted, u64)], coming: &[Coming]) -> Result<(), RegistryError> {
     for coming in coming {
         let file = File::from(coming.file.try_clone().map_err(RegistryError::Write)?);
         let mut download = Download::resume(&coming.wanted, file).map_err(RegistryError::Read)?;
-        client.file(&wanted[coming.index].address, &mut download).await?;
+        client.file(&wanted[coming.index].0.address, &mut download).await?;
     }
     Ok(())
+}
+
+/// What the user can do about a file that does not come.
+pub(super) fn hint(error: &RegistryError) -> String {
+    match error {
+        RegistryError::Unauthorized { .. } | RegistryError::Denied { .. } | RegistryError::NotFound { .. } => {
+            "It may not be there, or for who logs in only: npm's configuration (~/.npmrc) says who".to_owned()
+        }
+        RegistryError::RateLimited { .. } => "Wait for a while".to_owned(),
+        RegistryError::UnknownAuthority(_) => {
+            "If you know who runs that server, make this machine trust its authority".to_owned()
+        }
+        RegistryError::Tls { .. } => "Only a server on a loopback address may speak without TLS".to_owned(),
+        RegistryError::Certificate { .. } | RegistryError::NoSuchHost(_) => {
+            "Check the network; where npm's packages are, its configuration (~/.npmrc) says".to_owned()
+        }
+        RegistryError::Lookup { .. } | RegistryError::Connect { .. } | RegistryError::TimedOut { .. } => {
+            "Check the network; where npm's packages are, its configuration (~/.npmrc) says. What came is kept"
+                .to_owned()
+        }
+        RegistryError::Broken { .. } => "Try again: it goes on where it was".to_owned(),
+        other => other.hint(),
+    }
 }

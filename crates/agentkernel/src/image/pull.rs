@@ -107,7 +107,7 @@ impl Images {
     ) -> Result<Record, ImageError> {
         let _guard = self.keep()?;
         let asked: Worker<Resolved> = worker::start(&[], Reach::Internet, || {
-            in_runtime(settings, async |client| {
+            in_runtime(settings, RegistryError::hint, async |client| {
                 let resolved = client.resolve(reference, platform).await?;
                 let (config, _) = client.config(reference, &resolved.manifest).await?;
                 let indexes = resolved.indexes.into_iter().map(|index| index.bytes).collect();
@@ -175,7 +175,9 @@ impl Images {
             self.check_room(delivery.coming.iter().map(|coming| coming.wanted.size - coming.done()).sum())?;
             let descriptors: Vec<Descriptor> = delivery.coming.iter().map(|coming| coming.wanted.clone()).collect();
             delivery.fetching = Some(worker::start(&files, Reach::Internet, || {
-                in_runtime(settings, async |client| fetch(&client, reference, &descriptors, &files).await)
+                in_runtime(settings, RegistryError::hint, async |client| {
+                    fetch(&client, reference, &descriptors, &files).await
+                })
             })?);
         }
         let done = self.unpack(record, &kinds, &mut delivery, progress);
@@ -229,7 +231,7 @@ impl Images {
 
 /// Whether a registry takes what logs in to it.
 pub(super) fn check(reference: &Reference, settings: &Settings) -> Result<(), ImageError> {
-    let work = || in_runtime(settings, async |client| client.check(reference).await);
+    let work = || in_runtime(settings, RegistryError::hint, async |client| client.check(reference).await);
     worker::start(&[], Reach::Internet, work)?.wait()
 }
 
@@ -255,13 +257,14 @@ async fn fetch(
 /// In a worker: a client of registries, and what it has to say in words.
 pub(super) fn in_runtime<T>(
     settings: &Settings,
+    hint: fn(&RegistryError) -> String,
     act: impl AsyncFnOnce(Client) -> Result<T, RegistryError>,
 ) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::from(format!("There can be no network: {error}")))?;
     let local = tokio::task::LocalSet::new();
     let done = local.block_on(&runtime, act(Client::new(settings.clone())));
-    done.map_err(|error| match error.hint() {
+    done.map_err(|error| match hint(&error) {
         hint if hint.is_empty() => told(&error),
         hint => Failure { cause: wire::cause(&error), hint },
     })

@@ -34,7 +34,7 @@ impl Images {
         }
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(|(_, file)| file.as_fd()).collect();
         let work = || {
-            in_runtime(settings, async |client| {
+            in_runtime(settings, RegistryError::hint, async |client| {
                 for ((descriptor, _), file) in files.iter().zip(&fds) {
                     if client.has_blob(reference, &descriptor.digest).await? {
                         continue;

@@ -85,6 +85,21 @@ impl Client {
         self.log_in(host, origin, scopes, known.challenge, Some(&known.header)).await.map(Some)
     }
 
+    /// Makes known what logs in to a server that does not ask for it, but hides what needs it.
+    pub(super) fn introduce(&self, host: &str) -> Result<(), RegistryError> {
+        let (header, challenge) = match self.credentials(host) {
+            Credentials::RegistryToken(token) => {
+                let challenge = Challenge::Bearer { realm: String::new(), service: None, scopes: Vec::new() };
+                (bearer(host, token.expose())?, challenge)
+            }
+            Credentials::Basic { user, password } => (basic(host, user, password.expose())?, Challenge::Basic),
+            Credentials::IdentityToken(_) | Credentials::None => return Ok(()),
+        };
+        let known = Known { header, until: None, challenge };
+        self.logins.locked().insert((host.to_owned(), Vec::new()), known);
+        Ok(())
+    }
+
     /// Gets what the registry asks for. `used` has not been good enough.
     pub(super) async fn log_in(
         &self,

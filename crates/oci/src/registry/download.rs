@@ -166,11 +166,50 @@ impl Client {
     }
 
     /// Gets a file of a server that is no registry of images, by its address: `https://…`, or `http://…` on this machine.
-    /// Nobody logs in there.
+    /// What logs in to that server is sent without being asked for.
     ///
     /// # Errors
     /// [`RegistryError`].
     pub async fn file<W: Write + Seek>(&self, address: &str, download: &mut Download<W>) -> Result<(), RegistryError> {
+        let (place, url) = self.place_of(address)?;
+        if download.done == download.size && download.finish("").is_ok() {
+            return Ok(());
+        }
+        self.get(&place, &Wanted { url, scopes: Vec::new(), what: "such file" }, download, &|_| {}).await
+    }
+
+    /// How many bytes a file of such a server has.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn file_size(&self, address: &str) -> Result<u64, RegistryError> {
+        let (place, url) = self.place_of(address)?;
+        let ask = Ask::new(Method::HEAD, url, Vec::new(), "such file").header(header::ACCEPT_ENCODING, "identity")?;
+        let answer = self.ask(&place, &ask).await?;
+        let size = answer.header("content-length").and_then(|text| text.parse().ok());
+        size.ok_or_else(|| {
+            let why = "it does not say how many bytes that has".to_owned();
+            RegistryError::Protocol { host: answer.origin.authority(), why }
+        })
+    }
+
+    /// A file of such a server that is no longer than this, whatever it is.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn document_at(&self, address: &str, accept: &str, limit: u64) -> Result<Vec<u8>, RegistryError> {
+        let (place, url) = self.place_of(address)?;
+        let ask = Ask::new(Method::GET, url, Vec::new(), "such document").header(header::ACCEPT, accept)?;
+        let ask = ask.header(header::ACCEPT_ENCODING, "identity")?;
+        self.retried(async || {
+            let answer = self.ask_once(&place, &ask, super::Answered::Anywhere).await?;
+            answer.bytes(&self.pool, "a document", limit).await
+        })
+        .await
+    }
+
+    /// Whose an address is; what logs in there is known from now on.
+    fn place_of(&self, address: &str) -> Result<(Place, Url), RegistryError> {
         let wrong = || {
             RegistryError::Settings(format!("'{}' is not an address that can be asked", crate::text::shown(address)))
         };
@@ -178,11 +217,9 @@ impl Client {
         if !url.origin.https && !is_loopback(&url.origin.host) {
             return Err(wrong());
         }
-        if download.done == download.size && download.finish("").is_ok() {
-            return Ok(());
-        }
-        let place = Place { host: url.origin.authority(), origin: url.origin.clone(), repository: String::new() };
-        self.get(&place, &Wanted { url, scopes: Vec::new(), what: "such file" }, download, &|_| {}).await
+        let host = url.origin.authority();
+        self.introduce(&host)?;
+        Ok((Place { host, origin: url.origin.clone(), repository: String::new() }, url))
     }
 
     /// Gets several blobs of one repository, [`super::Settings::parallel`] at once. `progress` hears which one has how many bytes.

@@ -1,0 +1,105 @@
+use super::super::tests::embedded;
+use super::*;
+
+const HEADLESS: Ask<'_> = Ask {
+    way: Way::Headless,
+    session: Session::New,
+    unattended: true,
+    telemetry: true,
+    updates: true,
+    model: None,
+    output: Output::Text,
+    prompt: Some("fix -- it {}"),
+    arguments: &[],
+};
+
+fn line(name: &str, ask: &Ask<'_>) -> String {
+    let line = embedded(name).command_line(ask).unwrap();
+    let program = embedded(name).command.len();
+    line[program..].join(" ")
+}
+
+#[test]
+fn a_task_is_given_as_each_agent_takes_it() {
+    for (name, expected) in [
+        ("claude", "-p --dangerously-skip-permissions -- fix -- it {}"),
+        ("codex", "exec --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -- fix -- it {}"),
+        ("gemini", "--yolo --prompt=fix -- it {}"),
+        ("opencode", "run --auto -- fix -- it {}"),
+        ("shell", "-c fix -- it {}"),
+    ] {
+        assert_eq!(line(name, &HEADLESS), expected);
+    }
+}
+
+#[test]
+fn all_that_is_asked_stands_in_one_order() {
+    let arguments = ["--extra".to_owned(), "{}".to_owned()];
+    let ask = Ask {
+        session: Session::Named("s{}1"),
+        model: Some("m"),
+        output: Output::StreamJson,
+        arguments: &arguments,
+        prompt: Some("go"),
+        telemetry: false,
+        updates: false,
+        ..HEADLESS
+    };
+    assert_eq!(
+        line("claude", &ask),
+        "-p --resume s{}1 --dangerously-skip-permissions --model m --output-format stream-json --verbose --extra {} -- go"
+    );
+    let codex = line("codex", &ask);
+    assert!(codex.starts_with("-c analytics.enabled=false -c "), "{codex}");
+    assert!(codex.contains("-c check_for_update_on_startup=false "), "{codex}");
+    assert!(codex.contains(" exec resume s{}1 --dangerously"), "{codex}");
+    let attended = Ask { way: Way::Interactive, unattended: false, prompt: None, ..HEADLESS };
+    assert_eq!(line("codex", &attended), "--sandbox danger-full-access");
+    assert_eq!(line("opencode", &Ask { way: Way::Acp, unattended: false, prompt: None, ..HEADLESS }), "acp");
+    let last = Ask { way: Way::Interactive, session: Session::Last, prompt: None, ..HEADLESS };
+    assert_eq!(line("gemini", &last), "--resume latest --yolo");
+}
+
+#[test]
+fn what_an_agent_cannot_is_told_with_the_key_that_would() {
+    let cannot = |name: &str, ask: &Ask<'_>| {
+        let error = embedded(name).command_line(ask).unwrap_err();
+        (error.to_string(), error.hint)
+    };
+    let (cause, hint) = cannot("codex", &Ask { output: Output::Json, ..HEADLESS });
+    assert_eq!(cause, "Codex can't answer in JSON");
+    assert_eq!(hint, "Its adapter has no `json` in [headless]: 'agentkernel agents show codex' prints it");
+    let (cause, hint) = cannot("claude", &Ask { way: Way::Acp, ..HEADLESS });
+    assert_eq!(cause, "Claude Code can't speak the Agent Client Protocol");
+    assert!(hint.starts_with("Its adapter has no [acp]:"));
+    assert_eq!(
+        cannot("shell", &Ask { session: Session::Last, ..HEADLESS }).0,
+        "Shell can't go on with its last session"
+    );
+}
+
+#[test]
+fn telemetry_and_updates_are_off_unless_asked_for() {
+    let names = |name: &str, telemetry, updates| {
+        let ask = Ask { telemetry, updates, ..HEADLESS };
+        let variables = embedded(name).variables(&ask);
+        variables.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("claude", true, true), ["IS_SANDBOX"]);
+    assert!(names("claude", true, false).contains(&"DISABLE_AUTOUPDATER".to_owned()));
+    assert!(names("claude", false, true).contains(&"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".to_owned()));
+}
+
+#[test]
+fn first_files_know_the_project_and_the_end_of_a_placeholder() {
+    let claude = embedded("claude");
+    let value = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "agentkernel-KEY-0123456789abcdefghij".to_owned());
+    let files = claude.first_files(Path::new("/home/me/a \"b\""), value);
+    assert_eq!(files[0].0, Path::new(".claude.json"));
+    let written: serde_json::Value = serde_json::from_str(&files[0].1).unwrap();
+    assert_eq!(written["customApiKeyResponses"]["approved"][0], "0123456789abcdefghij");
+    assert_eq!(written["projects"]["/home/me/a \"b\""]["hasTrustDialogAccepted"], true);
+    let none = claude.first_files(Path::new("/p"), |_| None);
+    let written: serde_json::Value = serde_json::from_str(&none[0].1).unwrap();
+    assert_eq!(written["customApiKeyResponses"]["approved"][0], "");
+}

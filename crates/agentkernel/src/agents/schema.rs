@@ -1,0 +1,634 @@
+//! Every key of an adapter's file, once: the parser and the reference page are made of these tables.
+
+use super::adapter::{
+    Adapter, Credential, Home, Mcp, Mode, Needs, Package, Reached, Switch, Template, VERSION, integrity,
+};
+use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
+use oci::Platform;
+use std::path::{Path, PathBuf};
+
+impl Adapter {
+    /// Parses one. `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] for the first mistake.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let adapter = document(path, text, KEYS)?;
+        let missing = [
+            ("name", adapter.name.is_empty()),
+            ("title", adapter.title.is_empty()),
+            ("version", adapter.version.is_empty()),
+            ("command", adapter.command.is_empty()),
+        ];
+        let wrong =
+            |cause: String| ConfigError::File { path: path.into(), line: 1, column: 1, cause, hint: String::new() };
+        if let Some((key, _)) = missing.iter().find(|(_, missing)| *missing) {
+            return Err(wrong(format!("`{key}` is missing")));
+        }
+        if adapter.dockerfile.is_empty() != adapter.packages.is_empty() {
+            return Err(wrong("`dockerfile` and [[packages]] are of no use without one another".to_owned()));
+        }
+        Ok(adapter)
+    }
+}
+
+/// The page that describes an adapter's file.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(concat!(
+        "# Adapters of agents\n\n",
+        "<!-- Generated from crates/agentkernel/src/agents/schema.rs by its tests: UPDATE_DOCS=1 rewrites it. -->\n\n",
+        "An adapter is what is known of an agent: how it is installed, how it is called, and what of a home directory and of the\n",
+        "internet it needs. It is a file of data ([the guide](../guide/agents.md#an-adapter-of-your-own)), and\n",
+        "`agentkernel agents show NAME` prints it. A mistake is an error that names the file, line and column; unknown keys are\n",
+        "mistakes.\n",
+    ));
+    KEYS.iter().for_each(|key| key.describe(&mut page, "##"));
+    page
+}
+
+/// A text that must be there.
+fn filled(text: String) -> Result<String, FormError> {
+    match text.trim().is_empty() {
+        false => Ok(text),
+        true => Err(FormError::new("it is empty".to_owned())),
+    }
+}
+
+/// A part of a name of npm's, or a file's name.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !text.is_empty() && !text.starts_with('.') && text.bytes().all(plain)
+}
+
+fn none<T>(text: &str, what: &str) -> Result<T, FormError> {
+    Err(FormError::new(format!("{} is no {what}", config::quoted(text.as_ref()))))
+}
+
+/// A path below the home directory.
+fn below_home(text: &str) -> Result<PathBuf, FormError> {
+    match config::beneath(Path::new(text)) {
+        Ok(path) => Ok(path),
+        Err(_) => none(text, "path below the home directory, like '.config/agent'"),
+    }
+}
+
+const KEYS: &[Key<Adapter>] = &[
+    Key {
+        name: "name",
+        form: Form::Text(|adapter, text| {
+            let good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+            let text = text.value;
+            if text.is_empty() || text.starts_with('-') || text.len() > 40 || !text.bytes().all(good) {
+                return none(&text, "name of an agent: use up to 40 of a-z, 0-9 and '-'");
+            }
+            adapter.name = text;
+            Ok(())
+        }),
+        default: "required",
+        doc: "What the agent is called here: a-z, 0-9 and `-`. In a folder of adapters the file is called `NAME.toml`.",
+        example: "\"mine\"",
+    },
+    Key {
+        name: "title",
+        form: Form::Text(|adapter, text| {
+            adapter.title = filled(text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "What its makers call it.",
+        example: "\"My Agent\"",
+    },
+    Key {
+        name: "version",
+        form: Form::Text(|adapter, text| {
+            adapter.version = version(text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "Which version is installed where none is named. It becomes the tag of an image.",
+        example: "\"1.2.3\"",
+    },
+    Key {
+        name: "tested",
+        form: Form::Flag(|adapter, value| adapter.tested = value),
+        default: "`false`",
+        doc: "Whether this version was run in a sandbox by whoever wrote the adapter. It is shown, and decides nothing.",
+        example: "true",
+    },
+    Key {
+        name: "command",
+        form: Form::Filled(|adapter, text| {
+            if adapter.command.is_empty() && !text.value.starts_with('/') {
+                return none(&text.value, "absolute path of a program in the image");
+            }
+            adapter.command.push(text.value);
+            Ok(())
+        }),
+        default: "required",
+        doc: "The program, by its absolute path in the image, and what always stands before other arguments.",
+        example: "[\"/opt/agentkernel/agents/mine/bin/agent\"]",
+    },
+    Key {
+        name: "dockerfile",
+        form: Form::Text(|adapter, text| {
+            let text = filled(text.value)?;
+            dockerfile::parse(&text).map_err(|error| FormError::new(error.to_string()))?;
+            adapter.dockerfile = text;
+            Ok(())
+        }),
+        default: "none: the program is the image's own",
+        doc: "How its image is made: a Dockerfile whose `ADD` finds the packages by the names of their files. It begins with `FROM scratch`, to be a layer over any image, and puts everything below `/opt/agentkernel/agents/NAME`.",
+        example: "\"FROM scratch AS agent\\nADD agent.tgz /\\nFROM scratch\\nCOPY --from=agent /package/ /opt/agentkernel/agents/mine/\\n\"",
+    },
+    Key {
+        name: "packages",
+        form: Form::Nested(&Many { keys: PACKAGE, add: add_package }),
+        default: "none",
+        doc: "What it is made of: packages of npm, from the registry that npm would use, and files of the web. Each is checked against its hash as it comes.",
+        example: "",
+    },
+    Key {
+        name: "interactive",
+        form: Form::Nested(&One {
+            keys: MODE,
+            place: |adapter: &mut Adapter| adapter.interactive.get_or_insert_default(),
+        }),
+        default: "it does not talk to a person",
+        doc: "How it talks to a person: the arguments for each thing that may be asked of it, in the order in which they stand in the command line. `{}` stands for what is asked.",
+        example: "",
+    },
+    Key {
+        name: "headless",
+        form: Form::Nested(&One {
+            keys: MODE,
+            place: |adapter: &mut Adapter| adapter.headless.get_or_insert_default(),
+        }),
+        default: "it does no tasks by itself",
+        doc: "How it does one task and ends, in the same way.",
+        example: "",
+    },
+    Key {
+        name: "acp",
+        form: Form::Nested(&One { keys: MODE, place: |adapter: &mut Adapter| adapter.acp.get_or_insert_default() }),
+        default: "it does not speak it",
+        doc: "How it speaks the Agent Client Protocol on its standard input and output, in the same way.",
+        example: "",
+    },
+    Key {
+        name: "environment",
+        form: Form::Variables(|adapter, name, value| adapter.environment.push((name, value))),
+        default: "none",
+        doc: "Variables that it always has.",
+        example: "{ AGENT_SANDBOXED = \"1\" }",
+    },
+    Key {
+        name: "no_telemetry",
+        form: Form::Nested(&One { keys: SWITCH, place: |adapter: &mut Adapter| &mut adapter.no_telemetry }),
+        default: "nothing is known that does",
+        doc: "What keeps it from telling its makers what it does. It stands before what `[interactive]` and the like say.",
+        example: "",
+    },
+    Key {
+        name: "no_updates",
+        form: Form::Nested(&One { keys: SWITCH, place: |adapter: &mut Adapter| &mut adapter.no_updates }),
+        default: "nothing is known that does",
+        doc: "What keeps it from replacing itself, in the same way.",
+        example: "",
+    },
+    Key {
+        name: "home",
+        form: Form::Nested(&One { keys: HOME, place: |adapter: &mut Adapter| &mut adapter.home }),
+        default: "nothing",
+        doc: "What of a home directory it reads and writes: paths below it.",
+        example: "",
+    },
+    Key {
+        name: "files",
+        form: Form::Nested(&Many { keys: TEMPLATE, add: add_file }),
+        default: "none",
+        doc: "Files that it finds in its home directory where there are none yet.",
+        example: "",
+    },
+    Key {
+        name: "credentials",
+        form: Form::Nested(&Many { keys: CREDENTIAL, add: add_credential }),
+        default: "it needs none",
+        doc: "What logs in: variables of the user, and fields of files of his. The first that is there is taken, with all others of the same file. None enters the sandbox, which has a placeholder in its place, and whose hosts are allowed.",
+        example: "",
+    },
+    Key {
+        name: "network",
+        form: Form::Nested(&One { keys: REACHED, place: |adapter: &mut Adapter| &mut adapter.network }),
+        default: "nothing",
+        doc: "What it must reach besides the hosts of what logs in.",
+        example: "",
+    },
+    Key {
+        name: "mcp",
+        form: Form::Nested(&One { keys: MCP, place: |adapter: &mut Adapter| adapter.mcp.get_or_insert_default() }),
+        default: "nothing is known of that",
+        doc: "Where it reads of MCP servers.",
+        example: "",
+    },
+    Key {
+        name: "needs",
+        form: Form::Nested(&One { keys: NEEDS, place: |adapter: &mut Adapter| &mut adapter.needs }),
+        default: "nothing",
+        doc: "What it needs of the image and the machine.",
+        example: "",
+    },
+];
+
+fn version(text: String) -> Result<String, FormError> {
+    match text == "latest" || format!("a/b:{text}").parse::<oci::Reference>().is_err() {
+        false => Ok(text),
+        true => none(&text, "version that can be the tag of an image"),
+    }
+}
+
+const PACKAGE: &[Key<Package>] = &[
+    Key {
+        name: "file",
+        form: Form::Text(|package, text| {
+            if !is_plain(&text.value) {
+                return none(&text.value, "plain name of a file");
+            }
+            package.file = text.value;
+            Ok(())
+        }),
+        default: "required",
+        doc: "What it is called in the Dockerfile.",
+        example: "\"agent.tgz\"",
+    },
+    Key {
+        name: "platform",
+        form: Form::Text(|package, text| {
+            let platform = text.value.parse::<Platform>();
+            package.platform = Some(platform.map_err(|error| FormError::new(error.to_string()))?);
+            Ok(())
+        }),
+        default: "every one",
+        doc: "For which platform it is. What a Dockerfile names must be there for one's own.",
+        example: "\"linux/amd64\"",
+    },
+    Key {
+        name: "npm",
+        form: Form::Text(|package, text| {
+            let name =
+                text.value.strip_prefix('@').map_or(Some(("a", text.value.as_str())), |rest| rest.split_once('/'));
+            if !name.is_some_and(|(scope, name)| is_plain(scope) && is_plain(name)) {
+                return none(&text.value, "name of a package of npm's");
+            }
+            package.npm = text.value;
+            Ok(())
+        }),
+        default: "it is at `url`",
+        doc: "What npm calls it.",
+        example: "\"@example/agent-linux-x64\"",
+    },
+    Key {
+        name: "version",
+        form: Form::Text(|package, text| {
+            version(text.value.replace(VERSION, "0"))?;
+            package.version = text.value;
+            Ok(())
+        }),
+        default: "`{version}`, which is the agent's",
+        doc: "Its version at npm. One with `{version}` in it is another one in every version of the agent.",
+        example: "\"{version}-linux-x64\"",
+    },
+    Key {
+        name: "url",
+        form: Form::Text(|package, text| {
+            if !text.value.starts_with("https://") && !text.value.starts_with("http://") {
+                return none(&text.value, "address that begins with https://");
+            }
+            package.url = text.value;
+            Ok(())
+        }),
+        default: "it is npm's",
+        doc: "Its address, in which `{version}` is the agent's version. Without TLS only on this machine.",
+        example: "\"https://example.org/agent-{version}.tar.gz\"",
+    },
+    Key {
+        name: "size",
+        form: Form::Count(|package, count| {
+            package.size = Some(count.value);
+            Ok(())
+        }),
+        default: "its server is asked",
+        doc: "How many bytes it has.",
+        example: "20772697",
+    },
+    Key {
+        name: "integrity",
+        form: Form::Text(|package, text| match integrity(&text.value) {
+            Some(digest) => {
+                package.digest = Some(digest);
+                Ok(())
+            }
+            None => none(&text.value, "'sha512-' or 'sha256-' and a hash in base64"),
+        }),
+        default: "required",
+        doc: "What it is: `sha512-` or `sha256-` and the hash in base64, as `npm view NAME@VERSION dist.integrity` tells it.",
+        example: "\"sha512-dbQ9A0qBtFJNi6XBkHvfZ6Azpn6PNgH/P8h2MZ67RLlX8hSAVjup39CRWqdRxZv7YXIuhrFaytr8y0jKnkoxnQ==\"",
+    },
+];
+
+fn add_package(adapter: &mut Adapter, mut package: Package) -> Result<(), FormError> {
+    let wrong = |cause: &str| Err(FormError::new(cause.to_owned()));
+    if package.file.is_empty() {
+        return wrong("`file` is missing");
+    }
+    if package.npm.is_empty() == package.url.is_empty() {
+        return wrong("it has either `npm` or `url`");
+    }
+    if package.url.is_empty() && package.version.is_empty() {
+        package.version = VERSION.to_owned();
+    }
+    if package.npm.is_empty() && !package.version.is_empty() {
+        return wrong("`version` is of packages of npm's only");
+    }
+    if package.digest.is_none() {
+        return wrong("`integrity` is missing");
+    }
+    if adapter.packages.iter().any(|other| (&other.file, &other.platform) == (&package.file, &package.platform)) {
+        return wrong(&format!("'{}' is there twice", package.file));
+    }
+    adapter.packages.push(package);
+    Ok(())
+}
+
+/// A key of [`MODE`]: arguments that stand as they are, or with `{}` in one of them.
+macro_rules! arguments {
+    ($name:literal, $field:ident, $asked:expr, $default:literal, $doc:literal, $example:literal) => {
+        Key {
+            name: $name,
+            form: Form::Texts(|mode, texts| {
+                mode.$field = asked($asked, texts)?;
+                Ok(())
+            }),
+            default: $default,
+            doc: $doc,
+            example: $example,
+        }
+    };
+}
+
+/// Refuses arguments that have another number of places for what is asked than they should have.
+fn asked(places: usize, arguments: Vec<String>) -> Result<Vec<String>, FormError> {
+    match arguments.iter().map(|argument| argument.matches("{}").count()).sum::<usize>() {
+        found if found == places => Ok(arguments),
+        found => Err(FormError::new(format!("it has {found} of `{{}}`, not {places}"))),
+    }
+}
+
+const MODE: &[Key<Mode>] = &[
+    arguments!("arguments", arguments, 0, "none", "Those that stand first.", "[\"exec\"]"),
+    arguments!("continue", continued, 0, "it can't", "To go on with the last session.", "[\"--continue\"]"),
+    arguments!("resume", resume, 1, "it can't", "To go on with a session that is named.", "[\"--resume\", \"{}\"]"),
+    arguments!(
+        "unattended",
+        unattended,
+        0,
+        "it never asks",
+        "To ask nobody before it acts: the sandbox is the permission.",
+        "[\"--yes\"]"
+    ),
+    arguments!(
+        "attended",
+        attended,
+        0,
+        "none",
+        "In place of `unattended`, to ask; and what else it would do otherwise that can't be done in a sandbox.",
+        "[\"--ask\"]"
+    ),
+    arguments!("model", model, 1, "it can't", "To use a model that is named.", "[\"--model\", \"{}\"]"),
+    arguments!("json", json, 0, "it can't", "To answer in JSON.", "[\"--format\", \"json\"]"),
+    arguments!(
+        "stream_json",
+        stream_json,
+        0,
+        "it can't",
+        "To tell in JSON what happens, as it happens.",
+        "[\"--format\", \"stream-json\"]"
+    ),
+    arguments!(
+        "prompt",
+        prompt,
+        1,
+        "it takes none",
+        "The task. What the user gives besides stands before it.",
+        "[\"--prompt\", \"{}\"]"
+    ),
+];
+
+const SWITCH: &[Key<Switch>] = &[
+    Key {
+        name: "environment",
+        form: Form::Variables(|switch, name, value| switch.environment.push((name, value))),
+        default: "none",
+        doc: "Variables.",
+        example: "{ AGENT_TELEMETRY = \"0\" }",
+    },
+    Key {
+        name: "arguments",
+        form: Form::Texts(|switch, texts| {
+            switch.arguments = asked(0, texts)?;
+            Ok(())
+        }),
+        default: "none",
+        doc: "Arguments.",
+        example: "[\"--no-telemetry\"]",
+    },
+];
+
+/// A key of [`HOME`].
+macro_rules! paths {
+    ($name:literal, $field:ident, $doc:literal, $example:literal) => {
+        Key {
+            name: $name,
+            form: Form::List(|home, text| {
+                home.$field.push(below_home(&text.value)?);
+                Ok(())
+            }),
+            default: "none",
+            doc: $doc,
+            example: $example,
+        }
+    };
+}
+
+const HOME: &[Key<Home>] = &[
+    paths!("config", config, "What the user has set; it comes along, read-only.", "[\".agent/settings.json\"]"),
+    paths!(
+        "memory",
+        memory,
+        "What the user has told all his agents; it comes along, read-only.",
+        "[\".agent/AGENTS.md\"]"
+    ),
+    paths!("skills", skills, "Skills, commands and the like; they come along, read-only.", "[\".agent/skills\"]"),
+    paths!("state", state, "What it writes for its next run; kept for each project.", "[\".agent\"]"),
+];
+
+const TEMPLATE: &[Key<Template>] = &[
+    Key {
+        name: "path",
+        form: Form::Text(|file, text| {
+            file.path = below_home(&text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "Where it is, below the home directory.",
+        example: "\".agent/state.json\"",
+    },
+    Key {
+        name: "text",
+        form: Form::Text(|file, text| {
+            file.text = text.value;
+            Ok(())
+        }),
+        default: "required",
+        doc: "What stands in it. `{workspace}` is the project's directory, as it stands within a string of JSON; `{last20 VARIABLE}` the last twenty characters of that variable, as the sandbox has it.",
+        example: "'{ \"trusted\": [\"{workspace}\"] }'",
+    },
+];
+
+fn add_file(adapter: &mut Adapter, file: Template) -> Result<(), FormError> {
+    if file.path.as_os_str().is_empty() || file.text.is_empty() {
+        return Err(FormError::new("it has both `path` and `text`".to_owned()));
+    }
+    adapter.files.push(file);
+    Ok(())
+}
+
+const CREDENTIAL: &[Key<Credential>] = &[
+    Key {
+        name: "variable",
+        form: Form::Text(|credential, text| {
+            credential.variable = config::parse_variable(&text.value)?;
+            Ok(())
+        }),
+        default: "it is in a file",
+        doc: "The variable of the user's environment that holds it, and that holds the placeholder inside.",
+        example: "\"AGENT_API_KEY\"",
+    },
+    Key {
+        name: "file",
+        form: Form::Text(|credential, text| {
+            credential.file = below_home(&text.value)?;
+            Ok(())
+        }),
+        default: "it is in a variable",
+        doc: "The file of JSON that holds it, below the home directory.",
+        example: "\".agent/auth.json\"",
+    },
+    Key {
+        name: "field",
+        form: Form::Texts(|credential, texts| {
+            credential.field = texts;
+            Ok(())
+        }),
+        default: "required with `file`",
+        doc: "Where in the file it is: keys, the outermost first.",
+        example: "[\"tokens\", \"access\"]",
+    },
+    Key {
+        name: "jwt",
+        form: Form::Flag(|credential, value| credential.jwt = value),
+        default: "`false`",
+        doc: "Whether it is a token of three parts (RFC 7519) in which the agent reads what it is for: its placeholder says the same, without the signature.",
+        example: "true",
+    },
+    Key {
+        name: "hosts",
+        form: Form::Filled(|credential, text| {
+            credential.hosts.push(config::parse_secret_host(&text.value)?);
+            Ok(())
+        }),
+        default: "required",
+        doc: "Where it may go: names, or `*.example.org`, without ports.",
+        example: "[\"api.example.org\"]",
+    },
+];
+
+fn add_credential(adapter: &mut Adapter, credential: Credential) -> Result<(), FormError> {
+    let Credential { variable, file, field, hosts, .. } = &credential;
+    let wrong = |cause: &str| Err(FormError::new(cause.to_owned()));
+    if variable.is_empty() == file.as_os_str().is_empty() {
+        return wrong("it has either `variable` or `file`");
+    }
+    if variable.is_empty() == field.is_empty() {
+        return wrong("`field` stands with `file`, and not without");
+    }
+    if hosts.is_empty() {
+        return wrong("`hosts` is missing");
+    }
+    adapter.credentials.push(credential);
+    Ok(())
+}
+
+const REACHED: &[Key<Reached>] = &[Key {
+    name: "allow",
+    form: Form::List(|reached, text| {
+        reached.allow.push(config::parse_rule(&text.value)?);
+        Ok(())
+    }),
+    default: "nothing",
+    doc: "What is allowed, as a project writes it.",
+    example: "[\"api.example.org\"]",
+}];
+
+const MCP: &[Key<Mcp>] = &[
+    Key {
+        name: "file",
+        form: Form::Text(|mcp, text| {
+            mcp.file = below_home(&text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "The file, below the home directory.",
+        example: "\".agent/settings.json\"",
+    },
+    Key {
+        name: "key",
+        form: Form::Text(|mcp, text| {
+            mcp.key = filled(text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "The key of the file whose table has a server for each name.",
+        example: "\"mcpServers\"",
+    },
+];
+
+const NEEDS: &[Key<Needs>] = &[
+    Key {
+        name: "programs",
+        form: Form::List(|needs, text| {
+            if !is_plain(&text.value) {
+                return none(&text.value, "name of a program");
+            }
+            needs.programs.push(text.value);
+            Ok(())
+        }),
+        default: "none",
+        doc: "Programs of the image, by their names.",
+        example: "[\"bash\"]",
+    },
+    Key {
+        name: "memory",
+        form: Form::Size(|needs, size| {
+            needs.memory = size.value;
+            Ok(())
+        }),
+        default: "nothing is known of that",
+        doc: "Memory.",
+        example: "\"1G\"",
+    },
+];
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

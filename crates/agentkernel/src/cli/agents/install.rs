@@ -1,0 +1,196 @@
+//! `agents install`: hides how packages become a layer.
+
+use super::super::{
+    Failure, Status,
+    build::{self, Steps},
+    for_each, image, print,
+    progress::Bars,
+    run,
+};
+use super::{find, parts};
+use crate::{
+    agents::{self, Adapter, Adapters, Package, Registry},
+    config::{HostFacts, Project, UserConfig},
+    image::{FileLogins, Images, Published, Question, Record, Request, Wanted, published},
+    store::Store,
+};
+use clap::Args;
+use dockerfile::Ignore;
+use oci::{Digest, Platform, Reference};
+use std::{collections::BTreeMap, path::PathBuf};
+
+#[derive(Debug, Args)]
+pub(super) struct Install {
+    /// Tell nothing but mistakes
+    #[arg(short, long)]
+    quiet: bool,
+    /// Names of agents, with '@VERSION' another version than the adapter's, or paths of adapters: './my-agent.toml'
+    #[arg(required = true, value_name = "AGENT")]
+    agents: Vec<String>,
+}
+
+impl Install {
+    pub(super) fn run(self) -> Status {
+        let workshop = Workshop::open(self.quiet)?;
+        let mut made = false;
+        let status = for_each(&self.agents, |text| {
+            let (name, version) = parts(text);
+            let adapter = find(&workshop.store, &workshop.adapters, name)?;
+            let adapter = adapter.at(version.unwrap_or(&adapter.version));
+            let (record, new) = workshop.install(&adapter)?;
+            made |= new;
+            workshop.images.tag(&reference(adapter.used())?, &record.manifest)?;
+            workshop.tell(&match new {
+                true => format!("{} {} {}\n", adapter.name, adapter.version, record.manifest),
+                false => format!("{} {} is installed\n", adapter.name, adapter.version),
+            })
+        })?;
+        if made {
+            // What they were made of takes more room than they do.
+            workshop.images.prune(&workshop.store, false, false)?;
+        }
+        Ok(status)
+    }
+}
+
+/// Where agents are made.
+pub(super) struct Workshop {
+    pub(super) store: Store,
+    pub(super) images: Images,
+    pub(super) adapters: Adapters,
+    host: HostFacts,
+    quiet: bool,
+}
+
+/// A name that is one, whatever is in it.
+pub(super) fn reference(parsed: Result<Reference, oci::ReferenceError>) -> Result<Reference, Failure> {
+    parsed.map_err(|error| {
+        Failure::chain(&error).hint("A version is the tag of an image: up to 128 letters, digits, '.', '_' and '-'")
+    })
+}
+
+impl Workshop {
+    pub(super) fn open(quiet: bool) -> Result<Self, Failure> {
+        let store = Store::open()?;
+        let host = HostFacts::read()?;
+        let images = image::open(&store)?;
+        let adapters = Adapters::of(&host, &run::project(&store, &host, true)?);
+        Ok(Self { store, images, adapters, host, quiet })
+    }
+
+    /// Prints what is done.
+    pub(super) fn tell(&self, text: &str) -> Result<(), Failure> {
+        if self.quiet { Ok(()) } else { print(text) }
+    }
+
+    /// The image of an agent, made if it is not there, and whether it was.
+    pub(super) fn install(&self, adapter: &Adapter) -> Result<(Record, bool), Failure> {
+        let name = reference(adapter.reference(&adapter.version))?;
+        if adapter.packages.is_empty() {
+            let failure = Failure::new(format!("{} is part of images: there is nothing to install", adapter.title));
+            return Err(failure.hint("Its adapter has no [[packages]]"));
+        }
+        let _guard = self.images.keep()?;
+        if let Some(record) = self.images.find(&name)? {
+            return Ok((record, false));
+        }
+        let platform = Platform::host();
+        let mut logins = FileLogins::new();
+        let mut wanted = Vec::new();
+        for package in adapter.packages_for(&platform)? {
+            wanted.push(wanted_of(adapter, package, &mut logins)?);
+        }
+        let mut bars = Bars::new(&format!("{} {}", adapter.title, adapter.version), !self.quiet);
+        let fetched = self.images.fetch(&wanted, &logins, &mut |layers, stages| bars.draw(layers, stages))?;
+        drop(bars);
+        let record = self.build(adapter, &fetched.path, &name, &platform)?;
+        self.images.tag(&name, &record.manifest)?;
+        Ok((record, true))
+    }
+
+    fn build(
+        &self,
+        adapter: &Adapter,
+        context: &std::path::Path,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Record, Failure> {
+        let _building = self.images.building(|| build::clear_dead(&self.store).map(drop))?;
+        // What stands in the caller's directory does not count.
+        let project = Project { dir: PathBuf::from("/"), file: None };
+        let user = UserConfig::read(&self.host)?;
+        let name = format!("{}.toml", adapter.name);
+        let at = |error| build::of_line(&name, &adapter.dockerfile, error);
+        let dockerfile = dockerfile::parse(&adapter.dockerfile).map_err(at)?;
+        let request = Request {
+            dockerfile: &dockerfile,
+            context,
+            ignore: &Ignore::default(),
+            target: None,
+            arguments: &BTreeMap::new(),
+            platform,
+            epoch: build::epoch(&self.host)?,
+            fresh: false,
+            forget: true,
+            user: None,
+        };
+        let mut steps = Steps::new(&self.images, reference.clone(), project, user, self.host.clone());
+        steps.terse = true;
+        steps.quiet = self.quiet;
+        let record = self.images.build(&request, &mut steps);
+        record.map_err(|error| steps.failure(error, &name, &adapter.dockerfile))
+    }
+
+    /// The newest version of an agent that its makers want to be used.
+    pub(super) fn newest(&self, adapter: &Adapter) -> Result<String, Failure> {
+        let platform = Platform::host();
+        let packages = adapter.packages_for(&platform)?;
+        let package = packages.iter().find(|package| package.is_of_version() && !package.npm.is_empty());
+        let package = package.ok_or_else(|| {
+            let failure = Failure::new(format!("Nobody says which version of {} is the newest", adapter.title));
+            failure.hint(format!("Name one: {}@VERSION", adapter.name))
+        })?;
+        let mut logins = FileLogins::new();
+        let found = ask(package, None, &mut logins)?;
+        let newest = package.agent_version(&found.version).unwrap_or(&found.version);
+        Ok(newest.to_owned())
+    }
+}
+
+/// Where a package comes from, and what it is: if the adapter does not say so, its registry does.
+fn wanted_of(adapter: &Adapter, package: &Package, logins: &mut FileLogins) -> Result<Wanted, Failure> {
+    let Package { file, size, digest, .. } = package;
+    let registry = if package.npm.is_empty() { None } else { Some(registry(&package.npm, logins)?) };
+    let address = package.address(&adapter.version, registry.as_ref().map_or("", |registry| &registry.address));
+    let digest = match digest {
+        Some(digest) => digest.clone(),
+        None if registry.is_some() => asked(package, &package.version(&adapter.version), logins)?,
+        None => {
+            let failure = Failure::new(format!("Nobody says what {} {} is", adapter.title, adapter.version));
+            return Err(failure.hint("An adapter of that version would: ~/.config/agentkernel/agents/NAME.toml"));
+        }
+    };
+    Ok(Wanted { address, name: file.clone(), digest, size: *size })
+}
+
+fn asked(package: &Package, version: &str, logins: &mut FileLogins) -> Result<Digest, Failure> {
+    let found = ask(package, Some(version.to_owned()), logins)?;
+    agents::integrity(&found.integrity).ok_or_else(|| {
+        let cause = format!("The registry says that {} {version} is '{}'", package.npm, found.integrity.escape_debug());
+        Failure::new(cause).hint("That is no hash that is known: 'sha512-' and base64")
+    })
+}
+
+fn ask(package: &Package, version: Option<String>, logins: &mut FileLogins) -> Result<Published, Failure> {
+    let registry = registry(&package.npm, logins)?.address;
+    Ok(published(&Question { registry, package: package.npm.clone(), version }, logins)?)
+}
+
+/// The registry of a package; what logs in there is noted.
+fn registry(package: &str, logins: &mut FileLogins) -> Result<Registry, Failure> {
+    let registry = agents::registry(package).map_err(|error| {
+        Failure::chain(&error).hint("Write `registry=https://...` into ~/.npmrc, or install npm, which knows")
+    })?;
+    logins.insert(registry.host(), registry.credentials.clone());
+    Ok(registry)
+}
