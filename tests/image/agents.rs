@@ -294,7 +294,10 @@ fn mistakes_are_told_in_one_line() {
     scene.write(".config/agentkernel/agents/mine.toml", &wrong);
     scene.fails(&["install", "mine"], &["mine.toml:4:1: unknown key 'comand'", "hint: Did you mean `command`?"]);
     scene.fails(&["install", "shell"], &["Shell is part of images: there is nothing to install"]);
-    scene.fails(&["install", "claude@a b"], &["'a b'"]);
+    for version in ["a b", "1@sha256", "", ".1"] {
+        let text = format!("claude@{version}");
+        scene.fails(&["install", &text], &[&format!("'{version}' is no version"), "'claude@2.1.330'"]);
+    }
 }
 
 /// What stalls is waited for as long as the user likes, and goes on where it was.
@@ -333,6 +336,8 @@ fn a_new_version_takes_the_place_of_the_old_one_when_it_answers() {
     assert_eq!(scene.versions(), (vec!["2.1".to_owned()], Some("2.1".to_owned())));
     let output = scene.agents(&["update", "mine"]);
     assert_eq!(stdout_of(&output), "mine 2.1 is the newest\n", "{}", told(&output));
+    let output = scene.agents(&["install", "mine@latest"]);
+    assert_eq!(stdout_of(&output), "mine 2.1 is installed\n", "{}", told(&output));
     // Two beside each other: the one that was installed last is used.
     let output = scene.agents(&["install", "mine@1.0"]);
     assert!(output.status.success(), "{}", told(&output));
@@ -395,6 +400,12 @@ fn a_projects_own_agent_needs_trust() {
     assert!(list.contains("Of the project"), "{list}");
     let output = scene.agents(&["install", "mine"]);
     assert!(output.status.success(), "{}", told(&output));
+    // No sandbox gives itself one.
+    for path in [".agentkernel/agents/mine.toml", ".agentkernel/agents/other.toml"] {
+        let write = format!("echo x > {path}");
+        let output = scene.world.agentkernel(["run", "--", "sh", "-c", &write]).output().unwrap();
+        assert!(told(&output).contains("Read-only file system"), "{}", told(&output));
+    }
     fs::write(folder.join("mine.toml"), text + "# another\n").unwrap();
     scene.fails(&["install", "mine"], &["asks for more"]);
 }

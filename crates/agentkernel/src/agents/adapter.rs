@@ -266,6 +266,13 @@ impl Package {
     }
 }
 
+/// Whether an image of this version can be told by its tag from the one that is used.
+#[must_use]
+pub fn is_version(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text != USED && (1..=128).contains(&text.len()) && !text.starts_with(['-', '.']) && text.bytes().all(plain)
+}
+
 /// What a text of npm's kind says of contents: `sha512-` and the hash in base64 (Subresource Integrity).
 #[must_use]
 pub fn integrity(text: &str) -> Option<Digest> {

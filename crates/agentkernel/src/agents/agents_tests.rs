@@ -176,6 +176,16 @@ fn another_version_has_other_packages_but_for_those_of_their_own() {
 }
 
 #[test]
+fn a_version_is_a_tag_of_its_own() {
+    for good in ["1", "2.1.330", "0.0.1790142911-g7618fb", "1_2"] {
+        assert!(is_version(good), "{good}");
+    }
+    for wrong in ["", "latest", ".1", "-1", "1 2", "1@sha256:0", "1:2", "a/b", "1+2", &"1".repeat(129)] {
+        assert!(!is_version(wrong), "{wrong}");
+    }
+}
+
+#[test]
 fn a_hash_is_what_npm_calls_integrity() {
     let of = |text: &str| integrity(text).map(|digest| digest.to_string());
     let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -6,7 +6,9 @@ pub mod login;
 mod npm;
 mod schema;
 
-pub use adapter::{Adapter, Credential, Home, Mcp, Mode, Needs, NotFor, Package, Reached, Switch, Template, integrity};
+pub use adapter::{
+    Adapter, Credential, Home, Mcp, Mode, Needs, NotFor, Package, Reached, Switch, Template, integrity, is_version,
+};
 pub use line::{Ask, CannotError, Output, Session, Way};
 pub use npm::{Registry, RegistryUnknown, registry};
 pub use schema::reference;

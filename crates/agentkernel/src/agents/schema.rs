@@ -1,7 +1,7 @@
 //! Every key of an adapter's file, once: the parser and the reference page are made of these tables.
 
 use super::adapter::{
-    Adapter, Credential, Home, Mcp, Mode, Needs, Package, Reached, Switch, Template, VERSION, integrity,
+    Adapter, Credential, Home, Mcp, Mode, Needs, Package, Reached, Switch, Template, VERSION, integrity, is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
 use oci::Platform;
@@ -79,7 +79,12 @@ const KEYS: &[Key<Adapter>] = &[
         form: Form::Text(|adapter, text| {
             let good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
             let text = text.value;
-            if text.is_empty() || text.starts_with('-') || text.len() > 40 || !text.bytes().all(good) {
+            if text.is_empty()
+                || text.starts_with('-')
+                || text.ends_with('-')
+                || text.len() > 40
+                || !text.bytes().all(good)
+            {
                 return none(&text, "name of an agent: use up to 40 of a-z, 0-9 and '-'");
             }
             adapter.name = text;
@@ -241,9 +246,9 @@ const KEYS: &[Key<Adapter>] = &[
 ];
 
 fn version(text: String) -> Result<String, FormError> {
-    match text == "latest" || format!("a/b:{text}").parse::<oci::Reference>().is_err() {
-        false => Ok(text),
-        true => none(&text, "version that can be the tag of an image"),
+    match is_version(&text) {
+        true => Ok(text),
+        false => none(&text, "version that can be the tag of an image"),
     }
 }
 

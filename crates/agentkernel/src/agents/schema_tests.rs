@@ -69,6 +69,16 @@ fn mistakes_are_told_with_their_place_and_the_nearest_key() {
     }
 }
 
+#[test]
+fn no_text_is_a_crash() {
+    for (_, text) in super::super::EMBEDDED {
+        for (at, _) in text.char_indices().step_by(7) {
+            let _ = parse(&text[..at]);
+            let _ = parse(&format!("{}{}", &text[..at], &text[(at + 3).min(text.len() - 1)..]));
+        }
+    }
+}
+
 /// Every key's example is one, and has an effect.
 fn try_examples<T>(keys: &[Key<T>], written: &dyn Fn(&str) -> String, skip: &[&str]) {
     let plain = parse(&written("")).unwrap();

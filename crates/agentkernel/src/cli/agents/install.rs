@@ -19,6 +19,9 @@ use dockerfile::Ignore;
 use oci::{Digest, Platform, Reference};
 use std::{collections::BTreeMap, path::PathBuf};
 
+/// In the place of a version: the newest.
+pub(super) const LATEST: &str = "latest";
+
 #[derive(Debug, Args)]
 pub(super) struct Install {
     /// Tell nothing but mistakes
@@ -36,7 +39,7 @@ impl Install {
         let status = for_each(&self.agents, |text| {
             let (name, version) = parts(text);
             let adapter = find(&workshop.store, &workshop.adapters, name)?;
-            let adapter = adapter.at(version.unwrap_or(&adapter.version));
+            let adapter = workshop.at(&adapter, version.unwrap_or(&adapter.version))?;
             let (record, new) = workshop.install(&adapter)?;
             made |= new;
             workshop.images.tag(&reference(adapter.used())?, &record.manifest)?;
@@ -62,11 +65,9 @@ pub(super) struct Workshop {
     quiet: bool,
 }
 
-/// A name that is one, whatever is in it.
+/// A name of an image that is one: names and versions of agents are.
 pub(super) fn reference(parsed: Result<Reference, oci::ReferenceError>) -> Result<Reference, Failure> {
-    parsed.map_err(|error| {
-        Failure::chain(&error).hint("A version is the tag of an image: up to 128 letters, digits, '.', '_' and '-'")
-    })
+    parsed.map_err(|error| Failure::chain(&error))
 }
 
 impl Workshop {
@@ -141,20 +142,30 @@ impl Workshop {
         record.map_err(|error| steps.failure(error, &name, &adapter.dockerfile))
     }
 
-    /// The newest version of an agent that its makers want to be used.
-    pub(super) fn newest(&self, adapter: &Adapter) -> Result<String, Failure> {
-        let platform = Platform::host();
-        let packages = adapter.packages_for(&platform)?;
-        let package = packages.iter().find(|package| package.is_of_version() && !package.npm.is_empty());
-        let package = package.ok_or_else(|| {
-            let failure = Failure::new(format!("Nobody says which version of {} is the newest", adapter.title));
-            failure.hint(format!("Name one: {}@VERSION", adapter.name))
-        })?;
-        let mut logins = FileLogins::new();
-        let found = ask(package, None, &mut logins)?;
-        let newest = package.agent_version(&found.version).unwrap_or(&found.version);
-        Ok(newest.to_owned())
+    /// An agent in a version that its user has named: `latest` is the newest that its makers want to be used.
+    pub(super) fn at(&self, adapter: &Adapter, version: &str) -> Result<Adapter, Failure> {
+        let version = if version == LATEST { newest(adapter)? } else { version.to_owned() };
+        match agents::is_version(&version) {
+            true => Ok(adapter.at(&version)),
+            false => Err(Failure::new(format!("'{}' is no version of an agent", version.escape_debug()))
+                .hint(format!("Write it as npm does: '{}@{}'", adapter.name, adapter.version))),
+        }
     }
+}
+
+/// The newest version of an agent that its makers want to be used.
+fn newest(adapter: &Adapter) -> Result<String, Failure> {
+    let platform = Platform::host();
+    let packages = adapter.packages_for(&platform)?;
+    let package = packages.iter().find(|package| package.is_of_version() && !package.npm.is_empty());
+    let package = package.ok_or_else(|| {
+        let failure = Failure::new(format!("Nobody says which version of {} is the newest", adapter.title));
+        failure.hint(format!("Name one: {}@VERSION", adapter.name))
+    })?;
+    let mut logins = FileLogins::new();
+    let found = ask(package, None, &mut logins)?;
+    let newest = package.agent_version(&found.version).unwrap_or(&found.version);
+    Ok(newest.to_owned())
 }
 
 /// Where a package comes from, and what it is: if the adapter does not say so, its registry does.

@@ -4,7 +4,7 @@ use super::super::{
     Failure, Status, for_each,
     throwaway::{MadeOf, Throwaway},
 };
-use super::install::{Workshop, reference};
+use super::install::{LATEST, Workshop, reference};
 use super::{find, forget, installed, parts};
 use crate::{agents::Adapter, config::NetworkOverrides};
 use clap::Args;
@@ -40,11 +40,8 @@ impl Update {
         let status = for_each(&agents, |text| {
             let (name, version) = parts(text);
             let adapter = find(&workshop.store, &workshop.adapters, name)?;
-            let version = match version {
-                Some(version) => version.to_owned(),
-                None => workshop.newest(&adapter)?,
-            };
-            let adapter = adapter.at(&version);
+            let adapter = workshop.at(&adapter, version.unwrap_or(LATEST))?;
+            let version = adapter.version.clone();
             let (_, used) = installed(&workshop.images.tags()?, name);
             if used.as_ref() == Some(&version) {
                 return workshop.tell(&format!("{name} {version} is the newest\n"));
