@@ -318,7 +318,12 @@ fn an_install_that_stalls_can_be_ended() {
 /// A version that the adapter does not know is what the registry says; one that does not answer is not used.
 #[test]
 fn a_new_version_takes_the_place_of_the_old_one_when_it_answers() {
-    let scene = Scene::new(Who::Me);
+    for who in Who::all() {
+        new_version(&Scene::new(who));
+    }
+}
+
+fn new_version(scene: &Scene) {
     scene.files.put(PATH, Says::All(scene.bytes.clone()));
     let bad = package("printf '#!/bin/sh\\nexit 3\\n' > package/bin/busybox");
     scene.files.put("@scope/mine/-/mine-2.0.tgz", Says::All(bad.clone()));

@@ -126,15 +126,19 @@ pub struct Home {
 pub struct Template {
     /// Where, below the home directory.
     pub path: PathBuf,
-    /// What stands in it; see [`Adapter::files`].
+    /// What stands in it; see [`Adapter::first_files`].
     pub text: String,
+    /// The variable without which there is no such file; empty: none.
+    pub variable: String,
 }
 
 /// Something that logs in: a variable, or a field of a file of JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credential {
-    /// The variable; empty: it is in a file.
+    /// The user's variable; empty: it is in a file.
     pub variable: String,
+    /// The variable inside, if that is another; else empty.
+    pub env: String,
     /// The file, below the home directory.
     pub file: PathBuf,
     /// Where in the file it is: keys, the outermost first.

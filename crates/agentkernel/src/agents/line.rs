@@ -57,6 +57,8 @@ pub struct Ask<'a> {
     pub output: Output,
     /// The task.
     pub prompt: Option<&'a str>,
+    /// The project's directory.
+    pub workspace: &'a Path,
     /// Further arguments of the agent's own.
     pub arguments: &'a [String],
 }
@@ -88,9 +90,14 @@ impl Adapter {
             hint: format!("Its adapter has no {key}: 'agentkernel agents show {}' prints it", self.name),
         };
         let mode = mode.as_ref().ok_or_else(|| cannot(&format!("[{table}]"), what))?;
+        let workspace = escaped(ask.workspace);
         let mut line = self.command.clone();
-        let mut add =
-            |arguments: &[String], asked: &str| line.extend(arguments.iter().map(|it| it.replace("{}", asked)));
+        let filled = |text: &str, asked: &str| {
+            // What is filled in is not looked at again.
+            let parts: Vec<String> = text.split("{}").map(|part| part.replace("{workspace}", &workspace)).collect();
+            parts.join(asked)
+        };
+        let mut add = |arguments: &[String], asked: &str| line.extend(arguments.iter().map(|it| filled(it, asked)));
         let some = |arguments: &Vec<String>, key: &str, what: &str| match arguments.is_empty() {
             true => Err(cannot(&format!("`{key}` in [{table}]"), what)),
             false => Ok(arguments.clone()),
@@ -116,6 +123,7 @@ impl Adapter {
             Output::Json => add(&some(&mode.json, "json", "answer in JSON")?, ""),
             Output::StreamJson => add(&some(&mode.stream_json, "stream_json", "tell in JSON what happens")?, ""),
         }
+        // As they are, whatever is in them.
         ask.arguments.iter().for_each(|argument| add(&["{}".to_owned()], argument));
         if let Some(prompt) = ask.prompt {
             add(&some(&mode.prompt, "prompt", "be given a task there")?, prompt);
@@ -132,26 +140,52 @@ impl Adapter {
     }
 
     /// Its first files, by their paths below the home directory: `{workspace}` in them is this directory, as it stands in a
-    /// string of JSON, and `{last20 VARIABLE}` the end of what `value` says of that variable.
+    /// string of JSON, `{value VARIABLE}` what `value` says of that variable, and `{last20 VARIABLE}` the end of that.
     #[must_use]
     pub fn first_files(&self, workspace: &Path, value: impl Fn(&str) -> Option<String>) -> Vec<(PathBuf, String)> {
-        let workspace = serde_json::Value::from(workspace.to_string_lossy()).to_string();
-        let workspace = workspace.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
-        let fill = |text: &str| {
-            let mut filled = String::new();
-            let mut parts = text.split("{last20 ");
-            filled.push_str(&parts.next().unwrap_or_default().replace("{workspace}", workspace));
-            for part in parts {
-                let (name, rest) = part.split_once('}').unwrap_or((part, ""));
-                let value = value(name).unwrap_or_default();
-                let begin = value.char_indices().rev().nth(19).map_or(0, |(at, _)| at);
-                filled.push_str(&value[begin..]);
-                filled.push_str(&rest.replace("{workspace}", workspace));
-            }
-            filled
+        let workspace = escaped(workspace);
+        let said = |word: &str| match word.split_once(' ') {
+            None if word == "workspace" => Some(workspace.clone()),
+            Some(("value", name)) => Some(value(name).unwrap_or_default()),
+            Some(("last20", name)) => Some(last(&value(name).unwrap_or_default(), 20)),
+            _ => None,
         };
-        self.files.iter().map(|file| (file.path.clone(), fill(&file.text))).collect()
+        let there = self.files.iter().filter(|file| file.variable.is_empty() || value(&file.variable).is_some());
+        there.map(|file| (file.path.clone(), filled(&file.text, said))).collect()
     }
+}
+
+/// A text with something in the place of each word in braces that means something; all others are meant as they are.
+fn filled(text: &str, said: impl Fn(&str) -> Option<String>) -> String {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('{') {
+        filled.push_str(before);
+        let word = behind.split_once('}').and_then(|(word, after)| Some((said(word)?, after)));
+        match word {
+            Some((said, after)) => {
+                filled.push_str(&said);
+                rest = after;
+            }
+            None => {
+                filled.push('{');
+                rest = behind;
+            }
+        }
+    }
+    filled + rest
+}
+
+/// A path as it stands in a string of JSON, and in one of TOML.
+fn escaped(path: &Path) -> String {
+    let quoted = serde_json::Value::from(path.to_string_lossy()).to_string();
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
+/// The last characters of a text.
+fn last(text: &str, count: usize) -> String {
+    let begin = text.char_indices().rev().nth(count - 1).map_or(0, |(at, _)| at);
+    text[begin..].to_owned()
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 use super::super::tests::embedded;
 use super::*;
 
-const HEADLESS: Ask<'_> = Ask {
-    way: Way::Headless,
-    session: Session::New,
-    unattended: true,
-    telemetry: true,
-    updates: true,
-    model: None,
-    output: Output::Text,
-    prompt: Some("fix -- it {}"),
-    arguments: &[],
-};
+fn headless<'a>() -> Ask<'a> {
+    Ask {
+        way: Way::Headless,
+        session: Session::New,
+        unattended: true,
+        telemetry: true,
+        updates: true,
+        model: None,
+        output: Output::Text,
+        prompt: Some("fix -- it {} {workspace}"),
+        workspace: Path::new("/home/me/\"p\" {}"),
+        arguments: &[],
+    }
+}
 
 fn line(name: &str, ask: &Ask<'_>) -> String {
     let line = embedded(name).command_line(ask).unwrap();
@@ -22,13 +25,13 @@ fn line(name: &str, ask: &Ask<'_>) -> String {
 #[test]
 fn a_task_is_given_as_each_agent_takes_it() {
     for (name, expected) in [
-        ("claude", "-p --dangerously-skip-permissions -- fix -- it {}"),
-        ("codex", "exec --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -- fix -- it {}"),
-        ("gemini", "--yolo --prompt=fix -- it {}"),
-        ("opencode", "run --auto -- fix -- it {}"),
-        ("shell", "-c fix -- it {}"),
+        ("claude", "-p --dangerously-skip-permissions -- fix -- it {} {workspace}"),
+        ("codex", "exec --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -- fix -- it {} {workspace}"),
+        ("gemini", "--yolo --prompt=fix -- it {} {workspace}"),
+        ("opencode", "run --auto -- fix -- it {} {workspace}"),
+        ("shell", "-c fix -- it {} {workspace}"),
     ] {
-        assert_eq!(line(name, &HEADLESS), expected);
+        assert_eq!(line(name, &headless()), expected);
     }
 }
 
@@ -43,7 +46,7 @@ fn all_that_is_asked_stands_in_one_order() {
         prompt: Some("go"),
         telemetry: false,
         updates: false,
-        ..HEADLESS
+        ..headless()
     };
     assert_eq!(
         line("claude", &ask),
@@ -53,10 +56,11 @@ fn all_that_is_asked_stands_in_one_order() {
     assert!(codex.starts_with("-c analytics.enabled=false -c "), "{codex}");
     assert!(codex.contains("-c check_for_update_on_startup=false "), "{codex}");
     assert!(codex.contains(" exec resume s{}1 --dangerously"), "{codex}");
-    let attended = Ask { way: Way::Interactive, unattended: false, prompt: None, ..HEADLESS };
-    assert_eq!(line("codex", &attended), "--sandbox danger-full-access");
-    assert_eq!(line("opencode", &Ask { way: Way::Acp, unattended: false, prompt: None, ..HEADLESS }), "acp");
-    let last = Ask { way: Way::Interactive, session: Session::Last, prompt: None, ..HEADLESS };
+    let attended = Ask { way: Way::Interactive, unattended: false, prompt: None, ..headless() };
+    let trust = r#"-c projects={"/home/me/\"p\" {}"={trust_level="trusted"}}"#;
+    assert_eq!(line("codex", &attended), format!("{trust} --sandbox danger-full-access"));
+    assert_eq!(line("opencode", &Ask { way: Way::Acp, unattended: false, prompt: None, ..headless() }), "acp");
+    let last = Ask { way: Way::Interactive, session: Session::Last, prompt: None, ..headless() };
     assert_eq!(line("gemini", &last), "--resume latest --yolo");
 }
 
@@ -66,14 +70,14 @@ fn what_an_agent_cannot_is_told_with_the_key_that_would() {
         let error = embedded(name).command_line(ask).unwrap_err();
         (error.to_string(), error.hint)
     };
-    let (cause, hint) = cannot("codex", &Ask { output: Output::Json, ..HEADLESS });
+    let (cause, hint) = cannot("codex", &Ask { output: Output::Json, ..headless() });
     assert_eq!(cause, "Codex can't answer in JSON");
     assert_eq!(hint, "Its adapter has no `json` in [headless]: 'agentkernel agents show codex' prints it");
-    let (cause, hint) = cannot("claude", &Ask { way: Way::Acp, ..HEADLESS });
+    let (cause, hint) = cannot("claude", &Ask { way: Way::Acp, ..headless() });
     assert_eq!(cause, "Claude Code can't speak the Agent Client Protocol");
     assert!(hint.starts_with("Its adapter has no [acp]:"));
     assert_eq!(
-        cannot("shell", &Ask { session: Session::Last, ..HEADLESS }).0,
+        cannot("shell", &Ask { session: Session::Last, ..headless() }).0,
         "Shell can't go on with its last session"
     );
 }
@@ -81,7 +85,7 @@ fn what_an_agent_cannot_is_told_with_the_key_that_would() {
 #[test]
 fn telemetry_and_updates_are_off_unless_asked_for() {
     let names = |name: &str, telemetry, updates| {
-        let ask = Ask { telemetry, updates, ..HEADLESS };
+        let ask = Ask { telemetry, updates, ..headless() };
         let variables = embedded(name).variables(&ask);
         variables.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
     };
@@ -99,7 +103,27 @@ fn first_files_know_the_project_and_the_end_of_a_placeholder() {
     let written: serde_json::Value = serde_json::from_str(&files[0].1).unwrap();
     assert_eq!(written["customApiKeyResponses"]["approved"][0], "0123456789abcdefghij");
     assert_eq!(written["projects"]["/home/me/a \"b\""]["hasTrustDialogAccepted"], true);
+    let codex = embedded("codex");
+    let lent = codex.first_files(Path::new("/p"), |name| (name == "CODEX_API_KEY").then(|| "placeholder".to_owned()));
+    assert_eq!(lent, [(".codex/auth.json".into(), r#"{ "OPENAI_API_KEY": "placeholder" }"#.to_owned())]);
+    assert!(codex.first_files(Path::new("/p"), |_| None).is_empty());
     let none = claude.first_files(Path::new("/p"), |_| None);
     let written: serde_json::Value = serde_json::from_str(&none[0].1).unwrap();
     assert_eq!(written["customApiKeyResponses"]["approved"][0], "");
+}
+
+#[test]
+fn braces_that_mean_nothing_stay() {
+    let said = |word: &str| (word == "x").then(|| "{x}".to_owned());
+    for (text, expected) in [
+        ("{x}", "{x}"),
+        ("{ \"a\": {\"b\": \"{x}\"} }", "{ \"a\": {\"b\": \"{x}\"} }"),
+        ("{y}{x}{", "{y}{x}{"),
+        ("{{x}}", "{{x}}"),
+        ("ü{", "ü{"),
+    ] {
+        assert_eq!(filled(text, said), expected);
+    }
+    assert_eq!(filled("{a {last20 X} }", |word| (word == "last20 X").then(|| "y".into())), "{a y }");
+    assert_eq!((last("äbc", 2), last("ä", 20), last("", 20)), ("bc".into(), "ä".into(), String::new()));
 }

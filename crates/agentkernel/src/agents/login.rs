@@ -106,9 +106,9 @@ impl Login {
     pub fn lend(&self) -> Result<Lent, ConfigError> {
         match self {
             Self::Variable { credential, source } => {
-                let Credential { variable, hosts, .. } = credential.clone();
-                let (name, placeholder) = (variable.clone(), config::placeholder(&variable)?);
-                let env = Some(variable);
+                let Credential { variable: name, env, hosts, .. } = credential.clone();
+                let placeholder = config::placeholder(&name)?;
+                let env = Some(if env.is_empty() { name.clone() } else { env });
                 let secret = SecretUse { name, source: source.clone(), hosts, placeholder, env, file: None };
                 Ok(Lent { secrets: vec![secret], files: Vec::new() })
             }

@@ -20,6 +20,15 @@ fn of_a_variable_the_sandbox_has_a_placeholder() {
 }
 
 #[test]
+fn a_variable_may_be_another_one_inside() {
+    let mut caller = Caller::new();
+    caller.set("OPENAI_API_KEY", "the real one");
+    let lent = find(&embedded("codex"), caller.host()).unwrap().unwrap().lend().unwrap();
+    assert_eq!(lent.secrets[0].source, SecretSource::Env("OPENAI_API_KEY".into()));
+    assert_eq!(lent.secrets[0].env.as_deref(), Some("CODEX_API_KEY"));
+}
+
+#[test]
 fn of_a_file_the_sandbox_has_one_of_the_same_shape_without_its_secrets() {
     let caller = Caller::new();
     let claims = "eyJlbWFpbCI6Im1lQGV4YW1wbGUub3JnIn0";
@@ -76,6 +85,6 @@ fn a_file_that_is_none_shows_nothing_of_itself() {
 #[test]
 fn what_logs_in_is_listed_once() {
     let codex = accepted(&embedded("codex"));
-    assert_eq!(codex, ["CODEX_API_KEY", "~/.codex/auth.json"]);
+    assert_eq!(codex, ["CODEX_API_KEY", "OPENAI_API_KEY", "~/.codex/auth.json"]);
     assert!(accepted(&embedded("shell")).is_empty());
 }

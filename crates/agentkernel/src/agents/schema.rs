@@ -160,7 +160,7 @@ const KEYS: &[Key<Adapter>] = &[
             place: |adapter: &mut Adapter| adapter.interactive.get_or_insert_default(),
         }),
         default: "it does not talk to a person",
-        doc: "How it talks to a person: the arguments for each thing that may be asked of it, in the order in which they stand in the command line. `{}` stands for what is asked.",
+        doc: "How it talks to a person: the arguments for each thing that may be asked of it, in the order in which they stand in the command line. `{}` stands for what is asked, `{workspace}` for the project's directory as it stands within a string of JSON or TOML.",
         example: "",
     },
     Key {
@@ -495,8 +495,18 @@ const TEMPLATE: &[Key<Template>] = &[
             Ok(())
         }),
         default: "required",
-        doc: "What stands in it. `{workspace}` is the project's directory, as it stands within a string of JSON; `{last20 VARIABLE}` the last twenty characters of that variable, as the sandbox has it.",
+        doc: "What stands in it. `{workspace}` is the project's directory, as it stands within a string of JSON; `{value VARIABLE}` that variable, as the sandbox has it; `{last20 VARIABLE}` its last twenty characters.",
         example: "'{ \"trusted\": [\"{workspace}\"] }'",
+    },
+    Key {
+        name: "variable",
+        form: Form::Text(|file, text| {
+            file.variable = config::parse_variable(&text.value)?;
+            Ok(())
+        }),
+        default: "it is always there",
+        doc: "The variable without which there is no such file.",
+        example: "\"AGENT_API_KEY\"",
     },
 ];
 
@@ -516,8 +526,18 @@ const CREDENTIAL: &[Key<Credential>] = &[
             Ok(())
         }),
         default: "it is in a file",
-        doc: "The variable of the user's environment that holds it, and that holds the placeholder inside.",
+        doc: "The variable of the user's environment that holds it, or the secret of this name that he has recorded.",
         example: "\"AGENT_API_KEY\"",
+    },
+    Key {
+        name: "env",
+        form: Form::Text(|credential, text| {
+            credential.env = config::parse_variable(&text.value)?;
+            Ok(())
+        }),
+        default: "that of `variable`",
+        doc: "The variable inside that holds the placeholder.",
+        example: "\"AGENT_KEY\"",
     },
     Key {
         name: "file",
@@ -559,10 +579,13 @@ const CREDENTIAL: &[Key<Credential>] = &[
 ];
 
 fn add_credential(adapter: &mut Adapter, credential: Credential) -> Result<(), FormError> {
-    let Credential { variable, file, field, hosts, .. } = &credential;
+    let Credential { variable, env, file, field, hosts, .. } = &credential;
     let wrong = |cause: &str| Err(FormError::new(cause.to_owned()));
     if variable.is_empty() == file.as_os_str().is_empty() {
         return wrong("it has either `variable` or `file`");
+    }
+    if variable.is_empty() && !env.is_empty() {
+        return wrong("`env` stands with `variable` only");
     }
     if variable.is_empty() == field.is_empty() {
         return wrong("`field` stands with `file`, and not without");

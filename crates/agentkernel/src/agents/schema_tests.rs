@@ -120,6 +120,7 @@ fn every_example_can_be_written() {
     try_examples(PACKAGE, &package, &[]);
     let credential = |line: &str| {
         let others = match line.split(' ').next() {
+            Some("env") => "variable = 'X'\nhosts = ['x.example.org']\n",
             Some("variable") => "hosts = ['x.example.org']\n",
             Some("file") => "field = ['x']\nhosts = ['x.example.org']\n",
             Some("field") => "file = 'x'\nhosts = ['x.example.org']\n",
