@@ -6,6 +6,7 @@ use crate::{
     config::{self, ConfigError, Document, HostFacts, Secrets},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use egress::Rule;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -96,6 +97,18 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
         }
     }
     Ok(None)
+}
+
+impl Lent {
+    /// What must be allowed for it: the hosts that it goes to, over TLS.
+    #[must_use]
+    pub fn allow(&self) -> Vec<Rule> {
+        let hosts = self.secrets.iter().flat_map(|secret| &secret.hosts);
+        // What is a secret's host is one of a rule too.
+        let mut rules: Vec<Rule> = hosts.filter_map(|host| Rule::parse(&format!("{host}:443")).ok()).collect();
+        rules.dedup();
+        rules
+    }
 }
 
 impl Login {

@@ -17,6 +17,8 @@ fn of_a_variable_the_sandbox_has_a_placeholder() {
     assert_eq!(secret.env.as_deref(), Some("GEMINI_API_KEY"));
     assert_eq!(secret.hosts, hosts(&["generativelanguage.googleapis.com"]));
     assert!(secret.placeholder.starts_with("agentkernel-GEMINI_API_KEY-"));
+    let allowed: Vec<String> = lent.allow().iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["generativelanguage.googleapis.com:443"]);
 }
 
 #[test]
@@ -62,6 +64,8 @@ fn of_a_file_the_sandbox_has_one_of_the_same_shape_without_its_secrets() {
             assert_eq!(secret.placeholder.split('.').nth(1), Some(claims));
         }
     }
+    let allowed: Vec<String> = lent.allow().iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["chatgpt.com:443", "auth.openai.com:443"]);
     // What egress puts in is the field's value when the sandbox starts.
     let gathered = config::gather(&lent.secrets, caller.host()).unwrap();
     let values: Vec<&[u8]> = gathered.iter().map(|(_, value)| value.expose()).collect();

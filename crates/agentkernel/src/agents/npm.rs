@@ -54,23 +54,27 @@ impl Registry {
 /// [`RegistryUnknown`]
 pub fn registry(package: &str) -> Result<Registry, RegistryUnknown> {
     let files = files();
-    let found = address(package, &files).or_else(ask);
+    let variable = |name: &str| env::var(name).ok();
+    let named =
+        |(name, _): &(std::ffi::OsString, _)| name.to_string_lossy().eq_ignore_ascii_case("npm_config_registry");
+    let set = env::vars_os().find(named).and_then(|(_, value)| value.into_string().ok());
+    let found = address(package, set, &files, variable).or_else(ask);
     let found = found.filter(|found| found.starts_with("https://") || found.starts_with("http://"));
     let address = format!("{}/", found.ok_or(RegistryUnknown)?.trim_end_matches('/'));
-    let credentials = credentials(&address, &files, |name| env::var(name).ok());
+    let credentials = credentials(&address, &files, variable);
     Ok(Registry { address, credentials })
 }
 
-/// What is set.
-fn address(package: &str, files: &[String]) -> Option<String> {
-    let of_scope = package.split_once('/').map(|(scope, _)| format!("{scope}:registry"));
-    let of_scope = of_scope.and_then(|key| files.iter().find_map(|text| value(text, &key)));
-    let set = || {
-        let name =
-            |(name, _): &(std::ffi::OsString, _)| name.to_string_lossy().eq_ignore_ascii_case("npm_config_registry");
-        env::vars_os().find(name).and_then(|(_, value)| value.into_string().ok())
-    };
-    of_scope.or_else(set).or_else(|| files.iter().find_map(|text| value(text, "registry")))
+/// What is set: for the package's scope, in the environment, for all.
+fn address(
+    package: &str,
+    set: Option<String>,
+    files: &[String],
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let in_files = |key: &str| Some(expanded(&files.iter().find_map(|text| value(text, key))?, &variable));
+    let of_scope = package.split_once('/').and_then(|(scope, _)| in_files(&format!("{scope}:registry")));
+    of_scope.or(set).or_else(|| in_files("registry"))
 }
 
 /// What logs in to a registry: npm looks for it by the address without its scheme, and then by what that begins with, up to

@@ -10,6 +10,20 @@ fn the_last_value_of_a_key_counts() {
 }
 
 #[test]
+fn a_scope_may_have_a_registry_of_its_own() {
+    let files = ["@a:registry=https://${HOST}/a\nregistry=https://all.example.org\n".to_owned()];
+    let found = |package: &str, set: Option<&str>| {
+        let variable = |name: &str| (name == "HOST").then(|| "a.example.org".to_owned());
+        address(package, set.map(str::to_owned), &files, variable)
+    };
+    assert_eq!(found("@a/b", None).as_deref(), Some("https://a.example.org/a"));
+    assert_eq!(found("@a/b", Some("https://set.example.org")).as_deref(), Some("https://a.example.org/a"));
+    assert_eq!(found("@b/b", Some("https://set.example.org")).as_deref(), Some("https://set.example.org"));
+    assert_eq!(found("@b/b", None).as_deref(), Some("https://all.example.org"));
+    assert_eq!(found("b", None).as_deref(), Some("https://all.example.org"));
+}
+
+#[test]
 fn a_login_is_that_of_the_longest_part_of_the_address() {
     let found = |address: &str, text: &str| {
         credentials(address, &[text.to_owned()], |name| (name == "TOKEN").then(|| "from the environment".to_owned()))

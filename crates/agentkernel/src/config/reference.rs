@@ -93,7 +93,7 @@ impl<T> Key<T> {
     pub(crate) fn describe(&self, page: &mut String, heading: &str) {
         let Self { name, doc, default, example, .. } = self;
         if let Form::Nested(nested) = self.form {
-            let _ = write!(page, "\n{heading} {}\n\n{doc}\n", nested.heading(name));
+            let _ = write!(page, "\n{heading} {}\n\n{doc}\n\n- Default: {default}\n", nested.heading(name));
             return nested.describe(page, &format!("{heading}#"));
         }
         let _ = write!(page, "\n{heading} {name}\n\n{doc}\n\n- Value: {}\n", self.kind());
