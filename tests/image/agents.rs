@@ -215,11 +215,18 @@ fn an_agent_is_installed_once_and_lies_over_any_image() {
         assert!(list.starts_with("AGENT") && list.contains("mine       Mine") && list.contains("claude"), "{list}");
         let output = scene.agents(&["install", "mine"]);
         assert!(output.status.success(), "{}", told(&output));
+        scene.write(".codex/auth.json", r#"{"OPENAI_API_KEY": "real"}"#);
         let list = stdout(&mut scene.world.agentkernel(["agents", "--json"]));
+        assert!(!list.contains("real"), "{list}");
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
         let mine = list.as_array().unwrap().iter().find(|row| row["name"] == "mine").unwrap();
         assert_eq!((&mine["installed"][0], &mine["used"]), (&"1.0".into(), &"1.0".into()), "{list}");
         assert_eq!((&mine["tested"], &mine["credentials"]), (&false.into(), &serde_json::Value::Null), "{list}");
+        let codex = list.as_array().unwrap().iter().find(|row| row["name"] == "codex").unwrap();
+        assert_eq!(
+            (&codex["credentials"], &codex["accepted"][0]),
+            (&"~/.codex/auth.json".into(), &"CODEX_API_KEY".into())
+        );
         // Once more, nobody is asked.
         let asked = scene.files.asked.lock().unwrap().len();
         scene.files.put(PATH, Says::Beginning(Vec::new(), 0));

@@ -88,7 +88,7 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
             continue;
         }
         seen.push(&credential.file);
-        let path = host.home.join(&credential.file);
+        let path = host.own_home().join(&credential.file);
         let Some(document) = Document::read(&path)? else { continue };
         let there = |other: &&Credential| other.file == credential.file && document.text(&other.field).is_some();
         let credentials: Vec<Credential> = adapter.credentials.iter().filter(there).cloned().collect();

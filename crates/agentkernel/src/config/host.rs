@@ -99,6 +99,13 @@ impl HostFacts {
         self.env.iter().find(|(key, _)| key == name.as_ref()).map(|(_, value)| value.as_os_str())
     }
 
+    /// Where the caller's programs keep what is his: `$HOME`, or what the user database says.
+    #[must_use]
+    pub fn own_home(&self) -> PathBuf {
+        let set = self.var("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        set.unwrap_or_else(|| self.home.clone())
+    }
+
     /// The directories that the caller may call home: the user database's and `$HOME`, which sudo may leave as it was.
     pub(super) fn homes(&self) -> impl Iterator<Item = &Path> {
         [Some(self.home.as_path()), self.var("HOME").map(Path::new)]

@@ -150,8 +150,7 @@ impl UserConfig {
 /// Where the user's configuration lies: `$XDG_CONFIG_HOME/agentkernel`, or `~/.config/agentkernel`.
 pub(super) fn dir(host: &HostFacts) -> PathBuf {
     let variable = |name: &str| host.var(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = variable("XDG_CONFIG_HOME")
-        .unwrap_or_else(|| variable("HOME").unwrap_or_else(|| host.home.clone()).join(".config"));
+    let base = variable("XDG_CONFIG_HOME").unwrap_or_else(|| host.own_home().join(".config"));
     base.join("agentkernel")
 }
 
