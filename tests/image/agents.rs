@@ -365,6 +365,33 @@ fn new_version(scene: &Scene) {
     scene.fails(&["update", "mine"], &["is not as npm has it"]);
 }
 
+/// Each C library has its own.
+#[test]
+fn an_agent_for_musl_lies_beside_the_one_for_glibc() {
+    let scene = Scene::new(Who::Me);
+    let other = package(&format!("{BUSYBOX} && echo musl > package/bin/musl"));
+    let own = adapter(&scene.bytes);
+    let begin = own.find("[[packages]]").unwrap();
+    let second = adapter(&other)[begin..].replace("@scope/mine", "mine-musl");
+    let text = format!("{}libc = 'glibc'\n\n{second}libc = 'musl'\n", own);
+    scene.write(".config/agentkernel/agents/mine.toml", &text);
+    scene.files.put(PATH, Says::All(scene.bytes.clone()));
+    scene.files.put("mine-musl/-/mine-musl-1.0.tgz", Says::All(other));
+    for libc in ["glibc", "musl"] {
+        let output = scene.agents(&["install", "--libc", libc, "mine"]);
+        assert!(output.status.success(), "{}", told(&output));
+    }
+    assert_eq!(scene.versions(), (vec!["1.0".to_owned(), "1.0-musl".to_owned()], Some("1.0".to_owned())));
+    let has = |layer: &str| {
+        let run = ["run", "--layer", layer, "--", "sh", "-c", "ls /opt/agentkernel/agents/mine"];
+        stdout(&mut scene.world.agentkernel(run)).contains("musl")
+    };
+    assert!(!has("agents.invalid/mine") && has("agents.invalid/mine:latest-musl"));
+    assert_eq!(stdout_of(&scene.agents(&["remove", "mine@1.0-musl"])), "mine 1.0-musl\n");
+    assert_eq!(scene.versions(), (vec!["1.0".to_owned()], Some("1.0".to_owned())));
+    scene.fails(&["install", "--libc", "dietlibc", "mine"], &["glibc, musl"]);
+}
+
 /// Registries that hide from strangers what they have.
 #[test]
 fn what_logs_in_to_the_registry_goes_to_it_alone() {

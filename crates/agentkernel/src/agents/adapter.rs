@@ -9,6 +9,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 const NOBODY: &str = "agents.invalid";
 /// The tag of the version that is used.
 const USED: &str = "latest";
+/// Ends the tags of images for musl, where they are others than those for glibc.
+const FOR_MUSL: &str = "-musl";
 /// In a package's version or address: the agent's.
 pub(super) const VERSION: &str = "{version}";
 
@@ -30,6 +32,8 @@ pub struct Adapter {
     pub dockerfile: String,
     /// What it is made of.
     pub packages: Vec<Package>,
+    /// For which C library; no key.
+    pub libc: Libc,
     /// How it talks to a person.
     pub interactive: Option<Mode>,
     /// How it does one task and ends.
@@ -63,6 +67,8 @@ pub struct Package {
     pub file: String,
     /// For which platform it is; without, for all.
     pub platform: Option<Platform>,
+    /// For which C library it is; without, for both.
+    pub libc: Option<Libc>,
     /// What npm calls it; empty: it is at `url`.
     pub npm: String,
     /// Its version.
@@ -73,6 +79,31 @@ pub struct Package {
     pub size: Option<u64>,
     /// What it is; without, its registry is asked.
     pub digest: Option<Digest>,
+}
+
+/// The C library of an image, to which programs are linked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Libc {
+    /// That of most distributions.
+    #[default]
+    Glibc,
+    /// Alpine's.
+    Musl,
+}
+
+impl Libc {
+    /// The words for them.
+    pub const WORDS: &[&str] = &["glibc", "musl"];
+
+    /// The one that is meant.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "glibc" => Some(Self::Glibc),
+            "musl" => Some(Self::Musl),
+            _ => None,
+        }
+    }
 }
 
 /// One way in which an agent runs: the arguments for each thing that may be asked of it. `{}` stands for what is asked.
@@ -176,11 +207,12 @@ pub struct Needs {
 
 /// It is not made for this machine.
 #[derive(Debug, thiserror::Error)]
-#[error("{title} {version} has no package for {platform}")]
+#[error("{title} {version} has no package for {platform} with {}", Libc::WORDS[*libc as usize])]
 pub struct NotFor {
     title: String,
     version: String,
-    platform: Platform,
+    platform: String,
+    libc: Libc,
 }
 
 impl Adapter {
@@ -189,7 +221,15 @@ impl Adapter {
     /// # Errors
     /// If the version can't be a tag.
     pub fn reference(&self, version: &str) -> Result<Reference, oci::ReferenceError> {
-        format!("{NOBODY}/{}:{version}", self.name).parse()
+        format!("{NOBODY}/{}:{}", self.name, self.tag(version)).parse()
+    }
+
+    /// The tag of its image of this version.
+    #[must_use]
+    pub fn tag(&self, version: &str) -> String {
+        let differs = self.packages.iter().any(|package| package.libc.is_some());
+        let end = if differs && self.libc == Libc::Musl { FOR_MUSL } else { "" };
+        format!("{version}{end}")
     }
 
     /// What the image of the version that is used is called.
@@ -200,12 +240,12 @@ impl Adapter {
         self.reference(USED)
     }
 
-    /// The agent's name and version that an image of the store has, if it is one of an agent; no version: the one that is
-    /// used.
+    /// The agent's name and the tag that an image of the store has, if it is one of an agent; no tag: the one of a version
+    /// that is used.
     #[must_use]
     pub fn of_image(reference: &str) -> Option<(&str, Option<&str>)> {
-        let (name, version) = reference.strip_prefix(NOBODY)?.strip_prefix('/')?.split_once(':')?;
-        Some((name, Some(version).filter(|version| *version != USED)))
+        let (name, tag) = reference.strip_prefix(NOBODY)?.strip_prefix('/')?.split_once(':')?;
+        Some((name, Some(tag).filter(|tag| tag.strip_suffix(FOR_MUSL).unwrap_or(tag) != USED)))
     }
 
     /// Its packages for a platform.
@@ -213,14 +253,17 @@ impl Adapter {
     /// # Errors
     /// If there is none of a file for it.
     pub fn packages_for(&self, platform: &Platform) -> Result<Vec<&Package>, NotFor> {
-        let runs = |package: &&Package| package.platform.as_ref().is_none_or(|own| platform.runs(own).is_some());
+        let runs = |package: &&Package| {
+            package.platform.as_ref().is_none_or(|own| platform.runs(own).is_some())
+                && package.libc.is_none_or(|libc| libc == self.libc)
+        };
         let chosen: Vec<&Package> = self.packages.iter().filter(runs).collect();
         let files: BTreeSet<&str> = self.packages.iter().map(|package| package.file.as_str()).collect();
         if files.iter().all(|file| chosen.iter().any(|package| package.file == *file)) {
             return Ok(chosen);
         }
         let (title, version) = (self.title.clone(), self.version.clone());
-        Err(NotFor { title, version, platform: platform.clone() })
+        Err(NotFor { title, version, platform: platform.to_string(), libc: self.libc })
     }
 
     /// The same agent in another version. What its packages are then is not known.
@@ -274,7 +317,11 @@ impl Package {
 #[must_use]
 pub fn is_version(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    text != USED && (1..=128).contains(&text.len()) && !text.starts_with(['-', '.']) && text.bytes().all(plain)
+    text != USED
+        && !text.ends_with(FOR_MUSL)
+        && (1..=120).contains(&text.len())
+        && !text.starts_with(['-', '.'])
+        && text.bytes().all(plain)
 }
 
 /// What a text of npm's kind says of contents: `sha512-` and the hash in base64 (Subresource Integrity).

@@ -77,7 +77,7 @@ fn every_adapter_that_comes_with_the_program_is_one() {
     let arm: Platform = "linux/arm64".parse().unwrap();
     assert_eq!(embedded("gemini").packages_for(&arm).unwrap().len(), 2);
     let error = embedded("opencode").packages_for(&arm).unwrap_err().to_string();
-    assert_eq!(error, "OpenCode 1.18.33 has no package for linux/arm64");
+    assert_eq!(error, "OpenCode 1.18.33 has no package for linux/arm64 with glibc");
 }
 
 const GOOD: &str = "name = 'mine'\ntitle = 'Mine'\nversion = '1.0'\ncommand = ['/opt/mine']\n";
@@ -175,11 +175,39 @@ fn another_version_has_other_packages_but_for_those_of_their_own() {
 }
 
 #[test]
+fn for_musl_an_agent_is_another_image_where_it_has_other_packages() {
+    let for_musl = |name: &str| Adapter { libc: Libc::Musl, ..embedded(name) };
+    let amd: Platform = "linux/amd64".parse().unwrap();
+    let claude = for_musl("claude");
+    let packages = claude.packages_for(&amd).unwrap();
+    assert_eq!(
+        packages.iter().map(|it| it.npm.as_str()).collect::<Vec<_>>(),
+        ["@anthropic-ai/claude-code-linux-x64-musl"]
+    );
+    assert_eq!(embedded("claude").packages_for(&amd).unwrap().len(), 1);
+    let names = |adapter: &Adapter| {
+        let tagged = adapter.reference(&adapter.version).unwrap().to_string();
+        (tagged, adapter.used().unwrap().to_string())
+    };
+    let (tagged, used) = names(&claude);
+    assert_eq!(tagged, "agents.invalid/claude:2.1.330-musl");
+    assert_eq!(Adapter::of_image(&tagged), Some(("claude", Some("2.1.330-musl"))));
+    assert_eq!(
+        (used.as_str(), Adapter::of_image(&used)),
+        ("agents.invalid/claude:latest-musl", Some(("claude", None)))
+    );
+    // What is linked to neither is one for both.
+    assert_eq!(names(&for_musl("codex")), names(&embedded("codex")));
+    let error = for_musl("gemini").packages_for(&amd).unwrap_err().to_string();
+    assert_eq!(error, "Gemini CLI 0.61.0 has no package for linux/amd64 with musl");
+}
+
+#[test]
 fn a_version_is_a_tag_of_its_own() {
     for good in ["1", "2.1.330", "0.0.1790142911-g7618fb", "1_2"] {
         assert!(is_version(good), "{good}");
     }
-    for wrong in ["", "latest", ".1", "-1", "1 2", "1@sha256:0", "1:2", "a/b", "1+2", &"1".repeat(129)] {
+    for wrong in ["", "latest", "1-musl", ".1", "-1", "1 2", "1@sha256:0", "1:2", "a/b", "1+2", &"1".repeat(129)] {
         assert!(!is_version(wrong), "{wrong}");
     }
 }

@@ -7,7 +7,8 @@ mod npm;
 mod schema;
 
 pub use adapter::{
-    Adapter, Credential, Home, Mcp, Mode, Needs, NotFor, Package, Reached, Switch, Template, integrity, is_version,
+    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Reached, Switch, Template, integrity,
+    is_version,
 };
 pub use line::{Ask, CannotError, Output, Session, Way};
 pub use npm::{Registry, RegistryUnknown, registry};

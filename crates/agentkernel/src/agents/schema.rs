@@ -1,7 +1,8 @@
 //! Every key of an adapter's file, once: the parser and the reference page are made of these tables.
 
 use super::adapter::{
-    Adapter, Credential, Home, Mcp, Mode, Needs, Package, Reached, Switch, Template, VERSION, integrity, is_version,
+    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, Package, Reached, Switch, Template, VERSION, integrity,
+    is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
 use oci::Platform;
@@ -278,6 +279,19 @@ const PACKAGE: &[Key<Package>] = &[
         example: "\"linux/amd64\"",
     },
     Key {
+        name: "libc",
+        form: Form::Choice(Libc::WORDS, |package, text| match Libc::parse(&text.value) {
+            Some(libc) => {
+                package.libc = Some(libc);
+                Ok(())
+            }
+            None => none(&text.value, "C library that is known: use 'glibc' or 'musl'"),
+        }),
+        default: "both",
+        doc: "For which C library of images it is: `musl` is Alpine's.",
+        example: "\"musl\"",
+    },
+    Key {
         name: "npm",
         form: Form::Text(|package, text| {
             let name =
@@ -358,7 +372,11 @@ fn add_package(adapter: &mut Adapter, mut package: Package) -> Result<(), FormEr
     if package.digest.is_none() {
         return wrong("`integrity` is missing");
     }
-    if adapter.packages.iter().any(|other| (&other.file, &other.platform) == (&package.file, &package.platform)) {
+    if adapter
+        .packages
+        .iter()
+        .any(|other| (&other.file, &other.platform, other.libc) == (&package.file, &package.platform, package.libc))
+    {
         return wrong(&format!("'{}' is there twice", package.file));
     }
     adapter.packages.push(package);

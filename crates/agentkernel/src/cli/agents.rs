@@ -11,7 +11,8 @@ use crate::{
     store::Store,
 };
 use clap::{Args, Subcommand};
-use install::Install;
+use install::{Install, reference};
+use oci::Reference;
 use serde::Serialize;
 use update::Update;
 
@@ -110,14 +111,12 @@ fn parts(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Which versions of an agent are there, and which of them is used.
-fn installed(tags: &[Tag], name: &str) -> (Vec<String>, Option<String>) {
-    let own = || {
-        tags.iter().filter_map(|tag| Some((tag, Adapter::of_image(&tag.reference)?))).filter(|(_, (it, _))| *it == name)
-    };
-    let used = own().find(|(_, (_, version))| version.is_none()).map(|(tag, _)| &tag.manifest);
+/// The tags of an agent's images, and the one of them that is used; `used` is its name.
+fn installed(tags: &[Tag], name: &str, used: &Reference) -> (Vec<String>, Option<String>) {
+    let used = tags.iter().find(|tag| tag.reference == used.to_string()).map(|tag| &tag.manifest);
+    let own = tags.iter().filter_map(|tag| Some((tag, Adapter::of_image(&tag.reference)?)));
     let versions: Vec<(&Tag, String)> =
-        own().filter_map(|(tag, (_, version))| Some((tag, version?.to_owned()))).collect();
+        own.filter(|(_, (agent, _))| *agent == name).filter_map(|(tag, (_, it))| Some((tag, it?.to_owned()))).collect();
     let used = versions.iter().find(|(tag, _)| Some(&tag.manifest) == used).map(|(_, version)| version.clone());
     (versions.into_iter().map(|(_, version)| version).collect(), used)
 }
@@ -131,7 +130,7 @@ fn list(json: bool) -> Status {
     let names: Vec<String> = adapters.names()?.into_iter().collect();
     let status = for_each(&names, |name| {
         let adapter = find(&store, &adapters, name)?;
-        let (installed, used) = installed(&tags, name);
+        let (installed, used) = installed(&tags, name, &reference(adapter.used())?);
         let credentials = login::find(&adapter, &host)?.map(|login| login.to_string());
         let accepted = login::accepted(&adapter);
         let Adapter { name, title, version, tested, .. } = adapter;
@@ -178,20 +177,23 @@ impl Remove {
     }
 }
 
-/// Takes the names of versions of an agent away, and that of the one that is used if it is among them.
+/// Takes the names of versions of an agent away, by their tags, and that of one that is used if it is among them.
 fn forget(images: &Images, name: &str, which: impl Fn(&str) -> bool) -> Result<Vec<String>, Failure> {
     let tags = images.tags()?;
-    let (versions, used) = installed(&tags, name);
-    let gone: Vec<String> = versions.into_iter().filter(|version| which(version)).collect();
-    for tag in &tags {
-        let Some((agent, version)) = Adapter::of_image(&tag.reference) else { continue };
-        let version = version.or(used.as_deref());
-        if agent == name && version.is_some_and(|version| gone.iter().any(|gone| gone == version)) {
-            let reference = tag.reference.parse().map_err(|error: oci::ReferenceError| Failure::chain(&error))?;
-            images.untag(&reference)?;
-        }
+    let own: Vec<(&Tag, Option<&str>)> = tags
+        .iter()
+        .filter_map(|tag| Some((tag, Adapter::of_image(&tag.reference)?)))
+        .filter(|(_, (agent, _))| *agent == name)
+        .map(|(tag, (_, version))| (tag, version))
+        .collect();
+    let gone: Vec<&(&Tag, Option<&str>)> = own.iter().filter(|(_, version)| version.is_some_and(&which)).collect();
+    let uses = |(tag, version): &(&Tag, Option<&str>)| {
+        version.is_none() && gone.iter().any(|(other, _)| other.manifest == tag.manifest)
+    };
+    for (tag, _) in own.iter().filter(|it| uses(it)).chain(gone.iter().copied()) {
+        images.untag(&reference(tag.reference.parse())?)?;
     }
-    Ok(gone)
+    Ok(gone.iter().filter_map(|(_, version)| version.map(str::to_owned)).collect())
 }
 
 impl From<AgentError> for Failure {

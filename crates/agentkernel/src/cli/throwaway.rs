@@ -16,7 +16,7 @@ use std::{path::Path, time::Duration};
 use wire::{ExecSpec, OsBytes, Stdio, User};
 
 /// What one is made of; by default, what `run` makes them of.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct MadeOf {
     /// What makes the machine: 'native' or 'docker'
     #[arg(long, value_name = "BACKEND", value_parser = config::parse_backend)]

@@ -9,7 +9,7 @@ use super::super::{
 };
 use super::{find, parts};
 use crate::{
-    agents::{self, Adapter, Adapters, Package, Registry},
+    agents::{self, Adapter, Adapters, Libc, Package, Registry},
     config::{HostFacts, Project, UserConfig},
     image::{FileLogins, Images, Published, Question, Record, Request, Wanted, published},
     store::Store,
@@ -27,6 +27,9 @@ pub(super) struct Install {
     /// Tell nothing but mistakes
     #[arg(short, long)]
     quiet: bool,
+    /// For images with this C library: 'glibc', or 'musl' as Alpine has it
+    #[arg(long, value_name = "LIBC", default_value = "glibc", value_parser = libc, hide_default_value = true)]
+    libc: Libc,
     /// Names of agents, with '@VERSION' another version than the adapter's, or paths of adapters: './my-agent.toml'
     #[arg(required = true, value_name = "AGENT")]
     agents: Vec<String>,
@@ -39,6 +42,7 @@ impl Install {
         let status = for_each(&self.agents, |text| {
             let (name, version) = parts(text);
             let adapter = find(&workshop.store, &workshop.adapters, name)?;
+            let adapter = Adapter { libc: self.libc, ..adapter };
             let adapter = workshop.at(&adapter, version.unwrap_or(&adapter.version))?;
             let (record, new) = workshop.install(&adapter)?;
             made |= new;
@@ -54,6 +58,11 @@ impl Install {
         }
         Ok(status)
     }
+}
+
+/// A C library, as it is typed.
+pub(super) fn libc(text: &str) -> Result<Libc, String> {
+    Libc::parse(text).ok_or_else(|| format!("not one of {}", Libc::WORDS.join(", ")))
 }
 
 /// Where agents are made.

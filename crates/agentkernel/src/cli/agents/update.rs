@@ -4,9 +4,12 @@ use super::super::{
     Failure, Status, for_each,
     throwaway::{MadeOf, Throwaway},
 };
-use super::install::{LATEST, Workshop, reference};
+use super::install::{LATEST, Workshop, libc, reference};
 use super::{find, forget, installed, parts};
-use crate::{agents::Adapter, config::NetworkOverrides};
+use crate::{
+    agents::{Adapter, Libc},
+    config::NetworkOverrides,
+};
 use clap::Args;
 use std::time::Duration;
 use wire::Exit;
@@ -21,6 +24,11 @@ pub(super) struct Update {
     /// Tell nothing but mistakes
     #[arg(short, long)]
     quiet: bool,
+    /// Those for images with this C library: 'glibc', or 'musl' as Alpine has it
+    #[arg(long, value_name = "LIBC", default_value = "glibc", value_parser = libc, hide_default_value = true)]
+    libc: Libc,
+    #[command(flatten)]
+    made: MadeOf,
     /// Names of agents, with '@VERSION' that version; without any, all that are installed
     #[arg(value_name = "AGENT")]
     agents: Vec<String>,
@@ -38,23 +46,24 @@ impl Update {
         let status = for_each(&agents, |text| {
             let (name, version) = parts(text);
             let adapter = find(&workshop.store, &workshop.adapters, name)?;
+            let adapter = Adapter { libc: self.libc, ..adapter };
             let adapter = workshop.at(&adapter, version.unwrap_or(LATEST))?;
-            let version = adapter.version.clone();
-            let (_, used) = installed(&workshop.images.tags()?, name);
-            if used.as_ref() == Some(&version) {
-                return workshop.tell(&format!("{name} {version} is the newest\n"));
+            let (tag, name_of_used) = (adapter.tag(&adapter.version), reference(adapter.used())?);
+            let (_, used) = installed(&workshop.images.tags()?, name, &name_of_used);
+            if used.as_ref() == Some(&tag) {
+                return workshop.tell(&format!("{name} {tag} is the newest\n"));
             }
             let (record, new) = workshop.install(&adapter)?;
-            if let Err(failure) = answers(&adapter) {
+            if let Err(failure) = answers(&adapter, &self.made) {
                 if new {
-                    forget(&workshop.images, name, |there| there == version)?;
+                    forget(&workshop.images, name, |there| there == tag)?;
                 }
                 return Err(failure);
             }
-            workshop.images.tag(&reference(adapter.used())?, &record.manifest)?;
-            let Some(old) = used else { return workshop.tell(&format!("{name} {version}\n")) };
+            workshop.images.tag(&name_of_used, &record.manifest)?;
+            let Some(old) = used else { return workshop.tell(&format!("{name} {tag}\n")) };
             forget(&workshop.images, name, |there| there == old)?;
-            workshop.tell(&format!("{name} {version}, was {old}\n"))
+            workshop.tell(&format!("{name} {tag}, was {old}\n"))
         })?;
         workshop.images.prune(&workshop.store, false, false)?;
         Ok(status)
@@ -62,17 +71,17 @@ impl Update {
 }
 
 /// Whether an agent says its version, in a sandbox of its own that reaches nothing.
-fn answers(adapter: &Adapter) -> Result<(), Failure> {
+fn answers(adapter: &Adapter, made: &MadeOf) -> Result<(), Failure> {
     let Adapter { title, version, .. } = adapter;
     let layers = vec![reference(adapter.reference(version))?];
-    let made = MadeOf { layers, timeout: Some(PATIENCE), ..MadeOf::default() };
+    let made = MadeOf { layers, timeout: Some(PATIENCE), ..made.clone() };
     // Not every user may limit memory.
     let mut sandbox = Throwaway::start(&made, None, None, None, None, NetworkOverrides::default())?;
     let argv = [adapter.command.as_slice(), &["--version".to_owned()]].concat();
     let exec = sandbox.exec(&argv);
     let refused = |why: String| {
         Failure::new(format!("{title} {version} does not answer `--version`: {why}"))
-            .hint("The version that was there is still used")
+            .hint("The version that was there is still used; `--image` names another image to try it in")
     };
     let captured = sandbox.client.capture(exec, ANSWER, None).map_err(|error| refused(wire::cause(&error)))?;
     match captured.exit {
