@@ -103,7 +103,7 @@ fn the_sandbox_itself_is_no_host_to_allow() {
     for who in Who::all() {
         let world = World::new(who);
         let words = "inside, this is the sandbox itself, and nothing of the host";
-        let hint = "reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
+        let hint = "'--open localhost:80' would let it be reached, as host.agentkernel.internal:80";
         for (asked, flag) in [
             ("127.0.0.1:80", ["--allow", "127.0.0.1:80"]),
             ("localhost:80", ["--open", "localhost:80"]),
@@ -180,11 +180,28 @@ fn the_user_limits_projects_and_flags() {
         let world = World::new(who);
         limits(&world, "[network]\nallow = ['*.example.org']\ndeny = ['bad.example.org']\nbandwidth = '1M'\n");
         project(&world, "[network]\nmode = 'open'\nbandwidth = '2M'\n");
-        let mine = "your own limits, HOME/.config/agentkernel/config.toml";
+        let file = "HOME/.config/agentkernel/config.toml";
+        let mine = format!("your own limits, {file}");
+        // Nobody is told of a flag that would be refused.
+        for (asked, told) in [
+            (
+                "example.net",
+                format!("\n  refused as well by 'mode allow' ({mine})\n  [network] in {file} must allow it first\n"),
+            ),
+            ("10.0.0.1:80", format!("\n  [network] in {file} must allow it first\n")),
+            ("host.agentkernel.internal:80", format!("\n  [network] in {file} must allow it first\n")),
+            ("www.example.org", "\n  '--allow www.example.org:443' would allow it by name\n".to_owned()),
+            ("bad.example.org", format!("refused by 'bad.example.org' ({mine}:3): a rule denies it")),
+        ] {
+            let found = net_check(&world, &[asked, "--net", "allow", "--no-lookup"]);
+            assert!(found.0 == 1 && found.1.contains(&told), "{found:?}\n{told}");
+            assert_eq!(found.1.contains("'--"), told.contains("'--"), "{found:?}");
+        }
         for (asked, status, told) in [
             ("www.example.org", 0, format!("\n  allowed by '*.example.org' ({mine}:2)\n")),
             ("bad.example.org", 1, format!("refused by 'bad.example.org' ({mine}:3)")),
             ("example.net", 1, format!("refused by 'mode allow' ({mine}): the limits in the user's own")),
+            ("localhost:5432", 1, format!("[network] in {file} must allow it first\n")),
         ] {
             let found = net_check(&world, &[asked, "--no-lookup"]);
             assert!(found.0 == status && found.1.contains(&told), "{found:?}\n{told}");

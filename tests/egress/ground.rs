@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::{
     io::{Read as _, Write as _},
-    process::Output,
+    process::{Output, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -125,6 +125,15 @@ impl Ground {
     #[track_caller]
     pub fn agentkernel(&self, arguments: &[&str]) -> String {
         stdout(&mut self.internet.agentkernel(&self.world, arguments))
+    }
+
+    /// Records a secret for a host.
+    #[track_caller]
+    pub fn secret(&self, name: &str, value: &str, host: &str) {
+        let mut set = self.internet.agentkernel(&self.world, &["secret", "set", name, "--stdin", "--host", host]);
+        let mut set = set.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        set.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+        assert!(set.wait().unwrap().success());
     }
 
     /// What happened to connections.

@@ -73,7 +73,7 @@ fn echo(mut stream: std::net::TcpStream) {
 }
 
 /// The user's own limits from now on.
-fn limit(ground: &Ground, network: &str) {
+pub fn limit(ground: &Ground, network: &str) {
     let folder = ground.world.home().join(".config/agentkernel");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("config.toml"), format!("[network]\n{network}")).unwrap();

@@ -292,11 +292,40 @@ works()
 #[test]
 fn the_answer_to_a_denied_request_says_what_helps() {
     for ground in Ground::all() {
-        let answer = ground.attack(&["--allow", WEB], &format!("print(ask('{SHARED}', 80, get('{SHARED}')).decode())"));
-        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
-        for word in [SHARED, "not-allowed", "agentkernel net allow"] {
-            assert!(answer.contains(word), "{word}: {answer}");
-        }
+        ground.secret("KEY", "a-value", WEB);
+        let script = format!(
+            r#"
+def told(answer, reason, *words):
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 403 ") and f"[{{reason}}].\n" in body, answer
+    for word in words:
+        assert word in body, (word, body)
+told(ask('{SHARED}', 80, get('{SHARED}')), "not-allowed", '{SHARED}', " agentkernel net allow ")
+told(ask('near.{WEB}', 80, get('near.{WEB}')), "not-allowed", "Allowed is: {WEB}.\n")
+told(ask('{HIDDEN}', 80, get('{HIDDEN}')), "denied", " agentkernel net allow ", " '*.example.net'")
+told(ask(WEB, 80, get('{SHARED}')), "host-mismatch", "Connect to the host that is meant")
+told(ask(WEB, 80, get(WEB, lines=["X-Key: " + os.environ["KEY"]])), "secret-in-clear", "Use TLS: https://" + WEB)
+told(ask(WEB, 80, get(WEB).replace(b"GET /hello", f"CONNECT {{WEB}}:443".encode())), "tunnel", "Connect to the host itself")
+"#
+        );
+        let _ = ground.attack(&["--allow", WEB, "--deny", "*.example.net", "--secret", "KEY"], &script);
+    }
+}
+
+/// Nobody is told of a command that the user's limits would refuse.
+#[test]
+fn the_answer_to_what_limits_refuse_as_well_says_so() {
+    for ground in Ground::all() {
+        crate::live::limit(&ground, "mode = 'allow'\nallow = ['www.example.com']\ndeny = ['*.example.net']\n");
+        let script = format!(
+            r#"
+for host, reason in ('{SHARED}', "not-allowed"), ('10.0.0.1', "not-allowed"), ('{HIDDEN}', "denied"):
+    body = ask(host, 80, get(host)).decode()
+    assert f"[{{reason}}].\n" in body and "net allow" not in body and "--allow" not in body, body
+    assert "the user's own limits" in body and "~/.config/agentkernel/config.toml" in body, body
+"#
+        );
+        let _ = ground.attack(&["--allow", WEB], &script);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::MetadataExt as _,
-    process::{Command, Stdio},
+    process::Command,
     sync::{Arc, Mutex},
 };
 use support::{
@@ -51,10 +51,7 @@ impl Heard {
 
 /// Records the secrets and lets the project have them.
 fn record(ground: &Ground) {
-    let mut set = ground.internet.agentkernel(&ground.world, &["secret", "set", "RECORDED", "--stdin", "--host", WEB]);
-    let mut set = set.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    set.stdin.take().unwrap().write_all(RECORDED.as_bytes()).unwrap();
-    assert!(set.wait().unwrap().success());
+    ground.secret("RECORDED", RECORDED, WEB);
     let file = ground.world.home().join("filed");
     fs::write(&file, FILED).unwrap();
     own(&ground.world);

@@ -2,7 +2,7 @@
 //! first bytes, then carried or refused.
 
 use crate::{
-    CheckedAddr, Denial, Grant, Host, Reason,
+    CheckedAddr, Denial, Grant, Host, Lift, Reason,
     account::Account,
     control::Event,
     dial,
@@ -243,7 +243,10 @@ impl Flow<'_> {
             Speech::BadTls(why) => Err(self.denial(Reason::BadTls).because(why.clone())),
             // A client that has only connected, and is gone, did no harm.
             Speech::Nothing => Ok(None),
-            Speech::Other if web => Err(self.denial(Reason::NotHttp)),
+            Speech::Other if web => {
+                let lift = if grant.web_by_limits { Lift::Limits } else { Lift::Own };
+                Err(Denial { lift, ..self.denial(Reason::NotHttp) })
+            }
             Speech::Other => Ok(None),
         }
     }

@@ -29,6 +29,7 @@ pub fn passed(client_says: &[u8], target: &Target) -> io::Result<Vec<u8>> {
             any_protocol: false,
             requests: Vec::new(),
             limited: false,
+            web_by_limits: false,
         },
         secrets: Rc::new(Secrets::new(&[])),
         budget: Rc::new(Budget::default()),

@@ -44,7 +44,7 @@ pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, Target, TargetError};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
 pub use process::{RunError, Start, run};
-pub use reason::{Denial, Reason};
+pub use reason::{Denial, Lift, Reason};
 pub use resolver::{Names, look_up};
 pub use rule::{Pattern, Ports, Requests, Rule, RuleError, WEB};
 pub use secret::Secret;

@@ -2,7 +2,7 @@
 //! before anything is dialled.
 
 use crate::{
-    Denial, Host, Reason, Target,
+    Denial, Host, Lift, Reason, Target,
     address::{self, Class},
     rule::{Pattern, Ports, Requests, Rule, WEB},
 };
@@ -19,6 +19,9 @@ pub const HOST_NAME: &str = "host.agentkernel.internal";
 /// private use or never to be delegated.
 const PRIVATE_USE: [&str; 11] =
     ["internal", "local", "localdomain", "lan", "home", "home.arpa", "corp", "mail", "private", "intranet", "test"];
+
+/// How many allowed things are looked at, when one is sought that is like what was refused.
+const MOST_WEIGHED: usize = 8;
 
 /// What holds where no rule says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,11 +76,13 @@ pub struct Grant {
     pub requests: Vec<Vec<Requests>>,
     /// Whether the last group of them is the user's limits.
     pub limited: bool,
+    /// Whether the user's limits are why only the protocols of the web may be spoken.
+    pub web_by_limits: bool,
 }
 
 impl Grant {
     fn new(rule: String, service: bool, any_protocol: bool) -> Self {
-        Self { rule, service, named: true, any_protocol, requests: Vec::new(), limited: false }
+        Self { rule, service, named: true, any_protocol, requests: Vec::new(), limited: false, web_by_limits: false }
     }
 
     /// Whether requests must be read to know whether they are allowed.
@@ -210,18 +215,18 @@ impl Rules {
             && self.allow.iter().any(|rule| rule.pattern != Pattern::Any && rule.matches(target))
     }
 
-    /// The allowed thing that is most like a target.
-    fn nearest(&self, target: &Target) -> Option<String> {
+    /// Rules that allow what is like a target, those first that are most like it.
+    fn like(&self, target: &Target) -> Vec<&Rule> {
         // Rules allow nothing by this name.
         let of_the_host = |host: &Host| host.name() == Some(HOST_NAME);
-        if of_the_host(&target.host) {
-            return None;
+        if of_the_host(&target.host) || self.mode == Mode::None {
+            return Vec::new();
         }
-        if let Some(rule) = self.allow.iter().find(|rule| rule.pattern.matches(&target.host)) {
-            return Some(format!("{}{}", rule.pattern, SpelledPorts(rule.ports)));
-        }
-        let name = target.host.name()?;
-        let close = self.allow.iter().filter_map(|rule| {
+        let distance = |rule: &Rule| {
+            if rule.pattern.matches(&target.host) {
+                return Some(0);
+            }
+            let name = target.host.name()?;
             let other = match &rule.pattern {
                 Pattern::Host(host) if of_the_host(host) => return None,
                 Pattern::Host(Host::Name(other)) | Pattern::Below(other) => other,
@@ -229,9 +234,11 @@ impl Rules {
             };
             let distance =
                 if within(name, other) || within(other, name) { 1 } else { strsim::damerau_levenshtein(name, other) };
-            (distance <= (name.len().max(other.len()) / 3).max(1)).then_some((distance, rule))
-        });
-        close.min_by_key(|(distance, _)| *distance).map(|(_, rule)| rule.to_string())
+            (distance <= (name.len().max(other.len()) / 3).max(1)).then_some(distance)
+        };
+        let mut like: Vec<_> = self.allow.iter().filter_map(|rule| Some((distance(rule)?, rule))).collect();
+        like.sort_by_key(|(distance, _)| *distance);
+        like.into_iter().map(|(_, rule)| rule).collect()
     }
 }
 
@@ -281,44 +288,77 @@ impl Policy {
     /// # Errors
     /// The denial, with the rule that decides.
     pub fn judge(&self, target: &Target) -> Result<Grant, Denial> {
-        // By whatever it is called outside, and behind a gateway.
+        let told = |denial: Denial| Denial { nearest: self.nearest(&denial), lift: self.lift(&denial), ..denial };
+        self.weigh(target).map_err(told)
+    }
+
+    /// The same, without what would help.
+    fn weigh(&self, target: &Target) -> Result<Grant, Denial> {
+        let denial = |reason| Denial::new(reason, target);
+        if let Some(rule) = self.sides().find_map(|(rules, _)| self.denies(rules, target)) {
+            return Err(denial(Reason::Denied).because(rule.to_string()));
+        }
+        let Some(mut grant) = self.rules.grants(target) else {
+            return Err(denial(if self.rules.mode == Mode::None { Reason::NetworkNone } else { Reason::NotAllowed }));
+        };
+        if let Some(rule) = self.rules.evaded_by(target, &grant) {
+            return Err(denial(Reason::UnnamedAddress).because(rule.to_string()));
+        }
+        if let Some(ceiling) = &self.ceiling {
+            let Some(limit) = ceiling.grants(target) else { return Err(denial(Reason::Ceiling)) };
+            if let Some(rule) = ceiling.evaded_by(target, &limit) {
+                let detail = format!("no rule there names this address, which could be one of '{rule}'");
+                return Err(denial(Reason::Ceiling).because(detail));
+            }
+            grant.web_by_limits = !(limit.any_protocol || limit.rule == "mode open");
+            grant.any_protocol &= !grant.web_by_limits;
+            grant.limited = limit.is_restricted();
+            grant.requests.extend(limit.requests);
+        }
+        Ok(grant)
+    }
+
+    /// A rule that denies a target, by whatever it is called: outside, and behind a gateway.
+    fn denies<'a>(&self, rules: &'a Rules, target: &Target) -> Option<&'a Rule> {
         let behind = match &target.host {
             Host::Address(IpAddr::V6(address)) => address::behind(*address).map(IpAddr::V4),
             _ => None,
         };
         let behind = behind.map(|address| Target { host: Host::from(address), port: target.port });
-        let called = [Some(target.clone()), Some(self.outside(target)), behind];
-        let denies = |(rules, _): (&Rules, Reason)| {
-            called.iter().flatten().find_map(|target| rules.denies(target)).map(ToString::to_string)
+        [Some(target), Some(&self.outside(target)), behind.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|called| rules.denies(called))
+    }
+
+    /// Who could let through what was refused by its name: rules of the sandbox's own only where the user's limits let
+    /// them. Which addresses a name has is not known.
+    fn lift(&self, Denial { reason, target, .. }: &Denial) -> Lift {
+        let lets = |ceiling: &Rules| {
+            let admits = match &target.host {
+                Host::Address(address) => ceiling.admits(target, *address, address::class(*address)),
+                Host::Name(_) => true,
+            };
+            let grants = ceiling.grants(target).is_some_and(|grant| ceiling.evaded_by(target, &grant).is_none());
+            admits && grants && self.denies(ceiling, target).is_none()
         };
-        if let Some(rule) = self.sides().find_map(denies) {
-            return Err(Denial::new(Reason::Denied, target).because(rule));
-        }
-        let Some(mut grant) = self.rules.grants(target) else {
-            let reason = if self.rules.mode == Mode::None { Reason::NetworkNone } else { Reason::NotAllowed };
-            let nearest = if reason == Reason::NotAllowed { self.rules.nearest(target) } else { None };
-            return Err(Denial { nearest, ..Denial::new(reason, target) });
+        if *reason == Reason::Ceiling || self.ceiling.as_ref().is_none_or(lets) { Lift::Own } else { Lift::Limits }
+    }
+
+    /// The allowed thing that is most like what was refused: by both sides, or by the user's limits if they refused it.
+    fn nearest(&self, Denial { reason, target, .. }: &Denial) -> Option<String> {
+        let rules = match (reason, &self.ceiling) {
+            (Reason::Ceiling, Some(ceiling)) => ceiling,
+            _ => &self.rules,
         };
-        if let Some(rule) = self.rules.evaded_by(target, &grant) {
-            return Err(Denial::new(Reason::UnnamedAddress, target).because(rule.to_string()));
-        }
-        if let Some(ceiling) = &self.ceiling {
-            match ceiling.grants(target) {
-                Some(limit) if let Some(rule) = ceiling.evaded_by(target, &limit) => {
-                    let detail = format!("no rule there names this address, which could be one of '{rule}'");
-                    return Err(Denial::new(Reason::Ceiling, target).because(detail));
-                }
-                Some(limit) => {
-                    grant.any_protocol &= limit.any_protocol || limit.rule == "mode open";
-                    grant.limited = limit.is_restricted();
-                    grant.requests.extend(limit.requests);
-                }
-                None => {
-                    return Err(Denial { nearest: ceiling.nearest(target), ..Denial::new(Reason::Ceiling, target) });
-                }
-            }
-        }
-        Ok(grant)
+        let allowed = |rule: &&Rule| match self.weigh(&rule.example(target)) {
+            Ok(_) => true,
+            Err(denial) => *reason == Reason::Ceiling && denial.reason == Reason::NotAllowed,
+        };
+        rules.like(target).into_iter().take(MOST_WEIGHED).find(allowed).map(|rule| {
+            let spelled = rule.pattern.matches(&target.host);
+            if spelled { format!("{}{}", rule.pattern, SpelledPorts(rule.ports)) } else { rule.to_string() }
+        })
     }
 
     /// Of the addresses that a target was found to have, those that may be dialled. The target is
@@ -357,15 +397,20 @@ impl Policy {
             IpAddr::V6(address) => address::behind(address).map(IpAddr::V4),
         };
         let literals = || [Some(address), behind].into_iter().flatten();
+        let denied = |rules: &Rules| {
+            let called = |address| rules.denies(&Target { host: Host::from(address), port: target.port }).cloned();
+            literals().find_map(called)
+        };
+        let limited =
+            self.ceiling.as_ref().is_some_and(|rules| denied(rules).is_some() || !rules.admits(target, address, class));
+        let lift = if limited { Lift::Limits } else { Lift::Own };
         for (rules, reason) in self.sides() {
-            for host in literals().map(Host::from) {
-                if let Some(rule) = rules.denies(&Target { host, port: target.port }) {
-                    return Some(Denial::new(Reason::Denied, target).because(rule.to_string()));
-                }
+            if let Some(rule) = denied(rules) {
+                return Some(Denial { lift, ..Denial::new(Reason::Denied, target).because(rule.to_string()) });
             }
             if !rules.admits(target, address, class) {
                 let detail = format!("{address} is {}", class.words());
-                return Some(Denial::new(reason, target).because(detail));
+                return Some(Denial { lift, ..Denial::new(reason, target).because(detail) });
             }
         }
         None

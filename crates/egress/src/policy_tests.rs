@@ -386,6 +386,59 @@ fn the_nearest_allowed_thing_is_told() {
 }
 
 #[test]
+fn nothing_is_nearest_that_is_refused_itself() {
+    let told = |policy: &Policy, to: &str| policy.judge(&target(to)).unwrap_err().nearest;
+    let denying = policy(Mode::Allow, "*.example.org example.org api.example.com", "*.example.org");
+    assert_eq!(told(&denying, "www.example.org").as_deref(), Some("example.org"));
+    assert_eq!(told(&denying, "api.example.net").as_deref(), Some("api.example.com"));
+    let limited = under(policy_with("github.com gitlab.com"), side(Mode::Allow, "gitlab.com", "", ""));
+    assert_eq!(told(&limited, "githib.com").as_deref(), Some("gitlab.com"));
+    assert_eq!(told(&policy(Mode::None, "github.com", ""), "githib.com"), None);
+}
+
+#[test]
+fn who_could_lift_a_denial() {
+    let lift = |policy: &Policy, to: &str| policy.judge(&target(to)).unwrap_err().lift;
+    let free = policy(Mode::Allow, "a.example", "no.example");
+    for to in ["b.example", "no.example", "10.0.0.1:80"] {
+        assert_eq!(lift(&free, to), Lift::Own, "{to}");
+    }
+    let limits = |mode, allow: &str, deny: &str| under(free.clone(), side(mode, allow, deny, ""));
+    let open = limits(Mode::Open, "10.9.0.0/16", "no.example never.example");
+    for (to, expected) in [
+        ("b.example", Lift::Own),
+        ("8.8.8.8", Lift::Own),
+        ("10.9.0.1", Lift::Own),
+        ("10.0.0.1", Lift::Limits),
+        ("169.254.169.254", Lift::Limits),
+        ("[::ffff:10.0.0.1]:80", Lift::Limits),
+        // By both sides.
+        ("no.example", Lift::Limits),
+        ("never.example", Lift::Limits),
+    ] {
+        let limited = if to == "8.8.8.8" { limits(Mode::Open, "", "") } else { open.clone() };
+        assert_eq!(lift(&limited, to), expected, "{to}");
+    }
+    // The address could be that of a name that the limits deny.
+    assert_eq!(lift(&open, "8.8.8.8"), Lift::Limits);
+    let some = limits(Mode::Allow, "b.example", "");
+    assert_eq!(
+        [lift(&some, "b.example"), lift(&some, "c.example"), lift(&some, "no.example")],
+        [Lift::Own, Lift::Limits, Lift::Limits]
+    );
+    assert_eq!(lift(&limits(Mode::None, "b.example", ""), "b.example"), Lift::Limits);
+    // By an address that a name was found to have.
+    let here = |policy: &Policy, address: &str| {
+        policy.admit(&target("a.example"), &[address.parse().unwrap()], |_| false).unwrap_err().lift
+    };
+    let named = |allow: &str| under(policy_with("a.example"), side(Mode::Open, allow, "", ""));
+    assert_eq!(here(&named(""), "10.0.0.1"), Lift::Limits);
+    assert_eq!(here(&named("10.0.0.1"), "10.0.0.1"), Lift::Own);
+    let denied = under(policy(Mode::Allow, "a.example", "10.0.0.0/8"), side(Mode::Open, "", "10.0.0.1", ""));
+    assert_eq!([here(&denied, "10.0.0.1"), here(&free, "10.0.0.1")], [Lift::Limits, Lift::Own]);
+}
+
+#[test]
 fn rules_are_added_live() {
     let rule = |text: &str| Rule::parse(text).unwrap();
     let policy = policy_with("a.example");

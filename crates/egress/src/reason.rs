@@ -4,6 +4,9 @@ use crate::{HOST_NAME, Host, Target};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// Where the user's own limits stand.
+const LIMITS: &str = "[network] in ~/.config/agentkernel/config.toml";
+
 /// The stable code of a denial, or of a failure on the way. New ones may come; none changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -158,13 +161,27 @@ pub struct Denial {
     pub detail: String,
     /// The allowed thing that is most like it.
     pub nearest: Option<String>,
+    /// Who could let it through.
+    pub lift: Lift,
+}
+
+/// Who could let through what was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lift {
+    /// A rule of the sandbox's own, or whatever else its [reason](Reason) asks for.
+    #[default]
+    Own,
+    /// The user's limits alone: rules of the sandbox's own would change nothing.
+    Limits,
+    /// Nobody.
+    Never,
 }
 
 impl Denial {
     /// One without more to say.
     #[must_use]
     pub fn new(reason: Reason, target: &Target) -> Self {
-        Self { reason, target: target.clone(), detail: String::new(), nearest: None }
+        Self { reason, target: target.clone(), detail: String::new(), nearest: None, lift: Lift::Own }
     }
 
     /// The same with details.
@@ -214,36 +231,68 @@ impl Denial {
         }
     }
 
-    /// What a human can do, as a command; empty if no command helps. `sandbox` is its name or id.
+    /// What would help: what a human can do, as a command if there is one, or what the program can. Empty for what
+    /// [failed](Reason::is_denial). `sandbox` is its name or id.
     #[must_use]
     pub fn remedy(&self, sandbox: &str) -> String {
-        let target = &self.target;
-        match self.reason {
+        let Self { reason, target, detail, lift, .. } = self;
+        match (reason, lift) {
+            (_, Lift::Never) => return "No rule allows that.".to_owned(),
+            (Reason::Denied, Lift::Limits) => {
+                return format!("A human can take '{detail}' out of 'deny' in the user's own limits: {LIMITS}");
+            }
+            (_, Lift::Limits) => {
+                return format!("A human can widen the user's own limits, which don't allow it: {LIMITS}");
+            }
+            (_, Lift::Own) => {}
+        }
+        let allow =
+            |what: &str, target: &Target| format!("A human can allow {what}: agentkernel net allow {sandbox} {target}");
+        match reason {
             // Only a service answers by this name.
             Reason::NetworkNone | Reason::NotAllowed if target.host.name() == Some(HOST_NAME) => {
                 format!("A human can open it at the start: --open localhost:{}", target.port)
             }
             Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked | Reason::UnnamedAddress => {
-                format!(
-                    "A human can allow it: agentkernel net allow {sandbox} {target} (or --allow {target} at the start)"
-                )
+                format!("{} (or --allow {target} at the start)", allow("it", target))
             }
+            // The very rule takes itself back.
+            Reason::Denied => format!("A human can lift the rule: agentkernel net allow {sandbox} '{detail}'"),
             Reason::PrivateAddress => match &target.host {
-                Host::Address(_) => format!("A human can allow it: agentkernel net allow {sandbox} {target}"),
+                Host::Address(_) => allow("it", target),
                 Host::Name(_) => {
                     // The detail begins with the address.
-                    let address = self.detail.split(' ').next().and_then(|word| word.parse::<std::net::IpAddr>().ok());
+                    let address = detail.split(' ').next().and_then(|word| word.parse::<std::net::IpAddr>().ok());
                     let Some(address) = address else { return String::new() };
-                    let address = Target { host: Host::from(address), port: target.port };
-                    format!("A human can allow the address itself: agentkernel net allow {sandbox} {address}")
+                    allow("the address itself", &Target { host: Host::from(address), port: target.port })
                 }
             },
-            Reason::Ceiling => "A human can widen ~/.config/agentkernel/config.toml".to_owned(),
+            Reason::NotHttp => allow("any protocol there", target),
+            Reason::Ceiling => format!("A human can widen the user's own limits: {LIMITS}"),
             Reason::RequestNotAllowed => {
                 format!("A human can lift the sandbox's own restriction: agentkernel net allow {sandbox} {target}")
             }
             Reason::TokenLimit => "A human can start it again, or another one with more by --max-tokens".to_owned(),
-            _ => String::new(),
+            Reason::SecretElsewhere => {
+                format!("If it belongs there, a human can add {} to the secret's 'hosts'", target.host)
+            }
+            Reason::SecretInClear => format!("Use TLS: https://{}", target.host),
+            Reason::HostMismatch => "Connect to the host that is meant".to_owned(),
+            Reason::BadName => "Correct the name".to_owned(),
+            Reason::SniMissing => {
+                "Use a client that names its server in clear, without Encrypted Client Hello".to_owned()
+            }
+            Reason::SniMismatch => "Connect to the server that is meant".to_owned(),
+            Reason::BadTls => "Use a client that speaks TLS 1.2 or 1.3".to_owned(),
+            Reason::BadRequest => "Correct the client: no rule allows such requests".to_owned(),
+            Reason::Tunnel => "Connect to the host itself: no proxy is needed".to_owned(),
+            Reason::TooMany => "Close some of them".to_owned(),
+            Reason::NoSuchHost
+            | Reason::LookupFailed
+            | Reason::Unreachable
+            | Reason::BadCertificate
+            | Reason::TimedOut
+            | Reason::Lost => String::new(),
         }
     }
 

@@ -20,7 +20,8 @@ fn the_list_has_every_reason_in_order() {
 fn every_reason_is_told_in_words_and_with_its_code() {
     for reason in Reason::ALL {
         for to in ["a.example:22", "10.0.0.1", "[::1]"] {
-            let denial = Denial::new(reason, &target(to)).because("some detail");
+            let detail = if reason == Reason::PrivateAddress { "10.1.2.3 is private" } else { "some detail" };
+            let denial = Denial::new(reason, &target(to)).because(detail);
             let cause = denial.cause();
             assert!(!cause.is_empty() && !cause.ends_with('.') && !cause.contains('\n'), "{cause}");
             let words = denial.words("box");
@@ -32,6 +33,12 @@ fn every_reason_is_told_in_words_and_with_its_code() {
             // Whoever pastes it means this sandbox.
             let remedy = denial.remedy("box");
             assert!(!remedy.contains("agentkernel net") || remedy.contains(" box "), "{remedy}");
+            assert_eq!(!remedy.is_empty(), reason.is_denial(), "{reason}: {remedy}");
+            for lift in [Lift::Limits, Lift::Never] {
+                let remedy = Denial { lift, ..denial.clone() }.remedy("box");
+                assert!(!remedy.contains("agentkernel net") && !remedy.is_empty(), "{remedy}");
+                assert_eq!(remedy.contains("config.toml"), lift == Lift::Limits, "{remedy}");
+            }
         }
         assert!(!Denial::new(reason, &target("a")).cause().contains('('), "{reason}");
     }
@@ -51,7 +58,10 @@ fn what_would_help_is_said() {
     ] {
         assert!(remedy(reason, to).contains(help), "{}", remedy(reason, to));
     }
-    assert_eq!(remedy(Reason::Denied, "a.example"), "");
+    let denied = Denial::new(Reason::Denied, &target("a.example")).because("*.example:*");
+    assert!(denied.remedy("box").ends_with(" agentkernel net allow box '*.example:*'"), "{}", denied.remedy("box"));
+    let limited = Denial { lift: Lift::Limits, ..denied };
+    assert!(limited.remedy("box").contains("'*.example:*'"), "{}", limited.remedy("box"));
     let private = Denial::new(Reason::PrivateAddress, &target("a.example:22")).because("10.1.2.3 is a private address");
     assert!(private.remedy("box").ends_with("agentkernel net allow box 10.1.2.3:22"), "{}", private.remedy("box"));
     let denial =

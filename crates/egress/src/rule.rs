@@ -400,6 +400,23 @@ impl Rule {
         (self.ports == Ports::Web || self.ports.contains(target.port)) && self.pattern.matches(&target.host)
     }
 
+    /// A target that it is about, like another one: the same host, if it is about that.
+    #[must_use]
+    pub(crate) fn example(&self, like: &Target) -> Target {
+        let host = match &self.pattern {
+            pattern if pattern.matches(&like.host) => like.host.clone(),
+            Pattern::Host(host) => host.clone(),
+            Pattern::Below(name) => Host::parse(&format!("www.{name}")).unwrap_or_else(|_| Host::Name(name.clone())),
+            Pattern::Network(first, _) => Host::from(*first),
+            Pattern::Any => like.host.clone(),
+        };
+        let port = match self.ports {
+            Ports::Web => WEB[WEB.len() - 1],
+            Ports::Range(first, _) => first,
+        };
+        Target { host, port }
+    }
+
     /// Whether it [names](Pattern::names) this address, and is about this port.
     #[must_use]
     pub fn names(&self, address: IpAddr, port: u16) -> bool {

@@ -9,7 +9,7 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -71,14 +71,14 @@ impl Secrets {
 
     /// Which secret has something standing in for it anywhere in the head of a request: what the user calls it.
     #[must_use]
-    pub fn found(&self, uri: &Uri, headers: &HeaderMap) -> Option<&str> {
+    pub fn found(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<&str> {
         let mut found = None;
         for grant in &self.grants {
-            let in_value = |(name, value): (&HeaderName, &HeaderValue)| {
-                let inside = basic(name, value).is_some_and(|inside| find(&inside, grant).is_some());
+            let in_value = |value: &HeaderValue| {
+                let inside = basic(value).is_some_and(|inside| find(&inside, grant).is_some());
                 inside || find(value.as_bytes(), grant).is_some()
             };
-            if in_open(grant, uri, headers) || headers.iter().any(in_value) {
+            if in_open(grant, method, uri, headers) || headers.values().any(in_value) {
                 found = found.or(Some(grant.name.as_str()));
             }
         }
@@ -87,17 +87,19 @@ impl Secrets {
 
     /// Exchanges what stands in for secrets in the headers of a request to this host, and tells whether there was any.
     ///
-    /// In the target of the request and in names of headers nothing is exchanged, since those are logged everywhere.
+    /// In the method and target of the request and in names of headers nothing is exchanged, since those are logged
+    /// everywhere.
     ///
     /// # Errors
     /// [`Misplaced`] if a secret is not for this host, or can't be put in; nothing may be sent then.
-    pub fn swap(&self, host: &Host, uri: &Uri, headers: &mut HeaderMap) -> Result<bool, Misplaced> {
-        if let Some(grant) = self.grants.iter().find(|grant| !may_go(grant, host) && in_open(grant, uri, headers)) {
+    pub fn swap(&self, host: &Host, method: &Method, uri: &Uri, headers: &mut HeaderMap) -> Result<bool, Misplaced> {
+        let astray = |grant: &&SecretGrant| !may_go(grant, host) && in_open(grant, method, uri, headers);
+        if let Some(grant) = self.grants.iter().find(astray) {
             return Err(Misplaced::Elsewhere(grant.name.clone()));
         }
         let mut any = false;
-        for (name, value) in headers.iter_mut() {
-            let swapped = match basic(name, value) {
+        for value in headers.values_mut() {
+            let swapped = match basic(value) {
                 Some(inside) => match self.swapped(host, &inside)? {
                     Some((inside, grant)) => {
                         Some((Zeroizing::new([&b"Basic "[..], encoded(&inside).as_bytes()].concat()), grant))
@@ -156,12 +158,14 @@ fn may_go(grant: &SecretGrant, host: &Host) -> bool {
 }
 
 /// Whether what stands in for a secret is where it is never exchanged.
-fn in_open(grant: &SecretGrant, uri: &Uri, headers: &HeaderMap) -> bool {
-    let authority = uri.authority().is_some_and(|authority| find(authority.as_str().as_bytes(), grant).is_some());
-    let target = uri.path_and_query().is_some_and(|target| find(target.as_str().as_bytes(), grant).is_some());
+fn in_open(grant: &SecretGrant, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let target = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+    let texts = [Some(method.as_str()), authority, target];
     // Names of headers have lost their capitals.
     let lower = grant.placeholder.to_ascii_lowercase();
-    authority || target || headers.keys().any(|name| name.as_str().contains(&lower))
+    texts.into_iter().flatten().any(|text| find(text.as_bytes(), grant).is_some())
+        || headers.keys().any(|name| name.as_str().contains(&lower))
 }
 
 fn find(text: &[u8], grant: &SecretGrant) -> Option<usize> {
@@ -169,11 +173,8 @@ fn find(text: &[u8], grant: &SecretGrant) -> Option<usize> {
     text.windows(sought.len()).position(|window| window == sought)
 }
 
-/// What is inside of `Basic` credentials (RFC 7617).
-fn basic(name: &HeaderName, value: &HeaderValue) -> Option<Vec<u8>> {
-    if *name != header::AUTHORIZATION && *name != header::PROXY_AUTHORIZATION {
-        return None;
-    }
+/// What is inside of `Basic` credentials (RFC 7617), whichever header they are in: gateways have their own.
+fn basic(value: &HeaderValue) -> Option<Vec<u8>> {
     let (scheme, rest) = value.as_bytes().split_at_checked(b"Basic ".len())?;
     scheme.eq_ignore_ascii_case(b"Basic ").then(|| BASE64.decode(rest.trim_ascii()).ok()).flatten()
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Pattern, Secret};
+use http::{HeaderName, header};
 
 const ONE: &str = "ak-One-0123456789abcdef0123456789abcdef";
 const TWO: &str = "ak-two-fedcba9876543210fedcba9876543210";
@@ -29,7 +30,7 @@ fn host(text: &str) -> Host {
 fn through(host_: &str, name: &'static str, value: &str) -> Result<String, Misplaced> {
     let mut headers = HeaderMap::new();
     headers.insert(name, value.parse().unwrap());
-    let any = secrets().swap(&host(host_), &Uri::from_static("/"), &mut headers)?;
+    let any = secrets().swap(&host(host_), &Method::GET, &Uri::from_static("/"), &mut headers)?;
     let swapped = &headers[name];
     assert_eq!(any, swapped.to_str().unwrap() != value);
     assert_eq!(any, swapped.is_sensitive());
@@ -56,8 +57,7 @@ fn basic_credentials_get_their_secrets() {
     assert_eq!(through("a.org", "proxy-authorization", &sent).unwrap(), basic("user:value-of-one"));
     let odd = format!("bAsIc  {}", BASE64.encode(format!("{ONE}:{TWO}")).trim_end_matches('='));
     assert_eq!(through("a.org", "authorization", &odd).unwrap(), basic("value-of-one:v2"));
-    // Elsewhere, it is a text like any other.
-    assert_eq!(through("a.org", "x", &sent).unwrap(), sent);
+    assert_eq!(through("a.org", "x-gateway-authorization", &sent).unwrap(), basic("user:value-of-one"));
     // What is no base64 is left, and what stands there in clear is exchanged.
     assert_eq!(through("a.org", "authorization", "Basic !").unwrap(), "Basic !");
     assert_eq!(through("a.org", "authorization", &format!("Basic {ONE}")).unwrap(), "Basic value-of-one");
@@ -65,7 +65,11 @@ fn basic_credentials_get_their_secrets() {
     assert_eq!(elsewhere, Err(Misplaced::Elsewhere("ONE".to_owned())));
     assert!(
         secrets()
-            .found(&Uri::from_static("/"), &[(header::AUTHORIZATION, sent.parse().unwrap())].into_iter().collect())
+            .found(
+                &Method::GET,
+                &Uri::from_static("/"),
+                &[(header::AUTHORIZATION, sent.parse().unwrap())].into_iter().collect()
+            )
             .is_some()
     );
 }
@@ -85,43 +89,46 @@ fn a_secret_goes_to_its_hosts_only() {
 fn targets_and_names_are_never_changed() {
     let target: Uri = format!("/?key={ONE}").parse().unwrap();
     let mut headers = HeaderMap::new();
-    assert_eq!(secrets().swap(&host("a.org"), &target, &mut headers), Ok(false));
-    assert!(secrets().swap(&host("b.org"), &target, &mut headers).is_err());
-    assert_eq!(secrets().found(&target, &headers), Some("ONE"));
+    assert_eq!(secrets().swap(&host("a.org"), &Method::GET, &target, &mut headers), Ok(false));
+    assert!(secrets().swap(&host("b.org"), &Method::GET, &target, &mut headers).is_err());
+    assert_eq!(secrets().found(&Method::GET, &target, &headers), Some("ONE"));
     let name = HeaderName::from_bytes(format!("x-{ONE}").as_bytes()).unwrap();
     headers.insert(name.clone(), HeaderValue::from_static("x"));
-    assert_eq!(secrets().swap(&host("a.org"), &Uri::from_static("/"), &mut headers), Ok(false));
+    assert_eq!(secrets().swap(&host("a.org"), &Method::GET, &Uri::from_static("/"), &mut headers), Ok(false));
     assert!(headers.contains_key(&name));
-    assert!(secrets().swap(&host("b.org"), &Uri::from_static("/"), &mut headers).is_err());
-    assert_eq!(secrets().found(&Uri::from_static("/"), &headers), Some("ONE"));
-    assert_eq!(secrets().found(&Uri::from_static("/"), &HeaderMap::new()), None);
+    assert!(secrets().swap(&host("b.org"), &Method::GET, &Uri::from_static("/"), &mut headers).is_err());
+    assert_eq!(secrets().found(&Method::GET, &Uri::from_static("/"), &headers), Some("ONE"));
+    assert_eq!(secrets().found(&Method::GET, &Uri::from_static("/"), &HeaderMap::new()), None);
+    let method = Method::from_bytes(ONE.as_bytes()).unwrap();
+    assert_eq!(secrets().found(&method, &Uri::from_static("/"), &HeaderMap::new()), Some("ONE"));
+    assert!(secrets().swap(&host("b.org"), &method, &Uri::from_static("/"), &mut HeaderMap::new()).is_err());
 }
 
 #[test]
 fn what_is_no_value_of_a_header_is_refused() {
     let secrets = Secrets::new(&[grant("LINES", ONE, "topsecret\r\nx: y", &["a.org"])]);
     let mut headers: HeaderMap = [(header::COOKIE, ONE.parse().unwrap())].into_iter().collect();
-    let error = secrets.swap(&host("a.org"), &Uri::from_static("/"), &mut headers).unwrap_err();
+    let error = secrets.swap(&host("a.org"), &Method::GET, &Uri::from_static("/"), &mut headers).unwrap_err();
     assert_eq!(error, Misplaced::Illegal("LINES".to_owned()));
     assert!(!format!("{error} {error:?}").contains("topsecret"));
     // Inside of Basic it is encoded, and does no harm.
     let basic = format!("Basic {}", BASE64.encode(format!("a:{ONE}")));
     let mut headers: HeaderMap = [(header::AUTHORIZATION, basic.parse().unwrap())].into_iter().collect();
-    assert_eq!(secrets.swap(&host("a.org"), &Uri::from_static("/"), &mut headers), Ok(true));
+    assert_eq!(secrets.swap(&host("a.org"), &Method::GET, &Uri::from_static("/"), &mut headers), Ok(true));
 }
 
 #[test]
 fn a_value_that_looks_like_another_secret_is_not_exchanged_again() {
     let secrets = Secrets::new(&[grant("ONE", ONE, TWO, &["*"]), grant("TWO", TWO, "v2", &["*"])]);
     let mut headers: HeaderMap = [(header::COOKIE, ONE.parse().unwrap())].into_iter().collect();
-    assert_eq!(secrets.swap(&host("a.org"), &Uri::from_static("/"), &mut headers), Ok(true));
+    assert_eq!(secrets.swap(&host("a.org"), &Method::GET, &Uri::from_static("/"), &mut headers), Ok(true));
     assert_eq!(headers[header::COOKIE], TWO);
 }
 
 #[test]
 fn no_value_is_printed() {
     let mut headers: HeaderMap = [(header::COOKIE, ONE.parse().unwrap())].into_iter().collect();
-    secrets().swap(&host("a.org"), &Uri::from_static("/"), &mut headers).unwrap();
+    secrets().swap(&host("a.org"), &Method::GET, &Uri::from_static("/"), &mut headers).unwrap();
     let printed = format!("{headers:?} {:?}", secrets());
     assert!(!printed.contains("value-of-one"), "{printed}");
 }

@@ -66,6 +66,7 @@ pub fn passage(target: &str, secret_for: &[&str]) -> (Passage, Rc<Log>) {
             any_protocol: false,
             requests: Vec::new(),
             limited: false,
+            web_by_limits: false,
         },
         secrets: Rc::new(Secrets::new(&[secret])),
         budget: Rc::new(Budget::default()),

@@ -4,7 +4,7 @@ use super::{
     Status,
     args::NetworkArgs,
     failure::OWN,
-    net::{SANDBOX_ITSELF, SERVICES},
+    net::{MANY, ONE, SANDBOX_ITSELF},
     print, print_json, run,
     table::printable,
 };
@@ -13,7 +13,7 @@ use crate::{
     store::Store,
 };
 use clap::Args;
-use egress::{Denial, HOST_NAME, Reason, Requests, Target};
+use egress::{Denial, HOST_NAME, Lift, Reason, Requests, Rule, Target};
 use serde::Serialize;
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -57,9 +57,6 @@ impl Check {
 #[derive(Serialize)]
 struct Report<'a> {
     target: String,
-    /// Its port, if it is the host by its name inside.
-    #[serde(skip)]
-    service: Option<u16>,
     allowed: bool,
     /// The code of the denial or failure; none for what never leaves the sandbox.
     reason: Option<Reason>,
@@ -69,8 +66,12 @@ struct Report<'a> {
     decision: Option<By>,
     /// What of the user's limits lets it through.
     limit: Option<By>,
+    /// What of the user's limits refuses it as well.
+    obstacle: Option<By>,
     /// The allowed thing that is most like it.
     nearest: Option<String>,
+    /// What would help.
+    help: Option<String>,
     /// Requests that it is restricted to: of each list one must allow it.
     requests: &'a [Vec<Requests>],
     /// Whether the last of these lists is the user's limits.
@@ -109,34 +110,45 @@ impl<'a> Report<'a> {
         let grant = judged.verdict.as_ref().ok();
         let mut report = Self {
             target: judged.target.to_string(),
-            service: (judged.target.host.name() == Some(HOST_NAME)).then_some(judged.target.port),
             allowed: grant.is_some(),
             reason: None,
             cause: None,
             decision: Some(judged.decision.clone().into()),
             limit: judged.limit.clone().map(By::from),
+            obstacle: None,
             nearest: None,
+            help: None,
             requests: grant.map_or(&[], |grant| &grant.requests),
             requests_limited: grant.is_some_and(|grant| grant.limited),
             secrets: judged.secrets().collect(),
             addresses: None,
         };
         match &judged.verdict {
-            Err(denial) => report.refuse(denial),
-            Ok(_) if config::is_sandbox_itself(&judged.target.host) => {
-                report.allowed = false;
-                report.cause = Some(SANDBOX_ITSELF.to_owned());
-                (report.decision, report.limit) = (None, None);
+            // No rule is asked about these.
+            _ if config::is_sandbox_itself(&judged.target.host) => {
+                let port = judged.target.port;
+                let open = format!("'--open localhost:{port}' would let it be reached, as {HOST_NAME}:{port}");
+                report.end_inside(SANDBOX_ITSELF, if judged.can_open(port) { open } else { beyond(judged) });
             }
+            _ if config::is_to_many(&Rule::exactly(&judged.target)) => report.end_inside(MANY, ONE.to_owned()),
+            Err(denial) => report.refuse(judged, denial),
             Ok(_) if lookup => report.look_up(judged),
             Ok(_) => {}
         }
         report
     }
 
-    fn refuse(&mut self, denial: &Denial) {
+    fn end_inside(&mut self, cause: &str, help: String) {
+        self.allowed = false;
+        (self.cause, self.help) = (Some(cause.to_owned()), Some(help));
+        (self.decision, self.limit) = (None, None);
+    }
+
+    fn refuse(&mut self, judged: &Judged, denial: &Denial) {
         self.allowed = false;
         (self.reason, self.cause, self.nearest) = (Some(denial.reason), Some(denial.cause()), denial.nearest.clone());
+        self.obstacle = judged.obstacle(denial).map(By::from);
+        self.help = help(denial, judged);
     }
 
     /// Says what becomes of each address, and of all of them.
@@ -145,13 +157,13 @@ impl<'a> Report<'a> {
             Ok(addresses) => addresses,
             Err(reason) => {
                 self.decision = None;
-                return self.refuse(&Denial::new(reason, &judged.target));
+                return self.refuse(judged, &Denial::new(reason, &judged.target));
             }
         };
         if let Err(denial) = judged.admit(&addresses) {
             // Whose an address is, no rule decides.
             self.decision = (denial.reason == Reason::Denied).then(|| judged.denied(&denial).into());
-            self.refuse(&denial);
+            self.refuse(judged, &denial);
         }
         let of = |address: IpAddr| {
             let denial = judged.admit(&[address]).err();
@@ -172,7 +184,7 @@ impl<'a> Report<'a> {
                 let verdict = if reason.is_denial() { "refused" } else { "would fail" };
                 format!("{}: {verdict}{}: {cause} [{reason}]\n", self.target, by(&self.decision))
             }
-            (Some(cause), None) => format!("{}: not reached: {cause}\n  {SERVICES}\n", self.target),
+            (Some(cause), None) => format!("{}: not reached: {cause}\n", self.target),
             _ => format!("{}: allowed{}\n", self.target, by(&self.decision)),
         };
         let mut line = |words: String| {
@@ -199,12 +211,38 @@ impl<'a> Report<'a> {
         if let Some(nearest) = &self.nearest {
             line(format!("allowed is: {nearest}"));
         }
-        if matches!(self.reason, Some(Reason::NetworkNone | Reason::NotAllowed)) {
-            line(match self.service {
-                Some(port) => format!("'--open localhost:{port}' would allow it: it is the host"),
-                None => format!("'--allow {}' would allow it by name", self.target),
-            });
+        if self.obstacle.is_some() {
+            line(format!("refused as well{}", by(&self.obstacle)));
+        }
+        if let Some(help) = &self.help {
+            line(help.clone());
         }
         text
     }
+}
+
+fn beyond(judged: &Judged) -> String {
+    format!("[network] in {} must allow it first", judged.limits_file().display())
+}
+
+/// What would help against a denial, by a flag or in a file; `None` if nothing does that is not told already.
+fn help(denial: &Denial, judged: &Judged) -> Option<String> {
+    let Denial { reason, target, detail, lift, .. } = denial;
+    if *reason == Reason::Ceiling || (*lift == Lift::Limits && *reason != Reason::Denied) {
+        return Some(beyond(judged));
+    }
+    Some(match reason {
+        Reason::NetworkNone | Reason::NotAllowed if target.host.name() == Some(HOST_NAME) => {
+            format!("'--open localhost:{}' would allow it: it is the host", target.port)
+        }
+        Reason::NetworkNone | Reason::NotAllowed | Reason::UnnamedAddress => {
+            format!("'--allow {target}' would allow it by name")
+        }
+        Reason::PrivateAddress => {
+            // The detail begins with the address.
+            let address: IpAddr = detail.split(' ').next()?.parse().ok()?;
+            format!("'--allow {}' would allow the address", Target { host: address.into(), port: target.port })
+        }
+        _ => return None,
+    })
 }

@@ -96,7 +96,7 @@ impl Deny {
 pub(super) fn void(rule: &Rule) -> Failure {
     let (why, hint) = match () {
         () if config::is_host(rule) => (HOST, SERVICES),
-        () if config::is_to_many(rule) => (MANY, "Name the address of one host"),
+        () if config::is_to_many(rule) => (MANY, ONE),
         () => (SANDBOX_ITSELF, SERVICES),
     };
     Failure::new(format!("'{rule}' allows nothing: {why}")).hint(hint)
@@ -107,10 +107,11 @@ pub(super) const SANDBOX_ITSELF: &str = "inside, this is the sandbox itself, and
 /// Why no rule allows anything by the host's name.
 const HOST: &str = "this is the host, where only services are reached";
 /// Why no rule allows anything at an address of many hosts.
-const MANY: &str = "no connection leads to many hosts at once, and only TCP leaves a sandbox";
+pub(super) const MANY: &str = "no connection leads to many hosts at once, and only TCP leaves a sandbox";
+/// What helps then.
+pub(super) const ONE: &str = "Name the address of one host";
 /// How it is reached.
-pub(super) const SERVICES: &str =
-    "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
+const SERVICES: &str = "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
 
 /// What the user's limits refuse of a rule, if that is a part, and not all of it.
 pub(super) fn beyond(rule: &Rule, limits: &UserConfig) -> Option<Failure> {

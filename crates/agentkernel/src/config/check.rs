@@ -3,11 +3,15 @@
 use super::{
     ConfigError, FILE_NAME, HostFacts, NetworkOverrides, Project, UserConfig,
     network::{Said, Sayings},
-    resolve,
+    reach, resolve,
 };
 use crate::Network;
-use egress::{Denial, Grant, Policy, Reason, Rules, Target};
-use std::{fmt, net::IpAddr, path::PathBuf};
+use egress::{Denial, Grant, Host, Lift, Policy, Reason, Rules, Target};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 /// A connection, judged by its name.
 #[derive(Clone, Debug)]
@@ -145,6 +149,25 @@ impl Check {
             Reason::Ceiling => self.mode_of_limits(),
             _ => self.mode(),
         }
+    }
+
+    /// Where the user's limits stand, or would.
+    #[must_use]
+    pub fn limits_file(&self) -> &Path {
+        &self.user.path
+    }
+
+    /// Whether the user's limits let this port of the host be a service.
+    #[must_use]
+    pub fn can_open(&self, port: u16) -> bool {
+        let service = Target { host: Host::Name("localhost".into()), port };
+        self.ceiling().is_none_or(|ceiling| reach::can_serve(ceiling, &service))
+    }
+
+    /// What of the user's limits stands in the way as well, whatever rules of the sandbox's own are made.
+    #[must_use]
+    pub fn obstacle(&self, denial: &Denial) -> Option<Decision> {
+        (denial.lift == Lift::Limits && denial.reason != Reason::Denied).then(|| self.mode_of_limits())
     }
 
     /// Which of the sandbox's own rules a grant is.

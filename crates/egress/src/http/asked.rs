@@ -54,12 +54,12 @@ impl Asked {
         let exchange = &self.exchange;
         let (secrets, nowhere) = (&exchange.passage.secrets, Uri::default());
         if exchange.tls {
-            match secrets.swap(&exchange.passage.target.host, &nowhere, trailers) {
+            match secrets.swap(&exchange.passage.target.host, &Method::GET, &nowhere, trailers) {
                 Ok(true) if self.traces => Err(exchange.would_come_back()),
                 Ok(_) => Ok(()),
                 Err(misplaced) => Err(exchange.denial(misplaced.reason()).because(misplaced.to_string())),
             }
-        } else if let Some(name) = secrets.found(&nowhere, trailers) {
+        } else if let Some(name) = secrets.found(&Method::GET, &nowhere, trailers) {
             Err(exchange.denial(Reason::SecretInClear).because(name))
         } else {
             Ok(())

@@ -16,7 +16,7 @@ mod websocket;
 pub use head::{Flaw, check};
 pub(crate) use websocket::Messages;
 
-use crate::{Budget, Denial, Grant, Reason, Secrets, Target, first::Version};
+use crate::{Budget, Denial, Grant, Lift, Reason, Secrets, Target, first::Version};
 use ::http::{Method, StatusCode, request::Parts};
 use std::{cell::Cell, fmt, rc::Rc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -155,9 +155,9 @@ impl Exchange {
         }
         head::rewrite(parts, target, self.tls);
         let secret = if self.tls {
-            let swapped = secrets.swap(&target.host, &parts.uri, &mut parts.headers);
+            let swapped = secrets.swap(&target.host, &parts.method, &parts.uri, &mut parts.headers);
             swapped.map_err(|misplaced| self.denial(misplaced.reason()).because(misplaced.to_string()))?
-        } else if let Some(name) = secrets.found(&parts.uri, &parts.headers) {
+        } else if let Some(name) = secrets.found(&parts.method, &parts.uri, &parts.headers) {
             return Err(self.denial(Reason::SecretInClear).because(name).into());
         } else {
             false
@@ -177,7 +177,8 @@ impl Exchange {
     }
 
     fn would_come_back(&self) -> Denial {
-        self.denial(Reason::RequestNotAllowed).because("TRACE would send the secret back")
+        let denial = self.denial(Reason::RequestNotAllowed).because("TRACE would send the secret back");
+        Denial { lift: Lift::Never, ..denial }
     }
 
     fn flawed(&self, flaw: &Flaw) -> Refusal {
