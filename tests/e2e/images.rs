@@ -222,9 +222,11 @@ fn what_is_no_image() {
             let _ = stdout(&mut world.agentkernel(["image", "prune"]));
             assert_eq!((layers(&world), entries(&world, "images/work").len()), (0, 0), "{change}");
         }
-        for (path, cause) in
-            [("/nowhere", "No such file"), ("/etc/passwd", "/etc/passwd is no image"), ("/dev/null", "neither")]
-        {
+        for (path, cause) in [
+            ("/nowhere", "No such file"),
+            ("/etc/passwd", "No image can be read from /etc/passwd"),
+            ("/dev/null", "neither"),
+        ] {
             let output = import(&world, path, &["x"]);
             assert!(!output.status.success() && told(&output).contains(cause), "{path}: {}", told(&output));
         }

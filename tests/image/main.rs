@@ -16,4 +16,5 @@ mod registry;
 mod scene;
 mod store;
 mod transfer;
+mod witness;
 mod workshop;

@@ -1,6 +1,9 @@
 //! `[image]` of a project: what it makes, what it asks for, and what is kept of that.
 
-use crate::workshop::Scene;
+use crate::{
+    registry::{self, Login, Registry},
+    workshop::Scene,
+};
 use std::{fs, process::Output};
 use support::{Who, told};
 
@@ -86,6 +89,32 @@ fn a_team_gets_the_same_bytes_until_it_asks_for_others() {
     scene.project("[sandbox]\nimage = \"host\"\n");
     let output = scene.in_project(&["--update-lock"], "true");
     assert!(told(&output).contains("the project has no [image]"), "{}", told(&output));
+}
+
+/// What came from a registry is asked for there, though the name means something here.
+#[test]
+fn a_lock_that_is_renewed_asks_the_registry() {
+    if !registry::ready() {
+        return;
+    }
+    let scene = Scene::new(Who::Me);
+    let registry = Registry::start(false, Login::None);
+    let name = format!("{}/team/app:1", registry.host());
+    let push = |text: &str| {
+        scene.build(&format!("FROM base:1\nRUN echo {text} > /said\n"), &[]);
+        scene.ok(&["image", "push", "built:1", &name]);
+    };
+    push("one");
+    scene.project(&format!("[image]\nfrom = \"{name}\"\n"));
+    assert_eq!(scene.says(&[], "cat /said").0, "one\n");
+    push("two");
+    assert_eq!(scene.says(&[], "cat /said").0, "one\n");
+    assert_eq!(scene.says(&["--update-lock"], "cat /said").0, "two\n");
+    assert_eq!(scene.says(&[], "cat /said").0, "two\n");
+    // One without files is for others to copy out of.
+    scene.build("FROM scratch\nENV A=b\n", &[]);
+    let output = scene.agentkernel(&["run", "--image", "built:1", "--", "/x"]);
+    assert!(told(&output).contains("built:1 is empty"), "{}", told(&output));
 }
 
 #[test]

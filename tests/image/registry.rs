@@ -52,7 +52,7 @@ pub struct Registry {
 }
 
 /// A program of the system, with nothing of the test's environment.
-fn program(name: &str) -> Command {
+pub fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command
@@ -60,7 +60,7 @@ fn program(name: &str) -> Command {
 
 /// Runs a program to its end and gives its output.
 #[track_caller]
-fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
+pub fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
@@ -379,13 +379,6 @@ pub struct Image {
 impl Image {
     /// Makes one whose layers hold files of these sizes, of bytes that cannot be made smaller.
     pub fn make(folder: &Path, sizes: &[u64]) -> Self {
-        let blobs = folder.join("blobs/sha256");
-        fs::create_dir_all(&blobs).unwrap();
-        let put = |media_type: &str, bytes: &[u8]| {
-            let descriptor = Descriptor::of(media_type, bytes);
-            fs::write(blobs.join(descriptor.digest.hex()), bytes).unwrap();
-            descriptor
-        };
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
         for (index, size) in sizes.iter().enumerate() {
             let name = format!("file{index}");
@@ -395,9 +388,23 @@ impl Image {
             fs::write(content.path().join(&name), bytes).unwrap();
             let tar =
                 run(program("tar").args(["-c", "--owner=0", "--group=0", &name]).current_dir(content.path()), b"");
-            diff_ids.push(Digest::of(&tar).to_string());
-            layers.push(put(media::OCI_LAYER_GZIP, &run(program("gzip").args(["-n1"]), &tar)));
+            diff_ids.push(Digest::of(&tar));
+            layers.push((media::OCI_LAYER_GZIP, run(program("gzip").args(["-n1"]), &tar)));
         }
+        Self::of(folder, &diff_ids, &layers)
+    }
+
+    /// Makes one of layers as they travel, each with its type, that are said to have these contents.
+    pub fn of(folder: &Path, diff_ids: &[Digest], layers: &[(&str, Vec<u8>)]) -> Self {
+        let blobs = folder.join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        let put = |media_type: &str, bytes: &[u8]| {
+            let descriptor = Descriptor::of(media_type, bytes);
+            fs::write(blobs.join(descriptor.digest.hex()), bytes).unwrap();
+            descriptor
+        };
+        let layers = layers.iter().map(|(media_type, bytes)| put(media_type, bytes)).collect();
+        let diff_ids: Vec<String> = diff_ids.iter().map(Digest::to_string).collect();
         let config = json!({
             "architecture": "amd64", "os": "linux", "config": {"Env": ["A=b"], "Cmd": ["/file0"]},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},

@@ -1,9 +1,10 @@
 //! What the store keeps: how much there may be, and what is damaged.
 
 use crate::{
-    registry::{Login, ready},
+    registry::{Image, Login, program, ready, run},
     scene::Scene,
 };
+use oci::{Digest, manifest::media};
 use serde_json::Value;
 use std::{fs, process::Stdio};
 use support::{Who, told};
@@ -95,6 +96,77 @@ fn what_is_damaged_comes_anew() {
     }
 }
 
+/// Whoever says that bytes are a layer which is here already is not believed.
+#[test]
+fn bytes_are_read_whatever_is_here_already() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        let scene = Scene::new(who, false, Login::None, &[60_000, 20_000]);
+        scene.pulls();
+        let [blob, other] = [0, 1].map(|index| scene.image.blob(&scene.image.manifest.layers[index].digest));
+        let plain = |bytes: &[u8]| run(program("gzip").arg("-dc"), bytes);
+        let (tar, gzip, none) = (plain(&blob), media::OCI_LAYER_GZIP, media::OCI_LAYER);
+        let (diff_id, folder) = (Digest::of(&tar), tempfile::tempdir_in(scene.world.home()).unwrap());
+        let import = |number: usize, kind: &str, bytes: &[u8]| {
+            let place = folder.path().join(number.to_string());
+            Image::of(&place, std::slice::from_ref(&diff_id), &[(kind, bytes.to_vec())]);
+            scene.own();
+            scene.world.agentkernel(["image", "import", &place.display().to_string(), "said:1"]).output().unwrap()
+        };
+        let again = run(program("gzip").arg("-9nc"), &tar);
+        let longer = [&blob[..], b"more"].concat();
+        for (number, (kind, bytes)) in [
+            (gzip, &blob[..blob.len() / 2]),
+            (gzip, &longer),
+            (gzip, &tar),
+            (gzip, b"no gzip"),
+            (none, &blob),
+            (none, &tar[..tar.len() / 2]),
+            (gzip, &other),
+            (none, b""),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let output = import(number, kind, bytes);
+            assert!(!output.status.success(), "{number}: {}", told(&output));
+            let layer = format!("Layer {}: ", Digest::of(bytes));
+            assert!(told(&output).contains(&layer), "{number}: {}", told(&output));
+        }
+        for (number, (kind, bytes)) in [(gzip, &again), (none, &tar), (gzip, &blob)].into_iter().enumerate() {
+            let output = import(100 + number, kind, bytes);
+            assert!(output.status.success(), "{number}: {}", told(&output));
+        }
+    }
+}
+
+/// What unpacks to far more than anything of use does is refused, and where that was is told.
+#[test]
+fn a_layer_that_fills_disks_is_refused() {
+    if !ready() || !support::internet::installed("zstd") {
+        return;
+    }
+    let scene = Scene::new(Who::Me, false, Login::None, &[10]);
+    let place = scene.world.home().join("bomb");
+    let make = r#"mkdir -p "$1" && cd "$1" && truncate -s 1200M hollow && echo small > a-small && tar -c a-small hollow > tar && zstd -q -1 tar"#;
+    let _ = support::stdout(program("sh").args(["-c", make, "sh"]).arg(&place));
+    let read = |name: &str| fs::read(place.join(name)).unwrap();
+    Image::of(&place.join("layout"), &[Digest::of(&read("tar"))], &[(media::OCI_LAYER_ZSTD, read("tar.zst"))]);
+    fs::remove_file(place.join("tar")).unwrap();
+    scene.own();
+    let layout = place.join("layout").display().to_string();
+    let output = scene.world.agentkernel(["image", "import", &layout, "bomb:1"]).output().unwrap();
+    let words = told(&output);
+    assert!(
+        !output.status.success() && words.contains("it unpacks to more than ") && words.contains("hollow"),
+        "{words}"
+    );
+    let left = scene.entries("cache").into_iter().filter(|name| name.ends_with(".tmp")).count();
+    assert_eq!(left, 0, "{words}");
+}
+
 #[test]
 fn what_prune_would_do_is_what_it_does() {
     if !ready() {
@@ -161,7 +233,7 @@ fn who_unpacks_is_shut_in() {
         std::io::Write::write_all(&mut writer, b"no archive").unwrap();
         drop(writer);
         let output = import.wait_with_output().unwrap();
-        assert!(!output.status.success() && told(&output).contains("is no image"), "{}", told(&output));
+        assert!(!output.status.success() && told(&output).contains("No image can be read from "), "{}", told(&output));
         assert!(world.processes().is_empty());
     }
 }

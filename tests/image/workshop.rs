@@ -166,16 +166,21 @@ impl Scene {
                 self.world.command("sh").args(["-c", script, "sh"]).arg(folder.path()).arg(&layer).output().unwrap();
             assert!(output.status.success(), "{}: {}", layer.display(), told(&output));
         }
-        let mut tree = BTreeMap::new();
-        let mut links: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-        walk(folder.path(), folder.path(), &mut tree, &mut links);
-        for names in links.into_values().filter(|names| names.len() > 1) {
-            for name in &names {
-                tree.get_mut(name).unwrap().push_str(&format!(" = {}", names.first().unwrap()));
-            }
-        }
-        tree
+        look(folder.path())
     }
+}
+
+/// Every entry below a directory, with what it is.
+pub fn look(folder: &Path) -> BTreeMap<String, String> {
+    let mut tree = BTreeMap::new();
+    let mut links: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    walk(folder, folder, &mut tree, &mut links);
+    for names in links.into_values().filter(|names| names.len() > 1) {
+        for name in &names {
+            tree.get_mut(name).unwrap().push_str(&format!(" = {}", names.first().unwrap()));
+        }
+    }
+    tree
 }
 
 fn walk(root: &Path, path: &Path, tree: &mut BTreeMap<String, String>, links: &mut BTreeMap<u64, BTreeSet<String>>) {

@@ -50,7 +50,7 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 39] = [
+const TOOLS: [(&str, &str); 43] = [
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("bzip2", "bzip2"),
@@ -67,6 +67,7 @@ const TOOLS: [(&str, &str); 39] = [
     ("ip", "iproute2"),
     ("javac", "default-jdk-headless"),
     ("less", "less"),
+    ("mmdebstrap", "mmdebstrap"),
     ("nginx", "nginx-light"),
     ("npm", "npm"),
     ("openssl", "openssl"),
@@ -78,15 +79,18 @@ const TOOLS: [(&str, &str); 39] = [
     ("redis-cli", "redis-tools"),
     ("redis-server", "redis-server"),
     ("secret-tool", "libsecret-tools"),
+    ("setfattr", "attr"),
     ("setpriv", "util-linux"),
     ("skopeo", "skopeo"),
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),
     ("tmux", "tmux"),
     ("top", "procps"),
+    ("umoci", "umoci"),
     ("vi", "vim-tiny"),
     ("wget", "wget"),
     ("zsh", "zsh"),
+    ("zstd", "zstd"),
     ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
     ("/usr/lib/python3/dist-packages/aiohttp/__init__.py", "python3-aiohttp"),
     ("/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"),

@@ -1,7 +1,7 @@
 //! Files: the project, mounts, copies, and what is the sandbox's own.
 
 use super::Row;
-use crate::bench::BOX;
+use crate::bench::{BOX, IMAGE};
 use std::{fs, os::unix::fs::PermissionsExt as _};
 use support::told;
 
@@ -142,6 +142,16 @@ pub const CASES: &[Row] = &[
         let text =
             b.works(&["--image", &format!("dir:{}", dir.display()), "--workspace", "none", "-w", "/"], "cat /srv/file");
         assert_eq!(text, "original\n");
+    }),
+    ("a project's image is the one that it names", "", |b| {
+        b.write("agentkernel.toml", &format!("[image]\nfrom = \"{IMAGE}\"\n"));
+        let _ = b.says(&["trust"]);
+        assert_eq!(b.says(&["run", "--backend", b.backend, "--", "cat", "/srv/file"]), "original\n");
+    }),
+    ("a project's image is made as it says", "image recipe", |b| {
+        b.write("agentkernel.toml", &format!("[image]\nfrom = \"{IMAGE}\"\nsetup = [\"echo made > /srv/made\"]\n"));
+        let _ = b.says(&["trust"]);
+        assert_eq!(b.says(&["run", "--backend", b.backend, "--", "cat", "/srv/made"]), "made\n");
     }),
     ("an image that is nowhere is told", "", |b| {
         let output = b.run(&["--image", "127.0.0.1:9/no/such:1"], &["true"]).output().unwrap();

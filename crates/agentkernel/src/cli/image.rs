@@ -202,6 +202,10 @@ pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failu
 }
 
 pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) -> Result<FoundImage, Failure> {
+    if record.layers.is_empty() {
+        let failure = Failure::new(format!("Image {} is empty: there is no program in it", image.reference));
+        return Err(failure.hint("It is for what is copied out of it; name another"));
+    }
     let run = record.run.clone();
     Ok(FoundImage {
         image: Image::Oci(image),
@@ -238,7 +242,7 @@ pub(super) fn bring(
 }
 
 /// The image of a name, brought if it is not here. With a lock, it is the one that is written down there, and else is written
-/// down.
+/// down; where the lock is renewed, the registry that it came from is asked again.
 pub(super) fn locked(
     images: &image::Images,
     lock: Option<&mut LockFile>,
@@ -249,7 +253,11 @@ pub(super) fn locked(
     let locked = lock.as_ref().and_then(|lock| lock.get(reference, platform)).cloned();
     let here = match &locked {
         Some(digest) => images.record(digest)?,
-        None => images.find(reference)?,
+        None => {
+            let renewed = lock.as_ref().is_some_and(|lock| lock.is_renewed()) && reference.digest().is_none();
+            let asked = renewed && images.find_tag(reference)?.is_some_and(|tag| tag.pulled);
+            if asked { None } else { images.find(reference)? }
+        }
     };
     let record = match (here.filter(|record| platform.runs(&record.platform).is_some()), &locked) {
         (Some(record), _) => record,

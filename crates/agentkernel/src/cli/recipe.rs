@@ -62,6 +62,28 @@ pub(super) fn image(
     Ok((image::found(&images, record.image(&recipe.name), &record)?, guard))
 }
 
+/// The engine's image that a project names with `from`, as the lock has it. What is made of more than that, an engine does not
+/// have.
+pub(super) fn in_engine(
+    store: &Store,
+    recipe: &Recipe,
+    project: &Project,
+    host: &HostFacts,
+    renew: bool,
+) -> Result<Option<FoundImage>, Failure> {
+    let (Base::Image(reference), true) = (&recipe.base, recipe.packages.is_empty() && recipe.setup.is_empty()) else {
+        let failure =
+            Failure::new("What [image] makes with `dockerfile`, `packages` or `setup` is for the backend native only");
+        return Err(failure.hint(
+            "Leave --backend out, or make it with `agentkernel image build --builder docker`, and name it with --image",
+        ));
+    };
+    let lock = LockFile::read(project, renew)?;
+    let locked = reference.digest().or_else(|| lock.get(reference, &Platform::host())).cloned();
+    let named = locked.map_or_else(|| reference.clone(), |digest| reference.pinned(digest));
+    image::find_in_engine(store, host, &named, true)
+}
+
 /// Lays what commands of root's write over an image.
 fn add(
     images: &Images,

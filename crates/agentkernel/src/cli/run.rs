@@ -299,16 +299,16 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
     let (found, kept) = find_image(store, &overrides, &project, &user, &host)?.unzip();
     let mut _kept = kept.flatten();
     overrides.found = found;
-    let _kept_layers = layers::find(store, &mut overrides, &project, renew)?;
+    let is_native = config::backend(&overrides, &project, &user) == BackendKind::Native;
     match config::recipe(&overrides, &project)? {
         // What a project that is not trusted asks for is not made.
-        Some(_) if config::backend(&overrides, &project, &user) != BackendKind::Native => {
-            let failure = Failure::new("The project's [image] is made for sandboxes of the backend native only");
-            return Err(failure.hint("Leave --backend out, or name an image of the engine with --image"));
-        }
         Some(recipe) if project.file.as_ref().is_some_and(|file| file.trusted) => {
-            let (found, guard) = recipe::image(store, &recipe, &project, &user, renew)?;
-            (overrides.found, _kept) = (Some(found), Some(guard));
+            if is_native {
+                let (found, guard) = recipe::image(store, &recipe, &project, &user, renew)?;
+                (overrides.found, _kept) = (Some(found), Some(guard));
+            } else {
+                overrides.found = recipe::in_engine(store, &recipe, &project, &host, renew)?;
+            }
         }
         Some(_) => {}
         None if renew && config::own_layers(&overrides, &project).is_empty() => {
@@ -317,6 +317,8 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
         }
         None => {}
     }
+    // Over whatever that is.
+    let _kept_layers = layers::find(store, &mut overrides, &project, renew)?;
     let (mut tries, mut swept) = (0, false);
     loop {
         let spec = config::resolve(overrides.clone(), &project, &user, &host)?;

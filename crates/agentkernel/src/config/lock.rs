@@ -55,6 +55,12 @@ impl LockFile {
         Ok(Self { path, locked, renewed: renew })
     }
 
+    /// Whether every name is asked for again.
+    #[must_use]
+    pub fn is_renewed(&self) -> bool {
+        self.renewed
+    }
+
     /// What a name means here; none: nothing is said.
     #[must_use]
     pub fn get(&self, reference: &Reference, platform: &Platform) -> Option<&Digest> {

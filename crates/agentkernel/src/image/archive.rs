@@ -15,6 +15,7 @@ use oci::{
     },
 };
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     fd::{AsFd as _, BorrowedFd, OwnedFd},
     fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
@@ -142,6 +143,11 @@ impl Images {
                 match kind {
                     fs::FileType::Directory => return Ok((file, None)),
                     fs::FileType::RegularFile | fs::FileType::Fifo => {
+                        if kind == fs::FileType::Fifo {
+                            // Until somebody has it open for writing, it would look as if it had ended.
+                            let mut fds = [PollFd::new(&file, PollFlags::IN)];
+                            rustix::io::retry_on_intr(|| poll(&mut fds, None)).map_err(|e| refused(e.to_string()))?;
+                        }
                         rustix::io::ioctl_fionbio(&file, false).map_err(|errno| refused(errno.to_string()))?;
                         file
                     }
@@ -166,7 +172,7 @@ impl Images {
             drop(dir);
             let _ = self.remove_tree(&self.work, "work", &name);
             return Err(match error {
-                ImageError::Refused(failure) => refused(failure.cause),
+                ImageError::Refused(failure) if failure.hint.is_empty() => refused(failure.cause),
                 error => error,
             });
         }

@@ -50,7 +50,7 @@ pub enum ImageError {
         wanted: u64,
     },
     /// What was named as source is none.
-    #[error("{path} is no image: {cause}")]
+    #[error("No image can be read from {path}: {cause}")]
     Source {
         /// The path.
         path: String,

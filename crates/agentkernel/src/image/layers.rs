@@ -1,13 +1,17 @@
 //! Unpacks layers, each once: whoever comes second waits for the first. A worker decompresses, checks both digests and makes
 //! the files; what it has made is published whole, by a rename.
+//!
+//! That a layer is there already, unpacked, says nothing of bytes which are said to be the same layer: they are read to their
+//! end all the same, unless an image on record has this very pair.
 
 use super::{
     ImageError, Images, Layer, Record,
     error::told,
-    layer_name, open,
+    layer_name, names, open,
     pull::{Delivery, part},
     worker::{self, Reach, Worker},
 };
+use crate::store::durable;
 use archive::layer::{LayerOptions, Owners};
 use oci::{
     Digest, Hasher,
@@ -20,6 +24,7 @@ use rustix::{
     io::Errno,
 };
 use std::{
+    error::Error,
     fs::File,
     io::{self, BufReader, Read, Seek as _},
     path::Path,
@@ -34,10 +39,10 @@ const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 const CACHE: &str = "../cache";
 /// The most that a layer may have: entries, and bytes.
 const MAX: (u64, u64) = (5_000_000, MAX_SIZE);
-/// No contents are so many times longer than their compressed form, unless they are there to fill a disk: gzip makes of
-/// anything at least its thousandth part. Short ones may be.
-const MAX_RATIO: u64 = 1100;
-const FREE: u64 = 64 << 20;
+/// Contents so many times longer than their compressed form are there to fill a disk: gzip makes of anything at least its
+/// thousandth part, and of what programs and people write, a tenth. So many bytes may be whatever they are.
+const MAX_RATIO: u64 = 200;
+const FREE: u64 = 1 << 30;
 /// Ends the name of a layer that is not whole.
 pub(super) const UNFINISHED: &str = ".tmp";
 
@@ -54,10 +59,10 @@ enum Begun {
 /// A layer on its way.
 struct Underway {
     worker: Worker<()>,
-    diff_id: Digest,
-    blob: Digest,
-    /// Held until it is published, or given up.
-    lock: OwnedFd,
+    layer: Layer,
+    kind: Compression,
+    /// Held until it is published, or given up; none: it is there, and is only read.
+    lock: Option<OwnedFd>,
 }
 
 impl AsFd for Underway {
@@ -110,19 +115,22 @@ impl Images {
         progress: Progress<'_>,
     ) -> Result<(), ImageError> {
         let mut underway: Vec<Underway> = Vec::new();
+        let mut read = self.known(record)?;
         let mut left: Vec<(&Layer, Compression)> = record.layers.iter().zip(kinds.iter().copied()).collect();
         loop {
             // What is there may be unpacked: whether it is what it should be, its worker finds out.
             let over = delivery.is_over();
             let (mut waiting, mut elsewhere) = (Vec::new(), false);
             for (layer, kind) in std::mem::take(&mut left) {
-                let ours = underway.iter().map(|other| &other.diff_id).chain(whole.iter().map(|other| &other.diff_id));
                 // The same one twice is unpacked once.
-                if self.is_unpacked(&layer.diff_id) || ours.into_iter().any(|other| *other == layer.diff_id) {
+                let known = read.iter().any(|(other, as_this)| other == layer && *as_this == kind);
+                let ours = underway.iter().any(|other| other.layer == *layer)
+                    || (known && whole.iter().any(|other| other.diff_id == layer.diff_id));
+                if ours || (known && self.is_unpacked(&layer.diff_id)) {
                     continue;
                 }
                 let file = if underway.len() < AT_ONCE { self.arrived(layer, delivery)? } else { None };
-                match file.map(|file| self.begin(layer, kind, file)).transpose()? {
+                match file.map(|file| self.begin(layer, kind, file, known)).transpose()? {
                     Some(Begun::Underway(layer)) => underway.push(layer),
                     Some(Begun::There) => {}
                     // It is looked at again at the next tick.
@@ -135,10 +143,10 @@ impl Images {
             }
             left = waiting;
             let stage = |layer: &Layer| {
-                if underway.iter().any(|other| other.diff_id == layer.diff_id) {
+                if underway.iter().any(|other| other.layer == *layer) {
                     return Stage::Unpacking;
                 }
-                let waits = left.iter().any(|(other, _)| other.diff_id == layer.diff_id);
+                let waits = left.iter().any(|(other, _)| *other == layer);
                 if waits { Stage::Coming(delivery.done(layer)) } else { Stage::Done }
             };
             progress(&record.layers, &record.layers.iter().map(stage).collect::<Vec<_>>());
@@ -161,10 +169,11 @@ impl Images {
             drop(fds);
             let fetched = ready.get(underway.len()).copied().unwrap_or(false);
             for index in (0..underway.len()).rev().filter(|index| ready.get(*index) == Some(&true)) {
-                let layer = underway.swap_remove(index);
-                let blob = layer.blob.clone();
-                whole.push(self.wait_for(layer)?);
-                delivery.found_good(&blob);
+                let done = underway.swap_remove(index);
+                let (layer, kind) = (done.layer.clone(), done.kind);
+                whole.extend(self.wait_for(done)?);
+                delivery.found_good(&layer.blob);
+                read.push((layer, kind));
             }
             if fetched {
                 delivery.wait()?;
@@ -172,12 +181,29 @@ impl Images {
         }
     }
 
-    /// Unpacks one layer whose bytes are here, unless it is there.
+    /// Layers of an image that another one on record has as well, with the same bytes in the same compression: they were
+    /// read.
+    fn known(&self, record: &Record) -> Result<Vec<(Layer, Compression)>, ImageError> {
+        let mut known = Vec::new();
+        for name in names(&self.records, &self.path.join("records"))? {
+            let other: Option<Record> =
+                durable::read(self.records.as_fd(), &self.path.join("records"), &name).unwrap_or_default();
+            // What can't be read is no witness.
+            if let Some(other) = other.filter(|other| other.layers.iter().any(|layer| record.layers.contains(layer)))
+                && let Ok(kinds) = self.manifest(&other).and_then(|(manifest, _)| Ok(manifest.layer_kinds()?))
+            {
+                known.extend(other.layers.into_iter().zip(kinds));
+            }
+        }
+        Ok(known)
+    }
+
+    /// Unpacks one layer whose bytes are here, and known to be its own, unless it is there.
     pub(super) fn unpack_one(&self, layer: &Layer, kind: Compression, file: &File) -> Result<(), ImageError> {
         loop {
             let copy = file.try_clone().map_err(|error| self.failed("read", layer.blob.hex(), error))?;
-            match self.begin(layer, kind, copy)? {
-                Begun::Underway(layer) => return self.publish(&mut vec![self.wait_for(layer)?]),
+            match self.begin(layer, kind, copy, true)? {
+                Begun::Underway(layer) => return self.publish(&mut self.wait_for(layer)?.into_iter().collect()),
                 Begun::There => return Ok(()),
                 Begun::Elsewhere => {
                     let _ = poll(&mut [], Some(&TICK));
@@ -205,8 +231,9 @@ impl Images {
         fs::statat(&self.cache, layer_name(diff_id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Begins with a layer, unless somebody else has.
-    fn begin(&self, layer: &Layer, kind: Compression, mut file: File) -> Result<Begun, ImageError> {
+    /// Begins with a layer, unless somebody else has. If it is there, and its bytes are not known to be its own, they are
+    /// read.
+    fn begin(&self, layer: &Layer, kind: Compression, mut file: File, known: bool) -> Result<Begun, ImageError> {
         let name = layer_name(&layer.diff_id);
         let failed = |action, error: Errno| self.failed(action, Path::new(CACHE).join(&name), error);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -217,28 +244,36 @@ impl Images {
             Err(Errno::WOULDBLOCK) => return Ok(Begun::Elsewhere),
             Err(errno) => return Err(failed("lock", errno)),
         }
+        file.rewind().map_err(|error| self.failed("read", layer.blob.hex(), error))?;
+        let of_it = |failure: Failure| Failure { cause: format!("Layer {}: {}", layer.blob, failure.cause), ..failure };
         if self.is_unpacked(&layer.diff_id) {
-            return Ok(Begun::There);
+            if known {
+                return Ok(Begun::There);
+            }
+            let worker = worker::start(&[file.as_fd()], Reach::Nothing, || {
+                check(&file, layer, kind, |contents| io::copy(contents, &mut io::sink())).map_err(of_it)
+            })?;
+            return Ok(Begun::Underway(Underway { worker, layer: layer.clone(), kind, lock: None }));
         }
         // What a kill has left: nobody else has the lock.
         let temporary = temporary(&name);
         self.remove_tree(&self.cache, CACHE, &temporary)?;
         fs::mkdirat(&self.cache, temporary.as_str(), Mode::from_raw_mode(0o755)).map_err(|e| failed("make", e))?;
         let dir = open(&self.cache, &temporary).map_err(|errno| failed("open", errno))?;
-        file.rewind().map_err(|error| self.failed("read", layer.blob.hex(), error))?;
         let owners = if rustix::process::geteuid().is_root() { Owners::Kept } else { Owners::Squashed };
+        let options = LayerOptions { max_entries: MAX.0, max_bytes: MAX.1, owners };
         let worker = worker::start(&[file.as_fd()], Reach::Files(dir.as_fd()), || {
-            let made = unpack(&dir, &file, layer, kind, owners);
-            made.map_err(|failure| Failure { cause: format!("Layer {}: {}", layer.blob, failure.cause), ..failure })
+            check(&file, layer, kind, |contents| archive::layer::unpack(dir.as_fd(), &options, contents)).map_err(of_it)
         })?;
-        Ok(Begun::Underway(Underway { worker, diff_id: layer.diff_id.clone(), blob: layer.blob.clone(), lock }))
+        Ok(Begun::Underway(Underway { worker, layer: layer.clone(), kind, lock: Some(lock) }))
     }
 
-    /// Waits for a layer to be whole.
-    fn wait_for(&self, layer: Underway) -> Result<Whole, ImageError> {
-        let Underway { worker, diff_id, lock, .. } = layer;
+    /// Waits for a layer to be whole; `None` if it was only read.
+    fn wait_for(&self, layer: Underway) -> Result<Option<Whole>, ImageError> {
+        let Underway { worker, layer: Layer { diff_id, .. }, lock, .. } = layer;
+        let Some(lock) = lock else { return worker.wait().map(|()| None) };
         match worker.wait() {
-            Ok(()) => Ok(Whole { diff_id, lock }),
+            Ok(()) => Ok(Some(Whole { diff_id, lock })),
             Err(error) => {
                 // The first error is the one that counts; the next try clears what is left.
                 let _ = self.remove_tree(&self.cache, CACHE, &temporary(&layer_name(&diff_id)));
@@ -285,33 +320,41 @@ fn temporary(name: &str) -> String {
     format!("{name}{UNFINISHED}")
 }
 
-/// In the worker: from a blob to files.
-fn unpack(dir: &OwnedFd, blob: &File, layer: &Layer, kind: Compression, owners: Owners) -> Result<(), Failure> {
+/// In the worker: has the contents of a blob read by `act`, and then checks that both are what they should be.
+fn check<T, E: Error + 'static>(
+    blob: &File,
+    layer: &Layer,
+    kind: Compression,
+    act: impl FnOnce(&mut dyn Read) -> Result<T, E>,
+) -> Result<(), Failure> {
     let damaged = |what: &str| Failure {
         cause: format!("its {what} is not what its digest says"),
         hint: "Get it again: it was damaged on its way, or is not what was meant".into(),
     };
     let mut travelling = Hashing::new(blob, &layer.blob, layer.size.saturating_add(1));
     let most = most(layer);
-    let unpacked = {
+    let read = {
         let buffered = BufReader::with_capacity(1 << 17, &mut travelling);
         let plain = plain(kind, buffered)?;
         let mut contents = Hashing::new(plain, &layer.diff_id, most);
-        let options = LayerOptions { max_entries: MAX.0, max_bytes: MAX.1, owners };
-        let made = archive::layer::unpack(dir.as_fd(), &options, &mut contents);
+        let made = act(&mut contents);
         // What follows the end mark belongs to the digest.
         let rest = made.is_ok().then(|| io::copy(&mut contents, &mut io::sink()));
         let too_much = contents.left == 0;
         (made, rest.transpose(), too_much, contents.finish())
     };
-    let (made, rest, too_much, diff_id) = unpacked;
+    let (made, rest, too_much, diff_id) = read;
     // A blob that is another one explains every other mistake.
     let _ = io::copy(&mut travelling, &mut io::sink());
     if travelling.finish() != layer.blob {
         return Err(damaged("blob"));
     }
     if too_much {
-        return Err(Failure::from(format!("it unpacks to more than {most} bytes, from {}", layer.size)));
+        let of = made.err().map_or_else(String::new, |error| format!(" ({})", wire::cause(&error)));
+        return Err(Failure {
+            cause: format!("it unpacks to more than {most} bytes, from {}{of}", layer.size),
+            hint: "It may be there to fill a disk: whoever made the image can leave out what is empty".into(),
+        });
     }
     made.map_err(|error| told(&error))?;
     rest.map_err(|error| Failure::from(format!("it cannot be read: {error}")))?;

@@ -139,6 +139,9 @@ pub struct Tag {
     pub manifest: Digest,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
+    /// Whether its registry was asked, and not somebody here has named it so.
+    #[serde(default)]
+    pub pulled: bool,
 }
 
 /// Keeps others from removing, or from adding, for as long as it lives.
@@ -169,11 +172,19 @@ impl Images {
     /// # Errors
     /// If the store can't be read.
     pub fn find(&self, reference: &Reference) -> Result<Option<Record>, ImageError> {
-        let tag: Option<Tag> = durable::read(self.tags.as_fd(), &self.path.join("tags"), &tag_name(reference))?;
-        match tag.filter(|tag| tag.reference == reference.to_string()) {
+        match self.find_tag(reference)? {
             Some(tag) => self.record(&tag.manifest),
             None => Ok(None),
         }
+    }
+
+    /// What a reference means; `None` if nothing has this name here.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn find_tag(&self, reference: &Reference) -> Result<Option<Tag>, ImageError> {
+        let tag: Option<Tag> = durable::read(self.tags.as_fd(), &self.path.join("tags"), &tag_name(reference))?;
+        Ok(tag.filter(|tag| tag.reference == reference.to_string()))
     }
 
     /// An image by its manifest's digest; `None` if there is none here.
@@ -206,14 +217,14 @@ impl Images {
         if let Some(pinned) = reference.digest().filter(|pinned| *pinned != manifest) {
             return Err(ImageError::Digest { what: reference.familiar(), digest: pinned.clone() });
         }
-        self.put_tag(reference, manifest)
+        self.put_tag(reference, manifest, false)
     }
 
     /// The same, where a digest in the name is known to lead there: by an index.
-    fn put_tag(&self, reference: &Reference, manifest: &Digest) -> Result<(), ImageError> {
+    fn put_tag(&self, reference: &Reference, manifest: &Digest, pulled: bool) -> Result<(), ImageError> {
         let _guard = self.keep()?;
         let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let tag = Tag { reference: reference.to_string(), manifest: manifest.clone(), since_ms };
+        let tag = Tag { reference: reference.to_string(), manifest: manifest.clone(), since_ms, pulled };
         let path = self.path.join("tags");
         Ok(durable::write(self.tags.as_fd(), &path, &tag_name(reference), &tag)?)
     }

@@ -140,7 +140,7 @@ impl Images {
         self.take_in("its config", &document(&config, &record.config), &config[..])?;
         self.take_in("its manifest", &document(&bytes, &record.manifest), &bytes[..])?;
         self.put_record(&record)?;
-        self.put_tag(reference, &record.manifest)?;
+        self.put_tag(reference, &record.manifest, true)?;
         Ok(record)
     }
 

@@ -55,6 +55,17 @@ impl Compression {
     }
 }
 
+/// What a layer is called in a manifest of OCI's, which has the same names for all of its parts: Docker's have others for the
+/// same bytes. Every other name is its own.
+#[must_use]
+pub fn of_oci(media_type: &str) -> &str {
+    match essence(media_type).as_str() {
+        DOCKER_LAYER => OCI_LAYER,
+        DOCKER_LAYER_GZIP => OCI_LAYER_GZIP,
+        _ => media_type,
+    }
+}
+
 /// Whether this is the config of an image that can be run.
 #[must_use]
 pub fn is_config(media_type: &str) -> bool {

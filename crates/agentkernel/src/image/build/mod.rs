@@ -24,7 +24,10 @@ use dockerfile::{Dockerfile, Ignore};
 use graph::Graph;
 use oci::{
     Digest, Platform, Reference,
-    manifest::{Descriptor, History, ImageConfig, MAX_CONFIG, MAX_MANIFEST, Manifest, media::OCI_CONFIG},
+    manifest::{
+        Descriptor, History, ImageConfig, MAX_CONFIG, MAX_MANIFEST, Manifest,
+        media::{self, OCI_CONFIG},
+    },
 };
 use rustix::fd::OwnedFd;
 use stage::State;
@@ -180,7 +183,12 @@ impl Images {
         let config = config.to_bytes()?;
         let document = Descriptor::of(OCI_CONFIG, &config);
         self.take_in("its config", &document, &config[..])?;
-        let manifest = Manifest::new(document, layers.into_iter().map(|layer| layer.travelling).collect());
+        let layers = layers.into_iter().map(|Built { mut travelling, .. }| {
+            // What is below may come from Docker.
+            travelling.media_type = media::of_oci(&travelling.media_type).to_owned();
+            travelling
+        });
+        let manifest = Manifest::new(document, layers.collect());
         self.finish(&manifest, &manifest.to_bytes()?, &config, request.platform)
     }
 
