@@ -221,6 +221,13 @@ fn the_user_limits_projects_and_flags() {
         let part = "agentkernel: A part of '*' is beyond your own limits: 'bad.example.org' denies it\n  \
                     hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n";
         assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));
+        let output =
+            world.agentkernel(["run", "--bandwidth", "2M", "--connections", "9", "--", "true"]).output().unwrap();
+        let part = "agentkernel: `--bandwidth` is beyond your own limits: 1048576 bytes per second\n  \
+                    hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n";
+        assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));
+        let none = net_check(&world, &["www.example.org", "--net", "none"]).1;
+        assert!(none.contains("\n  Without '--net none', '--allow www.example.org:443' would"), "{none}");
         let create = ["create", "--name", "box", "--allow", "www.example.org"];
         let output = world.agentkernel(create).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));

@@ -302,7 +302,7 @@ def told(answer, reason, *words):
         assert word in body, (word, body)
 told(ask('{SHARED}', 80, get('{SHARED}')), "not-allowed", '{SHARED}', " agentkernel net allow ")
 told(ask('near.{WEB}', 80, get('near.{WEB}')), "not-allowed", "Allowed is: {WEB}.\n")
-told(ask('{HIDDEN}', 80, get('{HIDDEN}')), "denied", " agentkernel net allow ", " '*.example.net'")
+told(ask('{HIDDEN}', 80, get('{HIDDEN}')), "denied", " allow all that it is about: agentkernel net allow ", " '*.example.net'")
 told(ask(WEB, 80, get('{SHARED}')), "host-mismatch", "Connect to the host that is meant")
 told(ask(WEB, 80, get(WEB, lines=["X-Key: " + os.environ["KEY"]])), "secret-in-clear", "Use TLS: https://" + WEB)
 told(ask(WEB, 80, get(WEB).replace(b"GET /hello", f"CONNECT {{WEB}}:443".encode())), "tunnel", "Connect to the host itself")

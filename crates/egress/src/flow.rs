@@ -244,7 +244,7 @@ impl Flow<'_> {
             // A client that has only connected, and is gone, did no harm.
             Speech::Nothing => Ok(None),
             Speech::Other if web => {
-                let lift = if grant.web_by_limits { Lift::Limits } else { Lift::Own };
+                let lift = if grant.web_by_limits { Lift::Limits(None) } else { Lift::Own };
                 Err(Denial { lift, ..self.denial(Reason::NotHttp) })
             }
             Speech::Other => Ok(None),

@@ -310,7 +310,8 @@ impl Policy {
                 let detail = format!("no rule there names this address, which could be one of '{rule}'");
                 return Err(denial(Reason::Ceiling).because(detail));
             }
-            grant.web_by_limits = !(limit.any_protocol || limit.rule == "mode open");
+            let open = ceiling.mode == Mode::Open && !limit.is_restricted();
+            grant.web_by_limits = !(limit.any_protocol || open);
             grant.any_protocol &= !grant.web_by_limits;
             grant.limited = limit.is_restricted();
             grant.requests.extend(limit.requests);
@@ -334,15 +335,16 @@ impl Policy {
     /// Who could let through what was refused by its name: rules of the sandbox's own only where the user's limits let
     /// them. Which addresses a name has is not known.
     fn lift(&self, Denial { reason, target, .. }: &Denial) -> Lift {
-        let lets = |ceiling: &Rules| {
-            let admits = match &target.host {
-                Host::Address(address) => ceiling.admits(target, *address, address::class(*address)),
-                Host::Name(_) => true,
-            };
-            let grants = ceiling.grants(target).is_some_and(|grant| ceiling.evaded_by(target, &grant).is_none());
-            admits && grants && self.denies(ceiling, target).is_none()
+        let Some(ceiling) = self.ceiling.as_ref().filter(|_| *reason != Reason::Ceiling) else { return Lift::Own };
+        if let Some(rule) = self.denies(ceiling, target) {
+            return Lift::Limits(Some(rule.to_string()));
+        }
+        let admits = match &target.host {
+            Host::Address(address) => ceiling.admits(target, *address, address::class(*address)),
+            Host::Name(_) => true,
         };
-        if *reason == Reason::Ceiling || self.ceiling.as_ref().is_none_or(lets) { Lift::Own } else { Lift::Limits }
+        let grants = ceiling.grants(target).is_some_and(|grant| ceiling.evaded_by(target, &grant).is_none());
+        if admits && grants { Lift::Within } else { Lift::Limits(None) }
     }
 
     /// The allowed thing that is most like what was refused: by both sides, or by the user's limits if they refused it.
@@ -351,13 +353,23 @@ impl Policy {
             (Reason::Ceiling, Some(ceiling)) => ceiling,
             _ => &self.rules,
         };
-        let allowed = |rule: &&Rule| match self.weigh(&rule.example(target)) {
-            Ok(_) => true,
-            Err(denial) => *reason == Reason::Ceiling && denial.reason == Reason::NotAllowed,
+        let restricted = |target: &Target| match self.weigh(target) {
+            Ok(grant) => Some(grant.is_restricted()),
+            Err(denial) => (*reason == Reason::Ceiling && denial.reason == Reason::NotAllowed).then_some(false),
         };
-        rules.like(target).into_iter().take(MOST_WEIGHED).find(allowed).map(|rule| {
-            let spelled = rule.pattern.matches(&target.host);
-            if spelled { format!("{}{}", rule.pattern, SpelledPorts(rule.ports)) } else { rule.to_string() }
+        rules.like(target).into_iter().take(MOST_WEIGHED).find_map(|rule| {
+            let examples = rule.examples(target);
+            let allowed: Vec<_> = examples.iter().filter_map(|one| Some((one.port, restricted(one)?))).collect();
+            let ports = match &allowed[..] {
+                [] => return None,
+                // Of some of its ports it is not known which others are.
+                [(port, _), ..] if allowed.len() < examples.len() => Ports::Range(*port, *port),
+                _ => rule.ports,
+            };
+            let some = if allowed.iter().any(|(_, restricted)| *restricted) { ", for some requests" } else { "" };
+            let ports =
+                if rule.pattern.matches(&target.host) { SpelledPorts(ports).to_string() } else { ports.to_string() };
+            Some(format!("{}{ports}{some}", rule.pattern))
         })
     }
 
@@ -401,12 +413,20 @@ impl Policy {
             let called = |address| rules.denies(&Target { host: Host::from(address), port: target.port }).cloned();
             literals().find_map(called)
         };
-        let limited =
-            self.ceiling.as_ref().is_some_and(|rules| denied(rules).is_some() || !rules.admits(target, address, class));
-        let lift = if limited { Lift::Limits } else { Lift::Own };
+        let lift = match &self.ceiling {
+            None => Lift::Own,
+            Some(ceiling) => match denied(ceiling) {
+                Some(rule) => Lift::Limits(Some(rule.to_string())),
+                None if ceiling.admits(target, address, class) => Lift::Within,
+                None => Lift::Limits(None),
+            },
+        };
         for (rules, reason) in self.sides() {
             if let Some(rule) = denied(rules) {
-                return Some(Denial { lift, ..Denial::new(Reason::Denied, target).because(rule.to_string()) });
+                return Some(Denial {
+                    lift: lift.clone(),
+                    ..Denial::new(Reason::Denied, target).because(rule.to_string())
+                });
             }
             if !rules.admits(target, address, class) {
                 let detail = format!("{address} is {}", class.words());

@@ -397,45 +397,68 @@ fn nothing_is_nearest_that_is_refused_itself() {
 }
 
 #[test]
+fn what_is_nearest_is_allowed_as_it_is_said() {
+    let told = |policy: &Policy, to: &str| policy.judge(&target(to)).unwrap_err().nearest;
+    let limits = |allow: &str| side(Mode::Allow, allow, "", "");
+    let some = under(policy_with("a.example.org"), limits("a.example.org:443"));
+    assert_eq!(told(&some, "aa.example.org").as_deref(), Some("a.example.org:443"));
+    assert_eq!(told(&some, "a.example.org:444").as_deref(), Some("a.example.org:443"));
+    assert_eq!(told(&some, "a.example.org:80").as_deref(), Some("a.example.org:443"));
+    let rules = Rules { allow: vec![only("a.example.org", &[], &["/v1/"])], ..side(Mode::Allow, "", "", "") };
+    let restricted = Policy { rules, ceiling: None };
+    assert_eq!(told(&restricted, "aa.example.org").as_deref(), Some("a.example.org, for some requests"));
+}
+
+#[test]
 fn who_could_lift_a_denial() {
     let lift = |policy: &Policy, to: &str| policy.judge(&target(to)).unwrap_err().lift;
+    let denied = |rule: &str| Lift::Limits(Some(rule.to_owned()));
     let free = policy(Mode::Allow, "a.example", "no.example");
     for to in ["b.example", "no.example", "10.0.0.1:80"] {
         assert_eq!(lift(&free, to), Lift::Own, "{to}");
     }
     let limits = |mode, allow: &str, deny: &str| under(free.clone(), side(mode, allow, deny, ""));
-    let open = limits(Mode::Open, "10.9.0.0/16", "no.example never.example");
+    let open = limits(Mode::Open, "10.9.0.0/16", "*.example never.test");
     for (to, expected) in [
-        ("b.example", Lift::Own),
-        ("8.8.8.8", Lift::Own),
-        ("10.9.0.1", Lift::Own),
-        ("10.0.0.1", Lift::Limits),
-        ("169.254.169.254", Lift::Limits),
-        ("[::ffff:10.0.0.1]:80", Lift::Limits),
-        // By both sides.
-        ("no.example", Lift::Limits),
-        ("never.example", Lift::Limits),
+        ("b.test", Lift::Within),
+        ("10.9.0.1", Lift::Within),
+        ("10.0.0.1", Lift::Limits(None)),
+        ("169.254.169.254", Lift::Limits(None)),
+        ("[::ffff:10.0.0.1]:80", Lift::Limits(None)),
+        // The address could be that of a name that the limits deny.
+        ("8.8.8.8", Lift::Limits(None)),
+        // By both sides, each with a rule of its own.
+        ("no.example", denied("*.example")),
+        ("never.test", denied("never.test")),
     ] {
-        let limited = if to == "8.8.8.8" { limits(Mode::Open, "", "") } else { open.clone() };
-        assert_eq!(lift(&limited, to), expected, "{to}");
+        assert_eq!(lift(&open, to), expected, "{to}");
     }
-    // The address could be that of a name that the limits deny.
-    assert_eq!(lift(&open, "8.8.8.8"), Lift::Limits);
+    assert_eq!(lift(&limits(Mode::Open, "", ""), "8.8.8.8"), Lift::Within);
     let some = limits(Mode::Allow, "b.example", "");
-    assert_eq!(
-        [lift(&some, "b.example"), lift(&some, "c.example"), lift(&some, "no.example")],
-        [Lift::Own, Lift::Limits, Lift::Limits]
-    );
-    assert_eq!(lift(&limits(Mode::None, "b.example", ""), "b.example"), Lift::Limits);
+    // What the sandbox's own rules deny is not said to be denied by the limits.
+    let told = ["b.example", "c.example", "no.example"].map(|to| lift(&some, to));
+    assert_eq!(told, [Lift::Within, Lift::Limits(None), Lift::Limits(None)]);
+    assert_eq!(lift(&limits(Mode::None, "b.example", ""), "b.example"), Lift::Limits(None));
     // By an address that a name was found to have.
     let here = |policy: &Policy, address: &str| {
         policy.admit(&target("a.example"), &[address.parse().unwrap()], |_| false).unwrap_err().lift
     };
     let named = |allow: &str| under(policy_with("a.example"), side(Mode::Open, allow, "", ""));
-    assert_eq!(here(&named(""), "10.0.0.1"), Lift::Limits);
-    assert_eq!(here(&named("10.0.0.1"), "10.0.0.1"), Lift::Own);
-    let denied = under(policy(Mode::Allow, "a.example", "10.0.0.0/8"), side(Mode::Open, "", "10.0.0.1", ""));
-    assert_eq!([here(&denied, "10.0.0.1"), here(&free, "10.0.0.1")], [Lift::Limits, Lift::Own]);
+    assert_eq!(here(&named(""), "10.0.0.1"), Lift::Limits(None));
+    assert_eq!(here(&named("10.0.0.1"), "10.0.0.1"), Lift::Within);
+    let both = under(policy(Mode::Allow, "a.example", "10.0.0.0/8"), side(Mode::Open, "", "10.0.0.1", ""));
+    assert_eq!([here(&both, "10.0.0.1"), here(&free, "10.0.0.1")], [denied("10.0.0.1"), Lift::Own]);
+}
+
+/// Whoever limits to all that is public, and a host besides, does not narrow that host.
+#[test]
+fn limits_that_name_a_host_are_no_narrower_for_it() {
+    let own = policy_with("a.example:443");
+    let named = under(own.clone(), side(Mode::Open, "a.example", "", ""));
+    assert!(named.judge(&target("a.example")).unwrap().any_protocol);
+    let listed = under(own, side(Mode::Allow, "a.example", "", ""));
+    let grant = listed.judge(&target("a.example")).unwrap();
+    assert!(!grant.any_protocol && grant.web_by_limits);
 }
 
 #[test]

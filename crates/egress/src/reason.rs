@@ -166,13 +166,15 @@ pub struct Denial {
 }
 
 /// Who could let through what was refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Lift {
     /// A rule of the sandbox's own, or whatever else its [reason](Reason) asks for.
     #[default]
     Own,
-    /// The user's limits alone: rules of the sandbox's own would change nothing.
-    Limits,
+    /// The same, within limits of the user's that let it through, and perhaps no more than it.
+    Within,
+    /// The user's limits alone, since rules of the sandbox's own would change nothing; with their rule, if one denies it.
+    Limits(Option<String>),
     /// Nobody.
     Never,
 }
@@ -238,26 +240,34 @@ impl Denial {
         let Self { reason, target, detail, lift, .. } = self;
         match (reason, lift) {
             (_, Lift::Never) => return "No rule allows that.".to_owned(),
-            (Reason::Denied, Lift::Limits) => {
-                return format!("A human can take '{detail}' out of 'deny' in the user's own limits: {LIMITS}");
+            (_, Lift::Limits(Some(rule))) => {
+                return format!("A human can take '{rule}' out of 'deny' in the user's own limits: {LIMITS}");
             }
-            (_, Lift::Limits) => {
+            (_, Lift::Limits(None)) => {
                 return format!("A human can widen the user's own limits, which don't allow it: {LIMITS}");
             }
-            (_, Lift::Own) => {}
+            // More than this target would be allowed, which they may not let.
+            (Reason::Denied, Lift::Within) => {
+                let check = format!("agentkernel net check {}", quoted(target));
+                return format!("A human can take '{detail}' out of 'deny': {check} tells where it stands");
+            }
+            (_, Lift::Own | Lift::Within) => {}
         }
-        let allow =
-            |what: &str, target: &Target| format!("A human can allow {what}: agentkernel net allow {sandbox} {target}");
+        let allow = |what: &str, target: &Target| {
+            format!("A human can allow {what}: agentkernel net allow {sandbox} {}", quoted(target))
+        };
         match reason {
             // Only a service answers by this name.
             Reason::NetworkNone | Reason::NotAllowed if target.host.name() == Some(HOST_NAME) => {
                 format!("A human can open it at the start: --open localhost:{}", target.port)
             }
             Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked | Reason::UnnamedAddress => {
-                format!("{} (or --allow {target} at the start)", allow("it", target))
+                format!("{} (or --allow {} at the start)", allow("it", target), quoted(target))
             }
             // The very rule takes itself back.
-            Reason::Denied => format!("A human can lift the rule: agentkernel net allow {sandbox} '{detail}'"),
+            Reason::Denied => format!(
+                "A human can take the rule back, and so allow all that it is about: agentkernel net allow {sandbox} '{detail}'"
+            ),
             Reason::PrivateAddress => match &target.host {
                 Host::Address(_) => allow("it", target),
                 Host::Name(_) => {
@@ -270,12 +280,18 @@ impl Denial {
             Reason::NotHttp => allow("any protocol there", target),
             Reason::Ceiling => format!("A human can widen the user's own limits: {LIMITS}"),
             Reason::RequestNotAllowed => {
-                format!("A human can lift the sandbox's own restriction: agentkernel net allow {sandbox} {target}")
+                let command = format!("agentkernel net allow {sandbox} {}", quoted(target));
+                format!("A human can lift the sandbox's own restriction: {command}")
             }
-            Reason::TokenLimit => "A human can start it again, or another one with more by --max-tokens".to_owned(),
-            Reason::SecretElsewhere => {
-                format!("If it belongs there, a human can add {} to the secret's 'hosts'", target.host)
+            Reason::TokenLimit => {
+                "A human can start it again, or another one with more by --max-tokens, as far as the user's own limits let them"
+                    .to_owned()
             }
+            Reason::SecretElsewhere => format!(
+                "If it belongs there, a human can name all of the secret's hosts anew, with {}: agentkernel secret set {detail} \
+                 --host ..., and in [secrets] of agentkernel.toml",
+                target.host
+            ),
             Reason::SecretInClear => format!("Use TLS: https://{}", target.host),
             Reason::HostMismatch => "Connect to the host that is meant".to_owned(),
             Reason::BadName => "Correct the name".to_owned(),
@@ -309,6 +325,12 @@ impl Denial {
         }
         words
     }
+}
+
+/// As a shell takes it.
+fn quoted(target: &Target) -> String {
+    let text = target.to_string();
+    if text.contains('[') { format!("'{text}'") } else { text }
 }
 
 #[cfg(test)]

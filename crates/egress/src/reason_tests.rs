@@ -34,10 +34,10 @@ fn every_reason_is_told_in_words_and_with_its_code() {
             let remedy = denial.remedy("box");
             assert!(!remedy.contains("agentkernel net") || remedy.contains(" box "), "{remedy}");
             assert_eq!(!remedy.is_empty(), reason.is_denial(), "{reason}: {remedy}");
-            for lift in [Lift::Limits, Lift::Never] {
-                let remedy = Denial { lift, ..denial.clone() }.remedy("box");
+            for lift in [Lift::Limits(None), Lift::Limits(Some("*.x".to_owned())), Lift::Never] {
+                let remedy = Denial { lift: lift.clone(), ..denial.clone() }.remedy("box");
                 assert!(!remedy.contains("agentkernel net") && !remedy.is_empty(), "{remedy}");
-                assert_eq!(remedy.contains("config.toml"), lift == Lift::Limits, "{remedy}");
+                assert_eq!(remedy.contains("config.toml"), lift != Lift::Never, "{remedy}");
             }
         }
         assert!(!Denial::new(reason, &target("a")).cause().contains('('), "{reason}");
@@ -49,7 +49,7 @@ fn what_would_help_is_said() {
     let remedy = |reason, to| Denial::new(reason, &target(to)).remedy("box");
     for (reason, to, help) in [
         (Reason::NotAllowed, "a.example:22", "agentkernel net allow box a.example:22"),
-        (Reason::NotAllowed, "[::1]:22", "agentkernel net allow box [::1]:22"),
+        (Reason::NotAllowed, "[::1]:22", "agentkernel net allow box '[::1]:22'"),
         (Reason::NotAllowed, "host.agentkernel.internal:5432", "--open localhost:5432"),
         (Reason::NetworkNone, "host.agentkernel.internal:5432", "--open localhost:5432"),
         (Reason::PrivateAddress, "10.0.0.1:22", "agentkernel net allow box 10.0.0.1:22"),
@@ -60,8 +60,12 @@ fn what_would_help_is_said() {
     }
     let denied = Denial::new(Reason::Denied, &target("a.example")).because("*.example:*");
     assert!(denied.remedy("box").ends_with(" agentkernel net allow box '*.example:*'"), "{}", denied.remedy("box"));
-    let limited = Denial { lift: Lift::Limits, ..denied };
-    assert!(limited.remedy("box").contains("'*.example:*'"), "{}", limited.remedy("box"));
+    // That rule alone would open more than was asked for, which is said, or more than limits let.
+    assert!(denied.remedy("box").contains("allow all that it is about"), "{}", denied.remedy("box"));
+    let within = Denial { lift: Lift::Within, ..denied.clone() }.remedy("box");
+    assert!(!within.contains("net allow") && within.contains("agentkernel net check a.example:443"), "{within}");
+    let limited = Denial { lift: Lift::Limits(Some("*.org".to_owned())), ..denied }.remedy("box");
+    assert!(limited.contains("'*.org'") && !limited.contains("*.example"), "{limited}");
     let private = Denial::new(Reason::PrivateAddress, &target("a.example:22")).because("10.1.2.3 is a private address");
     assert!(private.remedy("box").ends_with("agentkernel net allow box 10.1.2.3:22"), "{}", private.remedy("box"));
     let denial =

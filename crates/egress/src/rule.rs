@@ -216,6 +216,19 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// Whether some request is one of these and of those.
+    #[must_use]
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let methods = self.methods.is_empty()
+            || other.methods.is_empty()
+            || self.methods.iter().any(|method| other.methods.contains(method));
+        let nested = |one: &String, two: &String| one.starts_with(&**two) || two.starts_with(&**one);
+        let paths = self.paths.is_empty()
+            || other.paths.is_empty()
+            || self.paths.iter().any(|one| other.paths.iter().any(|two| nested(one, two)));
+        methods && paths
+    }
+
     /// Whether it restricts nothing.
     #[must_use]
     pub fn is_every(&self) -> bool {
@@ -400,9 +413,9 @@ impl Rule {
         (self.ports == Ports::Web || self.ports.contains(target.port)) && self.pattern.matches(&target.host)
     }
 
-    /// A target that it is about, like another one: the same host, if it is about that.
+    /// Targets that it is about, like another one: the same host, if it is about that, on its first port and its last.
     #[must_use]
-    pub(crate) fn example(&self, like: &Target) -> Target {
+    pub(crate) fn examples(&self, like: &Target) -> Vec<Target> {
         let host = match &self.pattern {
             pattern if pattern.matches(&like.host) => like.host.clone(),
             Pattern::Host(host) => host.clone(),
@@ -410,11 +423,12 @@ impl Rule {
             Pattern::Network(first, _) => Host::from(*first),
             Pattern::Any => like.host.clone(),
         };
-        let port = match self.ports {
-            Ports::Web => WEB[WEB.len() - 1],
-            Ports::Range(first, _) => first,
+        let ports = match self.ports {
+            Ports::Web => WEB.to_vec(),
+            Ports::Range(first, last) if first == last => vec![first],
+            Ports::Range(first, last) => vec![first, last],
         };
-        Target { host, port }
+        ports.into_iter().map(|port| Target { host: host.clone(), port }).collect()
     }
 
     /// Whether it [names](Pattern::names) this address, and is about this port.

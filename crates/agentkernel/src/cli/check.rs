@@ -13,7 +13,7 @@ use crate::{
     store::Store,
 };
 use clap::Args;
-use egress::{Denial, HOST_NAME, Lift, Reason, Requests, Rule, Target};
+use egress::{Denial, HOST_NAME, Lift, Mode, Reason, Requests, Rule, Target};
 use serde::Serialize;
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -43,8 +43,13 @@ impl Check {
         let host = HostFacts::read()?;
         let project = run::project(&Store::open()?, &host, false)?;
         let user = UserConfig::read(&host)?;
-        let judged = config::check(self.network.overrides(), &project, &user, &host, self.target)?;
-        let report = Report::new(&judged, !self.no_lookup);
+        let flags = self.network.overrides();
+        let none = flags.mode == Some(Mode::None);
+        let judged = config::check(flags, &project, &user, &host, self.target)?;
+        let mut report = Report::new(&judged, !self.no_lookup);
+        if let Some(help) = report.help.as_mut().filter(|help| none && help.starts_with('\'')) {
+            *help = format!("Without '--net none', {help}");
+        }
         if self.json {
             print_json(&report)?;
         } else {
@@ -228,7 +233,7 @@ fn beyond(judged: &Judged) -> String {
 /// What would help against a denial, by a flag or in a file; `None` if nothing does that is not told already.
 fn help(denial: &Denial, judged: &Judged) -> Option<String> {
     let Denial { reason, target, detail, lift, .. } = denial;
-    if *reason == Reason::Ceiling || (*lift == Lift::Limits && *reason != Reason::Denied) {
+    if *reason == Reason::Ceiling || matches!(lift, Lift::Limits(_)) {
         return Some(beyond(judged));
     }
     Some(match reason {

@@ -326,7 +326,9 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
             Ok((entry, lock)) => {
                 let void = config::void_rules(&spec.network.policy.rules).into_iter().map(net::void);
                 let beyond = overrides.network.allow.iter().filter_map(|rule| net::beyond(rule, &user));
-                void.chain(beyond).for_each(|failure| report(&failure));
+                let narrowed = config::narrowed(&overrides.network, &user).into_iter();
+                let narrowed = narrowed.map(|cause| Failure::new(cause).hint(user.place()));
+                void.chain(beyond).chain(narrowed).for_each(|failure| report(&failure));
                 return Ok((spec, entry, lock));
             }
             // A name that nobody chose: another id has another one.

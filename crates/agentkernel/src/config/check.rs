@@ -167,7 +167,16 @@ impl Check {
     /// What of the user's limits stands in the way as well, whatever rules of the sandbox's own are made.
     #[must_use]
     pub fn obstacle(&self, denial: &Denial) -> Option<Decision> {
-        (denial.lift == Lift::Limits && denial.reason != Reason::Denied).then(|| self.mode_of_limits())
+        let decision = match &denial.lift {
+            Lift::Limits(None) => self.mode_of_limits(),
+            Lift::Limits(Some(rule)) => {
+                let at = self.ceiling()?.deny.iter().position(|denied| denied.to_string() == *rule);
+                let line = at.and_then(|at| self.user.lines.deny.get(at).copied());
+                Decision { rule: rule.clone(), origin: self.limits(line) }
+            }
+            _ => return None,
+        };
+        (self.denied(denial) != decision).then_some(decision)
     }
 
     /// Which of the sandbox's own rules a grant is.

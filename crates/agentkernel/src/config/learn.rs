@@ -84,7 +84,11 @@ pub fn learned(project: Option<&str>, Learned { reached, other, refused }: &Lear
     for (key, texts) in [("allow", rules), ("host_services", services)] {
         add(network, key, texts, &review.remove(key).unwrap_or_default());
     }
-    let after = document.to_string();
+    let mut after = document.to_string();
+    // Whose lines end otherwise has each of them as it was.
+    if before.contains("\r\n") && !before.replace("\r\n", "").contains('\n') {
+        after = after.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
     let old = if project.is_some() { format!("a/{FILE_NAME}") } else { "/dev/null".to_owned() };
     TextDiff::from_lines(before, after.as_str()).unified_diff().header(&old, &format!("b/{FILE_NAME}")).to_string()
 }

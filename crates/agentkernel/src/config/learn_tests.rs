@@ -40,6 +40,16 @@ fn body(patch: &str) -> impl Iterator<Item = &str> {
     patch.lines().skip(2).filter(|line| !line.starts_with('@') && !line.starts_with('\\'))
 }
 
+/// Only what is added is in the patch, and it ends as the other lines do.
+#[test]
+fn lines_end_as_they_did() {
+    let patch =
+        patch(Some("[sandbox]\r\nname = 'x'\r\n[network]\r\nallow = [\r\n    'a.b',\r\n]\r\n"), &["c.d:443"], &[]);
+    let changed: Vec<_> = body(&patch).filter(|line| line.starts_with(['+', '-'])).collect();
+    assert!(changed.len() == 1 && changed[0].starts_with("+    \"c.d:443\","), "{patch}");
+    assert_eq!(patch.lines().count(), patch.matches("\r\n").count() + 3, "{patch}");
+}
+
 #[test]
 fn without_a_file_one_is_made() {
     let reached = ["b.example.org:443", "a.example.net:80", "a.example.net:443", "db.internal:5432"];

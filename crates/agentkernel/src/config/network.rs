@@ -40,6 +40,21 @@ pub struct NetworkOverrides {
     pub secrets: Vec<String>,
 }
 
+/// Flags that ask for more than the user's limits let, which is then what holds: each in words.
+#[must_use]
+pub fn narrowed(flags: &NetworkOverrides, user: &UserConfig) -> Vec<String> {
+    let all = [
+        ("--bandwidth", flags.bandwidth, user.bandwidth, "bytes per second"),
+        ("--connections", flags.connections, user.connections, "per second"),
+        ("--max-tokens", flags.max_tokens, user.max_tokens, "in all"),
+    ];
+    let beyond = |(flag, asked, limit, of): (&str, Option<u64>, Option<u64>, &str)| {
+        let limit = limit.filter(|limit| asked.is_some_and(|asked| asked > *limit))?;
+        Some(format!("`{flag}` is beyond your own limits: {limit} {of}"))
+    };
+    all.into_iter().filter_map(beyond).collect()
+}
+
 /// Who said something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {

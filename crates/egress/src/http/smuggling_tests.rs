@@ -281,13 +281,16 @@ fn a_refusal_says_what_and_why() {
 fn a_refusal_by_the_users_limits_says_so() {
     let get = || Requests { methods: vec!["GET".into()], paths: Vec::new() };
     let post = || Requests { methods: vec!["POST".into()], paths: vec!["/v1".into()] };
+    let both_of = || Requests { methods: vec!["POST".into(), "GET".into()], paths: Vec::new() };
     let limits = "Allowed is: by the user's own configuration, GET on every path.\n";
-    let both = "Allowed is: POST on /v1, and of that, by the user's own configuration, only GET on every path.\n";
+    let both = "Allowed is: nothing: by the sandbox's own rules POST on /v1, by the user's own configuration only GET on every path.\n";
+    let some = "Allowed is: POST on /v1, and of that, by the user's own configuration, only POST, GET on every path.\n";
     for (requests, request, header, reason, allowed) in [
         (vec![vec![get()]], "POST /x", "", Reason::Ceiling, limits),
         (vec![vec![post()], vec![get()]], "POST /v1", "", Reason::Ceiling, both),
         (vec![vec![post()], vec![get()]], "DELETE /x", "", Reason::Ceiling, both),
         (vec![vec![post()], vec![get()]], "GET /v1", "", Reason::RequestNotAllowed, both),
+        (vec![vec![post()], vec![both_of()]], "DELETE /x", "", Reason::Ceiling, some),
         (vec![vec![get()]], "GET /x", "X-Original-URL: /admin\r\n", Reason::Ceiling, ""),
     ] {
         let (mut passage, log) = passage("a.org:80", &[]);
