@@ -174,7 +174,10 @@ pub(super) fn of_line(name: &str, text: &str, error: DockerfileError) -> Failure
     let failure = at_line(name, text, line, cause).hint(hint);
     match kind {
         Kind::Mistake => failure,
-        Kind::Unsupported => failure.also("Or have Docker or Podman build it: `--builder docker`"),
+        Kind::Unsupported => failure.also(
+            "Or have Docker or Podman build it: `--builder docker` (what only BuildKit knows, Docker builds with `docker build` alone: \
+             `image import` takes what it saves)",
+        ),
     }
 }
 
