@@ -193,25 +193,30 @@ fn tokens() {
     }
 }
 
-/// Tokens are counted where there is no secret as well: all TLS is read for that.
+/// Tokens are counted where there is no secret as well: all TLS is read for that, also where any protocol may be spoken
+/// and nobody says before that it is HTTP.
 #[test]
 fn tokens_without_a_secret() {
-    for ground in Ground::all() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = asked.clone();
-        ground.internet.serve(OWN, move |stream| model(&stream, &count));
-        let script = r#"
-url = "https://www.example.com/own/v1/messages"
+    for (port, option) in [(443, "--alpn"), (8443, "--alpn"), (8443, "--no-alpn")] {
+        for ground in Ground::all() {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let count = asked.clone();
+            ground.internet.serve(OWN, move |stream| model(&stream, &count));
+            let script = format!(
+                r#"
 def model():
-    command = ["curl", "-sS", "-w", "%{http_code}", "-d", "{}", url]
+    command = ["curl", "-sS", "{option}", "-w", "%{{http_code}}", "-d", "{{}}", "https://{WEB}:{port}/own/v1/messages"]
     return subprocess.check_output(command, text=True, timeout=60)
 for expected in "200", "200", "403", "403":
     answer = model()
     assert answer.endswith(expected), (expected, answer)
-"#;
-        let _ = ground.attack(&["--allow", WEB, "--max-tokens", "30"], script);
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
-        ground.told("token-limit");
+"#
+            );
+            let rule = if port == 443 { WEB.to_owned() } else { format!("{WEB}:{port}") };
+            let _ = ground.attack(&["--allow", &rule, "--max-tokens", "30"], &script);
+            assert_eq!(asked.load(Ordering::SeqCst), 2);
+            ground.told("token-limit");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod addresses;
 mod clients;
 mod crashes;
 mod ground;
+mod inside;
 mod internet_itself;
 mod kept;
 mod languages;

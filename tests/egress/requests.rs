@@ -344,7 +344,9 @@ for request, status in (
     start, _, words = answer.partition(b"\r\n\r\n")
     assert start.startswith(b"HTTP/1.1 " + status), answer
     assert b"\r\nx-agentkernel-reason: bad-request\r\n" in start, answer
-    assert b"the request is malformed (" in words and words.endswith(b") [bad-request].\n"), answer
+    words = words.splitlines()
+    assert b"the request is malformed (" in words[0] and words[0].endswith(b") [bad-request]."), answer
+    assert words[1:] == [b"Correct the client: no rule allows such requests"], answer
 "#;
         let _ = ground.attack(&["--allow", WEB], script);
         ground.only(&[]);

@@ -270,6 +270,28 @@ impl<S> Replay<S> {
     pub fn new(first: Vec<u8>, stream: S) -> Self {
         Self { first, given: 0, stream }
     }
+
+    /// What was read and is not read again yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.first[self.given..]
+    }
+
+    /// That, and the stream that it came from.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, S) {
+        let Self { mut first, given, stream } = self;
+        first.drain(..given);
+        (first, stream)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Replay<S> {
+    /// Reads at most so many bytes more, which are read again first.
+    ///
+    /// # Errors
+    /// Of reading.
+    pub(crate) async fn read_ahead(&mut self, most: usize) -> io::Result<usize> {
+        (&mut self.stream).take(most as u64).read_buf(&mut self.first).await
+    }
 }
 
 impl<S> fmt::Debug for Replay<S> {

@@ -2,43 +2,37 @@
 //! first bytes, then carried or refused.
 
 use crate::{
-    CheckedAddr, Denial, Grant, Host, Lift, Reason,
+    CheckedAddr, Denial, Grant, Host, Reason,
     account::Account,
     control::Event,
     dial,
-    first::{self, Expected, Listener, Speech, Version},
-    heard::{self, Heard},
+    first::{self, Expected, Speech, Version},
+    heard::Gate,
     inspect::{self, Wrapping},
-    meter::Direction,
-    relay,
+    meter::Metered,
+    opening, relay,
     resolver::LookupError,
     server::{Rules, reset_at_close},
 };
-use std::{cell::Cell, io, net::IpAddr, rc::Rc, time::Duration};
+use std::{io, net::IpAddr, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::Notify,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::timeout,
 };
 
 /// How long a refused program has to show that it speaks HTTP.
 const FIRST_BYTES: Duration = Duration::from_millis(200);
 /// How long a refused program has to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long a client may be silent where it has to speak first.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long a client may be silent, once it has begun, before what it has said is passed on unknown: who waits for an
-/// answer says no more.
-const UNDECIDED: Duration = Duration::from_millis(200);
 /// How long it takes to hear of other servers that are to be asked for names, if there are any.
 const NEWS: Duration = Duration::from_millis(100);
 
 /// Serves a flow to its end.
 pub(crate) async fn serve(account: Rc<Account>, client: TcpStream, revoked: Rc<Notify>) {
     let shared = &account.shared;
-    let mut flow =
-        Flow { account: &account, rules: shared.rules(), client: Some(client), buffer: Vec::new(), began: None };
+    let mut flow = Flow { account: &account, rules: shared.rules(), client: Some(client), buffer: Vec::new() };
     let result = tokio::select! {
         biased;
         () = revoked.notified() => match shared.is_ending() {
@@ -65,8 +59,6 @@ struct Flow<'a> {
     client: Option<TcpStream>,
     /// What the client has said first, and nobody has had yet.
     buffer: Vec<u8>,
-    /// The first byte of it, if the client has begun and it is not known what it speaks.
-    began: Option<u8>,
 }
 
 impl Flow<'_> {
@@ -126,18 +118,16 @@ impl Flow<'_> {
         // must be put in, kept back or counted.
         let free = grant.service && grant.any_protocol && !grant.is_restricted();
         if free && !self.rules.inspector.is_wanted() {
-            return self.splice(client, server).await;
+            return self.splice(client, server, &Gate::default()).await;
         }
-        // Where the web is spoken nobody waits for the server to begin.
-        let web = !grant.any_protocol || grant.is_restricted();
-        let speech = match web {
-            true => tokio::select! {
-                biased;
-                // Whoever has gone before saying what he wants is not told of, and does not hear.
-                speech = first::first(&mut client, &mut self.buffer, Expected::Web) => speech.unwrap_or(Speech::Nothing),
-                () = sleep(SILENCE) => return Err(self.denial(Reason::TimedOut)),
-            },
-            false => self.listen(&mut client, &mut server).await?,
+        let Account { target, meter, .. } = &**self.account;
+        let web = opening::is_web(grant);
+        let (speech, gate) = match web {
+            true => (opening::web(&mut client, &mut self.buffer, target).await?, Gate::default()),
+            false => {
+                let mut server = Metered::new(&mut server, meter.clone());
+                opening::any(&mut client, &mut self.buffer, &mut server, target).await?
+            }
         };
         let wrapping = match self.recognise(grant, &speech, web) {
             Ok(wrapping) => wrapping,
@@ -148,77 +138,13 @@ impl Flow<'_> {
         };
         match wrapping {
             _ if speech == Speech::Nothing => Ok(()),
-            None => self.splice(client, server).await,
+            None => self.splice(client, server, &gate).await,
             Some(wrapping) => {
                 let (account, rules) = (self.account.clone(), self.rules.clone());
                 let passage = inspect::Passage { account, rules, grant: grant.clone() };
                 inspect::serve(passage, client, std::mem::take(&mut self.buffer), server, wrapping).await
             }
         }
-    }
-
-    /// What the client speaks where anything may be spoken. What cannot be told for a while is passed on, until it can or
-    /// the server answers: no server answers what could still become the line of a request. If it becomes one, it is too
-    /// late to read it, and it goes no further.
-    async fn listen(&mut self, client: &mut TcpStream, server: &mut TcpStream) -> Result<Speech, Denial> {
-        let mut listener = Listener::new(Expected::Any);
-        let (mut passed, mut since) = (0, Instant::now());
-        let speech = loop {
-            if let Some(speech) = listener.hear(&self.buffer) {
-                break speech;
-            }
-            let waits = self.buffer.len() > passed;
-            let patience = if listener.is_tls() { SILENCE } else { UNDECIDED };
-            tokio::select! {
-                biased;
-                more = first::more(client, &mut self.buffer) => match more {
-                    Ok(true) if waits => {}
-                    Ok(true) => since = Instant::now(),
-                    Ok(false) => break listener.ended(&self.buffer),
-                    Err(_) => break Speech::Nothing,
-                },
-                began = begins(server) => match began {
-                    true => break Speech::Other,
-                    false => return Err(self.denial(Reason::TimedOut)),
-                },
-                () = sleep_until(since + patience), if waits => {
-                    if listener.is_tls() {
-                        return Err(self.denial(Reason::TimedOut));
-                    }
-                    if !self.pass(server, passed).await {
-                        break Speech::Nothing;
-                    }
-                    passed = self.buffer.len();
-                }
-            }
-        };
-        self.began = self.buffer.first().copied().filter(|_| speech == Speech::Other);
-        let reason = match speech {
-            _ if passed == 0 => return Ok(speech),
-            Speech::Other | Speech::Nothing => {
-                self.buffer.drain(..passed);
-                return Ok(speech);
-            }
-            Speech::Http(_) => Reason::BadRequest,
-            Speech::Tls(_) | Speech::BadTls(_) => Reason::BadTls,
-        };
-        Err(self.denial(reason).because("it came so slowly that its beginning was passed on unread"))
-    }
-
-    /// Passes on what was said from here on. False: the server takes no more.
-    async fn pass(&self, server: &mut TcpStream, from: usize) -> bool {
-        let meter = &self.account.meter;
-        let mut rest = &self.buffer[from..];
-        while !rest.is_empty() {
-            let permitted = meter.permit(rest.len()).await;
-            let sent = server.write(&rest[..permitted]).await.unwrap_or(0);
-            meter.count(Direction::Out, permitted, sent);
-            if sent == 0 {
-                return false;
-            }
-            rest = &rest[sent..];
-        }
-        true
     }
 
     /// Whether what the client speaks may be spoken there, and is to be read: how it is wrapped then.
@@ -243,50 +169,26 @@ impl Flow<'_> {
             Speech::BadTls(why) => Err(self.denial(Reason::BadTls).because(why.clone())),
             // A client that has only connected, and is gone, did no harm.
             Speech::Nothing => Ok(None),
-            Speech::Other if web => {
-                let lift = if grant.web_by_limits { Lift::Limits(None) } else { Lift::Own };
-                Err(Denial { lift, ..self.denial(Reason::NotHttp) })
-            }
+            Speech::Other if web => Err(opening::not_http(target, grant)),
             Speech::Other => Ok(None),
         }
     }
 
     /// Passes on what was said, and whatever will be. If it is not known what that is, the server's first bytes tell what it
     /// took it for; what is to be read, and can't be, gets no answer.
-    async fn splice(&mut self, client: TcpStream, mut server: TcpStream) -> Result<(), Denial> {
-        let Account { shared, meter, .. } = &**self.account;
-        if !self.pass(&mut server, 0).await {
+    async fn splice(&mut self, client: TcpStream, mut server: TcpStream, gate: &Gate) -> Result<(), Denial> {
+        let Account { shared, target, meter, .. } = &**self.account;
+        let said = std::mem::take(&mut self.buffer);
+        if opening::pass(&mut Metered::new(&mut server, meter.clone()), &said).await.is_err() {
             return Ok(());
         }
-        self.buffer = Vec::new();
-        let heard = Cell::new(Heard::Other);
-        let gate = async {
-            if let Some(began) = self.began {
-                heard.set(heard::heard(&server, began).await);
-            }
-            heard.get() == Heard::Other
-        };
-        if relay::relay(&client, &server, gate, meter, &shared.pipes).await.is_ok() {
+        let opens = async { gate.opens(&mut &server).await };
+        if relay::relay(&client, &server, opens, meter, &shared.pipes).await.is_ok() {
             reset_at_close(&client, false);
             reset_at_close(&server, false);
         }
-        let (reason, detail) = match heard.get() {
-            Heard::Other => return Ok(()),
-            Heard::Http => (Reason::BadRequest, "the server took for a request what can't be read as one"),
-            Heard::Tls => (Reason::BadTls, "the server took for TLS what can't be read as that"),
-        };
-        Err(self.denial(reason).because(detail))
+        gate.verdict(target)
     }
-}
-
-/// Waits until a server speaks without having been asked, unless that is what one of HTTP/2 may say before its client
-/// does: false, if the client then never does.
-async fn begins(server: &TcpStream) -> bool {
-    if !heard::begins_http2(server).await {
-        return true;
-    }
-    sleep(SILENCE).await;
-    false
 }
 
 /// Tells of a refusal: the supervisor first, then the program, in words if it speaks HTTP in clear. Anything else is

@@ -132,7 +132,7 @@ pub(crate) async fn serve(
             Err(Denial::new(Reason::RequestNotAllowed, &passage.target).because(detail))
         }
     };
-    // A failed handshake has been told to the client in TLS.
+    // A failed handshake has been told to the client in TLS; what was broken off has not.
     for socket in both.into_iter().flatten() {
         reset_at_close(&socket, reporter.broken.get());
     }

@@ -138,6 +138,11 @@ impl<S> Metered<S> {
     pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
         Self { stream, meter, reading: Gate::default(), writing: Gate::default() }
     }
+
+    /// The stream itself, past the meter.
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {

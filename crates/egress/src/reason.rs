@@ -215,7 +215,7 @@ impl Denial {
             Reason::SniMissing => "the TLS connection does not say for which server it is".to_owned(),
             Reason::SniMismatch => with("the TLS connection is for another server".to_owned()),
             Reason::BadTls => with("it does not begin as TLS should".to_owned()),
-            Reason::NotHttp => "only TLS and HTTP may be spoken there".to_owned(),
+            Reason::NotHttp => with("only TLS and HTTP may be spoken there".to_owned()),
             Reason::BadRequest => with("the request is malformed".to_owned()),
             Reason::HostMismatch => with("the request is for another host".to_owned()),
             Reason::Tunnel => "a tunnel could carry anything".to_owned(),

@@ -11,7 +11,11 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use std::{cell::RefCell, convert::Infallible, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    convert::Infallible,
+    rc::Rc,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::{LocalSet, spawn_local},
@@ -26,6 +30,7 @@ pub struct Log {
     pub refused: RefCell<Vec<(Denial, String)>>,
     pub requests: RefCell<u32>,
     pub tokens: RefCell<u64>,
+    pub broken: Cell<bool>,
 }
 
 impl Log {
@@ -45,6 +50,10 @@ impl Report for Log {
 
     fn tokens(&self, tokens: u64) {
         *self.tokens.borrow_mut() += tokens;
+    }
+
+    fn broken(&self) {
+        self.broken.set(true);
     }
 }
 

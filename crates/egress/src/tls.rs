@@ -3,8 +3,8 @@
 
 use crate::{
     Authority, Denial, Host, Reason,
-    first::Version,
-    http::{self, Passage, Stream},
+    http::{Passage, Stream},
+    inside, opening,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -23,6 +23,8 @@ use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 const HANDSHAKE: Duration = Duration::from_secs(30);
 /// The protocols (ALPN) that can be read.
 const READ: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// How others begin that are requests too, and are agreed on nowhere: they can't be read.
+const UNREAD: [&[u8]; 4] = [b"h2", b"h3", b"http/", b"spdy/"];
 /// The records with which a handshake ends: something is wrong with a certificate (not the client's own), or with
 /// something else (RFC 8446, 6).
 const CERTIFICATE_UNKNOWN: [u8; 7] = [21, 3, 3, 0, 2, 2, 46];
@@ -85,7 +87,7 @@ impl Roots {
         self.count
     }
 
-    fn connector(&self, protocols: Vec<Vec<u8>>) -> TlsConnector {
+    pub(crate) fn connector(&self, protocols: Vec<Vec<u8>>) -> TlsConnector {
         let mut config = self.config.clone();
         config.alpn_protocols = protocols;
         TlsConnector::from(Arc::new(config))
@@ -98,7 +100,8 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// Carries requests inside of TLS from a client to a server until one of them ends. Dropping it ends both.
+/// Carries what is said inside of TLS from a client to a server until one of them ends: requests, which are read, or, where
+/// any protocol may be spoken, something else. Dropping it ends both.
 ///
 /// The client's hello must be for the target: whoever has read it knows. The server's handshake comes first, so that a
 /// client that gets a connection knows that there is a server, and which protocol it has chosen. It must run in a
@@ -118,8 +121,9 @@ pub async fn intercept(
     let hello = LazyConfigAcceptor::new(Acceptor::default(), client);
     let hello = tokio::time::timeout(HANDSHAKE, hello).await.map_err(timed_out)?;
     let mut hello = hello.map_err(|error| denial(Reason::BadTls, error.to_string()))?;
+    let any = !opening::is_web(&passage.grant);
     let protocols = hello.client_hello().alpn().into_iter().flatten();
-    let protocols = protocols.filter(|protocol| READ.contains(protocol)).map(<[u8]>::to_vec).collect();
+    let protocols = protocols.filter(|protocol| may_agree(protocol, any)).map(<[u8]>::to_vec).collect();
     let name = match &passage.target.host {
         Host::Name(name) => {
             ServerName::try_from(name.to_string()).map_err(|error| denial(Reason::BadCertificate, error.to_string()))?
@@ -136,7 +140,6 @@ pub async fn intercept(
         }
     };
     let protocol = server.get_ref().1.alpn_protocol();
-    let version = if protocol == Some(b"h2") { Version::Two } else { Version::One };
     let config = authority.server(&passage.target.host, protocol);
     let config = config.map_err(|error| denial(Reason::BadTls, error.to_string()))?;
     let client = tokio::time::timeout(HANDSHAKE, hello.into_stream(config)).await.map_err(timed_out)?;
@@ -144,7 +147,12 @@ pub async fn intercept(
         // What it says is most often that it does not know the sandbox's authority.
         denial(Reason::BadTls, format!("the client has ended the handshake: {error}"))
     })?;
-    http::inside_tls(client, server, version, passage).await
+    inside::carry(client, server, passage).await
+}
+
+/// Whether both sides may agree on a protocol.
+fn may_agree(protocol: &[u8], any: bool) -> bool {
+    READ.contains(&protocol) || (any && !UNREAD.iter().any(|begin| protocol.starts_with(begin)))
 }
 
 /// Why a server's handshake failed.

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     Authority,
     control::AuthorityKey,
+    first::Version,
     testing::{Body, Log, PLACEHOLDER, VALUE, body, one, passage, run, serve, text, two},
 };
 use ::http::{Request, Response, header};
@@ -26,6 +27,10 @@ struct Sides {
 
 fn sides(target: &str, secret_for: &[&str]) -> Sides {
     let (passage, log) = passage(target, secret_for);
+    sides_of(passage, log)
+}
+
+fn sides_of(passage: Passage, log: Rc<Log>) -> Sides {
     let (inside, outside) = (Authority::generate().unwrap(), Authority::generate().unwrap());
     let (client, near) = duplex(64 * 1024);
     let (far, server) = duplex(64 * 1024);
@@ -264,9 +269,23 @@ fn what_is_no_http_inside_of_tls_is_told() {
         let mut io = connect(sides.client, &sides.inside, "a.org", &[]).await.unwrap();
         io.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n").await.unwrap();
         let mut answer = String::new();
-        io.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-        assert_eq!(sides.log.reasons(), [Reason::BadRequest]);
+        assert_eq!(io.read_to_string(&mut answer).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!((&*answer, sides.log.broken.get()), ("", true));
+        assert_eq!(sides.carrying.await.unwrap().unwrap_err().reason, Reason::NotHttp);
+    });
+}
+
+#[test]
+fn any_protocol_is_agreed_on_where_any_may_be_spoken() {
+    run(async {
+        let (mut passage, log) = passage("a.org:6697", &[]);
+        passage.grant.any_protocol = true;
+        let sides = sides_of(passage, log);
+        // But none that is HTTP and can't be read.
+        let all = ["spdy/3.1", "http/1.0", "h2-14", "irc"];
+        upstream(sides.server, &sides.outside, "a.org", &all, echo);
+        let io = connect(sides.client, &sides.inside, "a.org", &all).await.unwrap();
+        assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"irc"[..]));
     });
 }
 

@@ -210,13 +210,17 @@ impl Internet {
         self.start(uid, &["sh", "-c", &script], &format!("{DATABASE_V4}:5432"));
     }
 
-    /// Starts Redis on [`CACHE`].
+    /// Starts Redis on [`CACHE`]: in clear on port 6379, with TLS on 6380.
     pub fn redis(&self) {
         self.name(CACHE, &[CACHE_V4]);
         let folder = self.path("redis");
         fs::create_dir_all(&folder).unwrap();
-        let folder = folder.to_str().unwrap();
-        let command = ["redis-server", "--bind", CACHE_V4, "--save", "", "--dir", folder, "--protected-mode", "no"];
+        self.authority.certify(CACHE, &folder);
+        let [certificate, key] = ["pem", "key"].map(|ending| folder.join(format!("{CACHE}.{ending}")));
+        let [folder, certificate, key] = [&folder, &certificate, &key].map(|path| path.to_str().unwrap());
+        let own = ["redis-server", "--bind", CACHE_V4, "--save", "", "--dir", folder, "--protected-mode", "no"];
+        let tls = ["--tls-port", "6380", "--tls-cert-file", certificate, "--tls-key-file", key];
+        let command = [&own[..], &tls, &["--tls-auth-clients", "no"]].concat();
         self.start(None, &command, &format!("{CACHE_V4}:6379"));
     }
 }

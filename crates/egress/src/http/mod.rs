@@ -44,7 +44,7 @@ pub trait Report {
     fn refused(&self, denial: &Denial, request: &str);
     /// An answer told of so many tokens more.
     fn tokens(&self, tokens: u64);
-    /// The server has broken an answer off, and so must the connection be that carries it.
+    /// What was said last is not all of it, or is refused: the connection must be broken off that carries it.
     fn broken(&self) {}
 }
 
