@@ -18,6 +18,16 @@ pub enum StoreError {
         /// The system's answer.
         source: io::Error,
     },
+    /// What a sandbox has outside of its directory can't be cleared.
+    #[error("Sandbox {id} can't be cleared away, and stays on record")]
+    Release {
+        /// Which one.
+        id: SandboxId,
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The state directory belongs to another user.
     #[error("State directory {path} belongs to user {owner}, not to user {us}")]
     Owner {
@@ -121,6 +131,10 @@ impl StoreError {
                 Some(Errno::XDEV | Errno::BUSY) => "Unmount what is mounted below it, then run `agentkernel gc`".into(),
                 _ => String::new(),
             },
+            Self::Release { path, source, .. } if source.kind() == io::ErrorKind::NotConnected => format!(
+                "Do it again when its engine answers; if that is gone for good, remove {}/engine first",
+                path.display()
+            ),
             Self::Owner { .. } => {
                 "Run as its owner, or set AGENTKERNEL_STATE_DIR to a directory of your own (sudo: use `sudo -H`)".into()
             }
@@ -137,7 +151,7 @@ impl StoreError {
                 Some(id) => format!("`agentkernel rm {}` removes the sandbox and its files", id.display()),
                 None => String::new(),
             },
-            Self::Exists { .. } => String::new(),
+            Self::Exists { .. } | Self::Release { .. } => String::new(),
         }
     }
 }
