@@ -117,7 +117,14 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Io { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Self::Release { path, source, .. } if source.kind() == io::ErrorKind::NotConnected => format!(
+                "Do it again when its engine answers; if that is gone for good, remove {}/engine first",
+                path.display()
+            ),
+            Self::Io { source, .. } | Self::Release { source, .. } => match source
+                .raw_os_error()
+                .map(Errno::from_raw_os_error)
+            {
                 Some(Errno::NOSPC | Errno::DQUOT) => {
                     "Free some space there, or set AGENTKERNEL_STATE_DIR to a directory that has it".into()
                 }
@@ -131,10 +138,6 @@ impl StoreError {
                 Some(Errno::XDEV | Errno::BUSY) => "Unmount what is mounted below it, then run `agentkernel gc`".into(),
                 _ => String::new(),
             },
-            Self::Release { path, source, .. } if source.kind() == io::ErrorKind::NotConnected => format!(
-                "Do it again when its engine answers; if that is gone for good, remove {}/engine first",
-                path.display()
-            ),
             Self::Owner { .. } => {
                 "Run as its owner, or set AGENTKERNEL_STATE_DIR to a directory of your own (sudo: use `sudo -H`)".into()
             }
@@ -151,7 +154,7 @@ impl StoreError {
                 Some(id) => format!("`agentkernel rm {}` removes the sandbox and its files", id.display()),
                 None => String::new(),
             },
-            Self::Exists { .. } | Self::Release { .. } => String::new(),
+            Self::Exists { .. } => String::new(),
         }
     }
 }
