@@ -8,6 +8,7 @@
 mod bench;
 mod cases;
 mod installed;
+mod lost;
 
 use bench::{Bench, Maker};
 use std::{collections::BTreeSet, panic};

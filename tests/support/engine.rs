@@ -1,6 +1,7 @@
 //! A container engine of a test's own: Debian's dockerd or podman with its own data and socket, which ends with the test.
 
 use crate::{PATH, eventually, internet::installed, skipped};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -71,35 +72,8 @@ impl Engine {
         }
         let folder = tempfile::Builder::new().prefix("ak-engine-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        let log = fs::File::create(path("log")).unwrap();
-        fs::write(path("containers.conf"), podman()).unwrap();
-        let socket = format!("unix://{}", path("socket"));
-        // It ends with this thread, however that ends.
-        let mut service = Command::new("setpriv");
-        service.args(["--pdeathsig", "TERM", kind.program()]);
-        match kind {
-            Kind::Docker => service
-                .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
-                .args(["--host", &socket, "--bridge", "none"])
-                .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"]),
-            Kind::Podman => service
-                .args(["--root", &path("data"), "--runroot", &path("run"), "--tmpdir", &path("exec")])
-                .args(["--storage-driver", "overlay", "--network-config-dir", &path("networks")])
-                .args(["system", "service", "--time", "0", &socket]),
-        };
-        let service = service
-            // Where conmon notes that memory ran out.
-            .current_dir(folder.path())
-            .env_clear()
-            .env("PATH", PATH)
-            .env("HOME", folder.path())
-            .env("CONTAINERS_CONF", path("containers.conf"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        fs::write(folder.path().join("containers.conf"), podman()).unwrap();
+        let service = serve(kind, &folder);
         let mut engine = Self { kind, folder, service };
         eventually("the engine answers, or has ended", || {
             engine.docker(&["version"]).output().unwrap().status.success()
@@ -111,9 +85,47 @@ impl Engine {
             skipped(&what, &format!("it does not start here ({status}: {last})"));
             return None;
         }
-        // For ordinary users too: a test's engine has nothing that is worth a secret.
-        fs::set_permissions(engine.socket(), fs::Permissions::from_mode(0o666)).unwrap();
+        engine.open();
         Some(engine)
+    }
+
+    /// For ordinary users too: a test's engine has nothing that is worth a secret.
+    fn open(&self) {
+        fs::set_permissions(self.socket(), fs::Permissions::from_mode(0o666)).unwrap();
+    }
+
+    /// Sends a signal to it, not to what it has started.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.service.id().cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// Kills it, and nothing that it has started.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.service.wait();
+    }
+
+    /// Starts one that was killed again.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn revive(&mut self) {
+        let _ = fs::remove_file(self.folder.path().join("pid"));
+        self.service = serve(self.kind, &self.folder);
+        // It first sees to what it finds running, one after the other.
+        let answers = (0..600).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            self.docker(&["version"]).output().unwrap().status.success()
+        });
+        let log = || fs::read_to_string(self.folder.path().join("log")).unwrap();
+        assert!(answers, "the engine does not come back: {}", log());
+        self.open();
     }
 
     /// Its socket.
@@ -169,16 +181,54 @@ impl Engine {
     }
 }
 
+/// Starts the engine, which ends with this thread, however that ends.
+fn serve(kind: Kind, folder: &TempDir) -> Child {
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let log = fs::File::options().create(true).append(true).open(path("log")).unwrap();
+    let socket = format!("unix://{}", path("socket"));
+    let mut service = Command::new("setpriv");
+    service.args(["--pdeathsig", "TERM", kind.program()]);
+    match kind {
+        Kind::Docker => service
+            .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
+            .args(["--host", &socket, "--bridge", "none"])
+            .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"]),
+        Kind::Podman => service
+            .args(["--root", &path("data"), "--runroot", &path("run"), "--tmpdir", &path("exec")])
+            .args(["--storage-driver", "overlay", "--network-config-dir", &path("networks")])
+            .args(["system", "service", "--time", "0", &socket]),
+    };
+    service
+        // Where conmon notes that memory ran out.
+        .current_dir(folder.path())
+        .env_clear()
+        .env("PATH", PATH)
+        .env("HOME", folder.path())
+        .env("CONTAINERS_CONF", path("containers.conf"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
+        if !std::thread::panicking() || self.service.try_wait().unwrap().is_none() {
+            // One that was stopped.
+            let _ = Pid::from_raw(self.service.id().cast_signed()).map(|pid| kill_process(pid, Signal::CONT));
+        } else {
+            // What a killed one had started ends only with another one.
+            self.revive();
+        }
         if self.kind == Kind::Podman {
             // Its containers would outlive it.
             for id in String::from_utf8_lossy(&self.docker(&["ps", "-aq"]).output().unwrap().stdout).lines() {
                 let _ = self.docker(&["rm", "-f", id]).output();
             }
         }
-        if let Some(pid) = rustix::process::Pid::from_raw(self.service.id().cast_signed()) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        if let Some(pid) = Pid::from_raw(self.service.id().cast_signed()) {
+            let _ = kill_process(pid, Signal::TERM);
         }
         let _ = self.service.wait();
         // What it has mounted and not unmounted.

@@ -59,6 +59,11 @@ pub enum LifeEvent {
         /// The exit status that stands for that.
         status: u8,
     },
+    /// The sandbox is about to end, because what it runs on was lost.
+    Lost {
+        /// What happened, in words.
+        cause: String,
+    },
     /// The sandbox has ended: the last event.
     Stopped {
         /// How.

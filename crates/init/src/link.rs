@@ -24,6 +24,9 @@ pub enum LinkError {
     /// The supervisor is gone.
     #[error("Link closed")]
     Closed,
+    /// Whoever should have been heard by now is gone.
+    #[error("Nothing came over the link in time")]
+    Silent,
     /// The socket failed.
     #[error("Link failed")]
     Io(#[from] io::Error),
@@ -65,8 +68,10 @@ impl Link {
         Ok(Self { input, output, decoder: Decoder::default(), mux: Mux::new(Side::Even) })
     }
 
-    /// Waits for the first message. What the supervisor has sent behind it stays in the decoder.
-    pub fn setup(&mut self) -> Result<Setup, LinkError> {
+    /// Waits for the first message, no longer than that, if anything is said. What the supervisor has sent behind it stays
+    /// in the decoder.
+    pub fn setup(&mut self, patience: Option<Duration>) -> Result<Setup, LinkError> {
+        let until = patience.map(|patience| Instant::now() + patience);
         loop {
             while let Some(frame) = self.decoder.next()? {
                 match self.mux.receive(frame)? {
@@ -81,9 +86,13 @@ impl Link {
                 }
             }
             self.flush()?;
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let output = if self.mux.output().is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-            wait(&mut [PollFd::new(&self.input, PollFlags::IN), PollFd::new(&self.output, output)], None)?;
-            self.fill()?;
+            wait(&mut [PollFd::new(&self.input, PollFlags::IN), PollFd::new(&self.output, output)], left)?;
+            // What has come counts, however late it is looked at.
+            if !self.fill()? && left.is_some_and(|left| left.is_zero()) {
+                return Err(LinkError::Silent);
+            }
         }
     }
 

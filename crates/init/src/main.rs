@@ -56,6 +56,8 @@ const LINK: i32 = 3;
 const FLOWS: i32 = 4;
 /// How long init waits for a supervisor that does not read why it failed.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long init waits to be told what to do where nobody may see that the link has ended.
+const SETUP: Duration = Duration::from_secs(60);
 
 /// Why init ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +106,7 @@ fn run() -> Result<(), InitError> {
     jail::signal::block_all().map_err(InitError::Start)?;
     let signals = SignalFd::new(&[Signal::CHILD, Signal::TERM, Signal::INT]).map_err(InitError::Start)?;
     let (mut link, flows) = if stdio { take_stdio() } else { take_sockets() }.map_err(InitError::Start)?;
-    let setup = link.setup()?;
+    let setup = link.setup(stdio.then_some(SETUP))?;
 
     let raised = || {
         descriptors?;
@@ -127,7 +129,9 @@ fn run() -> Result<(), InitError> {
         }
     };
     let spawner = Spawner::new(setup.ids, setup.rlimits, setup.build, oom_score);
-    let mut server = Server::new(link, signals, spawner, capture, oom_kills).map_err(InitError::Start)?;
+    let heartbeat = setup.heartbeat_ms.map(|ms| Duration::from_millis(ms.into()));
+    let server = Server::new(link, signals, spawner, capture, oom_kills, heartbeat);
+    let mut server = server.map_err(InitError::Start)?;
     server.link().tell(&FromInit::Ready { walls })?;
     Ok(server.run()?)
 }

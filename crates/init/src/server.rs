@@ -63,6 +63,10 @@ pub struct Server {
     capture: Option<Capture>,
     /// Only where nobody outside counts them.
     oom_kills: Option<OomKills>,
+    /// After how long a silence of the link its other side is gone, where its end may go unseen.
+    heartbeat: Option<Duration>,
+    /// When something came over the link.
+    heard: Instant,
     streams: BTreeMap<u32, Box<dyn Activity>>,
     /// Which stream a child belongs to, by its process id.
     children: BTreeMap<i32, u32>,
@@ -86,6 +90,7 @@ impl Server {
         spawner: Spawner,
         capture: Option<Capture>,
         oom_kills: Option<OomKills>,
+        heartbeat: Option<Duration>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(link.input(), LINK, Flags::IN)?;
@@ -101,6 +106,8 @@ impl Server {
             spawner,
             capture,
             oom_kills,
+            heartbeat,
+            heard: Instant::now(),
             streams: BTreeMap::new(),
             children: BTreeMap::new(),
             runnable: BTreeSet::new(),
@@ -139,6 +146,10 @@ impl Server {
             for event in &events {
                 self.dispatch(*event, now)?;
             }
+            // What had come is heard by now, however long this process was kept from looking.
+            if self.silent_at().is_some_and(|at| at <= now) {
+                return Err(LinkError::Silent);
+            }
             if self.resume_capture.is_some_and(|at| at <= now) {
                 self.resume_capture = None;
                 if let Some(capture) = &mut self.capture {
@@ -155,9 +166,14 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let stop = self.stopping.map(|stopping| stopping.last.map_or(stopping.kill_at, |last| last + PATIENCE));
-        let next = [self.resume_capture, stop].into_iter().flatten().min()?;
+        let next = [self.resume_capture, stop, self.silent_at()].into_iter().flatten().min()?;
         // Up to the next millisecond, so that the time has come when the wait is over.
         Some(next.saturating_duration_since(now) + Duration::from_millis(1))
+    }
+
+    /// When its other side is gone if nothing more comes over the link.
+    fn silent_at(&self) -> Option<Instant> {
+        self.heartbeat.map(|limit| self.heard + limit)
     }
 
     fn dispatch(&mut self, event: Ready, now: Instant) -> Result<(), LinkError> {
@@ -168,6 +184,7 @@ impl Server {
                         if !self.link.fill()? {
                             break;
                         }
+                        self.heard = now;
                         self.receive(now)?;
                     }
                 }
@@ -245,6 +262,7 @@ impl Server {
                 // Without a readable /proc there is nothing to tell, which zeros say well enough.
                 self.link.tell(&FromInit::Usage(usage().unwrap_or_default()))
             }
+            ToInit::Heartbeat => self.link.tell(&FromInit::Heartbeat),
             ToInit::Shutdown { grace_ms } => {
                 self.stop(Duration::from_millis(grace_ms.into()), now);
                 Ok(())

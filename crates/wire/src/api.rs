@@ -116,6 +116,8 @@ pub enum Report {
     },
     /// Something that the user should know of the exec, in one line, before its last report.
     Notice(String),
+    /// Why the sandbox was lost, in one line, before how it or the exec has ended.
+    Lost(String),
     /// How a transfer of files ended.
     Files(crate::link::FilesReport),
     /// The sandbox has ended.

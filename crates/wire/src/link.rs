@@ -18,6 +18,8 @@ pub enum ToInit {
     Usage,
     /// Connect to a port in there, for egress. The answer begins a stream. Only where flows are streams.
     Dial(Dial),
+    /// A heartbeat ([`Setup::heartbeat_ms`]), answered by one.
+    Heartbeat,
     /// End every process: SIGTERM, after the grace SIGKILL, then init exits.
     Shutdown {
         /// Milliseconds between the two signals.
@@ -39,6 +41,8 @@ pub struct Setup {
     pub rlimits: Vec<Rlimit>,
     /// Whether it makes a layer of an image: root may do to files and ids of the sandbox's what installers do.
     pub build: bool,
+    /// Where the end of the link may go unseen: if nothing has come over it for so many milliseconds, its other side is gone.
+    pub heartbeat_ms: Option<u32>,
     /// What init does first, where the backend could not do it for the machine.
     pub prepare: Option<Box<Prepare>>,
 }
@@ -138,6 +142,8 @@ pub enum FromInit {
     },
     /// The answer to [`ToInit::Usage`].
     Usage(Usage),
+    /// The answer to [`ToInit::Heartbeat`].
+    Heartbeat,
     /// So many processes were killed for lack of memory since the start. Comes before the report of whoever was one of
     /// them, and only from a machine that init has [prepared](Setup::prepare).
     OomKills(u64),

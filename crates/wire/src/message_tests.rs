@@ -52,6 +52,7 @@ fn link_messages_survive() {
         writable: vec!["/tmp".into(), wild()],
         rlimits: vec![Rlimit { kind: RlimitKind::Core, value: 0 }],
         build: true,
+        heartbeat_ms: Some(10_000),
         prepare: Some(Box::new(link::Prepare {
             seen: vec![link::Seen { path: wild(), device: 1 << 40, inode: u64::MAX, read_only: true }],
             hidden: vec!["/proc/keys".into()],
@@ -63,6 +64,8 @@ fn link_messages_survive() {
     }));
     survives(&ToInit::Dial(flow::Dial { request: 1, port: 80, v6: true }));
     survives(&FromInit::OomKills(2));
+    survives(&ToInit::Heartbeat);
+    survives(&FromInit::Heartbeat);
     survives(&ToInit::Usage);
     survives(&ToInit::Shutdown { grace_ms: 10_000 });
     survives(&FromInit::Ready { walls: vec![wall.clone(), wall] });
@@ -127,6 +130,7 @@ fn api_messages_survive() {
     survives(&api::Report::Exec { exec: 1, report: ExecReport::Started { pid: 5 } });
     survives(&api::Report::Files(FilesReport::Done { left_out: String::new() }));
     survives(&api::Report::Stopped(Exit::Lost));
+    survives(&api::Report::Lost("The engine was lost".into()));
     survives(&api::Report::Usage(link::Usage::default()));
     survives(&api::Report::Failed(Failure { cause: "no such exec".into(), hint: String::new() }));
     survives(&api::Report::Status(api::Status {

@@ -23,6 +23,24 @@ pub const CASES: &[Row] = &[
         assert_eq!(names, [".git"], "placeholders, or what was made in their place");
         assert_eq!(fs::read_dir(b.world.project().join(".git/hooks")).unwrap().count(), 1);
     }),
+    ("a start that fails leaves nothing behind", "", |b| {
+        b.write(".git/config", "[core]\n");
+        let bad = format!("{}:/bin/busybox/below", b.world.home().display());
+        let names =
+            || -> Vec<_> { fs::read_dir(b.world.project()).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+        b.refuses(&["run", "--backend", b.backend, "--image", crate::bench::IMAGE, "-v", &bad, "--", "true"], "");
+        assert_eq!(names(), [".git"]);
+        let create = ["create", "--backend", b.backend, "--image", crate::bench::IMAGE, "--name", BOX, "-v", &bad];
+        let _ = b.says(&create);
+        b.refuses(&["start", BOX], "");
+        assert_eq!(names(), [".git"]);
+        assert_eq!(fs::read_dir(b.world.project().join(".git")).unwrap().count(), 1);
+        if let Some(engine) = &b.engine {
+            assert!(engine.says(&["ps", "-q"]).is_empty());
+        }
+        let _ = b.says(&["rm", BOX]);
+        b.leaves_nothing();
+    }),
     ("the rest of .git is the project's", "", |b| {
         b.write(".git/config", "[core]\n");
         let _ = b.works(&[], "echo ref > .git/HEAD && mkdir -p .git/objects/ab && cat .git/HEAD");

@@ -238,11 +238,29 @@ pub const CASES: &[Row] = &[
         if let Some(engine) = &b.engine {
             eventually("its container has ended", || engine.says(&["ps", "-q"]).is_empty());
         }
+        assert!(b.says(&["ps", "-a"]).contains("lost"));
         let _ = b.says(&["gc"]);
         assert!(b.says(&["ps", "-a"]).contains("lost"));
         // And yet it is there.
         let _ = b.says(&["start", BOX]);
         assert_eq!(b.exec("echo back"), "back\n");
+    }),
+    ("a sandbox whose supervisor was killed starts again at once", "", |b| {
+        b.kept(&["--workspace", "none"], &["sh", "-c", "echo up >> /tmp/ups; trap '' TERM HUP; sleep 600"]);
+        for ups in 1..4 {
+            eventually("it is up", || {
+                b.agentkernel(&["exec", BOX, "cat", "/tmp/ups"]).output().unwrap().stdout
+                    == "up\n".repeat(ups).as_bytes()
+            });
+            let pid = b.inspect()["running"]["supervisor_pid"].as_u64();
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid.unwrap()).unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            // Docker's way: what `start` is for is that it runs then.
+            let _ = b.says(&["start", BOX]);
+        }
+        if let Some(engine) = &b.engine {
+            assert_eq!(engine.says(&["ps", "-q"]).lines().count(), 1);
+        }
     }),
     ("names are one's own", "", |b| {
         b.kept(&[], &[]);

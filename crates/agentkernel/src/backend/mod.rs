@@ -112,7 +112,11 @@ pub trait Machine {
     /// known.
     fn is_deserted(&self) -> bool;
 
-    /// Removes what others see of it where its user works: placeholders. Once it is deserted or gone. Idempotent.
+    /// Makes sure that nothing runs in it any more, once it is [`gone`](Self::gone). Says why it was lost, if it ended
+    /// because what carries it did: one line.
+    fn settle(&mut self) -> Option<String>;
+
+    /// Removes what others see of it where its user works: placeholders. Once it is deserted or settled. Idempotent.
     ///
     /// # Errors
     /// If something could not be removed; [`release`](Self::release) will try again.
@@ -124,7 +128,7 @@ pub trait Machine {
     /// Memory, processor time and processes, where the host counts them better than init does.
     fn usage(&self) -> Option<wire::link::Usage>;
 
-    /// Removes what is left on the host once the machine is [`gone`](Self::gone): cgroups, id ranges. Idempotent.
+    /// Removes what is left on the host once the machine is [settled](Self::settle): cgroups, id ranges. Idempotent.
     ///
     /// # Errors
     /// If something could not be removed; `gc` will try again.

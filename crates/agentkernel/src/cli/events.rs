@@ -50,6 +50,7 @@ fn line(record: &EventRecord) -> String {
         LifeEvent::ExecStarted { exec, pid, command } => format!("started  exec {exec} (pid {pid}): {command}"),
         LifeEvent::ExecFailed { exec, cause } => format!("failed  exec {exec}: {cause}"),
         LifeEvent::ExecEnded { exec, exit, .. } => format!("ended  exec {exec}: {exit}"),
+        LifeEvent::Lost { cause } => format!("lost  {cause}"),
         LifeEvent::Stopped { exit, .. } => format!("stopped  {exit}"),
         LifeEvent::Skipped { count } => format!("skipped  {count} events, which came faster than they were read"),
     };

@@ -146,8 +146,14 @@ impl Wait {
         let store = Store::open()?;
         for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
-            let exit = match Client::connect(&entry).and_then(|mut client| client.wait()) {
-                Ok(exit) => exit,
+            let waited = Client::connect(&entry).and_then(|mut client| client.wait());
+            let exit = match waited {
+                Ok((exit, lost)) => {
+                    if let Some(why) = lost {
+                        client::tell(&format_args!("agentkernel: {why}"));
+                    }
+                    exit
+                }
                 Err(ClientError::Gone | ClientError::Store(StoreError::NotRunning { .. })) => match entry.state()? {
                     State::Exited { exit, .. } => exit,
                     State::Created => return Err(run::never_started(reference)),

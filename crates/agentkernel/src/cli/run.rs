@@ -180,7 +180,11 @@ impl Run {
             course.detached = true;
             return Ok(0);
         }
-        course.exit = if let Ok(Outcome::Exited(exit)) = outcome { Some(exit) } else { None };
+        course.exit = match &outcome {
+            Ok(Outcome::Exited(exit)) => Some(*exit),
+            Ok(Outcome::Lost { .. }) => Some(Exit::Lost),
+            _ => None,
+        };
         conclude(outcome).map_err(|failure| failed(if failure.status == FAILED { ours(failure) } else { failure }))
     }
 }
@@ -430,6 +434,10 @@ pub(super) fn conclude(outcome: Result<Outcome, ClientError>) -> Status {
             };
             report(&failure);
             Ok(exit.status())
+        }
+        Outcome::Lost { why } => {
+            report(&Failure::new(why));
+            Ok(Exit::Lost.status())
         }
         Outcome::Failed { kind, cause } => {
             // Init says so, and knows no flags.

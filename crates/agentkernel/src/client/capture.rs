@@ -159,7 +159,7 @@ impl Client {
                 }
                 Incoming::Control(stream, payload) if stream == of => match wire::decode(&payload) {
                     Ok(api::Report::Exec { report, .. }) => return Ok(report),
-                    Ok(api::Report::Notice(_)) => {}
+                    Ok(api::Report::Notice(_) | api::Report::Lost(_)) => {}
                     Ok(api::Report::Failed(failure)) => return Err(failure.into()),
                     _ => return Err(ClientError::Nonsense),
                 },

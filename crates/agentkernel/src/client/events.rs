@@ -68,6 +68,8 @@ impl Events {
                 }
                 Incoming::Control(stream, payload) if stream == self.stream => {
                     return match wire::decode(&payload) {
+                        // An event has told it.
+                        Ok(api::Report::Lost(_)) => continue,
                         Ok(api::Report::Stopped(_)) if self.stopped => Ok(None),
                         Ok(api::Report::Stopped(_)) => Err(ClientError::Missed),
                         _ => Err(ClientError::Nonsense),

@@ -180,13 +180,24 @@ impl Client {
     }
 
     fn answer(&mut self, asked: u32) -> Result<api::Report, ClientError> {
+        self.hear_out(asked).map(|(report, _)| report)
+    }
+
+    /// The answer, and why the sandbox was lost, if that is told before.
+    fn hear_out(&mut self, asked: u32) -> Result<(api::Report, Option<String>), ClientError> {
+        let mut lost = None;
         loop {
             match self.next()? {
                 Incoming::Control(stream, payload) if stream == asked => {
+                    let report = wire::decode(&payload);
+                    if let Ok(api::Report::Lost(why)) = report {
+                        lost = Some(why);
+                        continue;
+                    }
                     self.connection.mux.close(stream);
-                    return match wire::decode(&payload) {
+                    return match report {
                         Ok(api::Report::Failed(failure)) => Err(failure.into()),
-                        Ok(report) => Ok(report),
+                        Ok(report) => Ok((report, lost)),
                         Err(_) => Err(ClientError::Nonsense),
                     };
                 }
@@ -218,11 +229,11 @@ impl Client {
         }
     }
 
-    /// Waits for the end of the sandbox.
+    /// Waits for the end of the sandbox: how it ended, and why, in one line, if it was lost and that is known.
     ///
     /// # Errors
     /// [`ClientError`]
-    pub fn wait(&mut self) -> Result<Exit, ClientError> {
+    pub fn wait(&mut self) -> Result<(Exit, Option<String>), ClientError> {
         self.ended(api::Call::Wait)
     }
 
@@ -233,7 +244,7 @@ impl Client {
     pub fn stop(&mut self, grace: Duration) -> Result<Exit, ClientError> {
         self.end = Instant::now().checked_add(grace.saturating_add(reach::SETTLE));
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-        self.ended(api::Call::Stop { grace_ms })
+        self.ended(api::Call::Stop { grace_ms }).map(|(exit, _)| exit)
     }
 
     /// Sends a signal to an exec; 0 is the main command.
@@ -249,9 +260,10 @@ impl Client {
         }
     }
 
-    fn ended(&mut self, call: api::Call) -> Result<Exit, ClientError> {
-        match self.call(call)? {
-            api::Report::Stopped(exit) => Ok(exit),
+    fn ended(&mut self, call: api::Call) -> Result<(Exit, Option<String>), ClientError> {
+        let asked = self.ask(call)?;
+        match self.hear_out(asked)? {
+            (api::Report::Stopped(exit), lost) => Ok((exit, lost)),
             _ => Err(ClientError::Nonsense),
         }
     }
@@ -294,15 +306,14 @@ pub fn written(store: &Store, entry: &Entry) -> Result<(OwnedFd, Option<u32>), S
     })
 }
 
-/// Removes a sandbox that does not run, with its files and whatever it has on the host.
+/// Removes a sandbox that does not run, with its files and whatever it has on the host or in an engine.
 ///
 /// # Errors
-/// [`StoreError`]; what is left is found by [`sweep`].
+/// [`StoreError`]; with [`Release`](StoreError::Release) all its records are there still, else what is left is found by
+/// [`sweep`].
 pub fn remove(store: &Store, entry: Entry, lock: Lock) -> Result<(), StoreError> {
-    if let Ok(place) = store.place(&entry) {
-        // What cannot be released now, a later sweep of the host's leftovers will find.
-        let _ = crate::supervisor::release_leftovers(&entry, &place, false);
-    }
+    let released = crate::supervisor::release_leftovers(&entry, &store.place(&entry)?, false);
+    released.map_err(|source| StoreError::Release { id: entry.id().clone(), path: entry.path().into(), source })?;
     store.remove(entry, lock)
 }
 

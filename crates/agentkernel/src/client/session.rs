@@ -33,6 +33,11 @@ use wire::{
 pub enum Outcome {
     /// The program ended.
     Exited(Exit),
+    /// The sandbox was lost.
+    Lost {
+        /// Why, in one line.
+        why: String,
+    },
     /// The program could not be started.
     Failed {
         /// The kind, for the exit status.
@@ -115,6 +120,7 @@ impl Session {
             interrupts: 0,
             end: None,
             notices: Vec::new(),
+            lost: None,
             outcome: None,
         };
         if raw.is_some() {
@@ -154,6 +160,8 @@ struct Running<'a> {
     /// When the caller leaves, whatever is still to come.
     end: Option<Instant>,
     notices: Vec<String>,
+    /// Why the sandbox was lost.
+    lost: Option<String>,
     outcome: Option<Outcome>,
 }
 
@@ -255,6 +263,7 @@ impl Running<'_> {
             }
             Incoming::Control(stream, payload) if stream == self.stream => match wire::decode(&payload) {
                 Ok(api::Report::Exec { exec, report }) => self.on_report(exec, report),
+                Ok(api::Report::Lost(why)) => self.lost = Some(why),
                 Ok(api::Report::Notice(notice)) => self.notices.push(notice),
                 Ok(api::Report::Failed(failure)) => return Err(failure.into()),
                 _ => return Err(ClientError::Nonsense),
@@ -278,7 +287,12 @@ impl Running<'_> {
                 self.outcome = Some(Outcome::Detached { exec });
             }
             ExecReport::Started { .. } => self.started = true,
-            ExecReport::Exited(exit) => self.outcome = Some(Outcome::Exited(exit)),
+            ExecReport::Exited(exit) => {
+                self.outcome = Some(match self.lost.take() {
+                    Some(why) if exit == Exit::Lost => Outcome::Lost { why },
+                    _ => Outcome::Exited(exit),
+                });
+            }
             ExecReport::Failed { kind, cause } => self.outcome = Some(Outcome::Failed { kind, cause }),
         }
     }

@@ -1,8 +1,7 @@
 //! Hides how an engine builds an image, and how that comes out of it.
 
-use super::{Engine, EngineError, PATIENT, image::each_line, query, stream};
+use super::{Engine, EngineError, PATIENT, query, stream};
 use http::Method;
-use http_body_util::BodyExt as _;
 use rustix::fd::OwnedFd;
 use serde_json::json;
 use std::{collections::BTreeMap, fs::File, io::Write as _};
@@ -70,13 +69,14 @@ pub async fn build(
 ) -> Result<String, EngineError> {
     let sent = engine.send(Method::POST, &order.path(), Some("application/x-tar"), stream(context)?, PATIENT).await?;
     let mut id = None;
-    each_line(sent.into_body(), |told| {
-        tell(told["stream"].as_str().unwrap_or_default());
-        if let Some(made) = told["aux"]["ID"].as_str() {
-            id = Some(made.to_owned());
-        }
-    })
-    .await?;
+    engine
+        .each_line(sent.into_body(), |told| {
+            tell(told["stream"].as_str().unwrap_or_default());
+            if let Some(made) = told["aux"]["ID"].as_str() {
+                id = Some(made.to_owned());
+            }
+        })
+        .await?;
     id.ok_or_else(|| EngineError::Nonsense("an image was built, and has no id".into()))
 }
 
@@ -87,8 +87,7 @@ pub async fn build(
 pub async fn save(engine: &Engine, id: &str, mut to: &File) -> Result<(), EngineError> {
     let sent = engine.send(Method::GET, &format!("/images/{}/get", query(id)), None, super::whole(""), PATIENT).await?;
     let mut body = sent.into_body();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;
+    while let Some(frame) = engine.next(&mut body).await? {
         if let Ok(data) = frame.into_data() {
             to.write_all(&data).map_err(EngineError::Write)?;
         }

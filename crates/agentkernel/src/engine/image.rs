@@ -4,7 +4,6 @@ use super::{Body, Engine, EngineError, whole};
 use crate::store::durable;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use http::Method;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use oci::{Credentials, Platform, Reference, manifest::RunConfig};
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -152,37 +151,39 @@ pub async fn pull(
     let tag = digest.as_deref().or(reference.tag()).unwrap_or("latest");
     let path = format!("/images/create?fromImage={}&tag={}", super::query(&reference.name()), super::query(tag));
     let body = engine.follow(&path, login(reference, credentials).as_deref()).await?;
-    each_line(body, |told| {
-        let text = |key: &str| wire::printable(told[key].as_str().unwrap_or_default());
-        tell(Pulled { status: text("status"), layer: text("id") });
-    })
-    .await
+    engine
+        .each_line(body, |told| {
+            let text = |key: &str| wire::printable(told[key].as_str().unwrap_or_default());
+            tell(Pulled { status: text("status"), layer: text("id") });
+        })
+        .await
 }
 
-/// Takes what an engine tells of something that takes its time, line by line.
-///
-/// # Errors
-/// [`EngineError`]; what it says where it has failed.
-pub(super) async fn each_line(mut body: Incoming, mut tell: impl FnMut(&Value)) -> Result<(), EngineError> {
-    let mut line = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;
-        let Ok(data) = frame.into_data() else { continue };
-        for &byte in &data {
-            if byte != b'\n' {
-                line.push(byte);
-            } else if let Ok(told) = serde_json::from_slice::<Value>(&std::mem::take(&mut line)) {
-                if let Some(message) = told["error"].as_str() {
-                    return Err(EngineError::Refused { status: 0, message: wire::printable(message) });
+impl Engine {
+    /// Takes what an engine tells of something that takes its time, line by line.
+    ///
+    /// # Errors
+    /// [`EngineError`]; what it says where it has failed.
+    pub(super) async fn each_line(&self, mut body: Incoming, mut tell: impl FnMut(&Value)) -> Result<(), EngineError> {
+        let mut line = Vec::new();
+        while let Some(frame) = self.next(&mut body).await? {
+            let Ok(data) = frame.into_data() else { continue };
+            for &byte in &data {
+                if byte != b'\n' {
+                    line.push(byte);
+                } else if let Ok(told) = serde_json::from_slice::<Value>(&std::mem::take(&mut line)) {
+                    if let Some(message) = told["error"].as_str() {
+                        return Err(EngineError::Refused { status: 0, message: wire::printable(message) });
+                    }
+                    tell(&told);
                 }
-                tell(&told);
-            }
-            if line.len() > MAX_LINE {
-                return Err(EngineError::Nonsense("a line without an end".into()));
+                if line.len() > MAX_LINE {
+                    return Err(EngineError::Nonsense("a line without an end".into()));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The one file in an archive that an engine has made of it; `None` if it is something else.

@@ -16,7 +16,11 @@ pub use layer::{Chain, lay, remember as remember_layers, sweep as sweep_layers};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header, request::Builder};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
-use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http1,
+    upgrade::Upgraded,
+};
 use hyper_util::rt::TokioIo;
 use rustix::fd::OwnedFd;
 use serde::de::DeserializeOwned;
@@ -110,6 +114,15 @@ impl EngineError {
         }
     }
 
+    /// Its kind, for whoever treats an engine that is not there another way than one that says no.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Connect { .. } | Self::Silent(_) | Self::Nonsense(_) => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::Other,
+        }
+    }
+
     /// Whether it says that there is no such thing.
     #[must_use]
     pub fn is_missing(&self) -> bool {
@@ -173,6 +186,12 @@ impl Engine {
         }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// The version of its API that is spoken.
     #[must_use]
     pub fn version(&self) -> String {
@@ -201,7 +220,7 @@ impl Engine {
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
         }
-        refused(call(&self.endpoint, request, body, patience).await?).await
+        self.refused(call(&self.endpoint, request, body, patience).await?).await
     }
 
     /// What there is.
@@ -210,7 +229,7 @@ impl Engine {
     /// [`EngineError`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
         let response = self.send(Method::GET, path, None, whole(""), PROMPT).await?;
-        decode(&collect(response).await?)
+        decode(&self.collect(response).await?)
     }
 
     /// Asks for something to be done, and takes what it answers. [`Value::Null`] is no body, and no answer.
@@ -223,7 +242,7 @@ impl Engine {
             body => (Some("application/json"), body.to_string()),
         };
         let response = self.send(Method::POST, path, kind, whole(bytes), PATIENT).await?;
-        let answer = collect(response).await?;
+        let answer = self.collect(response).await?;
         if answer.is_empty() { Ok(Value::Null) } else { decode(&answer) }
     }
 
@@ -236,7 +255,7 @@ impl Engine {
         if let Some(login) = login {
             request = request.header("x-registry-auth", login);
         }
-        Ok(refused(call(&self.endpoint, request, whole(""), PATIENT).await?).await?.into_body())
+        Ok(self.refused(call(&self.endpoint, request, whole(""), PATIENT).await?).await?.into_body())
     }
 
     /// Whether root of its containers is another one than that of its machine.
@@ -257,7 +276,7 @@ impl Engine {
     /// [`EngineError`]; that it is not there is none.
     pub async fn delete(&self, path: &str) -> Result<(), EngineError> {
         match self.send(Method::DELETE, path, None, whole(""), PATIENT).await {
-            Ok(response) => collect(response).await.map(drop),
+            Ok(response) => self.collect(response).await.map(drop),
             Err(error) if error.is_missing() => Ok(()),
             Err(error) => Err(error),
         }
@@ -270,7 +289,7 @@ impl Engine {
     pub async fn put_archive(&self, container: &str, path: &str, archive: Body) -> Result<(), EngineError> {
         let path = format!("/containers/{container}/archive?noOverwriteDirNonDir=1&path={}", query(path));
         let response = self.send(Method::PUT, &path, Some("application/x-tar"), archive, PATIENT).await?;
-        collect(response).await.map(drop)
+        self.collect(response).await.map(drop)
     }
 
     /// A file of a container, links followed inside of it; `None` if there is none. At most so many bytes.
@@ -280,7 +299,7 @@ impl Engine {
     pub async fn read_file(&self, container: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>, EngineError> {
         let path = format!("/containers/{container}/archive?path={}", query(path));
         let bytes = match self.send(Method::GET, &path, None, whole(""), PROMPT).await {
-            Ok(response) => collect(response).await?,
+            Ok(response) => self.collect(response).await?,
             Err(error) if error.is_missing() => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -297,11 +316,53 @@ impl Engine {
             Request::post(self.path(&path)).header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
         let mut response = call(&self.endpoint, request, whole(""), PROMPT).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let response = refused(response).await?;
+            let response = self.refused(response).await?;
             return Err(EngineError::Nonsense(format!("attach answered {}", response.status().as_u16())));
         }
         let upgraded = hyper::upgrade::on(&mut response).await;
         upgraded.map(TokioIo::new).map_err(|error| EngineError::Nonsense(wire::cause(&error)))
+    }
+
+    /// The answer, unless it is a refusal.
+    async fn refused(&self, response: Response<Incoming>) -> Result<Response<Incoming>, EngineError> {
+        let status = response.status();
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            return Ok(response);
+        }
+        let body = self.collect(response).await?;
+        let told: Option<Value> = serde_json::from_slice(&body).ok();
+        let message = told.as_ref().and_then(|told| told["message"].as_str());
+        let text = message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+        let mut message = wire::printable(text.trim());
+        if message.is_empty() {
+            message = format!("The engine answers {}", status.as_u16());
+        }
+        Err(EngineError::Refused { status: status.as_u16(), message })
+    }
+
+    /// The whole answer.
+    async fn collect(&self, response: Response<Incoming>) -> Result<Vec<u8>, EngineError> {
+        let mut body = response.into_body();
+        let mut bytes = Vec::new();
+        while let Some(frame) = self.next(&mut body).await? {
+            if let Ok(data) = frame.into_data() {
+                bytes.extend_from_slice(&data);
+            }
+            if bytes.len() > LONGEST {
+                return Err(EngineError::Nonsense("it has no end".into()));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The next piece of an answer. One that does not come is waited for as long as the engine is there at all.
+    async fn next(&self, body: &mut Incoming) -> Result<Option<Frame<Bytes>>, EngineError> {
+        loop {
+            match timeout(PROMPT, body.frame()).await {
+                Ok(frame) => return frame.transpose().map_err(|error| EngineError::Nonsense(wire::cause(&error))),
+                Err(_) => drop(call(&self.endpoint, Request::get("/_ping"), whole(""), PROMPT).await?),
+            }
+        }
     }
 }
 
@@ -344,38 +405,6 @@ async fn addresses(host: &str) -> io::Result<Vec<SocketAddr>> {
     let found = egress::Names::new(egress::system_resolver()).look_up(name).await;
     let found = found.map_err(|reason| io::Error::other(format!("no address is known [{reason}]")))?;
     Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect())
-}
-
-/// The answer, unless it is a refusal.
-async fn refused(response: Response<Incoming>) -> Result<Response<Incoming>, EngineError> {
-    let status = response.status();
-    if status.is_success() || status == StatusCode::NOT_MODIFIED {
-        return Ok(response);
-    }
-    let body = collect(response).await?;
-    let told: Option<Value> = serde_json::from_slice(&body).ok();
-    let message = told.as_ref().and_then(|told| told["message"].as_str());
-    let text = message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
-    let mut message = wire::printable(text.trim());
-    if message.is_empty() {
-        message = format!("The engine answers {}", status.as_u16());
-    }
-    Err(EngineError::Refused { status: status.as_u16(), message })
-}
-
-async fn collect(response: Response<Incoming>) -> Result<Vec<u8>, EngineError> {
-    let mut body = response.into_body();
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| EngineError::Nonsense(wire::cause(&error)))?;
-        if let Ok(data) = frame.into_data() {
-            bytes.extend_from_slice(&data);
-        }
-        if bytes.len() > LONGEST {
-            return Err(EngineError::Nonsense("it has no end".into()));
-        }
-    }
-    Ok(bytes)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {

@@ -18,6 +18,16 @@ pub enum StoreError {
         /// The system's answer.
         source: io::Error,
     },
+    /// What a sandbox has outside of its directory can't be cleared.
+    #[error("Sandbox {id} can't be cleared away, and stays on record")]
+    Release {
+        /// Which one.
+        id: SandboxId,
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The state directory belongs to another user.
     #[error("State directory {path} belongs to user {owner}, not to user {us}")]
     Owner {
@@ -107,7 +117,14 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Io { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Self::Release { path, source, .. } if source.kind() == io::ErrorKind::NotConnected => format!(
+                "Do it again when its engine answers; if that is gone for good, remove {}/engine first",
+                path.display()
+            ),
+            Self::Io { source, .. } | Self::Release { source, .. } => match source
+                .raw_os_error()
+                .map(Errno::from_raw_os_error)
+            {
                 Some(Errno::NOSPC | Errno::DQUOT) => {
                     "Free some space there, or set AGENTKERNEL_STATE_DIR to a directory that has it".into()
                 }

@@ -173,7 +173,8 @@ impl Store {
     }
 
     fn release(&self, entry: &Entry, release: Release<'_>) -> Result<(), StoreError> {
-        release(entry, &self.place(entry)?).map_err(|error| StoreError::io("release", entry.path(), error))
+        let failed = |source| StoreError::Release { id: entry.id().clone(), path: entry.path().into(), source };
+        release(entry, &self.place(entry)?).map_err(failed)
     }
 
     fn sweep_names(&self, dry_run: bool, found: &mut Vec<Swept>) -> Result<(), StoreError> {

@@ -9,23 +9,30 @@ pub(super) struct Custody {
     store: Store,
     held: Option<(Entry, Lock)>,
     keep: bool,
+    /// Something of it is left outside, which `gc` finds by its record.
+    owing: bool,
 }
 
 impl Custody {
     pub(super) fn new(store: Store, entry: Entry, lock: Lock, keep: bool) -> Self {
-        Self { store, held: Some((entry, lock)), keep }
+        Self { store, held: Some((entry, lock)), keep, owing: false }
     }
 
     /// Lets others start the sandbox again, or removes one that is not kept.
     pub(super) fn end(&mut self) {
         if let Some((entry, lock)) = self.held.take() {
-            if self.keep {
+            if self.keep || self.owing {
                 drop(lock);
             } else {
                 // What cannot be removed now is left to `gc`: nobody is there to be told.
                 let _ = self.store.remove(entry, lock);
             }
         }
+    }
+
+    /// Keeps its record, even if it is not kept itself: not all of it could be removed.
+    pub(super) fn owe(&mut self) {
+        self.owing = true;
     }
 
     pub(super) fn place(&self) -> Result<crate::backend::Place, StoreError> {

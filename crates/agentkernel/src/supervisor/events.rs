@@ -109,6 +109,11 @@ impl Server<'_> {
         self.emit(|server| server.life(event));
     }
 
+    /// Tells why the sandbox was lost.
+    pub(super) fn emit_lost(&mut self, cause: &str) {
+        self.emit(|server| server.life(LifeEvent::Lost { cause: cause.to_owned() }));
+    }
+
     /// Tells how the sandbox has ended.
     pub(super) fn emit_stopped(&mut self, exit: Exit) {
         self.emit(|server| server.life(LifeEvent::Stopped { exit, status: exit.status() }));

@@ -34,6 +34,8 @@ pub(super) struct Exec {
     pub(super) killed: bool,
     /// What its clients are told before the last report.
     notices: Vec<String>,
+    /// Why the sandbox was lost, if it ended by that.
+    pub(super) lost: Option<String>,
     /// The last report waits: not everything is as it was before yet.
     pub(super) held: bool,
     /// The last report, once the program has ended.
@@ -89,6 +91,7 @@ impl Exec {
             since,
             killed: false,
             notices: Vec::new(),
+            lost: None,
             held: number == MAIN,
             ended: None,
         }
@@ -254,6 +257,9 @@ impl Exec {
                 Some(report) if attached.backlog.is_empty() && !self.held => {
                     for notice in &self.notices {
                         client.connection.control(attached.stream, &api::Report::Notice(notice.clone()));
+                    }
+                    if let Some(why) = &self.lost {
+                        client.connection.control(attached.stream, &api::Report::Lost(why.clone()));
                     }
                     let report = api::Report::Exec { exec: self.number, report: report.clone() };
                     client.connection.control(attached.stream, &report);

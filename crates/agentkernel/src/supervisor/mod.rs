@@ -100,7 +100,7 @@ fn serve(
         Ok(server) => return Ok(server.serve()),
         Err(failure) => failure,
     };
-    end(&mut *machine);
+    end(&mut *machine, custody);
     Err(failure)
 }
 
@@ -114,13 +114,15 @@ fn authority(spec: &Spec) -> Result<Option<AuthorityKey>, Failure> {
 }
 
 /// Ends a machine that nobody is served from, and removes what it has left on the host.
-fn end(machine: &mut dyn Machine) {
+fn end(machine: &mut dyn Machine, custody: &mut Custody) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let _ = machine.kill();
     let limit = Timespec { tv_sec: 2, tv_nsec: 0 };
     let _ = poll(&mut [PollFd::from_borrowed_fd(machine.gone(), PollFlags::IN)], Some(&limit));
     // What cannot be removed now is left to `gc`.
-    let _ = machine.release();
+    if machine.release().is_err() {
+        custody.owe();
+    }
 }
 
 /// Removes what a sandbox that no longer runs has left on the host: cgroups and, unless `keep`, its range of ids.

@@ -372,6 +372,15 @@ impl Server<'_> {
         }
     }
 
+    /// Tells all who wait for the end why it comes.
+    pub(super) fn tell_lost(&mut self, why: &str) {
+        for client in self.clients.values_mut() {
+            for (stream, _) in client.streams.iter().filter(|(_, purpose)| **purpose == Purpose::End) {
+                client.connection.control(*stream, &api::Report::Lost(why.to_owned()));
+            }
+        }
+    }
+
     pub(super) fn answer_status(&mut self) {
         self.answer_waiting(Purpose::Status, &api::Report::Status(self.status()));
     }

@@ -274,7 +274,8 @@ impl<'a> Server<'a> {
                 Ok(FromInit::OomKills(kills)) => self.told_oom_kills = kills,
                 Ok(FromInit::Failed { wall, cause }) => self.walls_failed(&wall, &cause),
                 Ok(FromInit::Usage(usage)) => self.answer_waiting(Purpose::Usage, &api::Report::Usage(usage)),
-                Ok(FromInit::Ready { .. }) | Err(_) => self.distrust(),
+                // A heartbeat is for whoever asked, which is not the supervisor.
+                Ok(FromInit::Ready { .. } | FromInit::Heartbeat) | Err(_) => self.distrust(),
             },
             Incoming::Opened(..) | Incoming::TooMuch(_) => self.distrust(),
             Incoming::Data(stream, channel, bytes) => match self.link_streams.get(&stream) {
@@ -468,6 +469,7 @@ impl<'a> Server<'a> {
     /// The machine is gone: says so to whoever waits, and puts it on record.
     fn finish(&mut self) -> Exit {
         let _ = epoll::delete(&self.epoll, self.machine.gone());
+        let why = self.machine.settle().filter(|_| self.exit.is_none() && self.ending.is_none());
         // What it said before it went.
         while matches!(self.link.fill(), Ok(Filled::Some)) {
             self.take_link();
@@ -481,20 +483,30 @@ impl<'a> Server<'a> {
             Some(Ending::Deadline) => Exit::Deadline,
             Some(Ending::Asked) => Exit::Signal(Signal::KILL.as_raw() as u8),
             None if killed > 0 => Exit::Oom,
+            None if why.is_some() => Exit::Lost,
             None => Exit::Signal(Signal::KILL.as_raw() as u8),
         };
         let idle_stop = self.spec.command.is_none() && self.ending == Some(Ending::Asked);
+        let why = why.filter(|_| lost == Exit::Lost);
+        if let Some(why) = &why {
+            self.note(why);
+            self.emit_lost(why);
+            self.tell_lost(why);
+        }
         let exit = self.record(if idle_stop { Exit::Code(0) } else { lost });
         self.withdraw();
         for number in self.execs.keys().copied().collect::<Vec<_>>() {
             let Some(exec) = self.execs.get_mut(&number).filter(|exec| exec.ended.is_none()) else { continue };
             let exit = if number == MAIN { exit } else { lost };
             exec.hear(exit, &self.refusals, self.oom_kills);
+            exec.lost.clone_from(&why);
             exec.report(&mut self.clients, &mut self.link, ExecReport::Exited(exit));
             self.emit_exec(number, &ExecReport::Exited(exit));
         }
         self.answer_status();
-        let _ = self.machine.release();
+        if self.machine.release().is_err() {
+            self.custody.owe();
+        }
         self.answer_waiting(Purpose::End, &api::Report::Stopped(exit));
         self.emit_stopped(exit);
         self.answer_waiting(Purpose::Events, &api::Report::Stopped(exit));

@@ -90,7 +90,7 @@ impl Server<'_> {
     }
 
     /// Puts words of our own into the log of a sandbox that has one.
-    fn note(&mut self, notice: &str) {
+    pub(super) fn note(&mut self, notice: &str) {
         match self.execs.get_mut(&MAIN).and_then(|main| main.log.as_mut()) {
             Some(log) => log.notice(notice),
             None => {

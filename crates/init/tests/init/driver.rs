@@ -110,6 +110,7 @@ pub fn setup(place: Place) -> Setup {
         writable: vec!["/dev".into(), "/tmp".into()],
         rlimits: vec![],
         build: false,
+        heartbeat_ms: None,
         prepare: None,
     }
 }

@@ -139,6 +139,26 @@ fn without_a_link_everything_ends() {
     assert!(before.elapsed() < Duration::from_secs(10));
 }
 
+/// Whoever holds the other end of a link may be dead, and nobody close it.
+#[test]
+fn without_heartbeats_everything_ends() {
+    let mut quick = setup(Place::OneId);
+    quick.heartbeat_ms = Some(4000);
+    let (mut init, _) = Driver::with(Place::OneId, quick);
+    let id = init.exec(sh("trap '' TERM HUP; setsid sleep 1000 & sleep 1000"));
+    init.started(id);
+    for _ in 0..6 {
+        init.send(&ToInit::Heartbeat);
+        let FromInit::Heartbeat = init.message() else { panic!("no heartbeat") };
+        init.idle(Duration::from_millis(900));
+    }
+    assert_eq!(init.exit_status(), 1);
+    // Where nobody asked for it, silence means nothing.
+    let mut init = Driver::start();
+    init.idle(Duration::from_secs(2));
+    assert_eq!(init.run(exec(&["true"])).code(), 0);
+}
+
 #[test]
 fn a_broken_rule_ends_it() {
     type Write<'a> = &'a dyn Fn(&mut Vec<u8>);

@@ -10,12 +10,13 @@ use super::{
     covers,
     demultiplex::Demultiplexer,
     flows::Flows,
+    heartbeat::{self, Heartbeat},
     init,
-    machine::{KILL, OOM},
+    machine::{ENDED, KILL, LOST, OOM, UNCONFIRMED},
     record, trust,
 };
 use crate::{
-    EngineUse, Image, Spec, Workspace,
+    EngineUse, Image, SandboxId, Spec, Workspace,
     engine::{self, Engine, EngineError},
     guest::Program,
 };
@@ -23,11 +24,21 @@ use jail::process::{self, Fork};
 use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{Mode, OFlags},
+    net::SendFlags,
     pipe::PipeFlags,
     process::{Pid, WaitOptions, waitpid},
 };
 use serde_json::Value;
-use std::{cell::RefCell, ffi::OsStr, fs::File, io, os::unix::ffi::OsStrExt as _, path::Path, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, unix::AsyncFd},
     net::UnixStream,
@@ -43,8 +54,6 @@ use wire::{
 
 /// Bytes on their way to init beyond which nothing more is taken.
 const HIGH_WATER: usize = 1024 * 1024;
-/// How long the end of a container is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long init has to end by itself.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -53,6 +62,8 @@ pub struct Adapter<'a> {
     pub spec: &'a Spec,
     pub authority: Option<&'a str>,
     pub outline: Outline,
+    /// The mark of its volumes.
+    pub state: &'a str,
     pub init: Program,
     pub cache: &'a OwnedFd,
     /// The other end of the supervisor's link.
@@ -63,6 +74,8 @@ pub struct Adapter<'a> {
     pub report: OwnedFd,
     /// Where orders come from.
     pub orders: OwnedFd,
+    /// The right to speak to the engine about this sandbox.
+    pub _claim: OwnedFd,
 }
 
 /// A project on its way to the engine.
@@ -103,6 +116,8 @@ impl Adapter<'_> {
 
     async fn serve(self, workspace: Option<Packing>) -> i32 {
         let Self { spec, link, flows, orders, report, .. } = &self;
+        let Some(use_) = &spec.engine else { return 1 };
+        let id = &spec.id;
         let running = match self.start(workspace).await {
             Ok(running) => running,
             Err(error) => {
@@ -117,24 +132,33 @@ impl Adapter<'_> {
         // That this closes is how the supervisor knows that it runs.
         let keep = spec.keep;
         let has_volume = !keep && self.has_covers();
-        let Self { report, .. } = self;
-        drop(report);
+        drop(self.report);
+        let tell = |what: &[u8]| {
+            let _ = rustix::net::send(&orders, what, SendFlags::NOSIGNAL);
+        };
+        let parting = carry(stream, link, flows, &orders, &engine, id).await;
         // However it ended: the container must not go on.
-        let _ = carry(stream, link, flows, &orders).await;
-        match timeout(PATIENCE, end(&engine, &container)).await {
-            Ok(Ok(())) => {}
-            _ => return 1,
+        let parted = Instant::now();
+        let ended = timeout(GRACE, record::wait(&engine, &container)).await;
+        let running = || async { record::runs(&engine, id).await };
+        let lost = match (&parting, &ended) {
+            (Parting::Asked, _) => false,
+            (Parting::Silent, _) | (_, Ok(Err(_))) => true,
+            (Parting::Ended, Ok(Ok(()))) => false,
+            (Parting::Ended, Err(_)) => running().await,
+        };
+        if lost {
+            tell(LOST);
         }
-        if has_volume && record::remove(&engine, &self.spec.id, false).await.is_err() {
-            return 1;
-        }
-        if keep
-            && let Ok(Some(known)) = record::find(&engine, &self.spec.id).await
-            && known.oom_killed
+        if (has_volume || !matches!(ended, Ok(Ok(()))))
+            && record::settle(&use_.endpoint, id, keep, parted).await.is_err()
         {
-            let _ = rustix::net::send(&orders, OOM, rustix::net::SendFlags::NOSIGNAL);
+            return UNCONFIRMED;
         }
-        0
+        if keep && record::ran_out_of_memory(&engine, id).await {
+            tell(OOM);
+        }
+        ENDED
     }
 
     async fn start(
@@ -151,11 +175,12 @@ impl Adapter<'_> {
             self.put_init(&engine, use_, &image.id).await?;
         }
         let id = &self.spec.id;
-        let known = record::find_settled(&engine, id).await.map_err(told("Cannot look for the container"))?;
+        // Whoever ran it last may have been killed, and init not know it yet.
+        let known = record::end(&engine, id).await.map_err(told("Cannot look for the container"))?;
         let made = known.is_none();
         let mut covers = Vec::new();
         if self.has_covers() {
-            covers = match covers::lay(&engine, id, &image.id, &self.outline.covers, self.authority).await {
+            covers = match covers::lay(&engine, id, self.state, &image.id, &self.outline.covers, self.authority).await {
                 Ok(covers) => covers,
                 Err(error) => {
                     if made {
@@ -166,10 +191,6 @@ impl Adapter<'_> {
             };
         }
         let container = match known {
-            Some(known) if known.running => {
-                let hint = "End it: 'docker kill', or 'agentkernel gc'";
-                return Err(failure::new("engine", "Its container runs already, and is nobody's", hint));
-            }
             Some(known) => match self.outline.lacks(&known, &covers) {
                 None => known.id,
                 Some(place) => {
@@ -324,20 +345,14 @@ fn tell(what: &str, error: &EngineError) -> LaunchError {
     failure::new("engine", format!("{what}: {}", wire::cause(error)), error.hint())
 }
 
-/// Ends a container, and waits until nobody is left in it. Its input has ended, so that init does, and with it all that
-/// are in there: an engine takes much longer to kill it.
-async fn end(engine: &Engine, container: &str) -> Result<(), EngineError> {
-    let post = async |what: &str| match engine.post(&format!("/containers/{container}/{what}"), &Value::Null).await {
-        Err(error) if !error.is_missing() && !error.is_conflict() => Err(error),
-        _ => Ok(()),
-    };
-    match timeout(GRACE, post("wait")).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            post("kill").await?;
-            post("wait").await
-        }
-    }
+/// Why nothing is carried any more.
+enum Parting {
+    /// Somebody wishes the end, or nobody is left who could.
+    Asked,
+    /// The engine carries no more.
+    Ended,
+    /// The engine is not heard of any more.
+    Silent,
 }
 
 /// What waits to be sent to init: whole frames.
@@ -353,7 +368,22 @@ async fn carry(
     link: OwnedFd,
     flows: OwnedFd,
     orders: &OwnedFd,
-) -> io::Result<()> {
+    engine: &Engine,
+    id: &SandboxId,
+) -> Parting {
+    // What can't be begun ends at once.
+    let Ok(carrying) = carrying(stream, link, flows, orders, engine, id) else { return Parting::Asked };
+    carrying.await
+}
+
+fn carrying(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    link: OwnedFd,
+    flows: OwnedFd,
+    orders: &OwnedFd,
+    engine: &Engine,
+    id: &SandboxId,
+) -> io::Result<impl Future<Output = Parting>> {
     let link = std::os::unix::net::UnixStream::from(link);
     link.set_nonblocking(true)?;
     let (from_supervisor, to_supervisor) = UnixStream::from_std(link)?.into_split();
@@ -362,12 +392,30 @@ async fn carry(
     let dials = watched(flows.try_clone()?)?;
     let flows = Flows::new(flows, news.clone());
     let orders = watched(orders.try_clone()?)?;
-    tokio::select! {
-        ended = write(&outgoing, &flows, to_init) => ended,
-        ended = take_supervisor(from_supervisor, &outgoing, &news) => ended,
-        ended = take_init(from_init, to_supervisor, &flows) => ended,
-        ended = take_dials(&dials, &outgoing, &news) => ended,
-        ended = await_order(&orders) => ended,
+    let heartbeat = Heartbeat::new().map_err(io::Error::other)?;
+    Ok(async move {
+        tokio::select! {
+            _ = write(&outgoing, &flows, to_init) => Parting::Ended,
+            _ = take_supervisor(from_supervisor, &outgoing, &news, &heartbeat) => Parting::Asked,
+            _ = take_init(from_init, to_supervisor, &flows, &heartbeat) => Parting::Ended,
+            _ = take_dials(&dials, &outgoing, &news) => Parting::Asked,
+            _ = await_order(&orders) => Parting::Asked,
+            () = beat(&heartbeat, &outgoing, &news, engine, id) => Parting::Silent,
+        }
+    })
+}
+
+/// Lets init hear that somebody is there, until it is heard no more and the engine does not know of it either.
+async fn beat(heartbeat: &Heartbeat, outgoing: &Outgoing, news: &Notify, engine: &Engine, id: &SandboxId) {
+    loop {
+        tokio::time::sleep(heartbeat::INTERVAL).await;
+        if heartbeat.may_speak() {
+            frame::write(&mut outgoing.bytes.borrow_mut(), Kind::Message, 0, 0, &heartbeat.payload);
+            news.notify_one();
+        }
+        if heartbeat.is_silent() && !record::runs(engine, id).await {
+            return;
+        }
     }
 }
 
@@ -393,7 +441,12 @@ async fn write(outgoing: &Outgoing, flows: &Flows, mut to_init: impl AsyncWrite 
 }
 
 /// Takes the supervisor's frames, whole, so that others may come between.
-async fn take_supervisor(mut from: impl AsyncRead + Unpin, outgoing: &Outgoing, news: &Notify) -> io::Result<()> {
+async fn take_supervisor(
+    mut from: impl AsyncRead + Unpin,
+    outgoing: &Outgoing,
+    news: &Notify,
+    heartbeat: &Heartbeat,
+) -> io::Result<()> {
     let mut decoder = Decoder::default();
     loop {
         let room = outgoing.room.notified();
@@ -407,6 +460,7 @@ async fn take_supervisor(mut from: impl AsyncRead + Unpin, outgoing: &Outgoing, 
         }
         decoder.filled(count);
         while let Some(frame) = decoder.next().map_err(io::Error::other)? {
+            heartbeat.pass(&frame);
             frame::write(&mut outgoing.bytes.borrow_mut(), frame.kind, frame.flags, frame.stream, frame.payload);
         }
         news.notify_one();
@@ -418,6 +472,7 @@ async fn take_init(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     flows: &Rc<Flows>,
+    heartbeat: &Heartbeat,
 ) -> io::Result<()> {
     let mut bytes = vec![0; 64 * 1024];
     let (mut demultiplexer, mut decoder) = (Demultiplexer::default(), Decoder::default());
@@ -429,6 +484,9 @@ async fn take_init(
         demultiplexer.take(&bytes[..count], |output| decoder.push(output), |_| ());
         let mut link = Vec::new();
         while let Some(frame) = decoder.next().map_err(io::Error::other)? {
+            if heartbeat.hear(&frame) {
+                continue;
+            }
             if frame.stream != 0 && Side::Even.owns(frame.stream) {
                 flows.receive(frame).map_err(io::Error::other)?;
             } else {

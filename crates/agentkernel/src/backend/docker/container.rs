@@ -13,8 +13,8 @@ use super::{
         },
     },
     covers::Cover,
-    init,
-    record::{Known, LABEL_ID, LABEL_VERSION},
+    heartbeat, init,
+    record::{Known, LABEL_ID, LABEL_STATE, LABEL_VERSION},
 };
 use crate::{
     Image, Spec, Workspace,
@@ -58,7 +58,7 @@ pub struct Outline {
 impl Outline {
     /// # Errors
     /// If something that is to be mounted cannot be, or is not where it was.
-    pub fn new(spec: &Spec, masks: &Masks) -> Result<Self, LaunchError> {
+    pub fn new(spec: &Spec, masks: &Masks, state: &str) -> Result<Self, LaunchError> {
         let Image::Engine(image) = &spec.image else {
             return Err(failure::new("image", format!("Image {} is none of an engine", spec.image), ""));
         };
@@ -130,6 +130,7 @@ impl Outline {
             "Labels": {
                 LABEL_ID: spec.id.as_str(),
                 LABEL_OWNER: owner(),
+                LABEL_STATE: state,
                 LABEL_VERSION: env!("CARGO_PKG_VERSION"),
             },
             "HostConfig": host,
@@ -342,6 +343,7 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
         writable: writable(spec),
         rlimits: spec.limits.rlimits.iter().filter(|limit| limit.kind != RlimitKind::Nproc).copied().collect(),
         build: spec.build.is_some(),
+        heartbeat_ms: Some(heartbeat::LIMIT.as_millis() as u32),
         prepare: Some(Box::new(prepare)),
     }
 }

@@ -34,7 +34,7 @@ fn spec() -> Spec {
 }
 
 fn host(spec: &Spec, podman: bool) -> Value {
-    Outline::new(spec, &Masks::default()).unwrap().body(podman, &INIT, vec![])["HostConfig"].take()
+    Outline::new(spec, &Masks::default(), "7").unwrap().body(podman, &INIT, vec![])["HostConfig"].take()
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn memory_is_mounted_once_for_each_place_and_belongs_to_the_user() {
     let mut spec = spec();
     spec.read_only = true;
     spec.tmpfs = vec![Tmpfs { target: "/tmp".into(), size: 5 }, Tmpfs { target: "/home/app/cache".into(), size: 6 }];
-    let outline = Outline::new(&spec, &Masks::default()).unwrap();
+    let outline = Outline::new(&spec, &Masks::default(), "7").unwrap();
     assert_eq!(outline.body["HostConfig"]["Tmpfs"]["/tmp"], "rw,exec,nosuid,nodev,mode=1777,size=5");
     let memory = &outline.setup.prepare.as_ref().unwrap().memory;
     let places: Vec<String> = memory.iter().map(|node| node.path.to_string()).collect();
@@ -82,7 +82,7 @@ fn memory_is_mounted_once_for_each_place_and_belongs_to_the_user() {
 
 #[test]
 fn a_container_that_lacks_a_mount_is_known() {
-    let mut outline = Outline::new(&spec(), &Masks::default()).unwrap();
+    let mut outline = Outline::new(&spec(), &Masks::default(), "7").unwrap();
     outline.mounted = vec![("/project".into(), false), ("/project/.git/config".into(), true)];
     let mounted = |list: &[(&str, bool)]| Known {
         mounts: list.iter().map(|(place, writable)| Mounted { place: (*place).into(), writable: *writable }).collect(),

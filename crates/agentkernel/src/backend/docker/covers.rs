@@ -2,7 +2,7 @@
 //! volume of the sandbox's own, and each is mounted, read-only, from where the engine keeps that.
 
 use super::{
-    record::{self, LABEL_ID},
+    record::{self, LABEL_ID, LABEL_STATE},
     trust,
     volume::{self, PLACE},
 };
@@ -36,23 +36,35 @@ struct Volume {
 pub async fn lay(
     engine: &Engine,
     id: &SandboxId,
+    state: &str,
     image: &str,
     covers: &[Cover],
     authority: Option<&str>,
 ) -> Result<Vec<Value>, EngineError> {
     let name = record::container(id);
-    let places = volume::with(engine, &name, volume::labels(&[(LABEL_ID, id.as_str())]), image, async |container| {
-        let mut covers = covers.to_vec();
-        if let Some(authority) = authority {
-            let files = trust::files(engine, container, authority).await?.into_iter();
-            covers.extend(files.map(|(place, bytes)| Cover { place: place.into(), bytes, mode: 0o644, owner: (0, 0) }));
-        }
-        for (index, cover) in covers.iter().enumerate() {
-            let archive = volume::archived(&cover.bytes, cover.mode, cover.owner, &index.to_string())?;
-            engine.put_archive(container, PLACE, archive).await?;
-        }
-        Ok(covers.into_iter().map(|cover| cover.place).collect::<Vec<_>>())
-    })
+    let places = volume::with(
+        engine,
+        &name,
+        volume::labels(&[(LABEL_ID, id.as_str()), (LABEL_STATE, state)]),
+        image,
+        async |container| {
+            let mut covers = covers.to_vec();
+            if let Some(authority) = authority {
+                let files = trust::files(engine, container, authority).await?.into_iter();
+                covers.extend(files.map(|(place, bytes)| Cover {
+                    place: place.into(),
+                    bytes,
+                    mode: 0o644,
+                    owner: (0, 0),
+                }));
+            }
+            for (index, cover) in covers.iter().enumerate() {
+                let archive = volume::archived(&cover.bytes, cover.mode, cover.owner, &index.to_string())?;
+                engine.put_archive(container, PLACE, archive).await?;
+            }
+            Ok(covers.into_iter().map(|cover| cover.place).collect::<Vec<_>>())
+        },
+    )
     .await?;
     let Volume { mountpoint } = engine.get(&format!("/volumes/{name}")).await?;
     let mount = |(index, place): (usize, String)| {

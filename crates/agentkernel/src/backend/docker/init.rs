@@ -6,28 +6,22 @@ use super::{
     volume::{self, PLACE},
 };
 use crate::{
-    engine::{self, Endpoint, Engine, EngineError, LABEL_OWNER, owner},
+    engine::{Endpoint, Engine, EngineError},
     guest::Program,
     store::durable,
 };
 use rustix::{
     fd::{AsFd as _, OwnedFd},
-    fs::{AtFlags, Dir},
+    fs::AtFlags,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    io,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// The first process of every container.
 pub const COMMAND: [&str; 2] = ["/.agentkernel/init", "stdio"];
-
-/// Whoever looks into a container needs it no longer than so many seconds.
-const YOUNG: i64 = 600;
 
 fn volume(program: &Program) -> String {
     format!("agentkernel-init-{}", program.id)
@@ -79,58 +73,17 @@ pub async fn put(
     Ok(())
 }
 
-/// Removes the volumes of other builds where the engine still answers, and what killed processes have left there; names
-/// them, and with `dry_run` does no more. A volume that a container has stays.
-pub fn sweep(cache: &OwnedFd, program: &Program, dry_run: bool) -> io::Result<Vec<String>> {
-    let mut swept = Vec::new();
-    for entry in Dir::read_from(cache)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        let Some((build, _)) = name.strip_prefix(MARK).and_then(|rest| rest.split_once('-')) else { continue };
-        let Ok(Some(endpoint)) = durable::read::<Endpoint>(cache.as_fd(), Path::new("cache"), name) else { continue };
-        let old = build != program.id;
-        let gone = engine::block_on(tidy(&endpoint, old.then_some(build), dry_run, &mut swept))?;
-        if old && gone.is_ok() {
-            if !dry_run {
-                rustix::fs::unlinkat(cache, name, AtFlags::empty())?;
-            }
-            swept.push(name.to_owned());
-        }
-    }
-    Ok(swept)
+/// What a mark says: of which build, and the engine that has the volume; `None` if a file of the cache is none.
+pub fn marked(cache: &OwnedFd, name: &str) -> Option<(String, Endpoint)> {
+    let (build, _) = name.strip_prefix(MARK).and_then(|rest| rest.split_once('-'))?;
+    let endpoint = durable::read(cache.as_fd(), Path::new("cache"), name).ok()??;
+    Some((build.to_owned(), endpoint))
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Listed {
-    id: String,
-    created: i64,
-}
-
-/// Clears one engine.
-async fn tidy(
-    endpoint: &Endpoint,
-    build: Option<&str>,
-    dry_run: bool,
-    swept: &mut Vec<String>,
-) -> Result<(), EngineError> {
-    let engine = Engine::connect(endpoint).await?;
-    let labels = [format!("{}={}", engine::LABEL_LOOK, engine::LOOK), format!("{LABEL_OWNER}={}", owner())];
-    let filters = json!({ "label": labels, "status": ["created"] });
-    let path = format!("/containers/json?all=1&filters={}", engine::query(&filters.to_string()));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    for Listed { id, created } in engine.get::<Vec<Listed>>(&path).await? {
-        // Somebody may be looking into it.
-        if now - created < YOUNG {
-            continue;
-        }
-        if !dry_run {
-            engine.delete(&format!("/containers/{id}?force=1&v=1")).await?;
-        }
-        swept.push(format!("container {}", id.chars().take(12).collect::<String>()));
-    }
-    match build {
-        Some(build) if !dry_run => engine.delete(&format!("/volumes/agentkernel-init-{build}")).await,
-        _ => Ok(()),
-    }
+/// Removes the volume of a build, unless a container has it.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn remove(engine: &Engine, build: &str) -> Result<(), EngineError> {
+    engine.delete(&format!("/volumes/agentkernel-init-{build}")).await
 }

@@ -65,6 +65,11 @@ impl Machine for Process {
         std::fs::read(format!("/proc/{pid}/task/{pid}/children")).is_ok_and(|children| children.is_empty())
     }
 
+    fn settle(&mut self) -> Option<String> {
+        // The kernel has ended it whole.
+        None
+    }
+
     fn withdraw(&mut self) -> io::Result<()> {
         let Some(place) = &self.place else { return Ok(()) };
         masks::release(place, std::mem::take(&mut self.masks))

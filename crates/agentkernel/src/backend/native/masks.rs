@@ -309,6 +309,15 @@ impl Masks {
     }
 }
 
+/// Whether a sandbox remembers placeholders.
+pub fn are_there(place: &Place) -> io::Result<bool> {
+    match rustix::fs::statat(&place.dir, RECORD, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes the placeholders that a sandbox remembers and nobody uses, and the memory of them. Idempotent. Without what
 /// it held itself, the default will do.
 pub fn release(place: &Place, held: Masks) -> io::Result<()> {

@@ -45,6 +45,8 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
         writable: writable(spec),
         rlimits: spec.limits.rlimits.clone(),
         build: spec.build.is_some(),
+        // The kernel tells of its end.
+        heartbeat_ms: None,
         // Stage has done it.
         prepare: None,
     }
