@@ -32,6 +32,7 @@ pub fn passed(client_says: &[u8], target: &Target) -> io::Result<Vec<u8>> {
             web_by_limits: false,
         },
         secrets: Rc::new(Secrets::new(&[])),
+        logins: None,
         budget: Rc::new(Budget::default()),
         sandbox: "fuzz".into(),
         report: Rc::new(Nobody),

@@ -38,7 +38,7 @@ mod words;
 pub use backend::{WORDS as BACKENDS, backend};
 pub use build::{BuildStep, resolve_build};
 pub use check::{Check, Decision, Origin, check};
-pub use credentials::Document;
+pub use credentials::read_document;
 pub use environment::exec_env;
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
@@ -56,7 +56,6 @@ pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids}
 pub use lock::LockFile;
 pub(crate) use nested::{Many, One, document};
 pub use network::NetworkOverrides;
-pub(crate) use network::placeholder;
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub(crate) use project::{read as read_of_project, read_by_path};
 pub use reach::{Left, Why, is_host, is_sandbox_itself, is_to_many, left, void_rules};
