@@ -114,7 +114,6 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
         if !credentials.is_empty() {
             let renewed = |renewal: &&Renewal| {
                 renewal.file == credential.file
-                    && document.text(&renewal.fields.refresh).is_some()
                     && credentials.iter().any(|credential| credential.field == renewal.fields.access)
             };
             let renewals = adapter.renewals.iter().filter(renewed).cloned().collect();
@@ -129,7 +128,7 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
 pub fn remedy(adapter: &Adapter) -> String {
     let Adapter { name, login, .. } = adapter;
     match login.is_empty() {
-        true => format!("`agentkernel agents login {name}`"),
+        true => format!("log in with a key by `agentkernel agents login {name}`"),
         false => format!("log in with `{login}` on the host, or with a key by `agentkernel agents login {name}`"),
     }
 }
@@ -181,7 +180,8 @@ impl Login {
         let told = renewal.and_then(|renewal| document.number(&renewal.fields.expires));
         let field = renewal.map(|renewal| &renewal.fields.access).or(credentials.first().map(|it| &it.field));
         let says = || token_expiry(document.text(field?)?.as_bytes());
-        Ok(told.or_else(says).map(|time| (time, renewal.is_some())))
+        let renewed = renewal.is_some_and(|renewal| document.text(&renewal.fields.refresh).is_some());
+        Ok(told.or_else(says).map(|time| (time, renewed)))
     }
 }
 
