@@ -1,12 +1,15 @@
 //! What fuzz targets call, and nobody else: a whole connection as a function of bytes, the
 //! readers of what answers and WebSockets tell of tokens, and the reader of DNS answers.
 
-pub use crate::answer::{Answer, Family, Query};
 use crate::{
     Budget, Denial, Grant, Host, Secrets, Target,
     first::Version,
     http::{Messages, Passage, Report, clear},
     usage::{Meter, spend_message},
+};
+pub use crate::{
+    answer::{Answer, Family, Query},
+    logins::{Refusal, tokens},
 };
 use std::{io, net::Ipv4Addr, rc::Rc};
 use tokio::{

@@ -23,8 +23,7 @@ mod host;
 pub mod http;
 mod inbound;
 mod inspect;
-#[doc(hidden)]
-pub mod logins;
+mod logins;
 mod meter;
 mod numbers;
 mod policy;
@@ -44,7 +43,7 @@ mod usage;
 
 pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, Target, TargetError};
-pub use logins::expiry as token_expiry;
+pub use logins::{Logins, expiry as token_expiry};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
 pub use process::{RunError, Start, run};
 pub use reason::{Denial, Lift, Reason};

@@ -5,7 +5,7 @@ mod outside;
 mod token;
 
 pub(crate) use outside::Leaves;
-pub use token::{expiry, read};
+pub use token::{Refusal, expiry, tokens};
 
 use crate::{
     Denial, Host, Secret, Secrets, Target,
@@ -42,7 +42,7 @@ const LIFETIME: u64 = 20 * 24 * 60 * 60;
 type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What logins need of the world.
-pub trait Outside {
+pub(crate) trait Outside {
     /// Asks whether the login of this number may be renewed.
     fn leave(&self, login: u32) -> Later<'_, Leave>;
     /// Tells how that went on. What was told is out of this process when this returns.
@@ -52,11 +52,11 @@ pub trait Outside {
 }
 
 /// What an endpoint has said.
-pub type Answered = (StatusCode, Zeroizing<Vec<u8>>);
+pub(crate) type Answered = (StatusCode, Zeroizing<Vec<u8>>);
 
 /// Why a login was not renewed, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotRenewed {
+pub(crate) enum NotRenewed {
     /// It never will be.
     #[error("{0}")]
     Expired(String),
@@ -96,7 +96,7 @@ struct State {
 
 /// A login that a request uses, as it was then.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Used {
+pub(crate) struct Used {
     number: usize,
     generation: u64,
 }
@@ -104,7 +104,7 @@ pub struct Used {
 impl Logins {
     /// These, whose access tokens are among the secrets.
     #[must_use]
-    pub fn new(logins: &[Login], secrets: Rc<Secrets>, outside: Box<dyn Outside>) -> Self {
+    pub(crate) fn new(logins: &[Login], secrets: Rc<Secrets>, outside: Box<dyn Outside>) -> Self {
         let entry = |login: &Login| {
             let told = || secrets.look(&login.placeholders.access, expiry).flatten();
             let state = State {
@@ -123,20 +123,20 @@ impl Logins {
 
     /// Whether one of them is renewed at this host.
     #[must_use]
-    pub fn is_for(&self, host: &Host) -> bool {
+    pub(crate) fn is_for(&self, host: &Host) -> bool {
         self.list.iter().any(|entry| entry.login.endpoint.target.host == *host)
     }
 
     /// Whether one of them is renewed there.
     #[must_use]
-    pub fn is_endpoint(&self, target: &Target, path: &str) -> bool {
+    pub(crate) fn is_endpoint(&self, target: &Target, path: &str) -> bool {
         let endpoints = self.list.iter().map(|entry| &entry.login.endpoint);
         endpoints.into_iter().any(|endpoint| endpoint.target == *target && endpoint.path == path)
     }
 
     /// The login that a request to this host uses.
     #[must_use]
-    pub fn used(&self, host: &Host, headers: &HeaderMap) -> Option<Used> {
+    pub(crate) fn used(&self, host: &Host, headers: &HeaderMap) -> Option<Used> {
         let number = self
             .list
             .iter()
@@ -148,7 +148,7 @@ impl Logins {
     ///
     /// # Errors
     /// [`NotRenewed`] if it can't.
-    pub async fn ready(self: &Rc<Self>, used: &mut Used) -> Result<(), NotRenewed> {
+    pub(crate) async fn ready(self: &Rc<Self>, used: &mut Used) -> Result<(), NotRenewed> {
         let entry = &self.list[used.number];
         if !entry.is_stale() {
             return Ok(());
@@ -169,7 +169,7 @@ impl Logins {
     ///
     /// # Errors
     /// [`NotRenewed::Expired`] if there will be none that succeeds.
-    pub async fn refused(self: &Rc<Self>, used: &Used) -> Result<(), NotRenewed> {
+    pub(crate) async fn refused(self: &Rc<Self>, used: &Used) -> Result<(), NotRenewed> {
         {
             let mut state = self.list[used.number].state.borrow_mut();
             if state.generation != used.generation || state.renewed.is_some_and(|then| then.elapsed() < FRESH) {
@@ -185,7 +185,7 @@ impl Logins {
 
     /// The login that is to be renewed by a request to its endpoint with this body, as the sandbox knows it.
     #[must_use]
-    pub fn asked(&self, body: &[u8]) -> Option<Used> {
+    pub(crate) fn asked(&self, body: &[u8]) -> Option<Used> {
         let has = |entry: &Entry| {
             let sought = entry.login.placeholders.refresh.as_bytes();
             !sought.is_empty() && body.windows(sought.len()).any(|window| window == sought)
@@ -196,7 +196,7 @@ impl Logins {
 
     /// What the sandbox is told instead of what an endpoint would say.
     #[must_use]
-    pub fn told(&self, used: &Used) -> String {
+    pub(crate) fn told(&self, used: &Used) -> String {
         let Login { placeholders, scope, .. } = &self.list[used.number].login;
         let mut told = serde_json::json!({
             "access_token": placeholders.access,
@@ -272,11 +272,9 @@ impl Logins {
                 match timeout(ENDPOINT, self.outside.post(endpoint, body)).await {
                     Err(_) => Err(failed(format!("{} does not answer", endpoint.target))),
                     Ok(Err(denial)) => Err(failed(format!("{}: {}", endpoint.target, denial.cause()))),
-                    Ok(Ok((status, answer))) => read(status, &answer, now_ms()).map_err(|error| match error {
-                        token::Refusal::Never(why) => {
-                            NotRenewed::Expired(format!("{name} has expired: {why}; {remedy}"))
-                        }
-                        token::Refusal::Now(why) => failed(format!("{}: {why}", endpoint.target)),
+                    Ok(Ok((status, answer))) => tokens(status, &answer, now_ms()).map_err(|error| match error {
+                        Refusal::Never(why) => NotRenewed::Expired(format!("{name} has expired: {why}; {remedy}")),
+                        Refusal::Now(why) => failed(format!("{}: {why}", endpoint.target)),
                     }),
                 }
             }

@@ -37,7 +37,7 @@ struct Granted {
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn read(status: StatusCode, answer: &[u8], now_ms: u64) -> Result<Tokens, Refusal> {
+pub fn tokens(status: StatusCode, answer: &[u8], now_ms: u64) -> Result<Tokens, Refusal> {
     let answer = if answer.len() > MAX_ANSWER { &[] } else { answer };
     match status {
         StatusCode::OK => granted(answer, now_ms).ok_or_else(|| Refusal::Now("its answer has no tokens".to_owned())),

@@ -3,7 +3,7 @@ use super::*;
 const NOW: u64 = 1_764_200_000_000;
 
 fn heard(status: u16, answer: &str) -> Result<Tokens, Refusal> {
-    read(StatusCode::from_u16(status).unwrap(), answer.as_bytes(), NOW)
+    tokens(StatusCode::from_u16(status).unwrap(), answer.as_bytes(), NOW)
 }
 
 fn text(secret: &Secret) -> &str {
