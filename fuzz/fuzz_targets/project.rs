@@ -5,6 +5,9 @@
 #[path = "../../crates/agentkernel/src/config/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod config;
+#[path = "../../crates/agentkernel/src/credentials/mod.rs"]
+#[allow(dead_code)]
+mod credentials;
 #[path = "../../crates/agentkernel/src/engine/endpoint.rs"]
 #[allow(dead_code)]
 mod endpoint;

@@ -13,6 +13,7 @@ mod languages;
 mod limits;
 mod live;
 mod load;
+mod logins;
 mod names;
 mod neighbours;
 mod ports;

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 mod connection;
+pub mod credentials;
 pub mod doctor;
 pub mod engine;
 pub mod event;

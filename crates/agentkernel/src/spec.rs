@@ -3,7 +3,10 @@
 //! Nothing here is a default waiting to be filled in: `config` has resolved it all. An `Option` means "none".
 
 use crate::engine::Endpoint;
-use egress::{Pattern, Policy, control::Published};
+use egress::{
+    Pattern, Policy,
+    control::{Login, Published},
+};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
@@ -331,6 +334,9 @@ pub struct Network {
     pub max_tokens: Option<u64>,
     /// What is put in on the way.
     pub secrets: Vec<SecretUse>,
+    /// Those of them that are renewed outside when their time is over.
+    #[serde(default)]
+    pub logins: Vec<LoginUse>,
 }
 
 impl Network {
@@ -396,6 +402,33 @@ impl fmt::Display for SecretSource {
             }
         }
     }
+}
+
+/// A login that a sandbox uses, and that is renewed outside, in the file of the program that has logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginUse {
+    /// What egress knows of it.
+    pub login: Login,
+    /// The file, absolute, and without links on the way to it.
+    #[serde(with = "os_path")]
+    pub file: PathBuf,
+    /// Where in the file its parts are.
+    pub fields: LoginFields,
+}
+
+/// Where the parts of a login are in a file of JSON: keys, the outermost first. One without keys is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginFields {
+    /// The access token.
+    pub access: Vec<String>,
+    /// The refresh token.
+    pub refresh: Vec<String>,
+    /// The token that says who has logged in.
+    pub id: Vec<String>,
+    /// When the access token expires, in milliseconds since 1970.
+    pub expires: Vec<String>,
+    /// When it was renewed last, as RFC 3339 has it.
+    pub renewed: Vec<String>,
 }
 
 /// Who programs run as, as the sandbox sees it.

@@ -17,6 +17,8 @@ pub struct Config {
     pub policy: Policy,
     /// What is put in on the way.
     pub secrets: Vec<SecretGrant>,
+    /// Logins that are renewed here.
+    pub logins: Vec<Login>,
     /// Who vouches for servers whose requests are read; none: no request inside of TLS is read.
     pub authority: Option<AuthorityKey>,
     /// How names are looked up.
@@ -45,6 +47,75 @@ pub struct SecretGrant {
     /// For which hosts.
     pub hosts: Vec<Pattern>,
 }
+
+/// A login whose access token is renewed when its time is over (OAuth 2.0, RFC 6749, 6). The token itself is one of the
+/// secrets; what renews it is told when it is to be used, and not before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// What the user calls it.
+    pub name: String,
+    /// What the sandbox has in place of its tokens.
+    pub placeholders: Placeholders,
+    /// Who renews it, and how it is asked.
+    pub endpoint: TokenEndpoint,
+    /// What the tokens are for, if that is said.
+    pub scope: Option<String>,
+    /// When the access token expires, in milliseconds since 1970; none: nobody knows.
+    pub expires_ms: Option<u64>,
+    /// What a human does when it is not renewed any more, in words.
+    pub remedy: String,
+}
+
+/// What a sandbox has in place of a login's tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placeholders {
+    /// Of the access token: that of one of the secrets.
+    pub access: String,
+    /// Of the refresh token.
+    pub refresh: String,
+    /// Of the token that says who has logged in, if there is one.
+    pub id: Option<String>,
+}
+
+/// Who renews a login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenEndpoint {
+    /// Its server.
+    pub target: Target,
+    /// Its path there.
+    pub path: String,
+    /// How requests are written.
+    pub encoding: Encoding,
+    /// What a request says besides the refresh token.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// How the body of a request is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// As the standard has it: `application/x-www-form-urlencoded`.
+    #[default]
+    Form,
+    /// `application/json`.
+    Json,
+}
+
+/// What a login has become. Each is visible ASCII, and no longer than [`MAX_TOKEN`].
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Its access token.
+    pub access: Secret,
+    /// Its refresh token, if that is another one now.
+    pub refresh: Option<Secret>,
+    /// Who has logged in, if that is told.
+    pub id: Option<Secret>,
+    /// When the access token expires, in milliseconds since 1970; none: nobody knows.
+    pub expires_ms: Option<u64>,
+}
+
+/// The longest token, in bytes: three of them are less than a frame.
+pub const MAX_TOKEN: usize = 16 << 10;
 
 /// A certificate authority that lives as long as a sandbox, in memory.
 #[derive(Clone, Serialize, Deserialize)]
@@ -104,6 +175,19 @@ impl fmt::Display for Published {
 pub enum Order {
     /// From now on this holds; connections that it does not allow are ended. Answered by one [`Answer`].
     Configure(Box<Config>),
+    /// The answer to [`Event::Renewal`] with [`Renewal::Begin`] for the login of this number.
+    Leave(u32, Leave),
+}
+
+/// Whether a login may be renewed.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Leave {
+    /// It may, with this refresh token, and nobody else does so until it is told how that ended.
+    Renew(Secret),
+    /// Somebody else has renewed it.
+    Renewed(Tokens),
+    /// It may not: why, in words.
+    Refused(String),
 }
 
 /// The answer to an [`Order`], after which the stream is closed.
@@ -116,7 +200,7 @@ pub enum Answer {
 }
 
 /// Egress to supervisor, as a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub enum Event {
     /// Something happened to a flow.
     Flow(FlowEvent),
@@ -124,6 +208,19 @@ pub enum Event {
     Tokens(u64),
     /// No server that is asked for names answers: there may be others by now.
     StaleResolver,
+    /// The login of this number is to be renewed, or was.
+    Renewal(u32, Renewal),
+}
+
+/// How it goes with the renewal of a login.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Renewal {
+    /// It is time, or its server does not take the access token any more. Answered by a [`Leave`].
+    Begin,
+    /// These are its tokens now.
+    Done(Tokens),
+    /// It is what it was.
+    Failed,
 }
 
 /// What happened to a flow.

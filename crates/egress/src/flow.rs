@@ -2,13 +2,14 @@
 //! first bytes, then carried or refused.
 
 use crate::{
-    CheckedAddr, Denial, Grant, Host, Reason,
+    Denial, Grant, Host, Reason,
     account::Account,
     control::Event,
     dial,
     first::{self, Expected, Speech, Version},
     heard::Gate,
     inspect::{self, Wrapping},
+    logins::Logins,
     meter::Metered,
     opening, relay,
     resolver::LookupError,
@@ -52,6 +53,48 @@ pub(crate) async fn refuse(account: Rc<Account>, client: TcpStream, denial: Deni
     farewell(&account, Some(client), Vec::new(), &denial).await;
 }
 
+/// Connects a flow to where it goes, by the rules that hold: they may change while others are waited for.
+pub(crate) async fn connect(account: &Account, rules: &mut Rc<Rules>) -> Result<(TcpStream, Grant), Denial> {
+    let Account { shared, target, .. } = account;
+    let mut admit = |addresses: &[IpAddr]| {
+        *rules = shared.rules();
+        rules.policy.admit(target, addresses, |address| shared.own.has(address))
+    };
+    shared.rules().policy.judge(target)?;
+    shared.permit_one().await;
+    let addresses = admit(&look_up(account).await?)?;
+    let (server, address) = dial::dial(target, &addresses).await?;
+    admit(&[address.ip()])?;
+    shared.connected(account.number(), address.ip());
+    let grant = rules.policy.judge(target)?;
+    let _ = server.set_nodelay(true);
+    reset_at_close(&server, true);
+    account.opened(&grant, address);
+    Ok((server, grant))
+}
+
+async fn look_up(account: &Account) -> Result<Vec<IpAddr>, Denial> {
+    let Account { shared, target, .. } = account;
+    let name = match shared.rules().policy.outside(target).host {
+        Host::Address(address) => return Ok(vec![address]),
+        Host::Name(name) => name,
+    };
+    let resolver = &shared.resolver;
+    let mut found = resolver.lookup(&name).await;
+    if found.is_err() {
+        // Others may have to be asked by now.
+        let changed = resolver.changed();
+        shared.channel.tell(&Event::StaleResolver);
+        if timeout(NEWS, changed).await.is_ok() {
+            found = resolver.lookup(&name).await;
+        }
+    }
+    found.map_err(|error| match error {
+        LookupError::NoSuchHost => Denial::new(Reason::NoSuchHost, target),
+        LookupError::NoAnswer => Denial::new(Reason::LookupFailed, target).because("no server answers"),
+    })
+}
+
 struct Flow<'a> {
     account: &'a Rc<Account>,
     rules: Rc<Rules>,
@@ -63,52 +106,12 @@ struct Flow<'a> {
 
 impl Flow<'_> {
     async fn carry(&mut self) -> Result<(), Denial> {
-        let Account { shared, target, .. } = &**self.account;
-        self.rules.policy.judge(target)?;
-        shared.permit_one().await;
-        let addresses = self.look_up().await?;
-        let addresses = self.admit(&addresses)?;
-        let (server, address) = dial::dial(target, &addresses).await?;
-        self.admit(&[address.ip()])?;
-        shared.connected(self.account.number(), address.ip());
-        let grant = self.rules.policy.judge(target)?;
-        let _ = server.set_nodelay(true);
-        reset_at_close(&server, true);
-        self.account.opened(&grant, address);
+        let (server, grant) = connect(self.account, &mut self.rules).await?;
         self.converse(&grant, server).await
     }
 
     fn denial(&self, reason: Reason) -> Denial {
         Denial::new(reason, &self.account.target)
-    }
-
-    /// Admits by the rules that hold now: they may have changed while others were waited for.
-    fn admit(&mut self, addresses: &[IpAddr]) -> Result<Vec<CheckedAddr>, Denial> {
-        let Account { shared, target, .. } = &**self.account;
-        self.rules = shared.rules();
-        self.rules.policy.admit(target, addresses, |address| shared.own.has(address))
-    }
-
-    async fn look_up(&self) -> Result<Vec<IpAddr>, Denial> {
-        let Account { shared, target, .. } = &**self.account;
-        let name = match self.rules.policy.outside(target).host {
-            Host::Address(address) => return Ok(vec![address]),
-            Host::Name(name) => name,
-        };
-        let resolver = &shared.resolver;
-        let mut found = resolver.lookup(&name).await;
-        if found.is_err() {
-            // Others may have to be asked by now.
-            let changed = resolver.changed();
-            shared.channel.tell(&Event::StaleResolver);
-            if timeout(NEWS, changed).await.is_ok() {
-                found = resolver.lookup(&name).await;
-            }
-        }
-        found.map_err(|error| match error {
-            LookupError::NoSuchHost => self.denial(Reason::NoSuchHost),
-            LookupError::NoAnswer => self.denial(Reason::LookupFailed).because("no server answers"),
-        })
     }
 
     /// Carries what is said, once it is known what language that is.
@@ -152,7 +155,10 @@ impl Flow<'_> {
         let target = &self.account.target;
         match speech {
             Speech::Tls(hello) => {
-                let read = grant.is_restricted() || self.rules.inspector.intercepts(&target.host);
+                let renews = |logins: &Rc<Logins>| logins.is_for(&target.host);
+                let read = grant.is_restricted()
+                    || self.rules.inspector.intercepts(&target.host)
+                    || self.account.shared.logins.as_ref().is_some_and(renews);
                 if grant.service && !read {
                     return Ok(None);
                 }

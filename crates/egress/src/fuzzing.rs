@@ -1,12 +1,15 @@
 //! What fuzz targets call, and nobody else: a whole connection as a function of bytes, the
 //! readers of what answers and WebSockets tell of tokens, and the reader of DNS answers.
 
-pub use crate::answer::{Answer, Family, Query};
 use crate::{
     Budget, Denial, Grant, Host, Secrets, Target,
     first::Version,
     http::{Messages, Passage, Report, clear},
     usage::{Meter, spend_message},
+};
+pub use crate::{
+    answer::{Answer, Family, Query},
+    logins::{Refusal, tokens},
 };
 use std::{io, net::Ipv4Addr, rc::Rc};
 use tokio::{
@@ -32,6 +35,7 @@ pub fn passed(client_says: &[u8], target: &Target) -> io::Result<Vec<u8>> {
             web_by_limits: false,
         },
         secrets: Rc::new(Secrets::new(&[])),
+        logins: None,
         budget: Rc::new(Budget::default()),
         sandbox: "fuzz".into(),
         report: Rc::new(Nobody),

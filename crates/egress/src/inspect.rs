@@ -2,11 +2,11 @@
 //! conversations are not read: only HTTP in clear, and TLS to hosts that have a secret or whose requests are restricted.
 
 use crate::{
-    Authority, Budget, Denial, Grant, Host, Reason, Secrets,
+    Authority, Budget, Denial, Grant, Host, Reason, Secrets, Target,
     account::Account,
     control::{Config, Event},
     first::{Replay, Version},
-    http::{self, Report},
+    http::{self, Report, Stream},
     meter::Metered,
     server::{Rules, reset_at_close},
     tls::{self, Roots},
@@ -41,7 +41,21 @@ impl Inspector {
         // What is used is counted here: what the supervisor knows of it may be older.
         let budget =
             old.map_or_else(|| Rc::new(Budget::new(config.max_tokens, config.used_tokens)), |old| old.budget.clone());
-        Self { secrets: Rc::new(Secrets::new(&config.secrets)), tls, budget }
+        // What has been renewed is known here first.
+        let secrets = old.map_or_else(|| Rc::new(Secrets::new(&config.secrets)), |old| old.secrets.clone());
+        Self { secrets, tls, budget }
+    }
+
+    pub(crate) fn secrets(&self) -> &Rc<Secrets> {
+        &self.secrets
+    }
+
+    /// Speaks TLS with a server of which egress itself wants something.
+    pub(crate) async fn connect(&self, server: impl Stream, target: &Target) -> Result<impl Stream, Denial> {
+        match &self.tls {
+            Some(tls) => tls::connect(&tls.roots, target, vec![b"http/1.1".to_vec()], server).await,
+            None => Err(Denial::new(Reason::Unreachable, target).because("TLS cannot be spoken in this sandbox")),
+        }
     }
 
     /// Whether there is anything that requests must be read for, wherever they go.
@@ -113,12 +127,13 @@ pub(crate) async fn serve(
     // They stay open after those who speak have let go of them: then it is known how it ended.
     let both = [duplicate(&client), duplicate(&server)];
     let server = Metered::new(server, account.meter.clone());
-    let target = account.target.clone();
+    let (target, logins) = (account.target.clone(), account.shared.logins.clone());
     let reporter = Rc::new(Reporter { account, broken: Cell::new(false) });
     let passage = http::Passage {
         target,
         grant,
         secrets: inspector.secrets.clone(),
+        logins,
         budget: inspector.budget.clone(),
         sandbox: rules.sandbox.clone(),
         report: reporter.clone(),

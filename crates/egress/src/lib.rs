@@ -24,6 +24,7 @@ pub mod http;
 mod inbound;
 mod inside;
 mod inspect;
+mod logins;
 mod meter;
 mod numbers;
 mod opening;
@@ -44,6 +45,7 @@ mod usage;
 
 pub use authority::{Authority, AuthorityError};
 pub use host::{Host, HostError, Target, TargetError};
+pub use logins::{Logins, expiry as token_expiry};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};
 pub use process::{RunError, Start, run};
 pub use reason::{Denial, Lift, Reason};

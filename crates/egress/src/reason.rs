@@ -51,6 +51,8 @@ pub enum Reason {
     SecretElsewhere,
     /// A secret's placeholder on its way without TLS.
     SecretInClear,
+    /// What the sandbox has logged in with is not taken any more, and is not renewed.
+    LoginExpired,
     /// The server's certificate could not be verified.
     BadCertificate,
     /// The sandbox has used up the tokens that it was given.
@@ -67,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for the reference page.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::NetworkNone,
         Self::NotAllowed,
         Self::Denied,
@@ -88,6 +90,7 @@ impl Reason {
         Self::RequestNotAllowed,
         Self::SecretElsewhere,
         Self::SecretInClear,
+        Self::LoginExpired,
         Self::BadCertificate,
         Self::TokenLimit,
         Self::TooMany,
@@ -120,6 +123,7 @@ impl Reason {
             Self::RequestNotAllowed => "request-not-allowed",
             Self::SecretElsewhere => "secret-elsewhere",
             Self::SecretInClear => "secret-in-clear",
+            Self::LoginExpired => "login-expired",
             Self::BadCertificate => "bad-certificate",
             Self::TokenLimit => "token-limit",
             Self::TooMany => "too-many",
@@ -224,6 +228,8 @@ impl Denial {
                 with("it carries the placeholder of a secret that is not for this host".to_owned())
             }
             Reason::SecretInClear => with("it carries the placeholder of a secret without TLS".to_owned()),
+            Reason::LoginExpired if detail.is_empty() => "the login has expired".to_owned(),
+            Reason::LoginExpired => detail.clone(),
             Reason::BadCertificate => with("the server's certificate could not be verified".to_owned()),
             Reason::TokenLimit => with("the sandbox has used up its tokens".to_owned()),
             Reason::TooMany => with("there are too many connections at once".to_owned()),
@@ -292,6 +298,7 @@ impl Denial {
                  --host ..., and in [secrets] of agentkernel.toml",
                 target.host
             ),
+            Reason::LoginExpired => "Once a human has logged in again, requests go through".to_owned(),
             Reason::SecretInClear => format!("Use TLS: https://{}", target.host),
             Reason::HostMismatch => "Connect to the host that is meant".to_owned(),
             Reason::BadName => "Correct the name".to_owned(),

@@ -4,13 +4,13 @@
 //! Bodies are neither changed nor searched: what stands in for a secret is no secret. Responses are not changed either:
 //! a host that a secret is for knows it, and may tell it as it likes, in more ways than can be searched for.
 
-use crate::{Host, Reason, control::SecretGrant};
+use crate::{Host, Reason, Secret, control::SecretGrant};
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use std::fmt;
+use std::{cell::RefCell, fmt};
 use zeroize::Zeroizing;
 
 /// Base64 as clients write it in `Basic` credentials, with padding or without.
@@ -21,7 +21,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Every secret of a sandbox.
 pub struct Secrets {
-    grants: Vec<SecretGrant>,
+    grants: RefCell<Vec<SecretGrant>>,
 }
 
 /// A text with secrets in it, and the last of them.
@@ -54,32 +54,50 @@ impl Secrets {
     #[must_use]
     pub fn new(grants: &[SecretGrant]) -> Self {
         // Nothing stands in for it: it would be everywhere.
-        Self { grants: grants.iter().filter(|grant| !grant.placeholder.is_empty()).cloned().collect() }
+        let grants = grants.iter().filter(|grant| !grant.placeholder.is_empty()).cloned().collect();
+        Self { grants: RefCell::new(grants) }
+    }
+
+    /// From now on another value is put in for this placeholder, in requests of connections that are open as well.
+    pub fn renew(&self, placeholder: &str, value: &Secret) {
+        for grant in self.grants.borrow_mut().iter_mut().filter(|grant| grant.placeholder == placeholder) {
+            grant.value = value.clone();
+        }
+    }
+
+    /// What a look at the value tells that is put in for this placeholder.
+    pub(crate) fn look<T>(&self, placeholder: &str, tell: impl Fn(&[u8]) -> T) -> Option<T> {
+        let grants = self.grants.borrow();
+        Some(tell(grants.iter().find(|grant| grant.placeholder == placeholder)?.value.expose()))
+    }
+
+    /// Whether this placeholder would be exchanged in a request to this host.
+    #[must_use]
+    pub fn is_used(&self, placeholder: &str, host: &Host, headers: &HeaderMap) -> bool {
+        let grants = self.grants.borrow();
+        let grant = grants.iter().find(|grant| grant.placeholder == placeholder && may_go(grant, host));
+        grant.is_some_and(|grant| headers.values().any(|value| in_value(grant, value)))
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.grants.is_empty()
+        self.grants.borrow().is_empty()
     }
 
     /// Whether one of them is for this host.
     #[must_use]
     pub fn is_for(&self, host: &Host) -> bool {
-        self.grants.iter().any(|grant| may_go(grant, host))
+        self.grants.borrow().iter().any(|grant| may_go(grant, host))
     }
 
     /// Which secret has something standing in for it anywhere in the head of a request: what the user calls it.
     #[must_use]
-    pub fn found(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<&str> {
+    pub fn found(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         let mut found = None;
-        for grant in &self.grants {
-            let in_value = |value: &HeaderValue| {
-                let inside = basic(value).is_some_and(|inside| find(&inside, grant).is_some());
-                inside || find(value.as_bytes(), grant).is_some()
-            };
-            if in_open(grant, method, uri, headers) || headers.values().any(in_value) {
-                found = found.or(Some(grant.name.as_str()));
+        for grant in self.grants.borrow().iter() {
+            if in_open(grant, method, uri, headers) || headers.values().any(|value| in_value(grant, value)) {
+                found = found.or_else(|| Some(grant.name.clone()));
             }
         }
         found
@@ -93,20 +111,21 @@ impl Secrets {
     /// # Errors
     /// [`Misplaced`] if a secret is not for this host, or can't be put in; nothing may be sent then.
     pub fn swap(&self, host: &Host, method: &Method, uri: &Uri, headers: &mut HeaderMap) -> Result<bool, Misplaced> {
+        let grants = self.grants.borrow();
         let astray = |grant: &&SecretGrant| !may_go(grant, host) && in_open(grant, method, uri, headers);
-        if let Some(grant) = self.grants.iter().find(astray) {
+        if let Some(grant) = grants.iter().find(astray) {
             return Err(Misplaced::Elsewhere(grant.name.clone()));
         }
         let mut any = false;
         for value in headers.values_mut() {
             let swapped = match basic(value) {
-                Some(inside) => match self.swapped(host, &inside)? {
+                Some(inside) => match swapped(&grants, host, &inside)? {
                     Some((inside, grant)) => {
                         Some((Zeroizing::new([&b"Basic "[..], encoded(&inside).as_bytes()].concat()), grant))
                     }
-                    None => self.swapped(host, value.as_bytes())?,
+                    None => swapped(&grants, host, value.as_bytes())?,
                 },
-                None => self.swapped(host, value.as_bytes())?,
+                None => swapped(&grants, host, value.as_bytes())?,
             };
             if let Some((bytes, grant)) = swapped {
                 *value = HeaderValue::from_bytes(&bytes).map_err(|_| Misplaced::Illegal(grant.name.clone()))?;
@@ -117,39 +136,39 @@ impl Secrets {
         }
         Ok(any)
     }
+}
 
-    /// The text with every secret in it, and the last of them; `None` if there is none. What was put in is not looked at
-    /// again.
-    fn swapped(&self, host: &Host, text: &[u8]) -> Result<Option<Swapped<'_>>, Misplaced> {
-        let mut rest = text;
-        // Never grown, so that no copy stays behind.
-        let longest = self.grants.iter().map(|grant| grant.value.expose().len()).max().unwrap_or_default();
-        let shortest = self.grants.iter().map(|grant| grant.placeholder.len()).min().unwrap_or(1).max(1);
-        let mut out = Zeroizing::new(Vec::new());
-        let mut last = None;
-        while let Some((at, grant)) =
-            self.grants.iter().filter_map(|grant| Some((find(rest, grant)?, grant))).min_by_key(|(at, _)| *at)
-        {
-            if !may_go(grant, host) {
-                return Err(Misplaced::Elsewhere(grant.name.clone()));
-            }
-            if last.is_none() {
-                out.reserve_exact(text.len() + text.len() / shortest * longest);
-            }
-            out.extend_from_slice(&rest[..at]);
-            out.extend_from_slice(grant.value.expose());
-            rest = &rest[at + grant.placeholder.len()..];
-            last = Some(grant);
+/// The text with every secret in it, and the last of them; `None` if there is none. What was put in is not looked at
+/// again.
+fn swapped<'a>(grants: &'a [SecretGrant], host: &Host, text: &[u8]) -> Result<Option<Swapped<'a>>, Misplaced> {
+    let mut rest = text;
+    // Never grown, so that no copy stays behind.
+    let longest = grants.iter().map(|grant| grant.value.expose().len()).max().unwrap_or_default();
+    let shortest = grants.iter().map(|grant| grant.placeholder.len()).min().unwrap_or(1).max(1);
+    let mut out = Zeroizing::new(Vec::new());
+    let mut last = None;
+    while let Some((at, grant)) =
+        grants.iter().filter_map(|grant| Some((find(rest, grant)?, grant))).min_by_key(|(at, _)| *at)
+    {
+        if !may_go(grant, host) {
+            return Err(Misplaced::Elsewhere(grant.name.clone()));
         }
-        out.extend_from_slice(if last.is_some() { rest } else { &[] });
-        Ok(last.map(|grant| (out, grant)))
+        if last.is_none() {
+            out.reserve_exact(text.len() + text.len() / shortest * longest);
+        }
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(grant.value.expose());
+        rest = &rest[at + grant.placeholder.len()..];
+        last = Some(grant);
     }
+    out.extend_from_slice(if last.is_some() { rest } else { &[] });
+    Ok(last.map(|grant| (out, grant)))
 }
 
 /// Without any value.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.grants.iter().map(|grant| &grant.name)).finish()
+        f.debug_set().entries(self.grants.borrow().iter().map(|grant| &grant.name)).finish()
     }
 }
 
@@ -166,6 +185,11 @@ fn in_open(grant: &SecretGrant, method: &Method, uri: &Uri, headers: &HeaderMap)
     let lower = grant.placeholder.to_ascii_lowercase();
     texts.into_iter().flatten().any(|text| find(text.as_bytes(), grant).is_some())
         || headers.keys().any(|name| name.as_str().contains(&lower))
+}
+
+fn in_value(grant: &SecretGrant, value: &HeaderValue) -> bool {
+    let inside = basic(value).is_some_and(|inside| find(&inside, grant).is_some());
+    inside || find(value.as_bytes(), grant).is_some()
 }
 
 fn find(text: &[u8], grant: &SecretGrant) -> Option<usize> {

@@ -6,10 +6,11 @@ use crate::{
     address::Own,
     bucket::Bucket,
     channel::{Channel, Ordered},
-    control::{Answer, Config, Order},
+    control::{Answer, Config, Event, Leave, Order, Renewal},
     flow,
     inbound::Inbound,
     inspect::Inspector,
+    logins::{Leaves, Logins},
     relay::Pipes,
     resolver::Resolver,
 };
@@ -22,7 +23,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::IpAddr,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
 };
@@ -56,6 +57,9 @@ pub(crate) struct Shared {
     pub(crate) pipes: Pipes,
     pub(crate) inbound: Inbound,
     pub(crate) own: Own,
+    /// None, if there are no logins.
+    pub(crate) logins: Option<Rc<Logins>>,
+    pub(crate) leaves: Leaves,
     rules: RefCell<Rc<Rules>>,
     bucket: RefCell<Option<(u64, Arc<Bucket>)>>,
     operations: RefCell<Option<(u64, Arc<Bucket>)>>,
@@ -93,12 +97,18 @@ impl Prepared {
         local.block_on(&runtime, async {
             let Self { config, inspector, own } = self;
             let rules = Rules { sandbox: config.sandbox.into(), policy: config.policy, inspector };
-            let shared = Rc::new(Shared {
-                channel: Channel::new(control)?,
+            let (channel, inbound) = (Channel::new(control)?, Inbound::new(flows)?);
+            let shared = Rc::new_cyclic(|shared: &Weak<Shared>| Shared {
+                channel,
                 resolver: Resolver::new(config.resolver),
                 pipes: Pipes::default(),
                 own,
-                inbound: Inbound::new(flows)?,
+                inbound,
+                logins: (!config.logins.is_empty()).then(|| {
+                    let secrets = rules.inspector.secrets().clone();
+                    Rc::new(Logins::new(&config.logins, secrets, Box::new(shared.clone())))
+                }),
+                leaves: Leaves::default(),
                 rules: RefCell::new(Rc::new(rules)),
                 bucket: RefCell::default(),
                 operations: RefCell::default(),
@@ -219,10 +229,14 @@ impl Shared {
     /// Ends what is still open, once those who are gone have had a moment to be heard to their end; so that all of it is
     /// told.
     async fn end(&self) {
+        self.leaves.end();
         self.until_all_ended(GRACE).await;
         self.ending.set(true);
         self.flows.borrow().values().for_each(|open| open.revoked.notify_one());
         self.until_all_ended(GRACE).await;
+        if let Some(logins) = &self.logins {
+            logins.settle().await;
+        }
     }
 
     async fn until_all_ended(&self, most: Duration) {
@@ -235,8 +249,16 @@ impl Shared {
     }
 
     async fn obey(self: &Rc<Self>, Ordered { stream, order }: Ordered) {
-        let Order::Configure(config) = order;
-        let config = *config;
+        let config = match order {
+            Order::Configure(config) => *config,
+            Order::Leave(login, leave) => {
+                let must_end = matches!(leave, Leave::Renew(_));
+                if !self.leaves.answer(login, leave) && must_end {
+                    self.channel.tell(&Event::Renewal(login, Renewal::Failed));
+                }
+                return self.channel.answer(stream, &Answer::Done);
+            }
+        };
         self.set_rates(config.bandwidth, config.connections);
         self.resolver.set(config.resolver.clone());
         let published = self.publish(&config.ports).await;

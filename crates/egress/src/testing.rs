@@ -78,6 +78,7 @@ pub fn passage(target: &str, secret_for: &[&str]) -> (Passage, Rc<Log>) {
             web_by_limits: false,
         },
         secrets: Rc::new(Secrets::new(&[secret])),
+        logins: None,
         budget: Rc::new(Budget::default()),
         sandbox: "box".into(),
         report: log.clone(),

@@ -2,7 +2,7 @@
 //! client is answered by the sandbox's own authority.
 
 use crate::{
-    Authority, Denial, Host, Reason,
+    Authority, Denial, Host, Reason, Target,
     http::{Passage, Stream},
     inside, opening,
 };
@@ -17,7 +17,7 @@ use rustls::{
 };
 use std::{fmt, io, sync::Arc, time::Duration};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client::TlsStream};
 
 /// How long each side has for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -124,14 +124,7 @@ pub async fn intercept(
     let any = !opening::is_web(&passage.grant);
     let protocols = hello.client_hello().alpn().into_iter().flatten();
     let protocols = protocols.filter(|protocol| may_agree(protocol, any)).map(<[u8]>::to_vec).collect();
-    let name = match &passage.target.host {
-        Host::Name(name) => {
-            ServerName::try_from(name.to_string()).map_err(|error| denial(Reason::BadCertificate, error.to_string()))?
-        }
-        Host::Address(address) => ServerName::from(*address),
-    };
-    let connected = tokio::time::timeout(HANDSHAKE, roots.connector(protocols).connect(name, server)).await;
-    let server = match connected.map_err(timed_out).and_then(|result| result.map_err(|error| failed(&error, &denial))) {
+    let server = match connect(roots, &passage.target, protocols, server).await {
         Ok(server) => server,
         Err(denial) => {
             let certificate = denial.reason == Reason::BadCertificate;
@@ -153,6 +146,28 @@ pub async fn intercept(
 /// Whether both sides may agree on a protocol.
 fn may_agree(protocol: &[u8], any: bool) -> bool {
     READ.contains(&protocol) || (any && !UNREAD.iter().any(|begin| protocol.starts_with(begin)))
+}
+
+/// Speaks TLS with the server of a target, which must prove to be that.
+///
+/// # Errors
+/// Why it could not.
+pub(crate) async fn connect<S: Stream>(
+    roots: &Roots,
+    target: &Target,
+    protocols: Vec<Vec<u8>>,
+    server: S,
+) -> Result<TlsStream<S>, Denial> {
+    let denial = |reason, detail: String| Denial::new(reason, target).because(detail);
+    let name = match &target.host {
+        Host::Name(name) => {
+            ServerName::try_from(name.to_string()).map_err(|error| denial(Reason::BadCertificate, error.to_string()))?
+        }
+        Host::Address(address) => ServerName::from(*address),
+    };
+    let connected = tokio::time::timeout(HANDSHAKE, roots.connector(protocols).connect(name, server)).await;
+    let connected = connected.map_err(|_| denial(Reason::TimedOut, "in the handshake of TLS".to_owned()))?;
+    connected.map_err(|error| failed(&error, &denial))
 }
 
 /// Why a server's handshake failed.

@@ -18,6 +18,7 @@ pub mod link;
 mod message;
 pub mod mux;
 mod printable;
+mod time;
 
 pub use bytes::OsBytes;
 pub use cause::cause;
@@ -25,6 +26,7 @@ pub use exec::{Channel, ExecSpec, Exit, Rlimit, RlimitKind, Stdio, User, WinSize
 pub use failure::Failure;
 pub use message::{MessageError, decode, encode, encode_open};
 pub use printable::printable;
+pub use time::rfc3339;
 
 /// The revision of frames and messages. Both ends of a stream must speak the same one: there is no negotiation,
 /// because both ends ship in one binary. A mismatch is told by [`frame::Hello`], before anything else is decoded.

@@ -1,7 +1,8 @@
 //! What is known of an agent. Hides which of its facts depend on a version, a platform and each other.
 
+use crate::LoginFields;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use egress::{Pattern, Rule};
+use egress::{Pattern, Rule, Target, control::Encoding};
 use oci::{Digest, Platform, Reference};
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -52,6 +53,10 @@ pub struct Adapter {
     pub files: Vec<Template>,
     /// What logs in, the one that is taken first before the others.
     pub credentials: Vec<Credential>,
+    /// Which of those are renewed, and how.
+    pub renewals: Vec<Renewal>,
+    /// The agent's own command with which its user logs in on the host; empty: it has none.
+    pub login: String,
     /// What it must reach besides the hosts of what logs in.
     pub network: Reached,
     /// Where it reads of MCP servers.
@@ -178,6 +183,23 @@ pub struct Credential {
     pub jwt: bool,
     /// Where it may go.
     pub hosts: Vec<Pattern>,
+}
+
+/// How a login is renewed that a file of JSON holds (OAuth 2.0).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// The file, below the home directory.
+    pub file: PathBuf,
+    /// Where in it the parts are.
+    pub fields: LoginFields,
+    /// Where in it is what the tokens are for.
+    pub scope: Vec<String>,
+    /// Whom to ask.
+    pub endpoint: Option<(Target, String)>,
+    /// How requests are written.
+    pub encoding: Encoding,
+    /// What a request says besides.
+    pub parameters: Vec<(String, String)>,
 }
 
 /// Hosts.

@@ -1,16 +1,29 @@
 //! Hides what of a user's own logs an agent in, and what the sandbox has in its place.
 
-use super::adapter::{Adapter, Credential};
+use super::adapter::{Adapter, Credential, Renewal};
 use crate::{
-    SecretSource, SecretUse,
-    config::{self, ConfigError, Document, HostFacts, Secrets},
+    LoginUse, SecretSource, SecretUse,
+    config::{self, ConfigError, HostFacts, Secrets},
+    credentials::Document,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use egress::Rule;
+use egress::{
+    Requests, Rule,
+    control::{Login as Renewed, Placeholders, TokenEndpoint},
+    token_expiry,
+};
+use serde_json::Value;
 use std::{
     fmt,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
+
+/// How long what the sandbox has says that it is valid, so that the agent renews nothing by itself, in seconds: less than
+/// timers of JavaScript can hold.
+const VALID: u64 = 20 * 24 * 60 * 60;
+/// The same where a token itself says it, which can't be changed later.
+const TOKEN_VALID: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// What logs an agent in: one variable, or the fields of one file that are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +41,10 @@ pub enum Login {
         path: PathBuf,
         /// What the adapter says of those of its fields that are there.
         credentials: Vec<Credential>,
+        /// What it says of how they are renewed.
+        renewals: Vec<Renewal>,
+        /// What a human does when they are not any more.
+        remedy: String,
     },
 }
 
@@ -36,6 +53,8 @@ pub enum Login {
 pub struct Lent {
     /// What egress puts in, for whom.
     pub secrets: Vec<SecretUse>,
+    /// Those of them that egress renews.
+    pub logins: Vec<LoginUse>,
     /// Files that the agent reads, by their paths below the home directory, with placeholders in them.
     pub files: Vec<(PathBuf, String)>,
 }
@@ -89,70 +108,155 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
         }
         seen.push(&credential.file);
         let path = host.own_home().join(&credential.file);
-        let Some(document) = Document::read(&path)? else { continue };
+        let Some(document) = config::read_document(&path)? else { continue };
         let there = |other: &&Credential| other.file == credential.file && document.text(&other.field).is_some();
         let credentials: Vec<Credential> = adapter.credentials.iter().filter(there).cloned().collect();
         if !credentials.is_empty() {
-            return Ok(Some(Login::File { path, credentials }));
+            let renewed = |renewal: &&Renewal| {
+                renewal.file == credential.file
+                    && credentials.iter().any(|credential| credential.field == renewal.fields.access)
+            };
+            let renewals = adapter.renewals.iter().filter(renewed).cloned().collect();
+            return Ok(Some(Login::File { path, credentials, renewals, remedy: remedy(adapter) }));
         }
     }
     Ok(None)
 }
 
+/// What a human does to log in, in words.
+#[must_use]
+pub fn remedy(adapter: &Adapter) -> String {
+    let Adapter { name, login, .. } = adapter;
+    match login.is_empty() {
+        true => format!("log in with a key by `agentkernel agents login {name}`"),
+        false => format!("log in with `{login}` on the host, or with a key by `agentkernel agents login {name}`"),
+    }
+}
+
 impl Lent {
-    /// What must be allowed for it: the hosts that it goes to, over TLS.
+    /// What must be allowed for it: the hosts that it goes to, over TLS; and of those that renew it nothing else.
     #[must_use]
     pub fn allow(&self) -> Vec<Rule> {
         let hosts = self.secrets.iter().flat_map(|secret| &secret.hosts);
         // What is a secret's host is one of a rule too.
         let mut rules: Vec<Rule> = hosts.filter_map(|host| Rule::parse(&format!("{host}:443")).ok()).collect();
+        for LoginUse { login: Renewed { endpoint: TokenEndpoint { target, path, .. }, .. }, .. } in &self.logins {
+            let requests = Requests { methods: vec!["POST".to_owned()], paths: vec![path.clone()] };
+            rules.extend(Rule::parse(&target.to_string()).map(|rule| Rule { requests, ..rule }));
+        }
         rules.dedup();
         rules
     }
 }
 
 impl Login {
-    /// What a sandbox has of it: no value that counts.
+    /// What a sandbox has of it: no value that counts, but what `placeholder` says for its name.
     ///
     /// # Errors
     /// If the file can't be read any more.
-    pub fn lend(&self) -> Result<Lent, ConfigError> {
+    pub fn lend(&self, placeholder: impl Fn(&str) -> String) -> Result<Lent, ConfigError> {
         match self {
             Self::Variable { credential, source } => {
                 let Credential { variable: name, env, hosts, .. } = credential.clone();
-                let placeholder = config::placeholder(&name)?;
+                let placeholder = placeholder(&name);
                 let env = Some(if env.is_empty() { name.clone() } else { env });
                 let secret = SecretUse { name, source: source.clone(), hosts, placeholder, env, file: None };
-                Ok(Lent { secrets: vec![secret], files: Vec::new() })
+                Ok(Lent { secrets: vec![secret], ..Lent::default() })
             }
-            Self::File { path, credentials } => {
-                let gone = || ConfigError::Io { path: path.clone(), source: std::io::ErrorKind::NotFound.into() };
-                let mut document = Document::read(path)?.ok_or_else(gone)?;
-                let mut secrets = Vec::new();
-                for Credential { field, hosts, jwt, .. } in credentials {
-                    let Some(value) = document.text(field) else { continue };
-                    let name = field.join("_");
-                    let random = config::placeholder(&name)?;
-                    let placeholder = if *jwt { unsigned(value, &random) } else { random };
-                    let source = SecretSource::Field { file: path.clone(), keys: field.clone() };
-                    document.put(field, placeholder.clone());
-                    let hosts = hosts.clone();
-                    secrets.push(SecretUse { name, source, hosts, placeholder, env: None, file: None });
-                }
-                let file = credentials.first().map(|credential| credential.file.clone()).unwrap_or_default();
-                Ok(Lent { secrets, files: vec![(file, document.written())] })
+            Self::File { path, credentials, renewals, remedy } => {
+                lend_file(path, credentials, renewals, remedy, placeholder)
             }
         }
     }
+
+    /// When it expires, in milliseconds since 1970, and whether it is renewed by then; `None` if that is not known.
+    ///
+    /// # Errors
+    /// If its file can't be read any more.
+    pub fn valid_until(&self) -> Result<Option<(u64, bool)>, ConfigError> {
+        let Self::File { path, credentials, renewals, .. } = self else { return Ok(None) };
+        let Some(document) = config::read_document(path)? else { return Ok(None) };
+        let renewal = renewals.first();
+        let told = renewal.and_then(|renewal| document.number(&renewal.fields.expires));
+        let field = renewal.map(|renewal| &renewal.fields.access).or(credentials.first().map(|it| &it.field));
+        let says = || token_expiry(document.text(field?)?.as_bytes());
+        let renewed = renewal.is_some_and(|renewal| document.text(&renewal.fields.refresh).is_some());
+        Ok(told.or_else(says).map(|time| (time, renewed)))
+    }
 }
 
-/// A token that says the same as this one, and proves nothing (RFC 7519). What is no such token says nothing either.
-fn unsigned(token: &str, random: &str) -> String {
-    let parts: Vec<&str> = token.split('.').collect();
-    match parts[..] {
-        [head, claims, _] => format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode(random)),
-        _ => random.to_owned(),
+fn lend_file(
+    path: &Path,
+    credentials: &[Credential],
+    renewals: &[Renewal],
+    remedy: &str,
+    placeholder: impl Fn(&str) -> String,
+) -> Result<Lent, ConfigError> {
+    let io = |source| ConfigError::Io { path: path.into(), source };
+    // Where links lead now is where it is renewed, wherever they lead then.
+    let real = path.canonicalize().map_err(io)?;
+    let gone = || io(std::io::ErrorKind::NotFound.into());
+    let mut document = config::read_document(&real)?.ok_or_else(gone)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut secrets = Vec::new();
+    let replaced = |document: &mut Document, field: &[String], jwt: bool| {
+        let value = document.text(field)?;
+        let random = placeholder(&field.join("_"));
+        let placeholder = if jwt { unsigned(&value, &random, now) } else { random };
+        document.put(field, &Value::from(placeholder.as_str()));
+        Some(placeholder)
+    };
+    for Credential { field, hosts, jwt, .. } in credentials {
+        let Some(placeholder) = replaced(&mut document, field, *jwt) else { continue };
+        let source = SecretSource::Field { file: real.clone(), keys: field.clone() };
+        let (name, hosts) = (field.join("_"), hosts.clone());
+        secrets.push(SecretUse { name, source, hosts, placeholder, env: None, file: None });
     }
+    let mut logins = Vec::new();
+    for Renewal { file, fields, scope, endpoint, encoding, parameters } in renewals {
+        // It is among them by its place.
+        let is_access =
+            |secret: &&SecretUse| matches!(&secret.source, SecretSource::Field { keys, .. } if *keys == fields.access);
+        let (Some(access), Some((target, place))) = (secrets.iter().find(is_access), endpoint) else { continue };
+        let access = access.placeholder.clone();
+        let Some(refresh) = replaced(&mut document, &fields.refresh, false) else { continue };
+        let id = replaced(&mut document, &fields.id, true);
+        let scope = document.words(scope);
+        document.put(&fields.expires, &Value::from((now + VALID) * 1000));
+        document.put(&fields.renewed, &Value::from(wire::rfc3339(now as i64)));
+        let login = Renewed {
+            name: format!("the login of ~/{}", file.display()),
+            placeholders: Placeholders { access, refresh, id },
+            endpoint: TokenEndpoint {
+                target: target.clone(),
+                path: place.clone(),
+                encoding: *encoding,
+                parameters: parameters.clone(),
+            },
+            scope,
+            expires_ms: None,
+            remedy: remedy.to_owned(),
+        };
+        logins.push(LoginUse { login, file: real.clone(), fields: fields.clone() });
+    }
+    let file = credentials.first().map(|credential| credential.file.clone()).unwrap_or_default();
+    Ok(Lent { secrets, logins, files: vec![(file, document.written().to_owned())] })
+}
+
+/// A token that says the same as this one, but that it is valid for years, and proves nothing (RFC 7519). What is no such
+/// token says nothing either.
+fn unsigned(token: &str, random: &str, now: u64) -> String {
+    let parts: Vec<&str> = token.split('.').collect();
+    let [head, claims, _] = parts[..] else { return random.to_owned() };
+    let read = || serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok();
+    let claims = match read() {
+        Some(mut told) if told.get("exp").is_some() => {
+            told["exp"] = (now + TOKEN_VALID).into();
+            URL_SAFE_NO_PAD.encode(told.to_string())
+        }
+        _ => claims.to_owned(),
+    };
+    format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode(random))
 }
 
 #[cfg(test)]

@@ -6,11 +6,15 @@ fn hosts(names: &[&str]) -> Vec<Pattern> {
     names.iter().map(|name| config::parse_secret_host(name).unwrap()).collect()
 }
 
+fn placeholder(name: &str) -> String {
+    format!("agentkernel-{name}-0123")
+}
+
 #[test]
 fn of_a_variable_the_sandbox_has_a_placeholder() {
     let mut caller = Caller::new();
     caller.set("GEMINI_API_KEY", "the real one");
-    let lent = find(&embedded("gemini"), caller.host()).unwrap().unwrap().lend().unwrap();
+    let lent = find(&embedded("gemini"), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
     assert_eq!(lent.files, []);
     let [secret] = &lent.secrets[..] else { panic!("{lent:?}") };
     assert_eq!(secret.source, SecretSource::Env("GEMINI_API_KEY".into()));
@@ -25,7 +29,7 @@ fn of_a_variable_the_sandbox_has_a_placeholder() {
 fn a_variable_may_be_another_one_inside() {
     let mut caller = Caller::new();
     caller.set("OPENAI_API_KEY", "the real one");
-    let lent = find(&embedded("codex"), caller.host()).unwrap().unwrap().lend().unwrap();
+    let lent = find(&embedded("codex"), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
     assert_eq!(lent.secrets[0].source, SecretSource::Env("OPENAI_API_KEY".into()));
     assert_eq!(lent.secrets[0].env.as_deref(), Some("CODEX_API_KEY"));
 }
@@ -42,7 +46,7 @@ fn of_a_file_the_sandbox_has_one_of_the_same_shape_without_its_secrets() {
     let path = caller.write("home/.codex/auth.json", &auth);
     let login = find(&embedded("codex"), caller.host()).unwrap().unwrap();
     assert_eq!(login.to_string(), "~/.codex/auth.json");
-    let lent = login.lend().unwrap();
+    let lent = login.lend(placeholder).unwrap();
     let [(place, text)] = &lent.files[..] else { panic!("{lent:?}") };
     assert_eq!(place, Path::new(".codex/auth.json"));
     for real in ["the-signature", "real-refresh", "not.a.token.of.three"] {
@@ -52,27 +56,90 @@ fn of_a_file_the_sandbox_has_one_of_the_same_shape_without_its_secrets() {
     assert_eq!((&written["auth_mode"], &written["tokens"]["account_id"]), (&"chatgpt".into(), &"a".into()));
     assert!(written["OPENAI_API_KEY"].is_null());
     // Each placeholder is what stands there, and what it says is what the agent reads in it.
-    assert_eq!(lent.secrets.len(), 3);
-    for secret in &lent.secrets {
-        let SecretSource::Field { file, keys } = &secret.source else { panic!("{secret:?}") };
-        assert_eq!(*file, path);
-        assert_eq!(written[&keys[0]][&keys[1]], secret.placeholder.as_str());
-        assert_eq!((&secret.env, &secret.file), (&None, &None));
-        let expected = if keys[1] == "access_token" { "chatgpt.com" } else { "auth.openai.com" };
-        assert_eq!(secret.hosts, hosts(&[expected]));
-        if keys[1] == "id_token" {
-            assert_eq!(secret.placeholder.split('.').nth(1), Some(claims));
-        }
-    }
+    let ([secret], [used]) = (&lent.secrets[..], &lent.logins[..]) else { panic!("{lent:?}") };
+    let SecretSource::Field { file, keys } = &secret.source else { panic!("{secret:?}") };
+    assert_eq!((file, &used.file), (&path, &path));
+    assert_eq!(written[&keys[0]][&keys[1]], secret.placeholder.as_str());
+    assert_eq!((&secret.env, &secret.file), (&None, &None));
+    assert_eq!(secret.hosts, hosts(&["chatgpt.com"]));
+    let Placeholders { access, refresh, id } = &used.login.placeholders;
+    assert_eq!(*access, secret.placeholder);
+    assert_eq!(written["tokens"]["refresh_token"], refresh.as_str());
+    assert_eq!(written["tokens"]["id_token"], id.as_deref().unwrap());
+    assert_eq!(id.as_ref().unwrap().split('.').nth(1), Some(claims));
+    assert_ne!(written["last_refresh"], "2026-11-01");
+    // Of whoever renews it nothing else is allowed.
     let allowed: Vec<String> = lent.allow().iter().map(ToString::to_string).collect();
     assert_eq!(allowed, ["chatgpt.com:443", "auth.openai.com:443"]);
+    let requests = &lent.allow()[1].requests;
+    assert!(requests.allows("POST", "/oauth/token") && !requests.allows("POST", "/oauth") && !requests.is_every());
     // What egress puts in is the field's value when the sandbox starts.
     let gathered = config::gather(&lent.secrets, caller.host()).unwrap();
     let values: Vec<&[u8]> = gathered.iter().map(|(_, value)| value.expose()).collect();
-    assert!(values.contains(&"real-refresh".as_bytes()) && values.contains(&token.as_bytes()));
+    assert_eq!(values, ["not.a.token.of.three".as_bytes()]);
     std::fs::write(&path, "{}").unwrap();
     let error = config::gather(&lent.secrets, caller.host()).err().unwrap().to_string();
     assert!(error.ends_with("auth.json has no `tokens.access_token`"), "{error}");
+}
+
+#[test]
+fn what_the_sandbox_has_is_valid_for_long() {
+    let caller = Caller::new();
+    let (old, now) = (1_700_000_000_000_u64, super::SystemTime::now());
+    let now = now.duration_since(super::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let text = format!(
+        r#"{{"claudeAiOauth":{{"accessToken":"real-access","refreshToken":"real-refresh","expiresAt":{old},
+            "scopes":["user:inference","user:profile"],"subscriptionType":"max"}}}}"#
+    );
+    let path = caller.write("home/.claude/.credentials.json", &text);
+    let login = find(&embedded("claude"), caller.host()).unwrap().unwrap();
+    assert_eq!(login.valid_until().unwrap(), Some((old, true)));
+    let lent = login.lend(placeholder).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&lent.files[0].1).unwrap();
+    let told = &written["claudeAiOauth"];
+    // No longer than a timer of JavaScript.
+    assert!((now + 1_000_000_000..now + (1 << 31)).contains(&told["expiresAt"].as_u64().unwrap()), "{told}");
+    assert_eq!((&told["subscriptionType"], &told["scopes"][1]), (&"max".into(), &"user:profile".into()));
+    assert!(!lent.files[0].1.contains("real-"), "{}", lent.files[0].1);
+    let login = &lent.logins[0].login;
+    assert_eq!(login.scope.as_deref(), Some("user:inference user:profile"));
+    assert_eq!(login.name, "the login of ~/.claude/.credentials.json");
+    assert!(
+        login.remedy.contains("`claude auth login`") && login.remedy.ends_with("`agentkernel agents login claude`")
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    // Of a token of three parts, that itself says so.
+    let token = format!("h.{}.s", URL_SAFE_NO_PAD.encode(r#"{"exp":1700000000,"sub":"me"}"#));
+    let auth = format!(r#"{{"tokens":{{"access_token":"{token}","refresh_token":"r"}}}}"#);
+    caller.write("home/.codex/auth.json", &auth);
+    let login = find(&embedded("codex"), caller.host()).unwrap().unwrap();
+    assert_eq!(login.valid_until().unwrap(), Some((old, true)));
+    let placeholder = login.lend(placeholder).unwrap().secrets[0].placeholder.clone();
+    assert!(egress::token_expiry(placeholder.as_bytes()).unwrap() > now + (1 << 31));
+    let claims = URL_SAFE_NO_PAD.decode(placeholder.split('.').nth(1).unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&claims).unwrap()["sub"], "me");
+}
+
+#[test]
+fn what_cannot_be_renewed_is_lent_as_it_is() {
+    let caller = Caller::new();
+    caller.write("home/.gemini/oauth_creds.json", r#"{"access_token":"real","expiry_date":1700000000000}"#);
+    let login = find(&embedded("gemini"), caller.host()).unwrap().unwrap();
+    let lent = login.lend(placeholder).unwrap();
+    assert_eq!((lent.secrets.len(), lent.logins.len()), (1, 0));
+    assert!(lent.files[0].1.contains("1700000000000"), "{}", lent.files[0].1);
+}
+
+#[test]
+fn a_link_is_followed_now_and_not_later() {
+    let caller = Caller::new();
+    let real = caller.write("home/dotfiles/auth.json", r#"{"openai":{"access":"a","refresh":"r","expires":5}}"#);
+    let place = caller.host().own_home().join(".local/share/opencode");
+    std::fs::create_dir_all(&place).unwrap();
+    std::os::unix::fs::symlink(&real, place.join("auth.json")).unwrap();
+    let lent = find(&embedded("opencode"), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
+    assert_eq!(lent.logins[0].file, real);
+    assert_eq!(lent.files[0].0, Path::new(".local/share/opencode/auth.json"));
 }
 
 #[test]

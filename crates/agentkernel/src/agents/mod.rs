@@ -7,7 +7,7 @@ mod npm;
 mod schema;
 
 pub use adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Reached, Switch, Template, integrity,
+    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Reached, Renewal, Switch, Template, integrity,
     is_version,
 };
 pub use line::{Ask, CannotError, Output, Session, Way};

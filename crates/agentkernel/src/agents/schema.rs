@@ -1,10 +1,13 @@
 //! Every key of an adapter's file, once: the parser and the reference page are made of these tables.
 
+mod credentials;
+
 use super::adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, Package, Reached, Switch, Template, VERSION, integrity,
+    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, Package, Reached, Renewal, Switch, Template, VERSION, integrity,
     is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
+use credentials::{CREDENTIAL, RENEWAL, add_credential, add_renewal};
 use oci::Platform;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +28,14 @@ impl Adapter {
             |cause: String| ConfigError::File { path: path.into(), line: 1, column: 1, cause, hint: String::new() };
         if let Some((key, _)) = missing.iter().find(|(_, missing)| *missing) {
             return Err(wrong(format!("`{key}` is missing")));
+        }
+        let is_credential = |renewal: &Renewal| {
+            let same =
+                |credential: &Credential| credential.file == renewal.file && credential.field == renewal.fields.access;
+            adapter.credentials.iter().any(same)
+        };
+        if !adapter.renewals.iter().all(is_credential) {
+            return Err(wrong("`access` of [[renewals]] is none of the [[credentials]]".to_owned()));
         }
         if adapter.dockerfile.is_empty() != adapter.packages.is_empty() {
             return Err(wrong("`dockerfile` and [[packages]] are of no use without one another".to_owned()));
@@ -222,6 +233,23 @@ const KEYS: &[Key<Adapter>] = &[
         default: "it needs none",
         doc: "What logs in: variables of the user, and fields of files of his. The first that is there is taken, with all others of the same file. None enters the sandbox, which has a placeholder in its place, and whose hosts are allowed.",
         example: "",
+    },
+    Key {
+        name: "renewals",
+        form: Form::Nested(&Many { keys: RENEWAL, add: add_renewal }),
+        default: "none",
+        doc: "Which logins that files hold are renewed (OAuth 2.0, RFC 6749), and how: outside of the sandbox, with the file brought up to date. An access token that is renewed is one of the credentials; the refresh token is none.",
+        example: "",
+    },
+    Key {
+        name: "login",
+        form: Form::Text(|adapter, text| {
+            adapter.login = filled(text.value)?;
+            Ok(())
+        }),
+        default: "it has none",
+        doc: "The agent's own command with which its user logs in, on the host, as it is typed.",
+        example: "\"agent login\"",
     },
     Key {
         name: "network",
@@ -533,85 +561,6 @@ fn add_file(adapter: &mut Adapter, file: Template) -> Result<(), FormError> {
         return Err(FormError::new("it has both `path` and `text`".to_owned()));
     }
     adapter.files.push(file);
-    Ok(())
-}
-
-const CREDENTIAL: &[Key<Credential>] = &[
-    Key {
-        name: "variable",
-        form: Form::Text(|credential, text| {
-            credential.variable = config::parse_variable(&text.value)?;
-            Ok(())
-        }),
-        default: "it is in a file",
-        doc: "The variable of the user's environment that holds it, or the secret of this name that he has recorded.",
-        example: "\"AGENT_API_KEY\"",
-    },
-    Key {
-        name: "env",
-        form: Form::Text(|credential, text| {
-            credential.env = config::parse_variable(&text.value)?;
-            Ok(())
-        }),
-        default: "that of `variable`",
-        doc: "The variable inside that holds the placeholder.",
-        example: "\"AGENT_KEY\"",
-    },
-    Key {
-        name: "file",
-        form: Form::Text(|credential, text| {
-            credential.file = below_home(&text.value)?;
-            Ok(())
-        }),
-        default: "it is in a variable",
-        doc: "The file of JSON that holds it, below the home directory.",
-        example: "\".agent/auth.json\"",
-    },
-    Key {
-        name: "field",
-        form: Form::Texts(|credential, texts| {
-            credential.field = texts;
-            Ok(())
-        }),
-        default: "required with `file`",
-        doc: "Where in the file it is: keys, the outermost first.",
-        example: "[\"tokens\", \"access\"]",
-    },
-    Key {
-        name: "jwt",
-        form: Form::Flag(|credential, value| credential.jwt = value),
-        default: "`false`",
-        doc: "Whether it is a token of three parts (RFC 7519) in which the agent reads what it is for: its placeholder says the same, without the signature.",
-        example: "true",
-    },
-    Key {
-        name: "hosts",
-        form: Form::Filled(|credential, text| {
-            credential.hosts.push(config::parse_secret_host(&text.value)?);
-            Ok(())
-        }),
-        default: "required",
-        doc: "Where it may go: names, or `*.example.org`, without ports.",
-        example: "[\"api.example.org\"]",
-    },
-];
-
-fn add_credential(adapter: &mut Adapter, credential: Credential) -> Result<(), FormError> {
-    let Credential { variable, env, file, field, hosts, .. } = &credential;
-    let wrong = |cause: &str| Err(FormError::new(cause.to_owned()));
-    if variable.is_empty() == file.as_os_str().is_empty() {
-        return wrong("it has either `variable` or `file`");
-    }
-    if variable.is_empty() && !env.is_empty() {
-        return wrong("`env` stands with `variable` only");
-    }
-    if variable.is_empty() == field.is_empty() {
-        return wrong("`field` stands with `file`, and not without");
-    }
-    if hosts.is_empty() {
-        return wrong("`hosts` is missing");
-    }
-    adapter.credentials.push(credential);
     Ok(())
 }
 

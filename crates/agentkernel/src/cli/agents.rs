@@ -1,17 +1,19 @@
 //! `agents`: which agents are known, and which are installed: each once, as a layer of the store.
 
 mod install;
+mod login;
 mod update;
 
 use super::{Failure, Status, for_each, image, print, print_json, run, table};
 use crate::{
-    agents::{Adapter, Adapters, AgentError, Found, NotFor, login},
+    agents::{Adapter, Adapters, AgentError, Found, NotFor, login as logins},
     config::{ConfigError, HostFacts},
     image::{Images, Tag},
     store::Store,
 };
 use clap::{Args, Subcommand};
 use install::{Install, reference};
+use login::Login;
 use oci::Reference;
 use serde::Serialize;
 use update::Update;
@@ -35,6 +37,8 @@ enum AgentsCommand {
     Update(Update),
     /// Remove agents
     Remove(Remove),
+    /// Record a key that logs an agent in, or say what does
+    Login(Login),
     /// Print the adapter of an agent: all that is known of it
     Show(Show),
 }
@@ -79,6 +83,7 @@ impl Agents {
             Some(AgentsCommand::Install(install)) => install.run(),
             Some(AgentsCommand::Update(update)) => update.run(),
             Some(AgentsCommand::Remove(remove)) => remove.run(),
+            Some(AgentsCommand::Login(login)) => login.run(),
             Some(AgentsCommand::Show(show)) => {
                 let host = HostFacts::read()?;
                 let store = Store::open()?;
@@ -131,8 +136,8 @@ fn list(json: bool) -> Status {
     let status = for_each(&names, |name| {
         let adapter = find(&store, &adapters, name)?;
         let (installed, used) = installed(&tags, name, &reference(adapter.used())?);
-        let credentials = login::find(&adapter, &host)?.map(|login| login.to_string());
-        let accepted = login::accepted(&adapter);
+        let credentials = logins::find(&adapter, &host)?.map(|login| login.to_string());
+        let accepted = logins::accepted(&adapter);
         let Adapter { name, title, version, tested, .. } = adapter;
         rows.push(Row { name, title, version, tested, used, installed, credentials, accepted });
         Ok(())

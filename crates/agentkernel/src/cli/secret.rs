@@ -79,7 +79,6 @@ impl Set {
             return Err(Failure::chain(&error).hint(error.hint));
         }
         let changes_rest = !host.is_empty() || env.is_some();
-        let place = if keyring { Recorded::in_keyring(&name) } else { SecretSource::Store };
         let (source, value) = match (from_env, from_file, before.as_ref()) {
             (Some(variable), ..) => (SecretSource::Env(variable), None),
             (_, Some(path), _) => {
@@ -87,28 +86,42 @@ impl Set {
                 (SecretSource::File(path), None)
             }
             _ if !from_keyring.is_empty() => (SecretSource::Keyring(attributes(from_keyring)?), None),
-            _ if stdin => (place, Some(config::read_secret(std::io::stdin().lock())?)),
-            (.., Some((recorded, value))) if changes_rest && !keyring => {
+            (.., Some((recorded, value))) if changes_rest && !keyring && !stdin => {
                 let stored = recorded.source == SecretSource::Store;
                 (recorded.source.clone(), stored.then(|| value.clone()))
             }
-            _ if client::is_terminal().input => match client::ask_hidden(&format!("Value of {name}: "))? {
-                Some(value) => (place, Some(value)),
+            _ => match typed(&name, keyring, stdin)? {
+                Some((source, value)) => (source, Some(value)),
                 None => return Ok(130),
             },
-            _ => {
-                return Err(Failure::new(format!("Where secret '{name}' comes from is not said")).hint(
-                    "--stdin reads its value from standard input; --from-env, --from-file and --from-keyring name where it is kept",
-                ));
-            }
         };
         let (hosts, old_env) = before.map(|(recorded, _)| (recorded.hosts, recorded.env)).unwrap_or_default();
         let hosts = if host.is_empty() { hosts } else { host };
         let recorded = Recorded { name, source, hosts, env: env.or(old_env) };
-        warn(secrets.record(&recorded, value.as_ref())?);
-        print(&told(&recorded, secrets))?;
-        Ok(0)
+        record(secrets, &recorded, value.as_ref())
     }
+}
+
+/// Records a secret, and says so.
+pub(super) fn record(secrets: &Secrets, recorded: &Recorded, value: Option<&egress::Secret>) -> Status {
+    warn(secrets.record(recorded, value)?);
+    print(&told(recorded, secrets))?;
+    Ok(0)
+}
+
+/// Reads a value, or asks for it, and where it is put; `None`: whoever was asked does not want to say.
+pub(super) fn typed(name: &str, keyring: bool, stdin: bool) -> Result<Option<(SecretSource, egress::Secret)>, Failure> {
+    let value = if stdin {
+        Some(config::read_secret(std::io::stdin().lock())?)
+    } else if client::is_terminal().input {
+        client::ask_hidden(&format!("Value of {name}: "))?
+    } else {
+        return Err(Failure::new(format!("Where secret '{name}' comes from is not said")).hint(
+            "--stdin reads its value from standard input; --from-env, and what --help tells besides, name where it is kept",
+        ));
+    };
+    let place = if keyring { Recorded::in_keyring(name) } else { SecretSource::Store };
+    Ok(value.map(|value| (place, value)))
 }
 
 /// What a value is found by: an attribute has one value.

@@ -31,18 +31,8 @@ pub(super) fn render(heading: &[&str], rows: &[Vec<String>]) -> String {
 /// A point in time as Docker prints it: RFC 3339, UTC, nanoseconds.
 pub(super) fn rfc3339(time_ns: u64) -> String {
     let (seconds, nanos) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
-    let (days, second) = (seconds / 86400, seconds % 86400);
-    // Days since 1970 to a date, in the proleptic Gregorian calendar, by eras of 400 years beginning in March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+    let text = wire::rfc3339(i64::try_from(seconds).unwrap_or(i64::MAX));
+    format!("{}.{nanos:09}Z", text.trim_end_matches('Z'))
 }
 
 /// A point in time as event streams print it: RFC 3339, UTC, milliseconds.

@@ -130,6 +130,7 @@ impl Resolver<'_> {
             bandwidth: [flags.bandwidth.or(file.bandwidth), self.user.bandwidth].into_iter().flatten().min(),
             max_tokens: [flags.max_tokens.or(file.max_tokens), self.user.max_tokens].into_iter().flatten().min(),
             secrets,
+            logins: Vec::new(),
         };
         let sayings = Sayings { mode: saying, allow: allow_said, deny: deny_said, services: services_said };
         Ok((network, sayings))
@@ -301,7 +302,7 @@ impl PublishedPorts {
 }
 
 /// What a sandbox has in the place of a secret: its name, for people, and 128 bits that nobody guesses.
-pub(crate) fn placeholder(name: &str) -> Result<String, ConfigError> {
+pub(super) fn placeholder(name: &str) -> Result<String, ConfigError> {
     let mut bytes = [0u8; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| ConfigError::io(Path::new("/dev/urandom"), errno))?;

@@ -344,9 +344,9 @@ fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts)
             read_secret(File::from(file)).map_err(wrong)
         }
         SecretSource::Field { file, keys } => {
-            let document = credentials::Document::read(file)?;
+            let document = credentials::read_document(file)?;
             let text = document.as_ref().and_then(|document| document.text(keys));
-            text.map(|text| Secret::new(text.as_bytes().to_vec())).ok_or_else(|| {
+            text.map(|text| Secret::new(text.into_bytes())).ok_or_else(|| {
                 let cause = format!("Secret '{name}': {} has no `{}`", file.display(), keys.join("."));
                 ConfigError::value(cause, "Log in again with the program whose file that is")
             })

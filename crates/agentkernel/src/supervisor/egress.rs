@@ -1,7 +1,7 @@
 //! Hides the egress process: started when init hands over the first connection, told what holds, listened to, and
 //! started anew after it died.
 
-use super::{deadline::Deadline, server::Server, verdict::now_ms};
+use super::{deadline::Deadline, logins::Logins, server::Server, verdict::now_ms};
 use crate::{
     Spec,
     connection::{Connection, Filled, Incoming},
@@ -9,8 +9,10 @@ use crate::{
     store::{AuditEvent, AuditRecord, AuditWriter},
 };
 use egress::{
-    Denial, Policy, Target,
-    control::{Answer, AuthorityKey, Config, Event, FlowEvent, Order, Published, SecretGrant, Totals, What},
+    Denial, Policy, Secret, Target,
+    control::{
+        Answer, AuthorityKey, Config, Event, FlowEvent, Leave, Order, Published, SecretGrant, Tokens, Totals, What,
+    },
 };
 use jail::process::Fork;
 use rustix::{
@@ -47,6 +49,8 @@ const BURST: usize = 4096;
 const REREAD: Duration = Duration::from_secs(2);
 /// How long it may take to end its connections when the sandbox has ended.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// How long it may take besides to hear of a login that is being renewed: nobody else would ever know.
+const RENEWAL: Duration = Duration::from_secs(20);
 /// How long what comes too fast for the audit log waits, at least.
 const BEHIND: Duration = Duration::from_secs(1);
 /// How long egress may take to obey.
@@ -56,7 +60,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Egress {
     /// Where init hands connections over: every egress reads from it in its turn.
     flows: OwnedFd,
-    config: Config,
+    pub(super) config: Config,
+    pub(super) logins: Logins,
     running: Option<Running>,
     /// When connections that wait are seen to again, after a failure.
     pub(super) retry: Deadline,
@@ -99,10 +104,12 @@ impl Egress {
         audit: Option<AuditWriter>,
     ) -> Self {
         let network = &spec.network;
+        let logins = Logins::new(&network.logins);
         let config = Config {
             sandbox: spec.name.as_ref().map_or_else(|| spec.id.to_string(), ToString::to_string),
             policy: network.policy.clone(),
             secrets,
+            logins: logins.told(),
             authority,
             resolver: egress::system_resolver(),
             bandwidth: network.bandwidth,
@@ -114,6 +121,7 @@ impl Egress {
         Self {
             flows,
             config,
+            logins,
             running: None,
             retry: Deadline::default(),
             failures: 0,
@@ -183,13 +191,43 @@ impl Egress {
     /// Orders what holds from now on. Gives the stream of the order; `None` if there is nobody who has to obey. Whoever
     /// cannot be told is ended, and the next one knows.
     fn order(&mut self) -> Option<u32> {
-        let running = self.running.as_mut()?;
         let order = Order::Configure(Box::new(self.config.clone()));
-        let payload = wire::encode_open(&order).ok().filter(|_| running.connection.mux.can_open());
+        self.send(&order)
+    }
+
+    fn send(&mut self, order: &Order) -> Option<u32> {
+        let running = self.running.as_mut()?;
+        let payload = wire::encode_open(order).ok().filter(|_| running.connection.mux.can_open());
         if payload.is_none() {
             running.kill();
         }
         Some(running.connection.mux.open(&payload?))
+    }
+
+    /// Says whether the login of this number may be renewed. What somebody else has renewed is known to the next egress too.
+    pub(super) fn leave(&mut self, number: u32, leave: Leave) {
+        if let Leave::Renewed(tokens) = &leave {
+            self.renewed(number, tokens);
+        }
+        // Nobody waits for its answer.
+        let _ = self.send(&Order::Leave(number, leave));
+    }
+
+    /// The login of this number has other tokens now.
+    pub(super) fn renewed(&mut self, number: u32, tokens: &Tokens) {
+        let Some(login) = self.config.logins.get_mut(number as usize) else { return };
+        login.expires_ms = tokens.expires_ms;
+        let placeholder = &login.placeholders.access;
+        for grant in self.config.secrets.iter_mut().filter(|grant| grant.placeholder == *placeholder) {
+            grant.value = tokens.access.clone();
+        }
+    }
+
+    /// The access token of a login that egress has.
+    pub(super) fn access(&self, number: u32) -> Option<&Secret> {
+        let placeholder = &self.config.logins.get(number as usize)?.placeholders.access;
+        let grant = self.config.secrets.iter().find(|grant| grant.placeholder == *placeholder)?;
+        Some(&grant.value)
     }
 }
 
@@ -317,8 +355,10 @@ impl Server<'_> {
         let Some(running) = &self.egress.running else { return };
         let _ = rustix::net::shutdown(&running.connection, rustix::net::Shutdown::Write);
         let end = Deadline::after(FAREWELL);
+        let renewed = Deadline::after(RENEWAL);
         while self.hear_egress() {
             let Some(running) = &self.egress.running else { return };
+            let end = if self.egress.logins.are_asked_for() { renewed } else { end };
             let came = poll(&mut [PollFd::new(&running.connection, PollFlags::IN)], end.timeout().as_ref());
             if !matches!(came, Ok(count) if count > 0) {
                 return;
@@ -368,6 +408,7 @@ impl Server<'_> {
                     *all = all.saturating_add(used);
                 }
                 Ok(Event::StaleResolver) => self.reread_resolver(),
+                Ok(Event::Renewal(login, renewal)) => self.on_renewal(login, renewal),
                 Err(_) => self.end_egress(),
             },
             Incoming::Control(stream, payload) => {
@@ -453,6 +494,7 @@ impl Server<'_> {
         for (flow, target) in running.open {
             self.audit_lost(flow, &target);
         }
+        self.egress.logins.forget();
         let waiting = std::mem::take(&mut self.egress.waiting);
         self.egress.watch_the_slowest();
         for (_, Waiting { client, stream, .. }) in waiting {

@@ -9,6 +9,7 @@ mod deadline;
 mod egress;
 mod events;
 mod exec;
+mod logins;
 mod output;
 mod refusals;
 mod relay;

@@ -179,7 +179,8 @@ impl<'a> Server<'a> {
         // Whoever has not taken all output yet still may when the machine is gone; nobody else waits for him.
         while ended.is_none() || self.execs.values().any(|exec| self.is_wanted(exec)) {
             events.clear();
-            let egress = self.egress.retry.min(self.egress.overdue).min(self.egress.audit_due);
+            let egress =
+                self.egress.retry.min(self.egress.overdue).min(self.egress.audit_due).min(self.egress.logins.due);
             let timeout = self.time_limit.min(self.kill_at).min(egress).timeout();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -214,6 +215,9 @@ impl<'a> Server<'a> {
             }
             if self.egress.audit_due.take_due() {
                 self.egress.catch_up(false);
+            }
+            if self.egress.logins.due.take_due() {
+                self.see_to_logins();
             }
             if self.kill_at.take_due() {
                 let _ = self.machine.kill();
@@ -477,6 +481,7 @@ impl<'a> Server<'a> {
         let _ = epoll::delete(&self.epoll, &self.link);
         // What its last connections came to.
         self.dismiss_egress();
+        self.egress.logins.keep_again();
         self.egress.catch_up(true);
         let killed = self.look_for_oom();
         let lost = match self.ending {

@@ -8,6 +8,7 @@ mod answer;
 mod asked;
 mod head;
 mod lengths;
+mod login;
 mod one;
 mod sides;
 mod two;
@@ -16,7 +17,7 @@ mod websocket;
 pub use head::{Flaw, check};
 pub(crate) use websocket::Messages;
 
-use crate::{Budget, Denial, Grant, Lift, Reason, Secrets, Target, first::Version};
+use crate::{Budget, Denial, Grant, Lift, Reason, Secrets, Target, first::Version, logins::Logins};
 use ::http::{Method, StatusCode, request::Parts};
 use std::{cell::Cell, fmt, rc::Rc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +28,8 @@ const HEAD_TIME: Duration = Duration::from_secs(60);
 const MAX_HEAD: usize = 64 * 1024;
 /// The most headers of a request.
 const MAX_HEADERS: usize = 128;
+/// The most headers of an answer.
+pub(crate) const MAX_ANSWER_HEADERS: usize = 1024;
 /// How long a server has to take leave of us.
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,8 @@ pub struct Passage {
     pub grant: Grant,
     /// What is put into requests.
     pub secrets: Rc<Secrets>,
+    /// What keeps those valid that are logins, if there are any.
+    pub logins: Option<Rc<Logins>>,
     /// How many tokens may be used.
     pub budget: Rc<Budget>,
     /// The sandbox's name or id, for commands in messages.

@@ -1,7 +1,7 @@
 //! Hides HTTP/1: one request after the other, and WebSockets.
 
 use super::{
-    Exchange, HEAD_TIME, LEAVE, MAX_HEAD, MAX_HEADERS, Stream,
+    Exchange, HEAD_TIME, LEAVE, MAX_ANSWER_HEADERS, MAX_HEAD, MAX_HEADERS, Stream,
     answer::{Answer, drain},
     asked::Asked,
     head,
@@ -19,8 +19,6 @@ use tokio::{
     sync::Mutex,
 };
 
-/// The most headers of an answer.
-const MAX_ANSWER_HEADERS: usize = 1024;
 /// How long, and how much, of what a client still sends is thrown away, so that it gets to read why it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER: u64 = 16 * 1024 * 1024;
@@ -141,12 +139,20 @@ impl Way {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);
         }
-        if let Err(refusal) = exchange.admit(&mut parts) {
-            // Who waits to be told to send a body has sent none.
-            if parts.headers.contains_key(header::EXPECT) || !drain(&mut body).await {
-                exchange.unread.set(true);
+        let logged_in = exchange.log_in(&parts).await;
+        let admitted = logged_in.and_then(|used| exchange.admit(&mut parts).map(|()| used));
+        let used = match admitted {
+            Ok(used) => used,
+            Err(refusal) => {
+                // Who waits to be told to send a body has sent none.
+                if parts.headers.contains_key(header::EXPECT) || !drain(&mut body).await {
+                    exchange.unread.set(true);
+                }
+                return Ok(exchange.refuse(refusal, &line));
             }
-            return Ok(exchange.refuse(refusal, &line));
+        };
+        if let Some(answer) = exchange.tokens(&parts, &mut body, &line).await {
+            return Ok(answer);
         }
         if websocket {
             // What both agree on there would be no readable messages.
@@ -173,6 +179,9 @@ impl Way {
         };
         end.answered();
         exchange.answered.set(true);
+        if let Err(refusal) = exchange.logged_in(used, &mut response).await {
+            return Ok(exchange.refuse(refusal, &line));
+        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some((client, server)) = client.zip(response.extensions_mut().remove::<OnUpgrade>()) else {
                 let detail = "the server changes to what nobody asked for";

@@ -84,19 +84,27 @@ async fn ask(
     tasks: &Tasks,
 ) -> Result<Response<Answer>, hyper::Error> {
     exchange.passage.report.request();
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     let line = head::line(&parts);
     let admitted = match size(&parts) > MAX_HEAD {
         true => Err(Refusal {
             denial: exchange.denial(Reason::BadRequest).because("its head is too long"),
             status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         }),
-        false => exchange.admit(&mut parts),
+        false => exchange.log_in(&parts).await.and_then(|used| exchange.admit(&mut parts).map(|()| used)),
     };
-    if let Err(refusal) = admitted {
-        // A stream whose request is given up is reset, and the answer may go with it: who sends still reads it meanwhile.
+    let used = match admitted {
+        Ok(used) => used,
+        Err(refusal) => {
+            // A stream whose request is given up is reset, and the answer may go with it: who sends still reads it
+            // meanwhile.
+            tasks.execute(throw_away(body));
+            return Ok(exchange.refuse(refusal, &line));
+        }
+    };
+    if let Some(answer) = exchange.tokens(&parts, &mut body, &line).await {
         tasks.execute(throw_away(body));
-        return Ok(exchange.refuse(refusal, &line));
+        return Ok(answer);
     }
     let (body, end) = Asked::new(body, &parts, exchange.clone(), line.clone());
     let sent = match sender.ready().await {
@@ -104,9 +112,12 @@ async fn ask(
         Err(error) => Err(error),
     };
     match sent {
-        Ok(response) => {
+        Ok(mut response) => {
             end.answered();
             exchange.answered.set(true);
+            if let Err(refusal) = exchange.logged_in(used, &mut response).await {
+                return Ok(exchange.refuse(refusal, &line));
+            }
             Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
         }
         Err(_) if let Some(denial) = end.denied() => Ok(exchange.refuse(denial.into(), &line)),
