@@ -3,7 +3,7 @@
 use super::adapter::{Adapter, Credential};
 use crate::{
     SecretSource, SecretUse,
-    config::{self, ConfigError, Document, HostFacts, Secrets},
+    config::{ConfigError, Document, HostFacts, Secrets},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use egress::Rule;
@@ -112,15 +112,15 @@ impl Lent {
 }
 
 impl Login {
-    /// What a sandbox has of it: no value that counts.
+    /// What a sandbox has of it: no value that counts, but what `placeholder` says for its name.
     ///
     /// # Errors
     /// If the file can't be read any more.
-    pub fn lend(&self) -> Result<Lent, ConfigError> {
+    pub fn lend(&self, placeholder: impl Fn(&str) -> String) -> Result<Lent, ConfigError> {
         match self {
             Self::Variable { credential, source } => {
                 let Credential { variable: name, env, hosts, .. } = credential.clone();
-                let placeholder = config::placeholder(&name)?;
+                let placeholder = placeholder(&name);
                 let env = Some(if env.is_empty() { name.clone() } else { env });
                 let secret = SecretUse { name, source: source.clone(), hosts, placeholder, env, file: None };
                 Ok(Lent { secrets: vec![secret], files: Vec::new() })
@@ -132,7 +132,7 @@ impl Login {
                 for Credential { field, hosts, jwt, .. } in credentials {
                     let Some(value) = document.text(field) else { continue };
                     let name = field.join("_");
-                    let random = config::placeholder(&name)?;
+                    let random = placeholder(&name);
                     let placeholder = if *jwt { unsigned(value, &random) } else { random };
                     let source = SecretSource::Field { file: path.clone(), keys: field.clone() };
                     document.put(field, placeholder.clone());

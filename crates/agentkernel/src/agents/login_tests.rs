@@ -1,16 +1,21 @@
 use super::super::tests::{Caller, embedded};
 use super::*;
+use crate::config;
 use egress::Pattern;
 
 fn hosts(names: &[&str]) -> Vec<Pattern> {
     names.iter().map(|name| config::parse_secret_host(name).unwrap()).collect()
 }
 
+fn placeholder(name: &str) -> String {
+    format!("agentkernel-{name}-0123")
+}
+
 #[test]
 fn of_a_variable_the_sandbox_has_a_placeholder() {
     let mut caller = Caller::new();
     caller.set("GEMINI_API_KEY", "the real one");
-    let lent = find(&embedded("gemini"), caller.host()).unwrap().unwrap().lend().unwrap();
+    let lent = find(&embedded("gemini"), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
     assert_eq!(lent.files, []);
     let [secret] = &lent.secrets[..] else { panic!("{lent:?}") };
     assert_eq!(secret.source, SecretSource::Env("GEMINI_API_KEY".into()));
@@ -25,7 +30,7 @@ fn of_a_variable_the_sandbox_has_a_placeholder() {
 fn a_variable_may_be_another_one_inside() {
     let mut caller = Caller::new();
     caller.set("OPENAI_API_KEY", "the real one");
-    let lent = find(&embedded("codex"), caller.host()).unwrap().unwrap().lend().unwrap();
+    let lent = find(&embedded("codex"), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
     assert_eq!(lent.secrets[0].source, SecretSource::Env("OPENAI_API_KEY".into()));
     assert_eq!(lent.secrets[0].env.as_deref(), Some("CODEX_API_KEY"));
 }
@@ -42,7 +47,7 @@ fn of_a_file_the_sandbox_has_one_of_the_same_shape_without_its_secrets() {
     let path = caller.write("home/.codex/auth.json", &auth);
     let login = find(&embedded("codex"), caller.host()).unwrap().unwrap();
     assert_eq!(login.to_string(), "~/.codex/auth.json");
-    let lent = login.lend().unwrap();
+    let lent = login.lend(placeholder).unwrap();
     let [(place, text)] = &lent.files[..] else { panic!("{lent:?}") };
     assert_eq!(place, Path::new(".codex/auth.json"));
     for real in ["the-signature", "real-refresh", "not.a.token.of.three"] {

@@ -167,6 +167,7 @@ fn in_engine(reference: &str, about: engine::About, endpoint: Endpoint, maps_ids
         workdir: run.working_dir,
         passwd: contents.passwd,
         has_bash: contents.has_bash,
+        has_musl: contents.has_musl,
     }
 }
 
@@ -203,6 +204,7 @@ pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failu
 
 pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) -> Result<FoundImage, Failure> {
     let run = record.run.clone();
+    let (musl, glibc) = image::musl();
     Ok(FoundImage {
         image: Image::Oci(image),
         engine: None,
@@ -213,6 +215,7 @@ pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) ->
         workdir: run.working_dir,
         passwd: images.read_file(record, "etc/passwd")?.unwrap_or_default(),
         has_bash: images.read_file(record, "bin/bash")?.is_some(),
+        has_musl: images.has_in(record, &musl)? && !images.has_in(record, &glibc)?,
     })
 }
 

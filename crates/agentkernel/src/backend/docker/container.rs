@@ -66,7 +66,7 @@ impl Outline {
         if let Workspace::Direct { path, .. } = &spec.workspace {
             mounts.project(path, masks)?;
         }
-        for mount in &spec.mounts {
+        for mount in spec.all_mounts() {
             let fd = open_path(&mount.source).wall("mounts", format!("Cannot open {}", mount.source.display()), "")?;
             let stat =
                 rustix::fs::fstat(fd).wall("mounts", format!("Cannot examine {}", mount.source.display()), "")?;
@@ -319,6 +319,15 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
             prepare.directories.push(node(Path::new(path), mode, None));
         }
         prepare.directories.push(node(&identity.home, 0o755, own));
+        // The engine has made them for what is mounted there.
+        let mut above: Vec<&Path> = spec
+            .all_mounts()
+            .flat_map(|mount| mount.target.ancestors().skip(1))
+            .filter(|path| *path != identity.home && path.starts_with(&identity.home))
+            .collect();
+        above.sort_unstable();
+        above.dedup();
+        prepare.directories.extend(above.into_iter().map(|path| node(path, 0o755, own)));
         prepare.directories.push(node(spec.workdir.as_path(), 0o755, None));
         prepare.accounts = accounts(identity, "/bin/sh").to_vec();
     }

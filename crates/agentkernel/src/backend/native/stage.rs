@@ -486,7 +486,7 @@ fn placed(spec: &Spec) -> Vec<Placed<'_>> {
         }
     }
     all.extend(spec.tmpfs.iter().map(|tmpfs| (tmpfs.target.as_path(), Placed::Tmpfs(tmpfs))));
-    all.extend(spec.mounts.iter().enumerate().map(|(n, mount)| (mount.target.as_path(), Placed::Mount(n, mount))));
+    all.extend(spec.all_mounts().enumerate().map(|(n, mount)| (mount.target.as_path(), Placed::Mount(n, mount))));
     let lent = spec.build.iter().flat_map(|build| &build.mounts).enumerate();
     all.extend(lent.map(|(n, lent)| (lent.target.as_path(), Placed::Lent(n, lent))));
     all.sort_by_key(|(path, _)| *path);

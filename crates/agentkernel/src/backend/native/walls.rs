@@ -28,7 +28,7 @@ pub fn writable(spec: &Spec) -> Vec<OsBytes> {
             Workspace::None => {}
             Workspace::Direct { path, .. } | Workspace::Overlay { path } => writable.push(text(path)),
         }
-        writable.extend(spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
+        writable.extend(spec.all_mounts().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
         writable.extend(spec.tmpfs.iter().map(|tmpfs| text(&tmpfs.target)));
     }
     writable
