@@ -291,6 +291,9 @@ pub struct Agent {
     pub version: String,
     /// What it keeps for the project, which lies in the state directory.
     pub kept: Vec<Mount>,
+    /// An empty file of the host's, which an engine lays where nothing is to be.
+    #[serde(with = "os_path")]
+    pub empty: PathBuf,
 }
 
 /// A host directory or file in the sandbox.

@@ -33,6 +33,8 @@ pub struct AgentUse {
     pub brought: Vec<(PathBuf, PathBuf)>,
     /// What it keeps: in the same way.
     pub kept: Vec<(PathBuf, PathBuf)>,
+    /// An empty file.
+    pub empty: PathBuf,
     /// What it must reach.
     pub allow: Vec<Rule>,
     /// What logs it in.
@@ -59,7 +61,7 @@ impl AgentUse {
         env: &mut Environment,
         mounts: &mut Vec<Mount>,
     ) -> Result<Agent, ConfigError> {
-        let Self { name, version, environment, brought, kept, .. } = self;
+        let Self { name, version, environment, brought, kept, empty, .. } = self;
         let home = identity.home.to_string_lossy();
         environment.iter().for_each(|(name, value)| env.set(name, value.replace(HOME, &home)));
         for (source, below) in brought {
@@ -72,7 +74,7 @@ impl AgentUse {
         }
         let own =
             |(source, below): (PathBuf, PathBuf)| Mount { source, target: identity.home.join(below), read_only: false };
-        Ok(Agent { name, version, kept: kept.into_iter().map(own).collect() })
+        Ok(Agent { name, version, kept: kept.into_iter().map(own).collect(), empty })
     }
 }
 

@@ -37,6 +37,7 @@ impl Scene {
             environment: vec![("ONE_HOME".into(), "{home}/.one".into()), ("SAID".into(), "by the agent".into())],
             brought: vec![(self.host.home.join(".one/settings"), ".one/settings".into())],
             kept: vec![(self.host.home.join("../kept"), ".one".into())],
+            empty: "/empty".into(),
             allow: vec![rule("api.example.org:443")],
             secrets: vec![SecretUse {
                 name: "ONE_KEY".into(),

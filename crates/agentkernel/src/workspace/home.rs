@@ -22,6 +22,7 @@ use wire::OsBytes;
 const HOME: &str = "home";
 const PROJECT: &str = "project";
 const SEED: &str = "seed";
+const EMPTY: &str = "empty";
 /// The time of modification of a mount point that was made here, in seconds.
 const MARK: i64 = archive::PLACEHOLDER;
 /// Nothing on the way may be a link.
@@ -31,6 +32,7 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLI
 #[derive(Debug)]
 pub struct AgentHome {
     path: PathBuf,
+    dir: OwnedFd,
     home: OwnedFd,
     /// Whose the project is, if that is somebody else than the caller: what is kept is his too.
     owner: Option<(u32, u32)>,
@@ -55,7 +57,7 @@ impl AgentHome {
         let us = rustix::process::geteuid().as_raw();
         let owner = fs::stat(project).ok().map(|stat| (stat.st_uid, stat.st_gid));
         let owner = owner.filter(|(uid, _)| us == 0 && *uid != 0);
-        Ok(Self { path, home, owner, seed })
+        Ok(Self { path, dir, home, owner, seed })
     }
 
     /// What stands for a secret of this name in every sandbox of this agent in this project: what it keeps may have it in it.
@@ -75,6 +77,20 @@ impl AgentHome {
     pub fn directory(&self, below: &Path) -> Result<PathBuf, WorkspaceError> {
         self.make(below)?;
         Ok(self.path.join(below))
+    }
+
+    /// An empty file that nobody may write to: its path on the host.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn empty(&self) -> Result<PathBuf, WorkspaceError> {
+        let path = self.path.with_file_name(EMPTY);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match fs::openat(&self.dir, EMPTY, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH) {
+            // Its owner may not write to it either.
+            Ok(_) | Err(Errno::ACCESS) => Ok(path),
+            Err(errno) => Err(WorkspaceError::Io { action: "make", path, source: errno.into() }),
+        }
     }
 
     /// Whether there is a file that is not empty.

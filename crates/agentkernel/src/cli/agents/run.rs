@@ -253,6 +253,7 @@ impl Wanted {
             environment,
             brought,
             kept,
+            empty: home.empty()?,
             allow,
             secrets: lent.secrets,
         });
