@@ -26,7 +26,10 @@ fn line(name: &str, ask: &Ask<'_>) -> String {
 fn a_task_is_given_as_each_agent_takes_it() {
     for (name, expected) in [
         ("claude", "-p --dangerously-skip-permissions -- fix -- it {} {workspace}"),
-        ("codex", "exec --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -- fix -- it {} {workspace}"),
+        (
+            "codex",
+            r#"-c projects={"/home/me/\"p\" {}"={trust_level="trusted"}} exec --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -- fix -- it {} {workspace}"#,
+        ),
         ("gemini", "--yolo --prompt=fix -- it {} {workspace}"),
         ("opencode", "run --auto -- fix -- it {} {workspace}"),
         ("shell", "-c fix -- it {} {workspace}"),
