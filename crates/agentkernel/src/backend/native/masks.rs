@@ -286,10 +286,14 @@ impl Maker {
 
     /// Makes one.
     fn make(&mut self, parent: &OwnedFd, name: &OsStr, kind: Kind) -> Result<Made, Errno> {
+        let marked = is_marked(parent);
         if kind == Kind::Socket
             && let Some(socket) = &self.socket
             && link(socket, parent, name).is_ok()
         {
+            if marked {
+                mark(parent, OsStr::new("."))?;
+            }
             return Ok(Made::Placeholder);
         }
         let directory = || rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755));
@@ -313,14 +317,27 @@ impl Maker {
             Err(Errno::ACCESS) if rustix::fs::fstat(parent)?.st_uid != self.owner => return Ok(Made::Needless),
             Err(error) => return Err(error),
         }
-        let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
-        let times = Timestamps { last_access: mark, last_modification: mark };
-        rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        mark(parent, name)?;
+        if marked {
+            mark(parent, OsStr::new("."))?;
+        }
         if kind == Kind::Socket && self.socket.is_none() {
             self.socket = socket(parent, name);
         }
         Ok(Made::Placeholder)
     }
+}
+
+/// Gives something the time of a placeholder.
+fn mark(dir: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
+    let times = Timestamps { last_access: mark, last_modification: mark };
+    rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Whether a directory has the time of a placeholder, which it loses when something in it is made or removed.
+fn is_marked(dir: &OwnedFd) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_mtime == MARK)
 }
 
 /// The placeholder that was just made, unless it is a directory or somebody has put something else in its place.
@@ -430,9 +447,12 @@ fn remove(project: &OwnedFd, path: &Path) -> io::Result<()> {
     if !is_placeholder(&stat, path) {
         return Ok(());
     }
+    let marked = is_marked(parent);
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
     match rustix::fs::unlinkat(parent, name, flags) {
+        // What it is in may be one, too, and is next.
+        Ok(()) if marked => Ok(mark(parent, OsStr::new("."))?),
         Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
