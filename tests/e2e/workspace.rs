@@ -122,6 +122,53 @@ fn missing_protected_paths_cannot_be_made() {
 }
 
 #[test]
+fn what_agents_read_is_not_there_and_cannot_be_made() {
+    let script = "for f in .claude .codex .gemini .agents .opencode opencode.json opencode.jsonc .mcp.json; do
+            test -e $f && echo \"$f is there\"
+            cat $f 2>&1 | grep -q 'No such file' || echo \"$f is something\"
+            { echo x > $f; rm -rf $f; mv $f away; ln -sfn /tmp $f; mkdir -p $f/x && echo x > $f/x/y; } 2> /dev/null
+            test -e $f && echo \"$f was made\"
+        done
+        ls .claude/settings.json 2>&1 | grep -c 'No such file'
+        git -c safe.directory='*' add -A && git -c safe.directory='*' status --short; echo done";
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(world.command("sh").args(["-c", "git init -q . && echo a > a"]));
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script])), "1\nA  a\ndone\n", "{who:?}");
+        // Nor are they there for whoever copies all of it.
+        let copy = "cp -r . /tmp/copy 2> /dev/null; ls -A /tmp/copy | grep -c -e claude -e opencode";
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
+        let _ = stdout(&mut world.agentkernel(["start", "box"]));
+        let inside = stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", copy]));
+        assert_eq!(inside, "4\n", "{who:?}");
+        let from = format!("box:{}", world.project().display());
+        let _ = stdout(&mut world.agentkernel(["cp", &from, "../home/copied"]));
+        let copied = stdout(world.command("ls").args(["-A", "../home/copied"]));
+        assert_eq!(copied, ".git\na\n", "{who:?}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
+/// OpenCode ends where it has a directory in which it can't write this first.
+#[test]
+fn a_file_that_an_agent_would_write_is_there_empty() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(world.command("sh").args(["-c", "mkdir .opencode && echo mine > .opencode/own"]));
+        let before = listing(&world);
+        let script = "wc -c < .opencode/.gitignore; cat .opencode/own; echo x > .opencode/.gitignore; rm -f .opencode/.gitignore;
+            echo x > .opencode/new; ls -A .opencode";
+        let output = world.agentkernel(["run", "--", "sh", "-c", script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "0\nmine\n.gitignore\nown\n", "{}", told(&output));
+        settled(&world, &before);
+        // One of the project's own stays what it is.
+        let _ = stdout(world.command("sh").args(["-c", "echo node_modules > .opencode/.gitignore"]));
+        let run = ["run", "--", "cat", ".opencode/.gitignore"];
+        assert_eq!(stdout(&mut world.agentkernel(run)), "node_modules\n");
+    }
+}
+
+#[test]
 fn git_works_among_placeholders() {
     for who in Who::all() {
         let world = World::new(who);

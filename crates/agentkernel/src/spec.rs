@@ -138,6 +138,9 @@ pub struct Spec {
     pub layers: Vec<OciImage>,
     /// The project in it.
     pub workspace: Workspace,
+    /// The agent that it is for; none: it is for any command.
+    #[serde(default)]
+    pub agent: Option<Agent>,
     /// Further host directories and files in it.
     pub mounts: Vec<Mount>,
     /// Further empty file systems in it.
@@ -167,6 +170,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// All that is mounted: what the user has named, and then what its agent keeps.
+    pub fn all_mounts(&self) -> impl Iterator<Item = &Mount> {
+        self.mounts.iter().chain(self.agent.iter().flat_map(|agent| &agent.kept))
+    }
+
     /// Directories and files of the host that it can write: what lies there, links too, may be of its making.
     #[must_use]
     pub fn writable_on_host(&self) -> Vec<PathBuf> {
@@ -275,6 +283,20 @@ pub enum Workspace {
         #[serde(with = "os_path")]
         path: PathBuf,
     },
+}
+
+/// The agent that a sandbox is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// What it is called here.
+    pub name: String,
+    /// Its version; empty: it is part of the image.
+    pub version: String,
+    /// What it keeps for the project, which lies in the state directory.
+    pub kept: Vec<Mount>,
+    /// An empty file of the host's, which an engine lays where nothing is to be.
+    #[serde(with = "os_path")]
+    pub empty: PathBuf,
 }
 
 /// A host directory or file in the sandbox.

@@ -85,6 +85,7 @@ impl World {
             image: Image::Host,
             layers: Vec::new(),
             workspace: Workspace::Direct { path: self.path("project"), protected: Vec::new() },
+            agent: None,
             mounts: Vec::new(),
             tmpfs: Vec::new(),
             read_only: false,

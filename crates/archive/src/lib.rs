@@ -27,9 +27,12 @@ const BLOCK: usize = 512;
 /// Bytes moved at once.
 const CHUNK: usize = 64 * 1024;
 
-/// The time of modification, in seconds, of a socket that only holds a place, so that nobody makes anything there: a
+/// The time of modification, in seconds, of a socket, an empty directory, or a link to [`NOWHERE`] that only holds a place, so that nobody makes anything there: a
 /// morning in 1970 that nothing else has. It is left out without a word.
 pub const PLACEHOLDER: i64 = 0x616b;
+
+/// Where a link leads that stands for nothing in a sandbox: nobody can make anything there.
+pub const NOWHERE: &str = "/proc/agentkernel/nothing";
 
 /// What was packed or unpacked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Hides how a tree is read while others change it, and how it is written as tar.
 
 use crate::{
-    CHUNK, PLACEHOLDER, Summary, display, fill, special,
+    CHUNK, NOWHERE, PLACEHOLDER, Summary, display, fill, special,
     walk::{self, Level},
     writer::Writer,
 };
@@ -193,6 +193,9 @@ impl<W: Write> Packer<W> {
     ) -> Result<Option<Level>, PackError> {
         let (dir, stat, names) =
             walk::list(dir, name, above).map_err(|error| read("read the directory", path)(error.into()))?;
+        if stat.st_mtime == PLACEHOLDER && names.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(None);
+        }
         let prefix = [path, b"/"].concat();
         let header = header(EntryType::Directory, &stat, 0);
         self.header(header, &prefix, b"")?;
@@ -205,6 +208,9 @@ impl<W: Write> Packer<W> {
     fn symlink(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8], stat: &Stat) -> Result<(), PackError> {
         let target =
             rustix::fs::readlinkat(dir, name, Vec::new()).map_err(|error| read("read the link", path)(error.into()))?;
+        if stat.st_mtime == PLACEHOLDER && target.as_bytes() == NOWHERE.as_bytes() {
+            return Ok(());
+        }
         self.header(header(EntryType::Symlink, stat, 0), path, target.as_bytes())
     }
 

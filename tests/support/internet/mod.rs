@@ -5,6 +5,7 @@
 //! and used here, by threads of the test.
 
 mod authority;
+mod models;
 mod names;
 mod registries;
 mod servers;

@@ -1,6 +1,6 @@
 //! Hides how what is asked of an agent becomes its command line, its variables and its first files.
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, Template};
 use std::path::{Path, PathBuf};
 
 /// In which way an agent runs.
@@ -61,6 +61,17 @@ pub struct Ask<'a> {
     pub workspace: &'a Path,
     /// Further arguments of the agent's own.
     pub arguments: &'a [String],
+}
+
+/// A file that an agent finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstFile {
+    /// Where, below the home directory.
+    pub path: PathBuf,
+    /// What stands in it.
+    pub text: String,
+    /// Whether it is about what logs in, and so another one when that is.
+    pub of_login: bool,
 }
 
 /// An agent can't be asked that, as far as its adapter says.
@@ -140,9 +151,15 @@ impl Adapter {
     }
 
     /// Its first files, by their paths below the home directory: `{workspace}` in them is this directory, as it stands in a
-    /// string of JSON, `{value VARIABLE}` what `value` says of that variable, and `{last20 VARIABLE}` the end of that.
+    /// string of JSON, `{value VARIABLE}` what `value` says of that variable, and `{last20 VARIABLE}` the end of that. Those
+    /// that depend on a variable only if `has` says that it is there.
     #[must_use]
-    pub fn first_files(&self, workspace: &Path, value: impl Fn(&str) -> Option<String>) -> Vec<(PathBuf, String)> {
+    pub fn first_files(
+        &self,
+        workspace: &Path,
+        value: impl Fn(&str) -> Option<String>,
+        has: impl Fn(&str) -> bool,
+    ) -> Vec<FirstFile> {
         let workspace = escaped(workspace);
         let said = |word: &str| match word.split_once(' ') {
             None if word == "workspace" => Some(workspace.clone()),
@@ -150,8 +167,13 @@ impl Adapter {
             Some(("last20", name)) => Some(last(&value(name).unwrap_or_default(), 20)),
             _ => None,
         };
-        let there = self.files.iter().filter(|file| file.variable.is_empty() || value(&file.variable).is_some());
-        there.map(|file| (file.path.clone(), filled(&file.text, said))).collect()
+        let there = self.files.iter().filter(|file| file.variable.is_empty() || has(&file.variable));
+        let file = |file: &Template| FirstFile {
+            path: file.path.clone(),
+            text: filled(&file.text, said),
+            of_login: !file.variable.is_empty(),
+        };
+        there.map(file).collect()
     }
 }
 

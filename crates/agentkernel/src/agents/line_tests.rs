@@ -26,7 +26,10 @@ fn line(name: &str, ask: &Ask<'_>) -> String {
 fn a_task_is_given_as_each_agent_takes_it() {
     for (name, expected) in [
         ("claude", "-p --dangerously-skip-permissions -- fix -- it {} {workspace}"),
-        ("codex", "exec --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -- fix -- it {} {workspace}"),
+        (
+            "codex",
+            r#"-c projects={"/home/me/\"p\" {}"={trust_level="trusted"}} exec --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -- fix -- it {} {workspace}"#,
+        ),
         ("gemini", "--yolo --prompt=fix -- it {} {workspace}"),
         ("opencode", "run --auto -- fix -- it {} {workspace}"),
         ("shell", "-c fix -- it {} {workspace}"),
@@ -89,7 +92,7 @@ fn telemetry_and_updates_are_off_unless_asked_for() {
         let variables = embedded(name).variables(&ask);
         variables.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
     };
-    assert_eq!(names("claude", true, true), ["IS_SANDBOX"]);
+    assert_eq!(names("claude", true, true), ["IS_SANDBOX", "CLAUDE_CONFIG_DIR"]);
     assert!(names("claude", true, false).contains(&"DISABLE_AUTOUPDATER".to_owned()));
     assert!(names("claude", false, true).contains(&"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".to_owned()));
 }
@@ -98,17 +101,19 @@ fn telemetry_and_updates_are_off_unless_asked_for() {
 fn first_files_know_the_project_and_the_end_of_a_placeholder() {
     let claude = embedded("claude");
     let value = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "agentkernel-KEY-0123456789abcdefghij".to_owned());
-    let files = claude.first_files(Path::new("/home/me/a \"b\""), value);
-    assert_eq!(files[0].0, Path::new(".claude.json"));
-    let written: serde_json::Value = serde_json::from_str(&files[0].1).unwrap();
+    let files = claude.first_files(Path::new("/home/me/a \"b\""), value, |_| false);
+    assert_eq!((files[0].path.as_path(), files[0].of_login), (Path::new(".claude/.claude.json"), false));
+    let written: serde_json::Value = serde_json::from_str(&files[0].text).unwrap();
     assert_eq!(written["customApiKeyResponses"]["approved"][0], "0123456789abcdefghij");
     assert_eq!(written["projects"]["/home/me/a \"b\""]["hasTrustDialogAccepted"], true);
     let codex = embedded("codex");
-    let lent = codex.first_files(Path::new("/p"), |name| (name == "CODEX_API_KEY").then(|| "placeholder".to_owned()));
-    assert_eq!(lent, [(".codex/auth.json".into(), r#"{ "OPENAI_API_KEY": "placeholder" }"#.to_owned())]);
-    assert!(codex.first_files(Path::new("/p"), |_| None).is_empty());
-    let none = claude.first_files(Path::new("/p"), |_| None);
-    let written: serde_json::Value = serde_json::from_str(&none[0].1).unwrap();
+    let value = |name: &str| Some(format!("the placeholder of {name}"));
+    let lent = codex.first_files(Path::new("/p"), value, |name| name == "CODEX_API_KEY");
+    let text = r#"{ "OPENAI_API_KEY": "the placeholder of CODEX_API_KEY" }"#.to_owned();
+    assert_eq!(lent, [FirstFile { path: ".codex/auth.json".into(), text, of_login: true }]);
+    assert!(codex.first_files(Path::new("/p"), value, |_| false).is_empty());
+    let none = claude.first_files(Path::new("/p"), |_| None, |_| false);
+    let written: serde_json::Value = serde_json::from_str(&none[0].text).unwrap();
     assert_eq!(written["customApiKeyResponses"]["approved"][0], "");
 }
 

@@ -1,5 +1,6 @@
 use super::super::tests::{Caller, embedded};
 use super::*;
+use crate::config;
 use egress::Pattern;
 
 fn hosts(names: &[&str]) -> Vec<Pattern> {

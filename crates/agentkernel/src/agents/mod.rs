@@ -10,7 +10,7 @@ pub use adapter::{
     Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Reached, Renewal, Switch, Template, integrity,
     is_version,
 };
-pub use line::{Ask, CannotError, Output, Session, Way};
+pub use line::{Ask, CannotError, FirstFile, Output, Session, Way};
 pub use npm::{Registry, RegistryUnknown, registry};
 pub use schema::reference;
 

@@ -40,6 +40,14 @@ impl Adapter {
         if adapter.dockerfile.is_empty() != adapter.packages.is_empty() {
             return Err(wrong("`dockerfile` and [[packages]] are of no use without one another".to_owned()));
         }
+        let kept = |path: &Path| adapter.home.state.iter().any(|state| path.starts_with(state) && path != state);
+        let files = adapter.files.iter().map(|file| &file.path);
+        let logins = adapter.credentials.iter().map(|credential| &credential.file);
+        let mut written = files.chain(logins).filter(|path| !path.as_os_str().is_empty());
+        if let Some(path) = written.find(|path| !kept(path)) {
+            let path = config::quoted(path.as_os_str());
+            return Err(wrong(format!("{path} is written for it, and lies in no directory of `state` in [home]")));
+        }
         Ok(adapter)
     }
 }
@@ -196,8 +204,8 @@ const KEYS: &[Key<Adapter>] = &[
         name: "environment",
         form: Form::Variables(|adapter, name, value| adapter.environment.push((name, value))),
         default: "none",
-        doc: "Variables that it always has.",
-        example: "{ AGENT_SANDBOXED = \"1\" }",
+        doc: "Variables that it always has. `{home}` in them is the home directory inside.",
+        example: "{ AGENT_HOME = \"{home}/.agent\" }",
     },
     Key {
         name: "no_telemetry",
@@ -224,7 +232,7 @@ const KEYS: &[Key<Adapter>] = &[
         name: "files",
         form: Form::Nested(&Many { keys: TEMPLATE, add: add_file }),
         default: "none",
-        doc: "Files that it finds in its home directory where there are none yet.",
+        doc: "Files that it finds in its home directory where there are none yet. Those that depend on a variable are written anew each time.",
         example: "",
     },
     Key {
@@ -520,7 +528,12 @@ const HOME: &[Key<Home>] = &[
         "[\".agent/AGENTS.md\"]"
     ),
     paths!("skills", skills, "Skills, commands and the like; they come along, read-only.", "[\".agent/skills\"]"),
-    paths!("state", state, "What it writes for its next run; kept for each project.", "[\".agent\"]"),
+    paths!(
+        "state",
+        state,
+        "Directories that it writes for its next run; kept for each project. Files that it finds, and those with what logs in, lie in them.",
+        "[\".agent\"]"
+    ),
 ];
 
 const TEMPLATE: &[Key<Template>] = &[

@@ -57,6 +57,16 @@ fn mistakes_are_told_with_their_place_and_the_nearest_key() {
             "Name another variable",
         ),
         (format!("{GOOD}[home]\nstate = ['/etc']"), "x.toml:6:10: `state`: '/etc' is no path below the home", ""),
+        (
+            format!("{GOOD}[home]\nstate = ['.x']\n[[files]]\npath = '.y/z'\ntext = 'x'"),
+            "x.toml:1:1: '.y/z' is written for it, and lies in no directory of `state`",
+            "",
+        ),
+        (
+            format!("{GOOD}[[credentials]]\nfile = 'a/b'\nfield = ['c']\nhosts = ['a.b']"),
+            "x.toml:1:1: 'a/b' is written for it",
+            "",
+        ),
         (format!("{GOOD}[home]\nstate = ['../x']"), "x.toml:6:10: `state`: '../x' is no path below the home", ""),
         (format!("{GOOD}[needs]\nmemory = 'x'"), "x.toml:6:10: `memory`: 'x': not a size", ""),
         (format!("{GOOD}[environment]\nAGENTKERNEL = 'x'"), "x.toml:6:1: `environment`: 'AGENTKERNEL", "Leave it out"),
@@ -123,15 +133,15 @@ fn every_example_can_be_written() {
             Some("env") => "variable = 'X'\nhosts = ['x.example.org']\n",
             Some("variable") => "hosts = ['x.example.org']\n",
             Some("file") => "field = ['x']\nhosts = ['x.example.org']\n",
-            Some("field") => "file = 'x'\nhosts = ['x.example.org']\n",
+            Some("field") => "file = '.agent/x'\nhosts = ['x.example.org']\n",
             Some("hosts") => "variable = 'X'\n",
             _ => "variable = 'X'\nhosts = ['x.example.org']\n",
         };
-        format!("{GOOD}[[credentials]]\n{others}{line}")
+        format!("{GOOD}home = {{ state = ['.agent'] }}\n[[credentials]]\n{others}{line}")
     };
     try_examples(CREDENTIAL, &credential, &[]);
     let file = TEMPLATE.iter().map(|key| format!("{} = {}\n", key.name, key.example)).collect::<String>();
-    assert_eq!(parse(&format!("{GOOD}[[files]]\n{file}")).unwrap().files.len(), 1);
+    assert_eq!(parse(&format!("{GOOD}home = {{ state = ['.agent'] }}\n[[files]]\n{file}")).unwrap().files.len(), 1);
 }
 
 #[test]

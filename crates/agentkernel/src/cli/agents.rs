@@ -2,19 +2,22 @@
 
 mod install;
 mod login;
+mod run;
 mod update;
 
-use super::{Failure, Status, for_each, image, print, print_json, run, table};
+use super::{Failure, Status, for_each, image, print, print_json, run as command, table};
 use crate::{
     agents::{Adapter, Adapters, AgentError, Found, NotFor, login as logins},
     config::{ConfigError, HostFacts},
     image::{Images, Tag},
-    store::Store,
+    store::{Listed, State, Store},
+    workspace::AgentHome,
 };
 use clap::{Args, Subcommand};
 use install::{Install, reference};
 use login::Login;
 use oci::Reference;
+pub(super) use run::{AskArgs, Told, Wanted, meant, no_agent, stray};
 use serde::Serialize;
 use update::Update;
 
@@ -39,6 +42,8 @@ enum AgentsCommand {
     Remove(Remove),
     /// Record a key that logs an agent in, or say what does
     Login(Login),
+    /// Forget what agents keep for this project: their sessions, and what else they have written for their next runs
+    Forget(Forget),
     /// Print the adapter of an agent: all that is known of it
     Show(Show),
 }
@@ -46,6 +51,13 @@ enum AgentsCommand {
 #[derive(Debug, Args)]
 struct Remove {
     /// Names of agents, with '@VERSION' only that one
+    #[arg(required = true, value_name = "AGENT")]
+    agents: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Forget {
+    /// Names of agents
     #[arg(required = true, value_name = "AGENT")]
     agents: Vec<String>,
 }
@@ -84,10 +96,11 @@ impl Agents {
             Some(AgentsCommand::Update(update)) => update.run(),
             Some(AgentsCommand::Remove(remove)) => remove.run(),
             Some(AgentsCommand::Login(login)) => login.run(),
+            Some(AgentsCommand::Forget(forget)) => forget.run(),
             Some(AgentsCommand::Show(show)) => {
                 let host = HostFacts::read()?;
                 let store = Store::open()?;
-                let adapters = Adapters::of(&host, &run::project(&store, &host, true)?);
+                let adapters = Adapters::of(&host, &command::project(&store, &host, true)?);
                 // Whoever is to trust one must see it first.
                 print(&adapters.find(&show.agent)?.text)?;
                 Ok(0)
@@ -129,7 +142,7 @@ fn installed(tags: &[Tag], name: &str, used: &Reference) -> (Vec<String>, Option
 fn list(json: bool) -> Status {
     let store = Store::open()?;
     let host = HostFacts::read()?;
-    let adapters = Adapters::of(&host, &run::project(&store, &host, true)?);
+    let adapters = Adapters::of(&host, &command::project(&store, &host, true)?);
     let tags = image::open(&store)?.tags()?;
     let mut rows = Vec::new();
     let names: Vec<String> = adapters.names()?.into_iter().collect();
@@ -179,6 +192,35 @@ impl Remove {
         })?;
         images.prune(&store, false, false)?;
         Ok(status)
+    }
+}
+
+impl Forget {
+    fn run(self) -> Status {
+        let store = Store::open()?;
+        let host = HostFacts::read()?;
+        let project = command::project(&store, &host, false)?;
+        let adapters = Adapters::of(&host, &project);
+        let listed = store.list()?;
+        for_each(&self.agents, |name| {
+            let adapter = adapters.find(name)?.adapter;
+            let home = AgentHome::open(&store, &project.dir, &adapter.name)?;
+            let uses = |listed: &&Listed| {
+                let kept = listed.spec.as_ref().ok().and_then(|spec| spec.agent.as_ref()).map(|agent| &agent.kept);
+                matches!(listed.state, Ok(State::Running { .. }))
+                    && kept.into_iter().flatten().any(|mount| mount.source.starts_with(home.path()))
+            };
+            if let Some(running) = listed.iter().find(uses) {
+                let failure =
+                    Failure::new(format!("Sandbox {} still runs {} in this project", running.id, adapter.title));
+                return Err(failure.hint(format!("Stop it first: 'agentkernel stop {}'", running.id)));
+            }
+            if home.is_empty() {
+                return Err(Failure::new(format!("{} keeps nothing for {}", adapter.title, project.dir.display())));
+            }
+            home.forget()?;
+            print(&format!("{}\n", adapter.name))
+        })
     }
 }
 

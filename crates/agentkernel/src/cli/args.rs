@@ -166,6 +166,11 @@ pub(super) struct StdioArgs {
 }
 
 impl StdioArgs {
+    /// No terminal, unless it was asked for.
+    pub(super) fn no_terminal(&mut self) {
+        self.no_tty |= !self.tty;
+    }
+
     /// Whether the command gets a terminal: as asked, else if the caller sits at one. And whether it takes input.
     pub(super) fn resolve(&self, detach: bool) -> Result<(bool, bool), Failure> {
         let ours = client::is_terminal();

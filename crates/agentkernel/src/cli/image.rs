@@ -167,6 +167,7 @@ fn in_engine(reference: &str, about: engine::About, endpoint: Endpoint, maps_ids
         workdir: run.working_dir,
         passwd: contents.passwd,
         has_bash: contents.has_bash,
+        has_musl: contents.has_musl,
     }
 }
 
@@ -207,6 +208,7 @@ pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) ->
         return Err(failure.hint("It is for what is copied out of it; name another"));
     }
     let run = record.run.clone();
+    let (musl, glibc) = image::musl();
     Ok(FoundImage {
         image: Image::Oci(image),
         engine: None,
@@ -217,6 +219,7 @@ pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) ->
         workdir: run.working_dir,
         passwd: images.read_file(record, "etc/passwd")?.unwrap_or_default(),
         has_bash: images.read_file(record, "bin/bash")?.is_some(),
+        has_musl: images.has_in(record, &musl)? && !images.has_in(record, &glibc)?,
     })
 }
 

@@ -66,7 +66,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a command in a new sandbox of this project
+    /// Run an agent, or any command, in a new sandbox of this project
     Run(Deferred<run::Run>),
     /// Make a sandbox without starting it
     Create(Deferred<run::Create>),
@@ -173,7 +173,7 @@ pub fn main() -> ExitCode {
     };
     crate::client::withhold_descriptors();
     let result = match cli.command {
-        Command::Run(command) => command.0.run(),
+        Command::Run(command) => command.0.typed(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Command::Create(command) => command.0.run(),
         Command::Start(command) => command.0.run(),
         Command::Stop(command) => command.0.run(),

@@ -1,15 +1,15 @@
 //! `run`, `create`, `start`: from arguments to a sandbox that runs.
 
 use super::{
-    Failure, Status,
+    Failure, Status, agents,
     args::{SandboxArgs, input_reaches},
     failure::{FAILED, OWN},
     image, layers, net, print, print_json, recipe,
     replay::RecordArgs,
-    report, undo,
+    report, undo, usage,
 };
 use crate::{
-    BackendKind, Name, SandboxId, SecretUse, Spec,
+    BackendKind, Name, SandboxId, SecretUse, Spec, Workspace,
     client::{self, Client, ClientError, Found, Outcome, Session},
     config::{self, FoundImage, HostFacts, Project, UserConfig, WorkspaceMode},
     store::{Entry, Lock, State, Store, StoreError},
@@ -19,7 +19,10 @@ use egress::{Secret, control::SecretGrant};
 use std::{ffi::OsString, time::Instant};
 use wire::{Exit, Stdio, api};
 
-/// Run a command in a new sandbox of this project.
+/// Run an agent, or any command, in a new sandbox of this project.
+///
+/// 'run AGENT [OPTIONS] [-- ARGUMENTS]' runs an agent, whose name 'agentkernel agents' knows, or whose adapter this file is:
+/// './my-agent.toml'. It is installed first if it isn't. 'run -- COMMAND' is a command in any case.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     #[command(flatten)]
@@ -41,11 +44,15 @@ pub(super) struct Run {
     checkpoint: bool,
     #[command(flatten)]
     record: RecordArgs,
+    #[command(flatten)]
+    ask: agents::AskArgs,
+    #[arg(skip)]
+    agent: Option<Box<agents::Wanted>>,
     /// Print a line of JSON: the id with -d, else the outcome or the failure, last on standard error
     #[arg(long)]
     json: bool,
-    /// The command and its arguments; without, the image's own
-    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    /// The name of an agent, or the command and its arguments; without, the image's own
+    #[arg(trailing_var_arg = true, value_name = "AGENT|COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -82,6 +89,7 @@ pub(super) struct Course {
     pub(super) id: Option<SandboxId>,
     name: Option<Name>,
     exit: Option<Exit>,
+    agent: Option<agents::Told>,
     /// It goes on in the background, and its id is told.
     detached: bool,
 }
@@ -93,10 +101,10 @@ impl Course {
             Ok(status) => (status, None),
             Err(failure) => (failure.status, Some(&failure.cause)),
         };
-        let Self { id, name, exit, .. } = self;
+        let Self { id, name, exit, agent, .. } = self;
         client::tell(&serde_json::json!({
             "id": id, "name": name, "status": status, "exit": exit, "error": error,
-            "duration_ms": began.elapsed().as_millis() as u64,
+            "agent": agent, "duration_ms": began.elapsed().as_millis() as u64,
         }));
     }
 }
@@ -106,7 +114,53 @@ pub(super) fn tell_mistake(failure: &Failure) {
     Course::default().tell(Instant::now(), Err(failure));
 }
 
+/// `run` and its arguments, to be read once more.
+#[derive(clap::Parser)]
+#[command(name = "agentkernel run")]
+struct Typed {
+    #[command(flatten)]
+    run: Run,
+}
+
 impl Run {
+    /// Runs what was typed: `typed` is what came after `run`.
+    pub(super) fn typed(self, typed: &[OsString]) -> Status {
+        let ours = |failure: Failure| failure.status(OWN);
+        let told = |failure: Failure, json: bool| {
+            if json {
+                report(&failure);
+                tell_mistake(&failure);
+                return Ok(failure.status);
+            }
+            Err(failure)
+        };
+        let (words, wanted) = match agents::meant(typed, &self.command) {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                return match self.ask.said() {
+                    Some(flag) => told(ours(agents::no_agent(flag)), self.json),
+                    None => self.run(),
+                };
+            }
+            Err(failure) => return told(ours(failure), self.json),
+        };
+        let parsed = <Typed as clap::Parser>::try_parse_from([OsString::from("run")].iter().chain(&words));
+        match parsed {
+            Ok(Typed { run }) => match run.command.first() {
+                Some(word) => told(ours(agents::stray(&wanted, word)), run.json),
+                None => Self { agent: Some(Box::new(wanted)), ..run }.run(),
+            },
+            Err(error) if !error.use_stderr() => {
+                print(&error.render().to_string())?;
+                Ok(0)
+            }
+            Err(error) => {
+                let json = usage::asks_for_json("run", words.iter().cloned());
+                told(usage::failure(&error, Some("run")), json)
+            }
+        }
+    }
+
     pub(super) fn run(self) -> Status {
         let (json, began) = (self.json, Instant::now());
         let mut course = Course::default();
@@ -131,16 +185,25 @@ impl Run {
             keep: false,
             checkpoint: false,
             record: RecordArgs::default(),
+            ask: agents::AskArgs::default(),
+            agent: None,
             json: false,
             command,
         }
     }
 
-    pub(super) fn follow(self, course: &mut Course) -> Status {
+    pub(super) fn follow(mut self, course: &mut Course) -> Status {
         let json = self.json;
         let ours = |failure: Failure| failure.status(OWN);
+        if self.agent.is_some() && self.ask.is_headless() {
+            // What it prints is a program's, and it is not asked to wait for input that never ends.
+            self.sandbox.stdio.no_terminal();
+        }
         let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;
-        let mut recording = self.record.begin(&self.command, self.detach).map_err(ours)?;
+        let agent = self.agent;
+        let title = agent.as_ref().map(|agent| [OsString::from(&agent.adapter.title)]);
+        let title = title.as_ref().map_or(&self.command[..], |title| title);
+        let mut recording = self.record.begin(title, self.detach).map_err(ours)?;
         let mut overrides = self.sandbox.overrides(self.command);
         overrides.must_run = true;
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
@@ -148,17 +211,31 @@ impl Run {
         overrides.stdin = stdin;
 
         let store = Store::open().map_err(|error| ours(error.into()))?;
-        let (spec, entry, lock) = make(&overrides, self.update_lock, &store).map_err(ours)?;
+        let told = agent.as_ref().map(|agent| agent.prepare(&self.ask, &mut overrides, &store, terminal));
+        let mut told = told.transpose().map_err(ours)?;
+        let (spec, entry, lock) = make(&overrides, agent.as_deref(), self.update_lock, &store).map_err(ours)?;
         let (id, name) = (spec.id.clone(), spec.name.clone());
         (course.id, course.name) = (Some(id.clone()), name.clone());
+        if let (Some(told), Some(agent)) = (&mut told, &spec.agent) {
+            told.settle(agent, &spec.network);
+            told.tell();
+        }
+        course.agent = told;
         // Its id is told with the failure or never.
         let kept = spec.keep.then(|| format!("Sandbox {id} is kept: 'agentkernel rm {id}' removes it"));
         let failed = |failure: Failure| match &kept {
             Some(hint) => failure.also(hint),
             None => failure,
         };
-        if self.checkpoint
-            && let Err(failure) = undo::take(&store, &spec)
+        // Whoever acts without asking is given what can be taken back.
+        let by_default =
+            agent.is_some() && !self.ask.no_checkpoint && matches!(spec.workspace, Workspace::Direct { .. });
+        if (self.checkpoint || by_default)
+            && let Err(failure) = undo::take(
+                &store,
+                &spec,
+                if self.checkpoint { "Leave --checkpoint out" } else { "Give --no-checkpoint" },
+            )
         {
             // There is nothing in it yet.
             store.remove(entry, lock).map_err(|error| ours(error.into()))?;
@@ -196,7 +273,7 @@ impl Create {
         (overrides.terminal, overrides.stdin) = (terminal, stdin);
         overrides.keep = Some(true);
         let store = Store::open()?;
-        let (spec, _, lock) = make(&overrides, self.update_lock, &store)?;
+        let (spec, _, lock) = make(&overrides, None, self.update_lock, &store)?;
         drop(lock);
         if self.json {
             print_json(&serde_json::json!({ "id": spec.id, "name": spec.name }))?;
@@ -292,7 +369,12 @@ pub(super) fn project(store: &Store, host: &HostFacts, unseen: bool) -> Result<P
 }
 
 /// From what was typed and what the project says to a sandbox on record.
-fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Spec, Entry, Lock), Failure> {
+fn make(
+    overrides: &config::Overrides,
+    agent: Option<&agents::Wanted>,
+    renew: bool,
+    store: &Store,
+) -> Result<(Spec, Entry, Lock), Failure> {
     /// There are 4,096 generated names: with half of them taken, nobody ever sees so many misses.
     const TRIES: u32 = 64;
     let host = HostFacts::read()?;
@@ -321,6 +403,7 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
         }
         None => {}
     }
+    let _kept_agent = agent.map(|agent| agent.lay(&mut overrides, &project)).transpose()?;
     // Over whatever that is.
     let _kept_layers = layers::find(store, &mut overrides, &project, renew)?;
     let (mut tries, mut swept) = (0, false);
@@ -329,7 +412,8 @@ fn make(overrides: &config::Overrides, renew: bool, store: &Store) -> Result<(Sp
         match store.create(&spec) {
             Ok((entry, lock)) => {
                 let void = config::void_rules(&spec.network.policy.rules).into_iter().map(net::void);
-                let beyond = overrides.network.allow.iter().filter_map(|rule| net::beyond(rule, &user));
+                let needed = overrides.agent.iter().flat_map(|agent| &agent.allow);
+                let beyond = overrides.network.allow.iter().chain(needed).filter_map(|rule| net::beyond(rule, &user));
                 let narrowed = config::narrowed(&overrides.network, &user).into_iter();
                 let narrowed = narrowed.map(|cause| Failure::new(cause).hint(user.place()));
                 void.chain(beyond).chain(narrowed).for_each(|failure| report(&failure));

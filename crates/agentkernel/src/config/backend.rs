@@ -2,7 +2,7 @@
 //! he has not allowed.
 
 use super::{
-    ConfigError, FoundImage, ImageArg, Project, UserConfig,
+    AgentUse, ConfigError, FoundImage, ImageArg, Project, UserConfig,
     parse::Located,
     resolve::{Overrides, Resolver},
 };
@@ -85,6 +85,7 @@ impl Resolver<'_> {
         engine: &EngineUse,
         workspace: &Workspace,
         mounts: &[Mount],
+        agent: Option<&AgentUse>,
         disk: Option<u64>,
     ) -> Result<(), ConfigError> {
         if disk.is_some() || self.settings.disk.is_some() {
@@ -106,6 +107,10 @@ impl Resolver<'_> {
         if let Some(mount) = mounts.first() {
             let hint = "Leave the mount out, and bring files in with `agentkernel cp`";
             return Err(ConfigError::value(far(mount.source.display().to_string()), hint));
+        }
+        if let Some(agent) = agent {
+            let hint = "Use backend native, or an engine of this machine";
+            return Err(ConfigError::value(far(format!("What {} keeps for the project", agent.title)), hint));
         }
         Ok(())
     }

@@ -67,6 +67,7 @@ pub fn resolve_build(
         workdir: workdir.clone(),
         passwd,
         has_bash: false,
+        has_musl: false,
     };
     let overrides = Overrides {
         // A layer is what its upper directory has, which no other backend shows.

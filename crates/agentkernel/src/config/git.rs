@@ -79,6 +79,9 @@ const HOOKS: [&str; 28] = [
     "post-index-change",
 ];
 
+/// Everybody's configuration.
+pub(super) const SYSTEM: [&str; 2] = ["/etc/gitconfig", "/usr/local/etc/gitconfig"];
+
 /// Somebody who uses git: where his configuration is.
 #[derive(Clone, Debug)]
 pub(super) struct Person {
@@ -91,13 +94,10 @@ pub(super) struct Person {
 /// Paths below `project` that git would run or obey, by the configuration of its repository, of these people, and of the
 /// system.
 pub(super) fn leads(project: &Path, people: &[Person]) -> BTreeSet<PathBuf> {
-    let top = project.ancestors().find(|dir| dir.join(".git").symlink_metadata().is_ok());
-    let top = top.unwrap_or(project);
+    let top = top(project);
     let mut found = BTreeSet::new();
-    let dir = directory(top);
-    let common = pointer(&dir.join("commondir"), b"").map_or_else(|| dir.clone(), |common| dir.join(common));
-    let system = ["/etc/gitconfig", "/usr/local/etc/gitconfig"].map(PathBuf::from);
-    let of_repository = [common.join("config"), dir.join("config.worktree")];
+    let system = SYSTEM.map(PathBuf::from);
+    let of_repository = of_repository(top);
     // For each all files: what begins with `~` means another one.
     for person in people {
         let mut search = Search { project, top, home: &person.home, own: true, found, files: Vec::new() };
@@ -111,6 +111,18 @@ pub(super) fn leads(project: &Path, people: &[Person]) -> BTreeSet<PathBuf> {
         found = search.found;
     }
     found
+}
+
+/// The working tree that a project is in.
+pub(super) fn top(project: &Path) -> &Path {
+    project.ancestors().find(|dir| dir.join(".git").symlink_metadata().is_ok()).unwrap_or(project)
+}
+
+/// The configuration of a working tree's own repository.
+pub(super) fn of_repository(top: &Path) -> [PathBuf; 2] {
+    let dir = directory(top);
+    let common = pointer(&dir.join("commondir"), b"").map_or_else(|| dir.clone(), |common| dir.join(common));
+    [common.join("config"), dir.join("config.worktree")]
 }
 
 /// Where the repository of a working tree is: there, or where a file says (gitrepository-layout(5)).
@@ -127,7 +139,7 @@ fn pointer(file: &Path, prefix: &[u8]) -> Option<PathBuf> {
 }
 
 /// A file's text; `None` if there is none, or it is none that git could read.
-fn read(path: &Path) -> Option<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Option<Vec<u8>> {
     // A fifo would hang us.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
@@ -240,7 +252,7 @@ impl Search<'_> {
 
 /// The variables of a file (git-config(1), "Syntax"): section and name in lower case, and value. What git would not
 /// understand is passed over.
-fn variables(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+pub(super) fn variables(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> {
     let mut variables = Vec::new();
     let mut section = Vec::new();
     let mut rest = text;

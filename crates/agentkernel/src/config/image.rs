@@ -2,10 +2,11 @@
 
 use super::{
     forms::{FormError, wrong},
+    identity::image_has,
     project::Project,
     resolve::Overrides,
 };
-use crate::{Image, OciImage, engine::Endpoint};
+use crate::{Image, OciImage, engine::Endpoint, image};
 use oci::{Platform, Reference, registry::Mirror};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
@@ -41,6 +42,8 @@ pub struct FoundImage {
     pub passwd: Vec<u8>,
     /// Whether it has /bin/bash.
     pub has_bash: bool,
+    /// Whether its programs are linked to musl.
+    pub has_musl: bool,
 }
 
 /// An image of the store whose files lie over another.
@@ -116,6 +119,21 @@ pub(super) fn parse_mirror(text: &str) -> Result<Mirror, FormError> {
         }
         _ => wrong(text, "not a mirror: use HOST, HOST:PORT, or HOST/PREFIX"),
     }
+}
+
+/// Whether the programs of the image that is meant are linked to musl.
+#[must_use]
+pub fn has_musl(overrides: &Overrides, project: &Project) -> bool {
+    if let Some(found) = &overrides.found {
+        return found.has_musl;
+    }
+    let written = || project.file.as_ref()?.settings.image.as_ref().map(|located| &located.value);
+    let image = match overrides.image.as_ref().or_else(written) {
+        Some(ImageArg::Dir(dir)) => Image::Dir(project.dir.join(dir)),
+        _ => Image::Host,
+    };
+    let (musl, glibc) = image::musl();
+    image_has(&image, &musl) && !image_has(&image, &glibc)
 }
 
 /// The image that is to be found before a sandbox can be resolved, if it is one of the store.

@@ -1,6 +1,7 @@
 //! Configuration: TOML as written and flags as typed, resolved to a [`Spec`](crate::Spec). Hides every default, every
 //! textual form and every rule about what a project may ask for.
 
+mod agent;
 mod backend;
 mod build;
 mod check;
@@ -10,6 +11,7 @@ mod error;
 mod exec;
 mod forms;
 mod git;
+mod git_identity;
 mod host;
 mod identity;
 mod image;
@@ -35,6 +37,7 @@ mod settings;
 mod user;
 mod words;
 
+pub use agent::{AgentUse, sets};
 pub use backend::{WORDS as BACKENDS, backend};
 pub use build::{BuildStep, resolve_build};
 pub use check::{Check, Decision, Origin, check};
@@ -48,9 +51,12 @@ pub use forms::{
     parse_mount, parse_published, parse_rule, parse_runtime, parse_secret_host, parse_secret_name, parse_service,
     parse_size, parse_source_variable, parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
 };
+pub use git_identity::git_identity;
 pub use host::HostFacts;
 pub use identity::identity;
-pub use image::{FoundEngine, FoundImage, FoundLayer, ImageArg, named_image, own_layers, parse_image, parse_layer};
+pub use image::{
+    FoundEngine, FoundImage, FoundLayer, ImageArg, has_musl, named_image, own_layers, parse_image, parse_layer,
+};
 pub use learn::{Learned, learned};
 pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids};
 pub use lock::LockFile;

@@ -2,7 +2,7 @@
 //! where none is named, and who said what.
 
 use super::{
-    ConfigError, FormError, UserConfig,
+    AgentUse, ConfigError, FormError, UserConfig,
     forms::parse_variable,
     overlap,
     parse::Located,
@@ -11,7 +11,7 @@ use super::{
     secrets::{Recorded, Secrets},
     settings::SecretSettings,
 };
-use crate::{Network, SecretSource, SecretUse};
+use crate::{LoginUse, Network, SecretSource, SecretUse};
 use egress::{Mode, Policy, Requests, Rule, Rules, Target, control::Published};
 use std::{collections::HashMap, path::Path};
 
@@ -77,15 +77,23 @@ pub(super) struct Sayings {
 
 impl Resolver<'_> {
     /// What holds for a new sandbox.
-    pub(super) fn network(&mut self, flags: NetworkOverrides) -> Result<(Network, Sayings), ConfigError> {
+    pub(super) fn network(
+        &mut self,
+        flags: NetworkOverrides,
+        agent: Option<&AgentUse>,
+    ) -> Result<(Network, Sayings), ConfigError> {
         flags.check(self.user)?;
+        // With nothing to reach there is nothing for it to do, which is what was asked for.
+        let agent = agent.filter(|_| flags.mode != Some(Mode::None));
+        let needed = agent.map_or(&[][..], |agent| &agent.allow);
+        agent.map_or(Ok(()), |agent| agent.check(self.user))?;
         let file = &self.settings.network;
         let mut services = Vec::new();
         let mut allow = Vec::new();
         let written = file.mode.as_ref().map(|mode| mode.value);
         // What is listed beside `mode = "none"` was not meant to be reached.
         let listed = flags.mode != Some(Mode::None) && written != Some(Mode::None);
-        let asks_for = !flags.allow.is_empty() || !flags.services.is_empty();
+        let asks_for = !flags.allow.is_empty() || !flags.services.is_empty() || !needed.is_empty();
         let (mode, saying) = match (flags.mode, &file.mode) {
             (Some(mode), _) => (mode, Said::Flag),
             (None, Some(mode)) if !(asks_for && mode.value == Mode::None) => (mode.value, Said::Project(mode.line)),
@@ -115,14 +123,20 @@ impl Resolver<'_> {
                 services.push((located.value.clone(), Said::Project(located.line)));
             }
         }
-        allow.extend(flags.allow.into_iter().map(|rule| (rule, Said::Flag)));
+        allow.extend(flags.allow.into_iter().chain(needed.iter().cloned()).map(|rule| (rule, Said::Flag)));
         services.extend(flags.services.into_iter().map(|service| (service, Said::Flag)));
         let deny = file.deny.iter().map(|located| (located.value.clone(), Said::Project(located.line)));
         let deny = deny.chain(flags.deny.into_iter().map(|rule| (rule, Said::Flag)));
         let (allow, allow_said) = allow.into_iter().unzip();
         let (deny, deny_said) = deny.unzip();
         let (services, services_said) = services.into_iter().unzip();
-        let secrets = self.secrets(&flags.secrets, flags.mode != Some(Mode::None))?;
+        let lent = agent.map_or(&[][..], |agent| &agent.secrets);
+        let secrets = self.secrets(&flags.secrets, lent, flags.mode != Some(Mode::None))?;
+        // Where a secret of the user's own has taken its place, a login is not used.
+        let used = |login: &&LoginUse| {
+            secrets.iter().any(|secret: &SecretUse| secret.placeholder == login.login.placeholders.access)
+        };
+        let logins = agent.map_or(&[][..], |agent| &agent.logins).iter().filter(used).cloned().collect();
         let network = Network {
             policy: Policy { rules: Rules { mode, allow, deny, services }, ceiling: self.user.ceiling.clone() },
             ports: self.ports(flags.ports)?,
@@ -130,7 +144,7 @@ impl Resolver<'_> {
             bandwidth: [flags.bandwidth.or(file.bandwidth), self.user.bandwidth].into_iter().flatten().min(),
             max_tokens: [flags.max_tokens.or(file.max_tokens), self.user.max_tokens].into_iter().flatten().min(),
             secrets,
-            logins: Vec::new(),
+            logins,
         };
         let sayings = Sayings { mode: saying, allow: allow_said, deny: deny_said, services: services_said };
         Ok((network, sayings))
@@ -152,7 +166,8 @@ impl Resolver<'_> {
     }
 
     /// The secrets that the sandbox may use: by flags, and, unless nothing is to be reached, by the project's file.
-    fn secrets(&mut self, flags: &[String], listed: bool) -> Result<Vec<SecretUse>, ConfigError> {
+    /// And what logs an agent in, unless one of those does.
+    fn secrets(&mut self, flags: &[String], lent: &[SecretUse], listed: bool) -> Result<Vec<SecretUse>, ConfigError> {
         let mut uses = SecretUses::default();
         let from_file = if listed { &self.settings.secrets[..] } else { &[] };
         for located in from_file.iter().filter(|located| !flags.contains(&located.value.name)) {
@@ -181,6 +196,12 @@ impl Resolver<'_> {
                 env,
                 file: None,
             })?;
+        }
+        for secret in lent {
+            let same = |other: &SecretUse| other.env.is_some() && other.env == secret.env;
+            if !uses.list.iter().any(same) {
+                uses.add(secret.clone())?;
+            }
         }
         Ok(uses.list)
     }

@@ -1,7 +1,8 @@
 //! Flags, the project's file and the host become one [`Spec`]: flags win over the file, the file over the defaults.
 
 use super::{
-    ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, UserConfig, WorkspaceMode,
+    AgentUse, ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, UserConfig,
+    WorkspaceMode,
     backend::shares_ids,
     environment::{Environment, read_env_file},
     forms, generated_name, git, identity,
@@ -80,6 +81,8 @@ pub struct Overrides {
     pub terminal: bool,
     /// `-i`
     pub stdin: bool,
+    /// The agent that it is for
+    pub agent: Option<AgentUse>,
     /// `CMD...`; empty: the image's own with `must_run`, else the sandbox idles
     pub command: Vec<OsString>,
     /// Whether there must be a command: for `run`
@@ -106,7 +109,7 @@ pub(super) fn resolve_network(
     user: &UserConfig,
     host: &HostFacts,
 ) -> Result<(Network, Sayings), ConfigError> {
-    with(project, user, host, |resolver| resolver.network(overrides))
+    with(project, user, host, |resolver| resolver.network(overrides, None))
 }
 
 fn with<T>(
@@ -179,11 +182,15 @@ impl Resolver<'_> {
         let (backend, engine) = self.backend(overrides.backend, overrides.runtime, found)?;
         let image = self.image(overrides.image, found)?;
         let workspace = self.workspace(overrides.workspace, &overrides.unprotect)?;
-        let mounts = self.mounts(overrides.mounts, &workspace)?;
+        let mut mounts = self.mounts(overrides.mounts, &workspace)?;
         let shares_ids = shares_ids(&image, found, &workspace, &mounts);
         // Nobody but who it is said: then the image's own files are not asked whom it is for.
-        let caller = shares_ids && host.uid != 0 && overrides.user.is_none() && settings.user.is_none();
-        let identity = self.identity(overrides.user.as_deref(), &image, found.filter(|_| !caller))?;
+        let unsaid = overrides.user.is_none() && settings.user.is_none();
+        let caller = shares_ids && host.uid != 0 && unsaid;
+        let mut identity = self.identity(overrides.user.as_deref(), &image, found.filter(|_| !caller))?;
+        if overrides.agent.is_some() && unsaid && !caller {
+            identity = self.agents_identity(identity, &image, found)?;
+        }
         let workdir = self.workdir(overrides.workdir.as_deref(), &workspace, &identity, found)?;
         let mut limits = self.limits(overrides.cpus, overrides.memory, overrides.pids, overrides.disk)?;
         if keep {
@@ -191,16 +198,17 @@ impl Resolver<'_> {
             limits.disk = None;
         }
         if let Some(engine) = &engine {
-            self.refuse_in_container(engine, &workspace, &mounts, overrides.disk)?;
+            self.refuse_in_container(engine, &workspace, &mounts, overrides.agent.as_ref(), overrides.disk)?;
             limits.disk = None;
         }
         let tmpfs = self.tmpfs(overrides.tmpfs, &mounts, workspace != Workspace::None)?;
-        let (network, _) = self.network(overrides.network)?;
+        let (network, _) = self.network(overrides.network, overrides.agent.as_ref())?;
 
         self.check_secret_files(&network, &workspace, &mounts)?;
 
         let mut env = Environment::base(&identity, &image, found, host);
         overrides.found_layers.iter().for_each(|layer| env.lay(&layer.env));
+        let agent = overrides.agent.map(|agent| agent.settle(&identity, &mut env, &mut mounts)).transpose()?;
         if network.needs_authority() {
             trust::VARIABLES.iter().for_each(|(name, value)| env.set(name, value));
         }
@@ -252,6 +260,7 @@ impl Resolver<'_> {
             image,
             layers,
             workspace,
+            agent,
             mounts,
             tmpfs,
             read_only: overrides.read_only || settings.read_only.unwrap_or(false),

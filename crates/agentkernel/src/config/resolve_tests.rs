@@ -268,6 +268,7 @@ fn image() -> FoundImage {
         workdir: String::new(),
         passwd: Vec::new(),
         has_bash: false,
+        has_musl: false,
     }
 }
 

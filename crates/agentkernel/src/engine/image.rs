@@ -36,6 +36,8 @@ pub struct Contents {
     pub passwd: Vec<u8>,
     /// Whether it has /bin/bash.
     pub has_bash: bool,
+    /// Whether its programs are linked to musl.
+    pub has_musl: bool,
 }
 
 /// How far a pull is.
@@ -100,7 +102,10 @@ async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
     let looked = async {
         let passwd = engine.read_file(container, "/etc/passwd", MAX_PASSWD).await?.unwrap_or_default();
         let has_bash = engine.has(container, "/bin/bash").await?;
-        Ok(Contents { passwd, has_bash })
+        let (musl, glibc) = crate::image::musl();
+        let has_musl =
+            engine.has(container, &format!("/{musl}")).await? && !engine.has(container, &format!("/{glibc}")).await?;
+        Ok(Contents { passwd, has_bash, has_musl })
     };
     let looked = looked.await;
     engine.delete(&format!("/containers/{container}?force=1&v=1")).await?;

@@ -10,6 +10,7 @@
 //! cache/               things that can be made again
 //! images/              what the room `image` keeps
 //! checkpoints/         what the room `workspace` keeps
+//! agents/              the same, for agents
 //! audit.jsonl          what all of them reached, or tried to; audit.jsonl.1 and on are older
 //! ```
 //!
@@ -78,6 +79,7 @@ use rustix::{
     fs::{self, AtFlags, Dir, Mode, OFlags},
     io::Errno,
 };
+use sha2::{Digest as _, Sha256};
 use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -111,6 +113,7 @@ const NAMES: &str = "names";
 const CACHE: &str = "cache";
 const IMAGES: &str = "images";
 const CHECKPOINTS: &str = "checkpoints";
+const AGENTS: &str = "agents";
 const VERSION: &str = "version";
 const SPEC: &str = "spec.json";
 const STATE: &str = "state.json";
@@ -208,8 +211,20 @@ impl Store {
     /// # Errors
     /// If it can't be opened.
     pub(crate) fn checkpoints(&self, project: &str) -> Result<(OwnedFd, PathBuf), StoreError> {
-        let path = self.path.join(CHECKPOINTS);
-        let all = subdirectory(self.root.as_fd(), &self.path, CHECKPOINTS)?;
+        self.of_project(CHECKPOINTS, project)
+    }
+
+    /// Where what agents keep for one project is, and its path.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(crate) fn kept_by_agents(&self, project: &str) -> Result<(OwnedFd, PathBuf), StoreError> {
+        self.of_project(AGENTS, project)
+    }
+
+    fn of_project(&self, kind: &str, project: &str) -> Result<(OwnedFd, PathBuf), StoreError> {
+        let path = self.path.join(kind);
+        let all = subdirectory(self.root.as_fd(), &self.path, kind)?;
         Ok((subdirectory(all.as_fd(), &path, project)?, path.join(project)))
     }
 
@@ -455,6 +470,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// What a project is called where something is kept for it: a digest of its path.
+pub(crate) fn key(project: &Path) -> String {
+    let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Opens a directory of the state, and makes it if it is missing.

@@ -36,6 +36,7 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         layers: Vec::new(),
         // Not UTF-8: a record must keep it.
         workspace: Workspace::Overlay { path: OsStr::from_bytes(b"/srv/\xff\xfe").into() },
+        agent: None,
         mounts: Vec::new(),
         tmpfs: Vec::new(),
         read_only: false,

@@ -11,7 +11,6 @@ use rustix::{
     fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat},
     io::Errno,
 };
-use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, HashSet},
     fs::File,
@@ -73,9 +72,7 @@ impl Checkpoints {
     /// # Errors
     /// If the state can't be used.
     pub fn open(store: &Store, project: &Path) -> Result<Self, WorkspaceError> {
-        let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
-        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let (dir, path) = store.checkpoints(&name)?;
+        let (dir, path) = store.checkpoints(&store::key(project))?;
         let files = store::subdirectory(dir.as_fd(), &path, FILES)?;
         if durable::read::<OsBytes>(dir.as_fd(), &path, PROJECT)?.is_none() {
             durable::write(dir.as_fd(), &path, PROJECT, &OsBytes::from(project))?;

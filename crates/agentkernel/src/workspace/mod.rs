@@ -1,4 +1,4 @@
-//! Hides how a project's files are kept before somebody changes them, and brought back.
+//! Hides how a project's files are kept before somebody changes them, and brought back; and what agents keep for it.
 //!
 //! ```text
 //! checkpoints/<digest of the project's path>/
@@ -6,14 +6,19 @@
 //!   lock        whoever takes a checkpoint or goes back to one holds it
 //!   <number>    a checkpoint: a line of JSON about it, and one for each entry of the tree
 //!   files/<n>   contents, each shared by checkpoints in a row that found the file unchanged
+//! agents/<digest of the project's path>/
+//!   project     the path, for people who look
+//!   <agent>/    what one agent keeps: `seed`, from which placeholders are made, and `home`
 //! ```
 
 mod checkpoint;
+mod home;
 mod manifest;
 mod restore;
 mod tree;
 
 pub use checkpoint::{Checkpoints, LIMIT, Taken};
+pub use home::AgentHome;
 pub use manifest::Summary;
 pub use restore::{Change, Restored, What};
 
@@ -21,7 +26,7 @@ use crate::store::StoreError;
 use checkpoint::MOST;
 use std::{io, path::PathBuf};
 
-/// A failure with a checkpoint.
+/// A failure with a checkpoint, or with what agents keep.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkspaceError {

@@ -7,7 +7,7 @@ use super::{
             dev::{PROC_HIDDEN, PROC_READ_ONLY},
             etc::accounts,
             failure::{self, Context as _},
-            masks::Masks,
+            masks::{self, Masks},
             plan::open_path,
             walls::{limits, protected, writable},
         },
@@ -64,9 +64,9 @@ impl Outline {
         };
         let mut mounts = Mounts::default();
         if let Workspace::Direct { path, .. } = &spec.workspace {
-            mounts.project(path, masks)?;
+            mounts.project(path, masks, spec.agent.as_ref().map(|agent| agent.empty.as_path()))?;
         }
-        for mount in &spec.mounts {
+        for mount in spec.all_mounts() {
             let fd = open_path(&mount.source).wall("mounts", format!("Cannot open {}", mount.source.display()), "")?;
             let stat =
                 rustix::fs::fstat(fd).wall("mounts", format!("Cannot examine {}", mount.source.display()), "")?;
@@ -189,12 +189,13 @@ struct Mounts {
 }
 
 impl Mounts {
-    fn project(&mut self, path: &Path, masks: &Masks) -> Result<(), LaunchError> {
+    /// `empty` is a file that is so.
+    fn project(&mut self, path: &Path, masks: &Masks, empty: Option<&Path>) -> Result<(), LaunchError> {
         const WALL: &str = "protected paths";
         let project = open_path(path).wall("workspace", format!("Cannot open {}", path.display()), "")?;
         let stat = rustix::fs::fstat(&project).wall("workspace", format!("Cannot examine {}", path.display()), "")?;
         self.bind(path, path, &stat, false)?;
-        for (below, read_only) in &masks.paths {
+        for (below, cover) in &masks.paths {
             let tried = || format!("Cannot protect {}", below.display());
             let fd = open_beneath(&project, below, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
             let stat = fd.and_then(|fd| Ok(rustix::fs::fstat(fd)?)).wall(WALL, tried(), "")?;
@@ -203,7 +204,15 @@ impl Mounts {
                 return Err(failure::new(WALL, cause, "Use `--workspace overlay`, or backend native"));
             }
             let place = path.join(below);
-            self.bind(&place, &place, &stat, *read_only)?;
+            let socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+            match empty.filter(|_| matches!(cover, masks::Cover::Nothing | masks::Cover::Empty) && socket) {
+                Some(empty) => {
+                    let fd = open_path(empty).wall(WALL, tried(), "")?;
+                    let stat = rustix::fs::fstat(fd).wall(WALL, tried(), "")?;
+                    self.bind(empty, &place, &stat, true)?;
+                }
+                None => self.bind(&place, &place, &stat, *cover != masks::Cover::Passage)?,
+            }
         }
         Ok(())
     }
@@ -320,6 +329,15 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
             prepare.directories.push(node(Path::new(path), mode, None));
         }
         prepare.directories.push(node(&identity.home, 0o755, own));
+        // The engine has made them for what is mounted there.
+        let mut above: Vec<&Path> = spec
+            .all_mounts()
+            .flat_map(|mount| mount.target.ancestors().skip(1))
+            .filter(|path| *path != identity.home && path.starts_with(&identity.home))
+            .collect();
+        above.sort_unstable();
+        above.dedup();
+        prepare.directories.extend(above.into_iter().map(|path| node(path, 0o755, own)));
         prepare.directories.push(node(spec.workdir.as_path(), 0o755, None));
         prepare.accounts = accounts(identity, "/bin/sh").to_vec();
     }

@@ -18,6 +18,7 @@ fn spec() -> Spec {
         }),
         layers: vec![],
         workspace: Workspace::None,
+        agent: None,
         mounts: vec![],
         tmpfs: vec![],
         read_only: false,

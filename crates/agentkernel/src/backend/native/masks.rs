@@ -9,6 +9,11 @@
 //! placeholder is known by its time of modification, too. Which ones a sandbox has is written to the file `masks` of its
 //! directory before they are made.
 //!
+//! In the place of what agents read of a project, programs in a sandbox find nothing: some of them fail where a file is none, or a
+//! directory is. On the native backend a link that leads nowhere is mounted over those sockets, which is not there to whoever
+//! opens it, and cannot be made either. An engine mounts no links: of these, what is to be a directory is an empty one on the
+//! host, and what is to be a file is covered with an empty one, in an agent's sandbox.
+//!
 //! To remove a file detaches what is mounted on it in every mount namespace, so each sandbox holds a shared lock
 //! (flock(2)) on the project's directory, and only who gets an exclusive one removes placeholders.
 
@@ -18,7 +23,7 @@ use super::{
     failure::{self, Context as _},
     plan::{self, Role},
 };
-use crate::{Spec, Workspace};
+use crate::{BackendKind, Spec, Workspace};
 use jail::{fd::open_beneath, process::FileOwner};
 use rustix::{
     fd::{AsRawFd as _, OwnedFd},
@@ -55,13 +60,33 @@ const BARE_OBEYED: [&str; 3] = ["config", "config.worktree", "hooks"];
 const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// What agents read of a project, by the names at its top.
+const OF_AGENTS: [&str; 9] =
+    [".agents", ".claude", ".codex", ".crush.json", ".gemini", ".mcp.json", ".opencode", "crush.json", "opencode.json"];
+/// The same, beside another.
+const OF_AGENTS_TOO: &str = "opencode.jsonc";
+/// A directory of an agent's, and the file that it writes there first, or ends. With one it only reads.
+const WANTED: (&str, &str) = (".opencode", ".opencode/.gitignore");
+
+/// How a path is covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cover {
+    /// It is on the way to another one, and stays writable; but a mount on it keeps it where it is: the kernel does not care
+    /// what is mounted below something that is renamed.
+    Passage,
+    /// It is read-only.
+    ReadOnly,
+    /// It is a placeholder, and programs are to find nothing there.
+    Nothing,
+    /// It is a placeholder, and programs are to find an empty file there.
+    Empty,
+}
+
 /// What is to be covered.
 #[derive(Debug, Default)]
 pub struct Masks {
-    /// Paths below the project that all exist, what is in a directory after it, and whether each becomes read-only. A
-    /// directory on the way to one stays writable, but a mount on it keeps it where it is: the kernel does not care
-    /// what is mounted below something that is renamed.
-    pub paths: BTreeMap<PathBuf, bool>,
+    /// Paths below the project that all exist, what is in a directory after it, and how each is covered.
+    pub paths: BTreeMap<PathBuf, Cover>,
     /// The project, with a lock that keeps others from removing placeholders.
     lock: Option<OwnedFd>,
     /// What remembers the placeholders, even if somebody removes the state directory.
@@ -91,7 +116,7 @@ pub fn prepare(spec: &Spec, place: &Place) -> Result<Masks, LaunchError> {
     let project = plan::open_source(&Role::Workspace, path)?;
     let project = open(&project, OsStr::new(".")).wall(WALL, "Cannot open the project", "")?;
     for _ in 0..ROUNDS {
-        match attempt(&project, path, protected, place)? {
+        match attempt(spec, &project, path, protected, place)? {
             Ok(masks) => return Ok(masks),
             Err(Again) => std::thread::sleep(PAUSE),
         }
@@ -101,6 +126,7 @@ pub fn prepare(spec: &Spec, place: &Place) -> Result<Masks, LaunchError> {
 }
 
 fn attempt(
+    spec: &Spec,
     project: &OwnedFd,
     path: &Path,
     protected: &[PathBuf],
@@ -126,6 +152,15 @@ fn attempt(
             ends.extend([look(name)?]);
         }
     }
+    let engine = spec.backend == BackendKind::Docker;
+    match ends.get(Path::new(WANTED.0)) {
+        Some(End::Directory) => {
+            let found = locate(project, Path::new(WANTED.1));
+            ends.extend([found.wall(WALL, format_args!("Cannot examine {}", WANTED.1), "")?]);
+        }
+        Some(End::Missing) if engine => drop(ends.insert(WANTED.1.into(), End::Missing)),
+        _ => {}
+    }
     let ours: Vec<&Path> = ends
         .iter()
         .filter(|(_, end)| matches!(end, End::Missing | End::Placeholder))
@@ -145,8 +180,14 @@ fn attempt(
             let (Ok(parent), Some(name)) = (open_parent(project, &path), path.file_name()) else {
                 return Ok(Err(Again));
             };
-            let common = path == Path::new(COMMON) || bare && path == Path::new(BARE_COMMON);
-            match maker.make(parent.as_ref().unwrap_or(project), name, common) {
+            let kind = if path == Path::new(COMMON) || bare && path == Path::new(BARE_COMMON) {
+                Kind::Common
+            } else if engine && cover_of(&path, engine) == Cover::ReadOnly && is_of_agents(&path) {
+                Kind::Directory
+            } else {
+                Kind::Socket
+            };
+            match maker.make(parent.as_ref().unwrap_or(project), name, kind) {
                 Ok(Made::Placeholder) => {}
                 Ok(Made::Needless) => continue,
                 Err(Errno::EXIST) => return Ok(Err(Again)),
@@ -159,11 +200,29 @@ fn attempt(
         }
         let directories = path.ancestors().skip(1).filter(|directory| !directory.as_os_str().is_empty());
         for directory in directories {
-            masks.paths.entry(directory.to_owned()).or_insert(false);
+            masks.paths.entry(directory.to_owned()).or_insert(Cover::Passage);
         }
-        masks.paths.insert(path, true);
+        let placeholder = matches!(end, End::Missing | End::Placeholder);
+        let cover = if placeholder { cover_of(&path, engine) } else { Cover::ReadOnly };
+        masks.paths.insert(path, cover);
     }
     Ok(Ok(masks))
+}
+
+/// Whether agents read it.
+fn is_of_agents(path: &Path) -> bool {
+    let top = path.iter().next().unwrap_or_default();
+    OF_AGENTS.iter().chain([&OF_AGENTS_TOO]).any(|name| top == *name)
+}
+
+/// How a placeholder is covered; by an engine, only with what is a file.
+fn cover_of(path: &Path, engine: bool) -> Cover {
+    let is_file = || path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc");
+    match is_of_agents(path) {
+        true if path == Path::new(WANTED.1) => Cover::Empty,
+        true if !engine || is_file() => Cover::Nothing,
+        _ => Cover::ReadOnly,
+    }
 }
 
 /// Follows a path through directories to its end, or to where it goes on no further.
@@ -188,6 +247,15 @@ fn locate(project: &OwnedFd, path: &Path) -> io::Result<(PathBuf, End)> {
         }
     }
     Ok((here, End::Directory))
+}
+
+/// What a placeholder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Socket,
+    Directory,
+    /// A file with [`COMMON_HERE`].
+    Common,
 }
 
 /// What came of the wish for a placeholder.
@@ -217,25 +285,30 @@ impl Maker {
     }
 
     /// Makes one.
-    fn make(&mut self, parent: &OwnedFd, name: &OsStr, common: bool) -> Result<Made, Errno> {
-        if !common
+    fn make(&mut self, parent: &OwnedFd, name: &OsStr, kind: Kind) -> Result<Made, Errno> {
+        let marked = is_marked(parent);
+        if kind == Kind::Socket
             && let Some(socket) = &self.socket
             && link(socket, parent, name).is_ok()
         {
+            if marked {
+                mark(parent, OsStr::new("."))?;
+            }
             return Ok(Made::Placeholder);
         }
-        let made = if common {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644));
-            file.and_then(|file| rustix::io::write(file, COMMON_HERE)).map(drop)
-        } else {
-            match rustix::fs::mknodat(parent, name, FileType::Socket, Mode::from_raw_mode(0o444), 0) {
-                // This file system has no sockets (mknod(2)).
-                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                    rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
-                }
-                result => result,
+        let directory = || rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755));
+        let made = match kind {
+            Kind::Common => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644));
+                file.and_then(|file| rustix::io::write(file, COMMON_HERE)).map(drop)
             }
+            Kind::Directory => directory(),
+            Kind::Socket => match rustix::fs::mknodat(parent, name, FileType::Socket, Mode::from_raw_mode(0o444), 0) {
+                // This file system has no sockets (mknod(2)).
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => directory(),
+                result => result,
+            },
         };
         match made {
             Ok(()) => {}
@@ -244,14 +317,27 @@ impl Maker {
             Err(Errno::ACCESS) if rustix::fs::fstat(parent)?.st_uid != self.owner => return Ok(Made::Needless),
             Err(error) => return Err(error),
         }
-        let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
-        let times = Timestamps { last_access: mark, last_modification: mark };
-        rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
-        if !common && self.socket.is_none() {
+        mark(parent, name)?;
+        if marked {
+            mark(parent, OsStr::new("."))?;
+        }
+        if kind == Kind::Socket && self.socket.is_none() {
             self.socket = socket(parent, name);
         }
         Ok(Made::Placeholder)
     }
+}
+
+/// Gives something the time of a placeholder.
+fn mark(dir: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
+    let times = Timestamps { last_access: mark, last_modification: mark };
+    rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Whether a directory has the time of a placeholder, which it loses when something in it is made or removed.
+fn is_marked(dir: &OwnedFd) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_mtime == MARK)
 }
 
 /// The placeholder that was just made, unless it is a directory or somebody has put something else in its place.
@@ -276,8 +362,13 @@ impl Masks {
     /// In the parent: tells stage what to cover.
     pub fn send(&self, report: &OwnedFd) -> Result<(), LaunchError> {
         let mut batch = Vec::with_capacity(2 * LONGEST);
-        for (path, read_only) in &self.paths {
-            batch.push(if *read_only { b'r' } else { b'w' });
+        for (path, cover) in &self.paths {
+            batch.push(match cover {
+                Cover::Passage => b'w',
+                Cover::ReadOnly => b'r',
+                Cover::Nothing => b'n',
+                Cover::Empty => b'e',
+            });
             batch.extend_from_slice(path.as_os_str().as_bytes());
             batch.push(0);
             if batch.len() > LONGEST {
@@ -290,15 +381,21 @@ impl Masks {
         channel::send(report, &batch, &[])
     }
 
-    /// In stage: each path to cover, and whether it becomes read-only.
-    pub fn receive(report: &OwnedFd) -> Result<Vec<(PathBuf, bool)>, LaunchError> {
+    /// In stage: each path to cover, and how.
+    pub fn receive(report: &OwnedFd) -> Result<Vec<(PathBuf, Cover)>, LaunchError> {
         let mut paths = Vec::new();
         loop {
             let (batch, _) = channel::receive(report)?;
             let mut rest = batch.as_slice();
             while let Some(end) = rest.iter().position(|byte| *byte == 0) {
                 if let [kind, path @ ..] = &rest[..end] {
-                    paths.push((PathBuf::from(OsStr::from_bytes(path)), *kind == b'r'));
+                    let cover = match kind {
+                        b'w' => Cover::Passage,
+                        b'n' => Cover::Nothing,
+                        b'e' => Cover::Empty,
+                        _ => Cover::ReadOnly,
+                    };
+                    paths.push((PathBuf::from(OsStr::from_bytes(path)), cover));
                 }
                 rest = &rest[end + 1..];
             }
@@ -359,9 +456,12 @@ fn remove(project: &OwnedFd, path: &Path) -> io::Result<()> {
     if !is_placeholder(&stat, path) {
         return Ok(());
     }
+    let marked = is_marked(parent);
     let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
     match rustix::fs::unlinkat(parent, name, flags) {
+        // What it is in may be one, too, and is next.
+        Ok(()) if marked => Ok(mark(parent, OsStr::new("."))?),
         Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -47,7 +47,7 @@ pub enum Role {
     Kept,
     /// The project, as a layer or as itself.
     Workspace,
-    /// An entry of the spec's mounts.
+    /// One of all that is mounted in it.
     Mount(usize),
     /// An entry of what a build is lent.
     Lent(usize),
@@ -159,7 +159,7 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
             sources.push((Role::Workspace, Source::Path(path.clone())));
         }
     }
-    for (index, mount) in spec.mounts.iter().enumerate() {
+    for (index, mount) in spec.all_mounts().enumerate() {
         sources.push((Role::Mount(index), Source::Path(mount.source.clone())));
     }
     for (index, lent) in spec.build.iter().flat_map(|build| &build.mounts).enumerate() {
@@ -167,7 +167,7 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
         sources
             .push((Role::Lent(index), Source::Fd(failure::state(fd, "mounts", "Cannot open what a build is lent")?)));
     }
-    keep_out_of_state(&sources, place)?;
+    keep_out_of_state(spec, &sources, place)?;
     let mut plan = Plan { sources, unproved };
     if spec.is_on_disk() {
         let kept = failure::state(keep(&plan, spec, place, ids), "files", "Cannot make the sandbox's directory")?;
@@ -177,12 +177,15 @@ pub fn make(spec: &Spec, place: &Place, ids: &Ids, init: Location, proved: bool)
 }
 
 /// Refuses what is, contains, or lies in the directory where the sandboxes' records are: who writes there says what the
-/// next one is made of, and who reads there reaches the sockets of their supervisors.
-fn keep_out_of_state(sources: &[(Role, Source)], place: &Place) -> Result<(), LaunchError> {
+/// next one is made of, and who reads there reaches the sockets of their supervisors. What an agent keeps has a place there.
+fn keep_out_of_state(spec: &Spec, sources: &[(Role, Source)], place: &Place) -> Result<(), LaunchError> {
     let state = parent(&place.cache).and_then(|state| Ok((path_of(&state)?, ancestors(state)?)));
     let (state_path, above) = state.wall("image", "Cannot examine the state directory", "")?;
     for (role, source) in sources {
         let Source::Path(path) = source else { continue };
+        if matches!(role, Role::Mount(index) if *index >= spec.mounts.len()) {
+            continue;
+        }
         let id = identity(&open_source(role, path)?);
         // By what it is, and not only by its path: it may be mounted in two places.
         let contains = state_path.starts_with(path)

@@ -6,7 +6,7 @@ use super::{
     FLOWS_FD, LINK_FD, channel, dev, etc,
     failure::{self, Context as _},
     ids::Ids,
-    masks::Masks,
+    masks::{Cover, Masks},
     plan::{self, Role, START, upper_name},
     root::Root,
     skeleton, trust,
@@ -21,7 +21,7 @@ use jail::{
 };
 use rustix::{
     fd::{AsFd as _, BorrowedFd, OwnedFd},
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid},
     io::Errno,
     process::{Resource, Signal},
 };
@@ -257,8 +257,10 @@ impl Stage<'_> {
                 Placed::Workspace(path, _) => {
                     let project = take(&mut sources, Role::Workspace)?;
                     bind(&root, "workspace", &project, path, false)?;
-                    for (path, read_only) in Masks::receive(&self.report)? {
-                        cover(&project, &path, read_only)?;
+                    let covers = Masks::receive(&self.report)?;
+                    let stand_ins = StandIns::new(&scratch)?;
+                    for (path, how) in covers {
+                        cover(&project, &path, how, &stand_ins)?;
                     }
                 }
             }
@@ -486,7 +488,7 @@ fn placed(spec: &Spec) -> Vec<Placed<'_>> {
         }
     }
     all.extend(spec.tmpfs.iter().map(|tmpfs| (tmpfs.target.as_path(), Placed::Tmpfs(tmpfs))));
-    all.extend(spec.mounts.iter().enumerate().map(|(n, mount)| (mount.target.as_path(), Placed::Mount(n, mount))));
+    all.extend(spec.all_mounts().enumerate().map(|(n, mount)| (mount.target.as_path(), Placed::Mount(n, mount))));
     let lent = spec.build.iter().flat_map(|build| &build.mounts).enumerate();
     all.extend(lent.map(|(n, lent)| (lent.target.as_path(), Placed::Lent(n, lent))));
     all.sort_by_key(|(path, _)| *path);
@@ -610,14 +612,47 @@ fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: boo
     mount::attach(source, root.target(target, source)?).wall(wall, tried, "")
 }
 
+/// What stands in for placeholders.
+struct StandIns {
+    /// A link that leads nowhere, and to where nobody can make anything. It has the time of a placeholder.
+    nothing: OwnedFd,
+    /// An empty file.
+    empty: OwnedFd,
+}
+
+impl StandIns {
+    fn new(scratch: &OwnedFd) -> Result<Self, LaunchError> {
+        let mark = Timespec { tv_sec: archive::PLACEHOLDER, tv_nsec: 0 };
+        let times = Timestamps { last_access: mark, last_modification: mark };
+        let open =
+            |name| rustix::fs::openat(scratch, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        let make = || {
+            rustix::fs::symlinkat(archive::NOWHERE, scratch, "nothing")?;
+            rustix::fs::utimensat(scratch, "nothing", &times, AtFlags::SYMLINK_NOFOLLOW)?;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            drop(rustix::fs::openat(scratch, "empty", flags, Mode::from_raw_mode(0o444))?);
+            Ok::<_, Errno>(Self { nothing: open("nothing")?, empty: open("empty")? })
+        };
+        make().wall("protected paths", "Cannot make what stands in for them", "")
+    }
+}
+
 /// Covers a path of the project with itself: what has a mount on it can be neither removed nor replaced from inside. A
-/// symbolic link is covered like a file, and what it leads to, elsewhere in the project, stays as it is.
-fn cover(project: &OwnedFd, path: &Path, read_only: bool) -> Result<(), LaunchError> {
+/// symbolic link is covered like a file, and what it leads to, elsewhere in the project, stays as it is. A placeholder may be
+/// covered with what stands in for it, unless it is a directory.
+fn cover(project: &OwnedFd, path: &Path, how: Cover, stand_ins: &StandIns) -> Result<(), LaunchError> {
     const WALL: &str = "protected paths";
     let tried = format_args!("Cannot protect {}", path.display());
     let target = open_beneath(project, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).wall(WALL, tried, "")?;
-    let copy = mount::copy(&target, true).wall(WALL, tried, "")?;
-    let attrs = if read_only { Attr::MOUNT_ATTR_RDONLY } else { Attr::empty() };
+    let stat = rustix::fs::fstat(&target).wall(WALL, tried, "")?;
+    let source = match how {
+        _ if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => &target,
+        Cover::Passage | Cover::ReadOnly => &target,
+        Cover::Nothing => &stand_ins.nothing,
+        Cover::Empty => &stand_ins.empty,
+    };
+    let copy = mount::copy(source, true).wall(WALL, tried, "")?;
+    let attrs = if how == Cover::Passage { Attr::empty() } else { Attr::MOUNT_ATTR_RDONLY };
     mount::set(&copy, true, attrs).wall(WALL, tried, "")?;
     mount::attach(&copy, &target).wall(WALL, tried, "")?;
     // Somebody may have put something else in its place meanwhile.

@@ -2,7 +2,7 @@
 
 use super::{
     ids::{COUNT, Ids},
-    masks::Masks,
+    masks::{Cover, Masks},
 };
 use crate::{Spec, Workspace};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub fn writable(spec: &Spec) -> Vec<OsBytes> {
             Workspace::None => {}
             Workspace::Direct { path, .. } | Workspace::Overlay { path } => writable.push(text(path)),
         }
-        writable.extend(spec.mounts.iter().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
+        writable.extend(spec.all_mounts().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
         writable.extend(spec.tmpfs.iter().map(|tmpfs| text(&tmpfs.target)));
     }
     writable
@@ -81,8 +81,8 @@ pub fn list(spec: &Spec, ids: &Ids, masks: &Masks) -> Vec<Wall> {
 
 /// That every protected path is covered.
 pub fn protected(masks: &Masks) -> Wall {
-    let read_only = masks.paths.values().filter(|read_only| **read_only).count();
-    let kept = masks.paths.len() - read_only;
+    let kept = masks.paths.values().filter(|cover| **cover == Cover::Passage).count();
+    let read_only = masks.paths.len() - kept;
     let detail = format!("{read_only} paths of the project read-only, {kept} directories on the way kept in place");
     Wall { name: "protected paths".into(), holds: true, detail }
 }

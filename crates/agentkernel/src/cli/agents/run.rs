@@ -1,0 +1,405 @@
+//! `run AGENT`: hides how what is asked of an agent becomes a sandbox that has the agent, what it needs, and nothing that
+//! logs in.
+
+use super::{
+    super::{Failure, run},
+    find,
+    install::{Workshop, reference},
+    installed,
+};
+use crate::{
+    Agent, Network,
+    agents::{
+        Adapter, Adapters, AgentError, Ask, CannotError, Libc, Output, Session, Way,
+        login::{self, Lent},
+    },
+    config::{self, AgentUse, EnvVar, HostFacts, Overrides, Project, WorkspaceMode},
+    image::Guard,
+    store::Store,
+    workspace::AgentHome,
+};
+use clap::{Args, ValueEnum};
+use egress::Mode;
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
+
+/// What is asked of an agent.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Of an agent (run AGENT)")]
+pub(in crate::cli) struct AskArgs {
+    /// Have it do this and end; after the agent's name -p is short for it
+    #[arg(long, value_name = "TASK")]
+    prompt: Option<String>,
+    /// Go on with the last session of this project
+    #[arg(long = "continue", conflicts_with = "resume")]
+    go_on: bool,
+    /// Go on with this session
+    #[arg(long, value_name = "SESSION")]
+    resume: Option<String>,
+    /// Use this model, as the agent calls it
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// How it tells what it did: 'text'; 'json', at its end; 'stream-json', as it happens
+    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
+    output_format: Option<Format>,
+    /// Have it ask before it acts: without, it asks nobody, for the sandbox is the permission
+    #[arg(long)]
+    ask: bool,
+    /// Let it tell its makers what it does
+    #[arg(long)]
+    telemetry: bool,
+    /// Let it look for newer versions of itself
+    #[arg(long)]
+    self_update: bool,
+    /// Bring nothing that logs it in
+    #[arg(long)]
+    no_login: bool,
+    /// Take no checkpoint of the project first, to which 'undo' goes back
+    #[arg(long, conflicts_with = "checkpoint")]
+    pub(in crate::cli) no_checkpoint: bool,
+    /// Tell what it may reach, and what logs it in, also where nobody sits at a terminal
+    #[arg(long)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    StreamJson,
+}
+
+impl AskArgs {
+    /// Whether it is to do one task and end.
+    pub(in crate::cli) fn is_headless(&self) -> bool {
+        self.prompt.is_some()
+    }
+
+    /// The first that was said, if any was.
+    pub(in crate::cli) fn said(&self) -> Option<&'static str> {
+        let said = [
+            ("--prompt", self.prompt.is_some()),
+            ("--continue", self.go_on),
+            ("--resume", self.resume.is_some()),
+            ("--model", self.model.is_some()),
+            ("--output-format", self.output_format.is_some()),
+            ("--ask", self.ask),
+            ("--telemetry", self.telemetry),
+            ("--self-update", self.self_update),
+            ("--no-login", self.no_login),
+            ("--no-checkpoint", self.no_checkpoint),
+            ("--verbose", self.verbose),
+        ];
+        said.into_iter().find(|(_, said)| *said).map(|(flag, _)| flag)
+    }
+}
+
+/// An agent that is to run, and what its user has given it beside what we know.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Wanted {
+    pub(in crate::cli) adapter: Adapter,
+    extra: Vec<String>,
+}
+
+/// What is told of an agent's sandbox.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(in crate::cli) struct Told {
+    name: String,
+    title: String,
+    version: String,
+    /// What it may reach of its own.
+    allow: Vec<String>,
+    /// What logs it in, in words.
+    login: Option<String>,
+    #[serde(skip)]
+    shown: bool,
+}
+
+/// Whether a word is an agent's name, or the path of an adapter.
+fn adapter(word: &OsStr) -> Result<Option<Adapter>, Failure> {
+    let Some(word) = word.to_str() else { return Ok(None) };
+    let is_path = word.contains('/');
+    let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if if is_path { !word.ends_with(".toml") } else { !word.bytes().all(named) } {
+        return Ok(None);
+    }
+    let store = Store::open()?;
+    let host = HostFacts::read()?;
+    if host.lost().is_some() {
+        // No agent could work there, which is told soon.
+        return Ok(None);
+    }
+    let adapters = Adapters::of(&host, &run::project(&store, &host, true)?);
+    match adapters.find(word) {
+        Ok(_) => find(&store, &adapters, word).map(Some),
+        Err(AgentError::Unknown { names, .. }) => match config::nearest(word, names.iter().map(String::as_str)) {
+            None => Ok(None),
+            Some(near) => Err(Failure::new(format!("No agent is called '{word}'"))
+                .hint(format!("Did you mean '{near}'? 'agentkernel run -- {word}' runs a program of this name"))),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What `run` is to be given if its first word, which is the first of `command`, is an agent; `typed` is all that came after
+/// `run`. What stands behind the agent's name is for us, up to `--`.
+pub(in crate::cli) fn meant(
+    typed: &[OsString],
+    command: &[OsString],
+) -> Result<Option<(Vec<OsString>, Wanted)>, Failure> {
+    let Some((word, after)) = command.split_first() else { return Ok(None) };
+    let before = &typed[..typed.len() - command.len()];
+    if before.last().is_some_and(|last| last == "--") {
+        return Ok(None);
+    }
+    let Some(adapter) = adapter(word)? else { return Ok(None) };
+    let end = after.iter().position(|word| word == "--").unwrap_or(after.len());
+    let text = |word: &OsString| {
+        let text = word.to_str().map(str::to_owned);
+        text.ok_or_else(|| Failure::new(format!("{} is no text, which agents take alone", config::quoted(word))))
+    };
+    let extra = after.iter().skip(end + 1).map(text).collect::<Result<_, _>>()?;
+    // Before a command, it is a port.
+    let ours = after[..end].iter().map(|word| match word.to_str().and_then(|word| word.strip_prefix("-p")) {
+        Some("") => "--prompt".into(),
+        Some(task) => format!("--prompt={task}").into(),
+        None => word.clone(),
+    });
+    Ok(Some((before.iter().cloned().chain(ours).collect(), Wanted { adapter, extra })))
+}
+
+/// A word that is nobody's.
+pub(in crate::cli) fn stray(wanted: &Wanted, word: &OsStr) -> Failure {
+    let name = &wanted.adapter.name;
+    Failure::new(format!("Unexpected argument {}", config::quoted(word)))
+        .hint(format!("'run {name} -p TASK' gives it a task, and what follows '--' is passed on to it"))
+}
+
+/// That something is asked which only agents can be.
+pub(in crate::cli) fn no_agent(flag: &str) -> Failure {
+    Failure::new(format!("`{flag}` is for agents, and no agent is named"))
+        .hint("Name one first: 'agentkernel run claude'; 'agentkernel agents' lists them")
+}
+
+impl Wanted {
+    /// Puts what it is, and what it needs, among what the sandbox is to be.
+    pub(in crate::cli) fn prepare(
+        &self,
+        ask: &AskArgs,
+        overrides: &mut Overrides,
+        store: &Store,
+        terminal: bool,
+    ) -> Result<Told, Failure> {
+        let adapter = &self.adapter;
+        let host = HostFacts::read()?;
+        let project = run::project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
+        let session = match (&ask.resume, ask.go_on) {
+            (Some(name), _) => Session::Named(name),
+            (None, true) => Session::Last,
+            (None, false) => Session::New,
+        };
+        let asked = Ask {
+            way: if ask.is_headless() { Way::Headless } else { Way::Interactive },
+            session,
+            unattended: !ask.ask,
+            telemetry: ask.telemetry,
+            updates: ask.self_update,
+            model: ask.model.as_deref(),
+            output: match ask.output_format {
+                None | Some(Format::Text) => Output::Text,
+                Some(Format::Json) => Output::Json,
+                Some(Format::StreamJson) => Output::StreamJson,
+            },
+            prompt: ask.prompt.as_deref(),
+            workspace: &project.dir,
+            arguments: &self.extra,
+        };
+        overrides.command = adapter.command_line(&asked)?.into_iter().map(OsString::from).collect();
+        // An image's own is for its own commands.
+        overrides.entrypoint.get_or_insert_default();
+
+        let home = AgentHome::open(store, &project.dir, &adapter.name)?;
+        let login = if ask.no_login { None } else { self.login(overrides, &host, &project)? };
+        let lent =
+            login.as_ref().map_or_else(|| Ok(Lent::default()), |login| login.lend(|name| home.placeholder(name)))?;
+        self.write(&home, &lent, &project)?;
+        let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
+        let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
+        let brought = self.brought(&home, &host)?;
+
+        let mut allow = adapter.network.allow.clone();
+        for rule in lent.allow() {
+            if !allow.contains(&rule) {
+                allow.push(rule);
+            }
+        }
+        let mut environment = adapter.variables(&asked);
+        environment.extend(config::git_identity(&project.dir, &host));
+        let told = Told {
+            name: adapter.name.clone(),
+            title: adapter.title.clone(),
+            version: adapter.version.clone(),
+            allow: allow.iter().map(ToString::to_string).collect(),
+            login: login.as_ref().map(ToString::to_string),
+            shown: ask.verbose || (terminal && crate::client::is_terminal().error),
+        };
+        overrides.agent = Some(AgentUse {
+            name: adapter.name.clone(),
+            title: adapter.title.clone(),
+            version: adapter.version.clone(),
+            environment,
+            brought,
+            kept,
+            empty: home.empty()?,
+            allow,
+            secrets: lent.secrets,
+            logins: lent.logins,
+        });
+        Ok(told)
+    }
+
+    /// What logs it in: nothing if the user sees to that himself.
+    fn login(
+        &self,
+        overrides: &Overrides,
+        host: &HostFacts,
+        project: &Project,
+    ) -> Result<Option<login::Login>, Failure> {
+        let adapter = &self.adapter;
+        let names: Vec<&str> = adapter
+            .credentials
+            .iter()
+            .flat_map(|credential| [credential.variable.as_str(), credential.env.as_str()])
+            .filter(|name| !name.is_empty())
+            .collect();
+        let is_one = |name: &OsStr| names.iter().any(|one| name == *one);
+        let by_flag = overrides.env.iter().any(|variable| match variable {
+            EnvVar::Set(name, _) | EnvVar::Inherit(name) => is_one(name),
+        });
+        let by_secret = overrides.network.secrets.iter().any(|name| is_one(name.as_ref()));
+        if adapter.credentials.is_empty() || by_flag || by_secret || config::sets(project, &names) {
+            return Ok(None);
+        }
+        if let Some(login) = login::find(adapter, host)? {
+            return Ok(Some(login));
+        }
+        let title = &adapter.title;
+        let places = login::accepted(adapter);
+        let (last, others) = places.split_last().map_or((String::new(), String::new()), |(last, others)| {
+            (last.clone(), others.iter().map(|place| format!("{place}, ")).collect())
+        });
+        let places = if others.is_empty() { last } else { format!("{}or {last}", others) };
+        Err(Failure::new(format!("Nothing logs {title} in: it looks for {places}")).hint(format!(
+            "Set the variable, or record it: 'agentkernel secret set'; 'agentkernel agents login {}' logs in; --no-login runs it without",
+            adapter.name
+        )))
+    }
+
+    /// Writes what it finds in its home directory.
+    fn write(&self, home: &AgentHome, lent: &Lent, project: &Project) -> Result<(), Failure> {
+        let inside: BTreeMap<&str, &str> = lent
+            .secrets
+            .iter()
+            .filter_map(|secret| Some((secret.env.as_deref()?, secret.placeholder.as_str())))
+            .collect();
+        // One that doesn't log in now may do so next time, and is the same then.
+        let value = |name: &str| Some(inside.get(name).map_or_else(|| home.placeholder(name), |it| (*it).to_owned()));
+        for file in self.adapter.first_files(&project.dir, value, |name| inside.contains_key(name)) {
+            if file.of_login || !home.has(&file.path) {
+                home.write(&file.path, &file.text)?;
+            }
+        }
+        for (path, text) in &lent.files {
+            home.write(path, text)?;
+        }
+        Ok(())
+    }
+
+    /// What of the user's own comes along.
+    fn brought(&self, home: &AgentHome, host: &HostFacts) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+        let own = host.own_home();
+        let crate::agents::Home { config, memory, skills, state } = &self.adapter.home;
+        let mut brought = Vec::new();
+        for below in config.iter().chain(memory).chain(skills) {
+            let is_kept = state.iter().any(|place| below.starts_with(place));
+            // Where they are is for the user to say, by links too; what leads nowhere, or to all, does not come along.
+            let there = std::fs::canonicalize(own.join(below)).ok().filter(|path| !own.starts_with(path));
+            let kind =
+                there.as_ref().and_then(|path| path.metadata().ok()).filter(|meta| meta.is_dir() || meta.is_file());
+            match (there, kind) {
+                (Some(path), Some(kind)) => {
+                    if is_kept {
+                        home.cover(below, kind.is_dir())?;
+                    }
+                    brought.push((path, below.clone()));
+                }
+                _ if is_kept => home.uncover(below),
+                _ => {}
+            }
+        }
+        Ok(brought)
+    }
+
+    /// Sees to it that it is installed, for the image that is found by now, and lays it over that.
+    pub(in crate::cli) fn lay(&self, overrides: &mut Overrides, project: &Project) -> Result<Option<Guard>, Failure> {
+        if self.adapter.packages.is_empty() {
+            return Ok(None);
+        }
+        let libc = if config::has_musl(overrides, project) { Libc::Musl } else { Libc::Glibc };
+        let adapter = Adapter { libc, ..self.adapter.clone() };
+        let used = reference(adapter.used())?;
+        let workshop = Workshop::open(true)?;
+        let guard = workshop.images.keep()?;
+        if workshop.images.find(&used)?.is_none() {
+            let workshop = Workshop::open(false)?;
+            eprintln!("agentkernel: {} {} is installed first", adapter.title, adapter.version);
+            let (record, new) = workshop.install(&adapter)?;
+            workshop.images.tag(&used, &record.manifest)?;
+            if new {
+                // What it was made of takes more room than it does.
+                workshop.images.prune(&workshop.store, false, false)?;
+            }
+        }
+        if let (Some(agent), (_, Some(version))) =
+            (&mut overrides.agent, installed(&workshop.images.tags()?, &adapter.name, &used))
+        {
+            agent.version = version;
+        }
+        overrides.layers.push(used);
+        Ok(Some(guard))
+    }
+}
+
+impl Told {
+    /// As it came to be.
+    pub(in crate::cli) fn settle(&mut self, agent: &Agent, network: &Network) {
+        self.version.clone_from(&agent.version);
+        if network.policy.rules.mode == Mode::None {
+            self.allow.clear();
+        }
+        if network.secrets.is_empty() {
+            self.login = None;
+        }
+    }
+
+    /// Tells whoever sits there, in one line.
+    pub(in crate::cli) fn tell(&self) {
+        if !self.shown {
+            return;
+        }
+        let Self { title, version, allow, login, .. } = self;
+        let reach = if allow.is_empty() { "nothing of its own".to_owned() } else { allow.join(", ") };
+        let login = login.as_ref().map_or(String::new(), |login| format!("; logged in by {login}"));
+        eprintln!("agentkernel: {title} {version} may reach {reach}{login}");
+    }
+}
+
+impl From<CannotError> for Failure {
+    fn from(error: CannotError) -> Self {
+        let hint = error.hint.clone();
+        Self::chain(&error).hint(hint)
+    }
+}

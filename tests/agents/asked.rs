@@ -1,0 +1,301 @@
+//! What is asked of any agent: one of a test's own, which is a shell that does what its task says.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Output};
+use support::{Who, World, internet::installed, stdout, told};
+
+/// It notes how it was called, and does its last argument.
+const ADAPTER: &str = r#"
+name = "mine"
+title = "Mine"
+version = "1.0"
+command = ["/bin/sh", "-c", 'printf "%s\n" "$@" > called; for last; do :; done; eval "$last"', "mine"]
+environment = { MINE_HOME = "{home}/.mine" }
+
+[interactive]
+unattended = ["--yes"]
+
+[headless]
+arguments = ["--task"]
+continue = ["--last"]
+resume = ["--session", "{}"]
+unattended = ["--yes"]
+attended = ["--ask-me"]
+model = ["--model={}"]
+json = ["--json"]
+prompt = ["{}"]
+
+[no_telemetry]
+environment = { MINE_QUIET = "1" }
+
+[home]
+config = [".mine/settings"]
+skills = [".mine/skills", ".config/mine"]
+state = [".mine", ".local/share/mine"]
+
+[[files]]
+path = ".mine/first"
+text = "{workspace} {value MINE_KEY}"
+
+[[credentials]]
+variable = "MINE_KEY"
+hosts = ["api.example.org"]
+
+[[credentials]]
+file = ".mine/login.json"
+field = ["token"]
+hosts = ["login.example.org"]
+"#;
+
+struct Scene {
+    world: World,
+}
+
+impl Scene {
+    fn new(who: Who) -> Self {
+        let scene = Self { world: World::new(who) };
+        scene.write("../home/.config/agentkernel/agents/mine.toml", ADAPTER);
+        scene
+    }
+
+    /// Writes a file below the project, as its user.
+    fn write(&self, name: &str, text: &str) {
+        let script = "mkdir -p \"$(dirname \"$1\")\" && printf %s \"$2\" > \"$1\"";
+        let _ = stdout(self.world.command("sh").args(["-ec", script, "sh", name, text]));
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.world.project().join(name)).unwrap()
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.world.agentkernel(arguments).env("MINE_KEY", "the-real-key").output().unwrap()
+    }
+
+    /// Has it do something, and gives what that printed.
+    #[track_caller]
+    fn does(&self, task: &str) -> String {
+        let output = self.output(&["run", "mine", "-p", task]);
+        assert!(output.status.success(), "{}", told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], expected: &[&str]) {
+        let output = self.world.agentkernel(arguments).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+        assert!(expected.iter().all(|text| words.contains(text)), "{expected:?}: {words}");
+        assert_eq!(words.lines().filter(|line| line.starts_with("agentkernel: ")).count(), 1, "{words}");
+    }
+}
+
+#[test]
+fn what_is_asked_comes_as_the_agent_takes_it() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let called = |arguments: &[&str]| {
+            let output = scene.output(arguments);
+            assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "err\n");
+            scene.read("called").lines().collect::<Vec<_>>().join(" ")
+        };
+        const TASK: &str = "echo out; echo err >&2; exit 3";
+        assert_eq!(called(&["run", "mine", "-p", TASK]), format!("--task --yes {TASK}"));
+        assert_eq!(
+            called(&["run", "--name", "box", "mine", "--timeout", "60s", "--prompt", TASK]),
+            format!("--task --yes {TASK}")
+        );
+        assert_eq!(
+            called(&[
+                "run",
+                "mine",
+                "--continue",
+                "--model",
+                "m",
+                "--output-format",
+                "json",
+                "-p",
+                TASK,
+                "--",
+                "-x",
+                "--y"
+            ]),
+            format!("--task --last --yes --model=m --json -x --y {TASK}")
+        );
+        assert_eq!(
+            called(&["run", "--prompt", TASK, "mine", "--resume", "s1", "--ask"]),
+            format!("--task --session s1 --ask-me {TASK}")
+        );
+        // Without a task it talks to a person, or to whoever gave it these arguments.
+        assert_eq!(called(&["run", "mine", "--", TASK]), format!("--yes {TASK}"));
+        // An adapter is a file, wherever it is.
+        scene.write("my.toml", ADAPTER);
+        assert_eq!(called(&["run", "./my.toml", "-p", TASK]), format!("--task --yes {TASK}"));
+        let output = scene.output(&["run", "mine", "--json", "-p", "exit 3"]);
+        let last: serde_json::Value = serde_json::from_slice(output.stderr.trim_ascii_end()).unwrap();
+        assert_eq!(
+            (&last["status"], &last["agent"]["name"], &last["agent"]["login"]),
+            (&3.into(), &"mine".into(), &"MINE_KEY".into())
+        );
+        assert_eq!(last["agent"]["allow"][0], "api.example.org:443");
+        let output = scene.output(&["run", "mine", "--verbose", "-p", "true"]);
+        let line = "agentkernel: Mine 1.0 may reach api.example.org:443; logged in by MINE_KEY\n";
+        assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+    }
+}
+
+#[test]
+fn what_can_t_be_asked_is_told_in_one_line() {
+    let scene = Scene::new(Who::Me);
+    scene.fails(
+        &["run", "mime", "-p", "x"],
+        &["No agent is called 'mime'", "Did you mean 'mine'?", "'agentkernel run -- mime'"],
+    );
+    scene.fails(
+        &["run", "mine", "-p", "x"],
+        &["Nothing logs Mine in: it looks for MINE_KEY, or ~/.mine/login.json", "agents login mine"],
+    );
+    scene.fails(&["run", "mine", "a task"], &["Unexpected argument 'a task'", "-p TASK"]);
+    scene.fails(&["run", "mine", "--modle", "x"], &["No option '--modle'", "Did you mean '--model'?"]);
+    scene.fails(
+        &["run", "--no-login", "mine", "--output-format", "stream-json", "-p", "x"],
+        &["Mine can't tell in JSON what happens"],
+    );
+    scene.fails(&["run", "mine", "--no-login", "--continue"], &["Mine can't go on with its last session"]);
+    scene.fails(&["run", "./none.toml", "-p", "x"], &["./none.toml"]);
+    scene.fails(&["run", "--model", "m", "--", "true"], &["`--model` is for agents, and no agent is named"]);
+    scene.write("../home/.config/agentkernel/config.toml", "[network]\nallow = ['example.com']\n");
+    let output = scene.output(&["run", "mine", "-p", "x"]);
+    assert!(
+        told(&output).contains("Mine must reach api.example.org:443, which is beyond your own limits"),
+        "{}",
+        told(&output)
+    );
+    // A plain command is what it was.
+    assert_eq!(scene.output(&["run", "--", "mine"]).status.code(), Some(127));
+    assert_eq!(scene.output(&["run", "sh", "-c", "exit 4"]).status.code(), Some(4));
+    let json = scene.output(&["run", "mime", "--json"]);
+    assert!(json.stdout.is_empty() && !json.status.success(), "{}", told(&json));
+}
+
+#[test]
+fn an_agent_finds_again_what_it_kept_for_the_project() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let first = scene
+            .does("cat ~/.mine/first; echo one > ~/.mine/session; mkdir -p ~/.local/share/mine/x; echo gone > ~/other");
+        assert!(first.starts_with(&format!("{} agentkernel-MINE_KEY-", scene.world.project().display())), "{first}");
+        let again = scene.does("cat ~/.mine/session ~/.mine/first; ls ~/.local/share/mine; cat ~/other 2>&1 | wc -l; touch ~/.local/share/own");
+        assert_eq!(again, format!("one\n{first}x\n1\n"), "{who:?}");
+        // In another project there is nothing, and nothing of it is in the project.
+        let _ = stdout(scene.world.command("mkdir").arg("../home/another"));
+        let mut other = scene.world.agentkernel(["run", "mine", "-p", "cat ~/.mine/session 2>&1 | wc -l; ls ~/.mine"]);
+        let other = other.current_dir(scene.world.home().join("another")).env("MINE_KEY", "x").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&other.stdout), "1\nfirst\n", "{}", told(&other));
+        let found = stdout(scene.world.command("find").args([".", "-name", "session"]));
+        assert_eq!(found, "");
+        assert_eq!(stdout(&mut scene.world.agentkernel(["agents", "forget", "mine"])), "mine\n");
+        assert_eq!(scene.does("ls ~/.mine"), "first\n");
+        let running = stdout(scene.world.agentkernel(["run", "-d", "mine", "-p", "sleep 600"]).env("MINE_KEY", "x"));
+        let output = scene.output(&["agents", "forget", "mine"]);
+        assert!(told(&output).contains("still runs Mine in this project"), "{}", told(&output));
+        let _ = stdout(&mut scene.world.agentkernel(["rm", "-f", running.trim()]));
+    }
+}
+
+#[test]
+fn the_users_settings_come_along_and_stay_his() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let task = "cat ~/.mine/settings; cat ~/.mine/skills/one ~/.config/mine/two; echo bad 2> /dev/null > ~/.mine/settings;
+            rm -rf ~/.mine/skills ~/.mine/settings ~/.config/mine; echo bad > ~/.mine/skills/three; echo fine > ~/.mine/own && echo done";
+        let quiet = |task: &str| scene.does(&format!("({task}) 2> /dev/null"));
+        assert_eq!(quiet("cat ~/.mine/settings; echo $MINE_HOME; echo $MINE_QUIET"), {
+            let home = scene.does("echo ~");
+            format!("{}/.mine\n1\n", home.trim())
+        });
+        for (name, text) in [(".mine/settings", "set\n"), ("skills/one", "one\n"), (".config/mine/two", "two\n")] {
+            scene.write(&format!("../home/{name}"), text);
+        }
+        // By a link, too, wherever it leads.
+        let _ = stdout(scene.world.command("ln").args(["-s", "../skills", "../home/.mine/skills"]));
+        assert_eq!(quiet(task), "set\none\ntwo\ndone\n", "{who:?}");
+        let here = stdout(
+            scene
+                .world
+                .command("sh")
+                .args(["-c", "cd ../home; cat .mine/settings skills/* .config/mine/two; ls .mine"]),
+        );
+        assert_eq!(here, "set\none\ntwo\nsettings\nskills\n", "{who:?}");
+        // What he has no more does not leave an empty one.
+        let _ = stdout(scene.world.command("rm").args(["-r", "../home/.mine"]));
+        assert_eq!(quiet("ls ~/.mine"), "first\nown\n", "{who:?}");
+    }
+}
+
+#[test]
+fn what_logs_in_stays_outside() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let placeholder = scene.does("echo $MINE_KEY");
+        assert!(placeholder.starts_with("agentkernel-MINE_KEY-"), "{placeholder}");
+        // The same one next time: it may stand in what the agent keeps.
+        assert_eq!(scene.does("env | grep -c the-real.key; echo $MINE_KEY"), format!("0\n{placeholder}"));
+        // Who sees to it himself, does.
+        let run = |arguments: &[&str]| {
+            let all =
+                [&["run", "mine"], arguments, &["-p", "echo $MINE_KEY; cat ~/.mine/login.json 2> /dev/null"]].concat();
+            String::from_utf8(scene.world.agentkernel(all).output().unwrap().stdout).unwrap()
+        };
+        assert_eq!(run(&["-e", "MINE_KEY=own"]), "own\n");
+        assert_eq!(run(&["--no-login"]), "\n");
+        scene.write("../home/.mine/login.json", r#"{"token": "the-real-token", "user": "me"}"#);
+        let lent: serde_json::Value = serde_json::from_str(&run(&[])).unwrap();
+        assert!(lent["token"].as_str().unwrap().starts_with("agentkernel-token-") && lent["user"] == "me", "{lent}");
+        let spec = scene.output(&["run", "mine", "--net", "none", "-p", "echo $MINE_KEY"]);
+        assert_eq!(String::from_utf8_lossy(&spec.stdout), "\n", "{}", told(&spec));
+        let search = "grep -rlE 'the-real-(key|token)' ../home/state || true";
+        let state = stdout(scene.world.command("sh").args(["-c", search]));
+        assert_eq!(state, "");
+    }
+}
+
+#[test]
+fn an_agent_is_not_root_and_git_knows_whose_it_is() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.write("../home/.gitconfig", "[user]\nname = Me Too\nemail = me@example.org\n");
+        let task = "id -u; git init -q /tmp/r && cd /tmp/r && git commit -q --allow-empty -m x && git log --format='%an <%ae> %cn'";
+        if installed("git") {
+            let (uid, author) = scene.does(task).split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+            assert_ne!(uid, "0");
+            assert_eq!(author, "Me Too <me@example.org> Me Too\n");
+        }
+        assert_eq!(scene.does("touch by-it && chmod 600 by-it && ls by-it"), "by-it\n");
+        let made = fs::metadata(scene.world.project().join("by-it")).unwrap();
+        let project = fs::metadata(scene.world.project()).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), std::os::unix::fs::MetadataExt::uid(&project));
+        assert_eq!(made.permissions().mode() & 0o777, 0o600);
+        let root = scene.output(&["run", "-u", "root", "mine", "-p", "id -u"]);
+        assert_eq!(String::from_utf8_lossy(&root.stdout), "0\n", "{}", told(&root));
+    }
+}
+
+#[test]
+fn undo_goes_back_to_before_an_agent() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.write("src/file", "mine\n");
+        scene.does("rm -rf src; echo x > new");
+        let list = stdout(&mut scene.world.agentkernel(["undo", "--list"]));
+        assert!(list.trim_end().ends_with("mine"), "{list}");
+        let _ = stdout(&mut scene.world.agentkernel(["undo"]));
+        assert_eq!(scene.read("src/file"), "mine\n");
+        assert!(fs::symlink_metadata(scene.world.project().join("new")).is_err());
+        let _ = stdout(&mut scene.world.agentkernel(["undo", "--forget"]));
+        let _ = scene.output(&["run", "mine", "--no-checkpoint", "-p", "true"]);
+        let list = stdout(&mut scene.world.agentkernel(["undo", "--list"]));
+        assert_eq!(list.lines().count(), 1, "{list}");
+    }
+}

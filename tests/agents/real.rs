@@ -1,0 +1,138 @@
+//! The four, from npm: each does a task, goes on with it, and talks to a person, for everybody and on every backend.
+
+use super::scene::{Agent, KEY, Scene, install};
+use support::{Who, internet::Internet, stdout, told};
+
+const CLAUDE: Agent = Agent {
+    name: "claude",
+    version: "2.1.330 (Claude Code)",
+    variable: "ANTHROPIC_API_KEY",
+    inside: "ANTHROPIC_API_KEY",
+    host: "api.anthropic.com",
+    arguments: &[],
+};
+const CODEX: Agent = Agent {
+    name: "codex",
+    version: "codex-cli 0.169.0",
+    variable: "OPENAI_API_KEY",
+    inside: "CODEX_API_KEY",
+    host: "api.openai.com",
+    arguments: &[],
+};
+const GEMINI: Agent = Agent {
+    name: "gemini",
+    version: "0.61.0",
+    variable: "GEMINI_API_KEY",
+    inside: "GEMINI_API_KEY",
+    host: "generativelanguage.googleapis.com",
+    arguments: &[],
+};
+const OPENCODE: Agent = Agent {
+    name: "opencode",
+    version: "1.18.33",
+    variable: "ANTHROPIC_API_KEY",
+    inside: "ANTHROPIC_API_KEY",
+    host: "api.anthropic.com",
+    arguments: &["--model", "anthropic/claude-sonnet-4-5"],
+};
+
+#[test]
+fn claude_code() {
+    works(&CLAUDE);
+}
+
+#[test]
+fn codex() {
+    works(&CODEX);
+}
+
+#[test]
+fn gemini_cli() {
+    works(&GEMINI);
+}
+
+#[test]
+fn opencode() {
+    works(&OPENCODE);
+}
+
+fn works(agent: &Agent) {
+    let Some(world) = install(agent) else { return };
+    let Some(internet) = Internet::new() else { return };
+    if !internet.models(KEY) {
+        return;
+    }
+    let mut scene = Scene::of(world, agent, &internet);
+    answers(&scene);
+    does_a_task(&scene);
+    if Who::all().contains(&Who::Nobody) {
+        let nobody = scene.of_nobody();
+        does_a_task(&nobody);
+    }
+    let Some(engine) = Scene::engine() else { return };
+    scene = scene.in_engine(&engine);
+    does_a_task(&scene);
+}
+
+fn answers(scene: &Scene<'_>) {
+    let version = stdout(&mut scene.run(&["--net", "none", "--", "--version"]));
+    assert_eq!(version, format!("{}\n", scene.agent.version));
+}
+
+/// It reads the project, edits a file, runs a command, ends, and goes on with that later.
+fn does_a_task(scene: &Scene<'_>) {
+    let maker = scene.maker();
+    scene.write("notes.txt", "an old word\n");
+    let before = scene.internet.asked().len();
+    let written = scene.file("written.txt");
+    let output = scene.task(
+        &[],
+        &[
+            "mock:run cat notes.txt",
+            "mock:run sed -i s/old/new/ notes.txt",
+            "mock:run env > environment.txt; id -u > id.txt; pwd > place.txt",
+            &format!("mock:write {} written by it", written.display()),
+            "mock:say all is done",
+        ],
+    );
+    assert!(String::from_utf8_lossy(&output.stdout).contains("all is done"), "{maker}: {}", told(&output));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(quiet(&words), "{maker}: {words}");
+    assert_eq!(scene.read("notes.txt"), "an new word\n", "{maker}");
+    assert_eq!(scene.read("written.txt").trim(), "written by it", "{maker}");
+    assert_eq!(scene.read("place.txt").trim(), scene.world.project().to_str().unwrap(), "{maker}");
+    // Where an engine of root's maps no owners, only root can write to what is root's.
+    if !maker.contains("docker") {
+        assert_ne!(scene.read("id.txt").trim(), "0", "{maker}");
+    }
+    let environment = scene.read("environment.txt");
+    let inside = format!("{}=agentkernel-{}-", scene.agent.inside, scene.agent.variable);
+    assert!(environment.contains(&inside) && !environment.contains(KEY), "{maker}: {environment}");
+
+    let asked = scene.internet.asked();
+    let asked = &asked[before..];
+    let turns: Vec<_> = asked.iter().filter(|entry| entry["api"].is_string()).collect();
+    assert!(
+        turns.iter().all(|entry| entry["auth_value"] == KEY && entry["host"] == scene.agent.host),
+        "{maker}: {asked:#?}"
+    );
+    let told_of = |text: &str| turns.iter().any(|entry| entry["result"].as_str().is_some_and(|it| it.contains(text)));
+    assert!(told_of("an old word"), "{maker}: {turns:#?}");
+
+    let last = |from: usize| scene.internet.asked()[from..].iter().filter_map(|entry| entry["turn"].as_u64()).max();
+    let (turn, before) = (last(before).unwrap(), before + asked.len());
+    let output = scene.task(&["--continue"], &["mock:run echo resumed > resumed.txt"]);
+    assert_eq!(scene.read("resumed.txt"), "resumed\n", "{maker}: {}", told(&output));
+    assert!(last(before).unwrap() > turn, "{maker}: {:#?}", &scene.internet.asked()[before..]);
+}
+
+/// Whether an agent has nothing to complain of, but what it would complain of anywhere.
+fn quiet(words: &str) -> bool {
+    // There is no terminal, the services of models speak no WebSocket, and the home directory is a temporary one.
+    const ANYWHERE: [&str; 3] = ["256-color support", "responses_websocket", "helper binaries under temporary dir"];
+    const COMPLAINTS: [&str; 7] = ["warn", "error", "enotdir", "enxio", "erofs", "could not", "did not"];
+    words.lines().all(|line| {
+        let lower = line.to_lowercase();
+        ANYWHERE.iter().any(|text| line.contains(text)) || !COMPLAINTS.iter().any(|text| lower.contains(text))
+    })
+}

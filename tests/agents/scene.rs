@@ -1,0 +1,161 @@
+//! What real agents stand on: one that is installed once, an internet with services of models, and users on backends.
+
+use std::{fs, path::PathBuf, process::Command, process::Output};
+use support::{
+    NOBODY, Who, World,
+    engine::{Engine, Kind},
+    internet::Internet,
+    stdout, told,
+};
+
+/// What logs in, which no sandbox ever sees.
+pub const KEY: &str = "sk-ant-real-5f2c1d7e9a8b4c3d";
+/// The image that an engine has.
+const IMAGE: &str = "agents:1";
+
+/// A real agent, and how a test speaks to it.
+pub struct Agent {
+    pub name: &'static str,
+    /// What it answers to `--version`.
+    pub version: &'static str,
+    /// The variable that holds its key.
+    pub variable: &'static str,
+    /// The variable inside.
+    pub inside: &'static str,
+    /// The service that it asks.
+    pub host: &'static str,
+    /// What it must be told besides.
+    pub arguments: &'static [&'static str],
+}
+
+/// An agent that is installed, for somebody on a backend.
+pub struct Scene<'a> {
+    pub agent: &'a Agent,
+    pub world: World,
+    pub internet: &'a Internet,
+    engine: Option<&'a Engine>,
+}
+
+/// One installed by whoever runs the tests; `None`, counted and named, if npm's registry is out of reach.
+pub fn install(agent: &Agent) -> Option<World> {
+    let world = World::new(Who::Me);
+    let output = world.agentkernel(["agents", "install", "-q", agent.name]).output().unwrap();
+    if output.status.success() {
+        return Some(world);
+    }
+    let words = told(&output);
+    let unreachable = ["It is not known where", "cannot be looked up", "cannot be reached", "There is no host"];
+    assert!(unreachable.iter().any(|text| words.contains(text)), "{words}");
+    let why = words.lines().next().unwrap_or_default().to_owned();
+    support::skipped(&format!("installing {} from npm's registry", agent.name), &why);
+    None
+}
+
+impl<'a> Scene<'a> {
+    /// Whoever has installed it.
+    pub fn of(world: World, agent: &'a Agent, internet: &'a Internet) -> Self {
+        Self { agent, world, internet, engine: None }
+    }
+
+    /// The same agent with an ordinary user, who gets what another has installed as if he had.
+    pub fn of_nobody(&self) -> Self {
+        let world = World::new(Who::Nobody);
+        let (from, to) = (self.world.state(), world.state());
+        for command in [
+            format!("mkdir -p {0} && cp -a {1}/version {1}/images {1}/cache {0}/", to.display(), from.display()),
+            format!("chown -Rh {NOBODY}:{NOBODY} {}", to.display()),
+        ] {
+            assert!(Command::new("sh").args(["-ec", &command]).status().unwrap().success());
+        }
+        Self { world, agent: self.agent, internet: self.internet, engine: None }
+    }
+
+    /// The same user with an engine, which has an image of a shell and what agents are linked to.
+    pub fn in_engine(self, engine: &'a Engine) -> Self {
+        engine.load(&image(&self.world));
+        Self { engine: Some(engine), ..self }
+    }
+
+    /// An engine, if there can be one.
+    pub fn engine() -> Option<Engine> {
+        Engine::new(Kind::Docker)
+    }
+
+    pub fn maker(&self) -> String {
+        let backend = if self.engine.is_some() { "docker" } else { "native" };
+        format!("{} on {backend} as {:?}", self.agent.name, self.world.who())
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.world.project().join(name)
+    }
+
+    /// Writes a file of the project, as its user.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.file(name);
+        let script = "mkdir -p \"$(dirname \"$1\")\" && printf %s \"$2\" > \"$1\"";
+        let mut command = self.world.command("sh");
+        let _ = stdout(command.args(["-ec", script, "sh", path.to_str().unwrap(), text]));
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.file(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", self.maker()))
+    }
+
+    /// `agentkernel run AGENT`.
+    pub fn run(&self, arguments: &[&str]) -> Command {
+        let made: &[&str] = match self.engine {
+            Some(_) => &["--backend", "docker", "--image", IMAGE],
+            None => &[],
+        };
+        let all = [&["run", self.agent.name], self.agent.arguments, made, arguments].concat();
+        let mut command = self.agentkernel(&all);
+        command.env(self.agent.variable, KEY);
+        command
+    }
+
+    pub fn agentkernel(&self, arguments: &[&str]) -> Command {
+        let mut command = self.internet.agentkernel(&self.world, arguments);
+        if let Some(engine) = self.engine {
+            command.env("DOCKER_HOST", engine.host());
+        }
+        command
+    }
+
+    /// Has it do a task, whose lines say what the model wants.
+    #[track_caller]
+    pub fn task(&self, arguments: &[&str], lines: &[&str]) -> Output {
+        let task = lines.join("\n");
+        let output = self.run(&[arguments, &["-p", &task]].concat()).output().unwrap();
+        assert!(output.status.success(), "{}: {}", self.maker(), told(&output));
+        output
+    }
+}
+
+/// An archive of Docker's form with an image of bash, busybox and the libraries that agents are linked to.
+fn image(world: &World) -> PathBuf {
+    let script = r#"set -e
+cd "$HOME" && rm -rf image && mkdir -p image/root/bin image/root/etc image/root/tmp image/root/usr/bin
+chmod 1777 image/root/tmp
+cd image
+cp /bin/busybox root/bin/busybox
+for name in $(/bin/busybox --list); do [ $name = busybox ] || ln -s busybox root/bin/$name; done
+ln -s /bin/env root/usr/bin/env
+printf 'root:x:0:0:root:/root:/bin/sh\n' > root/etc/passwd
+printf 'root:x:0:\n' > root/etc/group
+libraries=$(ldconfig -p | sed -n 's/.*=> //p' | grep -E '/(libc|libm|libdl|libpthread|librt|libstdc\+\+|libgcc_s|libatomic)\.so\.[0-9]+$' | grep -v i386 || true)
+bash=$(command -v bash)
+for file in $libraries $(ldd $bash | grep -o '/[^ ]*'); do cp -L --parents $file root; done
+cp $bash root/bin/bash
+tar -C root --owner=0 --group=0 -cf layer.tar .
+layer=$(sha256sum layer.tar | cut -d' ' -f1)
+cat > config.json <<END
+{"architecture":"$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')","os":"linux",
+"config":{"Env":["PATH=/usr/bin:/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:$layer"]}}
+END
+echo '[{"Config":"config.json","RepoTags":["agents:1"],"Layers":["layer.tar"]}]' > manifest.json
+tar -cf ../image.tar manifest.json config.json layer.tar
+"#;
+    let _ = stdout(world.command("sh").args(["-c", script]));
+    world.home().join("image.tar")
+}
