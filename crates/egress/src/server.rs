@@ -37,8 +37,10 @@ use wire::flow::{Flow, Handed, MAX_DATAGRAM};
 
 /// Flows at once. One more is refused.
 const MAX_FLOWS: usize = 4096;
-/// How long flows may take to end when the sandbox has, and how often it is looked whether they have.
+/// How long flows may take to be heard to their end when the sandbox has ended, how long to tell of their own, and how often
+/// it is looked whether they have.
 const GRACE: Duration = Duration::from_millis(100);
+const LAST: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(1);
 /// How long nothing is accepted after descriptors ran out.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -233,7 +235,7 @@ impl Shared {
         self.until_all_ended(GRACE).await;
         self.ending.set(true);
         self.flows.borrow().values().for_each(|open| open.revoked.notify_one());
-        self.until_all_ended(GRACE).await;
+        self.until_all_ended(LAST).await;
         if let Some(logins) = &self.logins {
             logins.settle().await;
         }

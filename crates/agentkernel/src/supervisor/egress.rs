@@ -48,7 +48,7 @@ const BURST: usize = 4096;
 /// How often resolv.conf(5) is read again, at most.
 const REREAD: Duration = Duration::from_secs(2);
 /// How long it may take to end its connections when the sandbox has ended.
-const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL: Duration = Duration::from_secs(3);
 /// How long it may take besides to hear of a login that is being renewed: nobody else would ever know.
 const RENEWAL: Duration = Duration::from_secs(20);
 /// How long what comes too fast for the audit log waits, at least.
