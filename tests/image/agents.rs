@@ -246,6 +246,23 @@ fn an_agent_is_installed_once_and_lies_over_any_image() {
     }
 }
 
+/// Over whatever the sandbox is made of, which nobody removes meanwhile.
+#[test]
+fn what_runs_is_installed_first() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.files.put(PATH, Says::All(scene.bytes.clone()));
+        scene.write(".config/agentkernel/agents/mine.toml", &(adapter(&scene.bytes) + "[interactive]\n"));
+        let run = || scene.world.agentkernel(["run", "mine", "--", "it", "runs"]).output().unwrap();
+        for is_first in [true, false] {
+            let output = run();
+            assert!(output.status.success() && output.stdout == b"it runs\n", "{}", told(&output));
+            assert_eq!(told(&output).contains("Mine 1.0 is installed first"), is_first, "{}", told(&output));
+        }
+        assert_eq!(scene.versions(), (vec!["1.0".to_owned()], Some("1.0".to_owned())));
+    }
+}
+
 #[test]
 fn what_is_not_what_it_should_be_is_not_installed() {
     let scene = Scene::new(Who::Me);

@@ -356,12 +356,9 @@ impl Wanted {
         if workshop.images.find(&used)?.is_none() {
             let workshop = Workshop::open(false)?;
             eprintln!("agentkernel: {} {} is installed first", adapter.title, adapter.version);
-            let (record, new) = workshop.install(&adapter)?;
+            // What it was made of is pruned by whoever holds nothing here: the next install, or `image prune`.
+            let (record, _) = workshop.install(&adapter)?;
             workshop.images.tag(&used, &record.manifest)?;
-            if new {
-                // What it was made of takes more room than it does.
-                workshop.images.prune(&workshop.store, false, false)?;
-            }
         }
         if let (Some(agent), (_, Some(version))) =
             (&mut overrides.agent, installed(&workshop.images.tags()?, &adapter.name, &used))
