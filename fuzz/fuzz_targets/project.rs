@@ -6,7 +6,7 @@
 #[allow(dead_code, unused_imports)]
 mod config;
 #[path = "../../crates/agentkernel/src/credentials/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod credentials;
 #[path = "../../crates/agentkernel/src/engine/endpoint.rs"]
 #[allow(dead_code)]

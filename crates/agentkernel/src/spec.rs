@@ -220,6 +220,15 @@ pub enum Image {
     Engine(EngineImage),
 }
 
+impl Image {
+    /// What one has whose C library is musl, and what it does not have of glibc.
+    #[must_use]
+    pub fn musl() -> (String, String) {
+        let arch = std::env::consts::ARCH;
+        (format!("lib/ld-musl-{arch}.so.1"), format!("lib/{arch}-linux-gnu/libc.so.6"))
+    }
+}
+
 /// An image of an engine, as it was when the sandbox was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineImage {

@@ -208,7 +208,7 @@ pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) ->
         return Err(failure.hint("It is for what is copied out of it; name another"));
     }
     let run = record.run.clone();
-    let (musl, glibc) = image::musl();
+    let (musl, glibc) = Image::musl();
     Ok(FoundImage {
         image: Image::Oci(image),
         engine: None,

@@ -6,7 +6,7 @@ use super::{
     project::Project,
     resolve::Overrides,
 };
-use crate::{Image, OciImage, engine::Endpoint, image};
+use crate::{Image, OciImage, engine::Endpoint};
 use oci::{Platform, Reference, registry::Mirror};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
@@ -132,7 +132,7 @@ pub fn has_musl(overrides: &Overrides, project: &Project) -> bool {
         Some(ImageArg::Dir(dir)) => Image::Dir(project.dir.join(dir)),
         _ => Image::Host,
     };
-    let (musl, glibc) = image::musl();
+    let (musl, glibc) = Image::musl();
     image_has(&image, &musl) && !image_has(&image, &glibc)
 }
 

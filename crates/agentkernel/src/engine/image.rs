@@ -102,7 +102,7 @@ async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
     let looked = async {
         let passwd = engine.read_file(container, "/etc/passwd", MAX_PASSWD).await?.unwrap_or_default();
         let has_bash = engine.has(container, "/bin/bash").await?;
-        let (musl, glibc) = crate::image::musl();
+        let (musl, glibc) = crate::Image::musl();
         let has_musl =
             engine.has(container, &format!("/{musl}")).await? && !engine.has(container, &format!("/{glibc}")).await?;
         Ok(Contents { passwd, has_bash, has_musl })

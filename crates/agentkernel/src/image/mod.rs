@@ -41,7 +41,7 @@ pub use npm::{Published, Question, published};
 pub use outflow::Outflow;
 pub use packages::Install;
 pub use registry::{credentials, log_in, log_out, settings};
-pub use root::{is_opaque, musl};
+pub use root::is_opaque;
 pub use sweep::{Removed, Usage};
 
 use crate::{

@@ -33,13 +33,6 @@ impl Images {
     }
 }
 
-/// What an image has whose C library is musl, and what one does not have of glibc.
-#[must_use]
-pub fn musl() -> (String, String) {
-    let arch = std::env::consts::ARCH;
-    (format!("lib/ld-musl-{arch}.so.1"), format!("lib/{arch}-linux-gnu/libc.so.6"))
-}
-
 /// Whether overlayfs looks no further down for what is in this directory. Of the top of a layer overlayfs does not ask:
 /// whoever mounts it leaves the layers below out.
 #[must_use]
