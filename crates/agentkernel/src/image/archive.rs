@@ -15,8 +15,7 @@ use oci::{
     },
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    fd::{AsFd as _, BorrowedFd, OwnedFd},
+    fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
@@ -142,14 +141,16 @@ impl Images {
                 let kind = fs::FileType::from_raw_mode(fs::fstat(&file).map_err(|e| refused(e.to_string()))?.st_mode);
                 match kind {
                     fs::FileType::Directory => return Ok((file, None)),
-                    fs::FileType::RegularFile | fs::FileType::Fifo => {
-                        if kind == fs::FileType::Fifo {
-                            // Until somebody has it open for writing, it would look as if it had ended.
-                            let mut fds = [PollFd::new(&file, PollFlags::IN)];
-                            rustix::io::retry_on_intr(|| poll(&mut fds, None)).map_err(|e| refused(e.to_string()))?;
-                        }
+                    fs::FileType::RegularFile => {
                         rustix::io::ioctl_fionbio(&file, false).map_err(|errno| refused(errno.to_string()))?;
                         file
+                    }
+                    // Until somebody has it open for writing, it would look as if it had ended: this waits for that.
+                    fs::FileType::Fifo => {
+                        let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+                        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                        let opened = rustix::io::retry_on_intr(|| fs::open(again.as_str(), flags, Mode::empty()));
+                        opened.map_err(|errno| refused(errno.to_string()))?
                     }
                     _ => return Err(refused("it is neither a directory nor a file".to_owned())),
                 }
