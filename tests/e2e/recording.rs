@@ -34,9 +34,10 @@ fn a_terminals_session_is_recorded_and_replayed() {
         assert!(text.contains("colored \u{e4}") && text.contains("resized"), "{text}");
         // Whoever does not wait for its end has his terminal back.
         screen.line(&format!(
-            "{binary} run --record long -- sh -c 'printf \"\\033[?1049h\"; echo be''gun; sleep 3; printf \"\\033[?1049l\"'"
+            "{binary} run --record long -- sh -c 'printf \"\\033[?1049h\"; echo be''gun; sleep 3; printf \"\\033[?1049l\"'; \
+             echo recor''ded"
         ));
-        screen.settle();
+        screen.shows("recorded");
         screen.line(&format!("{binary} replay -s 0.1 long; echo sta''tus $?"));
         screen.shows("begun");
         screen.tmux(&["send-keys", "C-c"]);
