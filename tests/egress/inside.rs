@@ -230,6 +230,35 @@ for how, ends in (b"bye\n", "leave"), (b"hup\n", "none"), (b"cut\n", "reset"):
     }
 }
 
+/// Writing to whoever is gone ends that connection, and nobody else's: SIGPIPE once ended egress itself.
+#[test]
+fn who_is_gone_is_written_to_in_vain() {
+    for ground in Ground::all() {
+        // Says more than anybody hears, in pieces, and hears one line.
+        secured(&ground, 7000, |mut tls| while tls.write_all(&[b'x'; 4096]).and_then(|()| tls.flush()).is_ok() {});
+        secured(&ground, 7001, |mut tls| {
+            let mut line = [0; 5];
+            let _ = tls.read_exact(&mut line).and_then(|()| tls.write_all(&line));
+        });
+        let script = format!(
+            r#"{CLIENT}
+import struct
+other = connect(7001)
+for hard in [0, 1] * 25:
+    tls = connect(7000)
+    tls.recv(1)
+    tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", hard, 0))
+    tls.close()
+other.sendall(b"still")
+assert end(other)[0] == b"still"
+"#
+        );
+        ground.outside(&script);
+        let _ = ground.attack(&["--allow", "www.example.com:7000-7001", "--max-tokens", "30"], &script);
+        let _ = carried(&ground);
+    }
+}
+
 /// Where only requests may be made, nothing else is said, and that is told.
 #[test]
 fn only_requests() {

@@ -58,6 +58,8 @@ pub fn run(start: Start) -> Result<(), RunError> {
     let _ = process::forget_arguments(&name);
     let _ = process::set_name("ak-egress");
     process::reset_signals().map_err(failed("signals"))?;
+    // Peers go while they are written to, by writev(2) and splice(2) too, which know no MSG_NOSIGNAL.
+    jail::signal::ignore(Signal::PIPE).map_err(failed("signals"))?;
     // Two descriptors for a flow, and a pipe while something is stuck.
     let limits = rustix::process::getrlimit(Resource::Nofile);
     let _ = rustix::process::setrlimit(
