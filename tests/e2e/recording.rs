@@ -1,8 +1,7 @@
 //! A session is recorded, and shown again as it went.
 
-use super::terminal::Screen;
 use std::{fs, os::unix::fs::PermissionsExt as _};
-use support::{Who, World, stdout, told};
+use support::{Who, World, screen::Screen, stdout, told};
 
 /// The lines after the first.
 fn events(world: &World, name: &str) -> Vec<(f64, String, String)> {
@@ -35,9 +34,9 @@ fn a_terminals_session_is_recorded_and_replayed() {
         // Whoever does not wait for its end has his terminal back.
         screen.line(&format!(
             "{binary} run --record long -- sh -c 'printf \"\\033[?1049h\"; echo be''gun; sleep 3; printf \"\\033[?1049l\"'; \
-             echo recor''ded"
+             echo fin''ished"
         ));
-        screen.shows("recorded");
+        screen.shows("finished");
         screen.line(&format!("{binary} replay -s 0.1 long; echo sta''tus $?"));
         screen.shows("begun");
         screen.tmux(&["send-keys", "C-c"]);

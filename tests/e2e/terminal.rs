@@ -1,67 +1,7 @@
 //! Terminals: real programs under tmux, detach and attach.
 
-use std::{io::Write, process::Command, process::Stdio, time::Duration};
-use support::{Who, World, eventually, stdout, told};
-
-/// A terminal of 100 x 30 cells that runs a shell in the project.
-pub(crate) struct Screen<'a> {
-    world: &'a World,
-    socket: String,
-}
-
-impl<'a> Screen<'a> {
-    pub(crate) fn new(world: &'a World) -> Self {
-        let screen = Self { world, socket: format!("{}/tmux", world.home().display()) };
-        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", "env PS1='$ ' sh"]);
-        screen
-    }
-
-    pub(crate) fn tmux(&self, arguments: &[&str]) -> String {
-        let mut command: Command = self.world.command("tmux");
-        command.env("TERM", "xterm-256color");
-        stdout(command.args(["-S", &self.socket]).args(arguments))
-    }
-
-    fn keys(&self, keys: &[&str]) {
-        self.tmux(&[&["send-keys"], keys].concat());
-    }
-
-    pub(crate) fn line(&self, text: &str) {
-        self.tmux(&["send-keys", "-l", text]);
-        self.keys(&["Enter"]);
-    }
-
-    /// Until the program in front is the outer shell again: what is typed ahead goes to whoever reads it.
-    #[track_caller]
-    pub(crate) fn settle(&self) {
-        for _ in 0..400 {
-            if self.tmux(&["display-message", "-p", "#{pane_current_command}"]).trim() == "sh" {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        panic!("the program in front does not end");
-    }
-
-    #[track_caller]
-    pub(crate) fn shows(&self, text: &str) -> String {
-        let mut screen = String::new();
-        for _ in 0..400 {
-            screen = self.tmux(&["capture-pane", "-p"]);
-            if screen.contains(text) {
-                return screen;
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        panic!("'{text}' does not appear on:\n{screen}");
-    }
-}
-
-impl Drop for Screen<'_> {
-    fn drop(&mut self) {
-        let _ = self.world.command("tmux").args(["-S", &self.socket, "kill-server"]).output();
-    }
-}
+use std::{io::Write, process::Stdio, time::Duration};
+use support::{Who, World, eventually, screen::Screen, stdout, told};
 
 #[test]
 fn a_shell_has_job_control_a_size_and_its_own_terminal() {

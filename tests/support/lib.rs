@@ -9,6 +9,7 @@ pub mod disk;
 pub mod engine;
 pub mod internet;
 mod packed;
+pub mod screen;
 
 pub use packed::pack;
 
