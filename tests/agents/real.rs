@@ -1,6 +1,7 @@
 //! The four, from npm: each does a task, goes on with it, and talks to a person, for everybody and on every backend.
 
 use super::scene::{Agent, KEY, Scene, install};
+use serde_json::Value;
 use support::{Who, internet::Internet, stdout, told};
 
 const CLAUDE: Agent = Agent {
@@ -10,6 +11,8 @@ const CLAUDE: Agent = Agent {
     inside: "ANTHROPIC_API_KEY",
     host: "api.anthropic.com",
     arguments: &[],
+    ready: "bypass permissions on",
+    leave: &["/quit", "Enter"],
 };
 const CODEX: Agent = Agent {
     name: "codex",
@@ -18,6 +21,8 @@ const CODEX: Agent = Agent {
     inside: "CODEX_API_KEY",
     host: "api.openai.com",
     arguments: &[],
+    ready: "for shortcuts",
+    leave: &["/quit", "Enter"],
 };
 const GEMINI: Agent = Agent {
     name: "gemini",
@@ -26,6 +31,8 @@ const GEMINI: Agent = Agent {
     inside: "GEMINI_API_KEY",
     host: "generativelanguage.googleapis.com",
     arguments: &[],
+    ready: "Type your message",
+    leave: &["/quit", "Enter"],
 };
 const OPENCODE: Agent = Agent {
     name: "opencode",
@@ -34,6 +41,8 @@ const OPENCODE: Agent = Agent {
     inside: "ANTHROPIC_API_KEY",
     host: "api.anthropic.com",
     arguments: &["--model", "anthropic/claude-sonnet-4-5"],
+    ready: "ctrl+p commands",
+    leave: &["C-c"],
 };
 
 #[test]
@@ -65,13 +74,16 @@ fn works(agent: &Agent) {
     let mut scene = Scene::of(world, agent, &internet);
     answers(&scene);
     does_a_task(&scene);
+    talks(&scene);
     if Who::all().contains(&Who::Nobody) {
         let nobody = scene.of_nobody();
         does_a_task(&nobody);
+        talks(&nobody);
     }
     let Some(engine) = Scene::engine() else { return };
     scene = scene.in_engine(&engine);
     does_a_task(&scene);
+    talks(&scene);
 }
 
 fn answers(scene: &Scene<'_>) {
@@ -124,6 +136,22 @@ fn does_a_task(scene: &Scene<'_>) {
     let output = scene.task(&["--continue"], &["mock:run echo resumed > resumed.txt"]);
     assert_eq!(scene.read("resumed.txt"), "resumed\n", "{maker}: {}", told(&output));
     assert!(last(before).unwrap() > turn, "{maker}: {:#?}", &scene.internet.asked()[before..]);
+}
+
+/// A person talks to it, leaves, and comes back.
+fn talks(scene: &Scene<'_>) {
+    let screen = scene.screen();
+    for (arguments, word) in [("", "typed"), (" --continue", "typed again")] {
+        screen.line(&format!("{}{arguments}", scene.typed()));
+        screen.shows(scene.agent.ready);
+        let before = scene.internet.asked().len();
+        screen.say(&format!("mock:run echo {word} > typed.txt"));
+        screen.until("it has done so", || scene.read_if_there("typed.txt") == Some(format!("{word}\n")));
+        let is_told = |entry: &Value| entry["result"].is_string();
+        screen.until("it has told what came of that", || scene.internet.asked()[before..].iter().any(is_told));
+        screen.leave(scene.agent.leave);
+        screen.line("clear");
+    }
 }
 
 /// Whether an agent has nothing to complain of, but what it would complain of anywhere.

@@ -1,10 +1,15 @@
 //! What real agents stand on: one that is installed once, an internet with services of models, and users on backends.
 
-use std::{fs, path::PathBuf, process::Command, process::Output};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 use support::{
     NOBODY, Who, World,
     engine::{Engine, Kind},
     internet::Internet,
+    screen::Screen,
     stdout, told,
 };
 
@@ -26,6 +31,10 @@ pub struct Agent {
     pub host: &'static str,
     /// What it must be told besides.
     pub arguments: &'static [&'static str],
+    /// What it shows when it waits for a person.
+    pub ready: &'static str,
+    /// The keys by which a person leaves it.
+    pub leave: &'static [&'static str],
 }
 
 /// An agent that is installed, for somebody on a backend.
@@ -102,20 +111,44 @@ impl<'a> Scene<'a> {
         fs::read_to_string(self.file(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", self.maker()))
     }
 
-    /// `agentkernel run AGENT`.
-    pub fn run(&self, arguments: &[&str]) -> Command {
+    pub fn read_if_there(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.file(name)).ok()
+    }
+
+    /// `agentkernel run AGENT`, as words.
+    fn words(&self) -> Vec<&str> {
         let made: &[&str] = match self.engine {
             Some(_) => &["--backend", "docker", "--image", IMAGE],
             None => &[],
         };
-        let all = [&["run", self.agent.name], self.agent.arguments, made, arguments].concat();
-        let mut command = self.agentkernel(&all);
-        command.env(self.agent.variable, KEY);
-        command
+        [&["run", self.agent.name], self.agent.arguments, made].concat()
+    }
+
+    /// `agentkernel run AGENT`.
+    pub fn run(&self, arguments: &[&str]) -> Command {
+        self.agentkernel(&[&self.words(), arguments].concat())
+    }
+
+    /// `agentkernel run AGENT`, as it is typed at a [`Scene::screen`].
+    pub fn typed(&self) -> String {
+        format!("{} {}", self.world.binary().display(), self.words().join(" "))
+    }
+
+    /// A terminal of the user's.
+    pub fn screen(&self) -> Screen<'_> {
+        Screen::by(&self.world, self.command(Path::new("/usr/bin/tmux")))
     }
 
     pub fn agentkernel(&self, arguments: &[&str]) -> Command {
-        let mut command = self.internet.agentkernel(&self.world, arguments);
+        let mut command = self.command(&self.world.binary());
+        command.args(arguments);
+        command
+    }
+
+    /// A program with the user's key and engine.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = self.internet.command(&self.world, program);
+        command.env(self.agent.variable, KEY);
         if let Some(engine) = self.engine {
             command.env("DOCKER_HOST", engine.host());
         }

@@ -3,6 +3,9 @@
 use crate::{World, stdout};
 use std::{process::Command, time::Duration};
 
+/// What lies between two keys of a person.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// A terminal of 100 x 30 cells that runs a shell in the project.
 pub struct Screen<'a> {
     world: &'a World,
@@ -46,6 +49,34 @@ impl<'a> Screen<'a> {
         self.keys(&["Enter"]);
     }
 
+    /// Types to a program that takes what comes quickly for pasted: then Enter would only begin a new line.
+    #[track_caller]
+    pub fn say(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+        self.shows(text);
+        std::thread::sleep(PAUSE);
+        self.keys(&["Enter"]);
+    }
+
+    /// Presses keys, again if that is not enough, until the program in front, which is one already, is the outer shell.
+    ///
+    /// # Panics
+    /// If it does not end.
+    #[track_caller]
+    pub fn leave(&self, keys: &[&str]) {
+        for _ in 0..20 {
+            std::thread::sleep(PAUSE);
+            for key in keys {
+                self.keys(&[key]);
+                std::thread::sleep(PAUSE);
+            }
+            if self.is_settled() {
+                return;
+            }
+        }
+        panic!("the program in front does not end:\n{}", self.shown());
+    }
+
     /// Waits until the program in front, which is one already, is the outer shell again: what is typed ahead goes to whoever
     /// reads it.
     ///
@@ -53,13 +84,7 @@ impl<'a> Screen<'a> {
     /// If that takes ten seconds.
     #[track_caller]
     pub fn settle(&self) {
-        for _ in 0..400 {
-            if self.tmux(&["display-message", "-p", "#{pane_current_command}"]).trim() == "sh" {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(25));
-        }
-        panic!("the program in front does not end:\n{}", self.tmux(&["capture-pane", "-p"]));
+        self.until("the program in front ends", || self.is_settled());
     }
 
     /// Waits for a text, and gives all that is shown then.
@@ -69,14 +94,34 @@ impl<'a> Screen<'a> {
     #[track_caller]
     pub fn shows(&self, text: &str) -> String {
         let mut screen = String::new();
+        self.until(text, || {
+            screen = self.shown();
+            screen.contains(text)
+        });
+        screen
+    }
+
+    /// Waits until something is so that comes of what was typed.
+    ///
+    /// # Panics
+    /// If that takes ten seconds.
+    #[track_caller]
+    pub fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
         for _ in 0..400 {
-            screen = self.tmux(&["capture-pane", "-p"]);
-            if screen.contains(text) {
-                return screen;
+            if done() {
+                return;
             }
             std::thread::sleep(Duration::from_millis(25));
         }
-        panic!("'{text}' does not appear on:\n{screen}");
+        panic!("not within ten seconds: '{what}':\n{}", self.shown());
+    }
+
+    fn is_settled(&self) -> bool {
+        self.tmux(&["display-message", "-p", "#{pane_current_command}"]).trim() == "sh"
+    }
+
+    fn shown(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
     }
 }
 
