@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod asked;
+mod hostile;
 mod real;
 mod scene;

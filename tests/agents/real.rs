@@ -1,6 +1,9 @@
 //! The four, from npm: each does a task, goes on with it, and talks to a person, for everybody and on every backend.
 
-use super::scene::{Agent, KEY, Scene, install};
+use super::{
+    hostile::{Elsewhere, is_held},
+    scene::{Agent, KEY, Scene, install},
+};
 use serde_json::Value;
 use support::{Who, internet::Internet, stdout, told};
 
@@ -71,19 +74,24 @@ fn works(agent: &Agent) {
     if !internet.models(KEY) {
         return;
     }
-    let mut scene = Scene::of(world, agent, &internet);
-    answers(&scene);
-    does_a_task(&scene);
-    talks(&scene);
+    let mut scenes = vec![Scene::of(world, agent, &internet)];
+    answers(&scenes[0]);
     if Who::all().contains(&Who::Nobody) {
-        let nobody = scene.of_nobody();
-        does_a_task(&nobody);
-        talks(&nobody);
+        scenes.push(scenes[0].of_nobody());
     }
-    let Some(engine) = Scene::engine() else { return };
-    scene = scene.in_engine(&engine);
-    does_a_task(&scene);
-    talks(&scene);
+    let (engine, elsewhere) = (Scene::engine(), Elsewhere::new(&internet));
+    for scene in scenes {
+        does_all(&scene, &elsewhere);
+        if let Some(engine) = &engine {
+            does_all(&scene.in_engine(engine), &elsewhere);
+        }
+    }
+}
+
+fn does_all(scene: &Scene<'_>, elsewhere: &Elsewhere) {
+    does_a_task(scene);
+    talks(scene);
+    is_held(scene, elsewhere);
 }
 
 fn answers(scene: &Scene<'_>) {

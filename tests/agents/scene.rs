@@ -107,6 +107,12 @@ impl<'a> Scene<'a> {
         let _ = stdout(command.args(["-ec", script, "sh", path.to_str().unwrap(), text]));
     }
 
+    /// A script of the user's, in the project, which must succeed.
+    #[track_caller]
+    pub fn sh(&self, script: &str) {
+        let _ = stdout(self.world.command("sh").args(["-ec", script]));
+    }
+
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.file(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", self.maker()))
     }

@@ -56,6 +56,37 @@ fn silent(ground: &Ground, port: u16) -> bool {
     !output.status.success() && told(&output).contains("ConnectionRefused")
 }
 
+/// What comes and goes by a port is held to the sandbox's rate, beyond the second's worth that is saved up.
+#[test]
+fn the_rate_of_a_port() {
+    for ground in Ground::all().into_iter().take(1) {
+        let kept = Kept::new(&ground, &["-p", "3000:8003", "--bandwidth", "1M", "--workspace", "none"]);
+        let mut server = kept.talk(
+            r#"
+server = socket.create_server(("127.0.0.1", 3000))
+print("ready")
+client = server.accept()[0]
+size = len(client.recv(4 << 20, socket.MSG_WAITALL))
+client.sendall(b"x" * size)
+client.close()
+"#,
+        );
+        assert_eq!(server.line(), "ready");
+        let script = r#"
+client = socket.create_connection(("127.0.0.1", 8003), 30)
+begin = time.monotonic()
+client.sendall(b"x" * (4 << 20))
+size = 0
+while part := client.recv(65536):
+    size += len(part)
+took = time.monotonic() - begin
+assert size == 4 << 20, size
+assert took > 0.9 * (8 - 1), took
+"#;
+        ground.outside(script);
+    }
+}
+
 #[test]
 fn ports_of_a_sandbox() {
     for ground in Ground::all() {

@@ -322,7 +322,7 @@ fn the_answer_to_what_limits_refuse_as_well_says_so() {
 for host, reason in ('{SHARED}', "not-allowed"), ('10.0.0.1', "not-allowed"), ('{HIDDEN}', "denied"):
     body = ask(host, 80, get(host)).decode()
     assert f"[{{reason}}].\n" in body and "net allow" not in body and "--allow" not in body, body
-    assert "the user's own limits" in body and "~/.config/agentkernel/config.toml" in body, body
+    assert "the user's own limits" in body and "/agentkernel/config.toml" in body, body
 "#
         );
         let _ = ground.attack(&["--allow", WEB], &script);

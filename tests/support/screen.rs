@@ -81,7 +81,7 @@ impl<'a> Screen<'a> {
     /// reads it.
     ///
     /// # Panics
-    /// If that takes ten seconds.
+    /// If that takes thirty seconds.
     #[track_caller]
     pub fn settle(&self) {
         self.until("the program in front ends", || self.is_settled());
@@ -90,7 +90,7 @@ impl<'a> Screen<'a> {
     /// Waits for a text, and gives all that is shown then.
     ///
     /// # Panics
-    /// If that takes ten seconds.
+    /// If that takes thirty seconds.
     #[track_caller]
     pub fn shows(&self, text: &str) -> String {
         let mut screen = String::new();
@@ -104,16 +104,16 @@ impl<'a> Screen<'a> {
     /// Waits until something is so that comes of what was typed.
     ///
     /// # Panics
-    /// If that takes ten seconds.
+    /// If that takes thirty seconds.
     #[track_caller]
     pub fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
-        for _ in 0..400 {
+        for _ in 0..1200 {
             if done() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(25));
         }
-        panic!("not within ten seconds: '{what}':\n{}", self.shown());
+        panic!("not within thirty seconds: '{what}':\n{}", self.shown());
     }
 
     fn is_settled(&self) -> bool {

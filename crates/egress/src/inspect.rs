@@ -8,6 +8,7 @@ use crate::{
     first::{Replay, Version},
     http::{self, Report, Stream},
     meter::Metered,
+    reason::UNREAD,
     server::{Rules, reset_at_close},
     tls::{self, Roots},
 };
@@ -142,10 +143,7 @@ pub(crate) async fn serve(
     let result = match (wrapping, &inspector.tls) {
         (Wrapping::Clear(version), _) => http::clear(client, server, version, passage).await,
         (Wrapping::Tls, Some(tls)) => tls::intercept(client, server, &tls.authority, &tls.roots, passage).await,
-        (Wrapping::Tls, None) => {
-            let detail = "requests inside of TLS cannot be read in this sandbox";
-            Err(Denial::new(Reason::RequestNotAllowed, &passage.target).because(detail))
-        }
+        (Wrapping::Tls, None) => Err(Denial::new(Reason::RequestNotAllowed, &passage.target).because(UNREAD)),
     };
     // A failed handshake has been told to the client in TLS; what was broken off has not.
     for socket in both.into_iter().flatten() {

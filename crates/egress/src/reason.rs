@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Where the user's own limits stand.
-const LIMITS: &str = "[network] in ~/.config/agentkernel/config.toml";
+const LIMITS: &str = "[network] in ${XDG_CONFIG_HOME:-~/.config}/agentkernel/config.toml";
+/// Why no request is allowed in a sandbox that began where none had to be read.
+pub(crate) const UNREAD: &str = "requests inside of TLS cannot be read in this sandbox";
 
 /// The stable code of a denial, or of a failure on the way. New ones may come; none changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -285,6 +287,9 @@ impl Denial {
             },
             Reason::NotHttp => allow("any protocol there", target),
             Reason::Ceiling => format!("A human can widen the user's own limits: {LIMITS}"),
+            Reason::RequestNotAllowed if detail == UNREAD => {
+                format!("A human can start it anew, and it can read them: agentkernel restart {sandbox}")
+            }
             Reason::RequestNotAllowed => {
                 let command = format!("agentkernel net allow {sandbox} {}", quoted(target));
                 format!("A human can lift the sandbox's own restriction: {command}")

@@ -66,6 +66,8 @@ fn what_would_help_is_said() {
     assert!(!within.contains("net allow") && within.contains("agentkernel net check a.example:443"), "{within}");
     let limited = Denial { lift: Lift::Limits(Some("*.org".to_owned())), ..denied }.remedy("box");
     assert!(limited.contains("'*.org'") && !limited.contains("*.example"), "{limited}");
+    let unread = Denial::new(Reason::RequestNotAllowed, &target("a.example")).because(UNREAD);
+    assert!(unread.remedy("box").ends_with(": agentkernel restart box"), "{}", unread.remedy("box"));
     let private = Denial::new(Reason::PrivateAddress, &target("a.example:22")).because("10.1.2.3 is a private address");
     assert!(private.remedy("box").ends_with("agentkernel net allow box 10.1.2.3:22"), "{}", private.remedy("box"));
     let denial =

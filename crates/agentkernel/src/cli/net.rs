@@ -63,6 +63,8 @@ impl Allow {
         let entry = Store::open()?.find(&self.sandbox)?;
         let limits = UserConfig::read(&HostFacts::read()?)?;
         let mut status = 0;
+        // Whether it trusts an authority of its own since it began.
+        let reads = entry.spec().is_ok_and(|spec| spec.network.needs_authority());
         for rule in self.rules {
             client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
             let Ok(spec) = entry.spec() else { continue };
@@ -70,7 +72,7 @@ impl Allow {
             let failure = if config::void_rules(&policy.rules).contains(&&rule) {
                 Some(void(&rule))
             } else {
-                still_refused(&policy, &rule, &self.sandbox, &limits)
+                still_refused(&policy, &rule, &self.sandbox, &limits, reads)
             };
             if let Some(failure) = failure {
                 super::report(&failure);
@@ -120,7 +122,8 @@ pub(super) fn beyond(rule: &Rule, limits: &UserConfig) -> Option<Failure> {
 }
 
 /// Why what a rule allows is refused all the same: all of it or, with the status 0, a part.
-fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str, limits: &UserConfig) -> Option<Failure> {
+/// It `reads` requests inside of TLS, or could not even tell which of them are allowed.
+fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str, limits: &UserConfig, reads: bool) -> Option<Failure> {
     let own = || {
         let (amount, status, why) = amount(config::left(&policy.rules, rule))?;
         let failure = Failure::new(format!("{amount} of '{rule}' is still refused: {why}")).status(status);
@@ -134,7 +137,13 @@ fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str, limits: &UserConfi
     let theirs = || {
         let (amount, status, why) = amount(config::left(policy.ceiling.as_ref()?, rule))?;
         let words = format!("{amount} of '{rule}' is still refused by your own limits: {why}");
-        Some(Failure::new(words).status(status).hint(limits.place()))
+        let hint = match why {
+            Why::Restricted(_) if !reads => format!(
+                "It reads no requests inside of TLS, and refuses all of them there, until 'agentkernel restart {sandbox}'"
+            ),
+            _ => limits.place(),
+        };
+        Some(Failure::new(words).status(status).hint(hint))
     };
     // What refuses all of it counts more, and then what can be taken back.
     [theirs(), own()].into_iter().flatten().max_by_key(|failure| failure.status)

@@ -37,8 +37,10 @@ pub(super) fn failure(error: &clap::Error, command: Option<&str>) -> Failure {
         _ => None,
     };
     let flag = || text(ContextKind::InvalidArg).unwrap_or_default();
-    let short =
-        || flag().split(' ').next().unwrap_or_default().trim_start_matches('<').trim_end_matches('>').to_owned();
+    let short = || {
+        let first = flag().split(' ').next().unwrap_or_default().to_owned();
+        first.trim_end_matches("...").trim_start_matches('<').trim_end_matches('>').to_owned()
+    };
     let help = match command.filter(|path| find(path).is_some()) {
         Some(command) => format!("'agentkernel help {command}' lists what it takes"),
         None => "'agentkernel help' lists the commands".into(),

@@ -130,7 +130,7 @@ fn reviewed(target: &Target, cause: &str) -> (&'static str, String) {
     if target.host.name() == Some(HOST_NAME) {
         return comment("host_services", format!("localhost:{}", target.port), "a service of the host");
     }
-    let why = detail.unwrap_or("not a public address");
+    let why = detail.unwrap_or(cause);
     let address: Option<IpAddr> = why.split(' ').next().and_then(|word| word.parse().ok());
     // By its name, if that is enough.
     let by_name = Rules { mode: Mode::Allow, allow: vec![Rule::exactly(target)], ..Rules::default() };

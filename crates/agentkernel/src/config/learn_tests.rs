@@ -180,7 +180,8 @@ fn what_was_refused_is_there_to_be_reviewed() {
         ("db.internal:5432", private),
         ("x.example.org:80", public),
         ("x.example.net:80", cloud),
-        ("10.0.0.1:22", ""),
+        ("10.0.0.1:22", "it can only be reached if a rule names it"),
+        ("93.184.216.34:80", "no rule names this address, which could be one of 'x.example.org'"),
         ("host.agentkernel.internal:4000", "no rule allows it"),
     ];
     let (patch, after) = learn_with(None, &["a.b:443"], &refused);
@@ -189,7 +190,8 @@ fn what_was_refused_is_there_to_be_reviewed() {
 +    "a.b:443",
 +    # "db.internal:5432", # refused: 10.1.2.3 is a private address
 +    # "169.254.169.254:80", # refused: 169.254.169.254 is a link-local address
-+    # "10.0.0.1:22", # refused: not a public address
++    # "10.0.0.1:22", # refused: it can only be reached if a rule names it
++    # "93.184.216.34:80", # refused: no rule names this address, which could be one of 'x.example.org'
 +]
 +host_services = [
 +    # "x.example.org:80", # refused: 127.0.0.1 is an address of this machine
@@ -200,7 +202,7 @@ fn what_was_refused_is_there_to_be_reviewed() {
     // They stand once, and mean what they say when the sign is taken away.
     assert_eq!(learn_with(Some(&after), &["a.b:443"], &refused), (String::new(), after.clone()));
     let file = ProjectFile::parse(FILE_NAME.into(), after.replace("    # \"", "    \"")).unwrap();
-    assert_eq!(file.settings.network.allow.iter().flatten().count(), 4);
+    assert_eq!(file.settings.network.allow.iter().flatten().count(), 5);
     assert_eq!(file.settings.network.services.len(), 2);
     let one = &refused[..1];
     let comment = "# \"db.internal:5432\", # refused: 10.1.2.3 is a private address\n";

@@ -300,7 +300,7 @@ fn a_refusal_by_the_users_limits_says_so() {
         assert_eq!((server.as_str(), log.reasons()), ("", vec![reason]), "{request}");
         assert!(client.contains(allowed), "{client}");
         let own = client.contains("agentkernel net allow box a.org:80\n");
-        let file = client.contains("limits: [network] in ~/.config/agentkernel/config.toml\n");
+        let file = client.contains("limits: [network] in ${XDG_CONFIG_HOME:-~/.config}/agentkernel/config.toml\n");
         assert_eq!((own, file), (reason != Reason::Ceiling, reason == Reason::Ceiling), "{client}");
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 use wire::flow::{Dial, Handed, MAX_DATAGRAM};
 
-/// Connections that wait for room in the socket. One more is reset.
+/// Connections that wait for room in the socket. More wait in the kernel, to be accepted.
 const MAX_WAITING: usize = 1024;
 /// Requests taken per turn, so that others get theirs.
 const BURST: usize = 64;
@@ -58,16 +58,18 @@ impl Handover {
 
     /// Dials for egress.
     pub fn dial(&mut self, dial: Dial) {
-        if self.waiting.len() < MAX_WAITING {
+        if !self.is_full() {
             self.waiting.push_back(answer(dial));
         }
     }
 
+    /// Whether as many wait as may: no more connections are to be accepted.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING
+    }
+
     /// Takes a connection of a program.
     pub fn push(&mut self, connection: Connection) {
-        if self.waiting.len() >= MAX_WAITING {
-            return;
-        }
         let (flow, socket) = connection.into_parts();
         self.waiting.push_back((Handed::Flow(flow), Some(socket)));
     }

@@ -52,13 +52,14 @@ const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), CAPTURE
 const DNS_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), CAPTURE_PORT);
 /// A port that no listener of ours has.
 const SOME_PORT: u16 = 1;
-/// Connections waiting to be accepted, per listener.
-const BACKLOG: i32 = 256;
+/// Connections waiting to be accepted, per listener: the most that the kernel lets wait (net.core.somaxconn). Whoever comes
+/// when all of them do is left to TCP's patience, and hears nothing if he has nothing to say.
+const BACKLOG: i32 = 4096;
 /// Accepted, or answered, per turn and socket, so that others get theirs.
 const BURST: usize = 64;
 /// DNS over TCP at once; one more ends the oldest.
 const MAX_DNS: usize = 32;
-/// How long nothing is accepted after the process ran out of descriptors.
+/// How long nothing is accepted after descriptors, or room for connections, ran out.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const HANDOVER: u8 = 7;
@@ -76,7 +77,7 @@ pub struct Capture {
     every_port: bool,
     /// DNS over TCP: by slot, the oldest first.
     asking: VecDeque<(u8, dns::Asker)>,
-    /// Descriptors have run out: the listeners are not watched.
+    /// Descriptors have run out, or too many connections wait for egress: the listeners are not watched.
     paused: bool,
     /// Where connections to the outside go.
     handover: Handover,
@@ -233,7 +234,7 @@ impl Capture {
         self.handover.dial(dial);
     }
 
-    /// When [`resume`](Self::resume) is to be called, if descriptors have just run out.
+    /// When [`resume`](Self::resume) is to be called, if nothing is accepted just now.
     pub fn resume_at(&self, now: Instant) -> Option<Instant> {
         self.paused.then_some(now + PAUSE)
     }
@@ -249,7 +250,7 @@ impl Capture {
         self.hand_over(poll)
     }
 
-    /// Descriptors have run out: until some are free again, accepting would fail, and being told would not end.
+    /// Nothing can be accepted: being told of what waits would not end.
     fn pause(&mut self, poll: &Poll) {
         // If that fails as well, the loop spins until a descriptor is free, and does no harm but that.
         self.paused = self.listen_for(poll, Flags::empty()).is_ok();
@@ -297,6 +298,9 @@ impl Capture {
     fn accept(&mut self, index: usize, poll: &Poll) {
         for _ in 0..BURST {
             let Some(listener) = self.listeners.get(index) else { return };
+            if self.handover.is_full() {
+                return self.pause(poll);
+            }
             match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok(socket) => {
                     let Some(destination) = destination(&socket) else { continue };
