@@ -5,6 +5,7 @@ use super::{
     scene::{Agent, KEY, Scene, install},
 };
 use serde_json::Value;
+use std::{fs, process::Stdio};
 use support::{Who, internet::Internet, stdout, told};
 
 const CLAUDE: Agent = Agent {
@@ -68,8 +69,42 @@ fn opencode() {
     works(&OPENCODE);
 }
 
+/// One project, four sandboxes: nobody is in another's way, and each has files of its own.
+#[test]
+fn four_at_once() {
+    let agents = [&CLAUDE, &CODEX, &GEMINI, &OPENCODE];
+    let Some(world) = install(&agents) else { return };
+    let Some(internet) = Internet::new() else { return };
+    if !internet.models(KEY) {
+        return;
+    }
+    let started: Vec<_> = agents
+        .into_iter()
+        .map(|agent| {
+            let name = agent.name;
+            let task = [
+                format!("mock:run echo {name} > /tmp/mine; echo {name} > by-{name}"),
+                format!("mock:run cat /tmp/mine > seen-{name}"),
+            ]
+            .join("\n");
+            let words = [&["run", name], agent.arguments, &["--no-checkpoint", "-p", &task]].concat();
+            let mut command = internet.agentkernel(&world, &words);
+            command.env(agent.variable, KEY).stdout(Stdio::piped()).stderr(Stdio::piped());
+            (name, command.spawn().unwrap())
+        })
+        .collect();
+    for (name, child) in started {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{name}: {}", told(&output));
+        for file in ["by", "seen"] {
+            let seen = fs::read_to_string(world.project().join(format!("{file}-{name}"))).unwrap();
+            assert_eq!(seen, format!("{name}\n"), "{file}");
+        }
+    }
+}
+
 fn works(agent: &Agent) {
-    let Some(world) = install(agent) else { return };
+    let Some(world) = install(&[agent]) else { return };
     let Some(internet) = Internet::new() else { return };
     if !internet.models(KEY) {
         return;
@@ -82,8 +117,16 @@ fn works(agent: &Agent) {
     let (engine, elsewhere) = (Scene::engine(), Elsewhere::new(&internet));
     for scene in scenes {
         does_all(&scene, &elsewhere);
-        if let Some(engine) = &engine {
-            does_all(&scene.in_engine(engine), &elsewhere);
+        let last = match &engine {
+            Some(engine) => scene.in_engine(engine),
+            None => scene,
+        };
+        if engine.is_some() {
+            does_all(&last, &elsewhere);
+        }
+        // A session that was broken off is complained of by some of them later.
+        if last.world.who() == Who::Me {
+            is_stopped(&last);
         }
     }
 }
@@ -97,6 +140,23 @@ fn does_all(scene: &Scene<'_>, elsewhere: &Elsewhere) {
 fn answers(scene: &Scene<'_>) {
     let version = stdout(&mut scene.run(&["--net", "none", "--", "--version"]));
     assert_eq!(version, format!("{}\n", scene.agent.version));
+}
+
+/// What runs away is stopped, and the last line says by what.
+fn is_stopped(scene: &Scene<'_>) {
+    let task =
+        "mock:run echo x > first.txt\nmock:run echo x > second.txt\nmock:run tail -f /dev/null; echo x > third.txt";
+    for (limit, status, words, last) in [
+        (["--max-tokens", "10"], None, "the sandbox has used up its tokens (15 of 10 used)", "first.txt"),
+        (["--timeout", "20s"], Some(124), "Killed: the time limit was reached", "second.txt"),
+    ] {
+        let output = scene.run(&[&limit[..], &["-p", task]].concat()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let own: Vec<&str> = said.lines().filter(|line| line.starts_with("agentkernel: ")).collect();
+        assert!(own.last().is_some_and(|line| line.contains(words)), "{}: {}", scene.maker(), told(&output));
+        assert!(status.is_none() || output.status.code() == status, "{}: {}", scene.maker(), told(&output));
+        assert!(scene.read_if_there(last).is_some() && scene.read_if_there("third.txt").is_none(), "{}", scene.maker());
+    }
 }
 
 /// It reads the project, edits a file, runs a command, ends, and goes on with that later.

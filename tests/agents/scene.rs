@@ -45,19 +45,22 @@ pub struct Scene<'a> {
     engine: Option<&'a Engine>,
 }
 
-/// One installed by whoever runs the tests; `None`, counted and named, if npm's registry is out of reach.
-pub fn install(agent: &Agent) -> Option<World> {
+/// A world of whoever runs the tests, with these installed; `None`, counted and named, if npm's registry is out of reach.
+pub fn install(agents: &[&Agent]) -> Option<World> {
     let world = World::new(Who::Me);
-    let output = world.agentkernel(["agents", "install", "-q", agent.name]).output().unwrap();
-    if output.status.success() {
-        return Some(world);
+    for agent in agents {
+        let output = world.agentkernel(["agents", "install", "-q", agent.name]).output().unwrap();
+        if output.status.success() {
+            continue;
+        }
+        let words = told(&output);
+        let unreachable = ["It is not known where", "cannot be looked up", "cannot be reached", "There is no host"];
+        assert!(unreachable.iter().any(|text| words.contains(text)), "{words}");
+        let why = words.lines().next().unwrap_or_default().to_owned();
+        support::skipped(&format!("installing {} from npm's registry", agent.name), &why);
+        return None;
     }
-    let words = told(&output);
-    let unreachable = ["It is not known where", "cannot be looked up", "cannot be reached", "There is no host"];
-    assert!(unreachable.iter().any(|text| words.contains(text)), "{words}");
-    let why = words.lines().next().unwrap_or_default().to_owned();
-    support::skipped(&format!("installing {} from npm's registry", agent.name), &why);
-    None
+    Some(world)
 }
 
 impl<'a> Scene<'a> {

@@ -11,6 +11,7 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod agents;
 mod docker;
 mod egress;
 mod image;
@@ -52,6 +53,8 @@ enum Part {
     Docker(docker::Arguments),
     /// Measure how long images take to come, and programs to start in them, beside other tools
     Image(image::Arguments),
+    /// Measure how long agents take to start beside their start on the host
+    Agents(agents::Arguments),
     #[command(hide = true)]
     EgressClient(egress::Client),
 }
@@ -76,6 +79,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     match &arguments.part {
         Some(Part::Egress(arguments)) => return egress::main(arguments),
         Some(Part::Docker(arguments)) => return docker::main(arguments),
+        Some(Part::Agents(arguments)) => return agents::main(arguments),
         Some(Part::Image(arguments)) => return image::main(arguments),
         Some(Part::EgressClient(client)) => return client.run(),
         None => {}
