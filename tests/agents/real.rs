@@ -213,8 +213,8 @@ fn talks(scene: &Scene<'_>) {
         screen.line(&format!("{}{arguments}", scene.typed()));
         screen.shows(scene.agent.ready);
         let before = scene.internet.asked().len();
-        screen.say(&format!("mock:run echo {word} > typed.txt"));
-        screen.until("it has done so", || scene.read_if_there("typed.txt") == Some(format!("{word}\n")));
+        let done = || scene.read_if_there("typed.txt") == Some(format!("{word}\n"));
+        screen.say(&format!("mock:run echo {word} > typed.txt"), done);
         let is_told = |entry: &Value| entry["result"].is_string();
         screen.until("it has told what came of that", || scene.internet.asked()[before..].iter().any(is_told));
         screen.leave(scene.agent.leave);

@@ -49,13 +49,25 @@ impl<'a> Screen<'a> {
         self.keys(&["Enter"]);
     }
 
-    /// Types to a program that takes what comes quickly for pasted: then Enter would only begin a new line.
+    /// Types to a program that takes what comes quickly for pasted, and an Enter that comes before it is ready for nothing:
+    /// presses it until something is so that comes of it.
+    ///
+    /// # Panics
+    /// If that takes a minute.
     #[track_caller]
-    pub fn say(&self, text: &str) {
+    pub fn say(&self, text: &str, mut done: impl FnMut() -> bool) {
         self.tmux(&["send-keys", "-l", text]);
         self.shows(text);
-        std::thread::sleep(PAUSE);
-        self.keys(&["Enter"]);
+        for turn in 0..2400 {
+            if turn % 200 == 20 {
+                self.keys(&["Enter"]);
+            }
+            if done() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("nothing comes of '{text}':\n{}", self.shown());
     }
 
     /// Presses keys, again if that is not enough, until the program in front, which is one already, is the outer shell.

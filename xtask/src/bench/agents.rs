@@ -24,7 +24,8 @@ pub fn main(arguments: &Arguments) -> Result<()> {
             continue;
         }
         let host = on_the_host(&bench, agent)?;
-        let ours = bench.agentkernel(&["run", agent, "--no-login", "--", "--version"]);
+        // With arguments of its adapter, Claude Code would take a longer way to the same answer.
+        let ours = bench.agentkernel(&["run", agent, "--ask", "--no-login", "--", "--version"]);
         bench.compare(Entry::new("agentkernel run", ours), [("on the host", Ok(host))], &rounds)?;
     }
     Ok(())
