@@ -5,7 +5,7 @@ use crate::store::durable;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use http::Method;
 use hyper::body::Incoming;
-use oci::{Credentials, Platform, Reference, manifest::RunConfig};
+use oci::{Credentials, Digest, Platform, Reference, manifest::RunConfig};
 use rustix::fd::{AsFd as _, OwnedFd};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +27,16 @@ pub struct About {
     pub run: RunConfig,
     /// What lies in it.
     pub contents: Contents,
+    /// By which registries know it: each with the digest of its manifest, or of an index that leads there.
+    digests: Vec<Reference>,
+}
+
+impl About {
+    /// The digest by which the registry of this name knows it; `None` if it came from none.
+    #[must_use]
+    pub fn digest(&self, reference: &Reference) -> Option<&Digest> {
+        self.digests.iter().find(|known| known.name() == reference.name())?.digest()
+    }
 }
 
 /// What must be known of the files of an image.
@@ -56,6 +66,8 @@ struct Inspected {
     os: String,
     architecture: String,
     #[serde(default)]
+    repo_digests: Option<Vec<String>>,
+    #[serde(default)]
     config: Option<RunConfig>,
 }
 
@@ -68,7 +80,7 @@ pub async fn about(engine: &Engine, name: &str, cache: &OwnedFd) -> Result<Optio
         Err(error) if error.is_missing() => return Ok(None),
         result => result?,
     };
-    let Inspected { id, os, architecture, config } = inspected;
+    let Inspected { id, os, architecture, repo_digests, config } = inspected;
     let platform = format!("{os}/{architecture}").parse();
     let platform = platform.map_err(|_| EngineError::Nonsense("an image without a platform".into()))?;
     let hex = id.rsplit(':').next().unwrap_or_default();
@@ -86,7 +98,8 @@ pub async fn about(engine: &Engine, name: &str, cache: &OwnedFd) -> Result<Optio
             contents
         }
     };
-    Ok(Some(About { id, platform, run: config.unwrap_or_default(), contents }))
+    let digests = repo_digests.unwrap_or_default().iter().filter_map(|name| name.parse().ok()).collect();
+    Ok(Some(About { id, platform, run: config.unwrap_or_default(), contents, digests }))
 }
 
 /// Looks at the files of an image, in a container that is never started.
