@@ -108,7 +108,7 @@ cd image
 cp /bin/busybox root/bin/busybox
 for name in $(/bin/busybox --list); do [ $name = busybox ] || ln -s busybox root/bin/$name; done
 printf 'root:x:0:0:root:/root:/bin/sh\napp:x:7:8:app:/home/app:/bin/sh\n' > root/etc/passwd
-printf 'root:x:0:\napp:x:8:\n' > root/etc/group
+printf 'root:x:0:\napp:x:8:\nstaff:x:50:app\n' > root/etc/group
 echo original > root/srv/file
 for file in $(command -v curl) $(ldd $(command -v curl) | grep -o '/[^ ]*'); do cp -L --parents $file root; done
 mv root$(command -v curl) root/bin/curl

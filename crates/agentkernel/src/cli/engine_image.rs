@@ -162,6 +162,7 @@ impl Images {
             command: run.cmd,
             workdir: run.working_dir,
             passwd: contents.passwd,
+            group: contents.group,
             has_bash: contents.has_bash,
             has_musl: contents.has_musl,
         }

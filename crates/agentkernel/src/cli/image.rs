@@ -127,6 +127,7 @@ pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) ->
         command: run.cmd,
         workdir: run.working_dir,
         passwd: images.read_file(record, "etc/passwd")?.unwrap_or_default(),
+        group: images.read_file(record, "etc/group")?.unwrap_or_default(),
         has_bash: images.read_file(record, "bin/bash")?.is_some(),
         has_musl: images.has_in(record, &musl)? && !images.has_in(record, &glibc)?,
     })

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// An image's file of accounts beyond this is not read.
-const MAX_PASSWD: usize = 1 << 20;
+/// An image's file of accounts or groups beyond this is not read.
+const MAX_FILE: usize = 1 << 20;
 /// The longest line of what an engine tells while it pulls.
 const MAX_LINE: usize = 1 << 20;
 
@@ -44,6 +44,8 @@ impl About {
 pub struct Contents {
     /// Its /etc/passwd.
     pub passwd: Vec<u8>,
+    /// Its /etc/group.
+    pub group: Vec<u8>,
     /// Whether it has /bin/bash.
     pub has_bash: bool,
     /// Whether its programs are linked to musl.
@@ -113,12 +115,14 @@ async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
     let made = engine.post("/containers/create", &body).await?;
     let Some(container) = made["Id"].as_str() else { return Err(EngineError::Nonsense("no container".into())) };
     let looked = async {
-        let passwd = engine.read_file(container, "/etc/passwd", MAX_PASSWD).await?.unwrap_or_default();
+        let read =
+            async |path| Ok::<_, EngineError>(engine.read_file(container, path, MAX_FILE).await?.unwrap_or_default());
+        let (passwd, group) = (read("/etc/passwd").await?, read("/etc/group").await?);
         let has_bash = engine.has(container, "/bin/bash").await?;
         let (musl, glibc) = crate::Image::musl();
         let has_musl =
             engine.has(container, &format!("/{musl}")).await? && !engine.has(container, &format!("/{glibc}")).await?;
-        Ok(Contents { passwd, has_bash, has_musl })
+        Ok(Contents { passwd, group, has_bash, has_musl })
     };
     let looked = looked.await;
     engine.delete(&format!("/containers/{container}?force=1&v=1")).await?;

@@ -23,7 +23,7 @@ fn spec() -> Spec {
         tmpfs: vec![],
         read_only: false,
         network: Network::default(),
-        identity: Identity { uid: 7, gid: 8, name: "app".into(), home: "/home/app".into() },
+        identity: Identity { uid: 7, gid: 8, groups: vec![], name: "app".into(), home: "/home/app".into() },
         limits: Limits { cpu_milli: None, memory: None, pids: None, disk: None, rlimits: vec![] },
         hostname: "box".into(),
         command: None,
