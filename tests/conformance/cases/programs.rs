@@ -99,6 +99,18 @@ pub const CASES: &[Row] = &[
             b.works(&["-u", "1234:1234", "--workspace", "none"], "id -u; id -g; whoami; cd && echo x > own && cat own");
         assert_eq!(text, "1234\n1234\nuser\nx\n");
     }),
+    ("a user by number is known by a name where nothing can be written", "", |b| {
+        let options = ["--read-only", "-u", "1234:1235", "--workspace", "none"];
+        let script = "whoami; id -gn; grep -c root: /etc/passwd; (echo x >> /etc/passwd) 2>/dev/null || echo refused";
+        let text = "user\nuser\n1\nrefused\n";
+        assert_eq!(b.works(&options, script), text);
+        // Whom the image knows stays who he is.
+        assert_eq!(b.works(&["--read-only", "-u", "app", "--workspace", "none"], "whoami; id -gn"), "app\napp\n");
+        b.kept(&options, &[]);
+        assert_eq!(b.exec(script), text);
+        let _ = b.says(&["restart", "-t", "0", BOX]);
+        assert_eq!(b.exec(script), text);
+    }),
     ("a user of the image is in the groups that name him", "", |b| {
         // One id has no groups.
         let many_ids = b.backend != "native" || b.caller() == 0;

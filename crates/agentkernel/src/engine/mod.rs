@@ -10,7 +10,7 @@ mod layer;
 
 pub use build::{Order, build, save};
 pub use endpoint::{Endpoint, EndpointError};
-pub use image::{About, Pulled, about, pull};
+pub use image::{About, Contents, Pulled, about, pull};
 pub use layer::{Chain, lay, remember as remember_layers, sweep as sweep_layers};
 
 use bytes::Bytes;
