@@ -64,12 +64,17 @@ pub struct Bench {
 impl Bench {
     /// `None`, counted and named, if there can be none here.
     pub fn new(maker: Maker, who: Who) -> Option<Self> {
+        Self::with(maker, who, &[])
+    }
+
+    /// One whose engine was started with further options.
+    pub fn with(maker: Maker, who: Who, options: &'static [&'static str]) -> Option<Self> {
         if !["busybox", "curl", "nginx"].into_iter().all(installed) {
             return None;
         }
         let engine = match maker {
             Maker::Native => None,
-            Maker::Engine(kind) => Some(Engine::new(kind)?),
+            Maker::Engine(kind) => Some(Engine::with(kind, options)?),
         };
         let backend = maker.backend();
         let internet = Internet::new()?;

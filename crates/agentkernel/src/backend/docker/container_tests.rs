@@ -58,6 +58,16 @@ fn every_container_has_its_walls() {
 }
 
 #[test]
+fn an_engine_adds_no_program_and_no_log_of_its_own() {
+    let body = Outline::new(&spec(), &Masks::default(), "7").unwrap().body(false, &INIT, vec![]);
+    // What an image would have run beside the program, outside of its walls.
+    assert_eq!(body["Healthcheck"], json!({ "Test": ["NONE"] }));
+    assert_eq!(body["HostConfig"]["Init"], json!(false));
+    // Or would have kept of what is carried to and from init.
+    assert_eq!(body["HostConfig"]["LogConfig"], json!({ "Type": "none", "Config": {} }));
+}
+
+#[test]
 fn podman_is_told_in_its_own_words_what_to_mask() {
     let host = host(&spec(), true);
     let options = host["SecurityOpt"].as_array().unwrap();
