@@ -64,12 +64,17 @@ pub struct Bench {
 impl Bench {
     /// `None`, counted and named, if there can be none here.
     pub fn new(maker: Maker, who: Who) -> Option<Self> {
+        Self::with(maker, who, &[])
+    }
+
+    /// One whose engine was started with further options.
+    pub fn with(maker: Maker, who: Who, options: &'static [&'static str]) -> Option<Self> {
         if !["busybox", "curl", "nginx"].into_iter().all(installed) {
             return None;
         }
         let engine = match maker {
             Maker::Native => None,
-            Maker::Engine(kind) => Some(Engine::new(kind)?),
+            Maker::Engine(kind) => Some(Engine::with(kind, options)?),
         };
         let backend = maker.backend();
         let internet = Internet::new()?;
@@ -108,7 +113,7 @@ cd image
 cp /bin/busybox root/bin/busybox
 for name in $(/bin/busybox --list); do [ $name = busybox ] || ln -s busybox root/bin/$name; done
 printf 'root:x:0:0:root:/root:/bin/sh\napp:x:7:8:app:/home/app:/bin/sh\n' > root/etc/passwd
-printf 'root:x:0:\napp:x:8:\n' > root/etc/group
+printf 'root:x:0:\napp:x:8:\nstaff:x:50:app\n' > root/etc/group
 echo original > root/srv/file
 for file in $(command -v curl) $(ldd $(command -v curl) | grep -o '/[^ ]*'); do cp -L --parents $file root; done
 mv root$(command -v curl) root/bin/curl

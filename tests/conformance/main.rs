@@ -237,6 +237,34 @@ fn an_engine_lays_a_layer_once() {
     }
 }
 
+/// An engine whose containers have a log and an init of their own unless they say otherwise, and an image with a check of
+/// its health, which would be run as root outside of the walls.
+#[test]
+fn an_engine_adds_no_program_and_no_log_of_its_own() {
+    let Some(bench) = Bench::with(DOCKERD, Who::Me, &["--init", "--log-driver", "json-file"]) else { return };
+    let Some(engine) = &bench.engine else { return };
+    let image = "FROM box:1\nHEALTHCHECK --interval=100ms --timeout=5s CMD touch /srv/checked\n";
+    let mut build = engine.docker(&["build", "-q", "-t", "checked:1", "-"]);
+    assert!(bench.with_input(build.env("DOCKER_BUILDKIT", "0"), image.as_bytes()).status.success());
+    // That it leaves a trace where nobody forbids it.
+    let _ = engine.says(&["run", "-d", "--network", "none", "--name", "plain", "checked:1", "sleep", "600"]);
+    support::eventually("the engine checks", || {
+        engine.docker(&["exec", "plain", "test", "-e", "/srv/checked"]).output().unwrap().status.success()
+    });
+    bench.kept(&["--image", "checked:1", "--workspace", "none"], &["sleep", "600"]);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(bench.exec("test -e /srv/checked || echo none"), "none\n");
+    let format = "{{.HostConfig.LogConfig.Type}} {{.HostConfig.Init}} {{.Config.Healthcheck.Test}} {{.State.Health}}";
+    let told = |name: &str| engine.says(&["inspect", "--format", format, name]);
+    assert!(told("plain").starts_with("json-file <nil> [CMD-SHELL "), "{}", told("plain"));
+    let container = format!("agentkernel-{}", bench.inspect()["spec"]["id"].as_str().unwrap());
+    assert_eq!(told(&container), "none false [NONE] <nil>\n");
+    assert_eq!(bench.exec("ps -o comm | grep -c -E 'docker-init|tini'; true"), "0\n");
+    let _ = engine.says(&["rm", "-f", "plain"]);
+    bench.clear();
+    bench.leaves_nothing();
+}
+
 #[test]
 fn nothing_is_lacking_that_no_case_needs() {
     let needed: BTreeSet<_> = cases::all().iter().map(|case| case.needs.to_owned()).collect();

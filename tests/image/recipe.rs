@@ -1,11 +1,16 @@
 //! `[image]` of a project: what it makes, what it asks for, and what is kept of that.
 
 use crate::{
-    registry::{self, Login, Registry},
+    registry::{self, Image, Login, Registry},
     workshop::Scene,
 };
+use oci::{Digest, manifest::Document};
 use std::{fs, process::Output};
-use support::{Who, told};
+use support::{
+    Who,
+    engine::{Engine, Kind},
+    told,
+};
 
 impl Scene {
     fn project(&self, toml: &str) {
@@ -115,6 +120,130 @@ fn a_lock_that_is_renewed_asks_the_registry() {
     scene.build("FROM scratch\nENV A=b\n", &[]);
     let output = scene.agentkernel(&["run", "--image", "built:1", "--", "/x"]);
     assert!(told(&output).contains("built:1 is empty"), "{}", told(&output));
+}
+
+/// The same project by the backend native and by an engine: who comes second gets what the first has locked.
+struct Both {
+    scene: Scene,
+    engine: Engine,
+}
+
+impl Both {
+    fn new() -> Option<Self> {
+        let engine = Engine::new(Kind::Docker)?;
+        Some(Self { scene: Scene::new(Who::Me), engine })
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.scene.world.agentkernel(arguments).env("DOCKER_HOST", self.engine.host()).output().unwrap()
+    }
+
+    /// What is in /said of the image, and what is told.
+    #[track_caller]
+    fn said(&self, backend: &str, more: &[&str]) -> (String, String) {
+        let run = [&["run", "--backend", backend, "-u", "0"], more, &["--", "cat", "/said"]].concat();
+        let output = self.output(&run);
+        assert!(output.status.success(), "{}", told(&output));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Takes the lock away.
+    fn unlock(&self) -> String {
+        let lock = self.scene.lock();
+        fs::remove_file(self.scene.world.project().join("agentkernel.lock")).unwrap();
+        lock
+    }
+}
+
+#[test]
+fn an_engine_and_the_store_lock_alike() {
+    if !registry::ready() {
+        return;
+    }
+    let Some(both) = Both::new() else { return };
+    let scene = &both.scene;
+    let registry = Registry::start(false, Login::None);
+    let name = format!("{}/team/app:1", registry.host());
+    let push = |text: &str| {
+        scene.build(&format!("FROM base:1\nRUN echo {text} > /said\n"), &[]);
+        scene.ok(&["image", "push", "built:1", &name]);
+        scene.inspect("built:1")["manifest"].as_str().unwrap().to_owned()
+    };
+    scene.project(&format!("[image]\nfrom = \"{name}\"\n"));
+    let one = push("one");
+    assert_eq!(both.said("docker", &[]).0, "one\n");
+    assert!(scene.lock().contains(&one), "{}", scene.lock());
+    // What the name means now is not asked for until it is wanted.
+    let two = push("two");
+    let _ = both.engine.says(&["pull", "-q", &name]);
+    for backend in ["docker", "native"] {
+        assert_eq!(both.said(backend, &[]).0, "one\n");
+    }
+    let by_docker = both.unlock();
+    assert_eq!(both.said("native", &["--update-lock"]).0, "two\n");
+    assert_eq!(scene.lock(), by_docker.replace(&one, &two));
+    // The engine brings what the other has locked.
+    let three = push("three");
+    let _ = both.engine.says(&["image", "prune", "-af"]);
+    assert_eq!(both.said("docker", &[]).0, "two\n");
+    assert_eq!(both.said("docker", &["--update-lock"]).0, "three\n");
+    assert_eq!(scene.lock(), by_docker.replace(&one, &three));
+    let four = push("four");
+    let create = ["create", "--backend", "docker", "--update-lock", "--name", "box", "--", "true"];
+    let output = both.output(&create);
+    assert!(output.status.success() && scene.lock().contains(&four), "{}", told(&output));
+    let _ = both.output(&["rm", "box"]);
+    // What can't be had any more is told, with the way on.
+    scene.write("agentkernel.lock", &scene.lock().replace(&four, &Digest::of(b"gone").to_string()));
+    let text = told(&both.output(&["run", "--backend", "docker", "--", "true"]));
+    assert!(text.contains("  hint: ") && text.contains("--update-lock"), "{text}");
+
+    // An image for several platforms has one name for all.
+    let folder = tempfile::tempdir().unwrap();
+    registry.skopeo(&format!("docker://{name}"), &format!("oci:{}:tag", folder.path().display()));
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path().join("index.json")).unwrap()).unwrap();
+    let hex = index["manifests"][0]["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    let bytes = fs::read(folder.path().join("blobs/sha256").join(hex)).unwrap();
+    let Document::Manifest(manifest) = Document::parse(&bytes, None).unwrap() else { panic!("no manifest") };
+    let many = format!("{}/team/many:1", registry.host());
+    let _ = Image { folder: folder.path().to_owned(), manifest, bytes }.put_index(&registry, &many);
+    scene.project(&format!("[image]\nfrom = \"{many}\"\n"));
+    assert_eq!(both.said("docker", &[]).0, "four\n");
+    assert_eq!(both.said("native", &[]).0, "four\n");
+    let before = registry.requests();
+    assert_eq!(both.said("native", &[]), ("four\n".to_owned(), String::new()));
+    assert_eq!(registry.requests(), before);
+    let _ = both.unlock();
+    for backend in ["native", "docker"] {
+        assert_eq!(both.said(backend, &[]).0, "four\n");
+    }
+}
+
+/// What both have of no registry is the same by its contents.
+#[test]
+fn an_image_of_no_registry_is_locked_by_what_it_is() {
+    let Some(both) = Both::new() else { return };
+    let scene = &both.scene;
+    both.engine.load(&scene.base());
+    scene.project("[image]\nfrom = \"base:1\"\n");
+    let works = |backend: &str| {
+        let output = both.output(&["run", "--backend", backend, "-u", "0", "--", "true"]);
+        assert!(output.status.success(), "{}", told(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(works("native"), "");
+    let by_native = scene.lock();
+    assert_eq!(works("docker"), "");
+    let _ = both.unlock();
+    assert_eq!(works("docker"), "");
+    assert_eq!(scene.lock(), by_native);
+    // Nobody else could have it.
+    let _ = both.unlock();
+    scene.ok(&["image", "prune", "--all"]);
+    let text = works("docker");
+    assert!(text.contains("base:1 is not locked: ") && text.contains("  hint: "), "{text}");
+    assert_eq!(scene.lock(), "");
 }
 
 #[test]

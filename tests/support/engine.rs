@@ -51,6 +51,7 @@ impl Kind {
 /// An engine, which ends when it is dropped.
 pub struct Engine {
     kind: Kind,
+    options: &'static [&'static str],
     folder: TempDir,
     service: Child,
 }
@@ -62,6 +63,15 @@ impl Engine {
     /// If it does not come up.
     #[must_use]
     pub fn new(kind: Kind) -> Option<Self> {
+        Self::with(kind, &[])
+    }
+
+    /// Starts one with further options of its command.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn with(kind: Kind, options: &'static [&'static str]) -> Option<Self> {
         let what = format!("a test with {}", kind.program());
         if !rustix::process::getuid().is_root() {
             skipped(&what, "only root can start it");
@@ -73,8 +83,8 @@ impl Engine {
         let folder = tempfile::Builder::new().prefix("ak-engine-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(folder.path().join("containers.conf"), podman()).unwrap();
-        let service = serve(kind, &folder);
-        let mut engine = Self { kind, folder, service };
+        let service = serve(kind, options, &folder);
+        let mut engine = Self { kind, options, folder, service };
         eventually("the engine answers, or has ended", || {
             engine.docker(&["version"]).output().unwrap().status.success()
                 || engine.service.try_wait().unwrap().is_some()
@@ -117,7 +127,7 @@ impl Engine {
     /// If it does not come up.
     pub fn revive(&mut self) {
         let _ = fs::remove_file(self.folder.path().join("pid"));
-        self.service = serve(self.kind, &self.folder);
+        self.service = serve(self.kind, self.options, &self.folder);
         // It first sees to what it finds running, one after the other.
         let answers = (0..600).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -126,6 +136,12 @@ impl Engine {
         let log = || fs::read_to_string(self.folder.path().join("log")).unwrap();
         assert!(answers, "the engine does not come back: {}", log());
         self.open();
+    }
+
+    /// Which it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Its socket.
@@ -182,7 +198,7 @@ impl Engine {
 }
 
 /// Starts the engine, which ends with this thread, however that ends.
-fn serve(kind: Kind, folder: &TempDir) -> Child {
+fn serve(kind: Kind, options: &[&str], folder: &TempDir) -> Child {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let log = fs::File::options().create(true).append(true).open(path("log")).unwrap();
     let socket = format!("unix://{}", path("socket"));
@@ -199,6 +215,7 @@ fn serve(kind: Kind, folder: &TempDir) -> Child {
             .args(["system", "service", "--time", "0", &socket]),
     };
     service
+        .args(options)
         // Where conmon notes that memory ran out.
         .current_dir(folder.path())
         .env_clear()

@@ -10,7 +10,7 @@ use egress::{
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
-use wire::{ExecSpec, OsBytes, Rlimit};
+use wire::{ExecSpec, OsBytes, Rlimit, User};
 
 /// A sandbox's identity: twelve lower-case hexadecimal digits, chosen at random.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -469,11 +469,25 @@ pub struct Identity {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+    /// The other groups that it is in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
     /// User name, for /etc/passwd.
     pub name: String,
     /// Home directory in the sandbox, absolute: the sandbox's own.
     #[serde(with = "os_path")]
     pub home: PathBuf,
+}
+
+impl Identity {
+    /// As whom its programs are started.
+    #[must_use]
+    pub fn user(&self) -> User {
+        let Self { uid, gid, groups, .. } = self;
+        // Its own is one of several, so that giving it up takes nothing away that was forbidden by it (CVE-2022-36109).
+        let own = Some(*gid).filter(|_| !groups.is_empty());
+        User { uid: *uid, gid: *gid, groups: own.into_iter().chain(groups.iter().copied()).collect() }
+    }
 }
 
 /// What a sandbox may use. `None` is no limit.

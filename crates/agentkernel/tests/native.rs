@@ -90,7 +90,7 @@ impl World {
             tmpfs: Vec::new(),
             read_only: false,
             network: Network::default(),
-            identity: Identity { uid, gid: uid, name: "agent".into(), home: "/home/agent".into() },
+            identity: Identity { uid, gid: uid, groups: vec![], name: "agent".into(), home: "/home/agent".into() },
             limits: Limits { cpu_milli: None, memory: None, pids: None, disk: Some(64 << 20), rlimits: Vec::new() },
             hostname: "box".into(),
             command: None,

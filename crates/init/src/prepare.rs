@@ -48,7 +48,7 @@ pub fn prepare(prepare: &Prepare) -> Result<Vec<Wall>, WallError> {
     }
     for node in &prepare.directories {
         let (base, path) = base(&root, &memory, node.path.as_path());
-        directory(base, path, node).map_err(failed(FILES, &format!("make {}", node.path)))?;
+        directory(base, path, node, prepare.maker).map_err(failed(FILES, &format!("make {}", node.path)))?;
     }
     for (node, contents) in &prepare.files {
         let (base, path) = base(&root, &memory, node.path.as_path());
@@ -131,8 +131,8 @@ fn in_memory(root: &OwnedFd, node: &Node) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Makes a directory and those above it, and gives it to its owner. What is mounted there stays as it is.
-fn directory(root: &OwnedFd, place: &Path, node: &Node) -> io::Result<()> {
+/// Makes a directory and those above it, which are `maker`'s then, and gives it to its owner. What is mounted there stays as it is.
+fn directory(root: &OwnedFd, place: &Path, node: &Node, maker: Option<(u32, u32)>) -> io::Result<()> {
     let mut above = open(root, Path::new("/"), OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())?;
     let mut path = std::path::PathBuf::from("/");
     let place = path.join(place);
@@ -160,6 +160,9 @@ fn directory(root: &OwnedFd, place: &Path, node: &Node) -> io::Result<()> {
         if made && is_last {
             // mkdir(2) heeds the umask, and ignores the sticky bit.
             rustix::fs::chmodat(rustix::fs::CWD, self_path(&above), Mode::from_raw_mode(mode), AtFlags::empty())?;
+        }
+        if made {
+            give(&above, maker)?;
         }
     }
     give(&above, node.owner)

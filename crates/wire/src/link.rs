@@ -61,6 +61,8 @@ pub struct Prepare {
     pub memory: Vec<Node>,
     /// Directories that there must be, those above first.
     pub directories: Vec<Node>,
+    /// Whose directories are that are made, and no other's.
+    pub maker: Option<(u32, u32)>,
     /// Files that are written anew, with their contents.
     pub files: Vec<(Node, Vec<u8>)>,
     /// Who must be known.

@@ -58,6 +58,7 @@ fn link_messages_survive() {
             hidden: vec!["/proc/keys".into()],
             memory: vec![link::Node { path: "/tmp".into(), mode: 0o1777, owner: None }],
             directories: vec![link::Node { path: "/home/a".into(), mode: 0o755, owner: Some((7, 8)) }],
+            maker: Some((7, 8)),
             files: vec![(link::Node { path: wild(), mode: 0o600, owner: None }, vec![0, 255])],
             accounts: vec![account("a:x:7:7::/home/a:/bin/sh", 7)],
         })),

@@ -3,7 +3,7 @@
 use super::Row;
 use crate::bench::{BOX, IMAGE};
 use std::{fs, os::unix::fs::PermissionsExt as _};
-use support::told;
+use support::{engine::Kind, told};
 
 pub const CASES: &[Row] = &[
     ("what is written in a direct workspace is its caller's", "", |b| {
@@ -124,6 +124,15 @@ pub const CASES: &[Row] = &[
     }),
     ("/tmp is everybody's, and sticky", "", |b| {
         assert_eq!(b.works(&["--workspace", "none"], "stat -c %a /tmp; stat -c %a /var/tmp"), "1777\n1777\n");
+    }),
+    ("what the image has not, is its user's", "", |b| {
+        let script = "stat -c '%a %u:%g' /run /var /var/tmp /home /home/app; echo x > /var/tmp/own";
+        let text = b.works(&["-u", "app", "--workspace", "none"], script);
+        // Podman makes it for what it has there itself.
+        let run = if b.engine.as_ref().is_some_and(|engine| engine.kind() == Kind::Podman) { "0:0" } else { "7:8" };
+        // This is in the image.
+        let home = if b.backend == "native" && b.caller() != 0 { "755 7:8" } else { "755 0:0" };
+        assert_eq!(text, format!("755 {run}\n755 7:8\n1777 7:8\n{home}\n755 7:8\n"));
     }),
     ("cp brings files in, the user's own", "", |b| {
         b.kept(&["--workspace", "none"], &[]);

@@ -1,6 +1,7 @@
 //! How programs are started, what they have, and how they end.
 
 use super::Row;
+use crate::bench::BOX;
 use std::process::Stdio;
 use support::{eventually, told};
 
@@ -97,6 +98,31 @@ pub const CASES: &[Row] = &[
         let text =
             b.works(&["-u", "1234:1234", "--workspace", "none"], "id -u; id -g; whoami; cd && echo x > own && cat own");
         assert_eq!(text, "1234\n1234\nuser\nx\n");
+    }),
+    ("a user by number is known by a name where nothing can be written", "", |b| {
+        let options = ["--read-only", "-u", "1234:1235", "--workspace", "none"];
+        let script = "whoami; id -gn; grep -c root: /etc/passwd; (echo x >> /etc/passwd) 2>/dev/null || echo refused";
+        let text = "user\nuser\n1\nrefused\n";
+        assert_eq!(b.works(&options, script), text);
+        // Whom the image knows stays who he is.
+        assert_eq!(b.works(&["--read-only", "-u", "app", "--workspace", "none"], "whoami; id -gn"), "app\napp\n");
+        b.kept(&options, &[]);
+        assert_eq!(b.exec(script), text);
+        let _ = b.says(&["restart", "-t", "0", BOX]);
+        assert_eq!(b.exec(script), text);
+    }),
+    ("a user of the image is in the groups that name him", "", |b| {
+        // One id has no groups.
+        let many_ids = b.backend != "native" || b.caller() == 0;
+        let all = if many_ids { "8 50\n" } else { "8\n" };
+        for (user, groups) in [("app", all), ("7", all), ("7:8", "8\n")] {
+            assert_eq!(b.works(&["-u", user, "--workspace", "none"], "id -G"), groups, "{user}");
+        }
+        b.kept(&["-u", "app", "--workspace", "none"], &[]);
+        assert_eq!(b.exec("id -G"), all);
+        for (user, groups) in [("app", all), ("app:8", "8\n")] {
+            assert_eq!(b.says(&["exec", "-u", user, BOX, "id", "-G"]), groups, "{user}");
+        }
     }),
     ("an unknown user is refused", "", |b| {
         let output = b.run(&["-u", "nobody-knows"], &["true"]).output().unwrap();

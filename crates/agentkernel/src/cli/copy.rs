@@ -63,7 +63,7 @@ impl Cp {
             let entry = store.find(reference)?;
             let client = Client::connect(&entry)?;
             let spec = entry.spec()?;
-            let user = wire::User { uid: spec.identity.uid, gid: spec.identity.gid, groups: Vec::new() };
+            let user = spec.identity.user();
             Ok((client, user, spec.writable_on_host()))
         };
         let copied = match (place(&self.source)?, place(&self.destination)?) {

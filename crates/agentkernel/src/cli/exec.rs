@@ -3,6 +3,7 @@
 use super::{
     Failure, Status,
     args::{StdioArgs, env_parser, input_reaches},
+    engine_image,
     failure::OWN,
     image, print,
     replay::RecordArgs,
@@ -69,7 +70,7 @@ impl Exec {
             // Whom a name means, the image's own files tell.
             (crate::Image::Oci(image), _, Some(_)) => Some(image::again(&store, image).map_err(ours)?),
             (crate::Image::Engine(image), Some(engine), Some(_)) => {
-                Some(image::again_in_engine(&store, engine, image).map_err(ours)?)
+                Some(engine_image::again(&store, engine, image).map_err(ours)?)
             }
             _ => None,
         };

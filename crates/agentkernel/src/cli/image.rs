@@ -2,17 +2,16 @@
 
 use super::{Failure, Status, build, for_each, print, print_json, progress::Bars, table};
 use crate::{
-    EngineImage, EngineUse, Image, OciImage, client,
+    Image, OciImage, client,
     config::{self, FoundImage, HostFacts, LockFile, UserConfig},
-    engine::{self, Endpoint, Engine, EngineError},
+    engine,
     image::{self, ImageError, Origin, Record},
     store::Store,
 };
 use clap::{Args, Subcommand};
-use oci::{Credentials, Platform, Reference};
+use oci::{Platform, Reference};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write as _,
     path::PathBuf,
 };
 
@@ -103,96 +102,6 @@ pub(super) fn find(
     Ok(Some((found(&images, record.image(reference), &record)?, guard)))
 }
 
-/// The image of an engine, with what decides how a sandbox is made of it. It brings it if it has none; `None` if that
-/// may not be.
-pub(super) fn find_in_engine(
-    store: &Store,
-    host: &config::HostFacts,
-    reference: &Reference,
-    wanted: bool,
-) -> Result<Option<FoundImage>, Failure> {
-    let failed = |error: EngineError| Failure::chain(&error).hint(error.hint());
-    let endpoint = Endpoint::find(&host.env).map_err(|error| Failure::chain(&error).hint(error.hint()))?;
-    let place = store.shared()?;
-    let name = reference.name()
-        + &reference
-            .digest()
-            .map_or_else(|| format!(":{}", reference.tag().unwrap_or("latest")), |digest| format!("@{digest}"));
-    let look = || {
-        let about = async {
-            let engine = Engine::connect(&endpoint).await?;
-            // Podman has images of this machine's own that only their short names find.
-            match engine::about(&engine, &name, &place.cache).await? {
-                None if engine.is_podman() => engine::about(&engine, &reference.familiar(), &place.cache).await,
-                found => Ok(found),
-            }
-        };
-        engine::block_on(about)?.map_err(failed)
-    };
-    let mut found = look()?;
-    if found.is_none() && wanted {
-        // A helper that knows them is a program: it is run while nothing else is under way.
-        let credentials = image::credentials(reference)?;
-        engine::block_on(bring_to_engine(&endpoint, reference, &credentials))?.map_err(failed)?;
-        found = look()?;
-    }
-    let Some(about) = found else { return Ok(None) };
-    // It matters only to who is not root.
-    let asked = || engine::block_on(async { Engine::connect(&endpoint).await?.maps_ids().await });
-    let maps_ids = host.uid == 0 || asked()?.map_err(failed)?;
-    Ok(Some(in_engine(&reference.familiar(), about, endpoint, maps_ids)))
-}
-
-/// The image of an engine that a sandbox was made of.
-pub(super) fn again_in_engine(store: &Store, used: &EngineUse, image: &EngineImage) -> Result<FoundImage, Failure> {
-    let failed = |error: EngineError| Failure::chain(&error).hint(error.hint());
-    let place = store.shared()?;
-    let about = async { engine::about(&Engine::connect(&used.endpoint).await?, &image.id, &place.cache).await };
-    match engine::block_on(about)?.map_err(failed)? {
-        Some(about) => Ok(in_engine(&image.reference, about, used.endpoint.clone(), true)),
-        None => Err(Failure::new(format!("The engine has image {} no longer", image.reference))),
-    }
-}
-
-fn in_engine(reference: &str, about: engine::About, endpoint: Endpoint, maps_ids: bool) -> FoundImage {
-    let engine::About { id, platform, run, contents } = about;
-    let engine = config::FoundEngine { endpoint, maps_ids, platform };
-    FoundImage {
-        image: Image::Engine(EngineImage { reference: reference.to_owned(), id, volumes: run.volumes }),
-        engine: Some(engine),
-        user: run.user,
-        env: run.env,
-        entrypoint: run.entrypoint,
-        command: run.cmd,
-        workdir: run.working_dir,
-        passwd: contents.passwd,
-        has_bash: contents.has_bash,
-        has_musl: contents.has_musl,
-    }
-}
-
-/// Has an engine bring an image, with a line about what it does where somebody reads that.
-async fn bring_to_engine(
-    endpoint: &Endpoint,
-    reference: &Reference,
-    credentials: &Credentials,
-) -> Result<(), EngineError> {
-    let engine = Engine::connect(endpoint).await?;
-    let shown = rustix::termios::isatty(rustix::stdio::stderr());
-    let name = table::printable(&reference.familiar());
-    eprintln!("agentkernel: the engine at {endpoint} brings {name}");
-    let pulled = engine::pull(&engine, reference, credentials, |engine::Pulled { status, layer }| {
-        if shown {
-            let _ = write!(std::io::stderr(), "\r{name}: {layer} {status}\x1b[K");
-        }
-    });
-    let pulled = pulled.await;
-    if shown {
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
-    }
-    pulled
-}
-
 /// The image that a sandbox was made of.
 pub(super) fn again(store: &Store, image: &OciImage) -> Result<FoundImage, Failure> {
     let images = image::Images::open(store)?;
@@ -218,6 +127,7 @@ pub(super) fn found(images: &image::Images, image: OciImage, record: &Record) ->
         command: run.cmd,
         workdir: run.working_dir,
         passwd: images.read_file(record, "etc/passwd")?.unwrap_or_default(),
+        group: images.read_file(record, "etc/group")?.unwrap_or_default(),
         has_bash: images.read_file(record, "bin/bash")?.is_some(),
         has_musl: images.has_in(record, &musl)? && !images.has_in(record, &glibc)?,
     })
@@ -255,7 +165,11 @@ pub(super) fn locked(
 ) -> Result<Record, Failure> {
     let locked = lock.as_ref().and_then(|lock| lock.get(reference, platform)).cloned();
     let here = match &locked {
-        Some(digest) => images.record(digest)?,
+        // An engine's lock may have the digest of an index, which is a name here once it was brought.
+        Some(digest) => match images.record(digest)? {
+            None => images.find(&reference.pinned(digest.clone()))?,
+            record => record,
+        },
         None => {
             let renewed = lock.as_ref().is_some_and(|lock| lock.is_renewed()) && reference.digest().is_none();
             let asked = renewed && images.find_tag(reference)?.is_some_and(|tag| tag.pulled);

@@ -10,6 +10,7 @@ mod copy;
 mod deferred;
 mod doctor;
 mod engine_build;
+mod engine_image;
 mod events;
 mod exec;
 mod failure;

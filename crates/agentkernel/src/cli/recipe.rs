@@ -3,7 +3,7 @@
 use super::{
     Failure,
     build::{self, Steps},
-    image,
+    engine_image, image,
 };
 use crate::{
     config::{self, Base, FoundImage, HostFacts, LockFile, Project, Recipe, UserConfig},
@@ -70,7 +70,7 @@ pub(super) fn in_engine(
     project: &Project,
     host: &HostFacts,
     renew: bool,
-) -> Result<Option<FoundImage>, Failure> {
+) -> Result<FoundImage, Failure> {
     let (Base::Image(reference), true) = (&recipe.base, recipe.packages.is_empty() && recipe.setup.is_empty()) else {
         let failure =
             Failure::new("What [image] makes with `dockerfile`, `packages` or `setup` is for the backend native only");
@@ -78,10 +78,7 @@ pub(super) fn in_engine(
             "Leave --backend out, or make it with `agentkernel image build --builder docker`, and name it with --image",
         ));
     };
-    let lock = LockFile::read(project, renew)?;
-    let locked = reference.digest().or_else(|| lock.get(reference, &Platform::host())).cloned();
-    let named = locked.map_or_else(|| reference.clone(), |digest| reference.pinned(digest));
-    image::find_in_engine(store, host, &named, true)
+    engine_image::locked(store, host, &mut LockFile::read(project, renew)?, reference)
 }
 
 /// Lays what commands of root's write over an image.

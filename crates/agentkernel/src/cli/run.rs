@@ -3,6 +3,7 @@
 use super::{
     Failure, Status, agents,
     args::{SandboxArgs, input_reaches},
+    engine_image,
     failure::{FAILED, OWN},
     image, layers, net, print, print_json, recipe,
     replay::RecordArgs,
@@ -393,7 +394,7 @@ fn make(
                 let (found, guard) = recipe::image(store, &recipe, &project, &user, renew)?;
                 (overrides.found, _kept) = (Some(found), Some(guard));
             } else {
-                overrides.found = recipe::in_engine(store, &recipe, &project, &host, renew)?;
+                overrides.found = Some(recipe::in_engine(store, &recipe, &project, &host, renew)?);
             }
         }
         Some(_) => {}
@@ -453,7 +454,7 @@ pub(super) fn find_image(
         }
         // Nor is the engine asked, if the project may not choose it.
         BackendKind::Docker if trusted || overrides.backend.is_some() => {
-            let found = image::find_in_engine(store, host, reference, trusted)?;
+            let found = engine_image::find(store, host, reference, trusted)?;
             Ok(found.map(|found| (found, None)))
         }
         BackendKind::Docker => Ok(None),

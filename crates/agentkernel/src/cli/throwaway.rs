@@ -101,7 +101,7 @@ impl Throwaway {
 
     /// Whose programs run in it.
     pub(super) fn user(&self) -> User {
-        User { uid: self.spec.identity.uid, gid: self.spec.identity.gid, groups: Vec::new() }
+        self.spec.identity.user()
     }
 }
 

@@ -143,6 +143,7 @@ fn image(engine: bool, maps_ids: bool) -> FoundImage {
         command: Vec::new(),
         workdir: String::new(),
         passwd: Vec::new(),
+        group: Vec::new(),
         has_bash: true,
         has_musl: false,
     }

@@ -66,6 +66,8 @@ pub fn resolve_build(
         command: Vec::new(),
         workdir: workdir.clone(),
         passwd,
+        // Which of its groups count, the step says.
+        group: Vec::new(),
         has_bash: false,
         has_musl: false,
     };
@@ -95,7 +97,7 @@ pub fn resolve_build(
         }
     }
     // One id has no groups.
-    let groups = if host.uid == 0 { who.groups } else { Vec::new() };
+    let groups = if host.many_ids { who.groups } else { Vec::new() };
     spec.command = Some(ExecSpec {
         argv: argv.into_iter().map(OsBytes::from).collect(),
         env: entries.clone(),

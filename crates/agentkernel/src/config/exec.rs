@@ -3,7 +3,7 @@
 use super::{ConfigError, EnvVar, FoundImage, HostFacts, exec_env, forms, identity};
 use crate::Spec;
 use std::{ffi::OsString, path::PathBuf};
-use wire::{ExecSpec, OsBytes, Stdio, User};
+use wire::{ExecSpec, OsBytes, Stdio};
 
 /// What the flags of `exec` said. `None` and empty: nothing.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub fn resolve_exec(
         argv: command.into_iter().map(OsBytes::from).collect(),
         env: exec_env(&spec.env, &env_files, &env, terminal, host)?,
         cwd,
-        user: User { uid: who.uid, gid: who.gid, groups: Vec::new() },
+        user: who.user(),
         stdio,
         rlimits: spec.limits.rlimits.clone(),
     })

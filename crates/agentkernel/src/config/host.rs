@@ -29,6 +29,8 @@ pub struct HostFacts {
     pub uid: u32,
     /// Effective group id.
     pub gid: u32,
+    /// Whether sandboxes have more ids than one: root's have, unless root's own namespace has one alone.
+    pub many_ids: bool,
     /// The caller's name.
     pub user: String,
     /// The caller's home directory.
@@ -70,6 +72,7 @@ impl HostFacts {
             cwd,
             uid,
             gid: rustix::process::getegid().as_raw(),
+            many_ids: uid == 0 && has_many_ids(),
             user: user.unwrap_or_else(|| if uid == 0 { "root".into() } else { "user".into() }),
             home: home.unwrap_or_else(|| if uid == 0 { "/root".into() } else { "/".into() }),
             env: std::env::vars_os().collect(),
@@ -113,6 +116,13 @@ impl HostFacts {
             .flatten()
             .filter(|home| home.is_absolute() && *home != Path::new("/"))
     }
+}
+
+/// Whether this process's namespace has more user ids than one.
+fn has_many_ids() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let counts = map.lines().filter_map(|line| line.split_ascii_whitespace().nth(2)?.parse::<u64>().ok());
+    counts.sum::<u64>() > 1
 }
 
 /// Tries it: tmpfs(5) has user attributes from Linux 6.6 on, and some older kernels got them from their distributions.

@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A passwd file that is longer is not one.
+/// A passwd or group file that is longer is not one.
 const MAX_LEN: u64 = 1 << 20;
 
 /// Resolves `NAME`, `UID` or either with `:GID`; nobody: the caller.
@@ -54,7 +54,9 @@ pub fn identity(
         true => Who::Uid(parse_id(user).ok_or_else(|| refused("no such id", "Ids are below 4294967295".into()))?),
         false => Who::Name(user),
     };
-    let (known, names) = match image {
+    // An engine's containers have every id.
+    let many_ids = host.many_ids || matches!(image, Image::Engine(_));
+    let (known, names, groups) = match image {
         Image::Host => {
             let accounts = [root(), caller(host), nobody()];
             let mut names: Vec<_> = accounts.iter().map(|account| account.name.clone()).collect();
@@ -63,21 +65,24 @@ pub fn identity(
                 Who::Name(name) => account.name == name,
                 Who::Uid(uid) => account.uid == uid,
             });
-            (known, names)
+            (known, names, Vec::new())
         }
         Image::Dir(_) | Image::Oci(_) | Image::Engine(_) => {
-            let file = match (image, found) {
-                (Image::Dir(path), _) => {
-                    read_passwd(path).map_err(|errno| ConfigError::io(&path.join("etc/passwd"), errno))?
-                }
-                (_, Some(found)) => found.passwd.clone(),
-                (_, None) => Vec::new(),
+            let read =
+                |path: &Path, name| read_file(path, name).map_err(|errno| ConfigError::io(&path.join(name), errno));
+            let (file, groups) = match (image, found) {
+                (Image::Dir(path), _) => (read(path, "etc/passwd")?, read(path, "etc/group")?),
+                (_, Some(found)) => (found.passwd.clone(), found.group.clone()),
+                (_, None) => (Vec::new(), Vec::new()),
             };
             let known = passwd::find(&file, &who).map_err(|line| {
                 let cause = format!("line {line} of the image's /etc/passwd is broken");
                 refused(&cause, "Mend it, or use a number".into())
             })?;
-            (known, passwd::names(&file))
+            // As Docker has it: who asks for a group gets no others.
+            let name = known.as_ref().filter(|_| group.is_none() && many_ids).map(|account| account.name.as_str());
+            let groups = name.map(|name| passwd::groups(&groups, name)).unwrap_or_default();
+            (known, passwd::names(&file), groups)
         }
     };
     let mut account = match (known, who) {
@@ -90,7 +95,8 @@ pub fn identity(
         account.gid = parse_id(group)
             .ok_or_else(|| refused("a group must be a number", format!("Use its number, such as {user}:100")))?;
     }
-    Ok(account.into())
+    let groups = groups.into_iter().filter(|gid| *gid != account.gid).collect();
+    Ok(Identity { groups, ..account.into() })
 }
 
 /// Whom one could have meant.
@@ -133,14 +139,14 @@ impl From<Account> for Identity {
         let plain = home.components().all(|component| component != std::path::Component::ParentDir);
         let good = home == Path::new("/root") || (plain && protect::refuse(&home, std::iter::empty()).is_none());
         let home = if good { home } else { format!("/home/{name}").into() };
-        Self { uid, gid, name, home }
+        Self { uid, gid, groups: Vec::new(), name, home }
     }
 }
 
-/// The image's /etc/passwd; empty if it has none.
-fn read_passwd(image: &Path) -> io::Result<Vec<u8>> {
+/// A file of the image's; empty if it has none.
+fn read_file(image: &Path, name: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = match open_in(image, "etc/passwd", OFlags::RDONLY | OFlags::NONBLOCK) {
+    let file = match open_in(image, name, OFlags::RDONLY | OFlags::NONBLOCK) {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(bytes),
         other => other?,
     };

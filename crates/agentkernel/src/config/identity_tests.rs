@@ -5,6 +5,7 @@ pub(in crate::config) fn host(uid: u32) -> HostFacts {
         cwd: "/home/ann/app".into(),
         uid,
         gid: 100,
+        many_ids: uid == 0,
         user: if uid == 0 { "root".into() } else { "ann".into() },
         home: if uid == 0 { "/root".into() } else { "/home/ann".into() },
         env: Vec::new(),
@@ -57,6 +58,27 @@ fn users_of_an_unpacked_image() {
     assert_eq!(of(Some("half"), &image, 5).unwrap_err(), "User 'half': line 4 of the image's /etc/passwd is broken");
     assert_eq!(of(Some("ann"), &image, 1000).unwrap_err(), "User 'ann': not known");
     assert_eq!(of(None, &image, 1000), who(1000, 100, "ann", "/home/ann"));
+}
+
+#[test]
+fn the_groups_of_a_user_of_an_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = Image::Dir(dir.path().into());
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
+    std::fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/root:\napp:x:7:8::/home/app:\n").unwrap();
+    std::fs::write(dir.path().join("etc/group"), "app:x:8:app\nstaff:x:50:app\nwheel:x:10:root\n").unwrap();
+    let of = |user, image: &Image, caller| identity(Some(user), image, None, &host(caller)).unwrap().user().groups;
+    for user in ["app", "7"] {
+        assert_eq!(of(user, &image, 0), [8, 50]);
+    }
+    assert_eq!(of("root", &image, 0), [0, 10]);
+    // Whose group is asked for, and whom nobody knows.
+    for user in ["app:8", "7:9", "12"] {
+        assert!(of(user, &image, 0).is_empty(), "{user}");
+    }
+    // One id has no groups, and the host's are not the image's.
+    assert!(of("app", &image, 1000).is_empty());
+    assert!(of("root", &Image::Host, 0).is_empty());
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct FoundImage {
     pub workdir: String,
     /// Its /etc/passwd.
     pub passwd: Vec<u8>,
+    /// Its /etc/group.
+    pub group: Vec<u8>,
     /// Whether it has /bin/bash.
     pub has_bash: bool,
     /// Whether its programs are linked to musl.

@@ -23,7 +23,7 @@ pub struct LockFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Locked {
     version: u32,
-    /// By name and platform: the digest of the manifest.
+    /// By name and platform: the digest of the manifest, or of the index that leads to it.
     #[serde(default)]
     images: BTreeMap<String, BTreeMap<String, Digest>>,
 }

@@ -1,6 +1,6 @@
-//! User databases: passwd(5) files, read strictly and by ourselves (a static program has no NSS).
+//! User databases: passwd(5) and group(5) files, read strictly and by ourselves (a static program has no NSS).
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// One user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,18 @@ pub fn names(passwd: &[u8]) -> Vec<String> {
     let lines = passwd.split(|&byte| byte == b'\n');
     let accounts = lines.filter_map(|line| account(&line.split(|&byte| byte == b':').collect::<Vec<_>>()));
     accounts.map(|account| account.name).filter(|name| parse_id(name).is_none()).collect()
+}
+
+/// The groups of a group(5) file that name a user, by number, in order. A broken line names nobody.
+#[must_use]
+pub fn groups(group: &[u8], name: &str) -> Vec<u32> {
+    let lines = group.split(|&byte| byte == b'\n');
+    let numbers = lines.filter_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
+        let &[_, _, gid, members] = &fields[..] else { return None };
+        members.split(|&byte| byte == b',').any(|member| member == name.as_bytes()).then(|| id(gid)).flatten()
+    });
+    numbers.collect::<BTreeSet<u32>>().into_iter().collect()
 }
 
 fn id(text: &[u8]) -> Option<u32> {

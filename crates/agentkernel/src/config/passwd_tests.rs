@@ -21,6 +21,14 @@ fn name(name: &str) -> Result<Option<Account>, usize> {
 }
 
 #[test]
+fn groups_are_those_that_name_the_user() {
+    let file = b"root:x:0:\napp:x:8:\nstaff:x:50:other,app\nwheel:x:10:app\nwheel:x:10:app\nbroken:x:11\nbad:x:+5:app\n\xff:x:6:app,\xff\n";
+    assert_eq!(groups(file, "app"), [6, 10, 50]);
+    assert!(groups(file, "ap").is_empty());
+    assert!(groups(b"", "app").is_empty());
+}
+
+#[test]
 fn the_first_entry_counts() {
     let ann = Account { name: "ann".into(), uid: 1000, gid: 100, home: "/home/ann".into() };
     assert_eq!(name("ann"), Ok(Some(ann.clone())));

@@ -279,6 +279,7 @@ fn host(cwd: &Path, home: &Path) -> HostFacts {
         cwd: std::fs::canonicalize(cwd).unwrap(),
         uid: 1000,
         gid: 1000,
+        many_ids: false,
         user: "ann".into(),
         home: home.into(),
         env: Vec::new(),

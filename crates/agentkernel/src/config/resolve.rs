@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wire::{ExecSpec, OsBytes, Stdio, User, WinSize};
+use wire::{ExecSpec, OsBytes, Stdio, WinSize};
 
 /// What the flags of `run` and `create` said. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -244,7 +244,7 @@ impl Resolver<'_> {
                 argv: argv.into_iter().map(OsBytes::from).collect(),
                 env: env.entries(),
                 cwd: workdir.clone(),
-                user: User { uid: identity.uid, gid: identity.gid, groups: Vec::new() },
+                user: identity.user(),
                 stdio,
                 rlimits: Vec::new(),
             }

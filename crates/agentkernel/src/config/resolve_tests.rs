@@ -267,6 +267,7 @@ fn image() -> FoundImage {
         command: vec!["serve".into(), "all".into()],
         workdir: String::new(),
         passwd: Vec::new(),
+        group: Vec::new(),
         has_bash: false,
         has_musl: false,
     }

@@ -37,6 +37,9 @@ pub enum EndpointError {
     /// The context that is in use is not there, or names no engine.
     #[error("Docker's context '{0}' names no engine")]
     Context(String),
+    /// This says that TLS is to be spoken, and nothing but clear text is.
+    #[error("{0} wants TLS, and engines are spoken to in clear")]
+    Tls(String),
     /// Not an address that is spoken to.
     #[error("{0}")]
     Address(String),
@@ -50,6 +53,9 @@ impl EndpointError {
             Self::None(_) => "Install Docker or Podman and start it, or say in DOCKER_HOST where it is",
             Self::Context(_) => "`docker context ls` lists them; DOCKER_CONTEXT or DOCKER_HOST say which one is meant",
             Self::Read { .. } => "",
+            Self::Tls(_) => {
+                "Bring its socket here, ssh -L /tmp/docker.sock:/var/run/docker.sock HOST, and say DOCKER_HOST=unix:///tmp/docker.sock"
+            }
             Self::Address(_) => {
                 "Use unix:///PATH, or tcp://HOST:PORT; what listens elsewhere can be brought here: ssh -L /tmp/docker.sock:/var/run/docker.sock HOST"
             }
@@ -73,15 +79,21 @@ impl Endpoint {
             let value = env.iter().find(|(key, _)| key == name).map(|(_, value)| value);
             value.and_then(|value| value.to_str()).filter(|value| !value.is_empty())
         };
+        // As `docker` has it, any value does, and DOCKER_TLS_VERIFY=0 as well.
+        let tls = ["DOCKER_TLS_VERIFY", "DOCKER_TLS"].into_iter().find(|name| var(name).is_some());
+        let checked = |endpoint: Self| match (tls, &endpoint) {
+            (Some(name), Self::Tcp(_)) => Err(EndpointError::Tls(name.to_owned())),
+            _ => Ok(endpoint),
+        };
         if let Some(host) = var("DOCKER_HOST") {
-            return Self::try_from(host.to_owned()).map_err(EndpointError::Address);
+            return Self::try_from(host.to_owned()).map_err(EndpointError::Address).and_then(checked);
         }
         let home = var("HOME").map(PathBuf::from);
         let config = var("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(home?.join(".docker")));
         if let Some(config) = config
             && let Some(context) = context(var("DOCKER_CONTEXT"), &config)?
         {
-            return of_context(&config, &context);
+            return of_context(&config, &context).and_then(checked);
         }
         let runtime = var("XDG_RUNTIME_DIR");
         let own = |name: &str| runtime.map(|dir| Path::new(dir).join(name));
@@ -121,6 +133,9 @@ struct Meta {
 struct MetaEndpoint {
     #[serde(rename = "Host")]
     host: Option<String>,
+    /// It is spoken to by TLS, and its certificate is not looked at.
+    #[serde(rename = "SkipTLSVerify", default)]
+    skip_tls_verify: bool,
 }
 
 /// The context in use, unless it is the one that goes by the usual places.
@@ -141,16 +156,28 @@ fn context(named: Option<&str>, config: &Path) -> Result<Option<String>, Endpoin
 fn of_context(config: &Path, name: &str) -> Result<Endpoint, EndpointError> {
     // A context's directory is the hash of its name.
     let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = config.join("contexts/meta").join(hash).join("meta.json");
+    let path = config.join("contexts/meta").join(&hash).join("meta.json");
     let mut meta: Meta = match read(&path) {
         Err(EndpointError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Err(EndpointError::Context(name.to_owned()));
         }
         read => read?,
     };
-    let host = meta.endpoints.remove("docker").and_then(|endpoint| endpoint.host);
-    let host = host.ok_or_else(|| EndpointError::Context(name.to_owned()))?;
-    Endpoint::try_from(host).map_err(EndpointError::Address)
+    let Some(MetaEndpoint { host: Some(host), skip_tls_verify }) = meta.endpoints.remove("docker") else {
+        return Err(EndpointError::Context(name.to_owned()));
+    };
+    let endpoint = Endpoint::try_from(host).map_err(EndpointError::Address)?;
+    // Where its certificates and keys are.
+    let tls = config.join("contexts/tls").join(hash).join("docker");
+    let has_tls = match fs::read_dir(&tls) {
+        Ok(mut files) => files.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(source) => return Err(EndpointError::Read { path: tls, source }),
+    };
+    match endpoint {
+        Endpoint::Tcp(_) if skip_tls_verify || has_tls => Err(EndpointError::Tls(format!("Docker's context '{name}'"))),
+        endpoint => Ok(endpoint),
+    }
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, EndpointError> {

@@ -45,6 +45,45 @@ fn what_is_set_wins_over_contexts_and_sockets() {
 }
 
 #[test]
+fn what_wants_tls_is_not_spoken_to_in_clear() {
+    let home = tempfile::tempdir().unwrap();
+    let docker = home.path().join(".docker");
+    let hash: String = Sha256::digest("far").iter().map(|byte| format!("{byte:02x}")).collect();
+    let (meta, tls) =
+        (docker.join("contexts/meta").join(&hash), docker.join("contexts/tls").join(&hash).join("docker"));
+    fs::create_dir_all(&meta).unwrap();
+    let write = |more: &str| {
+        let text = format!(r#"{{"Name":"far","Endpoints":{{"docker":{{"Host":"tcp://far:2376"{more}}}}}}}"#);
+        fs::write(meta.join("meta.json"), text).unwrap();
+    };
+    let home = home.path().to_str().unwrap();
+    let found = |pairs: &[(&str, &str)]| {
+        let pairs = [&[("HOME", home)], pairs].concat();
+        Endpoint::find(&env(&pairs)).map(|endpoint| endpoint.to_string()).map_err(|error| error.to_string())
+    };
+    let host = ("DOCKER_HOST", "tcp://far:2376");
+    for name in ["DOCKER_TLS_VERIFY", "DOCKER_TLS"] {
+        for value in ["1", "0"] {
+            assert!(found(&[host, (name, value)]).unwrap_err().starts_with(&format!("{name} wants TLS")));
+        }
+        assert_eq!(found(&[host, (name, "")]).unwrap(), "tcp://far:2376");
+        // What is on this machine needs none.
+        assert_eq!(found(&[("DOCKER_HOST", "unix:///x"), (name, "1")]).unwrap(), "unix:///x");
+    }
+    let context = ("DOCKER_CONTEXT", "far");
+    write("");
+    assert_eq!(found(&[context]).unwrap(), "tcp://far:2376");
+    assert!(found(&[context, ("DOCKER_TLS_VERIFY", "1")]).unwrap_err().starts_with("DOCKER_TLS_VERIFY wants TLS"));
+    write(r#","SkipTLSVerify":true"#);
+    assert!(found(&[context]).unwrap_err().starts_with("Docker's context 'far' wants TLS"));
+    write(r#","SkipTLSVerify":false"#);
+    fs::create_dir_all(&tls).unwrap();
+    assert_eq!(found(&[context]).unwrap(), "tcp://far:2376");
+    fs::write(tls.join("ca.pem"), "x").unwrap();
+    assert!(found(&[context]).unwrap_err().starts_with("Docker's context 'far' wants TLS"));
+}
+
+#[test]
 fn a_broken_configuration_is_told_and_not_passed_over() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("config.json"), "{").unwrap();

@@ -5,14 +5,14 @@ use crate::store::durable;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use http::Method;
 use hyper::body::Incoming;
-use oci::{Credentials, Platform, Reference, manifest::RunConfig};
+use oci::{Credentials, Digest, Platform, Reference, manifest::RunConfig};
 use rustix::fd::{AsFd as _, OwnedFd};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// An image's file of accounts beyond this is not read.
-const MAX_PASSWD: usize = 1 << 20;
+/// An image's file of accounts or groups beyond this is not read.
+const MAX_FILE: usize = 1 << 20;
 /// The longest line of what an engine tells while it pulls.
 const MAX_LINE: usize = 1 << 20;
 
@@ -27,6 +27,16 @@ pub struct About {
     pub run: RunConfig,
     /// What lies in it.
     pub contents: Contents,
+    /// By which registries know it: each with the digest of its manifest, or of an index that leads there.
+    digests: Vec<Reference>,
+}
+
+impl About {
+    /// The digest by which the registry of this name knows it; `None` if it came from none.
+    #[must_use]
+    pub fn digest(&self, reference: &Reference) -> Option<&Digest> {
+        self.digests.iter().find(|known| known.name() == reference.name())?.digest()
+    }
 }
 
 /// What must be known of the files of an image.
@@ -34,6 +44,8 @@ pub struct About {
 pub struct Contents {
     /// Its /etc/passwd.
     pub passwd: Vec<u8>,
+    /// Its /etc/group.
+    pub group: Vec<u8>,
     /// Whether it has /bin/bash.
     pub has_bash: bool,
     /// Whether its programs are linked to musl.
@@ -56,6 +68,8 @@ struct Inspected {
     os: String,
     architecture: String,
     #[serde(default)]
+    repo_digests: Option<Vec<String>>,
+    #[serde(default)]
     config: Option<RunConfig>,
 }
 
@@ -68,7 +82,7 @@ pub async fn about(engine: &Engine, name: &str, cache: &OwnedFd) -> Result<Optio
         Err(error) if error.is_missing() => return Ok(None),
         result => result?,
     };
-    let Inspected { id, os, architecture, config } = inspected;
+    let Inspected { id, os, architecture, repo_digests, config } = inspected;
     let platform = format!("{os}/{architecture}").parse();
     let platform = platform.map_err(|_| EngineError::Nonsense("an image without a platform".into()))?;
     let hex = id.rsplit(':').next().unwrap_or_default();
@@ -86,7 +100,8 @@ pub async fn about(engine: &Engine, name: &str, cache: &OwnedFd) -> Result<Optio
             contents
         }
     };
-    Ok(Some(About { id, platform, run: config.unwrap_or_default(), contents }))
+    let digests = repo_digests.unwrap_or_default().iter().filter_map(|name| name.parse().ok()).collect();
+    Ok(Some(About { id, platform, run: config.unwrap_or_default(), contents, digests }))
 }
 
 /// Looks at the files of an image, in a container that is never started.
@@ -100,12 +115,14 @@ async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
     let made = engine.post("/containers/create", &body).await?;
     let Some(container) = made["Id"].as_str() else { return Err(EngineError::Nonsense("no container".into())) };
     let looked = async {
-        let passwd = engine.read_file(container, "/etc/passwd", MAX_PASSWD).await?.unwrap_or_default();
+        let read =
+            async |path| Ok::<_, EngineError>(engine.read_file(container, path, MAX_FILE).await?.unwrap_or_default());
+        let (passwd, group) = (read("/etc/passwd").await?, read("/etc/group").await?);
         let has_bash = engine.has(container, "/bin/bash").await?;
         let (musl, glibc) = crate::Image::musl();
         let has_musl =
             engine.has(container, &format!("/{musl}")).await? && !engine.has(container, &format!("/{glibc}")).await?;
-        Ok(Contents { passwd, has_bash, has_musl })
+        Ok(Contents { passwd, group, has_bash, has_musl })
     };
     let looked = looked.await;
     engine.delete(&format!("/containers/{container}?force=1&v=1")).await?;

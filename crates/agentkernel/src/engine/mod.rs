@@ -10,7 +10,7 @@ mod layer;
 
 pub use build::{Order, build, save};
 pub use endpoint::{Endpoint, EndpointError};
-pub use image::{About, Pulled, about, pull};
+pub use image::{About, Contents, Pulled, about, pull};
 pub use layer::{Chain, lay, remember as remember_layers, sweep as sweep_layers};
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use hyper::{
     upgrade::Upgraded,
 };
 use hyper_util::rt::TokioIo;
+use oci::Platform;
 use rustix::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -256,6 +257,17 @@ impl Engine {
             request = request.header("x-registry-auth", login);
         }
         Ok(self.refused(call(&self.endpoint, request, whole(""), PATIENT).await?).await?.into_body())
+    }
+
+    /// What its images run on, if nothing else is asked for.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn platform(&self) -> Result<Platform, EngineError> {
+        let told: Value = self.get("/version").await?;
+        let text = |key: &str| told[key].as_str().unwrap_or_default();
+        let platform = format!("{}/{}", text("Os"), text("Arch")).parse::<Platform>();
+        platform.map(|platform| platform.normalized()).map_err(|_| EngineError::Nonsense("no platform".into()))
     }
 
     /// Whether root of its containers is another one than that of its machine.

@@ -97,6 +97,8 @@ struct Running<S> {
     engine: Engine,
     container: String,
     stream: S,
+    /// Whether files come by a volume of its own.
+    has_volume: bool,
 }
 
 impl Adapter<'_> {
@@ -128,10 +130,10 @@ impl Adapter<'_> {
         let again = |fd: &OwnedFd| fd.try_clone();
         let ends = again(link).and_then(|link| Ok((link, again(flows)?, again(orders)?)));
         let Ok((link, flows, orders)) = ends else { return 1 };
-        let Running { engine, container, stream } = running;
+        let Running { engine, container, stream, has_volume } = running;
         // That this closes is how the supervisor knows that it runs.
         let keep = spec.keep;
-        let has_volume = !keep && self.has_covers();
+        let has_volume = has_volume && !keep;
         drop(self.report);
         let tell = |what: &[u8]| {
             let _ = rustix::net::send(&orders, what, SendFlags::NOSIGNAL);
@@ -178,9 +180,11 @@ impl Adapter<'_> {
         // Whoever ran it last may have been killed, and init not know it yet.
         let known = record::end(&engine, id).await.map_err(told("Cannot look for the container"))?;
         let made = known.is_none();
+        let files = self.covers(&engine, &image.id).await.map_err(told("Cannot look into the image"))?;
+        let authority = self.authority.filter(|_| self.spec.read_only);
         let mut covers = Vec::new();
-        if self.has_covers() {
-            covers = match covers::lay(&engine, id, self.state, &image.id, &self.outline.covers, self.authority).await {
+        if authority.is_some() || !files.is_empty() {
+            covers = match covers::lay(&engine, id, self.state, &image.id, &files, authority).await {
                 Ok(covers) => covers,
                 Err(error) => {
                     if made {
@@ -190,6 +194,7 @@ impl Adapter<'_> {
                 }
             };
         }
+        let has_volume = !covers.is_empty();
         let container = match known {
             Some(known) => match self.outline.lacks(&known, &covers) {
                 None => known.id,
@@ -219,7 +224,7 @@ impl Adapter<'_> {
         };
         let begun = self.begin(&engine, use_, &image.id, &container, workspace).await;
         match begun {
-            Ok(stream) => Ok(Running { engine, container, stream }),
+            Ok(stream) => Ok(Running { engine, container, stream, has_volume }),
             Err(error) => {
                 if made {
                     let _ = record::remove(&engine, id, false).await;
@@ -229,9 +234,15 @@ impl Adapter<'_> {
         }
     }
 
-    /// Whether something must be laid over the image.
-    fn has_covers(&self) -> bool {
-        self.spec.read_only && (self.authority.is_some() || !self.outline.covers.is_empty())
+    /// The files that must be laid over an image that nobody may write to.
+    async fn covers(&self, engine: &Engine, image: &str) -> Result<Vec<covers::Cover>, EngineError> {
+        let mut files = self.outline.covers.clone();
+        if self.spec.read_only {
+            let about = engine::about(engine, image, self.cache).await?;
+            // One that is gone, the engine says itself.
+            files.extend(about.into_iter().flat_map(|about| covers::accounts(&self.spec.identity, &about.contents)));
+        }
+        Ok(files)
     }
 
     /// Makes the container, and sees to it that it is run as it is to be.

@@ -323,7 +323,7 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
     let node = |path: &Path, mode: u32, owner| Node { path: OsBytes::from(path), mode, owner };
     let hidden = proc_hidden().map(|path| OsBytes::from(Path::new(&path))).collect();
     let memory = memory.into_iter().map(|(node, _)| node).collect();
-    let mut prepare = Prepare { seen, hidden, memory, ..Prepare::default() };
+    let mut prepare = Prepare { seen, hidden, memory, maker: own, ..Prepare::default() };
     if !spec.read_only {
         for (path, mode) in [("/", 0o755), ("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/run", 0o755)] {
             prepare.directories.push(node(Path::new(path), mode, None));

@@ -23,7 +23,7 @@ fn spec() -> Spec {
         tmpfs: vec![],
         read_only: false,
         network: Network::default(),
-        identity: Identity { uid: 7, gid: 8, name: "app".into(), home: "/home/app".into() },
+        identity: Identity { uid: 7, gid: 8, groups: vec![], name: "app".into(), home: "/home/app".into() },
         limits: Limits { cpu_milli: None, memory: None, pids: None, disk: None, rlimits: vec![] },
         hostname: "box".into(),
         command: None,
@@ -55,6 +55,16 @@ fn every_container_has_its_walls() {
     assert_eq!(host["SecurityOpt"], json!(["no-new-privileges"]));
     assert!(host["MaskedPaths"].as_array().unwrap().contains(&json!("/proc/keys")));
     assert!(host.get("Privileged").is_none() && host.get("Binds").is_none());
+}
+
+#[test]
+fn an_engine_adds_no_program_and_no_log_of_its_own() {
+    let body = Outline::new(&spec(), &Masks::default(), "7").unwrap().body(false, &INIT, vec![]);
+    // What an image would have run beside the program, outside of its walls.
+    assert_eq!(body["Healthcheck"], json!({ "Test": ["NONE"] }));
+    assert_eq!(body["HostConfig"]["Init"], json!(false));
+    // Or would have kept of what is carried to and from init.
+    assert_eq!(body["HostConfig"]["LogConfig"], json!({ "Type": "none", "Config": {} }));
 }
 
 #[test]

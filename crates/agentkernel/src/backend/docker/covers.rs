@@ -2,16 +2,18 @@
 //! volume of the sandbox's own, and each is mounted, read-only, from where the engine keeps that.
 
 use super::{
+    super::native::etc,
     record::{self, LABEL_ID, LABEL_STATE},
     trust,
     volume::{self, PLACE},
 };
 use crate::{
-    SandboxId,
-    engine::{Engine, EngineError},
+    Identity, SandboxId,
+    engine::{Contents, Engine, EngineError},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wire::link::Account;
 
 /// A file that a sandbox has in the place of the image's, or where that has none.
 #[derive(Clone, Debug)]
@@ -21,6 +23,16 @@ pub struct Cover {
     pub bytes: Vec<u8>,
     pub mode: u32,
     pub owner: (u32, u32),
+}
+
+/// Who must be known, where the image does not know him.
+pub fn accounts(identity: &Identity, image: &Contents) -> Vec<Cover> {
+    let accounts = etc::accounts(identity, "/bin/sh");
+    let cover = |(account, file): (&Account, &Vec<u8>)| {
+        let bytes = account.complete(&String::from_utf8_lossy(file))?.into_bytes();
+        Some(Cover { place: format!("/etc/{}", account.file), bytes, mode: 0o644, owner: (0, 0) })
+    };
+    accounts.iter().zip([&image.passwd, &image.group]).filter_map(cover).collect()
 }
 
 #[derive(Deserialize)]

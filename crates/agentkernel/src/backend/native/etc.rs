@@ -47,7 +47,7 @@ pub fn write(etc: &OwnedFd, root: Option<&OwnedFd>, spec: &Spec) -> io::Result<(
 
 /// Who must be known in a sandbox.
 pub fn accounts(identity: &Identity, shell: &str) -> [Account; 2] {
-    let Identity { uid, gid, name, home } = identity;
+    let Identity { uid, gid, name, home, .. } = identity;
     [
         Account {
             file: "passwd".into(),

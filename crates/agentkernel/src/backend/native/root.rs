@@ -52,7 +52,8 @@ impl Root {
                 _ => return Err(failure::new(WALL, format!("{} is no plain absolute path", path.display()), "")),
             };
             prefix.push(name);
-            // The mode is meant as it is said: /var/tmp is everybody's.
+            // The mode is meant as it is said, and of the last alone: /var/tmp is everybody's, and /var is not.
+            let mode = if prefix == path { mode } else { 0o755 };
             let umask = rustix::process::umask(Mode::empty());
             let made = rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode));
             rustix::process::umask(umask);

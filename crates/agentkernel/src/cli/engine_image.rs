@@ -1,0 +1,186 @@
+//! Images of an engine: what a sandbox of the backend docker is made of.
+
+use super::{Failure, image, report, table};
+use crate::{
+    EngineImage, EngineUse, Image,
+    config::{self, FoundImage, HostFacts, LockFile},
+    engine::{self, About, Endpoint, Engine, EngineError},
+    store::Store,
+};
+use oci::{Credentials, Digest, Reference};
+use rustix::fd::OwnedFd;
+use std::io::Write as _;
+
+/// The images of the user's engine.
+struct Images {
+    endpoint: Endpoint,
+    /// Where it is kept what lies in them.
+    cache: OwnedFd,
+}
+
+/// The image of an engine, with what decides how a sandbox is made of it. It brings it if it has none; `None` if that
+/// may not be.
+pub(super) fn find(
+    store: &Store,
+    host: &HostFacts,
+    reference: &Reference,
+    wanted: bool,
+) -> Result<Option<FoundImage>, Failure> {
+    let images = Images::of(store, host)?;
+    let about = match images.look(reference)? {
+        None if wanted => images.bring(reference)?,
+        Some(about) => about,
+        None => return Ok(None),
+    };
+    images.found(host, reference, about).map(Some)
+}
+
+/// The same of a name that a lock has, or gets: as for an image of the store.
+pub(super) fn locked(
+    store: &Store,
+    host: &HostFacts,
+    lock: &mut LockFile,
+    reference: &Reference,
+) -> Result<FoundImage, Failure> {
+    let images = Images::of(store, host)?;
+    let own = image::open(store)?;
+    let platform = images.ask(async |engine| engine.platform().await)?;
+    let locked = reference.digest().or_else(|| lock.get(reference, &platform)).cloned();
+    if let Some(digest) = &locked {
+        let pinned = reference.pinned(digest.clone());
+        let mut about = images.look(&pinned)?;
+        if about.is_none() {
+            // What came to the engine by no registry, it knows by its contents alone.
+            let config = own.record(digest)?.map(|record| record.config);
+            for id in config.iter().chain([digest]) {
+                about = about.or(images.look_by(&id.to_string())?);
+            }
+        }
+        let about = match about {
+            Some(about) => about,
+            None => images.bring(&pinned).map_err(|failure| match reference.digest() {
+                Some(_) => failure,
+                None => failure.also("`run --update-lock` takes what the name means now"),
+            })?,
+        };
+        return images.found(host, reference, about);
+    }
+    let here = images.look(reference)?;
+    // What somebody here has named so is in no registry.
+    let here = here.filter(|about| !(lock.is_renewed() && about.digest(reference).is_some()));
+    let about = match here {
+        Some(about) => about,
+        None => images.bring(reference)?,
+    };
+    let records =
+        || own.records().map(|records| records.into_iter().find(|record| record.config.to_string() == about.id));
+    let digest: Option<Digest> = match about.digest(reference) {
+        Some(digest) => Some(digest.clone()),
+        None => records()?.map(|record| record.manifest),
+    };
+    match digest {
+        Some(digest) => lock.put(reference, &platform, &digest)?,
+        None => report(
+            &Failure::new(format!("{} is not locked: the engine has it from no registry", reference.familiar()))
+                .hint("Push it to one and pull it from there, so that the name means the same to everybody"),
+        ),
+    }
+    images.found(host, reference, about)
+}
+
+/// The image of an engine that a sandbox was made of.
+pub(super) fn again(store: &Store, used: &EngineUse, image: &EngineImage) -> Result<FoundImage, Failure> {
+    let images = Images { endpoint: used.endpoint.clone(), cache: store.shared()?.cache };
+    match images.look_by(&image.id)? {
+        Some(about) => Ok(images.made(&image.reference, about, true)),
+        None => Err(Failure::new(format!("The engine has image {} no longer", image.reference))),
+    }
+}
+
+impl Images {
+    fn of(store: &Store, host: &HostFacts) -> Result<Self, Failure> {
+        let endpoint = Endpoint::find(&host.env).map_err(|error| Failure::chain(&error).hint(error.hint()))?;
+        Ok(Self { endpoint, cache: store.shared()?.cache })
+    }
+
+    fn ask<T>(&self, question: impl AsyncFnOnce(Engine) -> Result<T, EngineError>) -> Result<T, Failure> {
+        let asked = engine::block_on(async { question(Engine::connect(&self.endpoint).await?).await })?;
+        asked.map_err(|error| Failure::chain(&error).hint(error.hint()))
+    }
+
+    /// What the engine has by a name; `None`: nothing.
+    fn look(&self, reference: &Reference) -> Result<Option<About>, Failure> {
+        let name = reference.name()
+            + &reference
+                .digest()
+                .map_or_else(|| format!(":{}", reference.tag().unwrap_or("latest")), |digest| format!("@{digest}"));
+        self.ask(async |engine| {
+            // Podman has images of this machine's own that only their short names find.
+            match engine::about(&engine, &name, &self.cache).await? {
+                None if engine.is_podman() => engine::about(&engine, &reference.familiar(), &self.cache).await,
+                found => Ok(found),
+            }
+        })
+    }
+
+    /// The same by an id.
+    fn look_by(&self, id: &str) -> Result<Option<About>, Failure> {
+        self.ask(async |engine| engine::about(&engine, id, &self.cache).await)
+    }
+
+    /// Has the engine bring an image, with a line about what it does where somebody reads that.
+    fn bring(&self, reference: &Reference) -> Result<About, Failure> {
+        // A helper that knows them is a program: it is run while nothing else is under way.
+        let credentials = crate::image::credentials(reference)?;
+        self.ask(async |engine| pull(&engine, reference, &credentials).await).map_err(|failure| {
+            // What the engine says itself has none.
+            if failure.hint.is_empty() {
+                failure.hint("See whether the name is right, and whether the engine reaches its registry")
+            } else {
+                failure
+            }
+        })?;
+        let missing = || Failure::new(format!("The engine brought {}, and does not have it", reference.familiar()));
+        self.look(reference)?.ok_or_else(missing)
+    }
+
+    fn found(&self, host: &HostFacts, reference: &Reference, about: About) -> Result<FoundImage, Failure> {
+        // It matters only to who is not root.
+        let maps_ids = host.uid == 0 || self.ask(async |engine| engine.maps_ids().await)?;
+        Ok(self.made(&reference.familiar(), about, maps_ids))
+    }
+
+    fn made(&self, reference: &str, about: About, maps_ids: bool) -> FoundImage {
+        let About { id, platform, run, contents, .. } = about;
+        let engine = config::FoundEngine { endpoint: self.endpoint.clone(), maps_ids, platform };
+        FoundImage {
+            image: Image::Engine(EngineImage { reference: reference.to_owned(), id, volumes: run.volumes }),
+            engine: Some(engine),
+            user: run.user,
+            env: run.env,
+            entrypoint: run.entrypoint,
+            command: run.cmd,
+            workdir: run.working_dir,
+            passwd: contents.passwd,
+            group: contents.group,
+            has_bash: contents.has_bash,
+            has_musl: contents.has_musl,
+        }
+    }
+}
+
+async fn pull(engine: &Engine, reference: &Reference, credentials: &Credentials) -> Result<(), EngineError> {
+    let shown = rustix::termios::isatty(rustix::stdio::stderr());
+    let name = table::printable(&reference.familiar());
+    eprintln!("agentkernel: the engine at {} brings {name}", engine.endpoint());
+    let pulled = engine::pull(engine, reference, credentials, |engine::Pulled { status, layer }| {
+        if shown {
+            let _ = write!(std::io::stderr(), "\r{name}: {layer} {status}\x1b[K");
+        }
+    });
+    let pulled = pulled.await;
+    if shown {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    pulled
+}
