@@ -64,6 +64,28 @@ fn from_a_dockerfile_to_a_sandbox() {
 }
 
 #[test]
+fn a_here_document_is_a_commands_input_unless_it_stands_alone() {
+    let scene = Scene::new(Who::Me);
+    let dockerfile = "\
+FROM base:1
+RUN <<EOF sed s/in/out/ > /piped
+in $HOME
+EOF
+RUN <<'EOF' cat > /plain
+RUN $HOME
+EOF
+RUN cat << EOF > /spaced && echo $(( 1 << 3 )) >> /spaced
+USER none
+EOF
+RUN << EOF
+echo alone > /alone
+EOF
+";
+    scene.build(dockerfile, &[]);
+    assert_eq!(scene.run("cat /piped /plain /spaced /alone"), "out /root\nRUN $HOME\nUSER none\n8\nalone\n");
+}
+
+#[test]
 fn the_same_gives_the_same_everywhere() {
     let digests: Vec<String> = (0..2)
         .map(|_| {
