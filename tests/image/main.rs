@@ -13,6 +13,7 @@ mod mirrors;
 mod pull;
 mod recipe;
 mod registry;
+mod room;
 mod scene;
 mod store;
 mod transfer;

@@ -556,7 +556,7 @@ impl Du {
         if self.json {
             print_json(&serde_json::json!({
                 "images": records.len(), "layers": layers.len(), "blobs": travelling, "shared": shared,
-                "unpacked": usage.unpacked, "total": usage.travelling + usage.unpacked, "quota": quota,
+                "unpacked": usage.unpacked, "total": usage.total(), "quota": quota,
             }))?;
         } else {
             let rows = [
@@ -565,7 +565,7 @@ impl Du {
                 ("as they travel", table::bytes(travelling)),
                 ("of these shared", table::bytes(shared)),
                 ("unpacked", table::bytes(usage.unpacked)),
-                ("in all, on disk", table::bytes(usage.travelling + usage.unpacked)),
+                ("in all, on disk", table::bytes(usage.total())),
                 ("allowed", quota.map_or_else(|| "all there is".to_owned(), table::bytes)),
             ];
             let rows: Vec<_> = rows.into_iter().map(|(what, much)| vec![what.to_owned(), much]).collect();

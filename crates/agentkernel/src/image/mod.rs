@@ -26,6 +26,7 @@ mod pull;
 mod push;
 mod read;
 mod registry;
+mod room;
 mod root;
 mod sweep;
 mod view;
@@ -41,8 +42,9 @@ pub use npm::{Published, Question, published};
 pub use outflow::Outflow;
 pub use packages::Install;
 pub use registry::{credentials, log_in, log_out, settings};
+pub use room::{Room, Usage};
 pub use root::is_opaque;
-pub use sweep::{Removed, Usage};
+pub use sweep::Removed;
 
 use crate::{
     OciImage,

@@ -18,7 +18,7 @@ pub(super) use {
     mounts::{CACHE, LENT},
 };
 
-use super::{ImageError, Images, Record};
+use super::{ImageError, Images, Record, Room};
 use crate::{Lent, Tmpfs};
 use dockerfile::{Dockerfile, Ignore};
 use graph::Graph;
@@ -78,6 +78,8 @@ pub struct Task {
     pub mounts: Vec<Lent>,
     /// File systems in memory that it sees.
     pub tmpfs: Vec<Tmpfs>,
+    /// How much it may write; `None`: as much as there is room for.
+    pub room: Option<Room>,
 }
 
 /// What there is to do for a step.

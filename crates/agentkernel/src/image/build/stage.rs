@@ -370,16 +370,17 @@ impl<E: Executor> Builder<'_, E> {
             workdir,
             user: account.user,
             passwd: users.passwd,
+            room: self.images.room(&mounts)?,
             mounts,
             tmpfs: loan.tmpfs.clone(),
         };
-        let lent = task.mounts.clone();
         let (images, epoch, mut made) = (self.images, self.request.epoch, None);
         let exit = self.executor.run(&task, &mut |upper, base| {
+            task.room.as_ref().map_or(Ok(()), |room| room.check(&upper))?;
             made = Some(images.seal(&upper, base, epoch)?);
             Ok(())
         });
-        images.take_back(&lent);
+        images.take_back(&task.mounts);
         match (exit.map_err(|error| BuildError::Executor { line: step.line, error })?, made) {
             (Exit::Code(0), Some((built, left_out))) => {
                 self.tell_left_out(&left_out);
