@@ -9,6 +9,7 @@ mod compare;
 mod handed;
 mod interrupted;
 mod layers;
+mod layouts;
 mod mirrors;
 mod pull;
 mod recipe;

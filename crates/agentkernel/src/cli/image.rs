@@ -309,7 +309,8 @@ struct Import {
     /// Of an image for several platforms, the one for this: OS/ARCHITECTURE
     #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
     platform: Option<Platform>,
-    /// A directory, an archive, or '-' for one on standard input
+    /// A directory, an archive, or '-' for one on standard input; of several images, the one of this tag: PATH:TAG
+    #[arg(value_name = "PATH[:TAG]")]
     source: PathBuf,
     /// What to call it; without, as it is called there
     #[arg(value_parser = parse_reference)]
@@ -318,9 +319,9 @@ struct Import {
 
 impl Import {
     fn run(self, images: &image::Images) -> Status {
-        let origin = if self.source.as_os_str() == "-" { Origin::Input } else { Origin::Path(self.source) };
+        let (origin, tag) = Origin::named(self.source);
         let platform = self.platform.unwrap_or_else(Platform::host);
-        for (name, record) in images.import(&origin, self.name.as_ref(), &platform)? {
+        for (name, record) in images.import(&origin, tag.as_deref(), self.name.as_ref(), &platform)? {
             print(&format!("{} {}\n", name.familiar(), record.manifest))?;
         }
         Ok(0)

@@ -19,6 +19,7 @@ mod error;
 mod fetch;
 mod fit;
 mod layers;
+mod layout;
 mod npm;
 mod outflow;
 mod packages;
