@@ -53,7 +53,7 @@ struct Key<'a> {
 pub(super) enum Deciding<'a> {
     Run { argv: &'a [String], env: &'a [String], workdir: &'a str, user: (u32, u32, &'a [u32]), mounts: &'a [String] },
     Copy { files: Digest, owner: Option<(u32, u32)> },
-    Directory { path: &'a str },
+    Directory { path: &'a str, owner: (u32, u32) },
 }
 
 impl State {
@@ -403,16 +403,20 @@ impl<E: Executor> Builder<'_, E> {
             Some(_) => return Err(at(step.line)(CopyFailure::new(format!("{path} is no directory"))).into()),
             None => {}
         }
-        let key = self.key(state, Deciding::Directory { path });
+        // As BuildKit has it, of who would work there.
+        let owner = match &state.config.config.user[..] {
+            "" => (0, 0),
+            _ => self.account(state, step.line).map(|(account, _)| (account.user.uid, account.user.gid))?,
+        };
+        let key = self.key(state, Deciding::Directory { path, owner });
         let known = self.known(&key)?;
         self.begin_step(&step.text, work(&known));
         if let Some(built) = known {
             state.layers.push(built);
             return Ok(());
         }
-        let built = self.make(step.line, &below, (0, 0), |tree| {
-            tree.directory(&real, Said { mode: 0o755, owner: (0, 0) }).map(drop)
-        })?;
+        let built =
+            self.make(step.line, &below, owner, |tree| tree.directory(&real, Said { mode: 0o755, owner }).map(drop))?;
         self.remember(&key, state, built)
     }
 
