@@ -139,10 +139,14 @@ impl Build {
     ) -> Result<Record, Failure> {
         let dockerfile: Dockerfile = dockerfile::parse(text).map_err(|error| of_line(name, text, error))?;
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        // A context from elsewhere is not this project's.
+        let at = std::fs::canonicalize(&self.context).unwrap_or_else(|_| self.context.clone());
+        let whose = Project::find(&HostFacts { cwd: at.clone(), ..host.clone() }).map_or(at, |project| project.dir);
         let request = Request {
             dockerfile: &dockerfile,
             context: &self.context,
             ignore,
+            project: &whose,
             target: self.target.as_deref(),
             arguments,
             platform: &platform,
@@ -270,7 +274,7 @@ pub(super) struct Steps<'a> {
     images: &'a Images,
     /// What it is to be called.
     image: Reference,
-    project: Project,
+    pub(super) project: Project,
     user: UserConfig,
     /// What flags say of limits and the network.
     pub(super) overrides: Overrides,

@@ -43,6 +43,8 @@ pub struct Request<'a> {
     pub context: &'a Path,
     /// What of that does not count.
     pub ignore: &'a Ignore,
+    /// The directory of the project that this is of, whose builds have the same caches.
+    pub project: &'a Path,
     /// The stage; none: the last one.
     pub target: Option<&'a str>,
     /// `--build-arg`
