@@ -64,6 +64,28 @@ fn from_a_dockerfile_to_a_sandbox() {
 }
 
 #[test]
+fn a_here_document_is_a_commands_input_unless_it_stands_alone() {
+    let scene = Scene::new(Who::Me);
+    let dockerfile = "\
+FROM base:1
+RUN <<EOF sed s/in/out/ > /piped
+in $HOME
+EOF
+RUN <<'EOF' cat > /plain
+RUN $HOME
+EOF
+RUN cat << EOF > /spaced && echo $(( 1 << 3 )) >> /spaced
+USER none
+EOF
+RUN << EOF
+echo alone > /alone
+EOF
+";
+    scene.build(dockerfile, &[]);
+    assert_eq!(scene.run("cat /piped /plain /spaced /alone"), "out /root\nRUN $HOME\nUSER none\n8\nalone\n");
+}
+
+#[test]
 fn the_same_gives_the_same_everywhere() {
     let digests: Vec<String> = (0..2)
         .map(|_| {
@@ -168,6 +190,84 @@ EOF
         let caches = scene.sh("ls \"$HOME/state/cache\" | grep -c -e ^mount- -e ^lent- || true");
         assert_eq!(caches, "0\n");
     }
+}
+
+#[test]
+fn a_cache_is_of_one_project() {
+    let scene = Scene::new(Who::Me);
+    scene.sh("mkdir -p other/sub && touch agentkernel.toml other/agentkernel.toml");
+    let build = |context: &str, word: &str| {
+        let step = "RUN --mount=type=cache,target=/cache echo $WORD >> /cache/words; cat /cache/words";
+        let text = format!("FROM base:1\n{}\n", step.replace("$WORD", word));
+        scene.write(&format!("{context}/Dockerfile"), &text);
+        let output = scene.agentkernel(&["image", "build", context]);
+        assert!(output.status.success(), "{}", told(&output));
+        told(&output)
+    };
+    build(".", "one");
+    let text = build("other", "two");
+    assert!(text.contains("\ntwo\n") && !text.contains("\none\n"), "{text}");
+    let text = build("other/sub", "three");
+    assert!(text.contains("\ntwo\nthree\n"), "{text}");
+    let text = build("src", "four");
+    assert!(text.contains("\none\nfour\n"), "{text}");
+    // What a command has made of one is not taken for another.
+    assert_eq!(cached(&build("other", "one")), 0);
+}
+
+#[test]
+fn a_working_directory_is_of_the_user_before_it() {
+    for who in Who::all() {
+        // Who is not root has one id to give.
+        let root = who == Who::Me && rustix::process::getuid().is_root();
+        let scene = Scene::new(who);
+        let writes = if root { "RUN touch /made/by/app\n" } else { "" };
+        let dockerfile = format!(
+            "FROM base:1\nWORKDIR /root-s\nUSER app\nWORKDIR /made/by\n{writes}WORKDIR /root-s/new\nUSER none\nWORKDIR /made/by\n"
+        );
+        scene.build(&dockerfile, &[]);
+        let app = if root { "7:8 755\n" } else { "0:0 755\n" };
+        let owners = scene.run("stat -c '%u:%g %a' /root-s /made /made/by /root-s/new");
+        assert_eq!(owners, format!("0:0 755\n{app}{app}{app}"));
+        // Nothing can be of who is not there.
+        let output = scene.try_build("FROM base:1\nUSER none\nWORKDIR /new\n", &[]);
+        assert!(told(&output).contains("Dockerfile:3: USER none: the image's /etc/passwd"), "{}", told(&output));
+    }
+}
+
+#[test]
+fn an_image_without_a_name_is_used_by_its_digest() {
+    let scene = Scene::new(Who::Me);
+    scene.write("Dockerfile", "FROM base:1\nENV WHICH=unnamed\n");
+    let digest = scene.ok(&["image", "build", "-q", "."]).trim().to_owned();
+    let short = &digest["sha256:".len()..][..12];
+    let listed = scene.ok(&["image", "list"]);
+    assert!(listed.lines().any(|line| line.starts_with("<none>") && line.contains(short)), "{listed}");
+    assert!(scene.ok(&["image", "list", "-q"]).lines().any(|line| line == digest));
+    for name in [&*digest, short] {
+        let run = ["run", "--image", name, "--workspace", "none", "--", "/bin/sh", "-c", "echo $WHICH"];
+        assert_eq!(scene.ok(&run), "unnamed\n");
+        assert_eq!(scene.inspect(name)["manifest"], *digest);
+    }
+    let output = scene.agentkernel(&["image", "export", short, "unnamed.tar"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let output = scene.agentkernel(&["image", "import", "unnamed.tar"]);
+    assert!(told(&output).contains("it has no name in it"), "{}", told(&output));
+    // A name that is here is what it means, whatever it looks like.
+    scene.ok(&["image", "tag", "base:1", &format!("{short}:1")]);
+    assert!(!scene.agentkernel(&["image", "inspect", short]).status.success());
+    scene.ok(&["image", "rm", &format!("{short}:1")]);
+    assert!(!scene.agentkernel(&["image", "inspect", short]).status.success(), "rm takes what has no name");
+    let again = scene.ok(&["image", "build", "-q", "."]);
+    assert_eq!(again.trim(), digest);
+    scene.ok(&["image", "tag", &digest, "named:1"]);
+    scene.ok(&["image", "tag", short, "named:2"]);
+    let output = scene.agentkernel(&["image", "rm", short]);
+    assert!(told(&output).contains("several names: named:1, named:2"), "{}", told(&output));
+    scene.ok(&["image", "rm", "named:1"]);
+    assert_eq!(scene.ok(&["image", "rm", short]), format!("{short}\n"));
+    assert!(!scene.agentkernel(&["image", "inspect", "named:2"]).status.success());
+    assert!(!scene.agentkernel(&["image", "inspect", "sha256:0123456789ab"]).status.success());
 }
 
 #[test]

@@ -139,14 +139,26 @@ fn named_documents(text: &str, escape: char) -> Vec<(String, bool, bool)> {
     if !takes || rest.trim_start().starts_with('[') {
         return Vec::new();
     }
-    crate::word::split(rest, escape).into_iter().filter_map(|word| named_document(word, escape)).collect()
+    let mut documents = Vec::new();
+    let mut arithmetic = false;
+    for word in crate::word::split(rest, escape) {
+        // Between `$((` and `))` two less-than signs move bits.
+        if !word.contains(['"', '\'']) && (word.contains("((") || word.contains("))")) {
+            arithmetic = word.rfind("((") > word.rfind("))");
+        } else if !arithmetic {
+            documents.extend(named_document(word, escape));
+        }
+    }
+    documents
 }
 
-/// `<<NAME`, `<<-NAME`, with a digit of a descriptor before it, the name in quotes or not.
-pub(crate) fn named_document(word: &str, escape: char) -> Option<(String, bool, bool)> {
-    let rest = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
-    let (name, tabs) = rest.strip_prefix('-').map_or((rest, false), |name| (name, true));
-    if name.is_empty() || name.contains('<') {
+/// `<<NAME`, `<<-NAME`, with a digit of a descriptor before it, the name in quotes or not; and nothing else.
+pub(crate) fn named_document(text: &str, escape: char) -> Option<(String, bool, bool)> {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
+    let (rest, tabs) = rest.strip_prefix('-').map_or((rest, false), |rest| (rest, true));
+    let words = crate::word::split(rest, escape);
+    let [name] = words[..] else { return None };
+    if name.contains('<') {
         return None;
     }
     let plain = crate::word::unquote(name, escape).ok()?;

@@ -86,6 +86,21 @@ fn here_documents_are_scripts_files_or_input() {
     assert_eq!(command("RUN cat <<A <<B > f\na\nA\nb\nB"), Command::Shell("cat <<A <<B > f\na\nA\nb\nB\n".into()));
     assert_eq!(command("RUN echo $((1 << 2)) <<<x"), Command::Shell("echo $((1 << 2)) <<<x".into()));
     assert_eq!(command("RUN echo '<<EOF'"), Command::Shell("echo '<<EOF'".into()));
+    // What else is on the line is the shell's, and so is the document.
+    for line in ["<<EOF bash", "<<EOF cat > /x", "<<-EOF awk '{ print $1 }'", "<<'EOF' | sh", "3<<EOF sh", "<<EOF <<<x"]
+    {
+        let text = format!("RUN {line}\na\nEOF\nUSER b");
+        let Instruction::Run(run) = steps(&text).remove(0) else { panic!("{text}") };
+        assert_eq!(run.command, Command::Shell(format!("{line}\na\nEOF\n")), "{line}");
+        assert_eq!(steps(&text).len(), 2, "{line}");
+    }
+    assert_eq!(command("RUN <<'one two'\na\none two"), Command::Shell("a\n".into()));
+    // A space may stand before the name.
+    assert_eq!(command("RUN cat << EOF > /x\na\nEOF"), Command::Shell("cat << EOF > /x\na\nEOF\n".into()));
+    assert_eq!(command("RUN cat <<- \"EOF\"\n\ta\n\tEOF"), Command::Shell("cat <<- \"EOF\"\na\nEOF\n".into()));
+    assert_eq!(command("RUN <<  EOF\na\nEOF"), Command::Shell("a\n".into()));
+    assert_eq!(command("RUN cat << -EOF\na\n-EOF"), Command::Shell("cat << -EOF\na\n-EOF\n".into()));
+    assert_eq!(command("RUN a=$(( 1 << b )) c<< d"), Command::Shell("a=$(( 1 << b )) c<< d".into()));
     let Instruction::Copy(copy) = one("COPY <<one.txt <<\"two\" /d/\n$a\none.txt\n$b\ntwo") else { panic!() };
     let inline = |name: &str, content: &str, expand| {
         Source::Inline(Inline { name: name.into(), content: word(content), expand })

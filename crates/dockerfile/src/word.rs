@@ -71,12 +71,16 @@ pub(crate) fn unquote(text: &str, escape: char) -> Result<String, String> {
     Word::new(text.replace('$', &format!("{escape}$")), escape).expand(&|_: &str| None)
 }
 
-/// Splits at white space outside of quotes; the words keep theirs.
+/// Splits at white space outside of quotes; the words keep theirs. `<< NAME` is one, as it is for BuildKit.
 pub(crate) fn split(text: &str, escape: char) -> Vec<&str> {
     let (mut words, mut begin, mut quote) = (Vec::new(), None, None);
     let mut characters = text.char_indices();
     while let Some((at, c)) = characters.next() {
         if quote.is_none() && c.is_whitespace() {
+            let begun = begin.and_then(|begin: usize| text.get(begin..at)).unwrap_or_default();
+            if matches!(begun.trim_start_matches(|c: char| c.is_ascii_digit()).trim_end(), "<<" | "<<-") {
+                continue;
+            }
             words.extend(begin.take().and_then(|begin: usize| text.get(begin..at)));
             continue;
         }

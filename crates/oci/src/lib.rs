@@ -15,4 +15,4 @@ mod text;
 pub use credentials::{Credentials, Secret};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use platform::{Platform, PlatformError};
-pub use reference::{Mistake, Reference, ReferenceError};
+pub use reference::{Mistake, Reference, ReferenceError, SHORT_DIGEST};

@@ -20,6 +20,8 @@ const DEFAULT_OWNER: &str = "library";
 const DEFAULT_TAG: &str = "latest";
 /// The longest repository and the longest name of a host, in bytes.
 const MAX_NAME: usize = 255;
+/// How many digits of a digest are shown where there is little room.
+pub const SHORT_DIGEST: usize = 12;
 /// The longest tag.
 const MAX_TAG: usize = 128;
 /// The longest reference at all: host, port, repository, tag, digest.
@@ -152,6 +154,21 @@ impl Reference {
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
+    }
+
+    /// The digits, if it may be the digest of an image that is written without a name: `sha256:HEX`, or HEX alone, of which
+    /// there are at least so many as lists show.
+    #[must_use]
+    pub fn bare_digest(&self) -> Option<&str> {
+        let name = self.repository.strip_prefix(DEFAULT_OWNER)?.strip_prefix('/')?;
+        let digits = match (name, self.tag()?) {
+            ("sha256", digits) => digits,
+            (digits, DEFAULT_TAG) => digits,
+            _ => return None,
+        };
+        let good = digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        let alone = &*self.registry == DEFAULT_REGISTRY && self.digest.is_none();
+        (alone && good && (SHORT_DIGEST..=64).contains(&digits.len())).then_some(digits)
     }
 
     /// The same, pinned to a digest.

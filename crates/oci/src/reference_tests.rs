@@ -159,6 +159,21 @@ fn part() -> impl Strategy<Value = String> {
     "[a-z0-9]{1,5}((\\.|_|__|-{1,3})[a-z0-9]{1,5}){0,2}"
 }
 
+#[test]
+fn a_digest_can_stand_for_a_name() {
+    let hex = "0123456789abcdef".repeat(4);
+    let digits = |text: &str| text.parse::<Reference>().unwrap().bare_digest().map(str::to_owned);
+    for text in [format!("sha256:{hex}"), format!("sha256:{}", &hex[..12]), hex[..12].to_owned(), hex[..63].to_owned()]
+    {
+        assert_eq!(digits(&text).as_deref(), Some(text.trim_start_matches("sha256:")), "{text}");
+    }
+    for text in
+        ["0123456789a", "sha256:0123", "0123456789abcdeg", "a/0123456789ab", "0123456789ab:1", "x.y/0123456789ab"]
+    {
+        assert_eq!(digits(text), None, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "\\PC{0,40}") {

@@ -10,18 +10,20 @@ use crate::{
     SandboxId,
     client::{self, ClientError, Found, Interrupts, Withholding},
     config::{self, BuildStep, EnvVar, HostFacts, LockFile, Overrides, Project, UserConfig},
-    image::{BuildError, Capture, Event, Executor, Images, Record, Request, Task, Work},
+    image::{BuildError, Capture, Event, Executor, ImageError, Images, Record, Request, Room, Task, Work},
     store::{Entry, Store},
 };
 use clap::Args;
 use dockerfile::{Dockerfile, DockerfileError, Ignore, Kind};
 use oci::{Platform, Reference};
+use rustix::fd::OwnedFd;
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
-    time::Duration,
+    sync::mpsc,
+    time::{Duration, Instant},
 };
 use wire::Exit;
 
@@ -137,10 +139,14 @@ impl Build {
     ) -> Result<Record, Failure> {
         let dockerfile: Dockerfile = dockerfile::parse(text).map_err(|error| of_line(name, text, error))?;
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        // A context from elsewhere is not this project's.
+        let at = std::fs::canonicalize(&self.context).unwrap_or_else(|_| self.context.clone());
+        let whose = Project::find(&HostFacts { cwd: at.clone(), ..host.clone() }).map_or(at, |project| project.dir);
         let request = Request {
             dockerfile: &dockerfile,
             context: &self.context,
             ignore,
+            project: &whose,
             target: self.target.as_deref(),
             arguments,
             platform: &platform,
@@ -268,7 +274,7 @@ pub(super) struct Steps<'a> {
     images: &'a Images,
     /// What it is to be called.
     image: Reference,
-    project: Project,
+    pub(super) project: Project,
     user: UserConfig,
     /// What flags say of limits and the network.
     pub(super) overrides: Overrides,
@@ -358,6 +364,9 @@ impl<'a> Steps<'a> {
     }
 }
 
+/// Between two looks at how much a command has written.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The status of a build that was told to end, as shells have it for SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -394,10 +403,7 @@ impl Executor for Steps<'_> {
         let interrupts = Interrupts::hold()?;
         let ended = run::launch(store, entry, lock, spec).and_then(|mut client| {
             let mut sink = |_, bytes: &[u8]| Self::show(quiet, tail, bytes);
-            client.follow(&mut sink, Some(&interrupts)).map_err(|error| match error {
-                ClientError::Interrupted => Failure::new("Interrupted").status(INTERRUPTED),
-                error => error.into(),
-            })
+            within_room(task.room.as_ref(), &id, || client.follow(&mut sink, Some(&interrupts)))
         });
         let store = Store::open()?;
         let Some(entry) = store.get(&id)? else { return ended };
@@ -424,8 +430,52 @@ impl Executor for Steps<'_> {
     }
 }
 
+/// Follows a sandbox to its end, and ends it when it writes more than there is room for.
+fn within_room(
+    room: Option<&Room>,
+    id: &SandboxId,
+    follow: impl FnOnce() -> Result<Exit, ClientError>,
+) -> Result<Exit, Failure> {
+    let told = |error| match error {
+        ClientError::Interrupted => Failure::new("Interrupted").status(INTERRUPTED),
+        error => error.into(),
+    };
+    let store = Store::open()?;
+    let (Some(room), Some(entry)) = (room, store.get(id)?) else { return follow().map_err(told) };
+    std::thread::scope(|scope| {
+        let (going, ended) = mpsc::channel::<()>();
+        let watch = scope.spawn(move || watch(room, &store, &entry, ended));
+        let exit = follow().map_err(told);
+        drop(going);
+        match watch.join() {
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(())) | Err(_) => exit,
+        }
+    })
+}
+
+/// Looks again and again how much a sandbox has written, and ends it if it is too much.
+fn watch(room: &Room, store: &Store, entry: &Entry, ended: mpsc::Receiver<()>) -> Result<(), ImageError> {
+    let mut pause = LOOK;
+    while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(pause) {
+        let began = Instant::now();
+        // It may be about to start, or have ended, and have written nothing.
+        let Ok((written, _)) = client::written(store, entry) else { continue };
+        if let Err(error) = room.check(&written) {
+            if let Ok(Found::Running(mut client)) = client::find(entry) {
+                // Whoever follows it hears of its end; it is discarded whatever comes of this.
+                let _ = client.stop(Duration::ZERO);
+            }
+            return Err(error);
+        }
+        // Of many files, it takes its time.
+        pause = LOOK.max(began.elapsed() * 10);
+    }
+    Ok(())
+}
+
 /// What a sandbox has written, once it has ended.
-fn settle(store: &Store, entry: &Entry) -> Result<(rustix::fd::OwnedFd, Option<u32>), Failure> {
+fn settle(store: &Store, entry: &Entry) -> Result<(OwnedFd, Option<u32>), Failure> {
     match client::find_settled(entry)? {
         Found::Idle(_) => Ok(client::written(store, entry)?),
         Found::Running(_) => Err(ClientError::Late.into()),

@@ -1,9 +1,14 @@
 //! `gc`: removes what dead sandboxes left behind.
 
-use super::{Failure, Status, build, failure::FAILED, print, print_json, table::printable};
+use super::{
+    Failure, Status, build,
+    failure::FAILED,
+    print, print_json,
+    table::{bytes, printable},
+};
 use crate::{
     SandboxId,
-    image::Images,
+    image::{Images, Removed},
     store::{Store, Sweeping, Swept},
 };
 use clap::Args;
@@ -44,6 +49,12 @@ impl Gc {
             what: format!("remove {what}, which nothing uses"),
             error: None,
         }));
+        let removed = Images::open(&store)?.clear(&store, self.dry_run)?;
+        if removed != Removed::default() {
+            let (layers, blobs, bytes) = (removed.layers, removed.blobs, bytes(removed.bytes));
+            let what = format!("remove {layers} layers and {blobs} blobs of {bytes}, which are of no image");
+            rows.push(Row { sandbox: None, what, error: None });
+        }
         if self.json {
             print_json(&rows)?;
         } else {

@@ -223,7 +223,8 @@ struct Import {
     /// Of an image for several platforms, the one for this: OS/ARCHITECTURE
     #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
     platform: Option<Platform>,
-    /// A directory, an archive, or '-' for one on standard input
+    /// A directory, an archive, or '-' for one on standard input; of several images, the one of this tag: PATH:TAG
+    #[arg(value_name = "PATH[:TAG]")]
     source: PathBuf,
     /// What to call it; without, as it is called there
     #[arg(value_parser = parse_reference)]
@@ -232,9 +233,9 @@ struct Import {
 
 impl Import {
     fn run(self, images: &image::Images) -> Status {
-        let origin = if self.source.as_os_str() == "-" { Origin::Input } else { Origin::Path(self.source) };
+        let (origin, tag) = Origin::named(self.source);
         let platform = self.platform.unwrap_or_else(Platform::host);
-        for (name, record) in images.import(&origin, self.name.as_ref(), &platform)? {
+        for (name, record) in images.import(&origin, tag.as_deref(), self.name.as_ref(), &platform)? {
             print(&format!("{} {}\n", name.familiar(), record.manifest))?;
         }
         Ok(0)
@@ -244,7 +245,7 @@ impl Import {
 /// Write an image into an archive of an OCI layout: `skopeo copy oci-archive:FILE`, `podman load` and `image import` read it.
 #[derive(Debug, Args)]
 struct Export {
-    /// A name of an image
+    /// A name of an image, or its digest
     #[arg(value_parser = parse_reference)]
     name: Reference,
     /// A file, or '-' for standard output
@@ -271,7 +272,7 @@ impl Export {
 /// Send an image to the registry that its name says.
 #[derive(Debug, Args)]
 struct Push {
-    /// A name of an image
+    /// A name of an image, or its digest
     #[arg(value_parser = parse_reference)]
     name: Reference,
     /// Where to, if it is not called so: 'image tag' gives it another name
@@ -282,11 +283,20 @@ struct Push {
 impl Push {
     fn run(self, images: &image::Images) -> Status {
         let record = images.find(&self.name)?.ok_or_else(|| ImageError::NotFound { name: self.name.familiar() })?;
-        let to = self.to.unwrap_or(self.name);
+        let to = match self.to {
+            Some(to) => to,
+            None if images.find_tag(&self.name)?.is_some() => self.name,
+            None => return Err(Failure::new("A digest does not say where to").hint("Name that behind it")),
+        };
         images.push(&record, &to, &image::settings(&to, &[])?)?;
         print(&format!("{} {}\n", to.familiar(), record.manifest))?;
         Ok(0)
     }
+}
+
+/// A whole reference as people write it.
+fn familiar(reference: &str) -> String {
+    reference.parse::<Reference>().map_or_else(|_| reference.to_owned(), |name| name.familiar())
 }
 
 /// List the images of the store.
@@ -303,21 +313,29 @@ struct List {
 impl List {
     fn run(self, images: &image::Images) -> Status {
         let mut rows = Vec::new();
-        for tag in images.tags()? {
-            let Some(record) = images.record(&tag.manifest)? else { continue };
-            let name = tag.reference.parse::<Reference>().map_or(tag.reference.clone(), |name| name.familiar());
+        let tags = images.tags()?;
+        let unnamed: Vec<Record> = images.records()?;
+        let unnamed = unnamed.into_iter().filter(|record| tags.iter().all(|tag| tag.manifest != record.manifest));
+        let mut listed: Vec<(Option<image::Tag>, Record)> = Vec::new();
+        for tag in &tags {
+            listed.extend(images.record(&tag.manifest)?.map(|record| (Some(tag.clone()), record)));
+        }
+        listed.extend(unnamed.map(|record| (None, record)));
+        for (tag, record) in listed {
+            let name = tag.as_ref().map(|tag| familiar(&tag.reference));
             if self.json {
                 print_json(&serde_json::json!({
-                    "name": name, "digest": tag.manifest, "id": record.config, "platform": record.platform,
-                    "created": record.created, "since_ms": tag.since_ms, "layers": record.layers.len(),
+                    "name": name, "digest": record.manifest, "id": record.config, "platform": record.platform,
+                    "created": record.created, "since_ms": tag.map(|tag| tag.since_ms), "layers": record.layers.len(),
                     "size": record.size(),
                 }))?;
             } else if self.quiet {
-                print(&format!("{}\n", tag.manifest))?;
+                print(&format!("{}\n", record.manifest))?;
             } else {
-                let digest = tag.manifest.hex().get(..12).unwrap_or_default().to_owned();
-                let platform = record.platform.to_string();
-                rows.push(vec![name, digest, platform, record.layers.len().to_string(), table::bytes(record.size())]);
+                let digest = record.manifest.hex().get(..oci::SHORT_DIGEST).unwrap_or_default().to_owned();
+                let (platform, layers) = (record.platform.to_string(), record.layers.len().to_string());
+                let name = name.unwrap_or_else(|| "<none>".to_owned());
+                rows.push(vec![name, digest, platform, layers, table::bytes(record.size())]);
             }
         }
         if !self.json && !self.quiet {
@@ -330,7 +348,7 @@ impl List {
 /// Show everything about images, as JSON.
 #[derive(Debug, Args)]
 struct Inspect {
-    /// Names of images
+    /// Names of images, or digests
     #[arg(required = true, value_parser = parse_reference)]
     names: Vec<Reference>,
 }
@@ -357,7 +375,7 @@ impl Inspect {
 /// Give an image another name beside those that it has.
 #[derive(Debug, Args)]
 struct Tag {
-    /// A name that it has
+    /// A name that it has, or its digest
     #[arg(value_parser = parse_reference)]
     image: Reference,
     /// Another one
@@ -376,7 +394,7 @@ impl Tag {
 /// Take names away from images, and remove what has none any more and no sandbox is made of.
 #[derive(Debug, Args)]
 struct Rm {
-    /// Names of images
+    /// Names of images, or digests
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 }
@@ -386,14 +404,29 @@ impl Rm {
         let status = for_each(&self.names, |text| {
             let name = parse_reference(text)
                 .map_err(|cause| Failure::new(format!("{}: {cause}", config::quoted(text.as_ref()))))?;
-            match images.untag(&name)? {
-                true => print(&format!("{text}\n")),
-                false => Err(ImageError::NotFound { name: name.familiar() }.into()),
+            if !images.untag(&name)? {
+                let record = images.find(&name)?.ok_or_else(|| ImageError::NotFound { name: name.familiar() })?;
+                untag_only(images, &record)?;
             }
+            print(&format!("{text}\n"))
         })?;
         prune(images, store, false, false)?;
         Ok(status)
     }
+}
+
+/// Takes the only name away from an image that was named by its digest.
+fn untag_only(images: &image::Images, record: &Record) -> Result<(), Failure> {
+    let tags = images.tags()?.into_iter().filter(|tag| tag.manifest == record.manifest);
+    let names: Vec<String> = tags.map(|tag| tag.reference).collect();
+    if let [_, _, ..] = names[..] {
+        let names = names.iter().map(|name| familiar(name)).collect::<Vec<_>>().join(", ");
+        return Err(ImageError::Named { names }.into());
+    }
+    for name in names.iter().filter_map(|name| name.parse::<Reference>().ok()) {
+        images.untag(&name)?;
+    }
+    Ok(())
 }
 
 /// Remove what no name leads to and no sandbox is made of: images, layers, and what was left unfinished.
@@ -470,7 +503,7 @@ impl Du {
         if self.json {
             print_json(&serde_json::json!({
                 "images": records.len(), "layers": layers.len(), "blobs": travelling, "shared": shared,
-                "unpacked": usage.unpacked, "total": usage.travelling + usage.unpacked, "quota": quota,
+                "unpacked": usage.unpacked, "total": usage.total(), "quota": quota,
             }))?;
         } else {
             let rows = [
@@ -479,7 +512,7 @@ impl Du {
                 ("as they travel", table::bytes(travelling)),
                 ("of these shared", table::bytes(shared)),
                 ("unpacked", table::bytes(usage.unpacked)),
-                ("in all, on disk", table::bytes(usage.travelling + usage.unpacked)),
+                ("in all, on disk", table::bytes(usage.total())),
                 ("allowed", quota.map_or_else(|| "all there is".to_owned(), table::bytes)),
             ];
             let rows: Vec<_> = rows.into_iter().map(|(what, much)| vec![what.to_owned(), much]).collect();

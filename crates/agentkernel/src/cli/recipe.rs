@@ -91,11 +91,8 @@ fn add(
 ) -> Result<Record, Failure> {
     let name = recipe.name.familiar();
     let mut text = format!("FROM {name}\n");
-    let caches: String = recipe
-        .cache
-        .iter()
-        .map(|path| format!("--mount=type=cache,target={},id={name}:{} ", path.display(), path.display()))
-        .collect();
+    let caches = recipe.cache.iter().map(|path| format!("--mount=type=cache,target={} ", path.display()));
+    let caches: String = caches.collect();
     for command in commands {
         let words = serde_json::to_string(&["/bin/sh", "-c", command]).map_err(|error| Failure::chain(&error))?;
         text.push_str(&format!("RUN {caches}{words}\n"));
@@ -118,6 +115,7 @@ fn make(
         dockerfile: &dockerfile,
         context,
         ignore,
+        project: &steps.project.dir.clone(),
         target: None,
         arguments: &BTreeMap::new(),
         platform: &Platform::host(),

@@ -634,7 +634,7 @@ const IMAGES: &[Key] = &[Key {
         Ok(())
     }),
     default: "no limit",
-    doc: "How much room all images may take on disk, as they travel and unpacked. What would take more is not pulled or imported; `agentkernel image prune` makes room, `agentkernel image du` tells how much there is.",
+    doc: "How much room all images may take on disk, as they travel and unpacked. What would take more is not pulled, imported or built, and a command of a build that writes more is ended; the caches of builds count; `agentkernel image prune` makes room, `agentkernel image du` tells how much there is.",
     example: "\"50G\"",
 }];
 

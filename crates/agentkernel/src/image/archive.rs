@@ -2,6 +2,7 @@
 
 use super::{
     ImageError, Images, Record,
+    layout::{self, Entry, docker_entries, index_entries},
     pull::Delivery,
     read::Kind,
     worker::{self, Reach},
@@ -10,7 +11,7 @@ use archive::UnpackOptions;
 use oci::{
     Platform, Reference,
     manifest::{
-        Descriptor, Document, Index, MAX_CONFIG, MAX_LAYERS, MAX_MANIFEST, Manifest,
+        Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest,
         media::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST},
     },
 };
@@ -19,9 +20,7 @@ use rustix::{
     fs::{self, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{BufReader, Read, Seek as _},
     path::PathBuf,
@@ -48,38 +47,48 @@ pub(super) struct Scratch {
     pub(super) name: String,
 }
 
-/// An image in a layout, as its index has it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    names: Vec<String>,
-    document: Descriptor,
-    /// The layers of one of Docker's form, by their places; it has no manifest of its own.
-    layers: Option<Vec<String>>,
-}
-
-/// What of `manifest.json` in an archive of Docker's is used.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DockerEntry {
-    config: String,
-    #[serde(default)]
-    repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+impl Origin {
+    /// What is meant on a command line: '-', a path, or as skopeo has it, a path with the tag of an image in it.
+    #[must_use]
+    pub fn named(source: PathBuf) -> (Self, Option<String>) {
+        if source.as_os_str() == "-" {
+            return (Self::Input, None);
+        }
+        let parts = source.to_str().and_then(|text| text.rsplit_once(':')).filter(|(_, tag)| !tag.contains('/'));
+        match parts {
+            // Files may have such names, too.
+            Some((path, tag)) if std::fs::symlink_metadata(&source).is_err() => {
+                (Self::Path(path.into()), Some(tag.into()))
+            }
+            _ => (Self::Path(source), None),
+        }
+    }
 }
 
 impl Images {
-    /// Takes images in from files, and names them: as they are named there, or the only one as it is named here. Gives the
-    /// names with the images.
+    /// Takes images in from files, and names them: as they are named there, or the only one, or the one with this tag, as it is
+    /// named here. Gives the names with the images.
     ///
     /// # Errors
     /// [`ImageError`]; what was taken in before stays.
     pub fn import(
         &self,
         origin: &Origin,
+        tag: Option<&str>,
         name: Option<&Reference>,
         platform: &Platform,
     ) -> Result<Vec<(Reference, Record)>, ImageError> {
-        self.open_layout(origin, |layout, refused| self.import_layout(layout, name, platform, refused))
+        self.open_layout(origin, |layout, refused| {
+            let mut entries = self.entries(layout, platform, refused)?;
+            if let Some(tag) = tag {
+                let there = layout::tags(&entries);
+                entries.retain(|entry| entry.tag() == Some(tag));
+                if entries.is_empty() {
+                    return Err(refused(format!("it has none of the tag {tag} in it{there}")));
+                }
+            }
+            self.import_layout(layout, entries, name, platform, refused)
+        })
     }
 
     /// Takes in the only image of a file, whatever it is called there. It has no name yet.
@@ -87,9 +96,10 @@ impl Images {
     /// # Errors
     /// [`ImageError`].
     pub fn import_one(&self, origin: &Origin, platform: &Platform) -> Result<Record, ImageError> {
-        self.open_layout(origin, |layout, refused| match &self.entries(layout, platform, refused)?[..] {
-            [entry] => self.import_entry(layout, entry, platform, refused),
-            entries => Err(refused(format!("it has {} in it, and should have one", entries.len()))),
+        self.open_layout(origin, |layout, refused| {
+            let entries = self.entries(layout, platform, refused)?;
+            let entry = layout::only(&entries).map_err(refused)?;
+            self.import_entry(layout, entry, platform, refused)
         })
     }
 
@@ -192,26 +202,27 @@ impl Images {
     fn import_layout(
         &self,
         layout: &OwnedFd,
+        entries: Vec<Entry>,
         name: Option<&Reference>,
         platform: &Platform,
         refused: &dyn Fn(String) -> ImageError,
     ) -> Result<Vec<(Reference, Record)>, ImageError> {
-        let entries = self.entries(layout, platform, refused)?;
+        if let Some(name) = name {
+            let entry = layout::only(&entries).map_err(refused)?;
+            let record = self.import_entry(layout, entry, platform, refused)?;
+            self.tag(name, &record.manifest)?;
+            return Ok(vec![(name.clone(), record)]);
+        }
         if entries.is_empty() {
             return Err(refused("it has none in it".to_owned()));
         }
-        if let (Some(name), true) = (name, entries.len() > 1) {
-            return Err(refused(format!("it has {} in it, which cannot all be {}", entries.len(), name.familiar())));
+        if entries.iter().any(|entry| entry.references().is_empty()) {
+            let there = layout::tags(&entries);
+            return Err(refused(format!("it has no name in it: say one behind it{there}")));
         }
         let mut imported = Vec::new();
         for entry in entries {
-            let names: Vec<Reference> = match name {
-                Some(name) => vec![name.clone()],
-                None => entry.names.iter().filter_map(|name| name.parse().ok()).collect(),
-            };
-            if names.is_empty() {
-                return Err(refused("it has no name in it: say one behind it".to_owned()));
-            }
+            let names = entry.references();
             let record = self.import_entry(layout, &entry, platform, refused)?;
             for name in names {
                 self.tag(&name, &record.manifest)?;
@@ -366,45 +377,6 @@ fn unpack(dir: BorrowedFd<'_>, options: &UnpackOptions, input: File) -> Result<(
         false => archive::unpack(dir, None, options, input),
     };
     unpacked.map(drop).map_err(|error| Failure::from(wire::cause(&error)))
-}
-
-/// In a worker: the images of an index.
-fn index_entries(bytes: &[u8], platform: &Platform) -> Result<Vec<Entry>, Failure> {
-    let failed = |error| Failure::from(format!("index.json: {}", wire::cause(&error)));
-    let Document::Index(index) = Document::parse(bytes, None).map_err(failed)? else {
-        return Err(Failure::from("index.json is no index".to_owned()));
-    };
-    // By name: those of one name are one image for several platforms.
-    let mut groups: BTreeMap<Vec<String>, Vec<Descriptor>> = BTreeMap::new();
-    for document in index.manifests {
-        let name = |key: &str| document.annotations.get(key).cloned();
-        let names = name("io.containerd.image.name").or_else(|| name("org.opencontainers.image.ref.name"));
-        // A tag alone is no name.
-        let names = names.into_iter().filter(|name| name.contains(['/', ':'])).collect();
-        groups.entry(names).or_default().push(document);
-    }
-    let entry = |(names, mut documents): (Vec<String>, Vec<Descriptor>)| {
-        let document = match documents.len() {
-            1 => documents.pop(),
-            _ => Index::new(documents).select(platform).cloned(),
-        };
-        document.map(|document| Entry { names, document, layers: None })
-    };
-    Ok(groups.into_iter().filter_map(entry).collect())
-}
-
-/// In a worker: the images of Docker's form, and where their configs are.
-fn docker_entries(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<String>), Failure> {
-    let entries: Vec<DockerEntry> =
-        serde_json::from_slice(bytes).map_err(|error| Failure::from(format!("manifest.json: {error}")))?;
-    if let Some(entry) = entries.iter().find(|entry| entry.layers.len() > MAX_LAYERS) {
-        return Err(Failure::from(format!("manifest.json: {} layers are too many", entry.layers.len())));
-    }
-    let made = entries.into_iter().map(|DockerEntry { config, repo_tags, layers }| {
-        let document = Descriptor::of(OCI_CONFIG, b"");
-        (Entry { names: repo_tags.unwrap_or_default(), document, layers: Some(layers) }, config)
-    });
-    Ok(made.unzip())
 }
 
 fn read_all(layout: &OwnedFd, name: &str, most: u64) -> Result<Vec<u8>, String> {

@@ -41,6 +41,18 @@ pub enum ImageError {
         /// What was asked for.
         name: String,
     },
+    /// Several images have digests that begin so.
+    #[error("The digests of several images begin with {digits}")]
+    Ambiguous {
+        /// The digits.
+        digits: String,
+    },
+    /// An image that was named by its digest has several names.
+    #[error("The image has several names: {names}")]
+    Named {
+        /// The names.
+        names: String,
+    },
     /// More than the user lets images take.
     #[error("Images would take {}, of which {} are allowed", mebibytes(*.wanted), mebibytes(*.quota))]
     Quota {
@@ -69,6 +81,8 @@ impl ImageError {
             Self::NotFound { name } => format!(
                 "`agentkernel image pull {name}` brings it from its registry; `agentkernel image list` shows those there are"
             ),
+            Self::Ambiguous { .. } => "Name more of its digits: `agentkernel image list -q` shows them all".into(),
+            Self::Named { .. } => "Name those that are to be taken away".into(),
             Self::Digest { .. } => "Get it again: it was damaged on its way, or is not what was meant".into(),
             Self::Died { signal: None } => "`agentkernel doctor` tells which walls this host has".into(),
             Self::Source { .. } => {

@@ -19,6 +19,7 @@ mod error;
 mod fetch;
 mod fit;
 mod layers;
+mod layout;
 mod npm;
 mod outflow;
 mod packages;
@@ -26,6 +27,7 @@ mod pull;
 mod push;
 mod read;
 mod registry;
+mod room;
 mod root;
 mod sweep;
 mod view;
@@ -41,8 +43,9 @@ pub use npm::{Published, Question, published};
 pub use outflow::Outflow;
 pub use packages::Install;
 pub use registry::{credentials, log_in, log_out, settings};
+pub use room::{Room, Usage};
 pub use root::is_opaque;
-pub use sweep::{Removed, Usage};
+pub use sweep::Removed;
 
 use crate::{
     OciImage,
@@ -167,14 +170,31 @@ impl Images {
         Self { quota, ..self }
     }
 
-    /// The image that a reference means; `None` if there is none here.
+    /// The image that a reference means: by its name, or by its digest as [`Reference::bare_digest`] has it. `None` if there
+    /// is none here.
     ///
     /// # Errors
-    /// If the store can't be read.
+    /// If the store can't be read, or the beginning of a digest is that of several.
     pub fn find(&self, reference: &Reference) -> Result<Option<Record>, ImageError> {
         match self.find_tag(reference)? {
             Some(tag) => self.record(&tag.manifest),
-            None => Ok(None),
+            None => self.find_digest(reference),
+        }
+    }
+
+    /// The image whose digest begins with what looks like a name, if no repository here has that name.
+    fn find_digest(&self, reference: &Reference) -> Result<Option<Record>, ImageError> {
+        let Some(digits) = reference.bare_digest() else { return Ok(None) };
+        let mut tags = self.tags()?.into_iter().filter_map(|tag| tag.reference.parse::<Reference>().ok());
+        if tags.any(|name| name.name() == reference.name()) {
+            return Ok(None);
+        }
+        let path = self.path.join("records");
+        let mut fitting = names(&self.records, &path)?.into_iter().filter(|name| name.starts_with(digits));
+        match (fitting.next(), fitting.next()) {
+            (Some(name), None) => Ok(durable::read(self.records.as_fd(), &path, &name)?),
+            (Some(_), Some(_)) => Err(ImageError::Ambiguous { digits: digits.to_owned() }),
+            (None, _) => Ok(None),
         }
     }
 

@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 use std::{fs::File, path::Path};
 use wire::Failure;
 
+/// Ends the name of a blob that has come in part.
+const PART: &str = ".part";
+
 /// What a registry has by a name.
 #[derive(Serialize, Deserialize)]
 struct Resolved {
@@ -236,7 +239,12 @@ pub(super) fn check(reference: &Reference, settings: &Settings) -> Result<(), Im
 }
 
 pub(super) fn part(digest: &Digest) -> String {
-    format!("{}.part", digest.hex())
+    format!("{}{PART}", digest.hex())
+}
+
+/// Whether a name in `work` is that of a blob which has come in part.
+pub(super) fn is_part(name: &str) -> bool {
+    name.ends_with(PART)
 }
 
 /// In the worker: brings the layers into their files.

@@ -48,7 +48,8 @@ impl Images {
         worker::start(&fds, Reach::Internet, work)?.wait()
     }
 
-    /// Writes an image as an archive of an OCI layout, which others read: the manifest is called by the name.
+    /// Writes an image as an archive of an OCI layout, which others read: the manifest is called by the name, if
+    /// that is one and no digest.
     ///
     /// # Errors
     /// [`ImageError`]
@@ -56,11 +57,13 @@ impl Images {
         let _guard = self.keep()?;
         let (manifest, bytes) = self.manifest(record)?;
         let mut entry = Descriptor::of(manifest.media_type(), &bytes);
-        entry.annotations = [
-            ("io.containerd.image.name".to_owned(), name.to_string()),
-            ("org.opencontainers.image.ref.name".to_owned(), name.to_string()),
-        ]
-        .into();
+        if self.find_tag(name)?.is_some() {
+            entry.annotations = [
+                ("io.containerd.image.name".to_owned(), name.to_string()),
+                ("org.opencontainers.image.ref.name".to_owned(), name.to_string()),
+            ]
+            .into();
+        }
         let layout = self.scratch("export")?;
         let made = (|| {
             let failed = |errno| self.failed("make", "work", errno);

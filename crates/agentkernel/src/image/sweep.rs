@@ -6,6 +6,7 @@ use super::{
     layer_name,
     layers::UNFINISHED,
     names, open,
+    pull::is_part,
 };
 use crate::{
     Image, OciImage, SandboxId, Spec,
@@ -14,11 +15,11 @@ use crate::{
 use oci::{Digest, Reference};
 use rustix::{
     fd::{AsFd as _, OwnedFd},
-    fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags},
+    fs::{self, AtFlags, FileType, FlockOperation},
     io::Errno,
 };
 use serde::Serialize;
-use std::{collections::BTreeSet, ffi::CString, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -105,10 +106,34 @@ impl Images {
         self.prune_layers(&kept, &steps, &used, dry_run, &mut removed)?;
         self.prune_mounts(all, dry_run)?;
         if !dry_run {
-            self.clear_work()?;
+            self.clear_work(|_| true)?;
             for (dir, place) in [(&self.tags, "tags"), (&self.records, "records"), (&self.steps, "steps")] {
                 self.clear_unfinished(dir, place)?;
             }
+        }
+        Ok(removed)
+    }
+
+    /// Removes contents that nothing on record refers to: what a kill or a full disk has left. Images stay, and what has come
+    /// of them in part. If somebody adds just now, nothing is removed.
+    ///
+    /// # Errors
+    /// As [`prune`](Self::prune).
+    pub fn clear(&self, store: &Store, dry_run: bool) -> Result<Removed, ImageError> {
+        let mut removed = Removed::default();
+        let lock = self.open_lock(super::LOCK)?;
+        match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(removed),
+            Err(errno) => return Err(self.failed("lock", super::LOCK, errno)),
+        }
+        let used = used(store)?;
+        let (kept, steps) = (self.records()?, self.prune_steps(false, dry_run)?);
+        self.prune_blobs(&kept, &steps, dry_run, &mut removed)?;
+        self.prune_layers(&kept, &steps, &used, dry_run, &mut removed)?;
+        self.prune_mounts(false, dry_run)?;
+        if !dry_run {
+            self.clear_work(|name| !is_part(name))?;
         }
         Ok(removed)
     }
@@ -209,9 +234,9 @@ impl Images {
         Ok(())
     }
 
-    /// Removes what is under way, when nothing can be.
-    fn clear_work(&self) -> Result<(), ImageError> {
-        for name in names(&self.work, &self.path.join("work"))? {
+    /// Removes what is under way and `goes`, when nothing can be under way.
+    fn clear_work(&self, goes: impl Fn(&String) -> bool) -> Result<(), ImageError> {
+        for name in names(&self.work, &self.path.join("work"))?.into_iter().filter(goes) {
             let failed = |errno: Errno| self.failed("remove", Path::new("work").join(&name), errno);
             let stat = fs::statat(&self.work, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
@@ -221,42 +246,6 @@ impl Images {
             }
         }
         Ok(())
-    }
-
-    /// The bytes that all contents take on disk: as they travel, also what has come in part, and unpacked, with what builds
-    /// keep beside it.
-    ///
-    /// # Errors
-    /// If something can't be read.
-    pub fn usage(&self) -> Result<Usage, ImageError> {
-        let mut usage = Usage::default();
-        for (dir, place) in [(&self.blobs, "blobs"), (&self.work, "work")] {
-            usage.travelling += tree_usage(dir).map_err(|errno| self.failed("read", place, errno))?;
-        }
-        let is_ours = |name: &&String| ["layer-", CACHE, LENT].iter().any(|ours| name.starts_with(ours));
-        for name in names(&self.cache, Path::new("cache"))?.iter().filter(is_ours) {
-            let failed = |errno: Errno| self.failed("read", Path::new("../cache").join(name), errno);
-            usage.unpacked += match open(&self.cache, name).and_then(|layer| tree_usage(&layer)) {
-                // Given its name, or given up, just now.
-                Err(Errno::NOENT) => 0,
-                bytes => bytes.map_err(failed)?,
-            };
-        }
-        Ok(usage)
-    }
-
-    /// How many bytes there may be; `None`: as many as there is room for.
-    #[must_use]
-    pub fn quota(&self) -> Option<u64> {
-        self.quota
-    }
-
-    /// Refuses so many more bytes than there are, if that would be more than there may be.
-    pub(super) fn check_room(&self, more: u64) -> Result<(), ImageError> {
-        let Some(quota) = self.quota else { return Ok(()) };
-        let Usage { travelling, unpacked } = self.usage()?;
-        let wanted = travelling.saturating_add(unpacked).saturating_add(more);
-        if wanted > quota { Err(ImageError::Quota { quota, wanted }) } else { Ok(()) }
     }
 
     /// The sandboxes that are made of an image, or have it as a layer.
@@ -270,15 +259,6 @@ impl Images {
         };
         Ok(store.list()?.into_iter().filter_map(made_of).collect())
     }
-}
-
-/// How many bytes contents take on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Usage {
-    /// As they travel.
-    pub travelling: u64,
-    /// Unpacked.
-    pub unpacked: u64,
 }
 
 /// What sandboxes are made of.
@@ -304,39 +284,4 @@ fn used(store: &Store) -> Result<Used, ImageError> {
 fn images(spec: &Spec) -> impl Iterator<Item = &OciImage> {
     let base = if let Image::Oci(image) = &spec.image { Some(image) } else { None };
     base.into_iter().chain(&spec.layers)
-}
-
-/// The bytes that a tree takes on disk; of a file with several names once. What is too deep to be named is left out, and what
-/// vanishes meanwhile.
-fn tree_usage(root: &OwnedFd) -> rustix::io::Result<u64> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let (mut bytes, mut seen, mut left) = (0, BTreeSet::new(), vec![CString::from(c".")]);
-    while let Some(path) = left.pop() {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = match fs::openat2(root, &path, flags, Mode::empty(), resolve) {
-            Ok(dir) => dir,
-            Err(Errno::ACCESS | Errno::NAMETOOLONG | Errno::NOENT) => continue,
-            Err(errno) => return Err(errno),
-        };
-        for entry in fs::Dir::read_from(&dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let stat = match fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => continue,
-                stat => stat?,
-            };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if kind == FileType::Directory {
-                let joined = [path.to_bytes(), b"/", name.to_bytes()].concat();
-                left.extend(CString::new(joined));
-            } else if stat.st_nlink > 1 && !seen.insert(stat.st_ino) {
-                continue;
-            }
-            bytes += stat.st_blocks as u64 * 512;
-        }
-    }
-    Ok(bytes)
 }

@@ -25,7 +25,7 @@ use rustls::{
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -81,6 +81,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn is_link_local(address: &IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// Whether an address is this machine's in every network.
+fn is_here(address: &IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified()
+}
+
 /// A connection, clear or not.
 trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static> Stream for T {}
@@ -126,6 +139,26 @@ impl Pool {
         };
         spoken.insert(authority.to_owned(), https);
         origin(https)
+    }
+
+    /// Refuses what a registry must not lead to: addresses of one link, where clouds keep what logs their machines in, and from
+    /// elsewhere this machine itself.
+    pub async fn may_lead(&self, from: &Origin, to: &Origin) -> Result<(), RegistryError> {
+        // What can't be looked up can't be connected to, and whoever does that tells why.
+        let found = self.settings.resolver.look_up(&to.host).await.unwrap_or_default();
+        let what = if found.iter().any(is_link_local) {
+            "an address of one link"
+        } else if found.iter().any(is_here) && !self.is_here(from).await {
+            "this machine itself"
+        } else {
+            return Ok(());
+        };
+        let whither = format!("to {}, {what}", shown(&to.authority()));
+        Err(RegistryError::Redirect { host: from.authority(), whither })
+    }
+
+    async fn is_here(&self, origin: &Origin) -> bool {
+        self.settings.resolver.look_up(&origin.host).await.unwrap_or_default().iter().any(is_here)
     }
 
     /// Trusts those who may vouch for a registry to vouch for its token server, too, of which nothing is set.

@@ -58,3 +58,39 @@ async fn a_connection_that_is_silent_is_not_used_again() {
     }
     assert_eq!(connections.load(SeqCst), 2);
 }
+
+#[tokio::test]
+async fn a_registry_leads_neither_to_one_link_nor_from_elsewhere_to_this_machine() {
+    let hosts = [
+        ("far.example", "203.0.113.1"),
+        ("here.example", "127.0.0.1"),
+        ("metadata.example", "169.254.169.254"),
+        ("six.example", "fe80::1"),
+    ];
+    let hosts = hosts.map(|(host, address)| (host.to_owned(), vec![address.parse().unwrap()]));
+    let mut settings = testing::settings();
+    settings.resolver = crate::registry::Resolver::fixed(hosts.into());
+    let pool = Pool::new(Arc::new(settings));
+    for (from, to, refused) in [
+        ("far.example", "storage.example", ""),
+        ("far.example", "198.51.100.1", ""),
+        ("far.example", "169.254.169.254", "an address of one link"),
+        ("far.example", "[::ffff:169.254.169.254]", "an address of one link"),
+        ("here.example", "metadata.example", "an address of one link"),
+        ("127.0.0.1:5000", "[fe80::1]:80", "an address of one link"),
+        ("localhost", "six.example", "an address of one link"),
+        ("far.example", "localhost:8080", "this machine itself"),
+        ("far.example", "here.example", "this machine itself"),
+        ("far.example", "0.0.0.0", "this machine itself"),
+        ("here.example", "127.0.0.2", ""),
+        ("localhost:5000", "here.example", ""),
+    ] {
+        let (from, to) = (Origin::new(true, from).unwrap(), Origin::new(false, to).unwrap());
+        let said = pool.may_lead(&from, &to).await.map_or_else(|error| error.to_string(), |()| String::new());
+        let expected = match refused {
+            "" => String::new(),
+            what => format!("'{}' leads to {}, {what}, which is not followed", from.authority(), to.authority()),
+        };
+        assert_eq!(said, expected);
+    }
+}

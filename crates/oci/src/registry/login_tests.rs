@@ -289,7 +289,9 @@ async fn redirects_end_and_never_lead_out_of_tls() {
     let to = format!("'{}' leads from TLS to http://{}/blob, which is not followed", server.host(), clear.host());
     assert_eq!(error.to_string(), to);
     assert!(clear.asked().is_empty());
-    for location in [None, Some("ftp://x/"), Some("http://user:pass@127.0.0.1/")] {
+    for location in
+        [None, Some("http://169.254.169.254/latest/"), Some("ftp://x/"), Some("http://user:pass@127.0.0.1/")]
+    {
         let headers: Vec<(&str, &str)> = location.iter().map(|location| ("Location", *location)).collect();
         let reply = answer("302 Found", &headers, b"");
         let server = Server::clear(move |_, _| Reply::Send(reply.clone()));

@@ -187,6 +187,8 @@ impl Client {
                 if let Some(value) = &used {
                     headers.insert(header::AUTHORIZATION, value.clone());
                 }
+            } else {
+                self.pool.may_lead(&place.origin, &url.origin).await?;
             }
             let answer = self.send(&url, &ask.method, &headers, full(&ask.body)).await?;
             let status = answer.status.as_u16();

@@ -17,7 +17,10 @@ use crate::{
 use clap::Args;
 use dockerfile::Ignore;
 use oci::{Digest, Platform, Reference};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// In the place of a version: the newest.
 pub(super) const LATEST: &str = "latest";
@@ -121,7 +124,7 @@ impl Workshop {
     fn build(
         &self,
         adapter: &Adapter,
-        context: &std::path::Path,
+        context: &Path,
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Record, Failure> {
@@ -136,6 +139,7 @@ impl Workshop {
             dockerfile: &dockerfile,
             context,
             ignore: &Ignore::default(),
+            project: Path::new("/"),
             target: None,
             arguments: &BTreeMap::new(),
             platform,

@@ -24,7 +24,6 @@ use std::{
     io::{self, Write},
     ops::Range,
 };
-use wire::Failure;
 
 /// Ids of a sandbox.
 const IDS: u32 = 1 << 16;
@@ -76,9 +75,12 @@ impl Images {
         let failed = |errno: io::Error| self.failed("write", format!("work/{name}"), errno);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::openat(&self.work, name.as_str(), flags, Mode::RUSR | Mode::WUSR);
-        let file = file.map_err(|errno| failed(errno.into()))?;
+        let file = File::from(file.map_err(|errno| failed(errno.into()))?);
         let made = self.pack_into(&file, dir, base, latest).and_then(|packed| {
             fs::fsync(&file).map_err(|errno| failed(errno.into()))?;
+            // It has its name once it is known that there is room for both.
+            let layer = Layer { blob: packed.digest.clone(), size: packed.size, diff_id: packed.digest.clone() };
+            self.unpack_one(&layer, Compression::None, &file)?;
             let renamed = fs::renameat(&self.work, name.as_str(), &self.blobs, packed.digest.hex());
             renamed.map_err(|errno| failed(errno.into()))?;
             Ok(packed)
@@ -88,12 +90,10 @@ impl Images {
             let _ = fs::unlinkat(&self.work, name.as_str(), AtFlags::empty());
         }
         let Packed { digest, size, left_out } = made?;
-        let layer = Layer { blob: digest.clone(), size, diff_id: digest.clone() };
-        self.unpack_one(&layer, Compression::None, &file.into())?;
         Ok((Built { travelling: Descriptor::new(OCI_LAYER, digest.clone(), size), diff_id: digest }, left_out))
     }
 
-    fn pack_into(&self, file: &OwnedFd, dir: &OwnedFd, base: Option<u32>, latest: i64) -> Result<Packed, ImageError> {
+    fn pack_into(&self, file: &File, dir: &OwnedFd, base: Option<u32>, latest: i64) -> Result<Packed, ImageError> {
         let range = |base: u32| -> Range<u32> { base..base.saturating_add(IDS) };
         let owners = match base {
             Some(base) => PackOwners::Range { uids: range(base), gids: range(base) },
@@ -101,9 +101,8 @@ impl Images {
         };
         let options = PackLayerOptions { owners, latest: Some(latest) };
         worker::start(&[file.as_fd()], Reach::Files(dir.as_fd()), || {
-            let copy = file.try_clone().map_err(|error| Failure::from(error.to_string()))?;
             let mut output = Hashed {
-                to: io::BufWriter::with_capacity(1 << 20, File::from(copy)),
+                to: io::BufWriter::with_capacity(1 << 20, file),
                 hasher: Hasher::new(Algorithm::Sha256),
                 size: 0,
             };

@@ -18,7 +18,7 @@ pub(super) use {
     mounts::{CACHE, LENT},
 };
 
-use super::{ImageError, Images, Record};
+use super::{ImageError, Images, Record, Room};
 use crate::{Lent, Tmpfs};
 use dockerfile::{Dockerfile, Ignore};
 use graph::Graph;
@@ -43,6 +43,8 @@ pub struct Request<'a> {
     pub context: &'a Path,
     /// What of that does not count.
     pub ignore: &'a Ignore,
+    /// The directory of the project that this is of, whose builds have the same caches.
+    pub project: &'a Path,
     /// The stage; none: the last one.
     pub target: Option<&'a str>,
     /// `--build-arg`
@@ -78,6 +80,8 @@ pub struct Task {
     pub mounts: Vec<Lent>,
     /// File systems in memory that it sees.
     pub tmpfs: Vec<Tmpfs>,
+    /// How much it may write; `None`: as much as there is room for.
+    pub room: Option<Room>,
 }
 
 /// What there is to do for a step.

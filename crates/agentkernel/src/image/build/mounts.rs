@@ -18,7 +18,7 @@ use rustix::{
     fs::{self, FlockOperation, Gid, Mode, Uid},
     io::Errno,
 };
-use std::{path::PathBuf, rc::Rc};
+use std::{os::unix::ffi::OsStrExt as _, path::PathBuf, rc::Rc};
 
 /// Where a script of several lines is seen.
 const SCRIPT: &str = "/run/agentkernel/script";
@@ -101,7 +101,9 @@ impl<E: Executor> Builder<'_, E> {
                 Mount::Cache { id, target, read_only, sharing, mode, owner } => {
                     let target = place(target)?;
                     let id = id.as_ref().map(expand).transpose()?.unwrap_or_else(|| target.clone());
-                    let name = format!("{CACHE}{}", Digest::of(id.as_bytes()).hex());
+                    // Another project's could have anything in it, and would have it from here.
+                    let whose = [self.request.project.as_os_str().as_bytes(), b"\0", id.as_bytes()].concat();
+                    let name = format!("{CACHE}{}", Digest::of(&whose).hex());
                     loan.decide.push(format!("cache {target} {name}"));
                     let said = Said { mode: *mode & 0o7777, owner: *owner };
                     loan.caches.push(Cache { name, target, read_only: *read_only, sharing: *sharing, said });

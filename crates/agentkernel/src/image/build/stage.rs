@@ -53,7 +53,7 @@ struct Key<'a> {
 pub(super) enum Deciding<'a> {
     Run { argv: &'a [String], env: &'a [String], workdir: &'a str, user: (u32, u32, &'a [u32]), mounts: &'a [String] },
     Copy { files: Digest, owner: Option<(u32, u32)> },
-    Directory { path: &'a str },
+    Directory { path: &'a str, owner: (u32, u32) },
 }
 
 impl State {
@@ -370,16 +370,17 @@ impl<E: Executor> Builder<'_, E> {
             workdir,
             user: account.user,
             passwd: users.passwd,
+            room: self.images.room(&mounts)?,
             mounts,
             tmpfs: loan.tmpfs.clone(),
         };
-        let lent = task.mounts.clone();
         let (images, epoch, mut made) = (self.images, self.request.epoch, None);
         let exit = self.executor.run(&task, &mut |upper, base| {
+            task.room.as_ref().map_or(Ok(()), |room| room.check(&upper))?;
             made = Some(images.seal(&upper, base, epoch)?);
             Ok(())
         });
-        images.take_back(&lent);
+        images.take_back(&task.mounts);
         match (exit.map_err(|error| BuildError::Executor { line: step.line, error })?, made) {
             (Exit::Code(0), Some((built, left_out))) => {
                 self.tell_left_out(&left_out);
@@ -402,16 +403,20 @@ impl<E: Executor> Builder<'_, E> {
             Some(_) => return Err(at(step.line)(CopyFailure::new(format!("{path} is no directory"))).into()),
             None => {}
         }
-        let key = self.key(state, Deciding::Directory { path });
+        // As BuildKit has it, of who would work there.
+        let owner = match &state.config.config.user[..] {
+            "" => (0, 0),
+            _ => self.account(state, step.line).map(|(account, _)| (account.user.uid, account.user.gid))?,
+        };
+        let key = self.key(state, Deciding::Directory { path, owner });
         let known = self.known(&key)?;
         self.begin_step(&step.text, work(&known));
         if let Some(built) = known {
             state.layers.push(built);
             return Ok(());
         }
-        let built = self.make(step.line, &below, (0, 0), |tree| {
-            tree.directory(&real, Said { mode: 0o755, owner: (0, 0) }).map(drop)
-        })?;
+        let built =
+            self.make(step.line, &below, owner, |tree| tree.directory(&real, Said { mode: 0o755, owner }).map(drop))?;
         self.remember(&key, state, built)
     }
 
