@@ -305,7 +305,12 @@ fn mistakes_are_told_with_file_and_line() {
             "Dockerfile:3: No instruction is called 'RUNN'\n    3 | RUNN x\n  hint: Did you mean RUN?",
         ),
         ("FROM base:1\nRUN --network=host x\n", "Dockerfile:2: RUN --network=host is not supported"),
-        ("FROM base:1\nRUN --network=host x\n", "`--builder docker`"),
+        ("FROM base:1\nRUN --network=host x\n", "build it with `docker build`, whose BuildKit knows it"),
+        ("FROM base:1\nADD http://x.example/y /y\n", "`--builder docker`"),
+        ("FROM base:1\nCOPY --from=0 /a /b\n", "Dockerfile:2: '0' is this stage itself"),
+        ("FROM base:1 AS me\nCOPY --from=Me /a /b\n", "Dockerfile:2: 'Me' is this stage itself"),
+        ("FROM base:1\nCOPY --from=1 /a /b\n", "Dockerfile:2: There is no stage 1 before this one"),
+        ("FROM base:1\nSTOPSIGNAL NOTASIGNAL\n", "Dockerfile:2: 'NOTASIGNAL': no such signal"),
         ("FROM base:1\nCOPY none /x\n", "Dockerfile:2: There is no none"),
         ("FROM base:1\nCOPY a.log /x\n", "`.dockerignore` leaves it out"),
         ("FROM base:1\nCOPY run.sh src /x\n", "2 sources can't all be /x"),
@@ -324,6 +329,9 @@ fn mistakes_are_told_with_file_and_line() {
         let told = told(&output);
         assert!(output.status.code() == Some(1) && told.contains(expected), "{dockerfile}\n{told}");
     }
+    // Of the network only if that was asked.
+    let output = scene.try_build("FROM base:1\nRUN exit 7\n", &[]);
+    assert!(!told(&output).contains("--allow"), "{}", told(&output));
     let output = scene.try_build("FROM base:1\n", &["--target", "none"]);
     assert!(told(&output).contains("No stage is called 'none'"), "{}", told(&output));
     // What a silent build has heard is told when it fails.

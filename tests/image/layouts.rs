@@ -45,6 +45,14 @@ fn one_of_several_is_chosen_by_its_tag() {
     // One image by two tags need not be chosen.
     scene.ok(&["image", "import", "same", "app:3"]);
     assert_eq!(which("app:3"), which("base:1"));
+    // One that is compressed, and nothing told but what it is.
+    scene.sh("tar -C same -cf same.tar . && zstd -q same.tar");
+    let digest = scene.ok(&["image", "import", "-q", "same.tar.zst", "app:6"]);
+    assert_eq!(Value::from(digest.trim()), which("base:1"));
+    // What is no image.
+    scene.sh("mkdir -p root/etc root/usr");
+    let output = scene.agentkernel(&["image", "import", "root", "app:7"]);
+    assert!(told(&output).contains("`--image dir:PATH`"), "{}", told(&output));
     // So in an archive, whose own name may have a colon.
     scene.sh("tar -C layout -cf layout.tar . && tar -C same -cf ./odd:name --force-local .");
     scene.ok(&["image", "import", "layout.tar:v2", "app:4"]);

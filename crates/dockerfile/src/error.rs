@@ -21,6 +21,8 @@ pub enum Kind {
     Mistake,
     /// Ours: other builders know it.
     Unsupported,
+    /// The same, and of other builders only BuildKit knows it.
+    BuildKit,
 }
 
 impl DockerfileError {

@@ -1,7 +1,7 @@
 //! Hides how flags of an instruction are read: `--name=value`, before anything else.
 
 use crate::{
-    error::{DockerfileError, shown},
+    error::{DockerfileError, Kind, shown},
     instruction::{Mount, Sharing},
     word::{self, Word},
 };
@@ -80,18 +80,15 @@ impl<'a> Flags<'a> {
         }
     }
 
-    /// No other flag may be there. `elsewhere` are those that other builders know.
+    /// No other flag may be there. `elsewhere` are those that BuildKit knows.
     pub fn end(self, elsewhere: &[&str]) -> Result<(), DockerfileError> {
-        let Self { instruction, line, flags, .. } = self;
-        match flags.first() {
+        match self.flags.first() {
             None => Ok(()),
-            Some(Flag { name, .. }) if elsewhere.contains(&name.as_str()) => {
-                Err(DockerfileError::unsupported(line, format!("{instruction} --{name} is not supported")))
+            Some(Flag { name, .. }) if elsewhere.contains(&name.as_str()) => Err(self.unsupported(format!("--{name}"))),
+            Some(Flag { name, .. }) => {
+                let cause = format!("{} has no flag {}", self.instruction, shown(&format!("--{name}")));
+                Err(DockerfileError::mistake(self.line, cause))
             }
-            Some(Flag { name, .. }) => Err(DockerfileError::mistake(
-                line,
-                format!("{instruction} has no flag {}", shown(&format!("--{name}"))),
-            )),
         }
     }
 
@@ -100,7 +97,8 @@ impl<'a> Flags<'a> {
     }
 
     pub fn unsupported(&self, what: String) -> DockerfileError {
-        DockerfileError::unsupported(self.line, format!("{} {what} is not supported", self.instruction))
+        let cause = format!("{} {what} is not supported", self.instruction);
+        DockerfileError { kind: Kind::BuildKit, ..DockerfileError::unsupported(self.line, cause) }
     }
 
     /// `--mount`
@@ -169,10 +167,14 @@ impl<'a> Flags<'a> {
             "tmpfs" => {
                 let size = match take(&["size"]).flatten() {
                     None => None,
-                    Some(text) => Some(
-                        text.parse()
-                            .map_err(|_| self.mistake(format!("size={} is no number of bytes", shown(&text))))?,
-                    ),
+                    Some(text) => match bytes(&text) {
+                        Some(bytes) => Some(bytes),
+                        None => {
+                            return Err(self
+                                .mistake(format!("size={} is no size", shown(&text)))
+                                .hint("Such as 64m or 1g"));
+                        }
+                    },
                 };
                 Mount::Tmpfs { target: target.ok_or_else(no_target)?, size }
             }
@@ -184,6 +186,22 @@ impl<'a> Flags<'a> {
             Some((key, _)) => Err(self.mistake(format!("a mount of type {kind} has no {}", shown(key)))),
         }
     }
+}
+
+/// A size as Docker has it: `64m`, `1.5GB`, `32KiB`; units are powers of 1024.
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let power = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 1,
+        "m" | "mb" | "mib" => 2,
+        "g" | "gb" | "gib" => 3,
+        "t" | "tb" | "tib" => 4,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * 1024f64.powi(power);
+    (1.0..9.2e18).contains(&bytes).then_some(bytes as u64)
 }
 
 fn boolean(value: Option<&str>) -> Option<bool> {

@@ -11,7 +11,7 @@ use crate::{
     client::{self, ClientError, Found, Interrupts, Withholding},
     config::{self, BuildStep, EnvVar, HostFacts, LockFile, Overrides, Project, UserConfig},
     image::{BuildError, Capture, Event, Executor, ImageError, Images, Record, Request, Room, Task, Work},
-    store::{Entry, Store},
+    store::{AuditEvent, Entry, Store, StoreError, Verdict},
 };
 use clap::Args;
 use dockerfile::{Dockerfile, DockerfileError, Ignore, Kind};
@@ -180,9 +180,9 @@ pub(super) fn of_line(name: &str, text: &str, error: DockerfileError) -> Failure
     let failure = at_line(name, text, line, cause).hint(hint);
     match kind {
         Kind::Mistake => failure,
-        Kind::Unsupported => failure.also(
-            "Or have Docker or Podman build it: `--builder docker` (what only BuildKit knows, Docker builds with `docker build` alone: \
-             `image import` takes what it saves)",
+        Kind::Unsupported => failure.also("Or have Docker or Podman build it: `--builder docker`"),
+        Kind::BuildKit => failure.also(
+            "Or build it with `docker build`, whose BuildKit knows it: `image import` takes what `docker save` writes",
         ),
     }
 }
@@ -288,6 +288,8 @@ pub(super) struct Steps<'a> {
     pub(super) made: Option<(Reference, Record)>,
     /// The end of what the last command wrote, if nobody saw it.
     tail: Vec<u8>,
+    /// The network refused something to the last command.
+    refused: bool,
 }
 
 impl<'a> Steps<'a> {
@@ -311,6 +313,7 @@ impl<'a> Steps<'a> {
             lock: None,
             made: None,
             tail: Vec::new(),
+            refused: false,
         }
     }
 
@@ -330,7 +333,7 @@ impl<'a> Steps<'a> {
                 let hint = match exit {
                     Exit::Oom => "Give it more with --memory, or [resources] memory in agentkernel.toml",
                     Exit::Deadline => "Give it more with --timeout, or [sandbox] timeout in agentkernel.toml",
-                    _ if self.reaches_nothing() => {
+                    _ if self.refused && self.reaches_nothing() => {
                         "It reached nothing of the network: `--allow HOST` or `[network]` in agentkernel.toml lets it"
                     }
                     _ => "",
@@ -412,6 +415,7 @@ impl Executor for Steps<'_> {
             _ => Ok(()),
         };
         let discarded = discard(&store, entry);
+        self.refused = !matches!(ended, Ok(Exit::Code(0))) && was_refused(&store, &id).unwrap_or_default();
         captured.and(discarded).and(ended)
     }
 
@@ -428,6 +432,22 @@ impl Executor for Steps<'_> {
             Event::Notice(notice) => report(&Failure::new(notice)),
         }
     }
+}
+
+/// Whether the network has refused something to a sandbox.
+fn was_refused(store: &Store, id: &SandboxId) -> Result<bool, StoreError> {
+    let mut reader = store.audit_reader()?;
+    while let Some(record) = reader.next_record()? {
+        let refused = match &record.event {
+            AuditEvent::Refused { denied, .. } => *denied,
+            AuditEvent::Folded { verdict, .. } => *verdict == Verdict::Denied,
+            AuditEvent::Opened { .. } | AuditEvent::Closed { .. } => false,
+        };
+        if refused && record.sandbox == *id {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Follows a sandbox to its end, and ends it when it writes more than there is room for.

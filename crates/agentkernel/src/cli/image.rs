@@ -223,6 +223,9 @@ struct Import {
     /// Of an image for several platforms, the one for this: OS/ARCHITECTURE
     #[arg(long, value_name = "PLATFORM", value_parser = parse_platform)]
     platform: Option<Platform>,
+    /// Tell nothing but the digest
+    #[arg(short, long)]
+    quiet: bool,
     /// A directory, an archive, or '-' for one on standard input; of several images, the one of this tag: PATH:TAG
     #[arg(value_name = "PATH[:TAG]")]
     source: PathBuf,
@@ -236,7 +239,10 @@ impl Import {
         let (origin, tag) = Origin::named(self.source);
         let platform = self.platform.unwrap_or_else(Platform::host);
         for (name, record) in images.import(&origin, tag.as_deref(), self.name.as_ref(), &platform)? {
-            print(&format!("{} {}\n", name.familiar(), record.manifest))?;
+            match self.quiet {
+                true => print(&format!("{}\n", record.manifest))?,
+                false => print(&format!("{} {}\n", name.familiar(), record.manifest))?,
+            }
         }
         Ok(0)
     }

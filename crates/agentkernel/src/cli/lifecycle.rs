@@ -3,7 +3,7 @@
 use super::{Failure, Status, for_each, print, run};
 use crate::{
     client::{self, Client, ClientError, Found},
-    config::parse_duration,
+    config::{parse_duration, parse_signal},
     store::{Entry, Lock, State, Store, StoreError},
 };
 use clap::Args;
@@ -108,7 +108,7 @@ pub(super) struct Kill {
     #[arg(required = true, value_name = "SANDBOX")]
     sandboxes: Vec<String>,
     /// The signal, by name or number
-    #[arg(short, long, value_name = "SIGNAL", value_parser = signal, default_value = "KILL")]
+    #[arg(short, long, value_name = "SIGNAL", value_parser = parse_signal, default_value = "KILL")]
     signal: u8,
     /// Send it to this exec instead of the main command
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -205,53 +205,9 @@ fn grace(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A signal by name, with or without `SIG`, or by number.
-fn signal(text: &str) -> Result<u8, String> {
-    const NAMES: [(&str, u8); 20] = [
-        ("HUP", 1),
-        ("INT", 2),
-        ("QUIT", 3),
-        ("ILL", 4),
-        ("TRAP", 5),
-        ("ABRT", 6),
-        ("BUS", 7),
-        ("FPE", 8),
-        ("KILL", 9),
-        ("USR1", 10),
-        ("SEGV", 11),
-        ("USR2", 12),
-        ("PIPE", 13),
-        ("ALRM", 14),
-        ("TERM", 15),
-        ("CHLD", 17),
-        ("CONT", 18),
-        ("STOP", 19),
-        ("TSTP", 20),
-        ("WINCH", 28),
-    ];
-    if let Ok(number) = text.parse::<u8>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err("signals are 1 to 64".into()) };
-    }
-    let name = text.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    NAMES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, number)| *number)
-        .ok_or_else(|| "no such signal; give a name such as TERM, or a number".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signals_are_names_or_numbers() {
-        assert_eq!(signal("sigterm"), Ok(15));
-        assert_eq!(signal("KILL"), Ok(9));
-        assert_eq!(signal("10"), Ok(10));
-        assert!(signal("0").is_err() && signal("65").is_err() && signal("NOPE").is_err());
-    }
 
     #[test]
     fn a_plain_grace_is_seconds() {

@@ -34,6 +34,7 @@ mod resolve;
 mod schema;
 mod secrets;
 mod settings;
+mod signal;
 mod user;
 mod words;
 
@@ -70,6 +71,7 @@ pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};
 pub(crate) use schema::{Form, Key};
 pub use secrets::{Forgotten, Recorded, Secrets, gather, read_secret};
+pub use signal::parse_signal;
 pub use user::UserConfig;
 pub(crate) use user::read as read_of_user;
 pub use words::generated_name;

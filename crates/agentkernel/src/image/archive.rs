@@ -2,6 +2,7 @@
 
 use super::{
     ImageError, Images, Record,
+    layers::plain,
     layout::{self, Entry, docker_entries, index_entries},
     pull::Delivery,
     read::Kind,
@@ -12,7 +13,7 @@ use oci::{
     Platform, Reference,
     manifest::{
         Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest,
-        media::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST},
+        media::{Compression, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST},
     },
 };
 use rustix::{
@@ -265,7 +266,12 @@ impl Images {
             return worker::start(&[], Reach::Nothing, || index_entries(&index, platform))?.wait();
         }
         let Some(manifest) = read("manifest.json")? else {
-            return Err(refused("it has neither an index.json nor a manifest.json".to_owned()));
+            let root =
+                ["etc", "usr"].iter().all(|name| fs::statat(layout, *name, fs::AtFlags::SYMLINK_NOFOLLOW).is_ok());
+            return Err(refused(match root {
+                true => "it is the root of a file system: `--image dir:PATH` runs in an unpacked one".to_owned(),
+                false => "it has neither an index.json nor a manifest.json".to_owned(),
+            }));
         };
         let (mut entries, configs): (Vec<Entry>, Vec<String>) =
             worker::start(&[], Reach::Nothing, || docker_entries(&manifest))?.wait()?;
@@ -371,11 +377,12 @@ impl Images {
 /// In a worker: an archive, perhaps compressed, becomes files.
 fn unpack(dir: BorrowedFd<'_>, options: &UnpackOptions, input: File) -> Result<(), Failure> {
     let mut input = BufReader::with_capacity(1 << 17, input);
-    let gzip = std::io::BufRead::fill_buf(&mut input).is_ok_and(|bytes| bytes.starts_with(b"\x1f\x8b"));
-    let unpacked = match gzip {
-        true => archive::unpack(dir, None, options, flate2::bufread::MultiGzDecoder::new(input)),
-        false => archive::unpack(dir, None, options, input),
+    let kind = match std::io::BufRead::fill_buf(&mut input).unwrap_or_default() {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        _ => Compression::None,
     };
+    let unpacked = archive::unpack(dir, None, options, plain(kind, input)?);
     unpacked.map(drop).map_err(|error| Failure::from(wire::cause(&error)))
 }
 

@@ -64,7 +64,8 @@ impl Images {
             document.layer_kinds().map_err(refused)?;
             if platform.runs(&config.platform).is_none() {
                 let cause = format!("The image is for {}, not for {platform}", config.platform);
-                return Err(Failure { cause, hint: "`--platform` takes it all the same".to_owned() });
+                let hint = format!("`--platform {}` takes it all the same", config.platform);
+                return Err(Failure { cause, hint });
             }
             let layers = document.layers.iter().zip(&config.rootfs.diff_ids);
             let layers = layers.map(|(layer, diff_id)| Layer {

@@ -10,9 +10,11 @@ use oci::{
     registry::{Mirror, Registry, Resolver, Settings},
 };
 use rustix::{
-    fd::{AsFd as _, OwnedFd},
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd as _, BorrowedFd, OwnedFd},
+    io::Errno,
     pipe::PipeFlags,
-    process::{WaitId, WaitIdOptions},
+    process::{Signal, WaitId, WaitIdOptions},
 };
 use std::{
     env,
@@ -24,9 +26,12 @@ use std::{
         fs::{DirBuilderExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 use wire::Failure;
 
+/// How long a helper may take; it may ask its user.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest file that is read.
 const LONGEST: u64 = 1 << 20;
 
@@ -253,15 +258,18 @@ fn ask_helper(name: &str, verb: &str, input: &str) -> Result<(bool, Vec<u8>), Im
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(&program));
     let place = found.into_iter().find(|place| place.is_file()).ok_or_else(|| failed("it is not installed".into()))?;
-    let answer = run(&place, verb, input).map_err(|error| failed(error.to_string()))?;
+    let answer = run(&place, verb, input, PATIENCE).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => failed(format!("it has given no answer for {} s", PATIENCE.as_secs())),
+        _ => failed(error.to_string()),
+    })?;
     if verb != "get" && !answer.0 {
         return Err(failed("it refuses".to_owned()));
     }
     Ok(answer)
 }
 
-/// Runs a helper with this on its standard input: whether it succeeds, and what it says.
-fn run(program: &Path, verb: &str, input: &str) -> io::Result<(bool, Vec<u8>)> {
+/// Runs a helper with this on its standard input: whether it succeeds, and what it says. If it takes too long, it is killed.
+fn run(program: &Path, verb: &str, input: &str, patience: Duration) -> io::Result<(bool, Vec<u8>)> {
     let text = |bytes: &[u8]| CString::new(bytes).map_err(io::Error::from);
     let (name, verb) = (text(program.as_os_str().as_bytes())?, text(verb.as_bytes())?);
     let variables: io::Result<Vec<CString>> =
@@ -281,12 +289,46 @@ fn run(program: &Path, verb: &str, input: &str) -> io::Result<(bool, Vec<u8>)> {
         Fork::Parent(pid) => pid,
     };
     drop((stdin, stdout));
+    let pidfd = process::pidfd(pid)?;
     let mut to = File::from(to);
-    // It may answer without having read.
+    // It may answer without having read; what it is told fits into the pipe.
     let _ = to.write_all(input.as_bytes());
     drop(to);
-    let mut answer = Vec::new();
-    File::from(from).take(LONGEST).read_to_end(&mut answer)?;
+    let answer = answer_within(File::from(from), &pidfd, patience);
+    if answer.is_err() {
+        let _ = process::signal_pidfd(&pidfd, Signal::KILL);
+    }
     let ended = rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED))?;
-    Ok((ended.and_then(|status| status.exit_status()) == Some(0), answer))
+    Ok((ended.and_then(|status| status.exit_status()) == Some(0), answer?))
 }
+
+/// What a program says until it has ended.
+fn answer_within(mut from: File, program: &OwnedFd, patience: Duration) -> io::Result<Vec<u8>> {
+    let end = Instant::now() + patience;
+    let wait = |fd: BorrowedFd<'_>| -> io::Result<()> {
+        loop {
+            let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&left)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    };
+    let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        wait(from.as_fd())?;
+        match from.read(&mut chunk)? {
+            0 => break,
+            count if (answer.len() + count) as u64 > LONGEST => return Err(io::ErrorKind::FileTooLarge.into()),
+            count => answer.extend_from_slice(&chunk[..count]),
+        }
+    }
+    wait(program.as_fd())?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

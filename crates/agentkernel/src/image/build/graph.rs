@@ -95,9 +95,17 @@ impl<'a> Graph<'a> {
     /// What `--from` in a stage means.
     pub fn from(&self, index: usize, line: usize, word: &Word) -> Result<From, DockerfileError> {
         let text = self.expand(line, word)?;
-        match self.stage(&text, index) {
-            Some(stage) => Ok(From::Stage(stage)),
-            None => image(line, &text),
+        let itself = self.at(index)?.name.as_deref() == Some(&*text.to_ascii_lowercase());
+        match (self.stage(&text, index), text.parse::<usize>()) {
+            (Some(stage), _) => Ok(From::Stage(stage)),
+            (None, Ok(number)) if number != index => {
+                Err(DockerfileError::mistake(line, format!("There is no stage {number} before this one")))
+            }
+            (None, number) if itself || number.is_ok() => {
+                let cause = format!("'{}' is this stage itself", text.escape_debug());
+                Err(DockerfileError::mistake(line, cause).hint("Name one before it, or an image"))
+            }
+            (None, _) => image(line, &text),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     layer::Built,
     users::{Account, Users},
 };
-use crate::image::view::View;
+use crate::{config::parse_signal, image::view::View};
 use dockerfile::{Check, Command, DockerfileError, Healthcheck as Written, Instruction, Run, Stage, Step, Word, clean};
 use oci::{
     Digest, Platform,
@@ -269,7 +269,11 @@ impl<E: Executor> Builder<'_, E> {
                 }
             }
             Instruction::Shell(words) => state.config.config.shell = words.clone(),
-            Instruction::Stopsignal(word) => state.config.config.stop_signal = expand(state, word)?,
+            Instruction::Stopsignal(word) => {
+                let signal = expand(state, word)?;
+                parse_signal(&signal).map_err(|cause| wrong(format!("'{}': {cause}", signal.escape_debug())))?;
+                state.config.config.stop_signal = signal;
+            }
             Instruction::Healthcheck(written) => state.config.config.healthcheck = Some(healthcheck(written)),
             Instruction::Onbuild(text) => state.config.config.on_build.push(text.clone()),
             Instruction::Maintainer(name) => state.config.author = Some(name.clone()),
