@@ -19,7 +19,7 @@ echo noted > noted && setfattr -n user.note -v text noted
 echo capable > capable && setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 capable
 echo one > one && ln one two && echo away > gone/away
 truncate -s 40000000 hollow && echo end >> hollow && chown 12:34 one && chmod 4751 noted
-cd .. && tar --numeric-owner --xattrs --xattrs-include='*' --sort=name -cf ../more.tar more bin
+cd .. && tar --numeric-owner --sparse --xattrs --xattrs-include='*' --sort=name -cf ../more.tar more bin
 cd .. && umoci raw add-layer --image layout:base more.tar
 "#;
 
@@ -108,6 +108,10 @@ fn others_read_what_we_pull_build_push_and_export() {
         ] {
             assert!(inside.contains(line), "{line}: {inside}");
         }
+        // In blocks of 512 bytes; their contents would take tens of thousands.
+        let blocks = scene.run("stat -c %b /more/hollow /made/hollow");
+        let blocks: Vec<u64> = blocks.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(blocks.len() == 2 && blocks.iter().all(|&count| count < 1000), "{blocks:?}");
     }
 }
 
