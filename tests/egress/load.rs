@@ -117,3 +117,76 @@ time.sleep(600)
         let _ = kept.works("works()");
     }
 }
+
+/// What many who do not read are sent, in the ways of which requests are read, stays within what egress may have: those who
+/// come when all of that is taken are refused, and nobody else's connection ends for it.
+#[test]
+fn many_slow_readers() {
+    for ground in Ground::all().into_iter().take(1) {
+        ground.internet.big_file(WEB, 1 << 30);
+        ground.internet.serve(&format!("{WEB_V4}:7000"), echo);
+        ground.internet.serve(&format!("{WEB_V4}:7001"), |mut stream| {
+            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
+            while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
+        });
+        let allow =
+            "[network]\nallow = [{ host = 'www.example.com', methods = ['GET'] }, 'www.example.com:7000-7001']\n";
+        std::fs::write(ground.world.project().join("agentkernel.toml"), allow).unwrap();
+        let _ = ground.agentkernel(&["trust"]);
+        let kept = Kept::new(&ground, &["--workspace", "none"]);
+        let mut talk = kept.talk(
+            r#"
+import resource, struct
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+other = socket.create_connection((WEB, 7000), 60)
+def plain():
+    one = socket.create_connection((WEB, 7001), 60)
+    one.sendall(get(WEB + ":7001"))
+    return one
+def secured(protocol):
+    context = ssl.create_default_context()
+    context.set_alpn_protocols([protocol])
+    one = context.wrap_socket(socket.create_connection((WEB, 443), 60), server_hostname=WEB)
+    assert one.selected_alpn_protocol() == protocol
+    return one
+def single():
+    one = secured("http/1.1")
+    one.sendall(get(WEB, "/big"))
+    return one
+def field(name, value):
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+def frame(kind, flags, stream, data=b""):
+    return struct.pack(">I", len(data))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + data
+def many():
+    one = secured("h2")
+    # Windows as large as they can be.
+    one.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, struct.pack(">HI", 4, 2**31 - 1)))
+    one.sendall(frame(8, 0, 0, struct.pack(">I", 2**31 - 2**16)))
+    asked = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", WEB.encode()), (b":path", b"/big")]
+    for stream in range(1, 100, 2):
+        one.sendall(frame(1, 5, stream, b"".join(field(*each) for each in asked)))
+    return one
+slow = [way() for _ in range(350) for way in (plain, single)] + [many() for _ in range(15)]
+time.sleep(2)
+print("slow")
+time.sleep(4)
+slow += [plain() for _ in range(300)]
+time.sleep(1)
+other.sendall(b"still")
+assert other.recv(9) == b"still"
+slow.clear()
+time.sleep(1)
+works()
+print("done")
+time.sleep(600)
+"#,
+        );
+        assert_eq!(talk.line(), "slow");
+        let egress = kept.running_egress();
+        let used = resident(egress);
+        assert!(used < 400 << 20, "{used} bytes for 700 slow readers, and 15 of 50 answers at once");
+        assert_eq!(talk.line(), "done");
+        assert_eq!(kept.egress(), Some(egress));
+        ground.told("too-many");
+    }
+}

@@ -129,6 +129,8 @@ pub(crate) async fn serve(
     let both = [duplicate(&client), duplicate(&server)];
     let server = Metered::new(server, account.meter.clone());
     let (target, logins) = (account.target.clone(), account.shared.logins.clone());
+    let room = account.shared.room.clone();
+    let Some(_held) = room.take(1) else { return Err(http::full(&target)) };
     let reporter = Rc::new(Reporter { account, broken: Cell::new(false) });
     let passage = http::Passage {
         target,
@@ -136,6 +138,7 @@ pub(crate) async fn serve(
         secrets: inspector.secrets.clone(),
         logins,
         budget: inspector.budget.clone(),
+        room,
         sandbox: rules.sandbox.clone(),
         report: reporter.clone(),
     };

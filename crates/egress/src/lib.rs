@@ -33,6 +33,7 @@ mod process;
 mod reason;
 mod relay;
 mod resolver;
+mod room;
 mod rule;
 mod secret;
 mod secrets;

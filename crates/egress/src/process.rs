@@ -11,7 +11,7 @@ use rustix::{
 use std::io;
 
 /// The most memory that an egress may have, in bytes.
-const MEMORY: u64 = 256 << 20;
+const MEMORY: u64 = 512 << 20;
 
 /// What a supervisor gives to its egress.
 pub struct Start {

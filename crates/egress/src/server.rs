@@ -13,6 +13,7 @@ use crate::{
     logins::{Leaves, Logins},
     relay::Pipes,
     resolver::Resolver,
+    room::Room,
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// None, if there are no logins.
     pub(crate) logins: Option<Rc<Logins>>,
     pub(crate) leaves: Leaves,
+    pub(crate) room: Room,
     rules: RefCell<Rc<Rules>>,
     bucket: RefCell<Option<(u64, Arc<Bucket>)>>,
     operations: RefCell<Option<(u64, Arc<Bucket>)>>,
@@ -111,6 +113,7 @@ impl Prepared {
                     Rc::new(Logins::new(&config.logins, secrets, Box::new(shared.clone())))
                 }),
                 leaves: Leaves::default(),
+                room: Room::default(),
                 rules: RefCell::new(Rc::new(rules)),
                 bucket: RefCell::default(),
                 operations: RefCell::default(),

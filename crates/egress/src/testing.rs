@@ -80,6 +80,7 @@ pub fn passage(target: &str, secret_for: &[&str]) -> (Passage, Rc<Log>) {
         secrets: Rc::new(Secrets::new(&[secret])),
         logins: None,
         budget: Rc::new(Budget::default()),
+        room: crate::room::Room::default(),
         sandbox: "box".into(),
         report: log.clone(),
     };

@@ -17,7 +17,12 @@ mod websocket;
 pub use head::{Flaw, check};
 pub(crate) use websocket::Messages;
 
-use crate::{Budget, Denial, Grant, Lift, Reason, Secrets, Target, first::Version, logins::Logins};
+use crate::{
+    Budget, Denial, Grant, Lift, Reason, Secrets, Target,
+    first::Version,
+    logins::Logins,
+    room::{MANY, Room},
+};
 use ::http::{Method, StatusCode, request::Parts};
 use std::{cell::Cell, fmt, rc::Rc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -64,6 +69,8 @@ pub struct Passage {
     pub logins: Option<Rc<Logins>>,
     /// How many tokens may be used.
     pub budget: Rc<Budget>,
+    /// What is left for connections that hold much.
+    pub(crate) room: Room,
     /// The sandbox's name or id, for commands in messages.
     pub sandbox: Rc<str>,
     /// Who is told.
@@ -104,8 +111,16 @@ async fn carry(
 ) -> Result<(), Denial> {
     match version {
         Version::One => one::carry(client, server, exchange).await,
-        Version::Two => two::carry(client, server, exchange).await,
+        Version::Two => {
+            let Some(_held) = exchange.passage.room.take(MANY) else { return Err(full(&exchange.passage.target)) };
+            two::carry(client, server, exchange).await
+        }
     }
+}
+
+/// There is no more room for what would wait in here.
+pub(crate) fn full(target: &Target) -> Denial {
+    Denial::new(Reason::TooMany, target).because("whose requests are read")
 }
 
 /// A connection's requests: what both versions of HTTP have in common.

@@ -23,6 +23,10 @@ use tokio::{
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER: u64 = 16 * 1024 * 1024;
 
+/// How much of an answer, its head too, waits for a client that does not read on; and of a request, for a server. Of each
+/// side's, something is being read and something written.
+const MAX_AHEAD: usize = 64 * 1024;
+
 /// The way to the server, for one request at a time.
 struct Way {
     exchange: Rc<Exchange>,
@@ -43,6 +47,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
     let (sender, upstream) = client::conn::http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(MAX_ANSWER_HEADERS)
+        .max_buf_size(MAX_AHEAD)
         // As curl and browsers are. Where it would matter, what has been told does not let it through.
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true)
@@ -64,6 +69,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
         .preserve_header_case(true)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_AHEAD + MAX_HEAD)
         .header_read_timeout(HEAD_TIME)
         .timer(TokioTimer::new())
         .auto_date_header(false)

@@ -11,8 +11,12 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use tokio::task::JoinSet;
 
 /// How much each side may send ahead, in one request and in all of them.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const WINDOW: u32 = 4 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 512 * 1024;
+const WINDOW: u32 = 1024 * 1024;
+/// How much of one request waits to be sent on.
+const MAX_AHEAD: usize = 16 * 1024;
+/// Requests at once.
+const MAX_STREAMS: u32 = 100;
 /// The longest head of a request that is read to be refused in words.
 const MAX_REFUSED_HEAD: usize = 4 * MAX_HEAD;
 /// How long, and how much, of what a client still sends is thrown away, so that it gets to read why it was refused.
@@ -26,6 +30,7 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
     let (sender, mut upstream) = hyper::client::conn::http2::Builder::new(tasks.clone())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(MAX_AHEAD)
         .max_header_list_size(MAX_ANSWER_HEAD)
         .timer(TokioTimer::new())
         .handshake(TokioIo::new(server))
@@ -35,6 +40,8 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
     let mut downstream = hyper::server::conn::http2::Builder::new(tasks)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(MAX_AHEAD)
+        .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_REFUSED_HEAD as u32)
         .auto_date_header(false)
         .timer(TokioTimer::new())
