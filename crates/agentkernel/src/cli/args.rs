@@ -56,7 +56,7 @@ pub(super) struct SandboxArgs {
     pub(super) workdir: Option<PathBuf>,
     /// Run as root, as yourself by name, as nobody, in an image as a user of its own /etc/passwd, or as any number; a
     /// group is a number
-    #[arg(short, long, value_name = "USER[:GID]")]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
     #[command(flatten)]
     pub(super) stdio: StdioArgs,

@@ -34,7 +34,7 @@ pub(super) struct Exec {
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<PathBuf>,
     /// Run as another user: a name that 'run -u' knows, or a number, for what was added in the sandbox
-    #[arg(short, long, value_name = "USER[:GID]")]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
     #[command(flatten)]
     stdio: StdioArgs,

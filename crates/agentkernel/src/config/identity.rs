@@ -56,7 +56,7 @@ pub fn identity(
     };
     // An engine's containers have every id.
     let many_ids = host.many_ids || matches!(image, Image::Engine(_));
-    let (known, names, groups) = match image {
+    let (known, names, file) = match image {
         Image::Host => {
             let accounts = [root(), caller(host), nobody()];
             let mut names: Vec<_> = accounts.iter().map(|account| account.name.clone()).collect();
@@ -65,7 +65,7 @@ pub fn identity(
                 Who::Name(name) => account.name == name,
                 Who::Uid(uid) => account.uid == uid,
             });
-            (known, names, Vec::new())
+            (known, names, None)
         }
         Image::Dir(_) | Image::Oci(_) | Image::Engine(_) => {
             let read =
@@ -79,12 +79,12 @@ pub fn identity(
                 let cause = format!("line {line} of the image's /etc/passwd is broken");
                 refused(&cause, "Mend it, or use a number".into())
             })?;
-            // As Docker has it: who asks for a group gets no others.
-            let name = known.as_ref().filter(|_| group.is_none() && many_ids).map(|account| account.name.as_str());
-            let groups = name.map(|name| passwd::groups(&groups, name)).unwrap_or_default();
-            (known, passwd::names(&file), groups)
+            (known, passwd::names(&file), Some(groups))
         }
     };
+    // As Docker has it: who asks for a group gets no others.
+    let name = known.as_ref().filter(|_| group.is_none() && many_ids).map(|account| account.name.as_str());
+    let groups = name.zip(file.as_deref()).map(|(name, file)| passwd::groups(file, name)).unwrap_or_default();
     let mut account = match (known, who) {
         (Some(account), _) => account,
         (None, Who::Uid(0)) => root(),
@@ -92,8 +92,12 @@ pub fn identity(
         (None, Who::Name(_)) => return Err(refused("not known", known_names(user, &names))),
     };
     if let Some(group) = group {
-        account.gid = parse_id(group)
-            .ok_or_else(|| refused("a group must be a number", format!("Use its number, such as {user}:100")))?;
+        let named = || file.as_deref().and_then(|file| passwd::group(file, group));
+        let missing = || match file {
+            None => refused("a group must be a number", format!("Use its number, such as {user}:100")),
+            Some(_) => refused("the image's /etc/group has no such group", format!("Use a number, such as {user}:100")),
+        };
+        account.gid = parse_id(group).or_else(named).ok_or_else(missing)?;
     }
     let groups = groups.into_iter().filter(|gid| *gid != account.gid).collect();
     Ok(Identity { groups, ..account.into() })

@@ -79,6 +79,14 @@ fn the_groups_of_a_user_of_an_image() {
     // One id has no groups, and the host's are not the image's.
     assert!(of("app", &image, 1000).is_empty());
     assert!(of("root", &Image::Host, 0).is_empty());
+    // An image says its user's group by name.
+    let group = |user| identity(Some(user), &image, None, &host(0)).map(|identity| (identity.gid, identity.groups));
+    for (user, gid) in [("app:staff", 50), ("7:wheel", 10), ("app:app", 8), ("app:1234", 1234)] {
+        assert_eq!(group(user).unwrap(), (gid, vec![]), "{user}");
+    }
+    let cause = group("app:nosuch").unwrap_err().to_string();
+    assert_eq!(cause, "User 'app:nosuch': the image's /etc/group has no such group");
+    assert!(group("app:").is_err());
 }
 
 #[test]

@@ -70,6 +70,16 @@ pub fn groups(group: &[u8], name: &str) -> Vec<u32> {
     numbers.collect::<BTreeSet<u32>>().into_iter().collect()
 }
 
+/// The number of a group of this name in a group(5) file: of its first line that is whole.
+#[must_use]
+pub fn group(group: &[u8], name: &str) -> Option<u32> {
+    group.split(|&byte| byte == b'\n').find_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
+        let &[own, _, gid, _] = &fields[..] else { return None };
+        (own == name.as_bytes() && !own.is_empty()).then(|| id(gid)).flatten()
+    })
+}
+
 fn id(text: &[u8]) -> Option<u32> {
     parse_id(str::from_utf8(text).ok()?)
 }

@@ -221,7 +221,7 @@ const SANDBOX: &[Key] = &[
             Ok(())
         }),
         default: "the caller",
-        doc: "Who its programs run as: `root`, the caller's name or `nobody`, with a `dir:` image a name in its own /etc/passwd, or a number; a group follows as `:GID`. A user of an image is in the groups, too, that its /etc/group names him in, unless a group is given, and where sandboxes have more ids than one: not in those of the native backend that an ordinary user starts. `root` needs trust, unless the caller is root.",
+        doc: "Who its programs run as: `root`, the caller's name or `nobody`, with a `dir:` image a name in its own /etc/passwd, or a number; a group follows as `:GROUP`, by number, or by its name in the image's /etc/group. A user of an image is in the groups, too, that its /etc/group names him in, unless a group is given, and where sandboxes have more ids than one: not in those of the native backend that an ordinary user starts. `root` needs trust, unless the caller is root.",
         example: "\"nobody\"",
     },
     Key {
