@@ -2,7 +2,7 @@
 
 use super::Row;
 use crate::bench::{BOX, IMAGE};
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, process::Stdio};
 use support::{engine::Kind, told};
 
 pub const CASES: &[Row] = &[
@@ -230,5 +230,16 @@ pub const CASES: &[Row] = &[
         let _ = b.says(&["rm", "-f", BOX]);
         let names: Vec<_> = fs::read_dir(b.world.project()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["shared"]);
+        // Whichever ends first.
+        b.kept(&[], &[]);
+        let mut last = b.run(&[], &["sh", "-c", "echo begun; sleep 5"]);
+        let mut last = last.stdout(Stdio::piped()).spawn().unwrap();
+        let mut begun = [0; 6];
+        last.stdout.as_mut().unwrap().read_exact(&mut begun).unwrap();
+        let _ = b.says(&["rm", "-f", BOX]);
+        assert!(last.wait().unwrap().success());
+        support::eventually("nothing but its own file is left", || {
+            fs::read_dir(b.world.project()).unwrap().map(|e| e.unwrap().file_name()).eq(["shared"])
+        });
     }),
 ];

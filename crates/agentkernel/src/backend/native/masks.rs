@@ -161,11 +161,16 @@ fn attempt(
         Some(End::Missing) if engine => drop(ends.insert(WANTED.1.into(), End::Missing)),
         _ => {}
     }
-    let ours: Vec<&Path> = ends
+    let mut ours: Vec<&Path> = ends
         .iter()
         .filter(|(_, end)| matches!(end, End::Missing | End::Placeholder))
         .map(|(path, _)| path.as_path())
         .collect();
+    if ends.get(Path::new(WANTED.0)) == Some(&End::Placeholder) {
+        // Another sandbox may have made it a directory, with this in it: whoever ends last removes both.
+        ours.push(Path::new(WANTED.1));
+        ours.sort_unstable();
+    }
     let record = match ours.as_slice() {
         [] => None,
         ours => Some(failure::state(remember(place, path, ours), WALL, "Cannot note placeholders")?),
