@@ -160,6 +160,9 @@ impl Client {
         if !url.origin.https && origin.https {
             return Err(failed(format!("its token server {} speaks no TLS", url.shown())));
         }
+        if url.origin != *origin {
+            self.pool.may_lead(origin, &url.origin).await?;
+        }
         self.pool.trust_for(origin, &url.origin);
         let (mut method, mut body, mut headers) = (Method::GET, Bytes::new(), HeaderMap::new());
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));

@@ -102,6 +102,13 @@ async fn a_token_that_the_registry_forgets_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn no_token_is_asked_for_where_a_registry_must_not_lead() {
+    let server = Server::clear(|_, _| unauthorized("Bearer realm=\"http://169.254.169.254/latest\""));
+    let error = resolve(&server, &super::client()).await.unwrap_err();
+    assert!(error.to_string().contains("leads to 169.254.169.254, an address of one link"), "{error}");
+}
+
+#[tokio::test]
 async fn an_identity_token_goes_in_a_form() {
     let server = with_tokens(300, |token| token.starts_with('t'));
     let client = with_credentials(&server, Credentials::IdentityToken(Secret::new("iden&tity".into())));

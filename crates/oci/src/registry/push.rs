@@ -173,9 +173,9 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(descriptor.size));
-        if url.origin == place.origin
-            && let Some(value) = self.authorization(&place.host, &place.origin, &scopes).await?
-        {
+        if url.origin != place.origin {
+            self.pool.may_lead(&place.origin, &url.origin).await?;
+        } else if let Some(value) = self.authorization(&place.host, &place.origin, &scopes).await? {
             headers.insert(header::AUTHORIZATION, value);
         }
         let (sender, body) = Channel::<Bytes, io::Error>::new(4);

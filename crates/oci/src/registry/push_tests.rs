@@ -75,6 +75,18 @@ async fn a_blob_goes_whole() {
 }
 
 #[tokio::test]
+async fn no_blob_goes_where_a_registry_must_not_lead() {
+    let server = Server::clear(|_, _| with("202 Accepted", &[("Location", "http://169.254.169.254/upload")], b""));
+    let (bytes, _) = contents(300_000);
+    let mut in_parts = testing::settings();
+    in_parts.chunk = Some(100_000);
+    for client in [client(), Client::new(in_parts)] {
+        let error = push(&client, &server, &bytes).await.unwrap_err();
+        assert!(error.to_string().contains("leads to 169.254.169.254, an address of one link"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_blob_goes_in_parts_and_on_where_the_registry_is() {
     let store = Arc::default();
     // The second part gets only half of the way, the third is taken, but nobody is told so.
