@@ -216,6 +216,21 @@ fn a_cache_is_of_one_project() {
 }
 
 #[test]
+fn a_cache_in_two_places_is_waited_for_by_nobody() {
+    let scene = Scene::new(Who::Me);
+    for other in ["locked", "shared"] {
+        let (_, text) = scene.build(
+            &format!(
+                "FROM base:1\nRUN --mount=type=cache,id=a,sharing=locked,target=/x \
+                 --mount=type=cache,id=a,sharing={other},target=/y echo {other} > /x/file; cat /y/file\n"
+            ),
+            &["--no-cache"],
+        );
+        assert!(text.contains(&format!("\n{other}\n")), "{text}");
+    }
+}
+
+#[test]
 fn a_working_directory_is_of_the_user_before_it() {
     for who in Who::all() {
         // Who is not root has one id to give.

@@ -18,7 +18,7 @@ use rustix::{
     fs::{self, FlockOperation, Gid, Mode, Uid},
     io::Errno,
 };
-use std::{os::unix::ffi::OsStrExt as _, path::PathBuf, rc::Rc};
+use std::{collections::BTreeMap, os::unix::ffi::OsStrExt as _, path::PathBuf, rc::Rc};
 
 /// Where a script of several lines is seen.
 const SCRIPT: &str = "/run/agentkernel/script";
@@ -138,10 +138,20 @@ impl<E: Executor> Builder<'_, E> {
     pub(super) fn lend(&self, loan: &mut Loan, line: usize) -> Result<Vec<Lent>, BuildError<E::Error>> {
         let mut lent = Vec::new();
         let nothing = View::nothing();
-        for cache in &loan.caches {
-            let (held, source) = self.images.cache_mount(&cache.name, cache.sharing, cache.said)?;
-            loan.held.push(held);
-            lent.push(Lent { source, target: PathBuf::from(&cache.target), read_only: cache.read_only });
+        // Each once, in an order of their own: nobody waits for himself, nor two builds for each other.
+        let mut caches: BTreeMap<&str, (Sharing, Said)> = BTreeMap::new();
+        for Cache { name, sharing, said, .. } in &loan.caches {
+            let (most, _) = caches.entry(name).or_insert((*sharing, *said));
+            if *sharing == Sharing::Locked {
+                *most = Sharing::Locked;
+            }
+        }
+        for (name, (sharing, said)) in caches {
+            loan.held.push(self.images.cache_mount(name, sharing, said)?);
+        }
+        for Cache { name, target, read_only, .. } in &loan.caches {
+            let source = format!("{name}/files");
+            lent.push(Lent { source, target: PathBuf::from(target), read_only: *read_only });
         }
         for files in &loan.files {
             let (name, dir) = self.images.lent()?;
@@ -170,8 +180,8 @@ impl Images {
         Ok((name, dir))
     }
 
-    /// The cache of a name, which nobody removes as long as it is held, and where it is.
-    fn cache_mount(&self, name: &str, sharing: Sharing, said: Said) -> Result<(OwnedFd, String), ImageError> {
+    /// The cache of a name, which nobody removes as long as it is held; what is in it lies in `files`.
+    fn cache_mount(&self, name: &str, sharing: Sharing, said: Said) -> Result<OwnedFd, ImageError> {
         let failed = |errno: Errno| self.failed("open", format!("../cache/{name}"), errno);
         match fs::mkdirat(&self.cache, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -195,7 +205,7 @@ impl Images {
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(failed(errno)),
         }
-        Ok((held, format!("{name}/files")))
+        Ok(held)
     }
 
     /// Removes what commands were lent.
