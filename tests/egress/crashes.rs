@@ -73,7 +73,7 @@ fn of_egress() {
         let before = descriptors(supervisor);
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", kept.running_egress())).unwrap();
         let memory: Vec<&str> = limits.lines().find(|line| line.starts_with("Max data")).unwrap().split(' ').collect();
-        assert!(memory.iter().filter(|word| **word == "268435456").count() == 2, "{limits}");
+        assert!(memory.iter().filter(|word| **word == "536870912").count() == 2, "{limits}");
         for round in 1..=2 {
             let egress = kept.running_egress();
             let mut talk = kept.talk(DOWNLOADS);

@@ -9,6 +9,13 @@ use support::{
     stdout,
 };
 
+/// Where we do as BuildKit does, and the builder in the engine does not: what `WORKDIR` makes is of the user before it.
+const OF_BUILDKIT: [&str; 3] = [
+    r#"17-metadata: /a: ours Some("40755 7:8 dir"), theirs Some("40755 0:0 dir")"#,
+    r#"17-metadata: /a/b: ours Some("40755 7:8 dir"), theirs Some("40755 0:0 dir")"#,
+    r#"17-metadata: /a/c: ours Some("40755 7:8 dir"), theirs Some("40755 0:0 dir")"#,
+];
+
 #[test]
 fn dockerfiles_give_what_they_give_with_docker() {
     let Some(engine) = Engine::new(Kind::Docker) else { return };
@@ -45,5 +52,5 @@ fn dockerfiles_give_what_they_give_with_docker() {
             wrong.push(format!("{tag}: ours {one}, theirs {other}"));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(wrong, OF_BUILDKIT);
 }
