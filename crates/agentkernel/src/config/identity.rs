@@ -92,12 +92,16 @@ pub fn identity(
         (None, Who::Name(_)) => return Err(refused("not known", known_names(user, &names))),
     };
     if let Some(group) = group {
-        let named = || file.as_deref().and_then(|file| passwd::group(file, group));
-        let missing = || match file {
-            None => refused("a group must be a number", format!("Use its number, such as {user}:100")),
-            Some(_) => refused("the image's /etc/group has no such group", format!("Use a number, such as {user}:100")),
+        let hint = || format!("Use its number, such as {user}:100");
+        account.gid = match (parse_id(group), &file) {
+            (Some(gid), _) => gid,
+            (None, None) => return Err(refused("a group must be a number", hint())),
+            (None, Some(file)) => {
+                let broken = |line| refused(&format!("line {line} of the image's /etc/group is broken"), hint());
+                let known = passwd::group(file, group).map_err(broken)?;
+                known.ok_or_else(|| refused("the image's /etc/group has no such group", hint()))?
+            }
         };
-        account.gid = parse_id(group).or_else(named).ok_or_else(missing)?;
     }
     let groups = groups.into_iter().filter(|gid| *gid != account.gid).collect();
     Ok(Identity { groups, ..account.into() })

@@ -66,7 +66,8 @@ fn the_groups_of_a_user_of_an_image() {
     let image = Image::Dir(dir.path().into());
     std::fs::create_dir(dir.path().join("etc")).unwrap();
     std::fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/root:\napp:x:7:8::/home/app:\n").unwrap();
-    std::fs::write(dir.path().join("etc/group"), "app:x:8:app\nstaff:x:50:app\nwheel:x:10:root\n").unwrap();
+    let text = "app:x:8:app\nstaff:x:50:app\nwheel:x:10:root\nhalf:x:5\n";
+    std::fs::write(dir.path().join("etc/group"), text).unwrap();
     let of = |user, image: &Image, caller| identity(Some(user), image, None, &host(caller)).unwrap().user().groups;
     for user in ["app", "7"] {
         assert_eq!(of(user, &image, 0), [8, 50]);
@@ -86,6 +87,8 @@ fn the_groups_of_a_user_of_an_image() {
     }
     let cause = group("app:nosuch").unwrap_err().to_string();
     assert_eq!(cause, "User 'app:nosuch': the image's /etc/group has no such group");
+    let cause = group("app:half").unwrap_err().to_string();
+    assert_eq!(cause, "User 'app:half': line 4 of the image's /etc/group is broken");
     assert!(group("app:").is_err());
 }
 

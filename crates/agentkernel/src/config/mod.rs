@@ -24,7 +24,7 @@ mod nested;
 mod network;
 mod overlap;
 mod parse;
-mod passwd;
+pub(crate) mod passwd;
 mod project;
 mod protect;
 mod reach;

@@ -70,14 +70,19 @@ pub fn groups(group: &[u8], name: &str) -> Vec<u32> {
     numbers.collect::<BTreeSet<u32>>().into_iter().collect()
 }
 
-/// The number of a group of this name in a group(5) file: of its first line that is whole.
-#[must_use]
-pub fn group(group: &[u8], name: &str) -> Option<u32> {
-    group.split(|&byte| byte == b'\n').find_map(|line| {
+/// The number of the first group of that name in a group(5) file.
+///
+/// # Errors
+/// With the number of the line, if it can't be read: nothing else stands for it, as with [`find`].
+pub fn group(group: &[u8], name: &str) -> Result<Option<u32>, usize> {
+    for (index, line) in group.split(|&byte| byte == b'\n').enumerate() {
         let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
-        let &[own, _, gid, _] = &fields[..] else { return None };
-        (own == name.as_bytes() && !own.is_empty()).then(|| id(gid)).flatten()
-    })
+        if !name.is_empty() && fields[0] == name.as_bytes() {
+            let &[_, _, gid, _] = &fields[..] else { return Err(index + 1) };
+            return id(gid).map(Some).ok_or(index + 1);
+        }
+    }
+    Ok(None)
 }
 
 fn id(text: &[u8]) -> Option<u32> {

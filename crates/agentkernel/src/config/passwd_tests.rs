@@ -26,6 +26,12 @@ fn groups_are_those_that_name_the_user() {
     assert_eq!(groups(file, "app"), [6, 10, 50]);
     assert!(groups(file, "ap").is_empty());
     assert!(groups(b"", "app").is_empty());
+    for (name, number) in
+        [("app", Ok(Some(8))), ("none", Ok(None)), ("", Ok(None)), ("broken", Err(6)), ("bad", Err(7))]
+    {
+        assert_eq!(group(file, name), number, "{name}");
+    }
+    assert_eq!(group(b"a:x:+1:\na:x:2:\n", "a"), Err(1), "no later line stands for it");
 }
 
 #[test]

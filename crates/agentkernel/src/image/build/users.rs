@@ -1,6 +1,7 @@
 //! Hides whom the words of `USER` and `--chown` mean: by the image's own /etc/passwd and /etc/group.
 
 use super::super::view::View;
+use crate::config::passwd::{self, parse_id};
 use rustix::io::Errno;
 use wire::User;
 
@@ -31,9 +32,9 @@ impl Users {
     /// `USER` or `USER:GROUP`, each a name or a number.
     pub fn find(&self, text: &str) -> Result<Account, String> {
         let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-        let known = self.entry(&self.passwd, user, 7);
-        let number = |text: Option<&&str>| text.and_then(|text| id(text));
-        let uid = match (&known, id(user)) {
+        let known = self.entry(user);
+        let number = |text: Option<&&str>| text.and_then(|text| parse_id(text));
+        let uid = match (&known, parse_id(user)) {
             (_, Some(uid)) => uid,
             (Some(fields), None) => number(fields.get(2)).ok_or_else(|| format!("/etc/passwd is broken at {user}"))?,
             (None, None) => return Err(format!("the image's /etc/passwd has no user {user}")),
@@ -44,8 +45,10 @@ impl Users {
             None => known.as_ref().and_then(|fields| number(fields.get(3))).unwrap_or(0),
         };
         let name = known.as_ref().and_then(|fields| fields.first().copied());
-        let mut groups =
-            if group.is_none() { name.map(|name| self.groups(name)).unwrap_or_default() } else { Vec::new() };
+        let mut groups = match (group, name) {
+            (None, Some(name)) => passwd::groups(&self.group, name),
+            _ => Vec::new(),
+        };
         // Its own is one of them, so that giving it up takes nothing away that was forbidden by it (CVE-2022-36109).
         if !groups.contains(&gid) {
             groups.insert(0, gid);
@@ -57,50 +60,29 @@ impl Users {
     /// The same for the owner of files: a number alone is the group's too.
     pub fn owner(&self, text: &str) -> Result<(u32, u32), String> {
         let User { uid, gid, .. } = self.find(text)?.user;
-        Ok(if id(text).is_some() { (uid, uid) } else { (uid, gid) })
+        Ok(if parse_id(text).is_some() { (uid, uid) } else { (uid, gid) })
     }
 
     fn group(&self, group: &str) -> Result<u32, String> {
-        if let Some(gid) = id(group) {
+        if let Some(gid) = parse_id(group) {
             return Ok(gid);
         }
-        let fields = self.entry(&self.group, group, 4);
-        let fields = fields.ok_or_else(|| format!("the image's /etc/group has no group {group}"))?;
-        fields.get(2).and_then(|text| id(text)).ok_or_else(|| format!("/etc/group is broken at {group}"))
+        let known = passwd::group(&self.group, group);
+        let known = known.map_err(|line| format!("line {line} of the image's /etc/group is broken"))?;
+        known.ok_or_else(|| format!("the image's /etc/group has no group {group}"))
     }
 
-    /// The groups that name a user.
-    fn groups(&self, name: &str) -> Vec<u32> {
-        let lines = self.group.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
-        let mut groups: Vec<u32> = lines
-            .filter_map(|line| {
-                let fields: Vec<&str> = line.split(':').collect();
-                let [_, _, gid, members] = fields[..] else { return None };
-                members.split(',').any(|member| member == name).then(|| id(gid)).flatten()
-            })
-            .collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups
-    }
-
-    /// The first line of a name, or of a number.
-    fn entry<'a>(&self, file: &'a [u8], who: &str, count: usize) -> Option<Vec<&'a str>> {
-        let lines = file.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
+    /// The first user of a name, or of a number: in the fields of passwd(5).
+    fn entry(&self, who: &str) -> Option<Vec<&str>> {
+        let lines = self.passwd.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
         lines.map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-            fields.len() == count
-                && match id(who) {
-                    Some(number) => fields.get(2).and_then(|text| id(text)) == Some(number),
+            fields.len() == 7
+                && match parse_id(who) {
+                    Some(number) => fields.get(2).and_then(|text| parse_id(text)) == Some(number),
                     None => !who.is_empty() && fields.first() == Some(&who),
                 }
         })
     }
-}
-
-/// Digits are always a number; the largest stands for none.
-fn id(text: &str) -> Option<u32> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|id| digits && *id != u32::MAX)
 }
 
 #[cfg(test)]
