@@ -40,7 +40,8 @@ impl Channel {
         if let Ok(payload) = wire::encode(event) {
             self.mux.borrow_mut().message(&payload);
         }
-        self.flush();
+        // That the supervisor is gone is seen where orders are read.
+        let _ = self.flush();
     }
 
     /// Answers an order.
@@ -49,7 +50,7 @@ impl Channel {
             self.mux.borrow_mut().control(stream, &payload);
         }
         self.mux.borrow_mut().close(stream);
-        self.flush();
+        let _ = self.flush();
     }
 
     /// Whether the supervisor has much to read already.
@@ -57,15 +58,27 @@ impl Channel {
         self.mux.borrow().output().len() > BACKLOG
     }
 
-    fn flush(&self) {
+    /// Waits until the supervisor has taken all that it was told, or is gone. Nothing else writes any more when no order is
+    /// waited for.
+    pub(crate) async fn settle(&self) {
+        while !self.mux.borrow().output().is_empty() {
+            if self.socket.writable().await.is_err() || self.flush().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes what the socket takes.
+    fn flush(&self) -> io::Result<()> {
         let mut mux = self.mux.borrow_mut();
         while !mux.output().is_empty() {
             match self.socket.try_write(mux.output()) {
                 Ok(count) => mux.advance(count),
-                // That the supervisor is gone is seen where orders are read.
-                Err(_) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     /// Waits for the next order; passes on meanwhile what waits for the supervisor. `None` when the supervisor is gone,
@@ -81,7 +94,7 @@ impl Channel {
             let interest = if waiting { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
             let ready = self.socket.ready(interest).await.ok()?;
             if ready.is_writable() {
-                self.flush();
+                let _ = self.flush();
             }
             if !ready.is_readable() {
                 continue;
@@ -112,3 +125,7 @@ impl Channel {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;

@@ -130,6 +130,7 @@ impl Prepared {
             }
             accepting.abort();
             shared.end().await;
+            shared.channel.settle().await;
             Ok(())
         })
     }
