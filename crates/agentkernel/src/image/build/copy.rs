@@ -177,11 +177,15 @@ impl Origin<'_> {
         match found.kind() {
             FileType::Directory => {
                 hasher.entry(b'd', to, said);
-                if let Some(tree) = tree {
-                    let dir = tree.directory(to, said)?;
-                    if let (Some(dir), true) = (dir, self.owned) {
-                        copy_attributes(&self.view.open(from, found).map_err(failed("open", from))?, &dir);
-                    }
+                let attributes = match self.owned {
+                    true => attributes(&self.view.open(from, found).map_err(failed("open", from))?),
+                    false => Attributes::new(),
+                };
+                hasher.attributes(&attributes);
+                if let Some(tree) = tree
+                    && let Some(dir) = tree.directory(to, said)?
+                {
+                    give(&attributes, &dir);
                 }
                 if depth == DEEPEST {
                     return Err(CopyFailure::new(format!("{} lies too deep", shown(from))));
@@ -233,14 +237,16 @@ impl Origin<'_> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(CopyFailure::new(format!("{} was replaced meanwhile", shown(from))));
         }
+        if let Some(first) = hasher.other_name(to, &stat) {
+            hasher.entry(b'h', to, said);
+            hasher.bytes(&first);
+            return tree.as_mut().map_or(Ok(()), |tree| tree.another_name(&first, to));
+        }
         hasher.entry(b'f', to, said);
-        let made = match tree {
-            Some(tree) => match tree.same_file(to, &stat)? {
-                true => None,
-                false => Some(tree.file(to)?),
-            },
-            None => None,
-        };
+        hasher.named(to, &stat);
+        let attributes = if self.owned { attributes(&fd) } else { Attributes::new() };
+        hasher.attributes(&attributes);
+        let made = tree.as_mut().map(|tree| tree.file(to)).transpose()?;
         let file = File::from(fd);
         let contents = contents(&file, stat.st_size as u64, made.as_ref()).map_err(|(action, error)| CopyFailure {
             cause: format!("Can't {action} {}: {error}", shown(from)),
@@ -250,9 +256,7 @@ impl Origin<'_> {
         if let (Some(tree), Some(made)) = (tree, made) {
             let made = OwnedFd::from(made);
             tree.finish(&made, to, said)?;
-            if self.owned {
-                copy_attributes(&OwnedFd::from(file), &made);
-            }
+            give(&attributes, &made);
         }
         Ok(())
     }
@@ -297,17 +301,29 @@ fn contents(file: &File, size: u64, made: Option<&File>) -> Result<Digest, (&'st
     Ok(hasher.finish())
 }
 
+/// Extended attributes: names and values, in the order of names.
+type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// The attributes that a layer keeps. What a file system has not, nothing can be done about.
-fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
+fn attributes(from: &OwnedFd) -> Attributes {
     let mut names = vec![0; 1 << 16];
-    let Ok(length) = fs::flistxattr(from, &mut names) else { return };
-    for name in names.get(..length).unwrap_or_default().split(|byte| *byte == 0) {
-        let kept =
-            name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."));
-        let mut value = vec![0; 1 << 16];
-        if let (true, Ok(length)) = (kept, fs::fgetxattr(from, name, &mut value)) {
-            let _ = fs::fsetxattr(to, name, value.get(..length).unwrap_or_default(), XattrFlags::empty());
-        }
+    let Ok(length) = fs::flistxattr(from, &mut names) else { return Attributes::new() };
+    let names = names.get(..length).unwrap_or_default().split(|byte| *byte == 0);
+    let kept = names.filter(|name| {
+        *name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+    });
+    let mut value = vec![0; 1 << 16];
+    kept.filter_map(|name| {
+        let length = fs::fgetxattr(from, name, &mut value).ok()?;
+        Some((name.to_vec(), value.get(..length)?.to_vec()))
+    })
+    .collect()
+}
+
+/// Gives a file attributes, where its file system has a place for them.
+fn give(attributes: &Attributes, to: &OwnedFd) {
+    for (name, value) in attributes {
+        let _ = fs::fsetxattr(to, &name[..], value, XattrFlags::empty());
     }
 }
 
@@ -319,17 +335,23 @@ pub(super) struct Said {
 }
 
 /// What has passed, in short.
-pub(super) struct Recorder(Hasher);
+pub(super) struct Recorder {
+    hasher: Hasher,
+    /// Files with several names that have passed, by device and inode, and under which.
+    names: BTreeMap<(u64, u64), Vec<u8>>,
+    /// The other way round.
+    named: BTreeMap<Vec<u8>, (u64, u64)>,
+}
 
 impl Recorder {
     pub fn new() -> Self {
-        Self(Hasher::new(Algorithm::Sha256))
+        Self { hasher: Hasher::new(Algorithm::Sha256), names: BTreeMap::new(), named: BTreeMap::new() }
     }
 
     /// Bytes, and where they end.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
+        self.hasher.update(bytes);
     }
 
     /// A file.
@@ -339,13 +361,38 @@ impl Recorder {
     }
 
     fn entry(&mut self, kind: u8, path: &[u8], said: Said) {
+        // Whatever had this name has it no more.
+        if let Some(file) = self.named.remove(path) {
+            self.names.remove(&file);
+        }
         self.bytes(&[kind]);
         self.bytes(path);
         self.bytes(format!("{:o} {} {}", said.mode, said.owner.0, said.owner.1).as_bytes());
     }
 
+    fn attributes(&mut self, attributes: &Attributes) {
+        self.bytes(&(attributes.len() as u64).to_le_bytes());
+        for (name, value) in attributes {
+            self.bytes(name);
+            self.bytes(value);
+        }
+    }
+
+    /// Under which other name a file has passed, if that is still its name.
+    fn other_name(&self, path: &[u8], stat: &Stat) -> Option<Vec<u8>> {
+        self.names.get(&(stat.st_dev, stat.st_ino)).filter(|name| *name != path).cloned()
+    }
+
+    /// A file with several names has passed under this one.
+    fn named(&mut self, path: &[u8], stat: &Stat) {
+        if stat.st_nlink > 1 {
+            self.names.insert((stat.st_dev, stat.st_ino), path.to_vec());
+            self.named.insert(path.to_vec(), (stat.st_dev, stat.st_ino));
+        }
+    }
+
     pub fn finish(self) -> Digest {
-        self.0.finish()
+        self.hasher.finish()
     }
 }
 
@@ -358,8 +405,6 @@ pub(super) struct Tree<'a> {
     pub owner: (u32, u32),
     /// Directories that are made.
     made: BTreeSet<Vec<u8>>,
-    /// Files with several names that were copied, and under which.
-    links: BTreeMap<(u64, u64), Vec<u8>>,
 }
 
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -367,7 +412,7 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLI
 impl<'a> Tree<'a> {
     /// One whose root is as it is below.
     pub fn new(root: &'a OwnedFd, below: &'a View, owner: (u32, u32)) -> Result<Self, CopyFailure> {
-        let tree = Self { root, below, owner, made: BTreeSet::new(), links: BTreeMap::new() };
+        let tree = Self { root, below, owner, made: BTreeSet::new() };
         let said = match below.look(b"").map_err(failed("read", b""))? {
             Some(found) => Said { mode: found.stat.st_mode & 0o7777, owner: (found.stat.st_uid, found.stat.st_gid) },
             None => Said { mode: 0o755, owner: (0, 0) },
@@ -410,7 +455,7 @@ impl<'a> Tree<'a> {
         };
         let made = self.make(path, said)?;
         if let Some(found) = below {
-            copy_attributes(&self.below.open(path, &found).map_err(failed("open", path))?, &made);
+            give(&attributes(&self.below.open(path, &found).map_err(failed("open", path))?), &made);
         }
         Ok(())
     }
@@ -471,22 +516,9 @@ impl<'a> Tree<'a> {
     }
 
     /// Another name of a file that was copied already.
-    fn same_file(&mut self, path: &[u8], stat: &Stat) -> Result<bool, CopyFailure> {
-        if stat.st_nlink < 2 {
-            return Ok(false);
-        }
-        let key = (stat.st_dev, stat.st_ino);
-        match self.links.get(&key).cloned() {
-            Some(first) if first != path => {
-                let (parent, name) = self.place(path)?;
-                let made = fs::linkat(self.root, &first[..], parent, name, AtFlags::empty());
-                made.map_err(failed("link", path)).map(|()| true)
-            }
-            _ => {
-                self.links.insert(key, path.to_vec());
-                Ok(false)
-            }
-        }
+    fn another_name(&mut self, first: &[u8], path: &[u8]) -> Result<(), CopyFailure> {
+        let (parent, name) = self.place(path)?;
+        fs::linkat(self.root, first, parent, name, AtFlags::empty()).map_err(failed("link", path))
     }
 
     pub fn link(&mut self, path: &[u8], target: &[u8], owner: (u32, u32)) -> Result<(), CopyFailure> {

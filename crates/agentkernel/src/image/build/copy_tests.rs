@@ -66,6 +66,63 @@ fn what_is_seen_is_the_same_with_and_without_a_tree() {
     assert_ne!(copy(&scene, "", "s*", "all", false).unwrap(), seen);
 }
 
+/// What files have beside their contents decides as well what a step makes.
+#[test]
+fn attributes_and_names_are_seen() {
+    let scene = Scene::new();
+    let context = scene.folder.path().join("context");
+    let image = scene.view("context");
+    let origin = Origin { view: &image, ignore: None, owned: true };
+    let seen = || {
+        let mut recorder = Recorder::new();
+        origin.transfer(b"src", b"all", None, Changes::default(), &mut recorder).unwrap();
+        recorder.finish()
+    };
+    let mut all = vec![seen()];
+    let set = |path: &str, value: &[u8]| {
+        let fd = fs::open(context.join(path), OFlags::RDONLY, Mode::empty()).unwrap();
+        fs::fsetxattr(fd, "user.kind", value, XattrFlags::empty()).unwrap();
+    };
+    set("src/a.c", b"one");
+    all.push(seen());
+    set("src/a.c", b"two");
+    all.push(seen());
+    set("src/deep", b"two");
+    all.push(seen());
+    std_fs::copy(context.join("src/a.c"), context.join("src/z.c")).unwrap();
+    all.push(seen());
+    std_fs::remove_file(context.join("src/z.c")).unwrap();
+    std_fs::hard_link(context.join("src/a.c"), context.join("src/z.c")).unwrap();
+    all.push(seen());
+    let different: BTreeSet<_> = all.iter().map(Digest::hex).collect();
+    assert_eq!(different.len(), all.len());
+}
+
+/// A name that another file has taken meanwhile is nobody's other name.
+#[test]
+fn another_name_of_a_file_that_was_replaced() {
+    let scene = Scene::new();
+    let context = scene.folder.path().join("context");
+    for dir in ["one", "two", "three"] {
+        std_fs::create_dir(context.join(dir)).unwrap();
+    }
+    std_fs::write(context.join("one/x"), "first").unwrap();
+    std_fs::write(context.join("two/x"), "second").unwrap();
+    std_fs::hard_link(context.join("one/x"), context.join("three/y")).unwrap();
+    std_fs::hard_link(context.join("one/x"), context.join("three/z")).unwrap();
+    let (view, below, made) = (scene.view("context"), scene.view("below"), open(&scene.folder.path().join("made")));
+    let origin = Origin { view: &view, ignore: None, owned: false };
+    let (mut tree, mut recorder) = (Tree::new(&made, &below, (0, 0)).unwrap(), Recorder::new());
+    for from in ["one", "two", "three"] {
+        origin.transfer(from.as_bytes(), b"all", Some(&mut tree), Changes::default(), &mut recorder).unwrap();
+    }
+    let read = |name: &str| std_fs::read_to_string(scene.folder.path().join("made/all").join(name)).unwrap();
+    assert_eq!([read("x"), read("y"), read("z")], ["second", "first", "first"]);
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = |name: &str| std_fs::metadata(scene.folder.path().join("made/all").join(name)).unwrap().ino();
+    assert_eq!(inode("y"), inode("z"));
+}
+
 #[test]
 fn what_is_left_out_is_not_there_unless_it_is_brought_back() {
     let scene = Scene::new();

@@ -285,7 +285,7 @@ impl<E: Executor> Builder<'_, E> {
     /// The name of a step by what decides it.
     pub(super) fn key(&self, state: &State, step: Deciding<'_>) -> Digest {
         let below = state.layers.iter().map(|layer| &layer.diff_id).collect();
-        let key = Key { version: 1, below, epoch: self.request.epoch, step };
+        let key = Key { version: 2, below, epoch: self.request.epoch, step };
         // What is in it can all be written.
         Digest::of(&serde_json::to_vec(&key).unwrap_or_default())
     }
