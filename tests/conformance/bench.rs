@@ -69,7 +69,7 @@ impl Bench {
 
     /// One whose engine was started with further options.
     pub fn with(maker: Maker, who: Who, options: &'static [&'static str]) -> Option<Self> {
-        if !["busybox", "curl", "nginx"].into_iter().all(installed) {
+        if !["busybox", "curl", "nginx", "ssh-agent"].into_iter().all(installed) {
             return None;
         }
         let engine = match maker {
@@ -102,7 +102,7 @@ impl Bench {
         Some(bench)
     }
 
-    /// An archive of Docker's form with an image of busybox and curl, which trusts the internet's authority.
+    /// An archive of Docker's form with an image of busybox, curl and some of OpenSSH, which trusts the internet's authority.
     fn image(&self) -> PathBuf {
         let script = r#"set -e
 cd "$HOME"
@@ -115,8 +115,10 @@ for name in $(/bin/busybox --list); do [ $name = busybox ] || ln -s busybox root
 printf 'root:x:0:0:root:/root:/bin/sh\napp:x:7:8:app:/home/app:/bin/sh\n' > root/etc/passwd
 printf 'root:x:0:\napp:x:8:\nstaff:x:50:app\n' > root/etc/group
 echo original > root/srv/file
-for file in $(command -v curl) $(ldd $(command -v curl) | grep -o '/[^ ]*'); do cp -L --parents $file root; done
-mv root$(command -v curl) root/bin/curl
+for program in curl ssh-add ssh-keygen; do
+for file in $(command -v $program) $(ldd $(command -v $program) | grep -o '/[^ ]*'); do cp -L --parents $file root; done
+mv root$(command -v $program) root/bin/$program
+done
 mkdir -p root/etc/ssl/certs
 cat $trusted/ca-certificates.crt > root/etc/ssl/certs/ca-certificates.crt
 tar -C root --owner=0 --group=0 -cf layer.tar bin etc lib lib64 tmp srv

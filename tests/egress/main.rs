@@ -19,5 +19,6 @@ mod neighbours;
 mod ports;
 mod requests;
 mod secrets;
+mod ssh;
 mod tls;
 mod tools;

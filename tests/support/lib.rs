@@ -10,8 +10,10 @@ pub mod engine;
 pub mod internet;
 mod packed;
 pub mod screen;
+mod ssh_agent;
 
 pub use packed::pack;
+pub use ssh_agent::SshAgent;
 
 use std::{
     collections::BTreeSet,

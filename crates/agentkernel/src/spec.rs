@@ -6,10 +6,15 @@ use crate::engine::Endpoint;
 use egress::{
     Pattern, Policy,
     control::{Login, Published},
+    ssh::LentKeys,
 };
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 use wire::{ExecSpec, OsBytes, Rlimit, User};
 
 /// A sandbox's identity: twelve lower-case hexadecimal digits, chosen at random.
@@ -368,7 +373,13 @@ pub struct Network {
     /// Those of them that are renewed outside when their time is over.
     #[serde(default)]
     pub logins: Vec<LoginUse>,
+    /// What keys of the user's ssh-agent may be used for; none: it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lent_keys: Option<LentKeys>,
 }
+
+/// Known hosts (sshd(8)) of a sandbox that keys are lent to: a file that ssh(1) reads after others, and images leave alone.
+pub const KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts2";
 
 impl Network {
     /// Whether requests inside of TLS are read, so that the sandbox must trust an authority of its own.
@@ -511,6 +522,19 @@ impl Spec {
     #[must_use]
     pub fn is_on_disk(&self) -> bool {
         self.keep || self.limits.disk.is_none()
+    }
+
+    /// Files that it has besides its image's, and their permissions: what stands for secrets, and known hosts. They are its
+    /// user's.
+    #[must_use]
+    pub fn files(&self) -> Vec<(&Path, String, u32)> {
+        let secrets = self.network.secrets.iter();
+        let mut files: Vec<_> =
+            secrets.filter_map(|secret| Some((secret.file.as_deref()?, secret.placeholder.clone(), 0o600))).collect();
+        if let Some(lent) = &self.network.lent_keys {
+            files.push((Path::new(KNOWN_HOSTS), lent.known_hosts(), 0o644));
+        }
+        files
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a supervisor and its egress say to each other. The supervisor is the trusted side; what egress says of itself
 //! is shown and recorded, and decides nothing.
 
-use crate::{Policy, Reason, Secret, Target, rule::Pattern};
+use crate::{Policy, Reason, Secret, Target, rule::Pattern, ssh::LentKeys};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -17,6 +17,8 @@ pub struct Config {
     pub policy: Policy,
     /// What is put in on the way.
     pub secrets: Vec<SecretGrant>,
+    /// What keys of the user's ssh-agent may be used for.
+    pub lent_keys: LentKeys,
     /// Logins that are renewed here.
     pub logins: Vec<Login>,
     /// Who vouches for servers whose requests are read; none: no request inside of TLS is read.

@@ -1,5 +1,5 @@
-//! What fuzz targets call, and nobody else: a whole connection as a function of bytes, the
-//! readers of what answers and WebSockets tell of tokens, and the reader of DNS answers.
+//! What fuzz targets call, and nobody else: a whole connection as a function of bytes, the readers of what answers and WebSockets tell of tokens, the reader of DNS answers, and what becomes of requests to an
+//! ssh-agent.
 
 use crate::{
     Budget, Denial, Grant, Host, Secrets, Target,
@@ -11,6 +11,7 @@ use crate::{
 pub use crate::{
     answer::{Answer, Family, Query},
     logins::{Refusal, tokens},
+    ssh::fate as fate_of_ssh_agent_requests,
 };
 use std::{io, net::Ipv4Addr, rc::Rc};
 use tokio::{

@@ -38,6 +38,7 @@ mod rule;
 mod secret;
 mod secrets;
 mod server;
+pub mod ssh;
 mod system;
 #[cfg(test)]
 mod testing;

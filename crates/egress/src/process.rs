@@ -3,7 +3,7 @@
 use crate::{control::Config, server};
 use jail::{caps::Cap, process, seccomp};
 use rustix::{
-    fd::{AsRawFd as _, OwnedFd},
+    fd::{AsRawFd, OwnedFd},
     io::Errno,
     net::{AddressFamily, SocketType},
     process::{Pid, Resource, Signal},
@@ -25,6 +25,8 @@ pub struct Start {
     pub flows: OwnedFd,
     /// The stream to the supervisor.
     pub control: OwnedFd,
+    /// Where connections to the user's ssh-agent are asked for, if its keys are lent.
+    pub agent: Option<OwnedFd>,
 }
 
 /// Egress could not go on.
@@ -46,10 +48,11 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`]; nothing was accepted yet if a wall could not be raised.
 pub fn run(start: Start) -> Result<(), RunError> {
-    let Start { name, parent, config, flows, control } = start;
+    let Start { name, parent, config, flows, control, agent } = start;
     let failed = |what| move |error| RunError::Jail(what, error);
     // The fork has copies of everything that the supervisor holds: its lock, its link, its clients.
-    process::close_fds_from(3, &[flows.as_raw_fd(), control.as_raw_fd()]).map_err(failed("descriptors"))?;
+    let kept: Vec<_> = [&flows, &control].into_iter().chain(&agent).map(AsRawFd::as_raw_fd).collect();
+    process::close_fds_from(3, &kept).map_err(failed("descriptors"))?;
     process::set_parent_death_signal(Signal::KILL).map_err(failed("life without its supervisor"))?;
     if rustix::process::getppid() != Some(parent) {
         return Ok(());
@@ -69,7 +72,7 @@ pub fn run(start: Start) -> Result<(), RunError> {
     // Trust in the world's servers is read from files, for those who need it.
     let server = server::Prepared::new(config);
     raise_walls()?;
-    server.serve(flows, control)?;
+    server.serve(flows, control, agent)?;
     Ok(())
 }
 

@@ -53,6 +53,8 @@ pub enum Reason {
     SecretElsewhere,
     /// A secret's placeholder on its way without TLS.
     SecretInClear,
+    /// A key of the user's ssh-agent, for something that it is not lent for.
+    SshKey,
     /// What the sandbox has logged in with is not taken any more, and is not renewed.
     LoginExpired,
     /// The server's certificate could not be verified.
@@ -71,7 +73,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for the reference page.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::NetworkNone,
         Self::NotAllowed,
         Self::Denied,
@@ -92,6 +94,7 @@ impl Reason {
         Self::RequestNotAllowed,
         Self::SecretElsewhere,
         Self::SecretInClear,
+        Self::SshKey,
         Self::LoginExpired,
         Self::BadCertificate,
         Self::TokenLimit,
@@ -125,6 +128,7 @@ impl Reason {
             Self::RequestNotAllowed => "request-not-allowed",
             Self::SecretElsewhere => "secret-elsewhere",
             Self::SecretInClear => "secret-in-clear",
+            Self::SshKey => "ssh-key",
             Self::LoginExpired => "login-expired",
             Self::BadCertificate => "bad-certificate",
             Self::TokenLimit => "token-limit",
@@ -230,6 +234,7 @@ impl Denial {
                 with("it carries the placeholder of a secret that is not for this host".to_owned())
             }
             Reason::SecretInClear => with("it carries the placeholder of a secret without TLS".to_owned()),
+            Reason::SshKey => with("no key of the ssh-agent is lent for that".to_owned()),
             Reason::LoginExpired if detail.is_empty() => "the login has expired".to_owned(),
             Reason::LoginExpired => detail.clone(),
             Reason::BadCertificate => with("the server's certificate could not be verified".to_owned()),
@@ -303,6 +308,9 @@ impl Denial {
                  --host ..., and in [secrets] of agentkernel.toml",
                 target.host
             ),
+            Reason::SshKey => {
+                "A human can lend keys at the start: --ssh HOST to log in there, --sign for git's signatures".to_owned()
+            }
             Reason::LoginExpired => "Once a human has logged in again, requests go through".to_owned(),
             Reason::SecretInClear => format!("Use TLS: https://{}", target.host),
             Reason::HostMismatch => "Connect to the host that is meant".to_owned(),

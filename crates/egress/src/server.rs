@@ -14,6 +14,7 @@ use crate::{
     relay::Pipes,
     resolver::Resolver,
     room::Room,
+    ssh::{self, Lender, LentKeys},
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -51,6 +52,7 @@ pub(crate) struct Rules {
     pub(crate) sandbox: Rc<str>,
     pub(crate) policy: Policy,
     pub(crate) inspector: Inspector,
+    pub(crate) lent_keys: LentKeys,
 }
 
 /// What all tasks share.
@@ -64,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) logins: Option<Rc<Logins>>,
     pub(crate) leaves: Leaves,
     pub(crate) room: Room,
+    pub(crate) lender: Lender,
     rules: RefCell<Rc<Rules>>,
     bucket: RefCell<Option<(u64, Arc<Bucket>)>>,
     operations: RefCell<Option<(u64, Arc<Bucket>)>>,
@@ -95,13 +98,14 @@ impl Prepared {
     }
 
     /// Serves until the supervisor is gone.
-    pub(crate) fn serve(self, flows: OwnedFd, control: OwnedFd) -> io::Result<()> {
+    pub(crate) fn serve(self, flows: OwnedFd, control: OwnedFd, agent: Option<OwnedFd>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let local = LocalSet::new();
         local.block_on(&runtime, async {
             let Self { config, inspector, own } = self;
-            let rules = Rules { sandbox: config.sandbox.into(), policy: config.policy, inspector };
-            let (channel, inbound) = (Channel::new(control)?, Inbound::new(flows)?);
+            let rules =
+                Rules { sandbox: config.sandbox.into(), policy: config.policy, inspector, lent_keys: config.lent_keys };
+            let (channel, inbound, lender) = (Channel::new(control)?, Inbound::new(flows)?, Lender::new(agent)?);
             let shared = Rc::new_cyclic(|shared: &Weak<Shared>| Shared {
                 channel,
                 resolver: Resolver::new(config.resolver),
@@ -114,6 +118,7 @@ impl Prepared {
                 }),
                 leaves: Leaves::default(),
                 room: Room::default(),
+                lender,
                 rules: RefCell::new(Rc::new(rules)),
                 bucket: RefCell::default(),
                 operations: RefCell::default(),
@@ -179,6 +184,11 @@ impl Shared {
             Handed::Flow(flow) => {
                 let Some(socket) = socket.and_then(adopt) else { return };
                 self.begin(flow, socket);
+            }
+            Handed::Agent => {
+                if let Some(socket) = socket {
+                    tokio::task::spawn_local(ssh::adopt(self.clone(), socket));
+                }
             }
             Handed::Dialled { request } => {
                 let socket = socket.and_then(adopt).ok_or(rustix::io::Errno::BADF);
@@ -270,7 +280,8 @@ impl Shared {
         let published = self.publish(&config.ports).await;
         let old = self.rules();
         let inspector = Inspector::new(&config, Some(&old.inspector));
-        *self.rules.borrow_mut() = Rc::new(Rules { sandbox: config.sandbox.into(), policy: config.policy, inspector });
+        let (sandbox, policy, lent_keys) = (config.sandbox.into(), config.policy, config.lent_keys);
+        *self.rules.borrow_mut() = Rc::new(Rules { sandbox, policy, inspector, lent_keys });
         let policy = &self.rules().policy;
         for open in self.flows.borrow().values() {
             let stays = match open.address {
@@ -302,7 +313,7 @@ impl Shared {
 }
 
 /// Takes a socket for what it is said to be. Init is as trustworthy as what runs beside it.
-fn adopt(socket: OwnedFd) -> Option<TcpStream> {
+pub(crate) fn adopt(socket: OwnedFd) -> Option<TcpStream> {
     let family = sockopt::socket_domain(&socket).ok()?;
     let internet = family == AddressFamily::INET || family == AddressFamily::INET6;
     let stream = sockopt::socket_type(&socket).ok()? == SocketType::STREAM;

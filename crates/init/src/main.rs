@@ -113,7 +113,7 @@ fn run() -> Result<(), InitError> {
         let prepared = setup.prepare.as_deref().map(prepare::prepare).transpose()?;
         let oom_kills = prepared.is_some().then(OomKills::open).flatten();
         // Ports below 1024 may need a capability, so the sockets come before the walls.
-        let capture = if setup.capture { Some(Capture::open(flows)?) } else { None };
+        let capture = if setup.capture { Some(Capture::open(flows, setup.agent)?) } else { None };
         let mut walls = walls::raise(&setup)?;
         walls.extend(prepared.into_iter().flatten());
         walls.extend(capture.as_ref().map(Capture::wall));

@@ -9,11 +9,16 @@ use serde::{Deserialize, Serialize};
 /// The largest datagram, in bytes.
 pub const MAX_DATAGRAM: usize = 1024;
 
+/// Where programs find the user's ssh-agent, or what of it they may use.
+pub const AGENT: &str = "/run/agentkernel/ssh-agent";
+
 /// Init to egress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Handed {
     /// A program has connected to the outside; its socket comes along.
     Flow(Flow),
+    /// A program has connected to [`AGENT`]; its socket comes along.
+    Agent,
     /// The answer to a [`Dial`]: a socket that is connecting, or connected, comes along.
     Dialled {
         /// The number of the request.

@@ -32,6 +32,8 @@ pub enum ToInit {
 pub struct Setup {
     /// Whether init answers DNS and accepts connections for the outside (design section 6).
     pub capture: bool,
+    /// Whether it also accepts connections for the user's ssh-agent ([`AGENT`](crate::flow::AGENT)).
+    pub agent: bool,
     /// User and group ids that exist in the sandbox, as (first, count). An exec as another id is refused.
     pub ids: Vec<(u32, u32)>,
     /// Directories below which programs may write, make and remove files (Landlock); everything else is read-only

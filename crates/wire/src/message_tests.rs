@@ -48,6 +48,7 @@ fn link_messages_survive() {
     let usage = link::Usage { processes: 3, resident: 1 << 40, cpu_us: u64::MAX };
     survives(&ToInit::Setup(Setup {
         capture: true,
+        agent: true,
         ids: vec![(0, 1), (1000, 65536)],
         writable: vec!["/tmp".into(), wild()],
         rlimits: vec![Rlimit { kind: RlimitKind::Core, value: 0 }],

@@ -4,7 +4,7 @@ use super::Row;
 use crate::bench::{BOX, Bench};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use support::{
-    eventually,
+    SshAgent, eventually,
     internet::{HIDDEN, WEB},
     told,
 };
@@ -47,6 +47,25 @@ pub const CASES: &[Row] = &[
     }),
     ("everything public is reached where all is open", "", |b| {
         assert!(hello(&b.works(&["--net", "open"], GET)));
+    }),
+    ("keys of an ssh-agent are lent", "", |b| {
+        let agent = SshAgent::start(&b.world);
+        let home = b.world.home();
+        let host = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+        std::fs::write(home.join(".ssh/known_hosts"), format!("a.example {host}\nb.example {host}\n")).unwrap();
+        std::fs::write(home.join(".gitconfig"), "[gpg]\nformat = ssh\n[user]\nsigningKey = ~/.ssh/id\n").unwrap();
+        for more in [&[][..], &["--read-only"], &["-u", "7:8"]] {
+            let options = [&["--ssh", "a.example", "--sign"], more].concat();
+            let script = "ssh-add -l && cat /etc/ssh/ssh_known_hosts2 && echo x > /tmp/x && \
+                          echo \"${GIT_CONFIG_VALUE_1#key::}\" > /tmp/key && ssh-keygen -q -Y sign -n git -f /tmp/key /tmp/x && \
+                          cat /tmp/x.sig && ! ssh-keygen -q -Y sign -n file -f /tmp/key /tmp/x";
+            let mut run = b.run(&options, &["sh", "-c", script]);
+            let output = run.env("SSH_AUTH_SOCK", &agent.socket).output().unwrap();
+            let text = told(&output);
+            assert!(output.status.success() && text.contains("(ED25519)"), "{more:?}: {text}");
+            assert!(text.contains(&format!("a.example {host}")) && !text.contains("b.example"), "{text}");
+            assert!(text.contains("BEGIN SSH SIGNATURE") && log(b).contains("\"ssh-key\""), "{text}");
+        }
     }),
     ("deny wins", "", |b| {
         let output = b.sh(&["--net", "open", "--deny", WEB], GET);

@@ -111,6 +111,12 @@ pub(super) struct NetworkArgs {
     /// Let it use this secret, recorded by 'agentkernel secret set', for the hosts that are recorded with it
     #[arg(long, value_name = "NAME", value_parser = config::parse_secret_name)]
     secret: Vec<String>,
+    /// Let it log in to this server by ssh, with keys of your ssh-agent, which stay there; 'known_hosts' must know it
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = config::parse_ssh_server)]
+    ssh: Vec<Target>,
+    /// Let git sign commits with the key of your ssh-agent that it signs with on the host
+    #[arg(long)]
+    sign: bool,
     /// Bytes per second that it may send and receive, such as 10M
     #[arg(long, value_name = "SIZE", value_parser = config::parse_bandwidth, allow_hyphen_values = true)]
     bandwidth: Option<u64>,
@@ -135,7 +141,8 @@ impl NetworkArgs {
 
     /// As `config` wants it.
     pub(super) fn overrides(self) -> NetworkOverrides {
-        let Self { net, allow, deny, open, port, secret, bandwidth, connections, max_tokens, within_limits } = self;
+        let Self { net, allow, deny, open, port, secret, ssh, sign, bandwidth, connections, max_tokens, within_limits } =
+            self;
         NetworkOverrides {
             mode: net,
             within_limits,
@@ -147,6 +154,8 @@ impl NetworkArgs {
             connections,
             max_tokens,
             secrets: secret,
+            ssh,
+            sign,
         }
     }
 }

@@ -10,8 +10,8 @@ use super::{
     report, undo, usage,
 };
 use crate::{
-    BackendKind, Name, SandboxId, SecretUse, Spec, Workspace,
-    client::{self, Client, ClientError, Found, Outcome, Session},
+    BackendKind, Name, Network, SandboxId, SecretUse, Spec, Workspace,
+    client::{self, Client, ClientError, Found, Lendings, Outcome, Session},
     config::{self, FoundImage, HostFacts, Project, UserConfig, WorkspaceMode},
     store::{Entry, Lock, State, Store, StoreError},
 };
@@ -464,16 +464,16 @@ pub(super) fn find_image(
 /// Starts a kept sandbox in the background and waits until it runs.
 pub(super) fn start_kept(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), Failure> {
     let spec = limited(spec)?;
-    let secrets = secrets(&spec)?;
-    Ok(client::start(store, entry, lock, spec, secrets).map_err(|error| Failure::chain(&error))??)
+    let lendings = lendings(&spec)?;
+    Ok(client::start(store, entry, lock, spec, lendings).map_err(|error| Failure::chain(&error))??)
 }
 
 /// Splits the supervisor off.
 pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure> {
     let spec = if spec.keep { limited(spec)? } else { spec };
     // One that is not kept is gone again if one of them is not to be had.
-    let secrets = match secrets(&spec) {
-        Ok(secrets) => secrets,
+    let lendings = match lendings(&spec) {
+        Ok(lendings) => lendings,
         Err(failure) => {
             if !spec.keep {
                 let _ = store.remove(entry, lock);
@@ -481,7 +481,7 @@ pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Resu
             return Err(failure);
         }
     };
-    client::launch(store, entry, lock, spec, secrets).map_err(|error| Failure::chain(&error))
+    client::launch(store, entry, lock, spec, lendings).map_err(|error| Failure::chain(&error))
 }
 
 /// A kept sandbox within the user's limits as they are now.
@@ -490,19 +490,22 @@ fn limited(mut spec: Spec) -> Result<Spec, Failure> {
     Ok(spec)
 }
 
-/// The values that are put in for a sandbox's placeholders.
-fn secrets(spec: &Spec) -> Result<Vec<SecretGrant>, Failure> {
-    if spec.network.secrets.is_empty() {
-        return Ok(Vec::new());
+/// The values that are put in for a sandbox's placeholders, and where the agent is whose keys it may use.
+fn lendings(spec: &Spec) -> Result<Lendings, Failure> {
+    let Network { secrets, lent_keys, .. } = &spec.network;
+    if secrets.is_empty() && lent_keys.is_none() {
+        return Ok(Lendings::default());
     }
-    let gathered = config::gather(&spec.network.secrets, &HostFacts::read()?)?;
+    let host = HostFacts::read()?;
+    let gathered = config::gather(secrets, &host)?;
     let grant = |(used, value): (SecretUse, Secret)| SecretGrant {
         name: used.name,
         placeholder: used.placeholder,
         value,
         hosts: used.hosts,
     };
-    Ok(gathered.into_iter().map(grant).collect())
+    let agent = lent_keys.as_ref().map(|_| config::ssh_agent(&host)).transpose()?;
+    Ok(Lendings { secrets: gathered.into_iter().map(grant).collect(), agent })
 }
 
 /// The exit status of a session, the reason told where the status alone would leave the user guessing.

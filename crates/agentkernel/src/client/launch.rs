@@ -8,9 +8,8 @@ use crate::{
     Spec,
     connection::Connection,
     store::{Entry, Lock, Store},
-    supervisor::{self, Inheritance},
+    supervisor::{self, Inheritance, Lendings},
 };
-use egress::control::SecretGrant;
 use jail::process::Fork;
 use rustix::{
     fd::OwnedFd,
@@ -84,14 +83,8 @@ fn close_withheld() -> io::Result<()> {
 ///
 /// # Errors
 /// [`LaunchFailure`] if there is not even a supervisor; the lock is free again then.
-pub fn launch(
-    store: Store,
-    entry: Entry,
-    lock: Lock,
-    spec: Spec,
-    secrets: Vec<SecretGrant>,
-) -> Result<Client, LaunchFailure> {
-    split(pair(), store, entry, lock, spec, secrets)
+pub fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec, lendings: Lendings) -> Result<Client, LaunchFailure> {
+    split(pair(), store, entry, lock, spec, lendings)
 }
 
 /// The same, and waits until the sandbox runs. Whoever ends it at once does not come between.
@@ -103,7 +96,7 @@ pub fn start(
     entry: Entry,
     lock: Lock,
     spec: Spec,
-    secrets: Vec<SecretGrant>,
+    lendings: Lendings,
 ) -> Result<Result<(), ClientError>, LaunchFailure> {
     let mut asked = None;
     let pair = pair().and_then(|(mut client, theirs)| {
@@ -112,7 +105,7 @@ pub fn start(
         client.connection.flush()?;
         Ok((client, theirs))
     });
-    let mut client = split(pair, store, entry, lock, spec, secrets)?;
+    let mut client = split(pair, store, entry, lock, spec, lendings)?;
     Ok(asked.unwrap_or(Err(ClientError::Gone)).and_then(|asked| client.answer(asked)).map(drop))
 }
 
@@ -128,7 +121,7 @@ fn split(
     entry: Entry,
     lock: Lock,
     spec: Spec,
-    secrets: Vec<SecretGrant>,
+    lendings: Lendings,
 ) -> Result<Client, LaunchFailure> {
     match pair.and_then(|pair| Ok((pair, jail::process::fork()?))) {
         // The lock stays held: it belongs to the open file, which the child has too.
@@ -138,7 +131,7 @@ fn split(
             // Everybody may see the arguments of a process. If they stay, nothing else is worse for it.
             let _ = jail::process::forget_arguments(&format!("ak[{} supervisor]", spec.id));
             if close_withheld().and_then(|()| jail::process::daemonize()).is_ok() {
-                supervisor::run(Inheritance { store, entry, lock, spec, secrets, client: theirs });
+                supervisor::run(Inheritance { store, entry, lock, spec, lendings, client: theirs });
             }
             std::process::exit(0);
         }

@@ -13,6 +13,7 @@ mod session;
 mod terminal;
 mod walk;
 
+pub use crate::supervisor::Lendings;
 pub use capture::{Captured, Interrupts};
 pub use events::Events;
 pub use files::{CopyError, Local, fetch, put_program, send};

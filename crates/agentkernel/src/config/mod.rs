@@ -35,6 +35,7 @@ mod schema;
 mod secrets;
 mod settings;
 mod signal;
+mod ssh;
 mod user;
 mod words;
 
@@ -72,6 +73,7 @@ pub use resolve::{Overrides, resolve};
 pub(crate) use schema::{Form, Key};
 pub use secrets::{Forgotten, Recorded, Secrets, gather, read_secret};
 pub use signal::parse_signal;
+pub use ssh::{parse_ssh_server, ssh_agent};
 pub use user::UserConfig;
 pub(crate) use user::read as read_of_user;
 pub use words::generated_name;

@@ -10,6 +10,7 @@ use super::{
     resolve::Resolver,
     secrets::{Recorded, Secrets},
     settings::SecretSettings,
+    ssh,
 };
 use crate::{LoginUse, Network, SecretSource, SecretUse};
 use egress::{Mode, Policy, Requests, Rule, Rules, Target, control::Published};
@@ -38,6 +39,10 @@ pub struct NetworkOverrides {
     pub max_tokens: Option<u64>,
     /// `--secret`
     pub secrets: Vec<String>,
+    /// `--ssh`
+    pub ssh: Vec<Target>,
+    /// `--sign`
+    pub sign: bool,
 }
 
 /// Flags that ask for more than the user's limits let, which is then what holds: each in words.
@@ -79,9 +84,12 @@ impl Resolver<'_> {
     /// What holds for a new sandbox.
     pub(super) fn network(
         &mut self,
-        flags: NetworkOverrides,
+        mut flags: NetworkOverrides,
         agent: Option<&AgentUse>,
     ) -> Result<(Network, Sayings), ConfigError> {
+        for server in &flags.ssh {
+            flags.allow.push(ssh::rule(server)?);
+        }
         flags.check(self.user)?;
         // With nothing to reach there is nothing for it to do, which is what was asked for.
         let agent = agent.filter(|_| flags.mode != Some(Mode::None));
@@ -105,6 +113,7 @@ impl Resolver<'_> {
                 .next()
                 .map(|rule| rule.line)
                 .or(file.services.first().map(|to| to.line))
+                .or(self.settings.ssh.hosts.first().map(|to| to.line))
             {
                 Some(line) => (Mode::Allow, Said::Project(line)),
                 None => (Mode::None, Said::Default),
@@ -122,6 +131,16 @@ impl Resolver<'_> {
                 self.ask("host_services", &located.value);
                 services.push((located.value.clone(), Said::Project(located.line)));
             }
+            for located in &self.settings.ssh.hosts {
+                self.ask("ssh", format_args!("{} with the keys of your ssh-agent", located.value));
+                let rule = ssh::rule(&located.value).map_err(|error| self.at(located, error))?;
+                allow.push((rule, Said::Project(located.line)));
+                flags.ssh.push(located.value.clone());
+            }
+        }
+        if self.settings.ssh.sign && !flags.sign {
+            self.ask("ssh", "signatures of git's commits with your key");
+            flags.sign = true;
         }
         allow.extend(flags.allow.into_iter().chain(needed.iter().cloned()).map(|rule| (rule, Said::Flag)));
         services.extend(flags.services.into_iter().map(|service| (service, Said::Flag)));
@@ -145,6 +164,7 @@ impl Resolver<'_> {
             max_tokens: [flags.max_tokens.or(file.max_tokens), self.user.max_tokens].into_iter().flatten().min(),
             secrets,
             logins,
+            lent_keys: self.lent_keys(flags.ssh, flags.sign)?,
         };
         let sayings = Sayings { mode: saying, allow: allow_said, deny: deny_said, services: services_said };
         Ok((network, sayings))

@@ -88,7 +88,7 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("image = 'host'", "1:1: [image] must be a table, not a text | `image` belongs into [sandbox]"),
         (
             "[egress]",
-            "1:2: unknown table 'egress' | There are [sandbox], [image], [resources], [workspace], [network], [secrets]",
+            "1:2: unknown table 'egress' | There are [sandbox], [image], [resources], [workspace], [network], [secrets], [ssh]",
         ),
         ("sandbox = 1", "1:1: [sandbox] must be a table, not a whole number"),
         ("[[sandbox]]", "1:3: [sandbox] must be a table, not a list of tables"),

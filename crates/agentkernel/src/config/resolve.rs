@@ -5,7 +5,7 @@ use super::{
     WorkspaceMode,
     backend::shares_ids,
     environment::{Environment, read_env_file},
-    forms, generated_name, git, identity,
+    forms, generated_name, git, git_identity, identity,
     image::{FoundImage, FoundLayer, ImageArg},
     limits, mounts,
     network::Sayings,
@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wire::{ExecSpec, OsBytes, Stdio, WinSize};
+use wire::{ExecSpec, OsBytes, Stdio, WinSize, flow::AGENT};
 
 /// What the flags of `run` and `create` said. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -205,12 +205,24 @@ impl Resolver<'_> {
         let (network, _) = self.network(overrides.network, overrides.agent.as_ref())?;
 
         self.check_secret_files(&network, &workspace, &mounts)?;
+        let taken = mounts.iter().map(|mount| &mount.target).chain(tmpfs.iter().map(|tmpfs| &tmpfs.target));
+        if let Some(place) =
+            taken.into_iter().find(|place| network.lent_keys.is_some() && Path::new(AGENT).starts_with(place))
+        {
+            let cause = format!("{}, where something is mounted, is where the ssh-agent is to be", place.display());
+            return Err(ConfigError::value(cause, "Mount it elsewhere, or lend no keys: leave out --ssh and --sign"));
+        }
 
         let mut env = Environment::base(&identity, &image, found, host);
         overrides.found_layers.iter().for_each(|layer| env.lay(&layer.env));
         let agent = overrides.agent.map(|agent| agent.settle(&identity, &mut env, &mut mounts)).transpose()?;
         if network.needs_authority() {
             trust::VARIABLES.iter().for_each(|(name, value)| env.set(name, value));
+        }
+        if let Some(lent) = &network.lent_keys {
+            env.set("SSH_AUTH_SOCK", AGENT);
+            let signing = lent.signing.iter().flat_map(git_identity::signing);
+            signing.for_each(|(name, value)| env.set(&name, &value));
         }
         self.file_env(&mut env)?;
         for file in &overrides.env_files {

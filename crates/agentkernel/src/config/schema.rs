@@ -10,6 +10,7 @@ use super::{
     parse::Located,
     recipe,
     settings::{RegistrySettings, RuleSettings, SecretSettings, Settings},
+    ssh,
 };
 use crate::Name;
 use egress::Rule;
@@ -114,6 +115,11 @@ pub(super) const PROJECT: &[Table] = &[
         name: "secrets",
         doc: "What is put in on the way, so that it never enters the sandbox, which has a placeholder in its place. Each key is the name of a secret, and its value a list of hosts that it may go to, or a table of the keys below. Each needs trust. No value of a secret stands here: `agentkernel secret set NAME` takes one.",
         keys: Keys::Secrets,
+    },
+    Table {
+        name: "ssh",
+        doc: "What keys of your ssh-agent are lent for. They stay there ([the guide](../guide/network.md#ssh-and-signatures)). All of it needs trust.",
+        keys: Keys::Fixed(SSH),
     },
 ];
 
@@ -557,6 +563,27 @@ const LIMITS: &[Key] = &[
         default: "no limit",
         doc: "Tokens of models that one sandbox may use: the smaller holds. All its TLS is read for that.",
         example: "10000000",
+    },
+];
+
+const SSH: &[Key] = &[
+    Key {
+        name: "hosts",
+        form: Form::List(|settings, text| {
+            let server = ssh::parse_ssh_server(&text.value)?;
+            settings.ssh.hosts.push(text.with(server));
+            Ok(())
+        }),
+        default: "none",
+        doc: "Servers by `HOST` or `HOST:PORT` that programs may log in to; they may be reached, too. Of each your `known_hosts` must have a host key.",
+        example: "[\"github.com\"]",
+    },
+    Key {
+        name: "sign",
+        form: Form::Flag(|settings, sign| settings.ssh.sign = sign),
+        default: "`false`",
+        doc: "Whether git signs commits with the key that it signs with on the host: `gpg.format` must be `ssh` there.",
+        example: "true",
     },
 ];
 

@@ -36,6 +36,7 @@ pub(crate) struct Settings {
     pub(super) tmpfs: Vec<Located<TmpfsArg>>,
     pub(super) network: NetworkSettings,
     pub(super) secrets: Vec<Located<SecretSettings>>,
+    pub(super) ssh: SshSettings,
     pub(super) image_quota: Option<u64>,
     pub(super) registries: Vec<RegistrySettings>,
 }
@@ -66,6 +67,13 @@ pub(super) struct RuleSettings {
 pub(super) struct RegistrySettings {
     pub(super) name: String,
     pub(super) mirrors: Vec<Mirror>,
+}
+
+/// `[ssh]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SshSettings {
+    pub(super) hosts: Vec<Located<Target>>,
+    pub(super) sign: bool,
 }
 
 /// One of `[secrets]`.

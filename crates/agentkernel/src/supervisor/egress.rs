@@ -1,7 +1,7 @@
 //! Hides the egress process: started when init hands over the first connection, told what holds, listened to, and
 //! started anew after it died.
 
-use super::{deadline::Deadline, logins::Logins, server::Server, verdict::now_ms};
+use super::{Lendings, deadline::Deadline, logins::Logins, server::Server, verdict::now_ms};
 use crate::{
     Spec,
     connection::{Connection, Filled, Incoming},
@@ -10,20 +10,20 @@ use crate::{
 };
 use egress::{
     Denial, Policy, Secret, Target,
-    control::{
-        Answer, AuthorityKey, Config, Event, FlowEvent, Leave, Order, Published, SecretGrant, Tokens, Totals, What,
-    },
+    control::{Answer, AuthorityKey, Config, Event, FlowEvent, Leave, Order, Published, Tokens, Totals, What},
 };
 use jail::process::Fork;
 use rustix::{
     event::{epoll, epoll::EventFlags},
-    fd::{AsFd as _, OwnedFd},
-    net::{AddressFamily, SocketFlags, SocketType},
+    fd::{AsFd, OwnedFd},
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType},
     process::{WaitId, WaitIdOptions},
 };
 use std::{
     collections::BTreeMap,
     io,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use wire::{
@@ -36,6 +36,7 @@ use wire::{
 pub(super) const FLOWS: u64 = 4;
 pub(super) const EGRESS: u64 = 5;
 pub(super) const EGRESS_GONE: u64 = 6;
+pub(super) const EGRESS_ASKS: u64 = 7;
 
 /// Whoever dies sooner than this after its start is not started anew at once.
 const STABLE: Duration = Duration::from_secs(5);
@@ -60,6 +61,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Egress {
     /// Where init hands connections over: every egress reads from it in its turn.
     flows: OwnedFd,
+    /// Where the user's ssh-agent listens, if its keys are lent.
+    agent: Option<PathBuf>,
     pub(super) config: Config,
     pub(super) logins: Logins,
     running: Option<Running>,
@@ -89,6 +92,8 @@ struct Waiting {
 struct Running {
     pidfd: OwnedFd,
     connection: Connection,
+    /// Where it asks for connections to the user's ssh-agent, if its keys are lent.
+    asks: Option<OwnedFd>,
     interest: EventFlags,
     began: Instant,
     /// Flows that are connected.
@@ -98,7 +103,7 @@ struct Running {
 impl Egress {
     pub(super) fn new(
         spec: &Spec,
-        secrets: Vec<SecretGrant>,
+        Lendings { secrets, agent }: Lendings,
         authority: Option<AuthorityKey>,
         flows: OwnedFd,
         audit: Option<AuditWriter>,
@@ -109,6 +114,7 @@ impl Egress {
             sandbox: spec.name.as_ref().map_or_else(|| spec.id.to_string(), ToString::to_string),
             policy: network.policy.clone(),
             secrets,
+            lent_keys: network.lent_keys.clone().unwrap_or_default(),
             logins: logins.told(),
             authority,
             resolver: egress::system_resolver(),
@@ -120,6 +126,7 @@ impl Egress {
         };
         Self {
             flows,
+            agent,
             config,
             logins,
             running: None,
@@ -154,6 +161,14 @@ impl Egress {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let connection = Connection::new(ours, Side::Odd)?;
+        let (asks, agent) = match &self.agent {
+            Some(_) => {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+                (Some(pair.0), Some(pair.1))
+            }
+            None => (None, None),
+        };
         let flows = self.flows.try_clone()?;
         let parent = rustix::process::getpid();
         let pid = match jail::process::fork()? {
@@ -165,6 +180,7 @@ impl Egress {
                     config: self.config.clone(),
                     flows,
                     control: theirs,
+                    agent,
                 };
                 // Nobody reads why: the supervisor sees that it is gone, and tries again.
                 jail::process::exit_now(i32::from(egress::run(start).is_err()));
@@ -172,7 +188,7 @@ impl Egress {
         };
         let pidfd = jail::process::pidfd(pid)?;
         let (interest, began) = (EventFlags::IN, Instant::now());
-        self.running = Some(Running { pidfd, connection, interest, began, open: BTreeMap::new() });
+        self.running = Some(Running { pidfd, connection, asks, interest, began, open: BTreeMap::new() });
         Ok(())
     }
 
@@ -238,10 +254,17 @@ impl Running {
     }
 }
 
+/// Connects to a local socket, without waiting for a busy listener.
+fn connect(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
 impl Server<'_> {
     /// Init has handed connections over, or never will again.
     pub(super) fn on_flows(&mut self) {
-        use rustix::net::RecvFlags;
         let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(&self.egress.flows, &mut [0; 1], peek) {
             // It is gone: nobody is started for that.
@@ -261,6 +284,7 @@ impl Server<'_> {
         if let Some(running) = &self.egress.running {
             let _ = self.watch(running.connection.as_fd(), EGRESS);
             let _ = self.watch(running.pidfd.as_fd(), EGRESS_GONE);
+            let _ = running.asks.as_ref().map_or(Ok(()), |asks| self.watch(asks.as_fd(), EGRESS_ASKS));
         }
     }
 
@@ -510,6 +534,24 @@ impl Server<'_> {
             self.egress.failures = 0;
         }
         self.back_off();
+    }
+
+    /// Gives egress a connection to the user's ssh-agent: what it may be used for is egress's to see to.
+    pub(super) fn lend_agent(&mut self) {
+        let Some(asks) = self.egress.running.as_ref().and_then(|running| running.asks.as_ref()) else { return };
+        match rustix::net::recv(asks, &mut [0; 1], RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => return,
+            Ok((1, _)) => {}
+            // It is gone, which its pidfd tells.
+            _ => {
+                let _ = epoll::delete(&self.epoll, asks);
+                return;
+            }
+        }
+        let agent = self.egress.agent.as_deref().ok_or(Errno::NOENT).and_then(connect);
+        let fds: Vec<_> = agent.iter().map(AsFd::as_fd).collect();
+        // One that does not take it will ask again, or is gone.
+        let _ = jail::fd::send(asks, &[0], &fds);
     }
 
     /// Ends an egress that breaks the rules, or does not obey.

@@ -29,7 +29,7 @@ use custody::Custody;
 use egress::Egress;
 use rustix::fd::OwnedFd;
 use server::Server;
-use std::io;
+use std::{io, path::PathBuf};
 use wire::{Exit, Failure, api, mux::Side};
 
 /// What a supervisor takes over from the client that started it.
@@ -42,18 +42,27 @@ pub struct Inheritance {
     pub lock: Lock,
     /// What to start.
     pub spec: Spec,
-    /// What is put in on the way to some hosts.
-    pub secrets: Vec<SecretGrant>,
+    /// What of the user's it may use.
+    pub lendings: Lendings,
     /// A connection to the client, over which the outcome of the start is told.
     pub client: OwnedFd,
 }
 
+/// What of the user's own a sandbox may use and never has.
+#[derive(Clone, Default)]
+pub struct Lendings {
+    /// What is put in on the way to some hosts.
+    pub secrets: Vec<SecretGrant>,
+    /// Where the user's ssh-agent listens.
+    pub agent: Option<PathBuf>,
+}
+
 /// Runs a sandbox to its end. The calling process has one thread and is the supervisor from here on.
 pub fn run(inheritance: Inheritance) -> Exit {
-    let Inheritance { store, entry, lock, spec, secrets, client } = inheritance;
+    let Inheritance { store, entry, lock, spec, lendings, client } = inheritance;
     let mut client = Some(client);
     let mut custody = Custody::new(store, entry, lock, spec.keep);
-    let outcome = serve(&mut custody, &spec, secrets, &mut client);
+    let outcome = serve(&mut custody, &spec, lendings, &mut client);
     // A start that failed leaves the sandbox as it was before; by the time that it is told, so that the caller may try
     // again at once.
     custody.end();
@@ -70,7 +79,7 @@ pub fn run(inheritance: Inheritance) -> Exit {
 fn serve(
     custody: &mut Custody,
     spec: &Spec,
-    secrets: Vec<SecretGrant>,
+    lendings: Lendings,
     client: &mut Option<OwnedFd>,
 ) -> Result<Exit, Failure> {
     let place = custody.place().map_err(|error| describe(&error))?;
@@ -82,7 +91,7 @@ fn serve(
         Failure { cause: wire::cause(&error), hint: hint.clone() }
     })?;
     let Launched { mut machine, link, flows, setup, walls } = launched;
-    let egress = Egress::new(spec, secrets, authority, flows, custody.audit().ok());
+    let egress = Egress::new(spec, lendings, authority, flows, custody.audit().ok());
     let server = custody.listen().map_err(|error| describe(&error)).and_then(|listener| {
         let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
         // From now on no other process of this user reads what this one holds, nor does a core file. Before, its fork

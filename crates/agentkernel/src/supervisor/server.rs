@@ -201,6 +201,7 @@ impl<'a> Server<'a> {
                     egress::FLOWS => self.on_flows(),
                     egress::EGRESS => self.on_egress(flags),
                     egress::EGRESS_GONE => self.egress_gone(),
+                    egress::EGRESS_ASKS => self.lend_agent(),
                     client => self.on_client(client, flags),
                 }
             }

@@ -1,7 +1,6 @@
 //! Hides the way to egress: how captured connections are handed over, and how ports in here are dialled for it. They go
 //! over the flow socket, or wait to be made streams of the link where there is none.
 
-use super::Connection;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     io::Errno,
@@ -69,9 +68,8 @@ impl Handover {
     }
 
     /// Takes a connection of a program.
-    pub fn push(&mut self, connection: Connection) {
-        let (flow, socket) = connection.into_parts();
-        self.waiting.push_back((Handed::Flow(flow), Some(socket)));
+    pub fn push(&mut self, handed: Handed, socket: OwnedFd) {
+        self.waiting.push_back((handed, Some(socket)));
     }
 
     /// Sends what waits.

@@ -30,17 +30,18 @@ use names::Names;
 use rustix::{
     fd::OwnedFd,
     io::Errno,
-    net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType},
+    net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType},
 };
 use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
     rc::Rc,
     time::{Duration, Instant},
 };
 use wire::{
-    flow::{Dial, Flow, Handed},
+    flow::{AGENT, Dial, Flow, Handed},
     link::{CAPTURE_PORT, Wall},
 };
 
@@ -64,6 +65,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 const HANDOVER: u8 = 7;
 const DNS_UDP: u8 = 8;
+const AGENT_SOCKET: u8 = 9;
 const LISTENERS: u8 = 16;
 const DNS_CONNECTIONS: u8 = 64;
 
@@ -73,6 +75,8 @@ pub struct Capture {
     udp: OwnedFd,
     /// Connections to the resolver, and to the outside.
     listeners: Vec<OwnedFd>,
+    /// Connections to the user's ssh-agent.
+    agent: Option<OwnedFd>,
     /// Whether those to the outside come on every port.
     every_port: bool,
     /// DNS over TCP: by slot, the oldest first.
@@ -86,7 +90,7 @@ pub struct Capture {
 }
 
 /// An accepted connection to the outside.
-pub struct Connection {
+struct Connection {
     socket: OwnedFd,
     destination: SocketAddr,
     name: Option<Rc<str>>,
@@ -110,11 +114,11 @@ impl Connection {
 
 impl Capture {
     /// Binds every socket, and makes a connection to see that it arrives here. Connections go out over `flows`, or wait
-    /// for [`next`](Self::next).
+    /// for [`next`](Self::next); so do those to the ssh-agent, if there is one.
     ///
     /// # Errors
     /// [`WallError`] of the wall `capture`.
-    pub fn open(flows: Option<OwnedFd>) -> Result<Self, WallError> {
+    pub fn open(flows: Option<OwnedFd>, agent: bool) -> Result<Self, WallError> {
         let what = |what: String| {
             move |error: io::Error| WallError { wall: CAPTURE, cause: format!("Cannot {what}: {error}") }
         };
@@ -148,6 +152,7 @@ impl Capture {
             names: Names::default(),
             udp,
             listeners,
+            agent: agent.then(agent_socket).transpose().map_err(what(format!("listen on {AGENT}")))?,
             every_port,
             asking: VecDeque::new(),
             paused: false,
@@ -177,8 +182,8 @@ impl Capture {
         if let Some(socket) = self.handover.socket() {
             poll.add(socket, own(HANDOVER), Flags::IN)?;
         }
-        for (index, listener) in self.listeners.iter().enumerate() {
-            poll.add(listener, own(LISTENERS + index as u8), Flags::IN)?;
+        for (listener, token) in self.all_listeners() {
+            poll.add(listener, token, Flags::IN)?;
         }
         Ok(())
     }
@@ -200,7 +205,7 @@ impl Capture {
                 }
             }
             slot if slot >= DNS_CONNECTIONS => self.answer(slot),
-            slot => self.accept(usize::from(slot - LISTENERS), poll),
+            slot => self.accept(slot, poll),
         }
         self.hand_over(poll)
     }
@@ -257,10 +262,12 @@ impl Capture {
     }
 
     fn listen_for(&self, poll: &Poll, flags: Flags) -> io::Result<()> {
-        for (index, listener) in self.listeners.iter().enumerate() {
-            poll.modify(listener, own(LISTENERS + index as u8), flags)?;
-        }
-        Ok(())
+        self.all_listeners().try_for_each(|(listener, token)| poll.modify(listener, token, flags))
+    }
+
+    fn all_listeners(&self) -> impl Iterator<Item = (&OwnedFd, Token)> {
+        let numbered = self.listeners.iter().zip(LISTENERS..).map(|(listener, slot)| (listener, own(slot)));
+        numbered.chain(self.agent.iter().map(|listener| (listener, own(AGENT_SOCKET))))
     }
 
     fn datagrams(&mut self, scratch: &mut [u8]) {
@@ -295,29 +302,19 @@ impl Capture {
         asking.retain_mut(|(own, asker)| *own != slot || asker.serve(names));
     }
 
-    fn accept(&mut self, index: usize, poll: &Poll) {
+    fn accept(&mut self, slot: u8, poll: &Poll) {
         for _ in 0..BURST {
-            let Some(listener) = self.listeners.get(index) else { return };
+            let listener = match slot {
+                AGENT_SOCKET => self.agent.as_ref(),
+                slot => self.listeners.get(usize::from(slot - LISTENERS)),
+            };
+            let Some(listener) = listener else { return };
             if self.handover.is_full() {
                 return self.pause(poll);
             }
             match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => {
-                    let Some(destination) = destination(&socket) else { continue };
-                    if destination == DNS || destination == DNS_V6 {
-                        self.ask(socket, poll);
-                        continue;
-                    }
-                    let name = match destination.ip() {
-                        IpAddr::V4(address) => self.names.name(address),
-                        IpAddr::V6(_) => None,
-                    };
-                    let connection = Connection::new(socket, destination, name);
-                    // As if nobody listened there.
-                    if !destination.ip().is_loopback() {
-                        self.handover.push(connection);
-                    }
-                }
+                Ok(socket) if slot == AGENT_SOCKET => self.handover.push(Handed::Agent, socket),
+                Ok(socket) => self.accepted(socket, poll),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => {
                     if exhausted(error) {
@@ -328,6 +325,38 @@ impl Capture {
             }
         }
     }
+
+    /// A connection to the resolver, or to the outside.
+    fn accepted(&mut self, socket: OwnedFd, poll: &Poll) {
+        let Some(destination) = destination(&socket) else { return };
+        if destination == DNS || destination == DNS_V6 {
+            return self.ask(socket, poll);
+        }
+        let name = match destination.ip() {
+            IpAddr::V4(address) => self.names.name(address),
+            IpAddr::V6(_) => None,
+        };
+        let connection = Connection::new(socket, destination, name);
+        // As if nobody listened there.
+        if !destination.ip().is_loopback() {
+            let (flow, socket) = connection.into_parts();
+            self.handover.push(Handed::Flow(flow), socket);
+        }
+    }
+}
+
+/// A socket by which every program finds the user's ssh-agent. Its directory is init's.
+fn agent_socket() -> io::Result<OwnedFd> {
+    match std::fs::remove_file(AGENT) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(AGENT)?)?;
+    std::fs::set_permissions(AGENT, std::fs::Permissions::from_mode(0o666))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 fn exhausted(error: Errno) -> bool {

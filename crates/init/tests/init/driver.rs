@@ -103,6 +103,7 @@ pub fn scaled(count: u32) -> u32 {
 pub fn setup(place: Place) -> Setup {
     Setup {
         capture: false,
+        agent: false,
         ids: match place {
             Place::OneId => vec![(0, 1)],
             Place::ManyIds => vec![(0, 65536)],

@@ -27,6 +27,7 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use wire::{
     OsBytes, RlimitKind,
+    flow::AGENT,
     link::{Node, Prepare, Seen, Setup, Wall},
 };
 
@@ -39,6 +40,8 @@ const ROOTS_ONLY: &[&str] = &["pagetypeinfo", "slabinfo", "vmallocinfo"];
 /// What tells of the host's devices and kernel.
 const SYS_HIDDEN: &[&str] =
     &["block", "bus", "class", "dev", "devices", "firmware", "hypervisor", "kernel", "module", "power"];
+/// What the directory of the ssh-agent's socket may hold, in bytes: a page is the least.
+const AGENT_SIZE: u64 = 4096;
 /// What the kernel lets programs share, where memory has no limit.
 const SHARED_MEMORY: u64 = 1 << 30;
 
@@ -270,6 +273,10 @@ fn memory(spec: &Spec) -> Vec<(Node, Option<u64>)> {
     for tmpfs in &spec.tmpfs {
         add(&tmpfs.target, 0o1777, Some(tmpfs.size));
     }
+    if let (Some(_), Some(place)) = (&spec.network.lent_keys, Path::new(AGENT).parent()) {
+        // Root's, as init is.
+        list.push((Node { path: place.into(), mode: 0o755, owner: None }, Some(AGENT_SIZE)));
+    }
     // Of two at one place the last counts; and what is below comes after what it is in.
     list.sort_by(|(one, _), (other, _)| one.path.as_path().cmp(other.path.as_path()));
     list.dedup_by(|(later, size), (kept, kept_size)| {
@@ -282,24 +289,18 @@ fn memory(spec: &Spec) -> Vec<(Node, Option<u64>)> {
     list
 }
 
-/// Where secrets are to be files, and what they have in them.
-fn secret_files(spec: &Spec) -> impl Iterator<Item = (&Path, &str)> {
-    let secrets = spec.network.secrets.iter();
-    secrets.filter_map(|secret| Some((secret.file.as_deref()?, secret.placeholder.as_str())))
-}
-
 fn is_below(memory: &[Node], path: &Path) -> bool {
     memory.iter().any(|node| path != node.path.as_path() && path.starts_with(node.path.as_path()))
 }
 
-/// The files of secrets that init cannot write.
+/// The files that init cannot write.
 fn covers(spec: &Spec, setup: &Setup) -> Vec<Cover> {
     let memory = setup.prepare.as_ref().map_or(&[][..], |prepare| &prepare.memory);
-    let outside = secret_files(spec).filter(|(path, _)| spec.read_only && !is_below(memory, path));
-    let cover = |(path, placeholder): (&Path, &str)| Cover {
+    let outside = spec.files().into_iter().filter(|(path, ..)| spec.read_only && !is_below(memory, path));
+    let cover = |(path, contents, mode): (&Path, String, u32)| Cover {
         place: path.display().to_string(),
-        bytes: placeholder.as_bytes().to_vec(),
-        mode: 0o600,
+        bytes: contents.into_bytes(),
+        mode,
         owner: (spec.identity.uid, spec.identity.gid),
     };
     outside.map(cover).collect()
@@ -341,7 +342,7 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
         prepare.directories.push(node(spec.workdir.as_path(), 0o755, None));
         prepare.accounts = accounts(identity, "/bin/sh").to_vec();
     }
-    for (path, placeholder) in secret_files(spec) {
+    for (path, contents, mode) in spec.files() {
         if spec.read_only && !is_below(&prepare.memory, path) {
             // A cover of the image's.
             continue;
@@ -353,10 +354,11 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
             parents.extend(path.parent().map(|parent| node(parent, 0o755, None)));
         }
         prepare.directories.extend(parents);
-        prepare.files.push((node(path, 0o600, own), placeholder.as_bytes().to_vec()));
+        prepare.files.push((node(path, mode, own), contents.into_bytes()));
     }
     Setup {
         capture: true,
+        agent: spec.network.lent_keys.is_some(),
         ids: vec![(0, u32::MAX)],
         writable: writable(spec),
         rlimits: spec.limits.rlimits.iter().filter(|limit| limit.kind != RlimitKind::Nproc).copied().collect(),

@@ -26,6 +26,7 @@ use rustix::{
     process::{Resource, Signal},
 };
 use std::{io, path::Path};
+use wire::flow::AGENT;
 
 /// What every image has, with its mode.
 const TEMPORARY: &[(&str, &str)] = &[("/tmp", "1777"), ("/var/tmp", "1777"), ("/run", "755")];
@@ -265,7 +266,14 @@ impl Stage<'_> {
                 }
             }
         }
-        self.placeholders(&root, &scratch)?;
+        self.files(&root, &scratch)?;
+        if let (Some(_), Some(place)) = (&spec.network.lent_keys, Path::new(AGENT).parent()) {
+            let tried = format_args!("Cannot mount {}", place.display());
+            // Root's, as init is where there is one.
+            let dir = mount::new("tmpfs", &[Param::Value("size", "4k"), Param::Value("mode", "755")], QUIET);
+            let dir = dir.wall("mounts", tried, "")?;
+            mount::attach(&dir, root.target(place, &dir)?).wall("mounts", tried, "")?;
+        }
         // After the mounts of others: whatever links an image has, nobody mounts anything over these.
         let proc = dev::proc(&root)?;
         // Whoever may bind low ports may answer as any server: inside, that is nobody's privilege.
@@ -311,8 +319,7 @@ impl Stage<'_> {
                 root.target(&lent.target, source)?;
             }
         }
-        let files = self.spec.network.secrets.iter().filter_map(|secret| secret.file.as_deref());
-        for file in files {
+        for (file, ..) in self.spec.files() {
             // Any file but a directory shows what is to be covered.
             let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
             root.target(file, &null.wall("secrets", "Cannot open /dev/null", "")?)?;
@@ -424,12 +431,11 @@ impl Stage<'_> {
         rustix::fs::chownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
     }
 
-    /// Files with what the sandbox has in the place of secrets: readable by its user alone.
-    fn placeholders(&self, root: &Root, scratch: &OwnedFd) -> Result<(), LaunchError> {
-        for (index, secret) in self.spec.network.secrets.iter().enumerate() {
-            let Some(path) = &secret.file else { continue };
+    /// Files that the sandbox has besides its image's.
+    fn files(&self, root: &Root, scratch: &OwnedFd) -> Result<(), LaunchError> {
+        for (index, (path, contents, mode)) in self.spec.files().into_iter().enumerate() {
             let tried = format_args!("Cannot make {}", path.display());
-            let made = trust::write(scratch, &format!("secret-{index}"), secret.placeholder.as_bytes(), 0o600);
+            let made = trust::write(scratch, &format!("file-{index}"), contents.as_bytes(), mode);
             let file = made.wall("secrets", tried, "")?;
             self.give(&file).wall("secrets", tried, "")?;
             mount::attach(&trust::read_only(&file)?, root.target(path, &file)?).wall("secrets", tried, "")?;

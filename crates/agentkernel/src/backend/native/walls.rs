@@ -37,6 +37,7 @@ pub fn writable(spec: &Spec) -> Vec<OsBytes> {
 pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
     Setup {
         capture: true,
+        agent: spec.network.lent_keys.is_some(),
         ids: match *ids {
             Ids::One { uid, gid } if uid.0 == gid.0 => vec![(uid.0, 1)],
             Ids::One { uid, gid } => vec![(uid.0, 1), (gid.0, 1)],

@@ -1,0 +1,105 @@
+//! Hides how keys of the user's ssh-agent are lent: by which host keys a server is known, and which key signs for git.
+
+use super::{ConfigError, HostFacts, forms::FormError, git_identity, resolve::Resolver};
+use egress::{
+    Host, Rule, Target,
+    ssh::{Key, LentKeys, Server, known_keys},
+};
+use std::path::{Path, PathBuf};
+
+/// The port of SSH.
+const PORT: u16 = 22;
+/// What everybody on the host trusts.
+const SYSTEM: [&str; 2] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
+/// The same of the user's, in his home.
+const OWN: [&str; 2] = [".ssh/known_hosts", ".ssh/known_hosts2"];
+
+/// A server of SSH: `HOST`, or `HOST:PORT` for another port than 22.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_ssh_server(text: &str) -> Result<Target, FormError> {
+    match text.split_once('@') {
+        Some((_, host)) => Err(FormError {
+            cause: format!("'{text}': a user is nobody that keys are lent for"),
+            hint: if host.is_empty() {
+                "Write HOST or HOST:PORT"
+            } else {
+                "Leave the user out: write HOST or HOST:PORT"
+            },
+        }),
+        None => Ok(Target::parse(text, Some(PORT))?),
+    }
+}
+
+/// The rule by which a server is reached.
+pub(super) fn rule(server: &Target) -> Result<Rule, ConfigError> {
+    Rule::parse(&server.to_string()).map_err(|error| {
+        let FormError { cause, hint } = FormError::from(error);
+        ConfigError::value(cause, hint)
+    })
+}
+
+impl Resolver<'_> {
+    /// What keys are lent for, if for anything: to log in to these servers, and to sign for git.
+    pub(super) fn lent_keys(&self, servers: Vec<Target>, sign: bool) -> Result<Option<LentKeys>, ConfigError> {
+        if servers.is_empty() && !sign {
+            return Ok(None);
+        }
+        let files = known_hosts(self.host);
+        let server = |target: Target| {
+            let mut keys: Vec<Key> = files.iter().flat_map(|file| known_keys(file, &target)).collect();
+            keys.sort();
+            keys.dedup();
+            match keys.is_empty() {
+                false => Ok(Server { target, keys }),
+                true => Err(unknown(&target)),
+            }
+        };
+        let mut servers = servers.into_iter().map(server).collect::<Result<Vec<_>, _>>()?;
+        servers.sort_by(|one, other| one.target.cmp(&other.target));
+        servers.dedup();
+        let signing = if sign { vec![git_identity::signing_key(self.project, self.host)?] } else { Vec::new() };
+        Ok(Some(LentKeys { servers, signing }))
+    }
+}
+
+fn known_hosts(host: &HostFacts) -> Vec<String> {
+    let home = host.own_home();
+    let files = SYSTEM.map(PathBuf::from).into_iter().chain(OWN.map(|file| home.join(file)));
+    files.filter_map(|file| std::fs::read(file).ok()).map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
+}
+
+fn unknown(Target { host, port }: &Target) -> ConfigError {
+    let port = if *port == PORT { String::new() } else { format!(" -p {port}") };
+    let host = match host {
+        Host::Address(address) => address.to_string(),
+        Host::Name(name) => name.to_string(),
+    };
+    let cause =
+        format!("No host key of {host} is known, by which a key of yours would be lent to it and to nobody else");
+    ConfigError::value(cause, format!("Connect to it once, and compare the fingerprint: ssh{port} {host}"))
+}
+
+/// Where the user's agent listens.
+///
+/// # Errors
+/// If he has none, or it does not answer.
+pub fn ssh_agent(host: &HostFacts) -> Result<PathBuf, ConfigError> {
+    const HINT: &str = "Start one that has your key: eval \"$(ssh-agent)\"; ssh-add";
+    let Some(path) = host.var("SSH_AUTH_SOCK").filter(|path| !path.is_empty()) else {
+        return Err(ConfigError::value("No ssh-agent, whose keys could be lent: SSH_AUTH_SOCK is not set", HINT));
+    };
+    let path = Path::new(path);
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Ok(path.to_owned()),
+        Err(error) => Err(ConfigError::value(
+            format!("The ssh-agent at {}, SSH_AUTH_SOCK, does not answer: {error}", path.display()),
+            HINT,
+        )),
+    }
+}
+
+#[cfg(test)]
+#[path = "ssh_tests.rs"]
+mod tests;

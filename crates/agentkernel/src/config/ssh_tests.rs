@@ -1,0 +1,132 @@
+use super::*;
+use crate::{
+    Mount, Spec,
+    config::{
+        FILE_NAME, NetworkOverrides, Overrides, Project, ProjectFile, UserConfig, WorkspaceMode,
+        identity::tests::host as facts, resolve,
+    },
+};
+use wire::flow::AGENT;
+
+const ONE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+const TWO: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC";
+const SIGNS: &str = "[gpg]\n\tformat = ssh\n[user]\n\tsigningKey = ";
+
+struct Scene {
+    home: tempfile::TempDir,
+    project: &'static str,
+}
+
+impl Scene {
+    fn new(project: &'static str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".ssh")).unwrap();
+        Self { home, project }
+    }
+
+    fn write(self, file: &str, text: &str) -> Self {
+        std::fs::write(self.home.path().join(file), text).unwrap();
+        self
+    }
+
+    fn resolve(&self, ssh: &[&str], sign: bool, overrides: Overrides) -> Result<Spec, ConfigError> {
+        let mut host = facts(rustix::process::geteuid().as_raw());
+        host.home = self.home.path().to_owned();
+        host.cwd = "/srv/app".into();
+        let file = ProjectFile::parse(host.cwd.join(FILE_NAME), self.project.into());
+        let mut file = file.unwrap_or_else(|error| panic!("{error}"));
+        file.trusted = true;
+        let project = Project { dir: host.cwd.clone(), file: Some(file) };
+        let ssh = ssh.iter().map(|server| parse_ssh_server(server).unwrap()).collect();
+        let network = NetworkOverrides { ssh, sign, ..NetworkOverrides::default() };
+        let overrides = Overrides { network, workspace: Some(WorkspaceMode::None), ..overrides };
+        resolve(overrides, &project, &UserConfig::default(), &host)
+    }
+
+    fn lent(&self, ssh: &[&str], sign: bool) -> (LentKeys, Vec<String>, Vec<String>) {
+        let spec = self.resolve(ssh, sign, Overrides::default()).unwrap_or_else(|error| panic!("{error}"));
+        let allowed = spec.network.policy.rules.allow.iter().map(ToString::to_string).collect();
+        let env = spec.env.iter().map(ToString::to_string).collect();
+        (spec.network.lent_keys.unwrap(), allowed, env)
+    }
+
+    fn error(&self, ssh: &[&str], sign: bool) -> (String, String) {
+        let error = self.resolve(ssh, sign, Overrides::default()).unwrap_err();
+        (error.to_string(), error.hint())
+    }
+}
+
+#[test]
+fn a_server_is_known_by_its_keys_and_reached() {
+    let known = format!("git.example.org {ONE}\n[git.example.org]:2222 {TWO}\n");
+    let scene = Scene::new("").write(".ssh/known_hosts", &known);
+    let (lent, allowed, env) = scene.lent(&["git.example.org"], false);
+    assert_eq!(lent.known_hosts(), format!("git.example.org {ONE}\n"));
+    assert_eq!(allowed, ["git.example.org:22"]);
+    assert!(lent.signing.is_empty() && env.contains(&format!("SSH_AUTH_SOCK={AGENT}")));
+    assert!(!env.iter().any(|entry| entry.starts_with("GIT_")));
+    let (lent, allowed, _) = scene.lent(&["git.example.org:2222"], false);
+    assert_eq!(lent.known_hosts(), format!("[git.example.org]:2222 {TWO}\n"));
+    assert_eq!(allowed, ["git.example.org:2222"]);
+    let (cause, hint) = scene.error(&["git.example.org:2200"], false);
+    assert!(
+        cause.starts_with("No host key of git.example.org is known") && hint.ends_with("ssh -p 2200 git.example.org")
+    );
+}
+
+#[test]
+fn a_project_asks_for_the_same() {
+    let scene = Scene::new("[ssh]\nhosts = [\"git.example.org\"]\nsign = true\n");
+    let (cause, _) = scene.error(&[], false);
+    assert!(cause.contains("No host key"), "{cause}");
+    let scene = scene.write(".ssh/known_hosts", &format!("git.example.org {ONE}"));
+    let scene = scene.write(".gitconfig", &format!("{SIGNS}{TWO}\n"));
+    let (lent, allowed, _) = scene.lent(&[], false);
+    assert_eq!((lent.servers.len(), lent.signing.len()), (1, 1));
+    assert_eq!(allowed, ["git.example.org:22"]);
+}
+
+#[test]
+fn git_signs_with_one_key() {
+    for (written, file) in [(TWO, ""), ("~/.ssh/id.pub", ".ssh/id.pub"), ("~/.ssh/id", ".ssh/id.pub")] {
+        let scene = Scene::new("").write(".gitconfig", &format!("{SIGNS}{written}\n"));
+        let scene = if file.is_empty() { scene } else { scene.write(file, &format!("{TWO} me@home\n")) };
+        let (lent, allowed, env) = scene.lent(&[], true);
+        assert_eq!(lent.signing.iter().map(ToString::to_string).collect::<Vec<_>>(), [TWO]);
+        assert!(allowed.is_empty() && lent.servers.is_empty());
+        for expected in ["GIT_CONFIG_COUNT=3", &format!("GIT_CONFIG_VALUE_1=key::{TWO}"), "GIT_CONFIG_VALUE_2=true"] {
+            assert!(env.iter().any(|entry| entry == expected), "{expected}: {env:?}");
+        }
+    }
+    let (cause, hint) = Scene::new("").error(&[], true);
+    assert!(cause == "Git signs with openpgp and not with ssh" && hint.contains("gpg.format ssh"));
+    let scene = Scene::new("").write(".gitconfig", "[gpg]\nformat = ssh\n");
+    assert_eq!(scene.error(&[], true).0, "Git has no key to sign with: user.signingKey is not set");
+    let scene = scene.write(".gitconfig", &format!("{SIGNS}~/.ssh/none\n"));
+    assert!(scene.error(&[], true).0.starts_with("There is no public key of SSH at /"));
+}
+
+#[test]
+fn the_place_of_the_agent_is_its_own() {
+    let scene = Scene::new("").write(".ssh/known_hosts", &format!("a.example {ONE}"));
+    let mount = Mount { source: "/srv".into(), target: "/run".into(), read_only: true };
+    let overrides = Overrides { mounts: vec![mount], ..Overrides::default() };
+    let error = scene.resolve(&["a.example"], false, overrides).unwrap_err();
+    assert!(error.to_string().contains("/run, where something is mounted"), "{error}");
+}
+
+#[test]
+fn what_is_no_server() {
+    let wrong = |text| parse_ssh_server(text).unwrap_err().hint;
+    assert_eq!(wrong("git@github.com"), "Leave the user out: write HOST or HOST:PORT");
+    assert!(parse_ssh_server("").is_err() && parse_ssh_server("a:x").is_err() && parse_ssh_server("*").is_err());
+    assert_eq!(parse_ssh_server("10.0.0.1").unwrap().to_string(), "10.0.0.1:22");
+}
+
+#[test]
+fn an_agent_must_be_there() {
+    let mut host = facts(1000);
+    assert!(ssh_agent(&host).unwrap_err().to_string().ends_with("SSH_AUTH_SOCK is not set"));
+    host.env = vec![("SSH_AUTH_SOCK".into(), "/nowhere/agent".into())];
+    assert!(ssh_agent(&host).unwrap_err().to_string().contains("/nowhere/agent, SSH_AUTH_SOCK, does not answer"));
+}

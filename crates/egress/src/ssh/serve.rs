@@ -1,0 +1,153 @@
+//! Hides how requests travel between programs and the user's agent: each program's connection has one of its own to the
+//! agent, which the supervisor makes, since egress reaches nothing by a path.
+
+use super::{
+    filter::{Connection, FAILURE, Fate},
+    message::put,
+};
+use crate::{Denial, Host, Reason, Target, account::Account, server::Shared};
+use rustix::{
+    fd::OwnedFd,
+    net::{SendFlags, sockopt},
+};
+use std::{cell::Cell, io, rc::Rc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, unix::AsyncFd},
+    net::UnixStream,
+    sync::Mutex,
+    time::timeout,
+};
+use wire::flow::Flow;
+
+/// The longest message, in bytes, as OpenSSH has it.
+const MAX: u32 = 256 * 1024;
+/// How many programs may have the agent open at once. One more is not served.
+const AT_ONCE: usize = 256;
+/// How long the agent may take: it may ask its user, or wait for a touch.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What the agent is called where a server is named otherwise.
+const AGENT: &str = "ssh-agent";
+
+/// The way to the user's agent.
+pub(crate) struct Lender {
+    /// A byte asks the supervisor for a connection, which comes with one.
+    asks: Option<AsyncFd<OwnedFd>>,
+    turn: Mutex<()>,
+    open: Cell<usize>,
+}
+
+impl Lender {
+    #[expect(deprecated, reason = "what is unsound are descriptors that are closed early, which an OwnedFd is not")]
+    pub(crate) fn new(asks: Option<OwnedFd>) -> io::Result<Self> {
+        if let Some(asks) = &asks {
+            rustix::io::ioctl_fionbio(asks, true)?;
+        }
+        Ok(Self { asks: asks.map(AsyncFd::new).transpose()?, turn: Mutex::new(()), open: Cell::new(0) })
+    }
+
+    async fn connect(&self) -> io::Result<UnixStream> {
+        let asks = self.asks.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let _turn = self.turn.lock().await;
+        let send = |socket: &OwnedFd| Ok(rustix::net::send(socket, &[0], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?);
+        asks.async_io(Interest::WRITABLE, send).await?;
+        let (_, mut fds) = asks.async_io(Interest::READABLE, |socket| jail::fd::receive(socket, 1, &mut [0])).await?;
+        let socket = fds.pop().ok_or(io::ErrorKind::ConnectionRefused)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        UnixStream::from_std(socket.into())
+    }
+
+    /// Asks the agent, over the connection to it if there is one already.
+    async fn ask(&self, agent: &mut Option<UnixStream>, request: &[u8]) -> io::Result<Vec<u8>> {
+        let connected = match agent {
+            Some(connected) => connected,
+            None => agent.insert(self.connect().await?),
+        };
+        write(connected, request).await?;
+        read(connected).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Serves a connection that init hands over: a local socket, or a TCP one where something lies between.
+pub(crate) async fn adopt(shared: Rc<Shared>, socket: OwnedFd) {
+    let is_local = sockopt::socket_domain(&socket) == Ok(rustix::net::AddressFamily::UNIX);
+    if rustix::io::ioctl_fionbio(&socket, true).is_err() {
+        return;
+    }
+    match is_local {
+        true => {
+            if let Ok(client) = UnixStream::from_std(socket.into()) {
+                serve(&shared, client).await;
+            }
+        }
+        false => {
+            if let Some(client) = crate::server::adopt(socket) {
+                serve(&shared, client).await;
+            }
+        }
+    }
+}
+
+async fn serve(shared: &Rc<Shared>, mut client: impl AsyncRead + AsyncWrite + Unpin) {
+    let lender = &shared.lender;
+    if lender.open.get() >= AT_ONCE {
+        return;
+    }
+    lender.open.set(lender.open.get() + 1);
+    let rules = shared.rules();
+    let mut connection = Connection::new(&rules.lent_keys);
+    let mut agent = None;
+    while let Ok(Some(request)) = read(&mut client).await {
+        let answer = match connection.judge(&request) {
+            Fate::Answer(kind) => vec![kind],
+            Fate::Refused(target, why) => {
+                tell(shared, target, Reason::SshKey, &why);
+                vec![FAILURE]
+            }
+            Fate::Forward => {
+                let asked = timeout(PATIENCE, lender.ask(&mut agent, &request)).await;
+                match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                    Ok(answer) => connection.answer(&request, &answer),
+                    Err(error) => {
+                        agent = None;
+                        tell(shared, None, Reason::Unreachable, &error.to_string());
+                        vec![FAILURE]
+                    }
+                }
+            }
+        };
+        if write(&mut client, &answer).await.is_err() {
+            break;
+        }
+    }
+    lender.open.set(lender.open.get() - 1);
+}
+
+fn tell(shared: &Rc<Shared>, target: Option<Target>, reason: Reason, why: &str) {
+    let target = target.unwrap_or_else(|| Target { host: Host::Name(AGENT.into()), port: 22 });
+    let account = Account::new(shared, &Flow { host: target.host.to_string(), port: target.port });
+    account.refused(&Denial::new(reason, &target).because(why), None);
+}
+
+/// The next message; `None` if there is no more.
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 4];
+    if from.read(&mut length[..1]).await? == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut length[1..]).await?;
+    let length = u32::from_be_bytes(length);
+    if length > MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut message = Vec::new();
+    if from.take(length.into()).read_to_end(&mut message).await? < length as usize {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some(message))
+}
+
+async fn write(to: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
+    let mut framed = Vec::with_capacity(message.len() + 4);
+    put(&mut framed, message);
+    to.write_all(&framed).await
+}
