@@ -7,3 +7,4 @@ mod asked;
 mod hostile;
 mod real;
 mod scene;
+mod settings;

@@ -3,6 +3,7 @@
 use super::{
     hostile::{Elsewhere, is_held},
     scene::{Agent, KEY, Scene, install},
+    settings::servers_come_along,
 };
 use serde_json::Value;
 use std::{fs, process::Stdio};
@@ -111,6 +112,7 @@ fn works(agent: &Agent) {
     }
     let mut scenes = vec![Scene::of(world, agent, &internet)];
     answers(&scenes[0]);
+    servers_come_along(&scenes[0]);
     if Who::all().contains(&Who::Nobody) {
         scenes.push(scenes[0].of_nobody());
     }

@@ -306,7 +306,7 @@ pub struct Agent {
     pub name: String,
     /// Its version; empty: it is part of the image.
     pub version: String,
-    /// What it keeps for the project, which lies in the state directory.
+    /// What it keeps for the project, and read-only what stands for files of the user's: it lies in the state directory.
     pub kept: Vec<Mount>,
     /// An empty file of the host's, which an engine lays where nothing is to be.
     #[serde(with = "os_path")]

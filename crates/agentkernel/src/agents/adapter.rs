@@ -216,6 +216,12 @@ pub struct Mcp {
     pub file: PathBuf,
     /// The key whose table has a server for each name.
     pub key: String,
+    /// Keys to such a table for one project, the outermost first, with `{workspace}` for its directory.
+    pub local: Vec<String>,
+    /// Arguments that give it servers, with `{}` for an object that has them below the key; none: it finds the file.
+    pub argument: Vec<String>,
+    /// How a value there refers to a variable, with `{}` for its name; empty: it cannot.
+    pub reference: String,
 }
 
 /// What an agent needs.

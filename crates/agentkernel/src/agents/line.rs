@@ -59,6 +59,8 @@ pub struct Ask<'a> {
     pub prompt: Option<&'a str>,
     /// The project's directory.
     pub workspace: &'a Path,
+    /// MCP servers that it is given as an argument, in JSON.
+    pub servers: Option<&'a str>,
     /// Further arguments of the agent's own.
     pub arguments: &'a [String],
 }
@@ -118,6 +120,9 @@ impl Adapter {
         }
         if !ask.updates {
             add(&self.no_updates.arguments, "");
+        }
+        if let (Some(servers), Some(mcp)) = (ask.servers, &self.mcp) {
+            add(&mcp.argument, servers);
         }
         add(&mode.arguments, "");
         match ask.session {

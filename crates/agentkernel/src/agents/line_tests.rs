@@ -12,6 +12,7 @@ fn headless<'a>() -> Ask<'a> {
         output: Output::Text,
         prompt: Some("fix -- it {} {workspace}"),
         workspace: Path::new("/home/me/\"p\" {}"),
+        servers: None,
         arguments: &[],
     }
 }

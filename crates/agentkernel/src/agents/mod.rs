@@ -5,6 +5,7 @@ mod line;
 pub mod login;
 mod npm;
 mod schema;
+mod settings;
 
 pub use adapter::{
     Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Reached, Renewal, Switch, Template, integrity,
@@ -13,6 +14,7 @@ pub use adapter::{
 pub use line::{Ask, CannotError, FirstFile, Output, Session, Way};
 pub use npm::{Registry, RegistryUnknown, registry};
 pub use schema::reference;
+pub use settings::{Form, Settings, servers, without_credentials};
 
 use crate::config::{self, ConfigError, HostFacts, Project, ProjectFile, UserConfig};
 use std::{

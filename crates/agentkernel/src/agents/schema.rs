@@ -609,6 +609,36 @@ const MCP: &[Key<Mcp>] = &[
         doc: "The key of the file whose table has a server for each name.",
         example: "\"mcpServers\"",
     },
+    Key {
+        name: "local",
+        form: Form::List(|mcp, text| {
+            mcp.local.push(filled(text.value)?);
+            Ok(())
+        }),
+        default: "none",
+        doc: "Keys of the file to such a table for one project, the outermost first, with `{workspace}` for its directory.",
+        example: "[\"projects\", \"{workspace}\", \"mcpServers\"]",
+    },
+    Key {
+        name: "argument",
+        form: Form::List(|mcp, text| {
+            mcp.argument.push(text.value);
+            Ok(())
+        }),
+        default: "none: the file comes along",
+        doc: "Arguments that give it servers where the file does not come along: `{}` stands for an object of JSON that has them below the key.",
+        example: "[\"--mcp-config={}\"]",
+    },
+    Key {
+        name: "reference",
+        form: Form::Text(|mcp, text| {
+            mcp.reference = filled(text.value)?;
+            Ok(())
+        }),
+        default: "it cannot",
+        doc: "How a value there refers to a variable, with `{}` for its name. It stands in the place of what logs a server in, which does not come along.",
+        example: "\"${{}}\"",
+    },
 ];
 
 const NEEDS: &[Key<Needs>] = &[

@@ -31,6 +31,8 @@ pub struct AgentUse {
     pub environment: Vec<(String, String)>,
     /// What comes along of the user's, read-only: where it is, and where it goes below the home directory.
     pub brought: Vec<(PathBuf, PathBuf)>,
+    /// What stands for files of the user's, read-only: in the same way.
+    pub copied: Vec<(PathBuf, PathBuf)>,
     /// What it keeps: in the same way.
     pub kept: Vec<(PathBuf, PathBuf)>,
     /// An empty file.
@@ -63,7 +65,7 @@ impl AgentUse {
         env: &mut Environment,
         mounts: &mut Vec<Mount>,
     ) -> Result<Agent, ConfigError> {
-        let Self { name, version, environment, brought, kept, empty, .. } = self;
+        let Self { name, version, environment, brought, copied, kept, empty, .. } = self;
         let home = identity.home.to_string_lossy();
         environment.iter().for_each(|(name, value)| env.set(name, value.replace(HOME, &home)));
         for (source, below) in brought {
@@ -74,9 +76,12 @@ impl AgentUse {
                 mounts.push(Mount { source, target, read_only: true });
             }
         }
-        let own =
-            |(source, below): (PathBuf, PathBuf)| Mount { source, target: identity.home.join(below), read_only: false };
-        Ok(Agent { name, version, kept: kept.into_iter().map(own).collect(), empty })
+        let own = |read_only| {
+            move |(source, below): (PathBuf, PathBuf)| Mount { source, target: identity.home.join(below), read_only }
+        };
+        let copied = copied.into_iter().map(own(true)).filter(|copy| !mounts.iter().any(|it| it.target == copy.target));
+        let kept = kept.into_iter().map(own(false)).chain(copied).collect();
+        Ok(Agent { name, version, kept, empty })
     }
 }
 

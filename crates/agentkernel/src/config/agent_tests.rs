@@ -36,6 +36,7 @@ impl Scene {
             version: "1.0".into(),
             environment: vec![("ONE_HOME".into(), "{home}/.one".into()), ("SAID".into(), "by the agent".into())],
             brought: vec![(self.host.home.join(".one/settings"), ".one/settings".into())],
+            copied: vec![(self.host.home.join("../copy"), ".one/copy".into())],
             kept: vec![(self.host.home.join("../kept"), ".one".into())],
             empty: "/empty".into(),
             allow: vec![rule("api.example.org:443")],
@@ -87,7 +88,8 @@ fn an_agent_finds_its_home_its_settings_and_its_variables() {
     let agent = spec.agent.clone().unwrap();
     assert_eq!((agent.name.as_str(), agent.version.as_str()), ("one", "1.0"));
     assert_eq!((agent.kept[0].target.clone(), agent.kept[0].read_only), (home.join(".one"), false));
-    assert_eq!(spec.all_mounts().count(), 2);
+    assert_eq!((agent.kept[1].target.clone(), agent.kept[1].read_only), (home.join(".one/copy"), true));
+    assert_eq!(spec.all_mounts().count(), 3);
     // Who mounts something else there means that.
     let own = Mount { source: "app".into(), target: home.join(".one/settings"), read_only: false };
     let source = scene.host.home.clone();

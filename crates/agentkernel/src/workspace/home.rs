@@ -23,6 +23,8 @@ const HOME: &str = "home";
 const PROJECT: &str = "project";
 const SEED: &str = "seed";
 const EMPTY: &str = "empty";
+/// Has what stands in the place of files of the user's.
+const COPIES: &str = "copies";
 /// The time of modification of a mount point that was made here, in seconds.
 const MARK: i64 = archive::PLACEHOLDER;
 /// Nothing on the way may be a link.
@@ -106,21 +108,39 @@ impl AgentHome {
     /// # Errors
     /// If it can't be written; what was there before is there still.
     pub fn write(&self, below: &Path, text: &str) -> Result<(), WorkspaceError> {
-        let failed = |error: io::Error| self.failed("write", below, error);
-        let Some(name) = below.file_name() else { return Err(failed(io::ErrorKind::InvalidInput.into())) };
+        let Some(name) = below.file_name() else {
+            return Err(self.failed("write", below, io::ErrorKind::InvalidInput.into()));
+        };
         let parent = self.make(below.parent().unwrap_or(Path::new("")))?;
+        self.write_in(&parent, name, below, text)
+    }
+
+    /// Writes a file that the sandbox gets in the place of one of the user's, where it cannot write: its path on the host.
+    ///
+    /// # Errors
+    /// If it can't be written; what was there before is there still.
+    pub fn copy(&self, below: &Path, text: &str) -> Result<PathBuf, WorkspaceError> {
+        let path = self.path.with_file_name(COPIES);
+        let copies = store::subdirectory(self.dir.as_fd(), &path, COPIES)?;
+        let name = escaped(below);
+        self.write_in(&copies, &name, below, text)?;
+        Ok(path.join(name))
+    }
+
+    fn write_in(&self, parent: &OwnedFd, name: &OsStr, below: &Path, text: &str) -> Result<(), WorkspaceError> {
+        let failed = |error: io::Error| self.failed("write", below, error);
         let temporary = temporary().map_err(failed)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let write = || {
-            let mut file = File::from(fs::openat(&parent, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
+            let mut file = File::from(fs::openat(parent, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
             self.give(&file)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            Ok(fs::renameat(&parent, &temporary, &parent, name)?)
+            Ok(fs::renameat(parent, &temporary, parent, name)?)
         };
         write().map_err(|error: io::Error| {
             // The first error counts.
-            let _ = fs::unlinkat(&parent, &temporary, AtFlags::empty());
+            let _ = fs::unlinkat(parent, &temporary, AtFlags::empty());
             failed(error)
         })
     }
@@ -241,6 +261,16 @@ impl AgentHome {
     fn failed(&self, action: &'static str, below: &Path, source: io::Error) -> WorkspaceError {
         WorkspaceError::Io { action, path: self.path.join(below), source }
     }
+}
+
+/// A path as the name of one file.
+fn escaped(path: &Path) -> std::ffi::OsString {
+    let bytes = path.as_os_str().as_bytes().iter().flat_map(|byte| match byte {
+        b'/' => b"%2F".to_vec(),
+        b'%' => b"%25".to_vec(),
+        byte => vec![*byte],
+    });
+    std::os::unix::ffi::OsStringExt::from_vec(bytes.collect())
 }
 
 /// What placeholders are made from: at random, once.

@@ -3,6 +3,7 @@
 
 use super::{
     super::{Failure, run},
+    brought::Brought,
     find,
     install::{Workshop, reference},
     installed,
@@ -23,7 +24,6 @@ use egress::Mode;
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
-    path::PathBuf,
 };
 
 /// What is asked of an agent.
@@ -114,6 +114,8 @@ pub(in crate::cli) struct Told {
     allow: Vec<String>,
     /// What logs it in, in words.
     login: Option<String>,
+    /// What of the user's settings does not come along, for it logs in.
+    left_out: Vec<String>,
     #[serde(skip)]
     shown: bool,
 }
@@ -196,6 +198,9 @@ impl Wanted {
         let adapter = &self.adapter;
         let host = HostFacts::read()?;
         let project = run::project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
+        let home = AgentHome::open(store, &project.dir, &adapter.name)?;
+        let Brought { places: brought, copies: copied, servers, left_out } =
+            Brought::of(adapter, &home, &host, &project.dir)?;
         let session = match (&ask.resume, ask.go_on) {
             (Some(name), _) => Session::Named(name),
             (None, true) => Session::Last,
@@ -215,20 +220,19 @@ impl Wanted {
             },
             prompt: ask.prompt.as_deref(),
             workspace: &project.dir,
+            servers: servers.as_deref(),
             arguments: &self.extra,
         };
         overrides.command = adapter.command_line(&asked)?.into_iter().map(OsString::from).collect();
         // An image's own is for its own commands.
         overrides.entrypoint.get_or_insert_default();
 
-        let home = AgentHome::open(store, &project.dir, &adapter.name)?;
         let login = if ask.no_login { None } else { self.login(overrides, &host, &project)? };
         let lent =
             login.as_ref().map_or_else(|| Ok(Lent::default()), |login| login.lend(|name| home.placeholder(name)))?;
         self.write(&home, &lent, &project)?;
         let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
         let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
-        let brought = self.brought(&home, &host)?;
 
         let mut allow = adapter.network.allow.clone();
         for rule in lent.allow() {
@@ -244,6 +248,7 @@ impl Wanted {
             version: adapter.version.clone(),
             allow: allow.iter().map(ToString::to_string).collect(),
             login: login.as_ref().map(ToString::to_string),
+            left_out,
             shown: ask.verbose || (terminal && crate::client::is_terminal().error),
         };
         overrides.agent = Some(AgentUse {
@@ -252,6 +257,7 @@ impl Wanted {
             version: adapter.version.clone(),
             environment,
             brought,
+            copied,
             kept,
             empty: home.empty()?,
             allow,
@@ -318,31 +324,6 @@ impl Wanted {
         Ok(())
     }
 
-    /// What of the user's own comes along.
-    fn brought(&self, home: &AgentHome, host: &HostFacts) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
-        let own = host.own_home();
-        let crate::agents::Home { config, memory, skills, state } = &self.adapter.home;
-        let mut brought = Vec::new();
-        for below in config.iter().chain(memory).chain(skills) {
-            let is_kept = state.iter().any(|place| below.starts_with(place));
-            // Where they are is for the user to say, by links too; what leads nowhere, or to all, does not come along.
-            let there = std::fs::canonicalize(own.join(below)).ok().filter(|path| !own.starts_with(path));
-            let kind =
-                there.as_ref().and_then(|path| path.metadata().ok()).filter(|meta| meta.is_dir() || meta.is_file());
-            match (there, kind) {
-                (Some(path), Some(kind)) => {
-                    if is_kept {
-                        home.cover(below, kind.is_dir())?;
-                    }
-                    brought.push((path, below.clone()));
-                }
-                _ if is_kept => home.uncover(below),
-                _ => {}
-            }
-        }
-        Ok(brought)
-    }
-
     /// Sees to it that it is installed, for the image that is found by now, and lays it over that.
     pub(in crate::cli) fn lay(&self, overrides: &mut Overrides, project: &Project) -> Result<Option<Guard>, Failure> {
         if self.adapter.packages.is_empty() {
@@ -387,10 +368,14 @@ impl Told {
         if !self.shown {
             return;
         }
-        let Self { title, version, allow, login, .. } = self;
+        let Self { title, version, allow, login, left_out, .. } = self;
         let reach = if allow.is_empty() { "nothing of its own".to_owned() } else { allow.join(", ") };
         let login = login.as_ref().map_or(String::new(), |login| format!("; logged in by {login}"));
         eprintln!("agentkernel: {title} {version} may reach {reach}{login}");
+        if !left_out.is_empty() {
+            eprintln!("agentkernel: Your settings come along without {}", left_out.join(", "));
+            eprintln!("  hint: what they name can be put in on its way: 'agentkernel secret set', and --secret");
+        }
     }
 }
 

@@ -1,0 +1,119 @@
+use super::*;
+use proptest::prelude::*;
+
+fn json_of(text: &str) -> Settings {
+    without_credentials(text, Form::Json, "${{}}").unwrap()
+}
+
+#[test]
+fn what_logs_in_is_left_out_of_json() {
+    let text = r#"{
+  // mine, with a "key": "in a comment"
+  "theme": "dark", /* "token": "no" */
+  "security": { "auth": { "selectedType": "gemini-api-key" } },
+  "mcpServers": {
+    "forge": {
+      "command": "npx", "args": ["-y", "forge-mcp", "--api-key", "abc", "--token=def", "--level", "high"],
+      "env": { "FORGE_TOKEN": "s3cret", "LOG_LEVEL": "debug", "OTHER_KEY": "${OTHER_KEY}", "BROWSER_PATH": "/bin/x" }
+    },
+    "db": { "command": "db", "args": ["postgresql://me:word@db.example/x", "https://db.example/y"] },
+    "far": { "url": "https://far.example/", "headers": { "Authorization" : "Bearer abc", "X-Any": "abc", "Accept": "*/*",
+      "X-Ref": "$TOKEN" } }
+  },
+  "provider": { "p": { "options": { "apiKey": "abc\"def", "apiKeyEnv": "P_KEY" } } },
+  "keys": [{ "key": "ctrl+k", "command": "run" }],
+}
+"#;
+    let settings = json_of(text);
+    let expected = text
+        .replace("\"abc\", \"--token=def\"", "\"\", \"\"")
+        .replace("\"s3cret\"", "\"${FORGE_TOKEN}\"")
+        .replace("postgresql://me:word@db.example/x", "")
+        .replace("\"Bearer abc\", \"X-Any\": \"abc\"", "\"\", \"X-Any\": \"\"")
+        .replace(r#""abc\"def""#, "\"\"");
+    assert_eq!(settings.text, expected);
+    let places = [
+        "mcpServers.forge.args",
+        "mcpServers.forge.args",
+        "mcpServers.forge.env.FORGE_TOKEN",
+        "mcpServers.db.args",
+        "mcpServers.far.headers.Authorization",
+        "mcpServers.far.headers.X-Any",
+        "provider.p.options.apiKey",
+    ];
+    assert_eq!(settings.left_out, places);
+    // What is left says nothing more.
+    assert_eq!(json_of(&settings.text), Settings { text: settings.text.clone(), left_out: Vec::new() });
+}
+
+#[test]
+fn what_logs_in_is_left_out_of_toml() {
+    let text = r#"model = "m" # mine
+[mcp_servers.forge]
+command = "forge"
+args = ["--token", "abc"]
+env = { FORGE_TOKEN = "s3cret", LOG_LEVEL = "debug" }
+bearer_token_env_var = "FORGE_TOKEN"
+[mcp_servers.far.http_headers]
+X-Key = "abc" # theirs
+[[profiles]]
+experimental_bearer_token = "abc"
+env_key = "OPENAI_API_KEY"
+"#;
+    let settings = without_credentials(text, Form::Toml, "").unwrap();
+    let expected = text
+        .replace("\"--token\", \"abc\"", "\"--token\", \"\"")
+        .replace("\"s3cret\"", "\"\"")
+        .replace("X-Key = \"abc\"", "X-Key = \"\"")
+        .replace("experimental_bearer_token = \"abc\"", "experimental_bearer_token = \"\"");
+    assert_eq!(settings.text, expected);
+    assert_eq!(settings.left_out.len(), 4);
+    assert!(without_credentials("a = ", Form::Toml, "").is_err());
+}
+
+#[test]
+fn keys_of_known_makers_are_found_wherever_they_are() {
+    for known in
+        ["sk-ant-0123456789abcdef", "ghp_0123456789abcdef", "AKIA0123456789ABCDEF", "-----BEGIN PRIVATE KEY-----"]
+    {
+        let text = format!("{{\"note\": [\"{known}\"]}}");
+        assert_eq!(json_of(&text).text, "{\"note\": [\"\"]}");
+    }
+    for other in ["sk-learn", "https://me@host/x", "https://host/a@b:c", "a token of thanks"] {
+        let text = format!("{{\"note\": [\"{other}\"]}}");
+        assert_eq!(json_of(&text).text, text);
+    }
+}
+
+#[test]
+fn servers_of_the_user_and_of_the_project() {
+    let text = r#"{"numStartups": 3, "mcpServers": {"a": {"command": "a"}, "b": {"command": "b"}},
+        "projects": {"/p.q": {"mcpServers": {"b": {"command": "c"}}}}}"#;
+    let local = |project: &str| ["projects", project, "mcpServers"].map(str::to_owned);
+    let found = |text, project: &str| servers(text, "mcpServers", &local(project)).unwrap();
+    assert_eq!(found(text, "/p.q").unwrap(), r#"{"mcpServers":{"a":{"command":"a"},"b":{"command":"c"}}}"#);
+    assert_eq!(found(text, "/p").unwrap(), r#"{"mcpServers":{"a":{"command":"a"},"b":{"command":"b"}}}"#);
+    assert_eq!(found("{}", "/p"), None);
+    assert_eq!(servers(r#"{"a": {}}"#, "b", &[]), Ok(None));
+    assert!(servers("{", "a", &[]).is_err());
+}
+
+/// Broken settings are no way around, nor a crash.
+#[test]
+fn what_is_no_json() {
+    assert_eq!(json_of(r#"{"env": {"A_KEY": "abc", "#).text, r#"{"env": {"A_KEY": "${A_KEY}", "#);
+    assert_eq!(json_of(r#"}]{"token": "abc"#).left_out, ["token"]);
+    assert_eq!(json_of("").text, "");
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_a_crash(text in "[\\[\\]{}:,\"/*\\\\a\n $-]{0,80}", known in any::<bool>()) {
+        let form = if known { Form::Json } else { Form::Toml };
+        if let Ok(settings) = without_credentials(&text, form, "${{}}")
+            && form == Form::Json && settings.left_out.is_empty()
+        {
+            prop_assert_eq!(settings.text, text);
+        }
+    }
+}

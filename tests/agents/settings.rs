@@ -1,0 +1,149 @@
+//! What of the user's settings comes along: his MCP servers too, and nothing that logs in.
+
+use super::scene::Scene;
+use std::fs;
+use support::{Who, World, stdout, told};
+
+/// What logs in somewhere, and stands in the settings.
+const TOKEN: &str = "ghp_0123456789abcdefreal";
+
+const ADAPTER: &str = r#"
+name = "mine"
+title = "Mine"
+version = "1.0"
+command = ["/bin/sh", "-c", 'printf "%s\n" "$@" > called; for last; do :; done; eval "$last"', "mine"]
+
+[interactive]
+unattended = ["--yes"]
+
+[headless]
+unattended = ["--yes"]
+prompt = ["{}"]
+
+[home]
+config = [".mine/settings.json", ".mine/more.toml", ".config/mine.jsonc"]
+state = [".mine"]
+
+[mcp]
+file = ".mine.json"
+key = "servers"
+local = ["projects", "{workspace}", "servers"]
+argument = ["--servers={}"]
+reference = "${{}}"
+"#;
+
+fn write(world: &World, name: &str, text: &str) {
+    let script = "mkdir -p \"$(dirname \"$1\")\" && printf %s \"$2\" > \"$1\"";
+    let _ = stdout(world.command("sh").args(["-ec", script, "sh", name, text]));
+}
+
+#[test]
+fn nothing_in_them_logs_in() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let home = world.home();
+        let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
+        in_home(".config/agentkernel/agents/mine.toml", ADAPTER);
+        let settings = format!("{{ // mine\n  \"theme\": \"dark\", \"env\": {{ \"FORGE_TOKEN\": \"{TOKEN}\" }} }}\n");
+        in_home(".mine/settings.json", &settings);
+        in_home(".mine/more.toml", &format!("a = 1 # one\napi_key = \"{TOKEN}\"\n"));
+        in_home(".config/mine.jsonc", "{ \"theme\": \"light\" }");
+        let project = world.project();
+        let servers = format!(
+            r#"{{"servers": {{"a": {{"command": "x", "env": {{"FORGE_TOKEN": "{TOKEN}"}}}}}},
+            "projects": {{"{}": {{"servers": {{"b": {{"url": "https://me:{TOKEN}@x.example/"}}}}}}}}}}"#,
+            project.display()
+        );
+        in_home(".mine.json", &servers);
+        let run = |more: &[&str], task: &str| {
+            let output = world.agentkernel([&["run", "mine"], more, &["-p", task]].concat()).output().unwrap();
+            assert!(output.status.success(), "{}", told(&output));
+            output
+        };
+        let output = run(&["--verbose"], "cat ~/.mine/* ~/.config/mine.jsonc; ! echo x >> ~/.mine/settings.json");
+        let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            seen,
+            "a = 1 # one\napi_key = \"\"\n{ // mine\n  \"theme\": \"dark\", \"env\": { \"FORGE_TOKEN\": \"${FORGE_TOKEN}\" } }\n\
+             { \"theme\": \"light\" }"
+        );
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        for place in [
+            "env.FORGE_TOKEN in ~/.mine/settings.json",
+            "api_key in ~/.mine/more.toml",
+            "servers.a.env.FORGE_TOKEN in ~/.mine.json",
+            "servers.b.url in ~/.mine.json",
+        ] {
+            assert!(words.contains(place), "{place}: {words}");
+        }
+        let called = fs::read_to_string(project.join("called")).unwrap();
+        let expected =
+            r#"--servers={"servers":{"a":{"command":"x","env":{"FORGE_TOKEN":"${FORGE_TOKEN}"}},"b":{"url":""}}}"#;
+        assert_eq!(called.lines().next().unwrap(), expected);
+        let output = run(&["--json"], "grep -rs ghp_ ~ /proc/self/environ /proc/*/cmdline; true");
+        assert!(!told(&output).contains(TOKEN), "{}", told(&output));
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last: serde_json::Value =
+            serde_json::from_str(words.lines().last().unwrap()).unwrap_or_else(|_| panic!("{words}"));
+        assert_eq!(last["agent"]["left_out"].as_array().unwrap().len(), 4);
+        // His own are as they were; and what changes in them is there at the next run.
+        assert_eq!(fs::read_to_string(home.join(".mine/settings.json")).unwrap(), settings);
+        in_home(".mine/settings.json", "{ \"theme\": \"grey\" }");
+        in_home(".mine/more.toml", "a = ");
+        let output = run(&["--verbose"], "cat ~/.mine/settings.json; test ! -s ~/.mine/more.toml");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "{ \"theme\": \"grey\" }");
+        assert!(told(&output).contains("~/.mine/more.toml (") && !told(&output).contains("settings.json"));
+    }
+}
+
+/// Answers as an MCP server without tools, and notes that it was started, and with what.
+const SERVER: &str = r#"
+import json, os, sys
+with open(sys.argv[1], "a") as file: file.write(os.environ.get("FORGE_TOKEN", "") + "\n")
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" not in message: continue
+    result = {"tools": []} if message["method"] == "tools/list" else {}
+    if message["method"] == "initialize":
+        version = message["params"]["protocolVersion"]
+        result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": {"name": "forge", "version": "1"}}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+"#;
+
+/// The user's own MCP server is started in the sandbox, without the token that the user has given it.
+pub fn servers_come_along(scene: &Scene<'_>) {
+    let (server, note) = (scene.file("server.py"), scene.file("started"));
+    scene.write("server.py", SERVER);
+    let (server, note) = (server.display(), note.display());
+    let stdio =
+        format!(r#""command": "python3", "args": ["{server}", "{note}"], "env": {{ "FORGE_TOKEN": "{TOKEN}" }}"#);
+    let (file, text) = match scene.agent.name {
+        "claude" => (".claude.json", format!(r#"{{ "mcpServers": {{ "forge": {{ "type": "stdio", {stdio} }} }} }}"#)),
+        "gemini" => (
+            ".gemini/settings.json",
+            format!(
+                r#"{{ "security": {{ "auth": {{ "selectedType": "gemini-api-key" }} }}, "mcpServers": {{ "forge": {{ {stdio} }} }} }}"#
+            ),
+        ),
+        "codex" => (
+            ".codex/config.toml",
+            format!(
+                "[mcp_servers.forge]\ncommand = \"python3\"\nargs = [\"{server}\", \"{note}\"]\nenv = {{ FORGE_TOKEN = \"{TOKEN}\" }}\n"
+            ),
+        ),
+        _ => (
+            ".config/opencode/opencode.json",
+            format!(
+                r#"{{ "mcp": {{ "forge": {{ "type": "local", "command": ["python3", "{server}", "{note}"], "environment": {{ "FORGE_TOKEN": "{TOKEN}" }} }} }} }}"#
+            ),
+        ),
+    };
+    let file = scene.world.home().join(file);
+    scene.write(file.to_str().unwrap(), &text);
+    let _ = scene.task(&[], &["mock:run echo done > with-server"]);
+    assert_eq!(scene.read("with-server"), "done\n");
+    let started = scene.read("started");
+    assert!(!started.is_empty() && !started.contains(TOKEN), "{started}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    scene.sh(&format!("rm {}", file.display()));
+}
