@@ -32,6 +32,9 @@ config = [".mine/settings"]
 skills = [".mine/skills", ".config/mine"]
 state = [".mine", ".local/share/mine"]
 
+[needs]
+memory = "200M"
+
 [[files]]
 path = ".mine/first"
 text = "{workspace} {value MINE_KEY}"
@@ -297,5 +300,23 @@ fn undo_goes_back_to_before_an_agent() {
         let _ = scene.output(&["run", "mine", "--no-checkpoint", "-p", "true"]);
         let list = stdout(&mut scene.world.agentkernel(["undo", "--list"]));
         assert_eq!(list.lines().count(), 1, "{list}");
+    }
+}
+
+#[test]
+fn less_memory_than_it_needs_is_told() {
+    for who in Who::all() {
+        if !support::may_limit(who) {
+            support::skipped("an agent with little memory", "this user may make no cgroups");
+            continue;
+        }
+        let scene = Scene::new(who);
+        let words = |memory: &str| {
+            let output = scene.output(&["run", "mine", "--verbose", "--memory", memory, "-p", "true"]);
+            assert!(output.status.success(), "{}", told(&output));
+            told(&output)
+        };
+        assert!(words("100M").contains("Mine needs 200M of memory, and the sandbox has less"), "{}", words("100M"));
+        assert!(!words("200M").contains("needs"));
     }
 }

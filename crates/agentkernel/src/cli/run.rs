@@ -218,7 +218,7 @@ impl Run {
         let (id, name) = (spec.id.clone(), spec.name.clone());
         (course.id, course.name) = (Some(id.clone()), name.clone());
         if let (Some(told), Some(agent)) = (&mut told, &spec.agent) {
-            told.settle(agent, &spec.network);
+            told.settle(agent, &spec.network, &spec.limits);
             told.tell();
         }
         course.agent = told;

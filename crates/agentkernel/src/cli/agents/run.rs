@@ -9,7 +9,7 @@ use super::{
     installed,
 };
 use crate::{
-    Agent, Network,
+    Agent, Limits, Network,
     agents::{
         Adapter, Adapters, AgentError, Ask, CannotError, Libc, Output, Session, Way,
         login::{self, Lent},
@@ -116,6 +116,10 @@ pub(in crate::cli) struct Told {
     login: Option<String>,
     /// What of the user's settings does not come along, for it logs in.
     left_out: Vec<String>,
+    /// What it needs of memory, in bytes, where the sandbox has less.
+    lacks_memory: Option<u64>,
+    #[serde(skip)]
+    needs_memory: u64,
     #[serde(skip)]
     shown: bool,
 }
@@ -249,6 +253,8 @@ impl Wanted {
             allow: allow.iter().map(ToString::to_string).collect(),
             login: login.as_ref().map(ToString::to_string),
             left_out,
+            lacks_memory: None,
+            needs_memory: adapter.needs.memory,
             shown: ask.verbose || (terminal && crate::client::is_terminal().error),
         };
         overrides.agent = Some(AgentUse {
@@ -353,7 +359,8 @@ impl Wanted {
 
 impl Told {
     /// As it came to be.
-    pub(in crate::cli) fn settle(&mut self, agent: &Agent, network: &Network) {
+    pub(in crate::cli) fn settle(&mut self, agent: &Agent, network: &Network, limits: &Limits) {
+        self.lacks_memory = limits.memory.filter(|limit| *limit < self.needs_memory).map(|_| self.needs_memory);
         self.version.clone_from(&agent.version);
         if network.policy.rules.mode == Mode::None {
             self.allow.clear();
@@ -372,6 +379,9 @@ impl Told {
         let reach = if allow.is_empty() { "nothing of its own".to_owned() } else { allow.join(", ") };
         let login = login.as_ref().map_or(String::new(), |login| format!("; logged in by {login}"));
         eprintln!("agentkernel: {title} {version} may reach {reach}{login}");
+        if let Some(needed) = self.lacks_memory {
+            eprintln!("agentkernel: {title} needs {} of memory, and the sandbox has less", config::format_size(needed));
+        }
         if !left_out.is_empty() {
             eprintln!("agentkernel: Your settings come along without {}", left_out.join(", "));
             eprintln!("  hint: what they name can be put in on its way: 'agentkernel secret set', and --secret");
