@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
     thread,
 };
-use support::{Who, eventually, told};
+use support::{SshAgent, Who, eventually, told};
 
 /// How many steps were taken from an earlier build.
 fn cached(told: &str) -> usize {
@@ -460,4 +460,25 @@ fn a_context_can_do_no_harm() {
     let names = Command::new("ls").arg(scene.world.state().join("images/work")).output().unwrap().stdout;
     let names = String::from_utf8(names).unwrap();
     assert!(!names.contains("add-") && !names.contains("build-"), "{names}");
+}
+
+/// Steps use what they are lent, and leave no trace of it in the image.
+#[test]
+fn keys_of_an_ssh_agent_are_lent_to_steps() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let agent = SshAgent::start(&scene.world);
+        let known = "a.example ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+        std::fs::write(scene.world.home().join(".ssh/known_hosts"), known).unwrap();
+        scene.write(
+            "Dockerfile",
+            "FROM base:1\nRUN test -S $SSH_AUTH_SOCK && grep -q a.example /etc/ssh/ssh_known_hosts2 && echo ok > /done\n",
+        );
+        let mut build = scene.world.agentkernel(["image", "build", "-t", "built:1", "--ssh", "a.example", "."]);
+        let output = build.env("SSH_AUTH_SOCK", &agent.socket).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        let layer = scene.last_layer();
+        assert!(layer.iter().any(|file| file == "done"), "{layer:?}");
+        assert!(!layer.iter().any(|file| file.contains("ssh") || file.contains("agentkernel")), "{layer:?}");
+    }
 }

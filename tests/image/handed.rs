@@ -95,6 +95,7 @@ fn what_an_engine_says_is_told() {
         // What it can't be held to.
         for (flags, said) in [
             (&["--allow", "example.org"][..], "what flags say of the network"),
+            (&["--sign"], "what flags say of the network"),
             (&["--net", "open"], "what flags say of the network"),
             (&["--bandwidth", "1M"], "what flags say of the network"),
             (&["--pids", "9"], "can't be held to --pids"),

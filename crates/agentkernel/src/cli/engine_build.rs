@@ -59,9 +59,9 @@ impl Build {
     fn check_for_engine(&self, host: &HostFacts) -> Result<bool, Failure> {
         let network = self.network.clone().overrides();
         let offline = network.mode == Some(Mode::None);
-        let NetworkOverrides { allow, deny, services, ports, secrets, .. } = &network;
-        let rules =
-            !(allow.is_empty() && deny.is_empty() && services.is_empty() && ports.is_empty() && secrets.is_empty());
+        let NetworkOverrides { allow, deny, services, ports, secrets, ssh, sign, .. } = &network;
+        let hosts = [allow.len(), deny.len(), services.len(), ports.len(), secrets.len(), ssh.len()];
+        let rules = hosts.iter().any(|count| *count > 0) || *sign;
         let amounts = [network.bandwidth, network.connections, network.max_tokens].iter().any(Option::is_some);
         if rules || amounts || !(offline || network.mode.is_none()) {
             let cause = "An engine's builder can't be held to what flags say of the network: its commands have the engine's own, or none";

@@ -2,7 +2,7 @@
 
 use super::{
     ConfigError, FoundImage, HostFacts, ImageArg, Overrides, Project, UserConfig, WorkspaceMode, resolve,
-    settings::Settings,
+    settings::Settings, ssh,
 };
 use crate::{BackendKind, Build, Image, Lent, Name, OciImage, Spec, Tmpfs, trust};
 use oci::{Digest, Reference};
@@ -95,6 +95,9 @@ pub fn resolve_build(
         if let Some(variable) = secret.env.as_ref().filter(|variable| !own(variable)) {
             entries.push(format!("{variable}={}", secret.placeholder).into());
         }
+    }
+    for (name, value) in spec.network.lent_keys.iter().flat_map(ssh::variables).filter(|(name, _)| !own(name)) {
+        entries.push(format!("{name}={value}").into());
     }
     // One id has no groups.
     let groups = if host.many_ids { who.groups } else { Vec::new() };

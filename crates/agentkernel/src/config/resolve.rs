@@ -5,7 +5,7 @@ use super::{
     WorkspaceMode,
     backend::shares_ids,
     environment::{Environment, read_env_file},
-    forms, generated_name, git, git_identity, identity,
+    forms, generated_name, git, identity,
     image::{FoundImage, FoundLayer, ImageArg},
     limits, mounts,
     network::Sayings,
@@ -13,6 +13,7 @@ use super::{
     passwd, protect,
     recipe::RecipeSettings,
     settings::Settings,
+    ssh,
 };
 use crate::{
     BackendKind, Identity, Image, Limits, Mount, Name, Network, OciImage, SandboxId, Spec, Tmpfs, Workspace, trust,
@@ -220,9 +221,7 @@ impl Resolver<'_> {
             trust::VARIABLES.iter().for_each(|(name, value)| env.set(name, value));
         }
         if let Some(lent) = &network.lent_keys {
-            env.set("SSH_AUTH_SOCK", AGENT);
-            let signing = lent.signing.iter().flat_map(git_identity::signing);
-            signing.for_each(|(name, value)| env.set(&name, &value));
+            ssh::variables(lent).iter().for_each(|(name, value)| env.set(name, value));
         }
         self.file_env(&mut env)?;
         for file in &overrides.env_files {

@@ -6,6 +6,7 @@ use egress::{
     ssh::{Key, LentKeys, Server, known_keys},
 };
 use std::path::{Path, PathBuf};
+use wire::flow::AGENT;
 
 /// The port of SSH.
 const PORT: u16 = 22;
@@ -79,6 +80,12 @@ fn unknown(Target { host, port }: &Target) -> ConfigError {
     let cause =
         format!("No host key of {host} is known, by which a key of yours would be lent to it and to nobody else");
     ConfigError::value(cause, format!("Connect to it once, and compare the fingerprint: ssh{port} {host}"))
+}
+
+/// The variables by which programs find what they are lent.
+pub(super) fn variables(lent: &LentKeys) -> Vec<(String, String)> {
+    let signing = lent.signing.iter().flat_map(git_identity::signing);
+    [("SSH_AUTH_SOCK".to_owned(), AGENT.to_owned())].into_iter().chain(signing).collect()
 }
 
 /// Where the user's agent listens.

@@ -25,6 +25,8 @@ const MAX: u32 = 256 * 1024;
 const AT_ONCE: usize = 256;
 /// How long the agent may take: it may ask its user, or wait for a touch.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long nobody is served who is refused faster than the supervisor hears.
+const PAUSE: Duration = Duration::from_millis(100);
 /// What the agent is called where a server is named otherwise.
 const AGENT: &str = "ssh-agent";
 
@@ -101,6 +103,9 @@ async fn serve(shared: &Rc<Shared>, mut client: impl AsyncRead + AsyncWrite + Un
             Fate::Answer(kind) => vec![kind],
             Fate::Refused(target, why) => {
                 tell(shared, target, Reason::SshKey, &why);
+                while shared.channel.is_congested() {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 vec![FAILURE]
             }
             Fate::Forward => {

@@ -319,6 +319,9 @@ impl Stage<'_> {
                 root.target(&lent.target, source)?;
             }
         }
+        if let (Some(_), Some(place)) = (&self.spec.network.lent_keys, Path::new(AGENT).parent()) {
+            root.directory(place, 0o755)?;
+        }
         for (file, ..) in self.spec.files() {
             // Any file but a directory shows what is to be covered.
             let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
