@@ -3,7 +3,7 @@
 use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, summary::Sums, table};
 use crate::{
     client::{self, NetworkChange},
-    config::{self, HostFacts, Left, UserConfig, Why},
+    config::{self, FormError, HostFacts, Left, UserConfig, Why},
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
@@ -164,11 +164,31 @@ pub(super) struct Port {
     /// Name, id or prefix of an id
     sandbox: String,
     /// The port in the sandbox, and the one on the host if that is another; none: those that it has are listed
-    #[arg(value_name = "PORT[:HOSTPORT]", value_parser = config::parse_published)]
-    ports: Vec<Published>,
-    /// Take these ports back; connections that are open stay
+    #[arg(value_name = "PORT[:HOSTPORT]", value_parser = named)]
+    ports: Vec<Named>,
+    /// Take these ports back, a PORT alone from every port of the host; connections that are open stay
     #[arg(long, requires = "ports")]
     rm: bool,
+}
+
+/// A port as it is named on the command line.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    port: Published,
+    /// The host's was left out.
+    alone: bool,
+}
+
+fn named(text: &str) -> Result<Named, FormError> {
+    Ok(Named { port: config::parse_published(text)?, alone: !text.contains(':') })
+}
+
+impl Named {
+    /// Which of the ports that a sandbox has are meant; what it has not is refused in words.
+    fn of(self, had: &[Published]) -> Vec<Published> {
+        let meant: Vec<_> = had.iter().filter(|port| self.alone && port.inside == self.port.inside).copied().collect();
+        if meant.is_empty() { vec![self.port] } else { meant }
+    }
 }
 
 impl Port {
@@ -182,8 +202,14 @@ impl Port {
         if self.ports.is_empty() {
             client::published(&entry)?.iter().try_for_each(tell)?;
         }
+        let ports = if self.rm {
+            let had = client::published(&entry)?;
+            self.ports.iter().flat_map(|named| named.of(&had)).collect()
+        } else {
+            self.ports.iter().map(|named| named.port).collect::<Vec<_>>()
+        };
         let mut status = 0;
-        for port in &self.ports {
+        for port in &ports {
             let change = if self.rm { NetworkChange::Withdraw(*port) } else { NetworkChange::Publish(*port) };
             match client::change_network(&entry, &change, limits.ceiling()) {
                 Ok(()) if self.rm => {}
