@@ -1,6 +1,6 @@
 //! Why a connection or request was refused: a stable code for programs, and words that its user can act on.
 
-use crate::{HOST_NAME, Host, Target};
+use crate::{CERTIFICATE, HOST_NAME, Host, Target};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -39,6 +39,8 @@ pub enum Reason {
     SniMismatch,
     /// What began as TLS was none.
     BadTls,
+    /// A client that does not trust the sandbox's own authority.
+    AuthorityUntrusted,
     /// A connection to a port of the web that speaks neither TLS nor HTTP, or to a place whose requests are restricted.
     NotHttp,
     /// A request that different programs could read differently.
@@ -71,7 +73,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for the reference page.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::NetworkNone,
         Self::NotAllowed,
         Self::Denied,
@@ -85,6 +87,7 @@ impl Reason {
         Self::SniMissing,
         Self::SniMismatch,
         Self::BadTls,
+        Self::AuthorityUntrusted,
         Self::NotHttp,
         Self::BadRequest,
         Self::HostMismatch,
@@ -118,6 +121,7 @@ impl Reason {
             Self::SniMissing => "sni-missing",
             Self::SniMismatch => "sni-mismatch",
             Self::BadTls => "bad-tls",
+            Self::AuthorityUntrusted => "authority-untrusted",
             Self::NotHttp => "not-http",
             Self::BadRequest => "bad-request",
             Self::HostMismatch => "host-mismatch",
@@ -221,6 +225,9 @@ impl Denial {
             Reason::SniMissing => "the TLS connection does not say for which server it is".to_owned(),
             Reason::SniMismatch => with("the TLS connection is for another server".to_owned()),
             Reason::BadTls => with("it does not begin as TLS should".to_owned()),
+            Reason::AuthorityUntrusted => {
+                with(format!("its client does not trust the sandbox's own authority, {CERTIFICATE}"))
+            }
             Reason::NotHttp => with("only TLS and HTTP may be spoken there".to_owned()),
             Reason::BadRequest => with("the request is malformed".to_owned()),
             Reason::HostMismatch => with("the request is for another host".to_owned()),
@@ -312,6 +319,9 @@ impl Denial {
             }
             Reason::SniMismatch => "Connect to the server that is meant".to_owned(),
             Reason::BadTls => "Use a client that speaks TLS 1.2 or 1.3".to_owned(),
+            Reason::AuthorityUntrusted => format!(
+                "Have the client trust {CERTIFICATE} as well, by the option or variable in which it takes certificates"
+            ),
             Reason::BadRequest => "Correct the client: no rule allows such requests".to_owned(),
             Reason::Tunnel => "Connect to the host itself: no proxy is needed".to_owned(),
             Reason::TooMany => "Close some of them".to_owned(),

@@ -2,13 +2,15 @@
 
 use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, summary::Sums, table};
 use crate::{
+    Spec,
     client::{self, NetworkChange},
     config::{self, FormError, HostFacts, Left, UserConfig, Why},
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
-use egress::{Policy, Rule, control::Published};
+use egress::{CERTIFICATE, Policy, Rule, control::Published};
 use std::{collections::BTreeMap, time::Duration};
+use wire::OsBytes;
 
 /// What sandboxes may reach, and what they reached.
 #[derive(Debug, Args)]
@@ -114,6 +116,12 @@ pub(super) const MANY: &str = "no connection leads to many hosts at once, and on
 pub(super) const ONE: &str = "Name the address of one host";
 /// How it is reached.
 const SERVICES: &str = "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
+
+/// What an environment does to the trust in the sandbox's own authority, if it has one, and trust is led elsewhere.
+pub(super) fn misled(spec: &Spec, env: &[OsBytes]) -> Option<Failure> {
+    let cause = config::misled(env).filter(|_| spec.network.needs_authority())?;
+    Some(Failure::new(cause).hint(format!("Leave that out, or add {CERTIFICATE} to what is named")))
+}
 
 /// What the user's limits refuse of a rule, if that is a part, and not all of it.
 pub(super) fn beyond(rule: &Rule, limits: &UserConfig) -> Option<Failure> {

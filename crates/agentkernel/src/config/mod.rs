@@ -43,7 +43,7 @@ pub use backend::{WORDS as BACKENDS, backend};
 pub use build::{BuildStep, resolve_build};
 pub use check::{Check, Decision, Origin, check};
 pub use credentials::read_document;
-pub use environment::exec_env;
+pub use environment::{exec_env, misled};
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{

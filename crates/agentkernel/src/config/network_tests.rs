@@ -137,6 +137,23 @@ fn flags_add_to_the_file() {
 }
 
 #[test]
+fn options_for_java_stand_beside_those_that_it_trusts_by() {
+    let scene = Scene::new("", "");
+    let options = |network: NetworkOverrides| {
+        let env = vec![EnvVar::Set("JAVA_TOOL_OPTIONS".into(), "-Xmx1g".into())];
+        let workspace = Some(crate::config::WorkspaceMode::None);
+        let overrides = Overrides { network, env, workspace, ..Overrides::default() };
+        let spec = resolve(overrides, &scene.project, &scene.user, &scene.host).unwrap();
+        let entries: Vec<String> = spec.env.iter().map(ToString::to_string).collect();
+        entries.into_iter().find(|entry| entry.starts_with("JAVA_TOOL_OPTIONS=")).unwrap()
+    };
+    let read = NetworkOverrides { max_tokens: Some(1), ..allow("a.b") };
+    let store = "-Djavax.net.ssl.trustStore=/etc/agentkernel/ca-bundle.jks";
+    assert_eq!(options(read), format!("JAVA_TOOL_OPTIONS=-Xmx1g {store}"));
+    assert_eq!(options(allow("a.b")), "JAVA_TOOL_OPTIONS=-Xmx1g");
+}
+
+#[test]
 fn none_on_the_command_line_wins() {
     let file =
         "[network]\nmode='open'\nallow=['a.b']\nhost_services=['localhost:1']\ndeny=['c.d']\n[secrets]\nA=['a.b']";
