@@ -311,7 +311,8 @@ impl Denial {
                 target.host
             ),
             Reason::LoginExpired => "Once a human has logged in again, requests go through".to_owned(),
-            Reason::SecretInClear => format!("Use TLS: https://{}", target.host),
+            Reason::SecretInClear if target.port == 80 => format!("Use TLS: https://{}", target.host),
+            Reason::SecretInClear => format!("Use TLS: https://{target}"),
             Reason::HostMismatch => "Connect to the host that is meant".to_owned(),
             Reason::BadName => "Correct the name".to_owned(),
             Reason::SniMissing => {

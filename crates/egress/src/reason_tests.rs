@@ -55,9 +55,11 @@ fn what_would_help_is_said() {
         (Reason::PrivateAddress, "10.0.0.1:22", "agentkernel net allow box 10.0.0.1:22"),
         (Reason::Ceiling, "a.example", "config.toml"),
         (Reason::TokenLimit, "a.example", "--max-tokens"),
+        (Reason::SecretInClear, "a.example:8080", "https://a.example:8080"),
     ] {
         assert!(remedy(reason, to).contains(help), "{}", remedy(reason, to));
     }
+    assert_eq!(remedy(Reason::SecretInClear, "[::1]:80"), "Use TLS: https://[::1]");
     let denied = Denial::new(Reason::Denied, &target("a.example")).because("*.example:*");
     assert!(denied.remedy("box").ends_with(" agentkernel net allow box '*.example:*'"), "{}", denied.remedy("box"));
     // That rule alone would open more than was asked for, which is said, or more than limits let.
