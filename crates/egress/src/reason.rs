@@ -1,8 +1,8 @@
 //! Why a connection or request was refused: a stable code for programs, and words that its user can act on.
 
-use crate::{CERTIFICATE, HOST_NAME, Host, Target};
+use crate::{CERTIFICATE, HOST_NAME, Host, Target, address};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 /// Where the user's own limits stand.
 const LIMITS: &str = "[network] in ${XDG_CONFIG_HOME:-~/.config}/agentkernel/config.toml";
@@ -253,6 +253,12 @@ impl Denial {
     #[must_use]
     pub fn remedy(&self, sandbox: &str) -> String {
         let Self { reason, target, detail, lift, .. } = self;
+        if let Some(words) = self.address().filter(|_| self.reason.is_denial()).and_then(address::instead) {
+            return match target.host {
+                Host::Address(_) => words.to_owned(),
+                Host::Name(_) => "Have who gives out the name correct its address: it is no host's".to_owned(),
+            };
+        }
         match (reason, lift) {
             (_, Lift::Never) => return "No rule allows that.".to_owned(),
             (_, Lift::Limits(Some(rule))) => {
@@ -286,9 +292,7 @@ impl Denial {
             Reason::PrivateAddress => match &target.host {
                 Host::Address(_) => allow("it", target),
                 Host::Name(_) => {
-                    // The detail begins with the address.
-                    let address = detail.split(' ').next().and_then(|word| word.parse::<std::net::IpAddr>().ok());
-                    let Some(address) = address else { return String::new() };
+                    let Some(address) = self.address() else { return String::new() };
                     allow("the address itself", &Target { host: Host::from(address), port: target.port })
                 }
             },
@@ -332,6 +336,19 @@ impl Denial {
             | Reason::BadCertificate
             | Reason::TimedOut
             | Reason::Lost => String::new(),
+        }
+    }
+
+    /// The address that was refused, by itself or as a name's.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.target.host {
+            Host::Address(address) => Some(address),
+            // The detail begins with it.
+            Host::Name(_) if matches!(self.reason, Reason::PrivateAddress | Reason::Ceiling) => {
+                self.detail.split(' ').next()?.parse().ok()
+            }
+            Host::Name(_) => None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     store::Store,
 };
 use clap::Args;
-use egress::{Denial, HOST_NAME, Lift, Mode, Reason, Requests, Rule, Target};
+use egress::{Denial, HOST_NAME, Lift, Mode, Reason, Requests, Rule, Target, address};
 use serde::Serialize;
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -232,7 +232,10 @@ fn beyond(judged: &Judged) -> String {
 
 /// What would help against a denial, by a flag or in a file; `None` if nothing does that is not told already.
 fn help(denial: &Denial, judged: &Judged) -> Option<String> {
-    let Denial { reason, target, detail, lift, .. } = denial;
+    let Denial { reason, target, lift, .. } = denial;
+    if denial.address().and_then(address::instead).is_some() {
+        return Some(denial.remedy(""));
+    }
     if *reason == Reason::Ceiling || matches!(lift, Lift::Limits(_)) {
         return Some(beyond(judged));
     }
@@ -244,8 +247,7 @@ fn help(denial: &Denial, judged: &Judged) -> Option<String> {
             format!("'--allow {target}' would allow it by name")
         }
         Reason::PrivateAddress => {
-            // The detail begins with the address.
-            let address: IpAddr = detail.split(' ').next()?.parse().ok()?;
+            let address = denial.address()?;
             format!("'--allow {}' would allow the address", Target { host: address.into(), port: target.port })
         }
         _ => return None,

@@ -41,13 +41,12 @@ pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
     rules.allow.iter().filter(void).collect()
 }
 
-/// Whether a rule is about addresses that stand for many hosts at once, to which TCP doesn't connect (RFC 1122, 4.2.3.10).
+/// Whether a rule is about addresses that stand for many hosts at once, to which nothing connects.
 #[must_use]
 pub fn is_to_many(rule: &Rule) -> bool {
     match &rule.pattern {
-        Pattern::Host(Host::Address(IpAddr::V4(address))) => address.is_broadcast() || address.is_multicast(),
+        Pattern::Host(Host::Address(address)) => address::is_to_many(*address),
         Pattern::Network(IpAddr::V4(first), length) => *length >= 4 && first.is_multicast(),
-        Pattern::Host(Host::Address(IpAddr::V6(address))) => address.is_multicast(),
         Pattern::Network(IpAddr::V6(first), length) => *length >= 8 && first.is_multicast(),
         Pattern::Host(Host::Name(_)) | Pattern::Below(_) | Pattern::Any => false,
     }
