@@ -3,6 +3,7 @@
 use crate::{CERTIFICATE, HOST_NAME, Host, Target, address};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr};
+use wire::shell_word;
 
 /// Where the user's own limits stand.
 const LIMITS: &str = "[network] in ${XDG_CONFIG_HOME:-~/.config}/agentkernel/config.toml";
@@ -269,13 +270,13 @@ impl Denial {
             }
             // More than this target would be allowed, which they may not let.
             (Reason::Denied, Lift::Within) => {
-                let check = format!("agentkernel net check {}", quoted(target));
+                let check = format!("agentkernel net check {}", shell_word(&target.to_string()));
                 return format!("A human can take '{detail}' out of 'deny': {check} tells where it stands");
             }
             (_, Lift::Own | Lift::Within) => {}
         }
         let allow = |what: &str, target: &Target| {
-            format!("A human can allow {what}: agentkernel net allow {sandbox} {}", quoted(target))
+            format!("A human can allow {what}: agentkernel net allow {sandbox} {}", shell_word(&target.to_string()))
         };
         match reason {
             // Only a service answers by this name.
@@ -283,11 +284,12 @@ impl Denial {
                 format!("A human can open it at the start: --open localhost:{}", target.port)
             }
             Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked | Reason::UnnamedAddress => {
-                format!("{} (or --allow {} at the start)", allow("it", target), quoted(target))
+                format!("{} (or --allow {} at the start)", allow("it", target), shell_word(&target.to_string()))
             }
             // The very rule takes itself back.
             Reason::Denied => format!(
-                "A human can take the rule back, and so allow all that it is about: agentkernel net allow {sandbox} '{detail}'"
+                "A human can take the rule back, and so allow all that it is about: agentkernel net allow {sandbox} {}",
+                shell_word(detail)
             ),
             Reason::PrivateAddress => match &target.host {
                 Host::Address(_) => allow("it", target),
@@ -302,7 +304,7 @@ impl Denial {
                 format!("A human can start it anew, and it can read them: agentkernel restart {sandbox}")
             }
             Reason::RequestNotAllowed => {
-                let command = format!("agentkernel net allow {sandbox} {}", quoted(target));
+                let command = format!("agentkernel net allow {sandbox} {}", shell_word(&target.to_string()));
                 format!("A human can lift the sandbox's own restriction: {command}")
             }
             Reason::TokenLimit => {
@@ -365,12 +367,6 @@ impl Denial {
         }
         words
     }
-}
-
-/// As a shell takes it.
-fn quoted(target: &Target) -> String {
-    let text = target.to_string();
-    if text.contains('[') { format!("'{text}'") } else { text }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use egress::{CERTIFICATE, Policy, Rule, control::Published};
 use std::{collections::BTreeMap, time::Duration};
-use wire::OsBytes;
+use wire::{OsBytes, shell_word};
 
 /// What sandboxes may reach, and what they reached.
 #[derive(Debug, Args)]
@@ -137,7 +137,8 @@ fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str, limits: &UserConfi
         let failure = Failure::new(format!("{amount} of '{rule}' is still refused: {why}")).status(status);
         Some(match why {
             Why::Denied(deny) => failure.hint(format!(
-                "'agentkernel net allow {sandbox} '{deny}'' takes back that rule, and allows all that it is about"
+                "`agentkernel net allow {sandbox} {}` takes back that rule, and allows all that it is about",
+                shell_word(&deny.to_string())
             )),
             _ => failure,
         })

@@ -14,6 +14,7 @@ use super::{
 use crate::{LoginUse, Network, SecretSource, SecretUse};
 use egress::{Mode, Policy, Requests, Rule, Rules, Target, control::Published};
 use std::{collections::HashMap, path::Path};
+use wire::shell_word;
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -221,11 +222,9 @@ impl Resolver<'_> {
         if let Some(host) = beyond.filter(|_| !limits.is_empty()) {
             let limits: Vec<String> = limits.iter().map(ToString::to_string).collect();
             let cause = format!("Secret '{name}' is recorded for {} only, not for {host}", limits.join(", "));
-            let flags: String = limits.iter().map(|limit| format!(" --host {limit}")).collect();
-            return Err(ConfigError::value(
-                cause,
-                format!("`agentkernel secret set {name}{flags} --host {host}` adds it"),
-            ));
+            let all = limits.into_iter().chain([host.to_string()]);
+            let flags: String = all.map(|host| format!(" --host {}", shell_word(&host))).collect();
+            return Err(ConfigError::value(cause, format!("`agentkernel secret set {name}{flags}` adds it")));
         }
         let hosts = if hosts.is_empty() { limits.to_vec() } else { hosts };
         if hosts.is_empty() {

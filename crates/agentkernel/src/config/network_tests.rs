@@ -340,7 +340,7 @@ fn secrets_that_cannot_be_used() {
         (
             "KNOWN = ['api.example.org', 'example.net']",
             at("2:1: Secret 'KNOWN' is recorded for *.example.org only, not for example.net"),
-            "`agentkernel secret set KNOWN --host *.example.org --host example.net` adds it",
+            "`agentkernel secret set KNOWN --host '*.example.org' --host example.net` adds it",
         ),
         (
             "A = ['a.b']\nC = { hosts = ['a.b'], env = 'A' }",

@@ -183,7 +183,7 @@ pub(crate) fn read(path: &Path, uid: u32) -> Result<Option<String>, ConfigError>
         if let Some(who) = others(&stat, uid) {
             let cause = format!("{} is your configuration, but {who} can write it", path.display());
             let hint = format!("Make it yours alone: `chown {uid} FILE; chmod go-w FILE`");
-            return Err(ConfigError::value(cause, hint.replace("FILE", &path.display().to_string())));
+            return Err(ConfigError::value(cause, hint.replace("FILE", &wire::shell_word(&path.to_string_lossy()))));
         }
     }
     project::read_text(&mut file, path).map(Some)
