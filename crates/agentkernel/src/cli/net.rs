@@ -2,7 +2,7 @@
 
 use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, summary::Sums, table};
 use crate::{
-    Spec,
+    SecretUse, Spec,
     client::{self, NetworkChange},
     config::{self, FormError, HostFacts, Left, UserConfig, Why},
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
@@ -116,6 +116,17 @@ pub(super) const MANY: &str = "no connection leads to many hosts at once, and on
 pub(super) const ONE: &str = "Name the address of one host";
 /// How it is reached.
 const SERVICES: &str = "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
+
+/// That a secret is put in nowhere, though the sandbox may use it.
+pub(super) fn idle(secret: &SecretUse, by_limits: bool, user: &UserConfig) -> Failure {
+    let hosts = secret.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let who = if by_limits { "your own limits allow" } else { "no rule allows" };
+    let cause = format!("Secret '{}' is put in nowhere: {who} none of its hosts, {}", secret.name, hosts.join(", "));
+    Failure::new(cause).hint(match hosts.first() {
+        Some(host) if !by_limits => format!("`--allow {}` would allow it", shell_word(host)),
+        _ => user.place(),
+    })
+}
 
 /// What an environment does to the trust in the sandbox's own authority, if it has one, and trust is led elsewhere.
 pub(super) fn misled(spec: &Spec, env: &[OsBytes]) -> Option<Failure> {

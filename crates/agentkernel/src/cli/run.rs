@@ -418,7 +418,9 @@ fn make(
                 let narrowed = config::narrowed(&overrides.network, &user).into_iter();
                 let narrowed = narrowed.map(|cause| Failure::new(cause).hint(user.place()));
                 let misled = net::misled(&spec, &spec.env);
-                void.chain(beyond).chain(narrowed).chain(misled).for_each(|failure| report(&failure));
+                let idle = config::idle_secrets(&spec.network).into_iter();
+                let idle = idle.map(|(secret, by_limits)| net::idle(secret, by_limits, &user));
+                void.chain(beyond).chain(narrowed).chain(idle).chain(misled).for_each(|failure| report(&failure));
                 return Ok((spec, entry, lock));
             }
             // A name that nobody chose: another id has another one.

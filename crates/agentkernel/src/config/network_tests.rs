@@ -332,6 +332,29 @@ fn secrets_of_the_project() {
 }
 
 #[test]
+fn secrets_that_no_rule_lets_anywhere_are_known() {
+    let idle = |network: &str, limits: &str| {
+        let file = format!(
+            "[network]\n{network}\n[secrets]\nA = ['api.example.org', '*.example.net']\nB = ['host.agentkernel.internal']"
+        );
+        let network = Scene::new(&file, limits).trusted().network(none());
+        let idle = super::reach::idle_secrets(&network).into_iter();
+        idle.map(|(secret, limited)| format!("{}{limited}", secret.name)).collect::<Vec<_>>().join(" ")
+    };
+    for (network, limits, expected) in [
+        ("", "", "Afalse Bfalse"),
+        ("mode = 'open'", "", "Bfalse"),
+        ("allow = ['api.example.com']", "", "Afalse Bfalse"),
+        ("allow = ['api.example.org:443']\nhost_services = ['localhost:1']", "", ""),
+        ("allow = ['*.a.example.net']", "", "Bfalse"),
+        ("allow = ['*.example.org']\ndeny = ['api.example.org']", "", "Afalse Bfalse"),
+        ("mode = 'open'", "[network]\nallow = ['example.com']", "Atrue Bfalse"),
+    ] {
+        assert_eq!(idle(network, limits), expected, "{network} {limits}");
+    }
+}
+
+#[test]
 fn secrets_that_cannot_be_used() {
     let at = |text: &str| format!("/srv/app/agentkernel.toml:{text}");
     for (text, cause, hint) in [

@@ -1,8 +1,9 @@
 //! Hides how much of what a rule allows is reached: within other rules, and from inside of a sandbox.
 
 use super::overlap::{self, Spans};
+use crate::{Network, SecretUse};
 use egress::{
-    HOST_NAME, Host, Mode, Pattern, Ports, Requests, Rule, Rules, Target,
+    HOST_NAME, Host, Mode, Pattern, Policy, Ports, Requests, Rule, Rules, Target,
     address::{self, Class},
 };
 use std::{fmt, net::IpAddr};
@@ -126,8 +127,7 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
     if let Some((deny, _)) = alone.or_else(|| touching().filter(|_| denied(&denying))) {
         return Left::Nothing(Why::Denied(deny.clone()));
     }
-    // A mode that is open is a rule for every public address.
-    let any = Rule { pattern: Pattern::Any, ports: Ports::EVERY, requests: Requests::default() };
+    let any = everything();
     let open = (rules.mode == Mode::Open).then_some(&any);
     let allow = if rules.mode == Mode::None { &[][..] } else { &rules.allow };
     let class = rule.pattern.class();
@@ -164,6 +164,32 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
         Some(other) if rule.pattern == Pattern::Any => Left::Part(Why::Unnamed(other.clone())),
         _ => Left::All,
     }
+}
+
+/// Secrets that are put in nowhere, since no rule allows any of their hosts: each with whether that is for the limits alone.
+#[must_use]
+pub fn idle_secrets(network: &Network) -> Vec<(&SecretUse, bool)> {
+    let reached = |rules: &Rules, secret: &SecretUse| {
+        secret.hosts.iter().any(|host| {
+            let rule = Rule { pattern: host.clone(), ..everything() };
+            match is_host(&rule) {
+                true => rules.services.iter().any(|service| is_here(&service.host)),
+                false => !matches!(left(rules, &rule), Left::Nothing(_)),
+            }
+        })
+    };
+    let Policy { rules, ceiling } = &network.policy;
+    let idle = |secret| match (reached(rules, secret), ceiling) {
+        (false, _) => Some((secret, false)),
+        (true, Some(ceiling)) if !reached(ceiling, secret) => Some((secret, true)),
+        (true, _) => None,
+    };
+    network.secrets.iter().filter_map(idle).collect()
+}
+
+/// What a mode that is open is a rule for, as far as addresses are public.
+pub(super) fn everything() -> Rule {
+    Rule { pattern: Pattern::Any, ports: Ports::EVERY, requests: Requests::default() }
 }
 
 /// Whether a service of the sandbox's is within the limits.
