@@ -675,11 +675,11 @@ pub(super) const SECRET: &[Key<SecretSettings>] = &[
     Key {
         name: "file",
         form: Form::Text(|draft, text| {
-            draft.file = Some(forms::mount_target(Path::new(&text.value))?);
+            draft.file = Some(forms::secret_file(Path::new(&text.value))?);
             Ok(())
         }),
         default: "none",
-        doc: "A file inside that holds the placeholder, by its absolute path.",
+        doc: "A file inside that holds the placeholder, by its absolute path: in the HOME there, below /run/secrets or elsewhere, but neither in the workspace or a mount, nor in a directory of the system's, such as /etc, /usr and what else is in /run.",
         example: "\"/run/secrets/token\"",
     },
     Key {
