@@ -12,7 +12,7 @@ use super::{
     settings::SecretSettings,
 };
 use crate::{LoginUse, Network, SecretSource, SecretUse};
-use egress::{Mode, Policy, Requests, Rule, Rules, Target, control::Published};
+use egress::{Mode, Pattern, Policy, Requests, Rule, Rules, Target, control::Published};
 use std::{collections::HashMap, path::Path};
 use wire::shell_word;
 
@@ -188,6 +188,7 @@ impl Resolver<'_> {
             if hosts.is_empty() {
                 return Err(hostless(name));
             }
+            let hosts = self.narrowed(name, hosts)?;
             let env = Some(env.unwrap_or_else(|| name.clone()));
             uses.add(SecretUse {
                 name: name.clone(),
@@ -207,6 +208,24 @@ impl Resolver<'_> {
         Ok(uses.list)
     }
 
+    /// Of the hosts that are recorded with a secret, those that the project's file has it for as well.
+    fn narrowed(&self, name: &str, recorded: Vec<Pattern>) -> Result<Vec<Pattern>, ConfigError> {
+        let listed = self.settings.secrets.iter().find(|located| located.value.name == name);
+        let Some((located, first)) = listed.and_then(|located| Some((located, located.value.hosts.first()?))) else {
+            return Ok(recorded);
+        };
+        let both = |host: &Pattern| {
+            let within = recorded.iter().any(|limit| overlap::covers(limit, host));
+            let own = within.then(|| vec![host.clone()]);
+            own.unwrap_or_else(|| recorded.iter().filter(|limit| overlap::covers(host, limit)).cloned().collect())
+        };
+        let hosts: Vec<Pattern> = located.value.hosts.iter().flat_map(both).collect();
+        if hosts.is_empty() {
+            return Err(self.at(located, not_recorded(name, &recorded, first)));
+        }
+        Ok(hosts)
+    }
+
     /// What a project asks for, with what the user has recorded of it.
     fn secret(&self, located: &Located<SecretSettings>) -> Result<SecretUse, ConfigError> {
         let SecretSettings { name, env, hosts, file, source } = located.value.clone();
@@ -220,11 +239,7 @@ impl Resolver<'_> {
         let limits = recorded.as_ref().filter(|_| source == SecretSource::Store).map_or(&[][..], |it| &it.hosts);
         let beyond = hosts.iter().find(|host| !limits.iter().any(|limit| overlap::covers(limit, host)));
         if let Some(host) = beyond.filter(|_| !limits.is_empty()) {
-            let limits: Vec<String> = limits.iter().map(ToString::to_string).collect();
-            let cause = format!("Secret '{name}' is recorded for {} only, not for {host}", limits.join(", "));
-            let all = limits.into_iter().chain([host.to_string()]);
-            let flags: String = all.map(|host| format!(" --host {}", shell_word(&host))).collect();
-            return Err(ConfigError::value(cause, format!("`agentkernel secret set {name}{flags}` adds it")));
+            return Err(not_recorded(&name, limits, host));
         }
         let hosts = if hosts.is_empty() { limits.to_vec() } else { hosts };
         if hosts.is_empty() {
@@ -359,6 +374,15 @@ impl SecretUses {
         self.list.push(wanted);
         Ok(())
     }
+}
+
+/// A secret may not go to a host of the project's.
+fn not_recorded(name: &str, recorded: &[Pattern], host: &Pattern) -> ConfigError {
+    let recorded: Vec<String> = recorded.iter().map(ToString::to_string).collect();
+    let cause = format!("Secret '{name}' is recorded for {} only, not for {host}", recorded.join(", "));
+    let all = recorded.into_iter().chain([host.to_string()]);
+    let flags: String = all.map(|host| format!(" --host {}", shell_word(&host))).collect();
+    ConfigError::value(cause, format!("`agentkernel secret set {name}{flags}` adds it"))
 }
 
 fn hostless(name: &str) -> ConfigError {

@@ -406,9 +406,29 @@ fn secrets_by_flags_are_recorded_ones() {
     scene.record("NOHOST", &[], None);
     let flags =
         |names: &[&str]| NetworkOverrides { secrets: names.iter().map(|&name| name.to_owned()).collect(), ..none() };
-    // In place of the file's of the same name, which needs no trust then.
+    // In place of the file's of the same name, which needs no trust then, and narrows it all the same.
     let secrets = scene.network(flags(&["KEY", "KEY"])).secrets;
-    assert_eq!((secrets.len(), secrets[0].hosts[0].to_string()), (1, "*.example.org".into()));
+    assert_eq!((secrets.len(), secrets[0].hosts[0].to_string()), (1, "a.example.org".into()));
+    for (narrowed, left) in [
+        ("['*.org', 'b.example.net']", Some("*.example.org")),
+        ("['*.b.example.org', 'c.example.org']", Some("*.b.example.org c.example.org")),
+        ("{ env = 'OTHER' }", Some("*.example.org")),
+        ("['example.net']", None),
+    ] {
+        let scene = Scene::new(&format!("[secrets]\nKEY = {narrowed}"), "");
+        scene.record("KEY", &["*.example.org"], None);
+        let found = scene
+            .resolve(flags(&["KEY"]))
+            .map(|spec| spec.network.secrets[0].hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        match (found, left) {
+            (Ok(found), Some(left)) => assert_eq!(found, left),
+            (Err(error), None) => {
+                let cause = "/srv/app/agentkernel.toml:2:1: Secret 'KEY' is recorded for *.example.org only, not for example.net";
+                assert_eq!(error.to_string(), cause);
+            }
+            (found, _) => panic!("{found:?}"),
+        }
+    }
     assert_eq!((secrets[0].env.as_deref(), &secrets[0].source), (Some("INSIDE"), &SecretSource::Store));
     let (cause, hint) = scene.error(flags(&["NOHOST"]));
     assert_eq!(cause, "Secret 'NOHOST' has no hosts that it may go to");
