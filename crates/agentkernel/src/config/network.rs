@@ -91,9 +91,7 @@ impl Resolver<'_> {
         let file = &self.settings.network;
         let mut services = Vec::new();
         let mut allow = Vec::new();
-        let written = file.mode.as_ref().map(|mode| mode.value);
-        // What is listed beside `mode = "none"` was not meant to be reached.
-        let listed = flags.mode != Some(Mode::None) && written != Some(Mode::None);
+        let listed = flags.mode != Some(Mode::None);
         let asks_for = !flags.allow.is_empty() || !flags.services.is_empty() || !needed.is_empty();
         let (mode, saying) = match (flags.mode, &file.mode) {
             (Some(mode), _) => (mode, Said::Flag),
@@ -132,7 +130,7 @@ impl Resolver<'_> {
         let (deny, deny_said) = deny.unzip();
         let (services, services_said) = services.into_iter().unzip();
         let lent = agent.map_or(&[][..], |agent| &agent.secrets);
-        let secrets = self.secrets(&flags.secrets, lent, flags.mode != Some(Mode::None))?;
+        let secrets = self.secrets(&flags.secrets, lent, listed)?;
         // Where a secret of the user's own has taken its place, a login is not used.
         let used = |login: &&LoginUse| {
             secrets.iter().any(|secret: &SecretUse| secret.placeholder == login.login.placeholders.access)

@@ -265,6 +265,14 @@ fn mistakes_in_networks_and_secrets() {
             "[secrets]\nA = { file = '/etc/ld.so.preload' }",
             "2:14: `file`: '/etc/ld.so.preload': a place of the system's | Name a file in its HOME, or below /run/secrets",
         ),
+        (
+            "[network]\nmode = 'none'\nallow = ['a.b']",
+            "3:10: `allow` has no use with `mode = \"none\"` | Leave `mode` out: what is listed is allowed then, and nothing else",
+        ),
+        (
+            "[network]\nhost_services = ['localhost:1']\nmode = 'none'",
+            "2:18: `host_services` has no use with `mode = \"none\"` | Leave `mode` out: what is listed is allowed then, and nothing else",
+        ),
     ] {
         let message = parse(text).unwrap_err();
         assert_eq!(message, format!("{FILE_NAME}:{expected}"), "{text}");

@@ -450,7 +450,7 @@ const NETWORK: &[Key] = &[
         name: "mode",
         form: Form::Choice(MODES, set_mode),
         default: "`allow` if something is allowed, else `none`",
-        doc: "`none`: nothing is reached, whatever is allowed. `allow`: what is allowed. `open`: every public address, and what is allowed. `open` needs trust.",
+        doc: "`none`: nothing is reached, and neither `allow` nor `host_services` may stand beside it. `allow`: what is allowed. `open`: every public address, and what is allowed. `open` needs trust.",
         example: "\"allow\"",
     },
     Key {
@@ -513,7 +513,7 @@ const LIMITS: &[Key] = &[
         name: "mode",
         form: Form::Choice(MODES, set_mode),
         default: "`allow` if `allow` is written, else `open`",
-        doc: "`none`: no sandbox reaches anything but `host_services`. `allow`: only what is allowed here. `open`: public addresses, and what is allowed here.",
+        doc: "`none`: no sandbox reaches anything but `host_services`, and `allow` may not stand beside it. `allow`: only what is allowed here. `open`: public addresses, and what is allowed here.",
         example: "\"open\"",
     },
     Key {
