@@ -206,7 +206,7 @@ fn the_user_limits_projects_and_flags() {
             let found = net_check(&world, &[asked, "--no-lookup"]);
             assert!(found.0 == status && found.1.contains(&told), "{found:?}\n{told}");
         }
-        for flag in [&["--net", "open"][..], &["--allow", "example.net"], &["--open", "localhost:5432"]] {
+        for flag in [["--allow", "example.net"], ["--open", "localhost:5432"]] {
             for command in [&["run"][..], &["create"]] {
                 let output = world.agentkernel(command).args(flag).args(["--", "true"]).output().unwrap();
                 let status = if command == ["run"] { 125 } else { 1 };
@@ -217,10 +217,14 @@ fn the_user_limits_projects_and_flags() {
                 assert_eq!(refused(&world, &output, status), expected);
             }
         }
-        let output = world.agentkernel(["run", "--allow", "*", "--", "true"]).output().unwrap();
-        let part = "agentkernel: A part of '*' is beyond your own limits: 'bad.example.org' denies it\n  \
-                    hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n";
-        assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));
+        for (flag, what) in [(["--allow", "*"], "'*'"), (["--net", "open"], "`--net open`")] {
+            let output = world.agentkernel(["run"]).args(flag).args(["--", "true"]).output().unwrap();
+            let part = format!(
+                "agentkernel: A part of {what} is beyond your own limits: 'bad.example.org' denies it\n  \
+                 hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n"
+            );
+            assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));
+        }
         let output =
             world.agentkernel(["run", "--bandwidth", "2M", "--connections", "9", "--", "true"]).output().unwrap();
         let part = "agentkernel: `--bandwidth` is beyond your own limits: 1048576 bytes per second\n  \

@@ -21,7 +21,7 @@ use wire::shell_word;
 pub struct NetworkOverrides {
     /// `--net`
     pub mode: Option<Mode>,
-    /// Nobody asked for the mode: the user's limits narrow it, and don't refuse it.
+    /// Nobody asked for the mode: that the user's limits narrow it is not told, and no mistake if nothing is left.
     pub within_limits: bool,
     /// `--allow`
     pub allow: Vec<Rule>,
@@ -53,7 +53,12 @@ pub fn narrowed(flags: &NetworkOverrides, user: &UserConfig) -> Vec<String> {
         let limit = limit.filter(|limit| asked.is_some_and(|asked| asked > *limit))?;
         Some(format!("`{flag}` is beyond your own limits: {limit} {of}"))
     };
-    all.into_iter().filter_map(beyond).collect()
+    let ceiling = user.ceiling.as_ref().filter(|_| flags.asks_for_all());
+    let open = ceiling.and_then(|ceiling| match reach::left(ceiling, &reach::everything()) {
+        Left::Part(why) => Some(format!("A part of `--net open` is beyond your own limits: {why}")),
+        Left::All | Left::Nothing(_) => None,
+    });
+    open.into_iter().chain(all.into_iter().filter_map(beyond)).collect()
 }
 
 /// Who said something.
@@ -253,6 +258,11 @@ impl Resolver<'_> {
 }
 
 impl NetworkOverrides {
+    /// Whether somebody has asked for every public address.
+    fn asks_for_all(&self) -> bool {
+        self.mode == Some(Mode::Open) && !self.within_limits
+    }
+
     /// Refuses flags that contradict each other, and those that the user's own limits make void.
     fn check(&self, user: &UserConfig) -> Result<(), ConfigError> {
         let allow = || self.allow.iter().map(|rule| format!("--allow {rule}"));
@@ -267,8 +277,10 @@ impl NetworkOverrides {
         }
         let Some(ceiling) = &user.ceiling else { return Ok(()) };
         let over = |cause: String| ConfigError::value(cause, user.place());
-        if self.mode == Some(Mode::Open) && !self.within_limits && ceiling.mode != Mode::Open {
-            return Err(over("`--net open` is beyond your own limits".to_owned()));
+        if self.asks_for_all()
+            && let Left::Nothing(why) = reach::left(ceiling, &reach::everything())
+        {
+            return Err(over(format!("`--net open` is beyond your own limits: {why}")));
         }
         for (rule, flag) in self.allow.iter().zip(allow()) {
             if let Left::Nothing(why) = reach::left(ceiling, rule) {

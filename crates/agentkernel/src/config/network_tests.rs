@@ -235,6 +235,7 @@ fn the_users_limits_bind_flags_and_files() {
     assert_eq!(judged("bad.example.org").unwrap_err(), egress::Reason::Denied);
 
     for flags in [
+        mode(Mode::Open),
         allow("*"),
         allow("www.example.org"),
         allow("*.a.example.org:443"),
@@ -256,7 +257,6 @@ fn the_users_limits_bind_flags_and_files() {
         (allow("11.0.0.0/8"), "--allow 11.0.0.0/8"),
         (open("localhost:1"), "--open localhost:1"),
         (open("db.internal:1"), "--open db.internal:1"),
-        (mode(Mode::Open), "--net open"),
     ] {
         let (cause, hint) = scene.error(flags);
         assert!(cause.starts_with(&format!("`{flag}` is beyond your own limits")), "{cause}");
@@ -277,7 +277,17 @@ fn the_users_limits_bind_flags_and_files() {
         assert!(public.error(flags).0.contains("` is beyond your own limits"));
     }
     let nothing = Scene::new("", "[network]\nmode = 'none'");
-    assert!(nothing.error(allow("*")).0.contains("` is beyond your own limits"));
+    for flags in [allow("*"), mode(Mode::Open)] {
+        assert!(nothing.error(flags).0.contains("` is beyond your own limits"));
+    }
+    let _ = nothing.network(NetworkOverrides { within_limits: true, ..mode(Mode::Open) });
+    let part = |scene: &Scene, flags| narrowed(&flags, &scene.user).join(" ");
+    assert_eq!(
+        part(&scene, mode(Mode::Open)),
+        "A part of `--net open` is beyond your own limits: 'bad.example.org:*' denies it"
+    );
+    assert_eq!(part(&scene, NetworkOverrides { within_limits: true, ..mode(Mode::Open) }), "");
+    assert_eq!(part(&open_limits, mode(Mode::Open)), "");
     // Where only something is denied, all other public addresses may be reached.
     let denied = Scene::new("", "[network]\ndeny = ['bad.example.org', '8.8.0.0/16']\nhost_services = ['localhost:1']");
     for flags in [allow("a.b"), allow("*"), mode(Mode::Open), open("localhost:1")] {
