@@ -283,3 +283,38 @@ fn limits_that_cannot_be_relied_on() {
         let _ = stdout(&mut world.agentkernel(["run", "true"]));
     }
 }
+
+/// What was set, and does nothing or less than nothing, is told in one line, and is no reason not to run.
+#[test]
+fn secrets_and_variables_that_lead_astray() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["secret", "set", "KEY", "--from-env", "V", "--host", "*.example.org"]));
+        let told_of = |flags: &[&str]| {
+            let mut run = world.agentkernel(["run"]);
+            let output = run.args(flags).args(["--", "true"]).env("V", "value").output().unwrap();
+            assert!(output.status.success(), "{}", told(&output));
+            short(&world, &output.stderr)
+        };
+        let nowhere = "agentkernel: Secret 'KEY' is put in nowhere: none of its hosts is allowed";
+        let secret = ["--secret", "KEY", "--allow", "example.net"];
+        assert_eq!(
+            told_of(&secret),
+            format!("{nowhere}, *.example.org\n  hint: `--allow '*.example.org'` would allow it\n")
+        );
+        let denied = [&secret[..], &["--net", "open", "--deny", "*.example.org"]].concat();
+        assert_eq!(
+            told_of(&denied),
+            format!("{nowhere}, *.example.org\n  hint: Of *.example.org, '*.example.org' denies it\n")
+        );
+        let read = ["--secret", "KEY", "--allow", "a.example.org"];
+        assert_eq!(told_of(&read), "");
+        let astray = "agentkernel: SSL_CERT_FILE names other certificates: TLS whose requests are read fails for programs \
+                      that obey it\n  hint: Leave that out, or add /etc/agentkernel/ca.pem to what is named\n";
+        assert_eq!(told_of(&[&read[..], &["-e", "SSL_CERT_FILE=/own.pem"]].concat()), astray);
+        assert_eq!(told_of(&["--allow", "a.example.org", "-e", "SSL_CERT_FILE=/own.pem"]), "");
+        limits(&world, "[network]\nallow = ['example.net']\n");
+        let limited = told_of(&["--secret", "KEY", "--net", "open"]);
+        assert!(limited.contains(&format!("{nowhere} by your own limits, *.example.org\n")), "{limited}");
+    }
+}

@@ -2,13 +2,13 @@
 
 use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, summary::Sums, table};
 use crate::{
-    SecretUse, Spec,
+    Spec,
     client::{self, NetworkChange},
-    config::{self, FormError, HostFacts, Left, UserConfig, Why},
+    config::{self, FormError, HostFacts, Idle, Left, UserConfig, Why},
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
-use egress::{CERTIFICATE, Policy, Rule, control::Published};
+use egress::{CERTIFICATE, HOST_NAME, Policy, Rule, control::Published};
 use std::{collections::BTreeMap, time::Duration};
 use wire::{OsBytes, shell_word};
 
@@ -118,14 +118,19 @@ pub(super) const ONE: &str = "Name the address of one host";
 const SERVICES: &str = "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
 
 /// That a secret is put in nowhere, though the sandbox may use it.
-pub(super) fn idle(secret: &SecretUse, by_limits: bool, user: &UserConfig) -> Failure {
+pub(super) fn idle(idle: &Idle<'_>, user: &UserConfig) -> Failure {
+    let Idle { secret, why, limited } = idle;
     let hosts = secret.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let who = if by_limits { "your own limits allow" } else { "no rule allows" };
-    let cause = format!("Secret '{}' is put in nowhere: {who} none of its hosts, {}", secret.name, hosts.join(", "));
-    Failure::new(cause).hint(match hosts.first() {
-        Some(host) if !by_limits => format!("`--allow {}` would allow it", shell_word(host)),
-        _ => user.place(),
-    })
+    let by = if *limited { " by your own limits" } else { "" };
+    let cause = format!("Secret '{}' is put in nowhere: none of its hosts is allowed{by}", secret.name);
+    let failure = Failure::new(format!("{cause}, {}", hosts.join(", ")));
+    match (why, hosts.first()) {
+        _ if *limited => failure.hint(user.place()),
+        (_, Some(host)) if host == HOST_NAME => failure.hint(SERVICES),
+        (Why::NotAllowed, Some(host)) => failure.hint(format!("`--allow {}` would allow it", shell_word(host))),
+        (why, Some(host)) => failure.hint(format!("Of {host}, {why}")),
+        (_, None) => failure,
+    }
 }
 
 /// What an environment does to the trust in the sandbox's own authority, if it has one, and trust is led elsewhere.

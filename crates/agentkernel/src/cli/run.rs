@@ -418,8 +418,7 @@ fn make(
                 let narrowed = config::narrowed(&overrides.network, &user).into_iter();
                 let narrowed = narrowed.map(|cause| Failure::new(cause).hint(user.place()));
                 let misled = net::misled(&spec, &spec.env);
-                let idle = config::idle_secrets(&spec.network).into_iter();
-                let idle = idle.map(|(secret, by_limits)| net::idle(secret, by_limits, &user));
+                let idle = config::idle_secrets(&spec.network).into_iter().map(|idle| net::idle(&idle, &user));
                 void.chain(beyond).chain(narrowed).chain(idle).chain(misled).for_each(|failure| report(&failure));
                 return Ok((spec, entry, lock));
             }

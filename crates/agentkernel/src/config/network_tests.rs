@@ -346,7 +346,7 @@ fn secrets_that_no_rule_lets_anywhere_are_known() {
         );
         let network = Scene::new(&file, limits).trusted().network(none());
         let idle = super::reach::idle_secrets(&network).into_iter();
-        idle.map(|(secret, limited)| format!("{}{limited}", secret.name)).collect::<Vec<_>>().join(" ")
+        idle.map(|idle| format!("{}{}", idle.secret.name, idle.limited)).collect::<Vec<_>>().join(" ")
     };
     for (network, limits, expected) in [
         ("", "", "Afalse Bfalse"),

@@ -166,23 +166,38 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
     }
 }
 
-/// Secrets that are put in nowhere, since no rule allows any of their hosts: each with whether that is for the limits alone.
+/// A secret that is put in nowhere, since none of its hosts is allowed.
+#[derive(Clone, Debug)]
+pub struct Idle<'a> {
+    /// The secret.
+    pub secret: &'a SecretUse,
+    /// Why its first host is not.
+    pub why: Why,
+    /// That the user's limits refuse what the sandbox's own rules allow.
+    pub limited: bool,
+}
+
+/// Those among the secrets of a sandbox.
 #[must_use]
-pub fn idle_secrets(network: &Network) -> Vec<(&SecretUse, bool)> {
-    let reached = |rules: &Rules, secret: &SecretUse| {
-        secret.hosts.iter().any(|host| {
-            let rule = Rule { pattern: host.clone(), ..everything() };
-            match is_host(&rule) {
-                true => rules.services.iter().any(|service| is_here(&service.host)),
-                false => !matches!(left(rules, &rule), Left::Nothing(_)),
-            }
-        })
+pub fn idle_secrets(network: &Network) -> Vec<Idle<'_>> {
+    let why = |rules: &Rules, host: &Pattern| {
+        let rule = Rule { pattern: host.clone(), ..everything() };
+        let served = rules.services.iter().any(|service| is_here(&service.host));
+        match left(rules, &rule) {
+            _ if is_host(&rule) => (!served).then_some(Why::NotAllowed),
+            Left::Nothing(why) => Some(why),
+            Left::Part(_) | Left::All => None,
+        }
+    };
+    let refused = |rules: &Rules, secret: &SecretUse| {
+        let whys: Option<Vec<Why>> = secret.hosts.iter().map(|host| why(rules, host)).collect();
+        whys.and_then(|whys| whys.into_iter().next())
     };
     let Policy { rules, ceiling } = &network.policy;
-    let idle = |secret| match (reached(rules, secret), ceiling) {
-        (false, _) => Some((secret, false)),
-        (true, Some(ceiling)) if !reached(ceiling, secret) => Some((secret, true)),
-        (true, _) => None,
+    let idle = |secret| {
+        let own = refused(rules, secret).map(|why| Idle { secret, why, limited: false });
+        let limits = || Some(Idle { secret, why: refused(ceiling.as_ref()?, secret)?, limited: true });
+        own.or_else(limits)
     };
     network.secrets.iter().filter_map(idle).collect()
 }
