@@ -153,7 +153,7 @@ fn what_can_t_be_asked_is_told_in_one_line() {
     let scene = Scene::new(Who::Me);
     scene.fails(
         &["run", "mime", "-p", "x"],
-        &["No agent is called 'mime'", "Did you mean 'mine'?", "'agentkernel run -- mime'"],
+        &["No agent is called 'mime'", "Did you mean 'mine'?", "`agentkernel run -- mime`"],
     );
     scene.fails(
         &["run", "mine", "-p", "x"],

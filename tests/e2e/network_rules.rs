@@ -46,7 +46,7 @@ fn check_tells_what_decides() {
     for who in Who::all() {
         let world = World::new(who);
         let none = "example.org:443: refused by 'mode none' (the default): the network mode is 'none' [network-none]\n  \
-                    '--allow example.org:443' would allow it by name\n";
+                    `--allow example.org:443` would allow it by name\n";
         assert_eq!(net_check(&world, &["example.org"]), (1, none.into()));
         let flag = "example.org:22: allowed by '*.org:*' (a flag)\n";
         let asked = ["example.org:22", "--allow", "*.org:*", "--no-lookup"];
@@ -103,7 +103,7 @@ fn the_sandbox_itself_is_no_host_to_allow() {
     for who in Who::all() {
         let world = World::new(who);
         let words = "inside, this is the sandbox itself, and nothing of the host";
-        let hint = "'--open localhost:80' would let it be reached, as host.agentkernel.internal:80";
+        let hint = "`--open localhost:80` would let it be reached, as host.agentkernel.internal:80";
         for (asked, flag) in [
             ("127.0.0.1:80", ["--allow", "127.0.0.1:80"]),
             ("localhost:80", ["--open", "localhost:80"]),
@@ -154,7 +154,7 @@ fn the_host_is_no_host_to_allow() {
         let output = world.agentkernel(["net", "allow", "box", HOST]).output().unwrap();
         assert!(refused(&world, &output, 1).contains(&void));
         let (status, text) = net_check(&world, &[HOST]);
-        let advice = "\n  '--open localhost:11434' would allow it: it is the host\n";
+        let advice = "\n  `--open localhost:11434` would allow it: it is the host\n";
         assert!(status == 1 && text.contains(advice) && !text.contains("allowed is"), "{text}");
         // It may be opened by that name as well.
         project(&world, &format!("[network]\nhost_services = ['{HOST}']\n"));
@@ -190,12 +190,12 @@ fn the_user_limits_projects_and_flags() {
             ),
             ("10.0.0.1:80", format!("\n  [network] in {file} must allow it first\n")),
             ("host.agentkernel.internal:80", format!("\n  [network] in {file} must allow it first\n")),
-            ("www.example.org", "\n  '--allow www.example.org:443' would allow it by name\n".to_owned()),
+            ("www.example.org", "\n  `--allow www.example.org:443` would allow it by name\n".to_owned()),
             ("bad.example.org", format!("refused by 'bad.example.org' ({mine}:3): a rule denies it")),
         ] {
             let found = net_check(&world, &[asked, "--net", "allow", "--no-lookup"]);
             assert!(found.0 == 1 && found.1.contains(&told), "{found:?}\n{told}");
-            assert_eq!(found.1.contains("'--"), told.contains("'--"), "{found:?}");
+            assert_eq!(found.1.contains("would allow"), told.contains("would allow"), "{found:?}");
         }
         for (asked, status, told) in [
             ("www.example.org", 0, format!("\n  allowed by '*.example.org' ({mine}:2)\n")),
@@ -206,7 +206,7 @@ fn the_user_limits_projects_and_flags() {
             let found = net_check(&world, &[asked, "--no-lookup"]);
             assert!(found.0 == status && found.1.contains(&told), "{found:?}\n{told}");
         }
-        for flag in [&["--net", "open"][..], &["--allow", "example.net"], &["--open", "localhost:5432"]] {
+        for flag in [["--allow", "example.net"], ["--open", "localhost:5432"]] {
             for command in [&["run"][..], &["create"]] {
                 let output = world.agentkernel(command).args(flag).args(["--", "true"]).output().unwrap();
                 let status = if command == ["run"] { 125 } else { 1 };
@@ -217,17 +217,21 @@ fn the_user_limits_projects_and_flags() {
                 assert_eq!(refused(&world, &output, status), expected);
             }
         }
-        let output = world.agentkernel(["run", "--allow", "*", "--", "true"]).output().unwrap();
-        let part = "agentkernel: A part of '*' is beyond your own limits: 'bad.example.org' denies it\n  \
-                    hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n";
-        assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));
+        for (flag, what) in [(["--allow", "*"], "'*'"), (["--net", "open"], "`--net open`")] {
+            let output = world.agentkernel(["run"]).args(flag).args(["--", "true"]).output().unwrap();
+            let part = format!(
+                "agentkernel: A part of {what} is beyond your own limits: 'bad.example.org' denies it\n  \
+                 hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n"
+            );
+            assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));
+        }
         let output =
             world.agentkernel(["run", "--bandwidth", "2M", "--connections", "9", "--", "true"]).output().unwrap();
         let part = "agentkernel: `--bandwidth` is beyond your own limits: 1048576 bytes per second\n  \
                     hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n";
         assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));
         let none = net_check(&world, &["www.example.org", "--net", "none"]).1;
-        assert!(none.contains("\n  Without '--net none', '--allow www.example.org:443' would"), "{none}");
+        assert!(none.contains("\n  Without `--net none`, `--allow www.example.org:443` would"), "{none}");
         let create = ["create", "--name", "box", "--allow", "www.example.org"];
         let output = world.agentkernel(create).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
@@ -277,5 +281,40 @@ fn limits_that_cannot_be_relied_on() {
         fs::write(path.with_file_name("nowhere"), "").unwrap();
         fs::set_permissions(path.with_file_name("nowhere"), fs::Permissions::from_mode(0o644)).unwrap();
         let _ = stdout(&mut world.agentkernel(["run", "true"]));
+    }
+}
+
+/// What was set, and does nothing or less than nothing, is told in one line, and is no reason not to run.
+#[test]
+fn secrets_and_variables_that_lead_astray() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["secret", "set", "KEY", "--from-env", "V", "--host", "*.example.org"]));
+        let told_of = |flags: &[&str]| {
+            let mut run = world.agentkernel(["run"]);
+            let output = run.args(flags).args(["--", "true"]).env("V", "value").output().unwrap();
+            assert!(output.status.success(), "{}", told(&output));
+            short(&world, &output.stderr)
+        };
+        let nowhere = "agentkernel: Secret 'KEY' is put in nowhere: none of its hosts is allowed";
+        let secret = ["--secret", "KEY", "--allow", "example.net"];
+        assert_eq!(
+            told_of(&secret),
+            format!("{nowhere}, *.example.org\n  hint: `--allow '*.example.org'` would allow it\n")
+        );
+        let denied = [&secret[..], &["--net", "open", "--deny", "*.example.org"]].concat();
+        assert_eq!(
+            told_of(&denied),
+            format!("{nowhere}, *.example.org\n  hint: Of *.example.org, '*.example.org' denies it\n")
+        );
+        let read = ["--secret", "KEY", "--allow", "a.example.org"];
+        assert_eq!(told_of(&read), "");
+        let astray = "agentkernel: SSL_CERT_FILE names other certificates: TLS whose requests are read fails for programs \
+                      that obey it\n  hint: Leave that out, or add /etc/agentkernel/ca.pem to what is named\n";
+        assert_eq!(told_of(&[&read[..], &["-e", "SSL_CERT_FILE=/own.pem"]].concat()), astray);
+        assert_eq!(told_of(&["--allow", "a.example.org", "-e", "SSL_CERT_FILE=/own.pem"]), "");
+        limits(&world, "[network]\nallow = ['example.net']\n");
+        let limited = told_of(&["--secret", "KEY", "--net", "open"]);
+        assert!(limited.contains(&format!("{nowhere} by your own limits, *.example.org\n")), "{limited}");
     }
 }

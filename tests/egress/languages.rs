@@ -49,7 +49,7 @@ fn who_waits_for_an_answer_gets_it() {
 words = [
     b"x", b"ruok", b"JDWP-Handshake", b"hello world", b"GET x", b"get /k\r\n", b"SCAN /tmp/x\n",
     b"SELECT * FROM t;\n", b"003agit-upload-pack /p.git\0host=git.example.com\0", b"\x16\0\0\0\x01", b"\x16",
-    b"LIST /", b"CONNECT db\n", b"a" * 200, b"word " * 10000, b"word\n" * 20000, b"\0" * 100000, b"\x80\0\x01\x03",
+    b"LIST /", b"CONNECT db\n", b"a" * 200, b"word " * 10000, b"word\n" * 20000, b"\0" * 100000, b"word " * 20000, b"a" * 100000, b"\x80\0\x01\x03",
 ]
 for word in words:
     speak(word)
@@ -63,6 +63,25 @@ with socket.create_connection((WEB, 7000), 30) as connection:
         let options = ["--allow", "www.example.com:7000"];
         let _ = ground.attack(&options, &format!("{SPEAK}\n{script}"));
         let _ = ground.attack(&["--net", "open"], &format!("{SPEAK}\n{script}"));
+    }
+}
+
+/// However much it is that has no end of a line.
+#[test]
+fn a_long_line_is_heard_to_its_end() {
+    for ground in Ground::all() {
+        let heard = hearing(&ground, b"");
+        let script = r#"
+for word in b"word " * 1000000, b"a" * 1000000:
+    with socket.create_connection((WEB, 7000), 30) as connection:
+        connection.settimeout(60)
+        connection.sendall(word)
+        connection.shutdown(socket.SHUT_WR)
+        assert hear(connection) == b"answer"
+"#;
+        let _ = ground.attack(&["--allow", "www.example.com:7000"], script);
+        let heard = heard.lock().unwrap();
+        assert!(*heard == [b"word ".repeat(1_000_000), vec![b'a'; 1_000_000]].concat(), "{}", heard.len());
     }
 }
 

@@ -188,7 +188,7 @@ fn a_rule_that_is_taken_back() {
         let _ = kept.works(refused);
         let allow = |rule| ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, rule]).output().unwrap();
         let output = allow("www.example.com:7777");
-        let hint = format!("'agentkernel net allow {BOX} '*'' takes back that rule");
+        let hint = format!("`agentkernel net allow {BOX} '*'` takes back that rule");
         assert!(output.status.code() == Some(1) && told(&output).contains(&hint), "{}", told(&output));
         let _ = kept.works(refused);
         let output = allow("*");

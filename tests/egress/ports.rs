@@ -130,6 +130,14 @@ fn ports_of_a_sandbox() {
         let mut found: Vec<String> = ground.agentkernel(&["port", BOX]).lines().map(str::to_owned).collect();
         found.sort();
         assert_eq!(found, [&listed[..], &["127.0.0.1:8005 -> box:3000"]].concat());
+        for port in ["3001:8007", "3001:8008"] {
+            let _ = ground.agentkernel(&["port", BOX, port]);
+        }
+        // The sandbox's alone: all that it is on the host.
+        let _ = ground.agentkernel(&["port", BOX, "--rm", "3001"]);
+        assert!([3001, 8007, 8008].into_iter().all(|port| silent(&ground, port)));
+        let _ = ground.agentkernel(&["port", BOX, "3001"]);
+        all(&[(8005, 3000)]);
         let output = ground.internet.agentkernel(&ground.world, &["port", BOX, "--rm", "3000:8007"]).output().unwrap();
         assert!(told(&output).contains("The sandbox has no port 3000:8007"), "{}", told(&output));
         // Where nobody listens inside: as if nobody listened.
@@ -162,7 +170,7 @@ fn ports_of_a_sandbox() {
         drop(servers);
         let _ = ground.agentkernel(&["stop", "-t", "1", BOX]);
         // The list of one that is stopped can be changed too.
-        let some = ["port", BOX, "--rm", "3000:8005", "4444", "3999:8006"];
+        let some = ["port", BOX, "--rm", "3000:8005", "4444", "3999"];
         let output = ground.internet.agentkernel(&ground.world, &some).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(told(&output).contains("The sandbox has no port 4444"), "{}", told(&output));

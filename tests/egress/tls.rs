@@ -237,8 +237,15 @@ for version in "--http1.1", "--http2":
 assert b" 403 " in ask(WEB, 80, get(WEB, "/live/head"))
 assert b"Hello from www" in ask(WEB, 80, get(WEB))
 assert ask(WEB, 443, b"SSH-2.0-x\r\n", end=True)[:3] != b"SSH"
+# Who trusts nobody is told as that.
+try:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_socket(socket.create_connection((WEB, 443)), server_hostname=WEB)
+    raise SystemExit("it was trusted")
+except ssl.SSLError:
+    pass
 "#;
         attack(&ground, &[], script);
         assert!(ground.internet.requests().iter().all(|line| line.starts_with(WEB) && line.contains(" GET /hello ")));
+        ground.told("authority-untrusted");
     }
 }

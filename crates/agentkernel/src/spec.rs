@@ -595,13 +595,20 @@ mod os_paths {
 /// Where a sandbox that has its own certificate authority finds what it trusts.
 pub mod trust {
     /// The authority's certificate alone, PEM.
-    pub const CERTIFICATE: &str = "/etc/agentkernel/ca.pem";
+    pub use egress::CERTIFICATE;
     /// What its image trusts and the authority, PEM.
     pub const BUNDLE: &str = "/etc/agentkernel/ca-bundle.pem";
     /// The same as a key store of Java.
     pub const JAVA: &str = "/etc/agentkernel/ca-bundle.jks";
+    /// Where distributions keep what they trust, as one file, to which the authority is added.
+    pub const SYSTEM: [&str; 4] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
     /// The variables by which common programs find it, beyond the system's own file.
-    pub const VARIABLES: [(&str, &str); 10] = [
+    pub const VARIABLES: [(&str, &str); 9] = [
         // OpenSSL, and with it python and ruby; Go; rustls.
         ("SSL_CERT_FILE", BUNDLE),
         ("CURL_CA_BUNDLE", BUNDLE),
@@ -613,6 +620,9 @@ pub mod trust {
         ("DENO_CERT", CERTIFICATE),
         // On top of the ones that are built in.
         ("NODE_EXTRA_CA_CERTS", CERTIFICATE),
-        ("JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=/etc/agentkernel/ca-bundle.jks"),
     ];
+    /// The variable in which Java takes options, whatever they are about.
+    pub const JAVA_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
+    /// The option that names a key store, which is [`JAVA`].
+    pub const JAVA_OPTION: &str = "-Djavax.net.ssl.trustStore=";
 }

@@ -47,6 +47,27 @@ pub fn class(address: IpAddr) -> Class {
     }
 }
 
+/// Whether an address stands for many hosts at once, to which TCP doesn't connect (RFC 1122, 4.2.3.10).
+#[must_use]
+pub fn is_to_many(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_broadcast() || address.is_multicast(),
+        IpAddr::V6(address) => address.is_multicast(),
+    }
+}
+
+/// What helps whoever wants to connect to an address that is no host's, whatever is allowed.
+#[must_use]
+pub fn instead(address: IpAddr) -> Option<&'static str> {
+    match address.to_canonical() {
+        address if address.is_unspecified() => {
+            Some("No host has this address: name the host that is meant, or 127.0.0.1 for the sandbox itself")
+        }
+        address if is_to_many(address) => Some("Name the address of one host: no connection leads to many at once"),
+        _ => None,
+    }
+}
+
 fn class_v4(address: Ipv4Addr) -> Class {
     let octets = address.octets();
     match octets {

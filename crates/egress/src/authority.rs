@@ -19,6 +19,8 @@ use rustls::{
 use std::{cell::RefCell, fmt, sync::Arc};
 use time::{Duration, OffsetDateTime};
 
+/// Where the programs of a sandbox that has one find its certificate, PEM.
+pub const CERTIFICATE: &str = "/etc/agentkernel/ca.pem";
 /// What the authority is called in lists of certificates.
 const NAME: &str = "agentkernel sandbox CA";
 /// How long before its making a certificate is valid: clocks differ, and a sandbox's may stand still.

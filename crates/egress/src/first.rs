@@ -15,8 +15,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 /// The most that is read before it must be clear: a handshake message of 64 KiB, which is the most that rustls takes,
 /// and the heads of its records.
 const MAX: usize = 72 * 1024;
+/// What is kept of each part of a line that is longer than any: more than all that is looked for in one.
+const KEPT: usize = 64;
 /// How many bytes are read at once.
-const PIECE: usize = 4 * 1024;
+pub(crate) const PIECE: usize = 4 * 1024;
 /// Methods that servers know (the registry of RFC 9110, 16.1, and what else Node's parser takes): with one of them and a
 /// path, some take a line without a version for a request.
 const METHODS: &str = "ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE \
@@ -101,6 +103,11 @@ pub(crate) async fn more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec
     let room = MAX.saturating_sub(buffer.len()).min(PIECE);
     buffer.reserve(room);
     Ok(room > 0 && (&mut *stream).take(room as u64).read_buf(buffer).await? > 0)
+}
+
+/// Whether no more is kept.
+pub(crate) fn is_full(buffer: &[u8]) -> bool {
+    buffer.len() >= MAX
 }
 
 /// What a client speaks that has said this and nothing more: `None` if that cannot be told yet.
@@ -214,6 +221,20 @@ impl Listener {
         }
         self.rest += (rest.len() + 1).saturating_sub(VERSION.len());
         length.map(|_| Speech::Other)
+    }
+
+    /// Lets go of what has been heard of a line and tells nothing more, so that there is room for what follows.
+    pub(crate) fn shorten(&mut self, bytes: &mut Vec<u8>) {
+        let [begin, end, target] = self.line;
+        // From the last to the first: what stands before one stays where it is.
+        for (from, to) in [(target + KEPT, self.rest), (end + 1, target), (begin + KEPT, end), (KEPT, begin)] {
+            if from < to {
+                bytes.drain(from..to);
+                for at in self.line.iter_mut().chain([&mut self.rest]).filter(|at| **at >= to) {
+                    *at -= to - from;
+                }
+            }
+        }
     }
 
     /// What it is if nothing follows, or no more is kept: whatever could still become a request is then none that can be

@@ -323,6 +323,25 @@ proptest::proptest! {
         }
     }
 
+    /// Nor does it matter what was let go of.
+    #[test]
+    fn what_is_let_go_of_tells_nothing(runs in proptest::collection::vec(("[\r\n A-Z/*:x\u{85}]", 1usize..200), 0..6), rest: Vec<u8>, pieces in 1usize..90) {
+        let beginning: String = runs.iter().map(|(what, times)| what.repeat(*times)).collect();
+        let whole = [beginning.as_bytes(), &rest, b" HTTP/1.1\n"].concat();
+        let mut listener = Listener::new(Expected::Any);
+        let mut kept = Vec::new();
+        let told = whole.chunks(pieces).find_map(|piece| {
+            kept.extend_from_slice(piece);
+            let told = listener.hear(&kept);
+            if !listener.is_tls() && told.is_none() {
+                listener.shorten(&mut kept);
+            }
+            told
+        });
+        proptest::prop_assert!(kept.len() <= 5 * KEPT + pieces || listener.is_tls());
+        proptest::prop_assert_eq!(told, classify(&whole, Expected::Any));
+    }
+
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>, tls: bool) {
         let bytes = if tls { [&[0x16, 3, 1][..], &bytes].concat() } else { bytes };

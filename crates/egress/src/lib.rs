@@ -45,7 +45,7 @@ mod testing;
 pub mod tls;
 mod usage;
 
-pub use authority::{Authority, AuthorityError};
+pub use authority::{Authority, AuthorityError, CERTIFICATE};
 pub use host::{Host, HostError, Target, TargetError};
 pub use logins::{Logins, expiry as token_expiry};
 pub use policy::{CheckedAddr, Grant, HOST_NAME, Mode, Policy, Rules};

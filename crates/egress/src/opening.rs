@@ -9,6 +9,7 @@ use crate::{
 use std::time::Duration;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    task::yield_now,
     time::{Instant, sleep, sleep_until},
 };
 
@@ -44,8 +45,9 @@ pub(crate) async fn web(
 }
 
 /// What the client speaks where anything may be spoken, and what keeps the server's answer back if that is unknown. What
-/// cannot be told for a while is passed on, until it can or the server answers: no server answers what could still become
-/// the line of a request. If it becomes one, it is too late to read it, and it goes no further.
+/// cannot be told for a while, or by as much as is kept, is passed on, until it can or the server answers: no server
+/// answers what could still become the line of a request. If it becomes one, it is too late to read it, and it goes no
+/// further.
 pub(crate) async fn any(
     client: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
@@ -54,10 +56,23 @@ pub(crate) async fn any(
 ) -> Result<(Speech, Gate), Denial> {
     let denial = |reason| Denial::new(reason, target);
     let mut listener = Listener::new(Expected::Any);
-    let (mut passed, mut since) = (0, Instant::now());
+    let (mut passed, mut due, mut since) = (0, false, Instant::now());
     let speech = loop {
         if let Some(speech) = listener.hear(buffer) {
             break speech;
+        }
+        let full = first::is_full(buffer) && !listener.is_tls();
+        if full || due {
+            let Ok((count, began)) = tell(server, &buffer[passed..]).await else { break Speech::Nothing };
+            passed += count;
+            if began {
+                break Speech::Other;
+            }
+            if full {
+                listener.shorten(buffer);
+                passed = buffer.len();
+            }
+            due = false;
         }
         let waits = buffer.len() > passed;
         let patience = if listener.is_tls() { SILENCE } else { UNDECIDED };
@@ -77,10 +92,7 @@ pub(crate) async fn any(
                 if listener.is_tls() {
                     return Err(denial(Reason::TimedOut));
                 }
-                if pass(server, &buffer[passed..]).await.is_err() {
-                    break Speech::Nothing;
-                }
-                passed = buffer.len();
+                due = true;
             }
         }
     };
@@ -94,7 +106,7 @@ pub(crate) async fn any(
         Speech::Http(_) => Reason::BadRequest,
         Speech::Tls(_) | Speech::BadTls(_) => Reason::BadTls,
     };
-    Err(denial(reason).because("it came so slowly that its beginning was passed on unread"))
+    Err(denial(reason).because("it came so slowly, or its line is so long, that its beginning was passed on unread"))
 }
 
 /// Passes on what was said.
@@ -106,6 +118,21 @@ pub(crate) async fn pass(server: &mut (impl AsyncWrite + Unpin), said: &[u8]) ->
     server.flush().await
 }
 
+/// Passes on what was said until the server speaks, since who is not heard stops to hear: how much, and whether it does.
+async fn tell(server: &mut (impl Ahead + AsyncWrite + Unpin), said: &[u8]) -> std::io::Result<(usize, bool)> {
+    let mut passed = 0;
+    for piece in said.chunks(first::PIECE) {
+        pass(server, piece).await?;
+        passed += piece.len();
+        tokio::select! {
+            biased;
+            true = begins(server) => return Ok((passed, true)),
+            () = yield_now() => {}
+        }
+    }
+    Ok((passed, false))
+}
+
 /// Waits until a server speaks without having been asked, or has ended, unless it says what one of HTTP/2 may: false, if
 /// the client then never does.
 async fn begins(server: &mut impl Ahead) -> bool {
@@ -115,3 +142,7 @@ async fn begins(server: &mut impl Ahead) -> bool {
     sleep(SILENCE).await;
     false
 }
+
+#[cfg(test)]
+#[path = "opening_tests.rs"]
+mod tests;

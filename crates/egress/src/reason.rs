@@ -1,8 +1,9 @@
 //! Why a connection or request was refused: a stable code for programs, and words that its user can act on.
 
-use crate::{HOST_NAME, Host, Target};
+use crate::{CERTIFICATE, HOST_NAME, Host, Target, address};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, net::IpAddr};
+use wire::shell_word;
 
 /// Where the user's own limits stand.
 const LIMITS: &str = "[network] in ${XDG_CONFIG_HOME:-~/.config}/agentkernel/config.toml";
@@ -39,6 +40,8 @@ pub enum Reason {
     SniMismatch,
     /// What began as TLS was none.
     BadTls,
+    /// A client that does not trust the sandbox's own authority.
+    AuthorityUntrusted,
     /// A connection to a port of the web that speaks neither TLS nor HTTP, or to a place whose requests are restricted.
     NotHttp,
     /// A request that different programs could read differently.
@@ -73,7 +76,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for the reference page.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::NetworkNone,
         Self::NotAllowed,
         Self::Denied,
@@ -87,6 +90,7 @@ impl Reason {
         Self::SniMissing,
         Self::SniMismatch,
         Self::BadTls,
+        Self::AuthorityUntrusted,
         Self::NotHttp,
         Self::BadRequest,
         Self::HostMismatch,
@@ -121,6 +125,7 @@ impl Reason {
             Self::SniMissing => "sni-missing",
             Self::SniMismatch => "sni-mismatch",
             Self::BadTls => "bad-tls",
+            Self::AuthorityUntrusted => "authority-untrusted",
             Self::NotHttp => "not-http",
             Self::BadRequest => "bad-request",
             Self::HostMismatch => "host-mismatch",
@@ -225,6 +230,9 @@ impl Denial {
             Reason::SniMissing => "the TLS connection does not say for which server it is".to_owned(),
             Reason::SniMismatch => with("the TLS connection is for another server".to_owned()),
             Reason::BadTls => with("it does not begin as TLS should".to_owned()),
+            Reason::AuthorityUntrusted => {
+                with(format!("its client does not trust the sandbox's own authority, {CERTIFICATE}"))
+            }
             Reason::NotHttp => with("only TLS and HTTP may be spoken there".to_owned()),
             Reason::BadRequest => with("the request is malformed".to_owned()),
             Reason::HostMismatch => with("the request is for another host".to_owned()),
@@ -251,6 +259,12 @@ impl Denial {
     #[must_use]
     pub fn remedy(&self, sandbox: &str) -> String {
         let Self { reason, target, detail, lift, .. } = self;
+        if let Some(words) = self.address().filter(|_| self.reason.is_denial()).and_then(address::instead) {
+            return match target.host {
+                Host::Address(_) => words.to_owned(),
+                Host::Name(_) => "Have who gives out the name correct its address: it is no host's".to_owned(),
+            };
+        }
         match (reason, lift) {
             (_, Lift::Never) => return "No rule allows that.".to_owned(),
             (_, Lift::Limits(Some(rule))) => {
@@ -261,13 +275,13 @@ impl Denial {
             }
             // More than this target would be allowed, which they may not let.
             (Reason::Denied, Lift::Within) => {
-                let check = format!("agentkernel net check {}", quoted(target));
+                let check = format!("agentkernel net check {}", shell_word(&target.to_string()));
                 return format!("A human can take '{detail}' out of 'deny': {check} tells where it stands");
             }
             (_, Lift::Own | Lift::Within) => {}
         }
         let allow = |what: &str, target: &Target| {
-            format!("A human can allow {what}: agentkernel net allow {sandbox} {}", quoted(target))
+            format!("A human can allow {what}: agentkernel net allow {sandbox} {}", shell_word(&target.to_string()))
         };
         match reason {
             // Only a service answers by this name.
@@ -275,18 +289,17 @@ impl Denial {
                 format!("A human can open it at the start: --open localhost:{}", target.port)
             }
             Reason::NetworkNone | Reason::NotAllowed | Reason::Revoked | Reason::UnnamedAddress => {
-                format!("{} (or --allow {} at the start)", allow("it", target), quoted(target))
+                format!("{} (or --allow {} at the start)", allow("it", target), shell_word(&target.to_string()))
             }
             // The very rule takes itself back.
             Reason::Denied => format!(
-                "A human can take the rule back, and so allow all that it is about: agentkernel net allow {sandbox} '{detail}'"
+                "A human can take the rule back, and so allow all that it is about: agentkernel net allow {sandbox} {}",
+                shell_word(detail)
             ),
             Reason::PrivateAddress => match &target.host {
                 Host::Address(_) => allow("it", target),
                 Host::Name(_) => {
-                    // The detail begins with the address.
-                    let address = detail.split(' ').next().and_then(|word| word.parse::<std::net::IpAddr>().ok());
-                    let Some(address) = address else { return String::new() };
+                    let Some(address) = self.address() else { return String::new() };
                     allow("the address itself", &Target { host: Host::from(address), port: target.port })
                 }
             },
@@ -296,7 +309,7 @@ impl Denial {
                 format!("A human can start it anew, and it can read them: agentkernel restart {sandbox}")
             }
             Reason::RequestNotAllowed => {
-                let command = format!("agentkernel net allow {sandbox} {}", quoted(target));
+                let command = format!("agentkernel net allow {sandbox} {}", shell_word(&target.to_string()));
                 format!("A human can lift the sandbox's own restriction: {command}")
             }
             Reason::TokenLimit => {
@@ -312,7 +325,8 @@ impl Denial {
                 "A human can lend keys at the start: --ssh HOST to log in there, --sign for git's signatures".to_owned()
             }
             Reason::LoginExpired => "Once a human has logged in again, requests go through".to_owned(),
-            Reason::SecretInClear => format!("Use TLS: https://{}", target.host),
+            Reason::SecretInClear if target.port == 80 => format!("Use TLS: https://{}", target.host),
+            Reason::SecretInClear => format!("Use TLS: https://{target}"),
             Reason::HostMismatch => "Connect to the host that is meant".to_owned(),
             Reason::BadName => "Correct the name".to_owned(),
             Reason::SniMissing => {
@@ -320,6 +334,9 @@ impl Denial {
             }
             Reason::SniMismatch => "Connect to the server that is meant".to_owned(),
             Reason::BadTls => "Use a client that speaks TLS 1.2 or 1.3".to_owned(),
+            Reason::AuthorityUntrusted => format!(
+                "Have the client trust {CERTIFICATE} as well, by the option or variable in which it takes certificates"
+            ),
             Reason::BadRequest => "Correct the client: no rule allows such requests".to_owned(),
             Reason::Tunnel => "Connect to the host itself: no proxy is needed".to_owned(),
             Reason::TooMany => "Close some of them".to_owned(),
@@ -329,6 +346,19 @@ impl Denial {
             | Reason::BadCertificate
             | Reason::TimedOut
             | Reason::Lost => String::new(),
+        }
+    }
+
+    /// The address that was refused, by itself or as a name's.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.target.host {
+            Host::Address(address) => Some(address),
+            // The detail begins with it.
+            Host::Name(_) if matches!(self.reason, Reason::PrivateAddress | Reason::Ceiling) => {
+                self.detail.split(' ').next()?.parse().ok()
+            }
+            Host::Name(_) => None,
         }
     }
 
@@ -345,12 +375,6 @@ impl Denial {
         }
         words
     }
-}
-
-/// As a shell takes it.
-fn quoted(target: &Target) -> String {
-    let text = target.to_string();
-    if text.contains('[') { format!("'{text}'") } else { text }
 }
 
 #[cfg(test)]

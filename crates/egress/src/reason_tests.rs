@@ -55,9 +55,21 @@ fn what_would_help_is_said() {
         (Reason::PrivateAddress, "10.0.0.1:22", "agentkernel net allow box 10.0.0.1:22"),
         (Reason::Ceiling, "a.example", "config.toml"),
         (Reason::TokenLimit, "a.example", "--max-tokens"),
+        (Reason::SecretInClear, "a.example:8080", "https://a.example:8080"),
     ] {
         assert!(remedy(reason, to).contains(help), "{}", remedy(reason, to));
     }
+    // What no rule changes is not told to be allowed.
+    for to in ["0.0.0.0:80", "[::]:80", "255.255.255.255:80", "224.0.0.1:80", "[ff02::1]:80"] {
+        for lift in [Lift::Own, Lift::Within, Lift::Limits(None)] {
+            let words = Denial { lift, ..Denial::new(Reason::NotAllowed, &target(to)) }.remedy("box");
+            assert!(words.contains("of one host") || words.contains("the host that is meant"), "{words}");
+        }
+    }
+    let nowhere =
+        Denial::new(Reason::PrivateAddress, &target("a.example:22")).because("0.0.0.0 is an address of no host");
+    assert_eq!(nowhere.remedy("box"), "Have who gives out the name correct its address: it is no host's");
+    assert_eq!(remedy(Reason::SecretInClear, "[::1]:80"), "Use TLS: https://[::1]");
     let denied = Denial::new(Reason::Denied, &target("a.example")).because("*.example:*");
     assert!(denied.remedy("box").ends_with(" agentkernel net allow box '*.example:*'"), "{}", denied.remedy("box"));
     // That rule alone would open more than was asked for, which is said, or more than limits let.

@@ -33,6 +33,9 @@ pub enum Misplaced {
     /// The request goes to a host that it is not for.
     #[error("{0}")]
     Elsewhere(String),
+    /// The request goes without TLS.
+    #[error("{0}")]
+    InClear(String),
     /// Its value can't be in a header, where a request has what stands in for it.
     #[error("the value of {0} cannot stand in a header")]
     Illegal(String),
@@ -44,6 +47,7 @@ impl Misplaced {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Elsewhere(_) => Reason::SecretElsewhere,
+            Self::InClear(_) => Reason::SecretInClear,
             Self::Illegal(_) => Reason::BadRequest,
         }
     }
@@ -91,16 +95,20 @@ impl Secrets {
         self.grants.borrow().iter().any(|grant| may_go(grant, host))
     }
 
-    /// Which secret has something standing in for it anywhere in the head of a request: what the user calls it.
-    #[must_use]
-    pub fn found(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
-        let mut found = None;
-        for grant in self.grants.borrow().iter() {
-            if in_open(grant, method, uri, headers) || headers.values().any(|value| in_value(grant, value)) {
-                found = found.or_else(|| Some(grant.name.clone()));
-            }
+    /// Refuses the head of a request in clear to this host, if anything stands in for a secret anywhere in it.
+    ///
+    /// # Errors
+    /// [`Misplaced`]: rather that one is not for this host, which TLS would not change.
+    pub fn refuse(&self, host: &Host, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Misplaced> {
+        let grants = self.grants.borrow();
+        let found = |grant: &&SecretGrant| {
+            in_open(grant, method, uri, headers) || headers.values().any(|value| in_value(grant, value))
+        };
+        let found: Vec<_> = grants.iter().filter(found).collect();
+        if let Some(grant) = found.iter().find(|grant| !may_go(grant, host)) {
+            return Err(Misplaced::Elsewhere(grant.name.clone()));
         }
-        found
+        found.first().map_or(Ok(()), |grant| Err(Misplaced::InClear(grant.name.clone())))
     }
 
     /// Exchanges what stands in for secrets in the headers of a request to this host, and tells whether there was any.

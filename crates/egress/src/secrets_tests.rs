@@ -37,6 +37,15 @@ fn through(host_: &str, name: &'static str, value: &str) -> Result<String, Mispl
     Ok(swapped.to_str().unwrap().to_owned())
 }
 
+/// Why a request in clear is refused.
+fn refused(host_: &str, method: &Method, uri: &str, headers: &HeaderMap) -> Option<String> {
+    match secrets().refuse(&host(host_), method, &uri.parse().unwrap(), headers).err()? {
+        Misplaced::Elsewhere(name) => Some(format!("elsewhere: {name}")),
+        Misplaced::InClear(name) => Some(format!("in clear: {name}")),
+        other @ Misplaced::Illegal(_) => panic!("{other}"),
+    }
+}
+
 #[test]
 fn values_of_headers_get_their_secrets() {
     let through = |name, value: String| through("a.org", name, &value).unwrap();
@@ -63,15 +72,9 @@ fn basic_credentials_get_their_secrets() {
     assert_eq!(through("a.org", "authorization", &format!("Basic {ONE}")).unwrap(), "Basic value-of-one");
     let elsewhere = through("b.org", "authorization", &sent);
     assert_eq!(elsewhere, Err(Misplaced::Elsewhere("ONE".to_owned())));
-    assert!(
-        secrets()
-            .found(
-                &Method::GET,
-                &Uri::from_static("/"),
-                &[(header::AUTHORIZATION, sent.parse().unwrap())].into_iter().collect()
-            )
-            .is_some()
-    );
+    let headers = [(header::AUTHORIZATION, sent.parse().unwrap())].into_iter().collect();
+    assert_eq!(refused("a.org", &Method::GET, "/", &headers), Some("in clear: ONE".to_owned()));
+    assert_eq!(refused("b.org", &Method::GET, "/", &headers), Some("elsewhere: ONE".to_owned()));
 }
 
 #[test]
@@ -91,16 +94,16 @@ fn targets_and_names_are_never_changed() {
     let mut headers = HeaderMap::new();
     assert_eq!(secrets().swap(&host("a.org"), &Method::GET, &target, &mut headers), Ok(false));
     assert!(secrets().swap(&host("b.org"), &Method::GET, &target, &mut headers).is_err());
-    assert_eq!(secrets().found(&Method::GET, &target, &headers).as_deref(), Some("ONE"));
+    assert_eq!(refused("a.org", &Method::GET, &target.to_string(), &headers).as_deref(), Some("in clear: ONE"));
     let name = HeaderName::from_bytes(format!("x-{ONE}").as_bytes()).unwrap();
     headers.insert(name.clone(), HeaderValue::from_static("x"));
     assert_eq!(secrets().swap(&host("a.org"), &Method::GET, &Uri::from_static("/"), &mut headers), Ok(false));
     assert!(headers.contains_key(&name));
     assert!(secrets().swap(&host("b.org"), &Method::GET, &Uri::from_static("/"), &mut headers).is_err());
-    assert_eq!(secrets().found(&Method::GET, &Uri::from_static("/"), &headers).as_deref(), Some("ONE"));
-    assert_eq!(secrets().found(&Method::GET, &Uri::from_static("/"), &HeaderMap::new()), None);
+    assert_eq!(refused("a.org", &Method::GET, "/", &headers).as_deref(), Some("in clear: ONE"));
+    assert_eq!(refused("a.org", &Method::GET, "/", &HeaderMap::new()), None);
     let method = Method::from_bytes(ONE.as_bytes()).unwrap();
-    assert_eq!(secrets().found(&method, &Uri::from_static("/"), &HeaderMap::new()).as_deref(), Some("ONE"));
+    assert_eq!(refused("b.org", &method, "/", &HeaderMap::new()).as_deref(), Some("elsewhere: ONE"));
     assert!(secrets().swap(&host("b.org"), &method, &Uri::from_static("/"), &mut HeaderMap::new()).is_err());
 }
 

@@ -137,8 +137,8 @@ pub async fn intercept(
     let config = config.map_err(|error| denial(Reason::BadTls, error.to_string()))?;
     let client = tokio::time::timeout(HANDSHAKE, hello.into_stream(config)).await.map_err(timed_out)?;
     let client = client.map_err(|error| {
-        // What it says is most often that it does not know the sandbox's authority.
-        denial(Reason::BadTls, format!("the client has ended the handshake: {error}"))
+        let reason = if distrusts(&error) { Reason::AuthorityUntrusted } else { Reason::BadTls };
+        denial(reason, format!("it has ended the handshake: {error}"))
     })?;
     inside::carry(client, server, passage).await
 }
@@ -177,6 +177,30 @@ fn failed(error: &io::Error, denial: &impl Fn(Reason, String) -> Denial) -> Deni
             denial(Reason::BadCertificate, error.to_string())
         }
         _ => denial(Reason::Unreachable, format!("TLS failed: {error}")),
+    }
+}
+
+/// Whether a client has ended its handshake for the certificate that it was shown: it says so, or goes without a word.
+fn distrusts(error: &io::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    let known = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match known {
+        Some(rustls::Error::AlertReceived(alert)) => matches!(
+            alert,
+            Alert::UnknownCA
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateUnknown
+                | Alert::CertificateExpired
+                | Alert::CertificateRevoked
+                // By another authority of the same name, such as another sandbox's.
+                | Alert::DecryptError
+        ),
+        Some(_) => false,
+        None => matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+        ),
     }
 }
 

@@ -251,13 +251,34 @@ fn a_client_without_tls_or_trust_is_told() {
         one(sides.client).await.send_request(get("/", &[("host", "a.org")])).await.unwrap_err();
         assert_eq!(sides.carrying.await.unwrap().unwrap_err().reason, Reason::BadTls);
     });
+    // It knows nobody, or another sandbox's authority.
+    for known in [false, true] {
+        run(async {
+            let sides = sides("a.org:443", &[]);
+            upstream(sides.server, &sides.outside, "a.org", &[], echo);
+            let outside = if known { sides.outside.certificate.as_bytes() } else { b"" };
+            let connector = Roots::only(outside).unwrap().connector(Vec::new());
+            connector.connect(ServerName::try_from("a.org").unwrap(), sides.client).await.unwrap_err();
+            let denial = sides.carrying.await.unwrap().unwrap_err();
+            assert_eq!(denial.reason, Reason::AuthorityUntrusted);
+            assert!(denial.detail.contains("it has ended the handshake: received fatal alert"), "{}", denial.detail);
+        });
+    }
+    // Or it goes without a word, once it has seen the certificate.
     run(async {
-        let sides = sides("a.org:443", &[]);
+        let mut sides = sides("a.org:443", &[]);
         upstream(sides.server, &sides.outside, "a.org", &[], echo);
-        connect(sides.client, &sides.outside, "a.org", &[]).await.unwrap_err();
-        let denial = sides.carrying.await.unwrap().unwrap_err();
-        assert_eq!(denial.reason, Reason::BadTls);
-        assert!(denial.detail.contains("the client has ended the handshake"), "{}", denial.detail);
+        let mut hello = rustls::ClientConnection::new(
+            Roots::only(sides.inside.certificate.as_bytes()).unwrap().config.into(),
+            ServerName::try_from("a.org").unwrap(),
+        )
+        .unwrap();
+        let mut bytes = Vec::new();
+        hello.write_tls(&mut bytes).unwrap();
+        sides.client.write_all(&bytes).await.unwrap();
+        sides.client.read_u8().await.unwrap();
+        drop(sides.client);
+        assert_eq!(sides.carrying.await.unwrap().unwrap_err().reason, Reason::AuthorityUntrusted);
     });
 }
 

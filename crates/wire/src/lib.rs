@@ -18,6 +18,7 @@ pub mod link;
 mod message;
 pub mod mux;
 mod printable;
+mod shell;
 mod time;
 
 pub use bytes::OsBytes;
@@ -26,6 +27,7 @@ pub use exec::{Channel, ExecSpec, Exit, Rlimit, RlimitKind, Stdio, User, WinSize
 pub use failure::Failure;
 pub use message::{MessageError, decode, encode, encode_open};
 pub use printable::printable;
+pub use shell::shell_word;
 pub use time::rfc3339;
 
 /// The revision of frames and messages. Both ends of a stream must speak the same one: there is no negotiation,

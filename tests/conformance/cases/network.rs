@@ -205,7 +205,7 @@ pub const CASES: &[Row] = &[
         let heard = b.heard();
         let value = b.write("value", VALUE);
         let home = b.works(&["--read-only"], "echo $HOME");
-        let places = ["/etc/keys/one", "/run/keys/two", &format!("{}/.config/tool/three", home.trim())];
+        let places = ["/opt/keys/one", "/run/secrets/two", &format!("{}/.config/tool/three", home.trim())];
         let mut toml = "[network]\nmode = 'allow'\nallow = ['www.example.com']\n[secrets]\n".to_owned();
         for (index, place) in places.iter().enumerate() {
             toml += &format!(
@@ -215,7 +215,7 @@ pub const CASES: &[Row] = &[
         }
         b.write("agentkernel.toml", &toml);
         let _ = b.says(&["trust"]);
-        assert_eq!(b.works(&["--read-only"], "test -r /etc/keys/one && test -s $SSL_CERT_FILE && echo once"), "once\n");
+        assert_eq!(b.works(&["--read-only"], "test -r /opt/keys/one && test -s $SSL_CERT_FILE && echo once"), "once\n");
         b.kept(&["--read-only"], &[]);
         let mut authorities = Vec::new();
         for _ in 0..2 {
@@ -226,7 +226,7 @@ pub const CASES: &[Row] = &[
                 );
                 assert_eq!(b.exec(&script), "ok600\n", "{place}");
             }
-            let script = "for file in /etc/keys/one /etc/agentkernel/ca.pem /etc/x; do (echo x > $file) 2>/dev/null && echo wrote $file; done; \
+            let script = "for file in /opt/keys/one /etc/agentkernel/ca.pem /etc/x; do (echo x > $file) 2>/dev/null && echo wrote $file; done; \
                           touch ~/.config/tool/x && env | grep -c Kq83";
             let output = b.agentkernel(&["exec", BOX, "sh", "-c", script]).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{}", told(&output));

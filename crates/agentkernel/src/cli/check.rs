@@ -13,9 +13,10 @@ use crate::{
     store::Store,
 };
 use clap::Args;
-use egress::{Denial, HOST_NAME, Lift, Mode, Reason, Requests, Rule, Target};
+use egress::{Denial, HOST_NAME, Lift, Mode, Reason, Requests, Rule, Target, address};
 use serde::Serialize;
 use std::{fmt::Write as _, net::IpAddr};
+use wire::shell_word;
 
 /// Tell what 'run' would do with a connection, and which rule decides: status 0 if it is allowed, 1 if it is refused.
 #[derive(Debug, Args)]
@@ -47,8 +48,8 @@ impl Check {
         let none = flags.mode == Some(Mode::None);
         let judged = config::check(flags, &project, &user, &host, self.target)?;
         let mut report = Report::new(&judged, !self.no_lookup);
-        if let Some(help) = report.help.as_mut().filter(|help| none && help.starts_with('\'')) {
-            *help = format!("Without '--net none', {help}");
+        if let Some(help) = report.help.as_mut().filter(|help| none && help.starts_with('`')) {
+            *help = format!("Without `--net none`, {help}");
         }
         if self.json {
             print_json(&report)?;
@@ -132,7 +133,7 @@ impl<'a> Report<'a> {
             // No rule is asked about these.
             _ if config::is_sandbox_itself(&judged.target.host) => {
                 let port = judged.target.port;
-                let open = format!("'--open localhost:{port}' would let it be reached, as {HOST_NAME}:{port}");
+                let open = format!("`--open localhost:{port}` would let it be reached, as {HOST_NAME}:{port}");
                 report.end_inside(SANDBOX_ITSELF, if judged.can_open(port) { open } else { beyond(judged) });
             }
             _ if config::is_to_many(&Rule::exactly(&judged.target)) => report.end_inside(MANY, ONE.to_owned()),
@@ -232,21 +233,24 @@ fn beyond(judged: &Judged) -> String {
 
 /// What would help against a denial, by a flag or in a file; `None` if nothing does that is not told already.
 fn help(denial: &Denial, judged: &Judged) -> Option<String> {
-    let Denial { reason, target, detail, lift, .. } = denial;
+    let Denial { reason, target, lift, .. } = denial;
+    if denial.address().and_then(address::instead).is_some() {
+        return Some(denial.remedy(""));
+    }
     if *reason == Reason::Ceiling || matches!(lift, Lift::Limits(_)) {
         return Some(beyond(judged));
     }
     Some(match reason {
         Reason::NetworkNone | Reason::NotAllowed if target.host.name() == Some(HOST_NAME) => {
-            format!("'--open localhost:{}' would allow it: it is the host", target.port)
+            format!("`--open localhost:{}` would allow it: it is the host", target.port)
         }
         Reason::NetworkNone | Reason::NotAllowed | Reason::UnnamedAddress => {
-            format!("'--allow {target}' would allow it by name")
+            format!("`--allow {}` would allow it by name", shell_word(&target.to_string()))
         }
         Reason::PrivateAddress => {
-            // The detail begins with the address.
-            let address: IpAddr = detail.split(' ').next()?.parse().ok()?;
-            format!("'--allow {}' would allow the address", Target { host: address.into(), port: target.port })
+            let address = denial.address()?;
+            let target = Target { host: address.into(), port: target.port };
+            format!("`--allow {}` would allow the address", shell_word(&target.to_string()))
         }
         _ => return None,
     })

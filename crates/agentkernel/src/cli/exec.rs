@@ -5,7 +5,7 @@ use super::{
     args::{StdioArgs, env_parser, input_reaches},
     engine_image,
     failure::OWN,
-    image, print,
+    image, net, print,
     replay::RecordArgs,
     run::{conclude, stdio_of, too_late},
 };
@@ -75,6 +75,10 @@ impl Exec {
             _ => None,
         };
         let exec = config::resolve_exec(request, &spec, found.as_ref(), &host).map_err(|error| ours(error.into()))?;
+        // What the sandbox's own environment does was told when it was made.
+        if let Some(failure) = net::misled(&spec, &exec.env).filter(|_| net::misled(&spec, &spec.env).is_none()) {
+            super::report(&failure);
+        }
         let session = Session { stdin, terminal, detach: self.detach, repaint: false };
         let open = api::Open::Exec { spec: exec, detach: self.detach };
         let outcome = session.run_recorded(&mut client, &open, recording.as_mut());

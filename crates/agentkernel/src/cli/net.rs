@@ -2,13 +2,15 @@
 
 use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, summary::Sums, table};
 use crate::{
+    Spec,
     client::{self, NetworkChange},
-    config::{self, HostFacts, Left, UserConfig, Why},
+    config::{self, FormError, HostFacts, Idle, Left, UserConfig, Why},
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
-use egress::{Policy, Rule, control::Published};
+use egress::{CERTIFICATE, HOST_NAME, Policy, Rule, control::Published};
 use std::{collections::BTreeMap, time::Duration};
+use wire::{OsBytes, shell_word};
 
 /// What sandboxes may reach, and what they reached.
 #[derive(Debug, Args)]
@@ -115,6 +117,28 @@ pub(super) const ONE: &str = "Name the address of one host";
 /// How it is reached.
 const SERVICES: &str = "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
 
+/// That a secret is put in nowhere, though the sandbox may use it.
+pub(super) fn idle(idle: &Idle<'_>, user: &UserConfig) -> Failure {
+    let Idle { secret, why, limited } = idle;
+    let hosts = secret.hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let by = if *limited { " by your own limits" } else { "" };
+    let cause = format!("Secret '{}' is put in nowhere: none of its hosts is allowed{by}", secret.name);
+    let failure = Failure::new(format!("{cause}, {}", hosts.join(", ")));
+    match (why, hosts.first()) {
+        _ if *limited => failure.hint(user.place()),
+        (_, Some(host)) if host == HOST_NAME => failure.hint(SERVICES),
+        (Why::NotAllowed, Some(host)) => failure.hint(format!("`--allow {}` would allow it", shell_word(host))),
+        (why, Some(host)) => failure.hint(format!("Of {host}, {why}")),
+        (_, None) => failure,
+    }
+}
+
+/// What an environment does to the trust in the sandbox's own authority, if it has one, and trust is led elsewhere.
+pub(super) fn misled(spec: &Spec, env: &[OsBytes]) -> Option<Failure> {
+    let cause = config::misled(env).filter(|_| spec.network.needs_authority())?;
+    Some(Failure::new(cause).hint(format!("Leave that out, or add {CERTIFICATE} to what is named")))
+}
+
 /// What the user's limits refuse of a rule, if that is a part, and not all of it.
 pub(super) fn beyond(rule: &Rule, limits: &UserConfig) -> Option<Failure> {
     let Left::Part(why) = config::left(limits.ceiling()?, rule) else { return None };
@@ -129,7 +153,8 @@ fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str, limits: &UserConfi
         let failure = Failure::new(format!("{amount} of '{rule}' is still refused: {why}")).status(status);
         Some(match why {
             Why::Denied(deny) => failure.hint(format!(
-                "'agentkernel net allow {sandbox} '{deny}'' takes back that rule, and allows all that it is about"
+                "`agentkernel net allow {sandbox} {}` takes back that rule, and allows all that it is about",
+                shell_word(&deny.to_string())
             )),
             _ => failure,
         })
@@ -164,11 +189,31 @@ pub(super) struct Port {
     /// Name, id or prefix of an id
     sandbox: String,
     /// The port in the sandbox, and the one on the host if that is another; none: those that it has are listed
-    #[arg(value_name = "PORT[:HOSTPORT]", value_parser = config::parse_published)]
-    ports: Vec<Published>,
-    /// Take these ports back; connections that are open stay
+    #[arg(value_name = "PORT[:HOSTPORT]", value_parser = named)]
+    ports: Vec<Named>,
+    /// Take these ports back, a PORT alone from every port of the host; connections that are open stay
     #[arg(long, requires = "ports")]
     rm: bool,
+}
+
+/// A port as it is named on the command line.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    port: Published,
+    /// The host's was left out.
+    alone: bool,
+}
+
+fn named(text: &str) -> Result<Named, FormError> {
+    Ok(Named { port: config::parse_published(text)?, alone: !text.contains(':') })
+}
+
+impl Named {
+    /// Which of the ports that a sandbox has are meant; what it has not is refused in words.
+    fn of(self, had: &[Published]) -> Vec<Published> {
+        let meant: Vec<_> = had.iter().filter(|port| self.alone && port.inside == self.port.inside).copied().collect();
+        if meant.is_empty() { vec![self.port] } else { meant }
+    }
 }
 
 impl Port {
@@ -182,8 +227,14 @@ impl Port {
         if self.ports.is_empty() {
             client::published(&entry)?.iter().try_for_each(tell)?;
         }
+        let ports = if self.rm {
+            let had = client::published(&entry)?;
+            self.ports.iter().flat_map(|named| named.of(&had)).collect()
+        } else {
+            self.ports.iter().map(|named| named.port).collect::<Vec<_>>()
+        };
         let mut status = 0;
-        for port in &self.ports {
+        for port in &ports {
             let change = if self.rm { NetworkChange::Withdraw(*port) } else { NetworkChange::Publish(*port) };
             match client::change_network(&entry, &change, limits.ceiling()) {
                 Ok(()) if self.rm => {}

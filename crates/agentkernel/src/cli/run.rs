@@ -417,7 +417,9 @@ fn make(
                 let beyond = overrides.network.allow.iter().chain(needed).filter_map(|rule| net::beyond(rule, &user));
                 let narrowed = config::narrowed(&overrides.network, &user).into_iter();
                 let narrowed = narrowed.map(|cause| Failure::new(cause).hint(user.place()));
-                void.chain(beyond).chain(narrowed).for_each(|failure| report(&failure));
+                let misled = net::misled(&spec, &spec.env);
+                let idle = config::idle_secrets(&spec.network).into_iter().map(|idle| net::idle(&idle, &user));
+                void.chain(beyond).chain(narrowed).chain(idle).chain(misled).for_each(|failure| report(&failure));
                 return Ok((spec, entry, lock));
             }
             // A name that nobody chose: another id has another one.

@@ -1,8 +1,8 @@
 //! The sandbox in which a step of a build is executed: the limits and the network of a project, and nothing else of it.
 
 use super::{
-    ConfigError, FoundImage, HostFacts, ImageArg, Overrides, Project, UserConfig, WorkspaceMode, resolve,
-    settings::Settings, ssh,
+    ConfigError, FoundImage, HostFacts, ImageArg, Overrides, Project, UserConfig, WorkspaceMode,
+    environment::Environment, resolve, settings::Settings, ssh,
 };
 use crate::{BackendKind, Build, Image, Lent, Name, OciImage, Spec, Tmpfs, trust};
 use oci::{Digest, Reference};
@@ -85,20 +85,21 @@ pub fn resolve_build(
     // What a program could write into a file is the same in every build.
     spec.hostname = "build".to_owned();
     spec.name = Name::try_from(format!("build-{}", spec.id)).ok();
-    let own = |name: &str| env.iter().any(|entry| entry.split('=').next() == Some(name));
-    let mut entries: Vec<OsBytes> = env.iter().map(|entry| entry.as_str().into()).collect();
+    let entries: Vec<OsBytes> = env.iter().map(|entry| entry.as_str().into()).collect();
+    let mut env = Environment::from(&entries[..]);
     if spec.network.needs_authority() {
-        let trusted = trust::VARIABLES.iter().filter(|(name, _)| !own(name));
-        entries.extend(trusted.map(|(name, value)| OsBytes::from(format!("{name}={value}"))));
+        trust::VARIABLES.into_iter().for_each(|(name, value)| env.set_missing(name, value));
+        env.trust_in_java();
     }
     for secret in &spec.network.secrets {
-        if let Some(variable) = secret.env.as_ref().filter(|variable| !own(variable)) {
-            entries.push(format!("{variable}={}", secret.placeholder).into());
+        if let Some(variable) = &secret.env {
+            env.set_missing(variable, &secret.placeholder);
         }
     }
-    for (name, value) in spec.network.lent_keys.iter().flat_map(ssh::variables).filter(|(name, _)| !own(name)) {
-        entries.push(format!("{name}={value}").into());
+    for (name, value) in spec.network.lent_keys.iter().flat_map(ssh::variables) {
+        env.set_missing(&name, &value);
     }
+    let entries = env.entries();
     // One id has no groups.
     let groups = if host.many_ids { who.groups } else { Vec::new() };
     spec.command = Some(ExecSpec {

@@ -6,7 +6,7 @@ use super::{
     identity::image_has,
     image::FoundImage,
 };
-use crate::{Identity, Image, SandboxId};
+use crate::{Identity, Image, SandboxId, trust};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{self, FileType, Mode, OFlags},
@@ -85,6 +85,36 @@ impl Environment {
         }
     }
 
+    /// Sets what nobody has.
+    pub(super) fn set_missing(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        if !self.has(name) {
+            self.set(name, value);
+        }
+    }
+
+    /// Has Java trust the sandbox's own authority, beside whatever else its options say; not if they name what it trusts.
+    pub(super) fn trust_in_java(&mut self) {
+        let mut options = self.get(trust::JAVA_OPTIONS).unwrap_or_default().to_owned();
+        if has_option(&options, trust::JAVA_OPTION) {
+            return;
+        }
+        if !options.is_empty() {
+            options.push(" ");
+        }
+        options.push(format!("{}{}", trust::JAVA_OPTION, trust::JAVA));
+        self.set(trust::JAVA_OPTIONS, options);
+    }
+
+    /// Which variables have programs trust something else than a sandbox's own authority.
+    fn misleading(&self) -> Vec<&'static str> {
+        let has_it =
+            |path: &OsStr| [trust::CERTIFICATE, trust::BUNDLE].iter().chain(&trust::SYSTEM).any(|own| path == *own);
+        let others = trust::VARIABLES.into_iter().filter(|(name, _)| !self.get(name).is_some_and(has_it));
+        let java = self.get(trust::JAVA_OPTIONS).unwrap_or_default();
+        let java = !has_option(java, &format!("{}{}", trust::JAVA_OPTION, trust::JAVA));
+        others.map(|(name, _)| name).chain(java.then_some(trust::JAVA_OPTIONS)).collect()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -142,6 +172,21 @@ impl From<&[OsBytes]> for Environment {
     }
 }
 
+/// Whether one of Java's options begins so.
+fn has_option(options: &OsStr, option: &str) -> bool {
+    options.as_bytes().split(u8::is_ascii_whitespace).any(|word| word.starts_with(option.as_bytes()))
+}
+
+/// That variables of this environment have programs trust something else than the authority of a sandbox which has one, in
+/// words; `None` if they don't.
+#[must_use]
+pub fn misled(env: &[OsBytes]) -> Option<String> {
+    let names = Environment::from(env).misleading();
+    let (verb, them) = if names.len() == 1 { ("names", "it") } else { ("name", "them") };
+    let cause = "TLS whose requests are read fails for programs that obey";
+    (!names.is_empty()).then(|| format!("{} {verb} other certificates: {cause} {them}", names.join(", ")))
+}
+
 /// The environment of an exec in an existing sandbox: the sandbox's own, `TERM` if there is a terminal, then the
 /// files' variables, then the others.
 ///
@@ -155,6 +200,7 @@ pub fn exec_env(
     host: &HostFacts,
 ) -> Result<Vec<OsBytes>, ConfigError> {
     let mut env = Environment::from(sandbox);
+    let trusts = !env.misleading().contains(&trust::JAVA_OPTIONS);
     if terminal {
         env.terminal(host);
     }
@@ -162,6 +208,9 @@ pub fn exec_env(
         env.apply(&read_env_file(&host.cwd.join(file))?, host);
     }
     env.apply(variables, host);
+    if trusts {
+        env.trust_in_java();
+    }
     Ok(env.entries())
 }
 

@@ -90,3 +90,57 @@ fn a_layer_adds_what_is_missing() {
     let wanted = ["PATH=/two:/opt/one/bin:/one:/venv/bin:/bin", "HOME=/root", "ONE=1", "TWO="];
     assert_eq!(text(&env.entries()), wanted);
 }
+
+#[test]
+fn java_trusts_beside_its_other_options() {
+    let ours = "JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore=/etc/agentkernel/ca-bundle.jks";
+    for (own, wanted) in [
+        (None, ours.to_owned()),
+        (Some(""), ours.to_owned()),
+        (Some("-Xmx1g -Da=b"), ours.replacen('=', "=-Xmx1g -Da=b ", 1)),
+        (Some("-Xmx1g -Djavax.net.ssl.trustStore=/x"), "JAVA_TOOL_OPTIONS=-Xmx1g -Djavax.net.ssl.trustStore=/x".into()),
+    ] {
+        let mut env = Environment::default();
+        own.iter().for_each(|own| env.set("JAVA_TOOL_OPTIONS", own));
+        env.trust_in_java();
+        assert_eq!(text(&env.entries()), [wanted]);
+    }
+}
+
+/// An environment in which the sandbox's own authority is trusted.
+fn trusting() -> Environment {
+    let mut env = Environment::default();
+    trust::VARIABLES.into_iter().for_each(|(name, value)| env.set(name, value));
+    env.trust_in_java();
+    env
+}
+
+#[test]
+fn what_has_programs_trust_others_is_told() {
+    assert_eq!(misled(&trusting().entries()), None);
+    for (variables, told) in [
+        (&[("SSL_CERT_FILE", "/own.pem")][..], Some("SSL_CERT_FILE names other certificates: ")),
+        (&[("PIP_CERT", ""), ("DENO_CERT", "/x")], Some("PIP_CERT, DENO_CERT name other certificates: ")),
+        (&[("JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=/x")], Some("JAVA_TOOL_OPTIONS names other")),
+        // The authority is in these too.
+        (&[("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt"), ("PIP_CERT", trust::CERTIFICATE)], None),
+    ] {
+        let mut env = trusting();
+        variables.iter().for_each(|(name, value)| env.set(name, value));
+        let found = misled(&env.entries());
+        assert_eq!(found.is_some(), told.is_some(), "{found:?}");
+        assert!(found.unwrap_or_default().starts_with(told.unwrap_or_default()), "{told:?}");
+    }
+}
+
+#[test]
+fn an_exec_trusts_with_options_of_its_own_for_java() {
+    let facts = host(1000);
+    let own = [EnvVar::Set("JAVA_TOOL_OPTIONS".into(), "-Xmx1g".into())];
+    let env = exec_env(&trusting().entries(), &[] as &[&str], &own, false, &facts).unwrap();
+    assert_eq!(misled(&env), None);
+    assert!(text(&env).iter().any(|entry| entry.starts_with("JAVA_TOOL_OPTIONS=-Xmx1g -D")), "{env:?}");
+    // One without an authority is left alone.
+    let env = exec_env(&[], &[] as &[&str], &own, false, &facts).unwrap();
+    assert_eq!(text(&env), ["JAVA_TOOL_OPTIONS=-Xmx1g"]);
+}

@@ -593,6 +593,19 @@ pub(super) fn mount_target(path: &Path) -> Result<PathBuf, FormError> {
     Ok(target)
 }
 
+/// A file in the sandbox for the placeholder of a secret. What programs of the system read is theirs, such as /etc/passwd.
+pub(super) fn secret_file(path: &Path) -> Result<PathBuf, FormError> {
+    const HINT: &str = "Name a file in its HOME, or below /run/secrets";
+    let file = mount_target(path)?;
+    let below = |place: &str| file.starts_with(place) && file != Path::new(place);
+    let top = file.components().nth(1).map(|top| top.as_os_str().as_bytes()).unwrap_or_default();
+    let system = matches!(top, b"bin" | b"boot" | b"etc" | b"run" | b"sbin" | b"usr") || top.starts_with(b"lib");
+    match (system || file.starts_with("/var/run")) && !below("/run/secrets") && !below("/var/run/secrets") {
+        true => wrong(path, "a place of the system's").map_err(|error: FormError| FormError { hint: HINT, ..error }),
+        false => Ok(file),
+    }
+}
+
 /// An absolute path without `.`, `//` and a slash at its end.
 ///
 /// # Errors

@@ -316,3 +316,30 @@ proptest! {
         prop_assert_eq!(parse_mount(text.as_ref()), Ok(mount));
     }
 }
+
+#[test]
+fn placeholders_lie_in_no_place_of_the_systems() {
+    let taken = |path: &str| secret_file(Path::new(path)).is_ok();
+    for path in ["/run/secrets/a", "/var/run/secrets/a/b", "/home/ann/.token", "/root/x", "/opt/libx/y", "/srv/etc/x"] {
+        assert!(taken(path), "{path}");
+    }
+    for path in [
+        "/etc/passwd",
+        "/usr/bin/x",
+        "/lib64/x",
+        "/libx32/x",
+        "/bin",
+        "/run",
+        "/run/secrets",
+        "/run/secretsx",
+        "/run/./x",
+        "//etc/x",
+        "/var/run/x",
+        "/proc/x",
+        "/dev/x",
+        "/sys/x",
+        "/",
+    ] {
+        assert!(!taken(path), "{path}");
+    }
+}

@@ -44,7 +44,7 @@ pub use backend::{WORDS as BACKENDS, backend};
 pub use build::{BuildStep, resolve_build};
 pub use check::{Check, Decision, Origin, check};
 pub use credentials::read_document;
-pub use environment::exec_env;
+pub use environment::{exec_env, misled};
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
 pub use forms::{
@@ -66,7 +66,7 @@ pub(crate) use nested::{Many, One, document};
 pub use network::{NetworkOverrides, narrowed};
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub(crate) use project::{read as read_of_project, read_by_path};
-pub use reach::{Left, Why, is_host, is_sandbox_itself, is_to_many, left, void_rules};
+pub use reach::{Idle, Left, Why, idle_secrets, is_host, is_sandbox_itself, is_to_many, left, void_rules};
 pub use recipe::{Base, Recipe, recipe};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};

@@ -13,15 +13,16 @@ use super::{
     ssh,
 };
 use crate::{LoginUse, Network, SecretSource, SecretUse};
-use egress::{Mode, Policy, Requests, Rule, Rules, Target, control::Published};
+use egress::{Mode, Pattern, Policy, Requests, Rule, Rules, Target, control::Published};
 use std::{collections::HashMap, path::Path};
+use wire::shell_word;
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkOverrides {
     /// `--net`
     pub mode: Option<Mode>,
-    /// Nobody asked for the mode: the user's limits narrow it, and don't refuse it.
+    /// Nobody asked for the mode: that the user's limits narrow it is not told, and no mistake if nothing is left.
     pub within_limits: bool,
     /// `--allow`
     pub allow: Vec<Rule>,
@@ -57,7 +58,12 @@ pub fn narrowed(flags: &NetworkOverrides, user: &UserConfig) -> Vec<String> {
         let limit = limit.filter(|limit| asked.is_some_and(|asked| asked > *limit))?;
         Some(format!("`{flag}` is beyond your own limits: {limit} {of}"))
     };
-    all.into_iter().filter_map(beyond).collect()
+    let ceiling = user.ceiling.as_ref().filter(|_| flags.asks_for_all());
+    let open = ceiling.and_then(|ceiling| match reach::left(ceiling, &reach::everything()) {
+        Left::Part(why) => Some(format!("A part of `--net open` is beyond your own limits: {why}")),
+        Left::All | Left::Nothing(_) => None,
+    });
+    open.into_iter().chain(all.into_iter().filter_map(beyond)).collect()
 }
 
 /// Who said something.
@@ -98,9 +104,7 @@ impl Resolver<'_> {
         let file = &self.settings.network;
         let mut services = Vec::new();
         let mut allow = Vec::new();
-        let written = file.mode.as_ref().map(|mode| mode.value);
-        // What is listed beside `mode = "none"` was not meant to be reached.
-        let listed = flags.mode != Some(Mode::None) && written != Some(Mode::None);
+        let listed = flags.mode != Some(Mode::None);
         let asks_for = !flags.allow.is_empty() || !flags.services.is_empty() || !needed.is_empty();
         let (mode, saying) = match (flags.mode, &file.mode) {
             (Some(mode), _) => (mode, Said::Flag),
@@ -150,7 +154,7 @@ impl Resolver<'_> {
         let (deny, deny_said) = deny.unzip();
         let (services, services_said) = services.into_iter().unzip();
         let lent = agent.map_or(&[][..], |agent| &agent.secrets);
-        let secrets = self.secrets(&flags.secrets, lent, flags.mode != Some(Mode::None))?;
+        let secrets = self.secrets(&flags.secrets, lent, listed)?;
         // Where a secret of the user's own has taken its place, a login is not used.
         let used = |login: &&LoginUse| {
             secrets.iter().any(|secret: &SecretUse| secret.placeholder == login.login.placeholders.access)
@@ -207,6 +211,7 @@ impl Resolver<'_> {
             if hosts.is_empty() {
                 return Err(hostless(name));
             }
+            let hosts = self.narrowed(name, hosts)?;
             let env = Some(env.unwrap_or_else(|| name.clone()));
             uses.add(SecretUse {
                 name: name.clone(),
@@ -226,6 +231,24 @@ impl Resolver<'_> {
         Ok(uses.list)
     }
 
+    /// Of the hosts that are recorded with a secret, those that the project's file has it for as well.
+    fn narrowed(&self, name: &str, recorded: Vec<Pattern>) -> Result<Vec<Pattern>, ConfigError> {
+        let listed = self.settings.secrets.iter().find(|located| located.value.name == name);
+        let Some((located, first)) = listed.and_then(|located| Some((located, located.value.hosts.first()?))) else {
+            return Ok(recorded);
+        };
+        let both = |host: &Pattern| {
+            let within = recorded.iter().any(|limit| overlap::covers(limit, host));
+            let own = within.then(|| vec![host.clone()]);
+            own.unwrap_or_else(|| recorded.iter().filter(|limit| overlap::covers(host, limit)).cloned().collect())
+        };
+        let hosts: Vec<Pattern> = located.value.hosts.iter().flat_map(both).collect();
+        if hosts.is_empty() {
+            return Err(self.at(located, not_recorded(name, &recorded, first)));
+        }
+        Ok(hosts)
+    }
+
     /// What a project asks for, with what the user has recorded of it.
     fn secret(&self, located: &Located<SecretSettings>) -> Result<SecretUse, ConfigError> {
         let SecretSettings { name, env, hosts, file, source } = located.value.clone();
@@ -239,13 +262,7 @@ impl Resolver<'_> {
         let limits = recorded.as_ref().filter(|_| source == SecretSource::Store).map_or(&[][..], |it| &it.hosts);
         let beyond = hosts.iter().find(|host| !limits.iter().any(|limit| overlap::covers(limit, host)));
         if let Some(host) = beyond.filter(|_| !limits.is_empty()) {
-            let limits: Vec<String> = limits.iter().map(ToString::to_string).collect();
-            let cause = format!("Secret '{name}' is recorded for {} only, not for {host}", limits.join(", "));
-            let flags: String = limits.iter().map(|limit| format!(" --host {limit}")).collect();
-            return Err(ConfigError::value(
-                cause,
-                format!("`agentkernel secret set {name}{flags} --host {host}` adds it"),
-            ));
+            return Err(not_recorded(&name, limits, host));
         }
         let hosts = if hosts.is_empty() { limits.to_vec() } else { hosts };
         if hosts.is_empty() {
@@ -261,6 +278,11 @@ impl Resolver<'_> {
 }
 
 impl NetworkOverrides {
+    /// Whether somebody has asked for every public address.
+    fn asks_for_all(&self) -> bool {
+        self.mode == Some(Mode::Open) && !self.within_limits
+    }
+
     /// Refuses flags that contradict each other, and those that the user's own limits make void.
     fn check(&self, user: &UserConfig) -> Result<(), ConfigError> {
         let allow = || self.allow.iter().map(|rule| format!("--allow {rule}"));
@@ -275,8 +297,10 @@ impl NetworkOverrides {
         }
         let Some(ceiling) = &user.ceiling else { return Ok(()) };
         let over = |cause: String| ConfigError::value(cause, user.place());
-        if self.mode == Some(Mode::Open) && !self.within_limits && ceiling.mode != Mode::Open {
-            return Err(over("`--net open` is beyond your own limits".to_owned()));
+        if self.asks_for_all()
+            && let Left::Nothing(why) = reach::left(ceiling, &reach::everything())
+        {
+            return Err(over(format!("`--net open` is beyond your own limits: {why}")));
         }
         for (rule, flag) in self.allow.iter().zip(allow()) {
             if let Left::Nothing(why) = reach::left(ceiling, rule) {
@@ -380,6 +404,15 @@ impl SecretUses {
         self.list.push(wanted);
         Ok(())
     }
+}
+
+/// A secret may not go to a host of the project's.
+fn not_recorded(name: &str, recorded: &[Pattern], host: &Pattern) -> ConfigError {
+    let recorded: Vec<String> = recorded.iter().map(ToString::to_string).collect();
+    let cause = format!("Secret '{name}' is recorded for {} only, not for {host}", recorded.join(", "));
+    let all = recorded.into_iter().chain([host.to_string()]);
+    let flags: String = all.map(|host| format!(" --host {}", shell_word(&host))).collect();
+    ConfigError::value(cause, format!("`agentkernel secret set {name}{flags}` adds it"))
 }
 
 fn hostless(name: &str) -> ConfigError {

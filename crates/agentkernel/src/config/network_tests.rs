@@ -96,7 +96,8 @@ fn what_is_allowed_says_the_mode() {
     assert_eq!(of("[network]\nhost_services = ['localhost:1']", none()), Mode::Allow);
     assert_eq!(of("[network]\nmode = 'open'", none()), Mode::Open);
     assert_eq!(of("[network]\nmode = 'open'", allow("a.b")), Mode::Open);
-    assert_eq!(of("[network]\nmode = 'none'\nallow = ['a.b']", none()), Mode::None);
+    assert_eq!(of("[network]\nmode = 'none'", none()), Mode::None);
+    assert_eq!(of("[network]\nmode = 'none'", allow("a.b")), Mode::Allow);
     assert_eq!(of("[network]\nmode = 'open'", mode(Mode::Allow)), Mode::Allow);
 }
 
@@ -130,10 +131,23 @@ fn flags_add_to_the_file() {
     let network = scene.network(none());
     assert_eq!((network.bandwidth, network.max_tokens), (Some(2 << 20), Some(9)));
     assert!(network.needs_authority());
+}
 
-    // What the file lists beside the mode 'none' is not reached because something else is.
-    let off = Scene::new(&file.replace("[network]", "[network]\nmode = 'none'"), "").trusted();
-    assert_eq!(listed(&off.network(allow("g.h")).policy.rules.allow), ["g.h"]);
+#[test]
+fn options_for_java_stand_beside_those_that_it_trusts_by() {
+    let scene = Scene::new("", "");
+    let options = |network: NetworkOverrides| {
+        let env = vec![EnvVar::Set("JAVA_TOOL_OPTIONS".into(), "-Xmx1g".into())];
+        let workspace = Some(crate::config::WorkspaceMode::None);
+        let overrides = Overrides { network, env, workspace, ..Overrides::default() };
+        let spec = resolve(overrides, &scene.project, &scene.user, &scene.host).unwrap();
+        let entries: Vec<String> = spec.env.iter().map(ToString::to_string).collect();
+        entries.into_iter().find(|entry| entry.starts_with("JAVA_TOOL_OPTIONS=")).unwrap()
+    };
+    let read = NetworkOverrides { max_tokens: Some(1), ..allow("a.b") };
+    let store = "-Djavax.net.ssl.trustStore=/etc/agentkernel/ca-bundle.jks";
+    assert_eq!(options(read), format!("JAVA_TOOL_OPTIONS=-Xmx1g {store}"));
+    assert_eq!(options(allow("a.b")), "JAVA_TOOL_OPTIONS=-Xmx1g");
 }
 
 #[test]
@@ -163,7 +177,7 @@ fn what_widens_needs_trust() {
     for (text, asks) in [
         ("[network]\nmode='open'", &["mode = open"][..]),
         ("[network]\nmode='allow'", &[]),
-        ("[network]\nmode='none'\nallow=['a.b']\nhost_services=['localhost:1']", &[]),
+        ("[network]\nmode='none'\ndeny=['a.b']", &[]),
         ("[network]\nallow=['a.b','c.d:22']", &["allow = a.b", "allow = c.d:22"]),
         ("[network]\nallow=[{host='a.b',paths=['/x']}]", &["allow = a.b (/x)"]),
         ("[network]\nhost_services=['localhost:1']", &["host_services = localhost:1"]),
@@ -221,6 +235,7 @@ fn the_users_limits_bind_flags_and_files() {
     assert_eq!(judged("bad.example.org").unwrap_err(), egress::Reason::Denied);
 
     for flags in [
+        mode(Mode::Open),
         allow("*"),
         allow("www.example.org"),
         allow("*.a.example.org:443"),
@@ -242,7 +257,6 @@ fn the_users_limits_bind_flags_and_files() {
         (allow("11.0.0.0/8"), "--allow 11.0.0.0/8"),
         (open("localhost:1"), "--open localhost:1"),
         (open("db.internal:1"), "--open db.internal:1"),
-        (mode(Mode::Open), "--net open"),
     ] {
         let (cause, hint) = scene.error(flags);
         assert!(cause.starts_with(&format!("`{flag}` is beyond your own limits")), "{cause}");
@@ -263,7 +277,17 @@ fn the_users_limits_bind_flags_and_files() {
         assert!(public.error(flags).0.contains("` is beyond your own limits"));
     }
     let nothing = Scene::new("", "[network]\nmode = 'none'");
-    assert!(nothing.error(allow("*")).0.contains("` is beyond your own limits"));
+    for flags in [allow("*"), mode(Mode::Open)] {
+        assert!(nothing.error(flags).0.contains("` is beyond your own limits"));
+    }
+    let _ = nothing.network(NetworkOverrides { within_limits: true, ..mode(Mode::Open) });
+    let part = |scene: &Scene, flags| narrowed(&flags, &scene.user).join(" ");
+    assert_eq!(
+        part(&scene, mode(Mode::Open)),
+        "A part of `--net open` is beyond your own limits: 'bad.example.org:*' denies it"
+    );
+    assert_eq!(part(&scene, NetworkOverrides { within_limits: true, ..mode(Mode::Open) }), "");
+    assert_eq!(part(&open_limits, mode(Mode::Open)), "");
     // Where only something is denied, all other public addresses may be reached.
     let denied = Scene::new("", "[network]\ndeny = ['bad.example.org', '8.8.0.0/16']\nhost_services = ['localhost:1']");
     for flags in [allow("a.b"), allow("*"), mode(Mode::Open), open("localhost:1")] {
@@ -315,6 +339,29 @@ fn secrets_of_the_project() {
 }
 
 #[test]
+fn secrets_that_no_rule_lets_anywhere_are_known() {
+    let idle = |network: &str, limits: &str| {
+        let file = format!(
+            "[network]\n{network}\n[secrets]\nA = ['api.example.org', '*.example.net']\nB = ['host.agentkernel.internal']"
+        );
+        let network = Scene::new(&file, limits).trusted().network(none());
+        let idle = super::reach::idle_secrets(&network).into_iter();
+        idle.map(|idle| format!("{}{}", idle.secret.name, idle.limited)).collect::<Vec<_>>().join(" ")
+    };
+    for (network, limits, expected) in [
+        ("", "", "Afalse Bfalse"),
+        ("mode = 'open'", "", "Bfalse"),
+        ("allow = ['api.example.com']", "", "Afalse Bfalse"),
+        ("allow = ['api.example.org:443']\nhost_services = ['localhost:1']", "", ""),
+        ("allow = ['*.a.example.net']", "", "Bfalse"),
+        ("allow = ['*.example.org']\ndeny = ['api.example.org']", "", "Afalse Bfalse"),
+        ("mode = 'open'", "[network]\nallow = ['example.com']", "Atrue Bfalse"),
+    ] {
+        assert_eq!(idle(network, limits), expected, "{network} {limits}");
+    }
+}
+
+#[test]
 fn secrets_that_cannot_be_used() {
     let at = |text: &str| format!("/srv/app/agentkernel.toml:{text}");
     for (text, cause, hint) in [
@@ -323,7 +370,7 @@ fn secrets_that_cannot_be_used() {
         (
             "KNOWN = ['api.example.org', 'example.net']",
             at("2:1: Secret 'KNOWN' is recorded for *.example.org only, not for example.net"),
-            "`agentkernel secret set KNOWN --host *.example.org --host example.net` adds it",
+            "`agentkernel secret set KNOWN --host '*.example.org' --host example.net` adds it",
         ),
         (
             "A = ['a.b']\nC = { hosts = ['a.b'], env = 'A' }",
@@ -366,9 +413,29 @@ fn secrets_by_flags_are_recorded_ones() {
     scene.record("NOHOST", &[], None);
     let flags =
         |names: &[&str]| NetworkOverrides { secrets: names.iter().map(|&name| name.to_owned()).collect(), ..none() };
-    // In place of the file's of the same name, which needs no trust then.
+    // In place of the file's of the same name, which needs no trust then, and narrows it all the same.
     let secrets = scene.network(flags(&["KEY", "KEY"])).secrets;
-    assert_eq!((secrets.len(), secrets[0].hosts[0].to_string()), (1, "*.example.org".into()));
+    assert_eq!((secrets.len(), secrets[0].hosts[0].to_string()), (1, "a.example.org".into()));
+    for (narrowed, left) in [
+        ("['*.org', 'b.example.net']", Some("*.example.org")),
+        ("['*.b.example.org', 'c.example.org']", Some("*.b.example.org c.example.org")),
+        ("{ env = 'OTHER' }", Some("*.example.org")),
+        ("['example.net']", None),
+    ] {
+        let scene = Scene::new(&format!("[secrets]\nKEY = {narrowed}"), "");
+        scene.record("KEY", &["*.example.org"], None);
+        let found = scene
+            .resolve(flags(&["KEY"]))
+            .map(|spec| spec.network.secrets[0].hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        match (found, left) {
+            (Ok(found), Some(left)) => assert_eq!(found, left),
+            (Err(error), None) => {
+                let cause = "/srv/app/agentkernel.toml:2:1: Secret 'KEY' is recorded for *.example.org only, not for example.net";
+                assert_eq!(error.to_string(), cause);
+            }
+            (found, _) => panic!("{found:?}"),
+        }
+    }
     assert_eq!((secrets[0].env.as_deref(), &secrets[0].source), (Some("INSIDE"), &SecretSource::Store));
     let (cause, hint) = scene.error(flags(&["NOHOST"]));
     assert_eq!(cause, "Secret 'NOHOST' has no hosts that it may go to");

@@ -142,10 +142,9 @@ impl ProjectFile {
     /// # Errors
     /// [`ConfigError::File`] for the first mistake.
     pub fn parse(path: PathBuf, text: String) -> Result<Self, ConfigError> {
-        match parse::settings(&text, schema::PROJECT) {
-            Ok(settings) => Ok(Self { path, text, settings, trusted: false }),
-            Err(mistake) => Err(mistake.locate(&path, &text)),
-        }
+        let settings = parse::settings(&text, schema::PROJECT).map_err(|mistake| mistake.locate(&path, &text))?;
+        settings.network.check(&path, true)?;
+        Ok(Self { path, text, settings, trusted: false })
     }
 
     /// Another file of the project than its own configuration, that needs trust in the same way.

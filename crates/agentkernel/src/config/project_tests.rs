@@ -156,7 +156,7 @@ fn networks_and_secrets() {
         bandwidth = 4096
         [secrets]
         A = ["api.example.org", "*.example.net"]
-        B = { env = "C", hosts = ["api.example.org"], file = "/run/b", from = "env:D" }
+        B = { env = "C", hosts = ["api.example.org"], file = "/run/secrets/b", from = "env:D" }
         [secrets.E]
         from = "store"
         "#,
@@ -171,7 +171,7 @@ fn networks_and_secrets() {
     assert_eq!((network.deny.len(), network.services.len(), network.bandwidth), (1, 1, Some(4096)));
     let [a, b, e] = &settings.secrets[..] else { panic!("{:?}", settings.secrets) };
     assert_eq!((a.value.name.as_str(), a.value.hosts.len(), a.line, a.column), ("A", 2, 10, 9));
-    assert_eq!((b.value.env.as_deref(), b.value.file.as_deref()), (Some("C"), Some(Path::new("/run/b"))));
+    assert_eq!((b.value.env.as_deref(), b.value.file.as_deref()), (Some("C"), Some(Path::new("/run/secrets/b"))));
     assert_eq!(b.value.source, Some(SecretSource::Env("D".into())));
     assert_eq!((e.value.name.as_str(), e.value.source.clone()), ("E", Some(SecretSource::Store)));
     let tables = parse("[[network.allow]]\nhost = 'a.b'\n[[network.allow]]\nhost = 'c.d:22'\n").unwrap();
@@ -261,6 +261,18 @@ fn mistakes_in_networks_and_secrets() {
         ("[secrets]\nA = { env = 'AGENTKERNEL' }", "2:13: `env`: 'AGENTKERNEL': agentkernel sets this variable itself"),
         ("[secrets]\nA = { file = '/proc/x' }", "2:14: `file`: '/proc/x': nothing can be mounted there"),
         ("[secrets]\nA = { file = 'x' }", "2:14: `file`: 'x': not an absolute path"),
+        (
+            "[secrets]\nA = { file = '/etc/ld.so.preload' }",
+            "2:14: `file`: '/etc/ld.so.preload': a place of the system's | Name a file in its HOME, or below /run/secrets",
+        ),
+        (
+            "[network]\nmode = 'none'\nallow = ['a.b']",
+            "3:10: `allow` has no use with `mode = \"none\"` | Leave `mode` out: what is listed is allowed then, and nothing else",
+        ),
+        (
+            "[network]\nhost_services = ['localhost:1']\nmode = 'none'",
+            "2:18: `host_services` has no use with `mode = \"none\"` | Leave `mode` out: what is listed is allowed then, and nothing else",
+        ),
     ] {
         let message = parse(text).unwrap_err();
         assert_eq!(message, format!("{FILE_NAME}:{expected}"), "{text}");

@@ -1,8 +1,9 @@
 //! Hides how much of what a rule allows is reached: within other rules, and from inside of a sandbox.
 
 use super::overlap::{self, Spans};
+use crate::{Network, SecretUse};
 use egress::{
-    HOST_NAME, Host, Mode, Pattern, Ports, Requests, Rule, Rules, Target,
+    HOST_NAME, Host, Mode, Pattern, Policy, Ports, Requests, Rule, Rules, Target,
     address::{self, Class},
 };
 use std::{fmt, net::IpAddr};
@@ -41,13 +42,12 @@ pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
     rules.allow.iter().filter(void).collect()
 }
 
-/// Whether a rule is about addresses that stand for many hosts at once, to which TCP doesn't connect (RFC 1122, 4.2.3.10).
+/// Whether a rule is about addresses that stand for many hosts at once, to which nothing connects.
 #[must_use]
 pub fn is_to_many(rule: &Rule) -> bool {
     match &rule.pattern {
-        Pattern::Host(Host::Address(IpAddr::V4(address))) => address.is_broadcast() || address.is_multicast(),
+        Pattern::Host(Host::Address(address)) => address::is_to_many(*address),
         Pattern::Network(IpAddr::V4(first), length) => *length >= 4 && first.is_multicast(),
-        Pattern::Host(Host::Address(IpAddr::V6(address))) => address.is_multicast(),
         Pattern::Network(IpAddr::V6(first), length) => *length >= 8 && first.is_multicast(),
         Pattern::Host(Host::Name(_)) | Pattern::Below(_) | Pattern::Any => false,
     }
@@ -127,8 +127,7 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
     if let Some((deny, _)) = alone.or_else(|| touching().filter(|_| denied(&denying))) {
         return Left::Nothing(Why::Denied(deny.clone()));
     }
-    // A mode that is open is a rule for every public address.
-    let any = Rule { pattern: Pattern::Any, ports: Ports::EVERY, requests: Requests::default() };
+    let any = everything();
     let open = (rules.mode == Mode::Open).then_some(&any);
     let allow = if rules.mode == Mode::None { &[][..] } else { &rules.allow };
     let class = rule.pattern.class();
@@ -165,6 +164,47 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
         Some(other) if rule.pattern == Pattern::Any => Left::Part(Why::Unnamed(other.clone())),
         _ => Left::All,
     }
+}
+
+/// A secret that is put in nowhere, since none of its hosts is allowed.
+#[derive(Clone, Debug)]
+pub struct Idle<'a> {
+    /// The secret.
+    pub secret: &'a SecretUse,
+    /// Why its first host is not.
+    pub why: Why,
+    /// That the user's limits refuse what the sandbox's own rules allow.
+    pub limited: bool,
+}
+
+/// Those among the secrets of a sandbox.
+#[must_use]
+pub fn idle_secrets(network: &Network) -> Vec<Idle<'_>> {
+    let why = |rules: &Rules, host: &Pattern| {
+        let rule = Rule { pattern: host.clone(), ..everything() };
+        let served = rules.services.iter().any(|service| is_here(&service.host));
+        match left(rules, &rule) {
+            _ if is_host(&rule) => (!served).then_some(Why::NotAllowed),
+            Left::Nothing(why) => Some(why),
+            Left::Part(_) | Left::All => None,
+        }
+    };
+    let refused = |rules: &Rules, secret: &SecretUse| {
+        let whys: Option<Vec<Why>> = secret.hosts.iter().map(|host| why(rules, host)).collect();
+        whys.and_then(|whys| whys.into_iter().next())
+    };
+    let Policy { rules, ceiling } = &network.policy;
+    let idle = |secret| {
+        let own = refused(rules, secret).map(|why| Idle { secret, why, limited: false });
+        let limits = || Some(Idle { secret, why: refused(ceiling.as_ref()?, secret)?, limited: true });
+        own.or_else(limits)
+    };
+    network.secrets.iter().filter_map(idle).collect()
+}
+
+/// What a mode that is open is a rule for, as far as addresses are public.
+pub(super) fn everything() -> Rule {
+    Rule { pattern: Pattern::Any, ports: Ports::EVERY, requests: Requests::default() }
 }
 
 /// Whether a service of the sandbox's is within the limits.

@@ -218,7 +218,7 @@ impl Resolver<'_> {
         overrides.found_layers.iter().for_each(|layer| env.lay(&layer.env));
         let agent = overrides.agent.map(|agent| agent.settle(&identity, &mut env, &mut mounts)).transpose()?;
         if network.needs_authority() {
-            trust::VARIABLES.iter().for_each(|(name, value)| env.set(name, value));
+            trust::VARIABLES.into_iter().for_each(|(name, value)| env.set(name, value));
         }
         if let Some(lent) = &network.lent_keys {
             ssh::variables(lent).iter().for_each(|(name, value)| env.set(name, value));
@@ -228,6 +228,9 @@ impl Resolver<'_> {
             env.apply(&read_env_file(&host.cwd.join(file))?, host);
         }
         env.apply(&overrides.env, host);
+        if network.needs_authority() {
+            env.trust_in_java();
+        }
         if let Some((secret, variable)) = network.secrets.iter().find_map(|secret| {
             let variable = secret.env.as_ref()?;
             env.has(variable).then_some((&secret.name, variable))

@@ -456,7 +456,7 @@ const NETWORK: &[Key] = &[
         name: "mode",
         form: Form::Choice(MODES, set_mode),
         default: "`allow` if something is allowed, else `none`",
-        doc: "`none`: nothing is reached, whatever is allowed. `allow`: what is allowed. `open`: every public address, and what is allowed. `open` needs trust.",
+        doc: "`none`: nothing is reached, and neither `allow` nor `host_services` may stand beside it. `allow`: what is allowed. `open`: every public address, and what is allowed. `open` needs trust.",
         example: "\"allow\"",
     },
     Key {
@@ -519,7 +519,7 @@ const LIMITS: &[Key] = &[
         name: "mode",
         form: Form::Choice(MODES, set_mode),
         default: "`allow` if `allow` is written, else `open`",
-        doc: "`none`: no sandbox reaches anything but `host_services`. `allow`: only what is allowed here. `open`: public addresses, and what is allowed here.",
+        doc: "`none`: no sandbox reaches anything but `host_services`, and `allow` may not stand beside it. `allow`: only what is allowed here. `open`: public addresses, and what is allowed here.",
         example: "\"open\"",
     },
     Key {
@@ -702,11 +702,11 @@ pub(super) const SECRET: &[Key<SecretSettings>] = &[
     Key {
         name: "file",
         form: Form::Text(|draft, text| {
-            draft.file = Some(forms::mount_target(Path::new(&text.value))?);
+            draft.file = Some(forms::secret_file(Path::new(&text.value))?);
             Ok(())
         }),
         default: "none",
-        doc: "A file inside that holds the placeholder, by its absolute path.",
+        doc: "A file inside that holds the placeholder, by its absolute path: in the HOME there, below /run/secrets or elsewhere, but neither in the workspace or a mount, nor in a directory of the system's, such as /etc, /usr and what else is in /run.",
         example: "\"/run/secrets/token\"",
     },
     Key {

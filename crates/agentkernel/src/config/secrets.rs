@@ -422,18 +422,19 @@ fn without_keyring(name: &str, error: &KeyringError) -> ConfigError {
 fn private(file: BorrowedFd<'_>, path: &Path, kind: FileType, uid: u32) -> Result<(), ConfigError> {
     let stat = fs::fstat(file).map_err(|errno| failed("read", path, errno))?;
     let shown = quoted(path.as_os_str());
+    let typed = || wire::shell_word(&path.to_string_lossy());
     if FileType::from_raw_mode(stat.st_mode) != kind {
         return Err(ConfigError::value(format!("{shown} is not a file"), "Remove it"));
     }
     if stat.st_uid != uid {
         let cause = format!("{shown} holds secrets, but belongs to user {}", stat.st_uid);
-        return Err(ConfigError::value(cause, format!("`chown {uid} {shown}` makes it yours")));
+        return Err(ConfigError::value(cause, format!("`chown {uid} {}` makes it yours", typed())));
     }
     if stat.st_mode & 0o077 != 0 {
         let cause = format!("{shown} holds secrets, and is open to others (mode {:o})", stat.st_mode & 0o777);
         return Err(ConfigError::value(
             cause,
-            format!("`chmod go= {shown}`; if others could read it, change the secrets"),
+            format!("`chmod go= {}`; if others could read it, change the secrets", typed()),
         ));
     }
     Ok(())

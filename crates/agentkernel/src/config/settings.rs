@@ -1,10 +1,13 @@
 //! What a configuration file says, key by key, before anything is made of it.
 
-use super::{ImageArg, WorkspaceMode, forms::TmpfsArg, parse::Located, recipe::RecipeSettings};
+use super::{ConfigError, ImageArg, WorkspaceMode, forms::TmpfsArg, parse::Located, recipe::RecipeSettings};
 use crate::{BackendKind, Mount, Name, SecretSource};
 use egress::{Mode, Pattern, Requests, Rule, Target, control::Published};
 use oci::{Reference, registry::Mirror};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,20 @@ pub(super) struct NetworkSettings {
     pub(super) bandwidth: Option<u64>,
     pub(super) connections: Option<u64>,
     pub(super) max_tokens: Option<u64>,
+}
+
+impl NetworkSettings {
+    /// Refuses what is let through beside a mode by which nothing is. `services` the user's limits have in any mode.
+    pub(super) fn check(&self, path: &Path, services: bool) -> Result<(), ConfigError> {
+        if self.mode.as_ref().is_none_or(|mode| mode.value != Mode::None) {
+            return Ok(());
+        }
+        let allow = self.allow.iter().flatten().next().map(|rule| rule.with("allow"));
+        let service = self.services.first().filter(|_| services).map(|service| service.with("host_services"));
+        let Some(void) = allow.or(service) else { return Ok(()) };
+        let cause = format!("`{}` has no use with `mode = \"none\"`", void.value);
+        Err(void.error(path, cause, "Leave `mode` out: what is listed is allowed then, and nothing else"))
+    }
 }
 
 /// A rule that is a table.

@@ -121,6 +121,7 @@ impl UserConfig {
     /// Parses its text.
     pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
         let settings = parse::settings(text, schema::USER).map_err(|mistake| mistake.locate(&path, text))?;
+        settings.network.check(&path, false)?;
         let (backend, backends) = (settings.backend.map(|located| located.value), settings.backends);
         let network = settings.network;
         let lines = Lines {
@@ -183,7 +184,7 @@ pub(crate) fn read(path: &Path, uid: u32) -> Result<Option<String>, ConfigError>
         if let Some(who) = others(&stat, uid) {
             let cause = format!("{} is your configuration, but {who} can write it", path.display());
             let hint = format!("Make it yours alone: `chown {uid} FILE; chmod go-w FILE`");
-            return Err(ConfigError::value(cause, hint.replace("FILE", &path.display().to_string())));
+            return Err(ConfigError::value(cause, hint.replace("FILE", &wire::shell_word(&path.to_string_lossy()))));
         }
     }
     project::read_text(&mut file, path).map(Some)

@@ -20,6 +20,10 @@ fn limits_are_what_is_written() {
     let nothing = parse("[network]\nallow = []").unwrap().ceiling.unwrap();
     assert_eq!((nothing.mode, nothing.allow.len()), (Mode::Allow, 0));
     assert_eq!(parse("[network]\nallow = []\nmode = 'none'").unwrap().ceiling.unwrap().mode, Mode::None);
+    let services = parse("[network]\nhost_services = ['localhost:1']\nmode = 'none'").unwrap().ceiling.unwrap();
+    assert_eq!((services.mode, services.services.len()), (Mode::None, 1));
+    let void = parse("[network]\nallow = ['a.b']\nmode = 'none'").unwrap_err().to_string();
+    assert!(void.starts_with("config.toml:2:10: `allow` has no use with `mode = \"none\"` | "), "{void}");
 }
 
 /// A list of what is denied does not take the internet away; what is not public must be named nevertheless.

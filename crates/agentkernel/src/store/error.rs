@@ -141,7 +141,10 @@ impl StoreError {
             Self::Owner { .. } => {
                 "Run as its owner, or set AGENTKERNEL_STATE_DIR to a directory of your own (sudo: use `sudo -H`)".into()
             }
-            Self::Mode { path, .. } => format!("Make sure that nobody changed it, then `chmod 700 {}`", path.display()),
+            Self::Mode { path, .. } => format!(
+                "Make sure that nobody changed it, then `chmod 700 {}`",
+                wire::shell_word(&path.to_string_lossy())
+            ),
             Self::RelativePlace(_) => "Set it to an absolute path, or unset it".into(),
             Self::NoPlace => "Set AGENTKERNEL_STATE_DIR to an absolute path".into(),
             Self::NameTaken { name, .. } => format!("Choose another name, or `agentkernel rm {name}` first"),

@@ -1,7 +1,7 @@
 //! Hides the body of a request, whose trailers are headers as any others: a secret is put in there as well, or kept back.
 
 use super::Exchange;
-use crate::{Denial, Reason};
+use crate::Denial;
 use ::http::{HeaderMap, Method, Uri, request::Parts};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -53,16 +53,15 @@ impl Asked {
     fn admit(&self, trailers: &mut HeaderMap) -> Result<(), Denial> {
         let exchange = &self.exchange;
         let (secrets, nowhere) = (&exchange.passage.secrets, Uri::default());
-        if exchange.tls {
-            match secrets.swap(&exchange.passage.target.host, &Method::GET, &nowhere, trailers) {
-                Ok(true) if self.traces => Err(exchange.would_come_back()),
-                Ok(_) => Ok(()),
-                Err(misplaced) => Err(exchange.denial(misplaced.reason()).because(misplaced.to_string())),
-            }
-        } else if let Some(name) = secrets.found(&Method::GET, &nowhere, trailers) {
-            Err(exchange.denial(Reason::SecretInClear).because(name))
-        } else {
-            Ok(())
+        let host = &exchange.passage.target.host;
+        let swapped = match exchange.tls {
+            true => secrets.swap(host, &Method::GET, &nowhere, trailers),
+            false => secrets.refuse(host, &Method::GET, &nowhere, trailers).map(|()| false),
+        };
+        match swapped {
+            Ok(true) if self.traces => Err(exchange.would_come_back()),
+            Ok(_) => Ok(()),
+            Err(misplaced) => Err(exchange.misplaced(&misplaced)),
         }
     }
 }

@@ -18,7 +18,7 @@ pub use head::{Flaw, check};
 pub(crate) use websocket::Messages;
 
 use crate::{
-    Budget, Denial, Grant, Lift, Reason, Secrets, Target,
+    Budget, Denial, Grant, Lift, Misplaced, Reason, Secrets, Target,
     first::Version,
     logins::Logins,
     room::{MANY, Room},
@@ -175,13 +175,11 @@ impl Exchange {
         }
         head::rewrite(parts, target, self.tls);
         let secret = if self.tls {
-            let swapped = secrets.swap(&target.host, &parts.method, &parts.uri, &mut parts.headers);
-            swapped.map_err(|misplaced| self.denial(misplaced.reason()).because(misplaced.to_string()))?
-        } else if let Some(name) = secrets.found(&parts.method, &parts.uri, &parts.headers) {
-            return Err(self.denial(Reason::SecretInClear).because(name).into());
+            secrets.swap(&target.host, &parts.method, &parts.uri, &mut parts.headers)
         } else {
-            false
+            secrets.refuse(&target.host, &parts.method, &parts.uri, &parts.headers).map(|()| false)
         };
+        let secret = secret.map_err(|misplaced| self.misplaced(&misplaced))?;
         if secret && parts.method == Method::TRACE {
             return Err(self.would_come_back().into());
         }
@@ -194,6 +192,10 @@ impl Exchange {
         }
         answer::make_readable(&mut parts.headers);
         Ok(())
+    }
+
+    fn misplaced(&self, misplaced: &Misplaced) -> Denial {
+        self.denial(misplaced.reason()).because(misplaced.to_string())
     }
 
     fn would_come_back(&self) -> Denial {

@@ -6,14 +6,14 @@ use super::{
         LaunchError,
         native::{
             failure,
-            trust::{MAX, SYSTEM, java_store},
+            trust::{MAX, java_store},
         },
     },
     volume,
 };
 use crate::{
     engine::{Engine, EngineError},
-    trust::{BUNDLE, CERTIFICATE, JAVA},
+    trust::{BUNDLE, CERTIFICATE, JAVA, SYSTEM},
 };
 
 /// Stands before the authority in what it was added to: an earlier start's is cut off there.

@@ -2,7 +2,7 @@
 //! in files that are mounted over the image's own. Nothing of it stays in a kept sandbox.
 
 use super::{super::LaunchError, failure::Context as _, root::Root, stage::make_directory};
-use crate::trust::{BUNDLE, CERTIFICATE, JAVA};
+use crate::trust::{BUNDLE, CERTIFICATE, JAVA, SYSTEM};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jail::{
     fd::open_in_root,
@@ -19,13 +19,6 @@ use std::{
 };
 
 const WALL: &str = "certificates";
-/// Where distributions keep what they trust, as one file.
-pub const SYSTEM: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 /// An image's file beyond this is not read.
 pub const MAX: u64 = 8 << 20;
 

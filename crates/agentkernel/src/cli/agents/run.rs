@@ -143,8 +143,10 @@ fn adapter(word: &OsStr) -> Result<Option<Adapter>, Failure> {
         Ok(_) => find(&store, &adapters, word).map(Some),
         Err(AgentError::Unknown { names, .. }) => match config::nearest(word, names.iter().map(String::as_str)) {
             None => Ok(None),
-            Some(near) => Err(Failure::new(format!("No agent is called '{word}'"))
-                .hint(format!("Did you mean '{near}'? 'agentkernel run -- {word}' runs a program of this name"))),
+            Some(near) => Err(Failure::new(format!("No agent is called '{word}'")).hint(format!(
+                "Did you mean '{near}'? `agentkernel run -- {}` runs a program of this name",
+                wire::shell_word(word)
+            ))),
         },
         Err(error) => Err(error.into()),
     }
