@@ -143,7 +143,7 @@ impl ProjectFile {
     /// [`ConfigError::File`] for the first mistake.
     pub fn parse(path: PathBuf, text: String) -> Result<Self, ConfigError> {
         let settings = parse::settings(&text, schema::PROJECT).map_err(|mistake| mistake.locate(&path, &text))?;
-        settings.network.check(&path, true)?;
+        settings.check_mode(&path, true)?;
         Ok(Self { path, text, settings, trusted: false })
     }
 

@@ -270,6 +270,10 @@ fn mistakes_in_networks_and_secrets() {
             "3:10: `allow` has no use with `mode = \"none\"` | Leave `mode` out: what is listed is allowed then, and nothing else",
         ),
         (
+            "[network]\nmode = 'none'\n[ssh]\nhosts = ['a.b']",
+            "4:10: `hosts` has no use with `mode = \"none\"` | Leave `mode` out: what is listed is allowed then, and nothing else",
+        ),
+        (
             "[network]\nhost_services = ['localhost:1']\nmode = 'none'",
             "2:18: `host_services` has no use with `mode = \"none\"` | Leave `mode` out: what is listed is allowed then, and nothing else",
         ),

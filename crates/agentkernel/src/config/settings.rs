@@ -44,6 +44,22 @@ pub(crate) struct Settings {
     pub(super) registries: Vec<RegistrySettings>,
 }
 
+impl Settings {
+    /// Refuses what is let through beside a mode by which nothing is. `services` the user's limits have in any mode.
+    pub(super) fn check_mode(&self, path: &Path, services: bool) -> Result<(), ConfigError> {
+        let Self { network, ssh, .. } = self;
+        if network.mode.as_ref().is_none_or(|mode| mode.value != Mode::None) {
+            return Ok(());
+        }
+        let allow = network.allow.iter().flatten().next().map(|rule| rule.with("allow"));
+        let service = network.services.first().filter(|_| services).map(|service| service.with("host_services"));
+        let server = ssh.hosts.first().map(|server| server.with("hosts"));
+        let Some(void) = allow.or(service).or(server) else { return Ok(()) };
+        let cause = format!("`{}` has no use with `mode = \"none\"`", void.value);
+        Err(void.error(path, cause, "Leave `mode` out: what is listed is allowed then, and nothing else"))
+    }
+}
+
 /// `[network]`, of a project or of the user's own limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct NetworkSettings {
@@ -56,20 +72,6 @@ pub(super) struct NetworkSettings {
     pub(super) bandwidth: Option<u64>,
     pub(super) connections: Option<u64>,
     pub(super) max_tokens: Option<u64>,
-}
-
-impl NetworkSettings {
-    /// Refuses what is let through beside a mode by which nothing is. `services` the user's limits have in any mode.
-    pub(super) fn check(&self, path: &Path, services: bool) -> Result<(), ConfigError> {
-        if self.mode.as_ref().is_none_or(|mode| mode.value != Mode::None) {
-            return Ok(());
-        }
-        let allow = self.allow.iter().flatten().next().map(|rule| rule.with("allow"));
-        let service = self.services.first().filter(|_| services).map(|service| service.with("host_services"));
-        let Some(void) = allow.or(service) else { return Ok(()) };
-        let cause = format!("`{}` has no use with `mode = \"none\"`", void.value);
-        Err(void.error(path, cause, "Leave `mode` out: what is listed is allowed then, and nothing else"))
-    }
 }
 
 /// A rule that is a table.

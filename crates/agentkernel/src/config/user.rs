@@ -121,7 +121,7 @@ impl UserConfig {
     /// Parses its text.
     pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
         let settings = parse::settings(text, schema::USER).map_err(|mistake| mistake.locate(&path, text))?;
-        settings.network.check(&path, false)?;
+        settings.check_mode(&path, false)?;
         let (backend, backends) = (settings.backend.map(|located| located.value), settings.backends);
         let network = settings.network;
         let lines = Lines {
