@@ -9,7 +9,11 @@ use egress::{
 };
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 use wire::{ExecSpec, OsBytes, Rlimit, User};
 
 /// A sandbox's identity: twelve lower-case hexadecimal digits, chosen at random.
@@ -221,6 +225,17 @@ pub enum Image {
 }
 
 impl Image {
+    /// Its volumes: what stays writable if the rest of it is read-only, as engines have it.
+    pub fn volumes(&self) -> impl Iterator<Item = &Path> {
+        let volumes = match self {
+            Self::Host | Self::Dir(_) => &[],
+            Self::Oci(image) => &image.volumes[..],
+            Self::Engine(image) => &image.volumes[..],
+        };
+        // Nobody has all of an image as a volume.
+        volumes.iter().map(Path::new).filter(|place| place.file_name().is_some())
+    }
+
     /// What one has whose C library is musl, and what it does not have of glibc.
     #[must_use]
     pub fn musl() -> (String, String) {
@@ -236,7 +251,7 @@ pub struct EngineImage {
     pub reference: String,
     /// What the engine calls it: a digest.
     pub id: String,
-    /// Where the engine mounts volumes for it, whatever it is told.
+    /// Where the engine mounts volumes for it.
     pub volumes: Vec<String>,
 }
 
@@ -258,6 +273,9 @@ pub struct OciImage {
     pub manifest: oci::Digest,
     /// Its layers by the digests of their contents, the lowest first.
     pub layers: Vec<oci::Digest>,
+    /// What stays writable if the rest is read-only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
 }
 
 impl fmt::Display for Image {

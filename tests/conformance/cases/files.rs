@@ -114,6 +114,26 @@ pub const CASES: &[Row] = &[
                       for place in /tmp /var/tmp /run $HOME .; do touch $place/x && echo ok; done";
         assert_eq!(b.works(&["--read-only"], script), "ok\nok\nok\nok\nok\n");
     }),
+    ("a volume of a read-only image is writable, and ends with the sandbox", "", |b| {
+        b.derive(
+            "volumes",
+            r#""Volumes":{"/data":{},"/data/below":{},"/not/there":{},"/tmp/in":{}}"#,
+            "mkdir data; echo x > data/x",
+        );
+        let script = "cat /data/x && echo y > /data/y && for place in /data/below /not/there /tmp/in; do touch $place/x; done; \
+                      cat /data/*; rm /data/x; ls /data; touch /x 2>/dev/null || echo refused; touch /not/x 2>/dev/null || echo refused";
+        for _ in 0..2 {
+            let text = b.works(&["--image", "volumes:1", "--read-only", "-u", "0", "--workspace", "none"], script);
+            assert_eq!(text, "x\nx\ny\nbelow\ny\nrefused\nrefused\n");
+        }
+        b.leaves_nothing();
+        b.kept(&["--image", "volumes:1", "--read-only", "-u", "0", "--workspace", "none"], &[]);
+        let _ = b.exec("echo kept > /data/x");
+        let _ = b.says(&["restart", "-t", "0", BOX]);
+        assert_eq!(b.exec("cat /data/x; touch /x 2>/dev/null || echo refused"), "kept\nrefused\n");
+        let _ = b.says(&["rm", "-f", BOX]);
+        b.leaves_nothing();
+    }),
     ("the image is writable for its own root", "", |b| {
         let script = "echo changed > /srv/file; mkdir /data && echo x > /data/x && cat /srv/file /data/x";
         assert_eq!(b.works(&["-u", "0", "--workspace", "none"], script), "changed\nx\n");

@@ -123,6 +123,7 @@ impl Record {
             reference: reference.familiar(),
             manifest: self.manifest.clone(),
             layers: self.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+            volumes: self.run.volumes.clone(),
         }
     }
 

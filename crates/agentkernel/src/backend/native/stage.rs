@@ -213,6 +213,7 @@ impl Stage<'_> {
                 self.tmpfs(&root, Path::new(path), &most, mode)?;
             }
             self.tmpfs(&root, &spec.identity.home, &most, "700")?;
+            volumes(&root, &spec.image)?;
         } else {
             if !host {
                 temporary(&root)?;
@@ -599,6 +600,21 @@ fn make_in_upper(upper: &OwnedFd, path: &str, mode: u32) -> io::Result<()> {
         }
         made => made,
     }
+}
+
+/// Mounts each volume of an image over itself, so that it stays writable when the rest becomes read-only.
+fn volumes(root: &Root, image: &Image) -> Result<(), LaunchError> {
+    let mut places: Vec<&Path> = image.volumes().collect();
+    // What is below comes after what it is in.
+    places.sort_unstable();
+    for place in places {
+        let tried = format_args!("Cannot attach {}", place.display());
+        let directory = root.directory(place, 0o755)?;
+        let copy = mount::copy(&directory, false).wall("mounts", tried, "")?;
+        mount::set(&copy, false, Attr::empty()).wall("mounts", tried, "")?;
+        mount::attach(&copy, &directory).wall("mounts", tried, "")?;
+    }
+    Ok(())
 }
 
 /// Attaches a host directory or file.
