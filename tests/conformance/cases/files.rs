@@ -2,7 +2,13 @@
 
 use super::Row;
 use crate::bench::{BOX, IMAGE};
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, process::Stdio};
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 use support::{engine::Kind, told};
 
 pub const CASES: &[Row] = &[
@@ -133,6 +139,29 @@ pub const CASES: &[Row] = &[
         assert_eq!(b.exec("cat /data/x; touch /x 2>/dev/null || echo refused"), "kept\nrefused\n");
         let _ = b.says(&["rm", "-f", BOX]);
         b.leaves_nothing();
+    }),
+    ("accounts that are no file keep nobody waiting", "", |b| {
+        b.derive("fifo", "", "mkdir etc; mkfifo etc/passwd");
+        b.derive("link", "", "mkdir -p etc run; ln -s ../../run/group etc/group; mkfifo run/group");
+        let begin = Instant::now();
+        for image in ["fifo:1", "link:1"] {
+            // An engine reads them itself.
+            let output = b.sh(&["--image", image, "-u", "7", "--workspace", "none"], "id -u");
+            let text = told(&output);
+            match b.engine {
+                None => assert_eq!(output.stdout, b"7\n", "{text}"),
+                Some(_) => assert!(text.contains("is no file") && text.contains("hint: "), "{text}"),
+            }
+        }
+        b.kept(&["-u", "0", "--workspace", "none"], &[]);
+        let _ = b.exec("rm /etc/passwd && mkfifo /etc/passwd");
+        let _ = b.says(&["stop", "-t", "0", BOX]);
+        match b.engine {
+            None => drop(b.says(&["start", BOX])),
+            Some(_) => b.refuses(&["start", BOX], "/etc/passwd is no file"),
+        }
+        let _ = b.says(&["rm", "-f", BOX]);
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
     }),
     ("the image is writable for its own root", "", |b| {
         let script = "echo changed > /srv/file; mkdir /data && echo x > /data/x && cat /srv/file /data/x";

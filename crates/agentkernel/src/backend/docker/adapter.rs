@@ -120,7 +120,12 @@ impl Adapter<'_> {
         let Self { spec, link, flows, orders, report, .. } = &self;
         let Some(use_) = &spec.engine else { return 1 };
         let id = &spec.id;
-        let running = match self.start(workspace).await {
+        let running = tokio::select! {
+            running = self.start(workspace) => running,
+            // Whoever sees to what is left of it waits for this process to end.
+            () = deserted(report) => return 1,
+        };
+        let running = match running {
             Ok(running) => running,
             Err(error) => {
                 failure::send(report, &error);
@@ -282,6 +287,8 @@ impl Adapter<'_> {
         container: &str,
         workspace: Option<Packing>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, LaunchError> {
+        // What a kept one has there, its programs may have made.
+        engine.check_accounts(container).await.map_err(|error| tell("Cannot start the container", &error))?;
         if let Some(Packing { archive, packer }) = workspace {
             let body = engine::stream(archive).map_err(|error| tell("Cannot read the workspace", &error))?;
             let put = engine.put_archive(container, "/", body).await;
@@ -349,6 +356,15 @@ impl Adapter<'_> {
                 Err(failure::new("workspace", cause, "Make it readable, or use backend native"))
             }
         }
+    }
+}
+
+/// Waits until a supervisor that still hears how the start went is gone.
+async fn deserted(report: &OwnedFd) {
+    match report.try_clone().and_then(watched) {
+        // It never says anything.
+        Ok(report) => drop(report.readable().await),
+        Err(_) => std::future::pending().await,
     }
 }
 
