@@ -229,6 +229,21 @@ pub const CASES: &[Row] = &[
         let _ = b.says(&["trust"]);
         assert_eq!(b.says(&["run", "--backend", b.backend, "--", "cat", "/srv/made"]), "made\n");
     }),
+    ("an image is found by its id", "", |b| {
+        let ids = match &b.engine {
+            Some(engine) => [&["images", "-q", IMAGE][..], &["inspect", "--format", "{{.Id}}", IMAGE]]
+                .map(|words| engine.says(words)),
+            None => {
+                let shown: serde_json::Value = serde_json::from_str(&b.says(&["image", "inspect", IMAGE])).unwrap();
+                let digest = shown[0]["manifest"].as_str().unwrap();
+                [digest.trim_start_matches("sha256:")[..12].to_owned(), digest.to_owned()]
+            }
+        };
+        for id in ids {
+            let output = b.sh(&["--image", id.trim(), "--workspace", "none"], "cat /srv/file");
+            assert_eq!(output.stdout, b"original\n", "{id}: {}", told(&output));
+        }
+    }),
     ("an image that is nowhere is told", "", |b| {
         let output = b.run(&["--image", "127.0.0.1:9/no/such:1"], &["true"]).output().unwrap();
         assert_eq!(output.status.code(), Some(125), "{}", told(&output));
