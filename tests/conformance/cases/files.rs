@@ -47,6 +47,17 @@ pub const CASES: &[Row] = &[
         let _ = b.says(&["rm", BOX]);
         b.leaves_nothing();
     }),
+    ("a start that init refuses leaves nothing behind when it is told", "", |b| {
+        b.write(".git/config", "[core]\n");
+        for _ in 0..5 {
+            b.refuses(
+                &["run", "--backend", b.backend, "--image", IMAGE, "-w", "/etc/passwd", "--", "true"],
+                "/etc/passwd",
+            );
+            let names: Vec<_> = fs::read_dir(b.world.project()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(names, [".git"]);
+        }
+    }),
     ("the rest of .git is the project's", "", |b| {
         b.write(".git/config", "[core]\n");
         let _ = b.works(&[], "echo ref > .git/HEAD && mkdir -p .git/objects/ab && cat .git/HEAD");
