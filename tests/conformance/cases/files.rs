@@ -96,6 +96,21 @@ pub const CASES: &[Row] = &[
         b.write("later", "seen\n");
         assert_eq!(b.exec("cat later"), "seen\n");
     }),
+    ("a project lies behind a link of the image", "", |b| {
+        let folder = b.world.project().parent().unwrap().to_owned();
+        b.derive("linked", "", &format!("mkdir -p tmp data && chmod 1777 tmp && ln -s /data .{}", folder.display()));
+        b.write(".git/config", "[core]\n");
+        b.write("given", "x\n");
+        let script = "pwd -P; cat given; echo y > made; for place in . /data/project; do \
+                      (echo x >> $place/.git/config) 2>/dev/null || echo refused; (echo x > $place/.envrc) 2>/dev/null || echo refused; done";
+        let wanted = "/data/project\nx\nrefused\nrefused\nrefused\nrefused\n";
+        assert_eq!(b.works(&["--image", "linked:1"], script), wanted);
+        b.kept(&["--image", "linked:1"], &[]);
+        let _ = b.says(&["restart", "-t", "0", BOX]);
+        assert_eq!(b.says(&["exec", BOX, "sh", "-c", script]), wanted);
+        let _ = b.says(&["rm", "-f", BOX]);
+        assert_eq!((b.read("made"), b.read(".git/config")), ("y\n".into(), "[core]\n".into()));
+    }),
     ("without a workspace the project is not there", "", |b| {
         b.write("file", "x\n");
         let place = b.world.project().join("file");
