@@ -179,6 +179,12 @@ impl Spec {
         self.mounts.iter().chain(self.agent.iter().flat_map(|agent| &agent.kept))
     }
 
+    /// Whether something is mounted at a path, or at one above it: what lies there is not the sandbox's own.
+    #[must_use]
+    pub fn is_mounted(&self, path: &Path) -> bool {
+        self.all_mounts().any(|mount| path.starts_with(&mount.target))
+    }
+
     /// Directories and files of the host that it can write: what lies there, links too, may be of its making.
     #[must_use]
     pub fn writable_on_host(&self) -> Vec<PathBuf> {

@@ -229,6 +229,8 @@ fn complete(root: &OwnedFd, account: &Account) -> io::Result<()> {
         }
         Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // Somebody has mounted it, or all of /etc.
+        Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => return Ok(()),
         Err(error) => return Err(error),
     }
     let Some(text) = account.complete(&String::from_utf8_lossy(&text)) else { return Ok(()) };

@@ -9,7 +9,7 @@ use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
-use support::{engine::Kind, told};
+use support::{engine::Kind, internet::WEB, told};
 
 pub const CASES: &[Row] = &[
     ("what is written in a direct workspace is its caller's", "", |b| {
@@ -131,6 +131,32 @@ pub const CASES: &[Row] = &[
         let file = b.write("one", "alone\n");
         let mount = format!("{}:/etc/one:ro", file.display());
         assert_eq!(b.works(&["-v", &mount, "--workspace", "none"], "cat /etc/one"), "alone\n");
+    }),
+    ("what is mounted over /etc, or a file in it, stays as it is", "", |b| {
+        for (name, text) in
+            [("hosts", "127.0.0.1 mine\n"), ("passwd", "root:x:0:0::/:/bin/sh\n"), ("group", "root:x:0:\n")]
+        {
+            b.write(&format!("etc/{name}"), text);
+        }
+        let etc = b.world.project().join("etc");
+        let whole = format!("{}:/etc", etc.display());
+        let files = ["hosts", "passwd", "group"].map(|name| format!("{}:/etc/{name}", etc.join(name).display()));
+        // Something that it must trust an authority for.
+        let set = ["secret", "set", "KEY", "--stdin", "--host", WEB];
+        assert!(b.with_input(&mut b.agentkernel(&set), b"value-value-value").status.success());
+        let inspected = ["--allow", WEB, "--secret", "KEY", "-u", "7", "--workspace", "none"];
+        for extra in [&[][..], &["--read-only"]] {
+            let files: Vec<&str> = files.iter().flat_map(|file| ["-v", file]).collect();
+            let text = b.works(&[&files[..], &inspected, extra].concat(), "cat /etc/hosts /etc/passwd /etc/group");
+            assert_eq!(text, "127.0.0.1 mine\nroot:x:0:0::/:/bin/sh\nroot:x:0:\n", "{extra:?}");
+            // An engine mounts three files of its own over those of such a directory.
+            let text = b.works(&[&["-v", &whole][..], &inspected, extra].concat(), "cat /etc/passwd /etc/group");
+            assert_eq!(text, "root:x:0:0::/:/bin/sh\nroot:x:0:\n", "{extra:?}");
+        }
+        let mut names: Vec<_> = fs::read_dir(&etc).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.retain(|name| !matches!(name.to_str(), Some("hostname" | "resolv.conf")) || b.engine.is_none());
+        names.sort();
+        assert_eq!(names, ["group", "hosts", "passwd"]);
     }),
     ("a mount that is not there is refused", "", |b| {
         let output = b.run(&["-v", "/no/such:/mnt"], &["true"]).output().unwrap();

@@ -189,7 +189,7 @@ impl Adapter<'_> {
         let authority = self.authority.filter(|_| self.spec.read_only);
         let mut covers = Vec::new();
         if authority.is_some() || !files.is_empty() {
-            covers = match covers::lay(&engine, id, self.state, &image.id, &files, authority).await {
+            covers = match covers::lay(&engine, self.spec, self.state, &image.id, &files, authority).await {
                 Ok(covers) => covers,
                 Err(error) => {
                     if made {
@@ -245,7 +245,7 @@ impl Adapter<'_> {
         if self.spec.read_only {
             let about = engine::about(engine, image, self.cache).await?;
             // One that is gone, the engine says itself.
-            files.extend(about.into_iter().flat_map(|about| covers::accounts(&self.spec.identity, &about.contents)));
+            files.extend(about.into_iter().flat_map(|about| covers::accounts(self.spec, &about.contents)));
         }
         Ok(files)
     }
@@ -296,7 +296,7 @@ impl Adapter<'_> {
             Packing::end(packer);
         }
         if let (Some(authority), false) = (self.authority, self.spec.read_only) {
-            trust::plant(engine, container, authority).await?;
+            trust::plant(engine, container, self.spec, authority).await?;
         }
         let start = format!("/containers/{container}/start");
         for again in [false, true] {
