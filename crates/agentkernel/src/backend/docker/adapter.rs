@@ -188,7 +188,8 @@ impl Adapter<'_> {
         let files = self.covers(&engine, &image.id).await.map_err(told("Cannot look into the image"))?;
         let authority = self.authority.filter(|_| self.spec.read_only);
         let mut covers = Vec::new();
-        if authority.is_some() || !files.is_empty() {
+        let has_volume = authority.is_some() || !files.is_empty();
+        if has_volume {
             covers = match covers::lay(&engine, self.spec, self.state, &image.id, &files, authority).await {
                 Ok(covers) => covers,
                 Err(error) => {
@@ -199,7 +200,6 @@ impl Adapter<'_> {
                 }
             };
         }
-        let has_volume = !covers.is_empty();
         let container = match known {
             Some(known) => match self.outline.lacks(&known, &covers) {
                 None => known.id,
@@ -288,7 +288,8 @@ impl Adapter<'_> {
         workspace: Option<Packing>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, LaunchError> {
         // What a kept one has there, its programs may have made.
-        engine.check_accounts(container).await.map_err(|error| tell("Cannot start the container", &error))?;
+        let mounted = |path: &str| self.spec.all_mounts().any(|mount| mount.target == Path::new(path));
+        engine.check_accounts(container, mounted).await.map_err(|error| tell("Cannot start the container", &error))?;
         if let Some(Packing { archive, packer }) = workspace {
             let body = engine::stream(archive).map_err(|error| tell("Cannot read the workspace", &error))?;
             let put = engine.put_archive(container, "/", body).await;
