@@ -85,6 +85,30 @@ EOF
     assert_eq!(scene.run("cat /piped /plain /spaced /alone"), "out /root\nRUN $HOME\nUSER none\n8\nalone\n");
 }
 
+/// Engines mount these: what a step does to them is in no layer.
+#[test]
+fn what_a_step_finds_in_etc_beside_the_images_own_is_in_no_layer() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let dockerfile = "\
+FROM base:1
+RUN for file in hosts hostname resolv.conf; do echo x >> /etc/$file; done; rm -f /etc/hosts; chmod -R a+r /etc; echo x > /etc/made
+";
+        scene.build(dockerfile, &[]);
+        let mut names = scene.last_layer();
+        names.retain(|name| name.starts_with("etc/") || name.starts_with("./etc/"));
+        names.sort();
+        assert!(names.iter().any(|name| name.ends_with("etc/made")), "{names:?}");
+        for file in ["hosts", "hostname", "resolv.conf"] {
+            assert!(!names.iter().any(|name| name.contains(file)), "{names:?}");
+        }
+        // And an image keeps its own.
+        scene.build("FROM base:1\nCOPY package.json /etc/hosts\nRUN echo x >> /etc/hosts; echo x > /etc/made\nRUN cp /etc/hosts /seen\n", &[]);
+        assert!(scene.run("cat /seen").contains("localhost"));
+        eventually("nothing is left", || scene.world.leftovers().is_empty());
+    }
+}
+
 #[test]
 fn the_same_gives_the_same_everywhere() {
     let digests: Vec<String> = (0..2)

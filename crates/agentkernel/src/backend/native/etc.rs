@@ -15,6 +15,9 @@ use wire::link::Account;
 /// An image's passwd or group file beyond this is not read.
 const MAX: u64 = 4 << 20;
 
+/// The files that every start makes anew.
+pub const MADE: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+
 /// Writes them into the directory that is, or will be seen as, /etc. `root` is where an image's own files are read.
 ///
 /// # Errors

@@ -180,6 +180,9 @@ impl Stage<'_> {
             let etc = root.directory("/etc", 0o755)?;
             etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", &root.hint)?;
         }
+        if spec.build.is_some() {
+            cover_etc(&root, &scratch, spec)?;
+        }
         if let Some(authority) = self.authority {
             trust::plant(&root, &scratch, authority)?;
         }
@@ -600,6 +603,21 @@ fn make_in_upper(upper: &OwnedFd, path: &str, mode: u32) -> io::Result<()> {
         }
         made => made,
     }
+}
+
+/// Mounts what every start makes in /etc over where a build's first layer has it, as engines do: what a step does to it is in
+/// no layer.
+fn cover_etc(root: &Root, scratch: &OwnedFd, spec: &Spec) -> Result<(), LaunchError> {
+    let tried = "Cannot cover the sandbox's /etc";
+    let own = make_directory(scratch, "etc")?;
+    etc::write(&own, None, spec).wall("image", tried, "")?;
+    for name in etc::MADE {
+        let file = open_beneath(&own, name, OFlags::PATH, Mode::empty());
+        let copy = file.and_then(|file| mount::copy(&file, false)).wall("image", tried, "")?;
+        mount::set(&copy, false, QUIET).wall("image", tried, "")?;
+        mount::attach(&copy, root.target(&Path::new("/etc").join(name), &copy)?).wall("image", tried, "")?;
+    }
+    Ok(())
 }
 
 /// Mounts each volume of an image over itself, so that it stays writable when the rest becomes read-only.
