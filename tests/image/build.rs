@@ -110,6 +110,35 @@ RUN for file in hosts hostname resolv.conf; do echo x >> /etc/$file; done; rm -f
 }
 
 #[test]
+fn volumes_and_ports_are_as_engines_have_them() {
+    let scene = Scene::new(Who::Me);
+    let ports = "EXPOSE 1-65535 1-65535/udp\n".repeat(20);
+    let begin = std::time::Instant::now();
+    scene.build(&format!("FROM base:1\nWORKDIR /srv\nVOLUME data /a/../b\n{ports}"), &[]);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
+    let shown = scene.inspect("built:1");
+    assert_eq!(shown["run"]["Volumes"], serde_json::json!({ "data": {}, "/a/../b": {} }));
+    assert_eq!(shown["run"]["ExposedPorts"].as_object().unwrap().len(), 2 * 65535);
+    let run = [
+        "run",
+        "--image",
+        "built:1",
+        "--workspace",
+        "none",
+        "--read-only",
+        "-u",
+        "0",
+        "--",
+        "touch",
+        "/data/x",
+        "/b/x",
+    ];
+    scene.ok(&run);
+    let output = scene.try_build("FROM base:1\nVOLUME \"\"\n", &[]);
+    assert!(told(&output).contains("VOLUME names no path"), "{}", told(&output));
+}
+
+#[test]
 fn the_same_gives_the_same_everywhere() {
     let digests: Vec<String> = (0..2)
         .map(|_| {

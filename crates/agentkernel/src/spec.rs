@@ -238,8 +238,7 @@ impl Image {
             Self::Oci(image) => &image.volumes[..],
             Self::Engine(image) => &image.volumes[..],
         };
-        // Nobody has all of an image as a volume.
-        volumes.iter().map(Path::new).filter(|place| place.file_name().is_some())
+        volumes.iter().map(Path::new)
     }
 
     /// What one has whose C library is musl, and what it does not have of glibc.

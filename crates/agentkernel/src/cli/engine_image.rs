@@ -159,7 +159,11 @@ impl Images {
         let About { id, platform, run, contents, .. } = about;
         let engine = config::FoundEngine { endpoint: self.endpoint.clone(), maps_ids, platform };
         FoundImage {
-            image: Image::Engine(EngineImage { reference: reference.to_owned(), id, volumes: run.volumes }),
+            image: Image::Engine(EngineImage {
+                reference: reference.to_owned(),
+                id,
+                volumes: crate::image::volumes(&run),
+            }),
             engine: Some(engine),
             user: run.user,
             env: run.env,
