@@ -275,7 +275,7 @@ impl ImageConfig {
             }
         }
         // A relative one begins at the root.
-        run.volumes.iter().try_for_each(|volume| path("volume", &format!("/{volume}")))
+        run.volumes.iter().try_for_each(|volume| path("volume", &format!("/{}", volume.trim_start_matches('/'))))
     }
 }
 
