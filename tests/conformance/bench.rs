@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{Arc, Mutex, OnceLock},
 };
@@ -81,11 +81,7 @@ impl Bench {
         internet.nginx(&[WEB, HIDDEN]);
         let world = World::new(who);
         let mut bench = Self { backend, world, internet, engine, lacks: BTreeMap::new(), heard: OnceLock::new() };
-        let archive = bench.image();
-        match &bench.engine {
-            Some(engine) => engine.load(&archive),
-            None => drop(stdout(&mut bench.agentkernel(&["image", "import", archive.to_str().unwrap()]))),
-        }
+        bench.has(&bench.image());
         let report = bench.agentkernel(&["doctor", "--json"]).output().unwrap();
         let report: serde_json::Value =
             serde_json::from_slice(&report.stdout).unwrap_or_else(|_| panic!("{}", told(&report)));
@@ -136,6 +132,37 @@ tar -cf ../image.tar manifest.json config.json layer.tar
         let trusted = self.internet.path("trusted");
         let _ = stdout(self.world.command("sh").args(["-c", script, "sh"]).arg(trusted));
         self.world.home().join("image.tar")
+    }
+
+    /// Makes the image `NAME:1` of [`IMAGE`]: with a layer of what a script puts into the directory where it runs, root's
+    /// own, and with this in its config: the inside of a JSON object.
+    #[track_caller]
+    pub fn derive(&self, name: &str, config: &str, script: &str) {
+        const DERIVE: &str = r#"set -e
+cd "$HOME" && mkdir -p "$1/new" && cd "$1"
+(umask 022 && cd new && eval "$3")
+tar -C new --owner=0 --group=0 -cf 1.tar .
+cp ../image/layer.tar 0.tar
+digest() { sha256sum $1 | cut -d' ' -f1; }
+cat > config.json <<END
+{"architecture":"$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')","os":"linux",
+"config":{"Env":["PATH=/bin"]${2:+,$2}},
+"rootfs":{"type":"layers","diff_ids":["sha256:$(digest 0.tar)","sha256:$(digest 1.tar)"]}}
+END
+echo '[{"Config":"config.json","RepoTags":["'$1':1"],"Layers":["0.tar","1.tar"]}]' > manifest.json
+tar -cf ../$1.tar manifest.json config.json 0.tar 1.tar
+"#;
+        let _ = stdout(self.world.command("sh").args(["-c", DERIVE, "sh", name, config, script]));
+        self.has(&self.world.home().join(format!("{name}.tar")));
+    }
+
+    /// Brings an image in an archive to where the backend has its own.
+    #[track_caller]
+    fn has(&self, archive: &Path) {
+        match &self.engine {
+            Some(engine) => engine.load(archive),
+            None => drop(self.says(&["image", "import", archive.to_str().unwrap()])),
+        }
     }
 
     /// `agentkernel` with these arguments.

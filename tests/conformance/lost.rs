@@ -7,7 +7,12 @@ use crate::{
 use rustix::process::Signal;
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
     process::{Output, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 use support::{Who, eventually, internet::WEB, told};
@@ -141,6 +146,61 @@ fn hangs(maker: Maker) {
     bench.engine.as_ref().unwrap().signal(Signal::CONT);
     let _ = bench.says(&["rm", "-f", BOX]);
     bench.clear();
+    bench.leaves_nothing();
+}
+
+/// Between the command and an engine: hears when a container is to be started, and keeps that to itself.
+fn obstacle(bench: &Bench) -> (PathBuf, mpsc::Receiver<()>) {
+    let socket = bench.world.home().join("obstacle");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let engine = bench.engine.as_ref().unwrap().socket();
+    let (tell, started) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut head = vec![0; 64 * 1024];
+            let length = client.read(&mut head).unwrap();
+            head.truncate(length);
+            if head.windows(12).any(|bytes| bytes == b"/start HTTP/") {
+                held.push(client);
+                tell.send(()).unwrap();
+                continue;
+            }
+            let mut engine = UnixStream::connect(&engine).unwrap();
+            engine.write_all(&head).unwrap();
+            for (mut from, mut to) in [(client.try_clone().unwrap(), engine.try_clone().unwrap()), (engine, client)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    (socket, started)
+}
+
+#[test]
+fn a_start_that_hangs_can_be_ended() {
+    let Some(bench) = Bench::new(DOCKERD, Who::Me) else { return };
+    let (socket, started) = obstacle(&bench);
+    let through = format!("unix://{}", socket.display());
+    let command = |arguments: &[&str]| {
+        let mut command = bench.agentkernel(arguments);
+        command.env("DOCKER_HOST", &through);
+        command
+    };
+    let create = ["create", "--backend", "docker", "--image", crate::bench::IMAGE, "--name", BOX];
+    let _ = support::stdout(&mut command(&create));
+    for end in [&["stop", BOX][..], &["kill", BOX], &["rm", "-f", BOX]] {
+        let start = command(&["start", BOX]).stderr(Stdio::piped()).spawn().unwrap();
+        started.recv_timeout(Duration::from_secs(60)).unwrap();
+        let output = within(&bench, end);
+        assert!(output.status.success(), "{end:?}: {}", told(&output));
+        assert!(!start.wait_with_output().unwrap().status.success());
+    }
+    assert!(bench.engine.as_ref().unwrap().containers().is_empty());
+    assert!(bench.says(&["ps", "-aq"]).is_empty());
     bench.leaves_nothing();
 }
 

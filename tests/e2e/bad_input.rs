@@ -230,7 +230,11 @@ fn arguments() {
             "User '0:staff': a group must be a number",
             "Use its number, such as 0:100",
         ),
-        (&["run", "-w", "../x", "true"], "Working directory 'PROJECT/../x': a path with '..' is not allowed here", ""),
+        (
+            &["run", "-w", "../x", "true"],
+            "--workdir: 'PROJECT/../x': a path with '..' is not allowed here",
+            "A relative path begins where you are, in the project",
+        ),
     ] {
         check(&world, arguments, 125, cause, hint);
     }

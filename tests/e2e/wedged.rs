@@ -96,8 +96,8 @@ fn a_start_that_hangs() {
     let lock = world.state().join("sandboxes").join(id.trim()).join("lock");
     let held = std::fs::File::open(lock).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-    let commands: [&[&str]; 4] = [&["start", "box"], &["stop", "box"], &["rm", "box"], &["cp", "box:/etc/passwd", "-"]];
-    let forced: [&[&str]; 2] = [&["rm", "-f", "box"], &["kill", "box"]];
+    let commands: [&[&str]; 3] = [&["start", "box"], &["rm", "box"], &["cp", "box:/etc/passwd", "-"]];
+    let forced: [&[&str]; 3] = [&["rm", "-f", "box"], &["kill", "box"], &["stop", "box"]];
     let (children, strong) =
         (commands.map(|command| spawn(&world, command)), forced.map(|command| spawn(&world, command)));
     for (child, command) in children.into_iter().zip(commands) {

@@ -85,6 +85,59 @@ EOF
     assert_eq!(scene.run("cat /piped /plain /spaced /alone"), "out /root\nRUN $HOME\nUSER none\n8\nalone\n");
 }
 
+/// Engines mount these: what a step does to them is in no layer.
+#[test]
+fn what_a_step_finds_in_etc_beside_the_images_own_is_in_no_layer() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let dockerfile = "\
+FROM base:1
+RUN for file in hosts hostname resolv.conf; do echo x >> /etc/$file; done; rm -f /etc/hosts; chmod -R a+r /etc; echo x > /etc/made
+";
+        scene.build(dockerfile, &[]);
+        let mut names = scene.last_layer();
+        names.retain(|name| name.starts_with("etc/") || name.starts_with("./etc/"));
+        names.sort();
+        assert!(names.iter().any(|name| name.ends_with("etc/made")), "{names:?}");
+        for file in ["hosts", "hostname", "resolv.conf"] {
+            assert!(!names.iter().any(|name| name.contains(file)), "{names:?}");
+        }
+        // And an image keeps its own.
+        scene.build("FROM base:1\nCOPY package.json /etc/hosts\nRUN echo x >> /etc/hosts; echo x > /etc/made\nRUN cp /etc/hosts /seen\n", &[]);
+        assert!(scene.run("cat /seen").contains("localhost"));
+        eventually("nothing is left", || scene.world.leftovers().is_empty());
+    }
+}
+
+#[test]
+fn volumes_and_ports_are_as_engines_have_them() {
+    let scene = Scene::new(Who::Me);
+    let ports = "EXPOSE 1-65535 1-65535/udp\n".repeat(20);
+    let begin = std::time::Instant::now();
+    scene.build(&format!("FROM base:1\nWORKDIR /srv\nVOLUME data /a/../b\n{ports}"), &[]);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
+    let shown = scene.inspect("built:1");
+    assert_eq!(shown["run"]["Volumes"], serde_json::json!({ "data": {}, "/a/../b": {} }));
+    assert_eq!(shown["run"]["ExposedPorts"].as_object().unwrap().len(), 2 * 65535);
+    let run = [
+        "run",
+        "--image",
+        "built:1",
+        "--workspace",
+        "none",
+        "--read-only",
+        "-u",
+        "0",
+        "--",
+        "touch",
+        "/data/x",
+        "/b/x",
+    ];
+    scene.ok(&run);
+    let output = scene.try_build("FROM base:1\nVOLUME \"\"\n", &[]);
+    assert!(told(&output).contains("VOLUME names no path"), "{}", told(&output));
+}
+
 #[test]
 fn the_same_gives_the_same_everywhere() {
     let digests: Vec<String> = (0..2)
@@ -120,8 +173,8 @@ fn a_layer_has_what_its_command_has_written_and_nothing_else() {
     assert_eq!(scene.last_layer(), ["./", "etc/", "etc/.wh.group", "new/", "new/a", "new/b", "new/p"]);
     assert_eq!(scene.run("stat -c '%a %u:%g %h' /new/a; stat -c '%F %u:%g' /new/p"), "4755 0:0 2\nfifo 7:8\n");
     // A directory that was made anew shows nothing of the old one.
-    scene.build("FROM base:1\nRUN rm -r /etc && mkdir /etc && touch /etc/new\n", &[]);
-    assert_eq!(scene.last_layer(), ["./", "etc/", "etc/.wh..wh..opq", "etc/new"]);
+    scene.build("FROM base:1\nRUN rm -r /home && mkdir /home && touch /home/new\n", &[]);
+    assert_eq!(scene.last_layer(), ["./", "home/", "home/.wh..wh..opq", "home/new"]);
     // Twice the same is no hindrance.
     scene.build("FROM base:1\nRUN true\nRUN true\nRUN touch /x\nRUN true\n", &[]);
     assert_eq!(scene.run("ls /x"), "/x\n");

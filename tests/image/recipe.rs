@@ -292,3 +292,15 @@ fn no_sandbox_writes_what_the_next_image_is_made_of() {
         assert_eq!(scene.says(&[], "cat /made; echo kept > docker/other").0, "made\n");
     }
 }
+
+/// `from` takes what `--image` takes, and a line that fails is the project's own.
+#[test]
+fn what_an_image_begins_with_may_be_the_hosts_and_what_fails_is_named() {
+    let scene = Scene::new(Who::Me);
+    scene.project("[image]\nfrom = \"host\"\n");
+    assert_eq!(scene.ok(&["run", "--", "ls", "/usr/bin/env"]), "/usr/bin/env\n");
+    scene.project("[image]\nfrom = \"base:1\"\nsetup = [\n  \"true\",\n  \"exit 7\",\n]\n");
+    let text = told(&scene.agentkernel(&["run", "--", "true"]));
+    assert!(text.contains("agentkernel.toml:5: The command exited with status 7\n"), "{text}");
+    assert!(text.contains("5 | exit 7"), "{text}");
+}

@@ -180,6 +180,12 @@ impl Spec {
         self.mounts.iter().chain(self.agent.iter().flat_map(|agent| &agent.kept))
     }
 
+    /// Whether something is mounted at a path, or at one above it: what lies there is not the sandbox's own.
+    #[must_use]
+    pub fn is_mounted(&self, path: &Path) -> bool {
+        self.all_mounts().any(|mount| path.starts_with(&mount.target))
+    }
+
     /// Directories and files of the host that it can write: what lies there, links too, may be of its making.
     #[must_use]
     pub fn writable_on_host(&self) -> Vec<PathBuf> {
@@ -226,6 +232,16 @@ pub enum Image {
 }
 
 impl Image {
+    /// Its volumes: what stays writable if the rest of it is read-only, as engines have it.
+    pub fn volumes(&self) -> impl Iterator<Item = &Path> {
+        let volumes = match self {
+            Self::Host | Self::Dir(_) => &[],
+            Self::Oci(image) => &image.volumes[..],
+            Self::Engine(image) => &image.volumes[..],
+        };
+        volumes.iter().map(Path::new)
+    }
+
     /// What one has whose C library is musl, and what it does not have of glibc.
     #[must_use]
     pub fn musl() -> (String, String) {
@@ -241,7 +257,7 @@ pub struct EngineImage {
     pub reference: String,
     /// What the engine calls it: a digest.
     pub id: String,
-    /// Where the engine mounts volumes for it, whatever it is told.
+    /// Where the engine mounts volumes for it.
     pub volumes: Vec<String>,
 }
 
@@ -263,6 +279,9 @@ pub struct OciImage {
     pub manifest: oci::Digest,
     /// Its layers by the digests of their contents, the lowest first.
     pub layers: Vec<oci::Digest>,
+    /// What stays writable if the rest is read-only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
 }
 
 impl fmt::Display for Image {

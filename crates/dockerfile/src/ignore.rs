@@ -29,9 +29,12 @@ impl Ignore {
                 }
                 continue;
             }
-            let pattern =
-                Pattern::new(&clean(pattern), true).map_err(|cause| DockerfileError::mistake(index + 1, cause))?;
-            rules.push((pattern, back));
+            let wrong = |cause| DockerfileError::mistake(index + 1, cause);
+            let rule = (Pattern::new(&clean(pattern), true).map_err(wrong)?, back);
+            // What lies outside of the context is in no path of it.
+            if !leads_out(pattern) {
+                rules.push(rule);
+            }
         }
         Ok(Self { rules })
     }
@@ -69,6 +72,24 @@ pub fn clean(path: &str) -> String {
         }
     }
     parts.join("/")
+}
+
+/// Whether a relative path takes back more than it has.
+fn leads_out(path: &str) -> bool {
+    let mut depth = 0_usize;
+    !path.starts_with('/')
+        && path.split('/').any(|part| match part {
+            "" | "." => false,
+            ".." if depth == 0 => true,
+            ".." => {
+                depth -= 1;
+                false
+            }
+            _ => {
+                depth += 1;
+                false
+            }
+        })
 }
 
 #[cfg(test)]

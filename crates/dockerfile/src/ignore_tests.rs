@@ -36,3 +36,12 @@ fn what_is_no_rule_is_told_with_its_line() {
     assert_eq!(Ignore::parse("a\n\n[b\n").unwrap_err().line, 3);
     assert_eq!(Ignore::parse(" \n.\n").unwrap(), Ignore::parse(".").unwrap());
 }
+
+#[test]
+fn what_leads_out_of_the_context_leaves_nothing_out() {
+    let ignore = Ignore::parse("../a\nb/../../c\n..\n/../d\ne/../f\n").unwrap();
+    for (path, out) in [("a", false), ("c", false), ("x", false), ("d", true), ("f", true), ("e", false)] {
+        assert_eq!(ignore.leaves_out(path), out, "{path}");
+    }
+    assert_eq!(Ignore::parse("../[b\n").unwrap_err().line, 1);
+}

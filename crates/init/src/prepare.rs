@@ -37,7 +37,11 @@ pub fn prepare(prepare: &Prepare) -> Result<Vec<Wall>, WallError> {
     jail::nft::catch_all(CAPTURE_PORT).map_err(failed(NETWORK, "catch connections"))?;
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let root = root.map_err(|error| failed(FILES, "open the root")(error.into()))?;
-    prepare.seen.iter().try_for_each(|seen| check(&root, seen))?;
+    let mut seen: Vec<Base<'_>> = Vec::new();
+    for wanted in &prepare.seen {
+        let fd = check(&root, &seen, wanted)?;
+        seen.push(Base { place: wanted.path.as_path(), fd });
+    }
     let proc = open(&root, Path::new("/proc"), OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS);
     let proc = proc.and_then(|proc| Ok(rustix::fs::fstat(proc)?.st_dev)).map_err(failed(MASKS, "examine /proc"))?;
     prepare.hidden.iter().try_for_each(|path| check_hidden(&root, path.as_path(), proc))?;
@@ -69,11 +73,23 @@ fn failed(wall: &'static str, what: &str) -> impl FnOnce(io::Error) -> WallError
     move |error| WallError { wall, cause: format!("Cannot {what}: {error}") }
 }
 
-/// Whether something is what the backend has seen: it was mounted by its name, which may have come to mean another.
-fn check(root: &OwnedFd, seen: &Seen) -> Result<(), WallError> {
+/// Whether something is what the backend has seen: it was mounted by its name, which may have come to mean another. An image
+/// may lead there by links, as the engine has followed them; nothing that is mounted may.
+fn check(root: &OwnedFd, above: &[Base<'_>], seen: &Seen) -> Result<OwnedFd, WallError> {
     let Seen { path, device, inode, read_only } = seen;
-    let (found, mount) = open(root, path.as_path(), OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
-        .and_then(|fd| Ok((rustix::fs::fstat(&fd)?, rustix::fs::fstatvfs(&fd)?)))
+    let below = |base| {
+        let (fd, rest) = below(base, path.as_path())?;
+        (!rest.as_os_str().is_empty()).then_some((fd, rest))
+    };
+    let opened = match above.iter().rev().find_map(below) {
+        Some((base, rest)) => open(base, rest, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS),
+        None => open(root, path.as_path(), OFlags::PATH, ResolveFlags::empty()),
+    };
+    let (fd, found, mount) = opened
+        .and_then(|fd| {
+            let (found, mount) = (rustix::fs::fstat(&fd)?, rustix::fs::fstatvfs(&fd)?);
+            Ok((fd, found, mount))
+        })
         .map_err(failed(MOUNTS, &format!("open {path}")))?;
     if (found.st_dev, found.st_ino) != (*device, *inode) {
         return Err(WallError { wall: MOUNTS, cause: format!("{path} is another one than on your host") });
@@ -81,7 +97,7 @@ fn check(root: &OwnedFd, seen: &Seen) -> Result<(), WallError> {
     if *read_only && !mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Err(WallError { wall: MOUNTS, cause: format!("{path} can be written to") });
     }
-    Ok(())
+    Ok(fd)
 }
 
 /// Whether a part of /proc, whose device this is, is covered: not every engine does what it is told.
@@ -108,16 +124,20 @@ fn open(root: &OwnedFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> io
     Ok(rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
 }
 
-/// A file system in memory, and where it is mounted.
+/// Something that is mounted, and where.
 struct Base<'a> {
     place: &'a Path,
     fd: OwnedFd,
 }
 
+/// What a path is in there, if it is below.
+fn below<'a>(base: &'a Base<'_>, path: &'a Path) -> Option<(&'a OwnedFd, &'a Path)> {
+    path.strip_prefix(base.place).ok().map(|path| (&base.fd, path))
+}
+
 /// The file system of the machine's own that a path is on, if nothing of the host's is mounted on the way; and the path in it.
 fn base<'a>(root: &'a OwnedFd, memory: &'a [Base<'_>], path: &'a Path) -> (&'a OwnedFd, &'a Path) {
-    let below = |base: &'a Base<'_>| path.strip_prefix(base.place).ok().map(|path| (&base.fd, path));
-    memory.iter().rev().find_map(below).unwrap_or((root, path))
+    memory.iter().rev().find_map(|base| below(base, path)).unwrap_or((root, path))
 }
 
 /// A file system in memory, once it belongs to whom it is for. Not every engine can make it his.
@@ -209,6 +229,8 @@ fn complete(root: &OwnedFd, account: &Account) -> io::Result<()> {
         }
         Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // Somebody has mounted it, or all of /etc.
+        Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => return Ok(()),
         Err(error) => return Err(error),
     }
     let Some(text) = account.complete(&String::from_utf8_lossy(&text)) else { return Ok(()) };

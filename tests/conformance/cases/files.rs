@@ -2,8 +2,14 @@
 
 use super::Row;
 use crate::bench::{BOX, IMAGE};
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, process::Stdio};
-use support::{engine::Kind, told};
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use support::{engine::Kind, internet::WEB, told};
 
 pub const CASES: &[Row] = &[
     ("what is written in a direct workspace is its caller's", "", |b| {
@@ -40,6 +46,17 @@ pub const CASES: &[Row] = &[
         }
         let _ = b.says(&["rm", BOX]);
         b.leaves_nothing();
+    }),
+    ("a start that init refuses leaves nothing behind when it is told", "", |b| {
+        b.write(".git/config", "[core]\n");
+        for _ in 0..5 {
+            b.refuses(
+                &["run", "--backend", b.backend, "--image", IMAGE, "-w", "/etc/passwd", "--", "true"],
+                "/etc/passwd",
+            );
+            let names: Vec<_> = fs::read_dir(b.world.project()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(names, [".git"]);
+        }
     }),
     ("the rest of .git is the project's", "", |b| {
         b.write(".git/config", "[core]\n");
@@ -79,6 +96,21 @@ pub const CASES: &[Row] = &[
         b.write("later", "seen\n");
         assert_eq!(b.exec("cat later"), "seen\n");
     }),
+    ("a project lies behind a link of the image", "", |b| {
+        let folder = b.world.project().parent().unwrap().to_owned();
+        b.derive("linked", "", &format!("mkdir -p tmp data && chmod 1777 tmp && ln -s /data .{}", folder.display()));
+        b.write(".git/config", "[core]\n");
+        b.write("given", "x\n");
+        let script = "pwd -P; cat given; echo y > made; for place in . /data/project; do \
+                      (echo x >> $place/.git/config) 2>/dev/null || echo refused; (echo x > $place/.envrc) 2>/dev/null || echo refused; done";
+        let wanted = "/data/project\nx\nrefused\nrefused\nrefused\nrefused\n";
+        assert_eq!(b.works(&["--image", "linked:1"], script), wanted);
+        b.kept(&["--image", "linked:1"], &[]);
+        let _ = b.says(&["restart", "-t", "0", BOX]);
+        assert_eq!(b.says(&["exec", BOX, "sh", "-c", script]), wanted);
+        let _ = b.says(&["rm", "-f", BOX]);
+        assert_eq!((b.read("made"), b.read(".git/config")), ("y\n".into(), "[core]\n".into()));
+    }),
     ("without a workspace the project is not there", "", |b| {
         b.write("file", "x\n");
         let place = b.world.project().join("file");
@@ -100,6 +132,32 @@ pub const CASES: &[Row] = &[
         let mount = format!("{}:/etc/one:ro", file.display());
         assert_eq!(b.works(&["-v", &mount, "--workspace", "none"], "cat /etc/one"), "alone\n");
     }),
+    ("what is mounted over /etc, or a file in it, stays as it is", "", |b| {
+        for (name, text) in
+            [("hosts", "127.0.0.1 mine\n"), ("passwd", "root:x:0:0::/:/bin/sh\n"), ("group", "root:x:0:\n")]
+        {
+            b.write(&format!("etc/{name}"), text);
+        }
+        let etc = b.world.project().join("etc");
+        let whole = format!("{}:/etc", etc.display());
+        let files = ["hosts", "passwd", "group"].map(|name| format!("{}:/etc/{name}", etc.join(name).display()));
+        // Something that it must trust an authority for.
+        let set = ["secret", "set", "KEY", "--stdin", "--host", WEB];
+        assert!(b.with_input(&mut b.agentkernel(&set), b"value-value-value").status.success());
+        let inspected = ["--allow", WEB, "--secret", "KEY", "-u", "7", "--workspace", "none"];
+        for extra in [&[][..], &["--read-only"]] {
+            let files: Vec<&str> = files.iter().flat_map(|file| ["-v", file]).collect();
+            let text = b.works(&[&files[..], &inspected, extra].concat(), "cat /etc/hosts /etc/passwd /etc/group");
+            assert_eq!(text, "127.0.0.1 mine\nroot:x:0:0::/:/bin/sh\nroot:x:0:\n", "{extra:?}");
+            // An engine mounts three files of its own over those of such a directory.
+            let text = b.works(&[&["-v", &whole][..], &inspected, extra].concat(), "cat /etc/passwd /etc/group");
+            assert_eq!(text, "root:x:0:0::/:/bin/sh\nroot:x:0:\n", "{extra:?}");
+        }
+        let mut names: Vec<_> = fs::read_dir(&etc).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.retain(|name| !matches!(name.to_str(), Some("hostname" | "resolv.conf")) || b.engine.is_none());
+        names.sort();
+        assert_eq!(names, ["group", "hosts", "passwd"]);
+    }),
     ("a mount that is not there is refused", "", |b| {
         let output = b.run(&["-v", "/no/such:/mnt"], &["true"]).output().unwrap();
         assert_eq!(output.status.code(), Some(125), "{}", told(&output));
@@ -113,6 +171,49 @@ pub const CASES: &[Row] = &[
         let script = "for place in / /etc /bin /srv; do touch $place/x 2>/dev/null && echo wrote $place; done; \
                       for place in /tmp /var/tmp /run $HOME .; do touch $place/x && echo ok; done";
         assert_eq!(b.works(&["--read-only"], script), "ok\nok\nok\nok\nok\n");
+    }),
+    ("a volume of a read-only image is writable, and ends with the sandbox", "", |b| {
+        b.derive(
+            "volumes",
+            r#""Volumes":{"/data":{},"/data/below":{},"/not/there":{},"/tmp/in":{}}"#,
+            "mkdir data; echo x > data/x",
+        );
+        let script = "cat /data/x && echo y > /data/y && for place in /data/below /not/there /tmp/in; do touch $place/x; done; \
+                      cat /data/*; rm /data/x; ls /data; touch /x 2>/dev/null || echo refused; touch /not/x 2>/dev/null || echo refused";
+        for _ in 0..2 {
+            let text = b.works(&["--image", "volumes:1", "--read-only", "-u", "0", "--workspace", "none"], script);
+            assert_eq!(text, "x\nx\ny\nbelow\ny\nrefused\nrefused\n");
+        }
+        b.leaves_nothing();
+        b.kept(&["--image", "volumes:1", "--read-only", "-u", "0", "--workspace", "none"], &[]);
+        let _ = b.exec("echo kept > /data/x");
+        let _ = b.says(&["restart", "-t", "0", BOX]);
+        assert_eq!(b.exec("cat /data/x; touch /x 2>/dev/null || echo refused"), "kept\nrefused\n");
+        let _ = b.says(&["rm", "-f", BOX]);
+        b.leaves_nothing();
+    }),
+    ("accounts that are no file keep nobody waiting", "", |b| {
+        b.derive("fifo", "", "mkdir etc; mkfifo etc/passwd");
+        b.derive("link", "", "mkdir -p etc run; ln -s ../../run/group etc/group; mkfifo run/group");
+        let begin = Instant::now();
+        for image in ["fifo:1", "link:1"] {
+            // An engine reads them itself.
+            let output = b.sh(&["--image", image, "-u", "7", "--workspace", "none"], "id -u");
+            let text = told(&output);
+            match b.engine {
+                None => assert_eq!(output.stdout, b"7\n", "{text}"),
+                Some(_) => assert!(text.contains("is no file") && text.contains("hint: "), "{text}"),
+            }
+        }
+        b.kept(&["-u", "0", "--workspace", "none"], &[]);
+        let _ = b.exec("rm /etc/passwd && mkfifo /etc/passwd");
+        let _ = b.says(&["stop", "-t", "0", BOX]);
+        match b.engine {
+            None => drop(b.says(&["start", BOX])),
+            Some(_) => b.refuses(&["start", BOX], "/etc/passwd is no file"),
+        }
+        let _ = b.says(&["rm", "-f", BOX]);
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
     }),
     ("the image is writable for its own root", "", |b| {
         let script = "echo changed > /srv/file; mkdir /data && echo x > /data/x && cat /srv/file /data/x";
@@ -179,6 +280,21 @@ pub const CASES: &[Row] = &[
         b.write("agentkernel.toml", &format!("[image]\nfrom = \"{IMAGE}\"\nsetup = [\"echo made > /srv/made\"]\n"));
         let _ = b.says(&["trust"]);
         assert_eq!(b.says(&["run", "--backend", b.backend, "--", "cat", "/srv/made"]), "made\n");
+    }),
+    ("an image is found by its id", "", |b| {
+        let ids = match &b.engine {
+            Some(engine) => [&["images", "-q", IMAGE][..], &["inspect", "--format", "{{.Id}}", IMAGE]]
+                .map(|words| engine.says(words)),
+            None => {
+                let shown: serde_json::Value = serde_json::from_str(&b.says(&["image", "inspect", IMAGE])).unwrap();
+                let digest = shown[0]["manifest"].as_str().unwrap();
+                [digest.trim_start_matches("sha256:")[..12].to_owned(), digest.to_owned()]
+            }
+        };
+        for id in ids {
+            let output = b.sh(&["--image", id.trim(), "--workspace", "none"], "cat /srv/file");
+            assert_eq!(output.stdout, b"original\n", "{id}: {}", told(&output));
+        }
     }),
     ("an image that is nowhere is told", "", |b| {
         let output = b.run(&["--image", "127.0.0.1:9/no/such:1"], &["true"]).output().unwrap();

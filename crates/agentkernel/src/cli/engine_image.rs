@@ -116,9 +116,14 @@ impl Images {
                 .map_or_else(|| format!(":{}", reference.tag().unwrap_or("latest")), |digest| format!("@{digest}"));
         self.ask(async |engine| {
             // Podman has images of this machine's own that only their short names find.
-            match engine::about(&engine, &name, &self.cache).await? {
-                None if engine.is_podman() => engine::about(&engine, &reference.familiar(), &self.cache).await,
-                found => Ok(found),
+            let mut found = engine::about(&engine, &name, &self.cache).await?;
+            if found.is_none() && engine.is_podman() {
+                found = engine::about(&engine, &reference.familiar(), &self.cache).await?;
+            }
+            // Nothing has that name, but it may be an id.
+            match (found, reference.bare_digest()) {
+                (None, Some(digits)) => engine::about(&engine, digits, &self.cache).await,
+                (found, _) => Ok(found),
             }
         })
     }
@@ -154,7 +159,11 @@ impl Images {
         let About { id, platform, run, contents, .. } = about;
         let engine = config::FoundEngine { endpoint: self.endpoint.clone(), maps_ids, platform };
         FoundImage {
-            image: Image::Engine(EngineImage { reference: reference.to_owned(), id, volumes: run.volumes }),
+            image: Image::Engine(EngineImage {
+                reference: reference.to_owned(),
+                id,
+                volumes: crate::image::volumes(&run),
+            }),
             engine: Some(engine),
             user: run.user,
             env: run.env,

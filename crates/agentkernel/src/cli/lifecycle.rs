@@ -169,7 +169,7 @@ impl Wait {
 /// Ends a sandbox, and keeps others from starting it again; `None` if it has been removed. Docker's way: stopping what is
 /// stopped is no failure.
 ///
-/// A supervisor that hangs is ended with it if `force`.
+/// A supervisor that hangs is ended with it if `force`; and in any case one that does not get its sandbox to run.
 fn end(entry: &Entry, grace: Duration, force: bool) -> Result<Option<Lock>, Failure> {
     loop {
         let stopped = match client::find(entry) {
@@ -182,7 +182,10 @@ fn end(entry: &Entry, grace: Duration, force: bool) -> Result<Option<Lock>, Fail
             Ok(()) | Err(ClientError::Gone) => {}
             Err(ClientError::Store(StoreError::NotFound { .. })) => return Ok(None),
             Err(ClientError::Version(_)) => end_supervisor(entry, Signal::TERM)?,
-            Err(ClientError::Late) if force => end_supervisor(entry, Signal::KILL)?,
+            // A start is over only when it is on record that it runs.
+            Err(ClientError::Late) if force || !matches!(entry.state(), Ok(State::Running { .. })) => {
+                end_supervisor(entry, Signal::KILL)?;
+            }
             Err(error) => return Err(error.into()),
         }
     }

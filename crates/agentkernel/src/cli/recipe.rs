@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{self, Base, FoundImage, HostFacts, LockFile, Project, Recipe, UserConfig},
-    image::{Executor as _, Guard, Images, Record, Request},
+    image::{BuildError, Executor as _, Guard, Images, Record, Request},
     store::Store,
 };
 use dockerfile::Ignore;
@@ -39,6 +39,7 @@ pub(super) fn image(
             let name = path.strip_prefix(&project.dir).unwrap_or(path).display().to_string();
             let ignore = build::ignore(path, &project.dir)?;
             make(&images, &mut steps, &text, &name, &project.dir, &ignore, None)?
+                .map_err(|error| steps.failure(error, &name, &text))?
         }
     };
     if !recipe.packages.is_empty() {
@@ -52,7 +53,7 @@ pub(super) fn image(
         let rules = named.filter_map(|host| config::parse_rule(host).ok());
         let before = steps.overrides.clone();
         steps.overrides.network.allow.extend(rules.collect::<Vec<Rule>>());
-        record = add(&images, &mut steps, recipe, record, &[install.command])?;
+        record = add(&images, &mut steps, recipe, record, &[(recipe.packages_line, install.command)])?;
         steps.overrides = before;
     }
     if !recipe.setup.is_empty() {
@@ -87,20 +88,37 @@ fn add(
     steps: &mut Steps<'_>,
     recipe: &Recipe,
     below: Record,
-    commands: &[String],
+    commands: &[(usize, String)],
 ) -> Result<Record, Failure> {
     let name = recipe.name.familiar();
     let mut text = format!("FROM {name}\n");
     let caches = recipe.cache.iter().map(|path| format!("--mount=type=cache,target={} ", path.display()));
     let caches: String = caches.collect();
-    for command in commands {
+    for (_, command) in commands {
         let words = serde_json::to_string(&["/bin/sh", "-c", command]).map_err(|error| Failure::chain(&error))?;
         text.push_str(&format!("RUN {caches}{words}\n"));
     }
     steps.made = Some((recipe.name.clone(), below));
-    make(images, steps, &text, "[image]", Path::new("/"), &Ignore::default(), Some("0"))
+    let made = make(images, steps, &text, "[image]", Path::new("/"), &Ignore::default(), Some("0"))?;
+    made.map_err(|error| {
+        // The first line of the Dockerfile is FROM.
+        let said = |line: usize| line.checked_sub(2).and_then(|index| commands.get(index));
+        let said = match &error {
+            BuildError::Exit { line, .. } | BuildError::Executor { line, .. } => said(*line),
+            BuildError::Dockerfile(_) | BuildError::Image(_) => None,
+        };
+        let Some((own, command)) = said else { return steps.failure(error, "[image]", &text) };
+        let error = match error {
+            BuildError::Exit { exit, .. } => BuildError::Exit { line: *own, exit },
+            BuildError::Executor { error, .. } => BuildError::Executor { line: *own, error },
+            other => other,
+        };
+        let before = "\n".repeat(own.saturating_sub(1));
+        steps.failure(error, config::FILE_NAME, &format!("{before}{command}"))
+    })
 }
 
+/// Builds it; what fails is for whoever knows what was written.
 fn make(
     images: &Images,
     steps: &mut Steps<'_>,
@@ -109,7 +127,7 @@ fn make(
     context: &Path,
     ignore: &Ignore,
     user: Option<&str>,
-) -> Result<Record, Failure> {
+) -> Result<Result<Record, BuildError<Failure>>, Failure> {
     let dockerfile = dockerfile::parse(text).map_err(|error| build::of_line(name, text, error))?;
     let request = Request {
         dockerfile: &dockerfile,
@@ -124,5 +142,5 @@ fn make(
         forget: false,
         user,
     };
-    images.build(&request, steps).map_err(|error| steps.failure(error, name, text))
+    Ok(images.build(&request, steps))
 }

@@ -132,6 +132,7 @@ fn image(engine: bool, maps_ids: bool) -> FoundImage {
                 reference: "app:1".into(),
                 manifest: oci::Digest::of(b"manifest"),
                 layers: Vec::new(),
+                volumes: Vec::new(),
             }),
         },
         engine: engine.then(|| super::super::FoundEngine {

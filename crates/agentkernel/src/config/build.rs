@@ -58,7 +58,7 @@ pub fn resolve_build(
 ) -> Result<Spec, ConfigError> {
     let BuildStep { image, layers, argv, env, workdir, user: who, passwd, mounts, tmpfs } = step;
     let found = FoundImage {
-        image: Image::Oci(OciImage { reference: image.familiar(), manifest: Digest::of(b""), layers }),
+        image: Image::Oci(OciImage { reference: image.familiar(), manifest: Digest::of(b""), layers, volumes: vec![] }),
         engine: None,
         user: format!("{}:{}", who.uid, who.gid),
         env: Vec::new(),

@@ -41,8 +41,10 @@ pub struct Recipe {
     pub base: Base,
     /// What its own package manager installs.
     pub packages: Vec<String>,
-    /// Commands after that, for the shell.
-    pub setup: Vec<String>,
+    /// The line that says so; 0: none does.
+    pub packages_line: usize,
+    /// Commands after that, for the shell, with their lines.
+    pub setup: Vec<(usize, String)>,
     /// Directories that the next build has again.
     pub cache: Vec<PathBuf>,
 }
@@ -75,14 +77,20 @@ pub fn recipe(overrides: &Overrides, project: &Project) -> Result<Option<Recipe>
         (Some(_), Some(_)) => {
             return wrong("`from` and `dockerfile` both say what the image begins with", "Leave one out");
         }
+        (None, None) if file.settings.whole => {
+            return wrong(
+                "Nothing is made of the host's own programs, or of a directory",
+                "Begin with an image by name",
+            );
+        }
         (None, None) => return wrong("[image] doesn't say what the image begins with", "Write `from` or `dockerfile`"),
     };
-    let values = |list: &[Located<String>]| list.iter().map(|located| located.value.clone()).collect();
     Ok(Some(Recipe {
         name: name(&project.dir)?,
         base,
-        packages: values(&settings.packages),
-        setup: values(&settings.setup),
+        packages: settings.packages.iter().map(|located| located.value.clone()).collect(),
+        packages_line: settings.packages.first().map_or(0, |located| located.line),
+        setup: settings.setup.iter().map(|located| (located.line, located.value.clone())).collect(),
         cache: settings.cache.iter().map(|located| located.value.clone()).collect(),
     }))
 }

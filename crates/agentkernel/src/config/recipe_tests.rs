@@ -13,12 +13,14 @@ fn a_recipe_is_what_image_says() {
     assert_eq!(made.base, Base::Image("debian:12".parse().unwrap()));
     assert_eq!(
         (made.packages.len(), &made.setup[0], &made.cache[0]),
-        (2, &"a && b".to_owned(), &"/root/.cache".into())
+        (2, &(4, "a && b".to_owned()), &"/root/.cache".into())
     );
     assert!(made.name.familiar().starts_with("localhost/project/xwebapp-"), "{}", made.name.familiar());
     let made = of("[image]\ndockerfile = \"docker/Dockerfile\"\n").unwrap().unwrap();
     assert_eq!(made.base, Base::Dockerfile("/p/web app/docker/Dockerfile".into()));
     assert_eq!(of("[image]\n").unwrap(), None);
+    assert_eq!(of("[image]\nfrom = \"host\"\n").unwrap(), None);
+    assert_eq!(of("[image]\nfrom = \"dir:root\"\n").unwrap(), None);
     assert_eq!(of("[sandbox]\nimage = \"x\"\n").unwrap(), None);
 }
 
@@ -28,6 +30,9 @@ fn what_cannot_be_made_is_told_with_its_place() {
         ("[image]\npackages = [\"git\"]\n", "[image] doesn't say what the image begins with"),
         ("[image]\nfrom = \"a\"\ndockerfile = \"b\"\n", "`from` and `dockerfile` both say"),
         ("[sandbox]\nimage = \"x\"\n[image]\nfrom = \"a\"\n", "`image` in [sandbox] names another"),
+        ("[sandbox]\nimage = \"x\"\n[image]\nfrom = \"host\"\n", "`image` in [sandbox] names another"),
+        ("[image]\nfrom = \"host\"\n[sandbox]\nimage = \"x\"\n", "`from` in [image] names another"),
+        ("[image]\nfrom = \"host\"\nsetup = [\"x\"]\n", "Nothing is made of the host's own programs"),
         ("[image]\nfrom = \"A B\"\n", "not an image"),
         ("[image]\ndockerfile = \"../x\"\n", "not a path below the project"),
         ("[image]\nfrom = \"a\"\npackages = [\"--allow\"]\n", "not the name of a package"),

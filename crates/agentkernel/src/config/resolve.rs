@@ -441,8 +441,10 @@ impl Resolver<'_> {
         let inside = *workspace != Workspace::None && self.host.cwd.starts_with(root);
         let here = if inside { self.host.cwd.as_path() } else { root };
         let path = match (flag, &self.settings.workdir) {
-            (Some(path), _) => forms::absolute(&here.join(path))
-                .map_err(|error| ConfigError::value(format!("Working directory {error}"), ""))?,
+            (Some(path), _) => forms::absolute(&here.join(path)).map_err(|error| {
+                let hint = if path.is_absolute() { "" } else { "A relative path begins where you are, in the project" };
+                ConfigError::value(format!("--workdir: {error}"), hint)
+            })?,
             (None, Some(located)) => forms::absolute(&root.join(&located.value))
                 .map_err(|error| self.at(located, ConfigError::value(format!("`workdir`: {error}"), "")))?,
             (None, None) => here.to_owned(),

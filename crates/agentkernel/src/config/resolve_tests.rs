@@ -259,6 +259,7 @@ fn image() -> FoundImage {
             reference: "app:1".into(),
             manifest: oci::Digest::of(b"manifest"),
             layers: vec![oci::Digest::of(b"layer")],
+            volumes: vec![],
         }),
         engine: None,
         user: String::new(),
@@ -312,6 +313,7 @@ fn layers_of_the_project_lie_below_those_of_flags() {
             reference: name.into(),
             manifest: oci::Digest::of(name.as_bytes()),
             layers: vec![oci::Digest::of(name.as_bytes())],
+            volumes: vec![],
         },
         env: env.iter().map(ToString::to_string).collect(),
     };

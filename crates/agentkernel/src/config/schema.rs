@@ -4,7 +4,8 @@
 use super::{
     backend::WORDS as BACKEND_WORDS,
     forms::{self, FormError, WorkspaceMode},
-    image, limits,
+    image::{self, ImageArg},
+    limits,
     nested::Nested,
     network,
     parse::Located,
@@ -202,6 +203,9 @@ const SANDBOX: &[Key] = &[
     Key {
         name: "image",
         form: Form::Text(|settings, text| {
+            if settings.whole {
+                return Err(FormError::new("`from` in [image] names another; leave one of them out".into()));
+            }
             let image = super::parse_image(text.value.as_ref())?;
             settings.image = Some(text.with(image));
             Ok(())
@@ -286,13 +290,17 @@ const IMAGE: &[Key] = &[
     Key {
         name: "from",
         form: Form::Text(|settings, text| {
-            let reference = text.value.parse::<oci::Reference>();
-            let reference = reference.map_err(|error| FormError::new(format!("not an image: {error}")))?;
-            settings.recipe.from = Some(text.with(reference));
+            match super::parse_image(text.value.as_ref())? {
+                ImageArg::Named(reference) => settings.recipe.from = Some(text.with(reference)),
+                _ if settings.image.is_some() => {
+                    return Err(FormError::new("`image` in [sandbox] names another; leave one of them out".into()));
+                }
+                whole => (settings.image, settings.whole) = (Some(text.with(whole)), true),
+            }
             Ok(())
         }),
         default: "none",
-        doc: "The name of an image that it begins with.",
+        doc: "The name of an image that it begins with; or `host` or `dir:PATH`, as for `image` in `[sandbox]`, of which nothing more is made.",
         example: "\"python:3.12-slim\"",
     },
     Key {

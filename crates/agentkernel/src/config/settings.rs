@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(super) backends: Option<Vec<BackendKind>>,
     pub(super) runtime: Option<Located<String>>,
     pub(super) image: Option<Located<ImageArg>>,
+    /// Whether `from` of [image] names it: as it is, since nothing can be made of it.
+    pub(super) whole: bool,
     pub(super) recipe: RecipeSettings,
     pub(super) layers: Vec<Located<Reference>>,
     pub(super) workspace: Option<WorkspaceMode>,

@@ -1,15 +1,18 @@
 //! Hides an engine's images: what is known of one before a container is made of it.
 
-use super::{Body, Engine, EngineError, whole};
+use super::{Engine, EngineError, whole};
 use crate::store::durable;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE};
-use http::Method;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE},
+};
+use http::{Method, Response};
 use hyper::body::Incoming;
 use oci::{Credentials, Digest, Platform, Reference, manifest::RunConfig};
 use rustix::fd::{AsFd as _, OwnedFd};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An image's file of accounts or groups beyond this is not read.
 const MAX_FILE: usize = 1 << 20;
@@ -115,6 +118,7 @@ async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
     let made = engine.post("/containers/create", &body).await?;
     let Some(container) = made["Id"].as_str() else { return Err(EngineError::Nonsense("no container".into())) };
     let looked = async {
+        engine.check_accounts(container, |_| false).await?;
         let read =
             async |path| Ok::<_, EngineError>(engine.read_file(container, path, MAX_FILE).await?.unwrap_or_default());
         let (passwd, group) = (read("/etc/passwd").await?, read("/etc/group").await?);
@@ -132,18 +136,68 @@ async fn look(engine: &Engine, image: &str) -> Result<Contents, EngineError> {
 impl Engine {
     /// Whether a container has something at a path.
     async fn has(&self, container: &str, path: &str) -> Result<bool, EngineError> {
+        Ok(self.head(container, path).await?.is_some())
+    }
+
+    /// Sees to it that the accounts of a container, which the engine reads for whatever it does with it, are files. Of one that
+    /// is `mounted`, not every engine says what it is.
+    ///
+    /// # Errors
+    /// [`EngineError::NoFile`], or another.
+    pub async fn check_accounts(&self, container: &str, mounted: impl Fn(&str) -> bool) -> Result<(), EngineError> {
+        for path in ["/etc/passwd", "/etc/group"].into_iter().filter(|path| !mounted(path)) {
+            if self.is_file(container, path).await? == Some(false) {
+                return Err(EngineError::NoFile(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what a container has at a path is a file, links followed inside of it; `None`: it has nothing.
+    async fn is_file(&self, container: &str, path: &str) -> Result<Option<bool>, EngineError> {
+        let mut path = PathBuf::from(path);
+        for _ in 0..MAX_LINKS {
+            let Some(response) = self.head(container, &path.to_string_lossy()).await? else { return Ok(None) };
+            let told = response.headers().get("x-docker-container-path-stat").map(|value| value.as_bytes());
+            let stat = told.and_then(|told| STANDARD.decode(told).ok());
+            let stat = stat.and_then(|stat| serde_json::from_slice::<Stat>(&stat).ok());
+            let Some(stat) = stat else { return Err(EngineError::Nonsense("a path without a kind".into())) };
+            if stat.mode & MODE_LINK == 0 {
+                return Ok(Some(stat.mode & MODE_KIND == 0));
+            }
+            // An absolute one takes the place of all.
+            path.pop();
+            path.push(stat.link_target);
+        }
+        Ok(None)
+    }
+
+    async fn head(&self, container: &str, path: &str) -> Result<Option<Response<Incoming>>, EngineError> {
         let path = format!("/containers/{container}/archive?path={}", super::query(path));
-        match self.send(Method::HEAD, &path, None, nothing(), super::PROMPT).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_missing() => Ok(false),
+        match self.send(Method::HEAD, &path, None, whole(""), super::PROMPT).await {
+            Ok(response) => Ok(Some(response)),
+            Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-fn nothing() -> Body {
-    whole("")
+/// What an engine says of a path.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stat {
+    /// As Go has it.
+    mode: u32,
+    /// Where a link leads, to its end.
+    #[serde(default)]
+    link_target: String,
 }
+
+/// Go's bits for a symbolic link, and for all that is no file: directories, links, fifos, sockets, devices and the unknown.
+const MODE_LINK: u32 = 1 << 27;
+const MODE_KIND: u32 = 0x8f28_0000;
+/// More links than this in a row lead nowhere.
+const MAX_LINKS: usize = 8;
 
 /// What an engine passes on to log in to the registry of an image; `None` if nothing does.
 fn login(reference: &Reference, credentials: &Credentials) -> Option<String> {

@@ -96,6 +96,10 @@ pub enum EngineError {
     /// What it sends can't be kept.
     #[error("Cannot write what the engine sends")]
     Write(#[source] io::Error),
+    /// What it reads itself of a container's files is none: it would wait for a fifo without end, and so would whoever asks
+    /// it for the container.
+    #[error("{0} is no file, and engines read it as one")]
+    NoFile(&'static str),
     /// The connection broke, or carries something else.
     #[error("The engine's answer makes no sense: {0}")]
     Nonsense(String),
@@ -111,6 +115,7 @@ impl EngineError {
             }
             Self::Connect { .. } | Self::Silent(_) => "Start it, or say in DOCKER_HOST where another one is",
             Self::Old(_) => "Use Docker 20.10, Podman 4, or newer",
+            Self::NoFile(_) => "Use another image, or backend native",
             Self::Refused { .. } | Self::Write(_) | Self::Nonsense(_) => "",
         }
     }

@@ -104,6 +104,13 @@ pub struct Record {
     pub run: RunConfig,
 }
 
+/// Where an image has its volumes, as engines have it: from the root, and none there.
+#[must_use]
+pub fn volumes(run: &RunConfig) -> Vec<String> {
+    let places = run.volumes.iter().map(|volume| dockerfile::clean(volume)).filter(|place| !place.is_empty());
+    places.map(|place| format!("/{place}")).collect()
+}
+
 /// A layer of an image on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
@@ -123,6 +130,7 @@ impl Record {
             reference: reference.familiar(),
             manifest: self.manifest.clone(),
             layers: self.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+            volumes: volumes(&self.run),
         }
     }
 

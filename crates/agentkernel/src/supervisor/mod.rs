@@ -85,6 +85,8 @@ fn serve(
     let place = custody.place().map_err(|error| describe(&error))?;
     let authority = authority(spec)?;
     let certificate = authority.as_ref().map(|key| key.certificate.as_str());
+    // Who comes meanwhile waits, and can end a start that takes too long.
+    let listener = custody.listen().map_err(|error| describe(&error))?;
     // The machine first: it is cloned from this process, which should hold as little as possible by then.
     let launched = backend::select(spec.backend).launch(spec, &place, certificate).map_err(|error| {
         let LaunchError { hint, .. } = &error;
@@ -92,11 +94,10 @@ fn serve(
     })?;
     let Launched { mut machine, link, flows, setup, walls } = launched;
     let egress = Egress::new(spec, lendings, authority, flows, custody.audit().ok());
-    let server = custody.listen().map_err(|error| describe(&error)).and_then(|listener| {
-        let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
-        // From now on no other process of this user reads what this one holds, nor does a core file. Before, its fork
-        // had to be prepared through /proc.
-        jail::process::set_dumpable(false).map_err(failed)?;
+    let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
+    // From now on no other process of this user reads what this one holds, nor does a core file. Before, its fork had to be
+    // prepared through /proc.
+    let server = jail::process::set_dumpable(false).map_err(failed).and_then(|()| {
         let mut server =
             Server::new(custody, spec, &mut *machine, listener.into(), link, egress, walls).map_err(failed)?;
         // On record before init is told anything.

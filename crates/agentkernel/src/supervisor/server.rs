@@ -71,6 +71,8 @@ pub(super) struct Server<'a> {
     pub(super) epoll: OwnedFd,
     /// Until the machine is gone.
     pub(super) listener: Option<OwnedFd>,
+    /// Why init refuses to be one, until it is told.
+    failure: Option<Failure>,
     pub(super) signals: SignalFd,
     pub(super) link: Connection,
     /// What epoll watches the link for.
@@ -126,6 +128,7 @@ impl<'a> Server<'a> {
             machine,
             epoll,
             listener: Some(listener),
+            failure: None,
             signals,
             link: Connection::new(link, Side::Odd)?,
             link_interest: EventFlags::IN,
@@ -313,14 +316,19 @@ impl<'a> Server<'a> {
     }
 
     fn walls_failed(&mut self, wall: &str, cause: &str) {
-        let failure = Failure { cause: printable(&format!("{wall}: {cause}")), hint: String::new() };
+        self.failure = Some(Failure { cause: printable(&format!("{wall}: {cause}")), hint: String::new() });
+        self.record(Exit::Code(125));
+        let _ = self.machine.kill();
+    }
+
+    /// Why the sandbox does not run, once nothing of it is to be seen any more.
+    fn answer_failed(&mut self) {
+        let Some(failure) = self.failure.take() else { return };
         for client in self.clients.values_mut() {
             for stream in client.streams.keys().copied().collect::<Vec<_>>() {
                 client.answer(stream, &api::Report::Failed(failure.clone()));
             }
         }
-        self.record(Exit::Code(125));
-        let _ = self.machine.kill();
     }
 
     fn on_report(&mut self, stream: u32, payload: &[u8]) {
@@ -501,6 +509,7 @@ impl<'a> Server<'a> {
         }
         let exit = self.record(if idle_stop { Exit::Code(0) } else { lost });
         self.withdraw();
+        self.answer_failed();
         for number in self.execs.keys().copied().collect::<Vec<_>>() {
             let Some(exec) = self.execs.get_mut(&number).filter(|exec| exec.ended.is_none()) else { continue };
             let exit = if number == MAIN { exit } else { lost };

@@ -11,6 +11,8 @@ const MAX_STRING: usize = 128 << 10;
 const MAX_STRINGS: usize = 1 << 20;
 /// How many of anything there are.
 const MAX_COUNT: usize = 4096;
+/// All ports of all protocols.
+const MAX_PORTS: usize = 3 * 65535;
 /// The longest path, with its NUL (path_resolution(7)).
 const MAX_PATH: usize = 4096;
 /// The longest user and the longest signal.
@@ -265,10 +267,15 @@ impl ImageConfig {
         if !run.working_dir.is_empty() {
             path("working directory", &run.working_dir)?;
         }
-        if run.volumes.len() > MAX_COUNT || run.exposed_ports.len() > MAX_COUNT {
-            return Err(wrong("list of volumes and ports", format!("there are more than {MAX_COUNT}")));
+        for (field, count, most) in
+            [("list of volumes", run.volumes.len(), MAX_COUNT), ("list of ports", run.exposed_ports.len(), MAX_PORTS)]
+        {
+            if count > most {
+                return Err(wrong(field, format!("there are more than {most}")));
+            }
         }
-        run.volumes.iter().try_for_each(|volume| path("volume", volume))
+        // A relative one begins at the root.
+        run.volumes.iter().try_for_each(|volume| path("volume", &format!("/{}", volume.trim_start_matches('/'))))
     }
 }
 

@@ -71,6 +71,10 @@ pub(super) struct Pool {
     roots: RootCertStore,
     configs: Mutex<HashMap<String, Arc<ClientConfig>>>,
     idle: Mutex<HashMap<Origin, Vec<Connection>>>,
+    /// Where those that somebody leads to are, as it was when that was allowed: nobody looks them up again.
+    led: Mutex<HashMap<Origin, Vec<IpAddr>>>,
+    /// Whether all connections to a host have led to this machine itself.
+    here: Mutex<HashMap<Origin, bool>>,
     /// Of which registry one is the token server.
     token_servers: Mutex<HashMap<Origin, Origin>>,
     /// Who speaks TLS of those that need not.
@@ -107,6 +111,8 @@ impl Pool {
             roots,
             configs: Mutex::default(),
             idle: Mutex::default(),
+            led: Mutex::default(),
+            here: Mutex::default(),
             token_servers: Mutex::default(),
             spoken: tokio::sync::Mutex::default(),
         }
@@ -142,23 +148,35 @@ impl Pool {
     }
 
     /// Refuses what a registry must not lead to: addresses of one link, where clouds keep what logs their machines in, and from
-    /// elsewhere this machine itself.
+    /// elsewhere this machine itself. What is connected to are the addresses that were allowed here.
     pub async fn may_lead(&self, from: &Origin, to: &Origin) -> Result<(), RegistryError> {
-        // What can't be looked up can't be connected to, and whoever does that tells why.
-        let found = self.settings.resolver.look_up(&to.host).await.unwrap_or_default();
+        let found = self.look_up(to).await?;
         let what = if found.iter().any(is_link_local) {
             "an address of one link"
-        } else if found.iter().any(is_here) && !self.is_here(from).await {
+        } else if found.iter().any(is_here) && !self.is_here(from) {
             "this machine itself"
         } else {
+            locked(&self.led).insert(to.clone(), found);
             return Ok(());
         };
         let whither = format!("to {}, {what}", shown(&to.authority()));
         Err(RegistryError::Redirect { host: from.authority(), whither })
     }
 
-    async fn is_here(&self, origin: &Origin) -> bool {
-        self.settings.resolver.look_up(&origin.host).await.unwrap_or_default().iter().any(is_here)
+    async fn look_up(&self, origin: &Origin) -> Result<Vec<IpAddr>, RegistryError> {
+        let found = self.settings.resolver.look_up(&origin.host).await;
+        found.map_err(|source| RegistryError::Lookup { host: shown(&origin.host), source })
+    }
+
+    /// Whether somebody who has answered is on this machine: by where he was reached, whatever his name means by now.
+    fn is_here(&self, origin: &Origin) -> bool {
+        locked(&self.here).get(origin).copied().unwrap_or(false)
+    }
+
+    /// Notes where a host was reached.
+    fn reached(&self, origin: &Origin, address: &IpAddr) {
+        let now = is_here(address);
+        locked(&self.here).entry(origin.clone()).and_modify(|here| *here &= now).or_insert(now);
     }
 
     /// Trusts those who may vouch for a registry to vouch for its token server, too, of which nothing is set.
@@ -260,23 +278,28 @@ impl Pool {
     }
 
     async fn connect(&self, origin: &Origin, until: Instant) -> Result<TcpStream, RegistryError> {
-        let host = || shown(&origin.host);
-        let found = self.settings.resolver.look_up(&origin.host).await;
-        let found = found.map_err(|source| RegistryError::Lookup { host: host(), source })?;
+        let led = locked(&self.led).get(origin).cloned();
+        let found = match led {
+            Some(found) => found,
+            None => self.look_up(origin).await?,
+        };
         let mut last = None;
         for (index, address) in found.iter().enumerate() {
             let left = until.saturating_duration_since(Instant::now());
             // The last one may take all of what is left.
             let patience = if index + 1 == found.len() { left } else { left.min(ONE_ADDRESS) };
             match timeout(patience, TcpStream::connect(SocketAddr::new(*address, origin.port))).await {
-                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Ok(stream)) => {
+                    self.reached(origin, address);
+                    return Ok(stream);
+                }
                 Ok(Err(error)) => last = Some(error),
                 Err(_) => last = Some(io::ErrorKind::TimedOut.into()),
             }
         }
         Err(match last {
             Some(source) => RegistryError::Connect { host: origin.authority(), source },
-            None => RegistryError::NoSuchHost(host()),
+            None => RegistryError::NoSuchHost(shown(&origin.host)),
         })
     }
 

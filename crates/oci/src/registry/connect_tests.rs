@@ -86,6 +86,7 @@ async fn a_registry_leads_neither_to_one_link_nor_from_elsewhere_to_this_machine
         ("localhost:5000", "here.example", ""),
     ] {
         let (from, to) = (Origin::new(true, from).unwrap(), Origin::new(false, to).unwrap());
+        pool.reached(&from, &pool.look_up(&from).await.unwrap()[0]);
         let said = pool.may_lead(&from, &to).await.map_or_else(|error| error.to_string(), |()| String::new());
         let expected = match refused {
             "" => String::new(),
@@ -93,4 +94,26 @@ async fn a_registry_leads_neither_to_one_link_nor_from_elsewhere_to_this_machine
         };
         assert_eq!(said, expected);
     }
+}
+
+/// A name that means something else a moment later leads nowhere else, and makes nobody local.
+#[tokio::test]
+async fn what_is_connected_to_are_the_addresses_that_were_looked_at() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut settings = testing::settings();
+    settings.resolver = crate::registry::Resolver::new(move |_| {
+        let address = if asked.fetch_add(1, SeqCst) == 0 { "127.0.0.2" } else { "127.0.0.1" };
+        Box::pin(std::future::ready(Ok(vec![address.parse().unwrap()])))
+    });
+    let pool = Pool::new(Arc::new(settings));
+    let (here, moving) = (Origin::new(false, "127.0.0.1:1").unwrap(), format!("moving.example:{port}"));
+    let moving = Origin::new(false, &moving).unwrap();
+    pool.reached(&here, &"127.0.0.1".parse().unwrap());
+    pool.may_lead(&here, &moving).await.unwrap();
+    assert!(matches!(pool.dial(&moving).await, Err(RegistryError::Connect { .. })));
+    // Who was reached elsewhere is not here, whatever his name means by now.
+    pool.reached(&moving, &"203.0.113.1".parse().unwrap());
+    assert!(matches!(pool.may_lead(&moving, &here).await, Err(RegistryError::Redirect { .. })));
 }

@@ -120,7 +120,12 @@ impl Adapter<'_> {
         let Self { spec, link, flows, orders, report, .. } = &self;
         let Some(use_) = &spec.engine else { return 1 };
         let id = &spec.id;
-        let running = match self.start(workspace).await {
+        let running = tokio::select! {
+            running = self.start(workspace) => running,
+            // Whoever sees to what is left of it waits for this process to end.
+            () = deserted(report) => return 1,
+        };
+        let running = match running {
             Ok(running) => running,
             Err(error) => {
                 failure::send(report, &error);
@@ -183,8 +188,9 @@ impl Adapter<'_> {
         let files = self.covers(&engine, &image.id).await.map_err(told("Cannot look into the image"))?;
         let authority = self.authority.filter(|_| self.spec.read_only);
         let mut covers = Vec::new();
-        if authority.is_some() || !files.is_empty() {
-            covers = match covers::lay(&engine, id, self.state, &image.id, &files, authority).await {
+        let has_volume = authority.is_some() || !files.is_empty();
+        if has_volume {
+            covers = match covers::lay(&engine, self.spec, self.state, &image.id, &files, authority).await {
                 Ok(covers) => covers,
                 Err(error) => {
                     if made {
@@ -194,7 +200,6 @@ impl Adapter<'_> {
                 }
             };
         }
-        let has_volume = !covers.is_empty();
         let container = match known {
             Some(known) => match self.outline.lacks(&known, &covers) {
                 None => known.id,
@@ -240,7 +245,7 @@ impl Adapter<'_> {
         if self.spec.read_only {
             let about = engine::about(engine, image, self.cache).await?;
             // One that is gone, the engine says itself.
-            files.extend(about.into_iter().flat_map(|about| covers::accounts(&self.spec.identity, &about.contents)));
+            files.extend(about.into_iter().flat_map(|about| covers::accounts(self.spec, &about.contents)));
         }
         Ok(files)
     }
@@ -282,6 +287,9 @@ impl Adapter<'_> {
         container: &str,
         workspace: Option<Packing>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, LaunchError> {
+        // What a kept one has there, its programs may have made.
+        let mounted = |path: &str| self.spec.all_mounts().any(|mount| mount.target == Path::new(path));
+        engine.check_accounts(container, mounted).await.map_err(|error| tell("Cannot start the container", &error))?;
         if let Some(Packing { archive, packer }) = workspace {
             let body = engine::stream(archive).map_err(|error| tell("Cannot read the workspace", &error))?;
             let put = engine.put_archive(container, "/", body).await;
@@ -289,7 +297,7 @@ impl Adapter<'_> {
             Packing::end(packer);
         }
         if let (Some(authority), false) = (self.authority, self.spec.read_only) {
-            trust::plant(engine, container, authority).await?;
+            trust::plant(engine, container, self.spec, authority).await?;
         }
         let start = format!("/containers/{container}/start");
         for again in [false, true] {
@@ -349,6 +357,15 @@ impl Adapter<'_> {
                 Err(failure::new("workspace", cause, "Make it readable, or use backend native"))
             }
         }
+    }
+}
+
+/// Waits until a supervisor that still hears how the start went is gone.
+async fn deserted(report: &OwnedFd) {
+    match report.try_clone().and_then(watched) {
+        // It never says anything.
+        Ok(report) => drop(report.readable().await),
+        Err(_) => std::future::pending().await,
     }
 }
 

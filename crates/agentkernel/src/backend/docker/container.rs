@@ -75,11 +75,6 @@ impl Outline {
                 rustix::fs::fstat(fd).wall("mounts", format!("Cannot examine {}", mount.source.display()), "")?;
             mounts.bind(&mount.source, &mount.target, &stat, mount.read_only)?;
         }
-        if spec.read_only {
-            // The engine's own for the same places would be writable.
-            let volume = |place: &String| json!({ "Type": "volume", "Target": place, "ReadOnly": true });
-            mounts.list.extend(image.volumes.iter().map(volume));
-        }
         let memory = memory(spec);
         let limits = &spec.limits;
         // In a container without ids of its own the kernel counts those of the whole host.

@@ -8,11 +8,12 @@ use super::{
     volume::{self, PLACE},
 };
 use crate::{
-    Identity, SandboxId,
+    Spec,
     engine::{Contents, Engine, EngineError},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::path::Path;
 use wire::link::Account;
 
 /// A file that a sandbox has in the place of the image's, or where that has none.
@@ -25,12 +26,13 @@ pub struct Cover {
     pub owner: (u32, u32),
 }
 
-/// Who must be known, where the image does not know him.
-pub fn accounts(identity: &Identity, image: &Contents) -> Vec<Cover> {
-    let accounts = etc::accounts(identity, "/bin/sh");
+/// Who must be known, where the image does not know him. What the user has mounted there stays as it is.
+pub fn accounts(spec: &Spec, image: &Contents) -> Vec<Cover> {
+    let accounts = etc::accounts(&spec.identity, "/bin/sh");
     let cover = |(account, file): (&Account, &Vec<u8>)| {
+        let place = format!("/etc/{}", account.file);
         let bytes = account.complete(&String::from_utf8_lossy(file))?.into_bytes();
-        Some(Cover { place: format!("/etc/{}", account.file), bytes, mode: 0o644, owner: (0, 0) })
+        (!spec.is_mounted(Path::new(&place))).then_some(Cover { place, bytes, mode: 0o644, owner: (0, 0) })
     };
     accounts.iter().zip([&image.passwd, &image.group]).filter_map(cover).collect()
 }
@@ -47,12 +49,13 @@ struct Volume {
 /// [`EngineError`].
 pub async fn lay(
     engine: &Engine,
-    id: &SandboxId,
+    spec: &Spec,
     state: &str,
     image: &str,
     covers: &[Cover],
     authority: Option<&str>,
 ) -> Result<Vec<Value>, EngineError> {
+    let Spec { id, .. } = spec;
     let name = record::container(id);
     let places = volume::with(
         engine,
@@ -62,7 +65,7 @@ pub async fn lay(
         async |container| {
             let mut covers = covers.to_vec();
             if let Some(authority) = authority {
-                let files = trust::files(engine, container, authority).await?.into_iter();
+                let files = trust::files(engine, container, spec, authority).await?.into_iter();
                 covers.extend(files.map(|(place, bytes)| Cover {
                     place: place.into(),
                     bytes,

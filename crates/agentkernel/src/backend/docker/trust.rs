@@ -12,17 +12,19 @@ use super::{
     volume,
 };
 use crate::{
+    Spec,
     engine::{Engine, EngineError},
     trust::{BUNDLE, CERTIFICATE, JAVA, SYSTEM},
 };
+use std::path::Path;
 
 /// Stands before the authority in what it was added to: an earlier start's is cut off there.
 const MARK: &str = "\n# The authority of this sandbox\n";
 
 /// Adds an authority's certificate (PEM) to what the programs of a container trust.
-pub async fn plant(engine: &Engine, container: &str, authority: &str) -> Result<(), LaunchError> {
+pub async fn plant(engine: &Engine, container: &str, spec: &Spec, authority: &str) -> Result<(), LaunchError> {
     let planted = async {
-        for (path, bytes) in files(engine, container, authority).await? {
+        for (path, bytes) in files(engine, container, spec, authority).await? {
             let archive = volume::archived(&bytes, 0o644, (0, 0), path.trim_start_matches('/'))?;
             engine.put_archive(container, "/", archive).await?;
         }
@@ -34,13 +36,14 @@ pub async fn plant(engine: &Engine, container: &str, authority: &str) -> Result<
     })
 }
 
-/// What must lie where for that, in a container of the image.
+/// What must lie where for that, in a container of the image. What the user has mounted there stays as it is.
 ///
 /// # Errors
 /// [`EngineError`].
 pub async fn files(
     engine: &Engine,
     container: &str,
+    spec: &Spec,
     authority: &str,
 ) -> Result<Vec<(&'static str, Vec<u8>)>, EngineError> {
     let (mut files, mut first) = (Vec::new(), None);
@@ -54,6 +57,7 @@ pub async fn files(
     let bundle = first.unwrap_or_else(|| authority.to_owned());
     let java = java_store(&bundle);
     files.extend([(CERTIFICATE, authority.as_bytes().to_vec()), (BUNDLE, bundle.into_bytes()), (JAVA, java)]);
+    files.retain(|(path, _)| !spec.is_mounted(Path::new(path)));
     Ok(files)
 }
 

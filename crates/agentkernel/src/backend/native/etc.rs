@@ -3,7 +3,7 @@
 use crate::{Identity, Image, Spec};
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, Mode, OFlags},
+    fs::{AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 use std::{
@@ -14,6 +14,9 @@ use wire::link::Account;
 
 /// An image's passwd or group file beyond this is not read.
 const MAX: u64 = 4 << 20;
+
+/// The files that every start makes anew.
+pub const MADE: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
 /// Writes them into the directory that is, or will be seen as, /etc. `root` is where an image's own files are read.
 ///
@@ -85,6 +88,9 @@ fn complete(etc: &OwnedFd, root: Option<&OwnedFd>, account: &Account) -> io::Res
     };
     let mut text = String::new();
     match opened {
+        // What is no file, and has nothing to say, is replaced.
+        Ok(fd) if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::RegularFile => {}
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {}
         Ok(fd) => {
             let mut bytes = Vec::new();
             File::from(fd).take(MAX).read_to_end(&mut bytes)?;

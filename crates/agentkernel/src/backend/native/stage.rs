@@ -181,6 +181,9 @@ impl Stage<'_> {
             let etc = root.directory("/etc", 0o755)?;
             etc::write(&etc, Some(&root.fd), spec).wall("image", "Cannot write the sandbox's /etc", &root.hint)?;
         }
+        if spec.build.is_some() {
+            cover_etc(&root, &scratch, spec)?;
+        }
         if let Some(authority) = self.authority {
             trust::plant(&root, &scratch, authority)?;
         }
@@ -214,6 +217,7 @@ impl Stage<'_> {
                 self.tmpfs(&root, Path::new(path), &most, mode)?;
             }
             self.tmpfs(&root, &spec.identity.home, &most, "700")?;
+            volumes(&root, &spec.image)?;
         } else {
             if !host {
                 temporary(&root)?;
@@ -608,6 +612,36 @@ fn make_in_upper(upper: &OwnedFd, path: &str, mode: u32) -> io::Result<()> {
         }
         made => made,
     }
+}
+
+/// Mounts what every start makes in /etc over where a build's first layer has it, as engines do: what a step does to it is in
+/// no layer.
+fn cover_etc(root: &Root, scratch: &OwnedFd, spec: &Spec) -> Result<(), LaunchError> {
+    let tried = "Cannot cover the sandbox's /etc";
+    let own = make_directory(scratch, "etc")?;
+    etc::write(&own, None, spec).wall("image", tried, "")?;
+    for name in etc::MADE {
+        let file = open_beneath(&own, name, OFlags::PATH, Mode::empty());
+        let copy = file.and_then(|file| mount::copy(&file, false)).wall("image", tried, "")?;
+        mount::set(&copy, false, QUIET).wall("image", tried, "")?;
+        mount::attach(&copy, root.target(&Path::new("/etc").join(name), &copy)?).wall("image", tried, "")?;
+    }
+    Ok(())
+}
+
+/// Mounts each volume of an image over itself, so that it stays writable when the rest becomes read-only.
+fn volumes(root: &Root, image: &Image) -> Result<(), LaunchError> {
+    let mut places: Vec<&Path> = image.volumes().collect();
+    // What is below comes after what it is in.
+    places.sort_unstable();
+    for place in places {
+        let tried = format_args!("Cannot attach {}", place.display());
+        let directory = root.directory(place, 0o755)?;
+        let copy = mount::copy(&directory, false).wall("mounts", tried, "")?;
+        mount::set(&copy, false, Attr::empty()).wall("mounts", tried, "")?;
+        mount::attach(&copy, &directory).wall("mounts", tried, "")?;
+    }
+    Ok(())
 }
 
 /// Attaches a host directory or file.

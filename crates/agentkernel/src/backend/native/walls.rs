@@ -30,6 +30,7 @@ pub fn writable(spec: &Spec) -> Vec<OsBytes> {
         }
         writable.extend(spec.all_mounts().filter(|mount| !mount.read_only).map(|mount| text(&mount.target)));
         writable.extend(spec.tmpfs.iter().map(|tmpfs| text(&tmpfs.target)));
+        writable.extend(spec.image.volumes().map(text));
     }
     writable
 }

@@ -16,7 +16,7 @@ use oci::{
     manifest::{Healthcheck, ImageConfig, Port, Rootfs, RunConfig},
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::Exit;
 
 /// What programs are looked for in where nothing is said, as Docker has it.
@@ -247,13 +247,14 @@ impl<E: Executor> Builder<'_, E> {
                 }
             }
             Instruction::Expose(words) => {
+                let mut known: BTreeSet<Port> = state.config.config.exposed_ports.iter().cloned().collect();
                 for word in words {
                     // One variable may stand for several.
                     for text in expand(state, word)?.split_whitespace() {
                         let Port { first, last, protocol } = text.parse().map_err(wrong)?;
                         for port in first..=last {
                             let port = Port { first: port, last: port, protocol: protocol.clone() };
-                            if !state.config.config.exposed_ports.contains(&port) {
+                            if known.insert(port.clone()) {
                                 state.config.config.exposed_ports.push(port);
                             }
                         }
@@ -262,7 +263,11 @@ impl<E: Executor> Builder<'_, E> {
             }
             Instruction::Volume(words) => {
                 for word in words {
-                    let path = format!("/{}", clean(&state.absolute(&expand(state, word)?)));
+                    // As it is written: no engine's builder heeds WORKDIR here, and all begin at the root.
+                    let path = expand(state, word)?;
+                    if path.is_empty() {
+                        return Err(wrong("VOLUME names no path".into()));
+                    }
                     if !state.config.config.volumes.contains(&path) {
                         state.config.config.volumes.push(path);
                     }
