@@ -2,7 +2,7 @@
 #![no_main]
 
 use egress::{
-    Target,
+    Policy, Rules, Target,
     fuzzing::fate_of_ssh_agent_requests,
     ssh::{LentKeys, Server, known_keys},
 };
@@ -17,7 +17,8 @@ fuzz_target!(|input: (&str, Vec<(&[u8], &[u8])>)| {
     let _ = known_keys(text, &target);
     let Ok(key) = KEY.parse() else { return };
     let lent = LentKeys { servers: vec![Server { target, keys: vec![key] }], signing: Vec::new() };
-    let fates = fate_of_ssh_agent_requests(&lent, requests.iter().copied());
+    let policy = Policy { rules: Rules::default(), ceiling: None };
+    let fates = fate_of_ssh_agent_requests(&lent, &policy, requests.iter().copied());
     for ((request, _), (forwarded, answer)) in requests.iter().zip(fates) {
         assert!(!forwarded || request.first() == Some(&REQUEST_IDENTITIES), "a signature");
         assert!(!answer.is_empty());

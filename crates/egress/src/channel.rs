@@ -58,14 +58,16 @@ impl Channel {
         self.mux.borrow().output().len() > BACKLOG
     }
 
-    /// Waits until the supervisor has taken all that it was told, or is gone. Nothing else writes any more when no order is
-    /// waited for.
+    /// Waits until the supervisor has taken all that it was told, or is gone, and says that this was all: who waits for that
+    /// need not wait for the end of the process. Nothing else writes any more when no order is waited for.
     pub(crate) async fn settle(&self) {
         while !self.mux.borrow().output().is_empty() {
             if self.socket.writable().await.is_err() || self.flush().is_err() {
                 return;
             }
         }
+        // If it is gone, nobody waits.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
 
     /// Writes what the socket takes.

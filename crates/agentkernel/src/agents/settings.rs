@@ -38,7 +38,12 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
             for (key, item) in document.iter_mut() {
                 search.item(&mut vec![key.get().to_owned()], item);
             }
-            document.to_string()
+            let text = document.to_string();
+            let lines = text.split_inclusive('\n').map(|line| match line.trim_start().starts_with('#') {
+                true => search.comment(line).unwrap_or_else(|| line.to_owned()),
+                false => line.to_owned(),
+            });
+            lines.collect()
         }
     };
     Ok(Settings { text, left_out: search.left_out })
@@ -63,40 +68,26 @@ pub fn servers(text: &str, key: &str, local: &[String]) -> Result<Option<String>
 const VARIABLES: [&str; 2] = ["env", "environment"];
 /// Headers that log nobody in.
 const HARMLESS: [&str; 5] = ["accept", "accept-encoding", "accept-language", "content-type", "user-agent"];
-/// How names of variables, and of options, tell that their values log in: one of their words.
-const WORDS: [&str; 17] = [
+/// How names tell that their values log in: what is in them, whatever is between their words.
+const IN_NAMES: [&str; 13] = [
+    "token",
+    "secret",
+    "passw",
+    "passphrase",
     "apikey",
-    "auth",
+    "accesskey",
+    "privatekey",
+    "signingkey",
+    "credential",
     "authorization",
     "bearer",
     "cookie",
-    "credential",
-    "credentials",
-    "dsn",
-    "key",
-    "pass",
-    "passwd",
-    "password",
-    "pat",
-    "pwd",
-    "secret",
-    "token",
-    "tokens",
+    "jwt",
 ];
-/// The same of other keys: how they end, without what is between words.
-const ENDS: [&str; 11] = [
-    "apikey",
-    "accesskey",
-    "authorization",
-    "authtoken",
-    "bearer",
-    "credential",
-    "password",
-    "privatekey",
-    "secret",
-    "secretkey",
-    "token",
-];
+/// The same of one word of a name.
+const WORDS: [&str; 9] = ["auth", "dsn", "key", "pass", "pat", "pw", "pwd", "sas", "sid"];
+/// Names that only sound so: numbers of tokens, and what names a variable or a command that has them.
+const NO_NAMES: [&str; 5] = ["maxtokens", "tokenlimit", "envvar", "envkey", "helper"];
 /// How what logs in begins where its makers want it to be found.
 const BEGINNINGS: [&str; 16] = [
     "sk-",
@@ -125,33 +116,55 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// What is to stand in the place of a text: nothing, unless it logs in. `before` is what stands before it in a list.
-    fn instead(&mut self, path: &[String], before: Option<&str>, text: &str) -> Option<String> {
-        let (key, table) = (path.last()?.as_str(), path.len().checked_sub(2).and_then(|at| path.get(at)));
-        let in_table = |named: &dyn Fn(&str) -> bool| table.is_some_and(|table| named(&table.to_ascii_lowercase()));
-        let of_variables = in_table(&|table| VARIABLES.contains(&table));
-        let of_headers = in_table(&|table| table.ends_with("headers"));
-        let (option, value) = text.strip_prefix('-').and_then(|option| option.split_once('=')).unwrap_or(("", text));
-        let logs_in = if text.is_empty() || is_reference(value) {
+    /// What is to stand in the place of a text: nothing, unless it logs in. `before` is what stands before it in a list, and
+    /// `named` what the table that it is in is called by a key `name`.
+    fn instead(&mut self, path: &[String], before: Option<&str>, named: Option<&str>, text: &str) -> Option<String> {
+        let key = path.last()?.as_str();
+        let tables = path.split_last().map_or(&[][..], |(_, tables)| tables);
+        let is = |table: Option<&String>, named: &dyn Fn(&str) -> bool| {
+            table.is_some_and(|table| named(&table.to_ascii_lowercase()))
+        };
+        let of_variables = is(tables.last(), &|table| VARIABLES.contains(&table));
+        let headers = |table: &str| table.ends_with("headers") || table.ends_with("header");
+        let by_name = key == "value" && named.is_some_and(has_secret_name);
+        let logs_in = if text.is_empty() || is_reference(text) {
             false
         } else if of_variables {
-            has_word(key) || is_known(text)
-        } else if of_headers {
+            has_secret_name(key) || by_name || is_known(text)
+        } else if is(tables.last(), &headers) {
             !HARMLESS.contains(&key.to_ascii_lowercase().as_str())
+        } else if is(path.last(), &headers) || before.is_some_and(is_header_option) {
+            is_header(text)
         } else {
-            let after_option =
-                before.is_some_and(|before| before.starts_with('-') && !before.contains('=') && has_word(before));
-            ends(key) || has_word(option) || (after_option && !text.starts_with('-')) || is_known(value)
+            // A key alone is what is pressed, too.
+            let by_key = key.len() > "key".len() && has_secret_name(key);
+            let in_table = tables.iter().any(|table| has_secret_name(table) && table.ends_with('s'));
+            let after = before
+                .is_some_and(|before| before.starts_with('-') && !before.contains('=') && has_secret_name(before));
+            by_key || in_table || by_name || (after && !text.starts_with('-')) || is_assignment(text) || is_known(text)
         };
         logs_in.then(|| {
             self.left_out.push(path.join("."));
-            if of_variables { self.reference.replace("{}", key) } else { String::new() }
+            if of_variables && key != "value" { self.reference.replace("{}", key) } else { String::new() }
+        })
+    }
+
+    /// What is to stay of comments, and the blanks around them, if something in them could log in: only the ends of lines.
+    fn comment(&mut self, comment: &str) -> Option<String> {
+        let says = |word: &str| has_secret_name(word) || is_known(word);
+        let words = comment.split(|letter: char| letter.is_whitespace() || "\"'`,;{}[]()<>".contains(letter));
+        // A name alone is told of, and not its value.
+        let found = comment.contains([':', '=']) && words.flat_map(|word| word.split([':', '='])).any(says);
+        let has_known = comment.split_whitespace().any(|word| is_known(word.trim_matches(['"', '\'', ','])));
+        (found || has_known).then(|| {
+            self.left_out.push("a comment".to_owned());
+            comment.chars().filter(|letter| *letter == '\n').collect()
         })
     }
 
     fn item(&mut self, path: &mut Vec<String>, item: &mut Item) {
         match item {
-            Item::Value(value) => self.value(path, None, value),
+            Item::Value(value) => self.value(path, None, None, value),
             Item::Table(table) => {
                 for (key, item) in table.iter_mut() {
                     path.push(key.get().to_owned());
@@ -170,10 +183,10 @@ impl Search<'_> {
         }
     }
 
-    fn value(&mut self, path: &mut Vec<String>, before: Option<&str>, value: &mut Value) {
+    fn value(&mut self, path: &mut Vec<String>, before: Option<&str>, named: Option<&str>, value: &mut Value) {
         match value {
             Value::String(text) => {
-                if let Some(instead) = self.instead(path, before, text.value()) {
+                if let Some(instead) = self.instead(path, before, named, text.value()) {
                     let around = text.decor().clone();
                     *value = instead.into();
                     *value.decor_mut() = around;
@@ -183,14 +196,15 @@ impl Search<'_> {
                 let mut before = None;
                 for value in list.iter_mut() {
                     let own = value.as_str().map(str::to_owned);
-                    self.value(path, before.as_deref(), value);
+                    self.value(path, before.as_deref(), None, value);
                     before = own;
                 }
             }
             Value::InlineTable(table) => {
+                let named = table.get("name").and_then(Value::as_str).map(str::to_owned);
                 for (key, value) in table.iter_mut() {
                     path.push(key.get().to_owned());
-                    self.value(path, None, value);
+                    self.value(path, None, named.as_deref(), value);
                     path.pop();
                 }
             }
@@ -199,31 +213,76 @@ impl Search<'_> {
     }
 }
 
-/// Whether a text only names a variable, or a file, that has what is meant.
+/// Whether a text is nothing but the name of a variable, or of a file, that has what is meant.
 fn is_reference(text: &str) -> bool {
-    let named = text.trim_start_matches("Bearer ").trim_start_matches("Basic ");
-    named.starts_with('$') || named.starts_with("{env:") || named.starts_with("{file:")
+    let named = ["Bearer ", "Basic ", "token "].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let within = |begin: &str| named.strip_prefix(begin).and_then(|rest| rest.strip_suffix('}'));
+    named.strip_prefix('$').is_some_and(is_name)
+        || within("${")
+            .or_else(|| within("{env:"))
+            .is_some_and(|name| is_name(name.strip_prefix("env:").unwrap_or(name)))
+        || within("{file:").is_some_and(|path| !path.contains(['{', '}']))
 }
 
-/// Whether one of the words of a name tells that its value logs in.
-fn has_word(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.split(|letter: char| !letter.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+/// Whether a name tells that its value logs in.
+fn has_secret_name(name: &str) -> bool {
+    let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let joined: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    if joined.ends_with("env") || NO_NAMES.iter().any(|no| joined.contains(no)) {
+        return false;
+    }
+    // `userPass` has two words.
+    let mut words = vec![String::new()];
+    let mut was_small = false;
+    for letter in name.chars() {
+        if !letter.is_ascii_alphanumeric() || (was_small && letter.is_ascii_uppercase()) {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (letter.is_ascii_alphanumeric(), words.last_mut()) {
+            word.push(letter.to_ascii_lowercase());
+        }
+        was_small = letter.is_ascii_lowercase();
+    }
+    IN_NAMES.iter().any(|part| joined.contains(part)) || words.iter().any(|word| WORDS.contains(&word.as_str()))
 }
 
-fn ends(key: &str) -> bool {
-    let key: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    ENDS.iter().any(|end| key.ends_with(end))
+/// Whether an option is about headers.
+fn is_header_option(option: &str) -> bool {
+    option == "-H"
+        || (option.starts_with('-') && !option.contains('=') && option.to_ascii_lowercase().ends_with("header"))
 }
 
-/// Whether a text is of a form that only what logs in has: a key of some maker's, or an address with a password.
+/// Whether a text is a header that may log in: `NAME: VALUE`.
+fn is_header(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(name, value)| {
+        let name = name.trim().to_ascii_lowercase();
+        !HARMLESS.contains(&name.as_str()) && !is_reference(value.trim())
+    })
+}
+
+/// Whether a text gives something a value that logs in: `--token=VALUE`, `TOKEN=VALUE`, `--header=NAME: VALUE`.
+fn is_assignment(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, value)| {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let named = !name.is_empty() && name.bytes().all(is_name) && !value.is_empty() && !is_reference(value);
+        named && (has_secret_name(name) || (is_header_option(name) && is_header(value)))
+    })
+}
+
+/// Whether a text is of a form that only what logs in has: a key of some maker's, an address with what logs in, a header.
 fn is_known(text: &str) -> bool {
     let begins = text.len() >= LEAST && BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
-    let in_address = text.split_once("://").is_some_and(|(_, rest)| {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    let in_address = text.split_once("://").is_some_and(|(scheme, rest)| {
+        let (authority, query) = rest.split_once(['/', '?', '#']).unwrap_or((rest, ""));
+        let user = authority.rsplit_once('@').map(|(user, _)| user);
+        let by_user = user.is_some_and(|user| user.contains(':') || scheme.starts_with("http"));
+        by_user || query.split(['?', '&', '#', ';']).any(is_assignment)
     });
-    begins || in_address || text.starts_with("Bearer ") || text.starts_with("-----BEGIN ")
+    let lower = text.to_ascii_lowercase();
+    let is_header = lower.contains("authorization:") && is_header(text);
+    begins || in_address || is_header || text.starts_with("Bearer ") || text.contains("-----BEGIN ")
 }
 
 /// What is open at a place in JSON.
@@ -233,6 +292,8 @@ struct Level {
     key: Option<String>,
     /// The last text of a list.
     before: Option<String>,
+    /// What a table is called by its key `name`.
+    named: Option<String>,
 }
 
 fn json(text: &str, search: &mut Search<'_>) -> String {
@@ -252,12 +313,17 @@ fn json(text: &str, search: &mut Search<'_>) -> String {
                     if level.is_table && is_key {
                         level.key = Some(said);
                     } else {
-                        if let Some(instead) = search.instead(&path, level.before.as_deref(), &said) {
+                        let named = level.named.as_deref();
+                        if let Some(instead) = search.instead(&path, level.before.as_deref(), named, &said) {
                             out.push_str(text.get(copied..at).unwrap_or_default());
                             out.push_str(&serde_json::Value::from(instead).to_string());
                             copied = end;
                         }
-                        level.before = (!level.is_table).then_some(said);
+                        if level.is_table && level.key.as_deref() == Some("name") {
+                            level.named = Some(said);
+                        } else {
+                            level.before = (!level.is_table).then_some(said);
+                        }
                     }
                 }
                 at = end;
@@ -272,7 +338,17 @@ fn json(text: &str, search: &mut Search<'_>) -> String {
                 }
                 at += 1;
             }
-            _ => at = blank_end(bytes, at).max(at + 1),
+            b'/' if blank_end(bytes, at) > at => {
+                let end = blank_end(bytes, at);
+                let comment = text.get(at..end).unwrap_or_default();
+                if let Some(kept) = search.comment(comment) {
+                    out.push_str(text.get(copied..at).unwrap_or_default());
+                    out.push_str(&kept);
+                    copied = end;
+                }
+                at = end;
+            }
+            _ => at += 1,
         }
     }
     out + text.get(copied..).unwrap_or_default()

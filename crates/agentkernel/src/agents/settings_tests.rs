@@ -8,8 +8,8 @@ fn json_of(text: &str) -> Settings {
 #[test]
 fn what_logs_in_is_left_out_of_json() {
     let text = r#"{
-  // mine, with a "key": "in a comment"
-  "theme": "dark", /* "token": "no" */
+  // mine, with "a comma",
+  "theme": "dark", /* or: "light" */
   "security": { "auth": { "selectedType": "gemini-api-key" } },
   "mcpServers": {
     "forge": {
@@ -46,6 +46,40 @@ fn what_logs_in_is_left_out_of_json() {
     assert_eq!(json_of(&settings.text), Settings { text: settings.text.clone(), left_out: Vec::new() });
 }
 
+/// Each is a whole value, or a part of settings, that has LEAK in it.
+#[test]
+fn nothing_usual_that_logs_in_stays() {
+    for text in [
+        r#"{"args": ["mcp-remote", "https://x.example", "--header", "Authorization: Bearer LEAK"]}"#,
+        r#"{"args": ["--header=X-Api-Key: LEAK", "-H", "X-Other: LEAK"]}"#,
+        r#"{"env": {"PGPASSWORD": "LEAK", "APITOKEN": "LEAK", "API_KEY2": "LEAK", "GITHUBTOKEN": "LEAK", "SSH_PASSPHRASE": "LEAK"}}"#,
+        r#"{"env": {"DB_PASSWORD": "$LEAK-dollar!", "A_KEY": "${X}LEAK", "B_KEY": "{env:Z}LEAK"}}"#,
+        r#"{"headers": {"X-A": "Bearer $LEAK-d"}, "b": {"headers": ["Authorization: Bearer LEAK", "Cookie: LEAK"]}}"#,
+        r#"{"env": ["API_TOKEN=LEAK"], "a": {"env": [{"name": "API_TOKEN", "value": "LEAK"}]}}"#,
+        r#"{"args": ["run", "-e", "FORGE_TOKEN=LEAK", "https://host/mcp/?exampleApiKey=LEAK", "https://LEAK@host/"]}"#,
+        r#"{"passwd": "LEAK", "userPass": "LEAK", "cookie": "LEAK", "passphrase": "LEAK", "accessKeyId": "LEAK", "db_auth": "LEAK"}"#,
+        r#"{"secrets": {"a": "LEAK"}, "tokens": ["LEAK"], "refreshTokens": {"b": {"c": "LEAK"}}}"#,
+        "{\n  // \"apiKey\": \"LEAK\",\n  \"a\": 1 /* token: LEAK */ }",
+    ] {
+        let settings = json_of(text);
+        assert!(!settings.text.replace("${LEAK", "").contains("LEAK"), "{}", settings.text);
+        assert!(!settings.left_out.is_empty());
+        serde_json::from_str::<serde_json::Value>(&settings.text)
+            .unwrap_or_else(|error| panic!("{error}: {}", settings.text));
+    }
+    let toml = "# api_key = \"LEAK\"\na = [\"--header\", \"Authorization: Bearer LEAK\"]\n[x]\nenv = [{ name = \"A_TOKEN\", value = \"LEAK\" }]\n";
+    let settings = without_credentials(toml, Form::Toml, "").unwrap();
+    assert!(!settings.text.contains("LEAK"), "{}", settings.text);
+    // What only sounds so stays.
+    for text in [
+        r#"{"maxTokens": "many", "bearer_token_env_var": "A", "apiKeyHelper": "/bin/key", "keys": [{"key": "ctrl+k"}]}"#,
+        r#"{"headers": {"Accept": "x"}, "args": ["--header", "Authorization: Bearer ${TOKEN}", "--token", "$TOKEN", "A_KEY=$A_KEY"]}"#,
+        "{ // keys that I like\n \"path\": \"/a/tokens\", \"name\": \"a=b\" }",
+    ] {
+        assert_eq!(json_of(text), Settings { text: text.to_owned(), left_out: Vec::new() });
+    }
+}
+
 #[test]
 fn what_logs_in_is_left_out_of_toml() {
     let text = r#"model = "m" # mine
@@ -79,7 +113,7 @@ fn keys_of_known_makers_are_found_wherever_they_are() {
         let text = format!("{{\"note\": [\"{known}\"]}}");
         assert_eq!(json_of(&text).text, "{\"note\": [\"\"]}");
     }
-    for other in ["sk-learn", "https://me@host/x", "https://host/a@b:c", "a token of thanks"] {
+    for other in ["sk-learn", "ssh://git@host/x", "https://host/a@b:c", "https://host/?page=key", "a token of thanks"] {
         let text = format!("{{\"note\": [\"{other}\"]}}");
         assert_eq!(json_of(&text).text, text);
     }

@@ -8,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How deep files may include each other.
-const DEEPEST: usize = 8;
+/// How many files are looked at in all, those that are included too: one may include itself.
+const MOST: usize = 64;
 /// What git knows of somebody, and the ends of the variables that say it.
 const KEYS: [(&str, &str); 2] = [("name", "NAME"), ("email", "EMAIL")];
 /// As whom git writes, by the beginnings of these.
@@ -90,10 +90,12 @@ fn own_files(host: &HostFacts) -> Vec<PathBuf> {
 
 /// What the last of these files says that says anything.
 fn said(files: &[PathBuf], key: (&str, &str), home: &Path) -> Option<String> {
-    files.iter().rev().find_map(|file| in_file(file, key, home, DEEPEST))
+    let mut left = MOST;
+    files.iter().rev().find_map(|file| in_file(file, key, home, &mut left))
 }
 
-fn in_file(file: &Path, key: (&str, &str), home: &Path, depth: usize) -> Option<String> {
+fn in_file(file: &Path, key: (&str, &str), home: &Path, left: &mut usize) -> Option<String> {
+    *left = left.checked_sub(1)?;
     let text = git::read(file)?;
     let mut found = None;
     for (section, name, value) in git::variables(&text) {
@@ -101,11 +103,11 @@ fn in_file(file: &Path, key: (&str, &str), home: &Path, depth: usize) -> Option<
             (section, name) if section == key.0.as_bytes() && name == key.1.as_bytes() => {
                 found = String::from_utf8(value).ok()
             }
-            (b"include", b"path") if depth > 0 => {
+            (b"include", b"path") => {
                 let path = Path::new(OsStr::from_bytes(&value));
                 let above = file.parent().unwrap_or(file);
                 let path = path.strip_prefix("~").map_or_else(|_| above.join(path), |rest| home.join(rest));
-                found = in_file(&path, key, home, depth - 1).or(found);
+                found = in_file(&path, key, home, left).or(found);
             }
             _ => {}
         }

@@ -47,3 +47,13 @@ fn where_nobody_says_anything_nothing_is_said() {
     assert_eq!(identity(&[("home/.gitconfig", "[user]\nname =\n[include]\npath = .gitconfig\n")], &[]), "");
     assert_eq!(identity(&[("home/.gitconfig", "[includeIf \"gitdir:~/src/\"]\npath = x\n"), ("home/x", ME)], &[]), "");
 }
+
+/// A project's file may include itself, many times.
+#[test]
+fn includes_come_to_an_end() {
+    let include = "[include]\n\tpath = config\n".repeat(1000);
+    assert_eq!(
+        identity(&[("p/.git/config", &include), ("home/.gitconfig", "[user]\nname = Me")], &[]),
+        "GIT_AUTHOR_NAME=Me GIT_COMMITTER_NAME=Me"
+    );
+}

@@ -3,7 +3,7 @@
 use super::{ConfigError, HostFacts, forms::FormError, git_identity, resolve::Resolver};
 use egress::{
     Host, Rule, Target,
-    ssh::{Key, LentKeys, Server, known_keys},
+    ssh::{LentKeys, Server, known_keys},
 };
 use std::path::{Path, PathBuf};
 use wire::flow::AGENT;
@@ -47,11 +47,10 @@ impl Resolver<'_> {
         if servers.is_empty() && !sign {
             return Ok(None);
         }
-        let files = known_hosts(self.host);
+        // As one: what a file revokes, another one may have.
+        let known = known_hosts(self.host).join("\n");
         let server = |target: Target| {
-            let mut keys: Vec<Key> = files.iter().flat_map(|file| known_keys(file, &target)).collect();
-            keys.sort();
-            keys.dedup();
+            let keys = known_keys(&known, &target);
             match keys.is_empty() {
                 false => Ok(Server { target, keys }),
                 true => Err(unknown(&target)),

@@ -64,6 +64,10 @@ fn a_server_is_known_by_its_keys_and_reached() {
     assert_eq!(allowed, ["git.example.org:22"]);
     assert!(lent.signing.is_empty() && env.contains(&format!("SSH_AUTH_SOCK={AGENT}")));
     assert!(!env.iter().any(|entry| entry.starts_with("GIT_")));
+    // What is revoked in another file is no key.
+    let revoked =
+        Scene::new("").write(".ssh/known_hosts", &known).write(".ssh/known_hosts2", &format!("@revoked * {ONE}\n"));
+    assert!(revoked.error(&["git.example.org"], false).0.contains("No host key"));
     let (lent, allowed, _) = scene.lent(&["git.example.org:2222"], false);
     assert_eq!(lent.known_hosts(), format!("[git.example.org]:2222 {TWO}\n"));
     assert_eq!(allowed, ["git.example.org:2222"]);

@@ -380,6 +380,11 @@ impl<'a> Server<'a> {
         // who could still do something.
         let _ = self.machine.kill();
         if self.machine.is_deserted() {
+            // Who hears of the end finds in the log what all connections came to. Only a login that is being renewed takes long.
+            if !self.egress.logins.are_asked_for() {
+                self.dismiss_egress();
+                self.egress.catch_up(true);
+            }
             self.withdraw();
         }
         self.flush_all();

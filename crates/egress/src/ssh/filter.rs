@@ -4,7 +4,7 @@ use super::{
     Key, LentKeys, Server,
     message::{Reader, put},
 };
-use crate::Target;
+use crate::{Policy, Target};
 
 pub(super) const FAILURE: u8 = 5;
 const SUCCESS: u8 = 6;
@@ -34,23 +34,19 @@ pub(super) enum Fate {
 }
 
 /// One connection of a program.
-pub(super) struct Connection<'a> {
-    lent: &'a LentKeys,
+#[derive(Default)]
+pub(super) struct Connection {
     /// The session that it has said it is for, and the host key that has signed that.
     bound: Option<(Vec<u8>, Key)>,
 }
 
-impl<'a> Connection<'a> {
-    pub fn new(lent: &'a LentKeys) -> Self {
-        Self { lent, bound: None }
-    }
-
-    /// What becomes of a request, which has no length before it.
-    pub fn judge(&mut self, request: &[u8]) -> Fate {
+impl Connection {
+    /// What becomes of a request, which has no length before it. A key is lent for no server that may not be reached.
+    pub fn judge(&mut self, request: &[u8], lent: &LentKeys, policy: &Policy) -> Fate {
         let mut reader = Reader(request);
         match reader.byte() {
             Some(REQUEST_IDENTITIES) => Fate::Forward,
-            Some(SIGN_REQUEST) => self.sign(reader).unwrap_or(Fate::Answer(FAILURE)),
+            Some(SIGN_REQUEST) => self.sign(reader, lent, policy).unwrap_or(Fate::Answer(FAILURE)),
             Some(EXTENSION) => self.extend(reader).unwrap_or(Fate::Answer(FAILURE)),
             _ => Fate::Answer(FAILURE),
         }
@@ -71,80 +67,88 @@ impl<'a> Connection<'a> {
         Some(Fate::Answer(SUCCESS))
     }
 
-    fn sign(&self, mut reader: Reader<'_>) -> Option<Fate> {
+    fn sign(&self, mut reader: Reader<'_>, lent: &LentKeys, policy: &Policy) -> Option<Fate> {
         let (key, data) = (reader.string()?, reader.string()?);
         Some(match data.strip_prefix(SSHSIG) {
-            Some(signed) => self.sign_for_git(key, Reader(signed)),
-            None => self.sign_in(key, Reader(data)),
+            Some(signed) => sign_for_git(key, Reader(signed), lent),
+            None => self.sign_in(key, Reader(data), lent, policy),
         })
     }
 
-    fn sign_for_git(&self, key: &[u8], mut signed: Reader<'_>) -> Fate {
-        let refused = |why: String| Fate::Refused(None, why);
-        let namespace = signed.string().unwrap_or_default();
-        if namespace != GIT {
-            return refused(format!("a signature for {:?}, and not for git", String::from_utf8_lossy(namespace)));
-        }
-        match self.lent.signing.iter().any(|signing| signing.bytes() == key) {
-            true => Fate::Forward,
-            false if self.lent.signing.is_empty() => refused("a signature for git".to_owned()),
-            false => refused("a signature for git with another key than git's own".to_owned()),
-        }
-    }
-
     /// Whether this is what a login signs (RFC 4252, 7; OpenSSH's PROTOCOL, 3.4), to a server that keys are lent for.
-    fn sign_in(&self, key: &[u8], reader: Reader<'_>) -> Fate {
+    fn sign_in(&self, key: &[u8], reader: Reader<'_>, lent: &LentKeys, policy: &Policy) -> Fate {
         let refused =
             |target: Option<&Server>, why: &str| Fate::Refused(target.map(|it| it.target.clone()), why.into());
         let Some(login) = Login::read(reader) else { return refused(None, "a signature for something unknown") };
         let Some((session, host)) = &self.bound else {
             return refused(None, "ssh has not proved to which server it is connected");
         };
-        let Some(server) = self.lent.servers.iter().find(|server| server.keys.contains(host)) else {
+        let Some(server) = lent.servers.iter().find(|server| server.keys.contains(host)) else {
             return refused(None, "a login at another server");
         };
         let is_it = login.session == session && login.key == key && login.host.is_none_or(|key| key == host.bytes());
-        match is_it {
-            true => Fate::Forward,
-            false => refused(Some(server), "a login that is not the connection's"),
+        if !is_it {
+            return refused(Some(server), "a login that is not the connection's");
         }
-    }
-
-    /// What a program may see of the agent's answer to a request.
-    pub fn answer(&self, request: &[u8], answer: &[u8]) -> Vec<u8> {
-        match (request.first(), answer.first()) {
-            (Some(&REQUEST_IDENTITIES), Some(&IDENTITIES_ANSWER)) => self.identities(answer),
-            (Some(&SIGN_REQUEST), Some(&SIGN_RESPONSE)) => Some(answer.to_vec()),
-            _ => None,
+        match policy.judge(&server.target) {
+            Ok(_) => Fate::Forward,
+            Err(denial) => refused(Some(server), &format!("the server may not be reached: {}", denial.cause())),
         }
-        .unwrap_or_else(|| vec![FAILURE])
-    }
-
-    /// The keys that may be of use, without what the user calls them.
-    fn identities(&self, answer: &[u8]) -> Option<Vec<u8>> {
-        let mut reader = Reader(answer.get(1..)?);
-        let (mut count, mut keys) = (0u32, Vec::new());
-        for _ in 0..reader.number()? {
-            let (key, _comment) = (reader.string()?, reader.string()?);
-            if !self.lent.servers.is_empty() || self.lent.signing.iter().any(|signing| signing.bytes() == key) {
-                put(&mut keys, key);
-                put(&mut keys, b"");
-                count += 1;
-            }
-        }
-        let mut message = vec![IDENTITIES_ANSWER];
-        message.extend_from_slice(&count.to_be_bytes());
-        message.extend(keys);
-        Some(message)
     }
 }
 
+fn sign_for_git(key: &[u8], mut signed: Reader<'_>, lent: &LentKeys) -> Fate {
+    let refused = |why: String| Fate::Refused(None, why);
+    let namespace = signed.string().unwrap_or_default();
+    if namespace != GIT {
+        return refused(format!("a signature for {:?}, and not for git", String::from_utf8_lossy(namespace)));
+    }
+    match lent.signing.iter().any(|signing| signing.bytes() == key) {
+        true => Fate::Forward,
+        false if lent.signing.is_empty() => refused("a signature for git".to_owned()),
+        false => refused("a signature for git with another key than git's own".to_owned()),
+    }
+}
+
+/// What a program may see of the agent's answer to a request.
+pub(super) fn answer(lent: &LentKeys, request: &[u8], answer: &[u8]) -> Vec<u8> {
+    match (request.first(), answer.first()) {
+        (Some(&REQUEST_IDENTITIES), Some(&IDENTITIES_ANSWER)) => identities(lent, answer),
+        (Some(&SIGN_REQUEST), Some(&SIGN_RESPONSE)) => Some(answer.to_vec()),
+        _ => None,
+    }
+    .unwrap_or_else(|| vec![FAILURE])
+}
+
+/// The keys that may be of use, without what the user calls them.
+fn identities(lent: &LentKeys, answer: &[u8]) -> Option<Vec<u8>> {
+    let mut reader = Reader(answer.get(1..)?);
+    let (mut count, mut keys) = (0u32, Vec::new());
+    for _ in 0..reader.number()? {
+        let (key, _comment) = (reader.string()?, reader.string()?);
+        if !lent.servers.is_empty() || lent.signing.iter().any(|signing| signing.bytes() == key) {
+            put(&mut keys, key);
+            put(&mut keys, b"");
+            count += 1;
+        }
+    }
+    let mut message = vec![IDENTITIES_ANSWER];
+    message.extend_from_slice(&count.to_be_bytes());
+    message.extend(keys);
+    Some(message)
+}
+
 /// Whether the agent would be asked each of these, which come over one connection; with its answer, if it says that to it.
-pub fn fate<'a>(lent: &LentKeys, requests: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<(bool, Vec<u8>)> {
-    let mut connection = Connection::new(lent);
-    requests
-        .map(|(request, says)| (connection.judge(request) == Fate::Forward, connection.answer(request, says)))
-        .collect()
+pub fn fate<'a>(
+    lent: &LentKeys,
+    policy: &Policy,
+    requests: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Vec<(bool, Vec<u8>)> {
+    let mut connection = Connection::default();
+    let fate = |(request, says): (&[u8], &[u8])| {
+        (connection.judge(request, lent, policy) == Fate::Forward, answer(lent, request, says))
+    };
+    requests.map(fate).collect()
 }
 
 /// What a client signs to log in.

@@ -49,6 +49,26 @@ fn lent() -> LentKeys {
     LentKeys { servers: vec![Server { target, keys: vec![key(SERVER)] }], signing: vec![key(SIGNING)] }
 }
 
+/// Allows the server.
+fn policy() -> Policy {
+    let allow = vec![crate::Rule::parse("git.example.org:22").unwrap()];
+    let rules = crate::Rules { mode: crate::Mode::Allow, allow, ..crate::Rules::default() };
+    Policy { rules, ceiling: None }
+}
+
+/// One connection under that policy.
+struct Under<'a>(Connection, &'a LentKeys, Policy);
+
+impl<'a> Under<'a> {
+    fn new(lent: &'a LentKeys) -> Self {
+        Self(Connection::default(), lent, policy())
+    }
+
+    fn judge(&mut self, request: &[u8]) -> Fate {
+        self.0.judge(request, self.1, &self.2)
+    }
+}
+
 fn refused(fate: Fate) -> String {
     match fate {
         Fate::Refused(_, why) => why,
@@ -59,7 +79,7 @@ fn refused(fate: Fate) -> String {
 #[test]
 fn a_login_where_keys_are_lent() {
     let lent = lent();
-    let mut connection = Connection::new(&lent);
+    let mut connection = Under::new(&lent);
     assert_eq!(connection.judge(&[REQUEST_IDENTITIES]), Fate::Forward);
     assert_eq!(connection.judge(&bind(SERVER, b"session", false)), Fate::Answer(SUCCESS));
     assert_eq!(connection.judge(&sign(MINE, &plain(b"session", MINE))), Fate::Forward);
@@ -72,7 +92,7 @@ fn a_login_where_keys_are_lent() {
 fn no_login_elsewhere() {
     let lent = lent();
     let refuse = |bound: &[Vec<u8>], request: Vec<u8>| {
-        let mut connection = Connection::new(&lent);
+        let mut connection = Under::new(&lent);
         bound.iter().for_each(|bind| drop(connection.judge(bind)));
         refused(connection.judge(&request))
     };
@@ -95,6 +115,20 @@ fn no_login_elsewhere() {
     assert_eq!(why(&good(), b"text".to_vec()), unknown);
 }
 
+/// Where its server may be reached no more, a key is lent no more: who passes its bytes on elsewhere gains nothing.
+#[test]
+fn no_login_where_the_policy_says_no() {
+    let lent = lent();
+    let mut connection = Under::new(&lent);
+    assert_eq!(connection.judge(&bind(SERVER, b"session", false)), Fate::Answer(SUCCESS));
+    connection.2.rules.deny = vec![crate::Rule::parse("git.example.org:*").unwrap()];
+    let why = refused(connection.judge(&sign(MINE, &plain(b"session", MINE))));
+    assert!(why.starts_with("the server may not be reached: a rule denies it"), "{why}");
+    connection.2 = policy();
+    connection.2.ceiling = Some(crate::Rules { mode: crate::Mode::Allow, ..crate::Rules::default() });
+    refused(connection.judge(&sign(MINE, &plain(b"session", MINE))));
+}
+
 /// Who only says so is not the server.
 #[test]
 fn a_binding_is_proved() {
@@ -103,7 +137,7 @@ fn a_binding_is_proved() {
     let from = false_one.windows(32).position(|part| part == pair(OTHER).public_key().as_ref()).unwrap();
     false_one[from..from + 32].copy_from_slice(pair(SERVER).public_key().as_ref());
     for request in [false_one, bind(SERVER, b"session", true), bind(SERVER, b"session", false)[..60].to_vec()] {
-        let mut connection = Connection::new(&lent);
+        let mut connection = Under::new(&lent);
         assert_eq!(connection.judge(&request), Fate::Answer(FAILURE));
         refused(connection.judge(&sign(MINE, &plain(b"session", MINE))));
     }
@@ -113,7 +147,7 @@ fn a_binding_is_proved() {
 fn signatures_for_git() {
     let lent = lent();
     let signed = |namespace: &[u8]| [SSHSIG, &strings(&[namespace, b"", b"sha512", &[0; 64]])].concat();
-    let judge = |lent, request: Vec<u8>| Connection::new(lent).judge(&request);
+    let judge = |lent, request: Vec<u8>| Under::new(lent).judge(&request);
     assert_eq!(judge(&lent, sign(SIGNING, &signed(b"git"))), Fate::Forward);
     assert!(refused(judge(&lent, sign(MINE, &signed(b"git")))).contains("another key"));
     assert!(refused(judge(&lent, sign(SIGNING, &signed(b"file")))).contains("\"file\", and not for git"));
@@ -126,7 +160,7 @@ fn what_else_an_agent_can_do() {
     let lent = lent();
     // Adding, removing, locking; extensions of others; nothing at all.
     for request in [&[17][..], &[19], &[22], &[23], &[25], &[0], &[], &[EXTENSION, 0, 0, 0, 5, b'q']] {
-        assert_eq!(Connection::new(&lent).judge(request), Fate::Answer(FAILURE));
+        assert_eq!(Under::new(&lent).judge(request), Fate::Answer(FAILURE));
     }
 }
 
@@ -135,16 +169,16 @@ fn keys_are_shown_without_their_names() {
     let lent = lent();
     let (mine, signing) = (key(MINE), key(SIGNING));
     let all = strings(&[mine.bytes(), b"me@home", signing.bytes(), b"/secret/path"]);
-    let answer = [&[IDENTITIES_ANSWER, 0, 0, 0, 2], &all[..]].concat();
-    let shown = |lent: &LentKeys| Connection::new(lent).answer(&[REQUEST_IDENTITIES], &answer);
+    let says = [&[IDENTITIES_ANSWER, 0, 0, 0, 2], &all[..]].concat();
+    let shown = |lent: &LentKeys| answer(lent, &[REQUEST_IDENTITIES], &says);
     let expected = strings(&[mine.bytes(), b"", signing.bytes(), b""]);
     assert_eq!(shown(&lent), [&[IDENTITIES_ANSWER, 0, 0, 0, 2], &expected[..]].concat());
     let only = LentKeys { servers: Vec::new(), ..lent.clone() };
     let expected = strings(&[signing.bytes(), b""]);
     assert_eq!(shown(&only), [&[IDENTITIES_ANSWER, 0, 0, 0, 1], &expected[..]].concat());
-    assert_eq!(Connection::new(&lent).answer(&[REQUEST_IDENTITIES], &answer[..20]), [FAILURE]);
+    assert_eq!(answer(&lent, &[REQUEST_IDENTITIES], &says[..20]), [FAILURE]);
     // An answer to something else than what was asked.
-    assert_eq!(Connection::new(&lent).answer(&[SIGN_REQUEST], &answer), [FAILURE]);
+    assert_eq!(answer(&lent, &[SIGN_REQUEST], &says), [FAILURE]);
 }
 
 proptest! {
@@ -152,8 +186,8 @@ proptest! {
     fn no_bytes_make_it_panic_or_sign(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0u8..40) {
         let lent = lent();
         let request = [&[kind], &bytes[..]].concat();
-        let fate = Connection::new(&lent).judge(&request);
+        let fate = Under::new(&lent).judge(&request);
         prop_assert!(fate != Fate::Forward || kind == REQUEST_IDENTITIES);
-        let _ = Connection::new(&lent).answer(&request, &bytes);
+        let _ = answer(&lent, &request, &bytes);
     }
 }

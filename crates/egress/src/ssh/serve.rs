@@ -1,8 +1,8 @@
-//! Hides how requests travel between programs and the user's agent: each program's connection has one of its own to the
-//! agent, which the supervisor makes, since egress reaches nothing by a path.
+//! Hides how requests travel between programs and the user's agent: each over a connection that the supervisor makes, since
+//! egress reaches nothing by a path.
 
 use super::{
-    filter::{Connection, FAILURE, Fate},
+    filter::{self, Connection, FAILURE, Fate},
     message::put,
 };
 use crate::{Denial, Host, Reason, Target, account::Account, server::Shared};
@@ -58,14 +58,11 @@ impl Lender {
         UnixStream::from_std(socket.into())
     }
 
-    /// Asks the agent, over the connection to it if there is one already.
-    async fn ask(&self, agent: &mut Option<UnixStream>, request: &[u8]) -> io::Result<Vec<u8>> {
-        let connected = match agent {
-            Some(connected) => connected,
-            None => agent.insert(self.connect().await?),
-        };
-        write(connected, request).await?;
-        read(connected).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    /// Asks the agent over a connection of its own, which nobody can hold: the agent is its user's too.
+    async fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
+        let mut agent = self.connect().await?;
+        write(&mut agent, request).await?;
+        read(&mut agent).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -95,11 +92,11 @@ async fn serve(shared: &Rc<Shared>, mut client: impl AsyncRead + AsyncWrite + Un
         return;
     }
     lender.open.set(lender.open.get() + 1);
-    let rules = shared.rules();
-    let mut connection = Connection::new(&rules.lent_keys);
-    let mut agent = None;
+    let mut connection = Connection::default();
     while let Ok(Some(request)) = read(&mut client).await {
-        let answer = match connection.judge(&request) {
+        // What holds now: keys may be lent no more.
+        let rules = shared.rules();
+        let answer = match connection.judge(&request, &rules.lent_keys, &rules.policy) {
             Fate::Answer(kind) => vec![kind],
             Fate::Refused(target, why) => {
                 tell(shared, target, Reason::SshKey, &why);
@@ -109,11 +106,10 @@ async fn serve(shared: &Rc<Shared>, mut client: impl AsyncRead + AsyncWrite + Un
                 vec![FAILURE]
             }
             Fate::Forward => {
-                let asked = timeout(PATIENCE, lender.ask(&mut agent, &request)).await;
+                let asked = timeout(PATIENCE, lender.ask(&request)).await;
                 match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                    Ok(answer) => connection.answer(&request, &answer),
+                    Ok(answer) => filter::answer(&rules.lent_keys, &request, &answer),
                     Err(error) => {
-                        agent = None;
                         tell(shared, None, Reason::Unreachable, &error.to_string());
                         vec![FAILURE]
                     }
