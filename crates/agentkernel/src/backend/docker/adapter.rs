@@ -287,9 +287,13 @@ impl Adapter<'_> {
         container: &str,
         workspace: Option<Packing>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, LaunchError> {
-        // What a kept one has there, its programs may have made.
-        let mounted = |path: &str| self.spec.all_mounts().any(|mount| mount.target == Path::new(path));
-        engine.check_accounts(container, mounted).await.map_err(|error| tell("Cannot start the container", &error))?;
+        // What a kept one has there, its programs may have made. Where they can write nothing it is the image's, which was looked
+        // at, or laid over it.
+        if !self.spec.read_only {
+            let mounted = |path: &str| self.spec.all_mounts().any(|mount| mount.target == Path::new(path));
+            let checked = engine.check_accounts(container, mounted).await;
+            checked.map_err(|error| tell("Cannot start the container", &error))?;
+        }
         if let Some(Packing { archive, packer }) = workspace {
             let body = engine::stream(archive).map_err(|error| tell("Cannot read the workspace", &error))?;
             let put = engine.put_archive(container, "/", body).await;
