@@ -1,5 +1,5 @@
-//! What fuzz targets call, and nobody else: a whole connection as a function of bytes, the readers of what answers and WebSockets tell of tokens, the reader of DNS answers, and what becomes of requests to an
-//! ssh-agent.
+//! What fuzz targets call, and nobody else: a whole connection as a function of bytes, the readers of what answers and
+//! WebSockets tell of tokens, the reader of DNS answers, and what becomes of requests to an ssh-agent.
 
 use crate::{
     Budget, Denial, Grant, Host, Secrets, Target,

@@ -1,7 +1,7 @@
 //! Hides what of a user's settings would log in somewhere, and how that stays outside while all else comes along as it is
-//! written, comments too.
+//! written; comments too, unless they speak of such things.
 
-use toml_edit::{DocumentMut, Item, Value};
+use toml_edit::{Decor, DocumentMut, Item, Value};
 
 /// How settings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +24,10 @@ pub struct Settings {
 /// Leaves out what logs in. In the place of a variable's value stands `reference` to a variable of that name, in which `{}` is
 /// its name; if it is empty, nothing, as in the place of all else.
 ///
-/// What is text and not of this form is searched all the same as JSON.
+/// Broken JSON is searched as far as it can be read.
 ///
 /// # Errors
-/// If it is no TOML, in words.
+/// If it is broken TOML, in words.
 pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Settings, String> {
     let mut search = Search { reference, left_out: Vec::new() };
     let text = match form {
@@ -38,6 +38,7 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
             for (key, item) in document.iter_mut() {
                 search.item(&mut vec![key.get().to_owned()], item);
             }
+            // Comments that have a line of their own; the others stood behind values.
             let text = document.to_string();
             let lines = text.split_inclusive('\n').map(|line| match line.trim_start().starts_with('#') {
                 true => search.comment(line).unwrap_or_else(|| line.to_owned()),
@@ -162,10 +163,19 @@ impl Search<'_> {
         })
     }
 
+    /// Leaves out the comment behind something of TOML, if it could log in.
+    fn behind(&mut self, decor: &mut Decor) {
+        let comment = decor.suffix().and_then(|suffix| suffix.as_str()).filter(|suffix| suffix.contains('#'));
+        if let Some(kept) = comment.map(str::to_owned).and_then(|comment| self.comment(&comment)) {
+            decor.set_suffix(kept);
+        }
+    }
+
     fn item(&mut self, path: &mut Vec<String>, item: &mut Item) {
         match item {
             Item::Value(value) => self.value(path, None, None, value),
             Item::Table(table) => {
+                self.behind(table.decor_mut());
                 for (key, item) in table.iter_mut() {
                     path.push(key.get().to_owned());
                     self.item(path, item);
@@ -173,10 +183,13 @@ impl Search<'_> {
                 }
             }
             Item::ArrayOfTables(tables) => {
-                for (key, item) in tables.iter_mut().flat_map(|table| table.iter_mut()) {
-                    path.push(key.get().to_owned());
-                    self.item(path, item);
-                    path.pop();
+                for table in tables.iter_mut() {
+                    self.behind(table.decor_mut());
+                    for (key, item) in table.iter_mut() {
+                        path.push(key.get().to_owned());
+                        self.item(path, item);
+                        path.pop();
+                    }
                 }
             }
             Item::None => {}
@@ -184,6 +197,7 @@ impl Search<'_> {
     }
 
     fn value(&mut self, path: &mut Vec<String>, before: Option<&str>, named: Option<&str>, value: &mut Value) {
+        self.behind(value.decor_mut());
         match value {
             Value::String(text) => {
                 if let Some(instead) = self.instead(path, before, named, text.value()) {
@@ -220,9 +234,7 @@ fn is_reference(text: &str) -> bool {
         |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let within = |begin: &str| named.strip_prefix(begin).and_then(|rest| rest.strip_suffix('}'));
     named.strip_prefix('$').is_some_and(is_name)
-        || within("${")
-            .or_else(|| within("{env:"))
-            .is_some_and(|name| is_name(name.strip_prefix("env:").unwrap_or(name)))
+        || ["${", "${env:", "{env:"].into_iter().filter_map(within).any(is_name)
         || within("{file:").is_some_and(|path| !path.contains(['{', '}']))
 }
 

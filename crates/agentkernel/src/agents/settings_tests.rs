@@ -67,7 +67,7 @@ fn nothing_usual_that_logs_in_stays() {
         serde_json::from_str::<serde_json::Value>(&settings.text)
             .unwrap_or_else(|error| panic!("{error}: {}", settings.text));
     }
-    let toml = "# api_key = \"LEAK\"\na = [\"--header\", \"Authorization: Bearer LEAK\"]\n[x]\nenv = [{ name = \"A_TOKEN\", value = \"LEAK\" }]\n";
+    let toml = "# api_key = \"LEAK\"\nb = 1 # token: LEAK\na = [\"--header\", \"Authorization: Bearer LEAK\"]\n[x] # token = LEAK\nenv = [{ name = \"A_TOKEN\", value = \"LEAK\" }]\n";
     let settings = without_credentials(toml, Form::Toml, "").unwrap();
     assert!(!settings.text.contains("LEAK"), "{}", settings.text);
     // What only sounds so stays.

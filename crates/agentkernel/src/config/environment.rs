@@ -119,7 +119,7 @@ impl Environment {
         self.get(name).is_some()
     }
 
-    fn get(&self, name: &str) -> Option<&OsStr> {
+    pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
         self.places.get(OsStr::new(name)).and_then(|&at| self.list.get(at)).map(|(_, value)| value.as_os_str())
     }
 

@@ -5,12 +5,13 @@
 //! hold, and what a command only reads is found with what it runs. Aliases are left out: who gives one asks for what it
 //! runs, as with `make`.
 
+use super::file::open_regular;
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs::{self, OpenOptions},
+    fs,
     io::Read as _,
-    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
 };
 
@@ -140,14 +141,8 @@ fn pointer(file: &Path, prefix: &[u8]) -> Option<PathBuf> {
 
 /// A file's text; `None` if there is none, or it is none that git could read.
 pub(super) fn read(path: &Path) -> Option<Vec<u8>> {
-    // A fifo would hang us.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
     let mut text = Vec::new();
-    file.take(MAX_LEN).read_to_end(&mut text).ok()?;
+    open_regular(path).ok()?.take(MAX_LEN).read_to_end(&mut text).ok()?;
     Some(text)
 }
 

@@ -9,6 +9,7 @@ mod credentials;
 mod environment;
 mod error;
 mod exec;
+mod file;
 mod forms;
 mod git;
 mod git_identity;
@@ -47,6 +48,7 @@ pub use credentials::read_document;
 pub use environment::{exec_env, misled};
 pub use error::ConfigError;
 pub use exec::{ExecOverrides, resolve_exec};
+pub use file::read_own;
 pub use forms::{
     EnvVar, FormError, TmpfsArg, WorkspaceMode, absolute, beneath, format_size, parse_attribute, parse_backend,
     parse_bandwidth, parse_connections, parse_count, parse_cpus, parse_duration, parse_env, parse_env_file, parse_mode,

@@ -93,10 +93,10 @@ impl Resolver<'_> {
         mut flags: NetworkOverrides,
         agent: Option<&AgentUse>,
     ) -> Result<(Network, Sayings), ConfigError> {
+        flags.check(self.user)?;
         for server in &flags.ssh {
             flags.allow.push(ssh::rule(server)?);
         }
-        flags.check(self.user)?;
         // With nothing to reach there is nothing for it to do, which is what was asked for.
         let agent = agent.filter(|_| flags.mode != Some(Mode::None));
         let needed = agent.map_or(&[][..], |agent| &agent.allow);
@@ -287,9 +287,10 @@ impl NetworkOverrides {
     fn check(&self, user: &UserConfig) -> Result<(), ConfigError> {
         let allow = || self.allow.iter().map(|rule| format!("--allow {rule}"));
         let open = || self.services.iter().map(|service| format!("--open {service}"));
+        let ssh = || self.ssh.iter().map(|server| format!("--ssh {server}"));
         let secrets = || self.secrets.iter().map(|name| format!("--secret {name}"));
         if self.mode == Some(Mode::None)
-            && let Some(flag) = allow().chain(open()).chain(secrets()).next()
+            && let Some(flag) = allow().chain(open()).chain(ssh()).chain(secrets()).next()
         {
             let cause = format!("`{flag}` has no use with `--net none`");
             let hint = "Leave out `--net none`: `--allow` and `--open` alone allow nothing else";
@@ -302,7 +303,8 @@ impl NetworkOverrides {
         {
             return Err(over(format!("`--net open` is beyond your own limits: {why}")));
         }
-        for (rule, flag) in self.allow.iter().zip(allow()) {
+        let servers = self.ssh.iter().map(ssh::rule).collect::<Result<Vec<_>, _>>()?;
+        for (rule, flag) in self.allow.iter().chain(&servers).zip(allow().chain(ssh())) {
             if let Left::Nothing(why) = reach::left(ceiling, rule) {
                 return Err(over(format!("`{flag}` is beyond your own limits: {why}")));
             }

@@ -231,6 +231,13 @@ impl Resolver<'_> {
         if network.needs_authority() {
             env.trust_in_java();
         }
+        let lent = network.lent_keys.iter().flat_map(ssh::variables);
+        if let Some((name, _)) =
+            lent.into_iter().find(|(name, value)| env.get(name).is_none_or(|set| set != value.as_str()))
+        {
+            let cause = format!("{name} is set to something else, by which programs find the keys that they are lent");
+            return Err(ConfigError::value(cause, "Leave it out, or lend no keys: leave out --ssh and --sign"));
+        }
         if let Some((secret, variable)) = network.secrets.iter().find_map(|secret| {
             let variable = secret.env.as_ref()?;
             env.has(variable).then_some((&secret.name, variable))

@@ -1,15 +1,20 @@
 //! Hides how keys of the user's ssh-agent are lent: by which host keys a server is known, and which key signs for git.
 
-use super::{ConfigError, HostFacts, forms::FormError, git_identity, resolve::Resolver};
+use super::{ConfigError, HostFacts, file::read_own, forms::FormError, git_identity, resolve::Resolver};
 use egress::{
     Host, Rule, Target,
     ssh::{LentKeys, Server, known_keys},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 use wire::flow::AGENT;
 
 /// The port of SSH.
 const PORT: u16 = 22;
+/// The longest file of known hosts that is read, in bytes: some have ten thousands of them.
+const MAX: u64 = 32 << 20;
 /// What everybody on the host trusts.
 const SYSTEM: [&str; 2] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
 /// The same of the user's, in his home.
@@ -47,8 +52,7 @@ impl Resolver<'_> {
         if servers.is_empty() && !sign {
             return Ok(None);
         }
-        // As one: what a file revokes, another one may have.
-        let known = known_hosts(self.host).join("\n");
+        let known = known_hosts(self.host)?;
         let server = |target: Target| {
             let keys = known_keys(&known, &target);
             match keys.is_empty() {
@@ -64,10 +68,18 @@ impl Resolver<'_> {
     }
 }
 
-fn known_hosts(host: &HostFacts) -> Vec<String> {
+/// All that is known of hosts, as one file: what one revokes, another may have. So none that is there is left out.
+fn known_hosts(host: &HostFacts) -> Result<String, ConfigError> {
     let home = host.own_home();
-    let files = SYSTEM.map(PathBuf::from).into_iter().chain(OWN.map(|file| home.join(file)));
-    files.filter_map(|file| std::fs::read(file).ok()).map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
+    let mut known = String::new();
+    for file in SYSTEM.map(PathBuf::from).into_iter().chain(OWN.map(|file| home.join(file))) {
+        match read_own(&file, MAX) {
+            Ok(text) => known += &(String::from_utf8_lossy(&text) + "\n"),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(ConfigError::io(&file, error)),
+        }
+    }
+    Ok(known)
 }
 
 fn unknown(Target { host, port }: &Target) -> ConfigError {

@@ -118,6 +118,27 @@ fn the_place_of_the_agent_is_its_own() {
     assert!(error.to_string().contains("/run, where something is mounted"), "{error}");
 }
 
+/// Nothing that was asked for is taken away without a word, and what is told names what was typed.
+#[test]
+fn what_takes_it_away_is_told() {
+    let known = format!("a.example {ONE}");
+    let scene = Scene::new("").write(".ssh/known_hosts", &known).write(".gitconfig", &format!("{SIGNS}{TWO}\n"));
+    for variable in ["SSH_AUTH_SOCK=/mine", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=a.b"] {
+        let env = vec![crate::config::parse_env(variable.as_ref()).unwrap()];
+        let error = scene.resolve(&["a.example"], true, Overrides { env, ..Overrides::default() }).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{} is set", variable.split('=').next().unwrap())), "{error}");
+    }
+    let none = NetworkOverrides { mode: Some(egress::Mode::None), ..NetworkOverrides::default() };
+    let ssh = NetworkOverrides { ssh: vec![parse_ssh_server("a.example").unwrap()], ..none };
+    let project = Project { dir: "/srv/app".into(), file: None };
+    let overrides = Overrides { network: ssh, workspace: Some(WorkspaceMode::None), ..Overrides::default() };
+    let error = resolve(overrides, &project, &UserConfig::default(), &facts(1000)).unwrap_err();
+    assert_eq!(error.to_string(), "`--ssh a.example:22` has no use with `--net none`");
+    // A file that cannot be read could revoke what another has.
+    std::fs::create_dir(scene.home.path().join(".ssh/known_hosts2")).unwrap();
+    assert!(scene.error(&["a.example"], false).0.contains("known_hosts2"), "{:?}", scene.error(&["a.example"], false));
+}
+
 #[test]
 fn what_is_no_server() {
     let wrong = |text| parse_ssh_server(text).unwrap_err().hint;

@@ -123,6 +123,11 @@ impl AgentHome {
         let path = self.path.with_file_name(COPIES);
         let copies = store::subdirectory(self.dir.as_fd(), &path, COPIES)?;
         let name = escaped(below);
+        let same = fs::openat(&copies, &name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .is_ok_and(|copy| io::read_to_string(File::from(copy)).is_ok_and(|copied| copied == text));
+        if same {
+            return Ok(path.join(name));
+        }
         self.write_in(&copies, &name, below, text)?;
         Ok(path.join(name))
     }

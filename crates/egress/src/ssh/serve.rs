@@ -25,7 +25,7 @@ const MAX: u32 = 256 * 1024;
 const AT_ONCE: usize = 256;
 /// How long the agent may take: it may ask its user, or wait for a touch.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long nobody is served who is refused faster than the supervisor hears.
+/// How long whoever is refused faster than the supervisor hears waits, at a time.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What the agent is called where a server is named otherwise.
 const AGENT: &str = "ssh-agent";
@@ -34,6 +34,7 @@ const AGENT: &str = "ssh-agent";
 pub(crate) struct Lender {
     /// A byte asks the supervisor for a connection, which comes with one.
     asks: Option<AsyncFd<OwnedFd>>,
+    /// Whoever has it asks: one at a time.
     turn: Mutex<()>,
     open: Cell<usize>,
 }
@@ -49,7 +50,6 @@ impl Lender {
 
     async fn connect(&self) -> io::Result<UnixStream> {
         let asks = self.asks.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let _turn = self.turn.lock().await;
         let send = |socket: &OwnedFd| Ok(rustix::net::send(socket, &[0], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?);
         asks.async_io(Interest::WRITABLE, send).await?;
         let (_, mut fds) = asks.async_io(Interest::READABLE, |socket| jail::fd::receive(socket, 1, &mut [0])).await?;
@@ -58,8 +58,10 @@ impl Lender {
         UnixStream::from_std(socket.into())
     }
 
-    /// Asks the agent over a connection of its own, which nobody can hold: the agent is its user's too.
+    /// Asks the agent over a connection of its own, one at a time: the agent is its user's too, who is not to wait for
+    /// what a sandbox holds of it.
     async fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
+        let _turn = self.turn.lock().await;
         let mut agent = self.connect().await?;
         write(&mut agent, request).await?;
         read(&mut agent).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
@@ -99,10 +101,7 @@ async fn serve(shared: &Rc<Shared>, mut client: impl AsyncRead + AsyncWrite + Un
         let answer = match connection.judge(&request, &rules.lent_keys, &rules.policy) {
             Fate::Answer(kind) => vec![kind],
             Fate::Refused(target, why) => {
-                tell(shared, target, Reason::SshKey, &why);
-                while shared.channel.is_congested() {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                tell(shared, target, Reason::SshKey, &why).await;
                 vec![FAILURE]
             }
             Fate::Forward => {
@@ -110,7 +109,7 @@ async fn serve(shared: &Rc<Shared>, mut client: impl AsyncRead + AsyncWrite + Un
                 match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                     Ok(answer) => filter::answer(&rules.lent_keys, &request, &answer),
                     Err(error) => {
-                        tell(shared, None, Reason::Unreachable, &error.to_string());
+                        tell(shared, None, Reason::Unreachable, &error.to_string()).await;
                         vec![FAILURE]
                     }
                 }
@@ -123,10 +122,14 @@ async fn serve(shared: &Rc<Shared>, mut client: impl AsyncRead + AsyncWrite + Un
     lender.open.set(lender.open.get() - 1);
 }
 
-fn tell(shared: &Rc<Shared>, target: Option<Target>, reason: Reason, why: &str) {
+/// Puts it on record, and waits if the supervisor has much to hear already.
+async fn tell(shared: &Rc<Shared>, target: Option<Target>, reason: Reason, why: &str) {
     let target = target.unwrap_or_else(|| Target { host: Host::Name(AGENT.into()), port: 22 });
     let account = Account::new(shared, &Flow { host: target.host.to_string(), port: target.port });
     account.refused(&Denial::new(reason, &target).because(why), None);
+    while shared.channel.is_congested() {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The next message; `None` if there is no more.

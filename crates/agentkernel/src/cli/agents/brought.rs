@@ -2,15 +2,11 @@
 
 use super::super::Failure;
 use crate::{
-    agents::{Adapter, Form, servers, without_credentials},
-    config::HostFacts,
+    agents::{Adapter, Form, Settings, servers, without_credentials},
+    config::{self, HostFacts},
     workspace::AgentHome,
 };
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// The longest settings that are read, in bytes: an agent's own state, which may be among them, has some hundred kilobytes.
 const MAX: u64 = 32 << 20;
@@ -59,26 +55,21 @@ impl Brought {
         Ok(all)
     }
 
-    /// Settings come along as they are, or as a copy without what logs in; an empty one, if nobody can tell what does.
+    /// Settings that can be read come along as a copy without what logs in, which nobody changes afterwards; an empty one, if
+    /// they are broken.
     fn settings(&mut self, adapter: &Adapter, home: &AgentHome, path: PathBuf, below: &Path) -> Result<(), Failure> {
         let form = match path.extension().and_then(|end| end.to_str()) {
-            Some("json" | "jsonc") => Some(Form::Json),
-            Some("toml") => Some(Form::Toml),
-            _ => None,
-        };
-        let reference = adapter.mcp.as_ref().map_or("", |mcp| &mcp.reference);
-        let looked_at = form.map(|form| read(&path).and_then(|text| without_credentials(&text, form, reference)));
-        let text = match looked_at {
-            Some(Ok(settings)) if !settings.left_out.is_empty() => {
-                let named = settings.left_out.iter().map(|keys| format!("{keys} in ~/{}", below.display()));
-                self.left_out.extend(named);
-                settings.text
-            }
-            None | Some(Ok(_)) => {
+            Some("json" | "jsonc") => Form::Json,
+            Some("toml") => Form::Toml,
+            _ => {
                 self.places.push((path, below.to_owned()));
                 return Ok(());
             }
-            Some(Err(cause)) => {
+        };
+        let reference = adapter.mcp.as_ref().map_or("", |mcp| &mcp.reference);
+        let text = match read(&path).and_then(|text| without_credentials(&text, form, reference)) {
+            Ok(settings) => self.take(settings, below),
+            Err(cause) => {
                 self.left_out.push(format!("~/{} ({cause})", below.display()));
                 String::new()
             }
@@ -87,35 +78,29 @@ impl Brought {
         Ok(())
     }
 
+    /// The text of settings; notes what was left out of it.
+    fn take(&mut self, settings: Settings, file: &Path) -> String {
+        let named = settings.left_out.iter().map(|keys| format!("{keys} in ~/{}", file.display()));
+        self.left_out.extend(named);
+        settings.text
+    }
+
     /// MCP servers of a file that does not come along itself.
     fn servers(&mut self, adapter: &Adapter, own: &Path, project: &Path) {
         let Some(mcp) = adapter.mcp.as_ref().filter(|mcp| !mcp.argument.is_empty()) else { return };
         let Ok(text) = read(&own.join(&mcp.file)) else { return };
         let project = project.to_string_lossy();
         let local: Vec<String> = mcp.local.iter().map(|key| key.replace("{workspace}", &project)).collect();
-        match servers(&text, &mcp.key, &local)
-            .map(|found| found.map(|found| without_credentials(&found, Form::Json, &mcp.reference)).transpose())
-        {
-            Ok(Ok(Some(found))) => {
-                let named = found.left_out.iter().map(|keys| format!("{keys} in ~/{}", mcp.file.display()));
-                self.left_out.extend(named);
-                self.servers = Some(found.text);
-            }
-            Ok(Ok(None)) => {}
-            Ok(Err(cause)) | Err(cause) => {
-                self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display()));
-            }
+        let without = |found: String| without_credentials(&found, Form::Json, &mcp.reference);
+        match servers(&text, &mcp.key, &local).and_then(|found| found.map(without).transpose()) {
+            Ok(found) => self.servers = found.map(|found| self.take(found, &mcp.file)),
+            Err(cause) => self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display())),
         }
     }
 }
 
-/// The text of a regular file.
+/// The text of a file of the user's.
 fn read(path: &Path) -> Result<String, String> {
-    let failed = |error: std::io::Error| error.to_string();
-    if !path.metadata().map_err(failed)?.is_file() {
-        return Err("it is no file".to_owned());
-    }
-    let mut text = String::new();
-    File::open(path).and_then(|file| file.take(MAX + 1).read_to_string(&mut text)).map_err(failed)?;
-    if text.len() as u64 > MAX { Err("it is too long".to_owned()) } else { Ok(text) }
+    let bytes = config::read_own(path, MAX).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())
 }
