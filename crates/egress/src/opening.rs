@@ -57,6 +57,7 @@ pub(crate) async fn any(
     let denial = |reason| Denial::new(reason, target);
     let mut listener = Listener::new(Expected::Any);
     let (mut passed, mut due, mut since) = (0, false, Instant::now());
+    let mut answered = false;
     let speech = loop {
         if let Some(speech) = listener.hear(buffer) {
             break speech;
@@ -66,6 +67,7 @@ pub(crate) async fn any(
             let Ok((count, began)) = tell(server, &buffer[passed..]).await else { break Speech::Nothing };
             passed += count;
             if began {
+                answered = true;
                 break Speech::Other;
             }
             if full {
@@ -85,7 +87,10 @@ pub(crate) async fn any(
                 Err(_) => break Speech::Nothing,
             },
             began = begins(server) => match began {
-                true => break Speech::Other,
+                true => {
+                    answered = true;
+                    break Speech::Other;
+                }
                 false => return Err(denial(Reason::TimedOut)),
             },
             () = sleep_until(since + patience), if waits => {
@@ -97,6 +102,10 @@ pub(crate) async fn any(
         }
     };
     let gate = if speech == Speech::Other { Gate::of(buffer) } else { Gate::default() };
+    // If it took for a request what it has answered, what follows may be the rest of that.
+    if answered && !gate.opens(server).await {
+        gate.verdict(target)?;
+    }
     let reason = match speech {
         _ if passed == 0 => return Ok((speech, gate)),
         Speech::Other | Speech::Nothing => {

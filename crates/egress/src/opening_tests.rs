@@ -72,3 +72,28 @@ fn a_server_that_answers_a_long_line_is_heard() {
         assert_eq!((speech, saying.is_finished()), (Speech::Other, false));
     });
 }
+
+/// A server that answers as one of HTTP what is none yet hears no more.
+#[test]
+fn nothing_follows_what_is_answered_as_a_request() {
+    run(async {
+        let (mut client, mut near) = duplex(1 << 20);
+        let (far, mut server) = duplex(1 << 20);
+        let answering = spawn_local(async move {
+            let mut heard = vec![0; 1 << 20];
+            let count = server.read(&mut heard).await?;
+            server.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+            heard.truncate(count);
+            server.read_to_end(&mut heard).await.map(|_| heard)
+        });
+        let blank = b"\r\n".repeat(40 << 10);
+        let said = [&blank[..], b"GET / HTTP/1.1\r\nHost: hidden\r\n\r\n"].concat();
+        client.write_all(&said).await.unwrap();
+        let target = Target::parse("a.org:9000", None).unwrap();
+        let (mut buffer, mut far) = (Vec::new(), Replay::new(Vec::new(), far));
+        let denial = any(&mut near, &mut buffer, &mut far, &target).await.unwrap_err();
+        drop((near, far));
+        assert_eq!(denial.reason, Reason::BadRequest);
+        assert!(blank.starts_with(&answering.await.unwrap().unwrap()));
+    });
+}

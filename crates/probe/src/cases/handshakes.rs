@@ -70,6 +70,39 @@ pub const CASES: &[Case] = &[
             })
         },
     ),
+    Case::new(
+        "tls-among-others",
+        Network,
+        "TLS or a request for another server comes after what looks like another language",
+        "HAProxy: the PROXY protocol, 2",
+        Control::Host,
+        |ctx| {
+            let way = Way::by_address(ctx);
+            let Some(way) = way else { return Ok(nowhere()) };
+            shaken(ctx, &way, 0, |hello, _, there| {
+                let (here, there) = (way.authority(), String::from_utf8_lossy(there));
+                let hello = speech::records(&hello(Some(&[there.as_bytes()]), 0), WHOLE);
+                let get = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+                let upgrade =
+                    format!("GET / HTTP/1.1\r\nHost: {here}\r\nUpgrade: TLS/1.2\r\nConnection: Upgrade\r\n\r\n");
+                let told = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x01\0\x50";
+                let (proxy, there) = ("PROXY TCP4 127.0.0.1 127.0.0.1 1 80\r\n", get(&there));
+                [
+                    [get(&here).as_bytes(), &hello].concat(),
+                    [upgrade.as_bytes(), &hello].concat(),
+                    // Messages that some servers pass over: an alert, and a change of ciphers.
+                    [b"\x15\x03\x01\0\x02\x01\0".as_slice(), &hello].concat(),
+                    [b"\x14\x03\x01\0\x01\x01".as_slice(), &hello].concat(),
+                    // Whom a proxy speaks for.
+                    [proxy.as_bytes(), &hello].concat(),
+                    [proxy.as_bytes(), there.as_bytes()].concat(),
+                    [told.as_slice(), there.as_bytes()].concat(),
+                ]
+                .map(Message::whole)
+                .into()
+            })
+        },
+    ),
 ];
 
 /// Makes a first message that must not arrive, of names and of a number of protocols.

@@ -7,7 +7,7 @@ use crate::{
     case::{Case, Class::Network, Control, Outcome, Skip, done, permitted, said, words, worst},
     cases::ipc::hears,
     context::Context,
-    sys::own,
+    sys::{fork, in_child, own},
     syscall,
 };
 use std::{
@@ -73,6 +73,14 @@ pub const CASES: &[Case] = &[
         "udp(7)",
         Control::Host,
         |ctx| udp(ctx, "udp_host"),
+    ),
+    Case::new(
+        "relay-process",
+        Network,
+        "a process that has left its session and its parents reaches services on the host, and tells what it hears",
+        "network_namespaces(7)",
+        Control::Host,
+        relay,
     ),
     Case::new("loopback-bind", Network, "a port of the host can be taken", "bind(2)", Control::Host, bind),
     Case::new("route-internet4", Network, "there is a way to the internet", "ip(7)", Control::Host, |ctx| {
@@ -226,6 +234,34 @@ fn tcp(ctx: &Context, key: &str) -> Result<Outcome, Skip> {
         return Ok(Outcome::Absent("the host has no such address".to_owned()));
     };
     Ok(hears(connect(address), ctx.token()?))
+}
+
+/// Has a process connect that nobody is the parent of, and hears by a pipe what it was told.
+fn relay(ctx: &Context) -> Result<Outcome, Skip> {
+    let token = ctx.token()?;
+    let addresses: Vec<SocketAddr> =
+        ["tcp4", "tcp_host"].into_iter().filter_map(|key| ctx.get(key)?.parse().ok()).collect();
+    let fail = |errno| Skip(format!("no process can be made: {}", said(errno)));
+    let (heard, end) = in_child(4 * PATIENCE, |pipe| {
+        // The one between ends at once.
+        match fork() {
+            Ok(0) => {}
+            Ok(_) => return 0,
+            Err(_) => return 1,
+        }
+        let _ = rustix::process::setsid();
+        for address in addresses {
+            let _ = connect(address).and_then(|mut stream| io::copy(&mut stream, pipe));
+        }
+        let _ = pipe.write_all(b".");
+        0
+    })
+    .map_err(fail)?;
+    Ok(match (heard.contains(token), heard.ends_with('.')) {
+        (true, _) => Outcome::Escaped("it was told by another process".to_owned()),
+        (false, true) => Outcome::Held("no other process was told".to_owned()),
+        (false, false) => return Err(Skip(format!("the process did not end by itself: {end:?}"))),
+    })
 }
 
 /// Connects, and says something.

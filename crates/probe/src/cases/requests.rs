@@ -8,6 +8,9 @@ use crate::{
     way::{self, Message, Way},
 };
 
+/// More than is read of a head.
+const LONG: usize = 80 << 10;
+
 /// The cases of this kind.
 pub const CASES: &[Case] = &[
     Case::new(
@@ -117,6 +120,29 @@ pub const CASES: &[Case] = &[
                         .map(|line| format!("{line}HTTP/1.1\r\nHost: {there}\r\n\r\n")),
                 )
                 .collect()
+            })
+        },
+    ),
+    Case::new(
+        "request-long-head",
+        Network,
+        "a request's host comes after more than 64 KiB, where nobody looks for it any more",
+        "RFC 9110: 5.4",
+        Control::Host,
+        |ctx| {
+            clear(ctx, |here, there| {
+                let (long, many) = ("x".repeat(LONG), "X: y\r\n".repeat(LONG / 6));
+                let late = |first: &str| format!("GET / HTTP/1.1\r\n{first}X: {long}\r\nHost: {there}\r\n\r\n");
+                let here_first = format!("Host: {here}\r\n");
+                vec![
+                    late(""),
+                    late(&here_first),
+                    get(here, "") + &late(&here_first),
+                    format!("GET / HTTP/1.1\r\n{many}Host: {there}\r\n\r\n"),
+                    format!("GET / HTTP/1.1\r\n{here_first}{many}Host: {there}\r\n\r\n"),
+                    to(&format!("/{long}"), there),
+                    "\r\n".repeat(LONG / 2) + &get(there, ""),
+                ]
             })
         },
     ),
