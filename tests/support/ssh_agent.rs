@@ -4,7 +4,10 @@ use crate::{World, eventually, stdout};
 use rustix::process::{Pid, Signal};
 use std::{
     fs,
-    os::unix::fs::{MetadataExt as _, chown},
+    os::unix::{
+        fs::{MetadataExt as _, chown},
+        net::UnixStream,
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -37,7 +40,7 @@ impl SshAgent {
         }
         let child = world.command("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn();
         let agent = Self { child: child.unwrap(), socket };
-        eventually("the agent listens", || agent.socket.exists());
+        eventually("the agent listens", || UnixStream::connect(&agent.socket).is_ok());
         let _ = stdout(world.command("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &agent.socket));
         agent
     }

@@ -506,7 +506,7 @@ fn lendings(spec: &Spec) -> Result<Lendings, Failure> {
         value,
         hosts: used.hosts,
     };
-    let agent = lent_keys.as_ref().map(|_| config::ssh_agent(&host)).transpose()?;
+    let agent = lent_keys.as_ref().map(|lent| config::ssh_agent(&host, lent)).transpose()?;
     Ok(Lendings { secrets: gathered.into_iter().map(grant).collect(), agent })
 }
 

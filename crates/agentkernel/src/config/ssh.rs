@@ -3,10 +3,11 @@
 use super::{ConfigError, HostFacts, file::read_own, forms::FormError, git_identity, resolve::Resolver};
 use egress::{
     Host, Rule, Target,
-    ssh::{LentKeys, Server, known_keys},
+    ssh::{LentKeys, Server, agent_keys, known_keys},
 };
 use std::{
     io::ErrorKind,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 use wire::flow::AGENT;
@@ -99,22 +100,24 @@ pub(super) fn variables(lent: &LentKeys) -> Vec<(String, String)> {
     [("SSH_AUTH_SOCK".to_owned(), AGENT.to_owned())].into_iter().chain(signing).collect()
 }
 
-/// Where the user's agent listens.
+/// Where the user's agent listens, which has what is to be lent.
 ///
 /// # Errors
-/// If he has none, or it does not answer.
-pub fn ssh_agent(host: &HostFacts) -> Result<PathBuf, ConfigError> {
-    const HINT: &str = "Start one that has your key: eval \"$(ssh-agent)\"; ssh-add";
+/// If he has none, it does not answer, or it has no such keys.
+pub fn ssh_agent(host: &HostFacts, lent: &LentKeys) -> Result<PathBuf, ConfigError> {
+    let none = |cause: String| ConfigError::value(cause, "Start one that has your key: eval \"$(ssh-agent)\"; ssh-add");
     let Some(path) = host.var("SSH_AUTH_SOCK").filter(|path| !path.is_empty()) else {
-        return Err(ConfigError::value("No ssh-agent, whose keys could be lent: SSH_AUTH_SOCK is not set", HINT));
+        return Err(none("No ssh-agent, whose keys could be lent: SSH_AUTH_SOCK is not set".to_owned()));
     };
     let path = Path::new(path);
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Ok(path.to_owned()),
-        Err(error) => Err(ConfigError::value(
-            format!("The ssh-agent at {}, SSH_AUTH_SOCK, does not answer: {error}", path.display()),
-            HINT,
-        )),
+    let keys = UnixStream::connect(path).and_then(agent_keys).map_err(|error| {
+        none(format!("The ssh-agent at {}, SSH_AUTH_SOCK, does not answer: {error}", path.display()))
+    })?;
+    let lacks = |cause: &str| Err(ConfigError::value(cause, "Add it: ssh-add, with the file that has it"));
+    match lent.signing.iter().find(|key| !keys.contains(key)) {
+        Some(_) => lacks("Your ssh-agent does not have the key that git signs with, user.signingKey"),
+        None if keys.is_empty() => lacks("Your ssh-agent has no key that could be lent, or it is locked"),
+        None => Ok(path.to_owned()),
     }
 }
 

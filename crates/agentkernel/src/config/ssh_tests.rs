@@ -6,6 +6,12 @@ use crate::{
         identity::tests::host as facts, resolve,
     },
 };
+use egress::ssh::Key;
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixListener,
+    thread::{self, JoinHandle},
+};
 
 const ONE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
 const TWO: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC";
@@ -147,10 +153,43 @@ fn what_is_no_server() {
     assert_eq!(parse_ssh_server("10.0.0.1").unwrap().to_string(), "10.0.0.1:22");
 }
 
+/// An agent that answers one request with these keys.
+fn agent(path: &Path, keys: &[&str]) -> JoinHandle<()> {
+    let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+    let keys = keys.iter().map(|key| [string(key.parse::<Key>().unwrap().bytes()), string(b"mine")].concat());
+    let message = [&[12], &(keys.len() as u32).to_be_bytes()[..], &keys.collect::<Vec<_>>().concat()].concat();
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = [0; 5];
+        client.read_exact(&mut request).unwrap();
+        assert_eq!(request, [0, 0, 0, 1, 11]);
+        client.write_all(&string(&message)).unwrap();
+    })
+}
+
 #[test]
 fn an_agent_must_be_there() {
     let mut host = facts(1000);
-    assert!(ssh_agent(&host).unwrap_err().to_string().ends_with("SSH_AUTH_SOCK is not set"));
-    host.env = vec![("SSH_AUTH_SOCK".into(), "/nowhere/agent".into())];
-    assert!(ssh_agent(&host).unwrap_err().to_string().contains("/nowhere/agent, SSH_AUTH_SOCK, does not answer"));
+    let signs = |key: &str| LentKeys { signing: vec![key.parse().unwrap()], ..LentKeys::default() };
+    let dir = tempfile::tempdir().unwrap();
+    let mut ask = |path: &Path, lent: &LentKeys| {
+        host.env = vec![("SSH_AUTH_SOCK".into(), path.into())];
+        ssh_agent(&host, lent).map_err(|error| error.to_string())
+    };
+    let mut asked = |keys: &[&str], lent: &LentKeys| {
+        let path = dir.path().join("agent");
+        let _ = std::fs::remove_file(&path);
+        let answering = agent(&path, keys);
+        let told = ask(&path, lent);
+        answering.join().unwrap();
+        told
+    };
+    assert_eq!(asked(&[TWO, ONE], &signs(ONE)).unwrap(), dir.path().join("agent"));
+    assert!(asked(&[TWO], &LentKeys::default()).is_ok());
+    assert!(asked(&[TWO], &signs(ONE)).unwrap_err().contains("user.signingKey"));
+    assert!(asked(&[], &LentKeys::default()).unwrap_err().contains("no key that could be lent"));
+    let nowhere = ask(Path::new("/nowhere/agent"), &LentKeys::default()).unwrap_err();
+    assert!(nowhere.contains("/nowhere/agent, SSH_AUTH_SOCK, does not answer"), "{nowhere}");
+    assert!(ask(Path::new(""), &LentKeys::default()).unwrap_err().ends_with("SSH_AUTH_SOCK is not set"));
 }

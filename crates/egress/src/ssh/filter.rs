@@ -2,19 +2,22 @@
 
 use super::{
     Key, LentKeys, Server,
+    agent::list,
     message::{Reader, put},
 };
 use crate::{Policy, Target};
 
 pub(super) const FAILURE: u8 = 5;
 const SUCCESS: u8 = 6;
-const REQUEST_IDENTITIES: u8 = 11;
-const IDENTITIES_ANSWER: u8 = 12;
+pub(super) const REQUEST_IDENTITIES: u8 = 11;
+pub(super) const IDENTITIES_ANSWER: u8 = 12;
 const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
 const EXTENSION: u8 = 27;
 
 const BIND: &[u8] = b"session-bind@openssh.com";
+/// An RSA key signs with SHA-1 unless one of these is asked for (RFC 8332; draft-ietf-sshm-ssh-agent, 3.6.1).
+const SHA_2: u32 = 2 | 4;
 /// SSH_MSG_USERAUTH_REQUEST (RFC 4252, 5)
 const USERAUTH_REQUEST: u8 = 50;
 /// How what is signed for other purposes begins (OpenSSH's PROTOCOL.sshsig).
@@ -68,7 +71,10 @@ impl Connection {
     }
 
     fn sign(&self, mut reader: Reader<'_>, lent: &LentKeys, policy: &Policy) -> Option<Fate> {
-        let (key, data) = (reader.string()?, reader.string()?);
+        let (key, data, flags) = (reader.string()?, reader.string()?, reader.number()?);
+        if Key::new(key).kind().starts_with("ssh-rsa") && flags & SHA_2 == 0 {
+            return Some(Fate::Refused(None, "a signature with SHA-1".to_owned()));
+        }
         Some(match data.strip_prefix(SSHSIG) {
             Some(signed) => sign_for_git(key, Reader(signed), lent),
             None => self.sign_in(key, Reader(data), lent, policy),
@@ -113,7 +119,7 @@ fn sign_for_git(key: &[u8], mut signed: Reader<'_>, lent: &LentKeys) -> Fate {
 /// What a program may see of the agent's answer to a request.
 pub(super) fn answer(lent: &LentKeys, request: &[u8], answer: &[u8]) -> Vec<u8> {
     match (request.first(), answer.first()) {
-        (Some(&REQUEST_IDENTITIES), Some(&IDENTITIES_ANSWER)) => identities(lent, answer),
+        (Some(&REQUEST_IDENTITIES), _) => identities(lent, answer),
         (Some(&SIGN_REQUEST), Some(&SIGN_RESPONSE)) => Some(answer.to_vec()),
         _ => None,
     }
@@ -122,10 +128,8 @@ pub(super) fn answer(lent: &LentKeys, request: &[u8], answer: &[u8]) -> Vec<u8> 
 
 /// The keys that may be of use, without what the user calls them.
 fn identities(lent: &LentKeys, answer: &[u8]) -> Option<Vec<u8>> {
-    let mut reader = Reader(answer.get(1..)?);
     let (mut count, mut keys) = (0u32, Vec::new());
-    for _ in 0..reader.number()? {
-        let (key, _comment) = (reader.string()?, reader.string()?);
+    for key in list(answer)? {
         if !lent.servers.is_empty() || lent.signing.iter().any(|signing| signing.bytes() == key) {
             put(&mut keys, key);
             put(&mut keys, b"");

@@ -89,6 +89,20 @@ fn a_login_where_keys_are_lent() {
 }
 
 #[test]
+fn no_signature_with_sha_1() {
+    let (mut lent, rsa) = (lent(), strings(&[b"ssh-rsa", b"\x01\0\x01", &[1; 256]]));
+    lent.signing.push(Key::new(&rsa));
+    let mut connection = Under::new(&lent);
+    let data = [SSHSIG, &strings(&[GIT, b"", b"sha512", &[0; 64]])].concat();
+    let mut ask = |flags: u32| {
+        let request = [&[SIGN_REQUEST], &strings(&[&rsa, &data])[..], &flags.to_be_bytes()].concat();
+        connection.judge(&request)
+    };
+    assert_eq!(refused(ask(0)), "a signature with SHA-1");
+    assert_eq!((ask(2), ask(4)), (Fate::Forward, Fate::Forward));
+}
+
+#[test]
 fn no_login_elsewhere() {
     let lent = lent();
     let refuse = |bound: &[Vec<u8>], request: Vec<u8>| {

@@ -5,12 +5,14 @@
 //! The agent's protocol is draft-ietf-sshm-ssh-agent; that a connection says which server it is for is OpenSSH's
 //! `session-bind` (PROTOCOL.agent), which its ssh(1) says since 8.9.
 
+mod agent;
 mod filter;
 mod key;
 mod known;
 mod message;
 mod serve;
 
+pub use agent::agent_keys;
 #[doc(hidden)]
 pub use filter::fate;
 pub use key::{Key, KeyError};

@@ -20,7 +20,7 @@ use tokio::{
 use wire::flow::Flow;
 
 /// The longest message, in bytes, as OpenSSH has it.
-const MAX: u32 = 256 * 1024;
+pub(super) const MAX: u32 = 256 * 1024;
 /// How many programs may have the agent open at once. One more is not served.
 const AT_ONCE: usize = 256;
 /// How long the agent may take: it may ask its user, or wait for a touch.
