@@ -1,10 +1,7 @@
 //! Services of models, which say what a test wants them to: every agent takes one for its own.
 
 use super::Internet;
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
 /// Each with its address.
 const SERVICES: [(&str, &str); 3] = [
@@ -13,28 +10,23 @@ const SERVICES: [(&str, &str); 3] = [
     ("generativelanguage.googleapis.com", "142.250.74.10"),
 ];
 
-/// The program that plays them: a script of Python's, named by `AGENTKERNEL_MODEL_SERVER`, or beside this project.
-fn program() -> PathBuf {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/mock-llm/mock_llm.py");
-    env::var_os("AGENTKERNEL_MODEL_SERVER").map_or(beside, PathBuf::from)
-}
+/// The program that plays them: a script of Python's, whose beginning says what it can be told to do.
+const PROGRAM: &str = include_str!("model_server.py");
 
 impl Internet {
-    /// Starts the services, which take this key and no other. `false`, counted and named, if there can be none here.
+    /// Starts the services, which take this key and no other. `false`, counted and named, if Python is not installed.
     ///
     /// # Panics
     /// If one does not listen.
     #[must_use]
     pub fn models(&self, key: &str) -> bool {
-        let program = program();
-        if !program.is_file() {
-            crate::skipped("a test with models", &format!("there is no {}", program.display()));
+        if !super::installed("python3") {
             return false;
         }
         let folder = self.path("models");
         fs::create_dir_all(&folder).unwrap();
         let script = folder.join("server.py");
-        fs::copy(program, &script).unwrap();
+        fs::write(&script, PROGRAM).unwrap();
         for (name, address) in SERVICES {
             self.authority.certify(name, &folder);
             self.name(name, &[address]);
