@@ -443,12 +443,13 @@ const WEB_SOCKET: &str = r#"import socket, ssl
 
 plain = socket.create_connection(("www.example.com", 443))
 tls = ssl.create_default_context().wrap_socket(plain, server_hostname="www.example.com")
-tls.sendall(b"GET /live/socket HTTP/1.1\r\nHost: www.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+tls.sendall(b"GET /live/chat HTTP/1.1\r\nHost: www.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 head = b""
 while b"\r\n\r\n" not in head:
     head += tls.recv(1)
 assert b" 101 " in head and b"\r\nconnection: upgrade\r\n" in head.lower(), head
-tls.sendall(b"hello")
+tls.sendall(b"\x81\x85\0\0\0\0hello")
+assert tls.recv(2) == b"\x81\x05"
 print(tls.recv(5))
 "#;

@@ -226,22 +226,21 @@ fn tokens_of_a_websocket() {
     for ground in Ground::all() {
         let script = r#"
 import ssl
-def frame(text):
-    text = text.encode()
-    return bytes([0x81, len(text)]) + text
+def frame(text, mask=b""):
+    return bytes([0x81, len(mask) << 5 | len(text)]) + mask + text.encode()
 # The server says what it is told: so it says what a server would.
-done = frame('{"type":"response.completed","response":{"usage":{"total_tokens":20}}}')
+done = '{"type":"response.completed","response":{"usage":{"total_tokens":20}}}'
 plain = socket.create_connection((WEB, 443), 30)
 tls = ssl.create_default_context().wrap_socket(plain, server_hostname=WEB)
-tls.sendall(f"GET /live/socket HTTP/1.1\r\nHost: {WEB}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+tls.sendall(f"GET /live/chat HTTP/1.1\r\nHost: {WEB}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
 stream = tls.makefile("rb")
 assert b" 101 " in stream.readline()
 while stream.readline() != b"\r\n":
     pass
 for _ in range(2):
-    tls.sendall(done)
-    assert stream.read(len(done)) == done
+    tls.sendall(frame(done, bytes(4)))
+    assert stream.read(len(done) + 2) == frame(done)
 rest = stream.read()
 assert rest[0] == 0x88 and rest[1] == len(rest) - 2 and rest[2:4] == b"\x03\xf0", rest
 assert rest.endswith(b"used up its tokens (40 of 30 used) [token-limit]"), rest

@@ -165,11 +165,20 @@ fn the_users_own_limits_of_requests() {
 #[test]
 fn limits_of_requests_that_come_later() {
     for ground in Ground::all() {
-        let kept = Kept::new(&ground, &["--allow", HIDDEN, "--workspace", "none"]);
-        limit(&ground, "allow = ['hidden.example.net', { host = 'www.example.com', methods = ['GET'] }]\n");
+        ground.internet.serve(&format!("{WEB_V4}:7000"), echo);
+        let seven = "www.example.com:7000";
+        let kept = Kept::new(&ground, &["--allow", HIDDEN, "--allow", seven, "--workspace", "none"]);
+        let mut talk = kept.talk(CHATTER);
+        assert_eq!(talk.line(), "connected");
+        let restricted = ["www.example.com", seven].map(|host| format!("{{ host = '{host}', methods = ['GET'] }}"));
+        limit(&ground, &format!("allow = ['hidden.example.net', {}]\n", restricted.join(", ")));
         let output = ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, WEB]).output().unwrap();
         let words = format!("refuses all of them there, until 'agentkernel restart {BOX}'");
         assert!(output.status.success() && told(&output).contains(&words), "{}", told(&output));
+        // What is open could still ask for anything.
+        assert_eq!(talk.line(), "reset");
+        talk.end();
+        ground.told("revoked");
         let fetch = "assert (subprocess.run(['curl', '-sSf', f'https://{WEB}/hello'], timeout=60).returncode == 0)";
         let _ = kept.works(&format!("works()\n{fetch} == False"));
         ground.told("request-not-allowed");

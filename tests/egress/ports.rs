@@ -184,6 +184,31 @@ fn ports_of_a_sandbox() {
     }
 }
 
+/// Somebody takes a port between two egresses: that is told, and it is had again once it is free.
+#[test]
+fn a_port_that_was_taken() {
+    for ground in Ground::all().into_iter().take(1) {
+        let kept = Kept::new(&ground, &["-p", "3000:8003", "-p", "3001:8004", "--workspace", "none"]);
+        let mut servers = kept.talk(SERVERS);
+        assert_eq!(servers.line(), "ready");
+        answers(&ground, "127.0.0.1", 8003, 3000);
+        signal(kept.supervisor(), Signal::STOP);
+        signal(kept.running_egress(), Signal::KILL);
+        eventually("the port is free", || silent(&ground, 8003));
+        let taken = ground.internet.listen("127.0.0.1:8003");
+        signal(kept.supervisor(), Signal::CONT);
+        let words = "Port 8003 of this host can't be had";
+        let is_it =
+            |event: &serde_json::Value| event["port"] == 8003 && event["cause"].as_str().unwrap().contains(words);
+        eventually("it is told", || ground.log(&[]).iter().any(is_it));
+        answers(&ground, "127.0.0.1", 8004, 3001);
+        drop(taken);
+        eventually("it is had again", || !silent(&ground, 8003));
+        answers(&ground, "127.0.0.1", 8003, 3000);
+        servers.end();
+    }
+}
+
 #[test]
 fn a_port_beside_what_is_allowed() {
     for ground in Ground::all() {

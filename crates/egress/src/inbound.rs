@@ -1,6 +1,8 @@
 //! Hides how connections come in: the flow socket, and ports of the sandbox on the host's loopback addresses.
 
 use crate::{
+    Denial, Host, Reason, Target,
+    account::Account,
     control::Published,
     meter::Meter,
     relay,
@@ -11,7 +13,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::Rc,
     time::Duration,
 };
@@ -21,12 +23,14 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
-use wire::flow::{Dial, Handed};
+use wire::flow::{Dial, Flow, Handed};
 
 /// How long init may take to dial.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a busy port is not accepted on after descriptors ran out.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long until it is tried again to have a port.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The flow socket, and who waits for what on it.
 pub(crate) struct Inbound {
@@ -34,13 +38,21 @@ pub(crate) struct Inbound {
     next: Cell<u32>,
     asked: RefCell<BTreeMap<u32, oneshot::Sender<io::Result<TcpStream>>>>,
     listening: RefCell<BTreeMap<Published, Vec<JoinHandle<()>>>>,
+    /// Tries to have what could not be had.
+    again: RefCell<Option<JoinHandle<()>>>,
 }
 
 impl Inbound {
     #[expect(deprecated, reason = "what is unsound are descriptors that are closed early, which an OwnedFd is not")]
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = AsyncFd::new(socket)?;
-        Ok(Self { socket, next: Cell::new(1), asked: RefCell::default(), listening: RefCell::default() })
+        Ok(Self {
+            socket,
+            next: Cell::new(1),
+            asked: RefCell::default(),
+            listening: RefCell::default(),
+            again: RefCell::default(),
+        })
     }
 
     /// The next thing that init hands over.
@@ -88,6 +100,29 @@ impl Shared {
     /// # Errors
     /// In words, if one cannot be had; the others are.
     pub(crate) async fn publish(self: &Rc<Self>, ports: &[Published]) -> Result<(), String> {
+        if let Some(again) = self.inbound.again.take() {
+            again.abort();
+        }
+        self.listen(ports).await
+    }
+
+    /// Tells why a port cannot be had, and tries until it can be, or others are published.
+    pub(crate) fn publish_later(self: &Rc<Self>, ports: Vec<Published>, cause: &str) {
+        let taken = ports.iter().find(|port| !self.inbound.listening.borrow().contains_key(port));
+        let host = Host::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let target = Target { host, port: taken.map_or(0, |port| port.outside) };
+        let account = Account::new(self, &Flow { host: target.host.to_string(), port: target.port });
+        account.refused(&Denial::new(Reason::Unreachable, &target).because(cause), None);
+        let shared = self.clone();
+        let again = tokio::task::spawn_local(async move {
+            while shared.listen(&ports).await.is_err() {
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
+        self.inbound.again.replace(Some(again));
+    }
+
+    async fn listen(self: &Rc<Self>, ports: &[Published]) -> Result<(), String> {
         self.inbound.listening.borrow_mut().retain(|port, tasks| {
             let stays = ports.contains(port);
             if !stays {

@@ -97,6 +97,14 @@ impl Grant {
         self.requests.iter().all(|group| group.iter().any(|requests| requests.allows(method, path)))
     }
 
+    /// Whether what another one has let through may go on under this one.
+    #[must_use]
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.requests.iter().all(|group| other.requests.contains(group))
+            && (self.any_protocol || !other.any_protocol)
+            && (self.service || !other.service)
+    }
+
     /// Requests that the user's limits restrict it to, whatever the sandbox's own rules allow.
     #[must_use]
     pub fn limits(&self) -> Option<&[Requests]> {

@@ -712,3 +712,24 @@ fn names_matter_where_some_are_denied_or_restricted() {
     assert!(!policy(Mode::Allow, "*", "").judge(&target("93.184.215.15:443")).unwrap().named);
     assert!(policy(Mode::Open, "93.184.215.15", "").judge(&target("93.184.215.15:443")).unwrap().named);
 }
+
+#[test]
+fn what_was_let_through_goes_on_under_no_less() {
+    let grant = |rules: Rules| (Policy { rules, ceiling: None }).judge(&target("a.org:443")).unwrap();
+    let requests = |method: &str| Requests { methods: vec![method.to_owned()], ..Requests::default() };
+    let restricted = |method| {
+        let mut rules = side(Mode::Allow, "a.org:443", "", "");
+        rules.allow[0].requests = requests(method);
+        grant(rules)
+    };
+    let free = || grant(side(Mode::Allow, "a.org:443", "", ""));
+    let web = grant(side(Mode::Allow, "a.org", "", ""));
+    let service = grant(side(Mode::Allow, "", "", "a.org:443"));
+    assert!(free().covers(&free()) && free().covers(&web) && free().covers(&restricted("GET")));
+    assert!(restricted("GET").covers(&restricted("GET")));
+    for (now, before) in
+        [(restricted("GET"), free()), (restricted("GET"), restricted("POST")), (web.clone(), free()), (free(), service)]
+    {
+        assert!(!now.covers(&before), "{now:?} {before:?}");
+    }
+}

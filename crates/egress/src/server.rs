@@ -127,8 +127,10 @@ impl Prepared {
                 ending: Cell::new(false),
             });
             shared.set_rates(config.bandwidth, config.connections);
-            // Whoever was told of a port that cannot be had was told by the one who ordered it.
-            let _ = shared.publish(&config.ports).await;
+            // Somebody may have taken a port since the egress before this one.
+            if let Err(cause) = shared.publish(&config.ports).await {
+                shared.publish_later(config.ports, &cause);
+            }
             let accepting: JoinHandle<()> = tokio::task::spawn_local(accept(shared.clone()));
             while let Some(ordered) = shared.channel.next().await {
                 shared.obey(ordered).await;
@@ -284,11 +286,15 @@ impl Shared {
         *self.rules.borrow_mut() = Rc::new(Rules { sandbox, policy, inspector, lent_keys });
         let policy = &self.rules().policy;
         for open in self.flows.borrow().values() {
-            let stays = match open.address {
+            let admitted = match open.address {
                 Some(address) => policy.admit(&open.target, &[address], |address| self.own.has(address)).is_ok(),
-                None => policy.judge(&open.target).is_ok(),
+                None => true,
             };
-            if !stays {
+            // A connection is what it was when it was made: one that would be less by now ends.
+            let stays = policy
+                .judge(&open.target)
+                .is_ok_and(|grant| old.policy.judge(&open.target).is_ok_and(|before| grant.covers(&before)));
+            if !(admitted && stays) {
                 open.revoked.notify_one();
             }
         }

@@ -226,8 +226,7 @@ impl Internet {
 }
 
 /// Answers below `/live`: `/live/head` is what the request was, `/live/events` three events with pauses between them,
-/// `/live/never` nothing, `/live/socket` a WebSocket that says what it is told, without looking into it, `/live/chat` one
-/// that clients who look closely take for one.
+/// `/live/never` nothing, `/live/chat` a WebSocket.
 fn live(mut stream: TcpStream) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = String::new();
@@ -247,14 +246,6 @@ fn live(mut stream: TcpStream) {
                 thread::sleep(Duration::from_millis(300));
             }
             Ok(())
-        })(),
-        "/live/socket" => (|| {
-            // The answer to the key of the example in RFC 6455, which clients use here.
-            stream.write_all(
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                  Sec-WebSocket-Accept: s3pPLMBiTbaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-            )?;
-            std::io::copy(&mut reader, &mut stream).map(drop)
         })(),
         "/live/chat" => chat(&head, &mut reader, &mut stream),
         _ => reader.read(&mut [0]).map(drop),

@@ -503,7 +503,7 @@ const NETWORK: &[Key] = &[
         name: "bandwidth",
         form: Form::Size(set_bandwidth),
         default: "no limit",
-        doc: "Bytes per second, in both directions together. A second's worth may pass at once.",
+        doc: "Bytes per second, in both directions together. A second's worth, and 16 KiB at least, may pass at once.",
         example: "\"10M\"",
     },
     Key {

@@ -339,16 +339,20 @@ impl AuditReader {
         }
     }
 
-    /// Whether the file that is being read is not the one that is written any more; takes the new one up if so.
+    /// Whether the file that is being read is not the one that is written any more; takes up all that came after it if
+    /// so: more than one, if nobody has read for long.
     fn is_replaced(&mut self) -> bool {
-        let Some(reader) = &self.reader else { return false };
-        let Ok(Some(current)) = open(&self.dir, CURRENT) else { return false };
-        let (Ok(ours), Ok(theirs)) = (fs::fstat(reader.get_ref()), fs::fstat(&current)) else { return false };
-        if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) {
-            return false;
+        let Some(Ok(ours)) = self.reader.as_ref().map(|reader| fs::fstat(reader.get_ref())) else { return false };
+        let mut newer = Vec::new();
+        for name in [CURRENT.to_owned()].into_iter().chain((1..=OLDER).map(older)) {
+            let Ok(Some(file)) = open(&self.dir, &name) else { break };
+            match fs::fstat(&file) {
+                Ok(theirs) if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino) => newer.push(file),
+                _ => break,
+            }
         }
-        self.files.push(current);
-        true
+        self.files = newer;
+        !self.files.is_empty()
     }
 
     /// Waits until there may be more, at most so long.

@@ -81,6 +81,23 @@ fn files_are_rotated_and_the_oldest_are_gone() {
     assert_eq!(files, 1 + OLDER as usize + 1, "the current one, the older ones and the lock");
 }
 
+#[test]
+fn whoever_was_away_gets_all_that_is_still_there() {
+    let (_folder, dir) = place();
+    let mut one = writer(&dir).rotate_at(1000);
+    let mut follower = reader(&dir);
+    one.append(&record(0));
+    follower.wait(Duration::from_secs(5)).unwrap();
+    assert_eq!(numbers(&mut follower), [0]);
+    (1..20).for_each(|flow| one.append(&record(flow)));
+    follower.wait(Duration::from_secs(5)).unwrap();
+    assert_eq!(numbers(&mut follower), (1..20).collect::<Vec<_>>());
+    // More than is kept: the rest of its own file, and from the oldest on.
+    (20..200).for_each(|flow| one.append(&record(flow)));
+    let followed = numbers(&mut follower);
+    assert!(followed[0] == 20 && followed.ends_with(&numbers(&mut reader(&dir))), "{followed:?}");
+}
+
 fn records(dir: &OwnedFd) -> Vec<AuditRecord> {
     let mut reader = reader(dir);
     std::iter::from_fn(|| reader.next_record().unwrap()).collect()

@@ -8,6 +8,8 @@ use ::http::{
     request::Parts,
     uri::{PathAndQuery, Scheme},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 /// Why a request is refused by its head alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,12 +128,27 @@ pub(super) fn rewrite(parts: &mut Parts, target: &Target, tls: bool) {
 /// Whether a request asks to go on as a WebSocket (RFC 6455, 4.1). What else a connection can become carries requests
 /// that could not be read (h2c), or is unknown: servers that are not asked for it go on with HTTP.
 pub(super) fn wants_websocket(parts: &Parts) -> bool {
-    let mut upgrades = parts.headers.get_all(header::UPGRADE).iter();
+    let key = only(&parts.headers, &header::SEC_WEBSOCKET_KEY).and_then(|key| STANDARD.decode(key).ok());
     parts.version == Version::HTTP_11
         && parts.method == Method::GET
-        && upgrades.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        && upgrades.next().is_none()
+        && only(&parts.headers, &header::UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+        && key.is_some_and(|key| key.len() == 16)
         && parts.headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, "upgrade"))
+}
+
+/// What a server says that goes on as a WebSocket with whoever has sent these headers (RFC 6455, 4.2.2): no other says it
+/// by chance.
+pub(super) fn websocket_accept(asked: &HeaderMap) -> Option<String> {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let key = only(asked, &header::SEC_WEBSOCKET_KEY)?;
+    Some(STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat())))
+}
+
+/// The value of a header that is there once.
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then_some(value.as_bytes())
 }
 
 /// Removes what is for one hop only (RFC 9110, 7.6.1), but for how long a body is, and what it ends with.

@@ -267,13 +267,13 @@ fn a_websocket_passes_both_ways_until_both_end() {
         let (client, server) = carried(Version::One, passage);
         serve(server, Version::One, |mut request| async move {
             assert_eq!(request.headers()[header::UPGRADE], "websocket");
-            assert_eq!(request.headers()["sec-websocket-key"], "x");
+            assert_eq!(request.headers()["sec-websocket-key"], "dGhlIHNhbXBsZSBub25jZQ==");
             let upgrade = hyper::upgrade::on(&mut request);
             spawn_local(async move {
                 let mut io = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
                 let (mut near, mut far) = tokio::io::duplex(64);
                 spawn_local(async move { copy_bidirectional(&mut io, &mut near).await });
-                let mut bytes = [0; 5];
+                let mut bytes = [0; 11];
                 far.read_exact(&mut bytes).await.unwrap();
                 far.write_all(&bytes).await.unwrap();
                 // The client has closed its side, and still gets this.
@@ -284,7 +284,7 @@ fn a_websocket_passes_both_ways_until_both_end() {
                 .status(101)
                 .header("upgrade", "websocket")
                 .header("connection", "upgrade")
-                .header("sec-websocket-accept", "y")
+                .header("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
                 .body(body(""))
                 .unwrap()
         });
@@ -292,22 +292,23 @@ fn a_websocket_passes_both_ways_until_both_end() {
             .header("host", "a.org")
             .header("connection", "keep-alive, Upgrade")
             .header("upgrade", "WebSocket")
-            .header("sec-websocket-key", "x")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
             .body(body(""))
             .unwrap();
         let response = one(client).await.send_request(request).await.unwrap();
         assert_eq!(
             (response.status().as_u16(), response.headers()["sec-websocket-accept"].to_str().unwrap()),
-            (101, "y")
+            (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
         );
         // Clients compare the whole of it.
         let connection: Vec<_> = response.headers().get_all(header::CONNECTION).iter().collect();
         assert_eq!(connection, ["Upgrade"]);
         let mut io = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-        io.write_all(b"hello").await.unwrap();
-        let mut bytes = [0; 5];
+        let hello = b"\x81\x85\0\0\0\0hello";
+        io.write_all(hello).await.unwrap();
+        let mut bytes = [0; 11];
         io.read_exact(&mut bytes).await.unwrap();
-        assert_eq!(&bytes, b"hello");
+        assert_eq!(&bytes, hello);
         io.shutdown().await.unwrap();
         let mut rest = String::new();
         io.read_to_string(&mut rest).await.unwrap();

@@ -16,9 +16,16 @@ impl Line {
     fn read(&mut self, bytes: &[u8]) -> (usize, bool) {
         let end = bytes.iter().position(|&byte| byte == b'\n');
         let count = end.map_or(bytes.len(), |end| end + 1);
-        let room = KEPT.saturating_sub(self.bytes.len());
-        // The carriage return of a long line does not matter.
-        self.bytes.extend(bytes[..end.unwrap_or(count)].iter().take(room));
+        for &byte in &bytes[..end.unwrap_or(count)] {
+            // A number with ever so many zeros before it is the same one.
+            if self.bytes == b"0" && byte.is_ascii_hexdigit() {
+                self.bytes.clear();
+            }
+            // The carriage return of a long line does not matter.
+            if self.bytes.len() < KEPT {
+                self.bytes.push(byte);
+            }
+        }
         (count, end.is_some())
     }
 

@@ -15,7 +15,8 @@ fn each_request_is_told_of_in_its_turn() {
     let inner = "GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let counted = format!("\r\nPOST / HTTP/1.1\ncontent-LENGTH:{}\n\n{inner}", inner.len());
     let chunked = format!(
-        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{:x};x=y\r\n{inner}\r\n00\r\nContent-Length: 1\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{}{:x};x=y\r\n{inner}\r\n00\r\nContent-Length: 1\r\n\r\n",
+        "0".repeat(200),
         inner.len()
     );
     let both = "POST / HTTP/1.1\r\nContent-Length: 4\r\ntransfer-encoding : x\r\n";

@@ -164,6 +164,7 @@ impl Way {
             // What both agree on there would be no readable messages.
             parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
         }
+        let accept = head::websocket_accept(&parts.headers);
         let (body, end) = Asked::new(body, &parts, exchange.clone(), line.clone());
         let mut sender = self.sender.lock().await;
         let sent = match sender.ready().await {
@@ -189,7 +190,11 @@ impl Way {
             return Ok(exchange.refuse(refusal, &line));
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some((client, server)) = client.zip(response.extensions_mut().remove::<OnUpgrade>()) else {
+            let is_it = accept.is_some_and(|accept| {
+                head::only(response.headers(), &header::SEC_WEBSOCKET_ACCEPT) == Some(accept.as_bytes())
+            });
+            let server = response.extensions_mut().remove::<OnUpgrade>().filter(|_| is_it);
+            let Some((client, server)) = client.zip(server) else {
                 let detail = "the server changes to what nobody asked for";
                 return Ok(exchange.refuse(exchange.denial(Reason::Unreachable).because(detail).into(), &line));
             };

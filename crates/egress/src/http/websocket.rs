@@ -46,6 +46,8 @@ enum Step<'a> {
     End,
     /// Nothing before more is read.
     More,
+    /// What no client says: the frames end before it.
+    Foreign,
 }
 
 /// Follows the frames of one side.
@@ -56,6 +58,8 @@ struct Frames {
     /// In the payload, of which so much is to come.
     inside: bool,
     left: u64,
+    /// They are a client's, and anything else is foreign: a server could take it for a request.
+    of_client: bool,
 }
 
 impl Frames {
@@ -77,6 +81,9 @@ impl Frames {
         }
         for (count, &byte) in bytes.iter().enumerate() {
             self.head.push(byte);
+            if self.of_client && !is_clients(&self.head) {
+                return ((count + 1).saturating_sub(self.head.len()), Step::Foreign);
+            }
             if self.read_head() {
                 self.head.clear();
                 self.inside = true;
@@ -105,6 +112,14 @@ impl Frames {
     }
 }
 
+/// Whether a head that begins like this can be a client's that has agreed on no extension (RFC 6455, 5.1, 5.2 and 5.5):
+/// masked, of a known kind, a control frame whole and short.
+fn is_clients(head: &[u8]) -> bool {
+    let known = head.first().is_none_or(|first| matches!(first, 0..=2 | 0x80..=0x82 | 0x88..=0x8a));
+    let control = head.first().is_some_and(|first| first & 8 != 0);
+    known && head.get(1).is_none_or(|second| second & 0x80 != 0 && (!control || second & 0x7f < 126))
+}
+
 /// Follows a server's messages.
 #[derive(Default)]
 pub(crate) struct Messages {
@@ -124,7 +139,7 @@ impl Messages {
             read += count;
             let frame = self.frames.frame;
             match step {
-                Step::More => return read,
+                Step::More | Step::Foreign => return read,
                 _ if frame.is_control() => {}
                 Step::Begin => {
                     // What does not go on with a message begins one.
@@ -158,8 +173,8 @@ impl Messages {
 enum Break {
     /// A side broke off.
     Lost,
-    /// All tokens are used, and the client has been told.
-    Spent,
+    /// It may not go on, and the client has been told.
+    Refused,
 }
 
 impl From<io::Error> for Break {
@@ -171,13 +186,14 @@ impl From<io::Error> for Break {
 /// What both directions know.
 struct Conversation<'a> {
     exchange: &'a Rc<Exchange>,
-    /// The client asks for more than there is.
+    /// The client asks for more than there is, or speaks something else.
     asked: Notify,
+    foreign: Cell<bool>,
     /// Between two frames of the client's, as far as the server has heard them.
     whole: Cell<bool>,
 }
 
-/// Carries a WebSocket until both sides have ended, or tokens have. `line` is the request that began it.
+/// Carries a WebSocket until both sides have ended, tokens have, or the client says what is none. `line` is the request that began it.
 pub(super) async fn carry<C, S>(client: C, server: S, exchange: &Rc<Exchange>, line: &str) -> Option<ReadHalf<C>>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -185,11 +201,12 @@ where
 {
     let (mut from_client, mut to_client) = split(client);
     let (mut from_server, mut to_server) = split(server);
-    let conversation = Conversation { exchange, asked: Notify::new(), whole: Cell::new(true) };
+    let conversation =
+        Conversation { exchange, asked: Notify::new(), foreign: Cell::new(false), whole: Cell::new(true) };
     let out = conversation.out(&mut from_client, &mut to_server);
     let back = conversation.back(&mut from_server, &mut to_client, line);
     // An end that comes as an error is an end.
-    let Err(Break::Spent) = tokio::try_join!(out, back) else { return None };
+    let Err(Break::Refused) = tokio::try_join!(out, back) else { return None };
     let leave = async {
         if conversation.whole.get() {
             to_server.write_all(&LEAVE_TAKEN).await?;
@@ -202,13 +219,13 @@ where
 }
 
 impl Conversation<'_> {
-    /// From the client to the server, until there is something to ask and no token left.
+    /// From the client to the server, until there is something to ask and no token left, or it is no WebSocket's.
     async fn out(
         &self,
         client: &mut ReadHalf<impl AsyncRead + AsyncWrite>,
         server: &mut WriteHalf<impl AsyncRead + AsyncWrite>,
     ) -> Result<(), Break> {
-        let (mut frames, mut buffer) = (Frames::default(), vec![0; PIECE]);
+        let (mut frames, mut buffer) = (Frames { of_client: true, ..Frames::default() }, vec![0; PIECE]);
         loop {
             let count = client.read(&mut buffer).await?;
             if count == 0 {
@@ -218,7 +235,7 @@ impl Conversation<'_> {
             }
             let bytes = &buffer[..count];
             let mut read = 0;
-            let spent = loop {
+            let over = loop {
                 let data = bytes.get(read).is_some_and(|first| first & 8 == 0);
                 if frames.is_between() && data && self.exchange.passage.budget.exhausted().is_some() {
                     break true;
@@ -228,6 +245,11 @@ impl Conversation<'_> {
                         read += count;
                         break false;
                     }
+                    (count, Step::Foreign) => {
+                        read += count;
+                        self.foreign.set(true);
+                        break true;
+                    }
                     (count, _) => read += count,
                 }
             };
@@ -236,7 +258,7 @@ impl Conversation<'_> {
             server.write_all(&bytes[..read]).await?;
             server.flush().await?;
             self.whole.set(frames.is_between());
-            if spent {
+            if over {
                 self.asked.notify_one();
                 return Ok(());
             }
@@ -267,7 +289,7 @@ impl Conversation<'_> {
                 count = server.read(&mut buffer) => count?,
                 () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
                     self.tell(line);
-                    return Err(Break::Spent);
+                    return Err(Break::Refused);
                 }
             };
             if count == 0 {
@@ -289,11 +311,16 @@ impl Conversation<'_> {
         }
     }
 
-    /// Tells that no token is left: why.
+    /// Tells why it may not go on.
     fn tell(&self, line: &str) -> Denial {
         let Self { exchange, .. } = self;
-        let denial = exchange.denial(Reason::TokenLimit);
-        let denial = denial.because(exchange.passage.budget.exhausted().unwrap_or_default());
+        let denial = match self.foreign.get() {
+            true => exchange.denial(Reason::BadRequest).because("a WebSocket goes on as something else"),
+            false => {
+                let spent = exchange.passage.budget.exhausted().unwrap_or_default();
+                exchange.denial(Reason::TokenLimit).because(spent)
+            }
+        };
         exchange.passage.report.refused(&denial, line);
         denial
     }
@@ -306,7 +333,7 @@ impl Conversation<'_> {
             client.shutdown().await
         };
         let _ = tokio::time::timeout(LEAVE, farewell).await;
-        Err(Break::Spent)
+        Err(Break::Refused)
     }
 }
 

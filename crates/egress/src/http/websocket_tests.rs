@@ -112,10 +112,11 @@ async fn opened(limit: Option<u64>) -> (DuplexStream, DuplexStream, Rc<Log>, Rc<
     let (mut client, mut server) = carried(Version::One, passage);
     let request = "GET /v1/responses HTTP/1.1\r\nHost: a.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
-                   Sec-WebSocket-Protocol: x\r\n\r\n";
+                   Sec-WebSocket-Protocol: x\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     client.write_all(request.as_bytes()).await.unwrap();
     let seen = head(&mut server).await;
-    let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     server.write_all(answer.as_bytes()).await.unwrap();
     assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
     (client, server, log, budget, seen)
@@ -190,6 +191,70 @@ fn what_others_have_spent_ends_it_with_the_next_question() {
         assert_eq!(rest(&mut server).await, LEAVE_TAKEN);
         assert_eq!(log.reasons(), [Reason::TokenLimit]);
     });
+}
+
+/// A request, a frame without a mask, one of an extension, of an unknown kind, and a control frame that is none.
+#[test]
+fn nothing_but_frames_passes() {
+    let long = frame(0x89, Some([1, 2, 3, 4]), &[0; 126]);
+    let no_frames: [&[u8]; 6] = [
+        b"GET /admin HTTP/1.1\r\nHost: b.org\r\n\r\n",
+        &said("none"),
+        &frame(0xc1, Some([1, 2, 3, 4]), b"x"),
+        &frame(0x83, Some([1, 2, 3, 4]), b"x"),
+        &frame(0x09, Some([1, 2, 3, 4]), b"x"),
+        &long,
+    ];
+    for foreign in no_frames {
+        for piece in [1, 3, 1000] {
+            run(async {
+                let (mut client, mut server, log, ..) = opened(None).await;
+                client.write_all(&asked("a question")).await.unwrap();
+                exactly(&mut server, &asked("a question")).await;
+                let foreign = foreign.to_vec();
+                spawn_local(async move {
+                    for piece in foreign.chunks(piece) {
+                        // It is refused meanwhile.
+                        let _ = client.write_all(piece).await;
+                        tokio::task::yield_now().await;
+                    }
+                    rest(&mut client).await
+                });
+                let heard = rest(&mut server).await;
+                assert!(heard.len() < 3 || heard == LEAVE_TAKEN, "{heard:?}");
+                assert_eq!(log.reasons(), [Reason::BadRequest]);
+            });
+        }
+    }
+}
+
+/// What anybody could answer is no answer to the key, and without a key nothing is asked for.
+#[test]
+fn a_server_must_know_that_it_speaks_to_a_websocket() {
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    let wrong = "Sec-WebSocket-Accept: t3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+    for (asked, said, status) in [
+        (key.to_owned(), accept.to_owned(), "101"),
+        (key.to_owned(), String::new(), "502"),
+        (key.to_owned(), wrong.to_owned(), "502"),
+        (key.to_owned(), accept.repeat(2), "502"),
+        (String::new(), accept.to_owned(), "502"),
+        (key.repeat(2), accept.to_owned(), "502"),
+        ("Sec-WebSocket-Key: x\r\n".to_owned(), accept.to_owned(), "502"),
+    ] {
+        run(async {
+            let (passage, _) = passage("a.org:80", &[]);
+            let (mut client, mut server) = carried(Version::One, passage);
+            let begin = "GET / HTTP/1.1\r\nHost: a.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+            client.write_all(format!("{begin}{asked}\r\n").as_bytes()).await.unwrap();
+            let asks = head(&mut server).await.to_ascii_lowercase().contains("upgrade: websocket");
+            assert_eq!(asks, asked == key);
+            let answer = format!("HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{said}\r\n");
+            server.write_all(answer.as_bytes()).await.unwrap();
+            assert_eq!(head(&mut client).await.split(' ').nth(1), Some(status), "{asked}{said}");
+        });
+    }
 }
 
 #[test]

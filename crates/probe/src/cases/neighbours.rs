@@ -58,7 +58,8 @@ fn tcp(ctx: &Context) -> Result<Outcome, Skip> {
     let (port, token) = (port(ctx)?, ctx.token()?);
     let host = ctx.get("tcp_host").and_then(|text| text.parse().ok()).map(|address: SocketAddr| address.ip());
     let own: [IpAddr; 3] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), Ipv4Addr::UNSPECIFIED.into()];
-    let others = [[198, 18, 0, 1], [198, 18, 0, 2], [10, 0, 0, 1]].map(IpAddr::from);
+    // Made up ones that no name has been given: what one stands for would be looked up.
+    let others = [[198, 19, 255, 253], [198, 19, 255, 254], [10, 0, 0, 1]].map(IpAddr::from);
     let others = others.into_iter().filter(|address| matches!(leaves(*address), Outcome::Held(_)));
     let addresses = own.into_iter().chain(host).chain(others);
     Ok(worst(addresses.map(|address| match hears(connect((address, port).into()), token) {

@@ -197,7 +197,7 @@ pub const CASES: &[Case] = &[
         "RFC 9113: 8.3.1",
         Control::Host,
         |ctx| {
-            let Some(way) = Way::all(ctx).into_iter().next() else { return Ok(nowhere()) };
+            let Some(way) = Way::all(ctx).into_iter().next() else { return Err(nowhere()) };
             let (here, there) = (way.authority(), speech::elsewhere(ctx.token()?));
             let of = |authority: &str, headers: &[(&str, &str)]| {
                 Message::in_frames(speech::request_in_frames(authority.as_bytes(), headers))
@@ -213,21 +213,39 @@ pub const CASES: &[Case] = &[
         },
     ),
     Case::new(
+        "request-upgrade",
+        Network,
+        "a connection becomes a WebSocket that is none, and carries a request for another host",
+        "RFC 6455: 4.2.2",
+        Control::Host,
+        |ctx| {
+            clear(ctx, |here, there| {
+                let switch = |more: &str| {
+                    let begin = format!("GET /switch HTTP/1.1\r\nHost: {here}\r\nUpgrade: websocket\r\n");
+                    format!("{begin}Connection: Upgrade\r\n{more}\r\n{}", get(there, ""))
+                };
+                ["", "Sec-WebSocket-Key: eA==\r\n", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"]
+                    .map(switch)
+                    .into()
+            })
+        },
+    ),
+    Case::new(
         "request-redirect",
         Network,
         "an answer sends whoever asked on to another service of the host",
         "RFC 9110: 15.4",
         Control::Host,
         |ctx| {
-            let Some(way) = Way::all(ctx).into_iter().next() else { return Ok(nowhere()) };
+            let Some(way) = Way::all(ctx).into_iter().next() else { return Err(nowhere()) };
             way::redirected(ctx, &way, &to("/redirect", &way.authority()))
         },
     ),
 ];
 
-/// What is told where there is no way that could be tried.
-pub fn nowhere() -> Outcome {
-    Outcome::Absent("the host has neither an address nor a name but localhost".to_owned())
+/// Why nothing is shown where there is no way that could be tried.
+pub fn nowhere() -> Skip {
+    Skip("the host has neither an address nor a name but localhost".to_owned())
 }
 
 fn get(host: &str, headers: &str) -> String {
@@ -240,7 +258,7 @@ fn to(target: &str, host: &str) -> String {
 
 /// Attempts in HTTP without TLS, made of the host that is allowed and the one that is not.
 fn clear(ctx: &Context, requests: impl Fn(&str, &str) -> Vec<String>) -> Result<Outcome, Skip> {
-    let Some(way) = Way::all(ctx).into_iter().next() else { return Ok(nowhere()) };
+    let Some(way) = Way::all(ctx).into_iter().next() else { return Err(nowhere()) };
     let here = way.authority();
     let attempts = requests(&here, &speech::elsewhere(ctx.token()?)).into_iter().map(Message::whole);
     way::attempt(ctx, &way, &Message::whole(get(&here, "")), attempts)

@@ -167,6 +167,9 @@ impl Peer {
 fn in_clear(word: &str, said: &[u8], words: &Words) -> Vec<u8> {
     let line = if contains(said, b"GET /redirect ") {
         format!("302 Found\r\nLocation: http://{}/", words.elsewhere)
+    } else if contains(said, b"GET /switch ") {
+        // As a server may that gives any status that it is asked for.
+        return b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".to_vec();
     } else {
         "200 OK".to_owned()
     };
