@@ -5,7 +5,11 @@ use crate::{
     kept::{BOX, Kept, signal},
 };
 use rustix::process::Signal;
-use std::{fs, process::Output};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Output, Stdio},
+};
 use support::{eventually, internet::WEB, told};
 
 /// Servers in a sandbox that say which they are: by IPv4 and by IPv6.
@@ -195,17 +199,22 @@ fn a_port_that_was_taken() {
         signal(kept.supervisor(), Signal::STOP);
         signal(kept.running_egress(), Signal::KILL);
         eventually("the port is free", || silent(&ground, 8003));
-        let taken = ground.internet.listen("127.0.0.1:8003");
+        let script = "import socket, sys\nserver = socket.create_server(('127.0.0.1', 8003))\nprint('ready', flush=True)\n\
+                      sys.stdin.read()";
+        let mut command = ground.internet.command(&ground.world, "python3");
+        let command = command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut taken = command.spawn().unwrap();
+        let _ = BufReader::new(taken.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
         signal(kept.supervisor(), Signal::CONT);
         let words = "Port 8003 of this host can't be had";
         let is_it =
             |event: &serde_json::Value| event["port"] == 8003 && event["cause"].as_str().unwrap().contains(words);
         eventually("it is told", || ground.log(&[]).iter().any(is_it));
         answers(&ground, "127.0.0.1", 8004, 3001);
-        drop(taken);
+        drop(taken.stdin.take());
+        assert!(taken.wait().unwrap().success());
         eventually("it is had again", || !silent(&ground, 8003));
         answers(&ground, "127.0.0.1", 8003, 3000);
-        servers.end();
     }
 }
 
