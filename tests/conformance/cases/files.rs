@@ -276,7 +276,7 @@ pub const CASES: &[Row] = &[
         let _ = b.says(&["trust"]);
         assert_eq!(b.says(&["run", "--backend", b.backend, "--", "cat", "/srv/file"]), "original\n");
     }),
-    ("a project's image is made as it says", "image recipe", |b| {
+    ("a project's image is made as it says", "", |b| {
         b.write("agentkernel.toml", &format!("[image]\nfrom = \"{IMAGE}\"\nsetup = [\"echo made > /srv/made\"]\n"));
         let _ = b.says(&["trust"]);
         assert_eq!(b.says(&["run", "--backend", b.backend, "--", "cat", "/srv/made"]), "made\n");

@@ -7,11 +7,13 @@ mod build;
 mod endpoint;
 mod image;
 mod layer;
+mod project;
 
 pub use build::{Order, build, save};
 pub use endpoint::{Endpoint, EndpointError};
 pub use image::{About, Contents, Pulled, about, pull};
-pub use layer::{Chain, lay, remember as remember_layers, sweep as sweep_layers};
+pub use layer::{Chain, lay, remember, sweep};
+pub use project::{load, name as project_name};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header, request::Builder};
