@@ -7,6 +7,7 @@
 
 mod bench;
 mod cases;
+mod far;
 mod installed;
 mod lost;
 

@@ -4,16 +4,20 @@
 //! and it is. What it passes on of others (contents of images) is not.
 
 mod build;
+mod connect;
 mod endpoint;
 mod image;
 mod layer;
 mod project;
+mod ssh;
+mod tls;
 
 pub use build::{Order, build, save};
 pub use endpoint::{Endpoint, EndpointError};
 pub use image::{About, Contents, Pulled, about, pull};
 pub use layer::{Chain, lay, remember, sweep};
 pub use project::{load, name as project_name};
+pub use ssh::keep_environment;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header, request::Builder};
@@ -28,12 +32,8 @@ use oci::Platform;
 use rustix::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::{future::Future, io, net::SocketAddr, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-    time::timeout,
-};
+use std::{future::Future, io, time::Duration};
+use tokio::time::timeout;
 
 /// The newest version of the API that is spoken, and the oldest that has all that is needed (Docker 20.10, Podman 4).
 const VERSIONS: ((u32, u32), (u32, u32)) = ((1, 44), (1, 41));
@@ -95,6 +95,22 @@ pub enum EngineError {
     /// It is too old.
     #[error("The engine speaks version {0} of its API, and 1.41 is needed")]
     Old(String),
+    /// TLS can't be spoken with it.
+    #[error("Cannot speak TLS with the engine at {endpoint}: {cause}")]
+    Tls {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        cause: String,
+    },
+    /// What ssh leads to is no engine.
+    #[error("Cannot reach the engine at {endpoint}: {cause}")]
+    Ssh {
+        /// Where.
+        endpoint: String,
+        /// What ssh says.
+        cause: String,
+    },
     /// What it sends can't be kept.
     #[error("Cannot write what the engine sends")]
     Write(#[source] io::Error),
@@ -116,6 +132,12 @@ impl EngineError {
                 "Join the group that owns the socket, mostly 'docker', which makes you its machine's root; or use Podman's own socket"
             }
             Self::Connect { .. } | Self::Silent(_) => "Start it, or say in DOCKER_HOST where another one is",
+            Self::Tls { .. } => {
+                "ca.pem vouches for the engine, cert.pem and key.pem for you: they lie in DOCKER_CERT_PATH, or `docker context create` takes them"
+            }
+            Self::Ssh { .. } => {
+                "See that `ssh -o BatchMode=yes HOST docker version` works: the host must be known, and a key at hand that asks for nothing"
+            }
             Self::Old(_) => "Use Docker 20.10, Podman 4, or newer",
             Self::NoFile(_) => "Use another image, or backend native",
             Self::Refused { .. } | Self::Write(_) | Self::Nonsense(_) => "",
@@ -126,7 +148,9 @@ impl EngineError {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::Connect { .. } | Self::Silent(_) | Self::Nonsense(_) => io::ErrorKind::NotConnected,
+            Self::Connect { .. } | Self::Silent(_) | Self::Nonsense(_) | Self::Tls { .. } | Self::Ssh { .. } => {
+                io::ErrorKind::NotConnected
+            }
             _ => io::ErrorKind::Other,
         }
     }
@@ -168,9 +192,6 @@ pub fn query(text: &str) -> String {
 fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Engine {
     /// Asks who is there, and agrees on a version.
@@ -392,38 +413,16 @@ async fn call(
     patience: Duration,
 ) -> Result<Response<Incoming>, EngineError> {
     let silent = |_| EngineError::Silent(endpoint.to_string());
-    let failed = |source| EngineError::Connect { endpoint: endpoint.to_string(), source };
-    let nonsense = |error: hyper::Error| EngineError::Nonsense(wire::cause(&error));
-    let stream = timeout(PROMPT, open(endpoint)).await.map_err(silent)?.map_err(failed)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(nonsense)?;
-    // Why it ends is told to whoever waits for the answer.
-    tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
     let request = request.header(header::HOST, "engine").body(body);
     let request = request.map_err(|error| EngineError::Nonsense(error.to_string()))?;
-    timeout(patience, sender.send_request(request)).await.map_err(silent)?.map_err(nonsense)
-}
-
-async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
-    match endpoint {
-        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-        Endpoint::Tcp(host) => {
-            let stream = TcpStream::connect(addresses(host).await?.as_slice()).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
-    }
-}
-
-/// The addresses of `HOST:PORT`.
-async fn addresses(host: &str) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![address]);
-    }
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-    let port = port.parse().map_err(io::Error::other)?;
-    let found = egress::Names::new(egress::system_resolver()).look_up(name).await;
-    let found = found.map_err(|reason| io::Error::other(format!("no address is known [{reason}]")))?;
-    Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect())
+    let (stream, reason) = connect::open(endpoint).await?;
+    let sent = async {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // Why it ends is told to whoever waits for the answer.
+        tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
+        sender.send_request(request).await
+    };
+    timeout(patience, sent).await.map_err(silent)?.map_err(|error| reason.of(endpoint, &error))
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
