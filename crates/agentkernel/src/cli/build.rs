@@ -26,7 +26,7 @@ use std::{
     sync::mpsc,
     time::{Duration, Instant},
 };
-use wire::Exit;
+use wire::{Exit, User};
 
 /// The latest time in an image for which SOURCE_DATE_EPOCH says nothing: a day after archives of the kind ZIP begin, so that
 /// they can be made in every time zone.
@@ -170,6 +170,7 @@ impl Build {
             ..Overrides::default()
         };
         steps.quiet = self.quiet;
+        steps.check_keys()?;
         let built = images.build(&request, &mut steps);
         built.map_err(|error| steps.failure(error, name, text))
     }
@@ -319,6 +320,25 @@ impl<'a> Steps<'a> {
             tail: Vec::new(),
             refused: false,
         }
+    }
+
+    /// Refuses to lend keys for what no step could use them for, also where none is executed.
+    fn check_keys(&self) -> Result<(), Failure> {
+        if self.overrides.network.ssh.is_empty() && !self.overrides.network.sign {
+            return Ok(());
+        }
+        let step = BuildStep {
+            image: self.image.clone(),
+            layers: Vec::new(),
+            argv: Vec::new(),
+            env: Vec::new(),
+            workdir: "/".to_owned(),
+            user: User { uid: 0, gid: 0, groups: Vec::new() },
+            passwd: Vec::new(),
+            mounts: Vec::new(),
+            tmpfs: Vec::new(),
+        };
+        Ok(config::resolve_build(self.overrides.clone(), step, &self.project, &self.user, &self.host).map(drop)?)
     }
 
     pub(super) fn failure(&self, error: BuildError<Failure>, name: &str, text: &str) -> Failure {
