@@ -20,11 +20,11 @@ pub use project::{load, name as project_name};
 pub use ssh::keep_environment;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header, request::Builder};
+use connect::Way;
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{
     body::{Frame, Incoming},
-    client::conn::http1,
     upgrade::Upgraded,
 };
 use hyper_util::rt::TokioIo;
@@ -64,7 +64,7 @@ pub type Body = BoxBody<Bytes, io::Error>;
 /// An engine that has answered.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    endpoint: Endpoint,
+    way: Way,
     version: (u32, u32),
     podman: bool,
 }
@@ -200,7 +200,8 @@ impl Engine {
     /// [`EngineError`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, EngineError> {
         let (newest, oldest) = VERSIONS;
-        let response = call(endpoint, Request::get("/_ping"), whole(""), PROMPT).await?;
+        let way = Way::to(endpoint);
+        let response = way.call(Request::get("/_ping"), whole(""), PROMPT).await?;
         let told = response.headers().get("api-version").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let parse = |text: &str| {
             let (major, minor) = text.split_once('.')?;
@@ -209,7 +210,7 @@ impl Engine {
         match parse(told) {
             Some(version) if version >= oldest => {
                 let podman = response.headers().contains_key("libpod-api-version");
-                Ok(Self { endpoint: endpoint.clone(), version: version.min(newest), podman })
+                Ok(Self { way, version: version.min(newest), podman })
             }
             _ => Err(EngineError::Old(wire::printable(told))),
         }
@@ -218,7 +219,12 @@ impl Engine {
     /// Where it is.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        &self.way.endpoint
+    }
+
+    /// Keeps no connection for later.
+    pub fn let_go(&self) {
+        self.way.let_go();
     }
 
     /// The version of its API that is spoken.
@@ -249,7 +255,7 @@ impl Engine {
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
         }
-        self.refused(call(&self.endpoint, request, body, patience).await?).await
+        self.refused(self.way.call(request, body, patience).await?).await
     }
 
     /// What there is.
@@ -284,7 +290,7 @@ impl Engine {
         if let Some(login) = login {
             request = request.header("x-registry-auth", login);
         }
-        Ok(self.refused(call(&self.endpoint, request, whole(""), PATIENT).await?).await?.into_body())
+        Ok(self.refused(self.way.call(request, whole(""), PATIENT).await?).await?.into_body())
     }
 
     /// What its images run on, if nothing else is asked for.
@@ -354,7 +360,7 @@ impl Engine {
         let path = format!("/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1");
         let request =
             Request::post(self.path(&path)).header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
-        let mut response = call(&self.endpoint, request, whole(""), PROMPT).await?;
+        let mut response = self.way.call(request, whole(""), PROMPT).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let response = self.refused(response).await?;
             return Err(EngineError::Nonsense(format!("attach answered {}", response.status().as_u16())));
@@ -400,29 +406,10 @@ impl Engine {
         loop {
             match timeout(PROMPT, body.frame()).await {
                 Ok(frame) => return frame.transpose().map_err(|error| EngineError::Nonsense(wire::cause(&error))),
-                Err(_) => drop(call(&self.endpoint, Request::get("/_ping"), whole(""), PROMPT).await?),
+                Err(_) => drop(self.way.call(Request::get("/_ping"), whole(""), PROMPT).await?),
             }
         }
     }
-}
-
-async fn call(
-    endpoint: &Endpoint,
-    request: Builder,
-    body: Body,
-    patience: Duration,
-) -> Result<Response<Incoming>, EngineError> {
-    let silent = |_| EngineError::Silent(endpoint.to_string());
-    let request = request.header(header::HOST, "engine").body(body);
-    let request = request.map_err(|error| EngineError::Nonsense(error.to_string()))?;
-    let (stream, reason) = connect::open(endpoint).await?;
-    let sent = async {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Why it ends is told to whoever waits for the answer.
-        tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
-        sender.send_request(request).await
-    };
-    timeout(patience, sent).await.map_err(silent)?.map_err(|error| reason.of(endpoint, &error))
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
