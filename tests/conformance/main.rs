@@ -7,6 +7,7 @@
 
 mod bench;
 mod cases;
+mod far;
 mod installed;
 mod lost;
 
@@ -205,7 +206,7 @@ fn an_engine_lays_a_layer_once() {
         let _ = bench.says(&["image", "rm", "one:1"]);
         assert_eq!(images(), 2);
         let told = bench.says(&["image", "prune", "--all", "--dry-run"]);
-        assert!(told.contains("1 images that engines made of layers would be removed"), "{told}");
+        assert!(told.contains("1 images that engines had of ours would be removed"), "{told}");
         let _ = bench.says(&["image", "prune", "--all"]);
         assert_eq!(images(), 1);
         let _ = bench.says(&["start", "box"]);

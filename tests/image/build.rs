@@ -533,5 +533,15 @@ fn keys_of_an_ssh_agent_are_lent_to_steps() {
         let layer = scene.last_layer();
         assert!(layer.iter().any(|file| file == "done"), "{layer:?}");
         assert!(!layer.iter().any(|file| file.contains("ssh") || file.contains("agentkernel")), "{layer:?}");
+        // What nothing could be lent for is refused, also where no step is executed: there is none, or all are known.
+        for dockerfile in [None, Some("FROM base:1\nENV A=b\n")] {
+            if let Some(text) = dockerfile {
+                scene.write("Dockerfile", text);
+            }
+            let mut build = scene.world.agentkernel(["image", "build", "-t", "built:1", "--ssh", "nosuch", "."]);
+            let output = build.env("SSH_AUTH_SOCK", &agent.socket).output().unwrap();
+            let text = told(&output);
+            assert!(!output.status.success() && text.contains("No host key of nosuch is known"), "{text}");
+        }
     }
 }

@@ -246,6 +246,70 @@ fn an_image_of_no_registry_is_locked_by_what_it_is() {
     assert_eq!(scene.lock(), "");
 }
 
+/// What is made for one backend is there for the other, and the engine gets it once.
+#[test]
+fn an_engine_gets_what_a_project_makes() {
+    let Some(both) = Both::new() else { return };
+    let scene = &both.scene;
+    let images = || both.engine.says(&["images", "-q", "localhost/agentkernel-project"]).lines().count();
+    let recipe = |said: &str| {
+        scene.project(&format!("[image]\nfrom = \"base:1\"\nsetup = [\"echo {said} > /said; rm /etc/group\"]\n"));
+    };
+    recipe("one");
+    let (out, err) = both.said("docker", &[]);
+    assert!(out == "one\n" && err.contains("gets the project's image"), "{out}{err}");
+    let lock = both.unlock();
+    for backend in ["native", "docker"] {
+        assert_eq!(both.said(backend, &[]), ("one\n".to_owned(), String::new()));
+        assert_eq!(scene.lock(), lock);
+    }
+    // Another recipe makes another one; what nothing is made of any more goes with what the store has of it.
+    recipe("two");
+    assert_eq!(both.said("docker", &[]).0, "two\n");
+    assert_eq!(images(), 2);
+    let _ = both.output(&["image", "prune"]);
+    assert_eq!(images(), 1);
+    assert_eq!(both.said("docker", &[]), ("two\n".to_owned(), String::new()));
+    let create = ["create", "--backend", "docker", "--name", "box", "--", "true"];
+    assert!(both.output(&create).status.success());
+    let _ = both.output(&["image", "prune", "--all"]);
+    assert_eq!(images(), 1);
+    let _ = both.output(&["rm", "box"]);
+    let _ = both.output(&["image", "prune", "--all"]);
+    assert_eq!(images(), 0);
+    // A step that fails is named by its line, and a Dockerfile's words count in the engine.
+    scene.ok(&["image", "import", &scene.base().display().to_string()]);
+    scene.project("[image]\nfrom = \"base:1\"\nsetup = [\"exit 7\"]\n");
+    let text = told(&both.output(&["run", "--backend", "docker", "--", "true"]));
+    assert!(text.contains("agentkernel.toml:3: The command exited with status 7\n"), "{text}");
+    scene.write("Dockerfile", "FROM base:1\nENV SAID=three\nRUN echo $SAID > /said\nUSER app\n");
+    scene.project("[image]\ndockerfile = \"Dockerfile\"\n");
+    assert_eq!(both.said("docker", &[]).0, "three\n");
+    let run = ["run", "--backend", "docker", "--workspace", "none", "--", "/bin/sh", "-c", "echo $SAID $(id -u)"];
+    let output = both.output(&run);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "three 7\n", "{}", told(&output));
+}
+
+/// Not every engine knows every compression.
+#[test]
+fn an_engine_gets_what_was_compressed() {
+    if !support::internet::installed("skopeo") {
+        return;
+    }
+    let Some(both) = Both::new() else { return };
+    let scene = &both.scene;
+    for format in ["gzip", "zstd"] {
+        let _ = scene.sh(&format!(
+            "skopeo --insecure-policy copy -q --dest-compress --dest-compress-format {format} docker-archive:$HOME/base.tar oci:$HOME/{format}:tag"
+        ));
+        scene.ok(&["image", "import", &scene.world.home().join(format).display().to_string(), format]);
+        let layers = scene.inspect(format)["layers"].clone();
+        assert_ne!(layers[0]["blob"], layers[0]["diff_id"]);
+        scene.project(&format!("[image]\nfrom = \"{format}\"\nsetup = [\"echo {format} > /said\"]\n"));
+        assert_eq!(both.said("docker", &[]).0, format!("{format}\n"));
+    }
+}
+
 #[test]
 fn packages_are_installed_by_the_images_own_manager() {
     let scene = Scene::new(Who::Me);

@@ -266,9 +266,13 @@ impl FromStr for Reference {
         };
         let registry = host.map_or_else(|| Ok(DEFAULT_REGISTRY.into()), parse_registry)?;
         parse_repository(repository)?;
+        let is_digits = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        // A digest without its algorithm, as engines print ids and take them.
+        if host.is_none() && tag.is_none() && digest.is_none() && is_digits(repository.text) {
+            return format!("sha256:{}", repository.text).parse();
+        }
         let repository: Box<str> = if &*registry == DEFAULT_REGISTRY && !repository.text.contains('/') {
-            let digits = repository.text.len() == 64 && repository.text.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if host.is_none() && digits {
+            if host.is_none() && is_digits(repository.text) {
                 return Err(repository.mistake(0, Mistake::Digits));
             }
             format!("{DEFAULT_OWNER}/{}", repository.text).into()

@@ -58,10 +58,26 @@ fn every_spelling_of_a_name_is_one_value() {
     }
 }
 
+/// As `docker run` takes an id.
+#[test]
+fn digits_alone_are_a_digest() {
+    let digits = "0123456789abcdef".repeat(4);
+    let parsed: Reference = digits.parse().unwrap();
+    assert_eq!(parsed.bare_digest(), Some(&*digits));
+    assert_eq!(parsed.familiar(), format!("sha256:{digits}"));
+    assert_eq!(parsed, format!("sha256:{digits}").parse().unwrap());
+    // A name like any other where it has a place.
+    for name in [&digits[1..], &format!("a/{digits}"), &format!("localhost/{digits}")] {
+        assert!(name.parse::<Reference>().unwrap().familiar().contains(name), "{name}");
+    }
+    let pinned = format!("{digits}@{DIGEST}").parse::<Reference>().unwrap_err();
+    assert_eq!(pinned.mistake, Mistake::Digits);
+}
+
 #[test]
 fn every_mistake_is_told_with_its_place() {
     let long = "a".repeat(256);
-    let digits = "0123456789abcdef".repeat(4);
+    let digits = "0123456789abcdef".repeat(4) + ":1";
     let tag = format!("a:{}", "t".repeat(129));
     let part = "a/".repeat(100) + &"b".repeat(56);
     #[rustfmt::skip]

@@ -3,6 +3,7 @@
 use super::{
     Failure, Status,
     args::{NetworkArgs, env_parser},
+    engine_image,
     image::{locked, parse_platform, parse_reference},
     print, report, run, table,
 };
@@ -25,7 +26,7 @@ use std::{
     sync::mpsc,
     time::{Duration, Instant},
 };
-use wire::Exit;
+use wire::{Exit, User};
 
 /// The latest time in an image for which SOURCE_DATE_EPOCH says nothing: a day after archives of the kind ZIP begin, so that
 /// they can be made in every time zone.
@@ -169,6 +170,7 @@ impl Build {
             ..Overrides::default()
         };
         steps.quiet = self.quiet;
+        steps.check_keys()?;
         let built = images.build(&request, &mut steps);
         built.map_err(|error| steps.failure(error, name, text))
     }
@@ -284,6 +286,8 @@ pub(super) struct Steps<'a> {
     pub(super) terse: bool,
     /// What names of images mean, if that is to be kept.
     pub(super) lock: Option<LockFile>,
+    /// The engine that is to get what is made: what it alone has may be begun with.
+    pub(super) engine: Option<&'a engine_image::Images>,
     /// An image that a name means for now.
     pub(super) made: Option<(Reference, Record)>,
     /// The end of what the last command wrote, if nobody saw it.
@@ -311,10 +315,30 @@ impl<'a> Steps<'a> {
             quiet: false,
             terse: false,
             lock: None,
+            engine: None,
             made: None,
             tail: Vec::new(),
             refused: false,
         }
+    }
+
+    /// Refuses to lend keys for what no step could use them for, also where none is executed.
+    fn check_keys(&self) -> Result<(), Failure> {
+        if self.overrides.network.ssh.is_empty() && !self.overrides.network.sign {
+            return Ok(());
+        }
+        let step = BuildStep {
+            image: self.image.clone(),
+            layers: Vec::new(),
+            argv: Vec::new(),
+            env: Vec::new(),
+            workdir: "/".to_owned(),
+            user: User { uid: 0, gid: 0, groups: Vec::new() },
+            passwd: Vec::new(),
+            mounts: Vec::new(),
+            tmpfs: Vec::new(),
+        };
+        Ok(config::resolve_build(self.overrides.clone(), step, &self.project, &self.user, &self.host).map(drop)?)
     }
 
     pub(super) fn failure(&self, error: BuildError<Failure>, name: &str, text: &str) -> Failure {
@@ -324,7 +348,11 @@ impl<'a> Steps<'a> {
             BuildError::Executor { error, .. } if error.status == INTERRUPTED => error,
             BuildError::Executor { line, error } => {
                 let Failure { status, cause, hint, .. } = error;
-                at_line(name, text, line, cause).hint(hint).status(status)
+                let failure = at_line(name, text, line, cause).hint(hint).status(status);
+                match self.engine {
+                    Some(_) => failure.also("Or have Docker or Podman build an image, and name it with `from`"),
+                    None => failure,
+                }
             }
             BuildError::Exit { line, exit } => {
                 if !self.tail.is_empty() {
@@ -380,7 +408,10 @@ impl Executor for Steps<'_> {
         if let Some((_, record)) = self.made.as_ref().filter(|(name, _)| name == reference) {
             return Ok(record.clone());
         }
-        locked(self.images, self.lock.as_mut(), reference, platform, self.quiet)
+        match (self.engine, self.lock.as_mut()) {
+            (Some(engine), Some(lock)) => engine.base(self.images, lock, reference, platform),
+            (_, lock) => locked(self.images, lock, reference, platform, self.quiet),
+        }
     }
 
     fn run(&mut self, task: &Task, capture: &mut Capture<'_>) -> Result<Exit, Failure> {

@@ -3,11 +3,12 @@
 use super::{
     Failure,
     build::{Build, Steps},
+    engine_image,
 };
 use crate::{
     config::{HostFacts, NetworkOverrides, UserConfig},
     engine::{self, Endpoint, Engine, EngineError, Order},
-    image::{Images, Origin, Record},
+    image::{Images, Record},
 };
 use dockerfile::Ignore;
 use egress::Mode;
@@ -49,10 +50,8 @@ impl Build {
             let _ = std::io::stderr().write_all(&tail);
             failed(error)
         })?;
-        let saved = images.unnamed()?;
-        engine::block_on(async { engine::save(&connect().await?, &id, &saved).await })?.map_err(failed)?;
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
-        Ok(images.import_one(&Origin::File(saved, format!("Image {id} of the engine at {endpoint}")), &platform)?)
+        engine_image::take(&endpoint, images, &id, &platform)
     }
 
     /// Refuses what an engine's builder can't be held to, and tells whether commands are to have no network at all.

@@ -5,14 +5,15 @@ use crate::{
     EngineImage, EngineUse, Image,
     config::{self, FoundImage, HostFacts, LockFile},
     engine::{self, About, Endpoint, Engine, EngineError},
+    image::{Origin, Record},
     store::Store,
 };
-use oci::{Credentials, Digest, Reference};
+use oci::{Credentials, Digest, Platform, Reference};
 use rustix::fd::OwnedFd;
 use std::io::Write as _;
 
 /// The images of the user's engine.
-struct Images {
+pub(super) struct Images {
     endpoint: Endpoint,
     /// Where it is kept what lies in them.
     cache: OwnedFd,
@@ -35,57 +36,17 @@ pub(super) fn find(
     images.found(host, reference, about).map(Some)
 }
 
-/// The same of a name that a lock has, or gets: as for an image of the store.
-pub(super) fn locked(
-    store: &Store,
-    host: &HostFacts,
-    lock: &mut LockFile,
-    reference: &Reference,
-) -> Result<FoundImage, Failure> {
-    let images = Images::of(store, host)?;
-    let own = image::open(store)?;
-    let platform = images.ask(async |engine| engine.platform().await)?;
-    let locked = reference.digest().or_else(|| lock.get(reference, &platform)).cloned();
-    if let Some(digest) = &locked {
-        let pinned = reference.pinned(digest.clone());
-        let mut about = images.look(&pinned)?;
-        if about.is_none() {
-            // What came to the engine by no registry, it knows by its contents alone.
-            let config = own.record(digest)?.map(|record| record.config);
-            for id in config.iter().chain([digest]) {
-                about = about.or(images.look_by(&id.to_string())?);
-            }
-        }
-        let about = match about {
-            Some(about) => about,
-            None => images.bring(&pinned).map_err(|failure| match reference.digest() {
-                Some(_) => failure,
-                None => failure.also("`run --update-lock` takes what the name means now"),
-            })?,
-        };
-        return images.found(host, reference, about);
-    }
-    let here = images.look(reference)?;
-    // What somebody here has named so is in no registry.
-    let here = here.filter(|about| !(lock.is_renewed() && about.digest(reference).is_some()));
-    let about = match here {
-        Some(about) => about,
-        None => images.bring(reference)?,
-    };
-    let records =
-        || own.records().map(|records| records.into_iter().find(|record| record.config.to_string() == about.id));
-    let digest: Option<Digest> = match about.digest(reference) {
-        Some(digest) => Some(digest.clone()),
-        None => records()?.map(|record| record.manifest),
-    };
-    match digest {
-        Some(digest) => lock.put(reference, &platform, &digest)?,
-        None => report(
-            &Failure::new(format!("{} is not locked: the engine has it from no registry", reference.familiar()))
-                .hint("Push it to one and pull it from there, so that the name means the same to everybody"),
-        ),
-    }
-    images.found(host, reference, about)
+/// Takes an image of an engine into the store, by its id.
+pub(super) fn take(
+    endpoint: &Endpoint,
+    own: &crate::image::Images,
+    id: &str,
+    platform: &Platform,
+) -> Result<Record, Failure> {
+    let saved = own.unnamed()?;
+    let saving = async { engine::save(&Engine::connect(endpoint).await?, id, &saved).await };
+    engine::block_on(saving)?.map_err(|error| Failure::chain(&error).hint(error.hint()))?;
+    Ok(own.import_one(&Origin::File(saved, format!("Image {id} of the engine at {endpoint}")), platform)?)
 }
 
 /// The image of an engine that a sandbox was made of.
@@ -98,9 +59,124 @@ pub(super) fn again(store: &Store, used: &EngineUse, image: &EngineImage) -> Res
 }
 
 impl Images {
-    fn of(store: &Store, host: &HostFacts) -> Result<Self, Failure> {
+    /// Those of the engine that is meant.
+    pub(super) fn of(store: &Store, host: &HostFacts) -> Result<Self, Failure> {
         let endpoint = Endpoint::find(&host.env).map_err(|error| Failure::chain(&error).hint(error.hint()))?;
         Ok(Self { endpoint, cache: store.shared()?.cache })
+    }
+
+    /// The image of a name that a lock has, or gets: as for an image of the store.
+    pub(super) fn locked(
+        &self,
+        store: &Store,
+        host: &HostFacts,
+        lock: &mut LockFile,
+        reference: &Reference,
+    ) -> Result<FoundImage, Failure> {
+        let own = image::open(store)?;
+        let platform = self.ask(async |engine| engine.platform().await)?;
+        let locked = reference.digest().or_else(|| lock.get(reference, &platform)).cloned();
+        if let Some(digest) = &locked {
+            let pinned = reference.pinned(digest.clone());
+            let mut about = self.look(&pinned)?;
+            if about.is_none() {
+                // What came to the engine by no registry, it knows by its contents alone.
+                let config = own.record(digest)?.map(|record| record.config);
+                for id in config.iter().chain([digest]) {
+                    about = about.or(self.look_by(&id.to_string())?);
+                }
+            }
+            let about = match about {
+                Some(about) => about,
+                None => self.bring(&pinned).map_err(|failure| match reference.digest() {
+                    Some(_) => failure,
+                    None => failure.also("`run --update-lock` takes what the name means now"),
+                })?,
+            };
+            return self.found(host, reference, about);
+        }
+        let here = self.look(reference)?;
+        // What somebody here has named so is in no registry.
+        let here = here.filter(|about| !(lock.is_renewed() && about.digest(reference).is_some()));
+        let about = match here {
+            Some(about) => about,
+            None => self.bring(reference)?,
+        };
+        let records =
+            || own.records().map(|records| records.into_iter().find(|record| record.config.to_string() == about.id));
+        let digest: Option<Digest> = match about.digest(reference) {
+            Some(digest) => Some(digest.clone()),
+            None => records()?.map(|record| record.manifest),
+        };
+        match digest {
+            Some(digest) => lock.put(reference, &platform, &digest)?,
+            None => report(
+                &Failure::new(format!("{} is not locked: the engine has it from no registry", reference.familiar()))
+                    .hint("Push it to one and pull it from there, so that the name means the same to everybody"),
+            ),
+        }
+        self.found(host, reference, about)
+    }
+
+    /// What is begun with for an image that this engine is to get: what the store has or a registry, as for every build; and what
+    /// somebody has named so in the engine alone.
+    pub(super) fn base(
+        &self,
+        own: &crate::image::Images,
+        lock: &mut LockFile,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Record, Failure> {
+        let locked = lock.get(reference, platform).cloned();
+        let here = match &locked {
+            Some(digest) => own.record(digest)?.is_some() || own.find(&reference.pinned(digest.clone()))?.is_some(),
+            None => own.find(reference)?.is_some(),
+        };
+        if !here && let Some(about) = self.look(reference)?.filter(|about| about.digest(reference).is_none()) {
+            let record = take(&self.endpoint, own, &about.id, platform)?;
+            match locked {
+                Some(locked) if locked != record.manifest => {}
+                Some(_) => return Ok(record),
+                None => {
+                    lock.put(reference, platform, &record.manifest)?;
+                    return Ok(record);
+                }
+            }
+        }
+        image::locked(own, Some(lock), reference, platform, false)
+    }
+
+    /// Refuses an engine of another kind of machine: what is made here is for this one.
+    pub(super) fn check_platform(&self) -> Result<(), Failure> {
+        let (theirs, ours) = (self.ask(async |engine| engine.platform().await)?, Platform::host());
+        if theirs == ours {
+            return Ok(());
+        }
+        let cause = format!("The engine is for {theirs}, and what [image] makes with more than `from` is for {ours}");
+        Err(Failure::new(cause).hint("Build the image for it, push it to a registry, and name it with `from`"))
+    }
+
+    /// An image of the store, which the engine gets unless it has it.
+    pub(super) fn handed(
+        &self,
+        host: &HostFacts,
+        store: &Store,
+        own: &crate::image::Images,
+        reference: &Reference,
+        record: &Record,
+    ) -> Result<FoundImage, Failure> {
+        let name = engine::project_name(&record.config);
+        let mut about = self.look_by(&name)?;
+        if about.is_none() {
+            eprintln!("agentkernel: the engine at {} gets the project's image", self.endpoint);
+            engine::remember(&store.shared()?.cache, &self.endpoint)?;
+            let loaded =
+                own.hand_over(record, &name, |archive| self.ask(async |engine| engine::load(&engine, archive).await))?;
+            loaded?;
+            about = self.look_by(&name)?;
+        }
+        let missing = || Failure::new("The engine took the project's image, and does not have it");
+        self.found(host, reference, about.ok_or_else(missing)?)
     }
 
     fn ask<T>(&self, question: impl AsyncFnOnce(Engine) -> Result<T, EngineError>) -> Result<T, Failure> {

@@ -463,7 +463,7 @@ impl Prune {
             table::bytes(bytes)
         ))?;
         if in_engines > 0 {
-            print(&format!("{in_engines} images that engines made of layers {verb}\n"))?;
+            print(&format!("{in_engines} images that engines had of ours {verb}\n"))?;
         }
         Ok(0)
     }
@@ -474,15 +474,19 @@ fn prune(images: &image::Images, store: &Store, all: bool, dry_run: bool) -> Res
     let mut removed = images.prune(store, all, dry_run)?;
     let kept: Vec<Record> = images.records()?;
     let kept = kept.iter().filter(|record| !all && !removed.images.contains(&record.manifest));
-    let layers: BTreeSet<&oci::Digest> = kept.flat_map(|record| &record.layers).map(|layer| &layer.diff_id).collect();
+    // An engine has them by a layer, or by the whole.
+    let mut known = BTreeSet::new();
+    for record in kept {
+        known.extend(record.layers.iter().map(|layer| &layer.diff_id).chain([&record.config]));
+    }
     let mut used = BTreeSet::new();
     for listed in store.list()? {
         if let Image::Engine(image) = listed.spec?.image {
             used.insert(image.id);
         }
     }
-    let wanted = |layer: &oci::Digest, id: &str| layers.contains(layer) || used.contains(id);
-    removed.in_engines = engine::sweep_layers(&store.shared()?.cache, &wanted, dry_run)?;
+    let wanted = |what: &oci::Digest, id: &str| known.contains(what) || used.contains(id);
+    removed.in_engines = engine::sweep(&store.shared()?.cache, &wanted, dry_run)?;
     Ok(removed)
 }
 

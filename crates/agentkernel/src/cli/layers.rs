@@ -71,7 +71,7 @@ fn lay(
         .collect();
     let chain = Chain::new(&image.id, layers.iter().flat_map(|layer| layer.image.layers.iter().cloned()));
     let connect = || Engine::connect(&found.endpoint);
-    engine::remember_layers(&store.shared()?.cache, &found.endpoint)?;
+    engine::remember(&store.shared()?.cache, &found.endpoint)?;
     let (done, mut id) = engine::block_on(async { chain.find(&connect().await?, &image.id).await })?.map_err(failed)?;
     for (place, (name, record, number)) in all.into_iter().enumerate().skip(done) {
         eprintln!("agentkernel: the engine at {} gets layer {name} over {}", found.endpoint, image.reference);

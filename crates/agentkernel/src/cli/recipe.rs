@@ -26,11 +26,48 @@ pub(super) fn image(
 ) -> Result<(FoundImage, Guard), Failure> {
     let images = image::open(store)?;
     let guard = images.keep()?;
+    let record = record(store, &images, recipe, project, user, LockFile::read(project, renew)?, None)?;
+    Ok((image::found(&images, record.image(&recipe.name), &record)?, guard))
+}
+
+/// The same for the backend docker. What `from` alone names is the engine's own, as the lock has it. What is made of more is
+/// made here, where the rules hold for it, and handed over.
+pub(super) fn in_engine(
+    store: &Store,
+    recipe: &Recipe,
+    project: &Project,
+    user: &UserConfig,
+    host: &HostFacts,
+    renew: bool,
+) -> Result<(FoundImage, Option<Guard>), Failure> {
+    let mut lock = LockFile::read(project, renew)?;
+    let engines = engine_image::Images::of(store, host)?;
+    if let (Base::Image(reference), true) = (&recipe.base, recipe.packages.is_empty() && recipe.setup.is_empty()) {
+        return Ok((engines.locked(store, host, &mut lock, reference)?, None));
+    }
+    engines.check_platform()?;
+    let images = image::open(store)?;
+    let guard = images.keep()?;
+    let record = record(store, &images, recipe, project, user, lock, Some(&engines))?;
+    Ok((engines.handed(host, store, &images, &recipe.name, &record)?, Some(guard)))
+}
+
+/// What the store has of a recipe, made if it has nothing, for itself or for an engine.
+fn record(
+    store: &Store,
+    images: &Images,
+    recipe: &Recipe,
+    project: &Project,
+    user: &UserConfig,
+    lock: LockFile,
+    engine: Option<&engine_image::Images>,
+) -> Result<Record, Failure> {
     let _building = images.building(|| build::clear_dead(store).map(drop))?;
     let host = HostFacts::read()?;
-    let mut steps = Steps::new(&images, recipe.name.clone(), project.clone(), user.clone(), host);
+    let mut steps = Steps::new(images, recipe.name.clone(), project.clone(), user.clone(), host);
     steps.terse = true;
-    steps.lock = Some(LockFile::read(project, renew)?);
+    steps.lock = Some(lock);
+    steps.engine = engine;
     let platform = Platform::host();
     let mut record = match &recipe.base {
         Base::Image(reference) => steps.base(reference, &platform)?,
@@ -38,7 +75,7 @@ pub(super) fn image(
             let text = build::read_text(path, false)?;
             let name = path.strip_prefix(&project.dir).unwrap_or(path).display().to_string();
             let ignore = build::ignore(path, &project.dir)?;
-            make(&images, &mut steps, &text, &name, &project.dir, &ignore, None)?
+            make(images, &mut steps, &text, &name, &project.dir, &ignore, None)?
                 .map_err(|error| steps.failure(error, &name, &text))?
         }
     };
@@ -53,33 +90,14 @@ pub(super) fn image(
         let rules = named.filter_map(|host| config::parse_rule(host).ok());
         let before = steps.overrides.clone();
         steps.overrides.network.allow.extend(rules.collect::<Vec<Rule>>());
-        record = add(&images, &mut steps, recipe, record, &[(recipe.packages_line, install.command)])?;
+        record = add(images, &mut steps, recipe, record, &[(recipe.packages_line, install.command)])?;
         steps.overrides = before;
     }
     if !recipe.setup.is_empty() {
-        record = add(&images, &mut steps, recipe, record, &recipe.setup)?;
+        record = add(images, &mut steps, recipe, record, &recipe.setup)?;
     }
     images.tag(&recipe.name, &record.manifest)?;
-    Ok((image::found(&images, record.image(&recipe.name), &record)?, guard))
-}
-
-/// The engine's image that a project names with `from`, as the lock has it. What is made of more than that, an engine does not
-/// have.
-pub(super) fn in_engine(
-    store: &Store,
-    recipe: &Recipe,
-    project: &Project,
-    host: &HostFacts,
-    renew: bool,
-) -> Result<FoundImage, Failure> {
-    let (Base::Image(reference), true) = (&recipe.base, recipe.packages.is_empty() && recipe.setup.is_empty()) else {
-        let failure =
-            Failure::new("What [image] makes with `dockerfile`, `packages` or `setup` is for the backend native only");
-        return Err(failure.hint(
-            "Leave --backend out, or make it with `agentkernel image build --builder docker`, and name it with --image",
-        ));
-    };
-    engine_image::locked(store, host, &mut LockFile::read(project, renew)?, reference)
+    Ok(record)
 }
 
 /// Lays what commands of root's write over an image.

@@ -390,12 +390,12 @@ fn make(
     match config::recipe(&overrides, &project)? {
         // What a project that is not trusted asks for is not made.
         Some(recipe) if project.file.as_ref().is_some_and(|file| file.trusted) => {
-            if is_native {
-                let (found, guard) = recipe::image(store, &recipe, &project, &user, renew)?;
-                (overrides.found, _kept) = (Some(found), Some(guard));
+            let (found, guard) = if is_native {
+                recipe::image(store, &recipe, &project, &user, renew).map(|(found, guard)| (found, Some(guard)))?
             } else {
-                overrides.found = Some(recipe::in_engine(store, &recipe, &project, &host, renew)?);
-            }
+                recipe::in_engine(store, &recipe, &project, &user, &host, renew)?
+            };
+            (overrides.found, _kept) = (Some(found), guard);
         }
         Some(_) => {}
         None if renew && config::own_layers(&overrides, &project).is_empty() => {

@@ -7,6 +7,7 @@ use super::{Client, ClientError};
 use crate::{
     Spec,
     connection::Connection,
+    engine,
     store::{Entry, Lock, Store},
     supervisor::{self, Inheritance, Lendings},
 };
@@ -123,6 +124,7 @@ fn split(
     spec: Spec,
     lendings: Lendings,
 ) -> Result<Client, LaunchFailure> {
+    engine::keep_environment();
     match pair.and_then(|pair| Ok((pair, jail::process::fork()?))) {
         // The lock stays held: it belongs to the open file, which the child has too.
         Ok(((client, _), Fork::Parent(_))) => Ok(client),

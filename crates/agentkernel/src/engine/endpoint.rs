@@ -17,6 +17,28 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// `HOST:PORT`, in clear.
     Tcp(String),
+    /// By TLS.
+    Tls {
+        /// `HOST:PORT`.
+        host: String,
+        /// The absolute directory of `ca.pem`, `cert.pem` and `key.pem`.
+        certificates: PathBuf,
+    },
+    /// By the user's own ssh.
+    Ssh(Ssh),
+}
+
+/// Where ssh leads. No part can be taken for an option, nor for anything else by a shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ssh {
+    /// Who logs in; none: as ssh has it.
+    pub user: Option<String>,
+    /// A name that ssh knows, or an address.
+    pub host: String,
+    /// None: as ssh has it.
+    pub port: Option<u16>,
+    /// The engine's socket over there; none: as its `docker` has it.
+    pub path: Option<String>,
 }
 
 /// No engine can be named.
@@ -37,9 +59,9 @@ pub enum EndpointError {
     /// The context that is in use is not there, or names no engine.
     #[error("Docker's context '{0}' names no engine")]
     Context(String),
-    /// This says that TLS is to be spoken, and nothing but clear text is.
-    #[error("{0} wants TLS, and engines are spoken to in clear")]
-    Tls(String),
+    /// This says that TLS is to be spoken, and nothing says where the certificates are.
+    #[error("{0} wants TLS, and nothing says where its certificates are")]
+    Certificates(String),
     /// Not an address that is spoken to.
     #[error("{0}")]
     Address(String),
@@ -53,12 +75,8 @@ impl EndpointError {
             Self::None(_) => "Install Docker or Podman and start it, or say in DOCKER_HOST where it is",
             Self::Context(_) => "`docker context ls` lists them; DOCKER_CONTEXT or DOCKER_HOST say which one is meant",
             Self::Read { .. } => "",
-            Self::Tls(_) => {
-                "Bring its socket here, ssh -L /tmp/docker.sock:/var/run/docker.sock HOST, and say DOCKER_HOST=unix:///tmp/docker.sock"
-            }
-            Self::Address(_) => {
-                "Use unix:///PATH, or tcp://HOST:PORT; what listens elsewhere can be brought here: ssh -L /tmp/docker.sock:/var/run/docker.sock HOST"
-            }
+            Self::Certificates(_) => "Say it in DOCKER_CERT_PATH: the directory of ca.pem, cert.pem and key.pem",
+            Self::Address(_) => "Use unix:///PATH, tcp://HOST:PORT, or ssh://[USER@]HOST[:PORT][/PATH]",
         }
     }
 }
@@ -79,21 +97,21 @@ impl Endpoint {
             let value = env.iter().find(|(key, _)| key == name).map(|(_, value)| value);
             value.and_then(|value| value.to_str()).filter(|value| !value.is_empty())
         };
-        // As `docker` has it, any value does, and DOCKER_TLS_VERIFY=0 as well.
-        let tls = ["DOCKER_TLS_VERIFY", "DOCKER_TLS"].into_iter().find(|name| var(name).is_some());
-        let checked = |endpoint: Self| match (tls, &endpoint) {
-            (Some(name), Self::Tcp(_)) => Err(EndpointError::Tls(name.to_owned())),
-            _ => Ok(endpoint),
-        };
-        if let Some(host) = var("DOCKER_HOST") {
-            return Self::try_from(host.to_owned()).map_err(EndpointError::Address).and_then(checked);
-        }
         let home = var("HOME").map(PathBuf::from);
         let config = var("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(home?.join(".docker")));
+        // As `docker` has it, any value does, and DOCKER_TLS_VERIFY=0 as well.
+        let tls = ["DOCKER_TLS_VERIFY", "DOCKER_TLS"].into_iter().find(|name| var(name).is_some());
+        let tls = match tls.map(|name| (name, var("DOCKER_CERT_PATH").map(PathBuf::from).or_else(|| config.clone()))) {
+            Some((name, None)) => return Err(EndpointError::Certificates(name.to_owned())),
+            tls => tls.and_then(|(_, certificates)| certificates),
+        };
+        if let Some(host) = var("DOCKER_HOST") {
+            return Self::parse(host, tls.as_deref()).map_err(EndpointError::Address);
+        }
         if let Some(config) = config
             && let Some(context) = context(var("DOCKER_CONTEXT"), &config)?
         {
-            return of_context(&config, &context).and_then(checked);
+            return of_context(&config, &context, tls);
         }
         let runtime = var("XDG_RUNTIME_DIR");
         let own = |name: &str| runtime.map(|dir| Path::new(dir).join(name));
@@ -153,7 +171,7 @@ fn context(named: Option<&str>, config: &Path) -> Result<Option<String>, Endpoin
     Ok(current.filter(|name| !name.is_empty() && name != "default"))
 }
 
-fn of_context(config: &Path, name: &str) -> Result<Endpoint, EndpointError> {
+fn of_context(config: &Path, name: &str, tls: Option<PathBuf>) -> Result<Endpoint, EndpointError> {
     // A context's directory is the hash of its name.
     let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
     let path = config.join("contexts/meta").join(&hash).join("meta.json");
@@ -166,18 +184,16 @@ fn of_context(config: &Path, name: &str) -> Result<Endpoint, EndpointError> {
     let Some(MetaEndpoint { host: Some(host), skip_tls_verify }) = meta.endpoints.remove("docker") else {
         return Err(EndpointError::Context(name.to_owned()));
     };
-    let endpoint = Endpoint::try_from(host).map_err(EndpointError::Address)?;
     // Where its certificates and keys are.
-    let tls = config.join("contexts/tls").join(hash).join("docker");
-    let has_tls = match fs::read_dir(&tls) {
+    let own = config.join("contexts/tls").join(hash).join("docker");
+    let has_own = match fs::read_dir(&own) {
         Ok(mut files) => files.next().is_some(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(source) => return Err(EndpointError::Read { path: tls, source }),
+        Err(source) => return Err(EndpointError::Read { path: own, source }),
     };
-    match endpoint {
-        Endpoint::Tcp(_) if skip_tls_verify || has_tls => Err(EndpointError::Tls(format!("Docker's context '{name}'"))),
-        endpoint => Ok(endpoint),
-    }
+    // Whose certificate need not be looked at is one that speaks TLS; it is looked at all the same.
+    let tls = if has_own || skip_tls_verify { Some(own) } else { tls };
+    Endpoint::parse(&host, tls.as_deref()).map_err(EndpointError::Address)
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, EndpointError> {
@@ -186,28 +202,81 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, EndpointError>
     serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
 }
 
+impl Endpoint {
+    /// An address, which is spoken to by TLS with the certificates of a directory, if there is one.
+    fn parse(text: &str, tls: Option<&Path>) -> Result<Self, String> {
+        let refused = |why: &str| format!("Engine '{}': {why}", text.escape_debug());
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| refused("not an address of an engine"))?;
+        // As Docker has it.
+        let host = |host: &str, default: u16| match host.trim_end_matches('/') {
+            "" => Err(refused("no host is named")),
+            host if host.contains('/') => Err(refused("an address has no path")),
+            host if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => Ok(host.to_owned()),
+            host => Ok(format!("{host}:{default}")),
+        };
+        match (scheme, tls) {
+            ("unix", _) if rest.starts_with('/') => Ok(Self::Unix(rest.into())),
+            ("tcp" | "http", None) => host(rest, 2375).map(Self::Tcp),
+            ("tcp" | "https", Some(dir)) => {
+                let certificates = std::path::absolute(dir).map_err(|error| refused(&error.to_string()))?;
+                Ok(Self::Tls { host: host(rest, 2376)?, certificates })
+            }
+            // As it is written down.
+            ("tls", _) => {
+                let (name, dir) =
+                    rest.split_once('/').ok_or_else(|| refused("no directory of certificates is named"))?;
+                Ok(Self::Tls { host: host(name, 2376)?, certificates: Path::new("/").join(dir) })
+            }
+            ("ssh", _) => Ssh::parse(rest).map(Self::Ssh).map_err(refused),
+            ("https", None) => Err(refused("DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH say how TLS is spoken")),
+            _ => Err(refused("not an address of an engine")),
+        }
+    }
+}
+
+impl Ssh {
+    /// `[USER@]HOST[:PORT][/PATH]`.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let (authority, path) = match text.find('/') {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        if user.is_some_and(|user| user.contains(':')) {
+            return Err("ssh is given no password");
+        }
+        let (host, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, "")) => (host, None),
+            Some((host, rest)) => (host, Some(rest.strip_prefix(':').ok_or("not a host")?)),
+            None => host.split_once(':').map_or((host, None), |(host, port)| (host, Some(port))),
+        };
+        let port = port.map(|port| port.parse::<u16>().map_err(|_| "not a port")).transpose()?;
+        let plain = |text: &str| {
+            let good = |c: char| c.is_ascii_alphanumeric() || "._-:%".contains(c);
+            text.starts_with(|c: char| c != '-') && text.chars().all(good)
+        };
+        if !plain(host) {
+            return Err("not a host that ssh can be given");
+        }
+        if !user.is_none_or(plain) {
+            return Err("not a user that ssh can be given");
+        }
+        if path.contains(char::is_control) {
+            return Err("not a path");
+        }
+        let path = Some(path).filter(|path| path.len() > 1).map(str::to_owned);
+        Ok(Self { user: user.map(str::to_owned), host: host.to_owned(), port, path })
+    }
+}
+
 impl TryFrom<String> for Endpoint {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let refused = |why: &str| Err(format!("Engine '{}': {why}", text.escape_debug()));
-        match text.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(("tcp" | "http", host)) => {
-                let host = host.trim_end_matches('/');
-                // As Docker has it.
-                let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-                match host {
-                    "" => refused("no host is named"),
-                    _ if host.contains('/') => refused("an address has no path"),
-                    _ if has_port => Ok(Self::Tcp(host.to_owned())),
-                    _ => Ok(Self::Tcp(format!("{host}:2375"))),
-                }
-            }
-            Some(("ssh", _)) => refused("SSH is not spoken"),
-            Some(("https", _)) => refused("TLS is not spoken to engines"),
-            _ => refused("not an address of an engine"),
-        }
+        Self::parse(&text, None)
     }
 }
 
@@ -222,6 +291,14 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(host) => write!(f, "tcp://{host}"),
+            Self::Tls { host, certificates } => write!(f, "tls://{host}{}", certificates.display()),
+            Self::Ssh(Ssh { user, host, port, path }) => {
+                write!(f, "ssh://")?;
+                user.iter().try_for_each(|user| write!(f, "{user}@"))?;
+                if host.contains(':') { write!(f, "[{host}]") } else { write!(f, "{host}") }?;
+                port.iter().try_for_each(|port| write!(f, ":{port}"))?;
+                write!(f, "{}", path.as_deref().unwrap_or_default())
+            }
         }
     }
 }

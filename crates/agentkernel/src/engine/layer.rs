@@ -4,7 +4,7 @@
 //! Names that take something away (`.wh.`) are files in that container: as every engine writes layers, they take it away in
 //! the image. That a directory comes over something else, or the other way round, the engine refuses itself.
 
-use super::{Endpoint, Engine, EngineError, LABEL_LOOK, LABEL_OWNER, LOOK, owner, query};
+use super::{Endpoint, Engine, EngineError, LABEL_LOOK, LABEL_OWNER, LOOK, owner, project, query};
 use crate::store::{StoreError, durable};
 use oci::Digest;
 use rustix::{
@@ -138,8 +138,26 @@ struct Listed {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Removes the images of layers that are not wanted, where their engines still answer; tells how many, and with `dry_run`
-/// does no more. What a container is made of stays, whatever is said of it.
+impl Listed {
+    /// What an image of ours is known by, and its name; `None`: it is none.
+    fn ours(&self) -> Option<(Digest, &str)> {
+        let names = || self.repo_tags.iter().flatten().map(String::as_str);
+        if let Some(found) = names().find_map(|name| Some((project::ours(name)?, name))) {
+            return Some(found);
+        }
+        let label = |name: &str| self.labels.as_ref()?.get(name).map(String::as_str);
+        if label(LABEL_OWNER) != Some(&owner()) {
+            return None;
+        }
+        // What somebody else has made of one has its labels, and not its name.
+        let name = names().find(|name| is_ours(name))?;
+        Some((label(LABEL_LAYER)?.parse().ok()?, name))
+    }
+}
+
+/// Removes images that engines have of ours, where those engines still answer: the ones that are not wanted, by the digest of
+/// their topmost layer, or of their config, and by their id. Tells how many, and with `dry_run` does no more. What a container is
+/// made of stays, whatever is said of it.
 ///
 /// # Errors
 /// If the cache cannot be read.
@@ -167,23 +185,14 @@ async fn tidy(
     swept: &mut u64,
 ) -> Result<u64, EngineError> {
     let engine = Engine::connect(endpoint).await?;
-    // Of images, Podman 4 takes one label.
-    let filters = json!({ "label": [LABEL_LAYER] });
-    let path = format!("/images/json?filters={}", query(&filters.to_string()));
     let mut left = 0;
-    for Listed { id, repo_tags, labels } in engine.get::<Vec<Listed>>(&path).await? {
-        let labels = labels.unwrap_or_default();
-        if labels.get(LABEL_OWNER) != Some(&owner()) {
-            continue;
-        }
-        let layer = labels.get(LABEL_LAYER).and_then(|layer| layer.parse::<Digest>().ok());
-        // What somebody else has made of one has its labels, and not its name.
-        let Some(name) = repo_tags.unwrap_or_default().into_iter().find(|name| is_ours(name)) else { continue };
-        if layer.is_some_and(|layer| wanted(&layer, &id)) {
+    for listed in engine.get::<Vec<Listed>>("/images/json").await? {
+        let Some((what, name)) = listed.ours() else { continue };
+        if wanted(&what, &listed.id) {
             left += 1;
             continue;
         }
-        let removed = if dry_run { Ok(()) } else { engine.delete(&format!("/images/{}", query(&name))).await };
+        let removed = if dry_run { Ok(()) } else { engine.delete(&format!("/images/{}", query(name))).await };
         match removed {
             Ok(()) => *swept += 1,
             // A container is made of it.

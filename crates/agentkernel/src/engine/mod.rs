@@ -4,21 +4,27 @@
 //! and it is. What it passes on of others (contents of images) is not.
 
 mod build;
+mod connect;
 mod endpoint;
 mod image;
 mod layer;
+mod project;
+mod ssh;
+mod tls;
 
 pub use build::{Order, build, save};
 pub use endpoint::{Endpoint, EndpointError};
 pub use image::{About, Contents, Pulled, about, pull};
-pub use layer::{Chain, lay, remember as remember_layers, sweep as sweep_layers};
+pub use layer::{Chain, lay, remember, sweep};
+pub use project::{load, name as project_name};
+pub use ssh::keep_environment;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header, request::Builder};
+use connect::Way;
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{
     body::{Frame, Incoming},
-    client::conn::http1,
     upgrade::Upgraded,
 };
 use hyper_util::rt::TokioIo;
@@ -26,12 +32,8 @@ use oci::Platform;
 use rustix::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::{future::Future, io, net::SocketAddr, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-    time::timeout,
-};
+use std::{future::Future, io, time::Duration};
+use tokio::time::timeout;
 
 /// The newest version of the API that is spoken, and the oldest that has all that is needed (Docker 20.10, Podman 4).
 const VERSIONS: ((u32, u32), (u32, u32)) = ((1, 44), (1, 41));
@@ -62,7 +64,7 @@ pub type Body = BoxBody<Bytes, io::Error>;
 /// An engine that has answered.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    endpoint: Endpoint,
+    way: Way,
     version: (u32, u32),
     podman: bool,
 }
@@ -93,6 +95,22 @@ pub enum EngineError {
     /// It is too old.
     #[error("The engine speaks version {0} of its API, and 1.41 is needed")]
     Old(String),
+    /// TLS can't be spoken with it.
+    #[error("Cannot speak TLS with the engine at {endpoint}: {cause}")]
+    Tls {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        cause: String,
+    },
+    /// What ssh leads to is no engine.
+    #[error("Cannot reach the engine at {endpoint}: {cause}")]
+    Ssh {
+        /// Where.
+        endpoint: String,
+        /// What ssh says.
+        cause: String,
+    },
     /// What it sends can't be kept.
     #[error("Cannot write what the engine sends")]
     Write(#[source] io::Error),
@@ -114,6 +132,12 @@ impl EngineError {
                 "Join the group that owns the socket, mostly 'docker', which makes you its machine's root; or use Podman's own socket"
             }
             Self::Connect { .. } | Self::Silent(_) => "Start it, or say in DOCKER_HOST where another one is",
+            Self::Tls { .. } => {
+                "ca.pem vouches for the engine, cert.pem and key.pem for you: they lie in DOCKER_CERT_PATH, or `docker context create` takes them"
+            }
+            Self::Ssh { .. } => {
+                "See that `ssh -o BatchMode=yes HOST docker version` works: the host must be known, and a key at hand that asks for nothing"
+            }
             Self::Old(_) => "Use Docker 20.10, Podman 4, or newer",
             Self::NoFile(_) => "Use another image, or backend native",
             Self::Refused { .. } | Self::Write(_) | Self::Nonsense(_) => "",
@@ -124,7 +148,9 @@ impl EngineError {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::Connect { .. } | Self::Silent(_) | Self::Nonsense(_) => io::ErrorKind::NotConnected,
+            Self::Connect { .. } | Self::Silent(_) | Self::Nonsense(_) | Self::Tls { .. } | Self::Ssh { .. } => {
+                io::ErrorKind::NotConnected
+            }
             _ => io::ErrorKind::Other,
         }
     }
@@ -167,9 +193,6 @@ fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
 impl Engine {
     /// Asks who is there, and agrees on a version.
     ///
@@ -177,7 +200,8 @@ impl Engine {
     /// [`EngineError`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, EngineError> {
         let (newest, oldest) = VERSIONS;
-        let response = call(endpoint, Request::get("/_ping"), whole(""), PROMPT).await?;
+        let way = Way::to(endpoint);
+        let response = way.call(Request::get("/_ping"), whole(""), PROMPT).await?;
         let told = response.headers().get("api-version").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let parse = |text: &str| {
             let (major, minor) = text.split_once('.')?;
@@ -186,7 +210,7 @@ impl Engine {
         match parse(told) {
             Some(version) if version >= oldest => {
                 let podman = response.headers().contains_key("libpod-api-version");
-                Ok(Self { endpoint: endpoint.clone(), version: version.min(newest), podman })
+                Ok(Self { way, version: version.min(newest), podman })
             }
             _ => Err(EngineError::Old(wire::printable(told))),
         }
@@ -195,7 +219,12 @@ impl Engine {
     /// Where it is.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        &self.way.endpoint
+    }
+
+    /// Keeps no connection for later.
+    pub fn let_go(&self) {
+        self.way.let_go();
     }
 
     /// The version of its API that is spoken.
@@ -226,7 +255,7 @@ impl Engine {
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
         }
-        self.refused(call(&self.endpoint, request, body, patience).await?).await
+        self.refused(self.way.call(request, body, patience).await?).await
     }
 
     /// What there is.
@@ -261,7 +290,7 @@ impl Engine {
         if let Some(login) = login {
             request = request.header("x-registry-auth", login);
         }
-        Ok(self.refused(call(&self.endpoint, request, whole(""), PATIENT).await?).await?.into_body())
+        Ok(self.refused(self.way.call(request, whole(""), PATIENT).await?).await?.into_body())
     }
 
     /// What its images run on, if nothing else is asked for.
@@ -331,7 +360,7 @@ impl Engine {
         let path = format!("/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1");
         let request =
             Request::post(self.path(&path)).header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
-        let mut response = call(&self.endpoint, request, whole(""), PROMPT).await?;
+        let mut response = self.way.call(request, whole(""), PROMPT).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let response = self.refused(response).await?;
             return Err(EngineError::Nonsense(format!("attach answered {}", response.status().as_u16())));
@@ -377,51 +406,10 @@ impl Engine {
         loop {
             match timeout(PROMPT, body.frame()).await {
                 Ok(frame) => return frame.transpose().map_err(|error| EngineError::Nonsense(wire::cause(&error))),
-                Err(_) => drop(call(&self.endpoint, Request::get("/_ping"), whole(""), PROMPT).await?),
+                Err(_) => drop(self.way.call(Request::get("/_ping"), whole(""), PROMPT).await?),
             }
         }
     }
-}
-
-async fn call(
-    endpoint: &Endpoint,
-    request: Builder,
-    body: Body,
-    patience: Duration,
-) -> Result<Response<Incoming>, EngineError> {
-    let silent = |_| EngineError::Silent(endpoint.to_string());
-    let failed = |source| EngineError::Connect { endpoint: endpoint.to_string(), source };
-    let nonsense = |error: hyper::Error| EngineError::Nonsense(wire::cause(&error));
-    let stream = timeout(PROMPT, open(endpoint)).await.map_err(silent)?.map_err(failed)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(nonsense)?;
-    // Why it ends is told to whoever waits for the answer.
-    tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
-    let request = request.header(header::HOST, "engine").body(body);
-    let request = request.map_err(|error| EngineError::Nonsense(error.to_string()))?;
-    timeout(patience, sender.send_request(request)).await.map_err(silent)?.map_err(nonsense)
-}
-
-async fn open(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
-    match endpoint {
-        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-        Endpoint::Tcp(host) => {
-            let stream = TcpStream::connect(addresses(host).await?.as_slice()).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
-    }
-}
-
-/// The addresses of `HOST:PORT`.
-async fn addresses(host: &str) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![address]);
-    }
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-    let port = port.parse().map_err(io::Error::other)?;
-    let found = egress::Names::new(egress::system_resolver()).look_up(name).await;
-    let found = found.map_err(|reason| io::Error::other(format!("no address is known [{reason}]")))?;
-    Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect())
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {

@@ -115,7 +115,7 @@ impl Images {
     }
 
     /// Contents that must be here, and what they are called.
-    fn whole(&self, descriptor: &Descriptor) -> Result<File, ImageError> {
+    pub(super) fn whole(&self, descriptor: &Descriptor) -> Result<File, ImageError> {
         self.sound(descriptor)?.ok_or_else(|| self.gone(&descriptor.digest))
     }
 

@@ -32,7 +32,7 @@ pub struct Removed {
     pub blobs: u64,
     /// The bytes of those.
     pub bytes: u64,
-    /// Images that engines have made of layers.
+    /// Images of ours that engines had: made of layers, or of a project.
     pub in_engines: u64,
 }
 

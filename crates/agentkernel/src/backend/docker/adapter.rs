@@ -136,6 +136,8 @@ impl Adapter<'_> {
         let ends = again(link).and_then(|link| Ok((link, again(flows)?, again(orders)?)));
         let Ok((link, flows, orders)) = ends else { return 1 };
         let Running { engine, container, stream, has_volume } = running;
+        // It may be long until more is asked.
+        engine.let_go();
         // That this closes is how the supervisor knows that it runs.
         let keep = spec.keep;
         let has_volume = has_volume && !keep;

@@ -8,10 +8,6 @@ use serde::Deserialize;
 pub const LACKS: &[(&str, &str)] = &[
     ("image host", "a container has no programs of the host's: name an image"),
     ("image dir", "an engine knows images by name only"),
-    (
-        "image recipe",
-        "what [image] makes with `dockerfile`, `packages` or `setup` is in the store, and not in the engine",
-    ),
     ("disk limit", "few engines can limit what a container writes, and none tells"),
     ("own ids", "unless the engine maps ids, root inside is root's id of its machine, without any capability"),
     (

@@ -1,27 +1,12 @@
 //! Hides how what is built from leaves for a builder elsewhere: what does not count is left out here.
 
 use super::{
-    super::{
-        ImageError, Images,
-        view::View,
-        worker::{self, Reach},
-    },
+    super::{ImageError, Images, view::View},
     copy::{self, Changes, CopyFailure, Origin, Recorder, Said, Tree},
 };
-use archive::{
-    PackError,
-    layer::{PackLayerOptions, PackOwners, pack},
-};
 use dockerfile::Ignore;
-use rustix::{
-    fd::{AsFd as _, OwnedFd},
-    pipe::PipeFlags,
-};
-use std::{
-    fs::File,
-    io::{self, Write as _},
-    path::Path,
-};
+use rustix::fd::OwnedFd;
+use std::path::Path;
 use wire::Failure;
 
 impl Images {
@@ -51,22 +36,7 @@ impl Images {
             let said = Said { mode: 0o644, owner: (0, 0) };
             tree.put(name.as_bytes(), dockerfile.as_bytes(), said).map_err(refused)?;
             tree.put(b".dockerignore", format!("{name}\n.dockerignore\n").as_bytes(), said).map_err(refused)?;
-            let (read, write) =
-                rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| ImageError::Worker(e.into()))?;
-            let worker = worker::start(&[write.as_fd()], Reach::Files(scratch.dir.as_fd()), || {
-                let options = PackLayerOptions { owners: PackOwners::Squashed, latest: None };
-                let copy = write.try_clone().map_err(|error| Failure::from(error.to_string()))?;
-                let mut to = io::BufWriter::with_capacity(1 << 17, File::from(copy));
-                let packed = pack(scratch.dir.as_fd(), &options, &mut to).map(drop);
-                match packed.and_then(|()| to.flush().map_err(PackError::Write)) {
-                    // Who wants no more of it says why.
-                    Err(PackError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                    packed => packed.map_err(|error| Failure::from(wire::cause(&error))),
-                }
-            })?;
-            drop(write);
-            let sent = send(read, &name);
-            worker.wait().map(|()| sent)
+            self.packed(&scratch.dir, |archive| send(archive, &name))
         })();
         drop(scratch.dir);
         let removed = self.remove_tree(&self.work, "work", &scratch.name);
