@@ -4,5 +4,6 @@
 
 mod client;
 mod hostile;
+mod real;
 mod sdk;
 mod tools;

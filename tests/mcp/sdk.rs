@@ -12,7 +12,7 @@ const TYPESCRIPT: [&str; 2] = ["@modelcontextprotocol/sdk@1.32.2", "@modelcontex
 const PYTHON: &str = "mcp@2.3.0";
 
 /// Packages in a folder that outlives the run; `None`, counted and named, if they could not be had.
-fn fetched(name: &str, done: &str, fetch: &mut Command) -> Option<PathBuf> {
+pub fn fetched(name: &str, done: &str, fetch: &mut Command) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !folder.join(done).exists() {
         let output = fs::create_dir_all(&folder).and_then(|()| fetch.current_dir(&folder).output());
@@ -21,7 +21,7 @@ fn fetched(name: &str, done: &str, fetch: &mut Command) -> Option<PathBuf> {
             Ok(output) => output.status.to_string(),
             Err(error) => error.to_string(),
         };
-        support::skipped(&format!("a client of MCP from {name}"), &format!("it could not be fetched ({why})"));
+        support::skipped(&format!("clients of MCP ({name})"), &format!("it could not be fetched ({why})"));
         return None;
     }
     Some(folder)
@@ -40,7 +40,7 @@ fn calls() -> Vec<(&'static str, Value, Value)> {
         arguments
     };
     vec![
-        ("run", json!({"command": ["echo", "hello"]}), json!({"stdout": "hello\n", "status": 0})),
+        ("run", json!({"command": ["echo", "hello"], "checkpoint": true}), json!({"stdout": "hello\n", "status": 0})),
         ("create", json!({"name": "box", "workspace": "overlay"}), json!({"name": "box", "status": "running"})),
         ("list", json!({}), json!({})),
         ("write_file", of(json!({"path": "a", "text": "needle\n"})), json!({"written_bytes": 7})),
@@ -54,6 +54,8 @@ fn calls() -> Vec<(&'static str, Value, Value)> {
         ("net_check", json!({"target": "example.com"}), json!({"allowed": false})),
         ("net_allow", of(json!({"rule": "example.com"})), json!({"rule": "example.com"})),
         ("net_log", of(json!({})), json!({"more": false})),
+        ("checkpoints", json!({}), json!({})),
+        ("undo", json!({"dry_run": true}), json!({"dry_run": true, "changes": []})),
         ("ports", of(json!({})), json!({"ports": []})),
         ("stop", of(json!({})), json!({"status": "exited"})),
         ("start", of(json!({})), json!({"status": "running"})),

@@ -244,6 +244,38 @@ fn nothing_is_opened_without_a_human() {
 }
 
 #[test]
+fn what_was_done_to_the_project_is_undone() {
+    let world = World::new(Who::Me);
+    let file = world.project().join("file");
+    fs::write(&file, "before").unwrap();
+    let client = Client::new(&world, json!({}));
+    client.done("run", json!({"command": "echo after > file; touch new", "checkpoint": true}));
+    let kept = client.done("checkpoints", json!({}));
+    assert_eq!(kept["checkpoints"].as_array().unwrap().len(), 1, "{kept}");
+    let told = client.done("undo", json!({"dry_run": true}));
+    let whats: Vec<_> = told["changes"].as_array().unwrap().iter().map(|it| it["what"].clone()).collect();
+    assert!(whats.contains(&json!("restored")) && whats.contains(&json!("removed")), "{told}");
+    assert!(client.refused("undo", json!({})).contains("A human can type: agentkernel undo 1"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "after\n");
+    client.leave();
+    let client = Client::new(&world, json!({"elicitation": {"form": {}}}));
+    client.say("elicitation/create", json!({"action": "cancel"}));
+    assert!(client.refused("undo", json!({})).contains("did not agree"));
+    client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
+    let done = client.done("undo", json!({}));
+    assert_eq!((&done["checkpoint"], &done["back"]), (&json!(1), &json!(2)), "{done}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "before");
+    assert!(!world.project().join("new").exists());
+    assert!(
+        client
+            .refused("run", json!({"command": "true", "checkpoint": true, "workspace": "overlay"}))
+            .contains("no use")
+    );
+    client.leave();
+    nothing_is_left(&world);
+}
+
+#[test]
 fn what_a_model_may_not_choose() {
     let world = World::new(Who::Me);
     let client = Client::new(&world, json!({}));

@@ -13,10 +13,17 @@ const SERVICES: [(&str, &str); 3] = [
     ("generativelanguage.googleapis.com", "142.250.74.10"),
 ];
 
-/// The program that plays them: a script of Python's, named by `AGENTKERNEL_MODEL_SERVER`, or beside this project.
-fn program() -> PathBuf {
+/// The program that plays them: a script of Python's, named by `AGENTKERNEL_MODEL_SERVER`, or beside this project. `None`,
+/// counted and named, if it is not there.
+#[must_use]
+pub fn model_server() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/mock-llm/mock_llm.py");
-    env::var_os("AGENTKERNEL_MODEL_SERVER").map_or(beside, PathBuf::from)
+    let program = env::var_os("AGENTKERNEL_MODEL_SERVER").map_or(beside, PathBuf::from);
+    if program.is_file() {
+        return Some(program);
+    }
+    crate::skipped("a test with models", &format!("there is no {}", program.display()));
+    None
 }
 
 impl Internet {
@@ -26,11 +33,7 @@ impl Internet {
     /// If one does not listen.
     #[must_use]
     pub fn models(&self, key: &str) -> bool {
-        let program = program();
-        if !program.is_file() {
-            crate::skipped("a test with models", &format!("there is no {}", program.display()));
-            return false;
-        }
+        let Some(program) = model_server() else { return false };
         let folder = self.path("models");
         fs::create_dir_all(&folder).unwrap();
         let script = folder.join("server.py");

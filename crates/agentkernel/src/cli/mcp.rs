@@ -1,14 +1,16 @@
 //! `mcp`: sandboxes for a model that works on this host, by the Model Context Protocol.
 
-use super::{Failure, Status, run};
+use super::{Failure, Status, run, undo};
 use crate::{
     Spec,
     client::Client,
     config::{HostFacts, Overrides, Project},
     mcp::{self, Starter},
     store::{Entry, Lock, Store},
+    workspace::Restored,
 };
 use clap::Args;
+use std::path::Path;
 
 /// Serve agents on this host, by the Model Context Protocol: they run what is risky in sandboxes.
 ///
@@ -41,5 +43,19 @@ impl Starter for Ours {
 
     fn start(&self, store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), wire::Failure> {
         Ok(run::start_kept(store, entry, lock, spec)?)
+    }
+
+    fn checkpoint(&self, store: &Store, spec: &Spec) -> Result<(), wire::Failure> {
+        Ok(undo::take(store, spec, "Leave `checkpoint` out")?)
+    }
+
+    fn undo(
+        &self,
+        store: &Store,
+        project: &Path,
+        number: Option<u32>,
+        dry_run: bool,
+    ) -> Result<Restored, wire::Failure> {
+        Ok(undo::go_back(store, project, number, dry_run, true)?)
     }
 }

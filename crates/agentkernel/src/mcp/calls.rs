@@ -15,7 +15,10 @@ use rmcp::{
 };
 use serde_json::Value;
 use std::{io, time::Duration};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until},
+};
 use wire::Failure;
 
 /// How often progress is told at most.
@@ -28,6 +31,8 @@ const AGREE: &str = "allow";
 /// A call of a client.
 pub(super) struct Call<'a> {
     pub(super) workers: &'a Workers,
+    /// So many workers there may be at once; the others wait.
+    pub(super) free: &'a Semaphore,
     pub(super) context: &'a RequestContext<RoleServer>,
     /// What the client was asked by the last answer.
     pub(super) answers: Option<&'a InputResponses>,
@@ -72,6 +77,10 @@ impl Call<'_> {
 
     /// Has a worker do it, to its last word. If the call is cancelled, the worker ends what it runs.
     async fn work(&self, order: &Order) -> Result<Word, ErrorData> {
+        let _one = tokio::select! {
+            one = self.free.acquire() => one,
+            () = self.context.ct.cancelled() => return Err(cancelled()),
+        };
         let begun = self.workers.begin(order).await;
         let mut working = match begun {
             Ok(working) => working,
@@ -91,7 +100,7 @@ impl Call<'_> {
                     Ok(word) => return Ok(word),
                     Err(error) => return Ok(Word::Failed(broken(&error))),
                 },
-                () = self.context.ct.cancelled() => return Err(ErrorData::internal_error("Cancelled", None)),
+                () = self.context.ct.cancelled() => return Err(cancelled()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     if let Some(progress) = &mut progress {
                         // Who does not hear of it will hear the end.
@@ -132,9 +141,14 @@ impl Call<'_> {
                 Ok(ClientResult::ElicitResult(answer)) => agrees(&answer),
                 _ => false,
             })),
-            () = self.context.ct.cancelled() => Err(ErrorData::internal_error("Cancelled", None)),
+            () = self.context.ct.cancelled() => Err(cancelled()),
         }
     }
+}
+
+/// Who cancels a call does not hear this.
+fn cancelled() -> ErrorData {
+    ErrorData::internal_error("Cancelled", None)
 }
 
 /// Whether a human has said yes: the form sent off, and the word in it.

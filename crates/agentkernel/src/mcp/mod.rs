@@ -21,9 +21,10 @@ use crate::{
     client::Client,
     config::{HostFacts, Overrides, Project},
     store::{Entry, Lock, Store},
+    workspace::Restored,
 };
 use rmcp::ServiceExt as _;
-use std::io;
+use std::{io, path::Path};
 use wire::Failure;
 
 /// How sandboxes are made and started: as the commands do it.
@@ -51,6 +52,18 @@ pub trait Starter {
     /// # Errors
     /// In words.
     fn start(&self, store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), Failure>;
+
+    /// Keeps what the project's files are before a new sandbox changes them.
+    ///
+    /// # Errors
+    /// In words.
+    fn checkpoint(&self, store: &Store, spec: &Spec) -> Result<(), Failure>;
+
+    /// Makes a project what it was at a checkpoint, by default the last one; or only tells what would be done.
+    ///
+    /// # Errors
+    /// In words.
+    fn undo(&self, store: &Store, project: &Path, number: Option<u32>, dry_run: bool) -> Result<Restored, Failure>;
 }
 
 /// Serves a client on standard input and output until it goes.

@@ -20,7 +20,10 @@ use rmcp::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
 use wire::Failure;
 
 /// How long a client may take to tell its roots. One that does not is taken at its working directory.
@@ -30,8 +33,12 @@ const ROOTS: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Server(Arc<Inner>);
 
+/// Calls that are at work at once.
+const AT_ONCE: usize = 64;
+
 struct Inner {
     workers: Workers,
+    free: Semaphore,
     background: Background,
     tools: Vec<Tool>,
     /// Where it was started: the root of a client that names none.
@@ -50,7 +57,7 @@ pub(super) enum Wanted<T> {
 impl Server {
     pub(super) fn new(workers: Workers, cwd: PathBuf) -> Self {
         let (background, tools, roots) = (Background::default(), tools::all(), Mutex::default());
-        Self(Arc::new(Inner { workers, background, tools, cwd, roots }))
+        Self(Arc::new(Inner { workers, free: Semaphore::new(AT_ONCE), background, tools, cwd, roots }))
     }
 
     /// Ends what was left running for the client.
@@ -136,7 +143,7 @@ impl Server {
         answers: Option<&InputResponses>,
         context: &RequestContext<RoleServer>,
     ) -> Result<Course, ErrorData> {
-        Call { workers: &self.0.workers, context, answers }.make(order).await
+        Call { workers: &self.0.workers, free: &self.0.free, context, answers }.make(order).await
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
         network::{Listed, Log, NetAllow, NetCheck, NetLog, Ports, Verdict},
         programs::{Ended, Exec, Run},
         sandboxes::{Create, Named, Removed, Rm, Sandbox, Sandboxes},
+        undo::{Checkpoints, OfProject, Undo, Undone},
     },
 };
 use rmcp::{
@@ -119,6 +120,19 @@ pub(super) fn all() -> Vec<Tool> {
             "Search files in a sandbox",
             "Finds lines that match a pattern, in files as the sandbox sees them.",
             READS,
+        ),
+        tool::<OfProject, Checkpoints>(
+            "checkpoints",
+            "List this project's checkpoints",
+            "Lists what was kept of the project's files before sandboxes that were made with checkpoint.",
+            READS,
+        ),
+        tool::<Undo, Undone>(
+            "undo",
+            "Make the project what it was",
+            "Asks a human to make the project's files what they were at a checkpoint, whatever was done to them since. With \
+             dry_run it tells the difference, and asks nobody.",
+            DESTROYS,
         ),
         tool::<Ports, Listed>(
             "ports",

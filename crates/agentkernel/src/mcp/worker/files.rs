@@ -30,7 +30,7 @@ cd "$1" && find . -mindepth 1 -maxdepth "$2" \( -type d -exec printf '%s/\0' {} 
 const SEARCHER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
 at=$1 pattern=$2 most=$3
 shift 3
-find "$at" -name .git -prune -o -type f -exec grep -nH "$@" -e "$pattern" {} + 2>/dev/null | head -n "$most""#;
+find -H "$at" -name .git -prune -o -type f -exec grep -nH "$@" -e "$pattern" {} + 2>/dev/null | head -n "$most""#;
 
 /// What `read_file` takes.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -6,6 +6,7 @@ pub(super) mod network;
 pub(super) mod programs;
 pub(super) mod resource;
 pub(super) mod sandboxes;
+pub(super) mod undo;
 
 use super::{
     Starter,
@@ -68,6 +69,8 @@ pub(super) fn work(starter: &dyn Starter, server: &UnixStream, order: Order) -> 
         "net_log" => done(worker.net_log(read(arguments)?)),
         "net_check" => done(worker.net_check(read(arguments)?)),
         "net_allow" => worker.net_allow(read(arguments)?),
+        "checkpoints" => done(worker.checkpoints(read(arguments)?)),
+        "undo" => worker.undo(read(arguments)?),
         resource::TOOL => done(worker.resource(read(arguments)?)),
         _ => Err(Failure::from(format!("There is no tool '{tool}'"))),
     };
@@ -176,6 +179,9 @@ pub(super) struct MadeOf {
     /// Environment variables.
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// Keep what the project's files are now, for 'undo'. Only "direct" changes them.
+    #[serde(default)]
+    checkpoint: bool,
     /// Which of the client's roots it is for, as an absolute path. Without, the first one.
     #[serde(default)]
     root: Option<String>,

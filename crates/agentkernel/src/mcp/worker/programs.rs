@@ -134,7 +134,7 @@ impl Worker<'_> {
         overrides.stdin = true;
         overrides.entrypoint = Some(OsString::new());
         overrides.command = ["sh", "-c", "read -r line"].map(OsString::from).to_vec();
-        let (spec, entry, lock) = self.make(&overrides)?;
+        let (spec, entry, lock) = self.make(&overrides, made.checkpoint)?;
         let same = self.store.find(spec.id.as_str()).map_err(of_store)?;
         let store = crate::store::Store::open().map_err(of_store)?;
         let mut client = self.starter.launch(store, entry, lock, spec.clone())?;

@@ -99,16 +99,26 @@ impl Sandbox {
 
 impl Worker<'_> {
     /// Makes a sandbox of the project that this process is in, which must be one of the client's.
-    pub(super) fn make(&self, overrides: &Overrides) -> Result<(Spec, Entry, Lock), Failure> {
+    pub(super) fn make(&self, overrides: &Overrides, checkpoint: bool) -> Result<(Spec, Entry, Lock), Failure> {
         let (spec, entry, lock) = self.starter.make(&self.store, overrides)?;
-        if self.is_ours(&spec) {
-            return Ok((spec, entry, lock));
+        let fit = if !self.is_ours(&spec) {
+            Err(Failure {
+                cause: "The project's agentkernel.toml keeps the project out of its sandboxes".into(),
+                hint: "Say with 'workspace' how this one sees it".into(),
+            })
+        } else if checkpoint {
+            self.starter.checkpoint(&self.store, &spec)
+        } else {
+            Ok(())
+        };
+        match fit {
+            Ok(()) => Ok((spec, entry, lock)),
+            Err(failure) => {
+                // There is nothing in it yet.
+                self.store.remove(entry, lock).map_err(of_store)?;
+                Err(failure)
+            }
         }
-        self.store.remove(entry, lock).map_err(of_store)?;
-        Err(Failure {
-            cause: "The project's agentkernel.toml keeps the project out of its sandboxes".into(),
-            hint: "Say with 'workspace' how this one sees it".into(),
-        })
     }
 
     pub(super) fn create(&self, Create { name, made }: Create) -> Result<Sandbox, Failure> {
@@ -116,7 +126,7 @@ impl Worker<'_> {
         let mut overrides = made.overrides()?;
         overrides.name = name.map(Name::try_from).transpose().map_err(Failure::from)?;
         overrides.keep = Some(true);
-        let (spec, entry, lock) = self.make(&overrides)?;
+        let (spec, entry, lock) = self.make(&overrides, made.checkpoint)?;
         let same = self.store.find(spec.id.as_str()).map_err(of_store)?;
         if let Err(failure) = self.starter.start(Store::open().map_err(of_store)?, entry, lock, spec.clone()) {
             // It is not left to somebody who does not know of it.
