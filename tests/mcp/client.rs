@@ -36,7 +36,12 @@ struct State {
 impl Client {
     /// Starts a server and greets it.
     pub fn new(world: &World, capabilities: Value) -> Self {
-        let client = Self::silent(&mut world.agentkernel(["mcp"]));
+        Self::of(&mut world.agentkernel(["mcp"]), capabilities)
+    }
+
+    /// The same with a server of another environment.
+    pub fn of(server: &mut Command, capabilities: Value) -> Self {
+        let client = Self::silent(server);
         let hello = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities,
             "clientInfo": {"name": "test", "version": "1"}});
         let answer = client.request("initialize", hello);

@@ -97,8 +97,8 @@ fn a_cancelled_program_is_ended() {
 
 #[test]
 fn a_client_that_vanishes_leaves_nothing_running() {
-    for kill in [false, true] {
-        let world = World::new(Who::Me);
+    for (who, kill) in Who::all().into_iter().flat_map(|who| [(who, false), (who, true)]) {
+        let world = World::new(who);
         let client = Client::new(&world, json!({}));
         client.done("create", json!({"name": "box"}));
         for (name, arguments) in [

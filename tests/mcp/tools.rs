@@ -3,7 +3,11 @@
 use crate::client::Client;
 use serde_json::{Value, json};
 use std::fs;
-use support::{Who, World, eventually, stdout};
+use support::{
+    Who, World,
+    engine::{Engine, Kind},
+    eventually, pack, stdout,
+};
 
 fn nothing_is_left(world: &World) {
     eventually("nothing is left", || world.leftovers().is_empty());
@@ -240,6 +244,43 @@ fn nothing_is_opened_without_a_human() {
     assert_eq!(client.done("ports", json!({"sandbox": "box"})), json!({"ports": []}));
     client.done("rm", json!({"sandbox": "box", "force": true}));
     client.leave();
+    nothing_is_left(&world);
+}
+
+/// Files and all, in a container of an image that has busybox, and an entrypoint that nothing can run.
+#[test]
+fn containers() {
+    let Some(engine) = Engine::new(Kind::Docker) else { return };
+    let world = World::new(Who::Me);
+    let script = "mkdir bin tmp; chmod 1777 tmp; for name in $(/bin/busybox --list); do ln -s busybox bin/$name; done; \
+                  rm bin/busybox; cp /bin/busybox bin";
+    engine.load(&pack(&world, "box", r#"["PATH=/bin"]"#, script));
+    fs::write(world.project().join("agentkernel.toml"), "[sandbox]\nbackend = \"docker\"\nimage = \"box:1\"\n")
+        .unwrap();
+    let _ = stdout(&mut world.agentkernel(["trust"]));
+    let client = Client::of(world.agentkernel(["mcp"]).env("DOCKER_HOST", engine.host()), json!({}));
+    let done =
+        client.done("run", json!({"command": "readlink -f /bin/ls; cat", "input": "typed", "workspace": "overlay"}));
+    assert_eq!(done["stdout"], "/bin/busybox\ntyped", "{done}");
+    client.done("create", json!({"name": "box", "workspace": "overlay"}));
+    client.done("write_file", json!({"sandbox": "box", "path": "/tmp/c/d/a", "text": "one\ntwo\n"}));
+    let read = client.done("read_file", json!({"sandbox": "box", "path": "/tmp/c/d/a", "offset": 4}));
+    assert_eq!((&read["text"], &read["size"]), (&json!("two\n"), &json!(8)));
+    let listed = client.done("list_files", json!({"sandbox": "box", "path": "/tmp/c", "depth": 2}));
+    assert_eq!(listed["files"], json!(["d/", "d/a"]));
+    let found = client.done("search_files", json!({"sandbox": "box", "path": "/tmp/c", "pattern": "^t"}));
+    assert_eq!(found["matches"], json!([{"path": "/tmp/c/d/a", "line": 2, "text": "two"}]));
+    let id = client.ask(
+        "tools/call",
+        json!({"name": "exec", "arguments": {"sandbox": "box", "command": "echo on; sleep 12345"}, "_meta": {"progressToken": 1}}),
+    );
+    client.notified(|it| it["params"]["progressToken"] == 1);
+    client.notify("notifications/cancelled", json!({"requestId": id}));
+    let running = || client.done("exec", json!({"sandbox": "box", "command": "cat /proc/[0-9]*/cmdline"})).to_string();
+    eventually("it is ended", || !running().contains("12345\\"));
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.leave();
+    eventually("no container is left", || engine.containers().is_empty());
     nothing_is_left(&world);
 }
 

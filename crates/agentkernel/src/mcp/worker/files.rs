@@ -26,7 +26,10 @@ wc -c < "$1" && tail -c "+$2" "$1" | head -c "$3""#;
 const WRITER: &str = r#"mkdir -p "$(dirname "$1")" && cat > "$1""#;
 /// Names with a NUL behind each; a directory's has a slash.
 const LISTER: &str = r#"[ -d "$1" ] || { echo "$1 is not a directory" >&2; exit 1; }
-cd "$1" && find . -mindepth 1 -maxdepth "$2" \( -type d -exec printf '%s/\0' {} + -o -exec printf '%s\0' {} + \) 2>/dev/null | head -c "$3""#;
+cd "$1" && find . -mindepth 1 -maxdepth "$2" -exec sh -c 'for name; do
+    [ -d "$name" ] && [ ! -L "$name" ] && name=$name/
+    printf "%s\0" "$name"
+done' sh {} + 2>/dev/null | head -c "$3""#;
 const SEARCHER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
 at=$1 pattern=$2 most=$3
 shift 3
