@@ -39,27 +39,28 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// Which rooms of the binary each room may not touch.
-const ROOMS: [(&str, &[&str]); 20] = [
-    ("agents", &["backend", "cli", "client", "serve", "store", "supervisor"]),
-    ("attest", &["backend", "cli", "serve", "supervisor"]),
-    ("connection", &["backend", "cli", "client", "config", "serve", "store", "supervisor"]),
-    ("credentials", &["backend", "cli", "client", "config", "serve", "store", "supervisor"]),
-    ("guest", &["backend", "cli", "client", "config", "serve", "store", "supervisor"]),
-    ("main", &["backend", "client", "config", "serve", "store", "supervisor"]),
+const ROOMS: [(&str, &[&str]); 21] = [
+    ("agents", &["backend", "cli", "client", "mcp", "serve", "store", "supervisor"]),
+    ("attest", &["backend", "cli", "mcp", "serve", "supervisor"]),
+    ("connection", &["backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
+    ("credentials", &["backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
+    ("guest", &["backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
+    ("main", &["backend", "client", "config", "mcp", "serve", "store", "supervisor"]),
     ("lib", &[]),
-    ("event", &["backend", "cli", "client", "config", "serve", "supervisor"]),
+    ("event", &["backend", "cli", "client", "config", "mcp", "serve", "supervisor"]),
     ("cli", &["backend", "serve", "supervisor"]),
     ("serve", &["backend", "cli", "supervisor"]),
-    ("client", &["backend", "cli", "serve"]),
-    ("config", &["backend", "cli", "client", "serve", "store", "supervisor"]),
-    ("doctor", &["cli", "client", "serve", "supervisor"]),
-    ("engine", &["backend", "cli", "client", "config", "serve", "supervisor"]),
-    ("store", &["backend", "cli", "client", "serve", "supervisor"]),
-    ("image", &["backend", "cli", "client", "serve", "supervisor"]),
-    ("workspace", &["backend", "cli", "client", "serve", "supervisor"]),
-    ("supervisor", &["cli", "client", "config", "serve"]),
-    ("backend", &["cli", "client", "config", "egress", "serve", "supervisor"]),
-    ("spec", &["backend", "cli", "client", "config", "serve", "store", "supervisor"]),
+    ("client", &["backend", "cli", "mcp", "serve"]),
+    ("mcp", &["backend", "cli", "serve", "supervisor"]),
+    ("config", &["backend", "cli", "client", "mcp", "serve", "store", "supervisor"]),
+    ("doctor", &["cli", "client", "mcp", "serve", "supervisor"]),
+    ("engine", &["backend", "cli", "client", "config", "mcp", "serve", "supervisor"]),
+    ("store", &["backend", "cli", "client", "mcp", "serve", "supervisor"]),
+    ("image", &["backend", "cli", "client", "mcp", "serve", "supervisor"]),
+    ("workspace", &["backend", "cli", "client", "mcp", "serve", "supervisor"]),
+    ("supervisor", &["cli", "client", "config", "mcp", "serve"]),
+    ("backend", &["cli", "client", "config", "egress", "mcp", "serve", "supervisor"]),
+    ("spec", &["backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
 ];
 
 /// Where `unsafe` may be written. Every other crate forbids it in its root.

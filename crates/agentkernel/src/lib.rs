@@ -17,6 +17,7 @@ pub mod engine;
 pub mod event;
 pub mod guest;
 pub mod image;
+pub mod mcp;
 mod spec;
 pub mod store;
 pub mod supervisor;

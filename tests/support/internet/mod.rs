@@ -10,6 +10,7 @@ mod names;
 mod registries;
 mod servers;
 
+pub use models::MODEL_SERVER;
 pub use names::Query;
 pub use registries::{CRATES, DEBIAN, INDEX, NPM, PACKAGE};
 pub use servers::{CACHE, DATABASE, GIT, HIDDEN, OWN, SHARED, WEB, WEB_V4, WEB_V6};

@@ -11,7 +11,7 @@ const SERVICES: [(&str, &str); 3] = [
 ];
 
 /// The program that plays them: a script of Python's, whose beginning says what it can be told to do.
-const PROGRAM: &str = include_str!("model_server.py");
+pub const MODEL_SERVER: &str = include_str!("model_server.py");
 
 impl Internet {
     /// Starts the services, which take this key and no other. `false`, counted and named, if Python is not installed.
@@ -26,7 +26,7 @@ impl Internet {
         let folder = self.path("models");
         fs::create_dir_all(&folder).unwrap();
         let script = folder.join("server.py");
-        fs::write(&script, PROGRAM).unwrap();
+        fs::write(&script, MODEL_SERVER).unwrap();
         for (name, address) in SERVICES {
             self.authority.certify(name, &folder);
             self.name(name, &[address]);

@@ -108,16 +108,19 @@ impl From<WorkspaceError> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let hint = match &error {
-            ClientError::Refused(failure) => failure.hint.clone(),
-            ClientError::Store(error) => error.hint(),
-            ClientError::Version(_) => {
-                "Stop it with the version that started it, or end it: 'agentkernel kill' works across versions".into()
-            }
-            ClientError::Late => "'agentkernel rm -f' ends and removes it; 'agentkernel kill' only ends it".into(),
-            _ => String::new(),
-        };
+        let hint = error.hint();
         Self::chain(&error).hint(hint)
+    }
+}
+
+/// As other front ends tell it.
+impl From<Failure> for wire::Failure {
+    fn from(failure: Failure) -> Self {
+        let cause = match &failure.line {
+            Some((number, text)) => format!("{}: line {number}: {text}", failure.cause),
+            None => failure.cause,
+        };
+        Self { cause, hint: failure.hint }
     }
 }
 

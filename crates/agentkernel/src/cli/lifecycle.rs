@@ -4,7 +4,7 @@ use super::{Failure, Status, for_each, print, run};
 use crate::{
     client::{self, Client, ClientError, Found},
     config::{parse_duration, parse_signal},
-    store::{Entry, Lock, State, Store, StoreError},
+    store::{State, Store, StoreError},
 };
 use clap::Args;
 use rustix::process::Signal;
@@ -27,7 +27,7 @@ impl Stop {
         let store = Store::open()?;
         for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
-            end(&entry, self.time, false)?;
+            client::end(&entry, self.time, false)?;
             print(&format!("{reference}\n"))
         })
     }
@@ -54,7 +54,7 @@ impl Restart {
                 return Err(Failure::new(format!("Sandbox {reference} is ephemeral: it ends when it stops"))
                     .hint("Make it with --keep to restart it"));
             }
-            let Some(lock) = end(&entry, self.time, false)? else {
+            let Some(lock) = client::end(&entry, self.time, false)? else {
                 return Err(Failure::new(format!("Sandbox {reference} is being removed")));
             };
             run::start_kept(Store::open()?, entry, lock, spec)?;
@@ -80,7 +80,7 @@ impl Rm {
         for_each(&self.sandboxes, |reference| {
             let entry = store.find(reference)?;
             let lock = if self.force {
-                end(&entry, Duration::ZERO, true)?
+                client::end(&entry, Duration::ZERO, true)?
             } else {
                 match client::find_settled(&entry) {
                     Ok(Found::Idle(lock)) => Some(lock),
@@ -124,8 +124,8 @@ impl Kill {
             match Client::connect(&entry).and_then(|mut client| client.signal(self.exec, self.signal)) {
                 Ok(()) => {}
                 // Another version's supervisor still knows what a signal is; one that hangs obeys only this.
-                Err(ClientError::Version(_)) if whole => end_supervisor(&entry, Signal::TERM)?,
-                Err(ClientError::Late) if whole => end_supervisor(&entry, Signal::KILL)?,
+                Err(ClientError::Version(_)) if whole => client::end_supervisor(&entry, Signal::TERM)?,
+                Err(ClientError::Late) if whole => client::end_supervisor(&entry, Signal::KILL)?,
                 Err(error) => return Err(run::too_late(error, &entry, reference)),
             }
             print(&format!("{reference}\n"))
@@ -164,40 +164,6 @@ impl Wait {
             print(&format!("{}\n", exit.status()))
         })
     }
-}
-
-/// Ends a sandbox, and keeps others from starting it again; `None` if it has been removed. Docker's way: stopping what is
-/// stopped is no failure.
-///
-/// A supervisor that hangs is ended with it if `force`; and in any case one that does not get its sandbox to run.
-fn end(entry: &Entry, grace: Duration, force: bool) -> Result<Option<Lock>, Failure> {
-    loop {
-        let stopped = match client::find(entry) {
-            Ok(Found::Idle(lock)) => return Ok(Some(lock)),
-            Ok(Found::Running(mut client)) => client.stop(grace).map(drop),
-            Err(error) => Err(error),
-        };
-        match stopped {
-            // Its supervisor is about to let go, if nobody has started it again by then.
-            Ok(()) | Err(ClientError::Gone) => {}
-            Err(ClientError::Store(StoreError::NotFound { .. })) => return Ok(None),
-            Err(ClientError::Version(_)) => end_supervisor(entry, Signal::TERM)?,
-            // A start is over only when it is on record that it runs.
-            Err(ClientError::Late) if force || !matches!(entry.state(), Ok(State::Running { .. })) => {
-                end_supervisor(entry, Signal::KILL)?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Ends a supervisor, and the sandbox with it, by signal.
-fn end_supervisor(entry: &Entry, signal: Signal) -> Result<(), Failure> {
-    client::end_supervisor(entry, signal).map_err(|error| match error {
-        ClientError::Late => Failure::new(format!("Sandbox {} does not end", entry.id()))
-            .hint(format!("'fuser {}/lock' names the process that holds it: end that", entry.path().display())),
-        error => error.into(),
-    })
 }
 
 /// A duration, plain numbers being seconds.

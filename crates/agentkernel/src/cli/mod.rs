@@ -20,6 +20,7 @@ mod inspect;
 mod layers;
 mod lifecycle;
 mod logs;
+mod mcp;
 mod names;
 mod net;
 mod pages;
@@ -111,6 +112,8 @@ enum Command {
     Image(Deferred<image::Images>),
     /// Agents that are known, and those that are installed
     Agents(Deferred<agents::Agents>),
+    /// Serve agents on this host, by the Model Context Protocol: they run what is risky in sandboxes
+    Mcp(Deferred<mcp::Mcp>),
     /// Secrets that sandboxes may use and never see
     Secret(Deferred<secret::Secret>),
     /// Give a sandbox another name
@@ -196,6 +199,7 @@ pub fn main() -> ExitCode {
         Command::Port(command) => command.0.run(),
         Command::Image(command) => command.0.run(),
         Command::Agents(command) => command.0.run(),
+        Command::Mcp(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),

@@ -370,7 +370,7 @@ pub(super) fn project(store: &Store, host: &HostFacts, unseen: bool) -> Result<P
 }
 
 /// From what was typed and what the project says to a sandbox on record.
-fn make(
+pub(super) fn make(
     overrides: &config::Overrides,
     agent: Option<&agents::Wanted>,
     renew: bool,

@@ -50,18 +50,7 @@ impl Undo {
         if self.forget {
             return Ok(checkpoints.forget().map(|()| 0)?);
         }
-        if let (Some(id), false) = (running(&store, &project)?, self.dry_run) {
-            let failure = Failure::new(format!("Sandbox {id} still runs in this project"));
-            return Err(failure.hint(format!("Stop it first: 'agentkernel stop {id}'")));
-        }
-        let number = match self.number {
-            Some(number) => number,
-            None => checkpoints.latest()?.number,
-        };
-        let restored = checkpoints.restore(number, self.dry_run, !self.no_checkpoint).map_err(|error| match error {
-            error @ (WorkspaceError::Missing(_) | WorkspaceError::Damaged(_)) => error.into(),
-            error => Failure::from(error).also("--no-checkpoint goes back without keeping what is there now"),
-        })?;
+        let restored = go_back(&store, &project, self.number, self.dry_run, !self.no_checkpoint)?;
         if self.json {
             let back = restored.back.as_ref().map(|back| back.summary.number);
             print_json(&serde_json::json!({ "to": restored.to, "back": back, "changes": restored.changes }))?;
@@ -102,6 +91,29 @@ fn text(list: &[Summary]) -> String {
         vec![one.number.to_string(), table::time(one.time_ms), one.files.to_string(), table::bytes(one.bytes), before]
     };
     table::render(&["CHECKPOINT", "TIME", "FILES", "SIZE", "BEFORE"], &list.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Makes a project what it was at a checkpoint, by default the last one; or only tells what would be done.
+pub(super) fn go_back(
+    store: &Store,
+    project: &Path,
+    number: Option<u32>,
+    dry_run: bool,
+    and_back: bool,
+) -> Result<Restored, Failure> {
+    let checkpoints = Checkpoints::open(store, project)?;
+    if let (Some(id), false) = (running(store, project)?, dry_run) {
+        let failure = Failure::new(format!("Sandbox {id} still runs in this project"));
+        return Err(failure.hint(format!("Stop it first: 'agentkernel stop {id}'")));
+    }
+    let number = match number {
+        Some(number) => number,
+        None => checkpoints.latest()?.number,
+    };
+    checkpoints.restore(number, dry_run, and_back).map_err(|error| match error {
+        error @ (WorkspaceError::Missing(_) | WorkspaceError::Damaged(_)) => error.into(),
+        error => Failure::from(error).also("--no-checkpoint goes back without keeping what is there now"),
+    })
 }
 
 /// A sandbox that could change the project just now.

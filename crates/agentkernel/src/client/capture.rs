@@ -150,7 +150,7 @@ impl Client {
         interrupts: Option<&Interrupts>,
     ) -> Result<ExecReport, ClientError> {
         loop {
-            match self.next_unless(interrupts)? {
+            match self.next_unless(interrupts.map(AsFd::as_fd))? {
                 Incoming::Data(stream, channel, bytes) => {
                     self.connection.mux.consumed(stream, bytes.len());
                     if stream == of {

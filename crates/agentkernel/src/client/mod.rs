@@ -12,6 +12,7 @@ mod recording;
 mod session;
 mod terminal;
 mod walk;
+mod watch;
 
 pub use crate::supervisor::Lendings;
 pub use capture::{Captured, Interrupts};
@@ -19,22 +20,25 @@ pub use events::Events;
 pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, Withholding, launch, start, withhold_descriptors};
 pub use network::{NetworkChange, change_network, published};
-pub use reach::{Found, end_supervisor, find, find_settled};
+pub use reach::{Found, end, end_supervisor, find, find_settled};
 pub use recording::{Happened, Recorder as SessionRecording, Recording, RecordingError};
 pub use session::{Outcome, Session, tell};
 pub use terminal::{Stdio, ask_hidden, input_is_directory, is_terminal, window_size};
+pub use watch::{Seen, Watch, Watched};
 
 use crate::{
+    SandboxId,
     connection::{Connection, ConnectionError, Filled, Incoming},
     store::{Entry, Lock, Store, StoreError, Swept},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fd::OwnedFd,
+    fd::{BorrowedFd, OwnedFd},
     io::Errno,
 };
 use std::{
     io,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 use wire::{
@@ -70,12 +74,39 @@ pub enum ClientError {
     /// The sandbox has ended, and not all that happened before was told.
     #[error("The sandbox has ended, and its last events are missing: they came faster than they were read")]
     Missed,
+    /// Its supervisor goes on, or cannot be told from other processes.
+    #[error("Sandbox {id} does not end")]
+    Endless {
+        /// Which one.
+        id: SandboxId,
+        /// Where its lock is.
+        path: PathBuf,
+    },
     /// The caller was told to end meanwhile.
     #[error("Interrupted")]
     Interrupted,
     /// Standard input or output failed.
     #[error("Standard input or output failed")]
     Stdio(#[source] io::Error),
+}
+
+impl ClientError {
+    /// What the user can do about it, in one line; empty if nothing is known.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Refused(failure) => failure.hint.clone(),
+            Self::Store(error) => error.hint(),
+            Self::Version(_) => {
+                "Stop it with the version that started it, or end it: 'agentkernel kill' works across versions".into()
+            }
+            Self::Late => "'agentkernel rm -f' ends and removes it; 'agentkernel kill' only ends it".into(),
+            Self::Endless { path, .. } => {
+                format!("'fuser {}/lock' names the process that holds it: end that", path.display())
+            }
+            _ => String::new(),
+        }
+    }
 }
 
 impl From<ConnectionError> for ClientError {
@@ -130,18 +161,18 @@ impl Client {
         self.next_unless(None)
     }
 
-    /// The same, unless the caller is told to end meanwhile.
-    fn next_unless(&mut self, interrupts: Option<&Interrupts>) -> Result<Incoming, ClientError> {
+    /// The same, unless the caller is told to end meanwhile: `end` can be read then.
+    fn next_unless(&mut self, end: Option<BorrowedFd<'_>>) -> Result<Incoming, ClientError> {
         loop {
             if let Some(incoming) = self.connection.next()? {
                 return Ok(incoming);
             }
-            self.turn(interrupts)?;
+            self.turn(end)?;
         }
     }
 
     /// Sends what is queued until something comes.
-    fn turn(&mut self, interrupts: Option<&Interrupts>) -> Result<(), ClientError> {
+    fn turn(&mut self, end: Option<BorrowedFd<'_>>) -> Result<(), ClientError> {
         loop {
             let flushed = self.connection.flush();
             let mut flags = PollFlags::IN;
@@ -152,7 +183,7 @@ impl Client {
                 Err(_) => {}
             }
             let mut fds = vec![PollFd::new(&self.connection, flags)];
-            fds.extend(interrupts.map(|interrupts| PollFd::new(interrupts, PollFlags::IN)));
+            fds.extend(end.as_ref().map(|end| PollFd::new(end, PollFlags::IN)));
             let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
             match poll(&mut fds, left.map(timespec).as_ref()) {
                 Ok(0) => return Err(ClientError::Late),

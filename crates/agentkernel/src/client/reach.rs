@@ -74,14 +74,15 @@ pub fn find_settled(entry: &Entry) -> Result<Found, ClientError> {
 /// Ends a supervisor by signal, and the sandbox with it: one that hangs, or belongs to another version.
 ///
 /// # Errors
-/// [`ClientError::Late`] if it goes on, or cannot be told from other processes.
+/// [`ClientError::Endless`] if it goes on, or cannot be told from other processes.
 pub fn end_supervisor(entry: &Entry, signal: Signal) -> Result<(), ClientError> {
+    let endless = || ClientError::Endless { id: entry.id().clone(), path: entry.path().into() };
     let socket = match entry.connect() {
         Ok(socket) => socket,
         // It hangs before it has a socket, or has ended by itself.
         Err(StoreError::NotRunning { .. }) => {
             return match entry.look() {
-                Ok(None) => Err(ClientError::Late),
+                Ok(None) => Err(endless()),
                 Ok(Some(_)) | Err(StoreError::NotFound { .. }) => Ok(()),
                 Err(error) => Err(error.into()),
             };
@@ -98,8 +99,36 @@ pub fn end_supervisor(entry: &Entry, signal: Signal) -> Result<(), ClientError> 
     }
     jail::process::signal_pidfd(&pidfd, signal)?;
     match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timespec(SETTLE)))? {
-        0 => Err(ClientError::Late),
+        0 => Err(endless()),
         _ => Ok(()),
+    }
+}
+
+/// Ends a sandbox, and keeps others from starting it again; `None` if it has been removed. Docker's way: stopping what is
+/// stopped is no failure.
+///
+/// A supervisor that hangs is ended with it if `force`; and in any case one that does not get its sandbox to run.
+///
+/// # Errors
+/// [`ClientError`]
+pub fn end(entry: &Entry, grace: Duration, force: bool) -> Result<Option<Lock>, ClientError> {
+    loop {
+        let stopped = match find(entry) {
+            Ok(Found::Idle(lock)) => return Ok(Some(lock)),
+            Ok(Found::Running(mut client)) => client.stop(grace).map(drop),
+            Err(error) => Err(error),
+        };
+        match stopped {
+            // Its supervisor is about to let go, if nobody has started it again by then.
+            Ok(()) | Err(ClientError::Gone) => {}
+            Err(ClientError::Store(StoreError::NotFound { .. })) => return Ok(None),
+            Err(ClientError::Version(_)) => end_supervisor(entry, Signal::TERM)?,
+            // A start is over only when it is on record that it runs.
+            Err(ClientError::Late) if force || !matches!(entry.state(), Ok(State::Running { .. })) => {
+                end_supervisor(entry, Signal::KILL)?;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -1,0 +1,87 @@
+//! The server of MCP: what a model on the host does in sandboxes of its project, over the client like any other front end.
+//!
+//! Two kinds of processes. The server speaks the protocol and touches no sandbox. A supervisor is split off from a process
+//! with one thread, which the server is not: so what a tool does is done by a worker, a process of its own for each call. It
+//! is tied to the server by a socket. When that ends, by a cancelled call or with the server itself, in whatever way, the
+//! worker ends what it runs.
+
+mod background;
+mod calls;
+mod frames;
+mod helper;
+mod prompts;
+mod resources;
+mod roots;
+mod server;
+mod tools;
+mod worker;
+
+use crate::{
+    Spec,
+    client::Client,
+    config::{HostFacts, Overrides, Project},
+    store::{Entry, Lock, Store},
+    workspace::Restored,
+};
+use rmcp::ServiceExt as _;
+use std::{io, path::Path};
+use wire::Failure;
+
+/// How sandboxes are made and started: as the commands do it.
+pub trait Starter {
+    /// The project that the caller stands in, with what is known of its trust.
+    ///
+    /// # Errors
+    /// In words.
+    fn project(&self, store: &Store, host: &HostFacts) -> Result<Project, Failure>;
+
+    /// Makes a sandbox of the project that the caller stands in.
+    ///
+    /// # Errors
+    /// In words.
+    fn make(&self, store: &Store, overrides: &Overrides) -> Result<(Spec, Entry, Lock), Failure>;
+
+    /// Starts one that is tied to the caller.
+    ///
+    /// # Errors
+    /// In words.
+    fn launch(&self, store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure>;
+
+    /// Starts a kept one in the background, and waits until it runs.
+    ///
+    /// # Errors
+    /// In words.
+    fn start(&self, store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), Failure>;
+
+    /// Keeps what the project's files are before a new sandbox changes them.
+    ///
+    /// # Errors
+    /// In words.
+    fn checkpoint(&self, store: &Store, spec: &Spec) -> Result<(), Failure>;
+
+    /// Makes a project what it was at a checkpoint, by default the last one; or only tells what would be done.
+    ///
+    /// # Errors
+    /// In words.
+    fn undo(&self, store: &Store, project: &Path, number: Option<u32>, dry_run: bool) -> Result<Restored, Failure>;
+}
+
+/// Serves a client on standard input and output until it goes.
+///
+/// # Errors
+/// If there are no processes or descriptors for it.
+pub fn serve(starter: &dyn Starter) -> io::Result<()> {
+    let workers = helper::begin(starter)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime
+        .block_on(async {
+            let service = server::Server::new(workers, std::env::current_dir()?);
+            // A client that goes before it has said what it wants is no failure.
+            if let Ok(running) = service.clone().serve(rmcp::transport::io::stdio_pipes()).await {
+                let _ = running.waiting().await;
+            }
+            service.leave().await;
+            Ok(())
+        })
+        .inspect(|()| runtime.shutdown_background())
+}

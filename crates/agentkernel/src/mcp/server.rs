@@ -1,0 +1,264 @@
+//! What the protocol asks for, and who answers.
+
+use super::{
+    background::{Background, Begun},
+    calls::{self, Call, Course},
+    frames::Order,
+    helper::Workers,
+    prompts, resources, roots, tools,
+};
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, GetPromptRequestParams,
+        GetPromptResponse, Implementation, InputRequest, InputRequiredResult, InputResponses, JsonObject,
+        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig, Tool,
+    },
+    service::{NotificationContext, RequestContext},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
+use wire::Failure;
+
+/// How long a client may take to tell its roots. One that does not is taken at its working directory.
+const ROOTS: Duration = Duration::from_secs(10);
+
+/// One client's server.
+#[derive(Clone)]
+pub(super) struct Server(Arc<Inner>);
+
+/// Calls that are at work at once.
+const AT_ONCE: usize = 64;
+
+struct Inner {
+    workers: Workers,
+    free: Semaphore,
+    background: Background,
+    tools: Vec<Tool>,
+    /// Where it was started: the root of a client that names none.
+    cwd: PathBuf,
+    /// Those that the client has named; asked for when they are needed.
+    roots: Mutex<Option<Vec<PathBuf>>>,
+}
+
+/// What a call waits for before it can be made.
+pub(super) enum Wanted<T> {
+    Here(T),
+    /// The client must be asked, in the way of the protocol's later revisions: by an answer that asks.
+    Asked(InputRequiredResult),
+}
+
+impl Server {
+    pub(super) fn new(workers: Workers, cwd: PathBuf) -> Self {
+        let (background, tools, roots) = (Background::default(), tools::all(), Mutex::default());
+        Self(Arc::new(Inner { workers, free: Semaphore::new(AT_ONCE), background, tools, cwd, roots }))
+    }
+
+    /// Ends what was left running for the client.
+    pub(super) async fn leave(&self) {
+        self.0.background.leave().await;
+    }
+
+    /// The client's roots.
+    pub(super) async fn roots(
+        &self,
+        context: &RequestContext<RoleServer>,
+        answers: Option<&InputResponses>,
+    ) -> Wanted<Vec<PathBuf>> {
+        let mut known = self.0.roots.lock().await;
+        if let Some(roots) = &*known {
+            return Wanted::Here(roots.clone());
+        }
+        let told = context.client_capabilities().is_some_and(|capabilities| capabilities.roots.is_some());
+        let answer = match (told, calls::is_stateless(context)) {
+            (false, _) => None,
+            (true, false) => {
+                #[expect(deprecated, reason = "roots bind a client to its projects as long as clients tell them")]
+                let listed = timeout(ROOTS, context.peer.list_roots()).await;
+                listed.ok().and_then(Result::ok).and_then(|listed| serde_json::to_value(listed).ok())
+            }
+            (true, true) => match answers.and_then(|answers| answers.get("roots")) {
+                Some(answer) => Some(answer.clone()),
+                None => {
+                    let request = InputRequest::ListRoots(Default::default());
+                    let requests = [("roots".to_owned(), request)].into();
+                    return Wanted::Asked(InputRequiredResult::from_input_requests(requests));
+                }
+            },
+        };
+        let listed = answer.as_ref().and_then(|answer| answer.get("roots")).and_then(Value::as_array);
+        let uris = listed.into_iter().flatten().filter_map(|root| root.get("uri").and_then(Value::as_str));
+        let mut directories: Vec<PathBuf> = uris.filter_map(roots::directory).collect();
+        if listed.is_none_or(Vec::is_empty) {
+            directories.push(self.0.cwd.clone());
+        }
+        *known = Some(directories.clone());
+        Wanted::Here(directories)
+    }
+
+    /// What is about a sandbox, and a worker does.
+    async fn tool(
+        &self,
+        name: &str,
+        arguments: JsonObject,
+        answers: Option<InputResponses>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let roots = match self.roots(context, answers.as_ref()).await {
+            Wanted::Here(roots) => roots,
+            Wanted::Asked(question) => return Ok(question.into()),
+        };
+        let background = name == "exec" && arguments.get("background") == Some(&Value::Bool(true));
+        let arguments = Value::Object(arguments);
+        let follow = background || context.meta.get_progress_token().is_some();
+        let order = Order { tool: name.to_owned(), arguments, roots, follow, agreed: false };
+        if background {
+            let command = order.arguments.get("command").cloned().unwrap_or_default();
+            let command: Option<super::worker::programs::Command> = serde_json::from_value(command).ok();
+            let command = command.map(|command| command.text()).unwrap_or_default();
+            return Ok(match self.0.background.begin(&self.0.workers, &order, command).await {
+                Ok(Begun::Left(left)) => answer(&left),
+                Ok(Begun::Over(Ok(value))) => CallToolResult::structured(value).into(),
+                Ok(Begun::Over(Err(failure))) => refusal(&failure),
+                Err(error) => refusal(&calls::broken(&error)),
+            });
+        }
+        Ok(match self.call(order, answers.as_ref(), context).await? {
+            Course::Done(value) => CallToolResult::structured(value).into(),
+            Course::Failed(failure) => refusal(&failure),
+            Course::Asked(question) => question.into(),
+        })
+    }
+
+    /// Has a worker do something.
+    pub(super) async fn call(
+        &self,
+        order: Order,
+        answers: Option<&InputResponses>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<Course, ErrorData> {
+        Call { workers: &self.0.workers, free: &self.0.free, context, answers }.make(order).await
+    }
+}
+
+impl ServerHandler for Server {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().enable_prompts().build();
+        let us = Implementation::new("agentkernel", env!("CARGO_PKG_VERSION"))
+            .with_title("agentkernel")
+            .with_description("Runs commands in isolated sandboxes of a project");
+        ServerConfig::new(capabilities).with_server_info(us).with_instructions(include_str!("instructions.md"))
+    }
+
+    async fn list_tools(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(self.0.tools.clone()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.0.tools.iter().find(|tool| tool.name == name).cloned()
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let CallToolRequestParams { name, arguments, input_responses, .. } = request;
+        let Some(tool) = self.0.tools.iter().find(|tool| tool.name == name) else {
+            return Err(ErrorData::invalid_params(format!("There is no tool '{name}'"), None));
+        };
+        let arguments = arguments.unwrap_or_default();
+        if let Some(unknown) = tools::unknown(tool, &arguments) {
+            return Ok(refusal(&Failure {
+                cause: format!("'{name}' does not take '{unknown}'"),
+                hint: "Its input schema says what it takes".into(),
+            }));
+        }
+        match &*name {
+            "read_output" => match parse(arguments) {
+                Ok(wanted) => Ok(self.0.background.read(wanted).await.map_or_else(|it| refusal(&it), |it| answer(&it))),
+                Err(failure) => Ok(refusal(&failure)),
+            },
+            "stop_exec" => match parse(arguments) {
+                Ok(wanted) => Ok(self.0.background.stop(wanted).await.map_or_else(|it| refusal(&it), |it| answer(&it))),
+                Err(failure) => Ok(refusal(&failure)),
+            },
+            _ => self.tool(&name, arguments, input_responses, &context).await,
+        }
+    }
+
+    async fn list_resources(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        resources::list(self, &context).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Ok(resources::templates())
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        resources::read(self, request, &context).await
+    }
+
+    async fn list_prompts(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Ok(prompts::list())
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        prompts::get(&request).map(Into::into)
+    }
+
+    async fn on_roots_list_changed(&self, _context: NotificationContext<RoleServer>) {
+        *self.0.roots.lock().await = None;
+    }
+}
+
+fn parse<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Failure> {
+    serde_json::from_value(Value::Object(arguments)).map_err(|error| Failure {
+        cause: format!("The tool can't be called so: {error}"),
+        hint: "Its input schema says what it takes".into(),
+    })
+}
+
+fn answer<T: Serialize>(value: &T) -> CallToolResponse {
+    match serde_json::to_value(value) {
+        Ok(value) => CallToolResult::structured(value).into(),
+        Err(error) => refusal(&Failure::from(error.to_string())),
+    }
+}
+
+/// What a model reads of a failure: it can do something about most.
+fn refusal(failure: &Failure) -> CallToolResponse {
+    let text =
+        if failure.hint.is_empty() { failure.cause.clone() } else { format!("{}\n{}", failure.cause, failure.hint) };
+    CallToolResult::error(vec![ContentBlock::text(text)]).into()
+}

@@ -1,0 +1,302 @@
+//! Files of a sandbox, as its own programs see them: nothing of it is read or written by a process outside.
+
+use super::{Worker, kept::Kept, programs::Inner};
+use crate::{Spec, client::Outcome};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use wire::{Exit, Failure};
+
+/// Bytes of a file that are given back where nothing is said, and at most.
+const READ: (u32, u32) = (64 << 10, 1 << 20);
+/// Bytes of names and lines that are taken from a sandbox.
+const MOST: usize = 2 << 20;
+/// How long looking for something may take.
+const TIME: Duration = Duration::from_secs(60);
+
+/// Its length on a line, then so much of it as is wanted.
+const READER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
+[ -d "$1" ] && { echo "$1 is a directory" >&2; exit 1; }
+wc -c < "$1" && tail -c "+$2" "$1" | head -c "$3""#;
+const WRITER: &str = r#"mkdir -p "$(dirname "$1")" && cat > "$1""#;
+/// Names with a NUL behind each; a directory's has a slash.
+const LISTER: &str = r#"[ -d "$1" ] || { echo "$1 is not a directory" >&2; exit 1; }
+cd "$1" && find . -mindepth 1 -maxdepth "$2" -exec sh -c 'for name; do
+    [ -d "$name" ] && [ ! -L "$name" ] && name=$name/
+    printf "%s\0" "$name"
+done' sh {} + 2>/dev/null | head -c "$3""#;
+const SEARCHER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
+at=$1 pattern=$2 most=$3
+shift 3
+find -H "$at" -name .git -prune -o -type f -exec grep -nH "$@" -e "$pattern" {} + 2>/dev/null | head -n "$most""#;
+
+/// What `read_file` takes.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::mcp) struct ReadFile {
+    /// Name or id of a running sandbox of this project.
+    pub(super) sandbox: String,
+    /// The file; a relative path begins at the project.
+    pub(super) path: PathBuf,
+    /// Bytes to leave out at its beginning.
+    #[serde(default)]
+    pub(super) offset: u64,
+    /// Bytes to read: 65536 if nothing is said, at most 1048576.
+    #[serde(default)]
+    pub(super) limit: Option<u32>,
+}
+
+/// A part of a file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::mcp) struct Contents {
+    /// What it holds, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<String>,
+    /// What it holds, in base64, if it is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) base64: Option<String>,
+    /// How many bytes these are.
+    read_bytes: u64,
+    /// How many the whole file has.
+    size: u64,
+    /// Whether more follows: at offset + read_bytes.
+    more: bool,
+}
+
+/// What `write_file` takes.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::mcp) struct WriteFile {
+    /// Name or id of a running sandbox of this project.
+    sandbox: String,
+    /// The file; a relative path begins at the project. Directories are made.
+    path: PathBuf,
+    /// All that it shall hold, as text.
+    #[serde(default)]
+    text: Option<String>,
+    /// The same in base64, in place of text.
+    #[serde(default)]
+    base64: Option<String>,
+}
+
+/// What was written.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::mcp) struct Written {
+    path: String,
+    written_bytes: u64,
+}
+
+/// What `list_files` takes.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::mcp) struct ListFiles {
+    /// Name or id of a running sandbox of this project.
+    sandbox: String,
+    /// The directory; a relative path begins at the project. Without, the project.
+    #[serde(default)]
+    path: PathBuf,
+    /// How deep: 1, the default, is the directory alone.
+    #[serde(default)]
+    depth: Option<u8>,
+    /// Names to give back: 1000 if nothing is said, at most 10000.
+    #[serde(default)]
+    limit: Option<u16>,
+}
+
+/// Names of files.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::mcp) struct Names {
+    /// Relative to the directory; those of directories end with a slash.
+    files: Vec<String>,
+    /// Whether there are more.
+    more: bool,
+}
+
+/// What `search_files` takes.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::mcp) struct SearchFiles {
+    /// Name or id of a running sandbox of this project.
+    sandbox: String,
+    /// What lines are to match: a basic regular expression, as grep has it.
+    pattern: String,
+    /// Where: a file, or a directory with all below it but .git. A relative path begins at the project.
+    #[serde(default)]
+    path: PathBuf,
+    /// The pattern is an extended regular expression (grep -E).
+    #[serde(default)]
+    extended: bool,
+    /// The pattern is plain text (grep -F).
+    #[serde(default)]
+    literal: bool,
+    /// Upper and lower case are the same.
+    #[serde(default)]
+    ignore_case: bool,
+    /// Matches to give back: 200 if nothing is said, at most 2000.
+    #[serde(default)]
+    limit: Option<u16>,
+}
+
+/// Lines that match.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::mcp) struct Matches {
+    matches: Vec<Match>,
+    /// Whether there are more.
+    more: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+struct Match {
+    path: String,
+    line: u64,
+    text: String,
+}
+
+impl Worker<'_> {
+    pub(super) fn read_file(&self, wanted: ReadFile) -> Result<Contents, Failure> {
+        let ReadFile { sandbox, path, offset, limit } = wanted;
+        let limit = limit.unwrap_or(READ.0).min(READ.1);
+        let arguments = [(offset.saturating_add(1)).to_string(), limit.to_string()];
+        let output = self.script(&sandbox, READER, &path, &arguments, &[])?.bytes();
+        let end = output.iter().position(|&byte| byte == b'\n').unwrap_or(0);
+        let size = std::str::from_utf8(&output[..end]).ok().and_then(|size| size.trim().parse().ok()).unwrap_or(0);
+        let bytes = output.get(end + 1..).unwrap_or_default();
+        let read_bytes = bytes.len() as u64;
+        let more = offset.saturating_add(read_bytes) < size;
+        let (text, base64) = match text(bytes, more) {
+            Some(text) => (Some(text), None),
+            None => (None, Some(STANDARD.encode(bytes))),
+        };
+        let read_bytes = text.as_ref().map_or(read_bytes, |text| text.len() as u64);
+        Ok(Contents { text, base64, read_bytes, size, more: offset.saturating_add(read_bytes) < size })
+    }
+
+    pub(super) fn write_file(&self, wanted: WriteFile) -> Result<Written, Failure> {
+        let WriteFile { sandbox, path, text, base64 } = wanted;
+        let bytes = match (text, base64) {
+            (Some(text), None) => text.into_bytes(),
+            (None, Some(base64)) => {
+                STANDARD.decode(base64).map_err(|error| Failure::from(format!("'base64' can't be decoded: {error}")))?
+            }
+            _ => return Err(Failure::from("Give either 'text' or 'base64'".to_owned())),
+        };
+        self.script(&sandbox, WRITER, &path, &[], &bytes)?;
+        Ok(Written { path: path.display().to_string(), written_bytes: bytes.len() as u64 })
+    }
+
+    pub(super) fn list_files(&self, wanted: ListFiles) -> Result<Names, Failure> {
+        let ListFiles { sandbox, path, depth, limit } = wanted;
+        let limit = usize::from(limit.unwrap_or(1000).min(10_000));
+        let arguments = [depth.unwrap_or(1).max(1).to_string(), MOST.to_string()];
+        let output = self.script(&sandbox, LISTER, &path, &arguments, &[])?.bytes();
+        // A name without a NUL behind it was cut.
+        let cut = output.len() >= MOST;
+        let names = output.split_inclusive(|&byte| byte == 0).filter_map(|name| name.strip_suffix(b"\0"));
+        let names = names.map(|name| String::from_utf8_lossy(name.strip_prefix(b"./").unwrap_or(name)).into_owned());
+        let mut files: Vec<String> = names.collect();
+        files.sort_unstable();
+        let more = cut || files.len() > limit;
+        files.truncate(limit);
+        Ok(Names { files, more })
+    }
+
+    pub(super) fn search_files(&self, wanted: SearchFiles) -> Result<Matches, Failure> {
+        let SearchFiles { sandbox, pattern, path, extended, literal, ignore_case, limit } = wanted;
+        let limit = usize::from(limit.unwrap_or(200).min(2000));
+        let mut arguments = vec![pattern, (limit + 1).to_string()];
+        for (wanted, flag) in [(extended, "-E"), (literal, "-F"), (ignore_case, "-i")] {
+            arguments.extend(wanted.then(|| flag.to_owned()));
+        }
+        let output = self.script(&sandbox, SEARCHER, &path, &arguments, &[])?;
+        let cut = output.missing() > 0;
+        let mut matches: Vec<Match> = output.text().lines().filter_map(found).collect();
+        let more = cut || matches.len() > limit;
+        matches.truncate(limit);
+        Ok(Matches { matches, more })
+    }
+
+    /// Runs a script on a path of a sandbox, for its standard output.
+    fn script(
+        &self,
+        sandbox: &str,
+        script: &str,
+        path: &Path,
+        arguments: &[String],
+        input: &[u8],
+    ) -> Result<Kept, Failure> {
+        let (mut client, spec) = self.connect(sandbox)?;
+        let path = absolute(&spec, path)?;
+        let command = ["sh".into(), "-c".into(), script.into(), "sh".into(), path.into_os_string()];
+        let command = command.into_iter().chain(arguments.iter().map(OsString::from)).collect();
+        let inner = Inner { command, env: Vec::new(), workdir: None, input, limit: Some(TIME) };
+        let (watched, stdout, stderr) = self.watch(&mut client, &spec, inner, MOST + 64)?;
+        match watched.outcome {
+            Outcome::Exited(Exit::Code(0)) => Ok(stdout),
+            Outcome::Exited(Exit::Deadline) => {
+                Err(Failure::from(format!("This takes more than {} seconds", TIME.as_secs())))
+            }
+            Outcome::Exited(_) => Err(Failure::from(format!("In the sandbox: {}", stderr.text().trim()))),
+            Outcome::Lost { why } => Err(Failure::from(why)),
+            Outcome::Failed { cause, .. } => Err(Failure {
+                cause,
+                hint: "Files are read and written by 'sh' and its common tools, which must be in the sandbox's image"
+                    .into(),
+            }),
+            Outcome::Detached { .. } => Ok(stdout),
+        }
+    }
+}
+
+/// A path in a sandbox.
+fn absolute(spec: &Spec, path: &Path) -> Result<PathBuf, Failure> {
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(Failure::from("A path has no NUL byte".to_owned()));
+    }
+    Ok(spec.workdir.as_path().join(path))
+}
+
+/// Bytes as text, if they are that. One that is cut may be so within a character.
+fn text(bytes: &[u8], cut: bool) -> Option<String> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text.to_owned()),
+        Err(error) if cut && error.error_len().is_none() && error.valid_up_to() > 0 => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok().map(str::to_owned)
+        }
+        Err(_) => None,
+    }
+}
+
+/// A line of grep: `PATH:LINE:TEXT`.
+fn found(line: &str) -> Option<Match> {
+    let numbers = line.match_indices(':').find_map(|(at, _)| {
+        let rest = &line[at + 1..];
+        let (number, text) = rest.split_once(':')?;
+        number.parse().ok().map(|number| (at, number, text))
+    });
+    let (at, line_number, text) = numbers?;
+    /// A line of a file that has no lines is no use.
+    const LONGEST: usize = 1000;
+    Some(Match { path: line[..at].to_owned(), line: line_number, text: text.chars().take(LONGEST).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_grep() {
+        let wanted = |path: &str, line, text: &str| Some(Match { path: path.into(), line, text: text.into() });
+        assert_eq!(found("/a/b.rs:12:let x: u8 = 1;"), wanted("/a/b.rs", 12, "let x: u8 = 1;"));
+        assert_eq!(found("/a:b/c:3:"), wanted("/a:b/c", 3, ""));
+        assert_eq!(found("Binary file /a matches"), None);
+    }
+
+    #[test]
+    fn text_and_what_is_none() {
+        assert_eq!(text("aä".as_bytes(), false).as_deref(), Some("aä"));
+        assert_eq!(text(b"a\xc3", true).as_deref(), Some("a"));
+        assert_eq!(text(b"a\xc3", false), None);
+        assert_eq!(text(b"\xff\x00", true), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! What clients should not do, and what happens to them.
+
+use crate::client::Client;
+use serde_json::{Value, json};
+use std::process::Command;
+use support::{Who, World, eventually, stdout};
+
+/// What runs in a sandbox.
+fn inside(world: &World) -> String {
+    stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]))
+}
+
+fn nothing_is_left(world: &World) {
+    eventually("nothing is left", || world.leftovers().is_empty());
+}
+
+#[test]
+fn what_is_no_message_is_survived() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({}));
+    let deep = "[".repeat(100_000);
+    for line in [
+        &b"{"[..],
+        b"\xff\xfe\x00",
+        b"",
+        b"null",
+        b"[]",
+        b"[1,2,3]",
+        b"{}",
+        b"\"text\"",
+        br#"{"jsonrpc":"1.0","id":1000,"method":"tools/list"}"#,
+        br#"{"jsonrpc":"2.0","id":{"a":1},"method":"tools/list"}"#,
+        br#"{"jsonrpc":"2.0","id":1001,"method":7}"#,
+        br#"{"jsonrpc":"2.0","id":1002,"method":"no/such/method"}"#,
+        br#"{"jsonrpc":"2.0","id":1003,"method":"tools/call","params":[]}"#,
+        br#"{"jsonrpc":"2.0","id":1004,"method":"tools/call","params":{"name":7}}"#,
+        br#"{"jsonrpc":"2.0","id":1005,"method":"tools/call","params":{"name":"run","arguments":"x"}}"#,
+        br#"{"jsonrpc":"2.0","id":1006,"result":{}}"#,
+        br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":99}}"#,
+        br#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#,
+        deep.as_bytes(),
+    ] {
+        client.line(line);
+    }
+    let tools = client.request("tools/list", json!({}));
+    assert!(tools["result"]["tools"].as_array().unwrap().len() > 10);
+    client.leave();
+    nothing_is_left(&world);
+}
+
+#[test]
+fn large_messages() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({}));
+    client.done("create", json!({"name": "box", "workspace": "overlay"}));
+    let long = "0123456789".repeat(1 << 20);
+    let written = client.done("write_file", json!({"sandbox": "box", "path": "long", "text": long}));
+    assert_eq!(written["written_bytes"], 10 << 20);
+    let counted = client.done("exec", json!({"sandbox": "box", "command": "wc -c < long"}));
+    assert_eq!(counted["stdout"].as_str().unwrap().trim(), (10 << 20).to_string());
+    // What no message may have is not kept, and the next is heard.
+    client.line("x".repeat(40 << 20).as_bytes());
+    let words = client.refused("exec", json!({"sandbox": "box", "command": ["echo", long]}));
+    assert!(words.contains("too large") || words.contains("too long"), "{}", &words[..words.len().min(200)]);
+    assert!(support::resident(client.server.id()) < 400 << 20);
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.leave();
+    nothing_is_left(&world);
+}
+
+#[test]
+fn a_cancelled_program_is_ended() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({}));
+    client.done("create", json!({"name": "box"}));
+    for command in
+        ["echo begun; sleep 12345", "trap '' TERM; echo begun; sleep 12345; sleep 12345", "echo begun; yes 12345"]
+    {
+        let arguments = json!({"sandbox": "box", "command": command});
+        let id = client
+            .ask("tools/call", json!({"name": "exec", "arguments": arguments, "_meta": {"progressToken": command}}));
+        client.notified(|it| it["params"]["progressToken"] == *command);
+        client.notify("notifications/cancelled", json!({"requestId": id, "reason": "test"}));
+        eventually(command, || !inside(&world).contains("12345"));
+    }
+    // A sandbox of its own goes with it.
+    let arguments = json!({"command": "echo begun; sleep 12345"});
+    let id =
+        client.ask("tools/call", json!({"name": "run", "arguments": arguments, "_meta": {"progressToken": "run"}}));
+    client.notified(|it| it["params"]["progressToken"] == "run");
+    client.notify("notifications/cancelled", json!({"requestId": id}));
+    eventually("it is gone", || stdout(&mut world.agentkernel(["ps", "-aq"])).lines().count() == 1);
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.leave();
+    nothing_is_left(&world);
+}
+
+#[test]
+fn a_client_that_vanishes_leaves_nothing_running() {
+    for (who, kill) in Who::all().into_iter().flat_map(|who| [(who, false), (who, true)]) {
+        let world = World::new(who);
+        let client = Client::new(&world, json!({}));
+        client.done("create", json!({"name": "box"}));
+        for (name, arguments) in [
+            ("run", json!({"command": "echo begun; sleep 12345"})),
+            ("exec", json!({"sandbox": "box", "command": "echo begun; sleep 12345"})),
+        ] {
+            let call = json!({"name": name, "arguments": arguments, "_meta": {"progressToken": name}});
+            client.ask("tools/call", call);
+            client.notified(|it| it["params"]["progressToken"] == name);
+        }
+        client.done("exec", json!({"sandbox": "box", "command": "sleep 12345", "background": true}));
+        if kill {
+            // The server too: there is nobody left who could tidy up.
+            let pid = client.server.id().to_string();
+            assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+            drop(client);
+        } else {
+            client.leave();
+        }
+        eventually("programs are ended", || !inside(&world).contains("12345"));
+        // What was made to stay stays, and nothing else.
+        eventually("it is alone", || stdout(&mut world.agentkernel(["ps", "-aq"])).lines().count() == 1);
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        nothing_is_left(&world);
+    }
+}
+
+#[test]
+fn fifty_calls_at_once() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({"roots": {}}));
+    client.say("roots/list", json!({"roots": []}));
+    client.done("create", json!({"name": "box"}));
+    let call = |at: u32| {
+        let command = format!("echo {at}");
+        let (name, arguments) = match at % 5 {
+            0 => ("run", json!({"command": command})),
+            1 => ("list", json!({})),
+            2 => ("write_file", json!({"sandbox": "box", "path": format!("/tmp/{at}"), "text": command})),
+            _ => ("exec", json!({"sandbox": "box", "command": command})),
+        };
+        client.ask("tools/call", json!({"name": name, "arguments": arguments}))
+    };
+    let calls: Vec<(u32, u64)> = (0..50).map(|at| (at, call(at))).collect();
+    for (at, id) in calls {
+        let answer = client.answer(id);
+        let result = &answer["result"];
+        assert_ne!(result["isError"], true, "{at}: {answer}");
+        if let Some(output) = result["structuredContent"]["stdout"].as_str() {
+            assert_eq!(output, format!("{at}\n"));
+        }
+    }
+    assert_eq!(client.asked().len(), 1, "roots are asked for once");
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.leave();
+    nothing_is_left(&world);
+}
+
+/// The protocol's later revision: no greeting, each request says who asks, and a server asks by its answers.
+#[test]
+fn a_client_of_the_latest_revision() {
+    let world = World::new(Who::Me);
+    let client = Client::silent(&mut world.agentkernel(["mcp"]));
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}, "roots": {}},
+    });
+    let ask = |method: &str, mut params: Value| {
+        params["_meta"] = meta.clone();
+        client.request(method, params)
+    };
+    let found = ask("server/discover", json!({}));
+    assert_eq!(
+        found["result"]["serverInfo"]["name"]
+            .as_str()
+            .or(found["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"].as_str()),
+        Some("agentkernel"),
+        "{found}"
+    );
+    let call = |name: &str, arguments: Value, answers: Value| {
+        let mut params = json!({"name": name, "arguments": arguments});
+        if answers.is_object() {
+            params["inputResponses"] = answers;
+        }
+        ask("tools/call", params)["result"].clone()
+    };
+    let create = json!({"name": "box"});
+    let asked = call("create", create.clone(), Value::Null);
+    assert_eq!(
+        (&asked["resultType"], &asked["inputRequests"]["roots"]["method"]),
+        (&json!("input_required"), &json!("roots/list"))
+    );
+    let roots = json!({"roots": {"roots": [{"uri": format!("file://{}", world.project().display())}]}});
+    assert_eq!(call("create", create, roots)["structuredContent"]["name"], "box");
+    let allow = json!({"sandbox": "box", "rule": "example.com"});
+    let asked = call("net_allow", allow.clone(), Value::Null);
+    assert_eq!(asked["inputRequests"]["allow"]["method"], "elicitation/create", "{asked}");
+    let no = call("net_allow", allow.clone(), json!({"allow": {"action": "decline"}}));
+    assert_eq!(no["isError"], true, "{no}");
+    let yes = call("net_allow", allow, json!({"allow": {"action": "accept", "content": {"allow": true}}}));
+    assert_eq!(yes["structuredContent"]["rule"], "example.com", "{yes}");
+    call("rm", json!({"sandbox": "box", "force": true}), Value::Null);
+    client.leave();
+    nothing_is_left(&world);
+}

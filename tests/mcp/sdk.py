@@ -1,0 +1,44 @@
+"""Drives a server by the Python SDK, as sdk.mjs does by the other."""
+
+import asyncio
+import json
+import os
+import sys
+
+from mcp import ClientSession, StdioServerParameters, types
+from mcp.client.stdio import stdio_client
+
+server, root, calls = sys.argv[1:]
+
+
+async def roots(context):
+    return types.ListRootsResult(roots=[types.Root(uri=f"file://{root}")])
+
+
+async def elicit(context, params):
+    return types.ElicitResult(action="accept", content={"allow": True})
+
+
+def show(value):
+    print(json.dumps(value), flush=True)
+
+
+async def main():
+    parameters = StdioServerParameters(command=server, args=["mcp"], env=dict(os.environ))
+    async with stdio_client(parameters) as (reads, writes):
+        async with ClientSession(reads, writes, elicitation_callback=elicit, list_roots_callback=roots) as client:
+            await client.initialize()
+            show([tool.name for tool in (await client.list_tools()).tools])
+            last = ""
+            for name, given in json.loads(calls):
+                if given.get("id") == "":
+                    given["id"] = last
+                told = (await client.call_tool(name, given)).model_dump(mode="json", by_alias=True)
+                last = (told["structuredContent"] or {}).get("id", last)
+                show({"error": told["content"]} if told["isError"] else told["structuredContent"])
+            show([resource.name for resource in (await client.list_resources()).resources])
+            show((await client.read_resource("agentkernel://sandbox/box/policy")).contents[0].text)
+            show([prompt.name for prompt in (await client.list_prompts()).prompts])
+
+
+asyncio.run(main())
