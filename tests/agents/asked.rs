@@ -320,3 +320,30 @@ fn less_memory_than_it_needs_is_told() {
         assert!(!words("200M").contains("needs"));
     }
 }
+
+/// What an agent cannot do without is looked for before it starts, in whatever it runs over.
+#[test]
+fn a_program_that_an_image_lacks_is_told_in_one_line() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let own = ADAPTER.replace("[needs]\n", "[needs]\nprograms = [\"sh\", \"bash\", \"no-such-shell\"]\n");
+        scene.write("../home/.config/agentkernel/agents/mine.toml", &own);
+        let small =
+            "mkdir -p ../home/small/bin && cp /bin/busybox ../home/small/bin/ && ln -s busybox ../home/small/bin/sh";
+        let _ = stdout(scene.world.command("sh").args(["-ec", small]));
+        let small = scene.world.project().join("../home/small").canonicalize().unwrap();
+        let small = format!("dir:{}", small.display());
+        for (image, lacks) in [(small.as_str(), "no bash and no no-such-shell"), ("host", "no no-such-shell")] {
+            let run = ["run", "mine", "--image", image, "--no-login", "-p", "echo begun > begun"];
+            let output = scene.world.agentkernel(run).output().unwrap();
+            let words = told(&output);
+            assert_eq!(output.status.code(), Some(127), "{words}");
+            assert!(
+                words.contains(&format!("agentkernel: The image has {lacks}, which the command needs\n")),
+                "{words}"
+            );
+            assert!(words.contains("hint: --image names one that has"), "{words}");
+            assert!(!scene.world.project().join("begun").exists(), "{words}");
+        }
+    }
+}

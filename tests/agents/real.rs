@@ -2,12 +2,12 @@
 
 use super::{
     hostile::{Elsewhere, is_held},
-    scene::{Agent, KEY, Scene, install},
+    scene::{Agent, KEY, Scene, install, install_for},
     settings::servers_come_along,
 };
 use serde_json::Value;
 use std::{fs, process::Stdio};
-use support::{Who, internet::Internet, stdout, told};
+use support::{Who, engine::Kind, internet::Internet, stdout, told};
 
 const CLAUDE: Agent = Agent {
     name: "claude",
@@ -70,6 +70,21 @@ fn opencode() {
     works(&OPENCODE);
 }
 
+/// Over an image that has no glibc: agents that are made for musl, or linked to nothing.
+#[test]
+fn over_musl() {
+    for agent in [&CLAUDE, &CODEX] {
+        let Some(world) = install_for("musl", &[agent]) else { return };
+        let Some(internet) = Internet::new() else { return };
+        if !internet.models(KEY) {
+            return;
+        }
+        let Some(scene) = Scene::of(world, agent, &internet).over_musl() else { return };
+        answers(&scene);
+        does_a_task(&scene);
+    }
+}
+
 /// One project, four sandboxes: nobody is in another's way, and each has files of its own.
 #[test]
 fn four_at_once() {
@@ -116,15 +131,19 @@ fn works(agent: &Agent) {
     if Who::all().contains(&Who::Nobody) {
         scenes.push(scenes[0].of_nobody());
     }
-    let (engine, elsewhere) = (Scene::engine(), Elsewhere::new(&internet));
+    let (docker, podman) = (Scene::engine(Kind::Docker), Scene::engine(Kind::Podman));
+    let elsewhere = Elsewhere::new(&internet);
     for scene in scenes {
         does_all(&scene, &elsewhere);
-        let last = match &engine {
-            Some(engine) => scene.in_engine(engine),
-            None => scene,
-        };
-        if engine.is_some() {
+        let mut last = scene;
+        if let Some(docker) = &docker {
+            last = last.in_engine(docker);
             does_all(&last, &elsewhere);
+        }
+        // Of what Podman does otherwise, agents see little.
+        if let (Some(podman), Who::Me) = (&podman, last.world.who()) {
+            last = last.in_engine(podman);
+            does_a_task(&last);
         }
         // A session that was broken off is complained of by some of them later.
         if last.world.who() == Who::Me {

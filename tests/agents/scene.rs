@@ -8,7 +8,7 @@ use std::{
 use support::{
     NOBODY, Who, World,
     engine::{Engine, Kind},
-    internet::Internet,
+    internet::{Internet, installed},
     screen::Screen,
     stdout, told,
 };
@@ -43,13 +43,20 @@ pub struct Scene<'a> {
     pub world: World,
     pub internet: &'a Internet,
     engine: Option<&'a Engine>,
+    /// What it lies over, if not over what the user's backend has anyway.
+    image: Option<String>,
 }
 
-/// A world of whoever runs the tests, with these installed; `None`, counted and named, if npm's registry is out of reach.
+/// A world of whoever runs the tests, with these installed; `None`, counted and named, if their registry is out of reach.
 pub fn install(agents: &[&Agent]) -> Option<World> {
+    install_for("glibc", agents)
+}
+
+/// The same for images with this C library.
+pub fn install_for(libc: &str, agents: &[&Agent]) -> Option<World> {
     let world = World::new(Who::Me);
     for agent in agents {
-        let output = world.agentkernel(["agents", "install", "-q", agent.name]).output().unwrap();
+        let output = world.agentkernel(["agents", "install", "-q", "--libc", libc, agent.name]).output().unwrap();
         if output.status.success() {
             continue;
         }
@@ -57,7 +64,7 @@ pub fn install(agents: &[&Agent]) -> Option<World> {
         let unreachable = ["It is not known where", "cannot be looked up", "cannot be reached", "There is no host"];
         assert!(unreachable.iter().any(|text| words.contains(text)), "{words}");
         let why = words.lines().next().unwrap_or_default().to_owned();
-        support::skipped(&format!("installing {} from npm's registry", agent.name), &why);
+        support::skipped(&format!("installing {} from its registry", agent.name), &why);
         return None;
     }
     Some(world)
@@ -66,7 +73,7 @@ pub fn install(agents: &[&Agent]) -> Option<World> {
 impl<'a> Scene<'a> {
     /// Whoever has installed it.
     pub fn of(world: World, agent: &'a Agent, internet: &'a Internet) -> Self {
-        Self { agent, world, internet, engine: None }
+        Self { agent, world, internet, engine: None, image: None }
     }
 
     /// The same agent with an ordinary user, who gets what another has installed as if he had.
@@ -79,22 +86,38 @@ impl<'a> Scene<'a> {
         ] {
             assert!(Command::new("sh").args(["-ec", &command]).status().unwrap().success());
         }
-        Self { world, agent: self.agent, internet: self.internet, engine: None }
+        Self { world, agent: self.agent, internet: self.internet, engine: None, image: None }
     }
 
     /// The same user with an engine, which has an image of a shell and what agents are linked to.
     pub fn in_engine(self, engine: &'a Engine) -> Self {
         engine.load(&image(&self.world));
-        Self { engine: Some(engine), ..self }
+        Self { engine: Some(engine), image: Some(IMAGE.to_owned()), ..self }
+    }
+
+    /// The same user with an image whose C library is musl, as that of Alpine is; `None`, counted and named, if there is none
+    /// to be had.
+    pub fn over_musl(self) -> Option<Self> {
+        if !installed("bash-static") {
+            return None;
+        }
+        let Some(root) = musl(&self.world) else {
+            support::skipped("an agent over musl", "there is no musl");
+            return None;
+        };
+        Some(Self { image: Some(format!("dir:{}", root.display())), ..self })
     }
 
     /// An engine, if there can be one.
-    pub fn engine() -> Option<Engine> {
-        Engine::new(Kind::Docker)
+    pub fn engine(kind: Kind) -> Option<Engine> {
+        Engine::new(kind)
     }
 
     pub fn maker(&self) -> String {
-        let backend = if self.engine.is_some() { "docker" } else { "native" };
+        let backend = self.engine.map_or("native", |engine| match engine.kind() {
+            Kind::Docker => "docker",
+            Kind::Podman => "docker (podman)",
+        });
         format!("{} on {backend} as {:?}", self.agent.name, self.world.who())
     }
 
@@ -126,11 +149,9 @@ impl<'a> Scene<'a> {
 
     /// `agentkernel run AGENT`, as words.
     fn words(&self) -> Vec<&str> {
-        let made: &[&str] = match self.engine {
-            Some(_) => &["--backend", "docker", "--image", IMAGE],
-            None => &[],
-        };
-        [&["run", self.agent.name], self.agent.arguments, made].concat()
+        let backend: &[&str] = if self.engine.is_some() { &["--backend", "docker"] } else { &[] };
+        let image: Vec<&str> = self.image.iter().flat_map(|image| ["--image", image]).collect();
+        [&["run", self.agent.name], self.agent.arguments, backend, &image].concat()
     }
 
     /// `agentkernel run AGENT`.
@@ -172,6 +193,24 @@ impl<'a> Scene<'a> {
         assert!(output.status.success(), "{}: {}", self.maker(), told(&output));
         output
     }
+}
+
+/// A root directory with programs that are linked to nothing, and musl for those that are; `None` if there is no musl.
+fn musl(world: &World) -> Option<PathBuf> {
+    let script = r#"set -e
+loader=$(ls /lib/ld-musl-*.so.1) && cd "$HOME" && mkdir -p musl/bin musl/lib musl/etc musl/tmp musl/usr/bin && chmod 1777 musl/tmp
+cp -L $loader musl/lib/ && cp /bin/busybox musl/bin/ && cp "$(command -v bash-static)" musl/bin/bash
+name=${loader##*/ld-musl-}
+ln -s ${loader##*/} musl/lib/libc.musl-$name
+# What bash would complain of otherwise, which is not the image's own.
+cp -r --parents /usr/lib/locale/C.utf8 musl
+for name in $(/bin/busybox --list); do [ $name = busybox ] || ln -s busybox musl/bin/$name; done
+ln -s /bin/env musl/usr/bin/env
+printf 'root:x:0:0:root:/root:/bin/sh\n' > musl/etc/passwd
+printf 'root:x:0:\n' > musl/etc/group
+"#;
+    let made = world.command("sh").args(["-c", script]).output().unwrap();
+    made.status.success().then(|| world.home().join("musl"))
 }
 
 /// An archive of Docker's form with an image of bash, busybox and the libraries that agents are linked to.

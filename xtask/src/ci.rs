@@ -50,7 +50,8 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 43] = [
+const TOOLS: [(&str, &str); 45] = [
+    ("bash-static", "bash-static"),
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("bzip2", "bzip2"),
@@ -93,6 +94,7 @@ const TOOLS: [(&str, &str); 43] = [
     ("zstd", "zstd"),
     ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
     ("/usr/lib/python3/dist-packages/aiohttp/__init__.py", "python3-aiohttp"),
+    ("/usr/share/doc/musl/copyright", "musl"),
     ("/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"),
 ];
 

@@ -11,6 +11,7 @@ mod documents;
 mod fuzz;
 mod run;
 mod vm;
+mod wheels;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The project's own chores")]
@@ -33,6 +34,8 @@ enum Chore {
     Bench(bench::Arguments),
     /// Run a command in a virtual machine: a stock Debian 12 cloud kernel with cgroup v2
     Vm(vm::Arguments),
+    /// List anew the packages of Python's of which an agent is made, in its adapter, as pip would install them
+    Wheels(wheels::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(arguments) => fuzz::main(&arguments),
         Chore::Bench(arguments) => bench::main(&arguments).map(|()| ExitCode::SUCCESS),
         Chore::Vm(arguments) => vm::main(&arguments),
+        Chore::Wheels(arguments) => wheels::main(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

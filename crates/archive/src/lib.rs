@@ -4,7 +4,7 @@
 //! read, may be hostile. Paths are walked one name at a time from the directory that the caller opened, and no
 //! symbolic link is ever followed. The format is the GNU one (tar(5)), with long names where they are needed; pax
 //! headers are understood too. Only the fields of headers are parsed by a library. Layers of images are archives with
-//! rules of their own: [`layer`].
+//! rules of their own: [`layer`]. Python's packages are archives of another kind: [`wheel`].
 #![forbid(unsafe_code)]
 
 pub mod layer;
@@ -14,6 +14,7 @@ mod pax;
 mod reader;
 mod unpack;
 mod walk;
+pub mod wheel;
 mod writer;
 
 pub use left_out::{LeftOut, special};

@@ -7,7 +7,7 @@ use jail::{
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::Mode,
+    fs::{Access, Mode},
     io::Errno,
     pipe::PipeFlags,
     process::{Pid, Resource},
@@ -146,6 +146,7 @@ impl Spawner {
     /// What can be said before the fork; the rest comes through [`Launched::outcome`].
     pub fn spawn(&self, spec: &ExecSpec, stdio: &ChildStdio<'_>) -> Result<Launched, Failure> {
         let program = Search::new(spec)?;
+        let needs: Vec<Search> = spec.needs.iter().map(|name| Search::of(name, spec)).collect::<Result<_, _>>()?;
         let argv = strings(&spec.argv, "argument")?;
         let env = strings(&spec.env, "environment entry")?;
         let cwd = c_string(&spec.cwd.0, "working directory")?;
@@ -153,7 +154,8 @@ impl Spawner {
         match self.fork().map_err(step("Cannot fork"))? {
             Fork::Parent(pid) => Ok(Launched { pid, outcome }),
             Fork::Child => {
-                let failure = match self.prepare(spec, stdio, &cwd) {
+                let ready = self.prepare(spec, stdio, &cwd).and_then(|()| has_all(&needs));
+                let failure = match ready {
                     Ok(()) => program.exec(&argv, &env),
                     Err(failure) => failure,
                 };
@@ -230,9 +232,13 @@ struct Search {
 
 impl Search {
     fn new(spec: &ExecSpec) -> Result<Self, Failure> {
-        let Some(OsBytes(program)) = spec.argv.first() else {
+        let Some(program) = spec.argv.first() else {
             return Err((ExecFailure::Other, "No command was given".to_owned()));
         };
+        Self::of(program, spec)
+    }
+
+    fn of(OsBytes(program): &OsBytes, spec: &ExecSpec) -> Result<Self, Failure> {
         let name = OsStr::from_bytes(program).display().to_string();
         if program.is_empty() {
             return Err((ExecFailure::NotFound, "The command is an empty string".to_owned()));
@@ -249,6 +255,12 @@ impl Search {
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { name, candidates })
+    }
+
+    /// Whether there is one that its caller can execute.
+    fn finds(&self) -> bool {
+        let can = |path: &CString| rustix::fs::access(path.as_c_str(), Access::EXEC_OK).is_ok();
+        self.candidates.iter().any(can)
     }
 
     /// Becomes the first candidate that can be executed. Returns only on failure.
@@ -278,6 +290,18 @@ impl Search {
             (ExecFailure::NotFound, format!("Cannot execute {}: no such file or directory", self.name))
         } else {
             (ExecFailure::NotFound, format!("Cannot find {} in PATH", self.name))
+        }
+    }
+}
+
+/// Refuses to go on if something that is needed is not there.
+fn has_all(needs: &[Search]) -> Result<(), Failure> {
+    let missing: Vec<&str> = needs.iter().filter(|need| !need.finds()).map(|need| need.name.as_str()).collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => {
+            let cause = format!("The image has no {}, which the command needs", missing.join(" and no "));
+            Err((ExecFailure::NotFound, cause))
         }
     }
 }

@@ -41,6 +41,7 @@ fn candidates(program: &str, env: &[&str]) -> Vec<String> {
         user: user(0, 0, &[]),
         stdio: wire::Stdio::Pipes { stdin: false },
         rlimits: vec![],
+        needs: vec![],
     };
     match Search::new(&spec) {
         Ok(search) => search.candidates.into_iter().map(|path| path.into_string().unwrap()).collect(),

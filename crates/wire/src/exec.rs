@@ -19,6 +19,9 @@ pub struct ExecSpec {
     pub stdio: Stdio,
     /// Resource limits of setrlimit(2); kinds not named keep the sandbox's own.
     pub rlimits: Vec<Rlimit>,
+    /// Programs without which it is not begun, looked up in the same way.
+    #[serde(default)]
+    pub needs: Vec<OsBytes>,
 }
 
 /// The identity of a process, as ids inside the sandbox.

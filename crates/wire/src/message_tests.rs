@@ -25,6 +25,7 @@ fn exec_spec() -> ExecSpec {
         user: user(),
         stdio: Stdio::Terminal { size: WinSize { rows: 1, cols: u16::MAX } },
         rlimits: vec![Rlimit { kind: RlimitKind::Nofile, value: u64::MAX }],
+        needs: vec!["bash".into()],
     }
 }
 

@@ -65,7 +65,8 @@ pub struct Adapter {
     pub needs: Needs,
 }
 
-/// A file that is brought: a package of npm as its registry packs it, or a file of the web.
+/// A file that is brought: a package of npm as its registry packs it, or a file of the web; or a directory of what is in
+/// packages of Python's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Package {
     /// What it is called in the Dockerfile.
@@ -80,10 +81,23 @@ pub struct Package {
     pub version: String,
     /// Its address; empty: it is npm's.
     pub url: String,
+    /// The packages of Python's that are unpacked into it.
+    pub wheels: Vec<Wheel>,
     /// How many bytes it has, if that is known.
     pub size: Option<u64>,
     /// What it is; without, its registry is asked.
     pub digest: Option<Digest>,
+}
+
+/// A package of Python's, as its index has it for a kind of machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wheel {
+    /// The name of its file, which says what it is.
+    pub name: String,
+    /// How many bytes it has.
+    pub size: u64,
+    /// What it is.
+    pub digest: Digest,
 }
 
 /// The C library of an image, to which programs are linked.
@@ -302,6 +316,7 @@ impl Adapter {
             other.version = version.to_owned();
             for package in other.packages.iter_mut().filter(|package| package.is_of_version()) {
                 (package.size, package.digest) = (None, None);
+                package.wheels.clear();
             }
         }
         other
@@ -312,7 +327,7 @@ impl Package {
     /// Whether it is another one in another version of the agent.
     #[must_use]
     pub fn is_of_version(&self) -> bool {
-        self.version.contains(VERSION) || self.url.contains(VERSION)
+        self.version.contains(VERSION) || self.url.contains(VERSION) || !self.wheels.is_empty()
     }
 
     /// Its version in this version of the agent.

@@ -65,7 +65,11 @@ fn every_adapter_that_comes_with_the_program_is_one() {
         assert_eq!(Adapter::of_image(&adapter.used().unwrap().to_string()), Some((name.as_str(), None)));
         let own = format!("/opt/agentkernel/agents/{name}/");
         for package in adapter.packages_for(&platform).unwrap() {
-            assert!(adapter.dockerfile.contains(&format!("ADD {} /", package.file)), "{name}");
+            let brought = match package.wheels.is_empty() {
+                true => format!("ADD {} /", package.file),
+                false => format!("COPY {}/ /", package.file),
+            };
+            assert!(adapter.dockerfile.contains(&brought), "{name}");
             assert!(adapter.command[0].starts_with(&own), "{name}");
         }
         for line in adapter.dockerfile.lines().filter(|line| line.starts_with("COPY ")) {
@@ -76,6 +80,7 @@ fn every_adapter_that_comes_with_the_program_is_one() {
     }
     let arm: Platform = "linux/arm64".parse().unwrap();
     assert_eq!(embedded("gemini").packages_for(&arm).unwrap().len(), 2);
+    assert_eq!(embedded("aider").packages_for(&arm).unwrap().len(), 4);
     let error = embedded("opencode").packages_for(&arm).unwrap_err().to_string();
     assert_eq!(error, "OpenCode 1.18.33 has no package for linux/arm64 with glibc");
 }
@@ -88,7 +93,7 @@ fn an_unknown_name_has_the_nearest_as_hint() {
     let (cause, hint) = caller.fails("claud");
     assert_eq!(cause, "No agent is called 'claud'");
     assert_eq!(hint, "Did you mean 'claude'? 'agentkernel agents' lists them");
-    assert!(caller.fails("zzzzzzzz").1.starts_with("Known are amp, claude, codex,"));
+    assert!(caller.fails("zzzzzzzz").1.starts_with("Known are aider, amp, claude,"));
     assert_eq!(caller.fails("..").0, "No agent is called '..'");
     assert_eq!(caller.fails("").0, "No agent is called ''");
     assert!(caller.fails("./none.toml").0.contains("none.toml"));
@@ -167,6 +172,8 @@ fn another_version_has_other_packages_but_for_those_of_their_own() {
         assert_eq!(package.digest.is_some(), package.file == "node.tgz", "{}", package.npm);
     }
     assert_eq!(other.reference(&other.version).unwrap().to_string(), "agents.invalid/gemini:0.62.0");
+    // Which packages of Python's there would be, nobody says.
+    assert!(embedded("aider").at("0.87.0").packages.iter().all(|package| package.wheels.is_empty()));
     let codex = &embedded("codex").packages[0];
     assert_eq!(codex.version("1.2"), "1.2-linux-x64");
     assert_eq!(codex.agent_version("1.2-linux-x64"), Some("1.2"));

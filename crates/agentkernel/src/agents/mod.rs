@@ -4,15 +4,20 @@ mod adapter;
 mod line;
 pub mod login;
 mod npm;
+mod packages;
+mod program;
+mod pypi;
 mod schema;
 mod settings;
 
 pub use adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Reached, Renewal, Switch, Template, integrity,
-    is_version,
+    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Reached, Renewal, Switch, Template, Wheel,
+    integrity, is_version,
 };
 pub use line::{Ask, CannotError, FirstFile, Output, Session, Way};
-pub use npm::{Registry, RegistryUnknown, registry};
+pub use npm::registry;
+pub use packages::{Registry, RegistryUnknown};
+pub use pypi::index;
 pub use schema::reference;
 pub use settings::{Form, Settings, servers, without_credentials};
 
@@ -24,7 +29,8 @@ use std::{
 };
 
 /// Adapters that come with the program, by the names of agents.
-const EMBEDDED: [(&str, &str); 9] = [
+const EMBEDDED: [(&str, &str); 10] = [
+    ("aider", include_str!("data/aider.toml")),
     ("amp", include_str!("data/amp.toml")),
     ("claude", include_str!("data/claude.toml")),
     ("codex", include_str!("data/codex.toml")),

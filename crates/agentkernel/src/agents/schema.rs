@@ -3,8 +3,8 @@
 mod credentials;
 
 use super::adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, Package, Reached, Renewal, Switch, Template, VERSION, integrity,
-    is_version,
+    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, Package, Reached, Renewal, Switch, Template, VERSION, Wheel,
+    integrity, is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
 use credentials::{CREDENTIAL, RENEWAL, add_credential, add_renewal};
@@ -170,7 +170,7 @@ const KEYS: &[Key<Adapter>] = &[
         name: "packages",
         form: Form::Nested(&Many { keys: PACKAGE, add: add_package }),
         default: "none",
-        doc: "What it is made of: packages of npm, from the registry that npm would use, and files of the web. Each is checked against its hash as it comes.",
+        doc: "What it is made of: packages of npm, from the registry that npm would use, of Python, from the index that pip would use, and files of the web. Each is checked against its hash as it comes.",
         example: "",
     },
     Key {
@@ -300,7 +300,7 @@ const PACKAGE: &[Key<Package>] = &[
             Ok(())
         }),
         default: "required",
-        doc: "What it is called in the Dockerfile.",
+        doc: "What it is called in the Dockerfile: a file, or of `wheels` a directory.",
         example: "\"agent.tgz\"",
     },
     Key {
@@ -367,6 +367,16 @@ const PACKAGE: &[Key<Package>] = &[
         example: "\"https://example.org/agent-{version}.tar.gz\"",
     },
     Key {
+        name: "wheels",
+        form: Form::List(|package, text| {
+            package.wheels.push(wheel(&text.value)?);
+            Ok(())
+        }),
+        default: "it is no directory",
+        doc: "Packages of Python's, from the index that pip would use, which are unpacked into a directory that the Dockerfile finds by the name of `file`: of each the name of its wheel, its size and its hash.",
+        example: "[\"attrs-25.4.0-py3-none-any.whl 67615 sha256-rc9+Kh+zs2rEjZeDW7bYreFbjcziarqL8dFIR7V6M3M=\"]",
+    },
+    Key {
         name: "size",
         form: Form::Count(|package, count| {
             package.size = Some(count.value);
@@ -391,22 +401,41 @@ const PACKAGE: &[Key<Package>] = &[
     },
 ];
 
+/// `NAME.whl SIZE HASH`
+fn wheel(text: &str) -> Result<Wheel, FormError> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let plain = |name: &str| {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+');
+        name.ends_with(".whl") && name.contains('-') && !name.starts_with(['.', '-']) && name.bytes().all(good)
+    };
+    if let [name, size, hash] = words[..]
+        && plain(name)
+        && let (Ok(size), Some(digest)) = (size.parse(), integrity(hash))
+    {
+        return Ok(Wheel { name: name.to_owned(), size, digest });
+    }
+    none(text, "wheel: use its name, its size and its hash, like 'attrs-25.4.0-py3-none-any.whl 67615 sha256-...'")
+}
+
 fn add_package(adapter: &mut Adapter, mut package: Package) -> Result<(), FormError> {
     let wrong = |cause: &str| Err(FormError::new(cause.to_owned()));
     if package.file.is_empty() {
         return wrong("`file` is missing");
     }
-    if package.npm.is_empty() == package.url.is_empty() {
-        return wrong("it has either `npm` or `url`");
-    }
-    if package.url.is_empty() && package.version.is_empty() {
-        package.version = VERSION.to_owned();
+    let sources = [!package.npm.is_empty(), !package.url.is_empty(), !package.wheels.is_empty()];
+    if sources.iter().filter(|source| **source).count() != 1 {
+        return wrong("it has either `npm`, `url` or `wheels`");
     }
     if package.npm.is_empty() && !package.version.is_empty() {
         return wrong("`version` is of packages of npm's only");
     }
-    if package.digest.is_none() {
-        return wrong("`integrity` is missing");
+    if !package.npm.is_empty() && package.version.is_empty() {
+        package.version = VERSION.to_owned();
+    }
+    match (package.wheels.is_empty(), package.digest.is_some() || package.size.is_some()) {
+        (true, _) if package.digest.is_none() => return wrong("`integrity` is missing"),
+        (false, true) => return wrong("each of `wheels` has a size and a hash of its own"),
+        _ => {}
     }
     if adapter
         .packages
@@ -652,7 +681,7 @@ const NEEDS: &[Key<Needs>] = &[
             Ok(())
         }),
         default: "none",
-        doc: "Programs of the image, by their names.",
+        doc: "Programs of the image, by their names. Without one of them it is not begun, and told which.",
         example: "[\"bash\"]",
     },
     Key {

@@ -1,7 +1,8 @@
 //! Hides what of a user's settings would log in somewhere, and how that stays outside while all else comes along as it is
 //! written; comments too, unless they speak of such things.
 
-use toml_edit::{Decor, DocumentMut, Item, Value};
+use std::ops::Range;
+use toml_edit::{Decor, DocumentMut, Item, Table, Value};
 
 /// How settings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,8 @@ const BEGINNINGS: [&str; 16] = [
 ];
 /// The least that such a thing is long.
 const LEAST: usize = 16;
+/// The same of a number: shorter ones are sizes, times and what is pressed.
+const LEAST_DIGITS: usize = 4;
 
 struct Search<'a> {
     reference: &'a str,
@@ -117,6 +120,20 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// What is to stand in the place of a number, likewise: many have to do with tokens and keys, and few are some.
+    fn instead_of_number(
+        &mut self,
+        path: &[String],
+        before: Option<&str>,
+        named: Option<&str>,
+        number: &str,
+    ) -> Option<String> {
+        let by_key = path.last().is_some_and(|key| is_secret_name(key));
+        let is_one = by_key || [before, named].into_iter().flatten().any(is_secret_name);
+        let long = number.bytes().filter(u8::is_ascii_digit).count() >= LEAST_DIGITS;
+        if is_one && long { self.instead(path, before, named, number) } else { None }
+    }
+
     /// What is to stand in the place of a text: nothing, unless it logs in. `before` is what stands before it in a list, and
     /// `named` what the table that it is in is called by a key `name`.
     fn instead(&mut self, path: &[String], before: Option<&str>, named: Option<&str>, text: &str) -> Option<String> {
@@ -174,38 +191,42 @@ impl Search<'_> {
     fn item(&mut self, path: &mut Vec<String>, item: &mut Item) {
         match item {
             Item::Value(value) => self.value(path, None, None, value),
-            Item::Table(table) => {
-                self.behind(table.decor_mut());
-                for (key, item) in table.iter_mut() {
-                    path.push(key.get().to_owned());
-                    self.item(path, item);
-                    path.pop();
-                }
-            }
-            Item::ArrayOfTables(tables) => {
-                for table in tables.iter_mut() {
-                    self.behind(table.decor_mut());
-                    for (key, item) in table.iter_mut() {
-                        path.push(key.get().to_owned());
-                        self.item(path, item);
-                        path.pop();
-                    }
-                }
-            }
+            Item::Table(table) => self.table(path, table),
+            Item::ArrayOfTables(tables) => tables.iter_mut().for_each(|table| self.table(path, table)),
             Item::None => {}
+        }
+    }
+
+    fn table(&mut self, path: &mut Vec<String>, table: &mut Table) {
+        self.behind(table.decor_mut());
+        let named = table.get("name").and_then(Item::as_str).map(str::to_owned);
+        for (key, item) in table.iter_mut() {
+            path.push(key.get().to_owned());
+            match item {
+                Item::Value(value) => self.value(path, None, named.as_deref(), value),
+                item => self.item(path, item),
+            }
+            path.pop();
         }
     }
 
     fn value(&mut self, path: &mut Vec<String>, before: Option<&str>, named: Option<&str>, value: &mut Value) {
         self.behind(value.decor_mut());
-        match value {
-            Value::String(text) => {
-                if let Some(instead) = self.instead(path, before, named, text.value()) {
-                    let around = text.decor().clone();
-                    *value = instead.into();
-                    *value.decor_mut() = around;
-                }
+        let instead = match value {
+            Value::String(text) => self.instead(path, before, named, text.value()).map(Value::from),
+            Value::Integer(_) | Value::Float(_) => {
+                let number = value.clone().decorated("", "").to_string();
+                let instead = self.instead_of_number(path, before, named, &number);
+                instead.map(|text| if text.is_empty() { 0.into() } else { text.into() })
             }
+            _ => None,
+        };
+        if let Some(mut instead) = instead {
+            *instead.decor_mut() = value.decor().clone();
+            *value = instead;
+            return;
+        }
+        match value {
             Value::Array(list) => {
                 let mut before = None;
                 for value in list.iter_mut() {
@@ -260,6 +281,13 @@ fn has_secret_name(name: &str) -> bool {
     IN_NAMES.iter().any(|part| joined.contains(part)) || words.iter().any(|word| WORDS.contains(&word.as_str()))
 }
 
+/// Whether a name is that of one thing that logs in, and does not only have to do with such: `API_KEY`, not `tokens`.
+fn is_secret_name(name: &str) -> bool {
+    let joined: String = name.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase();
+    let ends = IN_NAMES.iter().chain(&WORDS).chain(&["password", "passwd"]).any(|word| joined.ends_with(word));
+    ends && has_secret_name(name)
+}
+
 /// Whether an option is about headers.
 fn is_header_option(option: &str) -> bool {
     option == "-H"
@@ -306,11 +334,35 @@ struct Level {
     before: Option<String>,
     /// What a table is called by its key `name`.
     named: Option<String>,
+    /// The value of its key `value`, which stood before that.
+    value: Option<Found>,
+}
+
+/// A text or a number of JSON.
+#[derive(Clone)]
+struct Found {
+    place: Range<usize>,
+    said: String,
+    is_number: bool,
+}
+
+impl Found {
+    /// What is to stand in its place, as it is written.
+    fn instead(&self, search: &mut Search<'_>, path: &[String], level: &Level) -> Option<(Range<usize>, String)> {
+        let (before, named) = (level.before.as_deref(), level.named.as_deref());
+        let instead = match self.is_number {
+            true => search.instead_of_number(path, before, named, &self.said),
+            false => search.instead(path, before, named, &self.said),
+        }?;
+        let nothing = self.is_number && instead.is_empty();
+        let written = if nothing { "0".to_owned() } else { serde_json::Value::from(instead).to_string() };
+        Some((self.place.clone(), written))
+    }
 }
 
 fn json(text: &str, search: &mut Search<'_>) -> String {
     let bytes = text.as_bytes();
-    let (mut out, mut copied, mut at) = (String::new(), 0, 0);
+    let (mut changes, mut at) = (Vec::new(), 0);
     let mut levels = vec![Level::default()];
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -320,24 +372,17 @@ fn json(text: &str, search: &mut Search<'_>) -> String {
                 let said: String =
                     serde_json::from_str(written).unwrap_or_else(|_| written.trim_matches('"').to_owned());
                 let is_key = bytes.get(blank_end(bytes, end)) == Some(&b':');
-                let path: Vec<String> = levels.iter().filter_map(|level| level.key.clone()).collect();
-                if let Some(level) = levels.last_mut() {
-                    if level.is_table && is_key {
-                        level.key = Some(said);
-                    } else {
-                        let named = level.named.as_deref();
-                        if let Some(instead) = search.instead(&path, level.before.as_deref(), named, &said) {
-                            out.push_str(text.get(copied..at).unwrap_or_default());
-                            out.push_str(&serde_json::Value::from(instead).to_string());
-                            copied = end;
-                        }
-                        if level.is_table && level.key.as_deref() == Some("name") {
-                            level.named = Some(said);
-                        } else {
-                            level.before = (!level.is_table).then_some(said);
-                        }
-                    }
+                match levels.last_mut() {
+                    Some(level) if level.is_table && is_key => level.key = Some(said),
+                    _ => found(Found { place: at..end, said, is_number: false }, &mut levels, search, &mut changes),
                 }
+                at = end;
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+                let end = at + bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+                let said = text.get(at..end).unwrap_or_default().to_owned();
+                found(Found { place: at..end, said, is_number: true }, &mut levels, search, &mut changes);
                 at = end;
             }
             b'{' | b'[' => {
@@ -352,18 +397,42 @@ fn json(text: &str, search: &mut Search<'_>) -> String {
             }
             b'/' if blank_end(bytes, at) > at => {
                 let end = blank_end(bytes, at);
-                let comment = text.get(at..end).unwrap_or_default();
-                if let Some(kept) = search.comment(comment) {
-                    out.push_str(text.get(copied..at).unwrap_or_default());
-                    out.push_str(&kept);
-                    copied = end;
-                }
+                changes.extend(search.comment(text.get(at..end).unwrap_or_default()).map(|kept| (at..end, kept)));
                 at = end;
             }
             _ => at += 1,
         }
     }
+    // One that was found late stands before others.
+    changes.sort_by_key(|(place, _)| place.start);
+    let (mut out, mut copied) = (String::new(), 0);
+    for (place, written) in changes {
+        out.push_str(text.get(copied..place.start).unwrap_or_default());
+        out.push_str(&written);
+        copied = place.end;
+    }
     out + text.get(copied..).unwrap_or_default()
+}
+
+/// Looks at a value, and at one that stood before what it is called.
+fn found(found: Found, levels: &mut [Level], search: &mut Search<'_>, changes: &mut Vec<(Range<usize>, String)>) {
+    let path: Vec<String> = levels.iter().filter_map(|level| level.key.clone()).collect();
+    let Some((level, above)) = levels.split_last_mut() else { return };
+    let change = found.instead(search, &path, level);
+    let stays = change.is_none();
+    changes.extend(change);
+    match level.key.as_deref() {
+        Some("name") if level.is_table && !found.is_number => {
+            level.named = Some(found.said);
+            if let Some(value) = level.value.take() {
+                let path: Vec<String> =
+                    above.iter().filter_map(|level| level.key.clone()).chain(["value".to_owned()]).collect();
+                changes.extend(value.instead(search, &path, level));
+            }
+        }
+        Some("value") if level.is_table => level.value = stays.then_some(found),
+        _ => level.before = (!level.is_table).then_some(found.said),
+    }
 }
 
 /// Where a string ends that begins here.

@@ -80,6 +80,35 @@ fn nothing_usual_that_logs_in_stays() {
     }
 }
 
+/// The name of a value may stand behind it, and a value may be a number.
+#[test]
+fn neither_order_nor_kind_hides_what_logs_in() {
+    for (text, expected) in [
+        (r#"{"env": [{"value": "abc", "name": "A_TOKEN"}]}"#, r#"{"env": [{"value": "", "name": "A_TOKEN"}]}"#),
+        (r#"[{"value": "abc", "x": [{}], "name": "A_TOKEN"}]"#, r#"[{"value": "", "x": [{}], "name": "A_TOKEN"}]"#),
+        (r#"{"value": 123456, "name": "A_TOKEN"}"#, r#"{"value": 0, "name": "A_TOKEN"}"#),
+        (r#"{"name": "A_TOKEN", "value": 123456}"#, r#"{"name": "A_TOKEN", "value": 0}"#),
+        (r#"{"env": {"A_TOKEN": 123456, "N": 5}}"#, r#"{"env": {"A_TOKEN": "${A_TOKEN}", "N": 5}}"#),
+        (r#"{"apiKey": -123456.5e3,"password": 1234}"#, r#"{"apiKey": 0,"password": 0}"#),
+        (r#"{"args": ["--token", 123456, "--level", 123456]}"#, r#"{"args": ["--token", 0, "--level", 123456]}"#),
+    ] {
+        let settings = json_of(text);
+        assert_eq!(settings.text, expected);
+        assert!(!settings.left_out.is_empty());
+        assert_eq!(json_of(&settings.text), Settings { text: settings.text.clone(), left_out: Vec::new() });
+    }
+    let toml = "password = 123456 # mine\n[[env]]\nvalue = \"abc\"\nname = \"A_TOKEN\"\n";
+    let settings = without_credentials(toml, Form::Toml, "").unwrap();
+    assert_eq!(settings.text, toml.replace("123456", "0").replace("abc", ""));
+    // Numbers of tokens, and names of what is none.
+    for text in [
+        r#"{"maxTokens": 200000, "tokens": 200000, "keyDelay": 5000, "key": 13, "token_budget": 4096, "authTimeout": 30000}"#,
+        r#"[{"value": "abc", "name": "LEVEL"}, {"value": "def"}, {"name": "A_TOKEN"}, {"value": "ghi", "a": {"name": "A_TOKEN"}}]"#,
+    ] {
+        assert_eq!(json_of(text), Settings { text: text.to_owned(), left_out: Vec::new() });
+    }
+}
+
 #[test]
 fn what_logs_in_is_left_out_of_toml() {
     let text = r#"model = "m" # mine

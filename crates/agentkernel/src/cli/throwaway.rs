@@ -96,6 +96,7 @@ impl Throwaway {
             user: self.user(),
             stdio: Stdio::Pipes { stdin: false },
             rlimits: self.spec.limits.rlimits.clone(),
+            needs: Vec::new(),
         }
     }
 

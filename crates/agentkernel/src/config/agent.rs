@@ -37,6 +37,8 @@ pub struct AgentUse {
     pub kept: Vec<(PathBuf, PathBuf)>,
     /// An empty file.
     pub empty: PathBuf,
+    /// Programs without which it is not begun.
+    pub needs: Vec<String>,
     /// What it must reach.
     pub allow: Vec<Rule>,
     /// What logs it in.

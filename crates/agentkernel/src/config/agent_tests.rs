@@ -39,6 +39,7 @@ impl Scene {
             copied: vec![(self.host.home.join("../copy"), ".one/copy".into())],
             kept: vec![(self.host.home.join("../kept"), ".one".into())],
             empty: "/empty".into(),
+            needs: vec!["bash".into()],
             allow: vec![rule("api.example.org:443")],
             secrets: vec![SecretUse {
                 name: "ONE_KEY".into(),

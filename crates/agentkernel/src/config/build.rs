@@ -109,6 +109,7 @@ pub fn resolve_build(
         user: User { uid: who.uid, gid: who.gid, groups },
         stdio: Stdio::Pipes { stdin: false },
         rlimits: Vec::new(),
+        needs: Vec::new(),
     });
     spec.env = entries;
     spec.tmpfs = tmpfs;

@@ -53,5 +53,6 @@ pub fn resolve_exec(
         user: who.user(),
         stdio,
         rlimits: spec.limits.rlimits.clone(),
+        needs: Vec::new(),
     })
 }

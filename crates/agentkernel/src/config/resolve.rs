@@ -216,6 +216,8 @@ impl Resolver<'_> {
 
         let mut env = Environment::base(&identity, &image, found, host);
         overrides.found_layers.iter().for_each(|layer| env.lay(&layer.env));
+        let needs = overrides.agent.as_ref().map_or_else(Vec::new, |agent| agent.needs.clone());
+        let needs = needs.into_iter().map(|program| OsBytes(program.into_bytes())).collect();
         let agent = overrides.agent.map(|agent| agent.settle(&identity, &mut env, &mut mounts)).transpose()?;
         if network.needs_authority() {
             trust::VARIABLES.into_iter().for_each(|(name, value)| env.set(name, value));
@@ -268,6 +270,7 @@ impl Resolver<'_> {
                 user: identity.user(),
                 stdio,
                 rlimits: Vec::new(),
+                needs,
             }
         });
         let timeout = overrides.timeout.or(settings.timeout);

@@ -1,5 +1,5 @@
 //! Hides how files that are known by their digests come from the internet, and where they lie while something is made of
-//! them. One that broke off goes on where it was; one that is here is not brought again.
+//! them. One that broke off goes on where it was; one that is here is not brought again. Python's packages are unpacked there.
 
 use super::{
     ImageError, Images, Layer, Stage,
@@ -8,6 +8,7 @@ use super::{
     registry::internet,
     worker::{self, Reach},
 };
+use ::archive::{UnpackOptions, wheel};
 use oci::{
     Digest,
     credentials::Credentials,
@@ -16,25 +17,31 @@ use oci::{
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fd::{AsFd as _, BorrowedFd},
-    fs::AtFlags,
+    fd::{AsFd as _, BorrowedFd, OwnedFd},
+    fs::{AtFlags, Mode},
 };
 use std::{
     collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
 };
+use wire::Failure;
 
 /// How often it is looked how far they are.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// The most that wheels of one directory may have: files, and bytes.
+const MOST: (u64, u64) = (500_000, 8 << 30);
 
 /// A file of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Where it is: `https://…`.
     pub address: String,
-    /// What it is called here.
+    /// What it is called here; of a wheel, the directory into which it is unpacked.
     pub name: String,
+    /// Whether it is a wheel: a package of Python's.
+    pub wheel: bool,
     /// What it is.
     pub digest: Digest,
     /// How many bytes it has; its server is asked if it is not known.
@@ -96,12 +103,42 @@ impl Images {
         let scratch = self.scratch("fetch")?;
         let path = self.path.join("work").join(&scratch.name);
         let fetched = Fetched { images: self, name: scratch.name, path };
-        for (file, _) in wanted {
+        let mut wheels: BTreeMap<&str, Vec<Descriptor>> = BTreeMap::new();
+        for (file, size) in wanted {
+            if file.wheel {
+                wheels.entry(&file.name).or_default().push(descriptor(&(file, size)));
+                continue;
+            }
             let linked =
                 rustix::fs::linkat(&self.blobs, file.digest.hex(), &scratch.dir, file.name.as_str(), AtFlags::empty());
             linked.map_err(|errno| self.failed("link", Path::new("blobs").join(file.digest.hex()), errno))?;
         }
+        for (name, wheels) in wheels {
+            let failed = |errno| self.failed("make", Path::new("work").join(name), errno);
+            rustix::fs::mkdirat(&scratch.dir, name, Mode::from_raw_mode(0o755)).map_err(failed)?;
+            let dir = super::open(&scratch.dir, name).map_err(failed)?;
+            self.unpack_wheels(&wheels, &dir)?;
+        }
         Ok(fetched)
+    }
+
+    /// Unpacks wheels that are here, one over the other.
+    fn unpack_wheels(&self, wheels: &[Descriptor], dir: &OwnedFd) -> Result<(), ImageError> {
+        let mut files = Vec::new();
+        for wheel in wheels {
+            files.push(self.blob(wheel)?.ok_or(ImageError::Died { signal: None })?);
+        }
+        let given: Vec<BorrowedFd<'_>> = files.iter().map(|file| file.as_fd()).collect();
+        let work = || {
+            let options = UnpackOptions { max_entries: MOST.0, max_bytes: MOST.1, owner: None };
+            let mut so_far = (0, 0);
+            for file in &files {
+                let unpacked = wheel::unpack(file, dir.as_fd(), &options, &mut so_far);
+                unpacked.map_err(|error| Failure::from(wire::cause(&error)))?;
+            }
+            Ok(())
+        };
+        worker::start(&given, Reach::Files(dir.as_fd()), work)?.wait()
     }
 }
 
@@ -178,7 +215,7 @@ async fn fetch(client: &Client, wanted: &[(&Wanted, u64)], coming: &[Coming]) ->
 pub(super) fn hint(error: &RegistryError) -> String {
     match error {
         RegistryError::Unauthorized { .. } | RegistryError::Denied { .. } | RegistryError::NotFound { .. } => {
-            "It may not be there, or for who logs in only: npm's configuration (~/.npmrc) says who".to_owned()
+            "It may not be there, or for who logs in only: the configuration of npm (~/.npmrc) or pip (pip.conf) says who".to_owned()
         }
         RegistryError::RateLimited { .. } => "Wait for a while".to_owned(),
         RegistryError::UnknownAuthority(_) => {
@@ -186,10 +223,10 @@ pub(super) fn hint(error: &RegistryError) -> String {
         }
         RegistryError::Tls { .. } => "Only a server on a loopback address may speak without TLS".to_owned(),
         RegistryError::Certificate { .. } | RegistryError::NoSuchHost(_) => {
-            "Check the network; where npm's packages are, its configuration (~/.npmrc) says".to_owned()
+            "Check the network; where packages are, the configuration of npm (~/.npmrc) or pip (pip.conf) says".to_owned()
         }
         RegistryError::Lookup { .. } | RegistryError::Connect { .. } | RegistryError::TimedOut { .. } => {
-            "Check the network; where npm's packages are, its configuration (~/.npmrc) says. What came is kept"
+            "Check the network; where packages are, the configuration of npm (~/.npmrc) or pip (pip.conf) says. What came is kept"
                 .to_owned()
         }
         RegistryError::Broken { .. } => "Try again: it goes on where it was".to_owned(),

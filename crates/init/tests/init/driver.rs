@@ -128,6 +128,7 @@ pub fn exec(argv: &[&str]) -> ExecSpec {
         user: user(0),
         stdio: Stdio::Pipes { stdin: false },
         rlimits: vec![],
+        needs: vec![],
     }
 }
 

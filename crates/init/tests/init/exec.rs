@@ -74,6 +74,14 @@ fn what_cannot_be_started() {
     assert_eq!(kind, ExecFailure::Other);
     assert_contains(cause, "/no/such/directory");
     let mut spec = exec(&["true"]);
+    spec.needs = vec!["sh".into(), "no-such-program".into(), "nor-this".into()];
+    let (kind, cause) = init.failure(spec);
+    assert_eq!(kind, ExecFailure::NotFound);
+    assert_eq!(cause, "The image has no no-such-program and no nor-this, which the command needs");
+    let mut spec = exec(&["true"]);
+    spec.needs = vec!["sh".into()];
+    assert_eq!(init.run(spec).code(), 0);
+    let mut spec = exec(&["true"]);
     spec.user = user(1000);
     let (kind, cause) = init.failure(spec);
     assert_eq!(kind, ExecFailure::Other);

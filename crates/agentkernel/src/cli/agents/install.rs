@@ -9,9 +9,9 @@ use super::super::{
 };
 use super::{find, parts};
 use crate::{
-    agents::{self, Adapter, Adapters, Libc, Package, Registry},
+    agents::{self, Adapter, Adapters, Libc, Package, Registry, Wheel},
     config::{HostFacts, Project, UserConfig},
-    image::{FileLogins, Images, Published, Question, Record, Request, Wanted, published},
+    image::{FileLogins, Images, Published, Question, Record, Request, Wanted, located, published},
     store::Store,
 };
 use clap::Args;
@@ -109,10 +109,14 @@ impl Workshop {
         }
         let platform = Platform::host();
         let mut logins = FileLogins::new();
-        let mut wanted = Vec::new();
+        let (mut wanted, mut wheels) = (Vec::new(), Vec::new());
         for package in adapter.packages_for(&platform)? {
-            wanted.push(wanted_of(adapter, package, &mut logins)?);
+            match package.wheels.is_empty() {
+                true => wanted.push(wanted_of(adapter, package, &mut logins)?),
+                false => wheels.extend(package.wheels.iter().map(|wheel| (package.file.as_str(), wheel))),
+            }
         }
+        wanted.extend(wanted_of_python(&wheels, &mut logins)?);
         let mut bars = Bars::new(&format!("{} {}", adapter.title, adapter.version), !self.quiet);
         let fetched = self.images.fetch(&wanted, &logins, &mut |layers, stages| bars.draw(layers, stages))?;
         drop(bars);
@@ -194,7 +198,28 @@ fn wanted_of(adapter: &Adapter, package: &Package, logins: &mut FileLogins) -> R
             return Err(failure.hint("An adapter of that version would: ~/.config/agentkernel/agents/NAME.toml"));
         }
     };
-    Ok(Wanted { address, name: file.clone(), digest, size: *size })
+    Ok(Wanted { address, name: file.clone(), wheel: false, digest, size: *size })
+}
+
+/// The same of packages of Python's, each with the directory into which it goes: their index says where they are.
+fn wanted_of_python(wheels: &[(&str, &Wheel)], logins: &mut FileLogins) -> Result<Vec<Wanted>, Failure> {
+    if wheels.is_empty() {
+        return Ok(Vec::new());
+    }
+    let index = agents::index().map_err(|error| {
+        Failure::chain(&error).hint("Write `index-url = https://...` into pip.conf, or install pip, which knows")
+    })?;
+    logins.insert(index.host(), index.credentials);
+    let names: Vec<&str> = wheels.iter().map(|(_, wheel)| wheel.name.as_str()).collect();
+    let addresses = located(&index.address, &names, logins)?;
+    let wanted = |((directory, wheel), address): (&(&str, &Wheel), String)| Wanted {
+        address,
+        name: (*directory).to_owned(),
+        wheel: true,
+        digest: wheel.digest.clone(),
+        size: Some(wheel.size),
+    };
+    Ok(wheels.iter().zip(addresses).map(wanted).collect())
 }
 
 fn asked(package: &Package, version: &str, logins: &mut FileLogins) -> Result<Digest, Failure> {

@@ -268,6 +268,7 @@ impl Wanted {
             copied,
             kept,
             empty: home.empty()?,
+            needs: adapter.needs.programs.clone(),
             allow,
             secrets: lent.secrets,
             logins: lent.logins,
