@@ -6,6 +6,7 @@
 
 use super::{
     ImageError, Images, Layer, Record,
+    compression::plain,
     error::told,
     layer_name, names, open,
     pull::{Delivery, part},
@@ -335,7 +336,7 @@ fn check<T, E: Error + 'static>(
     let most = most(layer);
     let read = {
         let buffered = BufReader::with_capacity(1 << 17, &mut travelling);
-        let plain = plain(kind, buffered)?;
+        let plain = plain(kind, buffered);
         let mut contents = Hashing::new(plain, &layer.diff_id, most);
         let made = act(&mut contents);
         // What follows the end mark belongs to the digest.
@@ -367,18 +368,6 @@ fn check<T, E: Error + 'static>(
 /// How many bytes the contents of a layer may be.
 pub(super) fn most(layer: &Layer) -> u64 {
     layer.size.saturating_mul(MAX_RATIO).saturating_add(FREE)
-}
-
-/// In a worker: bytes without their compression.
-pub(super) fn plain<'a>(compression: Compression, from: impl io::BufRead + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
-    Ok(match compression {
-        Compression::None => Box::new(from),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
-        Compression::Zstd => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(from);
-            Box::new(decoder.map_err(|error| Failure::from(format!("it is no zstd: {error}")))?)
-        }
-    })
 }
 
 /// Bytes that are hashed while they pass, and of which no more than so many do.
