@@ -380,6 +380,8 @@ fn mistakes_are_told_with_file_and_line() {
         ("FROM base:1\nCOPY --from=1 /a /b\n", "Dockerfile:2: There is no stage 1 before this one"),
         ("FROM base:1\nSTOPSIGNAL NOTASIGNAL\n", "Dockerfile:2: 'NOTASIGNAL': no such signal"),
         ("FROM base:1\nCOPY none /x\n", "Dockerfile:2: There is no none"),
+        ("FROM base:1\nCOPY yarn.lock* *.log /x/\n", "Dockerfile:2: Nothing fits yarn.lock* *.log"),
+        ("FROM base:1\nCOPY run.sh yarn.lock /x/\n", "Dockerfile:2: There is no yarn.lock"),
         ("FROM base:1\nCOPY a.log /x\n", "`.dockerignore` leaves it out"),
         ("FROM base:1\nCOPY run.sh src /x\n", "2 sources can't all be /x"),
         ("FROM base:1\nCOPY --chown=none run.sh /x\n", "--chown=none: the image's /etc/passwd has no user none"),

@@ -103,7 +103,7 @@ impl<E: Executor> Builder<'_, E> {
             Some(view) => Origin { view, ignore: None, owned: true },
             None => Origin { view: &context, ignore: Some(self.request.ignore), owned: false },
         };
-        let mut pieces = Vec::new();
+        let (mut pieces, mut patterns) = (Vec::new(), Vec::new());
         for source in &copy.sources {
             match source {
                 Source::Inline(inline) if inline.expand => {
@@ -114,12 +114,18 @@ impl<E: Executor> Builder<'_, E> {
                     pieces.push(Piece::Inline(inline.name.clone(), inline.content.raw().to_owned()));
                 }
                 Source::Path(word) => {
-                    for path in origin.find(&expand(word)?).map_err(at(line))? {
+                    let pattern = expand(word)?;
+                    for path in origin.find(&pattern).map_err(at(line))? {
                         let archive = if add { self.unpack(&origin, &path, line)? } else { None };
                         pieces.push(archive.map_or(Piece::Path(path), Piece::Archive));
                     }
+                    patterns.push(pattern);
                 }
             }
+        }
+        // As engines have it, a pattern beside others may fit nothing: a lock file of one package manager or another.
+        if pieces.is_empty() {
+            return Err(wrong(format!("Nothing fits {}", shown(patterns.join(" ").as_bytes()))).into());
         }
         if pieces.len() > 1 && !is_dir {
             let cause = format!("{} sources can't all be /{target}", pieces.len());
