@@ -119,8 +119,9 @@ impl Images {
         let mut read = self.known(record)?;
         let mut left: Vec<(&Layer, Compression)> = record.layers.iter().zip(kinds.iter().copied()).collect();
         loop {
-            // What is there may be unpacked: whether it is what it should be, its worker finds out.
+            // What has come may be unpacked: whether it is what it should be, its worker finds out for itself.
             let over = delivery.is_over();
+            delivery.hear();
             let (mut waiting, mut elsewhere) = (Vec::new(), false);
             for (layer, kind) in std::mem::take(&mut left) {
                 // The same one twice is unpacked once.
@@ -162,6 +163,7 @@ impl Images {
             }
             let mut fds: Vec<PollFd<'_>> = underway.iter().map(|layer| PollFd::new(layer, PollFlags::IN)).collect();
             fds.extend(delivery.fetching().map(|worker| PollFd::new(worker, PollFlags::IN)));
+            fds.extend(delivery.word().map(|word| PollFd::new(word, PollFlags::IN)));
             match poll(&mut fds, Some(&TICK)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.failed("wait for", "work", errno)),
@@ -218,7 +220,7 @@ impl Images {
         if !delivery.brings(&layer.blob) {
             return self.blob(&Descriptor::new("", layer.blob.clone(), layer.size));
         }
-        if delivery.done(layer) < layer.size {
+        if !delivery.has_come(layer) {
             return Ok(None);
         }
         let name = part(&layer.blob);
