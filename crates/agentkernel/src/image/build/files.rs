@@ -54,7 +54,8 @@ impl Files<'_> {
                         let owner = self.changes.owner.unwrap_or((0, 0));
                         tree.directory(&self.to, Said { mode: 0o755, owner })?;
                     }
-                    origin.transfer(b"", &self.to, tree.as_deref_mut(), self.changes, recorder)?;
+                    // Nor are owner and mode about what it brings: those it has itself, as engines have it.
+                    origin.transfer(b"", &self.to, tree.as_deref_mut(), Changes::default(), recorder)?;
                 }
                 Piece::Path(path) => {
                     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
