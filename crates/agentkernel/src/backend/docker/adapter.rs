@@ -259,6 +259,8 @@ impl Adapter<'_> {
             let about = engine::about(engine, image, self.cache).await?;
             // One that is gone, the engine says itself.
             files.extend(about.into_iter().flat_map(|about| covers::accounts(self.spec, &about.contents)));
+            // Docker's has nothing of its host.
+            files.extend(covers::hosts(self.spec).filter(|_| engine.is_podman()));
         }
         Ok(files)
     }

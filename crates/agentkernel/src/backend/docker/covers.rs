@@ -28,6 +28,14 @@ pub struct Cover {
     pub owner: (u32, u32),
 }
 
+/// The names that there are, where the engine would take those of its host along. What the user has mounted there stays as it is.
+pub fn hosts(spec: &Spec) -> Option<Cover> {
+    let place = "/etc/hosts";
+    let mounted = spec.all_mounts().any(|mount| mount.target == Path::new(place));
+    let bytes = etc::hosts(&spec.hostname).into_bytes();
+    (!mounted).then(|| Cover { place: place.into(), bytes, mode: 0o644, owner: (0, 0) })
+}
+
 /// Who must be known, where the image does not know him. What the user has mounted there stays as it is.
 pub fn accounts(spec: &Spec, image: &Contents) -> Vec<Cover> {
     let accounts = etc::accounts(&spec.identity, "/bin/sh");
