@@ -374,6 +374,7 @@ fn mistakes_are_told_with_file_and_line() {
         ),
         ("FROM base:1\nRUN --network=host x\n", "Dockerfile:2: RUN --network=host is not supported"),
         ("FROM base:1\nRUN --network=host x\n", "build it with `docker build`, whose BuildKit knows it"),
+        ("FROM base:1\nCOPY --chmod=u+x run.sh /x\n", "build it with `docker build`, whose BuildKit knows it"),
         ("FROM base:1\nADD http://x.example/y /y\n", "`--builder docker`"),
         ("FROM base:1\nCOPY --from=0 /a /b\n", "Dockerfile:2: '0' is this stage itself"),
         ("FROM base:1 AS me\nCOPY --from=Me /a /b\n", "Dockerfile:2: 'Me' is this stage itself"),

@@ -90,7 +90,10 @@ impl<E: Executor> Builder<'_, E> {
             None => None,
         };
         let mode = copy.chmod.as_ref().map(expand).transpose()?.map(|text| mode(&text));
-        let mode = mode.transpose().map_err(|cause| DockerfileError::unsupported(line, cause))?;
+        // Engines' own builders take no --chmod at all.
+        let mode = mode
+            .transpose()
+            .map_err(|cause| DockerfileError { kind: Kind::BuildKit, ..DockerfileError::unsupported(line, cause) })?;
 
         let written = expand(&copy.to)?;
         let target = clean(&state.absolute(&written));
