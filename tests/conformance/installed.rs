@@ -14,17 +14,20 @@ const THEIRS: &str = "agentkernel-theirs:1";
 fn build(bench: &Bench, engine: &Engine) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let context = bench.world.home().join("context");
-    fs::create_dir(&context).unwrap();
+    // Where `cargo build --release` puts it.
+    let release = context.join(format!("target/{}-unknown-linux-gnu/release", std::env::consts::ARCH));
+    fs::create_dir_all(&release).unwrap();
     for name in ["Dockerfile", ".dockerignore"] {
         fs::copy(root.join(name), context.join(name)).unwrap();
     }
-    fs::write(context.join("left-out"), "").unwrap();
-    assert!(Command::new("ln").arg(bench.world.binary()).arg(context.join("agentkernel")).status().unwrap().success());
-    let argument = ["--build-arg", "BINARY=agentkernel"];
-    let build = [&["build", "--network", "none", "-t", THEIRS], &argument[..], &["."]].concat();
+    for path in [context.join("left-out"), release.join("left-out")] {
+        fs::write(path, "").unwrap();
+    }
+    assert!(Command::new("ln").arg(bench.world.binary()).arg(release.join("agentkernel")).status().unwrap().success());
+    // As the guide has it.
+    let build = ["build", "--network", "none", "-t", THEIRS, "."];
     let _ = stdout(engine.docker(&build).env("DOCKER_BUILDKIT", "0").current_dir(&context));
-    let build = [&["image", "build", "-q", "-t", OURS], &argument[..], &["."]].concat();
-    let _ = stdout(bench.agentkernel(&build).current_dir(&context));
+    let _ = stdout(bench.agentkernel(&["image", "build", "-q", "-t", OURS, "."]).current_dir(&context));
     let home = bench.world.home();
     let (archive, loaded) = (home.join("agentkernel.tar"), home.join("loaded.tar"));
     let _ = bench.says(&["image", "export", OURS, archive.to_str().unwrap()]);

@@ -60,3 +60,16 @@ fn one_of_several_is_chosen_by_its_tag() {
     scene.ok(&["image", "import", "odd:name", "app:5"]);
     assert_eq!(which("app:5"), which("base:1"));
 }
+
+/// Docker's own form of an archive has plain layers; what has none reads them compressed as well, as engines do.
+#[test]
+fn layers_in_an_archive_of_dockers_may_be_compressed() {
+    let scene = Scene::new(Who::Me);
+    scene.sh("mkdir gz zst && tar -C gz -xf \"$HOME/base.tar\" && cp gz/* zst && gzip -n gz/1.tar && mv gz/1.tar.gz gz/1.tar");
+    scene.sh("zstd -q --rm zst/1.tar && mv zst/1.tar.zst zst/1.tar");
+    for name in ["gz", "zst"] {
+        scene.sh(&format!("tar -C {name} -cf {name}.tar manifest.json config.json 1.tar"));
+        scene.ok(&["image", "import", &format!("{name}.tar"), &format!("{name}:1")]);
+        assert_eq!(scene.tree(&format!("{name}:1")), scene.tree("base:1"));
+    }
+}

@@ -1,7 +1,7 @@
 //! `agentkernel image pull`, against Debian's registry.
 
 use crate::{
-    registry::{Login, PASSWORD, USER, ready},
+    registry::{Login, PASSWORD, USER, program, ready, run},
     scene::Scene,
 };
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, thread, time::Duration};
@@ -22,6 +22,28 @@ fn from_registries_of_every_kind() {
             // Of the blobs only the config, which tells what is here.
             assert!(scene.registry.requests().matches("/blobs/").count() <= before + 1);
         }
+    }
+}
+
+/// Layers whose parts can be fetched one by one, as Podman and Buildah write them: each file is a frame, and a table of
+/// contents is in frames to be skipped.
+#[test]
+fn layers_of_many_frames() {
+    if !ready() {
+        return;
+    }
+    let scene = Scene::new(Who::Me, false, Login::None, &[3000, 200_000]);
+    let layout = format!("oci:{}:tag", scene.image.folder.display());
+    let chunked = format!("oci:{}:tag", scene.world.home().join("chunked").display());
+    let to = scene.registry.reference("chunked:tag").to_string();
+    let mut skopeo = program("skopeo");
+    skopeo.args(["--insecure-policy", "copy", "--quiet", "--dest-compress-format", "zstd:chunked", &layout, &chunked]);
+    run(&mut skopeo, b"");
+    scene.registry.skopeo(&chunked, &format!("docker://{to}"));
+    let output = scene.world.agentkernel(["image", "pull", &to]).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    for (name, size) in [("file0", 3000), ("file1", 200_000)] {
+        assert_eq!(scene.unpacked(name).iter().map(Vec::len).collect::<Vec<_>>(), [size], "{name}");
     }
 }
 

@@ -33,7 +33,7 @@ async fn pull(registry: &Registry, client: &Client, name: &str, image: &Image) {
     assert_eq!(config.config.cmd, ["/file0"]);
     let layers = resolved.manifest.layers.iter();
     let mut downloads: Vec<_> = layers.map(|layer| Download::new(layer, Cursor::new(Vec::new()))).collect();
-    client.blobs(&reference, &mut downloads, &|_, _| {}).await.unwrap();
+    client.blobs(&reference, &mut downloads, &|_| {}).await.unwrap();
     for download in downloads {
         let digest = download.digest().clone();
         assert!(download.into_inner().into_inner() == image.blob(&digest), "{digest}");

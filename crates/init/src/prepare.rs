@@ -61,6 +61,9 @@ pub fn prepare(prepare: &Prepare) -> Result<Vec<Wall>, WallError> {
     for account in &prepare.accounts {
         complete(&root, account).map_err(failed(FILES, &format!("complete /etc/{}", account.file)))?;
     }
+    if let Some(hosts) = &prepare.hosts {
+        write_hosts(&root, &prepare.seen, hosts).map_err(failed(FILES, "write /etc/hosts"))?;
+    }
     let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
     let mut walls = vec![wall("network namespace", "lo only; every address is local".to_owned())];
     if !prepare.hidden.is_empty() {
@@ -218,6 +221,30 @@ fn replace(dir: &OwnedFd, name: &OsStr, mode: u32, owner: Option<(u32, u32)>, co
     let fd = rustix::fs::openat(dir.as_fd(), name, flags, Mode::from_raw_mode(mode))?;
     give(&fd, owner)?;
     File::from(fd).write_all(contents)
+}
+
+/// Says in the engine's own file which names there are: Podman takes those of its host along. What a user has mounted there,
+/// or below, is another one.
+fn write_hosts(root: &OwnedFd, seen: &[Seen], contents: &[u8]) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let etc = match open(root, Path::new("/etc"), flags, ResolveFlags::empty()) {
+        Ok(etc) => etc,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let find = |resolve| open(&etc, Path::new("hosts"), OFlags::PATH | OFlags::NOFOLLOW, resolve);
+    match find(ResolveFlags::NO_XDEV) {
+        Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => {}
+        // Nothing is mounted there.
+        _ => return Ok(()),
+    }
+    let found = find(ResolveFlags::empty())?;
+    let stat = rustix::fs::fstat(&found)?;
+    if seen.iter().any(|seen| (seen.device, seen.inode) == (stat.st_dev, stat.st_ino)) {
+        return Ok(());
+    }
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
+    File::from(rustix::fs::open(self_path(&found), flags, Mode::empty())?).write_all(contents)
 }
 
 fn complete(root: &OwnedFd, account: &Account) -> io::Result<()> {

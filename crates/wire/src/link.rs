@@ -52,7 +52,8 @@ pub struct Setup {
 /// What init does to a machine that others have made, as its root and before the walls. It also counts the processes
 /// that are killed for lack of memory ([`FromInit::OomKills`]), which nobody outside can do there.
 ///
-/// Nothing is done in what is mounted somewhere below `/`, which may be the host's, but for [`memory`](Self::memory).
+/// Nothing is done in what is mounted somewhere below `/`, which may be the host's, but for [`memory`](Self::memory) and
+/// [`hosts`](Self::hosts).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepare {
     /// What must be the very file or directory that the backend has seen on its host.
@@ -69,6 +70,8 @@ pub struct Prepare {
     pub files: Vec<(Node, Vec<u8>)>,
     /// Who must be known.
     pub accounts: Vec<Account>,
+    /// What is in the engine's own /etc/hosts, if it has mounted one; none: what it has put there.
+    pub hosts: Option<Vec<u8>>,
 }
 
 /// Something on a file system that was mounted by its name.

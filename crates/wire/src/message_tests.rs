@@ -63,6 +63,7 @@ fn link_messages_survive() {
             maker: Some((7, 8)),
             files: vec![(link::Node { path: wild(), mode: 0o600, owner: None }, vec![0, 255])],
             accounts: vec![account("a:x:7:7::/home/a:/bin/sh", 7)],
+            hosts: Some(vec![0, 255]),
         })),
     }));
     survives(&ToInit::Dial(flow::Dial { request: 1, port: 80, v6: true }));

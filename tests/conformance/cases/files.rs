@@ -172,6 +172,21 @@ pub const CASES: &[Row] = &[
                       for place in /tmp /var/tmp /run $HOME .; do touch $place/x && echo ok; done";
         assert_eq!(b.works(&["--read-only"], script), "ok\nok\nok\nok\nok\n");
     }),
+    ("a read-only sandbox has a copy of its project", "", |b| {
+        b.write("file", "before\n");
+        let script =
+            "cat file; echo after > file && echo new > new && cat file new; touch /srv/x 2>/dev/null || echo refused";
+        let wanted = "before\nafter\nnew\nrefused\n";
+        assert_eq!(b.works(&["--read-only", "--workspace", "overlay"], script), wanted);
+        b.leaves_nothing();
+        b.kept(&["--read-only", "--workspace", "overlay"], &[]);
+        assert_eq!(b.exec(script), wanted);
+        let _ = b.says(&["restart", "-t", "0", BOX]);
+        assert_eq!(b.exec("cat file new"), "after\nnew\n");
+        assert!(b.read("file") == "before\n" && !b.world.project().join("new").exists());
+        let _ = b.says(&["rm", "-f", BOX]);
+        b.leaves_nothing();
+    }),
     ("a volume of a read-only image is writable, and ends with the sandbox", "", |b| {
         b.derive(
             "volumes",

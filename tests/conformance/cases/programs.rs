@@ -165,6 +165,24 @@ pub const CASES: &[Row] = &[
             b.works(&["--name", "called", "--keep"], "ping -c1 -w1 called >/dev/null 2>&1; grep -c called /etc/hosts");
         assert_eq!(text, "1\n");
     }),
+    ("no name of the host is known", "", |b| {
+        let own = [
+            "localhost",
+            "ip6-localhost",
+            "ip6-loopback",
+            "ip6-localnet",
+            "ip6-mcastprefix",
+            "ip6-allnodes",
+            "ip6-allrouters",
+            "called",
+        ];
+        for extra in [&[][..], &["--read-only"]] {
+            let text = b.works(&[&["--name", "called"], extra].concat(), "cat /etc/hosts");
+            let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+            let names: Vec<&str> = lines.flat_map(|line| line.split_whitespace().skip(1)).collect();
+            assert!(names.contains(&"called") && names.iter().all(|name| own.contains(name)), "{extra:?}: {text}");
+        }
+    }),
     ("init is the first process, and no other of the host is seen", "", |b| {
         let text = b.works(&[], "ps -o pid,comm | sort -n | awk '$1 == 1 {print $2}'; ps -o pid | wc -l");
         let (first, count) = text.split_once('\n').unwrap();

@@ -2,7 +2,7 @@
 
 use super::{
     ImageError, Images, Record,
-    layers::plain,
+    compression::{looks, plain},
     layout::{self, Entry, docker_entries, index_entries},
     pull::Delivery,
     read::Kind,
@@ -13,7 +13,7 @@ use oci::{
     Platform, Reference,
     manifest::{
         Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest,
-        media::{Compression, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST},
+        media::{Compression, OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST},
     },
 };
 use rustix::{
@@ -377,12 +377,8 @@ impl Images {
 /// In a worker: an archive, perhaps compressed, becomes files.
 fn unpack(dir: BorrowedFd<'_>, options: &UnpackOptions, input: File) -> Result<(), Failure> {
     let mut input = BufReader::with_capacity(1 << 17, input);
-    let kind = match std::io::BufRead::fill_buf(&mut input).unwrap_or_default() {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-        _ => Compression::None,
-    };
-    let unpacked = archive::unpack(dir, None, options, plain(kind, input)?);
+    let kind = looks(std::io::BufRead::fill_buf(&mut input).unwrap_or_default());
+    let unpacked = archive::unpack(dir, None, options, plain(kind, input));
     unpacked.map(drop).map_err(|error| Failure::from(wire::cause(&error)))
 }
 
@@ -407,19 +403,27 @@ fn beneath(layout: &OwnedFd, path: &str) -> rustix::io::Result<Option<File>> {
     }
 }
 
-/// What a file with a layer is called by its contents.
+/// What a file with a layer is called, and how it is compressed, by its contents.
 fn describe(file: &mut File) -> std::io::Result<Descriptor> {
     let mut hasher = oci::Hasher::new(oci::Algorithm::Sha256);
-    let mut size = 0u64;
+    let (mut size, mut kind) = (0u64, OCI_LAYER);
     let mut chunk = vec![0; 1 << 20];
     loop {
         match file.read(&mut chunk)? {
             0 => break,
             count => {
+                if size == 0 {
+                    // What writes such archives leaves layers plain; what reads them takes either.
+                    kind = match looks(&chunk[..count]) {
+                        Compression::None => OCI_LAYER,
+                        Compression::Gzip => OCI_LAYER_GZIP,
+                        Compression::Zstd => OCI_LAYER_ZSTD,
+                    };
+                }
                 hasher.update(&chunk[..count]);
                 size += count as u64;
             }
         }
     }
-    Ok(Descriptor::new(OCI_LAYER, hasher.finish(), size))
+    Ok(Descriptor::new(kind, hasher.finish(), size))
 }

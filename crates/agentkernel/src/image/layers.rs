@@ -6,6 +6,7 @@
 
 use super::{
     ImageError, Images, Layer, Record,
+    compression::plain,
     error::told,
     layer_name, names, open,
     pull::{Delivery, part},
@@ -118,8 +119,9 @@ impl Images {
         let mut read = self.known(record)?;
         let mut left: Vec<(&Layer, Compression)> = record.layers.iter().zip(kinds.iter().copied()).collect();
         loop {
-            // What is there may be unpacked: whether it is what it should be, its worker finds out.
+            // What has come may be unpacked: whether it is what it should be, its worker finds out for itself.
             let over = delivery.is_over();
+            delivery.hear();
             let (mut waiting, mut elsewhere) = (Vec::new(), false);
             for (layer, kind) in std::mem::take(&mut left) {
                 // The same one twice is unpacked once.
@@ -161,6 +163,7 @@ impl Images {
             }
             let mut fds: Vec<PollFd<'_>> = underway.iter().map(|layer| PollFd::new(layer, PollFlags::IN)).collect();
             fds.extend(delivery.fetching().map(|worker| PollFd::new(worker, PollFlags::IN)));
+            fds.extend(delivery.word().map(|word| PollFd::new(word, PollFlags::IN)));
             match poll(&mut fds, Some(&TICK)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.failed("wait for", "work", errno)),
@@ -217,7 +220,7 @@ impl Images {
         if !delivery.brings(&layer.blob) {
             return self.blob(&Descriptor::new("", layer.blob.clone(), layer.size));
         }
-        if delivery.done(layer) < layer.size {
+        if !delivery.has_come(layer) {
             return Ok(None);
         }
         let name = part(&layer.blob);
@@ -335,7 +338,7 @@ fn check<T, E: Error + 'static>(
     let most = most(layer);
     let read = {
         let buffered = BufReader::with_capacity(1 << 17, &mut travelling);
-        let plain = plain(kind, buffered)?;
+        let plain = plain(kind, buffered);
         let mut contents = Hashing::new(plain, &layer.diff_id, most);
         let made = act(&mut contents);
         // What follows the end mark belongs to the digest.
@@ -367,18 +370,6 @@ fn check<T, E: Error + 'static>(
 /// How many bytes the contents of a layer may be.
 pub(super) fn most(layer: &Layer) -> u64 {
     layer.size.saturating_mul(MAX_RATIO).saturating_add(FREE)
-}
-
-/// In a worker: bytes without their compression.
-pub(super) fn plain<'a>(compression: Compression, from: impl io::BufRead + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
-    Ok(match compression {
-        Compression::None => Box::new(from),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
-        Compression::Zstd => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(from);
-            Box::new(decoder.map_err(|error| Failure::from(format!("it is no zstd: {error}")))?)
-        }
-    })
 }
 
 /// Bytes that are hashed while they pass, and of which no more than so many do.

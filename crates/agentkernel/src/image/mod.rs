@@ -15,6 +15,7 @@
 
 mod archive;
 mod build;
+mod compression;
 mod error;
 mod fetch;
 mod fit;

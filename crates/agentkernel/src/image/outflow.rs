@@ -3,7 +3,8 @@
 
 use super::{
     ImageError, Images, Record,
-    layers::{Hashing, most, plain},
+    compression::plain,
+    layers::{Hashing, most},
     worker::{self, Reach, Worker},
 };
 use archive::{
@@ -54,7 +55,7 @@ impl Images {
         let worker = worker::start(&[blob.as_fd(), write.as_fd()], Reach::Nothing, || {
             let broken = |error: io::Error| Failure::from(format!("Layer {} cannot be read: {error}", layer.blob));
             let mut to = File::from(write.try_clone().map_err(broken)?);
-            let mut contents = Hashing::new(plain(kind, BufReader::new(&blob))?, &layer.diff_id, most(layer));
+            let mut contents = Hashing::new(plain(kind, BufReader::new(&blob)), &layer.diff_id, most(layer));
             match io::copy(&mut contents, &mut to).and_then(|_| to.flush()) {
                 // Who does not want it has said why.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),

@@ -17,6 +17,7 @@ use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{self, FlockOperation, Mode, OFlags},
     io::Errno,
+    pipe::PipeFlags,
 };
 use serde::{Deserialize, Serialize};
 use std::{fs::File, path::Path};
@@ -41,6 +42,9 @@ pub(super) struct Coming {
     pub(super) index: usize,
     /// The file as the worker writes it; locked.
     pub(super) file: OwnedFd,
+    /// Whoever brings it says that all of it is here, and is what it should be. Its length tells nothing: from another place
+    /// it may be coming anew.
+    came: bool,
     /// What unpacked it found it to be what it should be.
     good: bool,
 }
@@ -57,6 +61,8 @@ impl Coming {
 pub(super) struct Delivery {
     coming: Vec<Coming>,
     fetching: Option<Worker<()>>,
+    /// Here he says which ones have come: each by its number, in four bytes.
+    word: Option<OwnedFd>,
 }
 
 impl Delivery {
@@ -74,9 +80,34 @@ impl Delivery {
         self.find(&layer.blob).map_or(layer.size, Coming::done)
     }
 
+    /// Whether all of a layer is here.
+    pub(super) fn has_come(&self, layer: &Layer) -> bool {
+        self.find(&layer.blob).is_none_or(|coming| coming.came && coming.done() == layer.size)
+    }
+
     /// Whoever brings them, until he has ended.
     pub(super) fn fetching(&self) -> Option<&Worker<()>> {
         self.fetching.as_ref()
+    }
+
+    /// Where he says that one has come.
+    pub(super) fn word(&self) -> Option<&OwnedFd> {
+        self.word.as_ref()
+    }
+
+    /// Takes note of what has come.
+    pub(super) fn hear(&mut self) {
+        let Some(word) = &self.word else { return };
+        // As many as there are at once: what is written is not torn apart.
+        let mut numbers = [0; 4096];
+        while let Ok(count @ 1..) = rustix::io::read(word, &mut numbers) {
+            for number in numbers[..count].as_chunks().0 {
+                let coming = usize::try_from(u32::from_ne_bytes(*number)).ok();
+                if let Some(coming) = coming.and_then(|index| self.coming.get_mut(index)) {
+                    coming.came = true;
+                }
+            }
+        }
     }
 
     /// Whether nobody brings anything any more.
@@ -91,7 +122,10 @@ impl Delivery {
 
     /// Waits until everything has come.
     pub(super) fn wait(&mut self) -> Result<(), ImageError> {
-        self.fetching.take().map_or(Ok(()), Worker::wait)
+        self.fetching.take().map_or(Ok(()), Worker::wait)?;
+        self.hear();
+        self.word = None;
+        Ok(())
     }
 }
 
@@ -177,11 +211,16 @@ impl Images {
         if !files.is_empty() {
             self.check_room(delivery.coming.iter().map(|coming| coming.wanted.size - coming.done()).sum())?;
             let descriptors: Vec<Descriptor> = delivery.coming.iter().map(|coming| coming.wanted.clone()).collect();
-            delivery.fetching = Some(worker::start(&files, Reach::Internet, || {
+            let (hears, says) =
+                rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| ImageError::Worker(e.into()))?;
+            rustix::io::ioctl_fionbio(&hears, true).map_err(|errno| ImageError::Worker(errno.into()))?;
+            let given: Vec<_> = files.iter().copied().chain([says.as_fd()]).collect();
+            delivery.fetching = Some(worker::start(&given, Reach::Internet, || {
                 in_runtime(settings, RegistryError::hint, async |client| {
-                    fetch(&client, reference, &descriptors, &files).await
+                    fetch(&client, reference, &descriptors, &files, &says).await
                 })
             })?);
+            delivery.word = Some(hears);
         }
         let done = self.unpack(record, &kinds, &mut delivery, progress);
         // Whoever brings them writes no more.
@@ -212,7 +251,7 @@ impl Images {
                 if own.st_size as u64 >= wanted.size && !is(&file, wanted) {
                     fs::ftruncate(&file, 0).map_err(|errno| failed("cut", errno))?;
                 }
-                return Ok(Some(Coming { wanted: wanted.clone(), index, file, good: false }));
+                return Ok(Some(Coming { wanted: wanted.clone(), index, file, came: false, good: false }));
             }
         }
     }
@@ -247,19 +286,24 @@ pub(super) fn is_part(name: &str) -> bool {
     name.ends_with(PART)
 }
 
-/// In the worker: brings the layers into their files.
+/// In the worker: brings the layers into their files, and says which have come.
 async fn fetch(
     client: &Client,
     reference: &Reference,
     descriptors: &[Descriptor],
     files: &[rustix::fd::BorrowedFd<'_>],
+    says: &OwnedFd,
 ) -> Result<(), RegistryError> {
     let mut downloads = Vec::new();
     for (descriptor, file) in descriptors.iter().zip(files) {
         let file = File::from(file.try_clone_to_owned().map_err(RegistryError::Write)?);
         downloads.push(Download::resume(descriptor, file).map_err(RegistryError::Read)?);
     }
-    client.blobs(reference, &mut downloads, &|_, _| {}).await.map_err(|(_, error)| error)
+    let came = |index: usize| {
+        // Who does not hear it has ended, and this with him.
+        let _ = rustix::io::write(says, &u32::try_from(index).unwrap_or(u32::MAX).to_ne_bytes());
+    };
+    client.blobs(reference, &mut downloads, &came).await.map_err(|(_, error)| error)
 }
 
 /// In a worker: a client of registries, and what it has to say in words.

@@ -222,7 +222,8 @@ impl Client {
         Ok((Place { host, origin: url.origin.clone(), repository: String::new() }, url))
     }
 
-    /// Gets several blobs of one repository, [`super::Settings::parallel`] at once. `progress` hears which one has how many bytes.
+    /// Gets several blobs of one repository, [`super::Settings::parallel`] at once. `came` hears which one has come, and is
+    /// what it should be.
     ///
     /// # Errors
     /// The first [`RegistryError`], with the number of the blob. The others have stopped where they were.
@@ -230,13 +231,13 @@ impl Client {
         &self,
         reference: &Reference,
         downloads: &mut [Download<W>],
-        progress: &dyn Fn(usize, u64),
+        came: &dyn Fn(usize),
     ) -> Result<(), (usize, RegistryError)> {
         type Running<'a> = Pin<Box<dyn Future<Output = Result<(), (usize, RegistryError)>> + 'a>>;
         let mut waiting = downloads.iter_mut().enumerate().map(|(index, download)| -> Running<'_> {
             Box::pin(async move {
-                let done = self.blob(reference, download, &|bytes| progress(index, bytes)).await;
-                done.map_err(|error| (index, error))
+                let done = self.blob(reference, download, &|_| {}).await;
+                done.map(|()| came(index)).map_err(|error| (index, error))
             })
         });
         let parallel = self.settings.parallel.max(1);

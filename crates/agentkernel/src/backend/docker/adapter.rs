@@ -7,7 +7,7 @@
 use super::{
     super::{LaunchError, native::failure},
     container::Outline,
-    covers,
+    covers::{self, Layers},
     demultiplex::Demultiplexer,
     flows::Flows,
     heartbeat::{self, Heartbeat},
@@ -189,10 +189,23 @@ impl Adapter<'_> {
         let made = known.is_none();
         let files = self.covers(&engine, &image.id).await.map_err(told("Cannot look into the image"))?;
         let authority = self.authority.filter(|_| self.spec.read_only);
+        let mut workspace = match workspace {
+            Some(Packing { archive, packer }) if !made => {
+                // It is there from before.
+                drop(archive);
+                Packing::end(packer);
+                None
+            }
+            workspace => workspace,
+        };
         let mut covers = Vec::new();
-        let has_volume = authority.is_some() || !files.is_empty();
+        // Where no engine writes, the project comes by the volume as well.
+        let copy = self.copied().and_then(|place| Some((place, workspace.take()?)));
+        let has_volume = authority.is_some() || !files.is_empty() || copy.is_some();
         if has_volume {
-            covers = match covers::lay(&engine, self.spec, self.state, &image.id, &files, authority).await {
+            let (packer, copy) = copy.map(|(place, Packing { archive, packer })| (packer, (place, archive))).unzip();
+            let layers = Layers { files, authority, workspace: copy };
+            covers = match covers::lay(&engine, self.spec, self.state, &image.id, layers).await {
                 Ok(covers) => covers,
                 Err(error) => {
                     if made {
@@ -201,6 +214,7 @@ impl Adapter<'_> {
                     return Err(tell("Cannot lay files over the image", &error));
                 }
             };
+            packer.into_iter().for_each(Packing::end);
         }
         let container = match known {
             Some(known) => match self.outline.lacks(&known, &covers) {
@@ -220,15 +234,6 @@ impl Adapter<'_> {
                 }
             },
         };
-        let workspace = match workspace {
-            Some(Packing { archive, packer }) if !made => {
-                // It is there from before.
-                drop(archive);
-                Packing::end(packer);
-                None
-            }
-            workspace => workspace,
-        };
         let begun = self.begin(&engine, use_, &image.id, &container, workspace).await;
         match begun {
             Ok(stream) => Ok(Running { engine, container, stream, has_volume }),
@@ -241,6 +246,14 @@ impl Adapter<'_> {
         }
     }
 
+    /// Where the copy of a project lies in an image that nobody may write to.
+    fn copied(&self) -> Option<&str> {
+        match &self.spec.workspace {
+            Workspace::Overlay { path } if self.spec.read_only => path.to_str(),
+            _ => None,
+        }
+    }
+
     /// The files that must be laid over an image that nobody may write to.
     async fn covers(&self, engine: &Engine, image: &str) -> Result<Vec<covers::Cover>, EngineError> {
         let mut files = self.outline.covers.clone();
@@ -248,6 +261,8 @@ impl Adapter<'_> {
             let about = engine::about(engine, image, self.cache).await?;
             // One that is gone, the engine says itself.
             files.extend(about.into_iter().flat_map(|about| covers::accounts(self.spec, &about.contents)));
+            // Docker's has nothing of its host.
+            files.extend(covers::hosts(self.spec).filter(|_| engine.is_podman()));
         }
         Ok(files)
     }
@@ -347,7 +362,10 @@ impl Adapter<'_> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
         let dir = rustix::fs::open(parent, flags, Mode::empty()).wall("workspace", "Cannot open the workspace", "")?;
-        let inside = path.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default();
+        let inside = match self.copied() {
+            Some(_) => covers::WORKSPACE.as_bytes(),
+            None => path.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default(),
+        };
         let packed = archive::pack_for(
             (identity.uid, identity.gid),
             dir.as_fd(),

@@ -5,7 +5,7 @@ use super::{
         LaunchError,
         native::{
             dev::{PROC_HIDDEN, PROC_READ_ONLY},
-            etc::accounts,
+            etc::{self, accounts},
             failure::{self, Context as _},
             masks::{self, Masks},
             plan::open_path,
@@ -336,6 +336,7 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
         prepare.directories.extend(above.into_iter().map(|path| node(path, 0o755, own)));
         prepare.directories.push(node(spec.workdir.as_path(), 0o755, None));
         prepare.accounts = accounts(identity, "/bin/sh").to_vec();
+        prepare.hosts = Some(etc::hosts(&spec.hostname).into_bytes());
     }
     for (path, contents, mode) in spec.files() {
         if spec.read_only && !is_below(&prepare.memory, path) {

@@ -1,5 +1,6 @@
 //! Hides how files are laid over those of an image that nobody may write to, where no engine puts anything: they come by a
-//! volume of the sandbox's own, and each is mounted, read-only, from where the engine keeps that.
+//! volume of the sandbox's own, and each is mounted, read-only, from where the engine keeps that. So does a project that is a
+//! copy, which can be written to.
 
 use super::{
     super::native::etc,
@@ -9,8 +10,9 @@ use super::{
 };
 use crate::{
     Spec,
-    engine::{Contents, Engine, EngineError},
+    engine::{self, Contents, Engine, EngineError},
 };
+use rustix::fd::OwnedFd;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -24,6 +26,14 @@ pub struct Cover {
     pub bytes: Vec<u8>,
     pub mode: u32,
     pub owner: (u32, u32),
+}
+
+/// The names that there are, where the engine would take those of its host along. What the user has mounted there stays as it is.
+pub fn hosts(spec: &Spec) -> Option<Cover> {
+    let place = "/etc/hosts";
+    let mounted = spec.all_mounts().any(|mount| mount.target == Path::new(place));
+    let bytes = etc::hosts(&spec.hostname).into_bytes();
+    (!mounted).then(|| Cover { place: place.into(), bytes, mode: 0o644, owner: (0, 0) })
 }
 
 /// Who must be known, where the image does not know him. What the user has mounted there stays as it is.
@@ -43,7 +53,19 @@ struct Volume {
     mountpoint: String,
 }
 
-/// Brings these, and what an authority needs to be trusted, and gives the mounts that lay them over the image.
+/// What an archive of a project has it called, to be put where volumes are.
+pub const WORKSPACE: &str = "workspace";
+
+/// What is laid over an image that nobody may write to.
+pub struct Layers<'a> {
+    pub files: Vec<Cover>,
+    /// Who must be trusted, in PEM.
+    pub authority: Option<&'a str>,
+    /// A project, and where it belongs; none: there is none, or it is there from before.
+    pub workspace: Option<(&'a str, OwnedFd)>,
+}
+
+/// Brings these, and gives the mounts that lay them over the image.
 ///
 /// # Errors
 /// [`EngineError`].
@@ -52,18 +74,21 @@ pub async fn lay(
     spec: &Spec,
     state: &str,
     image: &str,
-    covers: &[Cover],
-    authority: Option<&str>,
+    layers: Layers<'_>,
 ) -> Result<Vec<Value>, EngineError> {
     let Spec { id, .. } = spec;
     let name = record::container(id);
+    let Layers { files: mut covers, authority, workspace } = layers;
+    let copied = workspace.as_ref().map(|(place, _)| *place);
     let places = volume::with(
         engine,
         &name,
         volume::labels(&[(LABEL_ID, id.as_str()), (LABEL_STATE, state)]),
         image,
         async |container| {
-            let mut covers = covers.to_vec();
+            if let Some((_, archive)) = workspace {
+                engine.put_archive(container, PLACE, engine::stream(archive)?).await?;
+            }
             if let Some(authority) = authority {
                 let files = trust::files(engine, container, spec, authority).await?.into_iter();
                 covers.extend(files.map(|(place, bytes)| Cover {
@@ -82,15 +107,16 @@ pub async fn lay(
     )
     .await?;
     let Volume { mountpoint } = engine.get(&format!("/volumes/{name}")).await?;
-    let mount = |(index, place): (usize, String)| {
+    let mount = |name: &str, place: &str, read_only: bool| {
         json!({
             "Type": "bind",
-            "Source": format!("{mountpoint}/{index}"),
+            "Source": format!("{mountpoint}/{name}"),
             "Target": place,
-            "ReadOnly": true,
+            "ReadOnly": read_only,
             // How it is propagated is the engine's to say: it is its own.
             "BindOptions": { "NonRecursive": true },
         })
     };
-    Ok(places.into_iter().enumerate().map(mount).collect())
+    let files = places.iter().enumerate().map(|(index, place)| mount(&index.to_string(), place, true));
+    Ok(files.chain(copied.map(|place| mount(WORKSPACE, place, false))).collect())
 }

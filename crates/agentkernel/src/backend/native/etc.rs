@@ -26,11 +26,7 @@ pub fn write(etc: &OwnedFd, root: Option<&OwnedFd>, spec: &Spec) -> io::Result<(
     let host = &spec.hostname;
     // Every start writes these anew: a host name may have changed, and the resolver is always init.
     replace(etc, "hostname", &format!("{host}\n"))?;
-    replace(
-        etc,
-        "hosts",
-        &format!("127.0.0.1\tlocalhost\n127.0.1.1\t{host}\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
-    )?;
+    replace(etc, "hosts", &hosts(host))?;
     replace(etc, "resolv.conf", "nameserver 127.0.0.1\noptions edns0\n")?;
     if let Image::Host = spec.image {
         // The host's own may name services of the host (sssd, systemd, mdns) whose sockets are not here.
@@ -46,6 +42,11 @@ pub fn write(etc: &OwnedFd, root: Option<&OwnedFd>, spec: &Spec) -> io::Result<(
     }
     let shell = root.map_or("/bin/sh", |root| shell(root));
     accounts(&spec.identity, shell).iter().try_for_each(|account| complete(etc, root, account))
+}
+
+/// The names that a sandbox knows without asking: its own.
+pub fn hosts(host: &str) -> String {
+    format!("127.0.0.1\tlocalhost\n127.0.1.1\t{host}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 }
 
 /// Who must be known in a sandbox.

@@ -2,8 +2,8 @@
 
 use crate::image::{
     ImageError, Images,
+    compression::{looks, plain},
     error::told,
-    layers::plain,
     view::View,
     worker::{self, Reach},
 };
@@ -26,25 +26,8 @@ pub(super) struct Unpacked {
     pub name: String,
 }
 
-/// How a file begins.
-enum Looks {
-    Like(Compression),
-    /// What no decoder is here for.
-    Unsupported(&'static str),
-    Otherwise,
-}
-
-fn look(begin: &[u8]) -> Looks {
-    let tells = |magic: &[u8]| begin.starts_with(magic);
-    match () {
-        () if tells(b"\x1f\x8b") => Looks::Like(Compression::Gzip),
-        () if tells(b"\x28\xb5\x2f\xfd") => Looks::Like(Compression::Zstd),
-        () if tells(b"BZh") => Looks::Unsupported("bzip2"),
-        () if tells(b"\xfd7zXZ\0") => Looks::Unsupported("xz"),
-        () if is_tar(begin) => Looks::Like(Compression::None),
-        () => Looks::Otherwise,
-    }
-}
+/// What no decoder is here for, by how it begins.
+const UNSUPPORTED: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz")];
 
 fn is_tar(begin: &[u8]) -> bool {
     begin.get(257..262) == Some(b"ustar")
@@ -56,15 +39,16 @@ impl Images {
         let mut begin = [0; BEGINNING];
         let failed = |error: io::Error| self.failed("read", "the file", error);
         let count = rustix::io::pread(file, &mut begin, 0).map_err(|errno| failed(errno.into()))?;
-        let compression = match look(&begin[..count]) {
-            Looks::Like(compression) => compression,
-            Looks::Unsupported(what) => {
-                let cause = format!("it is compressed with {what}, which is not supported");
-                let hint = "Compress it with gzip or zstd, or COPY it and unpack it in a RUN".to_owned();
-                return Err(ImageError::Refused(Failure { cause, hint }));
-            }
-            Looks::Otherwise => return Ok(None),
-        };
+        let begin = &begin[..count];
+        if let Some((_, what)) = UNSUPPORTED.iter().find(|(magic, _)| begin.starts_with(magic)) {
+            let cause = format!("it is compressed with {what}, which is not supported");
+            let hint = "Compress it with gzip or zstd, or COPY it and unpack it in a RUN".to_owned();
+            return Err(ImageError::Refused(Failure { cause, hint }));
+        }
+        let compression = looks(begin);
+        if compression == Compression::None && !is_tar(begin) {
+            return Ok(None);
+        }
         let scratch = self.scratch("add")?;
         let owners = if rustix::process::geteuid().is_root() { Owners::Kept } else { Owners::Squashed };
         let unpacked = worker::start(&[file.as_fd()], Reach::Files(scratch.dir.as_fd()), || {
@@ -75,12 +59,12 @@ impl Images {
             };
             // Something else may be compressed as well.
             let mut begin = Vec::new();
-            let first = plain(compression, BufReader::new(copy()?))?.take(BEGINNING as u64).read_to_end(&mut begin);
+            let first = plain(compression, BufReader::new(copy()?)).take(BEGINNING as u64).read_to_end(&mut begin);
             if first.is_err() || !is_tar(&begin) {
                 return Ok(false);
             }
             let options = LayerOptions { owners, ..LayerOptions::default() };
-            let input = plain(compression, BufReader::with_capacity(1 << 17, copy()?))?;
+            let input = plain(compression, BufReader::with_capacity(1 << 17, copy()?));
             let made = archive::layer::unpack(scratch.dir.as_fd(), &options, input);
             made.map(|_| true).map_err(|error| told(&error))
         })?

@@ -71,7 +71,7 @@ impl Origin<'_> {
         self.ignore.is_some_and(|ignore| !path.is_empty() && ignore.leaves_out(&String::from_utf8_lossy(path)))
     }
 
-    /// What a pattern fits: real paths, in their order.
+    /// What a pattern fits, which may be nothing: real paths, in their order. Where it is none, what it names must be there.
     pub fn find(&self, pattern: &str) -> Result<Vec<Vec<u8>>, CopyFailure> {
         let parts = Pattern::new(&clean(pattern), false).map_err(CopyFailure::new)?;
         let is_pattern = (0..parts.len()).any(|index| parts.plain(index).is_none());
@@ -106,9 +106,6 @@ impl Origin<'_> {
                 None if !is_pattern => return Err(CopyFailure::new(format!("There is no {}", shown(&path)))),
                 _ => {}
             }
-        }
-        if real.is_empty() {
-            return Err(CopyFailure::new(format!("Nothing fits {}", shown(pattern.as_bytes()))));
         }
         Ok(real)
     }

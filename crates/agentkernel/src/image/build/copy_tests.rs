@@ -131,7 +131,7 @@ fn what_is_left_out_is_not_there_unless_it_is_brought_back() {
     let made = scene.folder.path().join("made/all");
     assert!(made.join("src/deep/c.c").is_file() && !made.join("src/a.c").is_file() && !made.join("out").is_dir());
     assert!(copy(&scene, ignore, "x.log", "x", false).unwrap_err().hint.contains("!PATTERN"));
-    assert_eq!(copy(&scene, ignore, "*.log", "x", false).unwrap_err().cause, "Nothing fits *.log");
+    assert_eq!(copy(&scene, ignore, "*.log", "x", false).unwrap(), Recorder::new().finish());
 }
 
 /// A terabyte that nobody could read in time, nor keep.

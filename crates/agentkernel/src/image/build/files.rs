@@ -54,7 +54,8 @@ impl Files<'_> {
                         let owner = self.changes.owner.unwrap_or((0, 0));
                         tree.directory(&self.to, Said { mode: 0o755, owner })?;
                     }
-                    origin.transfer(b"", &self.to, tree.as_deref_mut(), self.changes, recorder)?;
+                    // Nor are owner and mode about what it brings: those it has itself, as engines have it.
+                    origin.transfer(b"", &self.to, tree.as_deref_mut(), Changes::default(), recorder)?;
                 }
                 Piece::Path(path) => {
                     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
@@ -89,7 +90,10 @@ impl<E: Executor> Builder<'_, E> {
             None => None,
         };
         let mode = copy.chmod.as_ref().map(expand).transpose()?.map(|text| mode(&text));
-        let mode = mode.transpose().map_err(|cause| DockerfileError::unsupported(line, cause))?;
+        // Engines' own builders take no --chmod at all.
+        let mode = mode
+            .transpose()
+            .map_err(|cause| DockerfileError { kind: Kind::BuildKit, ..DockerfileError::unsupported(line, cause) })?;
 
         let written = expand(&copy.to)?;
         let target = clean(&state.absolute(&written));
@@ -103,7 +107,7 @@ impl<E: Executor> Builder<'_, E> {
             Some(view) => Origin { view, ignore: None, owned: true },
             None => Origin { view: &context, ignore: Some(self.request.ignore), owned: false },
         };
-        let mut pieces = Vec::new();
+        let (mut pieces, mut patterns) = (Vec::new(), Vec::new());
         for source in &copy.sources {
             match source {
                 Source::Inline(inline) if inline.expand => {
@@ -114,12 +118,18 @@ impl<E: Executor> Builder<'_, E> {
                     pieces.push(Piece::Inline(inline.name.clone(), inline.content.raw().to_owned()));
                 }
                 Source::Path(word) => {
-                    for path in origin.find(&expand(word)?).map_err(at(line))? {
+                    let pattern = expand(word)?;
+                    for path in origin.find(&pattern).map_err(at(line))? {
                         let archive = if add { self.unpack(&origin, &path, line)? } else { None };
                         pieces.push(archive.map_or(Piece::Path(path), Piece::Archive));
                     }
+                    patterns.push(pattern);
                 }
             }
+        }
+        // As engines have it, a pattern beside others may fit nothing: a lock file of one package manager or another.
+        if pieces.is_empty() {
+            return Err(wrong(format!("Nothing fits {}", shown(patterns.join(" ").as_bytes()))).into());
         }
         if pieces.len() > 1 && !is_dir {
             let cause = format!("{} sources can't all be /{target}", pieces.len());
