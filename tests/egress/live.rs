@@ -272,6 +272,10 @@ fn the_log() {
         assert_eq!(ground.log(&["--denied"]), ground.log(&["second"]));
         let id = refused["sandbox"].as_str().unwrap();
         assert_eq!(ground.log(&[id]), std::slice::from_ref(&refused));
+        // A name wins over ids that begin so, and several such ids are no answer.
+        let _ = ground.attack(&["--name", &id[..3], "--allow", WEB], "works()");
+        assert!(ground.log(&[&id[..3]]).iter().all(|event| event["name"] == id[..3]));
+        assert_eq!(ground.log(&[&id[..4]]), std::slice::from_ref(&refused));
         let table = ground.agentkernel(&["net", "log", "second"]);
         for words in ["second", "denied", "hidden.example.net:80", "not-allowed: no rule allows it"] {
             assert!(table.contains(words), "{table}");
@@ -375,6 +379,26 @@ fn the_end_of_what_a_sandbox_takes_along() {
             let count = |event: &str| log.iter().filter(|record| record["event"] == event).count();
             assert_eq!((count("opened"), count("closed")), (2, 2), "{log:#?}");
         }
+    }
+}
+
+/// What was asked for and not connected yet is on record all the same: its name has gone out.
+#[test]
+fn what_was_never_connected() {
+    for ground in Ground::all() {
+        ground.internet.slow_name(HIDDEN, None);
+        let script = "connection = socket.create_connection((HIDDEN, 80)); connection.sendall(get(HIDDEN))\n\
+                      time.sleep(0.3); os._exit(0)";
+        let _ = ground.attack(&["--name", "asked", "--allow", HIDDEN], script);
+        let log = ground.log(&["asked"]);
+        assert!(log.len() == 1 && log[0]["reason"] == "lost" && log[0]["denied"] == false, "{log:#?}");
+        assert_eq!(log[0]["cause"], "the sandbox ended before it was connected");
+        let output = ground.internet.agentkernel(
+            &ground.world,
+            &["policy", "learn", "--", "timeout", "1", "curl", "-s", "http://hidden.example.net/"],
+        );
+        let output = { output }.output().unwrap();
+        assert!(told(&output).contains("+    \"hidden.example.net:80\","), "{}", told(&output));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Hides what is told of one flow: that it is connected, what of it was refused, and in the end what it has carried.
 
 use crate::{
-    Denial, Grant, Host, Target,
+    Denial, Grant, Host, Reason, Target,
     control::{Event, FlowEvent, What},
     meter::Meter,
     server::Shared,
@@ -53,6 +53,15 @@ impl Account {
     pub(crate) fn refused(&self, denial: &Denial, request: Option<&str>) {
         let Denial { reason, detail, .. } = denial;
         self.tell(What::Refused { reason: *reason, detail: cut(detail), request: request.map(cut) });
+    }
+
+    /// The sandbox has ended. What was not connected by then is on record all the same: its name may have been asked for.
+    pub(crate) fn ended(&self) {
+        if self.open.get() {
+            return;
+        }
+        let lost = || Denial::new(Reason::Lost, &self.target).because("the sandbox ended before it was connected");
+        self.refused(&self.shared.rules().policy.judge(&self.target).err().unwrap_or_else(lost), None);
     }
 
     fn tell(&self, what: What) {

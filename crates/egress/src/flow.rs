@@ -37,7 +37,10 @@ pub(crate) async fn serve(account: Rc<Account>, client: TcpStream, revoked: Rc<N
     let result = tokio::select! {
         biased;
         () = revoked.notified() => match shared.is_ending() {
-            true => Ok(()),
+            true => {
+                account.ended();
+                Ok(())
+            }
             false => Err(flow.denial(Reason::Revoked)),
         },
         result = flow.carry() => result,

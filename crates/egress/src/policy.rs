@@ -105,6 +105,15 @@ impl Grant {
             && (self.service || !other.service)
     }
 
+    /// Whether no request passes, since the user's limits allow none of those that the sandbox's own rules do.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        let Some(((limits, own), true)) = self.requests.split_last().map(|groups| (groups, self.limited)) else {
+            return false;
+        };
+        own.iter().any(|own| !own.iter().any(|own| limits.iter().any(|limit| own.meets(limit))))
+    }
+
     /// Requests that the user's limits restrict it to, whatever the sandbox's own rules allow.
     #[must_use]
     pub fn limits(&self) -> Option<&[Requests]> {

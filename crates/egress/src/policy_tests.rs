@@ -733,3 +733,18 @@ fn what_was_let_through_goes_on_under_no_less() {
         assert!(!now.covers(&before), "{now:?} {before:?}");
     }
 }
+
+#[test]
+fn limits_that_leave_no_request() {
+    let only = |path: &str| {
+        let mut rules = side(Mode::Allow, "a.org", "", "");
+        rules.allow[0].requests = Requests { paths: vec![path.to_owned()], ..Requests::default() };
+        rules
+    };
+    let grant = |own, limits| under(Policy { rules: own, ceiling: None }, limits).judge(&target("a.org")).unwrap();
+    assert!(grant(only("/v2"), only("/v1/")).is_void());
+    let plain = || side(Mode::Allow, "a.org", "", "");
+    for grant in [grant(only("/v1/x"), only("/v1/")), grant(plain(), only("/v1/")), grant(only("/v1/"), plain())] {
+        assert!(!grant.is_void(), "{grant:?}");
+    }
+}

@@ -250,7 +250,8 @@ impl Denial {
             Reason::TooMany => with("there are too many connections at once".to_owned()),
             Reason::TimedOut => with("nothing came for too long".to_owned()),
             Reason::Revoked => "a rule was made that denies it".to_owned(),
-            Reason::Lost => "egress ended".to_owned(),
+            Reason::Lost if detail.is_empty() => "egress ended".to_owned(),
+            Reason::Lost => detail.clone(),
         }
     }
 

@@ -24,8 +24,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How long one server is waited for.
+/// How long one server is waited for, so that the next one is asked soon.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// By how much longer, once none has answered: a server may be as slow as others wait for it (resolv.conf(5), 5 s).
+const LONGER: f32 = 2.5;
 /// How often each server is asked.
 const ROUNDS: usize = 2;
 /// How long an address of one family waits for those of the other.
@@ -212,7 +214,8 @@ impl Resolver {
         let first = self.first.load(Relaxed);
         for turn in 0..ROUNDS * servers.len() {
             let index = (first + turn) % servers.len();
-            let answer = self.ask_one(servers[index], name, family).await.unwrap_or(Answer::Failed);
+            let patience = if turn < servers.len() { self.patience } else { self.patience.mul_f32(LONGER) };
+            let answer = self.ask_one(servers[index], name, family, patience).await.unwrap_or(Answer::Failed);
             if matches!(answer, Answer::Addresses(..) | Answer::NoSuchName) {
                 self.first.store(index, Relaxed);
                 return answer;
@@ -221,13 +224,13 @@ impl Resolver {
         Answer::Failed
     }
 
-    async fn ask_one(&self, server: SocketAddr, name: &str, family: Family) -> io::Result<Answer> {
+    async fn ask_one(&self, server: SocketAddr, name: &str, family: Family, patience: Duration) -> io::Result<Answer> {
         let mut id = [0; 2];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
         let query = Query { id: u16::from_ne_bytes(id), name: name.to_owned(), family };
         let Some(message) = query.to_message() else { return Ok(Answer::Failed) };
-        match timeout(self.patience, over_udp(server, &query, &message)).await?? {
-            Answer::Truncated => timeout(self.patience, over_tcp(server, &query, &message)).await?,
+        match timeout(patience, over_udp(server, &query, &message)).await?? {
+            Answer::Truncated => timeout(patience, over_tcp(server, &query, &message)).await?,
             answer => Ok(answer),
         }
     }

@@ -136,6 +136,7 @@ impl Prepared {
                 shared.obey(ordered).await;
             }
             accepting.abort();
+            shared.turn_away().await;
             shared.end().await;
             shared.channel.settle().await;
             Ok(())
@@ -242,6 +243,15 @@ impl Shared {
     /// Whether flows are ended because the sandbox is gone, and not because a rule denies them.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.get()
+    }
+
+    /// Tells of what init has handed over, and nobody has begun.
+    async fn turn_away(self: &Rc<Self>) {
+        while let Ok(Ok((handed, _))) = tokio::time::timeout(TICK, self.inbound.receive()).await {
+            if let Handed::Flow(flow) = handed {
+                Account::new(self, &flow).ended();
+            }
+        }
     }
 
     /// Ends what is still open, once those who are gone have had a moment to be heard to their end; so that all of it is

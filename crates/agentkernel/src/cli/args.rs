@@ -9,7 +9,7 @@ use clap::{
     Arg, Args, Command,
     builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
 };
-use egress::{Mode, Rule, Target, control::Published};
+use egress::{Host, Mode, Pattern, Rule, Target, control::Published};
 use oci::Reference;
 use std::{
     ffi::{OsStr, OsString},
@@ -137,6 +137,12 @@ impl NetworkArgs {
     pub(super) fn open_up(&mut self) -> Option<Mode> {
         self.within_limits = self.net != Some(Mode::Open);
         self.net.replace(Mode::Open)
+    }
+
+    /// The rules in it that let addresses be reached.
+    pub(super) fn addresses(&self) -> Vec<Rule> {
+        let is_one = |rule: &&Rule| matches!(rule.pattern, Pattern::Network(..) | Pattern::Host(Host::Address(_)));
+        self.allow.iter().filter(is_one).cloned().collect()
     }
 
     /// As `config` wants it.

@@ -2,14 +2,17 @@
 
 use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, summary::Sums, table};
 use crate::{
-    Spec,
+    SandboxId, Spec,
     client::{self, NetworkChange},
     config::{self, FormError, HostFacts, Idle, Left, UserConfig, Why},
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
 use egress::{CERTIFICATE, HOST_NAME, Policy, Rule, control::Published};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use wire::{OsBytes, shell_word};
 
 /// What sandboxes may reach, and what they reached.
@@ -272,26 +275,15 @@ struct Log {
 impl Log {
     fn run(self) -> Status {
         let store = Store::open()?;
-        let found = self.sandbox.as_ref().map(|reference| store.find(reference));
-        let id = found.as_ref().and_then(|found| found.as_ref().ok()).map(|entry| entry.id().clone());
-        let wanted = |record: &AuditRecord| match (&self.sandbox, &id) {
-            (None, _) => true,
-            (Some(_), Some(id)) => record.sandbox == *id,
-            // One that is gone is known by what is on record.
-            (Some(reference), None) => {
-                record.sandbox.as_str().starts_with(reference.as_str()) || record.name.as_ref() == Some(reference)
-            }
-        };
+        let wanted = self.sandbox.as_ref().map(|reference| Wanted::find(&store, reference)).transpose()?;
         let mut reader = store.audit_reader()?;
         let mut lines = Lines::default();
         let mut sums = Sums::default();
-        let mut any = false;
         loop {
             while let Some(record) = reader.next_record()? {
-                if !wanted(&record) {
+                if wanted.as_ref().is_some_and(|wanted| !wanted.is(&record)) {
                     continue;
                 }
-                any = true;
                 if self.denied && !is_denied(&record.event) {
                     continue;
                 }
@@ -310,14 +302,52 @@ impl Log {
             }
             reader.wait(Duration::from_secs(1))?;
         }
-        match (found, any) {
-            (Some(Err(error @ StoreError::NotFound { .. })), false) => return Err(error.into()),
-            _ if self.summary && self.json => sums.json().iter().try_for_each(print_json)?,
-            _ if self.summary => print(&sums.table())?,
-            _ if self.json => {}
-            _ => print(&lines.table())?,
+        match (self.summary, self.json) {
+            (true, true) => sums.json().iter().try_for_each(print_json)?,
+            (true, false) => print(&sums.table())?,
+            (false, true) => {}
+            (false, false) => print(&lines.table())?,
         }
         Ok(0)
+    }
+}
+
+/// Whose records are meant.
+enum Wanted {
+    Id(SandboxId),
+    /// Of all that were called so and are gone.
+    Name(String),
+}
+
+impl Wanted {
+    /// A sandbox that is there, or one that is known by what is on record: by its name, or by the beginning of its id.
+    fn find(store: &Store, reference: &str) -> Result<Self, Failure> {
+        let not_found = match store.find(reference) {
+            Ok(entry) => return Ok(Self::Id(entry.id().clone())),
+            Err(error @ StoreError::NotFound { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let (mut reader, mut ids) = (store.audit_reader()?, BTreeSet::new());
+        while let Some(record) = reader.next_record()? {
+            if record.name.as_deref() == Some(reference) {
+                return Ok(Self::Name(reference.to_owned()));
+            }
+            if record.sandbox.as_str().starts_with(reference) {
+                ids.insert(record.sandbox);
+            }
+        }
+        if ids.len() > 1 {
+            let candidates = ids.iter().map(SandboxId::to_string).collect();
+            return Err(StoreError::Ambiguous { reference: reference.to_owned(), candidates }.into());
+        }
+        ids.pop_first().map(Self::Id).ok_or_else(|| not_found.into())
+    }
+
+    fn is(&self, record: &AuditRecord) -> bool {
+        match self {
+            Self::Id(id) => record.sandbox == *id,
+            Self::Name(name) => record.name.as_ref() == Some(name),
+        }
     }
 }
 

@@ -71,10 +71,11 @@ impl Learn {
         if let Some(path) = &self.output {
             can_be_made(path).map_err(|failure| failure.status(OWN))?;
         }
+        let by_address = self.sandbox.network.addresses();
         let mut course = Course::default();
         let result = Run::once(self.sandbox, self.command).follow(&mut course);
         let Some(id) = &course.id else { return result };
-        let Seen { mut reached, other, refused, limited: requests, restricted, incomplete } = seen(id)?;
+        let Seen { mut reached, other, refused, limited: requests, restricted, incomplete, addresses } = seen(id)?;
         let project = Project::find(&host)?;
         let by_limits = |(_, why): &(&Target, &Why)| why.reason == Reason::Ceiling.code();
         let (limited, refused): (Vec<_>, Vec<_>) = refused.iter().partition(by_limits);
@@ -118,7 +119,10 @@ impl Learn {
         }
         let review: Vec<_> = refused.into_iter().filter(|(target, why)| why.can_be_named(target)).collect();
         let refused: Vec<_> = review.into_iter().map(|(target, why)| (target, why.cause.as_str())).collect();
-        let learned = Learned { reached: reached.iter().collect(), other: other.iter().collect(), refused };
+        // Whose address is private was reached because a flag names it.
+        let used = |rule: &&Rule| addresses.iter().any(|address| rule.matches(address));
+        let addresses = by_address.iter().filter(used).collect();
+        let learned = Learned { reached: reached.iter().collect(), other: other.iter().collect(), refused, addresses };
         let patch = config::learned(project.text(), &learned);
         if patch.is_empty() {
             let words = format!("It reached nothing that {FILE_NAME} does not allow already");
@@ -167,6 +171,8 @@ fn any_protocol(target: &Target, ceiling: Option<&Rules>) -> bool {
 #[derive(Default)]
 struct Seen {
     reached: BTreeSet<Target>,
+    /// At which addresses, as far as that is on record.
+    addresses: BTreeSet<Target>,
     /// Where it spoke neither TLS nor HTTP and was refused.
     other: BTreeSet<Target>,
     /// What it was refused and never reached.
@@ -219,7 +225,15 @@ impl Seen {
             AuditEvent::Folded { reason: Some(reason), .. } if not_http(&reason) => {
                 self.other.insert(target);
             }
-            AuditEvent::Opened { .. } | AuditEvent::Folded { verdict: Verdict::Allowed, .. } => {
+            AuditEvent::Opened { address, .. } => {
+                self.addresses.extend(Target::parse(&address, None).ok());
+                self.reached.insert(target);
+            }
+            AuditEvent::Folded { verdict: Verdict::Allowed, .. } => {
+                self.reached.insert(target);
+            }
+            // It would have been reached, had the sandbox not ended before.
+            AuditEvent::Refused { request: None, reason, .. } if reason == Reason::Lost.code() => {
                 self.reached.insert(target);
             }
             AuditEvent::Refused { denied: true, request: None, reason, cause } => {

@@ -29,12 +29,14 @@ pub struct Learned<'a> {
     pub other: Vec<&'a Target>,
     /// What was refused, and why.
     pub refused: Vec<(&'a Target, &'a str)>,
+    /// Rules about addresses by which a flag let something be reached.
+    pub addresses: Vec<&'a Rule>,
 }
 
 /// A unified diff of the project's file that allows what was reached, and nothing else; empty if it is allowed. What was
 /// refused, with the cause, stands there as a comment, to be reviewed. Without a file it makes one.
 #[must_use]
-pub fn learned(project: Option<&str>, Learned { reached, other, refused }: &Learned<'_>) -> String {
+pub fn learned(project: Option<&str>, Learned { reached, other, refused, addresses }: &Learned<'_>) -> String {
     let before = project.unwrap_or_default();
     // Nobody calls this with a file that has mistakes: the project was read before.
     let mut document: DocumentMut = before.parse().unwrap_or_default();
@@ -59,7 +61,9 @@ pub fn learned(project: Option<&str>, Learned { reached, other, refused }: &Lear
             rule.matches(target) && (*table || rule.ports != Ports::Web || !other.contains(&target))
         })
     };
-    let rules = fold(hosts.into_iter().filter(|target| !is_allowed(target)), other);
+    let mut rules = fold(hosts.into_iter().filter(|target| !is_allowed(target)), other);
+    let named = addresses.iter().filter(|rule| !allowed.iter().any(|(allowed, _)| allowed == **rule));
+    rules.extend(named.map(ToString::to_string));
     // The mode 'none' would hold all of it back; 'open' allows more than what was seen.
     let other_mode = network.get("mode").is_some_and(|mode| mode.as_str() != Some("allow"));
     let mut review: BTreeMap<&str, Vec<String>> = BTreeMap::new();

@@ -50,6 +50,23 @@ fn lines_end_as_they_did() {
     assert_eq!(patch.lines().count(), patch.matches("\r\n").count() + 3, "{patch}");
 }
 
+/// An address that a flag named must be named in the file as well, unless it is.
+#[test]
+fn an_address_that_was_named_is_in_the_patch() {
+    let reached = targets(&["priv.example.org:80"]);
+    let (rule, known) = (parse_rule("10.0.0.5:80").unwrap(), parse_rule("10.1.0.0/16:80").unwrap());
+    let addresses = vec![&rule, &known];
+    let learned = |project| {
+        learned(
+            project,
+            &Learned { reached: reached.iter().collect(), addresses: addresses.clone(), ..Learned::default() },
+        )
+    };
+    let patch = learned(Some("[network]\nallow = ['10.1.0.0/16:80']\n"));
+    assert!(patch.contains("priv.example.org:80") && patch.contains("10.0.0.5:80"), "{patch}");
+    assert_eq!(patch.matches("10.1.0.0/16").count(), 2, "{patch}");
+}
+
 #[test]
 fn without_a_file_one_is_made() {
     let reached = ["b.example.org:443", "a.example.net:80", "a.example.net:443", "db.internal:5432"];

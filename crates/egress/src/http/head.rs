@@ -221,7 +221,7 @@ pub(super) fn allowed(grant: &Grant) -> Option<String> {
     Some(match (own, limits) {
         (Some(own), None) => words(own),
         (None, Some(limits)) => format!("by the user's own configuration, {}", words(limits)),
-        (Some(own), Some(limits)) if !own.iter().any(|own| limits.iter().any(|limit| own.meets(limit))) => {
+        (Some(own), Some(limits)) if grant.is_void() => {
             format!(
                 "nothing: by the sandbox's own rules {}, by the user's own configuration only {}",
                 words(own),
