@@ -232,7 +232,7 @@ tar -C root --owner=0 --group=0 -cf layer.tar .
 layer=$(sha256sum layer.tar | cut -d' ' -f1)
 cat > config.json <<END
 {"architecture":"$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')","os":"linux",
-"config":{"Env":["PATH=/usr/bin:/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:$layer"]}}
+"config":{"Env":["PATH=/usr/bin:/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:$layer"]},"history":[{"created_by":"test"}]}
 END
 echo '[{"Config":"config.json","RepoTags":["agents:1"],"Layers":["layer.tar"]}]' > manifest.json
 tar -cf ../image.tar manifest.json config.json layer.tar

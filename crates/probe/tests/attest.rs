@@ -120,7 +120,10 @@ fn without_walls_everything_escapes_that_can() {
         let refused = case.result == Verdict::Skipped;
         // Where `/` is a part of a file system only, there is no whole to be found.
         let part = case.detail == "the runner gave no 'root_device'";
-        assert!(!refused || part || case.detail.contains("act on the host itself"), "{case:?}");
+        // Where it has no address and no name, there is nothing to send requests to.
+        let nowhere =
+            case.detail.contains("neither an address nor a name") || case.detail.contains("has no name of this");
+        assert!(!refused || part || nowhere || case.detail.contains("act on the host itself"), "{case:?}");
     }
     for name in ["mount-tmpfs", "mount-umount", "mount-remount", "init-ptrace", "namespaces-join-init", "reboot"] {
         let case = report.cases.iter().find(|case| case.name == name).expect("it is in the table");
