@@ -121,7 +121,8 @@ fn own_hello_is_accepted() {
     let (kind, _, stream, payload) = decode(&out).unwrap().unwrap();
     assert_eq!((kind, stream), (Kind::Hello, 0));
     assert_eq!(hello(&payload), Ok(Hello::own()));
-    assert!(payload.starts_with(b"AKWIRE\x06\x00"), "the layout never changes");
+    let layout = [b"AKWIRE".as_slice(), &crate::PROTOCOL.to_le_bytes()].concat();
+    assert!(payload.starts_with(&layout), "the layout never changes");
 }
 
 #[test]
