@@ -196,10 +196,15 @@ fn a_client_of_the_latest_revision() {
     assert_eq!(call("create", create, roots)["structuredContent"]["name"], "box");
     let allow = json!({"sandbox": "box", "rule": "example.com"});
     let asked = call("net_allow", allow.clone(), Value::Null);
-    assert_eq!(asked["inputRequests"]["allow"]["method"], "elicitation/create", "{asked}");
-    let no = call("net_allow", allow.clone(), json!({"allow": {"action": "decline"}}));
+    let question = "agentkernel net allow box example.com";
+    assert_eq!(asked["inputRequests"][question]["method"], "elicitation/create", "{asked}");
+    let no = call("net_allow", allow.clone(), json!({question: {"action": "decline"}}));
     assert_eq!(no["isError"], true, "{no}");
-    let yes = call("net_allow", allow, json!({"allow": {"action": "accept", "content": {"allow": true}}}));
+    let agreed = json!({question: {"action": "accept", "content": {"allow": true}}});
+    // It is an answer to that question, and to no other.
+    let other = call("net_allow", json!({"sandbox": "box", "rule": "example.org"}), agreed.clone());
+    assert_eq!(other["resultType"], "input_required", "{other}");
+    let yes = call("net_allow", allow, agreed);
     assert_eq!(yes["structuredContent"]["rule"], "example.com", "{yes}");
     call("rm", json!({"sandbox": "box", "force": true}), Value::Null);
     client.leave();

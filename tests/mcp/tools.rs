@@ -307,6 +307,22 @@ fn what_was_done_to_the_project_is_undone() {
     assert_eq!((&done["checkpoint"], &done["back"]), (&json!(1), &json!(2)), "{done}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "before");
     assert!(!world.project().join("new").exists());
+    // What a human was asked is not what it would be by then.
+    client.done("run", json!({"command": "echo again > file", "checkpoint": true}));
+    let questions = client.asked().len();
+    let undo = client.ask("tools/call", json!({"name": "undo", "arguments": {}}));
+    for _ in 0..100 {
+        client.done("list", json!({}));
+        if client.asked().len() > questions {
+            break;
+        }
+    }
+    client.done("run", json!({"command": "echo later > file", "checkpoint": true}));
+    let question = client.asked().pop().unwrap()["id"].clone();
+    let yes = json!({"jsonrpc": "2.0", "id": question, "result": {"action": "accept", "content": {"allow": true}}});
+    client.line(yes.to_string().as_bytes());
+    assert!(client.answer(undo)["result"]["content"][0]["text"].as_str().unwrap().contains("something else now"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "later\n");
     assert!(
         client
             .refused("run", json!({"command": "true", "checkpoint": true, "workspace": "overlay"}))

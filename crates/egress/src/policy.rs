@@ -114,6 +114,14 @@ impl Grant {
         own.iter().any(|own| !own.iter().any(|own| limits.iter().any(|limit| own.meets(limit))))
     }
 
+    /// Why nothing is done there with it, if [no request passes](Self::is_void): for whoever asks before there is one.
+    #[must_use]
+    pub fn obstacle(&self, target: &Target) -> Option<Denial> {
+        let denial =
+            || Denial::new(Reason::Ceiling, target).because("of the requests that are allowed there, they allow none");
+        self.is_void().then(denial)
+    }
+
     /// Requests that the user's limits restrict it to, whatever the sandbox's own rules allow.
     #[must_use]
     pub fn limits(&self) -> Option<&[Requests]> {

@@ -138,10 +138,7 @@ impl<'a> Report<'a> {
             }
             _ if config::is_to_many(&Rule::exactly(&judged.target)) => report.end_inside(MANY, ONE.to_owned()),
             Err(denial) => report.refuse(judged, denial),
-            Ok(grant) if grant.is_void() => {
-                let denial = Denial::new(Reason::Ceiling, &judged.target);
-                report.refuse(judged, &denial.because("of the requests that are allowed there, they allow none"));
-            }
+            Ok(grant) if let Some(denial) = grant.obstacle(&judged.target) => report.refuse(judged, &denial),
             Ok(_) if lookup => report.look_up(judged),
             Ok(_) => {}
         }

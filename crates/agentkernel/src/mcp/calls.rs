@@ -25,7 +25,7 @@ use wire::Failure;
 const PACE: Duration = Duration::from_millis(250);
 /// Bytes of output that are told with it: the last ones.
 const TAIL: usize = 2000;
-/// The name of the question that a human answers, and of the word in the answer.
+/// The word in the answer of a human.
 const AGREE: &str = "allow";
 
 /// A call of a client.
@@ -70,6 +70,15 @@ impl Call<'_> {
                 return Ok(Course::Failed(Failure { cause, hint: "Go on without it".into() }));
             }
             Err(course) => return Ok(course),
+        }
+        // What is meant may be another thing by now, such as the last checkpoint: of that nobody was asked.
+        match self.work(&order).await? {
+            Word::Asks(again) if again.command == question.command => {}
+            Word::Asks(_) => {
+                let cause = "It is something else now than what a human was asked".to_owned();
+                return Ok(Course::Failed(Failure { cause, hint: "Call it again".into() }));
+            }
+            word => return Ok(course(word)),
         }
         order.agreed = true;
         Ok(course(self.work(&order).await?))
@@ -128,10 +137,11 @@ impl Call<'_> {
         let params = ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema };
         let request = ElicitRequest::new(params);
         if is_stateless(self.context) {
-            return Ok(match self.answers.and_then(|answers| answers.get(AGREE)) {
+            // By its name, an answer is one to this question.
+            return Ok(match self.answers.and_then(|answers| answers.get(&question.command)) {
                 Some(answer) => Ok(serde_json::from_value(answer.clone()).is_ok_and(|answer| agrees(&answer))),
                 None => {
-                    let requests = [(AGREE.to_owned(), InputRequest::Elicitation(request))].into();
+                    let requests = [(question.command.clone(), InputRequest::Elicitation(request))].into();
                     Err(Course::Asked(InputRequiredResult::from_input_requests(requests)))
                 }
             });

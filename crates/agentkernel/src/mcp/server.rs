@@ -5,7 +5,7 @@ use super::{
     calls::{self, Call, Course},
     frames::Order,
     helper::Workers,
-    prompts, resources, roots, tools,
+    prompts, resources, roots, tools, worker,
 };
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -17,7 +17,7 @@ use rmcp::{
     },
     service::{NotificationContext, RequestContext},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
@@ -120,7 +120,7 @@ impl Server {
         let order = Order { tool: name.to_owned(), arguments, roots, follow, agreed: false };
         if background {
             let command = order.arguments.get("command").cloned().unwrap_or_default();
-            let command: Option<super::worker::programs::Command> = serde_json::from_value(command).ok();
+            let command: Option<worker::programs::Command> = serde_json::from_value(command).ok();
             let command = command.map(|command| command.text()).unwrap_or_default();
             return Ok(match self.0.background.begin(&self.0.workers, &order, command).await {
                 Ok(Begun::Left(left)) => answer(&left),
@@ -185,11 +185,11 @@ impl ServerHandler for Server {
             }));
         }
         match &*name {
-            "read_output" => match parse(arguments) {
+            "read_output" => match worker::read(Value::Object(arguments)) {
                 Ok(wanted) => Ok(self.0.background.read(wanted).await.map_or_else(|it| refusal(&it), |it| answer(&it))),
                 Err(failure) => Ok(refusal(&failure)),
             },
-            "stop_exec" => match parse(arguments) {
+            "stop_exec" => match worker::read(Value::Object(arguments)) {
                 Ok(wanted) => Ok(self.0.background.stop(wanted).await.map_or_else(|it| refusal(&it), |it| answer(&it))),
                 Err(failure) => Ok(refusal(&failure)),
             },
@@ -240,13 +240,6 @@ impl ServerHandler for Server {
     async fn on_roots_list_changed(&self, _context: NotificationContext<RoleServer>) {
         *self.0.roots.lock().await = None;
     }
-}
-
-fn parse<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Failure> {
-    serde_json::from_value(Value::Object(arguments)).map_err(|error| Failure {
-        cause: format!("The tool can't be called so: {error}"),
-        hint: "Its input schema says what it takes".into(),
-    })
 }
 
 fn answer<T: Serialize>(value: &T) -> CallToolResponse {

@@ -4,7 +4,7 @@ use super::{
     background::{Output, OutputOf, StopExec},
     worker::{
         files::{Contents, ListFiles, Matches, Names, ReadFile, SearchFiles, WriteFile, Written},
-        network::{Listed, Log, NetAllow, NetCheck, NetLog, Ports, Verdict},
+        network::{Allowed, Listed, Log, NetAllow, NetCheck, NetLog, Ports, Verdict},
         programs::{Ended, Exec, Run},
         sandboxes::{Create, Named, Removed, Rm, Sandbox, Sandboxes},
         undo::{Checkpoints, OfProject, Undo, Undone},
@@ -25,14 +25,11 @@ struct Nothing {}
 /// What `exec` gives back, and with `background` an id in place of it.
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[allow(dead_code)] // for its schema only
+#[expect(dead_code, reason = "only its schema is used")]
 enum Executed {
     Ended(Ended),
     Left(super::background::Left),
 }
-
-/// What a tool that asks a human gives back.
-type Allowed = super::worker::network::Allowed;
 
 /// What it does to things, as hints for the client.
 struct Hints {

@@ -87,7 +87,7 @@ fn done<T: Serialize>(result: Result<T, Failure>) -> Result<Course, Failure> {
 }
 
 /// What a client gave to a tool.
-fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, Failure> {
     serde_json::from_value(arguments).map_err(|error| Failure {
         cause: format!("The tool can't be called so: {error}"),
         hint: "Its input schema says what it takes".into(),

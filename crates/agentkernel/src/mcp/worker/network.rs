@@ -7,7 +7,7 @@ use crate::{
     mcp::frames::Question,
     store::{AuditEvent, AuditRecord},
 };
-use egress::{Denial, Grant, control::Published};
+use egress::{Denial, Grant, Target, control::Published};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -162,14 +162,14 @@ impl Worker<'_> {
         let target = config::parse_target(&target).map_err(|error| Failure::from(error.to_string()))?;
         if let Some(sandbox) = sandbox {
             let (_, spec) = self.find(&sandbox)?;
-            return Ok(Verdict::of(target.to_string(), spec.network.policy.judge(&target), &sandbox));
+            return Ok(Verdict::of(&target, spec.network.policy.judge(&target), &sandbox));
         }
         self.enter(None)?;
         let host = HostFacts::read().map_err(of_config)?;
         let project = self.starter.project(&self.store, &host)?;
         let user = UserConfig::read(&host).map_err(of_config)?;
         let check = config::check(NetworkOverrides::default(), &project, &user, &host, target).map_err(of_config)?;
-        Ok(Verdict::of(check.target.to_string(), check.verdict, "SANDBOX"))
+        Ok(Verdict::of(&check.target, check.verdict, "SANDBOX"))
     }
 
     pub(super) fn net_allow(&self, NetAllow { sandbox, rule }: NetAllow) -> Result<Course, Failure> {
@@ -214,8 +214,9 @@ impl Reached {
 }
 
 impl Verdict {
-    fn of(target: String, verdict: Result<Grant, Denial>, sandbox: &str) -> Self {
-        match verdict {
+    fn of(to: &Target, verdict: Result<Grant, Denial>, sandbox: &str) -> Self {
+        let target = to.to_string();
+        match verdict.and_then(|grant| grant.obstacle(to).map_or(Ok(grant), Err)) {
             Ok(grant) => Self { target, allowed: true, rule: Some(grant.rule), reason: None, cause: None, help: None },
             Err(denial) => Self {
                 target,
