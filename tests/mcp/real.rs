@@ -1,6 +1,6 @@
 //! Real agents, told by a model to call a tool: what it says runs in a sandbox.
 
-use crate::sdk::fetched;
+use crate::sdk::packages;
 use serde_json::{Value, json};
 use std::{fs, process::Command};
 use support::{
@@ -116,7 +116,7 @@ fn calls_a_tool(agent: &Agent) {
     }
     let mut npm = Command::new("npm");
     npm.args(["install", "--prefix", ".", "--no-audit", "--no-fund", "--ignore-scripts"]).args(agent.packages);
-    let Some(packages) = fetched(&format!("mcp-{}", agent.name), "node_modules", &mut npm) else { return };
+    let Some(packages) = packages(agent.name, &mut npm) else { return };
     let Some(internet) = Internet::new().filter(|_| installed("python3")) else { return };
     let world = World::new(Who::Me);
     let model = world.home().join("model.py");

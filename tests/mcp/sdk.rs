@@ -1,36 +1,21 @@
 //! Clients that others wrote, from the registries: the SDKs for TypeScript and Python, and the inspector.
 
 use serde_json::{Value, json};
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
-use support::{Who, World, eventually, stdout, told};
+use std::{env, fs, path::PathBuf, process::Command};
+use support::{Who, World, eventually, fetched, stdout, told};
 
 const TYPESCRIPT: [&str; 2] = ["@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/inspector@2.12.0"];
 const PYTHON: &str = "mcp@2.3.0";
 
-/// Packages in a folder that outlives the run; `None`, counted and named, if they could not be had.
-pub fn fetched(name: &str, done: &str, fetch: &mut Command) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    if !folder.join(done).exists() {
-        let output = fs::create_dir_all(&folder).and_then(|()| fetch.current_dir(&folder).output());
-        let why = match output {
-            Ok(output) if output.status.success() => return Some(folder),
-            Ok(output) => output.status.to_string(),
-            Err(error) => error.to_string(),
-        };
-        support::skipped(&format!("clients of MCP ({name})"), &format!("it could not be fetched ({why})"));
-        return None;
-    }
-    Some(folder)
+/// Packages of others.
+pub fn packages(name: &str, fetch: &mut Command) -> Option<PathBuf> {
+    fetched(env!("CARGO_TARGET_TMPDIR"), &format!("clients of MCP ({name})"), fetch)
 }
 
 fn typescript() -> Option<PathBuf> {
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts"]).args(TYPESCRIPT);
-    fetched("mcp-npm", "node_modules/@modelcontextprotocol/inspector", &mut npm)
+    packages("npm", &mut npm)
 }
 
 /// Every tool, in an order that makes sense, with what is to be in its result.
@@ -103,7 +88,7 @@ fn the_typescript_sdk_drives_every_tool() {
 fn the_python_sdk_drives_every_tool() {
     let mut pip = Command::new("pip3");
     pip.args(["install", "-q", "--target", ".", &PYTHON.replace('@', "==")]);
-    let Some(folder) = fetched("mcp-pypi", "mcp/client", &mut pip) else { return };
+    let Some(folder) = packages("PyPI", &mut pip) else { return };
     let world = World::new(Who::Me);
     // The one that pip3 is of, which may not be the system's.
     let path = env::var_os("PATH").unwrap();

@@ -7,11 +7,13 @@
 
 pub mod disk;
 pub mod engine;
+mod fetched;
 pub mod internet;
 mod packed;
 pub mod screen;
 mod ssh_agent;
 
+pub use fetched::fetched;
 pub use packed::pack;
 pub use ssh_agent::SshAgent;
 
