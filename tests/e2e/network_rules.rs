@@ -5,9 +5,9 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::PathBuf,
-    process::Output,
+    process::{Output, Stdio},
 };
-use support::{NOBODY, Who, World, stdout, told};
+use support::{NOBODY, Who, World, eventually, stdout, told};
 
 /// The user's own limits.
 fn limits(world: &World, text: &str) -> PathBuf {
@@ -317,4 +317,36 @@ fn secrets_and_variables_that_lead_astray() {
         let limited = told_of(&["--secret", "KEY", "--net", "open"]);
         assert!(limited.contains(&format!("{nowhere} by your own limits, *.example.org\n")), "{limited}");
     }
+}
+
+/// What a human is told to type is about the sandbox that asked, whatever it was called when it was started.
+#[test]
+fn a_new_name_is_told_at_once() {
+    let world = World::new(Who::Me);
+    let ask = |name: &str| {
+        let script = r"exec 3<>/dev/tcp/192.0.2.1/80; printf 'GET / HTTP/1.1\r\nHost: 192.0.2.1\r\nConnection: close\r\n\r\n' >&3; cat <&3";
+        stdout(&mut world.agentkernel(["exec", name, "--", "bash", "-c", script]))
+    };
+    let recorded = |name: &str| {
+        let log = stdout(&mut world.agentkernel(["net", "log", name, "--json"]));
+        let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        last["name"].as_str().unwrap().to_owned()
+    };
+    let _ = stdout(&mut world.agentkernel(["create", "--name", "first", "--allow", "example.com"]));
+    let _ = stdout(&mut world.agentkernel(["start", "first"]));
+    assert!(ask("first").contains("agentkernel net allow first 192.0.2.1"), "{}", ask("first"));
+    assert_eq!(recorded("first"), "first");
+    let mut events = world.agentkernel(["events", "--json", "first"]).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("somebody listens", || stdout(&mut world.agentkernel(["inspect", "first"])).contains("first"));
+    let _ = stdout(&mut world.agentkernel(["rename", "first", "second"]));
+    assert!(ask("second").contains("agentkernel net allow second 192.0.2.1"), "{}", ask("second"));
+    assert_eq!(recorded("second"), "second");
+    // Egress that is started anew knows it as well, and so does the next start.
+    let _ = stdout(&mut world.agentkernel(["restart", "second"]));
+    assert!(ask("second").contains("agentkernel net allow second 192.0.2.1"));
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "second"]));
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut events.stdout.take().unwrap(), &mut told).unwrap();
+    events.wait().unwrap();
+    assert!(told.contains(r#""name":"second""#), "{told}");
 }

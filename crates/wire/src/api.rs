@@ -91,6 +91,8 @@ pub enum Call {
     /// standard output, a JSON object on each line, and by [`Report::Stopped`] when the sandbox has ended. Whoever does not read
     /// misses some, and is told how many.
     Events,
+    /// The sandbox has another name in the store. Answered by [`Report::Done`] when it is told by that everywhere.
+    Renamed,
 }
 
 /// Client to supervisor, on the stream of an exec or an attach.

@@ -125,6 +125,7 @@ fn api_messages_survive() {
         api::Call::Status,
         api::Call::Usage,
         api::Call::Wait,
+        api::Call::Renamed,
     ] {
         survives(&api::Open::Call(call));
     }

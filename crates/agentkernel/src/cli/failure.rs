@@ -2,7 +2,7 @@
 
 use super::table::printable;
 use crate::{
-    client::{ClientError, CopyError},
+    client::{ClientError, CopyError, RenameError},
     config::ConfigError,
     image::ImageError,
     store::StoreError,
@@ -110,6 +110,15 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let hint = error.hint();
         Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<RenameError> for Failure {
+    fn from(error: RenameError) -> Self {
+        match error {
+            RenameError::Store(error) => error.into(),
+            RenameError::Untold(ref source) => Self::chain(&error).hint(source.hint()),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The sandbox's place in the store, as long as its supervisor holds it: the lock, the records, the log.
 
-use crate::store::{AuditWriter, Entry, Lock, LogWriter, State, Store, StoreError};
+use crate::{
+    Name,
+    store::{AuditWriter, Entry, Lock, LogWriter, State, Store, StoreError},
+};
 use egress::{Policy, control::Published};
 use std::os::unix::net::UnixListener;
 
@@ -66,6 +69,12 @@ impl Custody {
         let mut spec = entry.spec()?;
         (spec.network.policy, spec.network.ports) = (policy, ports);
         entry.write_spec(lock, &spec)
+    }
+
+    /// Its present name.
+    pub(super) fn name(&self) -> Result<Option<Name>, StoreError> {
+        let (entry, _) = self.held()?;
+        entry.name()
     }
 
     /// Lets nobody see it any more, and lets others have its name.

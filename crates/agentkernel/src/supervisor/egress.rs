@@ -3,7 +3,7 @@
 
 use super::{Lendings, deadline::Deadline, logins::Logins, server::Server, verdict::now_ms};
 use crate::{
-    Spec,
+    Name, SandboxId, Spec,
     connection::{Connection, Filled, Incoming},
     event::EventRecord,
     store::{AuditEvent, AuditRecord, AuditWriter},
@@ -100,6 +100,11 @@ struct Running {
     open: BTreeMap<u64, Target>,
 }
 
+/// By what a human names a sandbox.
+fn called(name: Option<&Name>, id: &SandboxId) -> String {
+    name.map_or_else(|| id.to_string(), ToString::to_string)
+}
+
 impl Egress {
     pub(super) fn new(
         spec: &Spec,
@@ -111,7 +116,7 @@ impl Egress {
         let network = &spec.network;
         let logins = Logins::new(&network.logins);
         let config = Config {
-            sandbox: spec.name.as_ref().map_or_else(|| spec.id.to_string(), ToString::to_string),
+            sandbox: called(spec.name.as_ref(), &spec.id),
             policy: network.policy.clone(),
             secrets,
             lent_keys: network.lent_keys.clone().unwrap_or_default(),
@@ -151,6 +156,11 @@ impl Egress {
 
     pub(super) fn ports(&self) -> &[Published] {
         &self.config.ports
+    }
+
+    /// How the sandbox is called in what is said to it, from the next order on.
+    pub(super) fn call_sandbox(&mut self, name: Option<&Name>, id: &SandboxId) {
+        self.config.sandbox = called(name, id);
     }
 
     /// Starts it, if it does not run.
@@ -492,7 +502,7 @@ impl Server<'_> {
         let record = AuditRecord {
             time_ms: now_ms(),
             sandbox: self.spec.id.clone(),
-            name: self.spec.name.as_ref().map(ToString::to_string),
+            name: self.name.as_ref().map(ToString::to_string),
             flow,
             host: target.host.to_string(),
             port: target.port,

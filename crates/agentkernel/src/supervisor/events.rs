@@ -123,7 +123,7 @@ impl Server<'_> {
         EventRecord::Life(LifeRecord {
             time_ms: now_ms(),
             sandbox: self.spec.id.clone(),
-            name: self.spec.name.as_ref().map(ToString::to_string),
+            name: self.name.as_ref().map(ToString::to_string),
             event,
         })
     }

@@ -280,6 +280,14 @@ impl Server<'_> {
                 ports.retain(|other| *other != port);
                 self.reconfigure(number, stream, self.egress.policy().clone(), ports);
             }
+            api::Call::Renamed => {
+                // What cannot be read is what it was.
+                if let Ok(name) = self.custody.name() {
+                    self.name = name;
+                }
+                self.egress.call_sandbox(self.name.as_ref(), &self.spec.id);
+                self.reconfigure(number, stream, self.egress.policy().clone(), self.egress.ports().to_vec());
+            }
             api::Call::Signal { exec, signal } => {
                 let idle = exec == MAIN && self.spec.command.is_none();
                 match self.execs.get(&exec) {

@@ -12,7 +12,7 @@ use super::{
     verdict::now_ms,
 };
 use crate::{
-    Spec,
+    Name, Spec,
     backend::Machine,
     connection::{Connection, Filled, Incoming},
     store::{LogWriter, State, StoreError},
@@ -67,6 +67,8 @@ pub(super) enum Ending {
 pub(super) struct Server<'a> {
     pub(super) custody: &'a mut Custody,
     pub(super) spec: &'a Spec,
+    /// Its present name.
+    pub(super) name: Option<Name>,
     pub(super) machine: &'a mut dyn Machine,
     pub(super) epoll: OwnedFd,
     /// Until the machine is gone.
@@ -122,6 +124,7 @@ impl<'a> Server<'a> {
         let server = Self {
             custody,
             spec,
+            name: spec.name.clone(),
             oom_before: machine.oom_kills(),
             oom_kills: 0,
             told_oom_kills: 0,
