@@ -18,7 +18,7 @@ use std::path::Path;
 /// Make this project's files again what they were before a run with a checkpoint.
 #[derive(Debug, Args)]
 pub(super) struct Undo {
-    /// The checkpoint to go back to; without, the last one, and after an 'undo' the one before
+    /// The checkpoint to go back to; without, the last one that differs from what is there, and after an 'undo' one before
     #[arg(value_name = "CHECKPOINT")]
     number: Option<u32>,
     /// Show the checkpoints of this project
@@ -106,10 +106,6 @@ pub(super) fn go_back(
         let failure = Failure::new(format!("Sandbox {id} still runs in this project"));
         return Err(failure.hint(format!("Stop it first: 'agentkernel stop {id}'")));
     }
-    let number = match number {
-        Some(number) => number,
-        None => checkpoints.latest()?.number,
-    };
     checkpoints.restore(number, dry_run, and_back).map_err(|error| match error {
         error @ (WorkspaceError::Missing(_) | WorkspaceError::Damaged(_)) => error.into(),
         error => Failure::from(error).also("--no-checkpoint goes back without keeping what is there now"),

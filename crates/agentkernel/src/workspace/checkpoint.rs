@@ -116,9 +116,16 @@ impl Checkpoints {
         };
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let summary = Summary::new(last.unwrap_or(0) + 1, time.as_millis() as u64, before, undo_to);
-        let known = known.map(|known| known.entries).unwrap_or_default();
+        let (kept, known) = known.map(|known| (known.summary, known.entries)).unzip();
+        let known = known.unwrap_or_default();
         let mut taking = Taking { checkpoints: self, known, time, next, made: next..next, unread: Vec::new() };
         let taken = taking.tree(summary).and_then(|manifest| {
+            // Nothing has changed: the last one says it all, and another would push an old one out.
+            if let Some(kept) = kept.filter(|kept| kept.undo_to.or(undo_to).is_none())
+                && manifest.entries == taking.known
+            {
+                return Ok(kept);
+            }
             self.put(&manifest)?;
             Ok(manifest.summary)
         });

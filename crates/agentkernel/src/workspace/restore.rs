@@ -53,35 +53,41 @@ pub struct Restored {
 const TEMPORARY: &str = ".agentkernel-undo";
 
 impl Checkpoints {
-    /// The one that `undo` means: the last, and after an `undo` the last before that.
-    ///
-    /// # Errors
-    /// [`Nothing`](WorkspaceError::Nothing)
-    pub fn latest(&self) -> Result<Summary, WorkspaceError> {
+    /// Those that `undo` means, the last first; after an `undo` those before the one that it went back to.
+    fn undoable(&self) -> Result<Vec<u32>, WorkspaceError> {
         let list = self.list()?;
         let before = list.last().and_then(|last| last.undo_to).unwrap_or(u32::MAX);
-        let mut list = list.into_iter().rev();
-        list.find(|one| one.undo_to.is_none() && one.number < before).ok_or(WorkspaceError::Nothing)
+        let undoable = list.iter().rev().filter(|one| one.undo_to.is_none() && one.number < before);
+        Ok(undoable.map(|one| one.number).collect())
     }
 
     /// Makes the project what it was, after a checkpoint of what it is, unless `and_back` is false; or only tells what would
-    /// be done.
+    /// be done. Without a number it is made what it was at the last one that it differs from: runs that change nothing hide
+    /// none before them.
     ///
     /// # Errors
     /// [`WorkspaceError`], if nothing was done; what failed on the way is in the changes.
-    pub fn restore(&self, number: u32, dry_run: bool, and_back: bool) -> Result<Restored, WorkspaceError> {
+    pub fn restore(&self, number: Option<u32>, dry_run: bool, and_back: bool) -> Result<Restored, WorkspaceError> {
         let held = self.hold()?;
-        let manifest = self.manifest(number)?;
-        let mut restoring = Restoring::new(self, &manifest, true)?;
-        let planned = restoring.all()?;
-        let to = manifest.summary.clone();
-        if planned.is_empty() || dry_run {
-            return Ok(Restored { to, back: None, changes: planned });
+        let meant = number.map_or_else(|| self.undoable(), |number| Ok(vec![number]))?;
+        let mut same = None;
+        for number in meant {
+            let manifest = self.manifest(number)?;
+            let planned = Restoring::new(self, &manifest, true)?.all()?;
+            if planned.is_empty() {
+                same.get_or_insert(manifest.summary);
+                continue;
+            }
+            let to = manifest.summary.clone();
+            if dry_run {
+                return Ok(Restored { to, back: None, changes: planned });
+            }
+            let back = if and_back { Some(self.take_held(&held, "undo", Some(number))?) } else { None };
+            let changes = Restoring::new(self, &manifest, false)?.all()?;
+            return Ok(Restored { to, back, changes });
         }
-        let back = if and_back { Some(self.take_held(&held, "undo", Some(number))?) } else { None };
-        let mut restoring = Restoring::new(self, &manifest, false)?;
-        let changes = restoring.all()?;
-        Ok(Restored { to, back, changes })
+        let to = same.ok_or(WorkspaceError::Nothing)?;
+        Ok(Restored { to, back: None, changes: Vec::new() })
     }
 }
 

@@ -100,7 +100,7 @@ fn everything_is_again_what_it_was() {
     symlink("/", at("link")).unwrap();
     let changed = tree(&ground.project);
 
-    let latest = checkpoints.latest().unwrap().number;
+    let latest = taken.summary.number;
     let expected = [
         "Restored becomes-dir",
         "Restored becomes-file",
@@ -116,16 +116,16 @@ fn everything_is_again_what_it_was() {
         "Restored src/deep/er/file",
         "Restored src/main.rs",
     ];
-    assert_eq!(told(&checkpoints.restore(latest, true, true).unwrap().changes), expected);
+    assert_eq!(told(&checkpoints.restore(None, true, true).unwrap().changes), expected);
     assert_eq!(tree(&ground.project), changed);
-    let restored = checkpoints.restore(latest, false, true).unwrap();
+    let restored = checkpoints.restore(Some(latest), false, true).unwrap();
     assert_eq!(told(&restored.changes), expected);
     assert_eq!(tree(&ground.project), before);
     // And back.
     let back = restored.back.unwrap().summary;
     assert_eq!(back.undo_to, Some(latest));
-    assert!(checkpoints.latest().is_err());
-    checkpoints.restore(back.number, false, true).unwrap();
+    assert!(matches!(checkpoints.restore(None, false, true), Err(WorkspaceError::Nothing)));
+    checkpoints.restore(Some(back.number), false, true).unwrap();
     assert_eq!(tree(&ground.project).keys().collect::<Vec<_>>(), changed.keys().collect::<Vec<_>>());
     assert_eq!(fs::read(at("src/main.rs")).unwrap(), b"fn main() { }");
     assert_eq!(fs::read_link(at("link")).unwrap(), Path::new("/"));
@@ -136,12 +136,12 @@ fn nothing_to_do_is_nothing_done() {
     let ground = ground();
     ground.write("file", "text");
     let checkpoints = ground.checkpoints();
-    assert!(matches!(checkpoints.latest(), Err(WorkspaceError::Nothing)));
+    assert!(matches!(checkpoints.restore(None, false, true), Err(WorkspaceError::Nothing)));
     let number = checkpoints.take("test").unwrap().summary.number;
-    let restored = checkpoints.restore(number, false, true).unwrap();
+    let restored = checkpoints.restore(Some(number), false, true).unwrap();
     assert!(restored.changes.is_empty() && restored.back.is_none());
     assert_eq!(checkpoints.list().unwrap().len(), 1);
-    assert!(matches!(checkpoints.restore(7, false, true), Err(WorkspaceError::Missing(7))));
+    assert!(matches!(checkpoints.restore(Some(7), false, true), Err(WorkspaceError::Missing(7))));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn what_has_not_changed_is_kept_once_and_the_oldest_go() {
     let list = checkpoints.list().unwrap();
     assert_eq!(list.iter().map(|one| one.number).collect::<Vec<_>>(), (7..=16).collect::<Vec<_>>());
     assert_eq!(kept(&checkpoints), 20 + 10);
-    checkpoints.restore(9, false, true).unwrap();
+    checkpoints.restore(Some(9), false, true).unwrap();
     assert_eq!(fs::read(ground.project.join("changing")).unwrap(), b"7");
     assert_eq!(fs::read(ground.project.join("file13")).unwrap(), b"13");
     checkpoints.forget().unwrap();
@@ -182,7 +182,7 @@ fn a_change_that_hides_its_time_is_seen() {
     fs::write(&path, "evil").unwrap();
     fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     checkpoints.take("second").unwrap();
-    assert_eq!(told(&checkpoints.restore(first, false, true).unwrap().changes), ["Restored file"]);
+    assert_eq!(told(&checkpoints.restore(Some(first), false, true).unwrap().changes), ["Restored file"]);
     assert_eq!(fs::read(&path).unwrap(), b"good");
 }
 
@@ -212,7 +212,7 @@ fn modes_and_links_do_not_keep_anybody_from_going_back() {
             break;
         }
     }
-    let restored = checkpoints.restore(number, false, true).unwrap();
+    let restored = checkpoints.restore(Some(number), false, true).unwrap();
     assert_eq!(restored.back.unwrap().unread.len(), 1);
     assert!(restored.changes.iter().all(|change| change.error.is_none()), "{:?}", restored.changes);
     assert_eq!(tree(&ground.project), before);
@@ -227,7 +227,7 @@ fn sockets_and_fifos_are_left_where_they_are() {
     let checkpoints = ground.checkpoints();
     let number = checkpoints.take("test").unwrap().summary.number;
     let _socket = std::os::unix::net::UnixListener::bind(ground.project.join("socket")).unwrap();
-    let restored = checkpoints.restore(number, false, true).unwrap();
+    let restored = checkpoints.restore(Some(number), false, true).unwrap();
     assert!(restored.changes.is_empty() && ground.project.join("socket").try_exists().unwrap());
 }
 
@@ -245,14 +245,38 @@ fn a_half_written_checkpoint_is_none() {
     ground.write("file", "two");
     checkpoints.take("second").unwrap();
     ground.write("file", "three");
-    let restored = checkpoints.restore(2, false, true).unwrap();
+    let restored = checkpoints.restore(Some(2), false, true).unwrap();
     assert_eq!((told(&restored.changes), restored.to.before.as_str()), (vec!["Restored file".to_owned()], "second"));
     assert_eq!(fs::read(ground.project.join("file")).unwrap(), b"two");
     // One that is damaged is told, and is no obstacle for the next.
     fs::write(checkpoints.path.join("3"), "{\"format\":1").unwrap();
-    assert!(matches!(checkpoints.restore(3, false, true), Err(WorkspaceError::Damaged(3))));
+    assert!(matches!(checkpoints.restore(Some(3), false, true), Err(WorkspaceError::Damaged(3))));
     let next = checkpoints.take("after").unwrap().summary;
     assert_eq!((next.number, checkpoints.list().unwrap().len()), (4, 3));
-    checkpoints.restore(first.number, false, true).unwrap();
+    checkpoints.restore(Some(first.number), false, true).unwrap();
     assert_eq!(fs::read(ground.project.join("file")).unwrap(), b"one");
+}
+
+#[test]
+fn runs_that_change_nothing_hide_none_before_them() {
+    let ground = ground();
+    ground.write("keep", "important");
+    let checkpoints = ground.checkpoints();
+    let first = checkpoints.take("rm").unwrap().summary.number;
+    fs::remove_file(ground.project.join("keep")).unwrap();
+    let second = checkpoints.take("nothing").unwrap().summary.number;
+    assert_ne!(first, second);
+    // However many there are, they take nobody's place.
+    for _ in 0..30 {
+        assert_eq!(checkpoints.take("nothing").unwrap().summary.number, second);
+    }
+    assert_eq!(checkpoints.list().unwrap().len(), 2);
+    let restored = checkpoints.restore(None, false, true).unwrap();
+    assert_eq!((restored.to.number, told(&restored.changes)), (first, vec!["Restored keep".to_owned()]));
+    assert_eq!(fs::read(ground.project.join("keep")).unwrap(), b"important");
+    // Where all is as it was, the last one is named.
+    ground.write("new", "");
+    let third = checkpoints.take("nothing").unwrap().summary.number;
+    let restored = checkpoints.restore(Some(third), false, true).unwrap();
+    assert!(restored.changes.is_empty() && restored.to.number == third);
 }
