@@ -47,6 +47,10 @@ hosts = ["api.example.org"]
 file = ".mine/login.json"
 field = ["token"]
 hosts = ["login.example.org"]
+
+[[plain]]
+file = ".mine/login.json"
+field = ["user"]
 "#;
 
 struct Scene {
@@ -132,9 +136,17 @@ fn what_is_asked_comes_as_the_agent_takes_it() {
         );
         // Without a task it talks to a person, or to whoever gave it these arguments.
         assert_eq!(called(&["run", "mine", "--", TASK]), format!("--yes {TASK}"));
-        // An adapter is a file, wherever it is.
+        // An adapter is a file, wherever it is; in the project an agent may have written it, and somebody must have read it.
+        scene.write("../home/my.toml", ADAPTER);
+        assert_eq!(called(&["run", "../home/my.toml", "-p", TASK]), format!("--task --yes {TASK}"));
         scene.write("my.toml", ADAPTER);
+        let asks = ["asks for more than a project gets by itself: the agent 'mine'", "`agentkernel trust ./my.toml`"];
+        scene.fails(&["run", "./my.toml", "-p", TASK], &asks);
+        assert!(stdout(&mut scene.world.agentkernel(["trust", "my.toml"])).contains("my.toml"));
         assert_eq!(called(&["run", "./my.toml", "-p", TASK]), format!("--task --yes {TASK}"));
+        let _ = scene.output(&["run", "./my.toml", "-p", "sed -i 's/^title = .*/title = \"Other\"/' my.toml"]);
+        assert!(scene.read("my.toml").contains("Other"));
+        scene.fails(&["run", "./my.toml", "-p", TASK], &asks);
         let output = scene.output(&["run", "mine", "--json", "-p", "exit 3"]);
         let last: serde_json::Value = serde_json::from_slice(output.stderr.trim_ascii_end()).unwrap();
         assert_eq!(
@@ -145,6 +157,23 @@ fn what_is_asked_comes_as_the_agent_takes_it() {
         let output = scene.output(&["run", "mine", "--verbose", "-p", "true"]);
         let line = "agentkernel: Mine 1.0 may reach api.example.org:443; logged in by MINE_KEY\n";
         assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+    }
+}
+
+#[test]
+fn what_logged_in_before_is_gone() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.write("../home/.mine/login.json", r#"{"token": "the-real-token", "other": "another-secret"}"#);
+        let run = |task: &str| stdout(&mut scene.world.agentkernel(["run", "mine", "-p", task]));
+        let inside = run("cat ~/.mine/login.json");
+        assert!(inside.contains("agentkernel-token-") && !inside.contains("secret"), "{inside}");
+        // The variable comes first; the agent would take the file.
+        let inside = scene.does("cat ~/.mine/login.json 2>&1; echo $MINE_KEY");
+        assert!(inside.contains("No such file") && inside.contains("agentkernel-MINE_KEY-"), "{inside}");
+        // What the agent has written itself is its own.
+        let _ = scene.does("echo mine > ~/.mine/login.json");
+        assert!(scene.does("cat ~/.mine/login.json").contains("mine"));
     }
 }
 

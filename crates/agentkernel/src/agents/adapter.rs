@@ -55,6 +55,8 @@ pub struct Adapter {
     pub credentials: Vec<Credential>,
     /// Which of those are renewed, and how.
     pub renewals: Vec<Renewal>,
+    /// What stands beside those in their files and is no secret.
+    pub plain: Vec<Plain>,
     /// The agent's own command with which its user logs in on the host; empty: it has none.
     pub login: String,
     /// What it must reach besides the hosts of what logs in.
@@ -199,6 +201,15 @@ pub struct Credential {
     pub hosts: Vec<Pattern>,
 }
 
+/// A field of a file that logs in, which is no secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plain {
+    /// The file, below the home directory.
+    pub file: PathBuf,
+    /// Where in it: keys, the outermost first.
+    pub field: Vec<String>,
+}
+
 /// How a login is renewed that a file of JSON holds (OAuth 2.0).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
@@ -272,6 +283,15 @@ impl Adapter {
         let differs = self.packages.iter().any(|package| package.libc.is_some());
         let end = if differs && self.libc == Libc::Musl { FOR_MUSL } else { "" };
         format!("{version}{end}")
+    }
+
+    /// What placeholders are made for, whatever logs it in.
+    #[must_use]
+    pub fn lent_names(&self) -> Vec<String> {
+        let of_credential = |it: &Credential| [it.variable.clone(), it.env.clone(), it.field.join("_")];
+        let of_renewal = |it: &Renewal| [it.fields.refresh.join("_"), it.fields.id.join("_")];
+        let names = self.credentials.iter().flat_map(of_credential).chain(self.renewals.iter().flat_map(of_renewal));
+        names.filter(|name| !name.is_empty()).collect()
     }
 
     /// What the image of the version that is used is called.

@@ -1,6 +1,6 @@
 //! Hides what of a user's own logs an agent in, and what the sandbox has in its place.
 
-use super::adapter::{Adapter, Credential, Renewal};
+use super::adapter::{Adapter, Credential, Plain, Renewal};
 use crate::{
     LoginUse, SecretSource, SecretUse,
     config::{self, ConfigError, HostFacts, Secrets},
@@ -43,6 +43,8 @@ pub enum Login {
         credentials: Vec<Credential>,
         /// What it says of how they are renewed.
         renewals: Vec<Renewal>,
+        /// What it says of what stands beside them.
+        plain: Vec<Plain>,
         /// What a human does when they are not any more.
         remedy: String,
     },
@@ -117,7 +119,8 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
                     && credentials.iter().any(|credential| credential.field == renewal.fields.access)
             };
             let renewals = adapter.renewals.iter().filter(renewed).cloned().collect();
-            return Ok(Some(Login::File { path, credentials, renewals, remedy: remedy(adapter) }));
+            let plain = adapter.plain.iter().filter(|plain| plain.file == credential.file).cloned().collect();
+            return Ok(Some(Login::File { path, credentials, renewals, plain, remedy: remedy(adapter) }));
         }
     }
     Ok(None)
@@ -163,8 +166,8 @@ impl Login {
                 let secret = SecretUse { name, source: source.clone(), hosts, placeholder, env, file: None };
                 Ok(Lent { secrets: vec![secret], ..Lent::default() })
             }
-            Self::File { path, credentials, renewals, remedy } => {
-                lend_file(path, credentials, renewals, remedy, placeholder)
+            Self::File { path, credentials, renewals, plain, remedy } => {
+                lend_file(path, credentials, renewals, plain, remedy, placeholder)
             }
         }
     }
@@ -189,6 +192,7 @@ fn lend_file(
     path: &Path,
     credentials: &[Credential],
     renewals: &[Renewal],
+    plain: &[Plain],
     remedy: &str,
     placeholder: impl Fn(&str) -> String,
 ) -> Result<Lent, ConfigError> {
@@ -199,6 +203,8 @@ fn lend_file(
     let mut document = config::read_document(&real)?.ok_or_else(gone)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut secrets = Vec::new();
+    // What the sandbox sees of it: nothing that nobody has named, which might be another login.
+    let mut shown: Vec<&[String]> = Vec::new();
     let replaced = |document: &mut Document, field: &[String], jwt: bool| {
         let value = document.text(field)?;
         let random = placeholder(&field.join("_"));
@@ -208,19 +214,23 @@ fn lend_file(
     };
     for Credential { field, hosts, jwt, .. } in credentials {
         let Some(placeholder) = replaced(&mut document, field, *jwt) else { continue };
+        shown.push(field);
         let source = SecretSource::Field { file: real.clone(), keys: field.clone() };
         let (name, hosts) = (field.join("_"), hosts.clone());
         secrets.push(SecretUse { name, source, hosts, placeholder, env: None, file: None });
     }
     let mut logins = Vec::new();
     for Renewal { file, fields, scope, endpoint, encoding, parameters } in renewals {
+        shown.extend([&fields.expires[..], &fields.renewed, scope]);
         // It is among them by its place.
         let is_access =
             |secret: &&SecretUse| matches!(&secret.source, SecretSource::Field { keys, .. } if *keys == fields.access);
         let (Some(access), Some((target, place))) = (secrets.iter().find(is_access), endpoint) else { continue };
         let access = access.placeholder.clone();
-        let Some(refresh) = replaced(&mut document, &fields.refresh, false) else { continue };
         let id = replaced(&mut document, &fields.id, true);
+        shown.extend(id.is_some().then_some(&fields.id[..]));
+        let Some(refresh) = replaced(&mut document, &fields.refresh, false) else { continue };
+        shown.push(&fields.refresh);
         let scope = document.words(scope);
         document.put(&fields.expires, &Value::from((now + VALID) * 1000));
         document.put(&fields.renewed, &Value::from(wire::rfc3339(now as i64)));
@@ -239,8 +249,33 @@ fn lend_file(
         };
         logins.push(LoginUse { login, file: real.clone(), fields: fields.clone() });
     }
+    // Beside a placeholder, or above one: another login's kind is of no use without it.
+    let beside = |field: &&[String]| {
+        let place = field.split_last().map_or(field as &[String], |(_, place)| place);
+        credentials.iter().any(|credential| credential.field.starts_with(place))
+    };
+    shown.extend(plain.iter().map(|plain| &plain.field[..]).filter(beside));
+    let mut inside = Value::Object(serde_json::Map::new());
+    for field in shown {
+        if let Some(value) = document.value(field) {
+            place_in(&mut inside, field, value);
+        }
+    }
     let file = credentials.first().map(|credential| credential.file.clone()).unwrap_or_default();
-    Ok(Lent { secrets, logins, files: vec![(file, document.written().to_owned())] })
+    Ok(Lent { secrets, logins, files: vec![(file, inside.to_string())] })
+}
+
+/// Puts a value where these keys lead, with the objects on the way.
+fn place_in(object: &mut Value, keys: &[String], value: Value) {
+    let Some((last, way)) = keys.split_last() else { return };
+    let mut object = object;
+    for key in way {
+        if !object[key.as_str()].is_object() {
+            object[key.as_str()] = Value::Object(serde_json::Map::new());
+        }
+        object = &mut object[key.as_str()];
+    }
+    object[last.as_str()] = value;
 }
 
 /// A token that says the same as this one, but that it is valid for years, and proves nothing (RFC 7519). What is no such

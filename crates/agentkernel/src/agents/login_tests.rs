@@ -160,3 +160,46 @@ fn what_logs_in_is_listed_once() {
     assert_eq!(codex, ["CODEX_API_KEY", "OPENAI_API_KEY", "~/.codex/auth.json"]);
     assert!(accepted(&embedded("shell")).is_empty());
 }
+
+#[test]
+fn what_else_a_file_holds_stays_outside() {
+    let caller = Caller::new();
+    let lend = |agent: &str, path: &str, text: &str| {
+        caller.write(&format!("home/{path}"), text);
+        let lent = find(&embedded(agent), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
+        let [(_, text)] = &lent.files[..] else { panic!("{lent:?}") };
+        assert!(!text.contains("REAL"), "{text}");
+        serde_json::from_str::<serde_json::Value>(text).unwrap()
+    };
+    let written = lend(
+        "opencode",
+        ".local/share/opencode/auth.json",
+        r#"{"anthropic":{"type":"api","key":"REAL1"},"openai":{"type":"wellknown","token":"REAL2"},
+            "github-copilot":{"type":"oauth","refresh":"REAL3","access":"REAL4","expires":0},
+            "groq":{"type":"api","key":"REAL5"}}"#,
+    );
+    let key = "agentkernel-anthropic_key-0123";
+    assert_eq!(written, serde_json::json!({"anthropic": {"type": "api", "key": key}}));
+    let written = lend(
+        "claude",
+        ".claude/.credentials.json",
+        r#"{"claudeAiOauth":{"accessToken":"REAL1","refreshToken":"REAL2","expiresAt":1,"scopes":["a"],"subscriptionType":"max",
+            "future":"REAL3"},"mcpOAuth":{"srv":{"accessToken":"REAL4","clientSecret":"REAL5"}}}"#,
+    );
+    let keys: Vec<&String> = written["claudeAiOauth"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["accessToken", "expiresAt", "refreshToken", "scopes", "subscriptionType"]);
+    // The token that says who logged in is replaced, also where nothing is renewed.
+    let token = format!("h.{}.REAL2", URL_SAFE_NO_PAD.encode(r#"{"email":"me@example.org"}"#));
+    let auth = format!(
+        r#"{{"auth_mode":"chatgpt","tokens":{{"access_token":"REAL1","id_token":"{token}","account_id":"a"}},
+            "agent_identity":{{"agent_private_key":"REAL3"}},"personal_access_token":"REAL4"}}"#
+    );
+    let written = lend("codex", ".codex/auth.json", &auth);
+    assert_eq!((&written["auth_mode"], &written["tokens"]["account_id"]), (&"chatgpt".into(), &"a".into()));
+    assert!(written["tokens"]["id_token"].as_str().unwrap().starts_with("h.ey"));
+    assert_eq!(written.as_object().unwrap().len(), 2);
+    // Keys through what is no object lead nowhere.
+    let mut value = serde_json::json!({"a": 1});
+    place_in(&mut value, &["a".to_owned(), "b".to_owned()], 2.into());
+    assert_eq!(value, serde_json::json!({"a": {"b": 2}}));
+}

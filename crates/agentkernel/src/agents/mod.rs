@@ -90,6 +90,7 @@ impl AgentError {
 /// Adapters: those of the project before the user's own, and these before those that come with the program.
 #[derive(Clone, Debug)]
 pub struct Adapters {
+    project_dir: PathBuf,
     project: PathBuf,
     user: PathBuf,
     host: HostFacts,
@@ -99,8 +100,8 @@ impl Adapters {
     /// Those of the caller, in this project.
     #[must_use]
     pub fn of(host: &HostFacts, project: &Project) -> Self {
-        let (project, user) = (project.dir.join(OF_PROJECT), UserConfig::dir(host).join("agents"));
-        Self { project, user, host: host.clone() }
+        let user = UserConfig::dir(host).join("agents");
+        Self { project_dir: project.dir.clone(), project: project.dir.join(OF_PROJECT), user, host: host.clone() }
     }
 
     /// The names of all.
@@ -132,7 +133,9 @@ impl Adapters {
             let path = self.host.cwd.join(text);
             let missing = || ConfigError::Io { path: text.into(), source: ErrorKind::NotFound.into() };
             let written = config::read_by_path(&path)?.ok_or_else(missing)?;
-            return Ok(Found::new(Path::new(text), written, None)?);
+            // What runs in the project may have written it.
+            let of_project = || Some(ProjectFile::other(self.in_project(&path)?, written.clone()));
+            return Ok(Found::new(Path::new(text), written.clone(), of_project())?);
         }
         let file = format!("{text}.toml");
         let in_project = self.project.join(&file);
@@ -151,6 +154,14 @@ impl Adapters {
             return Ok(Found::new(Path::new(&file), (*written).to_owned(), None)?);
         }
         Err(AgentError::Unknown { name: text.to_owned(), names: self.names()?.into_iter().collect() })
+    }
+}
+
+impl Adapters {
+    /// A file's path without links, if it lies in the project.
+    fn in_project(&self, path: &Path) -> Option<PathBuf> {
+        let (real, project) = (path.canonicalize().ok()?, self.project_dir.canonicalize().ok()?);
+        real.starts_with(project).then_some(real)
     }
 }
 

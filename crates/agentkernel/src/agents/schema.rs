@@ -7,7 +7,7 @@ use super::adapter::{
     integrity, is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
-use credentials::{CREDENTIAL, RENEWAL, add_credential, add_renewal};
+use credentials::{CREDENTIAL, PLAIN, RENEWAL, add_credential, add_plain, add_renewal};
 use oci::Platform;
 use std::path::{Path, PathBuf};
 
@@ -117,6 +117,9 @@ const KEYS: &[Key<Adapter>] = &[
     Key {
         name: "title",
         form: Form::Text(|adapter, text| {
+            if text.value.chars().any(char::is_control) {
+                return none(&text.value, "title for one line");
+            }
             adapter.title = filled(text.value)?;
             Ok(())
         }),
@@ -239,7 +242,7 @@ const KEYS: &[Key<Adapter>] = &[
         name: "credentials",
         form: Form::Nested(&Many { keys: CREDENTIAL, add: add_credential }),
         default: "it needs none",
-        doc: "What logs in: variables of the user, and fields of files of his. The first that is there is taken, with all others of the same file. None enters the sandbox, which has a placeholder in its place, and whose hosts are allowed.",
+        doc: "What logs in: variables of the user, and fields of files of his. The first that is there is taken, with all others of the same file. None enters the sandbox, which has a placeholder in its place, and whose hosts are allowed. What else such a file holds stays outside, except for `[[plain]]`.",
         example: "",
     },
     Key {
@@ -247,6 +250,13 @@ const KEYS: &[Key<Adapter>] = &[
         form: Form::Nested(&Many { keys: RENEWAL, add: add_renewal }),
         default: "none",
         doc: "Which logins that files hold are renewed (OAuth 2.0, RFC 6749), and how: outside of the sandbox, with the file brought up to date. An access token that is renewed is one of the credentials; the refresh token is none.",
+        example: "",
+    },
+    Key {
+        name: "plain",
+        form: Form::Nested(&Many { keys: PLAIN, add: add_plain }),
+        default: "nothing",
+        doc: "What stands in files of `[[credentials]]` and is no secret, and what the agent needs of it. The file inside holds these, where a placeholder stands beside them or below them, what `[[renewals]]` names, and nothing else of the user's.",
         example: "",
     },
     Key {

@@ -117,7 +117,14 @@ pub(super) fn find(store: &Store, adapters: &Adapters, text: &str) -> Result<Ada
         && !store.is_trusted(&file)?
     {
         let asks = vec![format!("the agent '{}'", adapter.name)];
-        return Err(ConfigError::Untrusted { path: file.path, asks }.into());
+        let failure = Failure::from(ConfigError::Untrusted { path: file.path, asks });
+        return Err(match text.contains('/') {
+            true => {
+                let word = wire::shell_word(text);
+                failure.hint(format!("Read the file; if you agree, `agentkernel trust {word}` accepts it as it is"))
+            }
+            false => failure,
+        });
     }
     Ok(adapter)
 }

@@ -4,7 +4,8 @@ use super::{Failure, Status, print, table::printable};
 use crate::{
     Name,
     agents::Adapters,
-    config::{FILE_NAME, HostFacts, Project},
+    client,
+    config::{FILE_NAME, HostFacts, Project, ProjectFile},
     store::Store,
 };
 use clap::Args;
@@ -23,7 +24,7 @@ impl Rename {
     pub(super) fn run(self) -> Status {
         let store = Store::open()?;
         let entry = store.find(&self.sandbox)?;
-        store.rename(&entry, &self.name)?;
+        client::rename(&store, &entry, &self.name)?;
         Ok(0)
     }
 }
@@ -34,6 +35,9 @@ pub(super) struct Trust {
     /// Take it back
     #[arg(long)]
     revoke: bool,
+    /// Adapters of agents that lie elsewhere in the project: './my-agent.toml'; these alone
+    #[arg(value_name = "FILE")]
+    files: Vec<String>,
 }
 
 impl Trust {
@@ -41,11 +45,21 @@ impl Trust {
         let store = Store::open()?;
         let host = HostFacts::read()?;
         let project = Project::find(&host)?;
-        let adapters = Adapters::of(&host, &project).of_project()?;
-        if project.file.is_none() && adapters.is_empty() {
+        let adapters = Adapters::of(&host, &project);
+        let files: Vec<ProjectFile> = if self.files.is_empty() {
+            project.file.into_iter().chain(adapters.of_project()?).collect()
+        } else {
+            let named = |file: &String| {
+                let path = if file.contains('/') { file.clone() } else { format!("./{file}") };
+                let found = adapters.find(&path)?.of_project;
+                found.ok_or_else(|| Failure::new(format!("{path} is not in the project: it needs no trust")))
+            };
+            self.files.iter().map(named).collect::<Result<_, Failure>>()?
+        };
+        if files.is_empty() {
             return Err(Failure::new(format!("There is no {FILE_NAME} in {}", project.dir.display())));
         }
-        for file in project.file.iter().chain(&adapters) {
+        for file in &files {
             let path = printable(&file.path.to_string_lossy());
             if self.revoke {
                 let was = store.distrust(file)?;

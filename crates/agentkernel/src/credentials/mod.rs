@@ -44,6 +44,12 @@ impl Document {
         self.text(keys).or_else(list)
     }
 
+    /// Whatever stands there.
+    #[must_use]
+    pub fn value(&self, keys: &[String]) -> Option<Value> {
+        serde_json::from_str(self.find(keys)?.get()).ok()
+    }
+
     /// Puts another value in the place of one, and changes nothing else. False: there is none.
     pub fn put(&mut self, keys: &[String], value: &Value) -> bool {
         let Some(old) = self.find(keys).map(RawValue::get) else { return false };

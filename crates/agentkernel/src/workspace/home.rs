@@ -3,6 +3,7 @@
 
 use super::{WorkspaceError, tree};
 use crate::store::{self, Store, durable};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid},
@@ -12,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     ffi::OsStr,
     fs::File,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -21,6 +22,8 @@ use wire::OsBytes;
 /// Has the directories of one agent, each below a directory of its name.
 const HOME: &str = "home";
 const PROJECT: &str = "project";
+/// The most bytes that are looked at of a file that logs in.
+const LONGEST_LOGIN: u64 = 1 << 20;
 const SEED: &str = "seed";
 const EMPTY: &str = "empty";
 /// Has what stands in the place of files of the user's.
@@ -113,6 +116,29 @@ impl AgentHome {
         };
         let parent = self.make(below.parent().unwrap_or(Path::new("")))?;
         self.write_in(&parent, name, below, text)
+    }
+
+    /// Removes a file that has something in it which stands for one of these secrets: what logged in once and does not now.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    pub fn withdraw(&self, below: &Path, names: &[String]) -> Result<(), WorkspaceError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(file) = fs::openat2(&self.home, below, flags, Mode::empty(), BENEATH) else { return Ok(()) };
+        // What the agent has made of it may be no text, or long; then it is the agent's own.
+        let mut text = String::new();
+        let read = File::from(file).take(LONGEST_LOGIN).read_to_string(&mut text);
+        let stands_for = |name: &String| {
+            let placeholder = self.placeholder(name);
+            text.contains(&placeholder) || text.contains(&URL_SAFE_NO_PAD.encode(&placeholder))
+        };
+        if read.is_err() || !names.iter().any(stands_for) {
+            return Ok(());
+        }
+        let failed = |errno: Errno| self.failed("remove", below, errno.into());
+        let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else { return Ok(()) };
+        let parent = self.make(parent)?;
+        fs::unlinkat(&parent, name, AtFlags::empty()).map_err(failed)
     }
 
     /// Writes a file that the sandbox gets in the place of one of the user's, where it cannot write: its path on the host.

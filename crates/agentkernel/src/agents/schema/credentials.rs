@@ -1,7 +1,7 @@
 //! Every key of what logs in, and of how that is renewed.
 
 use super::{
-    super::adapter::{Adapter, Credential, Renewal},
+    super::adapter::{Adapter, Credential, Plain, Renewal},
     below_home, none,
 };
 use crate::config::{self, Form, FormError, Key};
@@ -83,6 +83,37 @@ pub(super) fn add_credential(adapter: &mut Adapter, credential: Credential) -> R
         return wrong("`hosts` is missing");
     }
     adapter.credentials.push(credential);
+    Ok(())
+}
+
+pub(super) const PLAIN: &[Key<Plain>] = &[
+    Key {
+        name: "file",
+        form: Form::Text(|plain, text| {
+            plain.file = below_home(&text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "The file of JSON, below the home directory.",
+        example: "\".agent/auth.json\"",
+    },
+    Key {
+        name: "field",
+        form: Form::Texts(|plain, texts| {
+            plain.field = texts;
+            Ok(())
+        }),
+        default: "required",
+        doc: "Where in the file it is: keys, the outermost first.",
+        example: "[\"tokens\", \"account\"]",
+    },
+];
+
+pub(super) fn add_plain(adapter: &mut Adapter, plain: Plain) -> Result<(), FormError> {
+    if plain.file.as_os_str().is_empty() || plain.field.is_empty() {
+        return Err(FormError::new("it needs both `file` and `field`".to_owned()));
+    }
+    adapter.plain.push(plain);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use egress::Mode;
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
+    path::PathBuf,
 };
 
 /// What is asked of an agent.
@@ -322,14 +323,24 @@ impl Wanted {
             .collect();
         // One that doesn't log in now may do so next time, and is the same then.
         let value = |name: &str| Some(inside.get(name).map_or_else(|| home.placeholder(name), |it| (*it).to_owned()));
+        let mut written: Vec<PathBuf> = Vec::new();
         for file in self.adapter.first_files(&project.dir, value, |name| inside.contains_key(name)) {
             if file.of_login || !home.has(&file.path) {
                 home.write(&file.path, &file.text)?;
+                written.push(file.path);
             }
         }
         for (path, text) in &lent.files {
             home.write(path, text)?;
+            written.push(path.clone());
         }
+        // What logged in before, by another way: the agent would take it first.
+        let adapter = &self.adapter;
+        let names = adapter.lent_names();
+        let templates = adapter.files.iter().filter(|file| !file.variable.is_empty()).map(|file| &file.path);
+        let logins = adapter.credentials.iter().map(|credential| &credential.file);
+        let before = logins.chain(templates).filter(|path| !path.as_os_str().is_empty() && !written.contains(path));
+        before.map(|path| home.withdraw(path, &names)).collect::<Result<(), _>>()?;
         Ok(())
     }
 
