@@ -115,7 +115,7 @@ fn what_others_keep_there_is_found_by_its_attributes() {
     let Some(desktop) = Desktop::new() else { return };
     let world = &desktop.world;
     let theirs = ["service", "forge", "user", "me"];
-    assert!(desktop.tool(&[&["store", "--label=x"][..], &theirs].concat(), VALUE).status.success());
+    assert!(desktop.tool(&[&["store", "--label=x"][..], &theirs].concat(), &format!("{VALUE}\n")).status.success());
     let named = ["--from-keyring", "service=forge", "--from-keyring", "user=me", "--host", "forge.example.org"];
     let output = desktop.set(&[&["FORGE"][..], &named].concat(), "");
     assert!(told(&output).contains("is read from keyring:service=forge,user=me"), "{}", told(&output));
@@ -134,7 +134,7 @@ fn what_others_keep_there_is_found_by_its_attributes() {
     assert!(desktop.set(&[&["FORGE"][..], &named].concat(), "").status.success());
     // It is not ours to remove.
     let _ = stdout(&mut world.agentkernel(["secret", "rm", "FORGE"]));
-    assert_eq!(desktop.kept(&theirs), VALUE);
+    assert_eq!(desktop.kept(&theirs), format!("{VALUE}\n"));
     let output = desktop.set(&[&["FORGE"][..], &named].concat(), "");
     assert!(output.status.success());
     assert!(desktop.tool(&[&["clear"][..], &theirs].concat(), "").status.success());

@@ -103,13 +103,15 @@ fn the_sandbox_itself_is_no_host_to_allow() {
     for who in Who::all() {
         let world = World::new(who);
         let words = "inside, this is the sandbox itself, and nothing of the host";
-        let hint = "`--open localhost:80` would let it be reached, as host.agentkernel.internal:80";
+        let closed = "`--open localhost:80` would let it be reached, as host.agentkernel.internal:80";
+        let open = "The host's is reached as host.agentkernel.internal:80";
         for (asked, flag) in [
             ("127.0.0.1:80", ["--allow", "127.0.0.1:80"]),
             ("localhost:80", ["--open", "localhost:80"]),
             ("app.localhost:80", ["--net", "open"]),
             ("[::1]:80", ["--allow", "[::1]:80"]),
         ] {
+            let hint = if flag[0] == "--open" { open } else { closed };
             let (status, told) = net_check(&world, &[asked, flag[0], flag[1]]);
             assert!(status == 1 && told.contains(words) && told.contains(hint), "{asked}: {told}");
             let json = net_check(&world, &[asked, flag[0], flag[1], "--json"]).1;

@@ -56,6 +56,17 @@ TOKEN   store                INSIDE     *.example.org
         // The column is as wide as the real path.
         let narrow = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(narrow(&list), narrow(expected));
+        // One that can't be read hides none of the others.
+        assert!(set(&world, &["BROKEN", "--stdin"], "a").status.success());
+        fs::write(file.with_file_name("BROKEN"), "").unwrap();
+        let output = world.agentkernel(["secret", "list"]).output().unwrap();
+        let text = told(&output);
+        assert!(
+            output.status.code() == Some(1) && text.contains("BROKEN is no secret that this version knows"),
+            "{text}"
+        );
+        assert!(["FILED", "NAMED", "TOKEN"].iter().all(|name| text.contains(name)), "{text}");
+        assert!(world.agentkernel(["secret", "rm", "BROKEN"]).output().unwrap().status.success());
         let json: serde_json::Value =
             serde_json::from_str(&stdout(&mut world.agentkernel(["secret", "list", "--json"]))).unwrap();
         assert_eq!(

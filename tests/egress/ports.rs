@@ -184,6 +184,14 @@ fn ports_of_a_sandbox() {
         for port in [8003, 3001, 8004, 8005] {
             assert!(silent(&ground, port), "{port}");
         }
+        // A start that fails for one changes nothing.
+        let state = || ground.agentkernel(&["inspect", BOX, "--format", "{{json .State}}"]);
+        let before = state();
+        let _ = ground.agentkernel(&["port", BOX, "3000:8010"]);
+        let output = ground.internet.agentkernel(&ground.world, &["start", BOX]).output().unwrap();
+        let text = told(&output);
+        assert!(!output.status.success() && text.contains("Port 8010 of this host can't be had"), "{text}");
+        assert_eq!(state(), before);
         drop((busy, busy_v6));
     }
 }

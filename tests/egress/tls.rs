@@ -1,7 +1,7 @@
 //! Attacks by TLS: handshakes for another server than the one that was dialled, however they are cut into pieces.
 
 use crate::ground::Ground;
-use support::internet::{HIDDEN, WEB};
+use support::internet::{HIDDEN, WEB, installed};
 
 /// What makes handshakes, and the ways to cut their first flight.
 pub const TOOLS: &str = r#"
@@ -247,5 +247,49 @@ except ssl.SSLError:
         attack(&ground, &[], script);
         assert!(ground.internet.requests().iter().all(|line| line.starts_with(WEB) && line.contains(" GET /hello ")));
         ground.told("authority-untrusted");
+    }
+}
+
+/// After another protocol's own word for it: PostgreSQL's SSLRequest, by its own client.
+#[test]
+fn a_handshake_that_begins_later() {
+    if !installed("psql") || !installed("pg_ctlcluster") {
+        return;
+    }
+    for ground in Ground::all() {
+        ground.internet.postgres();
+        let script = r#"
+def psql(name):
+    "By this name, at the address of the other one."
+    address = socket.gethostbyname("db.example.org")
+    where = f"host={name} hostaddr={address} user=postgres sslmode=require connect_timeout=20"
+    query = "select 'encrypted ' || ssl from pg_stat_ssl where pid = pg_backend_pid()"
+    return subprocess.run(["psql", where, "-Atc", query], env={**os.environ, "PGPASSWORD": "secret"}, capture_output=True)
+
+result = psql("db.example.org")
+assert b"encrypted t" in result.stdout, result
+result = psql(HIDDEN)
+assert result.returncode != 0 and b"encrypted" not in result.stdout, result
+# However slowly it comes.
+context, outgoing = ssl.create_default_context(), ssl.MemoryBIO()
+for name, answered in ("db.example.org", True), (HIDDEN, False):
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    except ssl.SSLWantReadError:
+        flight = outgoing.read()
+    with socket.create_connection(("db.example.org", 5432), 30) as connection:
+        connection.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
+        assert connection.recv(1) == b"S"
+        try:
+            for at in range(0, len(flight), 100):
+                time.sleep(0.3)
+                connection.sendall(flight[at:at + 100])
+            answer = connection.recv(3)
+        except OSError:
+            answer = b""
+        assert answer == (b"\x16\x03\x03" if answered else b""), (name, answer)
+"#;
+        attack(&ground, &["--allow", "db.example.org:5432", "--name", "later"], script);
+        ground.told("sni-mismatch");
     }
 }

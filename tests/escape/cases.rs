@@ -88,7 +88,7 @@ cases! {
         name_of_host, name_spelled_address, name_strange_bytes, dns_tunnel,
         request_host, request_two_hosts, request_absolute_form, request_userinfo, request_unclear,
         request_long_head, request_connect, request_pipelined, request_smuggled, request_h2_authority, request_upgrade,
-        request_redirect, tls_other_name, tls_no_name, tls_long_hello, tls_among_others, relay_process, neighbour_tcp,
+        request_redirect, tls_other_name, tls_no_name, tls_long_hello, tls_among_others, tls_later, relay_process, neighbour_tcp,
         neighbour_abstract,
     }
     resources {

@@ -68,6 +68,8 @@ pub struct Hello {
     /// hello inside (ECH), this is the name outside of it, which is what anybody on the way can see; the one inside is
     /// for a server that has the key, at the address that was checked for the name outside.
     pub server_name: Option<Host>,
+    /// Whether it says a name, be it one that no server has.
+    pub is_named: bool,
     /// Which protocols it could go on with (ALPN), in its order.
     pub protocols: Vec<Vec<u8>>,
 }
@@ -252,11 +254,12 @@ impl Listener {
 
 impl Hello {
     fn of(hello: &rustls::server::ClientHello<'_>) -> Self {
+        let is_named = hello.server_name().is_some();
         let server_name = hello.server_name().and_then(|name| Host::parse(name).ok());
         // An address is no name (RFC 6066, 3), however it is spelled.
         let server_name = server_name.filter(|host| host.name().is_some());
         let protocols = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
-        Self { server_name, protocols }
+        Self { server_name, is_named, protocols }
     }
 }
 

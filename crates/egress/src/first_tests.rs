@@ -1,23 +1,6 @@
 use super::*;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
-use std::sync::Arc;
+use crate::testing::hello;
 use tokio::io::AsyncWriteExt;
-
-/// What a real client sends first.
-fn hello(name: &str, protocols: &[&str]) -> Vec<u8> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).unwrap();
-    bytes
-}
 
 fn tls(speech: Speech) -> Hello {
     match speech {

@@ -9,6 +9,7 @@ use crate::{
     first::{self, Expected, Speech, Version},
     heard::Gate,
     inspect::{self, Wrapping},
+    later::Watch,
     logins::Logins,
     meter::Metered,
     opening, relay,
@@ -124,15 +125,16 @@ impl Flow<'_> {
         // must be put in, kept back or counted.
         let free = grant.service && grant.any_protocol && !grant.is_restricted();
         if free && !self.rules.inspector.is_wanted() {
-            return self.splice(client, server, &Gate::default()).await;
+            return self.splice(client, server, &Gate::default(), Watch::default()).await;
         }
         let Account { target, meter, .. } = &**self.account;
         let web = opening::is_web(grant);
+        let mut watch = Watch::of(target, grant);
         let (speech, gate) = match web {
             true => (opening::web(&mut client, &mut self.buffer, target).await?, Gate::default()),
             false => {
                 let mut server = Metered::new(&mut server, meter.clone());
-                opening::any(&mut client, &mut self.buffer, &mut server, target).await?
+                opening::any(&mut client, &mut self.buffer, &mut server, target, &mut watch).await?
             }
         };
         let wrapping = match self.recognise(grant, &speech, web) {
@@ -144,7 +146,10 @@ impl Flow<'_> {
         };
         match wrapping {
             _ if speech == Speech::Nothing => Ok(()),
-            None => self.splice(client, server, &gate).await,
+            None => {
+                let watch = if speech == Speech::Other { watch } else { Watch::default() };
+                self.splice(client, server, &gate, watch).await
+            }
             Some(wrapping) => {
                 let (account, rules) = (self.account.clone(), self.rules.clone());
                 let passage = inspect::Passage { account, rules, grant: grant.clone() };
@@ -184,18 +189,28 @@ impl Flow<'_> {
     }
 
     /// Passes on what was said, and whatever will be. If it is not known what that is, the server's first bytes tell what it
-    /// took it for; what is to be read, and can't be, gets no answer.
-    async fn splice(&mut self, client: TcpStream, mut server: TcpStream, gate: &Gate) -> Result<(), Denial> {
+    /// took it for; what is to be read, and can't be, gets no answer. TLS that begins later is held to the flow's host.
+    async fn splice(
+        &mut self,
+        client: TcpStream,
+        mut server: TcpStream,
+        gate: &Gate,
+        mut watch: Watch,
+    ) -> Result<(), Denial> {
         let Account { shared, target, meter, .. } = &**self.account;
         let said = std::mem::take(&mut self.buffer);
+        if watch.hear(&said).is_err() {
+            return watch.verdict();
+        }
         if opening::pass(&mut Metered::new(&mut server, meter.clone()), &said).await.is_err() {
             return Ok(());
         }
         let opens = async { gate.opens(&mut &server).await };
-        if relay::relay(&client, &server, opens, meter, &shared.pipes).await.is_ok() {
+        if relay::relay(&client, &server, opens, &mut watch, meter, &shared.pipes).await.is_ok() {
             reset_at_close(&client, false);
             reset_at_close(&server, false);
         }
+        watch.verdict()?;
         gate.verdict(target)
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     Denial, Host, Reason, Target,
     account::Account,
     control::Published,
+    later::Watch,
     meter::Meter,
     relay,
     server::{self, Shared, reset_at_close},
@@ -194,7 +195,10 @@ async fn join(shared: Rc<Shared>, client: TcpStream, inside: u16) {
     // Nobody listens: the client sees the same as if it had tried there.
     let Ok(server) = server else { return };
     let meter = Meter::new(shared.bucket());
-    if relay::relay(&client, &server, std::future::ready(true), &meter, &shared.pipes).await.is_ok() {
+    if relay::relay(&client, &server, std::future::ready(true), &mut Watch::default(), &meter, &shared.pipes)
+        .await
+        .is_ok()
+    {
         reset_at_close(&client, false);
         reset_at_close(&server, false);
     }

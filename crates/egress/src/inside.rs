@@ -6,6 +6,7 @@ use crate::{
     first::{Replay, Speech, Version},
     heard::{Gate, Greeting, greeting},
     http::{self, Passage, Stream},
+    later::{Watch, Watched},
     opening,
 };
 use std::{
@@ -46,10 +47,10 @@ async fn listen(
     let mut client = Side { stream: client.into(), bare: bare.clone() };
     let [own, other] = bare;
     let mut server = Replay::new(Vec::new(), Side { stream: server.into(), bare: [other, own] });
-    let mut said = Vec::new();
-    let version = match speech(&mut client, &mut said, &mut server, &passage).await {
+    let (mut said, mut watch) = (Vec::new(), Watch::of(&passage.target, &passage.grant));
+    let version = match speech(&mut client, &mut said, &mut server, &passage, &mut watch).await {
         Ok(Spoken::Http(version)) => version,
-        Ok(Spoken::Other(gate)) => return pass_on(client, server, &said, &gate, &passage).await,
+        Ok(Spoken::Other(gate)) => return pass_on(client, server, &said, &gate, &passage, watch).await,
         Err(denial) => {
             passage.report.broken();
             return Err(denial);
@@ -74,6 +75,7 @@ async fn speech(
     said: &mut Vec<u8>,
     server: &mut Replay<Side<impl Stream>>,
     passage: &Passage,
+    watch: &mut Watch,
 ) -> Result<Spoken, Denial> {
     let Passage { target, grant, .. } = passage;
     let web = opening::is_web(grant);
@@ -83,7 +85,7 @@ async fn speech(
             speech = opening::web(client, said, target) => (speech?, Gate::default()),
             speech = unasked(server) => (speech, Gate::default()),
         },
-        false => opening::any(client, said, server, target).await?,
+        false => opening::any(client, said, server, target, watch).await?,
     };
     match speech {
         Speech::Http(version) => Ok(Spoken::Http(version)),
@@ -117,10 +119,13 @@ async fn pass_on(
     said: &[u8],
     gate: &Gate,
     passage: &Passage,
+    mut watch: Watch,
 ) -> Result<(), Denial> {
     let passing = async {
+        watch.hear(said)?;
         opening::pass(&mut server, said).await?;
         let (from_client, to_client) = split(client);
+        let from_client = Watched { stream: from_client, watch: &mut watch };
         let (from_server, to_server) = split(server);
         let mut from_server = Replay::new(Vec::new(), from_server);
         let back = async {
@@ -134,6 +139,7 @@ async fn pass_on(
     if passing.await.is_err() {
         passage.report.broken();
     }
+    watch.verdict()?;
     gate.verdict(&passage.target)
 }
 

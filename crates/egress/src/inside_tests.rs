@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Authority, Host,
-    testing::{Log, PLACEHOLDER, VALUE, body, one, only, passage, run, serve, text, two},
+    testing::{Log, PLACEHOLDER, VALUE, body, hello, one, only, passage, run, serve, text, two},
     tls::Roots,
 };
 use ::http::{Request, Response};
@@ -98,6 +98,32 @@ fn what_is_no_http_is_passed_on() {
             carrying.await.unwrap().unwrap();
             assert_eq!((log.reasons().len(), *log.requests.borrow(), log.broken.get()), (0, 0, false));
         });
+    }
+}
+
+/// TLS that begins later there is held to the host as it is elsewhere.
+#[test]
+fn tls_that_begins_later_is_for_the_host() {
+    for (name, passes) in [("a.org", true), ("b.org", false)] {
+        for pieces in [1, 2] {
+            run(async {
+                let Carried { mut program, mut server, carrying, log } = carried().await;
+                let (words, hello) = (&b"\0\0\0\x08\x04\xd2\x16\x2f"[..], hello(name, &[]));
+                program.write_all(words).await.unwrap();
+                let mut heard = vec![0; words.len()];
+                if pieces == 2 {
+                    program.flush().await.unwrap();
+                    server.read_exact(&mut heard).await.unwrap();
+                }
+                program.write_all(&hello).await.unwrap();
+                program.shutdown().await.unwrap();
+                let (rest, _) = rest(&mut server).await;
+                drop(server);
+                let result = carrying.await.unwrap();
+                assert_eq!(result.err().map(|denial| denial.reason), (!passes).then_some(Reason::SniMismatch));
+                assert_eq!((rest.ends_with(&hello), log.broken.get()), (passes, !passes));
+            });
+        }
     }
 }
 
@@ -237,7 +263,7 @@ fn a_slow_request_goes_no_further() {
 
 #[test]
 fn tls_inside_of_tls_goes_no_further() {
-    for begin in [&b"\x14\x03\x03\0\x01\x01"[..], b"\x80\x2e\x01\x03\x01\0\x15\0\0\0\x10", &hello()] {
+    for begin in [&b"\x14\x03\x03\0\x01\x01"[..], b"\x80\x2e\x01\x03\x01\0\x15\0\0\0\x10", &hello("b.org", &[])] {
         run(async {
             let Carried { mut program, mut server, carrying, .. } = carried().await;
             program.write_all(begin).await.unwrap();
@@ -246,17 +272,6 @@ fn tls_inside_of_tls_goes_no_further() {
             assert_eq!(rest(&mut server).await, (Vec::new(), false));
         });
     }
-}
-
-/// The first of TLS.
-fn hello() -> Vec<u8> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
-    let mut session = rustls::ClientConnection::new(config.into(), ServerName::try_from("b.org").unwrap()).unwrap();
-    let mut said = Vec::new();
-    session.write_tls(&mut said).unwrap();
-    said
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub mod http;
 mod inbound;
 mod inside;
 mod inspect;
+mod later;
 mod logins;
 mod meter;
 mod numbers;

@@ -5,6 +5,7 @@ use crate::{
     Denial, Grant, Lift, Reason, Target,
     first::{self, Expected, Listener, Speech},
     heard::{Ahead, Gate, Greeting, greeting},
+    later::Watch,
 };
 use std::time::Duration;
 use tokio::{
@@ -47,12 +48,13 @@ pub(crate) async fn web(
 /// What the client speaks where anything may be spoken, and what keeps the server's answer back if that is unknown. What
 /// cannot be told for a while, or by as much as is kept, is passed on, until it can or the server answers: no server
 /// answers what could still become the line of a request. If it becomes one, it is too late to read it, and it goes no
-/// further.
+/// further. `watch` hears what is passed on.
 pub(crate) async fn any(
     client: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
     server: &mut (impl Ahead + AsyncWrite + Unpin),
     target: &Target,
+    watch: &mut Watch,
 ) -> Result<(Speech, Gate), Denial> {
     let denial = |reason| Denial::new(reason, target);
     let mut listener = Listener::new(Expected::Any);
@@ -64,7 +66,9 @@ pub(crate) async fn any(
         }
         let full = first::is_full(buffer) && !listener.is_tls();
         if full || due {
-            let Ok((count, began)) = tell(server, &buffer[passed..]).await else { break Speech::Nothing };
+            let told = tell(server, &buffer[passed..], watch).await;
+            watch.verdict()?;
+            let Ok((count, began)) = told else { break Speech::Nothing };
             passed += count;
             if began {
                 answered = true;
@@ -128,9 +132,14 @@ pub(crate) async fn pass(server: &mut (impl AsyncWrite + Unpin), said: &[u8]) ->
 }
 
 /// Passes on what was said until the server speaks, since who is not heard stops to hear: how much, and whether it does.
-async fn tell(server: &mut (impl Ahead + AsyncWrite + Unpin), said: &[u8]) -> std::io::Result<(usize, bool)> {
+async fn tell(
+    server: &mut (impl Ahead + AsyncWrite + Unpin),
+    said: &[u8],
+    watch: &mut Watch,
+) -> std::io::Result<(usize, bool)> {
     let mut passed = 0;
     for piece in said.chunks(first::PIECE) {
+        watch.hear(piece)?;
         pass(server, piece).await?;
         passed += piece.len();
         tokio::select! {

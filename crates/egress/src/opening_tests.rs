@@ -1,5 +1,8 @@
 use super::*;
-use crate::{first::Replay, testing::run};
+use crate::{
+    first::Replay,
+    testing::{passage, run},
+};
 use tokio::{
     io::{AsyncReadExt as _, duplex},
     task::spawn_local,
@@ -16,7 +19,7 @@ async fn told(said: Vec<u8>) -> (Result<Speech, Reason>, Vec<u8>, Vec<u8>) {
     let saying = spawn_local(async move { client.write_all(&said).await });
     let target = Target::parse("a.org:9000", None).unwrap();
     let (mut buffer, mut far) = (Vec::new(), Replay::new(Vec::new(), far));
-    let speech = any(&mut near, &mut buffer, &mut far, &target).await;
+    let speech = any(&mut near, &mut buffer, &mut far, &target, &mut Watch::default()).await;
     drop((near, far));
     let _ = saying.await.unwrap();
     (speech.map(|(speech, _)| speech).map_err(|denial| denial.reason), getting.await.unwrap().unwrap(), buffer)
@@ -55,6 +58,27 @@ fn a_request_in_a_long_line_goes_no_further() {
     }
 }
 
+/// TLS in a line that is passed on before its end is looked at as well.
+#[test]
+fn tls_in_a_long_line_goes_no_further() {
+    run(async {
+        let (mut client, mut near) = duplex(4096);
+        let (far, mut server) = duplex(1 << 20);
+        let (passage, _) = passage("a.org:9000", &[]);
+        let mut watch = Watch::of(&passage.target, &passage.grant);
+        // One without the end of a line; it can't be read.
+        let hello = [&[0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3][..], &[1; 32], &[0, 0, 2, 0x13, 1, 1, 0]].concat();
+        client.write_all(&[b"GET x", &hello[..]].concat()).await.unwrap();
+        let (mut buffer, mut far) = (Vec::new(), Replay::new(Vec::new(), far));
+        let denial = any(&mut near, &mut buffer, &mut far, &passage.target, &mut watch).await.unwrap_err();
+        assert_eq!(denial.reason, Reason::BadTls);
+        drop(far);
+        let mut got = Vec::new();
+        server.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"");
+    });
+}
+
 /// A server that speaks before the end of what it is told is heard, so that it goes on to hear.
 #[test]
 fn a_server_that_answers_a_long_line_is_heard() {
@@ -68,7 +92,7 @@ fn a_server_that_answers_a_long_line_is_heard() {
         let saying = spawn_local(async move { client.write_all(&vec![b'a'; 10_000_000]).await });
         let target = Target::parse("a.org:9000", None).unwrap();
         let (mut buffer, mut far) = (Vec::new(), Replay::new(Vec::new(), far));
-        let (speech, _) = any(&mut near, &mut buffer, &mut far, &target).await.unwrap();
+        let (speech, _) = any(&mut near, &mut buffer, &mut far, &target, &mut Watch::default()).await.unwrap();
         assert_eq!((speech, saying.is_finished()), (Speech::Other, false));
     });
 }
@@ -91,7 +115,7 @@ fn nothing_follows_what_is_answered_as_a_request() {
         client.write_all(&said).await.unwrap();
         let target = Target::parse("a.org:9000", None).unwrap();
         let (mut buffer, mut far) = (Vec::new(), Replay::new(Vec::new(), far));
-        let denial = any(&mut near, &mut buffer, &mut far, &target).await.unwrap_err();
+        let denial = any(&mut near, &mut buffer, &mut far, &target, &mut Watch::default()).await.unwrap_err();
         drop((near, far));
         assert_eq!(denial.reason, Reason::BadRequest);
         assert!(blank.starts_with(&answering.await.unwrap().unwrap()));

@@ -1,11 +1,14 @@
 //! Hides how bytes pass between two sockets: by splice(2), from socket to pipe to socket, so that they are never copied
 //! into this process. A pipe is held only while something is in it.
 
-use crate::meter::{Direction, Meter};
+use crate::{
+    later::{GLANCE, Watch},
+    meter::{Direction, Meter},
+};
 use rustix::{
     fd::OwnedFd,
     io::Errno,
-    net::Shutdown,
+    net::{RecvFlags, Shutdown},
     pipe::{PipeFlags, SpliceFlags},
 };
 use std::{
@@ -71,43 +74,54 @@ impl Pipes {
 }
 
 /// Passes bytes in both directions until both have ended, each in its own time; those of the server once `gate` says that
-/// they may pass.
+/// they may pass, and the client's as long as `watch` says so.
 ///
 /// # Errors
-/// If a side broke off, or the server's bytes may not pass.
+/// If a side broke off, or bytes may not pass.
 pub(crate) async fn relay(
     client: &TcpStream,
     server: &TcpStream,
     gate: impl Future<Output = bool>,
+    watch: &mut Watch,
     meter: &Meter,
     pipes: &Pipes,
 ) -> io::Result<()> {
-    let out = pass(client, server, Direction::Out, meter, pipes);
+    let out = pass(client, server, Direction::Out, watch, meter, pipes);
     let back = async {
         match gate.await {
-            true => pass(server, client, Direction::In, meter, pipes).await,
+            true => pass(server, client, Direction::In, &mut Watch::default(), meter, pipes).await,
             false => Err(io::ErrorKind::PermissionDenied.into()),
         }
     };
     tokio::try_join!(out, back).map(drop)
 }
 
-async fn pass(from: &TcpStream, to: &TcpStream, direction: Direction, meter: &Meter, pipes: &Pipes) -> io::Result<()> {
+async fn pass(
+    from: &TcpStream,
+    to: &TcpStream,
+    direction: Direction,
+    watch: &mut Watch,
+    meter: &Meter,
+    pipes: &Pipes,
+) -> io::Result<()> {
     let mut turns = 0;
     loop {
         from.readable().await?;
         let permitted = meter.permit(CHUNK).await;
         let pipe = pipes.take()?;
-        let filled = from.try_io(Interest::READABLE, || splice(from, &pipe.write, permitted));
+        let filled = from.try_io(Interest::READABLE, || match watch.goes_on() {
+            true => look(from, &pipe.write, permitted, watch),
+            false => splice(from, &pipe.write, permitted),
+        });
         let count = match filled {
             Ok(count) => count,
             Err(error) => {
                 meter.count(direction, permitted, 0);
-                pipes.put(pipe);
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    continue;
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    return Err(error);
                 }
-                return Err(error);
+                pipes.put(pipe);
+                continue;
             }
         };
         meter.count(direction, permitted, count);
@@ -132,6 +146,17 @@ async fn pass(from: &TcpStream, to: &TcpStream, direction: Direction, meter: &Me
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// The same for bytes that are looked at; if they may not pass, they stay in the pipe.
+fn look(from: &TcpStream, to: &OwnedFd, most: usize, watch: &mut Watch) -> io::Result<usize> {
+    let mut seen = [0; GLANCE];
+    let most = most.min(GLANCE);
+    let (count, _) = rustix::net::recv(from, &mut seen[..most], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    // None of them is an end.
+    let count = if count == 0 { 0 } else { splice(from, to, count)? };
+    watch.hear(&seen[..count])?;
+    Ok(count)
 }
 
 fn splice(from: impl rustix::fd::AsFd, to: impl rustix::fd::AsFd, most: usize) -> io::Result<usize> {

@@ -1,5 +1,9 @@
 use super::*;
-use crate::{bucket::Bucket, server::reset_at_close, testing::run};
+use crate::{
+    bucket::Bucket,
+    server::reset_at_close,
+    testing::{hello, passage, run},
+};
 use std::{fs, net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,6 +27,10 @@ struct Relayed {
 }
 
 async fn relayed(pipes: &Pipes, bucket: Option<Arc<Bucket>>) -> Relayed {
+    watched(pipes, bucket, Watch::default()).await
+}
+
+async fn watched(pipes: &Pipes, bucket: Option<Arc<Bucket>>, mut watch: Watch) -> Relayed {
     let ((program, near), (far, server)) = tokio::join!(pair(), pair());
     let meter = Arc::new(Meter::new(bucket));
     let (own, counted) = (pipes.clone(), meter.clone());
@@ -31,7 +39,7 @@ async fn relayed(pipes: &Pipes, bucket: Option<Arc<Bucket>>) -> Relayed {
         for socket in [&near, &far] {
             reset_at_close(socket, true);
         }
-        let result = relay(&near, &far, std::future::ready(true), &counted, &own).await;
+        let result = relay(&near, &far, std::future::ready(true), &mut watch, &counted, &own).await;
         if result.is_ok() {
             reset_at_close(&near, false);
             reset_at_close(&far, false);
@@ -117,6 +125,42 @@ fn a_side_that_breaks_off_breaks_off_the_other() {
             let error = rest(&mut other).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
             assert!(relay.await.unwrap().is_err());
+        }
+    });
+}
+
+/// TLS for another server that begins after anything else does not arrive; what the server says is none of a client's.
+#[test]
+fn tls_for_another_server_breaks_off() {
+    run(async {
+        let (passage, _) = passage("db.example.org:5432", &[]);
+        let watch = || Watch::of(&passage.target, &passage.grant);
+        let (own, other) = (hello("db.example.org", &[]), hello("hidden.example.net", &[]));
+        for before in [0, 8, 100_000, 3_000_000] {
+            let Relayed { mut program, mut server, relay, meter } = watched(&Pipes::default(), None, watch()).await;
+            let mut heard = vec![1; other.len()];
+            server.write_all(&other).await.unwrap();
+            program.read_exact(&mut heard).await.unwrap();
+            assert!(heard == other);
+            let said = [vec![0; before], own.clone()].concat();
+            let sent = said.clone();
+            let (mut from_server, mut to_server) = program.into_split();
+            let writing = spawn_local(async move { to_server.write_all(&sent).await.map(|()| to_server) });
+            let mut heard = vec![1; said.len()];
+            server.read_exact(&mut heard).await.unwrap();
+            assert!(heard == said);
+            let mut to_server = writing.await.unwrap().unwrap();
+            to_server.write_all(&other).await.unwrap();
+            to_server.shutdown().await.unwrap();
+            // It is not looked for without end.
+            if before > 1 << 20 {
+                assert!(rest(&mut server).await.unwrap() == other);
+                continue;
+            }
+            assert!(relay.await.unwrap().is_err());
+            assert!(rest(&mut server).await.is_err());
+            assert_eq!(from_server.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            assert_eq!(meter.totals().sent, said.len() as u64);
         }
     });
 }

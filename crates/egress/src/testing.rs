@@ -11,10 +11,12 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, pki_types::ServerName};
 use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
     rc::Rc,
+    sync::Arc,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -92,6 +94,22 @@ pub fn only(mut passage: Passage, methods: &[&str], paths: &[&str]) -> Passage {
     let owned = |list: &[&str]| list.iter().map(|&one| one.to_owned()).collect();
     passage.grant.requests = vec![vec![Requests { methods: owned(methods), paths: owned(paths) }]];
     passage
+}
+
+/// What a real client sends first; an address is no name that it could say.
+pub fn hello(name: &str, protocols: &[&str]) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
 }
 
 /// Runs a test that spawns tasks.

@@ -187,16 +187,22 @@ impl Internet {
         self.start(None, &["unshare", "--mount", "sh", "-c", &script], &format!("{GIT_V4}:22"));
     }
 
-    /// Starts PostgreSQL on [`DATABASE`]: user `postgres`, password `secret`.
+    /// Starts PostgreSQL on [`DATABASE`], with TLS for whoever asks for it: user `postgres`, password `secret`.
     pub fn postgres(&self) {
         self.name(DATABASE, &[DATABASE_V4]);
         let folder = self.path("postgres");
         fs::create_dir_all(&folder).unwrap();
+        self.authority.certify(DATABASE, &folder);
+        let [certificate, key] = ["pem", "key"].map(|ending| folder.join(format!("{DATABASE}.{ending}")));
         let mut uid = None;
         if rustix::process::getuid().is_root() {
             uid = Some(NAMED);
-            chown(&folder, uid, uid).unwrap();
+            for path in [&folder, &certificate, &key] {
+                chown(path, uid, uid).unwrap();
+            }
         }
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let [certificate, key] = [certificate.display(), key.display()];
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
         let password = self.write("password", "secret\n");
         let (folder, password) = (folder.to_str().unwrap(), password.display());
@@ -205,7 +211,8 @@ impl Internet {
              initdb -N -E UTF8 --locale C -U postgres -A scram-sha-256 --pwfile {password} -D {folder}/data &&
              echo 'host all all all scram-sha-256' >> {folder}/data/pg_hba.conf &&
              exec postgres -D {folder}/data -c listen_addresses={DATABASE_V4} -c unix_socket_directories= \
-              -c dynamic_shared_memory_type=mmap -c fsync=off"
+              -c dynamic_shared_memory_type=mmap -c fsync=off \
+              -c ssl=on -c ssl_cert_file={certificate} -c ssl_key_file={key}"
         );
         self.start(uid, &["sh", "-c", &script], &format!("{DATABASE_V4}:5432"));
     }

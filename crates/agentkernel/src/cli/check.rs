@@ -133,8 +133,14 @@ impl<'a> Report<'a> {
             // No rule is asked about these.
             _ if config::is_sandbox_itself(&judged.target.host) => {
                 let port = judged.target.port;
-                let open = format!("`--open localhost:{port}` would let it be reached, as {HOST_NAME}:{port}");
-                report.end_inside(SANDBOX_ITSELF, if judged.can_open(port) { open } else { beyond(judged) });
+                let help = match () {
+                    () if judged.is_open(port) => format!("The host's is reached as {HOST_NAME}:{port}"),
+                    () if judged.can_open(port) => {
+                        format!("`--open localhost:{port}` would let it be reached, as {HOST_NAME}:{port}")
+                    }
+                    () => beyond(judged),
+                };
+                report.end_inside(SANDBOX_ITSELF, help);
             }
             _ if config::is_to_many(&Rule::exactly(&judged.target)) => report.end_inside(MANY, ONE.to_owned()),
             Err(denial) => report.refuse(judged, denial),

@@ -179,7 +179,7 @@ struct List {
 
 impl List {
     fn run(self, secrets: &Secrets) -> Status {
-        let list = secrets.list()?;
+        let (list, unreadable) = secrets.list()?;
         if self.json {
             let row = |recorded: &Recorded| {
                 let Recorded { name, source, hosts, env } = recorded;
@@ -196,7 +196,11 @@ impl List {
             let rows: Vec<_> = list.into_iter().map(row).collect();
             print(&table::render(&["NAME", "SOURCE", "VARIABLE", "HOSTS"], &rows))?;
         }
-        Ok(0)
+        let status = u8::from(!unreadable.is_empty());
+        for error in unreadable {
+            report(&error.into());
+        }
+        Ok(status)
     }
 }
 

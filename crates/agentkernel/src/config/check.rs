@@ -6,7 +6,7 @@ use super::{
     reach, resolve,
 };
 use crate::Network;
-use egress::{Denial, Grant, Host, Lift, Policy, Reason, Rules, Target};
+use egress::{Denial, Grant, HOST_NAME, Host, Lift, Policy, Reason, Rules, Target};
 use std::{
     fmt,
     net::IpAddr,
@@ -162,6 +162,13 @@ impl Check {
     pub fn can_open(&self, port: u16) -> bool {
         let service = Target { host: Host::Name("localhost".into()), port };
         self.ceiling().is_none_or(|ceiling| reach::can_serve(ceiling, &service))
+    }
+
+    /// Whether this port of the host is a service that the sandbox reaches, by the host's name.
+    #[must_use]
+    pub fn is_open(&self, port: u16) -> bool {
+        let service = Target { host: Host::Name(HOST_NAME.into()), port };
+        self.network.policy.judge(&service).is_ok_and(|grant| grant.service)
     }
 
     /// What of the user's limits stands in the way as well, whatever rules of the sandbox's own are made.

@@ -154,23 +154,26 @@ impl Secrets {
         Ok(self.clear_keyring(&name, before.filter(|_| !in_keyring)))
     }
 
-    /// Every secret that is recorded, by name.
+    /// Every secret that is recorded, by name, and why some can't be read.
     ///
     /// # Errors
-    /// If one can't be read, or others could.
-    pub fn list(&self) -> Result<Vec<Recorded>, ConfigError> {
-        let Some(dir) = self.open()? else { return Ok(Vec::new()) };
+    /// If none can be, or others could.
+    pub fn list(&self) -> Result<(Vec<Recorded>, Vec<ConfigError>), ConfigError> {
+        let Some(dir) = self.open()? else { return Ok(Default::default()) };
         let unread = |errno| failed("read", &self.path, errno);
-        let mut found = Vec::new();
+        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
         for entry in fs::Dir::read_from(&dir).map_err(unread)? {
             let name = entry.map_err(unread)?.file_name().to_string_lossy().into_owned();
             // What else lies there is not ours.
             if parse_secret_name(&name).is_ok() {
-                found.extend(self.find(&name)?);
+                match self.find(&name) {
+                    Ok(recorded) => found.extend(recorded),
+                    Err(error) => unreadable.push(error),
+                }
             }
         }
         found.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(found)
+        Ok((found, unreadable))
     }
 
     /// One that is recorded; `None` if it is not.
@@ -187,7 +190,7 @@ impl Secrets {
     /// If the others can't be read.
     pub fn unknown(&self, name: &str) -> Result<ConfigError, ConfigError> {
         let names: Vec<(String, String)> =
-            self.list()?.into_iter().map(|recorded| (recorded.name.to_lowercase(), recorded.name)).collect();
+            self.list()?.0.into_iter().map(|recorded| (recorded.name.to_lowercase(), recorded.name)).collect();
         let near = nearest(name, names.iter().map(|(lower, _)| lower.as_str()));
         let hint = match names.iter().find(|(lower, _)| Some(lower.as_str()) == near) {
             Some((_, name)) => format!("Did you mean '{name}'?"),
@@ -323,7 +326,7 @@ fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts)
             None => Err(ConfigError::value(format!("Secret '{name}' is not recorded"), again(""))),
         },
         SecretSource::Env(variable) => match host.var(variable) {
-            Some(value) => Ok(Secret::new(value.as_encoded_bytes().to_vec())),
+            Some(value) => Ok(line(value.as_encoded_bytes())),
             None => {
                 let cause = format!("Secret '{name}': the variable {variable} is not set");
                 Err(ConfigError::value(cause, format!("Set it, or {}", again(""))))
@@ -346,14 +349,14 @@ fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts)
         SecretSource::Field { file, keys } => {
             let document = credentials::read_document(file)?;
             let text = document.as_ref().and_then(|document| document.text(keys));
-            text.map(|text| Secret::new(text.into_bytes())).ok_or_else(|| {
+            text.map(|text| line(Secret::new(text.into_bytes()).expose())).ok_or_else(|| {
                 let cause = format!("Secret '{name}': {} has no `{}`", file.display(), keys.join("."));
                 ConfigError::value(cause, "Log in again with the program whose file that is")
             })
         }
         SecretSource::Keyring(attributes) => {
             match keyring::lookup(&secrets.bus, attributes).map_err(|error| without_keyring(name, &error))? {
-                Some(value) => Ok(value),
+                Some(value) => Ok(line(value.expose())),
                 None => {
                     let cause =
                         format!("Secret '{name}': the desktop's keyring has nothing with {}", joined(attributes));
@@ -374,9 +377,13 @@ pub fn read_secret(from: impl Read) -> std::io::Result<Secret> {
     let read = from.take(MAX_SECRET as u64 + 3).read_to_end(&mut bytes);
     let bytes = Secret::new(bytes);
     read?;
-    let line = bytes.expose();
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    Ok(Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+    Ok(line(bytes.expose()))
+}
+
+/// A value without the newline that ends a line, wherever it comes from.
+fn line(bytes: &[u8]) -> Secret {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    Secret::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
 }
 
 /// Refuses a value that no HTTP header can carry (RFC 9110, 5.5).

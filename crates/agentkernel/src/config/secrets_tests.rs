@@ -32,13 +32,14 @@ fn value_of(source: SecretSource, host: &HostFacts) -> Result<String, String> {
 #[test]
 fn what_is_recorded_is_found() {
     let (_home, host, secrets) = scene();
-    assert_eq!((secrets.list().unwrap(), secrets.find("TOKEN").unwrap()), (Vec::new(), None));
+    assert!(secrets.list().unwrap().0.is_empty() && secrets.find("TOKEN").unwrap().is_none());
     assert!(secrets.forget("TOKEN").unwrap().is_none());
     let token = recorded("TOKEN", SecretSource::Store);
     secrets.record(&token, Some(&secret("s3cr3t  x"))).unwrap();
     secrets.record(&Recorded { env: Some("B".into()), ..recorded("A", SecretSource::Env("V".into())) }, None).unwrap();
     std::fs::write(secrets.path().join("not-ours"), "").unwrap();
-    let listed = secrets.list().unwrap();
+    let (listed, unreadable) = secrets.list().unwrap();
+    assert!(unreadable.is_empty());
     assert_eq!(listed.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["A", "TOKEN"]);
     assert_eq!(listed[1], token);
     assert_eq!(value_of(SecretSource::Store, &host).unwrap(), "s3cr3t  x");
@@ -88,6 +89,14 @@ fn values_come_from_where_they_are_when_they_are_needed() {
     assert!(unset.starts_with("Secret 'TOKEN': the variable V is not set | Set it, or"), "{unset}");
     host.env = vec![("V".into(), "from a variable".into())];
     assert_eq!(value_of(SecretSource::Env("V".into()), &host).unwrap(), "from a variable");
+    // The end of a line is none of a value's, wherever it comes from.
+    for value in ["a\n", "a\r\n"] {
+        host.env[0].1 = value.into();
+        assert_eq!(value_of(SecretSource::Env("V".into()), &host).unwrap(), "a");
+    }
+    host.env[0].1 = "a\n\n".into();
+    assert!(value_of(SecretSource::Env("V".into()), &host).unwrap_err().contains("more than one line"));
+    host.env[0].1 = "from a variable".into();
     assert_eq!(value_of(store(SecretSource::Env("V".into())), &host).unwrap(), "from a variable");
 
     let missing = value_of(SecretSource::File(file.clone()), &host).unwrap_err();

@@ -263,6 +263,14 @@ impl Entry {
         }
     }
 
+    /// How it was before whoever holds the lock has begun anything.
+    ///
+    /// # Errors
+    /// As [`state`](Self::state).
+    pub fn state_before(&self, _lock: &Lock) -> Result<State, StoreError> {
+        Ok(self.recorded()?.lost())
+    }
+
     /// What the record says, true or not.
     pub(super) fn recorded(&self) -> Result<State, StoreError> {
         Ok(record::read(self.dir(), &self.path, STATE)?.unwrap_or(State::Created))

@@ -48,6 +48,12 @@ impl Custody {
         entry.listen(lock)
     }
 
+    /// How it was before it is started.
+    pub(super) fn state_before(&self) -> Result<State, StoreError> {
+        let (entry, lock) = self.held()?;
+        entry.state_before(lock)
+    }
+
     pub(super) fn write_state(&self, state: &State) -> Result<(), StoreError> {
         let (entry, lock) = self.held()?;
         entry.write_state(lock, state)

@@ -83,6 +83,7 @@ fn serve(
     client: &mut Option<OwnedFd>,
 ) -> Result<Exit, Failure> {
     let place = custody.place().map_err(|error| describe(&error))?;
+    let before = custody.state_before().map_err(|error| describe(&error))?;
     let authority = authority(spec)?;
     let certificate = authority.as_ref().map(|key| key.certificate.as_str());
     // Who comes meanwhile waits, and can end a start that takes too long.
@@ -112,6 +113,10 @@ fn serve(
         Err(failure) => failure,
     };
     end(&mut *machine, custody);
+    if spec.keep {
+        // Otherwise the record that it runs would be taken for a run that was lost.
+        let _ = custody.write_state(&before);
+    }
     Err(failure)
 }
 

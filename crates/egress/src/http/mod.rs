@@ -10,6 +10,7 @@ mod head;
 mod lengths;
 mod login;
 mod one;
+mod resets;
 mod sides;
 mod two;
 mod websocket;

@@ -1,13 +1,20 @@
 //! Hides HTTP/2: many requests at once.
 
-use super::{Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Refusal, Stream, answer::Answer, asked::Asked, head};
+use super::{
+    Exchange, HEAD_TIME, LEAVE, MAX_HEAD, Refusal, Stream, answer::Answer, asked::Asked, head, resets::Resets,
+};
 use crate::{Denial, Reason};
 use ::http::{Method, Request, Response, StatusCode, request::Parts};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::{body::Incoming, client::conn::http2::SendRequest, rt::Executor, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    rc::Rc,
+    time::Duration,
+};
 use tokio::task::JoinSet;
 
 /// How much each side may send ahead, in one request and in all of them.
@@ -37,6 +44,13 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
         .await
         .map_err(|error| exchange.failed(&error).denial)?;
     let (own, beside) = (exchange.clone(), tasks.clone());
+    let unreadable = {
+        let exchange = exchange.clone();
+        move |why: &str| exchange.passage.report.refused(&exchange.denial(Reason::BadRequest).because(why), "")
+    };
+    let passed_on = Rc::new(Cell::new(0));
+    let refused = unreadable.clone();
+    let client = Resets::new(client, passed_on.clone(), move || refused("HTTP/2 knows no such request"));
     let mut downstream = hyper::server::conn::http2::Builder::new(tasks)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
@@ -49,7 +63,24 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
         .keep_alive_interval(HEAD_TIME)
         .serve_connection(
             TokioIo::new(client),
-            service_fn(move |request| answer(own.clone(), sender.clone(), request, beside.clone())),
+            service_fn(move |request| {
+                let answer = answer(own.clone(), sender.clone(), request, beside.clone());
+                let passed_on = passed_on.clone();
+                let failed = move |error: &dyn Error| {
+                    if cause(error).is_some_and(|cause| cause.reason() == Some(h2::Reason::PROTOCOL_ERROR)) {
+                        passed_on.set(passed_on.get() + 1);
+                    }
+                };
+                async move {
+                    let told = answer.await.inspect_err(|error| failed(error))?;
+                    Ok::<_, hyper::Error>(told.map(|body| {
+                        body.map_err(move |error| {
+                            failed(&*error);
+                            error
+                        })
+                    }))
+                }
+            }),
         );
     let mut open = true;
     let result = loop {
@@ -61,6 +92,9 @@ pub(super) async fn carry(client: impl Stream, server: impl Stream, exchange: Rc
             }
         }
     };
+    if let Some(cause) = result.as_ref().err().and_then(|error| cause(error)).filter(|cause| cause.is_library()) {
+        unreadable(&cause.to_string());
+    }
     let _ = exchange.ended(result);
     drop(downstream);
     if open {
@@ -131,6 +165,11 @@ async fn ask(
         Err(error) if exchange.answered.get() => Err(error),
         Err(error) => Ok(exchange.refuse(exchange.failed(&error), &line)),
     }
+}
+
+/// What of HTTP/2 is behind an error.
+fn cause(error: &dyn Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
 }
 
 /// Reads on for a while what nobody wants any more.

@@ -102,6 +102,34 @@ pub const CASES: &[Case] = &[
             })
         },
     ),
+    Case::new(
+        "tls-later",
+        Network,
+        "TLS for another server begins after another protocol's own word for it",
+        "RFC 3207: 5",
+        Control::Host,
+        |ctx| {
+            every_way(ctx, |hello, name, there| {
+                let [own, other] = [name, there].map(|name| speech::records(&hello(Some(&[name]), 0), WHOLE));
+                let pieces = speech::records(&hello(Some(&[there]), 0), 100);
+                [
+                    // PostgreSQL, mail, XMPP and LDAP (its OID is 1.3.6.1.4.1.1466.20037).
+                    b"\0\0\0\x08\x04\xd2\x16\x2f".as_slice(),
+                    b"EHLO a\r\nSTARTTLS\r\n",
+                    b"a STARTTLS\r\n",
+                    b"<stream:stream><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>\n",
+                    b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037",
+                    // What no server would take for more than a mistake.
+                    b"SSH-2.0-a\r\nSTARTTLS\r\n",
+                    &[b"a\r\n", &own[..7], b"\r\nSTARTTLS\r\n"].concat(),
+                ]
+                .into_iter()
+                .flat_map(|word| [[word, &other].concat(), [word, &pieces].concat()])
+                .map(Message::whole)
+                .collect()
+            })
+        },
+    ),
 ];
 
 /// Makes a first message that must not arrive, of names and of a number of protocols.
