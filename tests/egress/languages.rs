@@ -235,8 +235,13 @@ for words in [
     assert answer(words, b"GET / HTTP/1.1\r\nHost: hidden\r\n\r\n") == b"", words
 assert answer(b"+GET k\r\n") == b"+OK 200 hidden\r\n"
 assert answer(b"MRCP/2.0 1 DEFINE 1\r\n") == b"MRCP/2.0 183 1 200 hidden\r\n"
-# What begins as no request and no TLS may ask for either in its own way, as nginx asks uWSGI.
-assert answer(b"\0\x05\0\0hello").startswith(b"HTTP/1.1 200 OK")
+# Whatever stands before a request: to some servers it is a part of the method.
+for first in [*range(9), *range(0x0e, 0x14), 0x19, 0x1a, 0x1b, 0x7f, 0x80, 0xff]:
+    words = bytes([first]) + b"GET / HTTP/1.1\r\nHost: hidden\r\n\r\n"
+    assert answer(words) == b"", words
+assert answer(b"\xef\xbb\xbfGET / HTTP/1.1\r\nHost: hidden\r\n\r\n") == b""
+# As nginx asks uWSGI.
+assert answer(b"\0\x05\0\0hello") == b""
 "#;
         let _ = ground.attack(&["--allow", "www.example.com:7000", "--name", "heard"], script);
         ground.told("bad-request");

@@ -210,6 +210,37 @@ fn a_rule_that_is_taken_back() {
     }
 }
 
+/// So is what denies a service of the host, which is said by the name that it was opened by.
+#[test]
+fn a_service_that_is_taken_away_and_given_back() {
+    for ground in Ground::all() {
+        ground.internet.serve("127.0.0.1:7777", |mut stream| drop(stream.write_all(b"served")));
+        let kept = Kept::new(&ground, &["--open", "localhost:7777", "--workspace", "none"]);
+        let served = r#"
+with socket.create_connection(("host.agentkernel.internal", 7777), 30) as connection:
+    assert hear(connection) == b"served"
+"#;
+        let refused = r#"
+try:
+    with socket.create_connection(("host.agentkernel.internal", 7777), 30) as connection:
+        assert b"served" not in hear(connection)
+except OSError:
+    pass
+"#;
+        let _ = kept.works(served);
+        let _ = ground.agentkernel(&["net", "deny", BOX, "localhost:7777"]);
+        let _ = kept.works(refused);
+        let allow = |rule| ground.internet.agentkernel(&ground.world, &["net", "allow", BOX, rule]).output().unwrap();
+        let output = allow("localhost:7777");
+        let said = "'localhost:7777' is a service of the host, and reached as host.agentkernel.internal:7777";
+        assert!(output.status.success() && told(&output).contains(said), "{}", told(&output));
+        let _ = kept.works(served);
+        // Nothing was opened there.
+        let output = allow("localhost:7778");
+        assert!(output.status.code() == Some(1) && told(&output).contains("allows nothing"), "{}", told(&output));
+    }
+}
+
 /// They hold for sandboxes of before too, from the next change or start on.
 #[test]
 fn limits_that_change() {

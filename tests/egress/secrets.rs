@@ -130,10 +130,12 @@ fn clients() -> Vec<(&'static str, &'static str, String)> {
 
 /// What stays in the sandbox: it has sent every secret, and knows what it has.
 const HOLDER: &str = r#"
+import base64
 context = ssl.create_default_context()
 tls = context.wrap_socket(socket.create_connection((WEB, 443)), server_hostname=WEB)
 held = [os.environ["RECORDED"], os.environ["NAMED"], open("/run/secrets/filed").read()]
-request = get(WEB, "/own/held", ["X-Api-Key: " + value for value in held])
+basic = base64.b64encode(b"user:" + held[0].encode()).decode()
+request = get(WEB, "/own/held", ["X-Api-Key: " + value for value in held] + ["Authorization: Basic " + basic])
 tls.sendall(request)
 answer = hear(tls)
 assert b" 200 " in answer, answer
@@ -156,6 +158,8 @@ fn a_value_is_found_nowhere() {
         for value in [RECORDED, NAMED, FILED] {
             assert!(real.contains(&format!("x-api-key: {value}").to_ascii_lowercase()), "{real}");
         }
+        let basic = format!("authorization: basic {USER_AND_RECORDED}").to_ascii_lowercase();
+        assert!(real.contains(&basic), "{real}");
         for (placeholder, name) in placeholders.iter().zip(["RECORDED", "NAMED", "FILED"]) {
             assert!(
                 placeholder.starts_with(&format!("agentkernel-{name}-")) && placeholder.len() > 40,
@@ -184,6 +188,7 @@ fn a_value_is_found_nowhere() {
             }
         }
         assert!(used > 3);
+        not_recorded(&ground, &placeholders);
         nowhere_inside(&kept);
         nowhere_outside(&kept);
         drop(holder);
@@ -226,7 +231,9 @@ fn scheme_in_lower_case(value: &str) -> String {
 }
 
 fn values(bytes: &[u8]) -> bool {
-    [RECORDED, NAMED, FILED].iter().any(|value| bytes.windows(value.len()).any(|window| window == value.as_bytes()))
+    [RECORDED, NAMED, FILED, USER_AND_RECORDED]
+        .iter()
+        .any(|value| bytes.windows(value.len()).any(|window| window == value.as_bytes()))
 }
 
 /// Whether one of the values is in the memory of a process.
@@ -245,10 +252,25 @@ fn in_memory(pid: u32) -> bool {
     })
 }
 
-/// As [`values`], fast enough for much memory: by the first of what they have in common, the dash.
+/// As [`values`], fast enough for much memory: by a dash, which each of them has, or the sign with which base64 ends.
 fn memchr(bytes: &[u8]) -> bool {
-    let dashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'-').map(|(at, _)| at);
-    dashes.into_iter().any(|at| values(&bytes[at.saturating_sub(8)..bytes.len().min(at + 24)]))
+    bytes.iter().enumerate().any(|(at, byte)| match byte {
+        b'-' => values(&bytes[at.saturating_sub(8)..bytes.len().min(at + 24)]),
+        b'=' => bytes[..=at].ends_with(USER_AND_RECORDED.as_bytes()),
+        _ => false,
+    })
+}
+
+/// A recording has what was shown, which is what stands in for the values.
+fn not_recorded(ground: &Ground, placeholders: &[String]) {
+    let script =
+        "env; cat /run/secrets/filed; curl -sSv -u \"user:$RECORDED\" https://www.example.com/own/recorded 2>&1";
+    let _ = ground.agentkernel(&["exec", "--record", "cast", BOX, "sh", "-c", script]);
+    let cast = fs::read(ground.world.project().join("cast")).unwrap();
+    assert!(!values(&cast));
+    let text = String::from_utf8(cast).unwrap();
+    assert!(placeholders.iter().all(|placeholder| text.contains(placeholder)), "{text}");
+    assert!(text.contains("uthorization: Basic "), "{text}");
 }
 
 fn nowhere_inside(kept: &Kept) {
@@ -265,7 +287,7 @@ fn nowhere_inside(kept: &Kept) {
     }
     // From inside: what begins with these, and is not the script that looks for it.
     let script = r#"
-needles = [bytes(reversed(part)) for part in (b"T0vmL8qPqw14xZ-dedrocer", b"D9ewK5rTbn37Ya-deman", b"S1fgH6zXcv92Po-delif")]
+needles = [bytes(reversed(part)) for part in (b"T0vmL8qPqw14xZ-dedrocer", b"D9ewK5rTbn37Ya-deman", b"S1fgH6zXcv92Po-delif", b"==AVwYXbMhTcQdXcxQDea1CZlRmcvNWZypjclNXd")]
 own = str(os.getpid())
 seen = 0
 for top in "/etc", "/run", "/tmp", "/var/tmp", "/dev/shm", "/proc", os.environ["HOME"], os.getcwd():

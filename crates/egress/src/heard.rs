@@ -91,11 +91,10 @@ impl Gate {
         let mut head = [0; ENOUGH];
         let told = match self.began {
             // As records do, and the hello of SSL 2.
-            Some(0x14..=0x18 | 0x80..) => look(server, &mut head, tls).await,
-            // As lines of text do, with blanks before them.
-            Some(b' '..=b'~' | b'\t'..=b'\r' | 0x1c..=0x1f) => look(server, &mut head, http).await,
-            // Nobody takes that for either.
-            _ => None,
+            Some(0x14..=0x18 | 0x80..) => look(server, &mut head, either).await,
+            // Some servers read a request behind any other byte.
+            Some(_) => look(server, &mut head, http).await,
+            None => None,
         };
         self.heard.set(told.unwrap_or_default());
         self.heard.get() == Heard::Other
@@ -155,6 +154,14 @@ fn http(answer: &[u8]) -> Option<Heard> {
         None => None,
         Some(digit) if begun == NAME.len() && digit.is_ascii_digit() => Some(Heard::Http),
         Some(_) => Some(Heard::Other),
+    }
+}
+
+/// The same of both.
+fn either(answer: &[u8]) -> Option<Heard> {
+    match (tls(answer)?, http(answer)) {
+        (Heard::Other, http) => http,
+        (tls, _) => Some(tls),
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 fn answers_tell_what_was_heard() {
     for answer in ["HTTP/1.1 200 OK\r\n", "HTTP/1.0 404", "http/1.1 400 Bad\r\n", "HTTP/2 200"] {
         assert_eq!(http(answer.as_bytes()), Some(Heard::Http), "{answer}");
+        assert_eq!(either(answer.as_bytes()), Some(Heard::Http), "{answer}");
         // As soon as it can be, and not otherwise before.
         for length in 0..answer.len() {
             let told = http(&answer.as_bytes()[..length]);
@@ -12,6 +13,7 @@ fn answers_tell_what_was_heard() {
     }
     for answer in [&b"\x16\x03\x03\0\x5a\x02"[..], b"\x15\x03\x01\0\x02\x02\x28", b"\x16\x03\x00"] {
         assert_eq!(tls(answer), Some(Heard::Tls), "{answer:?}");
+        assert_eq!(either(answer), Some(Heard::Tls), "{answer:?}");
         assert_eq!((tls(&answer[..1]), tls(&answer[..2])), (None, None));
     }
     for answer in
@@ -21,6 +23,7 @@ fn answers_tell_what_was_heard() {
     }
     for answer in [&b"\x16\0\0\0\x01"[..], b"\x15\x03\x09", b"\0\0\0\x08", b"\x17\x03\x03"] {
         assert_eq!(tls(answer), Some(Heard::Other), "{}", answer.escape_ascii());
+        assert_eq!(either(answer), Some(Heard::Other), "{}", answer.escape_ascii());
     }
 }
 
@@ -39,6 +42,6 @@ fn settings_are_told_by_their_first_bytes() {
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>, text in "(HTTP)?/?[0-9.]{0,4}.{0,4}") {
-        let _ = (tls(&bytes), http(&bytes), http(text.as_bytes()), settings(&bytes));
+        let _ = (tls(&bytes), either(&bytes), http(&bytes), http(text.as_bytes()), settings(&bytes));
     }
 }

@@ -207,8 +207,10 @@ fn find(text: &[u8], grant: &SecretGrant) -> Option<usize> {
 
 /// What is inside of `Basic` credentials (RFC 7617), whichever header they are in: gateways have their own.
 fn basic(value: &HeaderValue) -> Option<Vec<u8>> {
-    let (scheme, rest) = value.as_bytes().split_at_checked(b"Basic ".len())?;
-    scheme.eq_ignore_ascii_case(b"Basic ").then(|| BASE64.decode(rest.trim_ascii()).ok()).flatten()
+    let (scheme, rest) = value.as_bytes().split_at_checked(b"Basic".len())?;
+    // Whichever blank follows: some servers take a tab for the space that it should be.
+    let is_basic = scheme.eq_ignore_ascii_case(b"Basic") && matches!(rest.first(), Some(b' ' | b'\t'));
+    is_basic.then(|| BASE64.decode(rest.trim_ascii()).ok()).flatten()
 }
 
 fn encoded(bytes: &[u8]) -> Zeroizing<String> {

@@ -67,6 +67,13 @@ fn basic_credentials_get_their_secrets() {
     let odd = format!("bAsIc  {}", BASE64.encode(format!("{ONE}:{TWO}")).trim_end_matches('='));
     assert_eq!(through("a.org", "authorization", &odd).unwrap(), basic("value-of-one:v2"));
     assert_eq!(through("a.org", "x-gateway-authorization", &sent).unwrap(), basic("user:value-of-one"));
+    for blanks in ["\t", "\t ", " \t"] {
+        let tab = sent.replace(' ', blanks);
+        assert_eq!(through("a.org", "authorization", &tab).unwrap(), basic("user:value-of-one"));
+        assert_eq!(through("b.org", "authorization", &tab), Err(Misplaced::Elsewhere("ONE".to_owned())));
+        let headers = [(header::AUTHORIZATION, tab.parse().unwrap())].into_iter().collect();
+        assert_eq!(refused("a.org", &Method::GET, "/", &headers), Some("in clear: ONE".to_owned()));
+    }
     // What is no base64 is left, and what stands there in clear is exchanged.
     assert_eq!(through("a.org", "authorization", "Basic !").unwrap(), "Basic !");
     assert_eq!(through("a.org", "authorization", &format!("Basic {ONE}")).unwrap(), "Basic value-of-one");

@@ -211,3 +211,27 @@ pub fn raw(passage: Passage, request: &[u8], response: &[u8]) -> (String, String
         (lossy(serving.await.unwrap()), lossy(seen))
     })
 }
+
+/// What a server got and a client got, if the client says more once it has this answer to the beginning of its request.
+pub fn late(passage: Passage, request: &[u8], answer: &[u8], more: &[u8]) -> (String, String) {
+    run(async {
+        let (mut client, mut server) = carried(Version::One, passage);
+        client.write_all(request).await.unwrap();
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\n") {
+            assert!(server.read_buf(&mut got).await.unwrap() > 0);
+        }
+        server.write_all(answer).await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(&answer[answer.len() - 4..]) {
+            assert!(client.read_buf(&mut seen).await.unwrap() > 0);
+        }
+        client.write_all(more).await.unwrap();
+        client.shutdown().await.unwrap();
+        let (got_all, seen_all) = tokio::join!(server.read_to_end(&mut got), client.read_to_end(&mut seen));
+        got_all.unwrap();
+        seen_all.unwrap();
+        let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (lossy(got), lossy(seen))
+    })
+}

@@ -8,7 +8,7 @@ use crate::{
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
 use clap::{Args, Subcommand};
-use egress::{CERTIFICATE, HOST_NAME, Policy, Rule, control::Published};
+use egress::{CERTIFICATE, HOST_NAME, Host, Policy, Rule, Target, control::Published};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -74,10 +74,12 @@ impl Allow {
             client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
             let Ok(spec) = entry.spec() else { continue };
             let policy = Policy { ceiling: limits.ceiling().cloned(), ..spec.network.policy.allowing(rule.clone()) };
-            let failure = if config::void_rules(&policy.rules).contains(&&rule) {
-                Some(void(&rule))
-            } else {
-                still_refused(&policy, &rule, &self.sandbox, &limits, reads)
+            let service = opened(&policy, &rule);
+            let void = service.is_none() && config::void_rules(&policy.rules).contains(&&rule);
+            let failure = match void {
+                true => Some(self::void(&rule)),
+                false => still_refused(&policy, &rule, &self.sandbox, &limits, reads)
+                    .or_else(|| Some(reached(&rule, service?))),
             };
             if let Some(failure) = failure {
                 super::report(&failure);
@@ -107,6 +109,17 @@ pub(super) fn void(rule: &Rule) -> Failure {
         () => (SANDBOX_ITSELF, SERVICES),
     };
     Failure::new(format!("'{rule}' allows nothing: {why}")).hint(hint)
+}
+
+/// The service of the host that a rule is about, by its name outside, if there is one.
+fn opened<'a>(policy: &'a Policy, rule: &Rule) -> Option<&'a Target> {
+    policy.rules.services.iter().find(|service| config::is_sandbox_itself(&service.host) && rule.matches(service))
+}
+
+/// What a rule does that is about one: whoever was kept from it is no more.
+fn reached(rule: &Rule, service: &Target) -> Failure {
+    let inside = Target { host: Host::Name(HOST_NAME.into()), port: service.port };
+    Failure::new(format!("'{rule}' is a service of the host, and reached as {inside}")).status(0)
 }
 
 /// Why nothing of the host is reached at a loopback address.

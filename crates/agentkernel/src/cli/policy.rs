@@ -236,6 +236,11 @@ impl Seen {
             AuditEvent::Refused { request: None, reason, .. } if reason == Reason::Lost.code() => {
                 self.reached.insert(target);
             }
+            AuditEvent::Folded { verdict: Verdict::Failed, reason: Some(reason), .. }
+                if reason == Reason::Lost.code() =>
+            {
+                self.reached.insert(target);
+            }
             AuditEvent::Refused { denied: true, request: None, reason, cause } => {
                 self.refused.entry(target).or_insert(Why { reason, cause });
             }

@@ -23,8 +23,11 @@ fn sums_count_as_well() {
         record("a.example.org", folded(Verdict::Allowed, None)),
         record("10.1.2.3", folded(Verdict::Denied, Some("private-address"))),
         record("b.example.org", folded(Verdict::Failed, Some("unreachable"))),
+        // The sandbox had ended before.
+        record("c.example.org", folded(Verdict::Failed, Some("lost"))),
     ]);
-    assert_eq!(seen.reached.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.example.org:443"]);
+    let reached: Vec<_> = seen.reached.iter().map(ToString::to_string).collect();
+    assert_eq!(reached, ["a.example.org:443", "c.example.org:443"]);
     let (target, why) = seen.refused.first_key_value().unwrap();
     assert!(seen.refused.len() == 1 && target.to_string() == "10.1.2.3:443" && why.can_be_named(target));
     assert!(!seen.incomplete);

@@ -68,13 +68,15 @@ pub fn learned(project: Option<&str>, Learned { reached, other, refused, address
     let other_mode = network.get("mode").is_some_and(|mode| mode.as_str() != Some("allow"));
     let mut review: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (target, cause) in refused {
-        let (key, line) = reviewed(target, cause);
-        // Whoever has left it a comment has seen it.
-        if !before.contains(&line) {
-            review.entry(key).or_default().push(line);
+        for (key, line) in reviewed(target, cause) {
+            let lines = review.entry(key).or_default();
+            // Whoever has left it a comment has seen it; and names can share an address.
+            if !before.contains(&line) && !lines.contains(&line) {
+                lines.push(line);
+            }
         }
     }
-    if rules.is_empty() && services.is_empty() && review.is_empty() && !other_mode {
+    if rules.is_empty() && services.is_empty() && review.values().all(Vec::is_empty) && !other_mode {
         return String::new();
     }
     if other_mode && let Some(mode) = network.get_mut("mode").and_then(Item::as_value_mut) {
@@ -126,27 +128,31 @@ fn fold<'a>(targets: impl Iterator<Item = &'a Target>, other: &[&Target]) -> Vec
     ports.into_iter().flat_map(rules).collect()
 }
 
-/// Which list something could be allowed in that was refused because it is private or the host's, and the comment that
-/// says so there.
-fn reviewed(target: &Target, cause: &str) -> (&'static str, String) {
+/// Which list something could be allowed in that was refused because it is private or the host's, and the comments that
+/// say so there: all of them together let it be reached.
+fn reviewed(target: &Target, cause: &str) -> Vec<(&'static str, String)> {
     let detail = cause.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     let comment = |key, text: String, why: &str| (key, format!("# \"{text}\", # refused: {why}"));
     if target.host.name() == Some(HOST_NAME) {
-        return comment("host_services", format!("localhost:{}", target.port), "a service of the host");
+        return vec![comment("host_services", format!("localhost:{}", target.port), "a service of the host")];
     }
     let why = detail.unwrap_or(cause);
-    let address: Option<IpAddr> = why.split(' ').next().and_then(|word| word.parse().ok());
+    let (first, class) = why.split_once(" is ").unwrap_or((why, ""));
+    let address: Option<IpAddr> = first.parse().ok();
+    // Which addresses are this machine's is known to whoever refused them.
+    let own = class == Class::Loopback.words();
     // By its name, if that is enough.
     let by_name = Rules { mode: Mode::Allow, allow: vec![Rule::exactly(target)], ..Rules::default() };
     let by_name = Policy { rules: by_name, ceiling: None };
     match address {
-        Some(address) if by_name.admit(target, &[address], |_| false).is_err() => match address::class(address) {
-            Class::LinkLocal | Class::Metadata | Class::NoHost => {
-                comment("allow", Target { host: address.into(), port: target.port }.to_string(), why)
+        Some(address) if by_name.admit(target, &[address], |_| own).is_err() => match address::class(address) {
+            Class::LinkLocal | Class::Metadata | Class::NoHost if !own => {
+                let named = Target { host: address.into(), port: target.port };
+                [target, &named].map(|target| comment("allow", target.to_string(), why)).into()
             }
-            _ => comment("host_services", target.to_string(), why),
+            _ => vec![comment("host_services", target.to_string(), why)],
         },
-        _ => comment("allow", target.to_string(), why),
+        _ => vec![comment("allow", target.to_string(), why)],
     }
 }
 

@@ -192,11 +192,15 @@ fn a_service_of_the_host_is_known_by_each_of_its_names() {
 fn what_was_refused_is_there_to_be_reviewed() {
     let private = "db.internal has no address that may be reached without being named (10.1.2.3 is a private address)";
     let public = "x.example.org has no address that may be reached without being named (127.0.0.1 is an address of this machine)";
+    let own =
+        "own.internal has no address that may be reached without being named (10.9.9.9 is an address of this machine)";
     let cloud = "x.example.net has no address (169.254.169.254 is a link-local address)";
     let refused = [
         ("db.internal:5432", private),
         ("x.example.org:80", public),
+        ("own.internal:5432", own),
         ("x.example.net:80", cloud),
+        ("y.example.net:80", cloud),
         ("10.0.0.1:22", "it can only be reached if a rule names it"),
         ("93.184.216.34:80", "no rule names this address, which could be one of 'x.example.org'"),
         ("host.agentkernel.internal:4000", "no rule allows it"),
@@ -206,12 +210,15 @@ fn what_was_refused_is_there_to_be_reviewed() {
 +allow = [
 +    "a.b:443",
 +    # "db.internal:5432", # refused: 10.1.2.3 is a private address
++    # "x.example.net:80", # refused: 169.254.169.254 is a link-local address
 +    # "169.254.169.254:80", # refused: 169.254.169.254 is a link-local address
++    # "y.example.net:80", # refused: 169.254.169.254 is a link-local address
 +    # "10.0.0.1:22", # refused: it can only be reached if a rule names it
 +    # "93.184.216.34:80", # refused: no rule names this address, which could be one of 'x.example.org'
 +]
 +host_services = [
 +    # "x.example.org:80", # refused: 127.0.0.1 is an address of this machine
++    # "own.internal:5432", # refused: 10.9.9.9 is an address of this machine
 +    # "localhost:4000", # refused: a service of the host
 +]
 "#;
@@ -219,8 +226,8 @@ fn what_was_refused_is_there_to_be_reviewed() {
     // They stand once, and mean what they say when the sign is taken away.
     assert_eq!(learn_with(Some(&after), &["a.b:443"], &refused), (String::new(), after.clone()));
     let file = ProjectFile::parse(FILE_NAME.into(), after.replace("    # \"", "    \"")).unwrap();
-    assert_eq!(file.settings.network.allow.iter().flatten().count(), 5);
-    assert_eq!(file.settings.network.services.len(), 2);
+    assert_eq!(file.settings.network.allow.iter().flatten().count(), 7);
+    assert_eq!(file.settings.network.services.len(), 3);
     let one = &refused[..1];
     let comment = "# \"db.internal:5432\", # refused: 10.1.2.3 is a private address\n";
     for file in [

@@ -1,13 +1,14 @@
 //! Hides the body of a request, whose trailers are headers as any others: a secret is put in there as well, or kept back.
 
 use super::Exchange;
-use crate::Denial;
+use crate::{Denial, Reason};
 use ::http::{HeaderMap, Method, Uri, request::Parts};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::{
     cell::{Cell, RefCell},
     error::Error,
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -64,6 +65,23 @@ impl Asked {
             Err(misplaced) => Err(exchange.misplaced(&misplaced)),
         }
     }
+
+    /// Tells why the rest does not go on, or has whoever answers tell it.
+    fn deny(&self, denial: Denial) {
+        match self.end.answered.get() {
+            true => self.exchange.passage.report.refused(&denial, &self.line),
+            false => drop(self.end.denied.replace(Some(denial))),
+        }
+    }
+}
+
+/// What is wrong with a body that cannot be read; `None` if it has only ended too early.
+fn flaw(error: &hyper::Error) -> Option<String> {
+    let error = error.source()?.downcast_ref::<io::Error>()?;
+    let unreadable = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+    // What follows a colon may be the client's own words, of any length.
+    let words = || error.to_string().split(':').next().map(|words| format!("its body cannot be read: {words}"));
+    unreadable.then(words).flatten()
 }
 
 impl Body for Asked {
@@ -72,15 +90,22 @@ impl Body for Asked {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(None) };
-        let mut frame = frame?;
+        let mut frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                if let Some(flaw) = flaw(&error) {
+                    // There may be more of it, and of what follows.
+                    self.exchange.unread.set(true);
+                    self.deny(self.exchange.denial(Reason::BadRequest).because(flaw));
+                }
+                return Poll::Ready(Some(Err(error.into())));
+            }
+        };
         if let Some(trailers) = frame.trailers_mut()
             && let Err(denial) = self.admit(trailers)
         {
             let code = denial.reason.code();
-            match self.end.answered.get() {
-                true => self.exchange.passage.report.refused(&denial, &self.line),
-                false => drop(self.end.denied.replace(Some(denial))),
-            }
+            self.deny(denial);
             return Poll::Ready(Some(Err(code.into())));
         }
         Poll::Ready(Some(Ok(frame)))

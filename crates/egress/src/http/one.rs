@@ -175,8 +175,9 @@ impl Way {
             Err(error) => Err(error),
         };
         let mut response = match sent {
+            // Even if the server has answered meanwhile: it has not got all of it.
+            _ if let Some(denial) = end.denied() => return Ok(exchange.refuse(denial.into(), &line)),
             Ok(response) => response,
-            Err(_) if let Some(denial) = end.denied() => return Ok(exchange.refuse(denial.into(), &line)),
             Err(_) if self.told.unclear() => {
                 let detail = "the length of the server's answer is written so that programs differ in it";
                 return Ok(exchange.refuse(exchange.denial(Reason::Unreachable).because(detail).into(), &line));

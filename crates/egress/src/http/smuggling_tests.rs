@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Requests,
-    testing::{PLACEHOLDER, VALUE, only, passage, raw},
+    testing::{PLACEHOLDER, VALUE, late, only, passage, raw},
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -79,6 +79,33 @@ fn http_1_0_works_without_a_host() {
     let (server, status, _) = outcome("GET /x HTTP/1.0\r\n\r\n");
     assert_eq!(server, "GET /x HTTP/1.1\r\nhost: a.org:80\r\n\r\n");
     assert_eq!(status, 200);
+}
+
+#[test]
+fn a_body_that_cannot_be_read_goes_no_further() {
+    let head = "POST /x HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let extension = format!("5;{}\r\n", "x".repeat(20_000));
+    for body in
+        ["ZZ\r\n", " 5 \r\n", "5\r\nhelloXX", "FFFFFFFFFFFFFFFFF\r\n", "5;a\nb\r\n", &extension, "0\r\nx y: z\r\n\r\n"]
+    {
+        let hidden = "GET /hidden HTTP/1.1\r\nHost: a.org\r\n\r\n";
+        let (passage, log) = passage("a.org:80", &[]);
+        // This server answers nothing before it has the body.
+        let (server, client) = raw(passage, format!("{head}{body}{hidden}").as_bytes(), b"");
+        assert!(client.starts_with("HTTP/1.1 400 "), "{body}: {client}");
+        assert!(client.contains("x-agentkernel-reason: bad-request\r\n"), "{body}: {client}");
+        assert!(client.contains("the request is malformed (its body cannot be read: "), "{body}: {client}");
+        assert!(!client.contains("x y"), "{body}: {client}");
+        assert_eq!(log.reasons(), [Reason::BadRequest], "{body}");
+        assert!(!server.contains("hidden") && !server.contains("0\r\n\r\n"), "{body}: {server}");
+        // Once its answer is on its way, that ends.
+        let (passage, log) = self::passage("a.org:80", &[]);
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok";
+        let (server, client) = late(passage, head.as_bytes(), answer, format!("{body}{hidden}").as_bytes());
+        assert!(client.ends_with("\r\n\r\nok"), "{body}: {client}");
+        assert_eq!(log.reasons(), [Reason::BadRequest], "{body}");
+        assert!(!server.contains("hidden") && !server.contains("0\r\n\r\n"), "{body}: {server}");
+    }
 }
 
 #[test]

@@ -153,6 +153,8 @@ async fn ask(
         Err(error) => Err(error),
     };
     match sent {
+        // Even if the server has answered meanwhile: it has not got all of it.
+        _ if let Some(denial) = end.denied() => Ok(exchange.refuse(denial.into(), &line)),
         Ok(mut response) => {
             end.answered();
             exchange.answered.set(true);
@@ -161,7 +163,6 @@ async fn ask(
             }
             Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
         }
-        Err(_) if let Some(denial) = end.denied() => Ok(exchange.refuse(denial.into(), &line)),
         Err(error) if exchange.answered.get() => Err(error),
         Err(error) => Ok(exchange.refuse(exchange.failed(&error), &line)),
     }
