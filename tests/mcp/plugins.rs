@@ -87,6 +87,14 @@ fn codex_calls_our_tool() {
 }
 
 #[test]
+fn codex_calls_our_tool_in_a_project_that_it_trusts() {
+    let trust = r#"printf '[projects."%s"]\ntrust_level = "trusted"\n' "$2" >> ~/.codex/config.toml"#;
+    let script = CODEX.after(&format!("{trust}{}", install(&CODEX, "--project")));
+    let step = json!({"mcp": {"server": "agentkernel", "tool": "run", "input": {"command": COMMAND}}});
+    finish(&CODEX, "--project", ran_in_a_sandbox(&CODEX, &script, &step));
+}
+
+#[test]
 fn gemini_cli_calls_our_tool() {
     calls_a_tool(&GEMINI, "--user", "agentkernel");
     calls_a_tool(&GEMINI, "--project", "agentkernel");
