@@ -130,6 +130,12 @@ fn what_would_be_changed_is_shown_and_what_is_broken_is_refused() {
         assert_eq!(output.status.code(), Some(1));
         assert!(told.contains("/.codex/config.toml:1:") && told.contains("nothing was changed in it"), "{told}");
     }
+    fs::remove_file(&config).unwrap();
+    fs::create_dir(&config).unwrap();
+    let output = world.agentkernel(["plugin", "list"]).output().unwrap();
+    let told = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
+    assert!(told.contains("Cannot read") && told.contains("neovim"), "{told}");
+    assert_eq!(output.status.code(), Some(1));
     let output = world.agentkernel(["plugin", "install", "vscode"]).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("vscode") && output.status.code() == Some(125));
     fs::remove_dir_all(world.home().join(".codex")).unwrap();

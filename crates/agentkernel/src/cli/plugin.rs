@@ -170,33 +170,45 @@ fn patch(change: &plugin::Change) -> String {
         .collect()
 }
 
+/// Name, title, whether it is found, and whether it has its plugin for the user and in the project, as far as that can be read.
+type Row = (&'static str, String, bool, Option<Presence>, Option<Presence>);
+
 impl List {
     fn run(self) -> Status {
         let host = HostFacts::read()?;
         let project = Project::find(&host)?.dir;
         let plugins = Plugins::open(&Store::open()?, host)?;
-        let mut rows = Vec::new();
+        let (mut rows, mut status) = (Vec::<Row>::new(), 0);
         for name in plugin::names() {
             let agent = Agent::find(name)?;
-            let of = |scope: &Scope| plugins.presence(&agent, scope);
-            let (user, project) = (of(&Scope::User)?, of(&Scope::Project(project.clone()))?);
+            let mut of = |scope: &Scope| match plugins.presence(&agent, scope) {
+                Ok(presence) => Some(presence),
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    status = failure.status;
+                    report(&failure);
+                    None
+                }
+            };
+            let (user, project) = (of(&Scope::User), of(&Scope::Project(project.clone())));
             rows.push((name, agent.title.clone(), plugins.is_here(&agent), user, project));
         }
         if self.json {
-            let row = |(name, title, here, user, project): &(&str, String, bool, Presence, Presence)| json!({ "name": name, "title": title, "found": here, "user": user, "project": project });
-            return print_json(&rows.iter().map(row).collect::<Vec<_>>()).map(|()| 0);
+            let row = |(name, title, here, user, project): &Row| json!({ "name": name, "title": title, "found": here, "user": user, "project": project });
+            return print_json(&rows.iter().map(row).collect::<Vec<_>>()).map(|()| status);
         }
         let word = |presence| match presence {
-            Presence::Installed => "yes",
-            Presence::Partly => "partly",
-            Presence::Absent => "no",
+            Some(Presence::Installed) => "yes",
+            Some(Presence::Partly) => "partly",
+            Some(Presence::Absent) => "no",
+            None => "?",
         };
         let rows = rows.into_iter().map(|(name, title, here, user, project)| {
             let here = if here { "yes" } else { "no" };
             vec![name.to_owned(), title, here.to_owned(), word(user).to_owned(), word(project).to_owned()]
         });
         print(&table::render(&["AGENT", "NAME", "FOUND", "USER", "PROJECT"], &rows.collect::<Vec<_>>()))?;
-        Ok(0)
+        Ok(status)
     }
 }
 
