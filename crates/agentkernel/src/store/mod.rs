@@ -114,6 +114,7 @@ const CACHE: &str = "cache";
 const IMAGES: &str = "images";
 const CHECKPOINTS: &str = "checkpoints";
 const AGENTS: &str = "agents";
+const PLUGINS: &str = "plugins";
 const VERSION: &str = "version";
 const SPEC: &str = "spec.json";
 const STATE: &str = "state.json";
@@ -204,6 +205,14 @@ impl Store {
     /// If it can't be opened.
     pub(crate) fn images(&self) -> Result<(OwnedFd, PathBuf), StoreError> {
         Ok((subdirectory(self.root.as_fd(), &self.path, IMAGES)?, self.path.join(IMAGES)))
+    }
+
+    /// Where it is on record what plugins changed, and its path.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(crate) fn plugins(&self) -> Result<(OwnedFd, PathBuf), StoreError> {
+        Ok((subdirectory(self.root.as_fd(), &self.path, PLUGINS)?, self.path.join(PLUGINS)))
     }
 
     /// Where the checkpoints of one project are, and its path.

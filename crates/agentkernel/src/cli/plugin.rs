@@ -1,0 +1,232 @@
+//! `plugin`: agents and editors on this host get to know of sandboxes.
+
+use super::{
+    Failure, Status, print, print_json, report,
+    table::{self, printable},
+};
+use crate::{
+    config::{HostFacts, Project},
+    plugin::{self, Agent, Outcome, PluginError, Plugins, Presence, Scope},
+    store::Store,
+};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
+use serde_json::json;
+use similar::TextDiff;
+use std::io::Read as _;
+
+/// All that are here.
+const ALL: &str = "all";
+/// The longest question of an agent's.
+const MAX_ASKED: u64 = 16 << 20;
+
+/// Agents and editors on this host: have them do what is risky in sandboxes.
+#[derive(Debug, Args)]
+pub(super) struct Plugin {
+    #[command(subcommand)]
+    command: PluginCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Give agents the server, the skill, and what else they take
+    Install(Change),
+    /// List agents, and where they have it
+    List(List),
+    /// Take away what 'install' gave
+    Remove(Change),
+    /// Put a command that an agent wants to run into a sandbox; agents call this
+    #[command(hide = true)]
+    Hook,
+}
+
+impl Plugin {
+    pub(super) fn run(self) -> Status {
+        match self.command {
+            PluginCommand::Install(change) => change.run(true),
+            PluginCommand::List(list) => list.run(),
+            PluginCommand::Remove(change) => change.run(false),
+            PluginCommand::Hook => hook(),
+        }
+    }
+}
+
+/// Changes files of agents. All else in them stays, byte for byte; 'remove' makes each again what it was before
+/// 'install', unless it has been changed since: then only what 'install' wrote is taken out.
+#[derive(Debug, Args)]
+struct Change {
+    /// Which: 'all' are those that are found here
+    #[arg(required = true, value_name = "AGENT", value_parser = PossibleValuesParser::new(choices()))]
+    agents: Vec<String>,
+    /// For you, in all projects; this is the default
+    #[arg(long, conflicts_with = "project")]
+    user: bool,
+    /// For whoever works in this project
+    #[arg(long)]
+    project: bool,
+    /// Only show what would be changed, as a patch
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// List agents, and where they have it.
+#[derive(Debug, Args)]
+struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn choices() -> Vec<&'static str> {
+    plugin::names().into_iter().chain([ALL]).collect()
+}
+
+impl Change {
+    fn run(self, install: bool) -> Status {
+        let host = HostFacts::read()?;
+        let scope = match self.project {
+            true => Scope::Project(Project::find(&host)?.dir),
+            false => Scope::User,
+        };
+        let plugins = Plugins::open(&Store::open()?, host)?;
+        let all = self.agents.iter().any(|name| name == ALL);
+        let names = if all { plugin::names() } else { self.agents.iter().map(String::as_str).collect() };
+        let mut status = 0;
+        let mut found = false;
+        for name in names {
+            match self.one(&plugins, name, &scope, install, all) {
+                Ok(done) => found |= done,
+                Err(failure) => {
+                    report(&failure);
+                    (found, status) = (true, failure.status);
+                }
+            }
+        }
+        if !found && install {
+            return Err(Failure::new("No agent is found here").hint("Name those that are meant"));
+        }
+        Ok(status)
+    }
+
+    /// Does it for one of them; `false`: it is not here.
+    fn one(&self, plugins: &Plugins, name: &str, scope: &Scope, install: bool, all: bool) -> Result<bool, Failure> {
+        let agent = Agent::find(name)?;
+        if all && install && !plugins.is_here(&agent) {
+            return Ok(false);
+        }
+        let outcome = match install {
+            true => plugins.install(&agent, scope, self.dry_run)?,
+            false => plugins.remove(&agent, scope, self.dry_run)?,
+        };
+        self.tell(&agent, scope, &outcome, install, all)?;
+        Ok(true)
+    }
+
+    fn tell(&self, agent: &Agent, scope: &Scope, outcome: &Outcome, install: bool, all: bool) -> Result<(), Failure> {
+        for note in &outcome.notes {
+            report(&Failure::new(note.as_str()));
+        }
+        if self.dry_run {
+            return outcome.changes.iter().try_for_each(|change| print(&patch(change)));
+        }
+        if outcome.changes.is_empty() {
+            let words = if install { "Nothing to do: it has its plugin" } else { "Nothing to remove" };
+            return if all && !install { Ok(()) } else { print(&format!("{}: {words}\n", agent.title)) };
+        }
+        let words = if install { "installed" } else { "removed" };
+        let mut text = format!("{}: {words}\n", agent.title);
+        for change in &outcome.changes {
+            let word = match (&change.before, &change.after) {
+                (None, _) => "created",
+                (_, None) => "removed",
+                _ => "changed",
+            };
+            text.push_str(&format!("  {word:9}{}\n", printable(&change.path.to_string_lossy())));
+            if let Some(backup) = &change.backup {
+                text.push_str(&format!("  {:9}{}\n", "  before:", printable(&backup.to_string_lossy())));
+            }
+        }
+        if install {
+            text.push_str(&format!("  {}\n", agent.note(scope)));
+        }
+        print(&text)
+    }
+}
+
+/// A unified diff of one file.
+fn patch(change: &plugin::Change) -> String {
+    let path = printable(&change.path.to_string_lossy());
+    let name = |text: &Option<String>| text.as_ref().map_or_else(|| "/dev/null".to_owned(), |_| path.clone());
+    let (before, after) = (change.before.as_deref().unwrap_or_default(), change.after.as_deref().unwrap_or_default());
+    TextDiff::from_lines(before, after)
+        .unified_diff()
+        .header(&name(&change.before), &name(&change.after))
+        .to_string()
+        .split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            // Ends of lines and marks are shown, as nobody would see them.
+            Some(line) => printable(line) + "\n",
+            None => printable(line),
+        })
+        .collect()
+}
+
+/// Name, title, whether it is found, and whether it has its plugin for the user and in the project, as far as that can be read.
+type Row = (&'static str, String, bool, Option<Presence>, Option<Presence>);
+
+impl List {
+    fn run(self) -> Status {
+        let host = HostFacts::read()?;
+        let project = Project::find(&host)?.dir;
+        let plugins = Plugins::open(&Store::open()?, host)?;
+        let (mut rows, mut status) = (Vec::<Row>::new(), 0);
+        for name in plugin::names() {
+            let agent = Agent::find(name)?;
+            let mut of = |scope: &Scope| match plugins.presence(&agent, scope) {
+                Ok(presence) => Some(presence),
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    status = failure.status;
+                    report(&failure);
+                    None
+                }
+            };
+            let (user, project) = (of(&Scope::User), of(&Scope::Project(project.clone())));
+            rows.push((name, agent.title.clone(), plugins.is_here(&agent), user, project));
+        }
+        if self.json {
+            let row = |(name, title, here, user, project): &Row| json!({ "name": name, "title": title, "found": here, "user": user, "project": project });
+            return print_json(&rows.iter().map(row).collect::<Vec<_>>()).map(|()| status);
+        }
+        let word = |presence| match presence {
+            Some(Presence::Installed) => "yes",
+            Some(Presence::Partly) => "partly",
+            Some(Presence::Absent) => "no",
+            None => "?",
+        };
+        let rows = rows.into_iter().map(|(name, title, here, user, project)| {
+            let here = if here { "yes" } else { "no" };
+            vec![name.to_owned(), title, here.to_owned(), word(user).to_owned(), word(project).to_owned()]
+        });
+        print(&table::render(&["AGENT", "NAME", "FOUND", "USER", "PROJECT"], &rows.collect::<Vec<_>>()))?;
+        Ok(status)
+    }
+}
+
+/// Answers an agent on standard output.
+fn hook() -> Status {
+    let mut text = String::new();
+    std::io::stdin().lock().take(MAX_ASKED).read_to_string(&mut text)?;
+    let asked = serde_json::from_str(&text).map_err(|error| Failure::chain(&error))?;
+    let program = std::env::args_os().next().and_then(|name| name.into_string().ok());
+    if let Some(answer) = plugin::rewritten(&asked, program.as_deref().unwrap_or("agentkernel")) {
+        print_json(&answer)?;
+    }
+    Ok(0)
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        let hint = error.hint();
+        Self::chain(&error).hint(hint)
+    }
+}

@@ -1,0 +1,239 @@
+//! What each agent gets, as data: hides where the descriptions lie and what their placeholders mean.
+
+use super::{Edit, PluginError, Scope, file};
+use crate::config::HostFacts;
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Descriptions, by the names of agents.
+const EMBEDDED: [(&str, &str); 7] = [
+    ("claude", include_str!("data/claude.toml")),
+    ("codex", include_str!("data/codex.toml")),
+    ("gemini", include_str!("data/gemini.toml")),
+    ("opencode", include_str!("data/opencode.toml")),
+    ("zed", include_str!("data/zed.toml")),
+    ("jetbrains", include_str!("data/jetbrains.toml")),
+    ("neovim", include_str!("data/neovim.toml")),
+];
+
+/// What they give to agents.
+const TEXTS: [(&str, &str); 11] = [
+    ("skill.md", include_str!("data/skill.md")),
+    ("section.md", include_str!("data/section.md")),
+    ("sandbox-run.md", include_str!("data/sandbox-run.md")),
+    ("sandbox-denials.md", include_str!("data/sandbox-denials.md")),
+    ("claude/marketplace.json", include_str!("data/claude/marketplace.json")),
+    ("claude/plugin.json", include_str!("data/claude/plugin.json")),
+    ("claude/mcp.json", include_str!("data/claude/mcp.json")),
+    ("claude/hooks.json", include_str!("data/claude/hooks.json")),
+    ("gemini/extension.json", include_str!("data/gemini/extension.json")),
+    ("gemini/context.md", include_str!("data/gemini/context.md")),
+    ("opencode/plugin.js", include_str!("data/opencode/plugin.js")),
+];
+
+/// The names of all that can get a plugin.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    EMBEDDED.iter().map(|(name, _)| *name).collect()
+}
+
+/// An agent, or an editor with one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// What it is called on the command line.
+    #[serde(skip)]
+    pub name: &'static str,
+    /// What its makers call it.
+    pub title: String,
+    /// What its user has to know.
+    note: String,
+    /// The same, in a project.
+    project_note: Option<String>,
+    /// Programs that are there if it is.
+    programs: Vec<String>,
+    /// Where it keeps what is the user's: the first whose variable is set.
+    home: Vec<String>,
+    user: Vec<Part>,
+    project: Vec<Part>,
+}
+
+/// What it gets in one file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    /// Where: the first that is there, or the last.
+    file: Vec<String>,
+    /// The whole file.
+    text: Option<String>,
+    /// A section of it.
+    section: Option<String>,
+    /// A value of it.
+    value: Option<Value>,
+    #[serde(default)]
+    key: Vec<String>,
+    /// Whether it is one of a list.
+    #[serde(default)]
+    list: bool,
+}
+
+impl Agent {
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn find(name: &str) -> Result<Self, PluginError> {
+        let Some((name, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) else {
+            return Err(PluginError::Unknown(name.to_owned()));
+        };
+        let agent: Self = toml_edit::de::from_str(text)
+            .map_err(|error| PluginError::Broken { name, cause: error.message().replace('\n', " ") })?;
+        Ok(Self { name, ..agent })
+    }
+
+    /// What its user has to know of it.
+    #[must_use]
+    pub fn note(&self, scope: &Scope) -> &str {
+        match (scope, &self.project_note) {
+            (Scope::Project(_), Some(note)) => note,
+            _ => &self.note,
+        }
+    }
+
+    /// Whether the user seems to have it.
+    pub(super) fn is_here(&self, host: &HostFacts) -> bool {
+        let on_path = |program: &String| find_program(host, program).is_some();
+        self.programs.iter().any(on_path) || self.home(host).is_some_and(|home| home.is_dir())
+    }
+
+    fn home(&self, host: &HostFacts) -> Option<PathBuf> {
+        self.home.iter().find_map(|home| {
+            let (first, rest) = home.split_once('/').unwrap_or((home, ""));
+            let base = match first.strip_prefix('$') {
+                Some(variable) => host.var(variable).map(PathBuf::from).filter(|path| path.is_absolute())?,
+                None => host.own_home(),
+            };
+            Some(if rest.is_empty() { base } else { base.join(rest) })
+        })
+    }
+
+    /// What it gets, by the paths of files.
+    pub(super) fn parts(&self, host: &HostFacts, scope: &Scope) -> Result<Vec<(PathBuf, Edit)>, PluginError> {
+        let parts = match scope {
+            Scope::User => &self.user,
+            Scope::Project(_) => &self.project,
+        };
+        let words = Words::new(self, host, scope)?;
+        parts.iter().map(|part| Ok((part.path(&words), part.edit(&words)?))).collect()
+    }
+}
+
+impl Part {
+    fn path(&self, words: &Words) -> PathBuf {
+        let paths: Vec<PathBuf> = self.file.iter().map(|file| words.fill(file).into()).collect();
+        let there = paths.iter().find(|path| path.symlink_metadata().is_ok());
+        there.or(paths.last()).cloned().unwrap_or_default()
+    }
+
+    fn edit(&self, words: &Words) -> Result<Edit, PluginError> {
+        let text = |name: &String| {
+            let found = TEXTS.iter().find(|(known, _)| known == name).map(|(_, text)| *text);
+            found.ok_or_else(|| PluginError::Broken { name: words.name, cause: format!("there is no text {name}") })
+        };
+        Ok(match (&self.text, &self.section, &self.value) {
+            (Some(name), None, None) => Edit::File { text: words.fill_text(name, text(name)?) },
+            (None, Some(name), None) => Edit::Section { text: words.fill_text(name, text(name)?) },
+            (None, None, Some(value)) => {
+                let (key, value) = (self.key.clone(), words.fill_value(value));
+                match self.file.iter().all(|file| file.ends_with(".toml")) {
+                    true => Edit::Toml { key, value },
+                    false => Edit::Json { key, value, list: self.list },
+                }
+            }
+            _ => {
+                let cause = format!("{}: what it gets is not clear", self.file.join(", "));
+                return Err(PluginError::Broken { name: words.name, cause });
+            }
+        })
+    }
+}
+
+/// What stands in the place of words in braces.
+struct Words {
+    name: &'static str,
+    words: Vec<(&'static str, String)>,
+}
+
+impl Words {
+    fn new(agent: &Agent, host: &HostFacts, scope: &Scope) -> Result<Self, PluginError> {
+        let variable = |name: &str| host.var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let data = variable("XDG_DATA_HOME").unwrap_or_else(|| host.own_home().join(".local/share"));
+        let project = match scope {
+            Scope::Project(dir) => dir.clone(),
+            Scope::User => PathBuf::new(),
+        };
+        let text = |path: PathBuf| path.into_os_string().into_string().map_err(|path| PluginError::Path(path.into()));
+        let command = match scope {
+            // Others have the program elsewhere.
+            Scope::Project(_) => PROGRAM.to_owned(),
+            Scope::User => text(program(host)?)?,
+        };
+        let words = vec![
+            ("{home}", text(agent.home(host).unwrap_or_default())?),
+            ("{data}", text(data.join(PROGRAM))?),
+            ("{project}", text(project)?),
+            ("{shell command}", wire::shell_word(&command)),
+            ("{command}", command),
+            ("{version}", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        Ok(Self { name: agent.name, words })
+    }
+
+    fn fill(&self, text: &str) -> String {
+        self.words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
+    }
+
+    /// In JSON and JavaScript, what is put in stands between quotes.
+    fn fill_text(&self, name: &str, text: &str) -> String {
+        if name.ends_with(".md") {
+            return self.fill(text);
+        }
+        self.words.iter().fold(text.to_owned(), |text, (word, value)| {
+            let quoted = Value::from(value.as_str()).to_string();
+            text.replace(word, &quoted[1..quoted.len() - 1])
+        })
+    }
+
+    fn fill_value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::from(self.fill(text)),
+            Value::Array(list) => list.iter().map(|value| self.fill_value(value)).collect(),
+            Value::Object(map) => map.iter().map(|(name, value)| (self.fill(name), self.fill_value(value))).collect(),
+            other => other.clone(),
+        }
+    }
+}
+
+/// What our own program is called.
+const PROGRAM: &str = "agentkernel";
+
+/// How agents call this program: by its name if they find it by that, else by its path.
+fn program(host: &HostFacts) -> Result<PathBuf, PluginError> {
+    let failed = |source| PluginError::Io { verb: "find", path: "/proc/self/exe".into(), source };
+    let own = std::env::current_exe().and_then(std::fs::canonicalize).map_err(failed)?;
+    match find_program(host, PROGRAM) {
+        Some(found) if std::fs::canonicalize(&found).is_ok_and(|found| found == own) => Ok(PROGRAM.into()),
+        _ => Ok(own),
+    }
+}
+
+fn find_program(host: &HostFacts, name: &str) -> Option<PathBuf> {
+    let path = host.var("PATH")?;
+    let mut places = std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(Path::new(name)));
+    places.find(|place| file::is_program(place))
+}
+
+#[cfg(test)]
+#[path = "agent_tests.rs"]
+mod tests;

@@ -1,0 +1,74 @@
+use super::*;
+use std::collections::BTreeSet;
+
+fn host(home: &str) -> HostFacts {
+    let mut host = HostFacts::read().unwrap();
+    host.env = vec![("HOME".into(), home.into()), ("PATH".into(), "/nowhere".into())];
+    host
+}
+
+#[test]
+fn every_description_is_one() {
+    let (home, project) = ("/home/a 'b\"", Scope::Project("/work".into()));
+    for name in names() {
+        let agent = Agent::find(name).unwrap();
+        for scope in [&Scope::User, &project] {
+            let parts = agent.parts(&host(home), scope).unwrap();
+            assert!(!parts.is_empty(), "{name}");
+            for (path, edit) in parts {
+                let below = if *scope == project { "/work" } else { home };
+                assert!(path.starts_with(below), "{name}: {}", path.display());
+                let text = serde_json::to_string(&edit).unwrap();
+                for word in ["{home}", "{data}", "{project}", "{command}", "{shell command}", "{version}"] {
+                    assert!(!text.contains(word), "{name}: {text}");
+                }
+                if let Edit::File { text } = &edit
+                    && path.extension().is_some_and(|extension| extension == "json")
+                {
+                    serde_json::from_str::<Value>(text).unwrap();
+                }
+            }
+        }
+    }
+    let error = Agent::find("cluade").unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.hint().as_str()),
+        ("There is no plugin for 'cluade'", "Did you mean 'claude'?")
+    );
+}
+
+#[test]
+fn a_project_names_no_path_of_this_computer() {
+    for name in names() {
+        for (_, edit) in Agent::find(name).unwrap().parts(&host("/home/me"), &Scope::Project("/work".into())).unwrap() {
+            let text = serde_json::to_string(&edit).unwrap();
+            assert!(!text.contains("/home/me") && !text.contains("/work"), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn variables_say_where_an_agent_keeps_things() {
+    let mut host = host("/home/me");
+    let paths = |host: &HostFacts, name| -> BTreeSet<PathBuf> {
+        let parts = Agent::find(name).unwrap().parts(host, &Scope::User).unwrap();
+        parts.into_iter().map(|(path, _)| path).collect()
+    };
+    assert!(paths(&host, "codex").contains(Path::new("/home/me/.codex/config.toml")));
+    for (variable, value) in [("CODEX_HOME", "/codex"), ("XDG_CONFIG_HOME", "not absolute"), ("GEMINI_CLI_HOME", "/g")]
+    {
+        host.env.push((variable.into(), value.into()));
+    }
+    assert!(paths(&host, "codex").contains(Path::new("/codex/config.toml")));
+    assert!(paths(&host, "gemini").contains(Path::new("/g/.gemini/extensions/agentkernel/gemini-extension.json")));
+    assert!(paths(&host, "opencode").contains(Path::new("/home/me/.config/opencode/opencode.json")));
+}
+
+#[test]
+fn the_skill_has_what_agents_ask_of_one() {
+    let text = include_str!("data/skill.md");
+    let (head, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    let description = head.strip_prefix("name: agentkernel\ndescription: ").unwrap();
+    assert!(!description.contains(['\n', '#']) && !description.contains(": ") && description.len() < 1024);
+    assert!(body.lines().count() < 60, "it is to be short");
+}

@@ -1,0 +1,350 @@
+//! JSON with comments and trailing commas: hides where in a text a value is put or taken out. The parser is
+//! jsonc-parser's; texts are changed by the places that it tells.
+
+use super::{Fault, MARK, Put, newline};
+use jsonc_parser::{
+    CollectOptions, ParseOptions,
+    ast::{Array, Object, ObjectProp, Value as Node},
+    common::{Range, Ranged as _},
+    parse_to_ast,
+};
+use serde::Serialize as _;
+use serde_json::Value;
+
+/// What agents' own parsers take.
+const OPTIONS: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_loose_object_property_names: false,
+    allow_trailing_commas: true,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
+/// Puts a value where these keys lead, or behind the others of the list there.
+pub(super) fn put(text: &str, key: &[String], value: &Value, list: bool) -> Result<Put, Fault> {
+    let (mark, body) = split(text);
+    let done = |text: String| Ok(Put::Done(format!("{mark}{text}")));
+    let whole = if list { Value::from(vec![value.clone()]) } else { value.clone() };
+    let Some(root) = parse(body).map_err(|fault| fault.behind(mark))? else {
+        let lines = pretty(&nested(key, whole), "  ", newline(text), "") + newline(text);
+        let gap = if body.is_empty() || body.ends_with('\n') { "" } else { newline(text) };
+        return done(format!("{body}{gap}{lines}"));
+    };
+    let unit = unit(body, &root);
+    let mut node = &root;
+    for (depth, name) in key.iter().enumerate() {
+        let Node::Object(object) = node else {
+            return Err(wrong(node, key, depth, "no object").behind(mark));
+        };
+        match find(object, name) {
+            Some(found) => node = &found.value,
+            None => {
+                let name = Value::from(name.as_str()).to_string();
+                let container = Container::of_object(body, object, &unit);
+                return done(container.insert(&name, &nested(&key[depth + 1..], whole)));
+            }
+        }
+    }
+    match node {
+        Node::Array(array) if list => {
+            if array.elements.iter().any(|element| same(element, value)) {
+                return Ok(Put::There);
+            }
+            let items = array.elements.iter().map(Node::range).collect();
+            done(Container { text: body, range: array.range, items, unit: &unit }.insert("", value))
+        }
+        _ if list => Err(wrong(node, key, key.len(), "no list").behind(mark)),
+        _ if same(node, value) => Ok(Put::There),
+        _ => Ok(Put::Theirs),
+    }
+}
+
+/// Whether it is there.
+pub(super) fn has(text: &str, key: &[String], value: &Value, list: bool) -> bool {
+    let Ok(Some(root)) = parse(split(text).1) else { return false };
+    match way(&root, key).last() {
+        Some(Node::Array(array)) if list => array.elements.iter().any(|element| same(element, value)),
+        Some(node) if !list => same(node, value),
+        _ => false,
+    }
+}
+
+/// How many of these keys lead somewhere.
+pub(super) fn depth(text: &str, key: &[String]) -> usize {
+    let Ok(Some(root)) = parse(split(text).1) else { return 0 };
+    (1..=key.len()).take_while(|depth| way(&root, &key[..*depth]).len() == *depth).count()
+}
+
+/// Whether it says nothing.
+pub(super) fn is_empty(text: &str) -> bool {
+    match parse(split(text).1) {
+        Ok(Some(Node::Object(object))) => {
+            let (before, after) = (&split(text).1[..object.range.start], &split(text).1[object.range.end..]);
+            is_blank(split(text).1, &object.range) && before.trim().is_empty() && after.trim().is_empty()
+        }
+        Ok(None) => split(text).1.trim().is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether nothing is between these braces, not even a comment.
+fn is_blank(text: &str, braces: &Range) -> bool {
+    text[braces.start + 1..braces.end - 1].trim().is_empty()
+}
+
+/// Takes a value out that is there, and what is empty around it then, down to the first `keep` keys.
+pub(super) fn take(text: &str, key: &[String], value: &Value, list: bool, keep: usize) -> Result<String, Fault> {
+    let (mark, body) = split(text);
+    let mut body = body.to_owned();
+    if list {
+        let after = {
+            let Some(root) = parse(&body)? else { return Ok(text.to_owned()) };
+            let way = way(&root, key);
+            let Some(Node::Array(array)) = way.last() else { return Ok(text.to_owned()) };
+            let Some(at) = array.elements.iter().rposition(|element| same(element, value)) else {
+                return Ok(text.to_owned());
+            };
+            let items = array.elements.iter().map(Node::range).collect();
+            Container { text: &body, range: array.range, items, unit: "" }.remove(at)
+        };
+        body = after;
+    }
+    for depth in (0..key.len()).rev() {
+        let after = {
+            let Some(root) = parse(&body)? else { break };
+            let last = depth + 1 == key.len() && !list;
+            let inner = way(&root, &key[..=depth]);
+            let empty = match inner.last() {
+                Some(Node::Object(Object { range, .. }) | Node::Array(Array { range, .. })) => is_blank(&body, range),
+                _ => false,
+            };
+            if !last && (!empty || depth < keep) {
+                break;
+            }
+            let outer = if depth == 0 { Some(&root) } else { way(&root, &key[..depth]).pop() };
+            let Some(Node::Object(object)) = outer else { break };
+            let Some(at) = object.properties.iter().rposition(|property| property.name.as_str() == key[depth]) else {
+                break;
+            };
+            Container::of_object(&body, object, "").remove(at)
+        };
+        body = after;
+    }
+    Ok(format!("{mark}{body}"))
+}
+
+/// An object or a list in a text.
+struct Container<'a> {
+    text: &'a str,
+    range: Range,
+    /// What is in it.
+    items: Vec<Range>,
+    /// By what each level is indented.
+    unit: &'a str,
+}
+
+impl<'a> Container<'a> {
+    fn of_object(text: &'a str, object: &Object<'_>, unit: &'a str) -> Self {
+        Self { text, range: object.range, items: object.properties.iter().map(|item| item.range).collect(), unit }
+    }
+
+    /// The text with one more at the end, in the style of the others.
+    fn insert(&self, name: &str, value: &Value) -> String {
+        let (text, newline) = (self.text, newline(self.text));
+        let item = |indent: Option<&str>| {
+            let value = match indent {
+                Some(indent) => pretty(value, self.unit, newline, indent),
+                None => value.to_string(),
+            };
+            if name.is_empty() { value } else { format!("{name}: {value}") }
+        };
+        let base = line_indent(text, self.range.start);
+        let close = self.range.end - 1;
+        let (Some(first), Some(last)) = (self.items.first(), self.items.last()) else {
+            let inside = text[..close].trim_end();
+            let indent = format!("{base}{}", self.unit);
+            let item = item(Some(&indent));
+            return format!("{inside}{newline}{indent}{item}{newline}{base}{}", &text[close..]);
+        };
+        let comma = self.comma_after(last);
+        if !text[self.range.start..first.start].contains('\n') {
+            return match comma {
+                Some(at) => format!("{} {},{}", &text[..=at], item(None), &text[at + 1..]),
+                None => format!("{}, {}{}", &text[..last.end], item(None), &text[last.end..]),
+            };
+        }
+        let indent = match text[..first.start].rsplit('\n').next() {
+            Some(indent) if indent.trim().is_empty() => indent.to_owned(),
+            _ => format!("{base}{}", self.unit),
+        };
+        let item = item(Some(&indent));
+        // What is remarked at the end of the line stays there.
+        let behind = line_end(text, comma.map_or(last.end, |at| at + 1));
+        match comma {
+            Some(_) => format!("{}{newline}{indent}{item},{}", &text[..behind], &text[behind..]),
+            None => {
+                format!("{},{}{newline}{indent}{item}{}", &text[..last.end], &text[last.end..behind], &text[behind..])
+            }
+        }
+    }
+
+    /// The text without one of them.
+    fn remove(&self, at: usize) -> String {
+        let text = self.text;
+        let item = self.items[at];
+        let comma = self.comma_after(&item);
+        let end = comma.map_or(item.end, |at| at + 1);
+        let start = line_start(text, item.start);
+        let before = at.checked_sub(1).map(|at| self.items[at]);
+        if self.items.len() == 1 && text[self.range.start + 1..start].trim().is_empty() {
+            let rest = text[end..].trim_start();
+            // Nothing else is in it.
+            if rest.len() == text.len() - (self.range.end - 1) {
+                return format!("{}{rest}", &text[..=self.range.start]);
+            }
+        }
+        // The one before is the last now.
+        match before.and_then(|before| self.comma_after(&before)).filter(|_| comma.is_none()) {
+            Some(at) => format!("{}{}{}", &text[..at], &text[at + 1..start.max(at + 1)], &text[end..]),
+            None => format!("{}{}", &text[..start], &text[end..]),
+        }
+    }
+
+    fn comma_after(&self, item: &Range) -> Option<usize> {
+        let at = trivia(&self.text[..self.range.end], item.end);
+        self.text[at..].starts_with(',').then_some(at)
+    }
+}
+
+/// Where something begins again after blanks and comments.
+fn trivia(text: &str, from: usize) -> usize {
+    let mut at = from;
+    loop {
+        let rest = &text[at..];
+        let trimmed = rest.trim_start();
+        at += rest.len() - trimmed.len();
+        let length = if trimmed.starts_with("//") {
+            trimmed.find(['\n', '\r']).unwrap_or(trimmed.len())
+        } else if trimmed.starts_with("/*") {
+            trimmed.find("*/").map_or(trimmed.len(), |at| at + 2)
+        } else {
+            return at;
+        };
+        at += length;
+    }
+}
+
+/// Where the line ends, if there is nothing but comments behind this; else this.
+fn line_end(text: &str, from: usize) -> usize {
+    let mut at = from;
+    loop {
+        let rest = &text[at..];
+        let trimmed = rest.trim_start_matches([' ', '\t']);
+        let start = at + rest.len() - trimmed.len();
+        if trimmed.starts_with("//") {
+            return start + trimmed.find(['\n', '\r']).unwrap_or(trimmed.len());
+        }
+        match trimmed.strip_prefix("/*").and_then(|inner| inner.find("*/")) {
+            Some(length) if !trimmed[..length].contains('\n') => at = start + length + 4,
+            _ => return at,
+        }
+    }
+}
+
+/// Where the blanks begin that are in front of this, with one end of a line.
+fn line_start(text: &str, at: usize) -> usize {
+    let before = text[..at].trim_end_matches([' ', '\t']);
+    let before = before.strip_suffix('\n').map_or(before, |before| before.strip_suffix('\r').unwrap_or(before));
+    before.len()
+}
+
+/// The blanks at the beginning of the line of this.
+fn line_indent(text: &str, at: usize) -> &str {
+    let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
+    let rest = &text[line..at];
+    &rest[..rest.len() - rest.trim_start_matches([' ', '\t']).len()]
+}
+
+/// By what a level is indented.
+fn unit(text: &str, root: &Node<'_>) -> String {
+    let first = match root {
+        Node::Object(object) => object.properties.first().map(|property| property.range.start),
+        _ => None,
+    };
+    let indent = first.map(|at| line_indent(text, at)).unwrap_or_default();
+    if indent.is_empty() { "  ".to_owned() } else { indent.to_owned() }
+}
+
+fn split(text: &str) -> (&str, &str) {
+    let body = text.strip_prefix(MARK).unwrap_or(text);
+    (&text[..text.len() - body.len()], body)
+}
+
+fn parse(body: &str) -> Result<Option<Node<'_>>, Fault> {
+    let parsed = parse_to_ast(body, &CollectOptions::default(), &OPTIONS);
+    parsed.map(|parsed| parsed.value).map_err(|error| Fault::new(error.range().start, lower(&error.kind().to_string())))
+}
+
+/// As causes stand behind a colon.
+fn lower(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+impl Fault {
+    fn behind(self, mark: &str) -> Self {
+        Self { at: self.at + mark.len(), ..self }
+    }
+}
+
+fn wrong(node: &Node<'_>, key: &[String], depth: usize, what: &str) -> Fault {
+    let place = match depth {
+        0 => "the whole of it".to_owned(),
+        _ => format!("`{}`", key[..depth].join(".")),
+    };
+    Fault::new(node.start(), format!("{place} is {what}"))
+}
+
+/// Of several of one name it is the last that counts, for every reader.
+fn find<'a, 'b>(object: &'b Object<'a>, name: &str) -> Option<&'b ObjectProp<'a>> {
+    object.properties.iter().rfind(|property| property.name.as_str() == name)
+}
+
+/// What these keys lead to, one after the other, as far as they do.
+fn way<'a, 'b>(root: &'b Node<'a>, key: &[String]) -> Vec<&'b Node<'a>> {
+    let mut found = Vec::new();
+    let mut node = root;
+    for name in key {
+        let Node::Object(object) = node else { break };
+        let Some(property) = find(object, name) else { break };
+        node = &property.value;
+        found.push(node);
+    }
+    if found.len() == key.len() { found } else { Vec::new() }
+}
+
+fn same(node: &Node<'_>, value: &Value) -> bool {
+    Value::from(node.clone()) == *value
+}
+
+fn nested(key: &[String], value: Value) -> Value {
+    key.iter().rev().fold(value, |value, name| Value::Object([(name.clone(), value)].into_iter().collect()))
+}
+
+/// A value on lines of its own, but for lists of texts.
+fn pretty(value: &Value, unit: &str, newline: &str, indent: &str) -> String {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(unit.as_bytes());
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    // Writing a value to memory does not fail.
+    let text = match value.serialize(&mut serializer) {
+        Ok(()) => String::from_utf8(bytes).unwrap_or_default(),
+        Err(_) => value.to_string(),
+    };
+    text.replace('\n', &format!("{newline}{indent}"))
+}

@@ -1,0 +1,416 @@
+use super::*;
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::{PermissionsExt as _, symlink},
+};
+use tempfile::TempDir;
+
+struct World {
+    dir: TempDir,
+    plugins: Plugins,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("home")).unwrap();
+        fs::create_dir(dir.path().join("project")).unwrap();
+        let plugins = plugins(dir.path());
+        Self { dir, plugins }
+    }
+
+    fn home(&self, path: &str) -> PathBuf {
+        self.dir.path().join("home").join(path)
+    }
+
+    fn project(&self) -> Scope {
+        Scope::Project(self.dir.path().join("project"))
+    }
+
+    fn put(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn install(&self, name: &str, scope: &Scope) -> Result<Outcome, PluginError> {
+        self.plugins.install(&Agent::find(name).unwrap(), scope, false)
+    }
+
+    fn remove(&self, name: &str, scope: &Scope) -> Outcome {
+        self.plugins.remove(&Agent::find(name).unwrap(), scope, false).unwrap()
+    }
+
+    fn presence(&self, name: &str, scope: &Scope) -> Presence {
+        self.plugins.presence(&Agent::find(name).unwrap(), scope).unwrap()
+    }
+
+    /// All that is there, but for our state.
+    fn all(&self) -> BTreeMap<PathBuf, String> {
+        let mut all = BTreeMap::new();
+        let mut folders = vec![self.home(""), self.dir.path().join("project")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let metadata = path.symlink_metadata().unwrap();
+                let what = if metadata.is_symlink() {
+                    format!("-> {}", fs::read_link(&path).unwrap().display())
+                } else if metadata.is_dir() {
+                    folders.push(path.clone());
+                    String::new()
+                } else {
+                    fs::read_to_string(&path).unwrap()
+                };
+                all.insert(path, format!("{:o} {what}", metadata.permissions().mode()));
+            }
+        }
+        all
+    }
+}
+
+fn plugins(dir: &Path) -> Plugins {
+    let mut host = HostFacts::read().unwrap();
+    host.env = vec![("HOME".into(), dir.join("home").into()), ("PATH".into(), "/nowhere".into())];
+    Plugins::open(&Store::at(&dir.join("state")).unwrap(), host).unwrap()
+}
+
+/// Where each agent keeps what is changed, and files as people have them.
+const JSON: [&str; 10] = [
+    "home/.claude/settings.json",
+    "home/.config/opencode/opencode.json",
+    "home/.config/zed/settings.json",
+    "home/.junie/mcp/mcp.json",
+    "home/.config/mcphub/servers.json",
+    "project/.mcp.json",
+    "project/.claude/settings.json",
+    "project/.gemini/settings.json",
+    "project/opencode.jsonc",
+    "project/.zed/settings.json",
+];
+const TOML: [&str; 2] = ["home/.codex/config.toml", "project/.codex/config.toml"];
+const TEXT: [&str; 2] = ["home/.codex/AGENTS.md", "project/AGENTS.md"];
+
+const OF_JSON: [&str; 13] = [
+    "",
+    "\n",
+    "{}",
+    "{}\n",
+    "// nothing yet\n",
+    "\u{feff}{\r\n  \"theme\": \"dark\",\r\n  \"mcpServers\": {}\r\n}\r\n",
+    "{\n  // Mine.\n  \"model\": \"opus\", // the best\n  \"permissions\": {\n    \"allow\": [\"Bash(git status)\",],\n  },\n}\n",
+    "{\"mcpServers\":{\"x\":{\"command\":\"x\",\"args\":[\"{\",\"//\"]}},\"mcp\":{\"x\":{}},\"context_servers\":{}}",
+    "{\n\t\"hooks\": {\n\t\t\"PreToolUse\": [\n\t\t\t{ \"matcher\": \"Bash\", \"hooks\": [] }\n\t\t]\n\t},\n\t\"enabledPlugins\": { \"a@b\": true }\n}",
+    "{ \"a\": 1, \"a\": { \"mcpServers\": { \"agentkernel\": 1 } }, \"mcpServers\": { \"y\": {}, \"y\": {} } } // end",
+    "/* head */ {\n    \"mcp\": {\n        // \"old\": {}\n    },\n    \"mcpServers\": {\n        \"b\": {} /* last */ // of all\n    }\n    // the end }\n}\n\n\n",
+    "{\"extraKnownMarketplaces\": {\"m\": {\"source\": {\"source\": \"github\", \"repo\": \"m/m\"}}}, \"mcp\": {\n}}\n",
+    "{\n  \"text\": \"é \\u00e9 \\\" } //\",\n  \"context_servers\": {\n    \"a\": { \"command\": \"a\" }, },\n}\r\n",
+];
+const OF_TOML: [&str; 9] = [
+    "",
+    "# mine\n",
+    "model = \"gpt-5\"",
+    "\u{feff}model = 'x'\r\n\r\n[mcp_servers.x]\r\ncommand = 'x'\r\n",
+    "[mcp_servers.x]\ncommand = \"x\" # run\n[mcp_servers.x.env]\nA = \"1\"\n\n[projects.\"/a b\"]\ntrust_level = \"trusted\"\n",
+    "mcp_servers = { x = { command = \"x\" } }\n[a]\n",
+    "mcp_servers.x.command = \"x\"\n[[profiles]]\na = [\n  1, # one\n  2,\n]\n\n\n",
+    "[mcp_servers]\n",
+    "mcp_servers = {}\n",
+];
+const OF_TEXT: [&str; 5] = ["", "# Rules\n", "# Rules\n\n- none", "\u{feff}# Rules\r\n\r\n- none\r\n\r\n", "\n\n\n"];
+
+#[test]
+fn what_was_installed_and_removed_leaves_every_byte() {
+    let world = World::new();
+    for round in 0..OF_JSON.len() {
+        for (paths, texts) in [(&JSON[..], &OF_JSON[..]), (&TOML, &OF_TOML), (&TEXT, &OF_TEXT)] {
+            for (at, path) in paths.iter().enumerate() {
+                let path = world.put(path, texts[(round + at) % texts.len()]);
+                fs::set_permissions(path, fs::Permissions::from_mode([0o600, 0o644, 0o664][round % 3])).unwrap();
+            }
+        }
+        leaves_every_byte(&world);
+    }
+}
+
+#[test]
+fn what_was_not_there_is_not_there_again() {
+    leaves_every_byte(&World::new());
+}
+
+fn leaves_every_byte(world: &World) {
+    let before = world.all();
+    for scope in [Scope::User, world.project()] {
+        for name in names() {
+            let shown = world.plugins.install(&Agent::find(name).unwrap(), &scope, true).unwrap();
+            assert_eq!(world.all(), before, "{name}: dry");
+            let outcome = world.install(name, &scope).unwrap();
+            assert_eq!(outcome.notes, [""; 0], "{name}");
+            let paths =
+                |outcome: &Outcome| outcome.changes.iter().map(|change| change.path.clone()).collect::<Vec<_>>();
+            assert_eq!(paths(&outcome), paths(&shown));
+            assert_eq!(world.presence(name, &scope), Presence::Installed, "{name}");
+            for change in &outcome.changes {
+                let backup = change.backup.as_ref().map(|path| fs::read_to_string(path).unwrap());
+                assert_eq!(backup, change.before, "{name}");
+            }
+            let after = world.all();
+            let again = world.install(name, &scope).unwrap();
+            assert!(again.changes.is_empty() && again.notes.is_empty(), "{name}: {again:?}");
+            assert_eq!(world.all(), after, "{name}");
+            assert!(!world.remove(name, &scope).changes.is_empty(), "{name}");
+            assert_eq!(world.all(), before, "{name}");
+            assert!(world.remove(name, &scope).changes.is_empty(), "{name}");
+            assert_eq!(world.presence(name, &scope), Presence::Absent, "{name}");
+        }
+    }
+    let left: Vec<_> = fs::read_dir(world.dir.path().join("state/plugins")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_was_changed_since_stays_and_only_ours_goes() {
+    let world = World::new();
+    for before in OF_JSON.iter().filter(|text| text.contains('"')) {
+        let path = world.put("home/.config/opencode/opencode.json", before);
+        world.install("opencode", &Scope::User).unwrap();
+        let end = |text: &str| {
+            let at = text.rfind('}').unwrap();
+            format!("{}/* more */}}{}// more", &text[..at], &text[at + 1..])
+        };
+        let now = end(&fs::read_to_string(&path).unwrap());
+        fs::write(&path, &now).unwrap();
+        // It is up to date all the same.
+        assert!(world.install("opencode", &Scope::User).unwrap().changes.is_empty());
+        world.remove("opencode", &Scope::User);
+        let rest = fs::read_to_string(&path).unwrap();
+        assert_eq!(rest.matches("more").count(), 2, "{rest}");
+        assert_eq!(rest.replace(char::is_whitespace, ""), end(before).replace(char::is_whitespace, ""));
+    }
+    let before = "[a]\nb = 1\n";
+    let config = world.put("home/.codex/config.toml", before);
+    world.install("codex", &Scope::User).unwrap();
+    fs::write(&config, format!("# top\n{}[c]\n", fs::read_to_string(&config).unwrap())).unwrap();
+    let skill = world.home(".codex/skills/agentkernel/SKILL.md");
+    fs::write(&skill, "mine now").unwrap();
+    let outcome = world.install("codex", &Scope::User).unwrap();
+    assert!(outcome.changes.is_empty(), "{:?}", outcome.changes);
+    assert!(outcome.notes[0].ends_with("SKILL.md: the file is another one and stays"), "{:?}", outcome.notes);
+    world.remove("codex", &Scope::User);
+    assert_eq!(fs::read_to_string(&config).unwrap(), "# top\n[a]\nb = 1\n[c]\n");
+    assert_eq!(fs::read_to_string(&skill).unwrap(), "mine now");
+}
+
+#[test]
+fn an_entry_within_ours_and_a_file_that_we_made_stay_for_the_user() {
+    let world = World::new();
+    world.install("claude", &world.project()).unwrap();
+    let path = world.dir.path().join("project/.mcp.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"mcpServers\": {", "\"mcpServers\": {\n    \"mine\": {\"command\": \"m\"},"))
+        .unwrap();
+    world.remove("claude", &world.project());
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "{\n  \"mcpServers\": {\n    \"mine\": {\"command\": \"m\"}\n  }\n}\n"
+    );
+    assert!(!world.dir.path().join("project/.claude").try_exists().unwrap());
+}
+
+#[test]
+fn what_was_there_before_stays_theirs() {
+    let world = World::new();
+    let text = "{\"mcp\": {\"agentkernel\": {\"type\": \"local\", \"command\": [\"/my/own\"]}}}";
+    let path = world.put("home/.config/opencode/opencode.json", text);
+    let outcome = world.install("opencode", &Scope::User).unwrap();
+    assert!(outcome.notes[0].contains("`mcp.agentkernel` is another one and stays"), "{:?}", outcome.notes);
+    assert_eq!(world.presence("opencode", &Scope::User), Presence::Partly);
+    world.remove("opencode", &Scope::User);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    // The very same, by the user's hand.
+    let other = World::new();
+    let text =
+        "{\"context_servers\": {\"agentkernel\": {\"command\": \"agentkernel\", \"args\": [\"mcp\"], \"env\": {}}}}";
+    let path = other.put("project/.zed/settings.json", text);
+    let outcome = other.install("zed", &other.project()).unwrap();
+    assert!(outcome.changes.is_empty() && outcome.notes[0].contains("was there before"), "{outcome:?}");
+    other.remove("zed", &other.project());
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
+fn links_stay_links() {
+    let world = World::new();
+    let real = world.put("home/dotfiles/settings.json", "{\n  \"a\": 1\n}\n");
+    world.put("home/dotfiles/codex/config.toml", "a = 1\n");
+    fs::create_dir(world.home(".claude")).unwrap();
+    symlink("../dotfiles/settings.json", world.home(".claude/settings.json")).unwrap();
+    symlink("dotfiles/codex", world.home(".codex")).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    let before = world.all();
+    for name in ["claude", "codex"] {
+        world.install(name, &Scope::User).unwrap();
+        assert_eq!(world.presence(name, &Scope::User), Presence::Installed);
+    }
+    assert!(fs::read_to_string(&real).unwrap().contains("enabledPlugins"));
+    assert!(world.home(".claude/settings.json").symlink_metadata().unwrap().is_symlink());
+    for name in ["claude", "codex"] {
+        world.remove(name, &Scope::User);
+    }
+    assert_eq!(world.all(), before);
+}
+
+#[test]
+fn files_that_are_not_understood_are_left_alone() {
+    let world = World::new();
+    let refused = |name: &str, scope: &Scope| {
+        let before = world.all();
+        let error = world.install(name, scope).unwrap_err();
+        assert_eq!(world.all(), before, "{error}");
+        (error.to_string(), error.hint())
+    };
+    let broken = world.put("home/.claude/settings.json", "{\n  \"a\": 1,,\n}\n");
+    let (cause, hint) = refused("claude", &Scope::User);
+    assert!(cause.starts_with(&format!("{}:2:10: ", broken.display())), "{cause}");
+    assert_eq!(hint, "Mend the file first; nothing was changed in it");
+    world.put("home/.codex/config.toml", "a = 1\na = 2\n");
+    assert!(refused("codex", &Scope::User).0.contains("config.toml:2:1: "));
+    fs::write(world.home(".codex/config.toml"), b"a = '\xff'").unwrap();
+    assert!(refused_bytes(&world).contains("is not UTF-8"));
+    fs::create_dir_all(world.home(".config/zed")).unwrap();
+    symlink("/nowhere/at/all", world.home(".config/zed/settings.json")).unwrap();
+    let (cause, hint) = refused_link(&world);
+    assert!(cause.ends_with("zed/settings.json is a symbolic link to nothing") && !hint.is_empty(), "{cause}");
+    // A project may have been made by anybody.
+    world.put("home/.bashrc", "");
+    symlink(world.home(".bashrc"), world.dir.path().join("project/AGENTS.md")).unwrap();
+    let error = world.install("codex", &world.project()).unwrap_err();
+    assert!(error.to_string().contains("AGENTS.md leads out of the project"), "{error}");
+    assert_eq!(fs::read_to_string(world.home(".bashrc")).unwrap(), "");
+}
+
+fn refused_bytes(world: &World) -> String {
+    let error = world.install("codex", &Scope::User).unwrap_err();
+    assert_eq!(fs::read(world.home(".codex/config.toml")).unwrap(), b"a = '\xff'");
+    error.to_string()
+}
+
+fn refused_link(world: &World) -> (String, String) {
+    let error = world.install("zed", &Scope::User).unwrap_err();
+    (error.to_string(), error.hint())
+}
+
+#[test]
+fn a_file_that_broke_since_is_not_touched_by_a_removal() {
+    let world = World::new();
+    let path = world.put("home/.config/zed/settings.json", "{}\n");
+    world.install("zed", &Scope::User).unwrap();
+    fs::write(&path, "{ broken").unwrap();
+    let error = world.plugins.remove(&Agent::find("zed").unwrap(), &Scope::User, false).unwrap_err();
+    assert!(error.to_string().contains("settings.json:1:"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{ broken");
+}
+
+#[test]
+fn without_a_record_what_is_ours_is_found() {
+    let world = World::new();
+    let texts =
+        [("project/.mcp.json", "{\n  \"mcpServers\": {\n    \"x\": {}\n  }\n}\n"), ("project/AGENTS.md", "# Rules\n")];
+    for (path, text) in texts {
+        world.put(path, text);
+    }
+    for name in names() {
+        world.install(name, &world.project()).unwrap();
+        world.install(name, &Scope::User).unwrap();
+    }
+    let state = world.dir.path().join("state/plugins");
+    for entry in fs::read_dir(&state).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    for name in names() {
+        world.remove(name, &world.project());
+        world.remove(name, &Scope::User);
+        assert_eq!(world.presence(name, &Scope::User), Presence::Absent, "{name}");
+    }
+    for (path, text) in texts {
+        assert_eq!(fs::read_to_string(world.dir.path().join(path)).unwrap(), text);
+    }
+    let files = world.all().into_iter().filter(|(path, _)| path.is_file()).count();
+    assert_eq!(files, texts.len(), "{:?}", world.all());
+    assert!(!world.home(".local/share/agentkernel").try_exists().unwrap());
+}
+
+#[test]
+fn an_installation_that_was_killed_halfway_is_completed_or_taken_back() {
+    let world = World::new();
+    let path = world.put("home/.claude/settings.json", "{\"a\": 1}");
+    let before = world.all();
+    for complete in [false, true] {
+        world.install("claude", &Scope::User).unwrap();
+        // The record is written first, the settings last.
+        fs::write(&path, "{\"a\": 1}").unwrap();
+        fs::remove_file(world.home(".local/share/agentkernel/plugins/claude/agentkernel/.mcp.json")).unwrap();
+        if complete {
+            world.install("claude", &Scope::User).unwrap();
+            assert_eq!(world.presence("claude", &Scope::User), Presence::Installed);
+        }
+        world.remove("claude", &Scope::User);
+        assert_eq!(world.all(), before);
+    }
+}
+
+#[test]
+fn another_version_takes_the_place_of_ours() {
+    let world = World::new();
+    let path = world.put("home/.config/zed/settings.json", "{\n  \"a\": 1\n}\n");
+    let before = world.all();
+    world.install("zed", &Scope::User).unwrap();
+    // As one that lay elsewhere wrote it.
+    let kept = fs::read_dir(world.dir.path().join("state/plugins")).unwrap().map(|entry| entry.unwrap().path());
+    let record = kept.into_iter().find(|path| path.extension().is_some_and(|end| end == "record")).unwrap();
+    let own = std::env::current_exe().unwrap().canonicalize().unwrap();
+    for file in [&record, &path] {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.contains(own.to_str().unwrap()), "{text}");
+        fs::write(file, text.replace(own.to_str().unwrap(), "/old/agentkernel")).unwrap();
+    }
+    let outcome = world.install("zed", &Scope::User).unwrap();
+    assert_eq!(outcome.changes.len(), 1);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("/old/") && text.matches("agentkernel").count() >= 1, "{text}");
+    world.remove("zed", &Scope::User);
+    assert_eq!(world.all(), before);
+}
+
+#[test]
+fn those_at_work_at_once_lose_nothing_of_each_other() {
+    let world = World::new();
+    let path = world.put("home/shared.json", "");
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let path = &path;
+            scope.spawn(move || {
+                for number in 0..25 {
+                    loop {
+                        let now = file::read(path).unwrap().unwrap();
+                        let after = format!("{now}{worker}-{number}\n");
+                        if file::replace(path, Some(&now), Some(&after)).unwrap() {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        // Whoever installs has the state of another user's, or the same.
+        for name in names() {
+            let dir = world.dir.path();
+            scope.spawn(move || plugins(dir).install(&Agent::find(name).unwrap(), &Scope::User, false).unwrap());
+        }
+    });
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 100);
+    for name in names() {
+        assert_eq!(world.presence(name, &Scope::User), Presence::Installed, "{name}");
+        world.remove(name, &Scope::User);
+    }
+    assert!(!world.home(".claude").try_exists().unwrap() && !world.home(".config").try_exists().unwrap());
+}

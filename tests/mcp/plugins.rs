@@ -1,0 +1,185 @@
+//! Real agents with the plugin that `agentkernel plugin install` gave them, and nothing else: what a model has them do
+//! runs in a sandbox, by our tools and, where there is a hook, by their own.
+
+use crate::{
+    client::Client,
+    real::{Agent, CLAUDE, CODEX, COMMAND, GEMINI, OPENCODE, ran_in_a_sandbox},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs, path::PathBuf};
+use support::{Who, World, stdout};
+
+/// Puts the plugin in place, as somebody does who has the program on the path.
+const INSTALL: &str = r#"
+mkdir ~/bin
+ln -s "$SERVER" ~/bin/agentkernel
+PATH=$HOME/bin:$PATH
+agentkernel plugin install $NAME $SCOPE
+agentkernel plugin list --json > ~/listed
+"#;
+
+fn install(agent: &Agent, scope: &str) -> String {
+    INSTALL.replace("$NAME", agent.name).replace("$SCOPE", scope)
+}
+
+/// Has an agent call our tool, by the name that the server has there.
+fn calls_a_tool(agent: &Agent, scope: &str, server: &str) {
+    let step = json!({"mcp": {"server": server, "tool": "run", "input": {"command": COMMAND}}});
+    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &step));
+}
+
+/// Has an agent use its own shell tool.
+fn is_routed(agent: &Agent, scope: &str) {
+    let step = json!({ "run": COMMAND });
+    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &step));
+}
+
+/// Looks whether the plugin was told to be there, and is gone when it is removed.
+fn finish(agent: &Agent, scope: &str, world: Option<World>) {
+    let Some(world) = world else { return };
+    let listed: Value = serde_json::from_str(&fs::read_to_string(world.home().join("listed")).unwrap()).unwrap();
+    let row = listed.as_array().unwrap().iter().find(|row| row["name"] == agent.name).unwrap();
+    assert_eq!(row[scope.trim_start_matches('-')], "installed", "{row}");
+    let told = stdout(&mut world.agentkernel(["plugin", "remove", agent.name, scope]));
+    assert!(told.contains("removed"), "{told}");
+    for (path, text) in files(&world) {
+        // What agents write down themselves.
+        let theirs = [".claude/projects", ".claude.json", ".claude/plugins", ".claude/backups", ".codex/sessions"];
+        let ours = text.contains("plugin hook") || text.contains("\"mcp\"]");
+        let is_theirs = theirs.iter().any(|theirs| path.to_string_lossy().contains(theirs));
+        let is_text = path.extension().is_some_and(|end| ["json", "toml", "md", "js"].iter().any(|text| end == *text));
+        assert!(!ours || is_theirs || !is_text || path.ends_with("steps.json"), "{}: {text}", path.display());
+    }
+}
+
+/// The texts of the user's and the project's.
+fn files(world: &World) -> BTreeMap<PathBuf, String> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![world.home(), world.project()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else if let Ok(text) = fs::read_to_string(entry.path()) {
+                files.insert(entry.path(), text);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn claude_code_calls_our_tool() {
+    calls_a_tool(&CLAUDE, "--user", "plugin_agentkernel_agentkernel");
+    calls_a_tool(&CLAUDE, "--project", "agentkernel");
+}
+
+#[test]
+fn claude_code_is_routed_into_a_sandbox() {
+    is_routed(&CLAUDE, "--user");
+    is_routed(&CLAUDE, "--project");
+}
+
+#[test]
+fn codex_calls_our_tool() {
+    calls_a_tool(&CODEX, "--user", "agentkernel");
+}
+
+#[test]
+fn codex_calls_our_tool_in_a_project_that_it_trusts() {
+    let trust = r#"printf '[projects."%s"]\ntrust_level = "trusted"\n' "$2" >> ~/.codex/config.toml"#;
+    let script = CODEX.after(&format!("{trust}{}", install(&CODEX, "--project")));
+    let step = json!({"mcp": {"server": "agentkernel", "tool": "run", "input": {"command": COMMAND}}});
+    finish(&CODEX, "--project", ran_in_a_sandbox(&CODEX, &script, &step));
+}
+
+#[test]
+fn gemini_cli_calls_our_tool() {
+    calls_a_tool(&GEMINI, "--user", "agentkernel");
+    calls_a_tool(&GEMINI, "--project", "agentkernel");
+}
+
+#[test]
+fn opencode_calls_our_tool() {
+    calls_a_tool(&OPENCODE, "--user", "agentkernel");
+    calls_a_tool(&OPENCODE, "--project", "agentkernel");
+}
+
+#[test]
+fn opencode_is_routed_into_a_sandbox() {
+    is_routed(&OPENCODE, "--user");
+}
+
+#[test]
+fn what_would_be_changed_is_shown_and_what_is_broken_is_refused() {
+    let world = World::new(Who::Me);
+    let config = world.home().join(".codex/config.toml");
+    fs::create_dir(world.home().join(".codex")).unwrap();
+    fs::write(&config, "model = \"x\"\n").unwrap();
+    let patch = stdout(&mut world.agentkernel(["plugin", "install", "all", "--dry-run"]));
+    for line in [" model = \"x\"\n", "+[mcp_servers.agentkernel]\n", "--- /dev/null\n"] {
+        assert!(patch.contains(line), "{patch}");
+    }
+    assert!(!patch.contains("gemini"), "{patch}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), "model = \"x\"\n");
+    fs::write(&config, "model = \"x\nb = 1\n").unwrap();
+    for words in [&["install", "codex"][..], &["install", "codex", "-n"]] {
+        let output = world.agentkernel([&["plugin"], words].concat()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(told.contains("/.codex/config.toml:1:") && told.contains("nothing was changed in it"), "{told}");
+    }
+    fs::remove_file(&config).unwrap();
+    fs::create_dir(&config).unwrap();
+    let output = world.agentkernel(["plugin", "list"]).output().unwrap();
+    let told = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
+    assert!(told.contains("Cannot read") && told.contains("neovim"), "{told}");
+    assert_eq!(output.status.code(), Some(1));
+    let output = world.agentkernel(["plugin", "install", "vscode"]).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("vscode") && output.status.code() == Some(125));
+    fs::remove_dir_all(world.home().join(".codex")).unwrap();
+    let output = world.agentkernel(["plugin", "install", "all"]).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("No agent is found here"));
+}
+
+#[test]
+fn the_skill_names_tools_and_what_they_take() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({}));
+    let answer = client.request("tools/list", json!({}));
+    let tools = answer["result"]["tools"].as_array().unwrap();
+    let mut known: Vec<String> = ["agentkernel", "mcp__agentkernel__run", "agentkernel run", "agentkernel.toml", "cd"]
+        .map(str::to_owned)
+        .to_vec();
+    known.extend([".git/hooks", "$ARGUMENTS", "[network]", "allow"].map(str::to_owned));
+    for tool in tools {
+        known.push(tool["name"].as_str().unwrap().to_owned());
+        for schema in ["inputSchema", "outputSchema"] {
+            names(&tool[schema], &mut known);
+        }
+    }
+    for text in [
+        include_str!("../../crates/agentkernel/src/plugin/data/skill.md"),
+        include_str!("../../crates/agentkernel/src/plugin/data/section.md"),
+        include_str!("../../crates/agentkernel/src/plugin/data/sandbox-run.md"),
+        include_str!("../../crates/agentkernel/src/plugin/data/sandbox-denials.md"),
+    ] {
+        for word in text.split('`').skip(1).step_by(2) {
+            assert!(known.iter().any(|known| known == word), "`{word}` is nowhere: {known:?}");
+        }
+    }
+}
+
+/// All names of properties in a schema.
+fn names(schema: &Value, known: &mut Vec<String>) {
+    match schema {
+        Value::Object(map) => {
+            let properties = map.get("properties").and_then(Value::as_object);
+            known.extend(properties.into_iter().flatten().map(|(name, _)| name.clone()));
+            map.values().for_each(|value| names(value, known));
+        }
+        Value::Array(list) => list.iter().for_each(|value| names(value, known)),
+        _ => {}
+    }
+}
