@@ -339,9 +339,8 @@ impl Wanted {
         let names = adapter.lent_names();
         let templates = adapter.files.iter().filter(|file| !file.variable.is_empty()).map(|file| &file.path);
         let logins = adapter.credentials.iter().map(|credential| &credential.file);
-        let before = logins.chain(templates).filter(|path| !path.as_os_str().is_empty() && !written.contains(path));
-        before.map(|path| home.withdraw(path, &names)).collect::<Result<(), _>>()?;
-        Ok(())
+        let mut before = logins.chain(templates).filter(|path| !path.as_os_str().is_empty() && !written.contains(path));
+        Ok(before.try_for_each(|path| home.withdraw(path, &names))?)
     }
 
     /// Sees to it that it is installed, for the image that is found by now, and lays it over that.
