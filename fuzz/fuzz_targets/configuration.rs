@@ -1,7 +1,7 @@
 //! A file that somebody else wrote, in which an entry is put: it is there then, and can be taken out.
 #![no_main]
 
-#[path = "../../crates/agentkernel/src/plugin/edit/mod.rs"]
+#[path = "../../crates/agentkernel/src/edit/mod.rs"]
 mod edit;
 
 use edit::{Edit, Put};

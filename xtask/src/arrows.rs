@@ -39,7 +39,7 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// Which rooms of the binary each room may not touch.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("agents", &["backend", "cli", "client", "mcp", "serve", "store", "supervisor"]),
     ("attest", &["backend", "cli", "mcp", "serve", "supervisor"]),
     ("connection", &["backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
@@ -55,6 +55,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("config", &["backend", "cli", "client", "mcp", "serve", "store", "supervisor"]),
     ("plugin", &["backend", "cli", "client", "mcp", "serve", "supervisor"]),
     ("doctor", &["cli", "client", "mcp", "serve", "supervisor"]),
+    ("edit", &["backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
     ("engine", &["backend", "cli", "client", "config", "mcp", "serve", "supervisor"]),
     ("store", &["backend", "cli", "client", "mcp", "serve", "supervisor"]),
     ("image", &["backend", "cli", "client", "mcp", "serve", "supervisor"]),

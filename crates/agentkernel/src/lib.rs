@@ -13,6 +13,7 @@ pub mod config;
 mod connection;
 pub mod credentials;
 pub mod doctor;
+mod edit;
 pub mod engine;
 pub mod event;
 pub mod guest;

@@ -51,6 +51,8 @@ pub struct Adapter {
     pub home: Home,
     /// Files that it finds where there are none yet.
     pub files: Vec<Template>,
+    /// Settings that it finds where the user has not set them.
+    pub presets: Vec<Preset>,
     /// What logs in, the one that is taken first before the others.
     pub credentials: Vec<Credential>,
     /// Which of those are renewed, and how.
@@ -182,6 +184,28 @@ pub struct Template {
     pub text: String,
     /// The variable without which there is no such file; empty: none.
     pub variable: String,
+}
+
+/// What asks an agent to do something of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To tell its makers what it does.
+    Telemetry,
+    /// To replace itself.
+    Updates,
+}
+
+/// A setting in a file of JSON, where the user has not set it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preset {
+    /// The file, below the home directory.
+    pub file: PathBuf,
+    /// Where in it: keys, the outermost first.
+    pub key: Vec<String>,
+    /// What it is set to.
+    pub value: Option<serde_json::Value>,
+    /// It is not set if this is wished.
+    pub unless: Option<Wish>,
 }
 
 /// Something that logs in: a variable, or a field of a file of JSON.

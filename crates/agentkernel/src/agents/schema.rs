@@ -3,8 +3,8 @@
 mod credentials;
 
 use super::adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, Package, Reached, Renewal, Switch, Template, VERSION, Wheel,
-    integrity, is_version,
+    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, Package, Preset, Reached, Renewal, Switch, Template, VERSION,
+    Wheel, Wish, integrity, is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
 use credentials::{CREDENTIAL, PLAIN, RENEWAL, add_credential, add_plain, add_renewal};
@@ -42,8 +42,9 @@ impl Adapter {
         }
         let kept = |path: &Path| adapter.home.state.iter().any(|state| path.starts_with(state) && path != state);
         let files = adapter.files.iter().map(|file| &file.path);
+        let presets = adapter.presets.iter().map(|preset| &preset.file);
         let logins = adapter.credentials.iter().map(|credential| &credential.file);
-        let mut written = files.chain(logins).filter(|path| !path.as_os_str().is_empty());
+        let mut written = files.chain(presets).chain(logins).filter(|path| !path.as_os_str().is_empty());
         if let Some(path) = written.find(|path| !kept(path)) {
             let path = config::quoted(path.as_os_str());
             return Err(wrong(format!("{path} is written for it, and lies in no directory of `state` in [home]")));
@@ -236,6 +237,13 @@ const KEYS: &[Key<Adapter>] = &[
         form: Form::Nested(&Many { keys: TEMPLATE, add: add_file }),
         default: "none",
         doc: "Files that it finds in its home directory where there are none yet. Those that depend on a variable are written anew each time.",
+        example: "",
+    },
+    Key {
+        name: "presets",
+        form: Form::Nested(&Many { keys: PRESET, add: add_preset }),
+        default: "none",
+        doc: "Settings in files of JSON that it finds, with all else that is in them, unless the user has set them himself.",
         example: "",
     },
     Key {
@@ -613,6 +621,63 @@ fn add_file(adapter: &mut Adapter, file: Template) -> Result<(), FormError> {
         return Err(FormError::new("it has both `path` and `text`".to_owned()));
     }
     adapter.files.push(file);
+    Ok(())
+}
+
+const PRESET: &[Key<Preset>] = &[
+    Key {
+        name: "file",
+        form: Form::Text(|preset, text| {
+            preset.file = below_home(&text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "The file, below the home directory. It may have comments and trailing commas.",
+        example: "\".agent/settings.json\"",
+    },
+    Key {
+        name: "key",
+        form: Form::Texts(|preset, texts| {
+            preset.key = texts;
+            Ok(())
+        }),
+        default: "required",
+        doc: "Where in the file it is: keys, the outermost first.",
+        example: "[\"privacy\", \"statistics\"]",
+    },
+    Key {
+        name: "value",
+        form: Form::Text(|preset, text| match serde_json::from_str(&text.value) {
+            Ok(value) => {
+                preset.value = Some(value);
+                Ok(())
+            }
+            Err(_) => none(&text.value, "JSON"),
+        }),
+        default: "required",
+        doc: "What it is set to, in JSON.",
+        example: "'false'",
+    },
+    Key {
+        name: "unless",
+        form: Form::Choice(WISHES, |preset, text| {
+            preset.unless = Some(if text.value == WISHES[0] { Wish::Telemetry } else { Wish::Updates });
+            Ok(())
+        }),
+        default: "it is set in any case",
+        doc: "It is not set with `--telemetry`, or `--self-update`.",
+        example: "\"telemetry\"",
+    },
+];
+
+const WISHES: &[&str] = &["telemetry", "updates"];
+
+fn add_preset(adapter: &mut Adapter, preset: Preset) -> Result<(), FormError> {
+    let Preset { file, key, value, .. } = &preset;
+    if file.as_os_str().is_empty() || key.is_empty() || value.is_none() {
+        return Err(FormError::new("it has all of `file`, `key` and `value`".to_owned()));
+    }
+    adapter.presets.push(preset);
     Ok(())
 }
 

@@ -193,8 +193,13 @@ impl Remove {
             let (name, version) = parts(text);
             let gone = forget(&images, name, |there| version.is_none_or(|version| version == there))?;
             if gone.is_empty() {
-                return Err(Failure::new(format!("Agent '{}' is not installed", text.escape_debug()))
-                    .hint("'agentkernel agents' lists those that are"));
+                let tags = images.tags()?;
+                let there = tags.iter().filter_map(|tag| Some(Adapter::of_image(&tag.reference)?.0));
+                let hint = match crate::config::nearest(name, there).filter(|near| *near != name) {
+                    Some(near) => format!("Did you mean '{near}'? 'agentkernel agents' lists those that are"),
+                    None => "'agentkernel agents' lists those that are".to_owned(),
+                };
+                return Err(Failure::new(format!("Agent '{}' is not installed", text.escape_debug())).hint(hint));
             }
             gone.iter().try_for_each(|version| print(&format!("{name} {version}\n")))
         })?;

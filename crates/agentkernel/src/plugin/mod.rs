@@ -5,7 +5,6 @@
 //! what is ours is taken out and the rest stays.
 
 mod agent;
-mod edit;
 mod error;
 mod file;
 mod hook;
@@ -16,9 +15,10 @@ pub use hook::rewritten;
 
 use crate::{
     config::HostFacts,
+    edit::{self, Edit, Put},
     store::{self, Store, durable},
 };
-use edit::{Edit, Put};
+
 use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{FlockOperation, flock},

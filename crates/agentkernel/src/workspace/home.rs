@@ -22,8 +22,8 @@ use wire::OsBytes;
 /// Has the directories of one agent, each below a directory of its name.
 const HOME: &str = "home";
 const PROJECT: &str = "project";
-/// The most bytes that are looked at of a file that logs in.
-const LONGEST_LOGIN: u64 = 1 << 20;
+/// The most bytes that are looked at of a file of the agent's.
+const LONGEST: u64 = 1 << 20;
 const SEED: &str = "seed";
 const EMPTY: &str = "empty";
 /// Has what stands in the place of files of the user's.
@@ -98,6 +98,16 @@ impl AgentHome {
         }
     }
 
+    /// The text of a file; `None`: there is none that can be read.
+    #[must_use]
+    pub fn read(&self, below: &Path) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::openat2(&self.home, below, flags, Mode::empty(), BENEATH).ok()?;
+        let mut text = String::new();
+        File::from(file).take(LONGEST).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
     /// Whether there is a file that is not empty.
     #[must_use]
     pub fn has(&self, below: &Path) -> bool {
@@ -123,16 +133,13 @@ impl AgentHome {
     /// # Errors
     /// If it can't be removed.
     pub fn withdraw(&self, below: &Path, names: &[String]) -> Result<(), WorkspaceError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(file) = fs::openat2(&self.home, below, flags, Mode::empty(), BENEATH) else { return Ok(()) };
-        // What the agent has made of it may be no text, or long; then it is the agent's own.
-        let mut text = String::new();
-        let read = File::from(file).take(LONGEST_LOGIN).read_to_string(&mut text);
+        // What the agent has made of it may be no text; then it is the agent's own.
+        let Some(text) = self.read(below) else { return Ok(()) };
         let stands_for = |name: &String| {
             let placeholder = self.placeholder(name);
             text.contains(&placeholder) || text.contains(&URL_SAFE_NO_PAD.encode(&placeholder))
         };
-        if read.is_err() || !names.iter().any(stands_for) {
+        if !names.iter().any(stands_for) {
             return Ok(());
         }
         let failed = |errno: Errno| self.failed("remove", below, errno.into());

@@ -2,7 +2,7 @@
 
 use super::super::Failure;
 use crate::{
-    agents::{Adapter, Form, Settings, servers, without_credentials},
+    agents::{Adapter, Form, Settings, Wish, preset, servers, without_credentials, without_empty},
     config::{self, HostFacts},
     workspace::AgentHome,
 };
@@ -25,8 +25,14 @@ pub(super) struct Brought {
 }
 
 impl Brought {
-    /// Of an agent's user.
-    pub(super) fn of(adapter: &Adapter, home: &AgentHome, host: &HostFacts, project: &Path) -> Result<Self, Failure> {
+    /// Of an agent's user, who has these wishes.
+    pub(super) fn of(
+        adapter: &Adapter,
+        home: &AgentHome,
+        host: &HostFacts,
+        project: &Path,
+        wishes: &[Wish],
+    ) -> Result<Self, Failure> {
         let own = host.own_home();
         let crate::agents::Home { config, memory, skills, state } = &adapter.home;
         let mut all = Self::default();
@@ -46,7 +52,7 @@ impl Brought {
                 home.cover(below, is_directory)?;
             }
             if !is_directory && config.contains(below) {
-                all.settings(adapter, home, path, below)?;
+                all.settings(adapter, home, path, below, wishes)?;
             } else {
                 all.places.push((path, below.clone()));
             }
@@ -57,7 +63,14 @@ impl Brought {
 
     /// Settings that can be read come along as a copy without what logs in, which nobody changes afterwards; an empty one, if
     /// they are broken.
-    fn settings(&mut self, adapter: &Adapter, home: &AgentHome, path: PathBuf, below: &Path) -> Result<(), Failure> {
+    fn settings(
+        &mut self,
+        adapter: &Adapter,
+        home: &AgentHome,
+        path: PathBuf,
+        below: &Path,
+        wishes: &[Wish],
+    ) -> Result<(), Failure> {
         let form = match path.extension().and_then(|end| end.to_str()) {
             Some("json" | "jsonc") => Form::Json,
             Some("toml") => Form::Toml,
@@ -66,9 +79,19 @@ impl Brought {
                 return Ok(());
             }
         };
-        let reference = adapter.mcp.as_ref().map_or("", |mcp| &mcp.reference);
+        // Variables are known where servers are: elsewhere a reference would be taken for the value.
+        let of_servers = |mcp: &&crate::agents::Mcp| mcp.file.with_extension("") == below.with_extension("");
+        let reference = adapter.mcp.as_ref().filter(of_servers).map_or("", |mcp| &mcp.reference);
         let text = match read(&path).and_then(|text| without_credentials(&text, form, reference)) {
-            Ok(settings) => self.take(settings, below),
+            Ok(settings) => {
+                let emptied: Vec<Vec<String>> = match (form, reference) {
+                    (Form::Json, "") => settings.left_out.iter().filter_map(|keys| variable(keys)).collect(),
+                    _ => Vec::new(),
+                };
+                let text = self.take(settings, below);
+                let text = emptied.iter().fold(text, |text, keys| without_empty(text, keys));
+                preset(adapter, below, Some(&text), wishes, false).unwrap_or(text)
+            }
             Err(cause) => {
                 self.left_out.push(format!("~/{} ({cause})", below.display()));
                 String::new()
@@ -97,6 +120,12 @@ impl Brought {
             Err(cause) => self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display())),
         }
     }
+}
+
+/// The keys of a variable, if that is what was left out.
+fn variable(keys: &str) -> Option<Vec<String>> {
+    let keys: Vec<String> = keys.split('.').map(str::to_owned).collect();
+    matches!(&keys[..], [.., table, _] if table == "env" || table == "environment").then_some(keys)
 }
 
 /// The text of a file of the user's.

@@ -11,8 +11,9 @@ use super::{
 use crate::{
     Agent, Limits, Network,
     agents::{
-        Adapter, Adapters, AgentError, Ask, CannotError, Libc, Output, Session, Way,
+        Adapter, Adapters, AgentError, Ask, CannotError, Libc, Output, Session, Way, Wish,
         login::{self, Lent},
+        preset,
     },
     config::{self, AgentUse, EnvVar, HostFacts, Overrides, Project, WorkspaceMode},
     image::Guard,
@@ -22,7 +23,7 @@ use crate::{
 use clap::{Args, ValueEnum};
 use egress::Mode;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     path::PathBuf,
 };
@@ -77,6 +78,12 @@ impl AskArgs {
     /// Whether it is to do one task and end.
     pub(in crate::cli) fn is_headless(&self) -> bool {
         self.prompt.is_some()
+    }
+
+    /// What the agent may do of itself.
+    fn wishes(&self) -> Vec<Wish> {
+        let wishes = [(self.telemetry, Wish::Telemetry), (self.self_update, Wish::Updates)];
+        wishes.into_iter().filter(|(said, _)| *said).map(|(_, wish)| wish).collect()
     }
 
     /// The first that was said, if any was.
@@ -206,8 +213,9 @@ impl Wanted {
         let host = HostFacts::read()?;
         let project = run::project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
         let home = AgentHome::open(store, &project.dir, &adapter.name)?;
+        let wishes = ask.wishes();
         let Brought { places: brought, copies: copied, servers, left_out } =
-            Brought::of(adapter, &home, &host, &project.dir)?;
+            Brought::of(adapter, &home, &host, &project.dir, &wishes)?;
         let session = match (&ask.resume, ask.go_on) {
             (Some(name), _) => Session::Named(name),
             (None, true) => Session::Last,
@@ -238,6 +246,15 @@ impl Wanted {
         let lent =
             login.as_ref().map_or_else(|| Ok(Lent::default()), |login| login.lend(|name| home.placeholder(name)))?;
         self.write(&home, &lent, &project)?;
+        // Where the user has none of his own; else they are in the copy.
+        for file in adapter.presets.iter().map(|preset| &preset.file).collect::<BTreeSet<_>>() {
+            let kept = home.read(file);
+            if !copied.iter().any(|(_, below)| below == file)
+                && let Some(text) = preset(adapter, file, kept.as_deref().filter(|it| !it.is_empty()), &wishes, true)
+            {
+                home.write(file, &text)?;
+            }
+        }
         let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
         let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
 
