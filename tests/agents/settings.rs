@@ -119,12 +119,7 @@ pub fn servers_come_along(scene: &Scene<'_>) {
         format!(r#""command": "python3", "args": ["{server}", "{note}"], "env": {{ "FORGE_TOKEN": "{TOKEN}" }}"#);
     let (file, text) = match scene.agent.name {
         "claude" => (".claude.json", format!(r#"{{ "mcpServers": {{ "forge": {{ "type": "stdio", {stdio} }} }} }}"#)),
-        "gemini" => (
-            ".gemini/settings.json",
-            format!(
-                r#"{{ "security": {{ "auth": {{ "selectedType": "gemini-api-key" }} }}, "mcpServers": {{ "forge": {{ {stdio} }} }} }}"#
-            ),
-        ),
+        "gemini" => (".gemini/settings.json", format!(r#"{{ "mcpServers": {{ "forge": {{ {stdio} }} }} }}"#)),
         "codex" => (
             ".codex/config.toml",
             format!(
