@@ -517,7 +517,7 @@ const NETWORK: &[Key] = &[
         name: "max_tokens",
         form: Form::Count(set_max_tokens),
         default: "no limit",
-        doc: "Tokens of models that a sandbox may use, as far as their answers and WebSockets tell: requests are refused after that. A stream that was not asked to tell is not counted, nor is what isn't JSON ([more](../threat-model.md#known-gaps)). All its TLS is read for that.",
+        doc: "Tokens of models that a sandbox may use, as far as their answers and WebSockets tell. After that, requests are refused that could use more: every `POST`, what uses a secret, and all to hosts that have told of tokens. A stream that was not asked to tell is not counted, nor is what isn't JSON ([more](../threat-model.md#known-gaps)). All its TLS is read for that.",
         example: "2000000",
     },
 ];
