@@ -365,6 +365,44 @@ fn a_command_reaches_nothing_unless_it_is_allowed() {
 }
 
 #[test]
+fn a_command_that_was_refused_something_is_not_known_again() {
+    let scene = Scene::new(Who::Me);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let ask = format!(
+        "FROM base:1\nRUN ip=$(nslookup host.agentkernel.internal 127.0.0.1 | sed -n 's/^Address.*: *\\(198\\.1[89]\\.[0-9.]*\\).*/\\1/p'); \\\n\
+         nc ${{ip:-203.0.113.1}} {port} < /dev/null > /got; true\n"
+    );
+    for _ in 0..2 {
+        let (_, told) = scene.build(&ask, &["-q"]);
+        assert!(told.contains("refused, because the network mode is 'none'") || told.contains("was refused"), "{told}");
+    }
+    assert_ne!(scene.run("cat /got"), "served\n");
+    let server = thread::spawn(move || listener.accept().unwrap().0.write_all(b"served\n").unwrap());
+    let open = ["--open", &format!("localhost:{port}")];
+    let (_, told) = scene.build(&ask, &open);
+    assert_eq!(cached(&told), 0, "{told}");
+    server.join().unwrap();
+    assert_eq!(scene.run("cat /got"), "served\n");
+    // What was allowed all that it wanted, is.
+    let (_, told) = scene.build(&ask, &open);
+    assert_eq!(cached(&told), 1, "{told}");
+}
+
+#[test]
+fn a_pattern_passes_over_what_is_no_directory() {
+    let scene = Scene::new(Who::Me);
+    scene.sh("mkdir -p pk/a pk/b && echo {} > pk/a/package.json && touch pk/README pk/b/other");
+    scene.build("FROM base:1\nCOPY pk/*/package.json /one/\nCOPY pk/*/nothing pk/b/other /two/\n", &[]);
+    assert_eq!(scene.run("cd /; ls one two"), "one:\npackage.json\n\ntwo:\nother\n");
+    let output = scene.try_build("FROM base:1\nCOPY pk/*/nothing /one/\n", &[]);
+    assert!(told(&output).contains("Nothing fits pk/*/nothing"), "{}", told(&output));
+    // A name that is none is a mistake still.
+    let output = scene.try_build("FROM base:1\nCOPY pk/README/x /one/\n", &[]);
+    assert!(!output.status.success(), "{}", told(&output));
+}
+
+#[test]
 fn mistakes_are_told_with_file_and_line() {
     let scene = Scene::new(Who::Me);
     for (dockerfile, expected) in [

@@ -91,6 +91,15 @@ fn what_is_damaged_comes_anew() {
             "{}",
             told(&output)
         );
+        // A file that was there stays, and nothing beside it.
+        let folder = scene.world.home().join("exports");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("app.tar"), "precious").unwrap();
+        let target = folder.join("app.tar").display().to_string();
+        let output = scene.world.agentkernel(["image", "export", &scene.name(), &target]).output().unwrap();
+        assert!(!output.status.success());
+        let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!((left.len(), fs::read(&target).unwrap()), (1, b"precious".to_vec()), "{left:?}");
         scene.pulls();
         assert!(export().status.success());
     }

@@ -45,3 +45,13 @@ fn what_leads_out_of_the_context_leaves_nothing_out() {
     }
     assert_eq!(Ignore::parse("../[b\n").unwrap_err().line, 1);
 }
+
+#[test]
+fn all_that_is_below_is_not_the_directory_itself() {
+    let ignore = Ignore::parse("**/b/**\nc/**\n").unwrap();
+    for (path, out) in [("a/b", false), ("b", false), ("a/b/x", true), ("b/x/y", true), ("c", false), ("c/d", true)] {
+        assert_eq!(ignore.leaves_out(path), out, "{path}");
+    }
+    assert!(Ignore::parse("**").unwrap().leaves_out("a"));
+    assert!(Ignore::parse("**/**").unwrap().leaves_out("a/b"));
+}

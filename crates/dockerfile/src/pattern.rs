@@ -72,7 +72,9 @@ fn fits_parts(parts: &[Vec<Piece>], names: &[&str]) -> bool {
     states[0] = true;
     let close = |states: &mut Vec<bool>| {
         for (index, part) in parts.iter().enumerate() {
-            if states[index] && part[..] == [Piece::Deep] {
+            // At the end it stands for something: `a/**` is all below `a`, and not `a`.
+            let stands_for_none = index + 1 < parts.len();
+            if states[index] && stands_for_none && part[..] == [Piece::Deep] {
                 states[index + 1] = true;
             }
         }
@@ -83,6 +85,7 @@ fn fits_parts(parts: &[Vec<Piece>], names: &[&str]) -> bool {
         for (index, part) in parts.iter().enumerate().filter(|(index, _)| states[*index]) {
             if part[..] == [Piece::Deep] {
                 next[index] = true;
+                next[index + 1] |= index + 1 == parts.len();
             } else if fits(part, name) {
                 next[index + 1] = true;
             }

@@ -294,6 +294,8 @@ pub(super) struct Steps<'a> {
     tail: Vec<u8>,
     /// The network refused something to the last command.
     refused: bool,
+    /// What was told of the last command's end: refused connections, processes killed for lack of memory.
+    notices: Vec<String>,
 }
 
 impl<'a> Steps<'a> {
@@ -319,6 +321,7 @@ impl<'a> Steps<'a> {
             made: None,
             tail: Vec::new(),
             refused: false,
+            notices: Vec::new(),
         }
     }
 
@@ -433,11 +436,12 @@ impl Executor for Steps<'_> {
         let store = Store::open()?;
         let (entry, lock) = store.create(&spec)?;
         self.tail.clear();
-        let (quiet, tail) = (self.quiet, &mut self.tail);
+        let (quiet, tail, notices) = (self.quiet, &mut self.tail, &mut self.notices);
+        notices.clear();
         let interrupts = Interrupts::hold()?;
         let ended = run::launch(store, entry, lock, spec).and_then(|mut client| {
             let mut sink = |_, bytes: &[u8]| Self::show(quiet, tail, bytes);
-            within_room(task.room.as_ref(), &id, || client.follow(&mut sink, Some(&interrupts)))
+            within_room(task.room.as_ref(), &id, || client.follow(&mut sink, notices, Some(&interrupts)))
         });
         let store = Store::open()?;
         let Some(entry) = store.get(&id)? else { return ended };
@@ -447,7 +451,14 @@ impl Executor for Steps<'_> {
         };
         let discarded = discard(&store, entry);
         self.refused = !matches!(ended, Ok(Exit::Code(0))) && was_refused(&store, &id).unwrap_or_default();
+        for notice in &self.notices {
+            report(&Failure::new(notice.clone()));
+        }
         captured.and(discarded).and(ended)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.notices.is_empty()
     }
 
     fn tell(&mut self, event: Event<'_>) {

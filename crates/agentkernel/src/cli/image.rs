@@ -268,10 +268,25 @@ impl Export {
             images.export(&record, &self.name, std::io::stdout().lock())?;
             return Ok(0);
         }
-        let file = std::fs::File::create(&self.target);
-        let file = file.map_err(|error| Failure::new(format!("Can't write {}: {error}", self.target.display())))?;
-        images.export(&record, &self.name, file)?;
-        Ok(0)
+        let failed = |error: std::io::Error| Failure::new(format!("Can't write {}: {error}", self.target.display()));
+        // What was there stays until the archive is whole; what is no file is written to as it is.
+        let is_file = std::fs::symlink_metadata(&self.target).map_or(true, |there| there.is_file());
+        let Some(name) = self.target.file_name().filter(|_| is_file) else {
+            images.export(&record, &self.name, std::fs::File::create(&self.target).map_err(failed)?)?;
+            return Ok(0);
+        };
+        let mut part = std::ffi::OsString::from(".");
+        part.push(name);
+        part.push(format!(".{}", std::process::id()));
+        let part = self.target.with_file_name(part);
+        let file = std::fs::File::create_new(&part).map_err(failed)?;
+        let exported = images.export(&record, &self.name, file).map_err(Failure::from);
+        let done = exported.and_then(|()| std::fs::rename(&part, &self.target).map_err(failed));
+        if done.is_err() {
+            // The first error counts.
+            let _ = std::fs::remove_file(&part);
+        }
+        done.map(|()| 0)
     }
 }
 

@@ -103,21 +103,23 @@ impl Client {
                 stdout.extend_from_slice(&bytes[..bytes.len().min(limit - stdout.len())]);
             }
         };
-        let exit = self.end_of(stream, &mut keep, interrupts)?;
+        let exit = self.end_of(stream, &mut keep, &mut Vec::new(), interrupts)?;
         Ok(Captured { exit, stdout })
     }
 
-    /// Stays with the main command to its end. What it writes goes to `sink`.
+    /// Stays with the main command to its end. What it writes goes to `sink`; what is told of its end beside how it ended, such
+    /// as connections that were refused, to `notices`.
     ///
     /// # Errors
     /// [`ClientError`] if it could not be run, or the caller was told to end meanwhile.
     pub fn follow(
         &mut self,
         sink: &mut dyn FnMut(Channel, &[u8]),
+        notices: &mut Vec<String>,
         interrupts: Option<&Interrupts>,
     ) -> Result<Exit, ClientError> {
         let stream = self.open(&api::Open::Attach { exec: 0, stdin: false, output: true })?;
-        self.end_of(stream, sink, interrupts)
+        self.end_of(stream, sink, notices, interrupts)
     }
 
     /// Waits for the end of a program.
@@ -125,10 +127,11 @@ impl Client {
         &mut self,
         stream: u32,
         sink: &mut dyn FnMut(Channel, &[u8]),
+        notices: &mut Vec<String>,
         interrupts: Option<&Interrupts>,
     ) -> Result<Exit, ClientError> {
         let exit = loop {
-            match self.output(stream, sink, interrupts)? {
+            match self.output(stream, sink, notices, interrupts)? {
                 ExecReport::Started { .. } => {}
                 ExecReport::Exited(exit) => break exit,
                 ExecReport::Failed { cause, .. } => return Err(Failure { cause, hint: String::new() }.into()),
@@ -139,7 +142,7 @@ impl Client {
     }
 
     fn report(&mut self, stream: u32, interrupts: Option<&Interrupts>) -> Result<ExecReport, ClientError> {
-        self.output(stream, &mut |_, _| {}, interrupts)
+        self.output(stream, &mut |_, _| {}, &mut Vec::new(), interrupts)
     }
 
     /// Takes output until the next report.
@@ -147,6 +150,7 @@ impl Client {
         &mut self,
         of: u32,
         sink: &mut dyn FnMut(Channel, &[u8]),
+        notices: &mut Vec<String>,
         interrupts: Option<&Interrupts>,
     ) -> Result<ExecReport, ClientError> {
         loop {
@@ -159,7 +163,8 @@ impl Client {
                 }
                 Incoming::Control(stream, payload) if stream == of => match wire::decode(&payload) {
                     Ok(api::Report::Exec { report, .. }) => return Ok(report),
-                    Ok(api::Report::Notice(_) | api::Report::Lost(_)) => {}
+                    Ok(api::Report::Notice(notice)) => notices.push(notice),
+                    Ok(api::Report::Lost(_)) => {}
                     Ok(api::Report::Failed(failure)) => return Err(failure.into()),
                     _ => return Err(ClientError::Nonsense),
                 },

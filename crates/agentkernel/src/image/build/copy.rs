@@ -75,6 +75,11 @@ impl Origin<'_> {
     pub fn find(&self, pattern: &str) -> Result<Vec<Vec<u8>>, CopyFailure> {
         let parts = Pattern::new(&clean(pattern), false).map_err(CopyFailure::new)?;
         let is_pattern = (0..parts.len()).any(|index| parts.plain(index).is_none());
+        // What a pattern fits may be no directory; then there is nothing below it.
+        let resolve = |path: &Vec<u8>| match self.view.resolve(path, true) {
+            Err(Errno::NOTDIR) if is_pattern => Ok((path.clone(), None)),
+            resolved => resolved.map_err(failed("read", path)),
+        };
         let mut found = vec![Vec::new()];
         for index in 0..parts.len() {
             let mut next = Vec::new();
@@ -82,7 +87,7 @@ impl Origin<'_> {
                 match parts.plain(index) {
                     Some(name) => next.push(join(&path, name.as_bytes())),
                     None => {
-                        let (real, there) = self.view.resolve(&path, true).map_err(failed("read", &path))?;
+                        let (real, there) = resolve(&path)?;
                         let Some(there) = there.filter(Found::is_dir) else { continue };
                         let names = self.view.list(&real, &there).map_err(failed("read", &real))?;
                         let fits = |name: &Vec<u8>| parts.fits_part(index, &String::from_utf8_lossy(name));
@@ -94,7 +99,7 @@ impl Origin<'_> {
         }
         let mut real = Vec::new();
         for path in found {
-            let (resolved, there) = self.view.resolve(&path, true).map_err(failed("read", &path))?;
+            let (resolved, there) = resolve(&path)?;
             let out = self.leaves_out(&resolved) && !self.has_brought_back(&resolved, there.as_ref())?;
             match there {
                 Some(_) if !out => real.push(path),

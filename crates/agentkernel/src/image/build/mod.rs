@@ -134,6 +134,10 @@ pub trait Executor {
     /// If it could not be run, or captured.
     fn run(&mut self, task: &Task, capture: &mut Capture<'_>) -> Result<Exit, Self::Error>;
 
+    /// Whether the last command would make the same again. One that was refused something, and ended well all the same, may
+    /// make something else once that is allowed.
+    fn is_repeatable(&self) -> bool;
+
     /// Tells of it.
     fn tell(&mut self, event: Event<'_>);
 }

@@ -393,7 +393,11 @@ impl<E: Executor> Builder<'_, E> {
         match (exit.map_err(|error| BuildError::Executor { line: step.line, error })?, made) {
             (Exit::Code(0), Some((built, left_out))) => {
                 self.tell_left_out(&left_out);
-                self.remember(&key, state, built)
+                if self.executor.is_repeatable() {
+                    return self.remember(&key, state, built);
+                }
+                state.layers.push(built);
+                Ok(())
             }
             (exit, _) => Err(BuildError::Exit { line: step.line, exit }),
         }
