@@ -4,6 +4,7 @@
 use super::{
     AgentUse, ConfigError, FoundImage, ImageArg, Project, UserConfig,
     parse::Located,
+    recipe::RecipeSettings,
     resolve::{Overrides, Resolver},
 };
 use crate::{BackendKind, EngineUse, Image, Mount, Workspace};
@@ -56,7 +57,10 @@ impl Resolver<'_> {
             (BackendKind::Docker, Some(engine), runtime) => {
                 Ok((kind, Some(EngineUse { endpoint: engine.endpoint.clone(), runtime })))
             }
-            (BackendKind::Docker, None, _) if let Some(untrusted) = self.unasked() => Err(untrusted),
+            (BackendKind::Docker, None, _) if self.is_unasked() => {
+                self.unseen = true;
+                Ok((kind, None))
+            }
             (BackendKind::Docker, None, _) => Err(ConfigError::value(
                 "Backend docker needs an image by name: the host's own programs, or a directory, are no image of an engine",
                 "Name one: `--image debian:12`",
@@ -69,14 +73,12 @@ impl Resolver<'_> {
         }
     }
 
-    /// What a project that is not trusted asks for, where an engine was not asked for its image because of that.
-    fn unasked(&mut self) -> Option<ConfigError> {
-        let file = self.file.filter(|file| !file.trusted)?;
-        if let Some(ImageArg::Named(reference)) = self.settings.image.as_ref().map(|located| &located.value) {
-            self.ask("image", reference.familiar());
-        }
-        let asks = std::mem::take(&mut self.asks);
-        (!asks.is_empty()).then(|| ConfigError::Untrusted { path: file.path.clone(), asks })
+    /// Whether an engine was not asked for the image because the project is not trusted: its consent is asked for then, with all
+    /// that it is for.
+    fn is_unasked(&self) -> bool {
+        let has_image = matches!(self.settings.image.as_ref().map(|image| &image.value), Some(ImageArg::Named(_)))
+            || self.settings.recipe != RecipeSettings::default();
+        self.file.is_some_and(|file| !file.trusted) && (has_image || !self.asks.is_empty())
     }
 
     /// Refuses what a container of an engine cannot have.

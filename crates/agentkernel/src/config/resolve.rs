@@ -166,7 +166,7 @@ pub(super) struct Resolver<'a> {
     /// What the file asks for, beyond what any project gets.
     pub(super) asks: Vec<String>,
     /// Its image is not here, and is not brought without consent.
-    unseen: bool,
+    pub(super) unseen: bool,
 }
 
 impl Resolver<'_> {
@@ -328,7 +328,10 @@ impl Resolver<'_> {
                 match found {
                     Some(found) => Ok(found.image.clone()),
                     // It is not made before it is trusted, which is what is told then.
-                    None if self.file.is_some_and(|file| !file.trusted) => Ok(Image::Host),
+                    None if self.file.is_some_and(|file| !file.trusted) => {
+                        self.unseen = true;
+                        Ok(Image::Host)
+                    }
                     None => Err(ConfigError::value("The project's image is not made", "")),
                 }
             }

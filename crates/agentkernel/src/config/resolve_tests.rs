@@ -2,7 +2,7 @@ use super::{
     super::{identity::tests::host as facts, own_layers},
     *,
 };
-use crate::Network;
+use crate::{BackendKind, Network};
 use tempfile::TempDir;
 use wire::{Rlimit, RlimitKind};
 
@@ -507,4 +507,22 @@ fn nothing_is_mounted_over_the_workspace() {
     }
     let mounts = vec![Mount { source: "data".into(), target: base.join("app/vendor"), read_only: true }];
     scene.spec(Overrides { mounts, ..Overrides::default() });
+}
+
+#[test]
+fn consent_is_asked_for_with_all_that_it_is_for_on_every_backend() {
+    for image in ["[image]\ndockerfile = 'Dockerfile'\n", "[sandbox]\nimage = 'app:1'\n"] {
+        let text = format!("{image}[network]\nmode = 'allow'\nallow = ['evil.example']\n");
+        let scene = Scene::new(&text);
+        let asks = scene.asks();
+        assert!(
+            asks.iter().any(|ask| ask.contains("image")) && asks.iter().any(|ask| ask.contains("evil")),
+            "{asks:?}"
+        );
+        let docker = Overrides { backend: Some(BackendKind::Docker), ..Overrides::default() };
+        match scene.resolve(docker) {
+            Err(ConfigError::Untrusted { asks: others, .. }) => assert_eq!(others, asks),
+            other => panic!("{other:?}"),
+        }
+    }
 }
