@@ -70,6 +70,11 @@ impl Scene {
         let _ = stdout(self.world.command("sh").args(["-ec", script, "sh", name, text]));
     }
 
+    /// Runs a script in the project, as its user.
+    fn sh(&self, script: &str) {
+        let _ = stdout(self.world.command("sh").args(["-ec", script]));
+    }
+
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.world.project().join(name)).unwrap()
     }
@@ -144,6 +149,11 @@ fn what_is_asked_comes_as_the_agent_takes_it() {
         scene.fails(&["run", "./my.toml", "-p", TASK], &asks);
         assert!(stdout(&mut scene.world.agentkernel(["trust", "my.toml"])).contains("my.toml"));
         assert_eq!(called(&["run", "./my.toml", "-p", TASK]), format!("--task --yes {TASK}"));
+        // Nor does a link there lead to one that nobody has read.
+        scene.sh("ln -s ../home/my.toml link.toml; ln -s ../home dir");
+        for path in ["./link.toml", "./dir/my.toml", "./dir/../home/my.toml"] {
+            scene.fails(&["run", path, "-p", TASK], &asks[..1]);
+        }
         let _ = scene.output(&["run", "./my.toml", "-p", "sed -i 's/^title = .*/title = \"Other\"/' my.toml"]);
         assert!(scene.read("my.toml").contains("Other"));
         scene.fails(&["run", "./my.toml", "-p", TASK], &asks);

@@ -26,6 +26,8 @@ const LONGEST_OF_ANY: u8 = 2;
 const MAX_RECORD: u8 = 0x48;
 /// How many messages may have begun and go on: bytes that look like the beginning of one are far more rare.
 const MOST: usize = 4;
+/// The same of a message's first bytes: what else is between its records is passed over, and could have others begin in it.
+const MOST_OF_ANY: usize = 64;
 
 /// What a client says that spoke neither TLS nor HTTP when it began.
 #[derive(Debug, Default)]
@@ -73,7 +75,8 @@ impl Watch {
                 self.begun.push(message);
             }
         }
-        if self.begun.iter().filter(|message| message.is_likely()).count() > MOST {
+        let likely = self.begun.iter().filter(|message| message.is_likely()).count();
+        if likely > MOST || self.begun.len() > MOST_OF_ANY {
             known = known.and(Err(Denial::new(Reason::BadTls, target).because("too many messages begin at once")));
         }
         self.denial = known.err();

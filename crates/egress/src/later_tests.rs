@@ -176,3 +176,15 @@ fn services_are_not_watched() {
     watch.hear(&hello(ELSEWHERE, &[])).unwrap();
     watch.verdict().unwrap();
 }
+
+#[test]
+fn few_beginnings_are_kept() {
+    // Each goes on behind a record that is passed over, in which others begin, for as long as anything comes.
+    let passed_over = (11 * 1000 + 6_u16).to_be_bytes();
+    let one = [&[0x16, 3, 1, 0, 1, 1, 0x15, 3, 1], &passed_over[..]].concat();
+    is_refused(&one.repeat(1000), Some(Reason::BadTls));
+    is_refused(&one.repeat(MOST_OF_ANY), None);
+    let mut watch = watch();
+    let _ = one.repeat(1 << 16).chunks(GLANCE).try_for_each(|piece| watch.hear(piece));
+    assert!(watch.begun.len() < GLANCE / one.len() + MOST_OF_ANY, "{}", watch.begun.len());
+}

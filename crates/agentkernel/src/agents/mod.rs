@@ -27,7 +27,7 @@ use crate::config::{self, ConfigError, HostFacts, Project, ProjectFile, UserConf
 use std::{
     collections::BTreeSet,
     io::ErrorKind,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 /// Adapters that come with the program, by the names of agents.
@@ -135,8 +135,8 @@ impl Adapters {
             let path = self.host.cwd.join(text);
             let missing = || ConfigError::Io { path: text.into(), source: ErrorKind::NotFound.into() };
             let written = config::read_by_path(&path)?.ok_or_else(missing)?;
-            // What runs in the project may have written it.
-            let of_project = || Some(ProjectFile::other(self.in_project(&path)?, written.clone()));
+            // What runs in the project may have written it, or put a link to it there.
+            let of_project = || Some(ProjectFile::other(self.in_project(Path::new(text))?, written.clone()));
             return Ok(Found::new(Path::new(text), written.clone(), of_project())?);
         }
         let file = format!("{text}.toml");
@@ -157,13 +157,18 @@ impl Adapters {
         }
         Err(AgentError::Unknown { name: text.to_owned(), names: self.names()?.into_iter().collect() })
     }
-}
 
-impl Adapters {
-    /// A file's path without links, if it lies in the project.
+    /// A file's path without links, if it lies in the project, or if a name in the project leads to it.
     fn in_project(&self, path: &Path) -> Option<PathBuf> {
-        let (real, project) = (path.canonicalize().ok()?, self.project_dir.canonicalize().ok()?);
-        real.starts_with(project).then_some(real)
+        let project = self.project_dir.canonicalize().ok()?;
+        // Where the caller stands decides nothing.
+        let mut real = if path.is_absolute() { PathBuf::new() } else { self.host.cwd.canonicalize().ok()? };
+        let mut leads = false;
+        for part in path.components() {
+            leads |= matches!(part, Component::Normal(_)) && real.starts_with(&project);
+            real = real.join(part).canonicalize().ok()?;
+        }
+        (leads || real.starts_with(&project)).then_some(real)
     }
 }
 

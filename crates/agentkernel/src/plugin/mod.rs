@@ -18,7 +18,6 @@ use crate::{
     edit::{self, Edit, Put},
     store::{self, Store, durable},
 };
-
 use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{FlockOperation, flock},
