@@ -105,6 +105,46 @@ fn what_is_damaged_comes_anew() {
     }
 }
 
+/// Of what can't be read any more, nothing else is kept from anybody.
+#[test]
+fn records_that_are_damaged_are_as_good_as_gone() {
+    if !ready() {
+        return;
+    }
+    for who in Who::all() {
+        let scene = Scene::new(who, false, Login::None, &[3000]);
+        scene.pulls();
+        let image = |arguments: &[&str]| {
+            let output = scene.world.agentkernel(["image"].iter().chain(arguments)).output().unwrap();
+            assert!(output.status.success(), "{}", told(&output));
+            told(&output)
+        };
+        image(&["tag", &scene.name(), "other:1"]);
+        let place = |kind: &str| scene.world.state().join("images").join(kind);
+        let other = fs::read_dir(place("tags")).unwrap().map(|entry| entry.unwrap().path());
+        let other = other.into_iter().find(|path| fs::read_to_string(path).unwrap().contains("other")).unwrap();
+        for bytes in [&b"{\"format\":1,"[..], b"", b"\0\0\0\0"] {
+            fs::write(&other, bytes).unwrap();
+            let text = image(&["list"]);
+            assert!(text.contains(&scene.name()) && text.contains("Can't read one record"), "{text}");
+            assert!(text.contains("`agentkernel image prune`"), "{text}");
+        }
+        // It has no name any more, so what it was stays: another one leads there.
+        image(&["prune"]);
+        assert!(!other.exists());
+        let text = image(&["list"]);
+        assert!(text.contains(&scene.name()) && !text.contains("Can't read"), "{text}");
+        // Without its record an image is not here.
+        let record = fs::read_dir(place("records")).unwrap().next().unwrap().unwrap().path();
+        fs::write(&record, "{").unwrap();
+        let text = image(&["list"]);
+        assert!(!text.contains(&scene.name()) && text.contains("Can't read"), "{text}");
+        scene.pulls();
+        let text = image(&["list"]);
+        assert!(text.contains(&scene.name()) && !text.contains("Can't read"), "{text}");
+    }
+}
+
 /// Whoever says that bytes are a layer which is here already is not believed.
 #[test]
 fn bytes_are_read_whatever_is_here_already() {

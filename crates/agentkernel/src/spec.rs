@@ -534,6 +534,9 @@ pub struct Limits {
     pub disk: Option<u64>,
     /// Limits of setrlimit(2) for every exec.
     pub rlimits: Vec<Rlimit>,
+    /// Whether somebody has named the number of open files: an engine has to allow it then.
+    #[serde(default)]
+    pub nofile_is_named: bool,
 }
 
 impl Spec {

@@ -32,7 +32,7 @@ pub type Failure = (ExecFailure, String);
 pub struct Spawner {
     /// Ids that exist, as (first, count).
     ids: Vec<(u32, u32)>,
-    /// Limits that a program has unless it names its own.
+    /// Limits that every program has.
     rlimits: Vec<Rlimit>,
     /// Init's own /proc/self/oom_score_adj, opened before Landlock made /proc read-only.
     oom_score: Option<OwnedFd>,
@@ -178,7 +178,7 @@ impl Spawner {
         jail::process::set_stdio(stdin, stdout, stderr).map_err(step("Cannot set standard input and output"))?;
         jail::process::close_on_exec_from(3, &[]).map_err(step("Cannot close descriptors"))?;
         rustix::process::umask(Mode::from_raw_mode(0o022));
-        self.limit(spec)?;
+        self.limit()?;
         self.become_user(&spec.user)
             .map_err(step(&format!("Cannot become user {}:{}", spec.user.uid, spec.user.gid)))?;
         // As the user: the directory may be one that only the user, or only others, can enter.
@@ -188,23 +188,24 @@ impl Spawner {
         jail::seccomp::install(Profile::Program).map_err(|error| (ExecFailure::Other, wire::cause(&error)))
     }
 
-    fn limit(&self, spec: &ExecSpec) -> Result<(), Failure> {
-        let default = |limit: &&Rlimit| !spec.rlimits.iter().any(|own| own.kind == limit.kind);
-        let limits: Vec<&Rlimit> = self.rlimits.iter().filter(default).chain(&spec.rlimits).collect();
-        if !limits.iter().any(|limit| limit.kind == RlimitKind::Nofile) {
+    fn limit(&self) -> Result<(), Failure> {
+        if !self.rlimits.iter().any(|limit| limit.kind == RlimitKind::Nofile) {
             rustix::process::setrlimit(Resource::Nofile, self.nofile)
                 .map_err(|error| (ExecFailure::Other, format!("Cannot set the limit nofile: {error}")))?;
         }
-        for limit in limits {
+        for limit in &self.rlimits {
             let (resource, name) = match limit.kind {
                 RlimitKind::Core => (Resource::Core, "core"),
                 RlimitKind::Fsize => (Resource::Fsize, "fsize"),
                 RlimitKind::Nofile => (Resource::Nofile, "nofile"),
                 RlimitKind::Nproc => (Resource::Nproc, "nproc"),
             };
-            jail::process::set_rlimit(resource, limit.value).map_err(|error| {
-                (ExecFailure::Other, format!("Cannot set the limit {name} to {}: {error}", limit.value))
-            })?;
+            // An engine may allow its containers less than the client has. No hard limit can be raised here, and none
+            // becomes wider so.
+            let hard = rustix::process::getrlimit(resource).maximum;
+            let value = hard.map_or(limit.value, |hard| hard.min(limit.value));
+            jail::process::set_rlimit(resource, value)
+                .map_err(|error| (ExecFailure::Other, format!("Cannot set the limit {name} to {value}: {error}")))?;
         }
         Ok(())
     }

@@ -40,7 +40,6 @@ fn candidates(program: &str, env: &[&str]) -> Vec<String> {
         cwd: "/".into(),
         user: user(0, 0, &[]),
         stdio: wire::Stdio::Pipes { stdin: false },
-        rlimits: vec![],
         needs: vec![],
     };
     match Search::new(&spec) {

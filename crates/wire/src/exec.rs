@@ -17,8 +17,6 @@ pub struct ExecSpec {
     pub user: User,
     /// What its descriptors 0, 1 and 2 are.
     pub stdio: Stdio,
-    /// Resource limits of setrlimit(2); kinds not named keep the sandbox's own.
-    pub rlimits: Vec<Rlimit>,
     /// Programs without which it is not begun, looked up in the same way.
     #[serde(default)]
     pub needs: Vec<OsBytes>,

@@ -39,7 +39,7 @@ pub struct Setup {
     /// Directories below which programs may write, make and remove files (Landlock); everything else is read-only
     /// for them, whatever the mounts say.
     pub writable: Vec<OsBytes>,
-    /// Resource limits of every exec that does not name its own.
+    /// Resource limits of every exec. One of open files is the lower of this and what init has itself.
     pub rlimits: Vec<Rlimit>,
     /// Whether it makes a layer of an image: root may do to files and ids of the sandbox's what installers do.
     pub build: bool,

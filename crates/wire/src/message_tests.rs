@@ -24,7 +24,6 @@ fn exec_spec() -> ExecSpec {
         cwd: wild(),
         user: user(),
         stdio: Stdio::Terminal { size: WinSize { rows: 1, cols: u16::MAX } },
-        rlimits: vec![Rlimit { kind: RlimitKind::Nofile, value: u64::MAX }],
         needs: vec!["bash".into()],
     }
 }

@@ -362,6 +362,13 @@ impl List {
         if !self.json && !self.quiet {
             print(&table::render(&["NAME", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], &rows))?;
         }
+        let damaged = images.damaged()?;
+        if damaged > 0 {
+            let what =
+                if damaged == 1 { "one record of a name or an image".into() } else { format!("{damaged} records") };
+            let hint = "`agentkernel image prune` removes what can't be read; it comes anew when it is pulled, built or imported";
+            super::report(&Failure::new(format!("Can't read {what}")).hint(hint));
+        }
         Ok(0)
     }
 }

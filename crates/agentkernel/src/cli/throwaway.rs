@@ -95,7 +95,6 @@ impl Throwaway {
             cwd: self.spec.workdir.clone(),
             user: self.user(),
             stdio: Stdio::Pipes { stdin: false },
-            rlimits: self.spec.limits.rlimits.clone(),
             needs: Vec::new(),
         }
     }

@@ -108,7 +108,6 @@ pub fn resolve_build(
         cwd: spec.workdir.clone(),
         user: User { uid: who.uid, gid: who.gid, groups },
         stdio: Stdio::Pipes { stdin: false },
-        rlimits: Vec::new(),
         needs: Vec::new(),
     });
     spec.env = entries;

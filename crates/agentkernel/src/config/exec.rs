@@ -52,7 +52,6 @@ pub fn resolve_exec(
         cwd,
         user: who.user(),
         stdio,
-        rlimits: spec.limits.rlimits.clone(),
         needs: Vec::new(),
     })
 }

@@ -269,7 +269,6 @@ impl Resolver<'_> {
                 cwd: workdir.clone(),
                 user: identity.user(),
                 stdio,
-                rlimits: Vec::new(),
                 needs,
             }
         });
@@ -513,6 +512,7 @@ impl Resolver<'_> {
             pids,
             disk,
             rlimits: limits::rlimits(host, pids, nofile, fsize),
+            nofile_is_named: settings.nofile.is_some(),
         })
     }
 

@@ -203,7 +203,7 @@ impl Images {
         let path = self.path.join("records");
         let mut fitting = names(&self.records, &path)?.into_iter().filter(|name| name.starts_with(digits));
         match (fitting.next(), fitting.next()) {
-            (Some(name), None) => Ok(durable::read(self.records.as_fd(), &path, &name)?),
+            (Some(name), None) => readable(&self.records, &path, &name),
             (Some(_), Some(_)) => Err(ImageError::Ambiguous { digits: digits.to_owned() }),
             (None, _) => Ok(None),
         }
@@ -214,7 +214,7 @@ impl Images {
     /// # Errors
     /// If the store can't be read.
     pub fn find_tag(&self, reference: &Reference) -> Result<Option<Tag>, ImageError> {
-        let tag: Option<Tag> = durable::read(self.tags.as_fd(), &self.path.join("tags"), &tag_name(reference))?;
+        let tag: Option<Tag> = readable(&self.tags, &self.path.join("tags"), &tag_name(reference))?;
         Ok(tag.filter(|tag| tag.reference == reference.to_string()))
     }
 
@@ -223,7 +223,7 @@ impl Images {
     /// # Errors
     /// If the store can't be read.
     pub fn record(&self, manifest: &Digest) -> Result<Option<Record>, ImageError> {
-        Ok(durable::read(self.records.as_fd(), &self.path.join("records"), manifest.hex())?)
+        readable(&self.records, &self.path.join("records"), manifest.hex())
     }
 
     /// Every name, with what it means, in the order of names.
@@ -234,7 +234,7 @@ impl Images {
         let path = self.path.join("tags");
         let mut tags: Vec<Tag> = Vec::new();
         for name in names(&self.tags, &path)? {
-            tags.extend(durable::read::<Tag>(self.tags.as_fd(), &path, &name)?);
+            tags.extend(readable::<Tag>(&self.tags, &path, &name)?);
         }
         tags.sort_by(|one, other| one.reference.cmp(&other.reference));
         Ok(tags)
@@ -370,6 +370,15 @@ impl Images {
             Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(failed(errno)),
         }
+    }
+}
+
+/// A record, if it is there and can be read. What is damaged is as good as gone: it comes anew with what it was about, and
+/// [`prune`](Images::prune) removes it.
+fn readable<T: serde::de::DeserializeOwned>(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<T>, ImageError> {
+    match durable::read(dir.as_fd(), path, name) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        read => Ok(read?),
     }
 }
 

@@ -19,6 +19,10 @@ pub(super) enum Kind {
     Index(Descriptor),
 }
 
+/// What can be done with an image for another machine.
+const OTHER: &str =
+    "`--platform` of `image pull`, `import` and `build` takes one of another machine, which does not run here";
+
 impl Images {
     /// Reads a manifest, or what of an index is for a platform.
     pub(super) fn read_document(
@@ -39,7 +43,7 @@ impl Images {
                     let hint = if platforms.is_empty() {
                         "It names no platform at all".to_owned()
                     } else {
-                        format!("`--platform` chooses one of {}", platforms.join(", "))
+                        format!("It is there for {}; {OTHER}", platforms.join(", "))
                     };
                     Err(Failure { cause, hint })
                 }
@@ -64,8 +68,7 @@ impl Images {
             document.layer_kinds().map_err(refused)?;
             if platform.runs(&config.platform).is_none() {
                 let cause = format!("The image is for {}, not for {platform}", config.platform);
-                let hint = format!("`--platform {}` takes it all the same", config.platform);
-                return Err(Failure { cause, hint });
+                return Err(Failure { cause, hint: OTHER.into() });
             }
             let layers = document.layers.iter().zip(&config.rootfs.diff_ids);
             let layers = layers.map(|(layer, diff_id)| Layer {

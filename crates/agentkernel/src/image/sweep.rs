@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Image, OciImage, SandboxId, Spec,
-    store::{Store, durable},
+    store::{Store, StoreError, durable},
 };
 use oci::{Digest, Reference};
 use rustix::{
@@ -18,7 +18,7 @@ use rustix::{
     fs::{self, AtFlags, FileType, FlockOperation},
     io::Errno,
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeSet, path::Path};
 
 /// What was removed.
@@ -44,7 +44,7 @@ impl Images {
         Ok(durable::write(self.records.as_fd(), &path, record.manifest.hex(), record)?)
     }
 
-    /// Every image on record. One that can't be read is told.
+    /// Every image on record, but what is [damaged](Self::damaged).
     ///
     /// # Errors
     /// If the store can't be read.
@@ -52,7 +52,7 @@ impl Images {
         let path = self.path.join("records");
         let mut records = Vec::new();
         for name in names(&self.records, &path)? {
-            records.extend(durable::read::<Record>(self.records.as_fd(), &path, &name)?);
+            records.extend(super::readable::<Record>(&self.records, &path, &name)?);
         }
         Ok(records)
     }
@@ -107,9 +107,9 @@ impl Images {
         self.prune_mounts(all, dry_run)?;
         if !dry_run {
             self.clear_work(|_| true)?;
-            for (dir, place) in [(&self.tags, "tags"), (&self.records, "records"), (&self.steps, "steps")] {
-                self.clear_unfinished(dir, place)?;
-            }
+            self.clear_records::<Tag>(&self.tags, "tags")?;
+            self.clear_records::<Record>(&self.records, "records")?;
+            self.clear_records::<Built>(&self.steps, "steps")?;
         }
         Ok(removed)
     }
@@ -223,7 +223,7 @@ impl Images {
     }
 
     /// Removes records that a kill has left half written.
-    fn clear_unfinished(&self, dir: &OwnedFd, place: &str) -> Result<(), ImageError> {
+    fn clear_records<T: DeserializeOwned>(&self, dir: &OwnedFd, place: &str) -> Result<(), ImageError> {
         for entry in fs::Dir::read_from(dir).map_err(|errno| self.failed("read", place, errno))? {
             let entry = entry.map_err(|errno| self.failed("read", place, errno))?;
             let name = entry.file_name();
@@ -231,7 +231,31 @@ impl Images {
                 fs::unlinkat(dir, name, AtFlags::empty()).map_err(|errno| self.failed("remove", place, errno))?;
             }
         }
+        for name in self.unreadable::<T>(dir, place)? {
+            fs::unlinkat(dir, name, AtFlags::empty()).map_err(|errno| self.failed("remove", place, errno))?;
+        }
         Ok(())
+    }
+
+    fn unreadable<T: DeserializeOwned>(&self, dir: &OwnedFd, place: &str) -> Result<Vec<String>, ImageError> {
+        let path = self.path.join(place);
+        let mut unreadable = Vec::new();
+        for name in names(dir, &path)? {
+            if let Err(StoreError::Damaged { .. }) = durable::read::<T>(dir.as_fd(), &path, &name) {
+                unreadable.push(name);
+            }
+        }
+        Ok(unreadable)
+    }
+
+    /// How many names and images are on record and can't be read.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn damaged(&self) -> Result<usize, ImageError> {
+        let (tags, records) =
+            (self.unreadable::<Tag>(&self.tags, "tags")?, self.unreadable::<Record>(&self.records, "records")?);
+        Ok(tags.len() + records.len())
     }
 
     /// Removes what is under way and `goes`, when nothing can be under way.

@@ -52,7 +52,14 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
             ..Network::default()
         },
         identity: Identity { uid: 1, gid: 1, groups: vec![], name: "u".into(), home: "/home/u".into() },
-        limits: Limits { cpu_milli: None, memory: None, pids: None, disk: Some(1 << 20), rlimits: Vec::new() },
+        limits: Limits {
+            cpu_milli: None,
+            memory: None,
+            pids: None,
+            disk: Some(1 << 20),
+            rlimits: Vec::new(),
+            nofile_is_named: false,
+        },
         command: None,
         env: Vec::new(),
         workdir: "/".into(),

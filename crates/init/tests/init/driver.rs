@@ -127,7 +127,6 @@ pub fn exec(argv: &[&str]) -> ExecSpec {
         cwd: "/".into(),
         user: user(0),
         stdio: Stdio::Pipes { stdin: false },
-        rlimits: vec![],
         needs: vec![],
     }
 }

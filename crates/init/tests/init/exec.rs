@@ -1,10 +1,10 @@
 //! Programs: their start, their bytes, their end.
 
-use crate::driver::{Driver, assert_contains, assert_same, exec, noise, scaled, sh, user, with_stdin};
+use crate::driver::{Driver, Place, assert_contains, assert_same, exec, noise, scaled, setup, sh, user, with_stdin};
 use std::time::Duration;
 use wire::{
     Exit, Rlimit, RlimitKind,
-    link::{ExecControl, ExecFailure, ExecReport},
+    link::{ExecControl, ExecFailure, ExecReport, Setup},
 };
 
 #[test]
@@ -94,10 +94,14 @@ fn what_cannot_be_started() {
 
 #[test]
 fn limits() {
-    let mut init = Driver::start();
-    let mut spec = sh("ulimit -n; ulimit -c");
-    spec.rlimits = vec![Rlimit { kind: RlimitKind::Nofile, value: 77 }, Rlimit { kind: RlimitKind::Core, value: 0 }];
-    assert_eq!(init.run(spec).text(), "77\n0\n");
+    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap();
+    // More than init has itself, as in a container whose engine allows less than the client: it is that then.
+    for (nofile, had) in [(77, 77), (hard + 1, hard)] {
+        let limits = [(RlimitKind::Nofile, nofile), (RlimitKind::Core, 0)];
+        let rlimits = limits.map(|(kind, value)| Rlimit { kind, value }).into();
+        let (mut init, _) = Driver::with(Place::OneId, Setup { rlimits, ..setup(Place::OneId) });
+        assert_eq!(init.run(sh("ulimit -n; ulimit -c")).text(), format!("{had}\n0\n"));
+    }
 }
 
 /// Init's descriptors, and its resident memory in KiB.

@@ -18,8 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{
-    CertificateError, ClientConfig, RootCertStore,
-    crypto::ring,
+    ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName},
 };
 use std::{
@@ -309,12 +308,8 @@ impl Pool {
         if let Some(config) = locked(&self.configs).get(&key) {
             return Ok(config.clone());
         }
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| RegistryError::Settings(error.to_string()))?;
-        let mut roots = self.roots.clone();
-        roots.add_parsable_certificates(self.authorities(origin).iter().map(|der| CertificateDer::from_slice(der)));
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        let mut config = super::trust::config(&self.roots, &self.settings, self.authorities(origin))
+            .map_err(RegistryError::Settings)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let config = Arc::new(config);
         locked(&self.configs).insert(key, config.clone());
@@ -362,7 +357,7 @@ fn broken(origin: &Origin, error: &hyper::Error) -> RegistryError {
 fn tls_failed(origin: &Origin, error: &io::Error) -> RegistryError {
     let host = origin.authority();
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+        Some(rustls::Error::InvalidCertificate(why)) if super::trust::is_unknown(why) => {
             RegistryError::UnknownAuthority(host)
         }
         Some(rustls::Error::InvalidCertificate(why)) => {

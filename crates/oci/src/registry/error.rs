@@ -244,7 +244,9 @@ impl RegistryError {
             Self::Certificate { .. } => "Check the name of the registry and this machine's clock".to_owned(),
             Self::Tls { .. } => "Only a registry on a loopback address may speak without TLS".to_owned(),
             Self::NoSuchHost(_) => "Check the name of the registry".to_owned(),
-            Self::Platform { .. } => "Choose one of those with --platform, or another image".to_owned(),
+            Self::Platform { .. } => {
+                "`--platform` of `image pull` and `image build` takes one of those; it does not run here".to_owned()
+            }
             Self::Digest { .. } | Self::Size { .. } => {
                 "Somebody or something on the way changes what the registry sends; nothing of it was used".to_owned()
             }

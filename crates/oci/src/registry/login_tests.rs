@@ -190,9 +190,19 @@ async fn who_vouches_for_a_registry_vouches_for_its_token_server() {
 
 #[tokio::test]
 async fn a_certificate_is_of_somebody_who_is_trusted() {
+    // `openssl req -x509` makes authorities' certificates, and no others.
+    for kind in [rcgen::IsCa::NoCa, rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained)] {
+        its_own_authority(kind).await;
+    }
+}
+
+async fn its_own_authority(kind: rcgen::IsCa) {
     let (bytes, digest) = manifest();
     let served = bytes.clone();
-    let server = Server::tls(&["127.0.0.1", "registry.example.com"], move |_, _| sent(&served));
+    let names = ["127.0.0.1", "registry.example.com"];
+    let (config, authority) = testing::certified_as(&names, |certificate| certificate.is_ca = kind);
+    let mut server = Server::with(std::sync::Arc::new(config), move |_, _| sent(&served));
+    server.authority = authority;
     let error = resolve(&server, &client()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -229,6 +239,18 @@ async fn a_certificate_is_of_somebody_who_is_trusted() {
             Err(error) => panic!("{error}"),
         }
     }
+
+    // One that is over, with a key that nobody else has.
+    let (config, authority) = testing::certified_as(&names, |certificate| {
+        certificate.is_ca = kind;
+        certificate.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    let server = Server::with(std::sync::Arc::new(config), |_, _| sent(b""));
+    let mut settings = settings();
+    settings.roots = vec![authority];
+    let error = resolve(&server, &Client::new(settings)).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Certificate { .. }), "{error}");
+    assert!(server.asked().is_empty());
 }
 
 #[tokio::test]

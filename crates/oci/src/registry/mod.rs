@@ -10,6 +10,7 @@ mod error;
 mod push;
 mod resolve;
 mod settings;
+mod trust;
 mod url;
 
 use crate::{Reference, text::shown};

@@ -157,10 +157,17 @@ impl Server {
 
 /// What a server with a certificate for these names needs, and the certificate, which vouches for itself.
 pub fn certified(names: &[&str]) -> (ServerConfig, Vec<u8>) {
+    certified_as(names, |_| {})
+}
+
+/// The same, with something else about the certificate.
+pub fn certified_as(names: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> (ServerConfig, Vec<u8>) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let certificate: CertificateDer<'static> = made.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    change(&mut params);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().der().clone();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

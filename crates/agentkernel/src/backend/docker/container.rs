@@ -58,6 +58,9 @@ pub struct Outline {
     walls: Vec<Wall>,
 }
 
+/// Open files that every engine allows, and that are enough for init whatever its programs may have: the kernel's own limit.
+const LEAST_NOFILE: u64 = 4096;
+
 impl Outline {
     /// # Errors
     /// If something that is to be mounted cannot be, or is not where it was.
@@ -109,6 +112,10 @@ impl Outline {
         }
         if let Some(milli) = limits.cpu_milli {
             host["NanoCpus"] = json!(milli.saturating_mul(1_000_000));
+        }
+        let nofile = limits.rlimits.iter().find(|limit| limit.kind == RlimitKind::Nofile);
+        if let Some(nofile) = nofile.filter(|nofile| limits.nofile_is_named && nofile.value > LEAST_NOFILE) {
+            host["Ulimits"] = json!([{ "Name": "nofile", "Soft": nofile.value, "Hard": nofile.value }]);
         }
         if let Some(runtime) = spec.engine.as_ref().and_then(|engine| engine.runtime.as_ref()) {
             host["Runtime"] = json!(runtime);

@@ -24,7 +24,14 @@ fn spec() -> Spec {
         read_only: false,
         network: Network::default(),
         identity: Identity { uid: 7, gid: 8, groups: vec![], name: "app".into(), home: "/home/app".into() },
-        limits: Limits { cpu_milli: None, memory: None, pids: None, disk: None, rlimits: vec![] },
+        limits: Limits {
+            cpu_milli: None,
+            memory: None,
+            pids: None,
+            disk: None,
+            rlimits: vec![],
+            nofile_is_named: false,
+        },
         hostname: "box".into(),
         command: None,
         env: vec![],
@@ -45,6 +52,17 @@ fn a_runtime_is_passed_on_as_it_was_named() {
     for name in ["runsc", "kata"] {
         spec.engine.as_mut().unwrap().runtime = Some(name.into());
         assert_eq!(host(&spec, false)["Runtime"], name);
+    }
+}
+
+#[test]
+fn an_engine_is_told_of_more_open_files_than_all_allow() {
+    let mut spec = spec();
+    for (named, value, told) in [(false, 65536, false), (true, 32, false), (true, 65536, true)] {
+        spec.limits.rlimits = vec![wire::Rlimit { kind: RlimitKind::Nofile, value }];
+        spec.limits.nofile_is_named = named;
+        let ulimits = json!([{ "Name": "nofile", "Soft": value, "Hard": value }]);
+        assert_eq!(host(&spec, false).get("Ulimits"), told.then_some(&ulimits));
     }
 }
 

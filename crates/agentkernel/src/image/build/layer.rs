@@ -3,6 +3,7 @@
 use super::super::{
     ImageError, Images, Layer,
     error::told,
+    readable,
     worker::{self, Reach},
 };
 use crate::store::durable;
@@ -47,7 +48,7 @@ impl Images {
     /// The layer that a step made before, if it is all there still.
     pub(super) fn step(&self, key: &Digest) -> Result<Option<Built>, ImageError> {
         let path = self.path.join("steps");
-        let Some(built) = durable::read::<Built>(self.steps.as_fd(), &path, key.hex())? else { return Ok(None) };
+        let Some(built) = readable::<Built>(&self.steps, &path, key.hex())? else { return Ok(None) };
         let there = self.is_unpacked(&built.diff_id) && self.blob(&built.travelling)?.is_some();
         Ok(there.then_some(built))
     }
@@ -62,7 +63,7 @@ impl Images {
         let path = self.path.join("steps");
         let mut steps = Vec::new();
         for name in super::super::names(&self.steps, &path)? {
-            let built = durable::read::<Built>(self.steps.as_fd(), &path, &name)?;
+            let built = readable::<Built>(&self.steps, &path, &name)?;
             steps.extend(built.map(|built| (name, built)));
         }
         Ok(steps)
