@@ -4,6 +4,7 @@
 
 mod client;
 mod hostile;
+mod http;
 mod plugins;
 mod real;
 mod sdk;

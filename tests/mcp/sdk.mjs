@@ -1,6 +1,7 @@
 // Drives a server by the TypeScript SDK: what is to be called comes as JSON, what comes back goes out so, a line for each.
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { ElicitRequestSchema, ListRootsRequestSchema } from "@modelcontextprotocol/sdk/types.js";
 
 const [server, root, calls] = process.argv.slice(2);
@@ -8,7 +9,12 @@ const client = new Client({ name: "test", version: "1" }, { capabilities: { elic
 client.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: `file://${root}` }] }));
 client.setRequestHandler(ElicitRequestSchema, () => ({ action: "accept", content: { allow: true } }));
 const environment = Object.fromEntries(Object.entries(process.env));
-await client.connect(new StdioClientTransport({ command: server, args: ["mcp"], env: environment }));
+const headers = { Authorization: `Bearer ${environment.TOKEN}` };
+await client.connect(
+  server.startsWith("http:")
+    ? new StreamableHTTPClientTransport(new URL(server), { requestInit: { headers } })
+    : new StdioClientTransport({ command: server, args: ["mcp"], env: environment }),
+);
 const print = (value) => process.stdout.write(JSON.stringify(value) + "\n");
 // Results are held against the schemas that come with these.
 print((await client.listTools()).tools.map((tool) => tool.name));

@@ -4,9 +4,12 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import asynccontextmanager
 
 from mcp import ClientSession, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 
 server, root, calls = sys.argv[1:]
 
@@ -23,9 +26,21 @@ def show(value):
     print(json.dumps(value), flush=True)
 
 
+@asynccontextmanager
+async def connected():
+    if server.startswith("http:"):
+        headers = {"Authorization": "Bearer " + os.environ["TOKEN"]}
+        async with create_mcp_http_client(headers=headers) as client:
+            async with streamable_http_client(server, http_client=client) as streams:
+                yield streams
+    else:
+        parameters = StdioServerParameters(command=server, args=["mcp"], env=dict(os.environ))
+        async with stdio_client(parameters) as streams:
+            yield streams
+
+
 async def main():
-    parameters = StdioServerParameters(command=server, args=["mcp"], env=dict(os.environ))
-    async with stdio_client(parameters) as (reads, writes):
+    async with connected() as (reads, writes):
         async with ClientSession(reads, writes, elicitation_callback=elicit, list_roots_callback=roots) as client:
             await client.initialize()
             show([tool.name for tool in (await client.list_tools()).tools])

@@ -1,7 +1,8 @@
 //! Clients that others wrote, from the registries: the SDKs for TypeScript and Python, and the inspector.
 
+use crate::http::Served;
 use serde_json::{Value, json};
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{env, ffi::OsStr, fs, path::PathBuf, process::Command};
 use support::{Who, World, eventually, fetched, stdout, told};
 
 const TYPESCRIPT: [&str; 2] = ["@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/inspector@2.12.0"];
@@ -48,14 +49,11 @@ fn calls() -> Vec<(&'static str, Value, Value)> {
 }
 
 /// Whether a client that says what came back, line by line, has called every tool and got what there is.
-fn drives_every_tool(world: &World, client: &mut Command) {
+fn drives_every_tool(world: &World, server: &OsStr, client: &mut Command) {
     let calls = calls();
     let given: Vec<Value> = calls.iter().map(|(name, arguments, _)| json!([name, arguments])).collect();
-    let output = client
-        .args([world.binary().as_os_str(), world.project().as_os_str()])
-        .arg(Value::from(given).to_string())
-        .output()
-        .unwrap();
+    let output =
+        client.args([server, world.project().as_os_str()]).arg(Value::from(given).to_string()).output().unwrap();
     assert!(output.status.success(), "{}", told(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -72,7 +70,18 @@ fn drives_every_tool(world: &World, client: &mut Command) {
     assert_eq!(rest[1], "mode allow\nallow example.com\n");
     assert_eq!(rest[2], json!(["do_safely", "explain_denials"]));
     let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+}
+
+/// The same over standard input and output, and over HTTP.
+fn drives_both(client: impl Fn(&World) -> Command) {
+    let world = World::new(Who::Me);
+    drives_every_tool(&world, world.binary().as_os_str(), &mut client(&world));
     eventually("nothing is left", || world.leftovers().is_empty());
+    let world = World::new(Who::Me);
+    let served = Served::new(&world);
+    drives_every_tool(&world, served.url.as_ref(), client(&world).env("TOKEN", &served.token));
+    drop(served);
+    eventually("nothing is left of the server either", || world.leftovers().is_empty());
 }
 
 #[test]
@@ -80,8 +89,11 @@ fn the_typescript_sdk_drives_every_tool() {
     let Some(folder) = typescript() else { return };
     let script = folder.join("sdk.mjs");
     fs::write(&script, include_str!("sdk.mjs")).unwrap();
-    let world = World::new(Who::Me);
-    drives_every_tool(&world, world.command("node").arg(script));
+    drives_both(|world| {
+        let mut node = world.command("node");
+        node.arg(&script);
+        node
+    });
 }
 
 #[test]
@@ -89,12 +101,13 @@ fn the_python_sdk_drives_every_tool() {
     let mut pip = Command::new("pip3");
     pip.args(["install", "-q", "--target", ".", &PYTHON.replace('@', "==")]);
     let Some(folder) = packages("PyPI", &mut pip) else { return };
-    let world = World::new(Who::Me);
     // The one that pip3 is of, which may not be the system's.
     let path = env::var_os("PATH").unwrap();
-    let mut python = world.command("python3");
-    python.env("PYTHONPATH", folder).env("PATH", path).args(["-c", include_str!("sdk.py")]);
-    drives_every_tool(&world, &mut python);
+    drives_both(|world| {
+        let mut python = world.command("python3");
+        python.env("PYTHONPATH", &folder).env("PATH", &path).args(["-c", include_str!("sdk.py")]);
+        python
+    });
 }
 
 #[test]

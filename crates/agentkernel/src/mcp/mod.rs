@@ -9,6 +9,7 @@ mod background;
 mod calls;
 mod frames;
 mod helper;
+mod http;
 mod prompts;
 mod resources;
 mod roots;
@@ -24,8 +25,10 @@ use crate::{
     workspace::Restored,
 };
 use rmcp::ServiceExt as _;
-use std::{io, path::Path};
+use std::{io, net::TcpListener, path::Path};
 use wire::Failure;
+
+pub use http::{PATH, Token, is_local};
 
 /// How sandboxes are made and started: as the commands do it.
 pub trait Starter {
@@ -71,17 +74,35 @@ pub trait Starter {
 /// # Errors
 /// If there are no processes or descriptors for it.
 pub fn serve(starter: &dyn Starter) -> io::Result<()> {
+    run(starter, async |workers| {
+        let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Told);
+        // A client that goes before it has said what it wants is no failure.
+        if let Ok(running) = service.clone().serve(rmcp::transport::io::stdio_pipes()).await {
+            let _ = running.waiting().await;
+        }
+        service.leave().await;
+        Ok(())
+    })
+}
+
+/// Serves clients that come over HTTP and have the token, until it is ended. They see the project of the working directory.
+///
+/// # Errors
+/// If there are no processes or descriptors for it.
+pub fn serve_http(starter: &dyn Starter, listener: TcpListener, token: Token) -> io::Result<()> {
+    run(starter, async |workers| {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Here);
+        http::serve(listener, token, service).await;
+        Ok(())
+    })
+}
+
+fn run(starter: &dyn Starter, serve: impl AsyncFnOnce(helper::Workers) -> io::Result<()>) -> io::Result<()> {
     let workers = helper::begin(starter)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime
-        .block_on(async {
-            let service = server::Server::new(workers, std::env::current_dir()?);
-            // A client that goes before it has said what it wants is no failure.
-            if let Ok(running) = service.clone().serve(rmcp::transport::io::stdio_pipes()).await {
-                let _ = running.waiting().await;
-            }
-            service.leave().await;
-            Ok(())
-        })
-        .inspect(|()| runtime.shutdown_background())
+    let served = runtime.block_on(serve(workers));
+    runtime.shutdown_background();
+    served
 }

@@ -45,6 +45,16 @@ struct Inner {
     cwd: PathBuf,
     /// Those that the client has named; asked for when they are needed.
     roots: Mutex<Option<Vec<PathBuf>>>,
+    by: Roots,
+}
+
+/// What binds clients to projects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Roots {
+    /// What the client tells: it has started the server, and is its only one.
+    Told,
+    /// Where the server was started: clients are several, and each would have others.
+    Here,
 }
 
 /// What a call waits for before it can be made.
@@ -55,9 +65,9 @@ pub(super) enum Wanted<T> {
 }
 
 impl Server {
-    pub(super) fn new(workers: Workers, cwd: PathBuf) -> Self {
+    pub(super) fn new(workers: Workers, cwd: PathBuf, by: Roots) -> Self {
         let (background, tools, roots) = (Background::default(), tools::all(), Mutex::default());
-        Self(Arc::new(Inner { workers, free: Semaphore::new(AT_ONCE), background, tools, cwd, roots }))
+        Self(Arc::new(Inner { workers, free: Semaphore::new(AT_ONCE), background, tools, cwd, roots, by }))
     }
 
     /// Ends what was left running for the client.
@@ -71,6 +81,9 @@ impl Server {
         context: &RequestContext<RoleServer>,
         answers: Option<&InputResponses>,
     ) -> Wanted<Vec<PathBuf>> {
+        if self.0.by == Roots::Here {
+            return Wanted::Here(vec![self.0.cwd.clone()]);
+        }
         let mut known = self.0.roots.lock().await;
         if let Some(roots) = &*known {
             return Wanted::Here(roots.clone());
