@@ -233,6 +233,7 @@ fn a_secret_is_not_shown_as_it_is_typed() {
         assert!(std::fs::read_to_string(&file).unwrap().ends_with("\ns3cr3t\n"));
 
         screen.line("clear");
+        screen.until("an empty screen", || !screen.shown().contains("Value of"));
         screen.line(&format!("{} secret set TOKEN; echo status=$?", world.binary().display()));
         screen.shows("Value of TOKEN:");
         screen.keys(&["C-c"]);

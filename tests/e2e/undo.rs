@@ -66,6 +66,27 @@ fn what_a_run_has_done_to_a_project_is_undone() {
     }
 }
 
+/// Each start makes and takes away what keeps protected paths from being made, in `.git` too.
+#[test]
+fn runs_that_change_nothing_keep_none() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let shell = |script: &str| stdout(world.command("sh").args(["-c", script]));
+        shell("git init -q . && mkdir -p .vscode && echo precious > file");
+        let run = |script: &str| stdout(&mut world.agentkernel(["run", "--checkpoint", "--", "sh", "-c", script]));
+        run("rm file");
+        // What has changed just now could change again within the same tick of the clock: it is kept anew until then.
+        shell("sleep 3");
+        for _ in 0..12 {
+            run("true");
+        }
+        let list = stdout(&mut world.agentkernel(["undo", "--list"]));
+        assert!(list.lines().count() <= 3, "{list}");
+        let _ = stdout(&mut world.agentkernel(["undo"]));
+        assert_eq!(shell("cat file"), "precious\n");
+    }
+}
+
 #[test]
 fn nothing_is_undone_under_a_sandbox_that_runs() {
     for who in Who::all() {

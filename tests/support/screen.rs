@@ -132,7 +132,9 @@ impl<'a> Screen<'a> {
         self.tmux(&["display-message", "-p", "#{pane_current_command}"]).trim() == "sh"
     }
 
-    fn shown(&self) -> String {
+    /// All that is shown now.
+    #[must_use]
+    pub fn shown(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 }

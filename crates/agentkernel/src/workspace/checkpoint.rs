@@ -122,7 +122,7 @@ impl Checkpoints {
         let taken = taking.tree(summary).and_then(|manifest| {
             // Nothing has changed: the last one says it all, and another would push an old one out.
             if let Some(kept) = kept.filter(|kept| kept.undo_to.or(undo_to).is_none())
-                && manifest.entries == taking.known
+                && manifest.is_as(&taking.known)
             {
                 return Ok(kept);
             }

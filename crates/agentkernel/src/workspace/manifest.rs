@@ -50,6 +50,15 @@ pub(super) struct Entry {
     pub what: Content,
 }
 
+impl Entry {
+    /// Whether nothing that somebody would want back is different. A directory's time tells of what came and went in it, and
+    /// each start of a sandbox makes and takes away what keeps protected paths from being made.
+    fn is_as(&self, other: &Self) -> bool {
+        let same = self.what == other.what && (self.mode, self.uid, self.gid) == (other.mode, other.uid, other.gid);
+        same && (self.mtime == other.mtime || matches!(self.what, Content::Directory {}))
+    }
+}
+
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -115,6 +124,12 @@ struct Line<T> {
 }
 
 impl Manifest {
+    /// Whether it says of these entries what is known of them.
+    pub fn is_as(&self, known: &BTreeMap<Vec<u8>, Entry>) -> bool {
+        let mut pairs = self.entries.iter().zip(known);
+        self.entries.len() == known.len() && pairs.all(|(own, other)| own.0 == other.0 && own.1.is_as(other.1))
+    }
+
     pub fn write(&self, mut out: impl Write) -> io::Result<()> {
         serde_json::to_writer(&mut out, &self.summary)?;
         out.write_all(b"\n")?;
