@@ -13,13 +13,13 @@ environment = { MINE_HOME = "{home}/.mine" }
 
 [interactive]
 unattended = ["--yes"]
+attended = ["--ask-me"]
 
 [headless]
 arguments = ["--task"]
 continue = ["--last"]
 resume = ["--session", "{}"]
 unattended = ["--yes"]
-attended = ["--ask-me"]
 model = ["--model={}"]
 json = ["--json"]
 prompt = ["{}"]
@@ -136,9 +136,11 @@ fn what_is_asked_comes_as_the_agent_takes_it() {
             format!("--task --last --yes --model=m --json -x --y {TASK}")
         );
         assert_eq!(
-            called(&["run", "--prompt", TASK, "mine", "--resume", "s1", "--ask"]),
-            format!("--task --session s1 --ask-me {TASK}")
+            called(&["run", "--prompt", TASK, "mine", "--resume", "s1"]),
+            format!("--task --session s1 --yes {TASK}")
         );
+        scene.fails(&["run", "--prompt", TASK, "mine", "--ask"], &["there is nobody to ask", "Leave out --ask"]);
+        assert_eq!(called(&["run", "mine", "--ask", "--", TASK]), format!("--ask-me {TASK}"));
         // Without a task it talks to a person, or to whoever gave it these arguments.
         assert_eq!(called(&["run", "mine", "--", TASK]), format!("--yes {TASK}"));
         // An adapter is a file, wherever it is; in the project an agent may have written it, and somebody must have read it.

@@ -7,7 +7,7 @@ use super::{
 };
 use serde_json::Value;
 use std::{fs, process::Stdio};
-use support::{Who, engine::Kind, internet::Internet, stdout, told};
+use support::{Who, engine::Kind, internet::Internet, screen::Screen, stdout, told};
 
 const CLAUDE: Agent = Agent {
     name: "claude",
@@ -241,6 +241,24 @@ fn talks(scene: &Scene<'_>) {
         screen.leave(scene.agent.leave);
         screen.line("clear");
     }
+    if scene.engine.is_none() {
+        asks(scene, &screen);
+    }
+}
+
+/// With `--ask` it asks before it acts.
+fn asks(scene: &Scene<'_>, screen: &Screen<'_>) {
+    const QUESTIONS: [&str; 4] =
+        ["Do you want to proceed?", "Would you like to run", "Allow execution", "Permission required"];
+    screen.line(&format!("{} --ask", scene.typed()));
+    screen.shows(scene.agent.ready);
+    let asked = || QUESTIONS.iter().any(|question| screen.shown().contains(question));
+    screen.say("mock:run rm typed.txt", asked);
+    assert!(scene.read_if_there("typed.txt").is_some(), "{}: {}", scene.maker(), screen.shown());
+    screen.keys(&["Escape"]);
+    screen.leave(scene.agent.leave);
+    assert!(scene.read_if_there("typed.txt").is_some(), "{}", scene.maker());
+    screen.line("clear");
 }
 
 /// Whether an agent has nothing to complain of, but what it would complain of anywhere.

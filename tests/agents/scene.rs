@@ -42,7 +42,7 @@ pub struct Scene<'a> {
     pub agent: &'a Agent,
     pub world: World,
     pub internet: &'a Internet,
-    engine: Option<&'a Engine>,
+    pub engine: Option<&'a Engine>,
     /// What it lies over, if not over what the user's backend has anyway.
     image: Option<String>,
 }

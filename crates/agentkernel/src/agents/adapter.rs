@@ -47,6 +47,8 @@ pub struct Adapter {
     pub no_telemetry: Switch,
     /// What keeps it from replacing itself.
     pub no_updates: Switch,
+    /// What has it ask, whatever the mode's arguments for that are.
+    pub asking: Switch,
     /// What of a home directory it reads and writes.
     pub home: Home,
     /// Files that it finds where there are none yet.

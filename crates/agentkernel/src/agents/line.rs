@@ -121,6 +121,9 @@ impl Adapter {
         if !ask.updates {
             add(&self.no_updates.arguments, "");
         }
+        if !ask.unattended {
+            add(&self.asking.arguments, "");
+        }
         if let (Some(servers), Some(mcp)) = (ask.servers, &self.mcp) {
             add(&mcp.argument, servers);
         }
@@ -152,7 +155,8 @@ impl Adapter {
     pub fn variables(&self, ask: &Ask<'_>) -> Vec<(String, String)> {
         let telemetry = (!ask.telemetry).then_some(&self.no_telemetry.environment);
         let updates = (!ask.updates).then_some(&self.no_updates.environment);
-        [Some(&self.environment), telemetry, updates].into_iter().flatten().flatten().cloned().collect()
+        let asking = (!ask.unattended).then_some(&self.asking.environment);
+        [Some(&self.environment), telemetry, updates, asking].into_iter().flatten().flatten().cloned().collect()
     }
 
     /// Its first files, by their paths below the home directory: `{workspace}` in them is this directory, as it stands in a

@@ -226,6 +226,13 @@ const KEYS: &[Key<Adapter>] = &[
         example: "",
     },
     Key {
+        name: "asking",
+        form: Form::Nested(&One { keys: SWITCH, place: |adapter: &mut Adapter| &mut adapter.asking }),
+        default: "nothing but `attended` is needed",
+        doc: "What has it ask before it acts, in the same way, where its own default is to ask for less.",
+        example: "",
+    },
+    Key {
         name: "home",
         form: Form::Nested(&One { keys: HOME, place: |adapter: &mut Adapter| &mut adapter.home }),
         default: "nothing",

@@ -88,8 +88,9 @@ const IN_NAMES: [&str; 13] = [
 ];
 /// The same of one word of a name.
 const WORDS: [&str; 9] = ["auth", "dsn", "key", "pass", "pat", "pw", "pwd", "sas", "sid"];
-/// Names that only sound so: numbers of tokens, and what names a variable or a command that has them.
-const NO_NAMES: [&str; 5] = ["maxtokens", "tokenlimit", "envvar", "envkey", "helper"];
+/// Names that only sound so: numbers of tokens, and what names a variable that has them. A command that tells them
+/// (`apiKeyHelper`) is the host's, which the sandbox has not: it would fail, and what it is lent would not be used.
+const NO_NAMES: [&str; 4] = ["maxtokens", "tokenlimit", "envvar", "envkey"];
 /// How what logs in begins where its makers want it to be found.
 const BEGINNINGS: [&str; 16] = [
     "sk-",
@@ -313,7 +314,11 @@ fn is_assignment(text: &str) -> bool {
 
 /// Whether a text is of a form that only what logs in has: a key of some maker's, an address with what logs in, a header.
 fn is_known(text: &str) -> bool {
-    let begins = text.len() >= LEAST && BEGINNINGS.iter().any(|beginning| text.starts_with(beginning));
+    let has_beginning = |word: &str| word.len() >= LEAST && BEGINNINGS.iter().any(|begin| word.starts_with(begin));
+    // In a command or a sentence there are other words that begin so, such as `npm_config_registry`.
+    let mut words = text.split(|letter: char| letter.is_whitespace() || "\"'`=:;,()<>|&".contains(letter));
+    let alone = !text.contains(char::is_whitespace) && has_beginning(text);
+    let begins = alone || words.any(|word| has_beginning(word) && word.bytes().any(|byte| byte.is_ascii_digit()));
     let in_address = text.split_once("://").is_some_and(|(scheme, rest)| {
         let (authority, query) = rest.split_once(['/', '?', '#']).unwrap_or((rest, ""));
         let user = authority.rsplit_once('@').map(|(user, _)| user);

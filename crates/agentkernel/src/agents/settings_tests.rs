@@ -70,10 +70,21 @@ fn nothing_usual_that_logs_in_stays() {
     let toml = "# api_key = \"LEAK\"\nb = 1 # token: LEAK\na = [\"--header\", \"Authorization: Bearer LEAK\"]\n[x] # token = LEAK\nenv = [{ name = \"A_TOKEN\", value = \"LEAK\" }]\n";
     let settings = without_credentials(toml, Form::Toml, "").unwrap();
     assert!(!settings.text.contains("LEAK"), "{}", settings.text);
+    // What tells it on the host is none of the sandbox's, and a command may have it in its middle.
+    for text in [
+        r#"{"apiKeyHelper": "/home/me/LEAK", "awsAuthRefresh": "LEAK", "awsCredentialExport": "LEAK"}"#,
+        r#"{"apiKeyHelper": "echo sk-ant-api03-LEAK0123456789"}"#,
+        r#"{"args": ["-c", "export T=ghp_LEAK0123456789abcdef; exec server"]}"#,
+        r#"{"statusLine": {"command": "curl 'https://a.example' -d 'sk-ant-api03-LEAK0123456789'"}}"#,
+    ] {
+        let settings = json_of(text);
+        assert!(!settings.text.contains("LEAK") && !settings.left_out.is_empty(), "{}", settings.text);
+    }
     // What only sounds so stays.
     for text in [
-        r#"{"maxTokens": "many", "bearer_token_env_var": "A", "apiKeyHelper": "/bin/key", "keys": [{"key": "ctrl+k"}]}"#,
+        r#"{"maxTokens": "many", "bearer_token_env_var": "A", "keys": [{"key": "ctrl+k"}]}"#,
         r#"{"headers": {"Accept": "x"}, "args": ["--header", "Authorization: Bearer ${TOKEN}", "--token", "$TOKEN", "A_KEY=$A_KEY"]}"#,
+        r#"{"command": "npm_config_registry=x npm_config_loglevel=error npm install", "note": "task sk-learn-and-more-of-it"}"#,
         "{ // keys that I like\n \"path\": \"/a/tokens\", \"name\": \"a=b\" }",
     ] {
         assert_eq!(json_of(text), Settings { text: text.to_owned(), left_out: Vec::new() });

@@ -221,6 +221,10 @@ impl Wanted {
             (None, true) => Session::Last,
             (None, false) => Session::New,
         };
+        if ask.ask && ask.is_headless() {
+            return Err(Failure::new("`--ask`: there is nobody to ask, with a task that it does and ends")
+                .hint("Leave out --ask, or the task; what an agent has of its own for that goes behind '--'"));
+        }
         let asked = Ask {
             way: if ask.is_headless() { Way::Headless } else { Way::Interactive },
             session,
