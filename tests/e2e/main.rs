@@ -16,6 +16,7 @@ mod keyring;
 mod learn;
 mod lifecycle;
 mod limits;
+mod links;
 mod logins;
 mod network_rules;
 mod races;

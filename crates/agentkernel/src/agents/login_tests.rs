@@ -75,11 +75,11 @@ fn of_a_file_the_sandbox_has_one_of_the_same_shape_without_its_secrets() {
     let requests = &lent.allow()[1].requests;
     assert!(requests.allows("POST", "/oauth/token") && !requests.allows("POST", "/oauth") && !requests.is_every());
     // What egress puts in is the field's value when the sandbox starts.
-    let gathered = config::gather(&lent.secrets, caller.host()).unwrap();
+    let gathered = config::gather(&lent.secrets, &config::Seen::default(), caller.host()).unwrap();
     let values: Vec<&[u8]> = gathered.iter().map(|(_, value)| value.expose()).collect();
     assert_eq!(values, ["not.a.token.of.three".as_bytes()]);
     std::fs::write(&path, "{}").unwrap();
-    let error = config::gather(&lent.secrets, caller.host()).err().unwrap().to_string();
+    let error = config::gather(&lent.secrets, &config::Seen::default(), caller.host()).err().unwrap().to_string();
     assert!(error.ends_with("auth.json has no `tokens.access_token`"), "{error}");
 }
 

@@ -23,11 +23,11 @@ pub use pypi::index;
 pub use schema::reference;
 pub use settings::{Form, Settings, servers, without_credentials};
 
-use crate::config::{self, ConfigError, HostFacts, Project, ProjectFile, UserConfig};
+use crate::config::{self, ConfigError, HostFacts, Project, ProjectFile, UserConfig, follow::follow};
 use std::{
     collections::BTreeSet,
     io::ErrorKind,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 /// Adapters that come with the program, by the names of agents.
@@ -162,13 +162,8 @@ impl Adapters {
     fn in_project(&self, path: &Path) -> Option<PathBuf> {
         let project = self.project_dir.canonicalize().ok()?;
         // Where the caller stands decides nothing.
-        let mut real = if path.is_absolute() { PathBuf::new() } else { self.host.cwd.canonicalize().ok()? };
-        let mut leads = false;
-        for part in path.components() {
-            leads |= matches!(part, Component::Normal(_)) && real.starts_with(&project);
-            real = real.join(part).canonicalize().ok()?;
-        }
-        (leads || real.starts_with(&project)).then_some(real)
+        let followed = follow(&self.host.cwd.canonicalize().ok()?.join(path)).ok()?;
+        (followed.passes(&project) || followed.real.starts_with(&project)).then_some(followed.real)
     }
 }
 

@@ -499,7 +499,7 @@ fn lendings(spec: &Spec) -> Result<Lendings, Failure> {
         return Ok(Lendings::default());
     }
     let host = HostFacts::read()?;
-    let gathered = config::gather(secrets, &host)?;
+    let gathered = config::gather(secrets, &config::Seen::of(spec), &host)?;
     let grant = |(used, value): (SecretUse, Secret)| SecretGrant {
         name: used.name,
         placeholder: used.placeholder,

@@ -74,7 +74,7 @@ impl AgentUse {
             let target = identity.home.join(below);
             // Who mounts something there himself has said what it is.
             if !mounts.iter().any(|mount| mount.target == target) {
-                let source = mounts::source(&source, Path::new("/"))?;
+                let source = mounts::source(&source, Path::new("/"), &[])?;
                 mounts.push(Mount { source, target, read_only: true });
             }
         }

@@ -93,7 +93,7 @@ fn an_agent_finds_its_home_its_settings_and_its_variables() {
     assert_eq!(spec.all_mounts().count(), 3);
     // Who mounts something else there means that.
     let own = Mount { source: "app".into(), target: home.join(".one/settings"), read_only: false };
-    let source = scene.host.home.clone();
+    let source = scene.host.home.join(".one");
     let spec = scene.spec(Overrides { mounts: vec![Mount { source, ..own }], ..Overrides::default() });
     assert_eq!((spec.mounts.len(), spec.mounts[0].read_only), (1, false));
 }

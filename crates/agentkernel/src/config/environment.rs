@@ -2,14 +2,16 @@
 
 use super::{
     ConfigError, HostFacts,
-    forms::{EnvVar, RESERVED, parse_env_file},
+    follow::{self, Refusal},
+    forms::{EnvVar, RESERVED, parse_env_file, quoted},
     identity::image_has,
     image::FoundImage,
+    secrets::Secrets,
 };
-use crate::{Identity, Image, SandboxId, trust};
+use crate::{Identity, Image, SandboxId, SecretSource, SecretUse, trust};
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fs::{self, FileType, Mode, OFlags},
+    fs::{self, FileType, OFlags},
 };
 use std::{
     collections::HashMap,
@@ -17,7 +19,7 @@ use std::{
     fs::File,
     io::Read,
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 use wire::OsBytes;
 
@@ -119,6 +121,28 @@ impl Environment {
         self.get(name).is_some()
     }
 
+    /// Refuses what stands in the place of a secret's placeholder, and the variable that its value comes from.
+    pub(super) fn refuse_values(&self, secrets: &[SecretUse], host: &HostFacts) -> Result<(), ConfigError> {
+        for SecretUse { name, env, placeholder, source, .. } in secrets {
+            let env = env.as_deref().unwrap_or_default();
+            if self.get(env).is_some_and(|value| value != OsStr::new(placeholder)) {
+                let cause = format!("Secret '{name}' would be in variable {env}, which is set already");
+                return Err(ConfigError::value(cause, "Leave the variable out, or give the secret another one: `env`"));
+            }
+            let recorded = match source {
+                SecretSource::Store => Secrets::of(host).find(name)?.map(|recorded| recorded.source),
+                _ => None,
+            };
+            if let SecretSource::Env(from) = recorded.as_ref().unwrap_or(source)
+                && self.get(from).is_some_and(|value| Some(value) == host.var(from))
+            {
+                let cause = format!("Variable {from} holds the value of secret '{name}'");
+                return Err(ConfigError::value(cause, "Leave it out: the secret's own variable has a placeholder"));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
         self.places.get(OsStr::new(name)).and_then(|&at| self.list.get(at)).map(|(_, value)| value.as_os_str())
     }
@@ -188,13 +212,14 @@ pub fn misled(env: &[OsBytes]) -> Option<String> {
 }
 
 /// The environment of an exec in an existing sandbox: the sandbox's own, `TERM` if there is a terminal, then the
-/// files' variables, then the others.
+/// files' variables, then the others. No link leads to a file out of the places where sandboxes write.
 ///
 /// # Errors
 /// If a file can't be read or parsed.
 pub fn exec_env(
     sandbox: &[OsBytes],
     files: &[impl AsRef<Path>],
+    places: &[PathBuf],
     variables: &[EnvVar],
     terminal: bool,
     host: &HostFacts,
@@ -205,7 +230,7 @@ pub fn exec_env(
         env.terminal(host);
     }
     for file in files {
-        env.apply(&read_env_file(&host.cwd.join(file))?, host);
+        env.apply(&read_env_file(&host.cwd.join(file), places)?, host);
     }
     env.apply(variables, host);
     if trusts {
@@ -214,11 +239,15 @@ pub fn exec_env(
     Ok(env.entries())
 }
 
-/// Reads a file of variables.
-pub(super) fn read_env_file(path: &Path) -> Result<Vec<EnvVar>, ConfigError> {
+/// Reads a file of variables, to which no link leads out of the places where sandboxes write.
+pub(super) fn read_env_file(path: &Path, places: &[PathBuf]) -> Result<Vec<EnvVar>, ConfigError> {
     let failed = |errno| ConfigError::io(path, errno);
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(fs::open(path, flags, Mode::empty()).map_err(failed)?);
+    let what = format!("The file of variables {}", quoted(path.as_os_str()));
+    let file = follow::open(path, &what, places).map_err(|refusal| match refusal {
+        Refusal::Io(error) => ConfigError::io(path, error),
+        Refusal::Out(error) => error,
+    });
+    let mut file = File::from(file?);
     let kind = FileType::from_raw_mode(fs::fstat(&file).map_err(failed)?.st_mode);
     match kind {
         FileType::RegularFile | FileType::CharacterDevice => {}

@@ -54,12 +54,12 @@ fn an_exec_adds_to_the_sandbox() {
     facts.env = vec![("TOKEN".into(), "t".into()), ("TERM".into(), "tmux".into())];
     let sandbox = ["A=1".into(), "B=x=y".into()];
     let variables = [EnvVar::Set("C".into(), "3".into()), EnvVar::Inherit("NONE".into())];
-    let env = exec_env(&sandbox, &["env"], &variables, true, &facts).unwrap();
+    let env = exec_env(&sandbox, &["env"], &[], &variables, true, &facts).unwrap();
     assert_eq!(text(&env), ["A=file", "B=x=y", "TERM=tmux", "TOKEN=t", "C=3"]);
-    let plain = exec_env(&sandbox, &[] as &[&str], &[], false, &facts).unwrap();
+    let plain = exec_env(&sandbox, &[] as &[&str], &[], &[], false, &facts).unwrap();
     assert_eq!(text(&plain), ["A=1", "B=x=y"]);
     facts.env.clear();
-    let env = exec_env(&[], &[] as &[&str], &[], true, &facts).unwrap();
+    let env = exec_env(&[], &[] as &[&str], &[], &[], true, &facts).unwrap();
     assert_eq!(text(&env), ["TERM=xterm-256color"]);
 }
 
@@ -68,12 +68,12 @@ fn a_bad_file_is_told_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("env");
     std::fs::write(&path, "A=1\nexport B=2\n").unwrap();
-    let error = read_env_file(&path).unwrap_err();
+    let error = read_env_file(&path, &[]).unwrap_err();
     assert_eq!(error.to_string(), format!("{}:2:1: 'export B': a name can't have white space", path.display()));
-    assert!(read_env_file(dir.path()).unwrap_err().to_string().ends_with("is not a file"));
-    assert!(matches!(read_env_file(&dir.path().join("none")), Err(ConfigError::Io { .. })));
+    assert!(read_env_file(dir.path(), &[]).unwrap_err().to_string().ends_with("is not a file"));
+    assert!(matches!(read_env_file(&dir.path().join("none"), &[]), Err(ConfigError::Io { .. })));
     std::fs::write(&path, vec![b'\n'; 3 << 20]).unwrap();
-    assert!(read_env_file(&path).unwrap_err().to_string().contains("is longer than"));
+    assert!(read_env_file(&path, &[]).unwrap_err().to_string().contains("is longer than"));
 }
 
 #[test]
@@ -137,10 +137,10 @@ fn what_has_programs_trust_others_is_told() {
 fn an_exec_trusts_with_options_of_its_own_for_java() {
     let facts = host(1000);
     let own = [EnvVar::Set("JAVA_TOOL_OPTIONS".into(), "-Xmx1g".into())];
-    let env = exec_env(&trusting().entries(), &[] as &[&str], &own, false, &facts).unwrap();
+    let env = exec_env(&trusting().entries(), &[] as &[&str], &[], &own, false, &facts).unwrap();
     assert_eq!(misled(&env), None);
     assert!(text(&env).iter().any(|entry| entry.starts_with("JAVA_TOOL_OPTIONS=-Xmx1g -D")), "{env:?}");
     // One without an authority is left alone.
-    let env = exec_env(&[], &[] as &[&str], &own, false, &facts).unwrap();
+    let env = exec_env(&[], &[] as &[&str], &[], &own, false, &facts).unwrap();
     assert_eq!(text(&env), ["JAVA_TOOL_OPTIONS=-Xmx1g"]);
 }

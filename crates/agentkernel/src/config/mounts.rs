@@ -1,6 +1,10 @@
 //! Host paths that a sandbox is given: they exist, they are what they seem, and they are not the system's own.
 
-use super::{ConfigError, forms::quoted};
+use super::{
+    ConfigError,
+    follow::{Followed, follow},
+    forms::quoted,
+};
 use std::{
     fs::Metadata,
     io::{self, ErrorKind},
@@ -9,17 +13,19 @@ use std::{
 };
 
 /// Resolves the source of a mount: absolute, and without links in it. A link in the last place is refused rather
-/// than followed: whoever can change it would choose what is mounted.
-pub(super) fn source(source: &Path, base: &Path) -> Result<PathBuf, ConfigError> {
+/// than followed: whoever can change it would choose what is mounted. One on the way may lead out of none of the places
+/// where sandboxes write.
+pub(super) fn source(source: &Path, base: &Path, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     let what = format!("Mount source {}", quoted(source.as_os_str()));
     let refused = |cause: String, hint: String| ConfigError::value(format!("{what} {cause}"), hint);
-    let (path, metadata) = resolve(source, base).map_err(|error| match error.kind() {
+    let (followed, metadata) = resolve(source, base).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
             refused("doesn't exist".into(), "Nothing is made for a mount: create it first".into())
         }
         _ => ConfigError::io(&base.join(source), error),
     })?;
-    let kind = metadata.file_type();
+    followed.stays_in(&what, places)?;
+    let (path, kind) = (followed.real, metadata.file_type());
     if kind.is_symlink() {
         let to = std::fs::read_link(&path).map_err(|error| ConfigError::io(&path, error))?;
         let to = quoted(to.as_os_str());
@@ -35,15 +41,17 @@ pub(super) fn source(source: &Path, base: &Path) -> Result<PathBuf, ConfigError>
 }
 
 /// Resolves the directory of an image.
-pub(super) fn image(dir: &Path, base: &Path) -> Result<PathBuf, ConfigError> {
+pub(super) fn image(dir: &Path, base: &Path, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     let path = base.join(dir);
     let what = quoted(dir.as_os_str());
-    let real = std::fs::canonicalize(&path).map_err(|error| match error.kind() {
+    let followed = follow(&path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
             ConfigError::value(format!("Image {what} doesn't exist"), "Name the directory that it was unpacked to")
         }
         _ => ConfigError::io(&path, error),
     })?;
+    followed.stays_in(&format!("Image {what}"), places)?;
+    let real = followed.real;
     if real == Path::new("/") {
         let hint = "Use the image 'host', which leaves out what is yours";
         return Err(ConfigError::value(format!("Image directory {what} is the root directory"), hint));
@@ -56,15 +64,19 @@ pub(super) fn image(dir: &Path, base: &Path) -> Result<PathBuf, ConfigError> {
 }
 
 /// The path with every link resolved but one in the last place, and what is there.
-fn resolve(path: &Path, base: &Path) -> io::Result<(PathBuf, Metadata)> {
+fn resolve(path: &Path, base: &Path) -> io::Result<(Followed, Metadata)> {
     // Collected anew, for a slash at the end would follow a link.
     let path: PathBuf = base.join(path).components().collect();
-    let real = match (path.components().next_back(), path.parent()) {
-        (Some(Component::Normal(name)), Some(parent)) => std::fs::canonicalize(parent)?.join(name),
-        _ => std::fs::canonicalize(&path)?,
+    let followed = match (path.components().next_back(), path.parent()) {
+        (Some(Component::Normal(name)), Some(parent)) => {
+            let mut followed = follow(parent)?;
+            followed.real.push(name);
+            followed
+        }
+        _ => follow(&path)?,
     };
-    let metadata = std::fs::symlink_metadata(&real)?;
-    Ok((real, metadata))
+    let metadata = std::fs::symlink_metadata(&followed.real)?;
+    Ok((followed, metadata))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ fn sources_are_what_they_seem() {
     std::fs::write(base.join("file"), "").unwrap();
     std::os::unix::fs::symlink("real", base.join("link")).unwrap();
     std::os::unix::fs::symlink("nowhere", base.join("dangling")).unwrap();
-    let of = |text: &str| source(Path::new(text), &base).map_err(|error| format!("{error} | {}", error.hint()));
+    let of = |text: &str| source(Path::new(text), &base, &[]).map_err(|error| format!("{error} | {}", error.hint()));
     assert_eq!(of("real"), Ok(base.join("real")));
     assert_eq!(of("./real//sub/"), Ok(base.join("real/sub")));
     assert_eq!(of("file"), Ok(base.join("file")));
@@ -40,10 +40,10 @@ fn an_image_is_a_directory_and_not_the_host() {
     std::fs::create_dir(base.join("root")).unwrap();
     std::fs::write(base.join("file"), "").unwrap();
     std::os::unix::fs::symlink("/", base.join("slash")).unwrap();
-    assert_eq!(image(Path::new("root"), &base).unwrap(), base.join("root"));
-    assert!(image(Path::new("file"), &base).unwrap_err().to_string().contains("is not a directory"));
+    assert_eq!(image(Path::new("root"), &base, &[]).unwrap(), base.join("root"));
+    assert!(image(Path::new("file"), &base, &[]).unwrap_err().to_string().contains("is not a directory"));
     for slash in ["/", "slash", "/.."] {
-        assert!(image(Path::new(slash), &base).unwrap_err().to_string().contains("is the root directory"));
+        assert!(image(Path::new(slash), &base, &[]).unwrap_err().to_string().contains("is the root directory"));
     }
-    assert!(image(Path::new("none"), &base).unwrap_err().to_string().contains("doesn't exist"));
+    assert!(image(Path::new("none"), &base, &[]).unwrap_err().to_string().contains("doesn't exist"));
 }

@@ -5,6 +5,7 @@ use super::{
     WorkspaceMode,
     backend::shares_ids,
     environment::{Environment, read_env_file},
+    follow::{follow, writable},
     forms, generated_name, git, identity,
     image::{FoundImage, FoundLayer, ImageArg},
     limits, mounts,
@@ -225,9 +226,11 @@ impl Resolver<'_> {
         if let Some(lent) = &network.lent_keys {
             ssh::variables(lent).iter().for_each(|(name, value)| env.set(name, value));
         }
-        self.file_env(&mut env)?;
+        let mut places = self.places();
+        places.extend(writable(&mounts));
+        self.file_env(&mut env, &places)?;
         for file in &overrides.env_files {
-            env.apply(&read_env_file(&host.cwd.join(file))?, host);
+            env.apply(&read_env_file(&host.cwd.join(file), &places)?, host);
         }
         env.apply(&overrides.env, host);
         if network.needs_authority() {
@@ -240,13 +243,7 @@ impl Resolver<'_> {
             let cause = format!("{name} is set to something else, by which programs find the keys that they are lent");
             return Err(ConfigError::value(cause, "Leave it out, or lend no keys: leave out --ssh and --sign"));
         }
-        if let Some((secret, variable)) = network.secrets.iter().find_map(|secret| {
-            let variable = secret.env.as_ref()?;
-            env.has(variable).then_some((&secret.name, variable))
-        }) {
-            let cause = format!("Secret '{secret}' would be in variable {variable}, which is set already");
-            return Err(ConfigError::value(cause, "Leave the variable out, or give the secret another one: `env`"));
-        }
+        env.refuse_values(&network.secrets, host)?;
         for secret in &network.secrets {
             if let Some(variable) = &secret.env {
                 env.set(variable, &secret.placeholder);
@@ -304,7 +301,7 @@ impl Resolver<'_> {
             None => Err(ConfigError::value(format!("Image {} is not in the store", reference.familiar()), "")),
         };
         match (flag, &self.settings.image) {
-            (Some(ImageArg::Dir(dir)), _) => Ok(Image::Dir(mounts::image(&dir, &self.host.cwd)?)),
+            (Some(ImageArg::Dir(dir)), _) => Ok(Image::Dir(mounts::image(&dir, &self.host.cwd, &self.places())?)),
             (Some(ImageArg::Named(reference)), _) => here(&reference),
             (None, Some(located)) if let ImageArg::Named(reference) = &located.value => {
                 self.ask("image", reference.familiar());
@@ -316,7 +313,7 @@ impl Resolver<'_> {
                 here(reference)
             }
             (None, Some(located)) if let ImageArg::Dir(dir) = &located.value => {
-                let dir = mounts::image(dir, self.project).map_err(|error| self.at(located, error))?;
+                let dir = mounts::image(dir, self.project, &self.places()).map_err(|error| self.at(located, error))?;
                 if !dir.starts_with(self.project) {
                     self.ask("image", dir.display());
                 }
@@ -366,6 +363,7 @@ impl Resolver<'_> {
             let cause = format!("{} can't be a workspace: {reason}", path.display());
             return Err(ConfigError::value(cause, "Go to a project's directory, or use `--workspace none`"));
         }
+        self.refuse_own(&path)?;
         Ok(match mode {
             WorkspaceMode::Overlay => Workspace::Overlay { path },
             _ => {
@@ -536,12 +534,16 @@ impl Resolver<'_> {
     }
 
     fn mounts(&mut self, flags: Vec<Mount>, workspace: &Workspace) -> Result<Vec<Mount>, ConfigError> {
-        let mut list = Vec::new();
+        let (mut list, mut named) = (Vec::new(), Vec::new());
         let mut taken = HashSet::new();
         let replaced = |target: &Path| flags.iter().any(|mount| mount.target == target);
+        let places = self.places();
         for located in self.settings.mounts.iter().filter(|located| !replaced(&located.value.target)) {
             let mut mount = located.value.clone();
-            mount.source = mounts::source(&mount.source, self.project).map_err(|error| self.at(located, error))?;
+            named.push(self.project.join(&mount.source));
+            let source = mounts::source(&mount.source, self.project, &places);
+            mount.source = source.map_err(|error| self.at(located, error))?;
+            self.refuse_own(&mount.source).map_err(|error| self.at(located, error))?;
             // One that may be written would be a second way to protected files, and past a copy on write.
             if !mount.source.starts_with(self.project) || !mount.read_only {
                 let mode = if mount.read_only { "read-only" } else { "writable" };
@@ -550,10 +552,33 @@ impl Resolver<'_> {
             list.push(place(&mut taken, mount, workspace).map_err(|error| self.at(located, error))?);
         }
         for mut mount in flags {
-            mount.source = mounts::source(&mount.source, &self.host.cwd)?;
+            named.push(self.host.cwd.join(&mount.source));
+            mount.source = mounts::source(&mount.source, &self.host.cwd, &places)?;
+            self.refuse_own(&mount.source)?;
             list.push(place(&mut taken, mount, workspace)?);
         }
+        // What one mount lets a sandbox write to may decide where another begins.
+        let writable = writable(&list);
+        for path in named.iter().filter(|_| !writable.is_empty()) {
+            mounts::source(path, Path::new("/"), &writable)?;
+        }
         Ok(list)
+    }
+
+    /// Where sandboxes of this project write on the host, beside mounts.
+    fn places(&self) -> Vec<PathBuf> {
+        vec![self.project.to_owned()]
+    }
+
+    /// Refuses a place with our own configuration: secrets are in it, and limits.
+    fn refuse_own(&self, place: &Path) -> Result<(), ConfigError> {
+        let own = UserConfig::dir(self.host);
+        let own = follow(&own).map_or(own, |followed| followed.real);
+        if !own.starts_with(place) && !place.starts_with(&own) {
+            return Ok(());
+        }
+        let cause = format!("{} holds agentkernel's own configuration, and secrets", place.display());
+        Err(ConfigError::value(cause, format!("Name something that has nothing of {} in it", own.display())))
     }
 
     fn tmpfs(&mut self, flags: Vec<TmpfsArg>, mounts: &[Mount], workspace: bool) -> Result<Vec<Tmpfs>, ConfigError> {
@@ -587,11 +612,12 @@ impl Resolver<'_> {
     }
 
     /// The file's own variables.
-    fn file_env(&mut self, env: &mut Environment) -> Result<(), ConfigError> {
+    fn file_env(&mut self, env: &mut Environment, places: &[PathBuf]) -> Result<(), ConfigError> {
         if let Some(located) = &self.settings.env_file {
             let path = self.project.join(&located.value);
-            let real = std::fs::canonicalize(&path);
-            let real = real.map_err(|error| self.at(located, ConfigError::io(&path, error)))?;
+            let followed = follow(&path).map_err(|error| self.at(located, ConfigError::io(&path, error)))?;
+            followed.stays_in("`env_file`", places).map_err(|error| self.at(located, error))?;
+            let real = followed.real;
             if !real.starts_with(self.project) {
                 self.ask("env_file", real.display());
                 // Not even a mistake in it is shown before.
@@ -604,7 +630,7 @@ impl Resolver<'_> {
                 let cause = format!("`env_file`: {} is not a file", path.display());
                 return Err(self.at(located, ConfigError::value(cause, "")));
             }
-            let variables = read_env_file(&real)?;
+            let variables = read_env_file(&real, places)?;
             // A name alone would hand over the caller's own value, and trust in the TOML does not reach this file.
             if let Some(EnvVar::Inherit(name)) =
                 variables.iter().find(|variable| matches!(variable, EnvVar::Inherit(_)))

@@ -202,7 +202,6 @@ fn what_asks_for_more_needs_trust() {
         ("[sandbox]\nuser='0:5'", &["user = root"]),
         ("[sandbox]\nuser='nobody'", &[]),
         ("[sandbox]\nenv_file='../outside/env'", &["env_file = BASE/outside/env"]),
-        ("[sandbox]\nenv_file='link'", &["env_file = BASE/outside/env"]),
         ("[sandbox]\nenv_file='env'", &[]),
         ("[resources]\npids=4097", &["pids = 4097"]),
         ("[resources]\npids=4096\nnofile=65536\ndisk='4G'", &[]),
@@ -210,7 +209,7 @@ fn what_asks_for_more_needs_trust() {
         ("[resources]\ndisk='5G'", &["disk = 5368709120"]),
         ("[workspace]\nmounts=['../outside:/x:ro']", &["mounts = BASE/outside (read-only)"]),
         ("[workspace]\nmounts=['data/../../outside:/x:ro']", &["mounts = BASE/outside (read-only)"]),
-        ("[workspace]\nmounts=['up/outside:/x:ro']", &["mounts = BASE/outside (read-only)"]),
+        ("[workspace]\nmounts=['near/sub:/x:ro']", &[]),
         ("[workspace]\nmounts=['data:/x']", &["mounts = BASE/app/data (writable)"]),
         ("[workspace]\nmounts=['.:/x']", &["mounts = BASE/app (writable)"]),
         ("[workspace]\nmounts=['data:/x:ro']", &[]),
@@ -222,8 +221,8 @@ fn what_asks_for_more_needs_trust() {
         let base = scene.base();
         std::fs::write(base.join("outside/env"), "A=1").unwrap();
         std::fs::write(base.join("app/env"), "A=1").unwrap();
-        std::os::unix::fs::symlink("../outside/env", base.join("app/link")).unwrap();
-        std::os::unix::fs::symlink("..", base.join("app/up")).unwrap();
+        std::fs::create_dir_all(base.join("app/data/sub")).unwrap();
+        std::os::unix::fs::symlink("data", base.join("app/near")).unwrap();
         let found: Vec<String> =
             scene.asks().iter().map(|ask| ask.replace(&base.display().to_string(), "BASE")).collect();
         assert_eq!(found, asks, "{text}");
@@ -233,6 +232,30 @@ fn what_asks_for_more_needs_trust() {
         }
         scene.project.file.as_mut().unwrap().trusted = true;
         scene.spec(Overrides::default());
+    }
+}
+
+/// Trust is in what a file says, and not in what a sandbox lays there.
+#[test]
+fn no_trust_lets_a_link_lead_out_of_the_project() {
+    for text in [
+        "[sandbox]\nenv_file='link/env'",
+        "[sandbox]\nimage='dir:link/root'",
+        "[workspace]\nmounts=['link/root:/x:ro']",
+        "[workspace]\nmounts=['data/../link/root:/x']",
+    ] {
+        let mut scene = Scene::new(text);
+        let base = scene.base();
+        std::fs::create_dir_all(base.join("outside/root")).unwrap();
+        std::fs::create_dir_all(base.join("app/data")).unwrap();
+        std::fs::write(base.join("outside/env"), "A=1").unwrap();
+        std::os::unix::fs::symlink("../outside", base.join("app/link")).unwrap();
+        for trusted in [false, true] {
+            scene.project.file.as_mut().unwrap().trusted = trusted;
+            let error = scene.resolve(Overrides::default()).unwrap_err();
+            let words = format!("leads out of '{}/app' by a link, to '{}/outside/", base.display(), base.display());
+            assert!(error.to_string().contains(&words) && error.to_string().contains("agentkernel.toml:2:"), "{error}");
+        }
     }
 }
 

@@ -5,11 +5,12 @@
 
 use super::{
     ConfigError, HostFacts, credentials,
+    follow::{self, Refusal},
     forms::{parse_secret_name, quoted},
     keyring::{self, Bus, KeyringError},
     nearest, overlap, user,
 };
-use crate::{SecretSource, SecretUse};
+use crate::{SecretSource, SecretUse, Spec};
 use egress::{Pattern, Secret};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -288,11 +289,12 @@ impl Secrets {
 /// The values of the secrets that a sandbox uses, from where each comes.
 ///
 /// # Errors
-/// If one is not there, or could not be sent. The error names the secret, and never shows it.
-pub fn gather(uses: &[SecretUse], host: &HostFacts) -> Result<Vec<(SecretUse, Secret)>, ConfigError> {
+/// If one is not there, could not be sent, or is in a file that the sandbox reads, or could have chosen. The error names the
+/// secret, and never shows it.
+pub fn gather(uses: &[SecretUse], seen: &Seen, host: &HostFacts) -> Result<Vec<(SecretUse, Secret)>, ConfigError> {
     let secrets = Secrets::of(host);
     let gathered = uses.iter().map(|wanted| {
-        let value = value(&wanted.name, &wanted.source, &secrets, host)?;
+        let value = value(&wanted.name, &wanted.source, &secrets, seen, host)?;
         if wanted.source == SecretSource::Store {
             still_for(wanted, &secrets)?;
         }
@@ -300,6 +302,39 @@ pub fn gather(uses: &[SecretUse], host: &HostFacts) -> Result<Vec<(SecretUse, Se
         Ok((wanted.clone(), value))
     });
     gathered.collect()
+}
+
+/// What a sandbox has of the host.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Where it reads, with everything below.
+    visible: Vec<PathBuf>,
+    /// Where it writes.
+    writable: Vec<PathBuf>,
+}
+
+impl Seen {
+    /// One of this description.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        let writable = follow::places(spec);
+        let visible = spec.all_mounts().map(|mount| mount.source.clone()).chain(writable.iter().cloned()).collect();
+        Self { visible, writable }
+    }
+
+    /// Opens the file that a secret's value is in, if the sandbox neither sees it nor can choose another.
+    fn open(&self, name: &str, path: &Path) -> Result<OwnedFd, Refusal> {
+        let what = format!("Secret '{name}': {}", quoted(path.as_os_str()));
+        let real = follow::follow(path)?.real;
+        let file = follow::open(path, &what, &self.writable)?;
+        match self.visible.iter().find(|place| real.starts_with(place)) {
+            None => Ok(file),
+            Some(place) => Err(Refusal::Out(ConfigError::value(
+                format!("{what} is in {}, which the sandbox reads", quoted(place.as_os_str())),
+                format!("Keep it elsewhere, or in the store: agentkernel secret set {name} --stdin"),
+            ))),
+        }
+    }
 }
 
 /// Refuses a secret for a host that it was taken from since.
@@ -317,12 +352,18 @@ fn still_for(wanted: &SecretUse, secrets: &Secrets) -> Result<(), ConfigError> {
     }
 }
 
-fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts) -> Result<Secret, ConfigError> {
+fn value(
+    name: &str,
+    source: &SecretSource,
+    secrets: &Secrets,
+    seen: &Seen,
+    host: &HostFacts,
+) -> Result<Secret, ConfigError> {
     let again = |flags: &str| format!("`agentkernel secret set {name}{flags}` records it");
     match source {
         SecretSource::Store => match secrets.read(name)? {
             Some((Recorded { source: SecretSource::Store, .. }, value)) => Ok(value),
-            Some((Recorded { source, .. }, _)) => value(name, &source, secrets, host),
+            Some((Recorded { source, .. }, _)) => value(name, &source, secrets, seen, host),
             None => Err(ConfigError::value(format!("Secret '{name}' is not recorded"), again(""))),
         },
         SecretSource::Env(variable) => match host.var(variable) {
@@ -337,8 +378,10 @@ fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts)
                 let cause = format!("Secret '{name}': can't read {}: {error}", path.display());
                 ConfigError::value(cause, again(" --from-file PATH"))
             };
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let file = fs::open(path, flags, Mode::empty()).map_err(|errno| wrong(errno.into()))?;
+            let file = seen.open(name, path).map_err(|refusal| match refusal {
+                Refusal::Io(error) => wrong(error),
+                Refusal::Out(error) => error,
+            })?;
             let stat = fs::fstat(&file).map_err(|errno| wrong(errno.into()))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 let cause = format!("Secret '{name}': {} is not a file", path.display());
@@ -347,6 +390,11 @@ fn value(name: &str, source: &SecretSource, secrets: &Secrets, host: &HostFacts)
             read_secret(File::from(file)).map_err(wrong)
         }
         SecretSource::Field { file, keys } => {
+            match seen.open(name, file) {
+                // What is not there is told below.
+                Ok(_) | Err(Refusal::Io(_)) => {}
+                Err(Refusal::Out(error)) => return Err(error),
+            }
             let document = credentials::read_document(file)?;
             let text = document.as_ref().and_then(|document| document.text(keys));
             text.map(|text| line(Secret::new(text.into_bytes()).expose())).ok_or_else(|| {

@@ -23,7 +23,7 @@ fn secret(text: &str) -> Secret {
 
 /// The value, or the error with its hint.
 fn value_of(source: SecretSource, host: &HostFacts) -> Result<String, String> {
-    match gather(&[wanted("TOKEN", source)], host) {
+    match gather(&[wanted("TOKEN", source)], &Seen::default(), host) {
         Ok(gathered) => Ok(String::from_utf8(gathered[0].1.expose().to_vec()).unwrap()),
         Err(error) => Err(format!("{error} | {}", error.hint())),
     }

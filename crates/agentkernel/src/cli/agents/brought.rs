@@ -3,7 +3,7 @@
 use super::super::Failure;
 use crate::{
     agents::{Adapter, Form, Settings, Wish, preset, servers, without_credentials, without_empty},
-    config::{self, HostFacts},
+    config::{self, HostFacts, follow::follow},
     workspace::AgentHome,
 };
 use std::path::{Path, PathBuf};
@@ -38,8 +38,13 @@ impl Brought {
         let mut all = Self::default();
         for below in config.iter().chain(memory).chain(skills) {
             let is_kept = state.iter().any(|place| below.starts_with(place));
-            // Where they are is for the user to say, by links too; what leads nowhere, or to all, does not come along.
-            let there = std::fs::canonicalize(own.join(below)).ok().filter(|path| !own.starts_with(path));
+            // Where they are is for the user to say, by links too, but not for a sandbox of the project; what leads nowhere,
+            // or to all, does not come along.
+            let followed = follow(&own.join(below)).ok();
+            if let Some(followed) = &followed {
+                followed.stays_in(&format!("~/{}", below.display()), &[project.to_owned()])?;
+            }
+            let there = followed.map(|followed| followed.real).filter(|path| !own.starts_with(path));
             let kind =
                 there.as_ref().and_then(|path| path.metadata().ok()).filter(|meta| meta.is_dir() || meta.is_file());
             let Some((path, is_directory)) = there.zip(kind.map(|kind| kind.is_dir())) else {

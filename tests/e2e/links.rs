@@ -1,0 +1,180 @@
+//! What was laid in the project by a sandbox decides nothing about the rest of the host: each test trusts the project, lets
+//! a sandbox lay a link, and runs the next.
+
+use std::{fs, process::Output};
+use support::{Who, World, stdout, told};
+
+struct Scene {
+    world: World,
+    /// What a sandbox does not see, and is after.
+    outside: String,
+}
+
+impl Scene {
+    fn new(who: Who, settings: &str) -> Self {
+        let world = World::new(who);
+        let outside = world.home().join("outside");
+        let script = "mkdir -p ~/outside/d sub/d && echo A=hostonly > ~/outside/d/f && echo A=mine > sub/d/f && chmod 700 ~/outside";
+        let _ = stdout(world.command("sh").args(["-c", script]));
+        fs::write(world.project().join("agentkernel.toml"), settings).unwrap();
+        let _ = stdout(&mut world.agentkernel(["trust"]));
+        Self { outside: outside.display().to_string(), world }
+    }
+
+    fn run(&self, flags: &[&str], script: &str) -> Output {
+        let arguments = [&["run"], flags, &["--", "sh", "-c", script]].concat();
+        self.world.agentkernel(arguments).output().unwrap()
+    }
+
+    /// Runs the first, which lays the link, and the second, which is to be refused.
+    fn is_refused(&self, flags: &[&str], lay: &str, then: &str) {
+        let lay = lay.replace("OUTSIDE", &self.outside);
+        let laid = self.run(&[], &lay);
+        assert!(laid.status.success(), "{}", told(&laid));
+        let output = self.run(flags, then);
+        let text = told(&output);
+        assert_eq!(output.status.code(), Some(125), "{lay}: {text}");
+        assert!(text.contains("by a link, to") && text.contains(&self.outside), "{lay}: {text}");
+        assert!(!text.contains("hostonly"), "{lay}: {text}");
+    }
+}
+
+#[test]
+fn mounts() {
+    for who in Who::all() {
+        let scene = Scene::new(who, "[workspace]\nmounts = ['sub/d:/mnt/d']\n");
+        let own = scene.run(&[], "cat /mnt/d/f; mv sub old; mkdir sub; mkdir sub/d; echo B=2 > sub/d/f");
+        assert!(told(&own).contains("A=mine"), "{}", told(&own));
+        let own = scene.run(&[], "cat /mnt/d/f");
+        assert!(told(&own).contains("B=2"), "{}", told(&own));
+        scene.is_refused(&[], "rm -r sub; ln -s OUTSIDE sub", "cat /mnt/d/f; echo x > /mnt/d/new");
+        assert!(!scene.world.home().join("outside/d/new").exists());
+
+        let scene = Scene::new(who, "");
+        scene.is_refused(&["-v", "./sub/d:/mnt/d"], "rm -r sub; ln -s OUTSIDE sub", "cat /mnt/d/f");
+        // A link of one's own that leads elsewhere in the project is none.
+        let script = "rm sub; mkdir -p real/d; echo A=near > real/d/f; ln -s real sub";
+        assert!(scene.run(&[], script).status.success());
+        let output = scene.run(&["-v", "./sub/d:/mnt/d"], "cat /mnt/d/f");
+        assert!(told(&output).contains("A=near"), "{}", told(&output));
+        // What another mount lets it write to is the same.
+        let _ = stdout(scene.world.command("sh").args(["-c", "mkdir -p ~/lent/sub/d"]));
+        let lent = scene.world.home().join("lent");
+        let (whole, part) = (format!("{}:/mnt/w", lent.display()), format!("{}/sub/d:/mnt/d:ro", lent.display()));
+        let flags = ["-v", whole.as_str(), "-v", part.as_str()];
+        let laid = scene.run(&flags, &format!("mv /mnt/w/sub /mnt/w/old; ln -s {} /mnt/w/sub", scene.outside));
+        assert!(laid.status.success(), "{}", told(&laid));
+        let output = scene.run(&flags, "cat /mnt/d/f");
+        assert!(told(&output).contains("by a link, to"), "{}", told(&output));
+    }
+}
+
+#[test]
+fn directories_that_are_images() {
+    for who in Who::all() {
+        let scene = Scene::new(who, "");
+        let lay = "rm -r sub; ln -s OUTSIDE sub";
+        scene.is_refused(&["--image", "dir:./sub/d", "--workspace", "none"], lay, "cat /f");
+    }
+}
+
+#[test]
+fn files_of_variables() {
+    for who in Who::all() {
+        let scene = Scene::new(who, "[sandbox]\nenv_file = 'sub/d/f'\n");
+        assert!(told(&scene.run(&[], "echo $A")).contains("mine"));
+        scene.is_refused(&[], "ln -sf OUTSIDE/d/f sub/d/f", "env");
+        let scene = Scene::new(who, "");
+        scene.is_refused(&["--env-file", "sub/d/f"], "ln -sf OUTSIDE/d/f sub/d/f", "env");
+        let _ = stdout(&mut scene.world.agentkernel(["run", "-d", "--name", "box", "--", "sleep", "600"]));
+        let exec = scene.world.agentkernel(["exec", "--env-file", "sub/d/f", "box", "env"]).output().unwrap();
+        assert!(!exec.status.success() && told(&exec).contains("by a link, to"), "{}", told(&exec));
+    }
+}
+
+#[test]
+fn files_of_secrets() {
+    for who in Who::all() {
+        // One that the sandbox reads is none, and one that it can choose neither.
+        let rule = "[network]\nallow = ['api.example.org']\n[secrets]\n";
+        let scene = Scene::new(who, &format!("{rule}KEY = {{ hosts = ['api.example.org'], from = 'file:sub/d/f' }}\n"));
+        let output = scene.run(&[], "cat sub/d/f");
+        let text = told(&output);
+        assert!(output.status.code() == Some(125) && text.contains("which the sandbox reads"), "{text}");
+        assert!(text.contains("agentkernel secret set KEY --stdin"), "{text}");
+        // Without the workspace it is none of the sandbox's.
+        let output = scene.run(&["--workspace", "none"], "echo $KEY");
+        assert!(told(&output).contains("agentkernel-KEY-"), "{}", told(&output));
+        for lay in ["ln -sf OUTSIDE/d/f sub/d/f", "rm -r sub; ln -s OUTSIDE sub"] {
+            let lay = lay.replace("OUTSIDE", &scene.outside);
+            let _ = stdout(scene.world.command("sh").args(["-c", &lay]));
+            let output = scene.run(&[], "echo");
+            assert!(told(&output).contains("by a link, to"), "{lay}: {}", told(&output));
+        }
+
+        // One that is recorded, and a kept sandbox.
+        let scene = Scene::new(who, &format!("{rule}KEY = ['api.example.org']\n"));
+        let file = format!("{}/d/f", scene.outside);
+        let _ = stdout(&mut scene.world.agentkernel(["secret", "set", "KEY", "--from-file", &file]));
+        let _ = stdout(&mut scene.world.agentkernel(["create", "--name", "box", "--", "sleep", "600"]));
+        let _ = stdout(&mut scene.world.agentkernel(["start", "box"]));
+        let _ = stdout(&mut scene.world.agentkernel(["stop", "box"]));
+        let _ = stdout(&mut scene.world.agentkernel(["secret", "set", "KEY", "--from-file", "sub/d/f"]));
+        let output = scene.world.agentkernel(["start", "box"]).output().unwrap();
+        assert!(told(&output).contains("which the sandbox reads"), "{}", told(&output));
+    }
+}
+
+/// What agentkernel itself is told by its user is for no sandbox.
+#[test]
+fn the_users_own_configuration() {
+    for who in Who::all() {
+        let scene = Scene::new(who, "");
+        let secret = ["secret", "set", "KEY", "--host", "api.example.org", "--from-env", "V"];
+        let _ = stdout(&mut scene.world.agentkernel(secret));
+        let config = scene.world.home().join(".config");
+        for place in [config.clone(), config.join("agentkernel"), config.join("agentkernel/secrets")] {
+            for mode in ["", ":ro"] {
+                let mount = format!("{}:/mnt/c{mode}", place.display());
+                let output = scene.run(&["-v", &mount], "ls /mnt/c");
+                let text = told(&output);
+                assert!(output.status.code() == Some(125) && text.contains("own configuration"), "{text}");
+            }
+        }
+        let mut within = scene.world.agentkernel(["run", "--", "true"]);
+        let output = within.env("XDG_CONFIG_HOME", scene.world.project().join("sub")).output().unwrap();
+        assert!(told(&output).contains("own configuration"), "{}", told(&output));
+    }
+}
+
+#[test]
+fn variables_in_the_place_of_a_placeholder() {
+    for who in Who::all() {
+        let scene = Scene::new(who, "[network]\nallow = ['a.example']\n[secrets]\nKEY = ['a.example']\n");
+        let run = |arguments: &[&str]| {
+            let mut command = scene.world.agentkernel(arguments);
+            command.env("KEY", "re4l").env("OTHER", "0ther").output().unwrap()
+        };
+        let output = run(&["run", "-d", "--name", "box", "--", "sleep", "600"]);
+        assert!(output.status.success(), "{}", told(&output));
+        for flag in ["KEY", "KEY=else"] {
+            let output = run(&["exec", "-e", flag, "box", "env"]);
+            assert!(output.status.code() == Some(125) && !told(&output).contains("re4l"), "{}", told(&output));
+            assert!(told(&output).contains("would be in variable KEY, which is set already"), "{}", told(&output));
+        }
+        let output = run(&["exec", "box", "env"]);
+        assert!(output.status.success() && told(&output).contains("KEY=agentkernel-KEY-"), "{}", told(&output));
+        // By the name that its value has outside, too.
+        let _ =
+            stdout(&mut scene.world.agentkernel(["secret", "set", "S", "--from-env", "OTHER", "--host", "a.example"]));
+        for arguments in [
+            &["run", "--secret", "S", "-e", "OTHER", "--", "env"],
+            &["run", "--secret", "S", "-e", "OTHER=0ther", "--", "env"],
+        ] {
+            let output = run(arguments);
+            assert!(output.status.code() == Some(125) && !told(&output).contains("OTHER=0ther"), "{}", told(&output));
+        }
+        let output = run(&["run", "--secret", "S", "-e", "OTHER=harmless", "--", "env"]);
+        assert!(output.status.success(), "{}", told(&output));
+    }
+}
