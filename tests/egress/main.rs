@@ -22,3 +22,4 @@ mod secrets;
 mod ssh;
 mod tls;
 mod tools;
+mod urgent;

@@ -1,9 +1,13 @@
 //! Hides how a connection to one of several addresses is made: nothing but checked ones, the next a little after one
 //! that is slow (RFC 8305).
 
-use crate::{CheckedAddr, Denial, Reason, Target};
+use crate::{CheckedAddr, Denial, Reason, Target, server::urgent_in_line};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::{io, net::SocketAddr, time::Duration};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+};
 
 /// How long the next address waits for the one before.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -32,7 +36,7 @@ async fn race(addresses: &[CheckedAddr]) -> io::Result<(TcpStream, SocketAddr)> 
     loop {
         if let Some(address) = waiting.next() {
             let address = address.addr();
-            attempts.spawn_local(async move { TcpStream::connect(address).await.map(|stream| (stream, address)) });
+            attempts.spawn_local(async move { connect(address).await.map(|stream| (stream, address)) });
         }
         let next = if waiting.len() > 0 { STAGGER } else { PATIENCE };
         match tokio::time::timeout(next, attempts.join_next()).await {
@@ -42,6 +46,14 @@ async fn race(addresses: &[CheckedAddr]) -> io::Result<(TcpStream, SocketAddr)> 
             Ok(None) => return Err(last),
         }
     }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    urgent_in_line(&socket);
+    TcpSocket::from_std_stream(socket.into()).connect(address).await
 }
 
 /// The first addresses, of both families in turn.

@@ -7,7 +7,7 @@ use crate::{
     later::Watch,
     meter::Meter,
     relay,
-    server::{self, Shared, reset_at_close},
+    server::{self, Shared, reset_at_close, urgent_in_line},
 };
 use rustix::{fd::OwnedFd, io::Errno, net::SendFlags};
 use std::{
@@ -170,6 +170,8 @@ async fn listen(port: u16) -> io::Result<Vec<TcpListener>> {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
         Err(_) => {}
     }
+    // As every connection is that they accept.
+    listeners.iter().for_each(urgent_in_line);
     Ok(listeners)
 }
 

@@ -7,7 +7,7 @@ use crate::{
 };
 use rustix::{
     fd::OwnedFd,
-    io::Errno,
+    io::{Errno, retry_on_intr},
     net::{RecvFlags, Shutdown},
     pipe::{PipeFlags, SpliceFlags},
 };
@@ -20,6 +20,8 @@ use tokio::{io::Interest, net::TcpStream};
 
 /// Bytes that pass at once: what a pipe holds.
 const CHUNK: usize = 256 * 1024;
+/// Bytes that are read where splice(2) stops: fewer than any pipe takes at once.
+const PAST: usize = 512;
 /// Chunks after which others get their turn.
 const TURN: u32 = 16;
 /// Empty pipes that are kept for the next who needs one.
@@ -111,7 +113,7 @@ async fn pass(
         let pipe = pipes.take()?;
         let filled = from.try_io(Interest::READABLE, || match watch.goes_on() {
             true => look(from, &pipe.write, permitted, watch),
-            false => splice(from, &pipe.write, permitted),
+            false => fill(from, &pipe.write, permitted),
         });
         let count = match filled {
             Ok(count) => count,
@@ -154,8 +156,25 @@ fn look(from: &TcpStream, to: &OwnedFd, most: usize, watch: &mut Watch) -> io::R
     let most = most.min(GLANCE);
     let (count, _) = rustix::net::recv(from, &mut seen[..most], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
     // None of them is an end.
-    let count = if count == 0 { 0 } else { splice(from, to, count)? };
+    let count = if count == 0 { 0 } else { fill(from, to, count)? };
     watch.hear(&seen[..count])?;
+    Ok(count)
+}
+
+/// Fills an empty pipe with what is there. Where urgent data is next, splice(2) stops as if nothing were there, or all had
+/// ended: some bytes are read then, which takes it past them, and only they tell an end.
+fn fill(from: &TcpStream, to: &OwnedFd, most: usize) -> io::Result<usize> {
+    match splice(from, to, most) {
+        Ok(0) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        result => return result,
+    }
+    let mut next = [0; PAST];
+    let most = most.min(PAST);
+    let (count, _) = retry_on_intr(|| rustix::net::recv(from, &mut next[..most], RecvFlags::DONTWAIT))?;
+    if count > 0 {
+        retry_on_intr(|| rustix::io::write(to, &next[..count]))?;
+    }
     Ok(count)
 }
 

@@ -1,9 +1,10 @@
 use super::*;
 use crate::{
     bucket::Bucket,
-    server::reset_at_close,
+    server::{reset_at_close, urgent_in_line},
     testing::{hello, passage, run},
 };
+use rustix::net::SendFlags;
 use std::{fs, net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,11 +35,12 @@ async fn watched(pipes: &Pipes, bucket: Option<Arc<Bucket>>, mut watch: Watch) -
     let ((program, near), (far, server)) = tokio::join!(pair(), pair());
     let meter = Arc::new(Meter::new(bucket));
     let (own, counted) = (pipes.clone(), meter.clone());
+    // As those are that a flow has.
+    for socket in [&near, &far] {
+        urgent_in_line(socket);
+        reset_at_close(socket, true);
+    }
     let relay = spawn_local(async move {
-        // As a flow does.
-        for socket in [&near, &far] {
-            reset_at_close(socket, true);
-        }
         let result = relay(&near, &far, std::future::ready(true), &mut watch, &counted, &own).await;
         if result.is_ok() {
             reset_at_close(&near, false);
@@ -161,6 +163,48 @@ fn tls_for_another_server_breaks_off() {
             assert!(rest(&mut server).await.is_err());
             assert_eq!(from_server.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
             assert_eq!(meter.totals().sent, said.len() as u64);
+        }
+    });
+}
+
+fn say_urgently(stream: &TcpStream, byte: u8) {
+    assert_eq!(rustix::net::send(stream, &[byte], SendFlags::OOB).unwrap(), 1);
+}
+
+/// Urgent data is a part of the stream: whether it comes before all, in the midst or last, alone or with more behind it.
+#[test]
+fn urgent_data_and_what_comes_behind_it_pass() {
+    run(async {
+        let (passage, _) = passage("db.example.org:5432", &[]);
+        let looked_at = || Watch::of(&passage.target, &passage.grant);
+        for (client_sends, watch) in [(true, looked_at()), (true, Watch::default()), (false, Watch::default())] {
+            let Relayed { program, server, relay, meter } = watched(&Pipes::default(), None, watch).await;
+            let (mut from, mut to) = if client_sends { (program, server) } else { (server, program) };
+            // All of it waits at once, or in pieces.
+            for waits in [true, false] {
+                for piece in [&b""[..], b"before", b"", b"behind", &bytes(100_000)] {
+                    from.write_all(piece).await.unwrap();
+                    say_urgently(&from, b'!');
+                    if !waits {
+                        let mut heard = vec![0; piece.len() + 1];
+                        to.read_exact(&mut heard).await.unwrap();
+                        assert!(heard == [piece, b"!"].concat());
+                    }
+                }
+                if waits {
+                    let mut heard = vec![0; 100_017];
+                    to.read_exact(&mut heard).await.unwrap();
+                    assert!(heard == [b"!before!!behind!", &bytes(100_000)[..], b"!"].concat());
+                }
+            }
+            from.write_all(b"and so on").await.unwrap();
+            say_urgently(&from, b'!');
+            from.shutdown().await.unwrap();
+            assert_eq!(rest(&mut to).await.unwrap(), b"and so on!");
+            drop(to);
+            relay.await.unwrap().unwrap();
+            let totals = meter.totals();
+            assert_eq!(totals.sent + totals.received, 2 * 100_017 + 10);
         }
     });
 }

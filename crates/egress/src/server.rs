@@ -340,6 +340,7 @@ pub(crate) fn adopt(socket: OwnedFd) -> Option<TcpStream> {
     rustix::io::ioctl_fionbio(&socket, true).ok()?;
     // Small messages back and forth are what most protocols are made of.
     let _ = sockopt::set_tcp_nodelay(&socket, true);
+    urgent_in_line(&socket);
     reset_at_close(socket.as_fd(), true);
     TcpStream::from_std(socket.into()).ok()
 }
@@ -349,6 +350,13 @@ pub(crate) fn adopt(socket: OwnedFd) -> Option<TcpStream> {
 pub(crate) fn reset_at_close(socket: impl AsFd, reset: bool) {
     // It fails only if the connection is gone already.
     let _ = sockopt::set_socket_linger(socket, reset.then_some(Duration::ZERO));
+}
+
+/// Makes urgent data a part of the stream, before any can come. Whoever reads there, and whatever is asked for in it, has
+/// the same bytes then (RFC 6093, 6).
+pub(crate) fn urgent_in_line(socket: impl AsFd) {
+    // No kernel refuses it.
+    let _ = sockopt::set_socket_oobinline(socket, true);
 }
 
 /// Waits for datagrams.

@@ -124,6 +124,8 @@ fn connect(port: u16, v6: bool) -> Result<OwnedFd, Errno> {
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // As those are that are accepted.
+    rustix::net::sockopt::set_socket_oobinline(&socket, true)?;
     match rustix::net::connect(&socket, &SocketAddr::new(address, port)) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(errno) => Err(errno),

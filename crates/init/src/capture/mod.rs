@@ -384,6 +384,8 @@ fn bind(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
 
 fn listener(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     let socket = bind(address, SocketType::STREAM)?;
+    // Every connection is the same: urgent data is a part of the stream, for whoever reads there.
+    rustix::net::sockopt::set_socket_oobinline(&socket, true)?;
     rustix::net::listen(&socket, backlog)?;
     Ok(socket)
 }
