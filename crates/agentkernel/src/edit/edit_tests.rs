@@ -121,6 +121,8 @@ fn one_of_a_list_is_known_though_others_have_written_it_anew() {
     assert!(ours.is_in(Some(anew)) && !ours.is_in(Some("[{\"v\": 2}, {\"a\": 0}]")));
     assert_eq!(ours.take(anew, Some("[]")).unwrap().unwrap(), "[0]");
     assert_eq!(ours.take("[]", Some("[]")).unwrap().unwrap(), "[]");
+    let twice = put(&ours, "[{\"a\":{\"id\":\"x\"}}, 0, {\"a\":{\"id\":\"x\"}}]");
+    assert_eq!(ours.take(&twice, Some("[]")).unwrap().unwrap(), "[ 0]");
     assert_eq!(fault(&ours, "{}"), (1, 1, "the whole of it is no list".into()));
 }
 

@@ -117,16 +117,13 @@ pub(super) fn take(
     let (mark, body) = split(text);
     let mut body = body.to_owned();
     if let Some(list) = list {
-        let after = {
-            let Some(root) = parse(&body)? else { return Ok(text.to_owned()) };
-            let Some(Node::Array(array)) = at(&root, key) else { return Ok(text.to_owned()) };
-            let Some(at) = array.elements.iter().rposition(|element| list.means(element, value)) else {
-                return Ok(text.to_owned());
-            };
-            let items = array.elements.iter().map(Node::range).collect();
-            Container { text: &body, range: array.range, items, unit: "" }.remove(at)
-        };
-        body = after;
+        while let Some(after) = list.without_last(&body, key, value)? {
+            body = after;
+            // Of those that are known by a part of them alone, none is anybody else's.
+            if list.known_by.is_none() {
+                break;
+            }
+        }
     }
     for depth in (0..key.len()).rev() {
         let after = {
@@ -350,6 +347,15 @@ fn at<'a, 'b>(root: &'b Node<'a>, key: &[String]) -> Option<&'b Node<'a>> {
 impl<'a> List<'a> {
     pub(super) fn of(list: bool, known_by: &'a Option<String>) -> Option<Self> {
         list.then_some(Self { known_by: known_by.as_deref() })
+    }
+
+    /// A text without the last element that is meant; `None`: there is none.
+    fn without_last(self, text: &str, key: &[String], value: &Value) -> Result<Option<String>, Fault> {
+        let Some(root) = parse(text)? else { return Ok(None) };
+        let Some(Node::Array(array)) = at(&root, key) else { return Ok(None) };
+        let last = array.elements.iter().rposition(|element| self.means(element, value));
+        let items = array.elements.iter().map(Node::range).collect();
+        Ok(last.map(|at| Container { text, range: array.range, items, unit: "" }.remove(at)))
     }
 
     /// Whether an element is the one that we mean by this value.
