@@ -1,7 +1,7 @@
 //! What must pass before a change is merged, in one command, with every skipped part counted.
 
 use crate::{
-    arrows, documents, fuzz, run,
+    arrows, documents, editor, fuzz, run,
     vm::{self, suites::Extent},
 };
 use anyhow::{Context, Result};
@@ -29,6 +29,8 @@ enum Step {
     Deny,
     /// Documents build and their links lead somewhere
     Documents,
+    /// Types, tests and package of the extension of VS Code
+    Editor,
     /// Every test on this kernel
     Test,
     /// Every integration test on a Debian 12 cloud kernel with cgroup v2; the escapes only, if no step is named
@@ -37,12 +39,13 @@ enum Step {
     Fuzz,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Format,
     Step::Lint,
     Step::Arrows,
     Step::Deny,
     Step::Documents,
+    Step::Editor,
     Step::Vm,
     Step::Fuzz,
     // Last, so that its closing line is the one to be seen.
@@ -50,12 +53,13 @@ const STEPS: [Step; 8] = [
 ];
 
 /// What tests and fuzz targets call or are built with, as (program or file, Debian package).
-const TOOLS: [(&str, &str); 45] = [
+const TOOLS: [(&str, &str); 46] = [
     ("bash-static", "bash-static"),
     ("busybox", "busybox-static"),
     ("bwrap", "bubblewrap"),
     ("bzip2", "bzip2"),
     ("c++", "g++"),
+    ("chromium", "chromium"),
     ("curl", "curl"),
     ("dbus-daemon", "dbus-daemon"),
     ("docker-registry", "docker-registry"),
@@ -155,6 +159,11 @@ fn take(step: Step, arguments: &Arguments, skipped: &mut Vec<String>) -> Result<
             let mut doc = run::cargo();
             doc.args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
             run::run(&mut doc)?;
+        }
+        Step::Editor => {
+            if let Some(cause) = editor::main()? {
+                return Ok(Outcome::Skipped(cause));
+            }
         }
         Step::Test => {
             let binary = release()?;

@@ -8,6 +8,7 @@ mod arrows;
 mod bench;
 mod ci;
 mod documents;
+mod editor;
 mod fuzz;
 mod run;
 mod vm;

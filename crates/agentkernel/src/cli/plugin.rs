@@ -110,7 +110,7 @@ impl Change {
     /// Does it for one of them; `false`: it is not here.
     fn one(&self, plugins: &Plugins, name: &str, scope: &Scope, install: bool, all: bool) -> Result<bool, Failure> {
         let agent = Agent::find(name)?;
-        if all && install && !plugins.is_here(&agent) {
+        if all && install && !(plugins.is_here(&agent) && agent.has(scope)) {
             return Ok(false);
         }
         let outcome = match install {

@@ -59,13 +59,17 @@ fn the_schema_has_every_key_and_no_other() {
     }
 }
 
+/// What is made of the tables for readers and editors, in the repository.
 #[test]
-fn the_reference_page_is_up_to_date() {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../docs/reference/config.md"].iter().collect();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, reference()).unwrap();
+fn what_is_generated_is_up_to_date() {
+    let schema = format!("{:#}\n", schema());
+    for (path, text) in [("docs/reference/config.md", reference()), ("editors/vscode/schema.json", schema)] {
+        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../..", path].iter().collect();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written == text, "UPDATE_DOCS=1 rewrites {}", path.display());
     }
-    let page = std::fs::read_to_string(&path).unwrap();
-    assert!(page == reference(), "UPDATE_DOCS=1 rewrites it");
 }

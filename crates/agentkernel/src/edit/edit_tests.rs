@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 fn json(key: &[&str], value: Value) -> Edit {
-    Edit::Json { key: key.iter().map(ToString::to_string).collect(), value, list: false }
+    Edit::Json { key: key.iter().map(ToString::to_string).collect(), value, list: false, known_by: None }
 }
 
 fn server() -> Edit {
@@ -17,7 +17,7 @@ fn table() -> Edit {
 
 fn hook() -> Edit {
     let key = ["hooks", "PreToolUse"].map(str::to_owned).to_vec();
-    Edit::Json { key, value: json!({ "matcher": "Bash" }), list: true }
+    Edit::Json { key, value: json!({ "matcher": "Bash" }), list: true, known_by: None }
 }
 
 fn section() -> Edit {
@@ -105,6 +105,25 @@ fn a_list_gets_one_more() {
         "{\"hooks\": {\"PreToolUse\": [\n  {\n    \"matcher\": \"Bash\"\n  }\n]}}"
     );
     assert_eq!(fault(&hook(), "{\"hooks\": {\n\"PreToolUse\": {}}}"), (2, 15, "`hooks.PreToolUse` is no list".into()));
+}
+
+#[test]
+fn one_of_a_list_is_known_though_others_have_written_it_anew() {
+    let ours = Edit::Json {
+        key: Vec::new(),
+        value: json!({"a": {"id": "x"}, "v": 2}),
+        list: true,
+        known_by: Some("/a/id".into()),
+    };
+    assert_eq!(put(&ours, "[{\"a\":{\"id\":\"y\"}}]"), "[{\"a\":{\"id\":\"y\"}}, {\"a\":{\"id\":\"x\"},\"v\":2}]");
+    assert_eq!(put(&ours, "[{\"a\":{\"id\":\"x\"},\"v\":1},0]"), "[{\"a\":{\"id\":\"x\"},\"v\":2},0]");
+    let anew = "[0, {\"v\": 2, \"a\": {\"id\": \"x\", \"b\": 0}}]";
+    assert!(ours.is_in(Some(anew)) && !ours.is_in(Some("[{\"v\": 2}, {\"a\": 0}]")));
+    assert_eq!(ours.take(anew, Some("[]")).unwrap().unwrap(), "[0]");
+    assert_eq!(ours.take("[]", Some("[]")).unwrap().unwrap(), "[]");
+    let twice = put(&ours, "[{\"a\":{\"id\":\"x\"}}, 0, {\"a\":{\"id\":\"x\"}}]");
+    assert_eq!(ours.take(&twice, Some("[]")).unwrap().unwrap(), "[ 0]");
+    assert_eq!(fault(&ours, "{}"), (1, 1, "the whole of it is no list".into()));
 }
 
 #[test]

@@ -25,11 +25,18 @@ const OPTIONS: ParseOptions = ParseOptions {
     allow_extended_string_escapes: false,
 };
 
+/// The list that a value is one of.
+#[derive(Clone, Copy)]
+pub(super) struct List<'a> {
+    /// Where in it stands what tells it from all others; none: it is all of it.
+    known_by: Option<&'a str>,
+}
+
 /// Puts a value where these keys lead, or behind the others of the list there.
-pub(super) fn put(text: &str, key: &[String], value: &Value, list: bool) -> Result<Put, Fault> {
+pub(super) fn put(text: &str, key: &[String], value: &Value, list: Option<List<'_>>) -> Result<Put, Fault> {
     let (mark, body) = split(text);
     let done = |text: String| Ok(Put::Done(format!("{mark}{text}")));
-    let whole = if list { Value::from(vec![value.clone()]) } else { value.clone() };
+    let whole = if list.is_some() { Value::from(vec![value.clone()]) } else { value.clone() };
     let Some(root) = parse(body).map_err(|fault| fault.behind(mark))? else {
         let lines = pretty(&nested(key, whole), "  ", newline(text), "") + newline(text);
         let gap = if body.is_empty() || body.ends_with('\n') { "" } else { newline(text) };
@@ -50,26 +57,28 @@ pub(super) fn put(text: &str, key: &[String], value: &Value, list: bool) -> Resu
             }
         }
     }
-    match node {
-        Node::Array(array) if list => {
-            if array.elements.iter().any(|element| same(element, value)) {
-                return Ok(Put::There);
+    match (node, list) {
+        (Node::Array(array), Some(list)) => match array.elements.iter().find(|element| list.means(element, value)) {
+            Some(element) if same(element, value) => Ok(Put::There),
+            // An older one of ours.
+            Some(element) => done(format!("{}{value}{}", &body[..element.start()], &body[element.end()..])),
+            None => {
+                let items = array.elements.iter().map(Node::range).collect();
+                done(Container { text: body, range: array.range, items, unit: &unit }.insert("", value))
             }
-            let items = array.elements.iter().map(Node::range).collect();
-            done(Container { text: body, range: array.range, items, unit: &unit }.insert("", value))
-        }
-        _ if list => Err(wrong(node, key, key.len(), "no list").behind(mark)),
+        },
+        (_, Some(_)) => Err(wrong(node, key, key.len(), "no list").behind(mark)),
         _ if same(node, value) => Ok(Put::There),
         _ => Ok(Put::Theirs),
     }
 }
 
 /// Whether it is there.
-pub(super) fn has(text: &str, key: &[String], value: &Value, list: bool) -> bool {
+pub(super) fn has(text: &str, key: &[String], value: &Value, list: Option<List<'_>>) -> bool {
     let Ok(Some(root)) = parse(split(text).1) else { return false };
-    match way(&root, key).last() {
-        Some(Node::Array(array)) if list => array.elements.iter().any(|element| same(element, value)),
-        Some(node) if !list => same(node, value),
+    match (at(&root, key), list) {
+        (Some(Node::Array(array)), Some(list)) => array.elements.iter().any(|element| list.means(element, value)),
+        (Some(node), None) => same(node, value),
         _ => false,
     }
 }
@@ -98,26 +107,28 @@ fn is_blank(text: &str, braces: &Range) -> bool {
 }
 
 /// Takes a value out that is there, and what is empty around it then, down to the first `keep` keys.
-pub(super) fn take(text: &str, key: &[String], value: &Value, list: bool, keep: usize) -> Result<String, Fault> {
+pub(super) fn take(
+    text: &str,
+    key: &[String],
+    value: &Value,
+    list: Option<List<'_>>,
+    keep: usize,
+) -> Result<String, Fault> {
     let (mark, body) = split(text);
     let mut body = body.to_owned();
-    if list {
-        let after = {
-            let Some(root) = parse(&body)? else { return Ok(text.to_owned()) };
-            let way = way(&root, key);
-            let Some(Node::Array(array)) = way.last() else { return Ok(text.to_owned()) };
-            let Some(at) = array.elements.iter().rposition(|element| same(element, value)) else {
-                return Ok(text.to_owned());
-            };
-            let items = array.elements.iter().map(Node::range).collect();
-            Container { text: &body, range: array.range, items, unit: "" }.remove(at)
-        };
-        body = after;
+    if let Some(list) = list {
+        while let Some(after) = list.without_last(&body, key, value)? {
+            body = after;
+            // Of those that are known by a part of them alone, none is anybody else's.
+            if list.known_by.is_none() {
+                break;
+            }
+        }
     }
     for depth in (0..key.len()).rev() {
         let after = {
             let Some(root) = parse(&body)? else { break };
-            let last = depth + 1 == key.len() && !list;
+            let last = depth + 1 == key.len() && list.is_none();
             let inner = way(&root, &key[..=depth]);
             let empty = match inner.last() {
                 Some(Node::Object(Object { range, .. }) | Node::Array(Array { range, .. })) => is_blank(&body, range),
@@ -326,6 +337,37 @@ fn way<'a, 'b>(root: &'b Node<'a>, key: &[String]) -> Vec<&'b Node<'a>> {
         found.push(node);
     }
     if found.len() == key.len() { found } else { Vec::new() }
+}
+
+/// What these keys lead to.
+fn at<'a, 'b>(root: &'b Node<'a>, key: &[String]) -> Option<&'b Node<'a>> {
+    if key.is_empty() { Some(root) } else { way(root, key).pop() }
+}
+
+impl<'a> List<'a> {
+    pub(super) fn of(list: bool, known_by: &'a Option<String>) -> Option<Self> {
+        list.then_some(Self { known_by: known_by.as_deref() })
+    }
+
+    /// A text without the last element that is meant; `None`: there is none.
+    fn without_last(self, text: &str, key: &[String], value: &Value) -> Result<Option<String>, Fault> {
+        let Some(root) = parse(text)? else { return Ok(None) };
+        let Some(Node::Array(array)) = at(&root, key) else { return Ok(None) };
+        let last = array.elements.iter().rposition(|element| self.means(element, value));
+        let items = array.elements.iter().map(Node::range).collect();
+        Ok(last.map(|at| Container { text, range: array.range, items, unit: "" }.remove(at)))
+    }
+
+    /// Whether an element is the one that we mean by this value.
+    fn means(self, element: &Node<'_>, value: &Value) -> bool {
+        match self.known_by {
+            None => same(element, value),
+            Some(pointer) => {
+                let element = Value::from(element.clone());
+                element.pointer(pointer).is_some_and(|known| value.pointer(pointer) == Some(known))
+            }
+        }
+    }
 }
 
 fn same(node: &Node<'_>, value: &Value) -> bool {

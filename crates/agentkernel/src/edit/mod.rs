@@ -4,6 +4,7 @@ mod json;
 mod section;
 mod toml;
 
+use json::List;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,6 +24,10 @@ pub(super) enum Edit {
         /// Whether it is one of a list which is there.
         #[serde(default)]
         list: bool,
+        /// Where in it stands what tells it from all others of the list (a JSON pointer), if others write that anew and add
+        /// to it; none: it is all of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        known_by: Option<String>,
     },
     /// A table in a file of TOML.
     Toml {
@@ -81,7 +86,7 @@ impl Edit {
     pub(super) fn put(&self, text: Option<&str>) -> Result<Put, Fault> {
         let before = text.unwrap_or_default();
         let put = match self {
-            Self::Json { key, value, list } => json::put(before, key, value, *list)?,
+            Self::Json { key, value, list, known_by } => json::put(before, key, value, List::of(*list, known_by))?,
             Self::Toml { key, value } => toml::put(before, key, value)?,
             Self::Section { text } => section::put(before, text)?,
             Self::File { text: ours } => match text {
@@ -99,11 +104,19 @@ impl Edit {
         }
     }
 
+    /// The same, known by all of it alone.
+    pub(super) fn exact(self) -> Self {
+        match self {
+            Self::Json { key, value, list, .. } => Self::Json { key, value, list, known_by: None },
+            other => other,
+        }
+    }
+
     /// Whether a text has what is ours.
     pub(super) fn is_in(&self, text: Option<&str>) -> bool {
         let Some(text) = text else { return false };
         match self {
-            Self::Json { key, value, list } => json::has(text, key, value, *list),
+            Self::Json { key, value, list, known_by } => json::has(text, key, value, List::of(*list, known_by)),
             Self::Toml { key, value } => toml::has(text, key, value),
             Self::Section { text: ours } => section::has(text, ours),
             Self::File { text: ours } => text == ours,
@@ -117,9 +130,9 @@ impl Edit {
             return Ok(Some(text.to_owned()));
         }
         let after = match self {
-            Self::Json { key, value, list } => {
+            Self::Json { key, value, list, known_by } => {
                 let keep = kept.map_or(0, |kept| json::depth(kept, key));
-                json::take(text, key, value, *list, keep)?
+                json::take(text, key, value, List::of(*list, known_by), keep)?
             }
             Self::Toml { key, .. } => toml::take(text, key)?,
             Self::Section { .. } => section::take(text)?,

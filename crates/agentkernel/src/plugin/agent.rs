@@ -7,18 +7,19 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Descriptions, by the names of agents.
-const EMBEDDED: [(&str, &str); 7] = [
+const EMBEDDED: [(&str, &str); 8] = [
     ("claude", include_str!("data/claude.toml")),
     ("codex", include_str!("data/codex.toml")),
     ("gemini", include_str!("data/gemini.toml")),
     ("opencode", include_str!("data/opencode.toml")),
+    ("vscode", include_str!("data/vscode.toml")),
     ("zed", include_str!("data/zed.toml")),
     ("jetbrains", include_str!("data/jetbrains.toml")),
     ("neovim", include_str!("data/neovim.toml")),
 ];
 
 /// What they give to agents.
-const TEXTS: [(&str, &str); 11] = [
+const TEXTS: [(&str, &str); 12] = [
     ("skill.md", include_str!("data/skill.md")),
     ("section.md", include_str!("data/section.md")),
     ("sandbox-run.md", include_str!("data/sandbox-run.md")),
@@ -30,6 +31,33 @@ const TEXTS: [(&str, &str); 11] = [
     ("gemini/extension.json", include_str!("data/gemini/extension.json")),
     ("gemini/context.md", include_str!("data/gemini/context.md")),
     ("opencode/plugin.js", include_str!("data/opencode/plugin.js")),
+    ("vscode/program.json", include_str!("data/vscode/program.json")),
+];
+
+/// The extension of VS Code, by the names of its files.
+macro_rules! extension {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../../../editors/vscode/", $name)))),*]
+    };
+}
+
+/// What is given as it is.
+const FILES: [(&str, &str); 15] = extension![
+    "LICENSE",
+    "README.md",
+    "package.json",
+    "schema.json",
+    "src/commands.js",
+    "src/config.js",
+    "src/extension.js",
+    "src/program.js",
+    "src/records.js",
+    "src/sandboxes.js",
+    "src/schema.js",
+    "src/stream.js",
+    "src/terminals.js",
+    "src/toml.js",
+    "src/tree.js",
 ];
 
 /// The names of all that can get a plugin.
@@ -55,7 +83,12 @@ pub struct Agent {
     programs: Vec<String>,
     /// Where it keeps what is the user's: the first whose variable is set.
     home: Vec<String>,
+    /// Whether it is several that are alike: each of these directories that is there is meant, or the first.
+    #[serde(default)]
+    family: bool,
     user: Vec<Part>,
+    /// None: its plugins are the user's alone.
+    #[serde(default)]
     project: Vec<Part>,
 }
 
@@ -65,8 +98,14 @@ pub struct Agent {
 struct Part {
     /// Where: the first that is there, or the last.
     file: Vec<String>,
+    /// Whether it is left out where the file is not there.
+    #[serde(default)]
+    if_there: bool,
     /// The whole file.
     text: Option<String>,
+    /// Whether all files of the extension lie below it, as they are.
+    #[serde(default)]
+    tree: bool,
     /// A section of it.
     section: Option<String>,
     /// A value of it.
@@ -76,6 +115,8 @@ struct Part {
     /// Whether it is one of a list.
     #[serde(default)]
     list: bool,
+    /// Where in it stands what tells it from all others of the list.
+    known_by: Option<String>,
 }
 
 impl Agent {
@@ -101,35 +142,78 @@ impl Agent {
         }
     }
 
+    /// Whether there is a plugin of it for them.
+    #[must_use]
+    pub fn has(&self, scope: &Scope) -> bool {
+        !self.of(scope).is_empty()
+    }
+
+    fn of(&self, scope: &Scope) -> &[Part] {
+        match scope {
+            Scope::User => &self.user,
+            Scope::Project(_) => &self.project,
+        }
+    }
+
     /// Whether the user seems to have it.
     pub(super) fn is_here(&self, host: &HostFacts) -> bool {
         let on_path = |program: &String| find_program(host, program).is_some();
-        self.programs.iter().any(on_path) || self.home(host).is_some_and(|home| home.is_dir())
+        self.programs.iter().any(on_path) || self.homes(host).iter().any(|home| home.is_dir())
     }
 
-    fn home(&self, host: &HostFacts) -> Option<PathBuf> {
-        self.home.iter().find_map(|home| {
+    /// Where it keeps what is the user's.
+    fn homes(&self, host: &HostFacts) -> Vec<PathBuf> {
+        let mut homes = self.home.iter().filter_map(|home| {
             let (first, rest) = home.split_once('/').unwrap_or((home, ""));
             let base = match first.strip_prefix('$') {
                 Some(variable) => host.var(variable).map(PathBuf::from).filter(|path| path.is_absolute())?,
                 None => host.own_home(),
             };
             Some(if rest.is_empty() { base } else { base.join(rest) })
-        })
+        });
+        let first = homes.next();
+        let there = || first.iter().cloned().chain(homes).filter(|home| home.is_dir()).collect::<Vec<_>>();
+        match if self.family { there() } else { Vec::new() } {
+            homes if homes.is_empty() => first.into_iter().collect(),
+            homes => homes,
+        }
     }
 
     /// What it gets, by the paths of files.
     pub(super) fn parts(&self, host: &HostFacts, scope: &Scope) -> Result<Vec<(PathBuf, Edit)>, PluginError> {
-        let parts = match scope {
-            Scope::User => &self.user,
-            Scope::Project(_) => &self.project,
-        };
-        let words = Words::new(self, host, scope)?;
-        parts.iter().map(|part| Ok((part.path(&words), part.edit(&words)?))).collect()
+        let mut homes = self.homes(host);
+        if homes.is_empty() {
+            homes.push(PathBuf::new());
+        }
+        if let Scope::Project(_) = scope {
+            homes.truncate(1);
+        }
+        let mut parts = Vec::new();
+        for home in homes {
+            let words = Words::new(self, host, scope, home)?;
+            for part in self.of(scope) {
+                part.add(&words, &mut parts)?;
+            }
+        }
+        Ok(parts)
     }
 }
 
 impl Part {
+    /// Adds what it is to others.
+    fn add(&self, words: &Words, parts: &mut Vec<(PathBuf, Edit)>) -> Result<(), PluginError> {
+        let path = self.path(words);
+        if self.if_there && path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        if self.tree {
+            parts.extend(FILES.map(|(name, text)| (path.join(name), Edit::File { text: text.to_owned() })));
+        } else {
+            parts.push((path, self.edit(words)?));
+        }
+        Ok(())
+    }
+
     fn path(&self, words: &Words) -> PathBuf {
         let paths: Vec<PathBuf> = self.file.iter().map(|file| words.fill(file).into()).collect();
         let there = paths.iter().find(|path| path.symlink_metadata().is_ok());
@@ -148,7 +232,7 @@ impl Part {
                 let (key, value) = (self.key.clone(), words.fill_value(value));
                 match self.file.iter().all(|file| file.ends_with(".toml")) {
                     true => Edit::Toml { key, value },
-                    false => Edit::Json { key, value, list: self.list },
+                    false => Edit::Json { key, value, list: self.list, known_by: self.known_by.clone() },
                 }
             }
             _ => {
@@ -166,7 +250,7 @@ struct Words {
 }
 
 impl Words {
-    fn new(agent: &Agent, host: &HostFacts, scope: &Scope) -> Result<Self, PluginError> {
+    fn new(agent: &Agent, host: &HostFacts, scope: &Scope, home: PathBuf) -> Result<Self, PluginError> {
         let variable = |name: &str| host.var(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let data = variable("XDG_DATA_HOME").unwrap_or_else(|| host.own_home().join(".local/share"));
         let project = match scope {
@@ -180,7 +264,7 @@ impl Words {
             Scope::User => text(program(host)?)?,
         };
         let words = vec![
-            ("{home}", text(agent.home(host).unwrap_or_default())?),
+            ("{home}", text(home)?),
             ("{data}", text(data.join(PROGRAM))?),
             ("{project}", text(project)?),
             ("{shell command}", wire::shell_word(&command)),

@@ -13,6 +13,10 @@ fn every_description_is_one() {
     for name in names() {
         let agent = Agent::find(name).unwrap();
         for scope in [&Scope::User, &project] {
+            if !agent.has(scope) {
+                assert_eq!((name, scope), ("vscode", &project));
+                continue;
+            }
             let parts = agent.parts(&host(home), scope).unwrap();
             assert!(!parts.is_empty(), "{name}");
             for (path, edit) in parts {
@@ -62,6 +66,39 @@ fn variables_say_where_an_agent_keeps_things() {
     assert!(paths(&host, "codex").contains(Path::new("/codex/config.toml")));
     assert!(paths(&host, "gemini").contains(Path::new("/g/.gemini/extensions/agentkernel/gemini-extension.json")));
     assert!(paths(&host, "opencode").contains(Path::new("/home/me/.config/opencode/opencode.json")));
+}
+
+#[test]
+fn the_extension_is_whole_and_of_this_version() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../editors/vscode");
+    let manifest: Value = serde_json::from_str(FILES.iter().find(|file| file.0 == "package.json").unwrap().1).unwrap();
+    assert_eq!(manifest["version"], env!("CARGO_PKG_VERSION"));
+    let listed = manifest["files"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
+    let mut there = BTreeSet::from(["package.json".to_owned(), "README.md".to_owned()]);
+    for name in listed {
+        match std::fs::read_dir(root.join(&name)) {
+            Err(_) => _ = there.insert(name),
+            Ok(files) => {
+                there.extend(files.map(|file| format!("{name}/{}", file.unwrap().file_name().to_str().unwrap())))
+            }
+        }
+    }
+    assert_eq!(FILES.iter().map(|file| file.0.to_owned()).collect::<BTreeSet<_>>(), there);
+}
+
+#[test]
+fn each_editor_of_a_family_that_is_there_is_meant() {
+    let home = tempfile::TempDir::new().unwrap();
+    let host = host(home.path().to_str().unwrap());
+    let agent = Agent::find("vscode").unwrap();
+    assert_eq!((agent.homes(&host), agent.is_here(&host)), (vec![home.path().join(".vscode/extensions")], false));
+    for dir in [".vscode-oss/extensions", ".cursor/extensions"] {
+        std::fs::create_dir_all(home.path().join(dir)).unwrap();
+    }
+    let dirs = [".vscode-oss/extensions", ".cursor/extensions"].map(|dir| home.path().join(dir));
+    assert_eq!((agent.homes(&host), agent.is_here(&host)), (dirs.to_vec(), true));
+    let parts = agent.parts(&host, &Scope::User).unwrap();
+    assert_eq!(parts.len(), 2 * (FILES.len() + 1));
 }
 
 #[test]

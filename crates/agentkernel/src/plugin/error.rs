@@ -14,6 +14,9 @@ pub enum PluginError {
     /// There is none for an agent of this name.
     #[error("There is no plugin for {}", config::quoted(.0.as_ref()))]
     Unknown(String),
+    /// It has none for projects.
+    #[error("{0} has no plugin for a project alone")]
+    UserOnly(String),
     /// A file can't be changed.
     #[error("{}:{line}:{column}: {cause}", path.display())]
     Fault {
@@ -86,6 +89,7 @@ impl PluginError {
                 Some(near) => format!("Did you mean '{near}'?"),
                 None => format!("There are {}", agent::names().join(", ")),
             },
+            Self::UserOnly(_) => "Install it with --user".into(),
             Self::Fault { .. } => "Mend the file first; nothing was changed in it".into(),
             Self::Dangling(_) => "Remove it, or put back what it leads to".into(),
             Self::Outside { .. } => "Make it a file of the project, or install with --user".into(),

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -35,6 +36,9 @@ const TRIES: usize = 10;
 
 /// Ends the names of records.
 const RECORD: &str = ".record";
+
+/// Begins the name of our directory among an editor's extensions.
+const EXTENSION: &[u8] = b"agentkernel.agentkernel-";
 
 /// For whom a plugin is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +164,9 @@ impl Plugins {
     /// # Errors
     /// [`PluginError`]; if a file is at fault, none was changed.
     pub fn install(&self, agent: &Agent, scope: &Scope, dry_run: bool) -> Result<Outcome, PluginError> {
+        if !agent.has(scope) {
+            return Err(PluginError::UserOnly(agent.title.clone()));
+        }
         let _held = self.hold()?;
         let name = self.record_name(agent, scope);
         self.try_often(dry_run, || {
@@ -269,7 +276,9 @@ impl Plugins {
                 None => {
                     let now = file::read(&path)?;
                     // Such names are given by us alone.
-                    let ours = |dir: &&Path| dir.iter().any(|name| name == "agentkernel");
+                    let is_ours =
+                        |name: &OsStr| name == "agentkernel" || name.as_encoded_bytes().starts_with(EXTENSION);
+                    let ours = |dir: &&Path| dir.iter().any(is_ours);
                     let mut made: Vec<PathBuf> = path.ancestors().skip(1).filter(ours).map(Into::into).collect();
                     made.reverse();
                     let (after, edits) = (now.clone(), Vec::new());
@@ -279,7 +288,7 @@ impl Plugins {
             };
             let plan = &mut plans[at];
             if let Some(text) = &plan.after {
-                plan.after = edit.take(text, None).map_err(|fault| fault.of(&plan.path, Some(text)))?;
+                plan.after = edit.exact().take(text, None).map_err(|fault| fault.of(&plan.path, Some(text)))?;
             }
         }
         Ok(plans)
@@ -478,6 +487,7 @@ impl Edit {
     /// What it is, for people.
     fn what(&self) -> String {
         match self {
+            Self::Json { key, .. } if key.is_empty() => "the entry".to_owned(),
             Self::Json { key, .. } | Self::Toml { key, .. } => format!("`{}`", key.join(".")),
             Self::Section { .. } => "the section".to_owned(),
             Self::File { .. } => "the file".to_owned(),

@@ -129,19 +129,20 @@ fn what_was_installed_and_removed_leaves_every_byte() {
                 fs::set_permissions(path, fs::Permissions::from_mode([0o600, 0o644, 0o664][round % 3])).unwrap();
             }
         }
-        leaves_every_byte(&world);
+        // VS Code has none of these.
+        leaves_every_byte(&world, names().into_iter().filter(|name| *name != "vscode"));
     }
 }
 
 #[test]
 fn what_was_not_there_is_not_there_again() {
-    leaves_every_byte(&World::new());
+    leaves_every_byte(&World::new(), names());
 }
 
-fn leaves_every_byte(world: &World) {
+fn leaves_every_byte(world: &World, names: impl IntoIterator<Item = &'static str> + Clone) {
     let before = world.all();
     for scope in [Scope::User, world.project()] {
-        for name in names() {
+        for name in names.clone().into_iter().filter(|name| Agent::find(name).unwrap().has(&scope)) {
             let shown = world.plugins.install(&Agent::find(name).unwrap(), &scope, true).unwrap();
             assert_eq!(world.all(), before, "{name}: dry");
             let outcome = world.install(name, &scope).unwrap();
@@ -320,7 +321,9 @@ fn without_a_record_what_is_ours_is_found() {
         world.put(path, text);
     }
     for name in names() {
-        world.install(name, &world.project()).unwrap();
+        if Agent::find(name).unwrap().has(&world.project()) {
+            world.install(name, &world.project()).unwrap();
+        }
         world.install(name, &Scope::User).unwrap();
     }
     let state = world.dir.path().join("state/plugins");
@@ -337,7 +340,75 @@ fn without_a_record_what_is_ours_is_found() {
     }
     let files = world.all().into_iter().filter(|(path, _)| path.is_file()).count();
     assert_eq!(files, texts.len(), "{:?}", world.all());
-    assert!(!world.home(".local/share/agentkernel").try_exists().unwrap());
+    for dir in [".local/share/agentkernel", ".vscode/extensions/agentkernel.agentkernel-0.1.0"] {
+        assert!(!world.home(dir).try_exists().unwrap(), "{dir}");
+    }
+}
+
+/// The list of extensions, as VS Code writes it.
+fn listed(world: &World) -> Vec<serde_json::Value> {
+    serde_json::from_str(&fs::read_to_string(world.home(".vscode/extensions/extensions.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn an_editor_has_our_extension_in_its_list() {
+    let world = World::new();
+    let other =
+        r#"{"identifier":{"id":"a.b","uuid":"1"},"version":"1.0.0","location":{"$mid":1,"path":"/x","scheme":"file"}}"#;
+    let older = r#"{"identifier":{"id":"agentkernel.agentkernel"},"version":"0.0.1","location":"/y"}"#;
+    for before in
+        ["[]".to_owned(), format!("[{other}]"), format!("[{other},\n  {older}\n]\n"), format!("[{older},{other}]")]
+    {
+        let path = world.put("home/.vscode/extensions/extensions.json", &before);
+        let dir = world.home(&format!(".vscode/extensions/agentkernel.agentkernel-{}", env!("CARGO_PKG_VERSION")));
+        let others = listed(&world).iter().filter(|entry| entry["identifier"]["id"] == "a.b").count();
+        if before.contains("0.0.1") {
+            let before = world.all();
+            world.install("vscode", &Scope::User).unwrap();
+            world.remove("vscode", &Scope::User);
+            assert_eq!(world.all(), before);
+            assert!(world.remove("vscode", &Scope::User).changes.is_empty(), "it is somebody else's");
+        } else {
+            leaves_every_byte(&world, ["vscode"]);
+        }
+        world.install("vscode", &Scope::User).unwrap();
+        let mut entries = listed(&world);
+        assert_eq!(entries.len(), others + 1, "{entries:?}");
+        let ours = entries.iter_mut().find(|entry| entry["identifier"]["id"] == "agentkernel.agentkernel").unwrap();
+        assert_eq!(
+            (&ours["version"], &ours["location"]["path"]),
+            (&env!("CARGO_PKG_VERSION").into(), &dir.to_str().into())
+        );
+        assert!(dir.join("src/extension.js").is_file());
+        assert!(
+            fs::read_to_string(dir.join("program.json")).unwrap().contains("\"/"),
+            "no program of this name is on the path"
+        );
+        // As it is when something else has been installed there.
+        ours["metadata"] = serde_json::json!({ "installedTimestamp": 1 });
+        entries.push(serde_json::json!({ "identifier": { "id": "c.d" }, "version": "1", "location": "/z" }));
+        fs::write(&path, serde_json::to_string(&entries).unwrap()).unwrap();
+        assert!(world.install("vscode", &Scope::User).unwrap().changes.is_empty());
+        world.remove("vscode", &Scope::User);
+        let left = listed(&world);
+        assert!(
+            left.len() == others + 1 && left.iter().all(|entry| entry["identifier"]["id"] != "agentkernel.agentkernel"),
+            "{left:?}"
+        );
+        assert!(!dir.try_exists().unwrap());
+    }
+}
+
+#[test]
+fn a_project_alone_gets_no_extension() {
+    let world = World::new();
+    let error = world.install("vscode", &world.project()).unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.hint().as_str()),
+        ("VS Code has no plugin for a project alone", "Install it with --user")
+    );
+    assert!(world.remove("vscode", &world.project()).changes.is_empty());
+    assert_eq!(world.presence("vscode", &world.project()), Presence::Absent);
 }
 
 #[test]
