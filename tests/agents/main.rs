@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+mod acp;
 mod aider;
 mod asked;
 mod hostile;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::{fs, process::Stdio};
 use support::{Who, engine::Kind, internet::Internet, screen::Screen, stdout, told};
 
-const CLAUDE: Agent = Agent {
+pub const CLAUDE: Agent = Agent {
     name: "claude",
     version: "2.1.330 (Claude Code)",
     variable: "ANTHROPIC_API_KEY",
@@ -19,7 +19,7 @@ const CLAUDE: Agent = Agent {
     ready: "bypass permissions on",
     leave: &["/quit", "Enter"],
 };
-const CODEX: Agent = Agent {
+pub const CODEX: Agent = Agent {
     name: "codex",
     version: "codex-cli 0.169.0",
     variable: "OPENAI_API_KEY",
@@ -29,7 +29,7 @@ const CODEX: Agent = Agent {
     ready: "for shortcuts",
     leave: &["/quit", "Enter"],
 };
-const GEMINI: Agent = Agent {
+pub const GEMINI: Agent = Agent {
     name: "gemini",
     version: "0.61.0",
     variable: "GEMINI_API_KEY",
@@ -39,7 +39,7 @@ const GEMINI: Agent = Agent {
     ready: "Type your message",
     leave: &["/quit", "Enter"],
 };
-const OPENCODE: Agent = Agent {
+pub const OPENCODE: Agent = Agent {
     name: "opencode",
     version: "1.18.33",
     variable: "ANTHROPIC_API_KEY",

@@ -147,21 +147,26 @@ impl<'a> Scene<'a> {
         fs::read_to_string(self.file(name)).ok()
     }
 
-    /// `agentkernel run AGENT`, as words.
-    fn words(&self) -> Vec<&str> {
+    /// An agent, and what it lies over, as words.
+    fn words(&self, command: &'static str, arguments: &[&'static str]) -> Vec<&str> {
         let backend: &[&str] = if self.engine.is_some() { &["--backend", "docker"] } else { &[] };
         let image: Vec<&str> = self.image.iter().flat_map(|image| ["--image", image]).collect();
-        [&["run", self.agent.name], self.agent.arguments, backend, &image].concat()
+        [&[command, self.agent.name], arguments, backend, &image].concat()
+    }
+
+    /// `agentkernel run AGENT`, as words.
+    fn run_words(&self) -> Vec<&str> {
+        self.words("run", self.agent.arguments)
     }
 
     /// `agentkernel run AGENT`.
     pub fn run(&self, arguments: &[&str]) -> Command {
-        self.agentkernel(&[&self.words(), arguments].concat())
+        self.agentkernel(&[&self.run_words(), arguments].concat())
     }
 
     /// `agentkernel run AGENT`, as it is typed at a [`Scene::screen`].
     pub fn typed(&self) -> String {
-        format!("{} {}", self.world.binary().display(), self.words().join(" "))
+        format!("{} {}", self.world.binary().display(), self.run_words().join(" "))
     }
 
     /// A terminal of the user's.
@@ -175,8 +180,13 @@ impl<'a> Scene<'a> {
         command
     }
 
+    /// `agentkernel acp AGENT`, as an editor has it.
+    pub fn acp(&self) -> String {
+        format!("{} {}", self.world.binary().display(), self.words("acp", &[]).join(" "))
+    }
+
     /// A program with the user's key and engine.
-    fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         let mut command = self.internet.command(&self.world, program);
         command.env(self.agent.variable, KEY);
         if let Some(engine) = self.engine {

@@ -1,36 +1,18 @@
 //! A small client of MCP, which says exactly what it is told to say.
 
 use serde_json::{Value, json};
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, VecDeque},
-    io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
-    thread,
-    time::Duration,
-};
-use support::World;
-
-/// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
+use std::{ops::Deref, process::Command};
+use support::{World, rpc};
 
 /// A client with its server.
-pub struct Client {
-    pub server: Child,
-    input: Option<ChildStdin>,
-    lines: Receiver<String>,
-    state: RefCell<State>,
-}
+pub struct Client(rpc::Client);
 
-#[derive(Default)]
-struct State {
-    next: u64,
-    answers: BTreeMap<u64, Value>,
-    notifications: Vec<Value>,
-    /// What it answers to the server's requests, by their method.
-    says: BTreeMap<String, VecDeque<Value>>,
-    asked: Vec<Value>,
+impl Deref for Client {
+    type Target = rpc::Client;
+
+    fn deref(&self) -> &rpc::Client {
+        &self.0
+    }
 }
 
 impl Client {
@@ -52,108 +34,7 @@ impl Client {
 
     /// Starts one and says nothing.
     pub fn silent(command: &mut Command) -> Self {
-        let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let output = server.stdout.take().unwrap();
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines() {
-                if line.is_err() || sender.send(line.unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
-        let input = server.stdin.take();
-        Self { server, input, lines, state: RefCell::default() }
-    }
-
-    /// Sends bytes as they are, and a line's end.
-    pub fn line(&self, bytes: &[u8]) {
-        let mut input = self.input.as_ref().unwrap();
-        input.write_all(bytes).and_then(|()| input.write_all(b"\n")).unwrap();
-    }
-
-    pub fn notify(&self, method: &str, params: Value) {
-        self.line(json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string().as_bytes());
-    }
-
-    /// Sends a request and gives its number.
-    pub fn ask(&self, method: &str, params: Value) -> u64 {
-        let id = {
-            let mut state = self.state.borrow_mut();
-            state.next += 1;
-            state.next
-        };
-        self.line(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string().as_bytes());
-        id
-    }
-
-    /// Sends a request and waits for its answer.
-    #[track_caller]
-    pub fn request(&self, method: &str, params: Value) -> Value {
-        self.answer(self.ask(method, params))
-    }
-
-    /// Has the next request of the server's with this method answered so.
-    pub fn say(&self, method: &str, result: Value) {
-        self.state.borrow_mut().says.entry(method.to_owned()).or_default().push_back(result);
-    }
-
-    /// Waits for an answer.
-    #[track_caller]
-    pub fn answer(&self, id: u64) -> Value {
-        loop {
-            if let Some(answer) = self.state.borrow_mut().answers.remove(&id) {
-                return answer;
-            }
-            self.turn();
-        }
-    }
-
-    /// Waits for a notification.
-    #[track_caller]
-    pub fn notified(&self, is: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            if let Some(found) = self.state.borrow().notifications.iter().find(|it| is(it)) {
-                return found.clone();
-            }
-            self.turn();
-        }
-    }
-
-    /// What the server has asked.
-    pub fn asked(&self) -> Vec<Value> {
-        self.state.borrow().asked.clone()
-    }
-
-    #[track_caller]
-    fn turn(&self) {
-        let line = self.lines.recv_timeout(PATIENCE).unwrap();
-        // Standard output is the protocol's alone.
-        let message: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert_eq!(message["jsonrpc"], "2.0", "{line}");
-        let reply = {
-            let mut state = self.state.borrow_mut();
-            match (message.get("id").cloned(), message["method"].as_str()) {
-                (Some(id), Some(method)) => {
-                    state.asked.push(message.clone());
-                    let says = state.says.get_mut(method).and_then(VecDeque::pop_front);
-                    says.map(|result| json!({"jsonrpc": "2.0", "id": id, "result": result}))
-                }
-                (Some(id), None) => {
-                    if let Some(id) = id.as_u64() {
-                        state.answers.insert(id, message);
-                    }
-                    None
-                }
-                _ => {
-                    state.notifications.push(message);
-                    None
-                }
-            }
-        };
-        if let Some(reply) = reply {
-            self.line(reply.to_string().as_bytes());
-        }
+        Self(rpc::Client::new(command))
     }
 
     /// The result of a tool.
@@ -183,15 +64,7 @@ impl Client {
     }
 
     /// Goes, as clients do, and waits for the server's end.
-    pub fn leave(mut self) {
-        drop(self.input.take());
-        assert!(self.server.wait().unwrap().success());
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+    pub fn leave(self) {
+        self.0.leave();
     }
 }

@@ -65,7 +65,7 @@ impl Served {
         let body = message.to_string();
         let answer = self.says(&self.head(body.len(), more), body.as_bytes());
         let (head, rest) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let data = rest.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| !data.is_empty()).last();
+        let data = rest.lines().filter_map(|line| line.strip_prefix("data: ")).rfind(|data| !data.is_empty());
         let found = data.and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
         (head.to_owned(), found)
     }

@@ -10,6 +10,7 @@ pub mod engine;
 mod fetched;
 pub mod internet;
 mod packed;
+pub mod rpc;
 pub mod screen;
 mod ssh_agent;
 

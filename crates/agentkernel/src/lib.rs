@@ -4,6 +4,7 @@
 //! `cli -> client -> (unix socket) -> supervisor -> backend -> jail`.
 #![forbid(unsafe_code)]
 
+pub mod acp;
 pub mod agents;
 pub mod attest;
 pub mod backend;

@@ -58,8 +58,6 @@ pub(super) struct SandboxArgs {
     /// group is a number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub(super) user: Option<String>,
-    #[command(flatten)]
-    pub(super) stdio: StdioArgs,
     /// Processors it may use, such as 1.5
     #[arg(long, value_name = "N", value_parser = config::parse_cpus, allow_hyphen_values = true)]
     pub(super) cpus: Option<u64>,
@@ -167,7 +165,7 @@ impl NetworkArgs {
 }
 
 /// What the command reads from and writes to.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct StdioArgs {
     /// Give the command a terminal
     #[arg(short, long, overrides_with = "no_tty")]

@@ -1,5 +1,6 @@
 //! The command line: one file per command, each from arguments over client calls to what the user reads.
 
+mod acp;
 mod agents;
 mod args;
 mod attest;
@@ -113,6 +114,8 @@ enum Command {
     Image(Deferred<image::Images>),
     /// Agents that are known, and those that are installed
     Agents(Deferred<agents::Agents>),
+    /// Let an editor work with an agent in a sandbox of this project, by the Agent Client Protocol
+    Acp(Deferred<acp::Acp>),
     /// Serve agents on this host, by the Model Context Protocol: they run what is risky in sandboxes
     Mcp(Deferred<mcp::Mcp>),
     /// Have agents and editors on this host do what is risky in sandboxes
@@ -202,6 +205,7 @@ pub fn main() -> ExitCode {
         Command::Port(command) => command.0.run(),
         Command::Image(command) => command.0.run(),
         Command::Agents(command) => command.0.run(),
+        Command::Acp(command) => command.0.run(),
         Command::Mcp(command) => command.0.run(),
         Command::Plugin(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),

@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Status,
-    args::SandboxArgs,
+    args::{SandboxArgs, StdioArgs},
     failure::OWN,
     print, report,
     run::{Course, Run},
@@ -47,6 +47,8 @@ impl Policy {
 struct Learn {
     #[command(flatten)]
     sandbox: SandboxArgs,
+    #[command(flatten)]
+    stdio: StdioArgs,
     /// Write the patch to this new file: what the command itself prints goes to standard output as well
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -73,7 +75,7 @@ impl Learn {
         }
         let by_address = self.sandbox.network.addresses();
         let mut course = Course::default();
-        let result = Run::once(self.sandbox, self.command).follow(&mut course);
+        let result = Run::once(self.sandbox, self.stdio, self.command).follow(&mut course);
         let Some(id) = &course.id else { return result };
         let Seen { mut reached, other, refused, limited: requests, restricted, incomplete, addresses } = seen(id)?;
         let project = Project::find(&host)?;

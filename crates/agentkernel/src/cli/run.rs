@@ -2,7 +2,7 @@
 
 use super::{
     Failure, Status, agents,
-    args::{SandboxArgs, input_reaches},
+    args::{SandboxArgs, StdioArgs, input_reaches},
     engine_image,
     failure::{FAILED, OWN},
     image, layers, net, print, print_json, recipe,
@@ -28,6 +28,8 @@ use wire::{Exit, Stdio, api};
 pub(super) struct Run {
     #[command(flatten)]
     sandbox: SandboxArgs,
+    #[command(flatten)]
+    stdio: StdioArgs,
     /// Ask again what the images of the project's [image] are, and write that to agentkernel.lock
     #[arg(long)]
     update_lock: bool,
@@ -41,7 +43,7 @@ pub(super) struct Run {
     #[arg(long)]
     keep: bool,
     /// Keep what the project's files are now: 'agentkernel undo' brings that back
-    #[arg(long)]
+    #[arg(long, conflicts_with = "no_checkpoint")]
     checkpoint: bool,
     #[command(flatten)]
     record: RecordArgs,
@@ -62,6 +64,8 @@ pub(super) struct Run {
 pub(super) struct Create {
     #[command(flatten)]
     sandbox: SandboxArgs,
+    #[command(flatten)]
+    stdio: StdioArgs,
     /// Ask again what the images of the project's [image] are, and write that to agentkernel.lock
     #[arg(long)]
     update_lock: bool,
@@ -177,9 +181,10 @@ impl Run {
     }
 
     /// One that is gone when its command has ended.
-    pub(super) fn once(sandbox: SandboxArgs, command: Vec<OsString>) -> Self {
+    pub(super) fn once(sandbox: SandboxArgs, stdio: StdioArgs, command: Vec<OsString>) -> Self {
         Self {
             sandbox,
+            stdio,
             update_lock: false,
             detach: false,
             rm: true,
@@ -198,51 +203,21 @@ impl Run {
         let ours = |failure: Failure| failure.status(OWN);
         if self.agent.is_some() && self.ask.is_headless() {
             // What it prints is a program's, and it is not asked to wait for input that never ends.
-            self.sandbox.stdio.no_terminal();
+            self.stdio.no_terminal();
         }
-        let (terminal, stdin) = self.sandbox.stdio.resolve(self.detach)?;
+        let (terminal, stdin) = self.stdio.resolve(self.detach)?;
         let agent = self.agent;
         let title = agent.as_ref().map(|agent| [OsString::from(&agent.adapter.title)]);
         let title = title.as_ref().map_or(&self.command[..], |title| title);
         let mut recording = self.record.begin(title, self.detach).map_err(ours)?;
         let mut overrides = self.sandbox.overrides(self.command);
-        overrides.must_run = true;
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
         overrides.terminal = terminal;
         overrides.stdin = stdin;
-
-        let store = Store::open().map_err(|error| ours(error.into()))?;
-        let told = agent.as_ref().map(|agent| agent.prepare(&self.ask, &mut overrides, &store, terminal));
-        let mut told = told.transpose().map_err(ours)?;
-        let (spec, entry, lock) = make(&overrides, agent.as_deref(), self.update_lock, &store).map_err(ours)?;
-        let (id, name) = (spec.id.clone(), spec.name.clone());
-        (course.id, course.name) = (Some(id.clone()), name.clone());
-        if let (Some(told), Some(agent)) = (&mut told, &spec.agent) {
-            told.settle(agent, &spec.network, &spec.limits);
-            told.tell();
-        }
-        course.agent = told;
-        // Its id is told with the failure or never.
-        let kept = spec.keep.then(|| format!("Sandbox {id} is kept: 'agentkernel rm {id}' removes it"));
-        let failed = |failure: Failure| match &kept {
-            Some(hint) => failure.also(hint),
-            None => failure,
-        };
-        // Whoever acts without asking is given what can be taken back.
-        let by_default =
-            agent.is_some() && !self.ask.no_checkpoint && matches!(spec.workspace, Workspace::Direct { .. });
-        if (self.checkpoint || by_default)
-            && let Err(failure) = undo::take(
-                &store,
-                &spec,
-                if self.checkpoint { "Leave --checkpoint out" } else { "Give --no-checkpoint" },
-            )
-        {
-            // There is nothing in it yet.
-            store.remove(entry, lock).map_err(|error| ours(error.into()))?;
-            return Err(ours(failure));
-        }
-        let mut client = launch(store, entry, lock, spec).map_err(|failure| failed(ours(failure)))?;
+        let agent = agent.as_deref().map(|agent| (agent, self.ask));
+        let (mut client, spec) = Beginning { overrides, agent, renew: self.update_lock, checkpoint: self.checkpoint }
+            .begin(course)
+            .map_err(ours)?;
         // In the background the input stays open, for whoever joins later.
         let stdin = stdin && !self.detach;
         let session = Session { stdin, terminal, detach: self.detach, repaint: false };
@@ -251,9 +226,9 @@ impl Run {
         self.record.end(recording);
         if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {
             if json {
-                print_json(&serde_json::json!({ "id": id, "name": name }))?;
+                print_json(&serde_json::json!({ "id": spec.id, "name": spec.name }))?;
             } else {
-                print(&format!("{id}\n"))?;
+                print(&format!("{}\n", spec.id))?;
             }
             course.detached = true;
             return Ok(0);
@@ -263,13 +238,65 @@ impl Run {
             Ok(Outcome::Lost { .. }) => Some(Exit::Lost),
             _ => None,
         };
-        conclude(outcome).map_err(|failure| failed(if failure.status == FAILED { ours(failure) } else { failure }))
+        conclude(outcome)
+            .map_err(|failure| if failure.status == FAILED { ours(failure) } else { failure })
+            .map_err(|failure| kept(&spec, failure))
+    }
+}
+
+/// A failure of a sandbox that is kept: its id is told with the failure or never.
+fn kept(spec: &Spec, failure: Failure) -> Failure {
+    match spec.keep {
+        true => failure.also(&format!("Sandbox {id} is kept: 'agentkernel rm {id}' removes it", id = spec.id)),
+        false => failure,
+    }
+}
+
+/// A sandbox that is about to be made for a command, or for an agent of which something is asked.
+pub(super) struct Beginning<'a> {
+    pub(super) overrides: config::Overrides,
+    pub(super) agent: Option<(&'a agents::Wanted, agents::AskArgs)>,
+    /// Ask again what images are.
+    pub(super) renew: bool,
+    /// Keep what the project's files are now.
+    pub(super) checkpoint: bool,
+}
+
+impl Beginning<'_> {
+    /// Makes it and starts it; nobody has joined it then.
+    pub(super) fn begin(self, course: &mut Course) -> Result<(Client, Spec), Failure> {
+        let Self { mut overrides, agent, renew, checkpoint } = self;
+        overrides.must_run = true;
+        let store = Store::open()?;
+        let terminal = overrides.terminal;
+        let told = agent.as_ref().map(|(agent, ask)| agent.prepare(ask, &mut overrides, &store, terminal));
+        let mut told = told.transpose()?;
+        let (spec, entry, lock) = make(&overrides, agent.as_ref().map(|(agent, _)| *agent), renew, &store)?;
+        (course.id, course.name) = (Some(spec.id.clone()), spec.name.clone());
+        if let (Some(told), Some(agent)) = (&mut told, &spec.agent) {
+            told.settle(agent, &spec.network, &spec.limits);
+            told.tell();
+        }
+        course.agent = told;
+        // Whoever acts without asking is given what can be taken back.
+        let by_default = agent.is_some_and(|(_, ask)| !ask.common.no_checkpoint)
+            && matches!(spec.workspace, Workspace::Direct { .. });
+        if (checkpoint || by_default)
+            && let Err(failure) =
+                undo::take(&store, &spec, if checkpoint { "Leave --checkpoint out" } else { "Give --no-checkpoint" })
+        {
+            // There is nothing in it yet.
+            store.remove(entry, lock)?;
+            return Err(failure);
+        }
+        let client = launch(store, entry, lock, spec.clone()).map_err(|failure| kept(&spec, failure))?;
+        Ok((client, spec))
     }
 }
 
 impl Create {
     pub(super) fn run(self) -> Status {
-        let (terminal, stdin) = (self.sandbox.stdio.tty, self.sandbox.stdio.interactive);
+        let (terminal, stdin) = (self.stdio.tty, self.stdio.interactive);
         let mut overrides = self.sandbox.overrides(self.command);
         (overrides.terminal, overrides.stdin) = (terminal, stdin);
         overrides.keep = Some(true);

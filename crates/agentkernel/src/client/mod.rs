@@ -4,12 +4,14 @@
 
 mod capture;
 mod events;
+mod exchange;
 mod files;
 mod launch;
 mod names;
 mod network;
 mod reach;
 mod recording;
+mod scripts;
 mod session;
 mod terminal;
 mod walk;
@@ -18,12 +20,14 @@ mod watch;
 pub use crate::supervisor::Lendings;
 pub use capture::{Captured, Interrupts};
 pub use events::Events;
+pub use exchange::Told;
 pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, Withholding, launch, start, withhold_descriptors};
 pub use names::{RenameError, rename};
 pub use network::{NetworkChange, change_network, published};
 pub use reach::{Found, end, end_supervisor, find, find_settled};
 pub use recording::{Happened, Recorder as SessionRecording, Recording, RecordingError};
+pub use scripts::{MISSING, READ_LINES, WRITE};
 pub use session::{Outcome, Session, tell};
 pub use terminal::{Stdio, ask_hidden, input_is_directory, is_terminal, window_size};
 pub use watch::{Seen, Watch, Watched};
@@ -352,6 +356,6 @@ pub fn remove(store: &Store, entry: Entry, lock: Lock) -> Result<(), StoreError>
 }
 
 /// A time for poll(2).
-fn timespec(span: Duration) -> Timespec {
+pub(crate) fn timespec(span: Duration) -> Timespec {
     Timespec { tv_sec: span.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: span.subsec_nanos().into() }
 }

@@ -41,15 +41,25 @@ pub(in crate::cli) struct AskArgs {
     /// Go on with this session
     #[arg(long, value_name = "SESSION")]
     resume: Option<String>,
-    /// Use this model, as the agent calls it
-    #[arg(long, value_name = "MODEL")]
-    model: Option<String>,
     /// How it tells what it did: 'text'; 'json', at its end; 'stream-json', as it happens
     #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true)]
     output_format: Option<Format>,
     /// Have it ask before it acts: without, it asks nobody, for the sandbox is the permission
     #[arg(long)]
     ask: bool,
+    #[command(flatten)]
+    pub(in crate::cli) common: CommonArgs,
+    /// It speaks to an editor.
+    #[arg(skip)]
+    acp: bool,
+}
+
+/// What is asked of an agent in whatever way it runs.
+#[derive(Clone, Debug, Default, Args)]
+pub(in crate::cli) struct CommonArgs {
+    /// Use this model, as the agent calls it
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
     /// Let it tell its makers what it does
     #[arg(long)]
     telemetry: bool,
@@ -60,7 +70,7 @@ pub(in crate::cli) struct AskArgs {
     #[arg(long)]
     no_login: bool,
     /// Take no checkpoint of the project first, to which 'undo' goes back
-    #[arg(long, conflicts_with = "checkpoint")]
+    #[arg(long)]
     pub(in crate::cli) no_checkpoint: bool,
     /// Tell what it may reach, and what logs it in, also where nobody sits at a terminal
     #[arg(long)]
@@ -75,6 +85,20 @@ enum Format {
 }
 
 impl AskArgs {
+    /// What an editor asks: to be asked, unless nobody is to be.
+    pub(in crate::cli) fn of_editor(common: CommonArgs, unattended: bool) -> Self {
+        Self { ask: !unattended, common, acp: true, ..Self::default() }
+    }
+
+    /// In which way it runs.
+    fn way(&self) -> Way {
+        match (self.acp, self.is_headless()) {
+            (true, _) => Way::Acp,
+            (false, true) => Way::Headless,
+            (false, false) => Way::Interactive,
+        }
+    }
+
     /// Whether it is to do one task and end.
     pub(in crate::cli) fn is_headless(&self) -> bool {
         self.prompt.is_some()
@@ -82,7 +106,7 @@ impl AskArgs {
 
     /// What the agent may do of itself.
     fn wishes(&self) -> Vec<Wish> {
-        let wishes = [(self.telemetry, Wish::Telemetry), (self.self_update, Wish::Updates)];
+        let wishes = [(self.common.telemetry, Wish::Telemetry), (self.common.self_update, Wish::Updates)];
         wishes.into_iter().filter(|(said, _)| *said).map(|(_, wish)| wish).collect()
     }
 
@@ -92,14 +116,14 @@ impl AskArgs {
             ("--prompt", self.prompt.is_some()),
             ("--continue", self.go_on),
             ("--resume", self.resume.is_some()),
-            ("--model", self.model.is_some()),
+            ("--model", self.common.model.is_some()),
             ("--output-format", self.output_format.is_some()),
             ("--ask", self.ask),
-            ("--telemetry", self.telemetry),
-            ("--self-update", self.self_update),
-            ("--no-login", self.no_login),
-            ("--no-checkpoint", self.no_checkpoint),
-            ("--verbose", self.verbose),
+            ("--telemetry", self.common.telemetry),
+            ("--self-update", self.common.self_update),
+            ("--no-login", self.common.no_login),
+            ("--no-checkpoint", self.common.no_checkpoint),
+            ("--verbose", self.common.verbose),
         ];
         said.into_iter().find(|(_, said)| *said).map(|(flag, _)| flag)
     }
@@ -110,6 +134,16 @@ impl AskArgs {
 pub(in crate::cli) struct Wanted {
     pub(in crate::cli) adapter: Adapter,
     extra: Vec<String>,
+}
+
+impl Wanted {
+    /// The one of this name or path, with arguments of its own.
+    pub(in crate::cli) fn of(word: &str, extra: Vec<String>) -> Result<Self, Failure> {
+        let store = Store::open()?;
+        let host = HostFacts::read()?;
+        let adapters = Adapters::of(&host, &run::project(&store, &host, false)?);
+        Ok(Self { adapter: find(&store, &adapters, word)?, extra })
+    }
 }
 
 /// What is told of an agent's sandbox.
@@ -226,12 +260,12 @@ impl Wanted {
                 .hint("Leave out --ask, or the task; what an agent has of its own for that goes behind '--'"));
         }
         let asked = Ask {
-            way: if ask.is_headless() { Way::Headless } else { Way::Interactive },
+            way: ask.way(),
             session,
             unattended: !ask.ask,
-            telemetry: ask.telemetry,
-            updates: ask.self_update,
-            model: ask.model.as_deref(),
+            telemetry: ask.common.telemetry,
+            updates: ask.common.self_update,
+            model: ask.common.model.as_deref(),
             output: match ask.output_format {
                 None | Some(Format::Text) => Output::Text,
                 Some(Format::Json) => Output::Json,
@@ -246,7 +280,7 @@ impl Wanted {
         // An image's own is for its own commands.
         overrides.entrypoint.get_or_insert_default();
 
-        let login = if ask.no_login { None } else { self.login(overrides, &host, &project)? };
+        let login = if ask.common.no_login { None } else { self.login(overrides, &host, &project)? };
         let lent =
             login.as_ref().map_or_else(|| Ok(Lent::default()), |login| login.lend(|name| home.placeholder(name)))?;
         self.write(&home, &lent, &project)?;
@@ -279,7 +313,7 @@ impl Wanted {
             left_out,
             lacks_memory: None,
             needs_memory: adapter.needs.memory,
-            shown: ask.verbose || (terminal && crate::client::is_terminal().error),
+            shown: ask.common.verbose || (terminal && crate::client::is_terminal().error),
         };
         overrides.agent = Some(AgentUse {
             name: adapter.name.clone(),

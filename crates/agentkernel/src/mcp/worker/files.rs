@@ -1,7 +1,10 @@
 //! Files of a sandbox, as its own programs see them: nothing of it is read or written by a process outside.
 
 use super::{Worker, kept::Kept, programs::Inner};
-use crate::{Spec, client::Outcome};
+use crate::{
+    Spec,
+    client::{self, Outcome},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +26,6 @@ const TIME: Duration = Duration::from_secs(60);
 const READER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
 [ -d "$1" ] && { echo "$1 is a directory" >&2; exit 1; }
 wc -c < "$1" && tail -c "+$2" "$1" | head -c "$3""#;
-const WRITER: &str = r#"mkdir -p "$(dirname "$1")" && cat > "$1""#;
 /// Names with a NUL behind each; a directory's has a slash.
 const LISTER: &str = r#"[ -d "$1" ] || { echo "$1 is not a directory" >&2; exit 1; }
 cd "$1" && find . -mindepth 1 -maxdepth "$2" -exec sh -c 'for name; do
@@ -181,7 +183,7 @@ impl Worker<'_> {
             }
             _ => return Err(Failure::from("Give either 'text' or 'base64'".to_owned())),
         };
-        self.script(&sandbox, WRITER, &path, &[], &bytes)?;
+        self.script(&sandbox, client::WRITE, &path, &[], &bytes)?;
         Ok(Written { path: path.display().to_string(), written_bytes: bytes.len() as u64 })
     }
 
