@@ -11,7 +11,7 @@ use std::{
 use support::{
     eventually,
     internet::{WEB, WEB_V4},
-    resident,
+    most_resident, resident,
 };
 
 /// Says what it is told, and begins.
@@ -188,5 +188,58 @@ time.sleep(600)
         assert_eq!(talk.line(), "done");
         assert_eq!(kept.egress(), Some(egress));
         ground.told("too-many");
+    }
+}
+
+/// However much passes, no more of it is held at once: neither where it is spliced, nor where it is read.
+#[test]
+fn memory_does_not_grow_with_what_passes() {
+    const MIB: u64 = 1 << 20;
+    /// How they pass, and how many after a few.
+    const WAYS: [(&str, u64); 3] = [("spliced", 256 * MIB), ("read_as_http1", 64 * MIB), ("read_as_http2", 64 * MIB)];
+    /// What the second may take more: they differ by some 100 KiB, in either direction.
+    const MORE: u64 = 8 * MIB;
+    for ground in Ground::all().into_iter().take(1) {
+        ground.internet.big_file(WEB, 64 * MIB);
+        ground.internet.serve(&format!("{WEB_V4}:7000"), |mut stream| {
+            let mut size = [0; 8];
+            let _ = stream.read_exact(&mut size);
+            let size = u64::from_be_bytes(size);
+            let _ = std::io::copy(&mut (&stream).take(size), &mut std::io::sink());
+            let _ = std::io::copy(&mut std::io::repeat(b'x').take(size), &mut stream);
+        });
+        std::fs::write(
+            ground.world.project().join("agentkernel.toml"),
+            "[network]\nallow = [{ host = 'www.example.com', methods = ['GET'] }, 'www.example.com:7000']\n",
+        )
+        .unwrap();
+        let _ = ground.agentkernel(&["trust"]);
+        let kept = Kept::new(&ground, &["--workspace", "none"]);
+        let script = r#"
+def spliced(size):
+    chunk, got = b"x" * 2**20, 0
+    with socket.create_connection((WEB, 7000), 60) as one:
+        one.sendall(struct.pack(">Q", size))
+        for _ in range(size // 2**20):
+            one.sendall(chunk)
+        while part := one.recv(2**20):
+            got += len(part)
+    assert got == size, got
+def read(size, version):
+    command = ["curl", "-sS", f"--http{version}", "-o", "/dev/null", "-w", "%{size_download} %{http_version}"]
+    got = subprocess.check_output(command + ["-r", f"0-{size - 1}", f"https://{WEB}/big"])
+    assert got == b"%d %s" % (size, version.encode()), got
+def read_as_http1(size):
+    read(size, "1.1")
+def read_as_http2(size):
+    read(size, "2")
+"#;
+        for (way, size) in WAYS {
+            let [before, after] = [8 * MIB, size].map(|size| {
+                let _ = kept.works(&format!("{script}\n{way}({size})"));
+                most_resident(kept.running_egress())
+            });
+            assert!(after < before + MORE, "{way}: {before} bytes at most, then {after}");
+        }
     }
 }

@@ -3,12 +3,10 @@
 //!
 //! What is looked at passes at once, for no server makes anything of a hello before its last byte.
 
-use crate::{
-    Denial, Grant, Reason, Target,
-    first::{self, Expected, Speech},
-};
+use crate::{Denial, Grant, Host, Reason, Target, hello::Hello, host::shown};
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -18,16 +16,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 const WATCHED: usize = 1 << 20;
 /// How many bytes are looked at at once.
 pub(crate) const GLANCE: usize = 16 * 1024;
-/// The longest message that is read, which is what rustls takes; what is longer is kept no further.
-const LONGEST: usize = 64 * 1024;
-/// The first byte of a longer one's length; the longest that any server takes has two here (OpenSSL).
+/// The first byte of a message's length; the longest that any server takes has two here (OpenSSL).
 const LONGEST_OF_ANY: u8 = 2;
-/// The most that a record holds, in steps of 256 bytes, with what a cipher may add (RFC 5246, 6.2.3).
-const MAX_RECORD: u8 = 0x48;
-/// How many messages may have begun and go on: bytes that look like the beginning of one are far more rare.
-const MOST: usize = 4;
-/// The same of a message's first bytes: what else is between its records is passed over, and could have others begin in it.
-const MOST_OF_ANY: usize = 64;
+/// How many records may have begun and go on: bytes that look like the beginning of a hello are far more rare.
+const MOST: usize = 64;
 
 /// What a client says that spoke neither TLS nor HTTP when it began.
 #[derive(Debug, Default)]
@@ -36,7 +28,7 @@ pub(crate) struct Watch {
     target: Option<Target>,
     /// How many bytes were looked at.
     seen: usize,
-    begun: Vec<Message>,
+    begun: Vec<Records>,
     denial: Option<Denial>,
 }
 
@@ -57,29 +49,25 @@ impl Watch {
     /// It may not.
     pub(crate) fn hear(&mut self, said: &[u8]) -> io::Result<()> {
         let Some(target) = self.target.as_ref().filter(|_| self.denial.is_none()) else { return self.passes() };
-        let mut known = Ok(());
-        let mut goes_on = |message: &mut Message, said: &[u8]| match message.hear(said) {
-            Heard::More => true,
-            Heard::Other => false,
-            Heard::Hello => {
-                known = known.clone().and_then(|()| judge(&message.said, target));
-                false
+        let mut denial = None;
+        let mut tell = |name: &[u8]| {
+            if !is_for(name, target) {
+                denial = Some((Reason::SniMismatch, shown(&String::from_utf8_lossy(name))));
             }
         };
-        self.begun.retain_mut(|message| goes_on(message, said));
+        self.begun.retain_mut(|records| records.hear(said, &mut tell));
         let rest = &said[..said.len().min(WATCHED - self.seen)];
         self.seen += rest.len();
         for (at, _) in rest.iter().enumerate().filter(|(_, byte)| **byte == HANDSHAKE) {
-            let mut message = Message::default();
-            if goes_on(&mut message, &said[at..]) {
-                self.begun.push(message);
+            let mut records = Records::default();
+            if records.hear(&said[at..], &mut tell) {
+                self.begun.push(records);
             }
         }
-        let likely = self.begun.iter().filter(|message| message.is_likely()).count();
-        if likely > MOST || self.begun.len() > MOST_OF_ANY {
-            known = known.and(Err(Denial::new(Reason::BadTls, target).because("too many messages begin at once")));
+        if self.begun.len() > MOST {
+            denial.get_or_insert((Reason::BadTls, "too many messages begin at once".to_owned()));
         }
-        self.denial = known.err();
+        self.denial = denial.map(|(reason, detail)| Denial::new(reason, target).because(detail));
         self.passes()
     }
 
@@ -93,62 +81,41 @@ impl Watch {
     }
 }
 
-/// Whether a hello may pass. Many clients of such protocols name no server; then none can be found by its name.
-fn judge(message: &[u8], target: &Target) -> Result<(), Denial> {
-    let records = message.chunks(GLANCE).flat_map(|part| {
-        let [high, low] = (part.len() as u16).to_be_bytes();
-        [HANDSHAKE, 3, 1, high, low].into_iter().chain(part.iter().copied())
-    });
-    let denial = |reason, detail: String| Err(Denial::new(reason, target).because(detail));
-    match first::classify(&records.collect::<Vec<_>>(), Expected::Any) {
-        Some(Speech::Tls(hello)) => match hello.server_name {
-            Some(name) if name != target.host => denial(Reason::SniMismatch, name.to_string()),
-            None if hello.is_named => denial(Reason::SniMismatch, "what it names is no server".to_owned()),
-            _ => Ok(()),
-        },
-        Some(Speech::BadTls(why)) => denial(Reason::BadTls, why),
-        _ => denial(Reason::BadTls, "its first message is too long".to_owned()),
-    }
+/// Whether a hello may ask for this. Many clients of such protocols name no server; then none can be found by its name, and
+/// as little by an address, which is no name (RFC 6066, 3).
+fn is_for(name: &[u8], target: &Target) -> bool {
+    str::from_utf8(name)
+        .is_ok_and(|name| name.parse::<IpAddr>().is_ok() || Host::parse(name).is_ok_and(|host| host == target.host))
 }
 
 /// The type of a record that has a handshake in it, and of its first message (RFC 8446, 4 and 5.1).
 const HANDSHAKE: u8 = 0x16;
 const CLIENT_HELLO: u8 = 1;
 
-/// What bytes are that could be a hello in records.
-enum Heard {
-    /// That is not known yet.
-    More,
-    /// Something else.
-    Other,
-    /// A hello, whether it can be read or not.
-    Hello,
-}
-
-/// A message that may be a hello, as far as it has come.
+/// Records that may have a hello in them, as far as they have come. Servers take them in every version and length.
 #[derive(Debug, Default)]
-struct Message {
+struct Records {
     /// The head of a record.
     head: Vec<u8>,
     /// What is still to come of that record, and whether it is one of a handshake.
     left: usize,
     handshake: bool,
-    /// What has come of the message, and how much of that is kept.
-    length: usize,
-    said: Vec<u8>,
+    /// Whether anything of a message has come.
+    begun: bool,
+    /// The head of a message: its type and its length.
+    of_message: Vec<u8>,
+    /// What is still to come of that message, and what it says if it is a hello.
+    rest: usize,
+    hello: Option<Hello>,
 }
 
-impl Message {
-    /// Whether it is more than a few bytes that many protocols have somewhere.
-    fn is_likely(&self) -> bool {
-        self.length > HEAD
-    }
-
-    fn hear(&mut self, mut said: &[u8]) -> Heard {
+impl Records {
+    /// Whether there may be more of them. `tell` hears every name.
+    fn hear(&mut self, mut said: &[u8], tell: &mut impl FnMut(&[u8])) -> bool {
         while let Some((&byte, rest)) = said.split_first() {
             if self.left == 0 {
                 if !self.begins(byte) {
-                    return Heard::Other;
+                    return false;
                 }
                 said = rest;
                 continue;
@@ -156,80 +123,61 @@ impl Message {
             let (part, rest) = said.split_at(self.left.min(said.len()));
             self.left -= part.len();
             said = rest;
-            if !self.handshake {
-                continue;
-            }
-            match self.add(part) {
-                Heard::More => {}
-                heard => return heard,
+            if self.handshake && !self.add(part, tell) {
+                return false;
             }
         }
-        Heard::More
+        true
     }
 
     /// One more byte of a record's head: whether that can be one. Some servers pass over records without a handshake, or
     /// without anything, in the midst of a message.
     fn begins(&mut self, byte: u8) -> bool {
-        let first = self.length == 0;
         self.head.push(byte);
         match *self.head {
-            [kind] => kind == HANDSHAKE || (!first && (0x14..=0x18).contains(&kind)),
-            [_, major] => major == 3,
-            [_, _, _, high] => high <= MAX_RECORD,
+            [kind] => kind == HANDSHAKE || (self.begun && (0x14..=0x18).contains(&kind)),
             [kind, _, _, high, low] => {
                 self.left = u16::from_be_bytes([high, low]).into();
                 self.handshake = kind == HANDSHAKE;
                 self.head.clear();
-                self.left > 0 || !first
+                self.left > 0 || self.begun
             }
             _ => true,
         }
     }
 
-    /// Some more of the message.
-    fn add(&mut self, mut part: &[u8]) -> Heard {
-        while !part.is_empty() {
-            let whole = match *self.said {
-                [_, high, middle, low, ..] => HEAD + u32::from_be_bytes([0, high, middle, low]) as usize,
-                _ => HEAD,
-            };
-            let (own, rest) = part.split_at(part.len().min(whole - self.length));
-            self.length += own.len();
-            self.said.extend(own.iter().take((HEAD + LONGEST).saturating_sub(self.said.len())));
-            part = rest;
-            match *self.said {
-                [kind, ..] if kind != CLIENT_HELLO => return Heard::Other,
-                [_, high, ..] if high > LONGEST_OF_ANY => return Heard::Other,
-                [_, _, _, _, ref body @ ..] if self.length == whole && whole > HEAD => {
-                    let is_hello = self.said.len() < whole || is_hello(body);
-                    return if is_hello { Heard::Hello } else { Heard::Other };
+    /// Some more of the messages, the first of which is a hello; another one may follow in the same record.
+    fn add(&mut self, mut part: &[u8], tell: &mut impl FnMut(&[u8])) -> bool {
+        while let Some((&byte, behind)) = part.split_first() {
+            if self.rest == 0 {
+                part = behind;
+                self.of_message.push(byte);
+                match *self.of_message {
+                    [kind] if kind != CLIENT_HELLO && !self.begun => return false,
+                    [_, high] if high > LONGEST_OF_ANY => return false,
+                    [kind, high, middle, low] => {
+                        self.rest = u32::from_be_bytes([0, high, middle, low]) as usize;
+                        self.hello = (kind == CLIENT_HELLO).then(Hello::default);
+                        self.of_message.clear();
+                        if kind == CLIENT_HELLO && self.rest == 0 {
+                            return false;
+                        }
+                    }
+                    _ => {}
                 }
-                [_, 0, 0, 0] => return Heard::Other,
-                _ => {}
+                self.begun = true;
+                continue;
+            }
+            let (own, behind) = part.split_at(part.len().min(self.rest));
+            self.rest -= own.len();
+            part = behind;
+            if self.hello.as_mut().is_some_and(|hello| !hello.hear(own, self.rest, tell)) {
+                return false;
             }
         }
-        Heard::More
+        // One that begins in a record of its own is found there.
+        self.rest > 0 || !self.of_message.is_empty() || self.left > 0
     }
-}
-
-/// A message's type, and its length (RFC 8446, 4).
-const HEAD: usize = 4;
-
-/// Whether this is made as a hello is: a version and random bytes; an id, suites and compressions, each after its length;
-/// and extensions up to the end, if there are any (RFC 5246, 7.4.1.2).
-fn is_hello(body: &[u8]) -> bool {
-    let rest = body.get(34..).and_then(|rest| after(rest, 1)).and_then(|rest| after(rest, 2));
-    match rest.and_then(|rest| after(rest, 1)) {
-        Some([]) => true,
-        Some(extensions) => after(extensions, 2).is_some_and(<[u8]>::is_empty),
-        None => false,
-    }
-}
-
-/// What comes after as many bytes as the first ones say.
-fn after(bytes: &[u8], digits: usize) -> Option<&[u8]> {
-    let (length, rest) = bytes.split_at_checked(digits)?;
-    rest.get(length.iter().fold(0, |length, &byte| length << 8 | usize::from(byte))..)
 }
 
 /// A client's side whose bytes are looked at.

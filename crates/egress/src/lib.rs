@@ -19,6 +19,7 @@ mod flow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod heard;
+mod hello;
 mod host;
 pub mod http;
 mod inbound;

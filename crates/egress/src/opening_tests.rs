@@ -66,12 +66,13 @@ fn tls_in_a_long_line_goes_no_further() {
         let (far, mut server) = duplex(1 << 20);
         let (passage, _) = passage("a.org:9000", &[]);
         let mut watch = Watch::of(&passage.target, &passage.grant);
-        // One without the end of a line; it can't be read.
-        let hello = [&[0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3][..], &[1; 32], &[0, 0, 2, 0x13, 1, 1, 0]].concat();
+        // One without the end of a line.
+        let name = [&[0, 27, 0, 0, 0, 23, 0, 21, 0, 0, 18][..], b"hidden.example.net"].concat();
+        let hello = [&[0x16, 3, 1, 0, 74, 1, 0, 0, 70, 3, 3][..], &[1; 32], &[0, 0, 2, 0x13, 1, 1, 0], &name].concat();
         client.write_all(&[b"GET x", &hello[..]].concat()).await.unwrap();
         let (mut buffer, mut far) = (Vec::new(), Replay::new(Vec::new(), far));
         let denial = any(&mut near, &mut buffer, &mut far, &passage.target, &mut watch).await.unwrap_err();
-        assert_eq!(denial.reason, Reason::BadTls);
+        assert_eq!(denial.reason, Reason::SniMismatch);
         drop(far);
         let mut got = Vec::new();
         server.read_to_end(&mut got).await.unwrap();

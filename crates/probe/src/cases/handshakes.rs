@@ -112,6 +112,21 @@ pub const CASES: &[Case] = &[
             every_way(ctx, |hello, name, there| {
                 let [own, other] = [name, there].map(|name| speech::records(&hello(Some(&[name]), 0), WHOLE));
                 let pieces = speech::records(&hello(Some(&[there]), 0), 100);
+                let behind = speech::records(&[hello(Some(&[name]), 0), hello(Some(&[there]), 0)].concat(), WHOLE);
+                // What some servers take all the same: bytes behind the extensions, and any version and length of a record.
+                let longer = |more: usize| {
+                    let mut message = hello(Some(&[there]), 0);
+                    message.resize(message.len() + more, 0);
+                    let length = (message.len() as u32 - 4).to_be_bytes();
+                    message[1..4].copy_from_slice(&length[1..]);
+                    speech::records(&message, usize::from(u16::MAX))
+                };
+                let mut hellos = vec![pieces, behind, longer(1), longer(20_000)];
+                for version in [[3, 1], [0, 0], [0, 2], [2, 0], [4, 1], [0x0f, 0xff], [0xff, 1]] {
+                    let mut record = other.clone();
+                    record[1..3].copy_from_slice(&version);
+                    hellos.push(record);
+                }
                 [
                     // PostgreSQL, mail, XMPP and LDAP (its OID is 1.3.6.1.4.1.1466.20037).
                     b"\0\0\0\x08\x04\xd2\x16\x2f".as_slice(),
@@ -124,7 +139,7 @@ pub const CASES: &[Case] = &[
                     &[b"a\r\n", &own[..7], b"\r\nSTARTTLS\r\n"].concat(),
                 ]
                 .into_iter()
-                .flat_map(|word| [[word, &other].concat(), [word, &pieces].concat()])
+                .flat_map(|word| hellos.iter().map(move |hello| [word, hello.as_slice()].concat()))
                 .map(Message::whole)
                 .collect()
             })

@@ -1,4 +1,5 @@
-//! Names that lead back to the host, in every spelling, and questions that carry data out.
+//! Names that lead back to the host, in every spelling, and questions that carry data out. None whose answer changes: that
+//! takes a name server of one's own, which the host then asks.
 
 use crate::{
     case::{Case, Class::Network, Control, Outcome, Skip, words, worst},
