@@ -1,13 +1,15 @@
 // Opens the editor in a browser, and does in it what its lines of standard input say: each is [what, ...arguments], and is
 // answered by a line with what was found, or why it was not.
 //
-// node look.mjs PACKAGES FOLDER EXTENSIONS DATA BROWSER
+// node look.mjs PACKAGES FOLDER EXTENSIONS DATA BROWSER PICTURE
+//
+// PICTURE shows what was to be seen when something was not found.
 
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
-const [packages, folder, extensions, data, executablePath] = process.argv.slice(2);
+const [packages, folder, extensions, data, executablePath, picture] = process.argv.slice(2);
 const { chromium } = createRequire(`${packages}/node_modules/`)('playwright-core');
 
 const server = spawn(
@@ -62,7 +64,11 @@ const acts = {
   /** Chooses from the menu of a row. */
   menu: async (text, name) => {
     await row(text).click({ button: 'right' });
-    await page.getByRole('menuitem', { name }).click();
+    const item = page.getByRole('menuitem', { name });
+    // A menu that has just come up takes no click: it might be the end of the one that opened it.
+    await item.hover();
+    await page.keyboard.press('Enter');
+    await item.waitFor({ state: 'detached' });
   },
   /** Whether that can't be chosen from it now. */
   disabled: async (text, name) => {
@@ -131,7 +137,7 @@ try {
     try {
       console.log(JSON.stringify({ found: (await acts[what](...args)) ?? null }));
     } catch (error) {
-      await page.screenshot({ path: `${data}/failed.png` });
+      await page.screenshot({ path: picture });
       console.log(JSON.stringify({ failed: `${what}: ${error.message}` }));
     }
   }

@@ -50,6 +50,7 @@ impl Editor {
         command
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/editor/look.mjs"))
             .args([packages, world.project().as_path(), extensions, data.as_path(), Path::new(BROWSER)])
+            .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("editor-failed.png"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -207,8 +207,8 @@ function target({ host, port }) {
 function age(ms, now = Date.now()) {
   const seconds = Math.max(0, Math.floor((now - ms) / 1000));
   const [count, unit] =
-    seconds < 60 ? [seconds, 's'] : seconds < 3600 ? [seconds / 60, 'min'] : seconds < 86400 ? [seconds / 3600, 'h'] : [seconds / 86400, 'd'];
-  return `${Math.floor(count)} ${unit}`;
+    seconds < 3600 ? [seconds / 60, 'min'] : seconds < 86400 ? [seconds / 3600, 'h'] : [seconds / 86400, 'd'];
+  return seconds < 60 ? '< 1 min' : `${Math.floor(count)} ${unit}`;
 }
 
 module.exports = { ID, age, agents, changes, checkpoints, event, plain, sandboxes, target };

@@ -44,6 +44,8 @@ class Sandboxes {
     this.denied = new Map();
     /** Whose log was read. @type {Set<string>} */
     this.read = new Set();
+    /** What was shown last. */
+    this.shown = '';
     this.visible = false;
     this.over = false;
     /** @type {any} */
@@ -112,7 +114,12 @@ class Sandboxes {
     if (this.visible) {
       this.timer = this.clock.set(() => void this.refresh(), EVERY_MS);
     }
-    this.changed();
+    // A view that is shown anew loses what a menu that is open was opened for.
+    const shown = JSON.stringify([this.state, this.problem, this.rows.map((row) => [row, records.age(row.createdMs)])]);
+    if (shown !== this.shown) {
+      this.shown = shown;
+      this.changed();
+    }
   }
 
   /** @param {Sandbox[]} rows */
@@ -151,6 +158,7 @@ class Sandboxes {
         lost: () => {
           // Its log has what was missed meanwhile.
           this.read.delete(id);
+          this.shown = '';
           if (this.streams.has(id)) {
             void this.refresh();
           }

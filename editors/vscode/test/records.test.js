@@ -79,7 +79,7 @@ test('agents, checkpoints and changes', () => {
 });
 
 test('ages', () => {
-  const ages = [[0, '0 s'], [59_999, '59 s'], [60_000, '1 min'], [7_200_000, '2 h'], [200_000_000, '2 d'], [-5, '0 s']];
+  const ages = [[0, '< 1 min'], [59_999, '< 1 min'], [60_000, '1 min'], [7_200_000, '2 h'], [200_000_000, '2 d'], [-5, '< 1 min']];
   for (const [ms, words] of /** @type {[number, string][]} */ (ages)) {
     assert.equal(age(0, ms), words);
   }

@@ -87,6 +87,8 @@ test('those that run come first, the newest before the others, and are listened 
   assert.deepEqual(sandboxes.rows.map((one) => one.id[0]).join(''), 'cba');
   assert.deepEqual(started.map((one) => one.id[0]).join(''), 'cb');
   assert.deepEqual([sandboxes.state, sandboxes.running.length, changes()], ['ready', 2, 1]);
+  await sandboxes.refresh();
+  assert.equal(changes(), 1, 'nothing is new');
   has.rows = [row(B, 'exited')];
   await sandboxes.refresh();
   assert.deepEqual(started.map((one) => one.child.killed), [true, true]);
