@@ -108,6 +108,7 @@ chmod 1777 image/root/tmp
 cd image
 cp /bin/busybox root/bin/busybox
 for name in $(/bin/busybox --list); do [ $name = busybox ] || ln -s busybox root/bin/$name; done
+printf 'nameserver 192.0.2.1\n' > root/etc/resolv.conf
 printf 'root:x:0:0:root:/root:/bin/sh\napp:x:7:8:app:/home/app:/bin/sh\n' > root/etc/passwd
 printf 'root:x:0:\napp:x:8:\nstaff:x:50:app\n' > root/etc/group
 echo original > root/srv/file

@@ -76,7 +76,7 @@ fn what_logs_in_is_told_with_its_time() {
         write(&world, ".claude/.credentials.json", &file(1_700_000_000_000, "\"refreshToken\":\"real-refresh\","));
         assert_eq!(
             succeeds(&world, &["claude", "--check"], ""),
-            "Claude Code: ~/.claude/.credentials.json, valid until 2023-11-14T22:13:20Z, and renewed then\n"
+            "Claude Code: ~/.claude/.credentials.json, renewed when it is used\n"
         );
         let json: serde_json::Value =
             serde_json::from_str(&succeeds(&world, &["claude", "--check", "--json"], "")).unwrap();
@@ -92,6 +92,18 @@ fn what_logs_in_is_told_with_its_time() {
         let words = "agentkernel: The login of Gemini CLI has expired\n  hint: To go on, log in with `gemini` on the host, \
                      or with a key by `agentkernel agents login gemini`\n";
         assert_eq!(String::from_utf8_lossy(&output.stderr), words);
+        let list = stdout(&mut world.agentkernel(["agents"]));
+        let row = list.lines().find(|line| line.starts_with("gemini")).unwrap();
+        assert!(row.contains("~/.gemini/oauth_creds.json (expired)"), "{list}");
+        // Whoever starts it is told before it fails in its own words.
+        let adapter = "name = 'mine'\ntitle = 'Mine'\nversion = '1.0'\ncommand = ['/bin/true']\nlogin = 'mine login'\n\
+                       interactive = {}\n[[credentials]]\nfile = '.gemini/oauth_creds.json'\nfield = ['access_token']\n\
+                       hosts = ['api.example.org']\n[[renewals]]\nfile = '.gemini/oauth_creds.json'\naccess = ['access_token']\n\
+                       refresh = ['refresh_token']\nexpires = ['expiry_date']\nurl = 'https://api.example.org/token'\n";
+        write(&world, ".config/agentkernel/agents/mine.toml", adapter);
+        let output = world.agentkernel(["run", "mine"]).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        assert!(told(&output).contains("agentkernel: The login of Mine has expired\n"), "{}", told(&output));
     }
 }
 

@@ -347,6 +347,29 @@ fn a_new_version_takes_the_place_of_the_old_one_when_it_answers() {
     }
 }
 
+/// Its path is what it is called by, and its name what is installed.
+#[test]
+fn one_that_is_named_by_its_path_is_updated_by_that() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.files.put(PATH, Says::All(scene.bytes.clone()));
+        let _ = std::fs::remove_file(scene.world.home().join(".config/agentkernel/agents/mine.toml"));
+        scene.write("my-agent.toml", &adapter(&scene.bytes));
+        let path = scene.world.home().join("my-agent.toml").display().to_string();
+        let output = scene.agents(&["install", &path]);
+        assert!(output.status.success(), "{}", told(&output));
+        let good = package(&format!("{BUSYBOX} && echo more > package/bin/more"));
+        scene.files.put("@scope/mine/-/mine-2.1.tgz", Says::All(good.clone()));
+        scene.files.put(DOCUMENT, document(&[("2.1", &good), ("1.0", &scene.bytes)]));
+        let output = scene.agents(&["update", &path]);
+        assert_eq!(stdout_of(&output), "mine 2.1, was 1.0\n", "{}", told(&output));
+        let output = scene.agents(&["update", &path]);
+        assert_eq!(stdout_of(&output), "mine 2.1 is the newest\n", "{}", told(&output));
+        let output = scene.agents(&["update"]);
+        assert!(output.status.success() && told(&output).contains("mine is left as it is"), "{}", told(&output));
+    }
+}
+
 fn new_version(scene: &Scene) {
     scene.files.put(PATH, Says::All(scene.bytes.clone()));
     let bad = package("printf '#!/bin/sh\\nexit 3\\n' > package/bin/busybox");

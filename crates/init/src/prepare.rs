@@ -64,6 +64,9 @@ pub fn prepare(prepare: &Prepare) -> Result<Vec<Wall>, WallError> {
     if let Some(hosts) = &prepare.hosts {
         write_hosts(&root, &prepare.seen, hosts).map_err(failed(FILES, "write /etc/hosts"))?;
     }
+    if let Some(resolver) = &prepare.resolver {
+        write_resolver(&root, resolver).map_err(failed(FILES, "write /etc/resolv.conf"))?;
+    }
     let wall = |name: &str, detail: String| Wall { name: name.into(), holds: true, detail };
     let mut walls = vec![wall("network namespace", "lo only; every address is local".to_owned())];
     if !prepare.hidden.is_empty() {
@@ -245,6 +248,28 @@ fn write_hosts(root: &OwnedFd, seen: &[Seen], contents: &[u8]) -> io::Result<()>
     }
     let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
     File::from(rustix::fs::open(self_path(&found), flags, Mode::empty())?).write_all(contents)
+}
+
+/// Says who knows names in the place of what the image says: Podman mounts no file of its own where there is no network.
+fn write_resolver(root: &OwnedFd, contents: &[u8]) -> io::Result<()> {
+    const NAME: &str = "resolv.conf";
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // If somebody has mounted all of it, what is in it is his.
+    let etc = match open(root, Path::new("/etc"), flags, ResolveFlags::NO_XDEV) {
+        Ok(etc) => etc,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match open(&etc, Path::new(NAME), OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::NO_XDEV) {
+        Ok(_) => rustix::fs::unlinkat(&etc, NAME, AtFlags::empty())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // The engine's, or the user's.
+        Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    File::from(rustix::fs::openat(&etc, NAME, flags, Mode::from_raw_mode(0o644))?).write_all(contents)
 }
 
 fn complete(root: &OwnedFd, account: &Account) -> io::Result<()> {

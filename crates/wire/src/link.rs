@@ -72,6 +72,8 @@ pub struct Prepare {
     pub accounts: Vec<Account>,
     /// What is in the engine's own /etc/hosts, if it has mounted one; none: what it has put there.
     pub hosts: Option<Vec<u8>>,
+    /// What says who knows names, where the engine has mounted no /etc/resolv.conf of its own; none: what the image says.
+    pub resolver: Option<Vec<u8>>,
 }
 
 /// Something on a file system that was mounted by its name.

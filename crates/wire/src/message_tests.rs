@@ -63,6 +63,7 @@ fn link_messages_survive() {
             files: vec![(link::Node { path: wild(), mode: 0o600, owner: None }, vec![0, 255])],
             accounts: vec![account("a:x:7:7::/home/a:/bin/sh", 7)],
             hosts: Some(vec![0, 255]),
+            resolver: Some(vec![7]),
         })),
     }));
     survives(&ToInit::Dial(flow::Dial { request: 1, port: 80, v6: true }));

@@ -157,7 +157,10 @@ fn list(json: bool) -> Status {
     let status = for_each(&names, |name| {
         let adapter = find(&store, &adapters, name)?;
         let (installed, used) = installed(&tags, name, &reference(adapter.used())?);
-        let credentials = logins::find(&adapter, &host)?.map(|login| login.to_string());
+        let credentials = match logins::find(&adapter, &host)? {
+            Some(found) if login::expired(&adapter, &found)?.is_some() => Some(format!("{found} (expired)")),
+            found => found.map(|found| found.to_string()),
+        };
         let accepted = logins::accepted(&adapter);
         let Adapter { name, title, version, tested, .. } = adapter;
         rows.push(Row { name, title, version, tested, used, installed, credentials, accepted });

@@ -99,6 +99,21 @@ fn an_agent_finds_its_home_its_settings_and_its_variables() {
 }
 
 #[test]
+fn no_project_makes_it_root_unless_its_user_trusts_that() {
+    let text = "[sandbox]\nuser = 'root'";
+    for uid in [0, 1000] {
+        let mut scene = Scene::new(uid, text);
+        let error = scene.resolve(Overrides::default(), &UserConfig::default()).unwrap_err();
+        assert!(error.hint().contains("agentkernel trust"), "{error} {}", error.hint());
+        scene.project.file.as_mut().unwrap().trusted = true;
+        assert_eq!(scene.spec(Overrides::default()).identity.uid, 0);
+    }
+    // Whoever types it says so.
+    let own = Overrides { user: Some("root".into()), ..Overrides::default() };
+    assert_eq!(Scene::new(0, "").spec(own).identity.uid, 0);
+}
+
+#[test]
 fn its_network_is_added_within_the_users_limits() {
     let rules =
         |spec: &Spec| -> Vec<String> { spec.network.policy.rules.allow.iter().map(ToString::to_string).collect() };

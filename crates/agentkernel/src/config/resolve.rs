@@ -190,6 +190,11 @@ impl Resolver<'_> {
         let unsaid = overrides.user.is_none() && settings.user.is_none();
         let caller = shares_ids && host.uid != 0 && unsaid;
         let mut identity = self.identity(overrides.user.as_deref(), &image, found.filter(|_| !caller))?;
+        // An agent is root nowhere unless its user says so.
+        let by_file = overrides.user.is_none().then_some(self.settings.user.as_ref()).flatten();
+        if by_file.is_some() && identity.uid == 0 && (host.uid != 0 || overrides.agent.is_some()) {
+            self.ask("user", &identity.name);
+        }
         if overrides.agent.is_some() && unsaid && !caller {
             identity = self.agents_identity(identity, &image, found)?;
         }
@@ -416,20 +421,10 @@ impl Resolver<'_> {
         people
     }
 
-    fn identity(
-        &mut self,
-        flag: Option<&str>,
-        image: &Image,
-        found: Option<&FoundImage>,
-    ) -> Result<Identity, ConfigError> {
+    fn identity(&self, flag: Option<&str>, image: &Image, found: Option<&FoundImage>) -> Result<Identity, ConfigError> {
         match (flag, &self.settings.user) {
             (None, Some(user)) => {
-                let identity =
-                    identity(Some(&user.value), image, found, self.host).map_err(|error| self.at(user, error))?;
-                if identity.uid == 0 && self.host.uid != 0 {
-                    self.ask("user", &identity.name);
-                }
-                Ok(identity)
+                identity(Some(&user.value), image, found, self.host).map_err(|error| self.at(user, error))
             }
             (flag, _) => identity(flag, image, found, self.host),
         }

@@ -344,6 +344,7 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
         prepare.directories.push(node(spec.workdir.as_path(), 0o755, None));
         prepare.accounts = accounts(identity, "/bin/sh").to_vec();
         prepare.hosts = Some(etc::hosts(&spec.hostname).into_bytes());
+        prepare.resolver = Some(etc::RESOLVER.into());
     }
     for (path, contents, mode) in spec.files() {
         if spec.read_only && !is_below(&prepare.memory, path) {

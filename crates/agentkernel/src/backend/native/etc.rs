@@ -15,6 +15,9 @@ use wire::link::Account;
 /// An image's passwd or group file beyond this is not read.
 const MAX: u64 = 4 << 20;
 
+/// What /etc/resolv.conf says: init knows names.
+pub const RESOLVER: &str = "nameserver 127.0.0.1\noptions edns0\n";
+
 /// The files that every start makes anew.
 pub const MADE: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
 
@@ -27,7 +30,7 @@ pub fn write(etc: &OwnedFd, root: Option<&OwnedFd>, spec: &Spec) -> io::Result<(
     // Every start writes these anew: a host name may have changed, and the resolver is always init.
     replace(etc, "hostname", &format!("{host}\n"))?;
     replace(etc, "hosts", &hosts(host))?;
-    replace(etc, "resolv.conf", "nameserver 127.0.0.1\noptions edns0\n")?;
+    replace(etc, "resolv.conf", RESOLVER)?;
     if let Image::Host = spec.image {
         // The host's own may name services of the host (sssd, systemd, mdns) whose sockets are not here.
         replace(

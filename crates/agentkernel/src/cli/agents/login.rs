@@ -111,8 +111,7 @@ fn check(adapter: &Adapter, host: &HostFacts, json: bool) -> Status {
         )));
     };
     let valid = found.valid_until()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let over = valid.is_some_and(|(until, renewed)| !renewed && until <= now);
+    let over = expired(adapter, &found)?;
     let until = valid.map(|(until, renewed)| (wire::rfc3339((until / 1000) as i64), renewed));
     if json {
         let (until, renewed) = until.map_or((None, false), |(until, renewed)| (Some(until), renewed));
@@ -121,6 +120,9 @@ fn check(adapter: &Adapter, host: &HostFacts, json: bool) -> Status {
         }))?;
     } else {
         let until = match until {
+            Some(_) if valid.is_some_and(|(until, renewed)| renewed && until <= now()) => {
+                ", renewed when it is used".to_owned()
+            }
             Some((until, true)) => format!(", valid until {until}, and renewed then"),
             Some((until, false)) => format!(", valid until {until}"),
             None => String::new(),
@@ -128,9 +130,19 @@ fn check(adapter: &Adapter, host: &HostFacts, json: bool) -> Status {
         print(&table::printable(&format!("{}: {found}{until}", adapter.title)).to_string())?;
         print("\n")?;
     }
-    if over {
-        return Err(Failure::new(format!("The login of {} has expired", adapter.title))
-            .hint(format!("To go on, {}", login::remedy(adapter))));
-    }
-    Ok(0)
+    over.map_or(Ok(0), Err)
+}
+
+/// In milliseconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// What is to be said of a login that is over, and that nothing renews.
+pub(super) fn expired(adapter: &Adapter, found: &login::Login) -> Result<Option<Failure>, Failure> {
+    let over = found.valid_until()?.is_some_and(|(until, renewed)| !renewed && until <= now());
+    Ok(over.then(|| {
+        Failure::new(format!("The login of {} has expired", adapter.title))
+            .hint(format!("To go on, {}", login::remedy(adapter)))
+    }))
 }

@@ -21,7 +21,7 @@ use crate::{
     workspace::AgentHome,
 };
 use clap::{Args, ValueEnum};
-use egress::Mode;
+use egress::{Mode, Rule};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
@@ -308,7 +308,7 @@ impl Wanted {
             name: adapter.name.clone(),
             title: adapter.title.clone(),
             version: adapter.version.clone(),
-            allow: allow.iter().map(ToString::to_string).collect(),
+            allow: named_once(&allow),
             login: login.as_ref().map(ToString::to_string),
             left_out,
             lacks_memory: None,
@@ -355,6 +355,10 @@ impl Wanted {
             return Ok(None);
         }
         if let Some(login) = login::find(adapter, host)? {
+            // It is the service that decides: it may be known there longer.
+            if let Some(over) = super::login::expired(adapter, &login)? {
+                super::super::report(&over);
+            }
             return Ok(Some(login));
         }
         let title = &adapter.title;
@@ -455,6 +459,17 @@ impl Told {
             eprintln!("  hint: what they name can be put in on its way: 'agentkernel secret set', and --secret");
         }
     }
+}
+
+/// Hosts as they are told: several rules for one, with other requests, are one host.
+fn named_once(rules: &[Rule]) -> Vec<String> {
+    let mut named: Vec<String> = Vec::new();
+    for name in rules.iter().map(ToString::to_string) {
+        if !named.contains(&name) {
+            named.push(name);
+        }
+    }
+    named
 }
 
 impl From<CannotError> for Failure {

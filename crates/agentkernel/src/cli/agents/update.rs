@@ -42,12 +42,21 @@ impl Update {
             let tags = workshop.images.tags()?;
             agents = tags.iter().filter_map(|tag| Some(Adapter::of_image(&tag.reference)?.0.to_owned())).collect();
             agents.dedup();
+            // One that was installed by the path of its adapter is known by that alone.
+            let known = workshop.adapters.names()?;
+            let (here, elsewhere): (Vec<_>, Vec<_>) =
+                agents.into_iter().partition(|name| known.contains(name.as_str()));
+            agents = here;
+            for name in elsewhere {
+                workshop.tell(&format!("{name} is left as it is: 'agents update' needs the path of its adapter\n"))?;
+            }
         }
         let status = for_each(&agents, |text| {
-            let (name, version) = parts(text);
-            let adapter = find(&workshop.store, &workshop.adapters, name)?;
+            let (named, version) = parts(text);
+            let adapter = find(&workshop.store, &workshop.adapters, named)?;
             let adapter = Adapter { libc: self.libc, ..adapter };
             let adapter = workshop.at(&adapter, version.unwrap_or(LATEST))?;
+            let name = adapter.name.as_str();
             let (tag, name_of_used) = (adapter.tag(&adapter.version), reference(adapter.used())?);
             let (_, used) = installed(&workshop.images.tags()?, name, &name_of_used);
             if used.as_ref() == Some(&tag) {
