@@ -50,6 +50,8 @@ await app.connectWith(stream, async (to) => {
     if (cancel === "permission") turn.onPermission = stop;
     else if (cancel) setTimeout(stop, cancel);
     const { stopReason } = await to.request(methods.agent.session.prompt, { sessionId, prompt: [{ type: "text", text }] });
+    // The SDK hands on an answer before what was told just before it.
+    await new Promise((resolve) => setTimeout(resolve, 500));
     print({ stopReason, ...turn });
   }
 });

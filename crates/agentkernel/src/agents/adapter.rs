@@ -47,8 +47,6 @@ pub struct Adapter {
     pub no_telemetry: Switch,
     /// What keeps it from replacing itself.
     pub no_updates: Switch,
-    /// What has it ask, whatever the mode's arguments for that are.
-    pub asking: Switch,
     /// What of a home directory it reads and writes.
     pub home: Home,
     /// Files that it finds where there are none yet.
@@ -135,6 +133,14 @@ impl Libc {
 /// Where there are none, it cannot be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mode {
+    /// In place of the agent's own, the program and what always stands before other arguments.
+    pub command: Vec<String>,
+    /// The adapter of what has that program, if it is not in the agent's own image.
+    pub layer: String,
+    /// Variables if it is to ask nobody before it acts.
+    pub unattended_environment: Vec<(String, String)>,
+    /// Variables if it is to ask.
+    pub attended_environment: Vec<(String, String)>,
     /// Those that stand first.
     pub arguments: Vec<String>,
     /// To go on with the last session.

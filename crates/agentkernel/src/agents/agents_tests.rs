@@ -75,6 +75,12 @@ fn every_adapter_that_comes_with_the_program_is_one() {
         for line in adapter.dockerfile.lines().filter(|line| line.starts_with("COPY ")) {
             assert!(line.split(' ').next_back().unwrap().starts_with(&own), "{name}: {line}");
         }
+        let of_another = name.strip_suffix("-acp").map(|other| adapters.find(other).unwrap().adapter);
+        if let Some(other) = of_another {
+            let acp = other.acp.unwrap();
+            assert_eq!((&acp.layer, &acp.command), (name, &adapter.command));
+            continue;
+        }
         assert!(adapter.interactive.is_some() && adapter.headless.is_some(), "{name}");
         assert_eq!(adapter.tested, !["amp", "crush"].contains(&name.as_str()), "{name}");
     }

@@ -1,6 +1,6 @@
 //! Hides how what is asked of an agent becomes its command line, its variables and its first files.
 
-use super::adapter::{Adapter, Template};
+use super::adapter::{Adapter, Mode, Template};
 use std::path::{Path, PathBuf};
 
 /// In which way an agent runs.
@@ -92,19 +92,24 @@ impl Adapter {
     /// # Errors
     /// If it can't be asked that.
     pub fn command_line(&self, ask: &Ask<'_>) -> Result<Vec<String>, CannotError> {
-        let (mode, table, what) = match ask.way {
-            Way::Interactive => (&self.interactive, "interactive", "talk to a person"),
-            Way::Headless => (&self.headless, "headless", "do a task by itself"),
-            Way::Acp => (&self.acp, "acp", "speak the Agent Client Protocol"),
+        let (table, what) = match ask.way {
+            Way::Interactive => ("interactive", "talk to a person"),
+            Way::Headless => ("headless", "do a task by itself"),
+            Way::Acp => ("acp", "speak the Agent Client Protocol"),
         };
         let cannot = |key: &str, what: &str| CannotError {
             title: self.title.clone(),
             what: what.to_owned(),
             hint: format!("Its adapter has no {key}: 'agentkernel agents show {}' prints it", self.name),
         };
-        let mode = mode.as_ref().ok_or_else(|| cannot(&format!("[{table}]"), what))?;
+        let mode = self.mode(ask.way).ok_or_else(|| cannot(&format!("[{table}]"), what))?;
+        // With a person there it may ask in any case.
+        if ask.way == Way::Acp && ask.unattended && mode.unattended.is_empty() && !mode.knows_attendance() {
+            return Err(cannot("`unattended` in [acp]", "be told to ask nobody in an editor"));
+        }
         let workspace = escaped(ask.workspace);
-        let mut line = self.command.clone();
+        let own = mode.command.is_empty();
+        let mut line = if own { &self.command } else { &mode.command }.clone();
         let filled = |text: &str, asked: &str| {
             // What is filled in is not looked at again.
             let parts: Vec<String> = text.split("{}").map(|part| part.replace("{workspace}", &workspace)).collect();
@@ -115,16 +120,13 @@ impl Adapter {
             true => Err(cannot(&format!("`{key}` in [{table}]"), what)),
             false => Ok(arguments.clone()),
         };
-        if !ask.telemetry {
+        if own && !ask.telemetry {
             add(&self.no_telemetry.arguments, "");
         }
-        if !ask.updates {
+        if own && !ask.updates {
             add(&self.no_updates.arguments, "");
         }
-        if !ask.unattended {
-            add(&self.asking.arguments, "");
-        }
-        if let (Some(servers), Some(mcp)) = (ask.servers, &self.mcp) {
+        if let (Some(servers), Some(mcp), true) = (ask.servers, &self.mcp, own) {
             add(&mcp.argument, servers);
         }
         add(&mode.arguments, "");
@@ -155,8 +157,21 @@ impl Adapter {
     pub fn variables(&self, ask: &Ask<'_>) -> Vec<(String, String)> {
         let telemetry = (!ask.telemetry).then_some(&self.no_telemetry.environment);
         let updates = (!ask.updates).then_some(&self.no_updates.environment);
-        let asking = (!ask.unattended).then_some(&self.asking.environment);
-        [Some(&self.environment), telemetry, updates, asking].into_iter().flatten().flatten().cloned().collect()
+        let attended = self.mode(ask.way).map(|mode| match ask.unattended {
+            true => &mode.unattended_environment,
+            false => &mode.attended_environment,
+        });
+        [Some(&self.environment), telemetry, updates, attended].into_iter().flatten().flatten().cloned().collect()
+    }
+
+    /// How it runs in a way, if it does.
+    #[must_use]
+    pub fn mode(&self, way: Way) -> Option<&Mode> {
+        match way {
+            Way::Interactive => self.interactive.as_ref(),
+            Way::Headless => self.headless.as_ref(),
+            Way::Acp => self.acp.as_ref(),
+        }
     }
 
     /// Its first files, by their paths below the home directory: `{workspace}` in them is this directory, as it stands in a
@@ -183,6 +198,13 @@ impl Adapter {
             of_login: !file.variable.is_empty(),
         };
         there.map(file).collect()
+    }
+}
+
+impl Mode {
+    /// Whether it asks only where it is told to.
+    fn knows_attendance(&self) -> bool {
+        !self.attended.is_empty() || !self.attended_environment.is_empty() || !self.unattended_environment.is_empty()
     }
 }
 

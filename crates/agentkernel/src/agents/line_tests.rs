@@ -77,8 +77,8 @@ fn what_an_agent_cannot_is_told_with_the_key_that_would() {
     let (cause, hint) = cannot("codex", &Ask { output: Output::Json, ..headless() });
     assert_eq!(cause, "Codex can't answer in JSON");
     assert_eq!(hint, "Its adapter has no `json` in [headless]: 'agentkernel agents show codex' prints it");
-    let (cause, hint) = cannot("claude", &Ask { way: Way::Acp, ..headless() });
-    assert_eq!(cause, "Claude Code can't speak the Agent Client Protocol");
+    let (cause, hint) = cannot("shell", &Ask { way: Way::Acp, ..headless() });
+    assert_eq!(cause, "Shell can't speak the Agent Client Protocol");
     assert!(hint.starts_with("Its adapter has no [acp]:"));
     assert_eq!(
         cannot("shell", &Ask { session: Session::Last, ..headless() }).0,
@@ -93,7 +93,7 @@ fn telemetry_and_updates_are_off_unless_asked_for() {
         let variables = embedded(name).variables(&ask);
         variables.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
     };
-    assert_eq!(names("claude", true, true), ["IS_SANDBOX", "CLAUDE_CONFIG_DIR"]);
+    assert_eq!(names("claude", true, true), ["CLAUDE_CODE_EXECUTABLE", "IS_SANDBOX", "CLAUDE_CONFIG_DIR"]);
     assert!(names("claude", true, false).contains(&"DISABLE_AUTOUPDATER".to_owned()));
     assert!(names("claude", false, true).contains(&"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".to_owned()));
 }
@@ -132,4 +132,26 @@ fn braces_that_mean_nothing_stay() {
     }
     assert_eq!(filled("{a {last20 X} }", |word| (word == "last20 X").then(|| "y".into())), "{a y }");
     assert_eq!((last("äbc", 2), last("ä", 20), last("", 20)), ("bc".into(), "ä".into(), String::new()));
+}
+
+#[test]
+fn an_editor_s_agent_asks_unless_it_is_told_not_to() {
+    let ask = |unattended| Ask { way: Way::Acp, unattended, prompt: None, telemetry: false, ..headless() };
+    let variable = |name: &str, ask: &Ask<'_>, variable: &str| {
+        let found = embedded(name).variables(ask).into_iter().find(|(known, _)| known == variable);
+        found.map(|(_, value)| value)
+    };
+    assert_eq!((line("gemini", &ask(false)), line("gemini", &ask(true))), ("--acp".into(), "--acp --yolo".into()));
+    assert_eq!((line("opencode", &ask(false)), line("opencode", &ask(true))), ("acp".into(), "acp".into()));
+    assert!(variable("opencode", &ask(false), "OPENCODE_PERMISSION").is_some());
+    assert!(variable("opencode", &ask(true), "OPENCODE_PERMISSION").is_none());
+    // One that is a program of its own knows nothing of the agent's own arguments.
+    let codex = embedded("codex");
+    assert_eq!(codex.command_line(&ask(false)).unwrap(), embedded("codex-acp").command);
+    assert_eq!(variable("codex", &ask(false), "INITIAL_AGENT_MODE").as_deref(), Some("agent-full-access"));
+    assert_eq!(embedded("claude").command_line(&ask(false)).unwrap(), embedded("claude-acp").command);
+    let error = embedded("claude").command_line(&ask(true)).unwrap_err();
+    assert_eq!(error.to_string(), "Claude Code can't be told to ask nobody in an editor");
+    let error = embedded("shell").command_line(&ask(false)).unwrap_err();
+    assert!(error.to_string().ends_with("can't speak the Agent Client Protocol"), "{error}");
 }

@@ -31,11 +31,13 @@ use std::{
 };
 
 /// Adapters that come with the program, by the names of agents.
-const EMBEDDED: [(&str, &str); 10] = [
+const EMBEDDED: [(&str, &str); 12] = [
     ("aider", include_str!("data/aider.toml")),
     ("amp", include_str!("data/amp.toml")),
     ("claude", include_str!("data/claude.toml")),
+    ("claude-acp", include_str!("data/claude-acp.toml")),
     ("codex", include_str!("data/codex.toml")),
+    ("codex-acp", include_str!("data/codex-acp.toml")),
     ("copilot", include_str!("data/copilot.toml")),
     ("crush", include_str!("data/crush.toml")),
     ("gemini", include_str!("data/gemini.toml")),

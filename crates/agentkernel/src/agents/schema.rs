@@ -1,13 +1,15 @@
 //! Every key of an adapter's file, once: the parser and the reference page are made of these tables.
 
 mod credentials;
+mod mode;
 
 use super::adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, Package, Preset, Reached, Renewal, Switch, Template, VERSION,
-    Wheel, Wish, integrity, is_version,
+    Adapter, Credential, Home, Libc, Mcp, Needs, Package, Preset, Reached, Renewal, Switch, Template, VERSION, Wheel,
+    Wish, integrity, is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
 use credentials::{CREDENTIAL, PLAIN, RENEWAL, add_credential, add_plain, add_renewal};
+use mode::{MODE, asked};
 use oci::Platform;
 use std::path::{Path, PathBuf};
 
@@ -86,6 +88,16 @@ fn none<T>(text: &str, what: &str) -> Result<T, FormError> {
     Err(FormError::new(format!("{} is no {what}", config::quoted(text.as_ref()))))
 }
 
+/// What an agent is called here.
+fn agent_name(text: String) -> Result<String, FormError> {
+    let good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    let edge = text.starts_with('-') || text.ends_with('-');
+    match (1..=40).contains(&text.len()) && !edge && text.bytes().all(good) {
+        true => Ok(text),
+        false => none(&text, "name of an agent: use up to 40 of a-z, 0-9 and '-'"),
+    }
+}
+
 /// A path below the home directory.
 fn below_home(text: &str) -> Result<PathBuf, FormError> {
     match config::beneath(Path::new(text)) {
@@ -98,17 +110,7 @@ const KEYS: &[Key<Adapter>] = &[
     Key {
         name: "name",
         form: Form::Text(|adapter, text| {
-            let good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-            let text = text.value;
-            if text.is_empty()
-                || text.starts_with('-')
-                || text.ends_with('-')
-                || text.len() > 40
-                || !text.bytes().all(good)
-            {
-                return none(&text, "name of an agent: use up to 40 of a-z, 0-9 and '-'");
-            }
-            adapter.name = text;
+            adapter.name = agent_name(text.value)?;
             Ok(())
         }),
         default: "required",
@@ -223,13 +225,6 @@ const KEYS: &[Key<Adapter>] = &[
         form: Form::Nested(&One { keys: SWITCH, place: |adapter: &mut Adapter| &mut adapter.no_updates }),
         default: "nothing is known that does",
         doc: "What keeps it from replacing itself, in the same way.",
-        example: "",
-    },
-    Key {
-        name: "asking",
-        form: Form::Nested(&One { keys: SWITCH, place: |adapter: &mut Adapter| &mut adapter.asking }),
-        default: "nothing but `attended` is needed",
-        doc: "What has it ask before it acts, in the same way, where its own default is to ask for less.",
         example: "",
     },
     Key {
@@ -472,70 +467,6 @@ fn add_package(adapter: &mut Adapter, mut package: Package) -> Result<(), FormEr
     adapter.packages.push(package);
     Ok(())
 }
-
-/// A key of [`MODE`]: arguments that stand as they are, or with `{}` in one of them.
-macro_rules! arguments {
-    ($name:literal, $field:ident, $asked:expr, $default:literal, $doc:literal, $example:literal) => {
-        Key {
-            name: $name,
-            form: Form::Texts(|mode, texts| {
-                mode.$field = asked($asked, texts)?;
-                Ok(())
-            }),
-            default: $default,
-            doc: $doc,
-            example: $example,
-        }
-    };
-}
-
-/// Refuses arguments that have another number of places for what is asked than they should have.
-fn asked(places: usize, arguments: Vec<String>) -> Result<Vec<String>, FormError> {
-    match arguments.iter().map(|argument| argument.matches("{}").count()).sum::<usize>() {
-        found if found == places => Ok(arguments),
-        found => Err(FormError::new(format!("it has {found} of `{{}}`, not {places}"))),
-    }
-}
-
-const MODE: &[Key<Mode>] = &[
-    arguments!("arguments", arguments, 0, "none", "Those that stand first.", "[\"exec\"]"),
-    arguments!("continue", continued, 0, "it can't", "To go on with the last session.", "[\"--continue\"]"),
-    arguments!("resume", resume, 1, "it can't", "To go on with a session that is named.", "[\"--resume\", \"{}\"]"),
-    arguments!(
-        "unattended",
-        unattended,
-        0,
-        "it never asks",
-        "To ask nobody before it acts: the sandbox is the permission.",
-        "[\"--yes\"]"
-    ),
-    arguments!(
-        "attended",
-        attended,
-        0,
-        "none",
-        "In place of `unattended`, to ask; and what else it would do otherwise that can't be done in a sandbox.",
-        "[\"--ask\"]"
-    ),
-    arguments!("model", model, 1, "it can't", "To use a model that is named.", "[\"--model\", \"{}\"]"),
-    arguments!("json", json, 0, "it can't", "To answer in JSON.", "[\"--format\", \"json\"]"),
-    arguments!(
-        "stream_json",
-        stream_json,
-        0,
-        "it can't",
-        "To tell in JSON what happens, as it happens.",
-        "[\"--format\", \"stream-json\"]"
-    ),
-    arguments!(
-        "prompt",
-        prompt,
-        1,
-        "it takes none",
-        "The task. What the user gives besides stands before it.",
-        "[\"--prompt\", \"{}\"]"
-    ),
-];
 
 const SWITCH: &[Key<Switch>] = &[
     Key {

@@ -126,7 +126,6 @@ fn every_example_can_be_written() {
     }
     try_examples(SWITCH, &table("no_telemetry"), &[]);
     try_examples(SWITCH, &table("no_updates"), &[]);
-    try_examples(SWITCH, &table("asking"), &[]);
     try_examples(HOME, &table("home"), &[]);
     try_examples(REACHED, &table("network"), &[]);
     try_examples(MCP, &table("mcp"), &[]);

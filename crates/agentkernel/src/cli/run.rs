@@ -271,7 +271,7 @@ impl Beginning<'_> {
         let terminal = overrides.terminal;
         let told = agent.as_ref().map(|(agent, ask)| agent.prepare(ask, &mut overrides, &store, terminal));
         let mut told = told.transpose()?;
-        let (spec, entry, lock) = make(&overrides, agent.as_ref().map(|(agent, _)| *agent), renew, &store)?;
+        let (spec, entry, lock) = make(&overrides, agent.as_ref().map(|(agent, ask)| (*agent, ask)), renew, &store)?;
         (course.id, course.name) = (Some(spec.id.clone()), spec.name.clone());
         if let (Some(told), Some(agent)) = (&mut told, &spec.agent) {
             told.settle(agent, &spec.network, &spec.limits);
@@ -399,7 +399,7 @@ pub(super) fn project(store: &Store, host: &HostFacts, unseen: bool) -> Result<P
 /// From what was typed and what the project says to a sandbox on record.
 pub(super) fn make(
     overrides: &config::Overrides,
-    agent: Option<&agents::Wanted>,
+    agent: Option<(&agents::Wanted, &agents::AskArgs)>,
     renew: bool,
     store: &Store,
 ) -> Result<(Spec, Entry, Lock), Failure> {
@@ -431,7 +431,7 @@ pub(super) fn make(
         }
         None => {}
     }
-    let _kept_agent = agent.map(|agent| agent.lay(&mut overrides, &project)).transpose()?;
+    let _kept_agent = agent.map(|(agent, ask)| agent.lay(ask, &mut overrides, &project)).transpose()?;
     // Over whatever that is.
     let _kept_layers = layers::find(store, &mut overrides, &project, renew)?;
     let (mut tries, mut swept) = (0, false);

@@ -402,31 +402,54 @@ impl Wanted {
         Ok(before.try_for_each(|path| home.withdraw(path, &names))?)
     }
 
-    /// Sees to it that it is installed, for the image that is found by now, and lays it over that.
-    pub(in crate::cli) fn lay(&self, overrides: &mut Overrides, project: &Project) -> Result<Option<Guard>, Failure> {
-        if self.adapter.packages.is_empty() {
-            return Ok(None);
+    /// Sees to it that it is installed, for the image that is found by now, and lays it over that; and with it what speaks to
+    /// an editor for it, if that is another package.
+    pub(in crate::cli) fn lay(
+        &self,
+        ask: &AskArgs,
+        overrides: &mut Overrides,
+        project: &Project,
+    ) -> Result<Vec<Guard>, Failure> {
+        let mut guards = Vec::new();
+        if let Some((guard, version)) = lay(&self.adapter, overrides, project)? {
+            if let (Some(agent), Some(version)) = (&mut overrides.agent, version) {
+                agent.version = version;
+            }
+            guards.push(guard);
         }
-        let libc = if config::has_musl(overrides, project) { Libc::Musl } else { Libc::Glibc };
-        let adapter = Adapter { libc, ..self.adapter.clone() };
-        let used = reference(adapter.used())?;
-        let workshop = Workshop::open(true)?;
-        let guard = workshop.images.keep()?;
-        if workshop.images.find(&used)?.is_none() {
-            let workshop = Workshop::open(false)?;
-            eprintln!("agentkernel: {} {} is installed first", adapter.title, adapter.version);
-            // What it was made of is pruned by whoever holds nothing here: the next install, or `image prune`.
-            let (record, _) = workshop.install(&adapter)?;
-            workshop.images.tag(&used, &record.manifest)?;
+        if let Some(mode) = self.adapter.mode(ask.way()).filter(|mode| !mode.layer.is_empty()) {
+            let store = Store::open()?;
+            let other = find(&store, &Adapters::of(&HostFacts::read()?, project), &mode.layer)?;
+            guards.extend(lay(&other, overrides, project)?.map(|(guard, _)| guard));
         }
-        if let (Some(agent), (_, Some(version))) =
-            (&mut overrides.agent, installed(&workshop.images.tags()?, &adapter.name, &used))
-        {
-            agent.version = version;
-        }
-        overrides.layers.push(used);
-        Ok(Some(guard))
+        Ok(guards)
     }
+}
+
+/// Lays an adapter's packages over an image, and gives their version; `None` if it has none.
+fn lay(
+    adapter: &Adapter,
+    overrides: &mut Overrides,
+    project: &Project,
+) -> Result<Option<(Guard, Option<String>)>, Failure> {
+    if adapter.packages.is_empty() {
+        return Ok(None);
+    }
+    let libc = if config::has_musl(overrides, project) { Libc::Musl } else { Libc::Glibc };
+    let adapter = Adapter { libc, ..adapter.clone() };
+    let used = reference(adapter.used())?;
+    let workshop = Workshop::open(true)?;
+    let guard = workshop.images.keep()?;
+    if workshop.images.find(&used)?.is_none() {
+        let workshop = Workshop::open(false)?;
+        eprintln!("agentkernel: {} {} is installed first", adapter.title, adapter.version);
+        // What it was made of is pruned by whoever holds nothing here: the next install, or `image prune`.
+        let (record, _) = workshop.install(&adapter)?;
+        workshop.images.tag(&used, &record.manifest)?;
+    }
+    let (_, version) = installed(&workshop.images.tags()?, &adapter.name, &used);
+    overrides.layers.push(used);
+    Ok(Some((guard, version)))
 }
 
 impl Told {
