@@ -30,7 +30,7 @@ fn edits(scene: &Scene<'_>, folder: &std::path::Path, arguments: &[&str], plan: 
 
 #[test]
 fn gemini_cli_in_an_editor() {
-    // Of its sessions it finds some again and others not, in the same sandbox too.
+    // Of its sessions it finds some again, and of others it says that there are none; why is not known.
     works(&GEMINI, Ways { asks: true, loads: false });
 }
 

@@ -265,6 +265,7 @@ impl Words {
         };
         let words = vec![
             ("{home}", text(home)?),
+            ("{user}", text(host.own_home())?),
             ("{data}", text(data.join(PROGRAM))?),
             ("{project}", text(project)?),
             ("{shell command}", wire::shell_word(&command)),

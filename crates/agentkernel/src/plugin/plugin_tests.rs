@@ -76,11 +76,12 @@ fn plugins(dir: &Path) -> Plugins {
 }
 
 /// Where each agent keeps what is changed, and files as people have them.
-const JSON: [&str; 10] = [
+const JSON: [&str; 11] = [
     "home/.claude/settings.json",
     "home/.config/opencode/opencode.json",
     "home/.config/zed/settings.json",
     "home/.junie/mcp/mcp.json",
+    "home/.jetbrains/acp.json",
     "home/.config/mcphub/servers.json",
     "project/.mcp.json",
     "project/.claude/settings.json",
@@ -426,6 +427,24 @@ fn an_installation_that_was_killed_halfway_is_completed_or_taken_back() {
             assert_eq!(world.presence("claude", &Scope::User), Presence::Installed);
         }
         world.remove("claude", &Scope::User);
+        assert_eq!(world.all(), before);
+    }
+}
+
+#[test]
+fn editors_have_the_agents_in_sandboxes() {
+    for (name, path) in [("zed", "home/.config/zed/settings.json"), ("jetbrains", "home/.jetbrains/acp.json")] {
+        let world = World::new();
+        let path = world.put(path, "{\n  \"agent_servers\": { \"Mine\": { \"command\": \"mine\" } }\n}\n");
+        let before = world.all();
+        world.install(name, &Scope::User).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        let servers: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let servers = servers["agent_servers"].as_object().unwrap();
+        let of =
+            |name: &str| servers.values().filter(|server| server["args"] == serde_json::json!(["acp", name])).count();
+        assert_eq!((servers.len(), ["claude", "codex", "gemini", "opencode"].map(of)), (5, [1; 4]), "{text}");
+        world.remove(name, &Scope::User);
         assert_eq!(world.all(), before);
     }
 }
