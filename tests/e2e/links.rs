@@ -155,13 +155,16 @@ fn variables_in_the_place_of_a_placeholder() {
             let mut command = scene.world.agentkernel(arguments);
             command.env("KEY", "re4l").env("OTHER", "0ther").output().unwrap()
         };
-        let output = run(&["run", "-d", "--name", "box", "--", "sleep", "600"]);
+        let output = run(&["run", "-d", "--keep", "--name", "box", "--", "sleep", "600"]);
         assert!(output.status.success(), "{}", told(&output));
         for flag in ["KEY", "KEY=else"] {
             let output = run(&["exec", "-e", flag, "box", "env"]);
             assert!(output.status.code() == Some(125) && !told(&output).contains("re4l"), "{}", told(&output));
             assert!(told(&output).contains("would be in variable KEY, which is set already"), "{}", told(&output));
         }
+        // Without the value it is not even stopped.
+        let output = scene.world.agentkernel(["restart", "box"]).output().unwrap();
+        assert!(!output.status.success() && told(&output).contains("KEY"), "{}", told(&output));
         let output = run(&["exec", "box", "env"]);
         assert!(output.status.success() && told(&output).contains("KEY=agentkernel-KEY-"), "{}", told(&output));
         // By the name that its value has outside, too.

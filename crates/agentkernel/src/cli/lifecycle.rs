@@ -54,6 +54,7 @@ impl Restart {
                 return Err(Failure::new(format!("Sandbox {reference} is ephemeral: it ends when it stops"))
                     .hint("Make it with --keep to restart it"));
             }
+            run::can_start(&spec)?;
             let Some(lock) = client::end(&entry, self.time, false)? else {
                 return Err(Failure::new(format!("Sandbox {reference} is being removed")));
             };

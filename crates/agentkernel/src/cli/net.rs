@@ -71,15 +71,21 @@ impl Allow {
         // Whether it trusts an authority of its own since it began.
         let reads = entry.spec().is_ok_and(|spec| spec.network.needs_authority());
         for rule in self.rules {
-            client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
-            let Ok(spec) = entry.spec() else { continue };
-            let policy = Policy { ceiling: limits.ceiling().cloned(), ..spec.network.policy.allowing(rule.clone()) };
-            let service = opened(&policy, &rule);
-            let void = service.is_none() && config::void_rules(&policy.rules).contains(&&rule);
-            let failure = match void {
-                true => Some(self::void(&rule)),
-                false => still_refused(&policy, &rule, &self.sandbox, &limits, reads)
-                    .or_else(|| Some(reached(&rule, service?))),
+            let with = |spec: &Spec| Policy {
+                ceiling: limits.ceiling().cloned(),
+                ..spec.network.policy.allowing(rule.clone())
+            };
+            let is_void =
+                |policy: &Policy| opened(policy, &rule).is_none() && config::void_rules(&policy.rules).contains(&&rule);
+            // What would allow nothing is not taken in.
+            let failure = if entry.spec().is_ok_and(|spec| is_void(&with(&spec))) {
+                Some(void(&rule))
+            } else {
+                client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
+                let Ok(spec) = entry.spec() else { continue };
+                let policy = with(&spec);
+                still_refused(&policy, &rule, &self.sandbox, &limits, reads)
+                    .or_else(|| Some(reached(&rule, opened(&policy, &rule)?)))
             };
             if let Some(failure) = failure {
                 super::report(&failure);

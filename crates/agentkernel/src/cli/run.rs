@@ -497,6 +497,11 @@ pub(super) fn start_kept(store: Store, entry: Entry, lock: Lock, spec: Spec) -> 
     Ok(client::start(store, entry, lock, spec, lendings).map_err(|error| Failure::chain(&error))??)
 }
 
+/// Whether a kept sandbox would have what it starts with: before it is stopped to be started again.
+pub(super) fn can_start(spec: &Spec) -> Result<(), Failure> {
+    lendings(&limited(spec.clone())?).map(drop)
+}
+
 /// Splits the supervisor off.
 pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<Client, Failure> {
     let spec = if spec.keep { limited(spec)? } else { spec };
