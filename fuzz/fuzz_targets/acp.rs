@@ -19,7 +19,7 @@ use serde_json::Value;
 const ASKED: [&str; 2] = ["session/request_permission", "elicitation/create"];
 
 fuzz_target!(|input: &[u8]| {
-    let mut protocol = protocol::Protocol::new(Some("/work".as_ref()), &[]);
+    let mut protocol = protocol::Protocol::new(Some("/srv".as_ref()), &[]);
     let mut lines = lines::Lines::default();
     lines.push(input);
     while let Some(Ok(line)) = lines.next() {

@@ -18,8 +18,9 @@ const WATCHED: usize = 1 << 20;
 pub(crate) const GLANCE: usize = 16 * 1024;
 /// The first byte of a message's length; the longest that any server takes has two here (OpenSSL).
 const LONGEST_OF_ANY: u8 = 2;
-/// How many records may have begun and go on: bytes that look like the beginning of a hello are far more rare.
-const MOST: usize = 64;
+/// How many records may have begun and go on, of some hundred bytes each: of a program's own bytes, which look like the
+/// beginning of a hello more often than most, some fifty do.
+const MOST: usize = 256;
 
 /// What a client says that spoke neither TLS nor HTTP when it began.
 #[derive(Debug, Default)]

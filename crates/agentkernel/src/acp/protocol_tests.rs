@@ -1,7 +1,7 @@
 use super::*;
 
 fn between() -> Protocol {
-    Protocol::new(Some(Path::new("/work/project")), &["/work/data".into()])
+    Protocol::new(Some(Path::new("/srv/project")), &["/srv/data".into()])
 }
 
 fn lines(bytes: &mut VecDeque<u8>) -> Vec<Value> {
@@ -74,14 +74,14 @@ fn a_session_is_in_the_project() {
     };
     for (at, method) in ["session/new", "session/load", "session/resume", "session/fork"].into_iter().enumerate() {
         let id = u32::try_from(at).unwrap() * 10;
-        for (more, cwd) in ["/work/project", "/work/project/sub", "/work/data/set"].into_iter().enumerate() {
+        for (more, cwd) in ["/srv/project", "/srv/project/sub", "/srv/data/set"].into_iter().enumerate() {
             let params = json!({"cwd": cwd, "mcpServers": [{"name": "x", "command": "y"}], "unknown": [1]});
             assert_eq!(ask(id + u32::try_from(more).unwrap(), method, params.clone()), (params, Value::Null));
         }
         for params in [
-            json!({"cwd": "/work"}),
-            json!({"cwd": "/work/projects"}),
-            json!({"cwd": "/work/project", "additionalDirectories": ["/etc"]}),
+            json!({"cwd": "/srv"}),
+            json!({"cwd": "/srv/projects"}),
+            json!({"cwd": "/srv/project", "additionalDirectories": ["/etc"]}),
         ] {
             let (passed, answer) = ask(id + 5, method, params.clone());
             assert_eq!(

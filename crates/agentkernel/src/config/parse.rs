@@ -220,10 +220,23 @@ pub(super) fn refused(name: &str, span: Range<usize>) -> impl FnOnce(FormError) 
     move |error| Mistake { span, cause: format!("`{name}`: {error}"), hint: error.hint.into() }
 }
 
+/// Whether a character is in it that no path, argument or variable can have.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.value().contains('\0'),
+        Value::Array(list) => list.iter().any(has_nul),
+        Value::InlineTable(table) => table.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        _ => false,
+    }
+}
+
 /// Takes one key's value.
 fn set<T>(target: &mut T, key: &Key<T>, item: &Item, source: &Source<'_>, here: Range<usize>) -> Result<(), Mistake> {
     let span = item.span().unwrap_or(here);
     let name = key.name;
+    if item.as_value().is_some_and(has_nul) {
+        return Err(Mistake::at(span, format!("`{name}` has a NUL character, which nothing can be called by")));
+    }
     let expected = |what: &str| Mistake::at(span.clone(), format!("`{name}` must be {what}, not {}", kind(item)));
     let number = || match item.as_integer().map(u64::try_from) {
         Some(Err(_)) => Err(Mistake::at(span.clone(), format!("`{name}` {}", forms::NEGATIVE))),
