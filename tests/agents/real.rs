@@ -241,7 +241,8 @@ fn talks(scene: &Scene<'_>) {
         screen.leave(scene.agent.leave);
         screen.line("clear");
     }
-    if scene.engine.is_none() {
+    // Codex asks where its model wants to, or its own sandbox refuses, which it has not in ours.
+    if scene.engine.is_none() && scene.agent.name != "codex" {
         asks(scene, &screen);
     }
 }

@@ -66,7 +66,7 @@ fn every_hello_is_looked_at() {
         is_refused(&[START_TLS, &own[..cut], &other].concat(), Some(Reason::SniMismatch));
     }
     // One suite, one compression, and an extension without an end.
-    let begun = [&[0x16, 3, 1, 0x40, 0, 1, 0, 0x20, 0], &[0; 35][..], &[0, 2, 0x13, 1, 1, 0, 0x1f, 0, 0, 21, 0x1e, 0]];
+    let begun = [&[0x16, 3, 1, 0x70, 0, 1, 0, 0x60, 0], &[0; 35][..], &[0, 2, 0x13, 1, 1, 0, 0x5f, 0, 0, 21, 0x5e, 0]];
     let begun = begun.concat();
     is_refused(&[&begun.repeat(MOST / 2), &own[..]].concat(), None);
     is_refused(&begun.repeat(MOST + 1), Some(Reason::BadTls));

@@ -189,7 +189,10 @@ fn mistakes_in_networks_and_secrets() {
         ),
         ("[network]\nmode = 'some'", "2:8: `mode`: 'some': not a network mode: use 'none', 'allow' or 'open'"),
         ("[sandbox]\nworkdir = \"a\\u0000\"", "2:11: `workdir` has a NUL character, which nothing can be called by"),
-        ("[workspace]\nprotect = [\"a\", \"b\\u0000\"]", "2:11: `protect` has a NUL character"),
+        (
+            "[workspace]\nprotect = [\"a\", \"b\\u0000\"]",
+            "2:11: `protect` has a NUL character, which nothing can be called by",
+        ),
         ("[network]\nalow = []", "2:1: unknown key 'alow' in [network] | Did you mean `allow`?"),
         ("[network]\nallow = 'a.b'", "2:9: `allow` must be a list of texts, not a text"),
         ("[network]\nallow = ['a.b', 1]", "2:17: `allow` must have texts and tables only, not a whole number"),

@@ -2,12 +2,14 @@
 //!
 //! Their names come from inside, in any number: few are remembered, and fewer told.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Entries that are remembered.
 const REMEMBERED: usize = 64;
 /// Targets that one notice names.
 const NAMED: usize = 5;
+/// Causes that one notice names.
+const CAUSES: usize = 3;
 
 /// What was refused since the start.
 #[derive(Debug, Default)]
@@ -69,21 +71,23 @@ impl Refusals {
     /// here: a flow has no exec.
     pub(super) fn since(&self, mark: Mark) -> Option<String> {
         let mut times: BTreeMap<&str, u64> = BTreeMap::new();
-        let mut causes: BTreeSet<&str> = BTreeSet::new();
+        let mut causes: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
         for entry in self.entries.iter().filter(|entry| entry.first > mark.0) {
             *times.entry(&entry.target).or_default() += entry.times;
-            causes.insert(&entry.cause);
+            *causes.entry(&entry.cause).or_default().entry(&entry.target).or_default() += entry.times;
         }
         let more = self.forgotten > mark.0 || times.len() > NAMED;
-        let cause = causes.first().filter(|_| causes.len() == 1);
+        let cause = causes.first_key_value().map(|(cause, _)| cause).filter(|_| causes.len() == 1);
+        // What has ended an agent must not be hidden by what it was refused besides.
+        if (2..=CAUSES).contains(&causes.len()) && !more {
+            let of_one = |(cause, times): (&&str, &BTreeMap<&str, u64>)| format!("{}, because {cause}", named(times));
+            let all: Vec<String> = causes.iter().map(of_one).collect();
+            return Some(format!("Connections from the sandbox were refused: {}", all.join("; ")));
+        }
         if let (Some((target, 1)), Some(cause), 1, false) = (times.first_key_value(), cause, times.len(), more) {
             return Some(format!("A connection from the sandbox to {target} was refused: {cause}"));
         }
-        let named = times.iter().take(NAMED).map(|(target, times)| match times {
-            1 => (*target).to_owned(),
-            _ => format!("{target} ({times} times)"),
-        });
-        let named = named.collect::<Vec<_>>().join(", ");
+        let named = named(&times);
         let others = if more { " and others" } else { "" };
         let because = match cause {
             Some(cause) => format!(", because {cause}"),
@@ -91,6 +95,15 @@ impl Refusals {
         };
         (!named.is_empty()).then(|| format!("Connections from the sandbox were refused{because}: {named}{others}"))
     }
+}
+
+/// Some targets, with how often.
+fn named(times: &BTreeMap<&str, u64>) -> String {
+    let named = times.iter().take(NAMED).map(|(target, times)| match times {
+        1 => (*target).to_owned(),
+        _ => format!("{target} ({times} times)"),
+    });
+    named.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -108,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn several_causes_are_left_to_the_log() {
+    fn a_few_causes_are_told_and_more_are_left_to_the_log() {
         let mut refusals = Refusals::default();
         refusals.add("a:1".into(), "no rule allows it".into());
         assert_eq!(
@@ -118,7 +131,16 @@ mod tests {
         refusals.add("a:1".into(), "a rule denies it (a)".into());
         assert_eq!(
             refusals.since(Mark::default()).unwrap(),
-            "Connections from the sandbox were refused ('agentkernel net log' tells why): a:1 (2 times)"
+            "Connections from the sandbox were refused: a:1, because a rule denies it (a); a:1, because no rule allows it"
+        );
+        refusals.add("b:1".into(), "no rule allows it".into());
+        assert!(refusals.since(Mark::default()).unwrap().ends_with("; a:1, b:1, because no rule allows it"));
+        for cause in ["its tokens are used up", "the service is not there"] {
+            refusals.add("a:1".into(), cause.into());
+        }
+        assert_eq!(
+            refusals.since(Mark::default()).unwrap(),
+            "Connections from the sandbox were refused ('agentkernel net log' tells why): a:1 (4 times), b:1"
         );
     }
 
