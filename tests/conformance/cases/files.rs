@@ -31,7 +31,7 @@ pub const CASES: &[Row] = &[
     }),
     ("a start that fails leaves nothing behind", "", |b| {
         b.write(".git/config", "[core]\n");
-        let bad = format!("{}:/bin/busybox/below", b.world.home().display());
+        let bad = format!("{}:/bin/busybox/below", b.world.project().display());
         let names =
             || -> Vec<_> { fs::read_dir(b.world.project()).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
         b.refuses(&["run", "--backend", b.backend, "--image", crate::bench::IMAGE, "-v", &bad, "--", "true"], "");

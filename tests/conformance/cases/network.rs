@@ -203,7 +203,8 @@ pub const CASES: &[Row] = &[
     ("a read-only sandbox has its secrets, and trusts its own authority, at every start", "", |b| {
         const VALUE: &str = "recorded-Kq83mVw2Rt5yLp";
         let heard = b.heard();
-        let value = b.write("value", VALUE);
+        let value = b.world.home().join("value");
+        std::fs::write(&value, VALUE).unwrap();
         let home = b.works(&["--read-only"], "echo $HOME");
         let places = ["/opt/keys/one", "/run/secrets/two", &format!("{}/.config/tool/three", home.trim())];
         let mut toml = "[network]\nmode = 'allow'\nallow = ['www.example.com']\n[secrets]\n".to_owned();
