@@ -97,7 +97,7 @@ fn what_logs_in_is_told_with_its_time() {
         assert!(row.contains("~/.gemini/oauth_creds.json (expired)"), "{list}");
         // Whoever starts it is told before it fails in its own words.
         let adapter = "name = 'mine'\ntitle = 'Mine'\nversion = '1.0'\ncommand = ['/bin/true']\nlogin = 'mine login'\n\
-                       interactive = {}\n[[credentials]]\nfile = '.gemini/oauth_creds.json'\nfield = ['access_token']\n\
+                       interactive = {}\nhome = { state = ['.gemini'] }\n[[credentials]]\nfile = '.gemini/oauth_creds.json'\nfield = ['access_token']\n\
                        hosts = ['api.example.org']\n[[renewals]]\nfile = '.gemini/oauth_creds.json'\naccess = ['access_token']\n\
                        refresh = ['refresh_token']\nexpires = ['expiry_date']\nurl = 'https://api.example.org/token'\n";
         write(&world, ".config/agentkernel/agents/mine.toml", adapter);

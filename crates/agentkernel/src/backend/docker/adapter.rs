@@ -262,7 +262,7 @@ impl Adapter<'_> {
             // One that is gone, the engine says itself.
             files.extend(about.into_iter().flat_map(|about| covers::accounts(self.spec, &about.contents)));
             // Docker's has nothing of its host.
-            files.extend(covers::hosts(self.spec).filter(|_| engine.is_podman()));
+            files.extend(covers::names(self.spec).filter(|_| engine.is_podman()));
         }
         Ok(files)
     }

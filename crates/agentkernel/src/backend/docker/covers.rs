@@ -28,12 +28,17 @@ pub struct Cover {
     pub owner: (u32, u32),
 }
 
-/// The names that there are, where the engine would take those of its host along. What the user has mounted there stays as it is.
-pub fn hosts(spec: &Spec) -> Option<Cover> {
-    let place = "/etc/hosts";
-    let mounted = spec.all_mounts().any(|mount| mount.target == Path::new(place));
-    let bytes = etc::hosts(&spec.hostname).into_bytes();
-    (!mounted).then(|| Cover { place: place.into(), bytes, mode: 0o644, owner: (0, 0) })
+/// The names that there are, where the engine would take those of its host along, and who knows others, where it would leave
+/// what the image says. What the user has mounted there stays as it is.
+pub fn names(spec: &Spec) -> impl Iterator<Item = Cover> {
+    let cover =
+        |place: &str, text: String| Cover { place: place.into(), bytes: text.into_bytes(), mode: 0o644, owner: (0, 0) };
+    let hosts = "/etc/hosts";
+    let mounted = spec.all_mounts().any(|mount| mount.target == Path::new(hosts));
+    let hosts = (!mounted).then(|| cover(hosts, etc::hosts(&spec.hostname)));
+    let resolver = "/etc/resolv.conf";
+    let resolver = (!spec.is_mounted(Path::new(resolver))).then(|| cover(resolver, etc::RESOLVER.to_owned()));
+    hosts.into_iter().chain(resolver)
 }
 
 /// Who must be known, where the image does not know him. What the user has mounted there stays as it is.
