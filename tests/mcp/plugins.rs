@@ -136,8 +136,8 @@ fn what_would_be_changed_is_shown_and_what_is_broken_is_refused() {
     let told = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
     assert!(told.contains("Cannot read") && told.contains("neovim"), "{told}");
     assert_eq!(output.status.code(), Some(1));
-    let output = world.agentkernel(["plugin", "install", "vscode"]).output().unwrap();
-    assert!(String::from_utf8(output.stderr).unwrap().contains("vscode") && output.status.code() == Some(125));
+    let output = world.agentkernel(["plugin", "install", "notepad"]).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("notepad") && output.status.code() == Some(125));
     fs::remove_dir_all(world.home().join(".codex")).unwrap();
     let output = world.agentkernel(["plugin", "install", "all"]).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("No agent is found here"));
