@@ -14,6 +14,9 @@ mod endpoint;
 #[path = "../../crates/agentkernel/src/spec.rs"]
 #[allow(dead_code)]
 mod spec;
+#[path = "../../crates/agentkernel/src/walk.rs"]
+#[allow(dead_code)]
+mod walk;
 
 /// Of the room of engines, where one is.
 mod engine {

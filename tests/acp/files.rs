@@ -1,8 +1,8 @@
 //! Files that an agent asks its editor for.
 
-use crate::scene::{Scene, does};
+use crate::scene::{Scene, does, prompt};
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{fs, io, os::unix::fs::symlink, path::PathBuf};
 use support::rpc;
 
 /// Has an editor read what is at the path, as editors do, and say that it was it.
@@ -95,6 +95,24 @@ result = ['result' in answer(id) for id in ids]",
         assert_eq!([scene.read("many0"), scene.read("many1"), scene.read("many2")], ["27", "28", "29"]);
         assert!(editor.asked().is_empty(), "{:?}", editor.asked());
         assert!(!scene.at("../outside").exists());
+        editor.leave();
+    }
+}
+
+/// Whatever an editor says while a file is written leaves that alone.
+#[test]
+fn a_file_is_written_while_the_editor_says_something_else() {
+    for scene in Scene::all() {
+        scene.sh("mkfifo slow", &[]);
+        let editor = scene.editor(&[]);
+        let task = format!("result = write({:?}, 'x' * (5 << 20))", scene.path("slow"));
+        let asked = editor.ask("session/prompt", prompt(&task));
+        // There is who writes, and nobody who reads on.
+        let mut slow = fs::File::open(scene.at("slow")).unwrap();
+        let refused = editor.request("session/new", json!({"cwd": "/nowhere", "mcpServers": []}));
+        assert!(refused["error"]["message"].as_str().unwrap().contains("not in the sandbox"), "{refused}");
+        assert_eq!(io::copy(&mut slow, &mut io::sink()).unwrap(), 5 << 20);
+        assert_eq!(editor.answer(asked)["result"]["result"], "written");
         editor.leave();
     }
 }

@@ -69,6 +69,17 @@ works()
     }
 }
 
+/// A sandbox for which what is said to one server is read, and what is said to another port of it is not.
+fn reads_one_and_splices_one(ground: &Ground) -> Kept<'_> {
+    std::fs::write(
+        ground.world.project().join("agentkernel.toml"),
+        "[network]\nallow = [{ host = 'www.example.com', methods = ['GET'] }, 'www.example.com:7000']\n",
+    )
+    .unwrap();
+    let _ = ground.agentkernel(&["trust"]);
+    Kept::new(ground, &["--workspace", "none"])
+}
+
 /// Who reads slowly, or not at all, is waited for; what waits is with the kernel, or the server.
 #[test]
 fn a_slow_reader() {
@@ -79,13 +90,7 @@ fn a_slow_reader() {
             let chunk = [b'x'; 1 << 16];
             while stream.write_all(&chunk).is_ok() {}
         });
-        std::fs::write(
-            ground.world.project().join("agentkernel.toml"),
-            "[network]\nallow = [{ host = 'www.example.com', methods = ['GET'] }, 'www.example.com:7000']\n",
-        )
-        .unwrap();
-        let _ = ground.agentkernel(&["trust"]);
-        let kept = Kept::new(&ground, &["--workspace", "none"]);
+        let kept = reads_one_and_splices_one(&ground);
         let _ = kept.works("works()");
         let mut talk = kept.talk(
             r#"
@@ -208,13 +213,7 @@ fn memory_does_not_grow_with_what_passes() {
             let _ = std::io::copy(&mut (&stream).take(size), &mut std::io::sink());
             let _ = std::io::copy(&mut std::io::repeat(b'x').take(size), &mut stream);
         });
-        std::fs::write(
-            ground.world.project().join("agentkernel.toml"),
-            "[network]\nallow = [{ host = 'www.example.com', methods = ['GET'] }, 'www.example.com:7000']\n",
-        )
-        .unwrap();
-        let _ = ground.agentkernel(&["trust"]);
-        let kept = Kept::new(&ground, &["--workspace", "none"]);
+        let kept = reads_one_and_splices_one(&ground);
         let script = r#"
 def spliced(size):
     chunk, got = b"x" * 2**20, 0

@@ -179,6 +179,17 @@ fn clients_come_and_go_and_nothing_is_left() {
         assert_eq!(read["result"]["structuredContent"]["output"], "on\n", "{read}");
         // It asks no client for its roots: each would have others.
         assert_eq!(Served::call(&two, &served, "list", json!({}))["result"]["isError"], false);
+        // Whoever ends its session ends what is called in it, and nothing else.
+        let running = || stdout(&mut world.agentkernel(["ps", "-q"])).lines().count();
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| Served::call(&two, &served, "run", json!({"command": ["sleep", "1000"]})));
+            eventually("it runs", || running() == 2);
+            let head = served.head(0, &two).replacen("POST", "DELETE", 1);
+            let answer = served.says(&head, b"");
+            assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+            assert_eq!(call.join().unwrap()["result"], Value::Null);
+            eventually("it is gone", || running() == 1);
+        });
         drop(served);
         let sleeps =
             || stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]));

@@ -24,6 +24,7 @@ pub mod plugin;
 mod spec;
 pub mod store;
 pub mod supervisor;
+mod walk;
 pub mod workspace;
 
 pub use spec::*;

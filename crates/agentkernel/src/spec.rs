@@ -186,6 +186,12 @@ impl Spec {
         self.all_mounts().any(|mount| path.starts_with(&mount.target))
     }
 
+    /// The project that it works in; `None`: it has none.
+    #[must_use]
+    pub fn project(&self) -> Option<&Path> {
+        self.workspace.path()
+    }
+
     /// Directories and files of the host that it can write: what lies there, links too, may be of its making.
     #[must_use]
     pub fn writable_on_host(&self) -> Vec<PathBuf> {
@@ -316,6 +322,17 @@ pub enum Workspace {
         #[serde(with = "os_path")]
         path: PathBuf,
     },
+}
+
+impl Workspace {
+    /// The project's directory; `None`: there is none inside.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Direct { path, .. } | Self::Overlay { path } => Some(path),
+            Self::None => None,
+        }
+    }
 }
 
 /// The agent that a sandbox is for.

@@ -1,10 +1,10 @@
 'use strict';
 
 const assert = require('node:assert/strict');
-const { EventEmitter } = require('node:events');
 const { test } = require('node:test');
 const { Missing } = require('../src/program');
 const { EVERY_MS, MOST_DENIALS, MOST_STREAMS, SOON_MS, Sandboxes } = require('../src/sandboxes');
+const { Child } = require('./child');
 
 const [A, B] = ['aaaaaaaaaaaa', 'bbbbbbbbbbbb'];
 
@@ -14,15 +14,6 @@ const row = (id, status = 'running', created = 1) => ({ id, name: `box-${id[0]}`
 /** @param {string} id @param {number} at @param {object} [more] */
 const refused = (id, at, more = {}) =>
   JSON.stringify({ time_ms: at, sandbox: id, flow: at, host: 'x.example', port: 443, event: 'refused', reason: 'network-none', denied: true, cause: 'c', ...more });
-
-class Child extends EventEmitter {
-  stdout = new EventEmitter();
-  stderr = { resume() {} };
-  killed = false;
-  kill() {
-    this.killed = true;
-  }
-}
 
 /** A program that has these sandboxes and logs. */
 function scene() {

@@ -1,9 +1,9 @@
 'use strict';
 
 const assert = require('node:assert/strict');
-const { EventEmitter } = require('node:events');
 const { test } = require('node:test');
 const { FIRST_MS, LAST_MS, LONGEST, Lines, Stream } = require('../src/stream');
+const { Child } = require('./child');
 
 test('lines, however they come', () => {
   /** @type {string[]} */
@@ -29,15 +29,6 @@ test('a line that is too long is passed over, and holds no memory', () => {
   lines.add(Buffer.from('x\nnext\n'));
   assert.deepEqual(seen, ['next']);
 });
-
-class Child extends EventEmitter {
-  stdout = new EventEmitter();
-  stderr = { resume() {} };
-  killed = false;
-  kill() {
-    this.killed = true;
-  }
-}
 
 /** A stream with a clock of its own. */
 function scene() {

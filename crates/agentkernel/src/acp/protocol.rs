@@ -80,6 +80,9 @@ enum Answerer {
     Us,
     /// We do, and the editor is asked what.
     Both,
+    /// We have, and the editor is still to answer what it was asked: what it says then is nobody's, and no answer to another
+    /// request of this id.
+    Late,
 }
 
 /// Between an editor and an agent.
@@ -170,6 +173,7 @@ impl Protocol {
                     self.agents.insert(id, Answerer::Us);
                     return Some(answer);
                 }
+                Some(Answerer::Late) => drop(self.agents.remove(&id)),
                 Some(Answerer::Us) | None => {}
             },
             Ok(Message::Complaint(_)) => {}
@@ -286,7 +290,10 @@ impl Protocol {
 
     /// Answers the agent.
     pub(super) fn answer(&mut self, id: &Id, answer: Result<Value, Fault>) {
-        self.agents.remove(id);
+        match self.agents.get_mut(id) {
+            Some(answerer @ Answerer::Both) => *answerer = Answerer::Late,
+            _ => drop(self.agents.remove(id)),
+        }
         self.to_agent.extend(match answer {
             Ok(result) => message::response(id, &Ok(result)),
             Err(fault) => message::refusal(id, &fault),

@@ -185,6 +185,25 @@ fn what_is_wanted_of_files_waits_for_us() {
     assert!(protocol.next_file().is_some() && protocol.has_room());
 }
 
+/// What an editor says after its time is no answer to another request that has the same id by then.
+#[test]
+fn an_answer_that_comes_too_late_is_nobodys() {
+    let mut protocol = between();
+    let read = json!({"id": 5, "method": "fs/read_text_file", "params": {"path": "/a"}}).to_string();
+    protocol.hear_agent(read.as_bytes());
+    let call = protocol.next_file().unwrap();
+    protocol.ask_editor(&call);
+    protocol.answer(&call.id, Err(Fault::new(Fault::INTERNAL, "This takes more than 60 seconds")));
+    let _ = (lines(&mut protocol.to_agent), lines(&mut protocol.to_editor));
+    let permission = json!({"id": 5, "method": "session/request_permission", "params": {}});
+    assert_eq!(for_editor(&mut protocol, &permission), Value::Null);
+    assert_eq!(lines(&mut protocol.to_agent).pop().unwrap()["error"]["code"], -32600);
+    let late = json!({"id": 5, "result": {"content": "of what has been put there since"}});
+    assert_eq!(for_agent(&mut protocol, &late), Value::Null);
+    // Then it is free again.
+    assert_eq!(for_editor(&mut protocol, &permission)["method"], "session/request_permission");
+}
+
 #[test]
 fn at_the_end_everything_is_answered() {
     let mut protocol = between();

@@ -7,7 +7,7 @@ use super::{
     protocol::Protocol,
 };
 use crate::{
-    Spec, Workspace,
+    Spec,
     client::{self, Client, ClientError, Interrupts, Outcome, Told},
     config::HostFacts,
 };
@@ -66,10 +66,6 @@ impl<'a> Relay<'a> {
         host: &'a HostFacts,
         output: OwnedFd,
     ) -> Result<Self, ClientError> {
-        let project = match &spec.workspace {
-            Workspace::Direct { path, .. } | Workspace::Overlay { path } => Some(path.as_path()),
-            Workspace::None => None,
-        };
         let same = spec.mounts.iter().filter(|mount| mount.source == mount.target);
         let mounts: Vec<PathBuf> = same.map(|mount| mount.target.clone()).collect();
         Ok(Self {
@@ -83,7 +79,7 @@ impl<'a> Relay<'a> {
             output,
             errors: VecDeque::new(),
             owed: 0,
-            protocol: Protocol::new(project, &mounts),
+            protocol: Protocol::new(spec.project(), &mounts),
             work: None,
             signals: Interrupts::hold()?,
             notes: 0,
@@ -212,8 +208,10 @@ impl<'a> Relay<'a> {
         {
             match line {
                 Ok(line) => {
-                    let answer = self.protocol.hear_editor(&line);
-                    if let (Some(answer), Some(work)) = (answer, self.work.take()) {
+                    // Whatever else it says leaves alone what is under way.
+                    if let Some(answer) = self.protocol.hear_editor(&line)
+                        && let Some(work) = self.work.take()
+                    {
                         self.work = work.answered(&answer, &mut self.desk())?;
                     }
                 }

@@ -23,7 +23,10 @@ pub use pypi::index;
 pub use schema::reference;
 pub use settings::{Form, Settings, servers, without_credentials};
 
-use crate::config::{self, ConfigError, HostFacts, Project, ProjectFile, UserConfig, follow::follow};
+use crate::{
+    config::{self, ConfigError, HostFacts, Project, ProjectFile, UserConfig},
+    walk::{Links, Writable},
+};
 use std::{
     collections::BTreeSet,
     io::ErrorKind,
@@ -164,8 +167,10 @@ impl Adapters {
     fn in_project(&self, path: &Path) -> Option<PathBuf> {
         let project = self.project_dir.canonicalize().ok()?;
         // Where the caller stands decides nothing.
-        let followed = follow(&self.host.cwd.canonicalize().ok()?.join(path)).ok()?;
-        (followed.passes(&project) || followed.real.starts_with(&project)).then_some(followed.real)
+        let path = self.host.cwd.canonicalize().ok()?.join(path);
+        let entry = Writable::of(std::slice::from_ref(&project), Links::Followed).entry(&path, true).ok()?;
+        let real = entry.path().ok()?;
+        (entry.passes || real.starts_with(&project)).then_some(real)
     }
 }
 

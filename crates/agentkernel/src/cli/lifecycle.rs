@@ -54,11 +54,12 @@ impl Restart {
                 return Err(Failure::new(format!("Sandbox {reference} is ephemeral: it ends when it stops"))
                     .hint("Make it with --keep to restart it"));
             }
-            run::can_start(&spec)?;
+            // Before it is stopped, for it may not be to be had.
+            let ready = run::ready(spec)?;
             let Some(lock) = client::end(&entry, self.time, false)? else {
                 return Err(Failure::new(format!("Sandbox {reference} is being removed")));
             };
-            run::start_kept(Store::open()?, entry, lock, spec)?;
+            run::start_kept(Store::open()?, entry, lock, ready)?;
             print(&format!("{reference}\n"))
         })
     }

@@ -91,7 +91,7 @@ impl Starter for Ours {
     }
 
     fn start(&self, store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), wire::Failure> {
-        Ok(run::start_kept(store, entry, lock, spec)?)
+        Ok(run::start_kept(store, entry, lock, run::ready(spec)?)?)
     }
 
     fn checkpoint(&self, store: &Store, spec: &Spec) -> Result<(), wire::Failure> {

@@ -344,7 +344,7 @@ impl Start {
             let spec = entry.spec()?;
             // Docker's way: starting what runs is no failure.
             if let Found::Idle(lock) = client::find_settled(&entry)? {
-                start_kept(store, entry, lock, spec)?;
+                start_kept(store, entry, lock, ready(spec)?)?;
             }
             print(&format!("{reference}\n"))
         })
@@ -490,16 +490,23 @@ pub(super) fn find_image(
     }
 }
 
-/// Starts a kept sandbox in the background and waits until it runs.
-pub(super) fn start_kept(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), Failure> {
-    let spec = limited(spec)?;
-    let lendings = lendings(&spec)?;
-    Ok(client::start(store, entry, lock, spec, lendings).map_err(|error| Failure::chain(&error))??)
+/// A kept sandbox, and what it starts with.
+pub(super) struct Ready {
+    spec: Spec,
+    lendings: Lendings,
 }
 
-/// Whether a kept sandbox would have what it starts with: before it is stopped to be started again.
-pub(super) fn can_start(spec: &Spec) -> Result<(), Failure> {
-    lendings(&limited(spec.clone())?).map(drop)
+/// Gathers what a kept sandbox starts with, which may not be to be had.
+pub(super) fn ready(spec: Spec) -> Result<Ready, Failure> {
+    let spec = limited(spec)?;
+    let lendings = lendings(&spec)?;
+    Ok(Ready { spec, lendings })
+}
+
+/// Starts a kept sandbox in the background and waits until it runs.
+pub(super) fn start_kept(store: Store, entry: Entry, lock: Lock, ready: Ready) -> Result<(), Failure> {
+    let Ready { spec, lendings } = ready;
+    Ok(client::start(store, entry, lock, spec, lendings).map_err(|error| Failure::chain(&error))??)
 }
 
 /// Splits the supervisor off.

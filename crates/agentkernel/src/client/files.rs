@@ -3,11 +3,11 @@
 //! What comes out of a sandbox is untrusted: it is unpacked by a short-lived child that may write below the
 //! destination and do nothing else.
 
-use super::{
-    Client, ClientError,
-    walk::{WalkError, Writable},
+use super::{Client, ClientError};
+use crate::{
+    connection::{Filled, Incoming},
+    walk::{Entry, Links, WalkError, Writable},
 };
-use crate::connection::{Filled, Incoming};
 use archive::Summary;
 use jail::process::Fork;
 use rustix::{
@@ -118,7 +118,9 @@ fn lost(path: &Path) -> impl FnOnce(WalkError) -> CopyError {
     let path = path.to_owned();
     move |error| match error {
         WalkError::Io(source) => CopyError::Host { path, source },
-        WalkError::Link { .. } | WalkError::Foreign { .. } => CopyError::Untrusted { path, cause: error.to_string() },
+        WalkError::Link { .. } | WalkError::Out { .. } | WalkError::Foreign { .. } => {
+            CopyError::Untrusted { path, cause: error.to_string() }
+        }
     }
 }
 
@@ -145,7 +147,8 @@ pub fn send(client: &mut Client, from: Local, follow: bool, mut to: OsBytes, use
             Ok(left_out)
         }
         Local::Path { path, writable } => {
-            let (packed, _) = upload(client, to, user, |out| pack(path, follow, &Writable::of(writable), out))?;
+            let (packed, _) =
+                upload(client, to, user, |out| pack(path, follow, &Writable::of(writable, Links::Refused), out))?;
             Ok(packed.left_out.to_string())
         }
     }
@@ -184,7 +187,8 @@ fn pack(path: &Path, follow: bool, writable: &Writable, out: &mut Upload<'_>) ->
     let (dir, name) = if contents || path.file_name().is_none() {
         (writable.directory(path).map_err(lost(path))?, ".".into())
     } else {
-        writable.entry(path, follow).map_err(lost(path))?
+        let Entry { dir, name, .. } = writable.entry(path, follow).map_err(lost(path))?;
+        (dir, name)
     };
     // Named as it was typed: the link's name, not its target's; and what has no name of its own as the system calls it.
     let real;
@@ -208,7 +212,9 @@ pub fn fetch(client: &mut Client, from: OsBytes, user: User, follow: bool, to: L
     let name: OsString = from.as_path().file_name().map_or_else(|| OsString::from("root"), OsStr::to_owned);
     let target = match &to {
         Local::Archive => None,
-        Local::Path { path, writable } => Some(Target::find(path, &name, contents, &Writable::of(writable))?),
+        Local::Path { path, writable } => {
+            Some(Target::find(path, &name, contents, &Writable::of(writable, Links::Refused))?)
+        }
     };
     let stream = client.open(&api::Open::Get(Get { path: from, user, follow }))?;
     let result = match target {
@@ -243,7 +249,7 @@ struct Target {
 impl Target {
     /// Follows a link that the user named, to what is to be replaced, entered or made.
     fn find(path: &Path, name: &OsStr, contents: bool, writable: &Writable) -> Result<Self, CopyError> {
-        let (dir, last) = writable.entry(path, true).map_err(lost(path))?;
+        let Entry { dir, name: last, .. } = writable.entry(path, true).map_err(lost(path))?;
         let open = |name: &OsStr| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(&dir, name, flags, Mode::empty()).map_err(host(path))

@@ -14,7 +14,6 @@ mod recording;
 mod scripts;
 mod session;
 mod terminal;
-mod walk;
 mod watch;
 
 pub use crate::supervisor::Lendings;

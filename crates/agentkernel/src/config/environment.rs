@@ -2,7 +2,7 @@
 
 use super::{
     ConfigError, HostFacts,
-    follow::{self, Refusal},
+    follow::follow,
     forms::{EnvVar, RESERVED, parse_env_file, quoted},
     identity::image_has,
     image::FoundImage,
@@ -11,6 +11,7 @@ use super::{
 use crate::{Identity, Image, SandboxId, SecretSource, SecretUse, trust};
 use rustix::{
     event::{PollFd, PollFlags, poll},
+    fd::OwnedFd,
     fs::{self, FileType, OFlags},
 };
 use std::{
@@ -241,13 +242,15 @@ pub fn exec_env(
 
 /// Reads a file of variables, to which no link leads out of the places where sandboxes write.
 pub(super) fn read_env_file(path: &Path, places: &[PathBuf]) -> Result<Vec<EnvVar>, ConfigError> {
-    let failed = |errno| ConfigError::io(path, errno);
     let what = format!("The file of variables {}", quoted(path.as_os_str()));
-    let file = follow::open(path, &what, places).map_err(|refusal| match refusal {
-        Refusal::Io(error) => ConfigError::io(path, error),
-        Refusal::Out(error) => error,
-    });
-    let mut file = File::from(file?);
+    let entry = follow(path, true, &what, places).map_err(|refusal| refusal.at(path))?;
+    read_variables(entry.open().map_err(|error| ConfigError::io(path, error))?, path)
+}
+
+/// The same of one that is open.
+pub(super) fn read_variables(file: OwnedFd, path: &Path) -> Result<Vec<EnvVar>, ConfigError> {
+    let failed = |errno| ConfigError::io(path, errno);
+    let mut file = File::from(file);
     let kind = FileType::from_raw_mode(fs::fstat(&file).map_err(failed)?.st_mode);
     match kind {
         FileType::RegularFile | FileType::CharacterDevice => {}

@@ -1,6 +1,8 @@
 //! A command in a sandbox that exists: its flags and the sandbox's own description become an [`ExecSpec`].
 
-use super::{ConfigError, EnvVar, FoundImage, HostFacts, environment::Environment, exec_env, follow, forms, identity};
+use super::{
+    ConfigError, EnvVar, FoundImage, HostFacts, environment::Environment, exec_env, forms, identity, secrets::places,
+};
 use crate::Spec;
 use std::{ffi::OsString, path::PathBuf};
 use wire::{ExecSpec, OsBytes, Stdio};
@@ -46,7 +48,7 @@ pub fn resolve_exec(
         }
         None => spec.workdir.clone(),
     };
-    let env = exec_env(&spec.env, &env_files, &follow::places(spec), &env, terminal, host)?;
+    let env = exec_env(&spec.env, &env_files, &places(spec), &env, terminal, host)?;
     Environment::from(env.as_slice()).refuse_values(&spec.network.secrets, host)?;
     Ok(ExecSpec {
         argv: command.into_iter().map(OsBytes::from).collect(),

@@ -2,14 +2,14 @@
 
 use super::{
     ConfigError,
-    follow::{Followed, follow},
+    follow::{Refusal, follow},
     forms::quoted,
 };
+use crate::Mount;
+use rustix::fs::FileType;
 use std::{
-    fs::Metadata,
-    io::{self, ErrorKind},
-    os::unix::fs::FileTypeExt,
-    path::{Component, Path, PathBuf},
+    io::ErrorKind,
+    path::{Path, PathBuf},
 };
 
 /// Resolves the source of a mount: absolute, and without links in it. A link in the last place is refused rather
@@ -18,23 +18,25 @@ use std::{
 pub(super) fn source(source: &Path, base: &Path, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     let what = format!("Mount source {}", quoted(source.as_os_str()));
     let refused = |cause: String, hint: String| ConfigError::value(format!("{what} {cause}"), hint);
-    let (followed, metadata) = resolve(source, base).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+    // Collected anew, for a slash at the end would follow a link.
+    let named: PathBuf = base.join(source).components().collect();
+    let wrong = |refusal| match refusal {
+        Refusal::Io(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             refused("doesn't exist".into(), "Nothing is made for a mount: create it first".into())
         }
-        _ => ConfigError::io(&base.join(source), error),
-    })?;
-    followed.stays_in(&what, places)?;
-    let (path, kind) = (followed.real, metadata.file_type());
-    if kind.is_symlink() {
-        let to = std::fs::read_link(&path).map_err(|error| ConfigError::io(&path, error))?;
-        let to = quoted(to.as_os_str());
+        refusal => refusal.at(&named),
+    };
+    let entry = follow(&named, false, &what, places).map_err(wrong)?;
+    let (path, kind) = entry.path().and_then(|path| Ok((path, entry.kind()?))).map_err(Refusal::Io).map_err(wrong)?;
+    if kind == FileType::Symlink {
+        let to = entry.target().map_err(|error| ConfigError::io(&path, error))?;
+        let to = quoted(&to);
         return Err(refused(format!("is a symbolic link to {to}"), "Mount what it points to".into()));
     }
     if path == Path::new("/") || ["/proc", "/sys", "/dev"].iter().any(|place| path.starts_with(place)) {
         return Err(refused("belongs to the system".into(), "Mount the directory that is needed, not all".into()));
     }
-    if kind.is_block_device() || kind.is_char_device() || kind.is_fifo() {
+    if !matches!(kind, FileType::Directory | FileType::RegularFile | FileType::Socket) {
         return Err(refused("is neither a directory, a file nor a socket".into(), String::new()));
     }
     Ok(path)
@@ -44,39 +46,27 @@ pub(super) fn source(source: &Path, base: &Path, places: &[PathBuf]) -> Result<P
 pub(super) fn image(dir: &Path, base: &Path, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {
     let path = base.join(dir);
     let what = quoted(dir.as_os_str());
-    let followed = follow(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+    let wrong = |refusal| match refusal {
+        Refusal::Io(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             ConfigError::value(format!("Image {what} doesn't exist"), "Name the directory that it was unpacked to")
         }
-        _ => ConfigError::io(&path, error),
-    })?;
-    followed.stays_in(&format!("Image {what}"), places)?;
-    let real = followed.real;
+        refusal => refusal.at(&path),
+    };
+    let entry = follow(&path, true, &format!("Image {what}"), places).map_err(wrong)?;
+    let (real, kind) = entry.path().and_then(|real| Ok((real, entry.kind()?))).map_err(Refusal::Io).map_err(wrong)?;
     if real == Path::new("/") {
         let hint = "Use the image 'host', which leaves out what is yours";
         return Err(ConfigError::value(format!("Image directory {what} is the root directory"), hint));
     }
-    match std::fs::metadata(&real) {
-        Ok(metadata) if metadata.is_dir() => Ok(real),
-        Ok(_) => Err(ConfigError::value(format!("Image {what} is not a directory"), "Unpack it first")),
-        Err(error) => Err(ConfigError::io(&path, error)),
+    match kind {
+        FileType::Directory => Ok(real),
+        _ => Err(ConfigError::value(format!("Image {what} is not a directory"), "Unpack it first")),
     }
 }
 
-/// The path with every link resolved but one in the last place, and what is there.
-fn resolve(path: &Path, base: &Path) -> io::Result<(Followed, Metadata)> {
-    // Collected anew, for a slash at the end would follow a link.
-    let path: PathBuf = base.join(path).components().collect();
-    let followed = match (path.components().next_back(), path.parent()) {
-        (Some(Component::Normal(name)), Some(parent)) => {
-            let mut followed = follow(parent)?;
-            followed.real.push(name);
-            followed
-        }
-        _ => follow(&path)?,
-    };
-    let metadata = std::fs::symlink_metadata(&followed.real)?;
-    Ok((followed, metadata))
+/// What mounts let a sandbox write to on the host.
+pub(super) fn writable(mounts: &[Mount]) -> impl Iterator<Item = &Path> {
+    mounts.iter().filter(|mount| !mount.read_only).map(|mount| mount.source.as_path())
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use super::{
     AgentUse, ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, UserConfig,
     WorkspaceMode,
     backend::shares_ids,
-    environment::{Environment, read_env_file},
-    follow::{follow, writable},
+    environment::{Environment, read_env_file, read_variables},
+    follow::follow,
     forms, generated_name, git, identity,
     image::{FoundImage, FoundLayer, ImageArg},
     limits, mounts,
@@ -20,6 +20,7 @@ use crate::{
     BackendKind, Identity, Image, Limits, Mount, Name, Network, OciImage, SandboxId, Spec, Tmpfs, Workspace, trust,
 };
 use oci::Reference;
+use rustix::fs::FileType;
 use std::{
     collections::HashSet,
     ffi::OsString,
@@ -232,7 +233,7 @@ impl Resolver<'_> {
             ssh::variables(lent).iter().for_each(|(name, value)| env.set(name, value));
         }
         let mut places = self.places();
-        places.extend(writable(&mounts));
+        places.extend(mounts::writable(&mounts).map(Path::to_owned));
         self.file_env(&mut env, &places)?;
         for file in &overrides.env_files {
             env.apply(&read_env_file(&host.cwd.join(file), &places)?, host);
@@ -393,12 +394,8 @@ impl Resolver<'_> {
         workspace: &Workspace,
         mounts: &[Mount],
     ) -> Result<(), ConfigError> {
-        let workspace = match workspace {
-            Workspace::None => None,
-            Workspace::Direct { path, .. } | Workspace::Overlay { path } => Some(path.as_path()),
-        };
         let places: Vec<&Path> =
-            workspace.into_iter().chain(mounts.iter().map(|mount| mount.target.as_path())).collect();
+            workspace.path().into_iter().chain(mounts.iter().map(|mount| mount.target.as_path())).collect();
         for secret in &network.secrets {
             let Some(file) = &secret.file else { continue };
             if let Some(place) = places.iter().find(|place| file.starts_with(place)) {
@@ -439,10 +436,7 @@ impl Resolver<'_> {
         found: Option<&FoundImage>,
     ) -> Result<OsBytes, ConfigError> {
         let own = found.map(|found| Path::new(&found.workdir)).filter(|path| path.is_absolute());
-        let root = match workspace {
-            Workspace::None => own.unwrap_or(&identity.home),
-            Workspace::Direct { path, .. } | Workspace::Overlay { path } => path.as_path(),
-        };
+        let root = workspace.path().or(own).unwrap_or(&identity.home);
         let inside = *workspace != Workspace::None && self.host.cwd.starts_with(root);
         let here = if inside { self.host.cwd.as_path() } else { root };
         let path = match (flag, &self.settings.workdir) {
@@ -553,7 +547,7 @@ impl Resolver<'_> {
             list.push(place(&mut taken, mount, workspace)?);
         }
         // What one mount lets a sandbox write to may decide where another begins.
-        let writable = writable(&list);
+        let writable: Vec<PathBuf> = mounts::writable(&list).map(Path::to_owned).collect();
         for path in named.iter().filter(|_| !writable.is_empty()) {
             mounts::source(path, Path::new("/"), &writable)?;
         }
@@ -568,7 +562,7 @@ impl Resolver<'_> {
     /// Refuses a place with our own configuration: secrets are in it, and limits.
     fn refuse_own(&self, place: &Path) -> Result<(), ConfigError> {
         let own = UserConfig::dir(self.host);
-        let own = follow(&own).map_or(own, |followed| followed.real);
+        let own = std::fs::canonicalize(&own).unwrap_or(own);
         if !own.starts_with(place) && !place.starts_with(&own) {
             return Ok(());
         }
@@ -610,9 +604,10 @@ impl Resolver<'_> {
     fn file_env(&mut self, env: &mut Environment, places: &[PathBuf]) -> Result<(), ConfigError> {
         if let Some(located) = &self.settings.env_file {
             let path = self.project.join(&located.value);
-            let followed = follow(&path).map_err(|error| self.at(located, ConfigError::io(&path, error)))?;
-            followed.stays_in("`env_file`", places).map_err(|error| self.at(located, error))?;
-            let real = followed.real;
+            let at = |error| self.at(located, ConfigError::io(&path, error));
+            let entry = follow(&path, true, "`env_file`", places);
+            let entry = entry.map_err(|refusal| self.at(located, refusal.at(&path)))?;
+            let (real, kind) = (entry.path().map_err(at)?, entry.kind().map_err(at)?);
             if !real.starts_with(self.project) {
                 self.ask("env_file", real.display());
                 // Not even a mistake in it is shown before.
@@ -621,11 +616,11 @@ impl Resolver<'_> {
                 }
             }
             // A pipe is for flags: of the project's, whoever made it decides when it ends.
-            if !std::fs::metadata(&real).is_ok_and(|meta| meta.is_file()) {
+            if kind != FileType::RegularFile {
                 let cause = format!("`env_file`: {} is not a file", path.display());
                 return Err(self.at(located, ConfigError::value(cause, "")));
             }
-            let variables = read_env_file(&real, places)?;
+            let variables = read_variables(entry.open().map_err(|error| ConfigError::io(&path, error))?, &real)?;
             // A name alone would hand over the caller's own value, and trust in the TOML does not reach this file.
             if let Some(EnvVar::Inherit(name)) =
                 variables.iter().find(|variable| matches!(variable, EnvVar::Inherit(_)))
@@ -661,9 +656,7 @@ impl Resolver<'_> {
 
 /// Takes a mount's place, if that is free.
 fn place(taken: &mut HashSet<PathBuf>, mount: Mount, workspace: &Workspace) -> Result<Mount, ConfigError> {
-    if let Workspace::Direct { path, .. } | Workspace::Overlay { path } = workspace
-        && path.starts_with(&mount.target)
-    {
+    if workspace.path().is_some_and(|path| path.starts_with(&mount.target)) {
         let cause = format!("Mount target {} would hide the workspace", mount.target.display());
         return Err(ConfigError::value(cause, "Choose another target, or use `--workspace none`"));
     }

@@ -5,7 +5,7 @@
 
 use super::{
     ConfigError, HostFacts, credentials,
-    follow::{self, Refusal},
+    follow::{Refusal, follow},
     forms::{parse_secret_name, quoted},
     keyring::{self, Bus, KeyringError},
     nearest, overlap, user,
@@ -317,7 +317,7 @@ impl Seen {
     /// One of this description.
     #[must_use]
     pub fn of(spec: &Spec) -> Self {
-        let writable = follow::places(spec);
+        let writable = places(spec);
         let visible = spec.all_mounts().map(|mount| mount.source.clone()).chain(writable.iter().cloned()).collect();
         Self { visible, writable }
     }
@@ -325,16 +325,21 @@ impl Seen {
     /// Opens the file that a secret's value is in, if the sandbox neither sees it nor can choose another.
     fn open(&self, name: &str, path: &Path) -> Result<OwnedFd, Refusal> {
         let what = format!("Secret '{name}': {}", quoted(path.as_os_str()));
-        let real = follow::follow(path)?.real;
-        let file = follow::open(path, &what, &self.writable)?;
+        let entry = follow(path, true, &what, &self.writable)?;
+        let real = entry.path().map_err(Refusal::Io)?;
         match self.visible.iter().find(|place| real.starts_with(place)) {
-            None => Ok(file),
-            Some(place) => Err(Refusal::Out(ConfigError::value(
+            None => entry.open().map_err(Refusal::Io),
+            Some(place) => Err(Refusal::Link(ConfigError::value(
                 format!("{what} is in {}, which the sandbox reads", quoted(place.as_os_str())),
                 format!("Keep it elsewhere, or in the store: agentkernel secret set {name} --stdin"),
             ))),
         }
     }
+}
+
+/// Where a sandbox, and others of its project, write on the host.
+pub(super) fn places(spec: &Spec) -> Vec<PathBuf> {
+    spec.project().map(Path::to_owned).into_iter().chain(spec.writable_on_host()).collect()
 }
 
 /// Refuses a secret for a host that it was taken from since.
@@ -380,7 +385,7 @@ fn value(
             };
             let file = seen.open(name, path).map_err(|refusal| match refusal {
                 Refusal::Io(error) => wrong(error),
-                Refusal::Out(error) => error,
+                Refusal::Link(error) => error,
             })?;
             let stat = fs::fstat(&file).map_err(|errno| wrong(errno.into()))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -393,7 +398,7 @@ fn value(
             match seen.open(name, file) {
                 // What is not there is told below.
                 Ok(_) | Err(Refusal::Io(_)) => {}
-                Err(Refusal::Out(error)) => return Err(error),
+                Err(Refusal::Link(error)) => return Err(error),
             }
             let document = credentials::read_document(file)?;
             let text = document.as_ref().and_then(|document| document.text(keys));

@@ -3,7 +3,10 @@
 use super::super::Failure;
 use crate::{
     agents::{Adapter, Form, Settings, Wish, preset, servers, without_credentials, without_empty},
-    config::{self, HostFacts, follow::follow},
+    config::{
+        self, HostFacts,
+        follow::{Refusal, follow},
+    },
     workspace::AgentHome,
 };
 use std::path::{Path, PathBuf};
@@ -40,11 +43,11 @@ impl Brought {
             let is_kept = state.iter().any(|place| below.starts_with(place));
             // Where they are is for the user to say, by links too, but not for a sandbox of the project; what leads nowhere,
             // or to all, does not come along.
-            let followed = follow(&own.join(below)).ok();
-            if let Some(followed) = &followed {
-                followed.stays_in(&format!("~/{}", below.display()), &[project.to_owned()])?;
-            }
-            let there = followed.map(|followed| followed.real).filter(|path| !own.starts_with(path));
+            let there = match follow(&own.join(below), true, &format!("~/{}", below.display()), &[project.to_owned()]) {
+                Ok(entry) => entry.path().ok().filter(|path| !own.starts_with(path)),
+                Err(Refusal::Io(_)) => None,
+                Err(Refusal::Link(error)) => return Err(error.into()),
+            };
             let kind =
                 there.as_ref().and_then(|path| path.metadata().ok()).filter(|meta| meta.is_dir() || meta.is_file());
             let Some((path, is_directory)) = there.zip(kind.map(|kind| kind.is_dir())) else {

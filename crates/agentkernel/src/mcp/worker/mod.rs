@@ -13,7 +13,7 @@ use super::{
     frames::{Order, Question, Word},
 };
 use crate::{
-    Spec, Workspace,
+    Spec,
     client::{Client, ClientError},
     config::{self, ConfigError, HostFacts, ImageArg, Overrides, Project, WorkspaceMode},
     store::{Entry, Store, StoreError},
@@ -108,18 +108,10 @@ fn projects(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(projects)
 }
 
-/// Where a sandbox's project is: what binds it to a client.
-fn project_of(spec: &Spec) -> Option<&Path> {
-    match &spec.workspace {
-        Workspace::Direct { path, .. } | Workspace::Overlay { path } => Some(path),
-        Workspace::None => None,
-    }
-}
-
 impl Worker<'_> {
     /// Whether a sandbox is of one of the client's projects.
     fn is_ours(&self, spec: &Spec) -> bool {
-        project_of(spec).is_some_and(|dir| self.projects.iter().any(|project| project == dir))
+        spec.project().is_some_and(|dir| self.projects.iter().any(|project| project == dir))
     }
 
     /// A sandbox of the client's projects. One of another is not told from one that is not there.

@@ -1,6 +1,6 @@
 //! `create`, `list`, `start`, `stop`, `rm`: sandboxes that stay.
 
-use super::{MadeOf, Worker, of_client, of_store, project_of};
+use super::{MadeOf, Worker, of_client, of_store};
 use crate::{
     Name, Spec,
     client::{self, ClientError, Found},
@@ -84,7 +84,7 @@ impl Sandbox {
                 Some(State::Exited { exit: Exit::Lost, .. }) | None => "lost",
                 Some(State::Exited { .. }) => "exited",
             },
-            project: project_of(spec).map_or_else(String::new, |dir| dir.display().to_string()),
+            project: spec.project().map_or_else(String::new, |dir| dir.display().to_string()),
             workspace: match &spec.workspace {
                 crate::Workspace::None => "none",
                 crate::Workspace::Direct { .. } => "direct",
