@@ -9,7 +9,7 @@ fn nothing_is_left(scene: &Scene) {
     eventually("nothing is left", || scene.world.leftovers().is_empty());
 }
 
-/// What is told when the agent ends while it is waited for, and how the command ends.
+/// What is told when the agent ends while it is waited for, and how the command ends. The task hears of both requests.
 #[track_caller]
 fn ends(scene: &Scene, arguments: &[&str], task: &str, words: &str, status: i32) {
     let mut editor = scene.editor(arguments);
@@ -28,11 +28,11 @@ fn ends(scene: &Scene, arguments: &[&str], task: &str, words: &str, status: i32)
 #[test]
 fn an_agent_that_ends_answers_everything() {
     for scene in Scene::all() {
-        ends(&scene, &[], "line('{\"jsonrpc\": '); os._exit(3)", "The agent exited with status 3", 3);
-        ends(&scene, &[], "os.kill(os.getpid(), 9)", "The agent killed by signal 9", 137);
-        ends(&scene, &["--timeout", "3s"], "while True: pass", "its time limit was reached", 124);
+        ends(&scene, &[], "hear(); line('{\"jsonrpc\": '); os._exit(3)", "The agent exited with status 3", 3);
+        ends(&scene, &[], "hear(); os.kill(os.getpid(), 9)", "The agent killed by signal 9", 137);
+        ends(&scene, &["--timeout", "3s"], "hear()\nwhile True: pass", "its time limit was reached", 124);
         if may_limit(scene.world.who()) {
-            let task = "os.write(2, b'x'); much = [bytearray(1 << 20) for _ in range(2000)]";
+            let task = "hear(); os.write(2, b'x'); much = [bytearray(1 << 20) for _ in range(2000)]";
             ends(&scene, &["--memory", "200M"], task, "its memory limit was reached", 137);
         }
     }

@@ -11,13 +11,13 @@ use rcgen::{
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
-use support::{Who, World, eventually, internet::installed, stdout, told};
+use support::{Who, World, eventually, free_port, internet::installed, stdout, told};
 
 /// A user's way to an engine.
 struct Far<'a> {
@@ -99,10 +99,6 @@ impl Far<'_> {
     }
 }
 
-fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -134,7 +130,7 @@ fn an_engine_by_tls() {
     certify(&ca, &["client"], ExtendedKeyUsagePurpose::ClientAuth, &at("client"));
     certify(&other, &["client"], ExtendedKeyUsagePurpose::ClientAuth, &at("stranger"));
     let place = |name: &str| at("server").join(name).display().to_string();
-    let address = format!("tcp://127.0.0.1:{}", port());
+    let address = format!("tcp://127.0.0.1:{}", free_port());
     let options = [
         format!("--host={address}"),
         "--tlsverify".to_owned(),
@@ -186,7 +182,7 @@ impl Server {
     fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("ak-sshd-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let (at, port) = (|name: &str| folder.path().join(name), port());
+        let (at, port) = (|name: &str| folder.path().join(name), free_port());
         for key in ["host", "id"] {
             let _ = stdout(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(at(key)));
         }
@@ -285,7 +281,7 @@ fn an_engine_by_ssh() {
     });
     // What ssh says, and what is said over there.
     far(format!("{host}/nonexistent/socket")).refuses("/nonexistent/socket");
-    far(format!("ssh://root@127.0.0.1:{}", port())).refuses("Connection refused");
+    far(format!("ssh://root@127.0.0.1:{}", free_port())).refuses("Connection refused");
     far("ssh://-oProxyCommand=touch${IFS}hacked".to_owned()).refuses("not a host that ssh can be given");
     fs::write(server.folder.path().join("known_hosts"), "").unwrap();
     near.refuses("Host key verification failed");

@@ -71,10 +71,6 @@ pub fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Whether everything is there that these tests need; what is not is counted.
 pub fn ready() -> bool {
     ["docker-registry", "skopeo", "openssl", "htpasswd"].into_iter().all(support::internet::installed)
@@ -83,7 +79,7 @@ pub fn ready() -> bool {
 impl Registry {
     pub fn start(tls: bool, login: Login) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (path, port) = (folder.path().to_owned(), free_port());
+        let (path, port) = (folder.path().to_owned(), support::free_port());
         let mut http = json!({"addr": format!("127.0.0.1:{port}"), "secret": "x"});
         if tls {
             certificates(&path);
@@ -203,8 +199,12 @@ fn spawn(folder: &Path, port: u16) -> Child {
     let log = |name| fs::OpenOptions::new().create(true).append(true).open(folder.join(name)).unwrap();
     let mut command = program("docker-registry");
     command.arg("serve").arg(folder.join("config.yml")).current_dir(folder);
-    let child = command.stdin(Stdio::null()).stdout(log("access")).stderr(log("errors")).spawn().unwrap();
-    support::eventually("the registry answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut child = command.stdin(Stdio::null()).stdout(log("access")).stderr(log("errors")).spawn().unwrap();
+    support::eventually("the registry answers", || {
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "{}", fs::read_to_string(folder.join("errors")).unwrap());
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
     child
 }
 

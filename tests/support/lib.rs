@@ -24,6 +24,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::Write as _,
+    net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -221,6 +222,18 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(25));
     }
     panic!("not within ten seconds: {what}");
+}
+
+/// A port of loopback that nobody listens on, for a server that wants to be told one: of those that the kernel gives to
+/// nobody else, and where no other test looks.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let mine = u16::try_from(std::process::id() % 1000).unwrap() * 20;
+    let mut ports = (mine..mine + 20).map(|at| 10_000 + at);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Says that a part of a test cannot run here, and why: aloud, and in the file that `cargo xtask ci` counts them from.
