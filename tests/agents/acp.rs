@@ -30,33 +30,31 @@ fn edits(scene: &Scene<'_>, folder: &std::path::Path, arguments: &[&str], plan: 
 
 #[test]
 fn gemini_cli_in_an_editor() {
-    // Of its sessions it finds some again, and of others it says that there are none; why is not known.
-    works(&GEMINI, Ways { asks: true, loads: false });
+    works(&GEMINI, Ways { asks: true });
 }
 
 #[test]
 fn opencode_in_an_editor() {
-    works(&OPENCODE, Ways { asks: true, loads: true });
+    works(&OPENCODE, Ways { asks: true });
 }
 
 #[test]
 fn claude_code_in_an_editor() {
-    works(&CLAUDE, Ways { asks: true, loads: true });
+    works(&CLAUDE, Ways { asks: true });
 }
 
 #[test]
 fn codex_in_an_editor() {
-    works(&CODEX, Ways { asks: false, loads: true });
+    works(&CODEX, Ways { asks: false });
 }
 
 /// What an agent does with an editor.
 struct Ways {
     asks: bool,
-    loads: bool,
 }
 
 /// It edits a file, asks before it does, is refused, is broken off, and goes on later.
-fn works(agent: &Agent, Ways { asks, loads }: Ways) {
+fn works(agent: &Agent, Ways { asks }: Ways) {
     let Some(folder) = client() else { return };
     let Some(world) = install(&[agent]) else { return };
     if ["claude", "codex"].contains(&agent.name) {
@@ -104,8 +102,10 @@ fn works(agent: &Agent, Ways { asks, loads }: Ways) {
     eventually("nothing is left", || scene.world.leftovers().is_empty());
     // The session is there in the next sandbox, and nobody is asked who said so.
     assert_eq!(seen[0]["canLoad"], true, "{maker}: {seen:#?}");
-    if !loads {
-        return;
+    // Gemini CLI empties the file of a session that it loads in the minute in which it began, which the file is named after.
+    let earlier = "cd ~/state/agents/*/gemini/home/.gemini/tmp/*/chats && for file in session-*; do mv $file session-2026-01-01T00-00-${file##*-}; done";
+    if agent.name == "gemini" {
+        scene.sh(earlier);
     }
     let session = &seen[0]["sessionId"];
     let plan = json!({"load": session, "prompts": [{"text": "mock:say done again", "permission": "reject_once"}]});

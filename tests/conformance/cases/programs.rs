@@ -1,9 +1,30 @@
 //! How programs are started, what they have, and how they end.
 
 use super::Row;
-use crate::bench::BOX;
+use crate::bench::{BOX, IMAGE};
+use serde_json::json;
 use std::process::Stdio;
-use support::{eventually, told};
+use support::{eventually, rpc, told};
+
+/// An agent that has its editor write the file that a prompt names, and tells what became of it.
+const AGENT: &str = r#"
+while read -r line; do
+    id=${line#*\"id\":}
+    id=${id%%[,\}]*}
+    case $line in
+        *'"initialize"'*) result='{"protocolVersion": 1}' ;;
+        *'"session/new"'*) result='{"sessionId": "s"}' ;;
+        *'"session/prompt"'*)
+            name=${line#*\"text\":\"}
+            text='"sessionId": "s", "path": "'$PWD/${name%%\"*}'", "content": "by it\n"'
+            printf '%s\n' '{"jsonrpc": "2.0", "id": "w", "method": "fs/write_text_file", "params": {'"$text"'}}'
+            read -r answer
+            printf '%s\n' '{"jsonrpc": "2.0", "method": "_told", "params": {"answer": '"$answer"'}}'
+            result='{"stopReason": "end_turn"}' ;;
+        *) continue ;;
+    esac
+    printf '%s\n' '{"jsonrpc": "2.0", "id": '"$id"', "result": '"$result"'}'
+done"#;
 
 pub const CASES: &[Row] = &[
     ("the status of a command is run's", "", |b| {
@@ -187,6 +208,29 @@ pub const CASES: &[Row] = &[
         let text = b.works(&[], "ps -o pid,comm | sort -n | awk '$1 == 1 {print $2}'; ps -o pid | wc -l");
         let (first, count) = text.split_once('\n').unwrap();
         assert!(first.starts_with("init") && count.trim().parse::<u32>().unwrap() < 12, "{text}");
+    }),
+    ("an agent in it works for an editor", "", |b| {
+        b.write(".git/config", "[core]\n");
+        let adapter =
+            format!("name = 'mine'\ntitle = 'Mine'\nversion = '1'\ncommand = ['/bin/sh', '-c', {AGENT:?}]\n[acp]\n");
+        b.write("../home/.config/agentkernel/agents/mine.toml", &adapter);
+        let arguments = ["acp", "mine", "--backend", b.backend, "--image", IMAGE, "--no-checkpoint"];
+        let mut editor = rpc::Client::new(&mut b.agentkernel(&arguments));
+        let capabilities = json!({"fs": {"readTextFile": true, "writeTextFile": true}});
+        let hello = editor.request("initialize", json!({"protocolVersion": 1, "clientCapabilities": capabilities}));
+        assert_eq!(hello["result"]["protocolVersion"], 1, "{hello}");
+        let session = editor.request("session/new", json!({"cwd": b.world.project(), "mcpServers": []}));
+        assert_eq!(session["result"]["sessionId"], "s", "{session}");
+        for (name, told) in [("made by an agent", "result"), (".git/config", "error")] {
+            let prompt = json!([{"type": "text", "text": name}]);
+            let turn = editor.request("session/prompt", json!({"sessionId": "s", "prompt": prompt}));
+            assert_eq!(turn["result"]["stopReason"], "end_turn", "{turn}");
+            let answer = editor.notifications().pop().unwrap();
+            assert!(answer["params"]["answer"].get(told).is_some(), "{answer}");
+        }
+        assert_eq!((b.read("made by an agent"), b.read(".git/config")), ("by it\n".into(), "[core]\n".into()));
+        assert_eq!(b.owner("made by an agent"), b.caller());
+        assert!(editor.close().success());
     }),
     ("what writes much in the background harms nobody", "", |b| {
         assert_eq!(b.works(&[], "(yes | head -c 3000000) & wait; echo end").lines().last(), Some("end"));
