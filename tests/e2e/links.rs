@@ -34,7 +34,8 @@ impl Scene {
         let output = self.run(flags, then);
         let text = told(&output);
         assert_eq!(output.status.code(), Some(125), "{lay}: {text}");
-        assert!(text.contains("by a link, to") && text.contains(&self.outside), "{lay}: {text}");
+        let leads_out = text.contains("by a link, to") && text.contains(&self.outside);
+        assert!(leads_out || text.contains("is a symbolic link where the sandbox can change it"), "{lay}: {text}");
         assert!(!text.contains("hostonly"), "{lay}: {text}");
     }
 }
@@ -55,8 +56,14 @@ fn mounts() {
         // A link of one's own that leads elsewhere in the project is none.
         let script = "rm sub; mkdir -p real/d; echo A=near > real/d/f; ln -s real sub";
         assert!(scene.run(&[], script).status.success());
-        let output = scene.run(&["-v", "./sub/d:/mnt/d"], "cat /mnt/d/f");
+        let output = scene.run(&["-v", "./sub/d:/mnt/d:ro"], "cat /mnt/d/f");
         assert!(told(&output).contains("A=near"), "{}", told(&output));
+        let output = scene.run(&["-v", "./sub/d:/mnt/d"], "echo x > /mnt/d/f");
+        assert!(
+            told(&output).contains("'sub' is a symbolic link where the sandbox can change it"),
+            "{}",
+            told(&output)
+        );
         // What another mount lets it write to is the same.
         let _ = stdout(scene.world.command("sh").args(["-c", "mkdir -p ~/lent/sub/d"]));
         let lent = scene.world.home().join("lent");
@@ -66,6 +73,29 @@ fn mounts() {
         assert!(laid.status.success(), "{}", told(&laid));
         let output = scene.run(&flags, "cat /mnt/d/f");
         assert!(told(&output).contains("by a link, to"), "{}", told(&output));
+    }
+}
+
+/// A mount that can be written is a second way to what is protected: no link leads there.
+#[test]
+fn mounts_of_protected_paths() {
+    for who in Who::all() {
+        for (target, below) in [(".git", "config"), (".git/hooks", ""), (".", ".git/config"), (".claude", "hooks")] {
+            let scene = Scene::new(who, "[workspace]\nmounts = ['sub/deploy:/mnt/d']\n");
+            let make = "git init -q .; mkdir -p sub/deploy .claude/hooks; touch sub/deploy/config sub/deploy/hooks";
+            let _ = stdout(scene.world.command("sh").args(["-c", make]));
+            let _ = stdout(&mut scene.world.agentkernel(["trust"]));
+            let flag = format!("sub/deploy/{below}:/mnt/f");
+            let laid = scene.run(&[], &format!("mv sub old; mkdir sub; ln -s ../{target} sub/deploy"));
+            assert!(laid.status.success(), "{}", told(&laid));
+            let refused = |output: Output| {
+                let text = told(&output);
+                assert!(output.status.code() == Some(125) && text.contains("symbolic link"), "{target}: {text}");
+            };
+            refused(scene.run(&[], "touch /mnt/d/made"));
+            fs::write(scene.world.project().join("agentkernel.toml"), "").unwrap();
+            refused(scene.run(&["-v", &flag], "echo x >> /mnt/f; touch /mnt/f/made"));
+        }
     }
 }
 
@@ -111,6 +141,17 @@ fn files_of_secrets() {
             let output = scene.run(&[], "echo");
             assert!(told(&output).contains("by a link, to"), "{lay}: {}", told(&output));
         }
+
+        // What an image of the host's has, it reads as well.
+        let at = scene.world.home().join("root");
+        let _ = stdout(scene.world.command("sh").args(["-c", "mkdir ~/root && echo value > ~/root/key"]));
+        let file = at.join("key").display().to_string();
+        let set = ["secret", "set", "IN", "--host", "api.example.org", "--from-file", &file];
+        let _ = stdout(&mut scene.world.agentkernel(set));
+        let image = format!("dir:{}", at.display());
+        let output = scene.run(&["--workspace", "none", "--image", &image, "--secret", "IN"], "cat /key");
+        let text = told(&output);
+        assert!(output.status.code() == Some(125) && text.contains("which the sandbox reads"), "{text}");
 
         // One that is recorded, and a kept sandbox.
         let scene = Scene::new(who, &format!("{rule}KEY = ['api.example.org']\n"));

@@ -238,6 +238,19 @@ pub enum Image {
 }
 
 impl Image {
+    /// What the host's programs lie in, below its root; those that are directories and not links into /usr get an overlay each.
+    pub(crate) const PROGRAMS: [&str; 8] = ["usr", "opt", "bin", "sbin", "lib", "lib64", "lib32", "libx32"];
+
+    /// Directories of the host that are read through it, all that is in them.
+    #[must_use]
+    pub fn seen_on_host(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Host => Self::PROGRAMS.iter().map(|name| Path::new("/").join(name)).collect(),
+            Self::Dir(dir) => vec![dir.clone()],
+            Self::Oci(_) | Self::Engine(_) => Vec::new(),
+        }
+    }
+
     /// Its volumes: what stays writable if the rest of it is read-only, as engines have it.
     pub fn volumes(&self) -> impl Iterator<Item = &Path> {
         let volumes = match self {

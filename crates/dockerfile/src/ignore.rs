@@ -39,15 +39,19 @@ impl Ignore {
         Ok(Self { rules })
     }
 
-    /// Whether it leaves a path out: the last rule decides that fits it or a directory that it is in.
+    /// Whether it leaves a path out: the last rule decides that fits it, or has decided for a directory that it is in. An
+    /// exception that a directory did not need brings back nothing below it, as Docker has it.
     #[must_use]
     pub fn leaves_out(&self, path: &str) -> bool {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        let ends: Vec<usize> = ends.collect();
+        let mut deciding = vec![false; self.rules.len()];
         let mut out = false;
-        for (pattern, back) in &self.rules {
-            if out == *back && ends.iter().any(|end| pattern.fits(&path[..*end])) {
-                out = !back;
+        for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+            out = false;
+            for ((pattern, back), decides) in self.rules.iter().zip(&mut deciding) {
+                *decides = *decides || (out == *back && pattern.fits(&path[..end]));
+                if *decides {
+                    out = !back;
+                }
             }
         }
         out

@@ -30,6 +30,24 @@ fn all_but_a_few_is_said_with_exceptions() {
     }
 }
 
+/// As moby's `patternmatcher` and the legacy builder have it.
+#[test]
+fn an_exception_for_a_directory_that_was_never_left_out_brings_nothing_back() {
+    for (text, out, within) in [
+        ("**/*.env\n!src", &["src/s.env", "src/d/s.env"][..], &["src", "src/a", "src/d"][..]),
+        ("**/s.env\n!src/", &["src/s.env", "src/d/s.env"], &["src", "src/d"]),
+        ("src/d\n!src", &["src/d", "src/d/s.env"], &["src", "src/a"]),
+        ("**/*.env\n!*", &["src/s.env"], &["s.env", "src"]),
+        ("src\n!src\n**/*.env", &["src/s.env"], &["src", "src/a"]),
+        ("**/*.env\nsrc\n!src", &[], &["src", "src/s.env", "src/d/s.env"]),
+        ("**/*.env\n!src/s.env", &["src/d/s.env"], &["src/s.env"]),
+    ] {
+        let ignore = Ignore::parse(text).unwrap();
+        out.iter().for_each(|path| assert!(ignore.leaves_out(path), "{text:?} {path}"));
+        within.iter().for_each(|path| assert!(!ignore.leaves_out(path), "{text:?} {path}"));
+    }
+}
+
 #[test]
 fn what_is_no_rule_is_told_with_its_line() {
     assert_eq!(Ignore::parse("a\n!\n").unwrap_err().line, 2);

@@ -167,9 +167,16 @@ pub const CASES: &[Row] = &[
         assert!(fallen.is_empty(), "{fallen:#?}");
     }),
     ("stats tell what it uses", "", |b| {
-        b.kept(&[], &["sleep", "600"]);
-        let text = b.says(&["stats", BOX]);
-        assert!(text.contains(BOX), "{text}");
+        b.kept(&[], &["sh", "-c", "sleep 600 & sleep 600 & while :; do :; done"]);
+        eventually("all is used", || {
+            let text = b.says(&["stats", "--json", BOX]);
+            let stats = &serde_json::from_str::<serde_json::Value>(&text).unwrap()[0];
+            let used = |what: &str| stats[what].as_u64().unwrap();
+            // init, a shell, and two that sleep.
+            assert!(stats["name"] == BOX && used("processes") <= 4, "{text}");
+            used("processes") == 4 && used("memory_bytes") > 200_000 && used("cpu_us") > 300_000
+        });
+        assert!(b.says(&["stats", BOX]).contains(BOX));
     }),
     ("attach joins the command, and sees its end", "", |b| {
         let _ = b.says(&[

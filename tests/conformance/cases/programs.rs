@@ -3,7 +3,7 @@
 use super::Row;
 use crate::bench::{BOX, IMAGE};
 use serde_json::json;
-use std::process::Stdio;
+use std::{fs, process::Stdio};
 use support::{eventually, rpc, told};
 
 /// An agent that has its editor write the file that a prompt names, and tells what became of it.
@@ -169,8 +169,15 @@ pub const CASES: &[Row] = &[
         assert_eq!(b.works(&[], script), "0\n");
     }),
     ("what a command leaves running ends with it", "", |b| {
-        let id = b.works(&[], "sleep 777 & echo $AGENTKERNEL_SANDBOX");
+        // Some time that nobody else sleeps.
+        let time = format!("{}", 1_000_000 + std::process::id());
+        let id = b.works(&[], &format!("sleep {time} & echo $AGENTKERNEL_SANDBOX"));
         eventually("the sandbox is gone", || !b.says(&["ps", "-a", "-q"]).contains(id.trim()));
+        let sleeps = || {
+            let lines = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
+            lines.filter_map(|path| fs::read_to_string(path).ok()).any(|line| line.split('\0').any(|word| word == time))
+        };
+        eventually("what it left is gone", || !sleeps());
     }),
     ("the outcome as JSON", "", |b| {
         let output = b.run(&["--json"], &["sh", "-c", "exit 4"]).output().unwrap();

@@ -74,8 +74,8 @@ impl AgentUse {
             let target = identity.home.join(below);
             // Who mounts something there himself has said what it is.
             if !mounts.iter().any(|mount| mount.target == target) {
-                let source = mounts::source(&source, Path::new("/"), &[])?;
-                mounts.push(Mount { source, target, read_only: true });
+                let mount = Mount { source, target, read_only: true };
+                mounts.push(Mount { source: mounts::source(&mount, Path::new("/"), &[])?, ..mount });
             }
         }
         let own = |read_only| {

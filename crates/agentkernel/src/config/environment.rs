@@ -8,7 +8,7 @@ use super::{
     image::FoundImage,
     secrets::Secrets,
 };
-use crate::{Identity, Image, SandboxId, SecretSource, SecretUse, trust};
+use crate::{Identity, Image, SandboxId, SecretSource, SecretUse, trust, walk::Links};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::OwnedFd,
@@ -243,7 +243,7 @@ pub fn exec_env(
 /// Reads a file of variables, to which no link leads out of the places where sandboxes write.
 pub(super) fn read_env_file(path: &Path, places: &[PathBuf]) -> Result<Vec<EnvVar>, ConfigError> {
     let what = format!("The file of variables {}", quoted(path.as_os_str()));
-    let entry = follow(path, true, &what, places).map_err(|refusal| refusal.at(path))?;
+    let entry = follow(path, true, &what, places, Links::Inside).map_err(|refusal| refusal.at(path))?;
     read_variables(entry.open().map_err(|error| ConfigError::io(path, error))?, path)
 }
 

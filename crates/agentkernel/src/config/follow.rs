@@ -27,19 +27,23 @@ impl Refusal {
     }
 }
 
-/// Walks an absolute path, by links in these places only to what is in them, too; one in the last place is followed or not.
+/// Walks an absolute path, by links in these places as they may be followed there; one in the last place is followed or not.
 /// `what` it is, in words.
 ///
 /// # Errors
 /// [`Refusal`]; that nothing is there is none.
-pub(crate) fn follow(path: &Path, last: bool, what: &str, places: &[PathBuf]) -> Result<Entry, Refusal> {
-    Writable::of(places, Links::Inside).entry(path, last).map_err(|error| match error {
+pub(crate) fn follow(path: &Path, last: bool, what: &str, places: &[PathBuf], links: Links) -> Result<Entry, Refusal> {
+    Writable::of(places, links).entry(path, last).map_err(|error| match error {
         WalkError::Io(error) => Refusal::Io(error),
         WalkError::Out { place, real } => {
             let (place, real) = (quoted(place.as_os_str()), quoted(real.as_os_str()));
             let cause = format!("{what} leads out of {place} by a link, to {real}");
             let hint = format!("A sandbox could lay such a link; if it is yours, name {real} itself");
             Refusal::Link(ConfigError::value(cause, hint))
+        }
+        error @ WalkError::Link { .. } => {
+            let hint = "A sandbox could lay such a link, to what is protected; `:ro` may follow it";
+            Refusal::Link(ConfigError::value(format!("{what}: {error}"), hint))
         }
         error => Refusal::Link(ConfigError::value(format!("{what}: {error}"), "")),
     })

@@ -9,12 +9,12 @@ fn whoever_is_refused_hears_by_what_and_what_helps() {
     std::os::unix::fs::symlink("../file", base.join("project/link")).unwrap();
     let places = [base.join("project")];
     let path = base.join("project/link");
-    let error = follow(&path, true, "It", &places).unwrap_err().at(&path);
+    let error = follow(&path, true, "It", &places, Links::Inside).unwrap_err().at(&path);
     let (place, real) = (places[0].display(), base.join("file"));
     assert_eq!(error.to_string(), format!("It leads out of '{place}' by a link, to '{}'", real.display()));
     assert!(error.hint().ends_with(&format!("name '{}' itself", real.display())), "{}", error.hint());
     let gone = base.join("project/none/x");
     assert!(
-        matches!(follow(&gone, true, "It", &places), Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound)
+        matches!(follow(&gone, true, "It", &places, Links::Inside), Err(Refusal::Io(error)) if error.kind() == io::ErrorKind::NotFound)
     );
 }

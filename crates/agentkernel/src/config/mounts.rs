@@ -5,7 +5,7 @@ use super::{
     follow::{Refusal, follow},
     forms::quoted,
 };
-use crate::Mount;
+use crate::{Mount, walk::Links};
 use rustix::fs::FileType;
 use std::{
     io::ErrorKind,
@@ -14,8 +14,10 @@ use std::{
 
 /// Resolves the source of a mount: absolute, and without links in it. A link in the last place is refused rather
 /// than followed: whoever can change it would choose what is mounted. One on the way may lead out of none of the places
-/// where sandboxes write.
-pub(super) fn source(source: &Path, base: &Path, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {
+/// where sandboxes write; and in them nowhere, if the mount can be written: there it could lead to what is protected.
+pub(super) fn source(mount: &Mount, base: &Path, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {
+    let source = &mount.source;
+    let links = if mount.read_only { Links::Inside } else { Links::Refused };
     let what = format!("Mount source {}", quoted(source.as_os_str()));
     let refused = |cause: String, hint: String| ConfigError::value(format!("{what} {cause}"), hint);
     // Collected anew, for a slash at the end would follow a link.
@@ -26,7 +28,7 @@ pub(super) fn source(source: &Path, base: &Path, places: &[PathBuf]) -> Result<P
         }
         refusal => refusal.at(&named),
     };
-    let entry = follow(&named, false, &what, places).map_err(wrong)?;
+    let entry = follow(&named, false, &what, places, links).map_err(wrong)?;
     let (path, kind) = entry.path().and_then(|path| Ok((path, entry.kind()?))).map_err(Refusal::Io).map_err(wrong)?;
     if kind == FileType::Symlink {
         let to = entry.target().map_err(|error| ConfigError::io(&path, error))?;
@@ -52,7 +54,7 @@ pub(super) fn image(dir: &Path, base: &Path, places: &[PathBuf]) -> Result<PathB
         }
         refusal => refusal.at(&path),
     };
-    let entry = follow(&path, true, &format!("Image {what}"), places).map_err(wrong)?;
+    let entry = follow(&path, true, &format!("Image {what}"), places, Links::Inside).map_err(wrong)?;
     let (real, kind) = entry.path().and_then(|real| Ok((real, entry.kind()?))).map_err(Refusal::Io).map_err(wrong)?;
     if real == Path::new("/") {
         let hint = "Use the image 'host', which leaves out what is yours";

@@ -8,7 +8,10 @@ fn sources_are_what_they_seem() {
     std::fs::write(base.join("file"), "").unwrap();
     std::os::unix::fs::symlink("real", base.join("link")).unwrap();
     std::os::unix::fs::symlink("nowhere", base.join("dangling")).unwrap();
-    let of = |text: &str| source(Path::new(text), &base, &[]).map_err(|error| format!("{error} | {}", error.hint()));
+    let of = |text: &str| {
+        let mount = Mount { source: text.into(), target: "/x".into(), read_only: false };
+        source(&mount, &base, &[]).map_err(|error| format!("{error} | {}", error.hint()))
+    };
     assert_eq!(of("real"), Ok(base.join("real")));
     assert_eq!(of("./real//sub/"), Ok(base.join("real/sub")));
     assert_eq!(of("file"), Ok(base.join("file")));

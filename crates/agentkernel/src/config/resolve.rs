@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     BackendKind, Identity, Image, Limits, Mount, Name, Network, OciImage, SandboxId, Spec, Tmpfs, Workspace, trust,
+    walk::Links,
 };
 use oci::Reference;
 use rustix::fs::FileType;
@@ -529,8 +530,8 @@ impl Resolver<'_> {
         let places = self.places();
         for located in self.settings.mounts.iter().filter(|located| !replaced(&located.value.target)) {
             let mut mount = located.value.clone();
-            named.push(self.project.join(&mount.source));
-            let source = mounts::source(&mount.source, self.project, &places);
+            named.push(Mount { source: self.project.join(&mount.source), ..mount.clone() });
+            let source = mounts::source(&mount, self.project, &places);
             mount.source = source.map_err(|error| self.at(located, error))?;
             self.refuse_own(&mount.source).map_err(|error| self.at(located, error))?;
             // One that may be written would be a second way to protected files, and past a copy on write.
@@ -541,15 +542,15 @@ impl Resolver<'_> {
             list.push(place(&mut taken, mount, workspace).map_err(|error| self.at(located, error))?);
         }
         for mut mount in flags {
-            named.push(self.host.cwd.join(&mount.source));
-            mount.source = mounts::source(&mount.source, &self.host.cwd, &places)?;
+            named.push(Mount { source: self.host.cwd.join(&mount.source), ..mount.clone() });
+            mount.source = mounts::source(&mount, &self.host.cwd, &places)?;
             self.refuse_own(&mount.source)?;
             list.push(place(&mut taken, mount, workspace)?);
         }
         // What one mount lets a sandbox write to may decide where another begins.
         let writable: Vec<PathBuf> = mounts::writable(&list).map(Path::to_owned).collect();
-        for path in named.iter().filter(|_| !writable.is_empty()) {
-            mounts::source(path, Path::new("/"), &writable)?;
+        for mount in named.iter().filter(|_| !writable.is_empty()) {
+            mounts::source(mount, Path::new("/"), &writable)?;
         }
         Ok(list)
     }
@@ -605,7 +606,7 @@ impl Resolver<'_> {
         if let Some(located) = &self.settings.env_file {
             let path = self.project.join(&located.value);
             let at = |error| self.at(located, ConfigError::io(&path, error));
-            let entry = follow(&path, true, "`env_file`", places);
+            let entry = follow(&path, true, "`env_file`", places, Links::Inside);
             let entry = entry.map_err(|refusal| self.at(located, refusal.at(&path)))?;
             let (real, kind) = (entry.path().map_err(at)?, entry.kind().map_err(at)?);
             if !real.starts_with(self.project) {

@@ -242,6 +242,7 @@ fn no_trust_lets_a_link_lead_out_of_the_project() {
         "[sandbox]\nenv_file='link/env'",
         "[sandbox]\nimage='dir:link/root'",
         "[workspace]\nmounts=['link/root:/x:ro']",
+        "[workspace]\nmounts=['data/../link/root:/x:ro']",
         "[workspace]\nmounts=['data/../link/root:/x']",
     ] {
         let mut scene = Scene::new(text);
@@ -253,7 +254,10 @@ fn no_trust_lets_a_link_lead_out_of_the_project() {
         for trusted in [false, true] {
             scene.project.file.as_mut().unwrap().trusted = trusted;
             let error = scene.resolve(Overrides::default()).unwrap_err();
-            let words = format!("leads out of '{}/app' by a link, to '{}/outside/", base.display(), base.display());
+            let words = match text.ends_with("/x']") {
+                true => "'link' is a symbolic link where the sandbox can change it".to_owned(),
+                false => format!("leads out of '{}/app' by a link, to '{}/outside/", base.display(), base.display()),
+            };
             assert!(error.to_string().contains(&words) && error.to_string().contains("agentkernel.toml:2:"), "{error}");
         }
     }

@@ -5,12 +5,13 @@
 
 use super::{
     ConfigError, HostFacts, credentials,
+    environment::Environment,
     follow::{Refusal, follow},
     forms::{parse_secret_name, quoted},
     keyring::{self, Bus, KeyringError},
     nearest, overlap, user,
 };
-use crate::{SecretSource, SecretUse, Spec};
+use crate::{SecretSource, SecretUse, Spec, walk::Links};
 use egress::{Pattern, Secret};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -25,6 +26,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
+use wire::OsBytes;
 
 /// The longest value, in bytes.
 pub const MAX_SECRET: usize = 64 << 10;
@@ -289,10 +291,11 @@ impl Secrets {
 /// The values of the secrets that a sandbox uses, from where each comes.
 ///
 /// # Errors
-/// If one is not there, could not be sent, or is in a file that the sandbox reads, or could have chosen. The error names the
-/// secret, and never shows it.
+/// If one is not there, could not be sent, or is in a variable or file that the sandbox reads, or could have chosen. The error
+/// names the secret, and never shows it.
 pub fn gather(uses: &[SecretUse], seen: &Seen, host: &HostFacts) -> Result<Vec<(SecretUse, Secret)>, ConfigError> {
     let secrets = Secrets::of(host);
+    Environment::from(seen.env.as_slice()).refuse_values(uses, host)?;
     let gathered = uses.iter().map(|wanted| {
         let value = value(&wanted.name, &wanted.source, &secrets, seen, host)?;
         if wanted.source == SecretSource::Store {
@@ -307,6 +310,8 @@ pub fn gather(uses: &[SecretUse], seen: &Seen, host: &HostFacts) -> Result<Vec<(
 /// What a sandbox has of the host.
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// Its variables.
+    env: Vec<OsBytes>,
     /// Where it reads, with everything below.
     visible: Vec<PathBuf>,
     /// Where it writes.
@@ -318,14 +323,15 @@ impl Seen {
     #[must_use]
     pub fn of(spec: &Spec) -> Self {
         let writable = places(spec);
-        let visible = spec.all_mounts().map(|mount| mount.source.clone()).chain(writable.iter().cloned()).collect();
-        Self { visible, writable }
+        let mounts = spec.all_mounts().map(|mount| mount.source.clone());
+        let visible = mounts.chain(writable.iter().cloned()).chain(spec.image.seen_on_host()).collect();
+        Self { env: spec.env.clone(), visible, writable }
     }
 
     /// Opens the file that a secret's value is in, if the sandbox neither sees it nor can choose another.
     fn open(&self, name: &str, path: &Path) -> Result<OwnedFd, Refusal> {
         let what = format!("Secret '{name}': {}", quoted(path.as_os_str()));
-        let entry = follow(path, true, &what, &self.writable)?;
+        let entry = follow(path, true, &what, &self.writable, Links::Inside)?;
         let real = entry.path().map_err(Refusal::Io)?;
         match self.visible.iter().find(|place| real.starts_with(place)) {
             None => entry.open().map_err(Refusal::Io),

@@ -236,7 +236,7 @@ impl<R: Read> Unpacker<R> {
         }
         match &sparse {
             Some(sparse) => self.pieces(&file, sparse)?,
-            None => self.reader.copy(size, |bytes| write_all(&file, bytes))?,
+            None => self.contents(&file, 0, size)?,
         }
         // The map of a sparse file stands in whole blocks.
         self.reader.pad(size)?;
@@ -244,12 +244,20 @@ impl<R: Read> Unpacker<R> {
         finish(&file, said, natural.filter(|_| said.xattrs.is_empty()))
     }
 
+    /// Writes contents from `at`, where the file stands. Many zeros become a hole: most builders have no other way to say that
+    /// there was one.
+    fn contents(&mut self, file: &OwnedFd, at: u64, size: u64) -> Result<(), Reason> {
+        let mut hollow = Hollow { file, at, zeros: 0 };
+        self.reader.copy(size, |bytes| hollow.write(bytes))?;
+        hollow.end()
+    }
+
     /// Writes the contents of a file with holes.
     fn pieces(&mut self, file: &OwnedFd, sparse: &Sparse) -> Result<(), Reason> {
         for &(at, length) in &sparse.pieces {
             rustix::fs::seek(file, rustix::fs::SeekFrom::Start(at))
                 .map_err(|error| Reason::Io("write the file", error.into()))?;
-            self.reader.copy(length, |bytes| write_all(file, bytes))?;
+            self.contents(file, at, length)?;
         }
         rustix::fs::ftruncate(file, sparse.size).map_err(|error| Reason::Io("set the size", error.into()))
     }
@@ -358,4 +366,70 @@ fn owner(entry: &Entry) -> Result<(u32, u32), Reason> {
         _ => Err(Reason::Owner(id)),
     };
     Ok((fits(uid)?, fits(gid)?))
+}
+/// A file that leaves out runs of zeros.
+struct Hollow<'a> {
+    file: &'a OwnedFd,
+    /// Where what comes belongs.
+    at: u64,
+    /// How many zeros before that have not been written.
+    zeros: u64,
+}
+
+/// What is looked at at once: holes are made of whole blocks.
+const BLOCK: usize = 4096;
+/// Shorter ones are written: a file in many pieces is read more slowly.
+const HOLE: u64 = 64 * 1024;
+static ZEROS: [u8; HOLE as usize] = [0; HOLE as usize];
+
+impl Hollow<'_> {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Reason> {
+        // What of it is to be written, from its begin on.
+        let mut full = 0;
+        while let Some(rest) = bytes.get(full..).filter(|rest| !rest.is_empty()) {
+            let block = rest.len().min(BLOCK - (self.at % BLOCK as u64) as usize);
+            self.at += block as u64;
+            if rest[..block] != ZEROS[..block] {
+                full += block;
+                continue;
+            }
+            self.flush(&bytes[..full])?;
+            self.zeros += block as u64;
+            bytes = &rest[block..];
+            full = 0;
+        }
+        self.flush(bytes)
+    }
+
+    /// Writes what is no run of zeros, behind the zeros that came before it.
+    fn flush(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match std::mem::take(&mut self.zeros) {
+            0 => {}
+            run if run < HOLE => write_all(self.file, &ZEROS[..run as usize])?,
+            run => drop(self.pass(run)?),
+        }
+        write_all(self.file, bytes)
+    }
+
+    /// Passes over zeros, and gives the place behind them.
+    fn pass(&self, run: u64) -> Result<u64, Reason> {
+        let run = i64::try_from(run).unwrap_or(i64::MAX);
+        let to = rustix::fs::seek(self.file, rustix::fs::SeekFrom::Current(run));
+        to.map_err(|error| Reason::Io("write the file", error.into()))
+    }
+
+    /// The file has its size also if it ends with zeros.
+    fn end(self) -> Result<(), Reason> {
+        match self.zeros {
+            0 => Ok(()),
+            run if run < HOLE => write_all(self.file, &ZEROS[..run as usize]),
+            run => {
+                let size = self.pass(run)?;
+                rustix::fs::ftruncate(self.file, size).map_err(|error| Reason::Io("set the size", error.into()))
+            }
+        }
+    }
 }

@@ -82,7 +82,7 @@ impl Role {
             Self::Lent(_) => b'l',
             Self::Lower("") => b'/',
             // There are few, and all are in the list.
-            Self::Lower(place) => skeleton::PROGRAMS.iter().position(|name| name == place).unwrap_or(0) as u8,
+            Self::Lower(place) => Image::PROGRAMS.iter().position(|name| name == place).unwrap_or(0) as u8,
         }
     }
 
@@ -98,7 +98,7 @@ impl Role {
             b'm' => Self::Mount(mounts.next()?),
             b'l' => Self::Lent(lent.next()?),
             b'/' => Self::Lower(""),
-            place => Self::Lower(skeleton::PROGRAMS.get(usize::from(place))?),
+            place => Self::Lower(Image::PROGRAMS.get(usize::from(place))?),
         })
     }
 

@@ -9,6 +9,7 @@
 //! host has changed, it begins again.
 
 use super::cache;
+use crate::Image;
 use rustix::{
     fd::OwnedFd,
     fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, StatxFlags},
@@ -23,9 +24,6 @@ use std::{
 
 /// Raised when the layout of a skeleton changes, so that an older one is not used.
 const VERSION: u32 = 3;
-
-/// What the host's programs lie in; those that are directories and not links into /usr get an overlay each.
-pub const PROGRAMS: &[&str] = &["usr", "opt", "bin", "sbin", "lib", "lib64", "lib32", "libx32"];
 
 /// Everybody may look into a directory.
 pub const OPEN: u32 = 0o055;
@@ -260,7 +258,7 @@ fn examine() -> io::Result<Host> {
     VERSION.hash(&mut hash);
     let mut programs = Vec::new();
     let mut links = Vec::new();
-    for &name in PROGRAMS {
+    for &name in &Image::PROGRAMS {
         match kind(&host, name)? {
             Some(FileType::Symlink) => {
                 let target = rustix::fs::readlinkat(&host, name, Vec::new())?;

@@ -7,6 +7,7 @@ use crate::{
         self, HostFacts,
         follow::{Refusal, follow},
     },
+    walk::Links,
     workspace::AgentHome,
 };
 use std::path::{Path, PathBuf};
@@ -43,7 +44,13 @@ impl Brought {
             let is_kept = state.iter().any(|place| below.starts_with(place));
             // Where they are is for the user to say, by links too, but not for a sandbox of the project; what leads nowhere,
             // or to all, does not come along.
-            let there = match follow(&own.join(below), true, &format!("~/{}", below.display()), &[project.to_owned()]) {
+            let there = match follow(
+                &own.join(below),
+                true,
+                &format!("~/{}", below.display()),
+                &[project.to_owned()],
+                Links::Inside,
+            ) {
                 Ok(entry) => entry.path().ok().filter(|path| !own.starts_with(path)),
                 Err(Refusal::Io(_)) => None,
                 Err(Refusal::Link(error)) => return Err(error.into()),

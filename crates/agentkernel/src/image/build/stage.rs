@@ -62,14 +62,19 @@ impl State {
             created: None,
             author: None,
             platform: platform.clone(),
-            config: RunConfig { env: vec![format!("PATH={PATH}")], ..RunConfig::default() },
+            config: RunConfig::default(),
             rootfs: Rootfs { kind: "layers".into(), diff_ids: Vec::new() },
             history: Vec::new(),
         };
         Self::new(Vec::new(), config)
     }
 
-    fn new(layers: Vec<Built>, config: ImageConfig) -> Self {
+    /// One that begins with these layers. It has a PATH in any case, as Docker has it.
+    fn new(layers: Vec<Built>, mut config: ImageConfig) -> Self {
+        let env = &mut config.config.env;
+        if !env.iter().any(|entry| entry.starts_with("PATH=")) {
+            env.push(format!("PATH={PATH}"));
+        }
         Self { layers, config, arguments: BTreeMap::new(), own_command: false }
     }
 
@@ -290,7 +295,7 @@ impl<E: Executor> Builder<'_, E> {
     /// The name of a step by what decides it.
     pub(super) fn key(&self, state: &State, step: Deciding<'_>) -> Digest {
         let below = state.layers.iter().map(|layer| &layer.diff_id).collect();
-        let key = Key { version: 2, below, epoch: self.request.epoch, step };
+        let key = Key { version: 3, below, epoch: self.request.epoch, step };
         // What is in it can all be written.
         Digest::of(&serde_json::to_vec(&key).unwrap_or_default())
     }
