@@ -130,7 +130,11 @@ struct Both {
 
 impl Both {
     fn new() -> Option<Self> {
-        let engine = Engine::new(Kind::Docker)?;
+        Self::of(Kind::Docker)
+    }
+
+    fn of(kind: Kind) -> Option<Self> {
+        let engine = Engine::new(kind)?;
         Some(Self { scene: Scene::new(Who::Me), engine })
     }
 
@@ -223,7 +227,13 @@ fn an_engine_and_the_store_lock_alike() {
 /// What both have of no registry is the same by its contents.
 #[test]
 fn an_image_of_no_registry_is_locked_by_what_it_is() {
-    let Some(both) = Both::new() else { return };
+    for kind in [Kind::Docker, Kind::Podman] {
+        is_locked_by_what_it_is(kind);
+    }
+}
+
+fn is_locked_by_what_it_is(kind: Kind) {
+    let Some(both) = Both::of(kind) else { return };
     let scene = &both.scene;
     both.engine.load(&scene.base());
     scene.project("[image]\nfrom = \"base:1\"\n");

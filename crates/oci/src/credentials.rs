@@ -93,7 +93,7 @@ pub enum CredentialsError {
 #[derive(Clone, Debug, Default)]
 pub struct DockerConfig {
     logins: BTreeMap<String, Credentials>,
-    helpers: BTreeMap<String, String>,
+    helpers: BTreeMap<String, Option<String>>,
     store: Option<String>,
 }
 
@@ -143,7 +143,8 @@ impl DockerConfig {
             config.logins.insert(server, login);
         }
         for (server, helper) in written.cred_helpers.unwrap_or_default() {
-            config.helpers.insert(server, helper_name(helper)?);
+            let helper = Some(helper).filter(|helper| !helper.is_empty());
+            config.helpers.insert(server, helper.map(helper_name).transpose()?);
         }
         config.store = written.creds_store.filter(|store| !store.is_empty()).map(helper_name).transpose()?;
         Ok(config)
@@ -157,10 +158,9 @@ impl DockerConfig {
         let server = server(reference);
         let helper = |name: &String| Found::Helper { name: name.clone(), server: server.to_owned() };
         let is_for = |key: &str| key == server || host_of(key) == registry;
-        if let Some((_, name)) = self.helpers.iter().find(|(key, _)| is_for(key)) {
-            return helper(name);
-        }
-        if let Some(name) = &self.store {
+        let own = self.helpers.iter().find(|(key, _)| is_for(key)).map(|(_, name)| name);
+        // Without a name the file is meant, and no helper for all.
+        if let Some(name) = own.unwrap_or(&self.store) {
             return helper(name);
         }
         let name = reference.name();

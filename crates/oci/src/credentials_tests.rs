@@ -60,7 +60,11 @@ fn a_helper_is_named_with_what_it_is_asked_for() {
     assert_eq!(find(&config, "two.example.com/x"), helper("secretservice", "two.example.com"));
     assert_eq!(find(&config, "debian"), helper("hub", "https://index.docker.io/v1/"));
     assert_eq!(find(&json!({"credsStore": ""}), "debian"), Found::Credentials(Credentials::None));
-    for name in ["../evil", "", "a b", "a/b", "\0"] {
+    let own = json!({"credsStore": "all", "credHelpers": {"one.example.com": ""}, "auths": {"one.example.com": {"username": "u", "password": "p"}}});
+    let login = Credentials::Basic { user: "u".into(), password: Secret::new("p".into()) };
+    assert_eq!(find(&own, "one.example.com/x"), Found::Credentials(login));
+    assert_eq!(find(&own, "two.example.com/x"), helper("all", "two.example.com"));
+    for name in ["../evil", "a b", "a/b", "\0"] {
         let config = json!({"credHelpers": {"x": name}}).to_string();
         assert!(matches!(DockerConfig::parse(config.as_bytes()), Err(CredentialsError::Helper(_))), "{name:?}");
     }

@@ -98,14 +98,22 @@ impl Images {
         let here = self.look(reference)?;
         // What somebody here has named so is in no registry.
         let here = here.filter(|about| !(lock.is_renewed() && about.digest(reference).is_some()));
+        let was_here = here.is_some();
         let about = match here {
             Some(about) => about,
             None => self.bring(reference)?,
         };
         let records =
             || own.records().map(|records| records.into_iter().find(|record| record.config.to_string() == about.id));
-        let digest: Option<Digest> = match about.digest(reference) {
-            Some(digest) => Some(digest.clone()),
+        let mut published = about.digest(reference).cloned();
+        // Podman has a digest for every image, also for one that no registry knows.
+        if let Some(digest) = published.take_if(|_| was_here && about.is_podmans) {
+            let pinned = reference.pinned(digest.clone());
+            let settings = crate::image::settings(&pinned, image::user()?.mirrors(pinned.registry()))?;
+            published = own.is_published(&pinned, &platform, &settings)?.then_some(digest);
+        }
+        let digest: Option<Digest> = match published {
+            Some(digest) => Some(digest),
             None => records()?.map(|record| record.manifest),
         };
         match digest {

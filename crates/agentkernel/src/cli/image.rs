@@ -81,7 +81,7 @@ pub(super) fn open(store: &Store) -> Result<image::Images, Failure> {
 }
 
 /// What the user's own configuration says.
-fn user() -> Result<UserConfig, Failure> {
+pub(super) fn user() -> Result<UserConfig, Failure> {
     Ok(UserConfig::read(&HostFacts::read()?)?)
 }
 

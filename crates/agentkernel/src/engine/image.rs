@@ -32,6 +32,8 @@ pub struct About {
     pub contents: Contents,
     /// By which registries know it: each with the digest of its manifest, or of an index that leads there.
     digests: Vec<Reference>,
+    /// The engine is Podman, which has a digest for what came from no registry as well.
+    pub is_podmans: bool,
 }
 
 impl About {
@@ -104,7 +106,7 @@ pub async fn about(engine: &Engine, name: &str, cache: &OwnedFd) -> Result<Optio
         }
     };
     let digests = repo_digests.unwrap_or_default().iter().filter_map(|name| name.parse().ok()).collect();
-    Ok(Some(About { id, platform, run: config.unwrap_or_default(), contents, digests }))
+    Ok(Some(About { id, platform, run: config.unwrap_or_default(), contents, digests, is_podmans: engine.is_podman() }))
 }
 
 /// Looks at the files of an image, in a container that is never started.

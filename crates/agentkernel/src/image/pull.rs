@@ -181,6 +181,26 @@ impl Images {
         Ok(record)
     }
 
+    /// Whether the registry that this image is pinned in has it, which is asked of it once.
+    ///
+    /// # Errors
+    /// [`ImageError`] if it can't be asked here.
+    pub fn is_published(
+        &self,
+        pinned: &Reference,
+        platform: &Platform,
+        settings: &Settings,
+    ) -> Result<bool, ImageError> {
+        let mut settings = settings.clone();
+        settings.retries.count = 0;
+        let asked: Worker<bool> = worker::start(&[], Reach::Internet, || {
+            in_runtime(&settings, RegistryError::hint, async |client| {
+                Ok(client.resolve(pinned, platform).await.is_ok())
+            })
+        })?;
+        asked.wait()
+    }
+
     /// Brings the layers that are not here, and unpacks them.
     fn bring(
         &self,
