@@ -444,6 +444,9 @@ fn editors_have_the_agents_in_sandboxes() {
         let of =
             |name: &str| servers.values().filter(|server| server["args"] == serde_json::json!(["acp", name])).count();
         assert_eq!((servers.len(), ["claude", "codex", "gemini", "opencode"].map(of)), (5, [1; 4]), "{text}");
+        // Zed does not take a server without it.
+        let custom = servers.values().filter(|server| server["type"] == "custom").count();
+        assert_eq!(custom, if name == "zed" { 4 } else { 0 }, "{text}");
         world.remove(name, &Scope::User);
         assert_eq!(world.all(), before);
     }
