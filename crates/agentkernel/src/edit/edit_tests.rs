@@ -357,16 +357,61 @@ fn read(text: &str) -> Value {
         .map_or(Value::Null, Value::from)
 }
 
-/// Where each token of a text begins, and those that open an object.
-fn tokens(text: &str) -> Vec<(usize, bool)> {
+/// Where each token of a text begins, or where each object opens.
+fn tokens(text: &str, objects: bool) -> Vec<usize> {
     let body = text.trim_start_matches(MARK);
     let options = jsonc_parser::CollectOptions { tokens: true, ..Default::default() };
     let parsed = jsonc_parser::parse_to_ast(body, &options, &jsonc_parser::ParseOptions::default()).unwrap();
     let behind = text.len() - body.len();
-    let token = |token: jsonc_parser::tokens::TokenAndRange<'_>| {
-        (behind + token.range.start, matches!(token.token, jsonc_parser::tokens::Token::OpenBrace))
-    };
-    parsed.tokens.unwrap().into_iter().map(token).collect()
+    let tokens = parsed.tokens.unwrap().into_iter();
+    let opens = |token: &jsonc_parser::tokens::Token<'_>| matches!(token, jsonc_parser::tokens::Token::OpenBrace);
+    let tokens = tokens.filter(|token| !objects || opens(&token.token));
+    tokens.map(|token| behind + token.range.start + usize::from(objects)).collect()
+}
+
+/// Where ours stands in a text.
+fn place(text: &str, edit: &Edit) -> Range<usize> {
+    let body = text.trim_start_matches(MARK);
+    let root = jsonc_parser::parse_to_ast(body, &Default::default(), &Default::default()).unwrap().value.unwrap();
+    let Edit::Json { key, value, list, .. } = edit else { panic!("{edit:?}") };
+    let (mut node, mut range) = (&root, 0..0);
+    for name in key {
+        let property = node.as_object().unwrap().properties.iter().rfind(|one| one.name.as_str() == name).unwrap();
+        (node, range) = (&property.value, property.range.start..property.range.end);
+    }
+    if *list {
+        let elements = &node.as_array().unwrap().elements;
+        let ours = elements.iter().find(|element| Value::from((*element).clone()) == *value).unwrap();
+        let ours = jsonc_parser::common::Ranged::range(ours);
+        range = ours.start..ours.end;
+    }
+    let behind = text.len() - body.len();
+    behind + range.start..behind + range.end
+}
+
+/// What a text says, less what is ours, and less what is empty around that if it was not there before.
+fn said_without(text: &str, edit: &Edit, before: &str) -> Value {
+    let Edit::Json { key, value, list, .. } = edit else { panic!("{edit:?}") };
+    let (mut said, before) = (read(text), read(before));
+    for depth in (1..=key.len()).rev() {
+        let pointer = |depth: usize| key[..depth].iter().map(|name| format!("/{name}")).collect::<String>();
+        if let Some(Value::Array(all)) = said.pointer_mut(&pointer(depth)) {
+            all.retain(|element| element != value);
+        }
+        let last = depth == key.len() && !list;
+        let empty = [json!({}), json!([])].iter().any(|empty| said.pointer(&pointer(depth)) == Some(empty));
+        if let Some(Value::Object(outer)) = said.pointer_mut(&pointer(depth - 1))
+            && (last || empty && before.pointer(&pointer(depth)).is_none())
+        {
+            outer.remove(&key[depth - 1]);
+        }
+    }
+    said
+}
+
+/// What is put in since: where, and which kind.
+fn more(most: usize) -> impl Strategy<Value = Vec<(prop::sample::Index, usize)>> {
+    prop::collection::vec((any::<prop::sample::Index>(), 0..5_usize), 0..most)
 }
 
 /// Puts something in at one of these places.
@@ -415,45 +460,32 @@ fn said_by_toml(text: &str) -> Option<Value> {
 
 proptest! {
     #[test]
-    fn what_was_put_in_since_stays_in_json((before, _) in configuration(), more in prop::collection::vec((any::<prop::sample::Index>(), 0..4_usize), 0..12)) {
-        let mut now = put(&server(), &before);
+    fn what_was_put_in_since_stays_in_json((before, _) in configuration(), list in any::<bool>(), more in more(12)) {
+        let edit = if list { hook() } else { server() };
+        let mut now = put(&edit, &before);
         for (number, (at, kind)) in more.into_iter().enumerate() {
-            let places = tokens(&now);
-            now = match kind {
-                0 => insert(&now, &places.iter().map(|place| place.0).collect::<Vec<_>>(), at, "\n\n"),
-                1 => insert(&now, &places.iter().map(|place| place.0).collect::<Vec<_>>(), at, &format!("//\u{a7}{number:02}\n")),
-                2 => insert(&now, &places.iter().map(|place| place.0).collect::<Vec<_>>(), at, &format!("/*\u{a7}{number:02}*/")),
-                _ => {
-                    let places: Vec<_> = places.iter().filter(|place| place.1).map(|place| place.0 + 1).collect();
-                    insert(&now, &places, at, &format!("\"mine{number}\": {{}},"))
-                }
+            let remark = format!("\u{a7}{number:02}");
+            let (places, more) = match kind {
+                0 => (tokens(&now, false), "\n\n".to_owned()),
+                1 => (tokens(&now, false), format!("//{remark}\n")),
+                2 => (tokens(&now, false), format!("/*{remark}*/")),
+                _ => (tokens(&now, true), format!("\"mine{number}\": {{}},")),
             };
+            now = insert(&now, &places, at, &more);
         }
-        let rest = server().take(&now, Some(&before)).unwrap().unwrap();
-        if !server().is_in(Some(&now)) {
+        let rest = edit.take(&now, Some(&before)).unwrap().unwrap();
+        if !edit.is_in(Some(&now)) {
             prop_assert_eq!(rest, now);
             return Ok(());
         }
-        let body = now.trim_start_matches(MARK);
-        let parsed = jsonc_parser::parse_to_ast(body, &Default::default(), &Default::default()).unwrap().value.unwrap();
-        let servers = parsed.as_object().unwrap().properties.iter().rfind(|one| one.name.as_str() == "mcpServers").unwrap();
-        let servers = servers.value.as_object().unwrap();
-        let ours = servers.properties.iter().rfind(|one| one.name.as_str() == "agentkernel").unwrap().range;
-        let others = format!("{}{}", &body[..ours.start], &body[ours.end..]);
+        let ours = place(&now, &edit);
+        let others = format!("{}{}", &now[..ours.start], &now[ours.end..]);
         prop_assert_eq!(remarks(&rest), remarks(&others), "{}", now);
-        let mut wanted = read(&now);
-        wanted["mcpServers"].as_object_mut().unwrap().remove("agentkernel");
-        let mut said = read(&rest);
-        for said in [&mut wanted, &mut said] {
-            if read(&before).get("mcpServers").is_none() && said.get("mcpServers") == Some(&json!({})) {
-                said.as_object_mut().unwrap().remove("mcpServers");
-            }
-        }
-        prop_assert_eq!(said, wanted, "{}", now);
+        prop_assert_eq!(said_without(&rest, &edit, &before), said_without(&now, &edit, &before), "{}", now);
     }
 
     #[test]
-    fn what_was_put_in_since_stays_in_toml(before in texts_of_toml(), more in prop::collection::vec((any::<prop::sample::Index>(), 0..5_usize), 0..8)) {
+    fn what_was_put_in_since_stays_in_toml(before in texts_of_toml(), more in more(8)) {
         let mut now = put(&table(), before);
         for (number, (at, kind)) in more.into_iter().enumerate() {
             let line = match kind {
@@ -477,7 +509,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_put_in_since_stays_in_texts(before in "(\u{feff})?([a-z#]{0,3}\r?\n){0,4}[a-z]{0,2}", more in prop::collection::vec((any::<prop::sample::Index>(), 0..3_usize), 0..6)) {
+    fn what_was_put_in_since_stays_in_texts(before in "(\u{feff})?([a-z#]{0,3}\r?\n){0,4}[a-z]{0,2}", more in more(6)) {
         let mut now = put(&section(), &before);
         for (number, (at, kind)) in more.into_iter().enumerate() {
             let line = if kind == 0 { "\n".to_owned() } else { format!("- {number}\n") };

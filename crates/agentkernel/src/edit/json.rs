@@ -255,7 +255,7 @@ impl<'a> Container<'a> {
         if parse(&after).is_ok() && left.filter(|word| *word != ",").eq(words(&after).filter(|word| *word != ",")) {
             return Ok(after);
         }
-        Err(Fault::new(item.start, "what begins here can't be taken out with nothing else"))
+        Err(Fault::new(item.start, "what begins here can't be taken out alone, only by hand"))
     }
 
     fn inside(&self, from: usize, to: usize) -> bool {

@@ -73,7 +73,7 @@ pub(super) fn take(text: &str, key: &[String], kept: Option<&str>) -> Result<Str
     let same = |after: &String| said(after, key).is_some_and(|said_then| said(text, key) == Some(said_then));
     after.filter(same).ok_or_else(|| {
         let at = found.span().map_or(0, |span| span.start);
-        Fault::new(at, format!("`{}` can't be taken out with nothing else", key.join(".")))
+        Fault::new(at, format!("`{}` can't be taken out alone, only by hand", key.join(".")))
     })
 }
 

@@ -52,7 +52,8 @@ impl Plugins {
         }
         for (path, wanted, if_there) in wanted {
             let kept = known.iter().find(|kept| kept.path == path);
-            let is_known = |edit: &Edit| kept.is_some_and(|kept| kept.edits.contains(edit));
+            let is_known =
+                |edit: &Edit| kept.is_some_and(|kept| kept.edits.iter().any(|own| own.what() == edit.what()));
             let now = file::read(&path)?;
             let made = kept.map(|kept| kept.made.clone()).unwrap_or_default();
             if if_there && now.is_none() {
@@ -84,7 +85,7 @@ impl Plugins {
                     Put::Theirs => {
                         notes.push(format!("{}: {} is another one and stays", path.display(), edit.what()));
                         // If it was ours, a removal tells of it too; it may become ours again.
-                        edits.extend(Some(edit).filter(|_| kept.is_some()));
+                        edits.extend(Some(edit).filter(is_known));
                     }
                 }
             }
