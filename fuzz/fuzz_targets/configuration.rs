@@ -12,22 +12,29 @@ fuzz_target!(|text: &str| {
     let key = |outer: &str, inner: &str| vec![outer.to_owned(), inner.to_owned()];
     let value = json!({ "command": "agentkernel", "args": ["mcp"] });
     for edit in [
-        Edit::Json { key: key("mcpServers", "agentkernel"), value: value.clone(), list: false, known_by: None },
-        Edit::Json { key: key("hooks", "PreToolUse"), value: value.clone(), list: true, known_by: None },
+        Edit::Json {
+            key: key("mcpServers", "agentkernel"),
+            value: value.clone(),
+            list: false,
+            known_by: None,
+            mark: None,
+        },
+        Edit::Json { key: key("hooks", "PreToolUse"), value: value.clone(), list: true, known_by: None, mark: None },
         Edit::Json {
             key: Vec::new(),
             value: json!({ "identifier": { "id": "a.b" } }),
             list: true,
             known_by: Some("/identifier/id".into()),
+            mark: Some("\"a.b".into()),
         },
-        Edit::Toml { key: key("mcp_servers", "agentkernel"), value },
+        Edit::Toml { key: key("mcp_servers", "agentkernel"), value, added: vec!["tools".to_owned()] },
         Edit::Section { text: "## Sandboxes\n".to_owned() },
         Edit::File { text: "all".to_owned() },
     ] {
         match edit.put(Some(text)) {
             Ok(Put::Done(after)) => {
                 assert!(edit.is_in(Some(&after)) && edit.clone().exact().is_in(Some(&after)));
-                assert!(edit::reverse(text, &after, &after).is_none_or(|before| before == text));
+                assert!(edit.added(&after).is_empty());
                 if let Ok(taken) = edit.take(&after, Some(text)) {
                     assert!(!edit.is_in(taken.as_deref()));
                 }

@@ -11,7 +11,7 @@ pub fn preset(adapter: &Adapter, file: &Path, text: Option<&str>, wishes: &[Wish
     let mut now = text.map(str::to_owned);
     for preset in adapter.presets.iter().filter(|preset| preset.file == file) {
         let Some(value) = preset.value.clone() else { continue };
-        let edit = Edit::Json { key: preset.key.clone(), value, list: false, known_by: None };
+        let edit = Edit::Json { key: preset.key.clone(), value, list: false, known_by: None, mark: None };
         match (preset.unless.is_some_and(|wish| wishes.contains(&wish)), &now) {
             (false, _) => {
                 if let Ok(Put::Done(after)) = edit.put(now.as_deref()) {
@@ -31,7 +31,7 @@ pub fn preset(adapter: &Adapter, file: &Path, text: Option<&str>, wishes: &[Wish
 
 /// Settings without an entry that is empty now: a variable of no value would hide one that has some.
 pub fn without_empty(text: String, keys: &[String]) -> String {
-    let edit = Edit::Json { key: keys.to_vec(), value: "".into(), list: false, known_by: None };
+    let edit = Edit::Json { key: keys.to_vec(), value: "".into(), list: false, known_by: None, mark: None };
     match edit.take(&text, Some(&text)) {
         Ok(Some(after)) => after,
         _ => text,

@@ -29,7 +29,9 @@ const OPTIONS: ParseOptions = ParseOptions {
 #[derive(Clone, Copy)]
 pub(super) struct List<'a> {
     /// Where in it stands what tells it from all others; none: it is all of it.
-    known_by: Option<&'a str>,
+    pub(super) known_by: Option<&'a str>,
+    /// What of its text stands in others as well that have its place.
+    pub(super) mark: Option<&'a str>,
 }
 
 /// Puts a value where these keys lead, or behind the others of the list there.
@@ -58,11 +60,10 @@ pub(super) fn put(text: &str, key: &[String], value: &Value, list: Option<List<'
         }
     }
     match (node, list) {
-        (Node::Array(array), Some(list)) => match array.elements.iter().find(|element| list.means(element, value)) {
-            Some(element) if same(element, value) => Ok(Put::There),
-            // An older one of ours.
-            Some(element) => done(format!("{}{value}{}", &body[..element.start()], &body[element.end()..])),
-            None => {
+        (Node::Array(array), Some(list)) => match &array.elements {
+            elements if elements.iter().any(|element| list.means(element, value)) => Ok(Put::There),
+            elements if elements.iter().any(|element| list.marks(element)) => Ok(Put::Theirs),
+            _ => {
                 let items = array.elements.iter().map(Node::range).collect();
                 done(Container { text: body, range: array.range, items, unit: &unit }.insert("", value))
             }
@@ -115,6 +116,11 @@ pub(super) fn take(
     keep: usize,
 ) -> Result<String, Fault> {
     let (mark, body) = split(text);
+    let body = without(body, key, value, list, keep).map_err(|fault| fault.behind(mark))?;
+    Ok(format!("{mark}{body}"))
+}
+
+fn without(body: &str, key: &[String], value: &Value, list: Option<List<'_>>, keep: usize) -> Result<String, Fault> {
     let mut body = body.to_owned();
     if let Some(list) = list {
         while let Some(after) = list.without_last(&body, key, value)? {
@@ -142,11 +148,16 @@ pub(super) fn take(
             let Some(at) = object.properties.iter().rposition(|property| property.name.as_str() == key[depth]) else {
                 break;
             };
-            Container::of_object(&body, object, "").remove(at)
+            // What is remarked beside its name stays.
+            let property = &object.properties[at];
+            if !last && words(&body[property.range.start..property.value.start()]).count() > 2 {
+                break;
+            }
+            Container::of_object(&body, object, "").remove(at)?
         };
         body = after;
     }
-    Ok(format!("{mark}{body}"))
+    Ok(body)
 }
 
 /// An object or a list in a text.
@@ -204,32 +215,90 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// The text without one of them.
-    fn remove(&self, at: usize) -> String {
+    /// The text without one of them. All else stays in its order, and comments on their lines.
+    fn remove(&self, at: usize) -> Result<String, Fault> {
         let text = self.text;
         let item = self.items[at];
-        let comma = self.comma_after(&item);
-        let end = comma.map_or(item.end, |at| at + 1);
-        let start = line_start(text, item.start);
         let before = at.checked_sub(1).map(|at| self.items[at]);
-        if self.items.len() == 1 && text[self.range.start + 1..start].trim().is_empty() {
-            let rest = text[end..].trim_start();
-            // Nothing else is in it.
-            if rest.len() == text.len() - (self.range.end - 1) {
-                return format!("{}{rest}", &text[..=self.range.start]);
+        // If it is the last, the one before has no comma any more.
+        let comma = self.comma_after(&item).or_else(|| before.and_then(|before| self.comma_after(&before)));
+        let mut cut = item.start..item.end;
+        let comma = match comma {
+            Some(at) if at >= item.end && text[item.end..at].trim().is_empty() => {
+                cut.end = at + 1;
+                None
             }
+            other => other,
+        };
+        let line = line_start(text, cut.start);
+        let blanks = |at: usize| text[at..].len() - text[at..].trim_start_matches([' ', '\t']).len();
+        let behind = cut.end + blanks(cut.end);
+        let (first, last) = (text[line..cut.start].contains('\n'), text[behind..].starts_with(['\n', '\r']));
+        let opens = text[..line].ends_with(['{', '[']);
+        if self.items.len() == 1
+            && self.inside(self.range.start + 1, cut.start)
+            && self.inside(cut.end, self.range.end - 1)
+        {
+            // Nothing else is in it.
+            cut = self.range.start + 1..self.range.end - 1;
+        } else if (first && last) || !(first || opens) {
+            cut.start = line;
+        } else {
+            cut.end = behind;
         }
-        // The one before is the last now.
-        match before.and_then(|before| self.comma_after(&before)).filter(|_| comma.is_none()) {
-            Some(at) => format!("{}{}{}", &text[..at], &text[at + 1..start.max(at + 1)], &text[end..]),
-            None => format!("{}{}", &text[..start], &text[end..]),
+        let after = match comma {
+            Some(at) if at < cut.start => format!("{}{}{}", &text[..at], &text[at + 1..cut.start], &text[cut.end..]),
+            Some(at) => format!("{}{}{}", &text[..cut.start], &text[cut.end..at], &text[at + 1..]),
+            None => format!("{}{}", &text[..cut.start], &text[cut.end..]),
+        };
+        let left = words(&text[..item.start]).chain(words(&text[item.end..]));
+        if parse(&after).is_ok() && left.filter(|word| *word != ",").eq(words(&after).filter(|word| *word != ",")) {
+            return Ok(after);
         }
+        Err(Fault::new(item.start, "what begins here can't be taken out alone, only by hand"))
+    }
+
+    fn inside(&self, from: usize, to: usize) -> bool {
+        self.text[from..to].trim().is_empty()
     }
 
     fn comma_after(&self, item: &Range) -> Option<usize> {
         let at = trivia(&self.text[..self.range.end], item.end);
         self.text[at..].starts_with(',').then_some(at)
     }
+}
+
+/// What a text consists of, comments too, one after the other.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start();
+        let first = rest.chars().next()?;
+        let length = match first {
+            '/' if rest.starts_with("//") => rest.find(['\n', '\r']).unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |at| at + 2),
+            '"' => text_end(rest),
+            '{' | '}' | '[' | ']' | ',' | ':' => 1,
+            _ => {
+                let end = |c: char| c.is_whitespace() || "{}[],:\"/".contains(c);
+                first.len_utf8() + rest[first.len_utf8()..].find(end).unwrap_or(rest.len() - first.len_utf8())
+            }
+        };
+        let (word, behind) = rest.split_at(length);
+        rest = behind;
+        Some(word.trim_end())
+    })
+}
+
+/// Where a text in quotes ends.
+fn text_end(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.char_indices().skip(1).find(|(_, c)| {
+        let ends = *c == '"' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |(at, _)| at + 1)
 }
 
 /// Where something begins again after blanks and comments.
@@ -344,18 +413,19 @@ fn at<'a, 'b>(root: &'b Node<'a>, key: &[String]) -> Option<&'b Node<'a>> {
     if key.is_empty() { Some(root) } else { way(root, key).pop() }
 }
 
-impl<'a> List<'a> {
-    pub(super) fn of(list: bool, known_by: &'a Option<String>) -> Option<Self> {
-        list.then_some(Self { known_by: known_by.as_deref() })
-    }
-
+impl List<'_> {
     /// A text without the last element that is meant; `None`: there is none.
     fn without_last(self, text: &str, key: &[String], value: &Value) -> Result<Option<String>, Fault> {
         let Some(root) = parse(text)? else { return Ok(None) };
         let Some(Node::Array(array)) = at(&root, key) else { return Ok(None) };
         let last = array.elements.iter().rposition(|element| self.means(element, value));
         let items = array.elements.iter().map(Node::range).collect();
-        Ok(last.map(|at| Container { text, range: array.range, items, unit: "" }.remove(at)))
+        last.map(|at| Container { text, range: array.range, items, unit: "" }.remove(at)).transpose()
+    }
+
+    /// Whether an element has the place of ours.
+    fn marks(self, element: &Node<'_>) -> bool {
+        self.mark.is_some_and(|mark| Value::from(element.clone()).to_string().contains(mark))
     }
 
     /// Whether an element is the one that we mean by this value.

@@ -7,6 +7,7 @@ mod toml;
 use json::List;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::ops::Range;
 
 /// Begins a file that some editors mark as Unicode.
 const MARK: char = '\u{feff}';
@@ -28,6 +29,9 @@ pub(super) enum Edit {
         /// to it; none: it is all of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         known_by: Option<String>,
+        /// What of its text stands as well in one that has its place in the list but is not ours, or not any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mark: Option<String>,
     },
     /// A table in a file of TOML.
     Toml {
@@ -35,6 +39,9 @@ pub(super) enum Edit {
         key: Vec<String>,
         /// It.
         value: Value,
+        /// Tables in it that the file's own program writes there. They come and go with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        added: Vec<String>,
     },
     /// A section of a text, between marks.
     Section {
@@ -86,8 +93,8 @@ impl Edit {
     pub(super) fn put(&self, text: Option<&str>) -> Result<Put, Fault> {
         let before = text.unwrap_or_default();
         let put = match self {
-            Self::Json { key, value, list, known_by } => json::put(before, key, value, List::of(*list, known_by))?,
-            Self::Toml { key, value } => toml::put(before, key, value)?,
+            Self::Json { key, value, .. } => json::put(before, key, value, self.list())?,
+            Self::Toml { key, value, added } => toml::put(before, key, value, added)?,
             Self::Section { text } => section::put(before, text)?,
             Self::File { text: ours } => match text {
                 None => Put::Done(ours.clone()),
@@ -107,8 +114,25 @@ impl Edit {
     /// The same, known by all of it alone.
     pub(super) fn exact(self) -> Self {
         match self {
-            Self::Json { key, value, list, .. } => Self::Json { key, value, list, known_by: None },
+            Self::Json { key, value, list, mark, .. } => Self::Json { key, value, list, known_by: None, mark },
             other => other,
+        }
+    }
+
+    fn list(&self) -> Option<List<'_>> {
+        match self {
+            Self::Json { list: true, known_by, mark, .. } => {
+                Some(List { known_by: known_by.as_deref(), mark: mark.as_deref() })
+            }
+            _ => None,
+        }
+    }
+
+    /// What the file's own program has added to what is ours in a text, as lines that go behind it in another.
+    pub(super) fn added(&self, text: &str) -> String {
+        match self {
+            Self::Toml { key, added, .. } => toml::added(text, key, added),
+            _ => String::new(),
         }
     }
 
@@ -116,8 +140,8 @@ impl Edit {
     pub(super) fn is_in(&self, text: Option<&str>) -> bool {
         let Some(text) = text else { return false };
         match self {
-            Self::Json { key, value, list, known_by } => json::has(text, key, value, List::of(*list, known_by)),
-            Self::Toml { key, value } => toml::has(text, key, value),
+            Self::Json { key, value, .. } => json::has(text, key, value, self.list()),
+            Self::Toml { key, value, added } => toml::has(text, key, value, added),
             Self::Section { text: ours } => section::has(text, ours),
             Self::File { text: ours } => text == ours,
         }
@@ -130,12 +154,12 @@ impl Edit {
             return Ok(Some(text.to_owned()));
         }
         let after = match self {
-            Self::Json { key, value, list, known_by } => {
+            Self::Json { key, value, .. } => {
                 let keep = kept.map_or(0, |kept| json::depth(kept, key));
-                json::take(text, key, value, List::of(*list, known_by), keep)?
+                json::take(text, key, value, self.list(), keep)?
             }
-            Self::Toml { key, .. } => toml::take(text, key)?,
-            Self::Section { .. } => section::take(text)?,
+            Self::Toml { key, .. } => toml::take(text, key, kept)?,
+            Self::Section { .. } => section::take(text, kept)?,
             Self::File { .. } => return Ok(None),
         };
         let empty = match self {
@@ -169,19 +193,29 @@ fn append(text: &str, lines: &str) -> String {
     after + &lines.replace('\n', newline)
 }
 
-/// Takes a change back out of a text that has changed since, if all of it stands there in one piece still.
-pub(super) fn reverse(before: &str, after: &str, now: &str) -> Option<String> {
-    let same = |left: &mut dyn Iterator<Item = char>, right: &mut dyn Iterator<Item = char>| -> usize {
-        left.zip(right).take_while(|(left, right)| left == right).map(|(c, _)| c.len_utf8()).sum()
+/// Cuts lines out, with what [`append`] put between them and a text `kept`.
+fn detach(text: &str, lines: Range<usize>, kept: Option<&str>) -> String {
+    let (mut head, mut tail) = (&text[..lines.start], &text[lines.end..]);
+    let ends = |text: &str| text.matches('\n').count();
+    let put = match kept.filter(|kept| !kept.is_empty()) {
+        Some(kept) => ends(&append(kept, "")) - ends(kept),
+        None => 1,
     };
-    let head = same(&mut before.chars(), &mut after.chars());
-    let tail = same(&mut before[head..].chars().rev(), &mut after[head..].chars().rev());
-    let (old, new) = (&before[head..before.len() - tail], &after[head..after.len() - tail]);
-    let mut places = now.match_indices(new);
-    match (new.is_empty(), places.next(), places.next()) {
-        (false, Some((at, _)), None) => Some(format!("{}{old}{}", &now[..at], &now[at + new.len()..])),
-        _ => None,
+    if put > 0 && (head.ends_with("\n\n") || head.ends_with("\n\r\n")) {
+        head = less_newline(head);
     }
+    if put > 1 && tail.is_empty() {
+        head = less_newline(head);
+    }
+    if head.trim_start_matches(MARK).is_empty() {
+        tail = tail.strip_prefix(newline(text)).unwrap_or(tail);
+    }
+    format!("{head}{tail}")
+}
+
+/// A text without the end of its last line.
+fn less_newline(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text))
 }
 
 #[cfg(test)]

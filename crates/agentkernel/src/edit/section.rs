@@ -1,19 +1,16 @@
 //! A section of a text that people read and write: hides the marks around it.
 
-use super::{Fault, Put, append, newline};
+use super::{Fault, MARK, Put, append, detach, newline};
 
 const BEGIN: &str = "<!-- agentkernel: begin. `agentkernel plugin` wrote this section; `agentkernel plugin remove` takes it out again. -->";
 const BEGINS: &str = "<!-- agentkernel: begin";
 const END: &str = "<!-- agentkernel: end -->";
 
-/// Puts it at the end, or in the place of one that is there.
+/// Puts it at the end.
 pub(super) fn put(text: &str, ours: &str) -> Result<Put, Fault> {
     match find(text)? {
         Some(_) if has(text, ours) => Ok(Put::There),
-        Some((start, end)) => {
-            let section = section(ours).replace('\n', newline(text));
-            Ok(Put::Done(format!("{}{section}{}", &text[..start], &text[end..])))
-        }
+        Some(_) => Ok(Put::Theirs),
         None => Ok(Put::Done(append(text, &section(ours)))),
     }
 }
@@ -26,13 +23,9 @@ pub(super) fn has(text: &str, ours: &str) -> bool {
     }
 }
 
-/// Takes it out, with the empty line in front.
-pub(super) fn take(text: &str) -> Result<String, Fault> {
-    let Some((start, end)) = find(text)? else { return Ok(text.to_owned()) };
-    let before = &text[..start];
-    let gap = ["\n\r\n", "\n\n"].into_iter().find(|gap| before.ends_with(gap));
-    let before = gap.map_or(before, |gap| &before[..before.len() - gap.len() + 1]);
-    Ok(format!("{before}{}", &text[end..]))
+/// Takes it out, with the empty line in front that a text `kept` had not.
+pub(super) fn take(text: &str, kept: Option<&str>) -> Result<String, Fault> {
+    Ok(find(text)?.map_or_else(|| text.to_owned(), |(start, end)| detach(text, start..end, kept)))
 }
 
 fn section(ours: &str) -> String {
@@ -52,7 +45,8 @@ fn find(text: &str) -> Result<Option<(usize, usize)>, Fault> {
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.split_inclusive('\n').scan(0, |at, line| {
+    let body = text.trim_start_matches(MARK);
+    body.split_inclusive('\n').scan(text.len() - body.len(), |at, line| {
         let start = *at;
         *at += line.len();
         Some((start, line))

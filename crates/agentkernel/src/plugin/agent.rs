@@ -117,6 +117,19 @@ struct Part {
     list: bool,
     /// Where in it stands what tells it from all others of the list.
     known_by: Option<String>,
+    /// What of its text stands in another one as well that has its place in the list.
+    mark: Option<String>,
+    /// Tables in it that the agent writes there by itself.
+    #[serde(default)]
+    added: Vec<String>,
+}
+
+/// What an agent gets in one file.
+pub(super) struct Target {
+    pub(super) path: PathBuf,
+    pub(super) edit: Edit,
+    /// Whether the file is not made for it.
+    pub(super) if_there: bool,
 }
 
 impl Agent {
@@ -180,7 +193,7 @@ impl Agent {
     }
 
     /// What it gets, by the paths of files.
-    pub(super) fn parts(&self, host: &HostFacts, scope: &Scope) -> Result<Vec<(PathBuf, Edit)>, PluginError> {
+    pub(super) fn parts(&self, host: &HostFacts, scope: &Scope) -> Result<Vec<Target>, PluginError> {
         let mut homes = self.homes(host);
         if homes.is_empty() {
             homes.push(PathBuf::new());
@@ -201,15 +214,17 @@ impl Agent {
 
 impl Part {
     /// Adds what it is to others.
-    fn add(&self, words: &Words, parts: &mut Vec<(PathBuf, Edit)>) -> Result<(), PluginError> {
-        let path = self.path(words);
-        if self.if_there && path.symlink_metadata().is_err() {
-            return Ok(());
-        }
+    fn add(&self, words: &Words, parts: &mut Vec<Target>) -> Result<(), PluginError> {
+        let (path, if_there) = (self.path(words), self.if_there);
         if self.tree {
-            parts.extend(FILES.map(|(name, text)| (path.join(name), Edit::File { text: text.to_owned() })));
+            let file = |(name, text): (&str, &str)| Target {
+                path: path.join(name),
+                edit: Edit::File { text: text.to_owned() },
+                if_there,
+            };
+            parts.extend(FILES.map(file));
         } else {
-            parts.push((path, self.edit(words)?));
+            parts.push(Target { path, edit: self.edit(words)?, if_there });
         }
         Ok(())
     }
@@ -230,9 +245,10 @@ impl Part {
             (None, Some(name), None) => Edit::Section { text: words.fill_text(name, text(name)?) },
             (None, None, Some(value)) => {
                 let (key, value) = (self.key.clone(), words.fill_value(value));
+                let (known_by, mark) = (self.known_by.clone(), self.mark.clone());
                 match self.file.iter().all(|file| file.ends_with(".toml")) {
-                    true => Edit::Toml { key, value },
-                    false => Edit::Json { key, value, list: self.list, known_by: self.known_by.clone() },
+                    true => Edit::Toml { key, value, added: self.added.clone() },
+                    false => Edit::Json { key, value, list: self.list, known_by, mark },
                 }
             }
             _ => {

@@ -19,7 +19,7 @@ fn every_description_is_one() {
             }
             let parts = agent.parts(&host(home), scope).unwrap();
             assert!(!parts.is_empty(), "{name}");
-            for (path, edit) in parts {
+            for Target { path, edit, .. } in parts {
                 let below = if *scope == project { "/work" } else { home };
                 assert!(path.starts_with(below), "{name}: {}", path.display());
                 let text = serde_json::to_string(&edit).unwrap();
@@ -44,7 +44,9 @@ fn every_description_is_one() {
 #[test]
 fn a_project_names_no_path_of_this_computer() {
     for name in names() {
-        for (_, edit) in Agent::find(name).unwrap().parts(&host("/home/me"), &Scope::Project("/work".into())).unwrap() {
+        for Target { edit, .. } in
+            Agent::find(name).unwrap().parts(&host("/home/me"), &Scope::Project("/work".into())).unwrap()
+        {
             let text = serde_json::to_string(&edit).unwrap();
             assert!(!text.contains("/home/me") && !text.contains("/work"), "{name}: {text}");
         }
@@ -56,7 +58,7 @@ fn variables_say_where_an_agent_keeps_things() {
     let mut host = host("/home/me");
     let paths = |host: &HostFacts, name| -> BTreeSet<PathBuf> {
         let parts = Agent::find(name).unwrap().parts(host, &Scope::User).unwrap();
-        parts.into_iter().map(|(path, _)| path).collect()
+        parts.into_iter().map(|part| part.path).collect()
     };
     assert!(paths(&host, "codex").contains(Path::new("/home/me/.codex/config.toml")));
     for (variable, value) in [("CODEX_HOME", "/codex"), ("XDG_CONFIG_HOME", "not absolute"), ("GEMINI_CLI_HOME", "/g")]
@@ -98,7 +100,7 @@ fn each_editor_of_a_family_that_is_there_is_meant() {
     let dirs = [".vscode-oss/extensions", ".cursor/extensions"].map(|dir| home.path().join(dir));
     assert_eq!((agent.homes(&host), agent.is_here(&host)), (dirs.to_vec(), true));
     let parts = agent.parts(&host, &Scope::User).unwrap();
-    assert_eq!(parts.len(), 2 * (FILES.len() + 1));
+    assert_eq!(parts.len(), 2 * (FILES.len() + 2));
 }
 
 #[test]

@@ -54,10 +54,9 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PluginError> {
     }
 }
 
-/// Makes the directory of a file. Gives those that it made, the outermost first.
-pub(super) fn make_parents(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
+/// Makes the directory of a file. Adds those that it made, the outermost first.
+pub(super) fn make_parents(path: &Path, made: &mut Vec<PathBuf>) -> Result<(), PluginError> {
     let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| dir.symlink_metadata().is_err()).collect();
-    let mut made = Vec::new();
     for dir in missing.into_iter().rev() {
         match fs::mkdir(dir, Mode::from_raw_mode(0o777)) {
             Ok(()) => made.push(dir.to_owned()),
@@ -65,11 +64,24 @@ pub(super) fn make_parents(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
             Err(errno) => return Err(PluginError::io("create", dir, errno)),
         }
     }
-    Ok(made)
+    Ok(())
 }
 
-/// Replaces what is in a file, or takes the file away; `false`: it is not any more what it was.
-pub(super) fn replace(path: &Path, before: Option<&str>, after: Option<&str>) -> Result<bool, PluginError> {
+/// Removes what somebody left beside a file who was killed while it was replaced.
+pub(super) fn clear(path: &Path) -> Result<(), PluginError> {
+    let Some(left) = path.file_name().map(|name| path.with_file_name(temporary(name))) else { return Ok(()) };
+    if left.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let (dir, _) = lock(path)?;
+    match fs::unlinkat(&dir, left.file_name().unwrap_or_default(), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(PluginError::io("remove", left, errno)),
+    }
+}
+
+/// The directory of a file, held for one of us alone, and its name there.
+fn lock(path: &Path) -> Result<(OwnedFd, &OsStr), PluginError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(PluginError::io("open", path, Errno::INVAL));
     };
@@ -77,15 +89,25 @@ pub(super) fn replace(path: &Path, before: Option<&str>, after: Option<&str>) ->
     let dir = fs::open(parent, flags, Mode::empty()).map_err(|errno| PluginError::io("open", parent, errno))?;
     // Others of us wait; what the file's own program does meanwhile is seen.
     fs::flock(&dir, FlockOperation::LockExclusive).map_err(|errno| PluginError::io("lock", parent, errno))?;
+    Ok((dir, name))
+}
+
+/// Replaces what is in a file, or takes the file away; `false`: it is not any more what it was.
+pub(super) fn replace(path: &Path, before: Option<&str>, after: Option<&str>) -> Result<bool, PluginError> {
+    let (dir, name) = lock(path)?;
     if read(path)?.as_deref() != before {
         return Ok(false);
     }
     match after {
         Some(text) => write(&dir, name, text).map_err(|error| PluginError::io("write", path, error))?,
-        None => match fs::unlinkat(&dir, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(PluginError::io("remove", path, errno)),
-        },
+        None => {
+            for name in [&temporary(name), name] {
+                match fs::unlinkat(&dir, name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(PluginError::io("remove", path, errno)),
+                }
+            }
+        }
     }
     // It is done, whether that is on the disk by now or not.
     let _ = fs::fsync(&dir);

@@ -8,6 +8,7 @@ mod agent;
 mod error;
 mod file;
 mod hook;
+mod plan;
 
 pub use agent::{Agent, names};
 pub use error::PluginError;
@@ -15,18 +16,18 @@ pub use hook::rewritten;
 
 use crate::{
     config::HostFacts,
-    edit::{self, Edit, Put},
+    edit::{Edit, Put},
     store::{self, Store, durable},
 };
+use agent::Target;
+use plan::Plan;
 use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{FlockOperation, flock},
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -36,9 +37,6 @@ const TRIES: usize = 10;
 
 /// Ends the names of records.
 const RECORD: &str = ".record";
-
-/// Begins the name of our directory among an editor's extensions.
-const EXTENSION: &[u8] = b"agentkernel.agentkernel-";
 
 /// For whom a plugin is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,21 +75,25 @@ pub struct Outcome {
 pub enum Presence {
     /// All of it.
     Installed,
-    /// Some of it.
+    /// Some of it, or something else in its place.
     Partly,
     /// Nothing.
     Absent,
 }
 
 /// What was done for one agent.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
     files: Vec<Kept>,
+    /// What is like ours but was there before. This outlasts a removal, which else would be followed by one that finds
+    /// nothing on record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    theirs: Vec<(PathBuf, Edit)>,
 }
 
 /// What was done to one file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
     path: PathBuf,
@@ -102,19 +104,6 @@ struct Kept {
     /// What of it is ours.
     edits: Vec<Edit>,
     /// Directories that were made for it, the outermost first.
-    made: Vec<PathBuf>,
-}
-
-/// What is to be done to one file.
-struct Plan {
-    path: PathBuf,
-    now: Option<String>,
-    /// What it is without us.
-    before: Option<String>,
-    after: Option<String>,
-    /// What is on record as written, which may have been changed since.
-    written: Option<String>,
-    edits: Vec<Edit>,
     made: Vec<PathBuf>,
 }
 
@@ -147,14 +136,19 @@ impl Plugins {
     /// # Errors
     /// If a file can't be read.
     pub fn presence(&self, agent: &Agent, scope: &Scope) -> Result<Presence, PluginError> {
-        let parts = agent.parts(&self.host, scope)?;
-        let mut there = 0;
-        for (path, edit) in &parts {
-            there += usize::from(edit.is_in(file::read(path)?.as_deref()));
+        let (mut wanted, mut there, mut others) = (0, 0, 0);
+        for Target { path, edit, if_there } in agent.parts(&self.host, scope)? {
+            let text = file::read(&path)?;
+            if if_there && text.is_none() {
+                continue;
+            }
+            wanted += 1;
+            there += usize::from(edit.is_in(text.as_deref()));
+            others += usize::from(matches!(edit.put(text.as_deref()), Ok(Put::Theirs)));
         }
-        Ok(match there {
+        Ok(match there + others {
             0 => Presence::Absent,
-            _ if there == parts.len() => Presence::Installed,
+            _ if there == wanted => Presence::Installed,
             _ => Presence::Partly,
         })
     }
@@ -170,12 +164,11 @@ impl Plugins {
         let _held = self.hold()?;
         let name = self.record_name(agent, scope);
         self.try_often(dry_run, || {
-            let old: Option<Record> = durable::read(self.dir.as_fd(), &self.path, &file_name(&name))?;
+            let old = self.record(&name)?;
             let mut notes = Vec::new();
             let known = old.as_ref().map_or(&[][..], |record| &record.files);
-            let plans = self.plan(agent, scope, known, &mut notes)?;
-            let files = plans.iter().filter(|plan| !plan.edits.is_empty()).map(|plan| plan.kept(&name)).collect();
-            Ok(Planned { name: name.clone(), plans, notes, record: Some(Record { files }), old })
+            let (plans, record) = self.plan(agent, scope, &name, known, &mut notes)?;
+            Ok(Planned { name: name.clone(), plans, notes, record: Some(record), old })
         })
     }
 
@@ -187,147 +180,26 @@ impl Plugins {
         let _held = self.hold()?;
         let name = self.record_name(agent, scope);
         self.try_often(dry_run, || {
-            let old: Option<Record> = durable::read(self.dir.as_fd(), &self.path, &file_name(&name))?;
-            let plans = match &old {
-                Some(record) => record.files.iter().map(|kept| self.taken(kept)).collect::<Result<_, _>>()?,
-                None => self.unrecorded(agent, scope)?,
+            let old = self.record(&name)?;
+            let (mut notes, mut theirs) = (Vec::new(), Vec::new());
+            for (path, edit) in old.iter().flat_map(|old| &old.theirs) {
+                if edit.is_in(file::read(path)?.as_deref()) {
+                    notes.push(format!("{}: {} was there before and stays", path.display(), edit.what()));
+                    theirs.push((path.clone(), edit.clone()));
+                }
+            }
+            let plans = match old.as_ref().filter(|old| !old.files.is_empty()) {
+                Some(old) => old.files.iter().map(|kept| self.taken(kept, &mut notes)).collect::<Result<_, _>>()?,
+                None => self.unrecorded(agent, scope, &theirs, &mut notes)?,
             };
-            Ok(Planned { name: name.clone(), plans, notes: Vec::new(), record: None, old })
+            let record = (!theirs.is_empty()).then(|| Record { files: Vec::new(), theirs });
+            Ok(Planned { name: name.clone(), plans, notes, record, old })
         })
     }
 
-    /// What an installation does to each file.
-    fn plan(
-        &self,
-        agent: &Agent,
-        scope: &Scope,
-        known: &[Kept],
-        notes: &mut Vec<String>,
-    ) -> Result<Vec<Plan>, PluginError> {
-        let mut wanted: Vec<(PathBuf, Vec<Edit>)> = Vec::new();
-        for (path, edit) in agent.parts(&self.host, scope)? {
-            let path = file::resolve(&path, scope.limit())?;
-            match wanted.iter_mut().find(|(known, _)| *known == path) {
-                Some((_, edits)) => edits.push(edit),
-                None => wanted.push((path, vec![edit])),
-            }
-        }
-        let mut plans = Vec::new();
-        // What an older version had somewhere else.
-        for kept in known.iter().filter(|kept| wanted.iter().all(|(path, _)| *path != kept.path)) {
-            plans.push(self.taken(kept)?);
-        }
-        for (path, wanted) in wanted {
-            let kept = known.iter().find(|kept| kept.path == path);
-            let now = file::read(&path)?;
-            if let Some(kept) = kept.filter(|kept| kept.edits == wanted)
-                && wanted.iter().all(|edit| edit.is_in(now.as_deref()))
-            {
-                plans.push(Plan {
-                    before: self.before(kept)?,
-                    after: now.clone(),
-                    written: kept.after.clone(),
-                    now,
-                    path,
-                    edits: wanted,
-                    made: kept.made.clone(),
-                });
-                continue;
-            }
-            let before = match kept {
-                Some(kept) => self.without(kept, now.as_deref())?,
-                None => now.clone(),
-            };
-            let (mut after, mut edits) = (before.clone(), Vec::new());
-            for edit in wanted {
-                let put = edit.put(after.as_deref());
-                match put.map_err(|fault| fault.of(&path, after.as_deref()))? {
-                    Put::Done(text) => {
-                        after = Some(text);
-                        edits.push(edit);
-                    }
-                    Put::There => notes.push(format!("{}: {} was there before", path.display(), edit.what())),
-                    Put::Theirs => {
-                        notes.push(format!("{}: {} is another one and stays", path.display(), edit.what()));
-                    }
-                }
-            }
-            let made = kept.map(|kept| kept.made.clone()).unwrap_or_default();
-            plans.push(Plan { path, now, before, written: after.clone(), after, edits, made });
-        }
-        Ok(plans)
-    }
-
-    /// What a removal does to a file.
-    fn taken(&self, kept: &Kept) -> Result<Plan, PluginError> {
-        let now = file::read(&kept.path)?;
-        let before = self.without(kept, now.as_deref())?;
-        let (path, made) = (kept.path.clone(), kept.made.clone());
-        Ok(Plan { path, now, after: before.clone(), before, written: None, edits: Vec::new(), made })
-    }
-
-    /// What a removal does of which nothing is on record, as where somebody else installed it.
-    fn unrecorded(&self, agent: &Agent, scope: &Scope) -> Result<Vec<Plan>, PluginError> {
-        let mut plans: Vec<Plan> = Vec::new();
-        for (path, edit) in agent.parts(&self.host, scope)? {
-            let path = file::resolve(&path, scope.limit())?;
-            let at = match plans.iter().position(|plan| plan.path == path) {
-                Some(at) => at,
-                None => {
-                    let now = file::read(&path)?;
-                    // Such names are given by us alone.
-                    let is_ours =
-                        |name: &OsStr| name == "agentkernel" || name.as_encoded_bytes().starts_with(EXTENSION);
-                    let ours = |dir: &&Path| dir.iter().any(is_ours);
-                    let mut made: Vec<PathBuf> = path.ancestors().skip(1).filter(ours).map(Into::into).collect();
-                    made.reverse();
-                    let (after, edits) = (now.clone(), Vec::new());
-                    plans.push(Plan { path, now, before: None, after, written: None, edits, made });
-                    plans.len() - 1
-                }
-            };
-            let plan = &mut plans[at];
-            if let Some(text) = &plan.after {
-                plan.after = edit.exact().take(text, None).map_err(|fault| fault.of(&plan.path, Some(text)))?;
-            }
-        }
-        Ok(plans)
-    }
-
-    /// A file as it is without what is ours.
-    fn without(&self, kept: &Kept, now: Option<&str>) -> Result<Option<String>, PluginError> {
-        let before = self.before(kept)?;
-        let Some(text) = now else { return Ok(None) };
-        if kept.after.as_deref() == now {
-            return Ok(before);
-        }
-        for edit in &kept.edits {
-            edit.put(now).map_err(|fault| fault.of(&kept.path, now))?;
-        }
-        let is_clean = |text: &String| {
-            kept.edits.iter().all(|edit| matches!(edit.put(Some(text)), Ok(Put::Done(_) | Put::Theirs)))
-        };
-        if let (Some(before), Some(after)) = (&before, &kept.after)
-            && let Some(text) = edit::reverse(before, after, text).filter(is_clean)
-        {
-            return Ok(Some(text));
-        }
-        let mut rest = text.to_owned();
-        for edit in kept.edits.iter().rev() {
-            match edit.take(&rest, before.as_deref()).map_err(|fault| fault.of(&kept.path, Some(&rest)))? {
-                Some(text) => rest = text,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(rest))
-    }
-
-    /// What a file was before.
-    fn before(&self, kept: &Kept) -> Result<Option<String>, PluginError> {
-        let read = |name: &String| {
-            file::kept(&self.dir, name).map_err(|error| PluginError::io("read", self.path.join(name), error))
-        };
-        kept.before.as_ref().map(read).transpose()
+    /// What is on record.
+    fn record(&self, name: &str) -> Result<Option<Record>, PluginError> {
+        Ok(durable::read(self.dir.as_fd(), &self.path, &file_name(name))?)
     }
 
     /// Does what is planned; if a file changes meanwhile, what is planned then.
@@ -356,11 +228,11 @@ impl Plugins {
         Err(PluginError::Busy(path))
     }
 
-    /// Does what is planned. Gives a file that is not any more what it was; all up to that is on record.
+    /// Does what is planned, or nothing of it. Gives a file that is not any more what it was; all up to that is on record.
     fn carry_out(&self, planned: &mut Planned) -> Result<Option<PathBuf>, PluginError> {
         let Planned { name, plans, record, old, .. } = planned;
         let changes = plans.iter().any(|plan| plan.now != plan.after);
-        if let Some(record) = record.as_mut().filter(|_| changes || old.is_none()) {
+        if let Some(record) = record.as_mut().filter(|record| changes || old.as_ref() != Some(*record)) {
             let ours = self.made()?;
             for plan in plans.iter() {
                 let Some(kept) = record.files.iter_mut().find(|kept| kept.path == plan.path) else { continue };
@@ -376,39 +248,77 @@ impl Plugins {
                     kept.made = made;
                 }
             }
-            // First, so that a kill in between can be taken back.
-            durable::write(self.dir.as_fd(), &self.path, &file_name(name), record)?;
-        }
-        for plan in plans.iter().filter(|plan| plan.now != plan.after) {
-            if plan.after.is_some() {
-                file::make_parents(&plan.path)?;
+            // First, so that a kill in between can be taken back. What a removal takes is on record until it is done.
+            if !record.files.is_empty() || old.is_none() {
+                durable::write(self.dir.as_fd(), &self.path, &file_name(name), record)?;
             }
-            if !file::replace(&plan.path, plan.now.as_deref(), plan.after.as_deref())? {
-                return Ok(Some(plan.path.clone()));
+        }
+        let (mut done, mut made) = (Vec::new(), Vec::new());
+        for plan in plans.iter() {
+            match plan.carry_out(&mut made) {
+                Ok(true) => done.push(plan),
+                Ok(false) => return Ok(Some(plan.path.clone())),
+                Err(error) => {
+                    self.undo(name, old.as_ref(), &done, &made);
+                    return Err(error);
+                }
             }
         }
         for dir in plans.iter().filter(|plan| plan.after.is_none()).flat_map(|plan| plan.made.iter().rev()) {
             // Somebody has put something else there, or it is another plan's.
             let _ = fs::remove_dir(dir);
         }
-        let is_used = |copy: &String| {
-            record.iter().flat_map(|record| &record.files).any(|kept| kept.before.as_ref() == Some(copy))
-        };
-        let failed = |name: &str, errno| PluginError::io("remove", self.path.join(name), errno);
-        if record.is_none() {
-            file::forget(&self.dir, &file_name(name)).map_err(|errno| failed(name, errno))?;
-        }
-        if record.is_none() || changes {
-            for copy in old
-                .iter()
-                .flat_map(|old| &old.files)
-                .filter_map(|kept| kept.before.as_ref())
-                .filter(|copy| !is_used(copy))
-            {
-                file::forget(&self.dir, copy).map_err(|errno| failed(copy, errno))?;
+        match record {
+            Some(record) if record.files.is_empty() && old.as_ref() != Some(record) => {
+                durable::write(self.dir.as_fd(), &self.path, &file_name(name), record)?;
+            }
+            Some(_) => {}
+            None => {
+                let failed = |errno| PluginError::io("remove", self.path.join(file_name(name)), errno);
+                file::forget(&self.dir, &file_name(name)).map_err(failed)?;
             }
         }
+        if changes || record.is_none() {
+            self.sweep(name, record.as_ref())?;
+        }
         Ok(None)
+    }
+
+    /// Takes back what is done, as the rest can't be done. The first error is the one that counts, and what can't be taken
+    /// back is on record.
+    fn undo(&self, name: &str, old: Option<&Record>, done: &[&Plan], made: &[PathBuf]) {
+        let back = |plan: &&Plan| {
+            plan.now == plan.after
+                || matches!(file::replace(&plan.path, plan.after.as_deref(), plan.now.as_deref()), Ok(true))
+        };
+        let undone = done.iter().rev().filter(|plan| back(plan)).count() == done.len();
+        for dir in made.iter().rev() {
+            let _ = fs::remove_dir(dir);
+        }
+        if undone {
+            let _ = match old {
+                Some(old) => durable::write(self.dir.as_fd(), &self.path, &file_name(name), old).is_ok(),
+                None => file::forget(&self.dir, &file_name(name)).is_ok(),
+            };
+            let _ = self.sweep(name, old);
+        }
+    }
+
+    /// Removes copies that are of no use any more, and what those left who were killed.
+    fn sweep(&self, name: &str, record: Option<&Record>) -> Result<(), PluginError> {
+        let used: BTreeSet<&str> =
+            record.iter().flat_map(|record| &record.files).filter_map(|kept| kept.before.as_deref()).collect();
+        let failed = |error| PluginError::io("read", self.path.clone(), error);
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let file = entry.map_err(failed)?.file_name();
+            let Some(file) = file.to_str() else { continue };
+            let is_copy = file.starts_with(&format!("{name}-")) && !used.contains(file);
+            if is_copy || file.starts_with('.') {
+                let failed = |errno| PluginError::io("remove", self.path.join(file), errno);
+                file::forget(&self.dir, file).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// All directories that were made for plugins.
@@ -459,20 +369,6 @@ struct Planned {
     old: Option<Record>,
 }
 
-impl Plan {
-    /// As it is put on record, with the name of the copy.
-    fn kept(&self, record: &str) -> Kept {
-        let before = self.before.as_ref().map(|text| {
-            let digest = Sha256::new().chain_update(self.path.as_os_str().as_encoded_bytes()).chain_update(text);
-            let digest: String = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-            format!("{record}-{digest}-{name}")
-        });
-        let (path, after) = (self.path.clone(), self.written.clone());
-        Kept { path, before, after, edits: self.edits.clone(), made: self.made.clone() }
-    }
-}
-
 impl Scope {
     /// Where its files must be.
     fn limit(&self) -> Option<&Path> {
@@ -480,25 +376,6 @@ impl Scope {
             Self::User => None,
             Self::Project(dir) => Some(dir),
         }
-    }
-}
-
-impl Edit {
-    /// What it is, for people.
-    fn what(&self) -> String {
-        match self {
-            Self::Json { key, .. } if key.is_empty() => "the entry".to_owned(),
-            Self::Json { key, .. } | Self::Toml { key, .. } => format!("`{}`", key.join(".")),
-            Self::Section { .. } => "the section".to_owned(),
-            Self::File { .. } => "the file".to_owned(),
-        }
-    }
-}
-
-impl edit::Fault {
-    fn of(&self, path: &Path, text: Option<&str>) -> PluginError {
-        let (line, column) = self.place(text.unwrap_or_default());
-        PluginError::Fault { path: path.into(), line, column, cause: self.cause.clone() }
     }
 }
 

@@ -236,8 +236,15 @@ fn what_was_there_before_stays_theirs() {
     let path = other.put("project/.zed/settings.json", text);
     let outcome = other.install("zed", &other.project()).unwrap();
     assert!(outcome.changes.is_empty() && outcome.notes[0].contains("was there before"), "{outcome:?}");
-    other.remove("zed", &other.project());
-    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    for _ in 0..2 {
+        let notes = other.remove("zed", &other.project()).notes;
+        assert!(notes.len() == 1 && notes[0].contains("was there before and stays"), "{notes:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    // And not any more.
+    fs::write(&path, "{}").unwrap();
+    assert!(other.remove("zed", &other.project()).notes.is_empty());
+    assert!(fs::read_dir(other.dir.path().join("state/plugins")).unwrap().next().is_none());
 }
 
 #[test]
@@ -339,8 +346,12 @@ fn without_a_record_what_is_ours_is_found() {
     for (path, text) in texts {
         assert_eq!(fs::read_to_string(world.dir.path().join(path)).unwrap(), text);
     }
-    let files = world.all().into_iter().filter(|(path, _)| path.is_file()).count();
-    assert_eq!(files, texts.len(), "{:?}", world.all());
+    // The others may have been there, with nothing in them.
+    let texts = texts.map(|(path, _)| world.dir.path().join(path));
+    for (path, text) in world.all().into_iter().filter(|(path, _)| path.is_file() && !texts.contains(path)) {
+        let text = text.split_once(' ').unwrap().1;
+        assert!(matches!(text, "" | "{}\n") && !path.ends_with("SKILL.md"), "{}: {text}", path.display());
+    }
     for dir in [".local/share/agentkernel", ".vscode/extensions/agentkernel.agentkernel-0.1.0"] {
         assert!(!world.home(dir).try_exists().unwrap(), "{dir}");
     }
@@ -364,14 +375,18 @@ fn an_editor_has_our_extension_in_its_list() {
         let dir = world.home(&format!(".vscode/extensions/agentkernel.agentkernel-{}", env!("CARGO_PKG_VERSION")));
         let others = listed(&world).iter().filter(|entry| entry["identifier"]["id"] == "a.b").count();
         if before.contains("0.0.1") {
-            let before = world.all();
-            world.install("vscode", &Scope::User).unwrap();
+            // It is somebody else's, as of a package of theirs.
+            let all = world.all();
+            let notes = world.install("vscode", &Scope::User).unwrap().notes;
+            assert!(notes.len() == 1 && notes[0].ends_with("the entry is another one and stays"), "{notes:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), before);
+            assert_eq!(world.presence("vscode", &Scope::User), Presence::Partly);
             world.remove("vscode", &Scope::User);
-            assert_eq!(world.all(), before);
-            assert!(world.remove("vscode", &Scope::User).changes.is_empty(), "it is somebody else's");
-        } else {
-            leaves_every_byte(&world, ["vscode"]);
+            assert_eq!(world.all(), all);
+            assert!(world.remove("vscode", &Scope::User).changes.is_empty());
+            continue;
         }
+        leaves_every_byte(&world, ["vscode"]);
         world.install("vscode", &Scope::User).unwrap();
         let mut entries = listed(&world);
         assert_eq!(entries.len(), others + 1, "{entries:?}");
@@ -397,6 +412,177 @@ fn an_editor_has_our_extension_in_its_list() {
             "{left:?}"
         );
         assert!(!dir.try_exists().unwrap());
+    }
+}
+
+#[test]
+fn an_editor_that_makes_its_list_later_is_rid_of_our_extension_too() {
+    for anew in [false, true] {
+        let world = World::new();
+        fs::create_dir_all(world.home(".vscode/extensions")).unwrap();
+        world.install("vscode", &Scope::User).unwrap();
+        let dir = world.home(&format!(".vscode/extensions/agentkernel.agentkernel-{}", env!("CARGO_PKG_VERSION")));
+        let other = serde_json::json!({ "identifier": { "id": "a.b" }, "version": "1", "location": "/z" });
+        let ours = serde_json::json!({
+            "identifier": { "id": "agentkernel.agentkernel" },
+            "version": env!("CARGO_PKG_VERSION"),
+            "location": { "$mid": 1, "path": dir, "scheme": "file" },
+            "relativeLocation": dir.file_name().unwrap().to_str(),
+            "metadata": { "installedTimestamp": 1 },
+        });
+        let path = world.put("home/.vscode/extensions/extensions.json", &serde_json::json!([ours, other]).to_string());
+        if anew {
+            let outcome = world.install("vscode", &Scope::User).unwrap();
+            assert!(outcome.changes.is_empty() && outcome.notes.is_empty(), "{outcome:?}");
+        }
+        world.remove("vscode", &Scope::User);
+        assert_eq!(fs::read_to_string(path).unwrap(), serde_json::json!([other]).to_string());
+        assert!(!dir.try_exists().unwrap());
+    }
+}
+
+#[test]
+fn what_codex_adds_to_our_entry_is_kept_by_an_installation_and_goes_with_a_removal() {
+    let tools = "\n[mcp_servers.agentkernel.tools.run]\napproval_mode = \"approve\"\n";
+    let more = "\n[projects.\"/x\"]\ntrust_level = \"trusted\"\n";
+    for before in ["model = \"x\"\n", "# only a comment"] {
+        let world = World::new();
+        let path = world.put("home/.codex/config.toml", before);
+        world.install("codex", &Scope::User).unwrap();
+        let now = fs::read_to_string(&path).unwrap() + tools + more;
+        fs::write(&path, &now).unwrap();
+        let outcome = world.install("codex", &Scope::User).unwrap();
+        assert!(outcome.changes.is_empty() && outcome.notes.is_empty(), "{outcome:?}");
+        assert_eq!(world.presence("codex", &Scope::User), Presence::Installed);
+        // The program lies elsewhere since.
+        let state = fs::read_dir(world.dir.path().join("state/plugins")).unwrap().map(|entry| entry.unwrap().path());
+        let record = state.into_iter().find(|path| path.extension().is_some_and(|end| end == "record")).unwrap();
+        let own = std::env::current_exe().unwrap().canonicalize().unwrap();
+        for file in [&record, &path] {
+            let text = fs::read_to_string(file).unwrap();
+            fs::write(file, text.replace(own.to_str().unwrap(), "/old/agentkernel")).unwrap();
+        }
+        assert_eq!(world.install("codex", &Scope::User).unwrap().changes.len(), 1);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(tools) && text.contains(more) && !text.contains("/old"), "{text}");
+        assert!(text.find(own.to_str().unwrap()) < text.find(tools), "{text}");
+        world.remove("codex", &Scope::User);
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n{more}", before.trim_end()));
+    }
+}
+
+#[test]
+fn comments_before_our_table_stay_where_nothing_is_on_record() {
+    let text = "model = \"x\"\n\n# Uncomment for work:\n# [mcp_servers.docs]\n";
+    for change in [|text: String| text, |text: String| text.replace('\n', "\r\n")] {
+        let (world, other) = (World::new(), World::new());
+        let path = world.put("project/.codex/config.toml", text);
+        world.install("codex", &world.project()).unwrap();
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+        other.plugins.remove(&Agent::find("codex").unwrap(), &world.project(), false).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), change(text.to_owned()));
+    }
+}
+
+#[test]
+fn what_of_ours_was_changed_stays_and_is_told() {
+    let project = |name: &str, path: &str, from: &str, to: &str| {
+        (name.to_owned(), path.to_owned(), from.to_owned(), to.to_owned())
+    };
+    for (name, path, from, to) in [
+        project(
+            "claude",
+            "project/.claude/settings.json",
+            "\"type\": \"command\"",
+            "\"type\": \"command\", \"timeout\": 5",
+        ),
+        project("gemini", "project/.gemini/settings.json", "\"command\"", "\"trust\": true, \"command\""),
+        project("codex", "project/.codex/config.toml", "args =", "enabled = false\nargs ="),
+        project("codex", "project/AGENTS.md", "## ", "## My "),
+    ] {
+        for recorded in [true, false] {
+            let (world, other) = (World::new(), World::new());
+            let scope = world.project();
+            world.install(&name, &scope).unwrap();
+            let path = world.dir.path().join(&path);
+            let text = fs::read_to_string(&path).unwrap();
+            let changed = text.replacen(&from, &to, 1);
+            assert_ne!(changed, text);
+            fs::write(&path, &changed).unwrap();
+            let again = world.install(&name, &scope).unwrap();
+            assert!(again.changes.is_empty() && again.notes.len() == 1, "{again:?}");
+            let plugins = if recorded { &world.plugins } else { &other.plugins };
+            let outcome = plugins.remove(&Agent::find(&name).unwrap(), &scope, false).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), changed);
+            let [note] = &outcome.notes[..] else { panic!("{:?}", outcome.notes) };
+            assert!(note.contains("is not as it was installed and stays"), "{note}");
+            assert_eq!(note.contains("refuses every command: delete the entry by hand"), name == "claude", "{note}");
+            assert_eq!(world.presence(&name, &scope), Presence::Partly);
+        }
+    }
+}
+
+#[test]
+fn what_was_killed_leaves_nothing_for_long() {
+    let left = [
+        "home/.claude/.settings.json.agentkernel",
+        "home/.local/share/agentkernel/plugins/claude/agentkernel/hooks/.hooks.json.agentkernel",
+    ];
+    let world = World::new();
+    world.put("home/.claude/settings.json", "{\"a\": 1}");
+    let before = world.all();
+    for again in [false, true] {
+        world.install("claude", &Scope::User).unwrap();
+        let state = ["state/plugins/.claude-user-x.agentkernel", "state/plugins/.new-1-0"];
+        for path in left.iter().chain(&state) {
+            world.put(path, "half");
+        }
+        let gone = |path: &&str| !world.dir.path().join(path).try_exists().unwrap();
+        if again {
+            world.install("claude", &Scope::User).unwrap();
+            assert!(left.iter().all(gone));
+        }
+        world.remove("claude", &Scope::User);
+        assert!(state.iter().all(gone));
+        assert_eq!(world.all(), before);
+    }
+}
+
+#[test]
+fn what_cannot_be_written_whole_is_not_begun() {
+    let world = World::new();
+    // Nothing can be put in the place of this.
+    fs::create_dir_all(world.home(".claude/.settings.json.agentkernel/x")).unwrap();
+    let before = world.all();
+    world.install("claude", &Scope::User).unwrap_err();
+    assert_eq!(world.all(), before);
+    let left: Vec<_> = fs::read_dir(world.dir.path().join("state/plugins")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    fs::remove_dir_all(world.home(".claude/.settings.json.agentkernel")).unwrap();
+    world.install("claude", &Scope::User).unwrap();
+    let after = world.all();
+    fs::create_dir_all(world.home(".claude/.settings.json.agentkernel/x")).unwrap();
+    world.plugins.remove(&Agent::find("claude").unwrap(), &Scope::User, false).unwrap_err();
+    fs::remove_dir_all(world.home(".claude/.settings.json.agentkernel")).unwrap();
+    assert_eq!(world.all(), after);
+    world.remove("claude", &Scope::User);
+    fs::remove_dir(world.home(".claude")).unwrap();
+    assert!(world.all().is_empty(), "{:?}", world.all());
+}
+
+#[test]
+fn a_file_that_says_nothing_stays_where_nothing_is_on_record() {
+    for (path, text, name) in [
+        ("project/.mcp.json", "{}", "claude"),
+        ("project/.gemini/settings.json", "{}\n", "gemini"),
+        ("project/.codex/config.toml", "", "codex"),
+        ("project/AGENTS.md", "", "codex"),
+    ] {
+        let (world, other) = (World::new(), World::new());
+        let path = world.put(path, text);
+        world.install(name, &world.project()).unwrap();
+        other.plugins.remove(&Agent::find(name).unwrap(), &world.project(), false).unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), text);
     }
 }
 
@@ -444,6 +630,9 @@ fn editors_have_the_agents_in_sandboxes() {
         let of =
             |name: &str| servers.values().filter(|server| server["args"] == serde_json::json!(["acp", name])).count();
         assert_eq!((servers.len(), ["claude", "codex", "gemini", "opencode"].map(of)), (5, [1; 4]), "{text}");
+        // Zed does not take a server without it.
+        let custom = servers.values().filter(|server| server["type"] == "custom").count();
+        assert_eq!(custom, if name == "zed" { 4 } else { 0 }, "{text}");
         world.remove(name, &Scope::User);
         assert_eq!(world.all(), before);
     }

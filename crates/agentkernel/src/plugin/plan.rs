@@ -1,0 +1,244 @@
+//! What an installation or a removal is to do to each file, before anything is done.
+
+use super::{Agent, Kept, PluginError, Plugins, Record, Scope, agent::Target, file};
+use crate::edit::{self, Edit, Put};
+use sha2::{Digest as _, Sha256};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+/// Ends a hook that lets nothing pass if agentkernel does not answer.
+const REFUSES: &str = "agentkernel plugin hook || exit 2";
+
+/// Begins the name of our directory among an editor's extensions.
+const EXTENSION: &[u8] = b"agentkernel.agentkernel-";
+
+/// What is to be done to one file.
+pub(super) struct Plan {
+    pub(super) path: PathBuf,
+    pub(super) now: Option<String>,
+    /// What it is without us.
+    pub(super) before: Option<String>,
+    pub(super) after: Option<String>,
+    /// What is on record as written, which may have been changed since.
+    pub(super) written: Option<String>,
+    pub(super) edits: Vec<Edit>,
+    pub(super) made: Vec<PathBuf>,
+}
+
+impl Plugins {
+    /// What an installation does to each file, and what is on record then.
+    pub(super) fn plan(
+        &self,
+        agent: &Agent,
+        scope: &Scope,
+        name: &str,
+        known: &[Kept],
+        notes: &mut Vec<String>,
+    ) -> Result<(Vec<Plan>, Record), PluginError> {
+        let mut wanted: Vec<(PathBuf, Vec<Edit>, bool)> = Vec::new();
+        for Target { path, edit, if_there } in agent.parts(&self.host, scope)? {
+            let path = file::resolve(&path, scope.limit())?;
+            match wanted.iter_mut().find(|(known, ..)| *known == path) {
+                Some((_, edits, _)) => edits.push(edit),
+                None => wanted.push((path, vec![edit], if_there)),
+            }
+        }
+        let (mut plans, mut theirs) = (Vec::new(), Vec::new());
+        // What an older version had somewhere else.
+        for kept in known.iter().filter(|kept| wanted.iter().all(|(path, ..)| *path != kept.path)) {
+            plans.push(self.taken(kept, notes)?);
+        }
+        for (path, wanted, if_there) in wanted {
+            let kept = known.iter().find(|kept| kept.path == path);
+            let is_known =
+                |edit: &Edit| kept.is_some_and(|kept| kept.edits.iter().any(|own| own.what() == edit.what()));
+            let now = file::read(&path)?;
+            let made = kept.map(|kept| kept.made.clone()).unwrap_or_default();
+            if if_there && now.is_none() {
+                // If it comes to be, it has what is ours as well.
+                let (before, after, written) = (None, None, None);
+                plans.push(Plan { path, now, before, after, written, edits: wanted, made });
+                continue;
+            }
+            // What an older version had here.
+            let stale = kept.map(|kept| kept.edits.iter().filter(|edit| !wanted.contains(edit)).cloned());
+            let mut after = match (kept, stale) {
+                (Some(kept), Some(stale)) => self.less(kept, &stale.collect::<Vec<_>>(), now.as_deref())?,
+                _ => now.clone(),
+            };
+            let mut edits = Vec::new();
+            for edit in wanted {
+                let put = edit.put(after.as_deref());
+                match put.map_err(|fault| fault.of(&path, after.as_deref()))? {
+                    Put::Done(text) => {
+                        let whole = format!("{text}{}", edit.added(now.as_deref().unwrap_or_default()));
+                        after = Some(if edit.is_in(Some(&whole)) { whole } else { text });
+                        edits.push(edit);
+                    }
+                    Put::There if is_known(&edit) => edits.push(edit),
+                    Put::There => {
+                        notes.push(format!("{}: {} was there before", path.display(), edit.what()));
+                        theirs.push((path.clone(), edit));
+                    }
+                    Put::Theirs => {
+                        notes.push(format!("{}: {} is another one and stays", path.display(), edit.what()));
+                        // If it was ours, a removal tells of it too; it may become ours again.
+                        edits.extend(Some(edit).filter(is_known));
+                    }
+                }
+            }
+            let (before, written) = match kept {
+                Some(kept) if after == now => (self.before(kept)?, kept.after.clone()),
+                Some(kept) => (self.without(kept, now.as_deref())?, after.clone()),
+                None => (now.clone(), after.clone()),
+            };
+            plans.push(Plan { path, now, before, written, after, edits, made });
+        }
+        let files = plans.iter().filter(|plan| !plan.edits.is_empty()).map(|plan| plan.kept(name)).collect();
+        Ok((plans, Record { files, theirs }))
+    }
+
+    /// What a removal does to a file.
+    pub(super) fn taken(&self, kept: &Kept, notes: &mut Vec<String>) -> Result<Plan, PluginError> {
+        let now = file::read(&kept.path)?;
+        let before = self.without(kept, now.as_deref())?;
+        if before.is_some() && kept.after != now {
+            notes.extend(kept.edits.iter().filter_map(|edit| edit.stays(&kept.path, before.as_deref())));
+        }
+        let (path, made) = (kept.path.clone(), kept.made.clone());
+        Ok(Plan { path, now, after: before.clone(), before, written: None, edits: Vec::new(), made })
+    }
+
+    /// What a removal does of which nothing is on record, as where somebody else installed it.
+    pub(super) fn unrecorded(
+        &self,
+        agent: &Agent,
+        scope: &Scope,
+        theirs: &[(PathBuf, Edit)],
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Plan>, PluginError> {
+        let mut plans: Vec<Plan> = Vec::new();
+        for Target { path, edit, .. } in agent.parts(&self.host, scope)? {
+            let path = file::resolve(&path, scope.limit())?;
+            let at = match plans.iter().position(|plan| plan.path == path) {
+                Some(at) => at,
+                None => {
+                    let now = file::read(&path)?;
+                    // Such names are given by us alone.
+                    let is_ours =
+                        |name: &OsStr| name == "agentkernel" || name.as_encoded_bytes().starts_with(EXTENSION);
+                    let ours = |dir: &&Path| dir.iter().any(is_ours);
+                    let mut made: Vec<PathBuf> = path.ancestors().skip(1).filter(ours).map(Into::into).collect();
+                    made.reverse();
+                    let (after, edits) = (now.clone(), Vec::new());
+                    plans.push(Plan { path, now, before: None, after, written: None, edits, made });
+                    plans.len() - 1
+                }
+            };
+            let plan = &mut plans[at];
+            if theirs.iter().any(|(path, known)| *path == plan.path && *known == edit) {
+                continue;
+            }
+            if let Some(text) = &plan.after {
+                let edit = edit.exact();
+                // A file that others may have made stays, though nothing is in it any more.
+                let after = edit.take(text, Some("")).map_err(|fault| fault.of(&plan.path, Some(text)))?;
+                notes.extend(edit.stays(&plan.path, after.as_deref()));
+                plan.after = after;
+            }
+        }
+        Ok(plans)
+    }
+
+    /// A file as it is without what is ours.
+    fn without(&self, kept: &Kept, now: Option<&str>) -> Result<Option<String>, PluginError> {
+        let before = self.before(kept)?;
+        let Some(text) = now else { return Ok(None) };
+        if kept.after.as_deref() == now {
+            return Ok(before);
+        }
+        for edit in &kept.edits {
+            edit.put(Some(text)).map_err(|fault| fault.of(&kept.path, now))?;
+        }
+        self.less(kept, &kept.edits, now)
+    }
+
+    /// A file without some of what is ours.
+    fn less(&self, kept: &Kept, edits: &[Edit], now: Option<&str>) -> Result<Option<String>, PluginError> {
+        let before = self.before(kept)?;
+        let mut rest = now.map(str::to_owned);
+        for edit in edits.iter().rev() {
+            let Some(text) = &rest else { break };
+            rest = edit.take(text, before.as_deref()).map_err(|fault| fault.of(&kept.path, Some(text)))?;
+        }
+        Ok(rest)
+    }
+
+    /// What a file was before.
+    fn before(&self, kept: &Kept) -> Result<Option<String>, PluginError> {
+        let read = |name: &String| {
+            file::kept(&self.dir, name).map_err(|error| PluginError::io("read", self.path.join(name), error))
+        };
+        kept.before.as_ref().map(read).transpose()
+    }
+}
+
+impl Plan {
+    /// Does it; `false`: the file is not any more what it was. Gives the directories that it made for that.
+    pub(super) fn carry_out(&self, made: &mut Vec<PathBuf>) -> Result<bool, PluginError> {
+        if self.now == self.after {
+            file::clear(&self.path)?;
+            return Ok(true);
+        }
+        if self.after.is_some() {
+            file::make_parents(&self.path, made)?;
+        }
+        file::replace(&self.path, self.now.as_deref(), self.after.as_deref())
+    }
+
+    /// As it is put on record, with the name of the copy.
+    pub(super) fn kept(&self, record: &str) -> Kept {
+        let before = self.before.as_ref().map(|text| {
+            let digest = Sha256::new().chain_update(self.path.as_os_str().as_encoded_bytes()).chain_update(text);
+            let digest: String = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            format!("{record}-{digest}-{name}")
+        });
+        let (path, after) = (self.path.clone(), self.written.clone());
+        Kept { path, before, after, edits: self.edits.clone(), made: self.made.clone() }
+    }
+}
+
+impl Edit {
+    /// What it is, for people.
+    pub(super) fn what(&self) -> String {
+        match self {
+            Self::Json { key, .. } if key.is_empty() => "the entry".to_owned(),
+            Self::Json { key, .. } | Self::Toml { key, .. } => format!("`{}`", key.join(".")),
+            Self::Section { .. } => "the section".to_owned(),
+            Self::File { .. } => "the file".to_owned(),
+        }
+    }
+
+    /// What is to be said if something that is not ours, or not any more, has its place in what a removal leaves.
+    fn stays(&self, path: &Path, text: Option<&str>) -> Option<String> {
+        let text = text?;
+        if !matches!(self.put(Some(text)), Ok(Put::Theirs)) {
+            return None;
+        }
+        let mut note = format!("{}: {} is not as it was installed and stays", path.display(), self.what());
+        if text.contains(REFUSES) {
+            note.push_str("; without agentkernel it refuses every command: delete the entry by hand");
+        }
+        Some(note)
+    }
+}
+
+impl edit::Fault {
+    fn of(&self, path: &Path, text: Option<&str>) -> PluginError {
+        let (line, column) = self.place(text.unwrap_or_default());
+        PluginError::Fault { path: path.into(), line, column, cause: self.cause.clone() }
+    }
+}
