@@ -53,6 +53,13 @@ file = ".mine/login.json"
 field = ["user"]
 "#;
 
+const RENEWAL: &str = "[[renewals]]
+file = '.mine/login.json'
+access = ['token']
+refresh = ['refresh']
+url = 'https://login.example.org/token'
+";
+
 struct Scene {
     world: World,
 }
@@ -186,6 +193,35 @@ fn what_logged_in_before_is_gone() {
         // What the agent has written itself is its own.
         let _ = scene.does("echo mine > ~/.mine/login.json");
         assert!(scene.does("cat ~/.mine/login.json").contains("mine"));
+    }
+}
+
+/// An agent that is told of one login and given another can't begin.
+#[test]
+fn settings_say_what_logs_in() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let preset = |login: &str, value: &str| {
+            format!("[[presets]]\nfile = '.mine/set.json'\nkey = ['login']\nvalue = '\"{value}\"'\nlogin = '{login}'\n")
+        };
+        let own = ADAPTER.replace("\".mine/settings\"", "\".mine/set.json\"");
+        let own = format!("{own}\n{}{}{RENEWAL}", preset("MINE_KEY", "key"), preset("~/.mine/login.json", "file"));
+        scene.write("../home/.config/agentkernel/agents/mine.toml", &own);
+        let by_file = || stdout(&mut scene.world.agentkernel(["run", "mine", "-p", "cat ~/.mine/set.json"]));
+        let by_key = || scene.does("cat ~/.mine/set.json");
+        scene.write("../home/.mine/login.json", r#"{"token": "the-real-token", "refresh": "another"}"#);
+        for _ in 0..2 {
+            assert_eq!(by_key(), "{\n  \"login\": \"key\"\n}\n");
+            assert_eq!(by_file(), "{\n  \"login\": \"file\"\n}\n");
+        }
+        scene.write("../home/.mine/set.json", r#"{"login": "other", "mine": 1}"#);
+        assert_eq!(by_key(), r#"{"login": "key", "mine": 1}"#);
+        assert_eq!(by_file(), r#"{"login": "file", "mine": 1}"#);
+        assert_eq!(scene.read("../home/.mine/set.json"), r#"{"login": "other", "mine": 1}"#);
+        // What renews it is at the same host, which is one.
+        let output = scene.world.agentkernel(["run", "mine", "--verbose", "-p", "true"]).output().unwrap();
+        let line = "agentkernel: Mine 1.0 may reach login.example.org:443; logged in by ~/.mine/login.json\n";
+        assert_eq!(String::from_utf8_lossy(&output.stderr), line);
     }
 }
 

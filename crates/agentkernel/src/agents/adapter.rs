@@ -214,6 +214,9 @@ pub struct Preset {
     pub value: Option<serde_json::Value>,
     /// It is not set if this is wished.
     pub unless: Option<Wish>,
+    /// It is set with this login alone, as [`Login::place`](super::login::Login::place) says it, and then whatever the user
+    /// has set; empty: with any.
+    pub login: String,
 }
 
 /// Something that logs in: a variable, or a field of a file of JSON.

@@ -65,8 +65,18 @@ impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable { credential, source: SecretSource::Store } => write!(f, "secret {}", credential.variable),
-            Self::Variable { credential, .. } => f.write_str(&credential.variable),
-            Self::File { credentials, .. } => f.write_str(&place(&credentials[0])),
+            login => f.write_str(&login.place()),
+        }
+    }
+}
+
+impl Login {
+    /// Where it is: one of what is [`accepted`].
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Variable { credential, .. } => place(credential),
+            Self::File { credentials, .. } => credentials.first().map(place).unwrap_or_default(),
         }
     }
 }

@@ -18,7 +18,7 @@ pub use adapter::{
 pub use line::{Ask, CannotError, FirstFile, Output, Session, Way};
 pub use npm::registry;
 pub use packages::{Registry, RegistryUnknown};
-pub use preset::{preset, without_empty};
+pub use preset::{Given, preset, without_empty};
 pub use pypi::index;
 pub use schema::reference;
 pub use settings::{Form, Settings, servers, without_credentials};

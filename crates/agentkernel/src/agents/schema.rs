@@ -51,6 +51,12 @@ impl Adapter {
             let path = config::quoted(path.as_os_str());
             return Err(wrong(format!("{path} is written for it, and lies in no directory of `state` in [home]")));
         }
+        let accepted = super::login::accepted(&adapter);
+        let mut logins = adapter.presets.iter().map(|preset| &preset.login).filter(|login| !login.is_empty());
+        if let Some(login) = logins.find(|login| !accepted.contains(login)) {
+            let login = config::quoted(login.as_ref());
+            return Err(wrong(format!("`login` of [[presets]] is none of the [[credentials]]: {login}")));
+        }
         Ok(adapter)
     }
 }
@@ -605,6 +611,16 @@ const PRESET: &[Key<Preset>] = &[
         default: "it is set in any case",
         doc: "It is not set with `--telemetry`, or `--self-update`.",
         example: "\"telemetry\"",
+    },
+    Key {
+        name: "login",
+        form: Form::Text(|preset, text| {
+            preset.login = filled(text.value)?;
+            Ok(())
+        }),
+        default: "it is set with any, where the user has not set it",
+        doc: "It is set if this logs in, and then whatever the user has set: one of `[[credentials]]`, by its variable, or by its file as `~/FILE`. Those for one login stand before one for any.",
+        example: "\"AGENT_API_KEY\"",
     },
 ];
 

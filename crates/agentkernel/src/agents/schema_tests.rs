@@ -49,6 +49,13 @@ fn mistakes_are_told_with_their_place_and_the_nearest_key() {
         (with(&format!("integrity = '{SHA}'"), ""), "x.toml:6:1: `packages`: `integrity` is missing", ""),
         (with("FROM scratch", "FORM scratch"), "x.toml:5:14: `dockerfile`: ", ""),
         (with("dockerfile = 'FROM scratch'\n", ""), "x.toml:1:1: `dockerfile` and [[packages]]", ""),
+        (
+            format!(
+                "{GOOD}home = {{ state = ['a'] }}\n[[presets]]\nfile = 'a/b'\nkey = ['c']\nvalue = '1'\nlogin = 'KEY'"
+            ),
+            "x.toml:1:1: `login` of [[presets]] is none of the [[credentials]]: 'KEY'",
+            "",
+        ),
         (format!("{GOOD}packages = 'x'"), "x.toml:5:12: `packages` is written as [[packages]], not as a text", ""),
         (format!("{GOOD}[[credentials]]\nvariable = 'A'"), "x.toml:5:1: `credentials`: `hosts` is missing", ""),
         (

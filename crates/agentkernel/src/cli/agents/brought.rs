@@ -2,7 +2,7 @@
 
 use super::super::Failure;
 use crate::{
-    agents::{Adapter, Form, Settings, Wish, preset, servers, without_credentials, without_empty},
+    agents::{Adapter, Form, Given, Settings, preset, servers, without_credentials, without_empty},
     config::{
         self, HostFacts,
         follow::{Refusal, follow},
@@ -28,13 +28,13 @@ pub(super) struct Brought {
 }
 
 impl Brought {
-    /// Of an agent's user, who has these wishes.
+    /// Of an agent's user.
     pub(super) fn of(
         adapter: &Adapter,
         home: &AgentHome,
         host: &HostFacts,
         project: &Path,
-        wishes: &[Wish],
+        given: Given<'_>,
     ) -> Result<Self, Failure> {
         let own = host.own_home();
         let crate::agents::Home { config, memory, skills, state } = &adapter.home;
@@ -60,7 +60,7 @@ impl Brought {
                 home.cover(below, is_directory)?;
             }
             if !is_directory && config.contains(below) {
-                all.settings(adapter, home, path, below, wishes)?;
+                all.settings(adapter, home, path, below, given)?;
             } else {
                 all.places.push((path, below.clone()));
             }
@@ -77,7 +77,7 @@ impl Brought {
         home: &AgentHome,
         path: PathBuf,
         below: &Path,
-        wishes: &[Wish],
+        given: Given<'_>,
     ) -> Result<(), Failure> {
         let form = match path.extension().and_then(|end| end.to_str()) {
             Some("json" | "jsonc") => Form::Json,
@@ -98,7 +98,7 @@ impl Brought {
                 };
                 let text = self.take(settings, below);
                 let text = emptied.iter().fold(text, |text, keys| without_empty(text, keys));
-                preset(adapter, below, Some(&text), wishes, false).unwrap_or(text)
+                preset(adapter, below, Some(&text), given, false).unwrap_or(text)
             }
             Err(cause) => {
                 self.left_out.push(format!("~/{} ({cause})", below.display()));
