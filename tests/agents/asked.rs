@@ -27,6 +27,9 @@ prompt = ["{}"]
 [no_telemetry]
 environment = { MINE_QUIET = "1" }
 
+[network]
+telemetry = ["makers.example.org:443"]
+
 [home]
 config = [".mine/settings"]
 skills = [".mine/skills", ".config/mine"]
@@ -173,9 +176,13 @@ fn what_is_asked_comes_as_the_agent_takes_it() {
             (&3.into(), &"mine".into(), &"MINE_KEY".into())
         );
         assert_eq!(last["agent"]["allow"][0], "api.example.org:443");
-        let output = scene.output(&["run", "mine", "--verbose", "-p", "true"]);
-        let line = "agentkernel: Mine 1.0 may reach api.example.org:443; logged in by MINE_KEY\n";
-        assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+        for (flags, hosts) in
+            [(&[][..], "api.example.org:443"), (&["--telemetry"], "api.example.org:443, makers.example.org:443")]
+        {
+            let output = scene.output(&[&["run", "mine", "--verbose"], flags, &["-p", "true"]].concat());
+            let line = format!("agentkernel: Mine 1.0 may reach {hosts}; logged in by MINE_KEY\n");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+        }
     }
 }
 

@@ -267,6 +267,8 @@ pub struct Renewal {
 pub struct Reached {
     /// Those that are allowed.
     pub allow: Vec<Rule>,
+    /// Those that are allowed besides where it tells its makers what it does.
+    pub telemetry: Vec<Rule>,
 }
 
 /// Where an agent reads of MCP servers.

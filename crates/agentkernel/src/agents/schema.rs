@@ -635,16 +635,28 @@ fn add_preset(adapter: &mut Adapter, preset: Preset) -> Result<(), FormError> {
     Ok(())
 }
 
-const REACHED: &[Key<Reached>] = &[Key {
-    name: "allow",
-    form: Form::List(|reached, text| {
-        reached.allow.push(config::parse_rule(&text.value)?);
-        Ok(())
-    }),
-    default: "nothing",
-    doc: "What is allowed, as a project writes it.",
-    example: "[\"api.example.org\"]",
-}];
+const REACHED: &[Key<Reached>] = &[
+    Key {
+        name: "allow",
+        form: Form::List(|reached, text| {
+            reached.allow.push(config::parse_rule(&text.value)?);
+            Ok(())
+        }),
+        default: "nothing",
+        doc: "What is allowed, as a project writes it.",
+        example: "[\"api.example.org\"]",
+    },
+    Key {
+        name: "telemetry",
+        form: Form::List(|reached, text| {
+            reached.telemetry.push(config::parse_rule(&text.value)?);
+            Ok(())
+        }),
+        default: "nothing",
+        doc: "What is allowed besides with `--telemetry`: where it tells its makers what it does.",
+        example: "[\"telemetry.example.org:443\"]",
+    },
+];
 
 const MCP: &[Key<Mcp>] = &[
     Key {

@@ -298,7 +298,8 @@ impl Wanted {
         let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
 
         let mut allow = adapter.network.allow.clone();
-        for rule in lent.allow() {
+        let telemetry = adapter.network.telemetry.iter().filter(|_| ask.common.telemetry).cloned();
+        for rule in lent.allow().into_iter().chain(telemetry) {
             if !allow.contains(&rule) {
                 allow.push(rule);
             }
