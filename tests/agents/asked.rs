@@ -291,6 +291,36 @@ fn an_agent_finds_again_what_it_kept_for_the_project() {
     }
 }
 
+/// Whoever has run in a sandbox can't keep the next from beginning.
+#[test]
+fn what_is_in_the_way_of_an_agents_files_goes() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.write("../home/.mine/settings", "set\n");
+        scene.write("../home/.mine/skills/one", "one\n");
+        scene.write("../home/.mine/login.json", r#"{"token": "the-real-token"}"#);
+        let run = |task: &str| {
+            let output = scene.world.agentkernel(["run", "mine", "-p", task]).output().unwrap();
+            assert!(output.status.success(), "{who:?}, {task}: {}", told(&output));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let _ = run("echo kept > ~/.mine/own");
+        let look = "cat ~/.mine/settings ~/.mine/skills/one ~/.mine/own; wc -c < ~/.mine/first; cat ~/.mine/login.json";
+        let (first, login) = (run("wc -c < ~/.mine/first"), run("cat ~/.mine/login.json"));
+        for put in [
+            "mkdir -p first/x login.json/x",
+            "ln -s /etc/passwd first; ln -s /etc/passwd login.json",
+            "mkfifo login.json; touch first",
+            "mkdir -p login.json/x; chmod 0 login.json",
+            "chmod 0 .",
+            "chmod 500 .",
+        ] {
+            let _ = run(&format!("cd ~/.mine; case '{put}' in chmod*) ;; *) rm -rf first login.json;; esac; {put}"));
+            assert_eq!(run(look), format!("set\none\nkept\n{first}{login}"), "{who:?}: {put}");
+        }
+    }
+}
+
 #[test]
 fn the_users_settings_come_along_and_stay_his() {
     for who in Who::all() {

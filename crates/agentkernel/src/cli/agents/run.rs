@@ -251,6 +251,9 @@ impl Wanted {
             return Err(Failure::new("`--ask`: there is nobody to ask, with a task that it does and ends")
                 .hint("Leave out --ask, or the task; what an agent has of its own for that goes behind '--'"));
         }
+        // What is in them is looked at soon.
+        let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
+        let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
         let login = if ask.common.no_login { None } else { self.login(overrides, &host, &project)? };
         let (wishes, place) = (ask.wishes(), login.as_ref().map(login::Login::place));
         let given = Given { wishes: &wishes, login: place.as_deref() };
@@ -294,9 +297,6 @@ impl Wanted {
                 home.write(file, &text)?;
             }
         }
-        let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
-        let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
-
         let mut allow = adapter.network.allow.clone();
         let telemetry = adapter.network.telemetry.iter().filter(|_| ask.common.telemetry).cloned();
         for rule in lent.allow().into_iter().chain(telemetry) {
