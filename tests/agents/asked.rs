@@ -233,6 +233,27 @@ fn settings_say_what_logs_in() {
 }
 
 #[test]
+fn a_secret_whose_variable_is_not_set_logs_nobody_in() {
+    let scene = Scene::new(Who::Me);
+    let _ = stdout(&mut scene.world.agentkernel(["agents", "login", "mine", "--from-env", "NOPE"]));
+    let listed = |set: bool| {
+        let mut command = scene.world.agentkernel(["agents", "--json"]);
+        if set {
+            command.env("NOPE", "the-real-key");
+        }
+        let all: serde_json::Value = serde_json::from_str(&stdout(&mut command)).unwrap();
+        let mine = all.as_array().unwrap().iter().find(|agent| agent["name"] == "mine").unwrap();
+        mine["credentials"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(listed(false), "secret MINE_KEY (NOPE is not set)");
+    assert_eq!(listed(true), "secret MINE_KEY");
+    scene.fails(&["run", "mine", "-p", "true"], &["the variable NOPE is not set"]);
+    let output = scene.output(&["agents", "login", "mine", "--check"]);
+    let words = told(&output);
+    assert!(!output.status.success() && words.contains("agentkernel: The variable NOPE is not set\n"), "{words}");
+}
+
+#[test]
 fn what_can_t_be_asked_is_told_in_one_line() {
     let scene = Scene::new(Who::Me);
     scene.fails(

@@ -56,6 +56,10 @@ fn mistakes_are_told_with_their_place_and_the_nearest_key() {
             "x.toml:1:1: `login` of [[presets]] is none of the [[credentials]]: 'KEY'",
             "",
         ),
+        (GOOD.replace("'/opt/mine'", "\"/opt\\u0000\""), "x.toml:4:11: `command` has a NUL character", ""),
+        (GOOD.replace("'/opt/mine'", "['/opt', \"\\u0000\"]"), "x.toml:4:11: `command` has a NUL character", ""),
+        (format!("{GOOD}[home]\nstate = [\"a\\u0000\"]"), "x.toml:6:9: `state` has a NUL character", ""),
+        (format!("{GOOD}[environment]\nA = \"\\u0000\""), "x.toml:6:1: `environment`: 'A=\\0': has a NUL byte", ""),
         (format!("{GOOD}packages = 'x'"), "x.toml:5:12: `packages` is written as [[packages]], not as a text", ""),
         (format!("{GOOD}[[credentials]]\nvariable = 'A'"), "x.toml:5:1: `credentials`: `hosts` is missing", ""),
         (
