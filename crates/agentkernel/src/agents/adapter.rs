@@ -51,6 +51,8 @@ pub struct Adapter {
     pub home: Home,
     /// Files that it finds where there are none yet.
     pub files: Vec<Template>,
+    /// Settings of the user's that it finds beneath its own.
+    pub beneath: Vec<Beneath>,
     /// Settings that it finds where the user has not set them.
     pub presets: Vec<Preset>,
     /// What logs in, the one that is taken first before the others.
@@ -192,6 +194,15 @@ pub struct Template {
     pub text: String,
     /// The variable without which there is no such file; empty: none.
     pub variable: String,
+}
+
+/// Settings of the user's at another place, where the agent reads what holds for all users, beneath its own, which it writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beneath {
+    /// The file, below the home directory.
+    pub file: PathBuf,
+    /// The path inside that it has instead.
+    pub place: PathBuf,
 }
 
 /// What asks an agent to do something of itself.

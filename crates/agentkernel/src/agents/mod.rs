@@ -12,8 +12,8 @@ mod schema;
 mod settings;
 
 pub use adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached, Renewal, Switch,
-    Template, Wheel, Wish, integrity, is_version,
+    Adapter, Beneath, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached, Renewal,
+    Switch, Template, Wheel, Wish, integrity, is_version,
 };
 pub use line::{Ask, CannotError, FirstFile, Output, Session, Way};
 pub use npm::registry;

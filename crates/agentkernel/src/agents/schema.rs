@@ -4,8 +4,8 @@ mod credentials;
 mod mode;
 
 use super::adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Needs, Package, Preset, Reached, Renewal, Switch, Template, VERSION, Wheel,
-    Wish, integrity, is_version,
+    Adapter, Beneath, Credential, Home, Libc, Mcp, Needs, Package, Preset, Reached, Renewal, Switch, Template, VERSION,
+    Wheel, Wish, integrity, is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
 use credentials::{CREDENTIAL, PLAIN, RENEWAL, add_credential, add_plain, add_renewal};
@@ -50,6 +50,12 @@ impl Adapter {
         if let Some(path) = written.find(|path| !kept(path)) {
             let path = config::quoted(path.as_os_str());
             return Err(wrong(format!("{path} is written for it, and lies in no directory of `state` in [home]")));
+        }
+        let set = |file: &PathBuf| adapter.presets.iter().any(|preset| preset.file == *file);
+        let mut beneath = adapter.beneath.iter().map(|beneath| &beneath.file);
+        if let Some(file) = beneath.find(|file| set(file) || !adapter.home.config.contains(file)) {
+            let file = config::quoted(file.as_os_str());
+            return Err(wrong(format!("{file} in [[beneath]] is none of `config` in [home], or one of [[presets]]")));
         }
         let accepted = super::login::accepted(&adapter);
         let mut logins = adapter.presets.iter().map(|preset| &preset.login).filter(|login| !login.is_empty());
@@ -245,6 +251,13 @@ const KEYS: &[Key<Adapter>] = &[
         form: Form::Nested(&Many { keys: TEMPLATE, add: add_file }),
         default: "none",
         doc: "Files that it finds in its home directory where there are none yet. Those that depend on a variable are written anew each time.",
+        example: "",
+    },
+    Key {
+        name: "beneath",
+        form: Form::Nested(&Many { keys: BENEATH, add: add_beneath }),
+        default: "they are at their own place, where the agent cannot write them",
+        doc: "Settings among `config` of `[home]` that come along at another place: where the agent reads what holds for all users, beneath its own settings, in which it can write down then what it is answered.",
         example: "",
     },
     Key {
@@ -565,6 +578,39 @@ fn add_file(adapter: &mut Adapter, file: Template) -> Result<(), FormError> {
         return Err(FormError::new("it has both `path` and `text`".to_owned()));
     }
     adapter.files.push(file);
+    Ok(())
+}
+
+const BENEATH: &[Key<Beneath>] = &[
+    Key {
+        name: "file",
+        form: Form::Text(|beneath, text| {
+            beneath.file = below_home(&text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "The file, below the home directory.",
+        example: "\".agent/settings.toml\"",
+    },
+    Key {
+        name: "place",
+        form: Form::Text(|beneath, text| {
+            let below = text.value.strip_prefix('/').and_then(|path| config::beneath(Path::new(path)).ok());
+            let Some(below) = below else { return none(&text.value, "absolute path of a file") };
+            beneath.place = Path::new("/").join(below);
+            Ok(())
+        }),
+        default: "required",
+        doc: "The path inside that it has instead.",
+        example: "\"/etc/agent/settings.toml\"",
+    },
+];
+
+fn add_beneath(adapter: &mut Adapter, beneath: Beneath) -> Result<(), FormError> {
+    if beneath.file.as_os_str().is_empty() || beneath.place.as_os_str().is_empty() {
+        return Err(FormError::new("it has both `file` and `place`".to_owned()));
+    }
+    adapter.beneath.push(beneath);
     Ok(())
 }
 

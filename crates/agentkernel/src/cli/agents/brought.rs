@@ -56,13 +56,19 @@ impl Brought {
                 }
                 continue;
             };
-            if is_kept {
-                home.cover(below, is_directory)?;
+            let beneath = adapter.beneath.iter().find(|beneath| beneath.file == *below);
+            match (is_kept, beneath) {
+                (true, None) => home.cover(below, is_directory)?,
+                // Where it lay before, the agent writes.
+                (true, Some(_)) => home.uncover(below),
+                (false, _) => {}
             }
+            // What is absolute is at its place wherever the home directory is.
+            let target = beneath.map_or(below, |beneath| &beneath.place);
             if !is_directory && config.contains(below) {
-                all.settings(adapter, home, path, below, given)?;
+                all.settings(adapter, home, path, below, target, given)?;
             } else {
-                all.places.push((path, below.clone()));
+                all.places.push((path, target.clone()));
             }
         }
         all.servers(adapter, &own, project);
@@ -77,13 +83,14 @@ impl Brought {
         home: &AgentHome,
         path: PathBuf,
         below: &Path,
+        target: &Path,
         given: Given<'_>,
     ) -> Result<(), Failure> {
         let form = match path.extension().and_then(|end| end.to_str()) {
             Some("json" | "jsonc") => Form::Json,
             Some("toml") => Form::Toml,
             _ => {
-                self.places.push((path, below.to_owned()));
+                self.places.push((path, target.to_owned()));
                 return Ok(());
             }
         };
@@ -105,7 +112,7 @@ impl Brought {
                 String::new()
             }
         };
-        self.copies.push((home.copy(below, &text)?, below.to_owned()));
+        self.copies.push((home.copy(below, &text)?, target.to_owned()));
         Ok(())
     }
 
