@@ -40,7 +40,12 @@ fuzz_target!(|text: &str| {
                 }
             }
             Ok(Put::There) => assert!(edit.is_in(Some(text))),
-            Ok(Put::Theirs) => assert!(!edit.is_in(Some(text))),
+            Ok(Put::Theirs) => {
+                assert!(!edit.is_in(Some(text)));
+                if let (Edit::Json { list: false, .. }, Ok(after)) = (&edit, edit.set(Some(text))) {
+                    assert!(edit.is_in(Some(&after)));
+                }
+            }
             Err(fault) => {
                 let (line, column) = fault.place(text);
                 assert!(line > 0 && column > 0 && !fault.cause.is_empty());

@@ -27,6 +27,9 @@ prompt = ["{}"]
 [no_telemetry]
 environment = { MINE_QUIET = "1" }
 
+[network]
+telemetry = ["makers.example.org:443"]
+
 [home]
 config = [".mine/settings"]
 skills = [".mine/skills", ".config/mine"]
@@ -52,6 +55,13 @@ hosts = ["login.example.org"]
 file = ".mine/login.json"
 field = ["user"]
 "#;
+
+const RENEWAL: &str = "[[renewals]]
+file = '.mine/login.json'
+access = ['token']
+refresh = ['refresh']
+url = 'https://login.example.org/token'
+";
 
 struct Scene {
     world: World,
@@ -166,9 +176,13 @@ fn what_is_asked_comes_as_the_agent_takes_it() {
             (&3.into(), &"mine".into(), &"MINE_KEY".into())
         );
         assert_eq!(last["agent"]["allow"][0], "api.example.org:443");
-        let output = scene.output(&["run", "mine", "--verbose", "-p", "true"]);
-        let line = "agentkernel: Mine 1.0 may reach api.example.org:443; logged in by MINE_KEY\n";
-        assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+        for (flags, hosts) in
+            [(&[][..], "api.example.org:443"), (&["--telemetry"], "api.example.org:443, makers.example.org:443")]
+        {
+            let output = scene.output(&[&["run", "mine", "--verbose"], flags, &["-p", "true"]].concat());
+            let line = format!("agentkernel: Mine 1.0 may reach {hosts}; logged in by MINE_KEY\n");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+        }
     }
 }
 
@@ -187,6 +201,56 @@ fn what_logged_in_before_is_gone() {
         let _ = scene.does("echo mine > ~/.mine/login.json");
         assert!(scene.does("cat ~/.mine/login.json").contains("mine"));
     }
+}
+
+/// An agent that is told of one login and given another can't begin.
+#[test]
+fn settings_say_what_logs_in() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let preset = |login: &str, value: &str| {
+            format!("[[presets]]\nfile = '.mine/set.json'\nkey = ['login']\nvalue = '\"{value}\"'\nlogin = '{login}'\n")
+        };
+        let own = ADAPTER.replace("\".mine/settings\"", "\".mine/set.json\"");
+        let own = format!("{own}\n{}{}{RENEWAL}", preset("MINE_KEY", "key"), preset("~/.mine/login.json", "file"));
+        scene.write("../home/.config/agentkernel/agents/mine.toml", &own);
+        let by_file = || stdout(&mut scene.world.agentkernel(["run", "mine", "-p", "cat ~/.mine/set.json"]));
+        let by_key = || scene.does("cat ~/.mine/set.json");
+        scene.write("../home/.mine/login.json", r#"{"token": "the-real-token", "refresh": "another"}"#);
+        for _ in 0..2 {
+            assert_eq!(by_key(), "{\n  \"login\": \"key\"\n}\n");
+            assert_eq!(by_file(), "{\n  \"login\": \"file\"\n}\n");
+        }
+        scene.write("../home/.mine/set.json", r#"{"login": "other", "mine": 1}"#);
+        assert_eq!(by_key(), r#"{"login": "key", "mine": 1}"#);
+        assert_eq!(by_file(), r#"{"login": "file", "mine": 1}"#);
+        assert_eq!(scene.read("../home/.mine/set.json"), r#"{"login": "other", "mine": 1}"#);
+        // What renews it is at the same host, which is one.
+        let output = scene.world.agentkernel(["run", "mine", "--verbose", "-p", "true"]).output().unwrap();
+        let line = "agentkernel: Mine 1.0 may reach login.example.org:443; logged in by ~/.mine/login.json\n";
+        assert_eq!(String::from_utf8_lossy(&output.stderr), line);
+    }
+}
+
+#[test]
+fn a_secret_whose_variable_is_not_set_logs_nobody_in() {
+    let scene = Scene::new(Who::Me);
+    let _ = stdout(&mut scene.world.agentkernel(["agents", "login", "mine", "--from-env", "NOPE"]));
+    let listed = |set: bool| {
+        let mut command = scene.world.agentkernel(["agents", "--json"]);
+        if set {
+            command.env("NOPE", "the-real-key");
+        }
+        let all: serde_json::Value = serde_json::from_str(&stdout(&mut command)).unwrap();
+        let mine = all.as_array().unwrap().iter().find(|agent| agent["name"] == "mine").unwrap();
+        mine["credentials"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(listed(false), "secret MINE_KEY (NOPE is not set)");
+    assert_eq!(listed(true), "secret MINE_KEY");
+    scene.fails(&["run", "mine", "-p", "true"], &["the variable NOPE is not set"]);
+    let output = scene.output(&["agents", "login", "mine", "--check"]);
+    let words = told(&output);
+    assert!(!output.status.success() && words.contains("agentkernel: The variable NOPE is not set\n"), "{words}");
 }
 
 #[test]
@@ -245,6 +309,36 @@ fn an_agent_finds_again_what_it_kept_for_the_project() {
         let output = scene.output(&["agents", "forget", "mine"]);
         assert!(told(&output).contains("still runs Mine in this project"), "{}", told(&output));
         let _ = stdout(&mut scene.world.agentkernel(["rm", "-f", running.trim()]));
+    }
+}
+
+/// Whoever has run in a sandbox can't keep the next from beginning.
+#[test]
+fn what_is_in_the_way_of_an_agents_files_goes() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.write("../home/.mine/settings", "set\n");
+        scene.write("../home/.mine/skills/one", "one\n");
+        scene.write("../home/.mine/login.json", r#"{"token": "the-real-token"}"#);
+        let run = |task: &str| {
+            let output = scene.world.agentkernel(["run", "mine", "-p", task]).output().unwrap();
+            assert!(output.status.success(), "{who:?}, {task}: {}", told(&output));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let _ = run("echo kept > ~/.mine/own");
+        let look = "cat ~/.mine/settings ~/.mine/skills/one ~/.mine/own; wc -c < ~/.mine/first; cat ~/.mine/login.json";
+        let (first, login) = (run("wc -c < ~/.mine/first"), run("cat ~/.mine/login.json"));
+        for put in [
+            "mkdir -p first/x login.json/x",
+            "ln -s /etc/passwd first; ln -s /etc/passwd login.json",
+            "mkfifo login.json; touch first",
+            "mkdir -p login.json/x; chmod 0 login.json",
+            "chmod 0 .",
+            "chmod 500 .",
+        ] {
+            let _ = run(&format!("cd ~/.mine; case '{put}' in chmod*) ;; *) rm -rf first login.json;; esac; {put}"));
+            assert_eq!(run(look), format!("set\none\nkept\n{first}{login}"), "{who:?}: {put}");
+        }
     }
 }
 

@@ -96,6 +96,26 @@ fn nothing_in_them_logs_in() {
     }
 }
 
+/// An agent that writes its settings has them again, above its user's.
+#[test]
+fn what_an_agent_has_written_down_is_kept_above_its_users_settings() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let in_home = |name: &str, text: &str| write(&world, world.home().join(name).to_str().unwrap(), text);
+        let run = |task: &str| stdout(&mut world.agentkernel(["run", "mine", "-p", task]));
+        in_home(".config/agentkernel/agents/mine.toml", ADAPTER);
+        in_home(".mine/more.toml", "a = 1\n");
+        assert_eq!(run("cat ~/.mine/more.toml"), "a = 1\n");
+        let beneath = "[[beneath]]\nfile = '.mine/more.toml'\nplace = '/etc/mine/more.toml'\n";
+        in_home(".config/agentkernel/agents/mine.toml", &format!("{ADAPTER}\n{beneath}"));
+        let task = "cat /etc/mine/more.toml; test ! -e ~/.mine/more.toml; ! echo x 2> /dev/null >> /etc/mine/more.toml; echo b > ~/.mine/new; mv ~/.mine/new ~/.mine/more.toml";
+        assert_eq!(run(task), "a = 1\n", "{who:?}");
+        in_home(".mine/more.toml", "a = 2\n");
+        assert_eq!(run("cat /etc/mine/more.toml ~/.mine/more.toml"), "a = 2\nb\n", "{who:?}");
+        assert_eq!(fs::read_to_string(world.home().join(".mine/more.toml")).unwrap(), "a = 2\n");
+    }
+}
+
 /// Answers as an MCP server without tools, and notes that it was started, and with what.
 const SERVER: &str = r#"
 import json, os, sys

@@ -44,6 +44,34 @@ fn a_terminals_session_is_recorded_and_replayed() {
     }
 }
 
+/// A terminal's answers to what the program has asked would be typed into the shell.
+#[test]
+fn what_a_program_asked_the_terminal_is_not_asked_again() {
+    let world = World::new(Who::Me);
+    let screen = Screen::new(&world);
+    let queries = [
+        "\u{1b}[c",
+        "\u{1b}[>c",
+        "\u{1b}[6n",
+        "\u{1b}[>0q",
+        "\u{1b}[18t",
+        "\u{1b}[?2026$p",
+        "\u{1b}P$qm\u{1b}\\",
+        "\u{1b}[?1004h",
+    ];
+    let mut cast = String::from("{\"version\": 2, \"width\": 100, \"height\": 30}\n");
+    for text in ["shown\r\n"].iter().chain(&queries).chain(&["\u{1b}[", "6n", "end\r\n"]) {
+        cast += &(serde_json::json!([0.01, "o", text]).to_string() + "\n");
+    }
+    fs::write(world.project().join("cast"), cast).unwrap();
+    screen.line(&format!("{} replay cast; echo sta''tus $?", world.binary().display()));
+    screen.shows("status 0");
+    screen.line("echo typ''ed");
+    let text = screen.shows("typed");
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("shown")).collect();
+    assert_eq!(lines[..5], ["shown", "end", "", "status 0", "$ echo typ''ed"], "{text}");
+}
+
 #[test]
 fn the_times_are_the_true_ones() {
     let world = World::new(Who::Me);

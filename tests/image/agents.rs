@@ -311,6 +311,14 @@ fn mistakes_are_told_in_one_line() {
     scene.fails(&["install", "mine"], &["127.0.0.1:1"]);
     scene.write(".npmrc", "registry=http://example.org/\n");
     scene.fails(&["install", "mine"], &["'http://example.org/@scope/mine/-/mine-1.0.tgz' is not an address"]);
+    scene.write(".npmrc", "registry=nonsense\n");
+    scene.fails(
+        &["install", "mine"],
+        &[
+            "npm's configuration says that its packages are at 'nonsense', which is no address",
+            "hint: Write `registry=",
+        ],
+    );
     scene.write(".npmrc", "");
     let mut command = scene.world.agentkernel(["agents", "install", "mine"]);
     let output = command.env("PATH", "/nowhere").output().unwrap();

@@ -24,7 +24,8 @@ pub fn main(arguments: &Arguments) -> Result<()> {
             continue;
         }
         let host = on_the_host(&bench, agent)?;
-        // With arguments of its adapter, Claude Code would take a longer way to the same answer.
+        // What SPEC says is measured. With the arguments by which it asks nobody, Claude Code would take a longer way to the same
+        // answer, on the host too.
         let ours = bench.agentkernel(&["run", agent, "--ask", "--no-login", "--", "--version"]);
         bench.compare(Entry::new("agentkernel run", ours), [("on the host", Ok(host))], &rounds)?;
     }

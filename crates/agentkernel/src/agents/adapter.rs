@@ -51,6 +51,8 @@ pub struct Adapter {
     pub home: Home,
     /// Files that it finds where there are none yet.
     pub files: Vec<Template>,
+    /// Settings of the user's that it finds beneath its own.
+    pub beneath: Vec<Beneath>,
     /// Settings that it finds where the user has not set them.
     pub presets: Vec<Preset>,
     /// What logs in, the one that is taken first before the others.
@@ -194,6 +196,15 @@ pub struct Template {
     pub variable: String,
 }
 
+/// Settings of the user's at another place, where the agent reads what holds for all users, beneath its own, which it writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beneath {
+    /// The file, below the home directory.
+    pub file: PathBuf,
+    /// The path inside that it has instead.
+    pub place: PathBuf,
+}
+
 /// What asks an agent to do something of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
@@ -214,6 +225,9 @@ pub struct Preset {
     pub value: Option<serde_json::Value>,
     /// It is not set if this is wished.
     pub unless: Option<Wish>,
+    /// It is set with this login alone, as [`Login::place`](super::login::Login::place) says it, and then whatever the user
+    /// has set; empty: with any.
+    pub login: String,
 }
 
 /// Something that logs in: a variable, or a field of a file of JSON.
@@ -264,6 +278,8 @@ pub struct Renewal {
 pub struct Reached {
     /// Those that are allowed.
     pub allow: Vec<Rule>,
+    /// Those that are allowed besides where it tells its makers what it does.
+    pub telemetry: Vec<Rule>,
 }
 
 /// Where an agent reads of MCP servers.

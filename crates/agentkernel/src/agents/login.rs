@@ -3,7 +3,7 @@
 use super::adapter::{Adapter, Credential, Plain, Renewal};
 use crate::{
     LoginUse, SecretSource, SecretUse,
-    config::{self, ConfigError, HostFacts, Secrets},
+    config::{self, ConfigError, HostFacts, Recorded, Secrets},
     credentials::Document,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -34,6 +34,8 @@ pub enum Login {
         credential: Credential,
         /// Where its value comes from.
         source: SecretSource,
+        /// The variable that a recorded secret is taken from, if that is not set.
+        unset: Option<String>,
     },
     /// A file of his.
     File {
@@ -64,9 +66,22 @@ pub struct Lent {
 impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Variable { credential, source: SecretSource::Store } => write!(f, "secret {}", credential.variable),
-            Self::Variable { credential, .. } => f.write_str(&credential.variable),
-            Self::File { credentials, .. } => f.write_str(&place(&credentials[0])),
+            Self::Variable { credential, source: SecretSource::Store, unset } => {
+                write!(f, "secret {}", credential.variable)?;
+                unset.as_ref().map_or(Ok(()), |unset| write!(f, " ({unset} is not set)"))
+            }
+            login => f.write_str(&login.place()),
+        }
+    }
+}
+
+impl Login {
+    /// Where it is: one of what is [`accepted`].
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Variable { credential, .. } => place(credential),
+            Self::File { credentials, .. } => credentials.first().map(place).unwrap_or_default(),
         }
     }
 }
@@ -98,12 +113,15 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
         if !credential.variable.is_empty() {
             let name = &credential.variable;
             let set = host.var(name).is_some_and(|value| !value.is_empty());
-            let source = match secrets.find(name)? {
-                Some(_) => SecretSource::Store,
-                None if set => SecretSource::Env(name.clone()),
+            let (source, unset) = match secrets.find(name)? {
+                Some(Recorded { source: SecretSource::Env(from), .. }) => {
+                    (SecretSource::Store, host.var(&from).is_none().then_some(from))
+                }
+                Some(_) => (SecretSource::Store, None),
+                None if set => (SecretSource::Env(name.clone()), None),
                 None => continue,
             };
-            return Ok(Some(Login::Variable { credential: credential.clone(), source }));
+            return Ok(Some(Login::Variable { credential: credential.clone(), source, unset }));
         }
         if seen.contains(&credential.file.as_path()) {
             continue;
@@ -159,7 +177,7 @@ impl Login {
     /// If the file can't be read any more.
     pub fn lend(&self, placeholder: impl Fn(&str) -> String) -> Result<Lent, ConfigError> {
         match self {
-            Self::Variable { credential, source } => {
+            Self::Variable { credential, source, .. } => {
                 let Credential { variable: name, env, hosts, .. } = credential.clone();
                 let placeholder = placeholder(&name);
                 let env = Some(if env.is_empty() { name.clone() } else { env });

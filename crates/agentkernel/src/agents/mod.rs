@@ -12,13 +12,13 @@ mod schema;
 mod settings;
 
 pub use adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached, Renewal, Switch,
-    Template, Wheel, Wish, integrity, is_version,
+    Adapter, Beneath, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached, Renewal,
+    Switch, Template, Wheel, Wish, integrity, is_version,
 };
 pub use line::{Ask, CannotError, FirstFile, Output, Session, Way};
 pub use npm::registry;
 pub use packages::{Registry, RegistryUnknown};
-pub use preset::{preset, without_empty};
+pub use preset::{Given, preset, without_empty};
 pub use pypi::index;
 pub use schema::reference;
 pub use settings::{Form, Settings, servers, without_credentials};

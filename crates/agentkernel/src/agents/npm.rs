@@ -22,7 +22,7 @@ pub fn registry(package: &str) -> Result<Registry, RegistryUnknown> {
         |(name, _): &(std::ffi::OsString, _)| name.to_string_lossy().eq_ignore_ascii_case("npm_config_registry");
     let set = env::vars_os().find(named).and_then(|(_, value)| value.into_string().ok());
     let found = address(package, set, &files, variable).or_else(ask);
-    let address = packages::address(found.as_deref()).ok_or(RegistryUnknown("npm"))?;
+    let address = packages::address("npm", found.as_deref())?;
     let credentials = credentials(&address, &files, variable);
     Ok(Registry { address, credentials })
 }

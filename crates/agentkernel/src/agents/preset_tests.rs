@@ -4,7 +4,11 @@ use super::*;
 const FILE: &str = ".gemini/settings.json";
 
 fn gemini(text: Option<&str>, wishes: &[Wish], kept: bool) -> Option<serde_json::Value> {
-    let preset = preset(&embedded("gemini"), Path::new(FILE), text, wishes, kept)?;
+    gemini_with(text, Given { wishes, login: None }, kept)
+}
+
+fn gemini_with(text: Option<&str>, given: Given<'_>, kept: bool) -> Option<serde_json::Value> {
+    let preset = preset(&embedded("gemini"), Path::new(FILE), text, given, kept)?;
     // What was there stays as it was written.
     assert!(text.is_none_or(|text| preset.contains("// mine") == text.contains("// mine")), "{preset}");
     Some(serde_json::from_str(&preset.replace("// mine", "")).unwrap())
@@ -21,21 +25,44 @@ fn what_the_user_has_not_set_is_set() {
     assert_eq!((&some["ui"]["theme"], &some["general"]["enableAutoUpdate"]), (&"Light".into(), &true.into()));
     assert_eq!(some["privacy"]["usageStatisticsEnabled"], false);
     // Once is enough; what is no settings is left alone.
-    let whole = preset(&embedded("gemini"), Path::new(FILE), None, &[], true).unwrap();
+    let whole = preset(&embedded("gemini"), Path::new(FILE), None, Given::default(), true).unwrap();
     assert_eq!(gemini(Some(&whole), &[], true), None);
     assert_eq!(gemini(Some("{ broken"), &[], true), None);
-    assert_eq!(preset(&embedded("gemini"), Path::new(".gemini/other.json"), None, &[], true), None);
+    assert_eq!(preset(&embedded("gemini"), Path::new(".gemini/other.json"), None, Given::default(), true), None);
 }
 
 #[test]
 fn what_is_wished_is_not_set() {
     let none = gemini(None, &[Wish::Telemetry, Wish::Updates], true).unwrap();
     assert_eq!(none, serde_json::json!({"security": {"auth": {"selectedType": "gemini-api-key"}}}));
-    let whole = preset(&embedded("gemini"), Path::new(FILE), None, &[], true).unwrap();
+    let whole = preset(&embedded("gemini"), Path::new(FILE), None, Given::default(), true).unwrap();
     let less = gemini(Some(&whole), &[Wish::Telemetry], true).unwrap();
     assert!(less["privacy"]["usageStatisticsEnabled"].is_null() && less["general"]["enableAutoUpdate"] == false);
     // What the user has set himself is his.
     assert_eq!(gemini(Some(&whole), &[Wish::Telemetry], false), None);
+}
+
+/// An agent that is told of one login and given another ends at once.
+#[test]
+fn what_logs_in_decides_over_settings_of_it() {
+    let key = Given { login: Some("GEMINI_API_KEY"), ..Given::default() };
+    let file = Given { login: Some("~/.gemini/oauth_creds.json"), ..Given::default() };
+    let kind = |text: Option<&str>, given, kept| {
+        gemini_with(text, given, kept).map(|all| all["security"]["auth"]["selectedType"].as_str().unwrap().to_owned())
+    };
+    let of = |kind: &str| format!("{{ // mine\n \"security\": {{ \"auth\": {{ \"selectedType\": \"{kind}\" }} }}\n}}");
+    for kept in [false, true] {
+        for before in ["oauth-personal", "gemini-api-key", "vertex-ai"] {
+            assert_eq!(kind(Some(&of(before)), key, kept).unwrap(), "gemini-api-key", "{before}");
+            assert_eq!(kind(Some(&of(before)), file, kept).unwrap(), "oauth-personal", "{before}");
+        }
+        assert_eq!(kind(None, key, kept).unwrap(), "gemini-api-key");
+        assert_eq!(kind(None, file, kept).unwrap(), "oauth-personal");
+    }
+    // Whoever sees to it himself has what he has set, and not what we did before.
+    assert_eq!(kind(Some(&of("oauth-personal")), Given::default(), false).unwrap(), "oauth-personal");
+    assert_eq!(kind(Some(&of("oauth-personal")), Given::default(), true).unwrap(), "gemini-api-key");
+    assert_eq!(kind(Some(&of("vertex-ai")), Given::default(), true).unwrap(), "vertex-ai");
 }
 
 #[test]

@@ -22,20 +22,21 @@ const SAID: [&str; 2] = ["--index-url", "(default"];
 pub fn index() -> Result<Registry, RegistryUnknown> {
     let set = env::var("PIP_INDEX_URL").ok().filter(|set| !set.is_empty());
     let found = set.or_else(|| value(&files())).or_else(ask);
-    registry(found.as_deref()).ok_or(RegistryUnknown("pip"))
+    registry(found.as_deref())
 }
 
 /// A registry of this address, which may have in it who logs in there.
-fn registry(found: Option<&str>) -> Option<Registry> {
-    let address = packages::address(found)?;
-    let (scheme, rest) = address.split_once("://")?;
-    let (host, path) = rest.split_once('/')?;
+fn registry(found: Option<&str>) -> Result<Registry, RegistryUnknown> {
+    let address = packages::address("pip", found)?;
+    // There is a slash at its end.
+    let (scheme, rest) = address.split_once("://").unwrap_or_default();
+    let (host, path) = rest.split_once('/').unwrap_or_default();
     let Some((login, host)) = host.rsplit_once('@') else {
-        return Some(Registry { address, credentials: Credentials::None });
+        return Ok(Registry { address, credentials: Credentials::None });
     };
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let credentials = Credentials::Basic { user: user.to_owned(), password: Secret::new(password.to_owned()) };
-    Some(Registry { address: format!("{scheme}://{host}/{path}"), credentials })
+    Ok(Registry { address: format!("{scheme}://{host}/{path}"), credentials })
 }
 
 /// What pip reads, the more important before the others (pip's `configuration.py`).

@@ -26,9 +26,11 @@ fn what_logs_in_stands_in_the_address() {
     );
     let password = Secret::new("pa@ss".to_owned());
     assert_eq!(found.credentials, Credentials::Basic { user: "me".to_owned(), password });
-    for wrong in ["", "a.example.org", "ftp://a.example.org", "https:a"] {
-        assert_eq!(registry(wrong), None, "{wrong}");
+    for wrong in ["", "a.example.org", "ftp://a.example.org", "https:a", "https://", "http:///"] {
+        assert_eq!(registry(wrong), Err(RegistryUnknown::NoAddress("pip", wrong.to_owned())));
     }
+    let told = registry("ftp://me:pass@a.example.org").unwrap_err().to_string();
+    assert!(told.contains("packages are at 'a.example.org', which is no address"), "{told}");
 }
 
 #[test]

@@ -2,15 +2,17 @@
 
 mod credentials;
 mod mode;
+mod presets;
 
 use super::adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Needs, Package, Preset, Reached, Renewal, Switch, Template, VERSION, Wheel,
-    Wish, integrity, is_version,
+    Adapter, Credential, Home, Libc, Mcp, Needs, Package, Reached, Renewal, Switch, Template, VERSION, Wheel,
+    integrity, is_version,
 };
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
 use credentials::{CREDENTIAL, PLAIN, RENEWAL, add_credential, add_plain, add_renewal};
 use mode::{MODE, asked};
 use oci::Platform;
+use presets::{BENEATH, PRESET, add_beneath, add_preset};
 use std::path::{Path, PathBuf};
 
 impl Adapter {
@@ -50,6 +52,18 @@ impl Adapter {
         if let Some(path) = written.find(|path| !kept(path)) {
             let path = config::quoted(path.as_os_str());
             return Err(wrong(format!("{path} is written for it, and lies in no directory of `state` in [home]")));
+        }
+        let set = |file: &PathBuf| adapter.presets.iter().any(|preset| preset.file == *file);
+        let mut beneath = adapter.beneath.iter().map(|beneath| &beneath.file);
+        if let Some(file) = beneath.find(|file| set(file) || !adapter.home.config.contains(file)) {
+            let file = config::quoted(file.as_os_str());
+            return Err(wrong(format!("{file} in [[beneath]] is none of `config` in [home], or one of [[presets]]")));
+        }
+        let accepted = super::login::accepted(&adapter);
+        let mut logins = adapter.presets.iter().map(|preset| &preset.login).filter(|login| !login.is_empty());
+        if let Some(login) = logins.find(|login| !accepted.contains(login)) {
+            let login = config::quoted(login.as_ref());
+            return Err(wrong(format!("`login` of [[presets]] is none of the [[credentials]]: {login}")));
         }
         Ok(adapter)
     }
@@ -239,6 +253,13 @@ const KEYS: &[Key<Adapter>] = &[
         form: Form::Nested(&Many { keys: TEMPLATE, add: add_file }),
         default: "none",
         doc: "Files that it finds in its home directory where there are none yet. Those that depend on a variable are written anew each time.",
+        example: "",
+    },
+    Key {
+        name: "beneath",
+        form: Form::Nested(&Many { keys: BENEATH, add: add_beneath }),
+        default: "they are at their own place, where the agent cannot write them",
+        doc: "Settings among `config` of `[home]` that come along at another place: where the agent reads what holds for all users, beneath its own settings, in which it can write down then what it is answered.",
         example: "",
     },
     Key {
@@ -562,73 +583,28 @@ fn add_file(adapter: &mut Adapter, file: Template) -> Result<(), FormError> {
     Ok(())
 }
 
-const PRESET: &[Key<Preset>] = &[
+const REACHED: &[Key<Reached>] = &[
     Key {
-        name: "file",
-        form: Form::Text(|preset, text| {
-            preset.file = below_home(&text.value)?;
+        name: "allow",
+        form: Form::List(|reached, text| {
+            reached.allow.push(config::parse_rule(&text.value)?);
             Ok(())
         }),
-        default: "required",
-        doc: "The file, below the home directory. It may have comments and trailing commas.",
-        example: "\".agent/settings.json\"",
+        default: "nothing",
+        doc: "What is allowed, as a project writes it.",
+        example: "[\"api.example.org\"]",
     },
     Key {
-        name: "key",
-        form: Form::Texts(|preset, texts| {
-            preset.key = texts;
+        name: "telemetry",
+        form: Form::List(|reached, text| {
+            reached.telemetry.push(config::parse_rule(&text.value)?);
             Ok(())
         }),
-        default: "required",
-        doc: "Where in the file it is: keys, the outermost first.",
-        example: "[\"privacy\", \"statistics\"]",
-    },
-    Key {
-        name: "value",
-        form: Form::Text(|preset, text| match serde_json::from_str(&text.value) {
-            Ok(value) => {
-                preset.value = Some(value);
-                Ok(())
-            }
-            Err(_) => none(&text.value, "JSON"),
-        }),
-        default: "required",
-        doc: "What it is set to, in JSON.",
-        example: "'false'",
-    },
-    Key {
-        name: "unless",
-        form: Form::Choice(WISHES, |preset, text| {
-            preset.unless = Some(if text.value == WISHES[0] { Wish::Telemetry } else { Wish::Updates });
-            Ok(())
-        }),
-        default: "it is set in any case",
-        doc: "It is not set with `--telemetry`, or `--self-update`.",
-        example: "\"telemetry\"",
+        default: "nothing",
+        doc: "What is allowed besides with `--telemetry`: where it tells its makers what it does.",
+        example: "[\"telemetry.example.org:443\"]",
     },
 ];
-
-const WISHES: &[&str] = &["telemetry", "updates"];
-
-fn add_preset(adapter: &mut Adapter, preset: Preset) -> Result<(), FormError> {
-    let Preset { file, key, value, .. } = &preset;
-    if file.as_os_str().is_empty() || key.is_empty() || value.is_none() {
-        return Err(FormError::new("it has all of `file`, `key` and `value`".to_owned()));
-    }
-    adapter.presets.push(preset);
-    Ok(())
-}
-
-const REACHED: &[Key<Reached>] = &[Key {
-    name: "allow",
-    form: Form::List(|reached, text| {
-        reached.allow.push(config::parse_rule(&text.value)?);
-        Ok(())
-    }),
-    default: "nothing",
-    doc: "What is allowed, as a project writes it.",
-    example: "[\"api.example.org\"]",
-}];
 
 const MCP: &[Key<Mcp>] = &[
     Key {

@@ -49,6 +49,23 @@ fn mistakes_are_told_with_their_place_and_the_nearest_key() {
         (with(&format!("integrity = '{SHA}'"), ""), "x.toml:6:1: `packages`: `integrity` is missing", ""),
         (with("FROM scratch", "FORM scratch"), "x.toml:5:14: `dockerfile`: ", ""),
         (with("dockerfile = 'FROM scratch'\n", ""), "x.toml:1:1: `dockerfile` and [[packages]]", ""),
+        (
+            format!(
+                "{GOOD}home = {{ state = ['a'] }}\n[[presets]]\nfile = 'a/b'\nkey = ['c']\nvalue = '1'\nlogin = 'KEY'"
+            ),
+            "x.toml:1:1: `login` of [[presets]] is none of the [[credentials]]: 'KEY'",
+            "",
+        ),
+        (GOOD.replace("'/opt/mine'", "\"/opt\\u0000\""), "x.toml:4:11: `command` has a NUL character", ""),
+        (GOOD.replace("'/opt/mine'", "['/opt', \"\\u0000\"]"), "x.toml:4:11: `command` has a NUL character", ""),
+        (format!("{GOOD}[home]\nstate = [\"a\\u0000\"]"), "x.toml:6:9: `state` has a NUL character", ""),
+        (format!("{GOOD}[environment]\nA = \"\\u0000\""), "x.toml:6:1: `environment`: 'A=\\0': has a NUL byte", ""),
+        (
+            format!("{GOOD}[[beneath]]\nfile = '.a/b'\nplace = '/etc/b'"),
+            "x.toml:1:1: '.a/b' in [[beneath]] is none of `config` in [home]",
+            "",
+        ),
+        (format!("{GOOD}[[beneath]]\nplace = '/../b'"), "x.toml:6:9: `place`: '/../b' is no absolute path", ""),
         (format!("{GOOD}packages = 'x'"), "x.toml:5:12: `packages` is written as [[packages]], not as a text", ""),
         (format!("{GOOD}[[credentials]]\nvariable = 'A'"), "x.toml:5:1: `credentials`: `hosts` is missing", ""),
         (

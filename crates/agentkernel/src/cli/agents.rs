@@ -8,7 +8,7 @@ mod update;
 
 use super::{Failure, Status, for_each, image, print, print_json, run as command, table};
 use crate::{
-    agents::{Adapter, Adapters, AgentError, Found, NotFor, login as logins},
+    agents::{Adapter, Adapters, AgentError, Found, NotFor, RegistryUnknown, login as logins},
     config::{ConfigError, HostFacts},
     image::{Images, Tag},
     store::{Listed, State, Store},
@@ -263,6 +263,12 @@ impl From<AgentError> for Failure {
     fn from(error: AgentError) -> Self {
         let hint = error.hint();
         Self::chain(&error).hint(hint)
+    }
+}
+
+impl From<RegistryUnknown> for Failure {
+    fn from(error: RegistryUnknown) -> Self {
+        Self::chain(&error).hint(error.hint())
     }
 }
 

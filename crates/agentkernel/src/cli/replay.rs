@@ -1,9 +1,12 @@
 //! `replay`: a recorded session, as it went.
 
+mod queries;
+
 use super::{Failure, Status, failure::FAILED};
 use crate::client::{self, Happened, Recording, RecordingError, SessionRecording};
 use clap::Args;
 use jail::signal::SignalFd;
+use queries::Unasked;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -18,8 +21,9 @@ use std::{
 use wire::WinSize;
 
 /// What undoes what a session that is not shown to its end has done to a terminal: the other screen, no cursor, the mouse,
-/// pasting in brackets, colours.
-const RESTORE: &[u8] = b"\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[0m\r\n";
+/// the focus, pasting in brackets, colours.
+const RESTORE: &[u8] =
+    b"\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[0m\r\n";
 
 /// Show a recorded session, as it went.
 #[derive(Debug, Args)]
@@ -107,6 +111,7 @@ impl Replay {
         let (began, mut shown) = (Instant::now(), Duration::ZERO);
         let mut last = Duration::ZERO;
         let mut status = 0;
+        let mut unasked = Unasked::default();
         while let Some((time, happened)) = recording.next_event().map_err(failed)? {
             let pause = time.saturating_sub(last);
             last = time.max(last);
@@ -117,7 +122,7 @@ impl Replay {
             }
             let Happened::Output(text) = happened else { continue };
             let mut out = stdout().lock();
-            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            match out.write_all(unasked.pass(&text).as_bytes()).and_then(|()| out.flush()) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(141),
                 Err(error) => return Err(Failure::chain(&error).status(FAILED)),

@@ -29,7 +29,8 @@ pub struct AgentUse {
     pub version: String,
     /// Variables, in which `{home}` is the home directory inside.
     pub environment: Vec<(String, String)>,
-    /// What comes along of the user's, read-only: where it is, and where it goes below the home directory.
+    /// What comes along of the user's, read-only: where it is, and where it goes below the home directory, or
+    /// anywhere if that is absolute.
     pub brought: Vec<(PathBuf, PathBuf)>,
     /// What stands for files of the user's, read-only: in the same way.
     pub copied: Vec<(PathBuf, PathBuf)>,

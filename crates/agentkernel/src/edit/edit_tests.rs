@@ -458,6 +458,17 @@ fn said_by_toml(text: &str) -> Option<Value> {
     Some(said)
 }
 
+#[test]
+fn something_else_is_replaced_in_its_place() {
+    let before = "\u{feff}{ // mine\n  \"mcpServers\": { \"agentkernel\": [1, /* two */ 2], \"other\": {} }\n}\n";
+    let Edit::Json { value, .. } = server() else { panic!() };
+    assert_eq!(server().put(Some(before)), Ok(Put::Theirs));
+    let after = before.replace("[1, /* two */ 2]", &value.to_string());
+    assert_eq!(server().set(Some(before)), Ok(after.clone()));
+    assert_eq!(server().set(Some(&after)), Ok(after));
+    assert!(server().set(Some("{ \"mcpServers\": 3 }")).is_err());
+}
+
 proptest! {
     #[test]
     fn what_was_put_in_since_stays_in_json((before, _) in configuration(), list in any::<bool>(), more in more(12)) {
@@ -545,6 +556,9 @@ proptest! {
 
     #[test]
     fn no_text_makes_it_panic(text in "[\\[\\]{}:,\"a/* \n\r=.'#é]{0,40}") {
+        if let Ok(after) = server().set(Some(&text)) {
+            prop_assert!(server().is_in(Some(&after)));
+        }
         for edit in [server(), hook(), table(), section()] {
             if let Ok(Put::Done(after)) = edit.put(Some(&text)) {
                 prop_assert!(edit.is_in(Some(&after)));

@@ -74,6 +74,15 @@ pub(super) fn put(text: &str, key: &[String], value: &Value, list: Option<List<'
     }
 }
 
+/// Puts a value in the place of another, where these keys lead.
+pub(super) fn replace(text: &str, key: &[String], value: &Value) -> Result<String, Fault> {
+    let (mark, body) = split(text);
+    let root = parse(body).map_err(|fault| fault.behind(mark))?;
+    let node = root.as_ref().and_then(|root| at(root, key));
+    let Some(node) = node else { return Ok(text.to_owned()) };
+    Ok(format!("{mark}{}{value}{}", &body[..node.start()], &body[node.end()..]))
+}
+
 /// Whether it is there.
 pub(super) fn has(text: &str, key: &[String], value: &Value, list: Option<List<'_>>) -> bool {
     let Ok(Some(root)) = parse(split(text).1) else { return false };

@@ -111,6 +111,16 @@ impl Edit {
         }
     }
 
+    /// Puts what is ours into a text, also in the place of something else that stands there.
+    pub(super) fn set(&self, text: Option<&str>) -> Result<String, Fault> {
+        let before = text.unwrap_or_default();
+        match (self.put(text)?, self) {
+            (Put::Done(after), _) => Ok(after),
+            (Put::Theirs, Self::Json { key, value, list: false, .. }) => json::replace(before, key, value),
+            (Put::Theirs | Put::There, _) => Ok(before.to_owned()),
+        }
+    }
+
     /// The same, known by all of it alone.
     pub(super) fn exact(self) -> Self {
         match self {

@@ -69,7 +69,12 @@ pub(crate) mod durable {
 
 /// Removes everything in a directory.
 pub(crate) fn empty_tree(top: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    tree::empty(top, c"")
+    tree::empty(top, c"", u64::MAX)
+}
+
+/// The same, if that is no more than so many entries; `TOOBIG`: there are more, or somebody makes new ones meanwhile.
+pub(crate) fn empty_small_tree(top: BorrowedFd<'_>, most: u64) -> rustix::io::Result<()> {
+    tree::empty(top, c"", most)
 }
 
 use crate::{Name, Place, SandboxId, Spec};
@@ -466,7 +471,7 @@ impl Store {
     fn finish_removal(&self, entry: &Entry, hidden: &str) -> Result<(), StoreError> {
         let failed = |errno| StoreError::io("remove", self.path.join(SANDBOXES).join(hidden), errno);
         self.give_up_name(entry)?;
-        tree::empty(entry.dir(), c"lock").map_err(failed)?;
+        tree::empty(entry.dir(), c"lock", u64::MAX).map_err(failed)?;
         // The lock goes last: as long as it is there, whoever holds it is seen to.
         for (dir, name, flags) in
             [(entry.dir(), LOCK, AtFlags::empty()), (self.sandboxes.as_fd(), hidden, AtFlags::REMOVEDIR)]

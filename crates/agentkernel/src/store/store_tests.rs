@@ -476,7 +476,7 @@ fn an_ordinary_user_removes_directories_without_permissions() {
         let run = || {
             let nobody = rustix::process::Uid::from_raw(65534);
             rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
-            tree::empty(top.as_fd(), c"lock")
+            tree::empty(top.as_fd(), c"lock", u64::MAX)
         };
         scope.spawn(run).join().unwrap().unwrap();
     });

@@ -15,12 +15,27 @@ use std::ffi::{CStr, CString};
 /// Begins the name of a directory that was moved up.
 const MOVED: &str = ".rm-";
 
-/// Removes everything in `top` but the entry called `spare`.
+/// What a removal has done, and what it may do still.
+struct Work {
+    /// How many directories were moved up.
+    moved: u64,
+    /// How many entries it may look at.
+    left: u64,
+}
+
+impl Work {
+    fn step(&mut self) -> io::Result<()> {
+        self.left = self.left.checked_sub(1).ok_or(Errno::TOOBIG)?;
+        Ok(())
+    }
+}
+
+/// Removes everything in `top` but the entry called `spare`, if that is no more than so many entries.
 ///
 /// # Errors
-/// The first refusal of the kernel. `XDEV`: something is mounted in the tree.
-pub(super) fn empty(top: BorrowedFd<'_>, spare: &CStr) -> io::Result<()> {
-    let mut moved = 0u64;
+/// The first refusal of the kernel. `XDEV`: something is mounted in the tree. `TOOBIG`: there are more.
+pub(super) fn empty(top: BorrowedFd<'_>, spare: &CStr, most: u64) -> io::Result<()> {
+    let mut work = Work { moved: 0, left: most };
     loop {
         let mut progress = false;
         for (name, kind) in entries(top)? {
@@ -28,6 +43,7 @@ pub(super) fn empty(top: BorrowedFd<'_>, spare: &CStr) -> io::Result<()> {
                 continue;
             }
             progress = true;
+            work.step()?;
             if kind != FileType::Directory {
                 match fs::unlinkat(top, &name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => continue,
@@ -36,7 +52,7 @@ pub(super) fn empty(top: BorrowedFd<'_>, spare: &CStr) -> io::Result<()> {
                     Err(errno) => return Err(errno),
                 }
             }
-            remove_level(top, &name, &mut moved)?;
+            remove_level(top, &name, &mut work)?;
         }
         if !progress {
             return Ok(());
@@ -45,7 +61,7 @@ pub(super) fn empty(top: BorrowedFd<'_>, spare: &CStr) -> io::Result<()> {
 }
 
 /// Removes the directory `name`, after its own directories have moved up to `top`.
-fn remove_level(top: BorrowedFd<'_>, name: &CStr, moved: &mut u64) -> io::Result<()> {
+fn remove_level(top: BorrowedFd<'_>, name: &CStr, work: &mut Work) -> io::Result<()> {
     let dir = match open(top, name) {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
@@ -56,6 +72,7 @@ fn remove_level(top: BorrowedFd<'_>, name: &CStr, moved: &mut u64) -> io::Result
             break;
         }
         for (child, kind) in list {
+            work.step()?;
             if kind != FileType::Directory {
                 match fs::unlinkat(&dir, &child, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => continue,
@@ -70,7 +87,7 @@ fn remove_level(top: BorrowedFd<'_>, name: &CStr, moved: &mut u64) -> io::Result
             }
             // Moving a directory writes its "..", so it must be writable: opening makes it so.
             drop(open(dir.as_fd(), &child)?);
-            move_up(dir.as_fd(), &child, top, moved)?;
+            move_up(dir.as_fd(), &child, top, work)?;
         }
     }
     match fs::unlinkat(top, name, AtFlags::REMOVEDIR) {
@@ -79,10 +96,10 @@ fn remove_level(top: BorrowedFd<'_>, name: &CStr, moved: &mut u64) -> io::Result
     }
 }
 
-fn move_up(from: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>, moved: &mut u64) -> io::Result<()> {
+fn move_up(from: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>, work: &mut Work) -> io::Result<()> {
     loop {
-        *moved += 1;
-        match fs::renameat(from, name, top, format!("{MOVED}{moved}")) {
+        work.moved += 1;
+        match fs::renameat(from, name, top, format!("{MOVED}{}", work.moved)) {
             // Left over from a removal that was interrupted.
             Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
             other => return other,

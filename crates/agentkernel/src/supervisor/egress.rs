@@ -9,7 +9,7 @@ use crate::{
     store::{AuditEvent, AuditRecord, AuditWriter},
 };
 use egress::{
-    Denial, Policy, Secret, Target,
+    Denial, Policy, Reason, Secret, Target,
     control::{Answer, AuthorityKey, Config, Event, FlowEvent, Leave, Order, Published, Tokens, Totals, What},
 };
 use jail::process::Fork;
@@ -480,8 +480,10 @@ impl Server<'_> {
             }
             What::Refused { reason, detail, request } => {
                 let denial = Denial::new(reason, &target).because(printable(&detail));
-                if reason.is_denial() {
-                    self.refusals.add(target.to_string(), denial.cause());
+                match reason {
+                    Reason::TokenLimit => self.refusals.add_limit(target.to_string(), denial.cause()),
+                    _ if reason.is_denial() => self.refusals.add(target.to_string(), denial.cause()),
+                    _ => {}
                 }
                 AuditEvent::Refused {
                     reason: reason.code().to_owned(),

@@ -23,6 +23,16 @@ pub(super) struct Refusals {
     marked: u64,
     /// `count` when the newest was refused of those that are forgotten.
     forgotten: u64,
+    /// The last that was refused because a limit was reached.
+    limit: Option<Limit>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    target: String,
+    cause: String,
+    /// `Refusals::count` then.
+    last: u64,
 }
 
 #[derive(Debug)]
@@ -57,6 +67,12 @@ impl Refusals {
         self.entries.push_back(Entry { target, cause, times, first, last: self.count });
     }
 
+    /// The same for a connection that has reached a limit of the sandbox's, which is what has ended an agent.
+    pub(super) fn add_limit(&mut self, target: String, cause: String) {
+        self.count += 1;
+        self.limit = Some(Limit { target, cause, last: self.count });
+    }
+
     pub(super) fn mark(&mut self) -> Mark {
         self.marked = self.count;
         Mark(self.count)
@@ -64,12 +80,20 @@ impl Refusals {
 
     /// `host:port`, the newest last, for `inspect`.
     pub(super) fn targets(&self) -> Vec<String> {
-        self.entries.iter().map(|entry| entry.target.clone()).collect()
+        let of_limit = self.limit.iter().map(|limit| &limit.target);
+        let others = self.entries.iter().map(|entry| &entry.target);
+        others.filter(|other| of_limit.clone().all(|it| it != *other)).chain(of_limit.clone()).cloned().collect()
     }
 
-    /// What was refused since then, in one line; `None` if nothing was. Whose connections they were nobody knows out
-    /// here: a flow has no exec.
-    pub(super) fn since(&self, mark: Mark) -> Option<String> {
+    /// What was refused since then, in one line, and in another and last one that a limit was reached, so that nothing hides
+    /// that. Whose connections they were nobody knows out here: a flow has no exec.
+    pub(super) fn since(&self, mark: Mark) -> Vec<String> {
+        let limit = self.limit.as_ref().filter(|limit| limit.last > mark.0);
+        let limit = limit.map(|Limit { target, cause, .. }| one(target, cause));
+        self.others(mark).into_iter().chain(limit).collect()
+    }
+
+    fn others(&self, mark: Mark) -> Option<String> {
         let mut times: BTreeMap<&str, u64> = BTreeMap::new();
         let mut causes: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
         for entry in self.entries.iter().filter(|entry| entry.first > mark.0) {
@@ -85,7 +109,7 @@ impl Refusals {
             return Some(format!("Connections from the sandbox were refused: {}", all.join("; ")));
         }
         if let (Some((target, 1)), Some(cause), 1, false) = (times.first_key_value(), cause, times.len(), more) {
-            return Some(format!("A connection from the sandbox to {target} was refused: {cause}"));
+            return Some(one(target, cause));
         }
         let named = named(&times);
         let others = if more { " and others" } else { "" };
@@ -95,6 +119,10 @@ impl Refusals {
         };
         (!named.is_empty()).then(|| format!("Connections from the sandbox were refused{because}: {named}{others}"))
     }
+}
+
+fn one(target: &str, cause: &str) -> String {
+    format!("A connection from the sandbox to {target} was refused: {cause}")
 }
 
 /// Some targets, with how often.
@@ -125,21 +153,21 @@ mod tests {
         let mut refusals = Refusals::default();
         refusals.add("a:1".into(), "no rule allows it".into());
         assert_eq!(
-            refusals.since(Mark::default()).unwrap(),
+            refusals.others(Mark::default()).unwrap(),
             "A connection from the sandbox to a:1 was refused: no rule allows it"
         );
         refusals.add("a:1".into(), "a rule denies it (a)".into());
         assert_eq!(
-            refusals.since(Mark::default()).unwrap(),
+            refusals.others(Mark::default()).unwrap(),
             "Connections from the sandbox were refused: a:1, because a rule denies it (a); a:1, because no rule allows it"
         );
         refusals.add("b:1".into(), "no rule allows it".into());
-        assert!(refusals.since(Mark::default()).unwrap().ends_with("; a:1, b:1, because no rule allows it"));
+        assert!(refusals.others(Mark::default()).unwrap().ends_with("; a:1, b:1, because no rule allows it"));
         for cause in ["its tokens are used up", "the service is not there"] {
             refusals.add("a:1".into(), cause.into());
         }
         assert_eq!(
-            refusals.since(Mark::default()).unwrap(),
+            refusals.others(Mark::default()).unwrap(),
             "Connections from the sandbox were refused ('agentkernel net log' tells why): a:1 (4 times), b:1"
         );
     }
@@ -147,13 +175,13 @@ mod tests {
     #[test]
     fn each_target_is_told_once_with_how_often() {
         let start = Mark::default();
-        assert_eq!(refused([]).since(start), None);
+        assert_eq!(refused([]).others(start), None);
         assert_eq!(
-            refused(["a:1"]).since(start).unwrap(),
+            refused(["a:1"]).others(start).unwrap(),
             "A connection from the sandbox to a:1 was refused: the network mode is 'none'"
         );
         let told = |refusals: &Refusals, since| {
-            let text = refusals.since(since).unwrap();
+            let text = refusals.others(since).unwrap();
             let (words, targets) = text.split_once(": ").unwrap();
             assert_eq!(words, "Connections from the sandbox were refused, because the network mode is 'none'");
             targets.to_owned()
@@ -167,17 +195,36 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_is_told_last_whatever_else_was_refused() {
+        let start = Mark::default();
+        let mut refusals = Refusals::default();
+        refusals.add_limit("model:443".into(), "its tokens are used up".into());
+        let limit = "A connection from the sandbox to model:443 was refused: its tokens are used up";
+        assert_eq!(refusals.since(start), [limit]);
+        for number in 0..1000 {
+            add(&mut refusals, &format!("{number}:1"));
+            refusals.add("model:443".into(), format!("cause {number}"));
+        }
+        assert!(refusals.since(start).len() == 2 && refusals.since(start)[1] == limit, "{:?}", refusals.since(start));
+        assert_eq!(refusals.targets().iter().filter(|target| *target == "model:443").count(), 1);
+        let later = refusals.mark();
+        assert!(refusals.since(later).is_empty());
+        refusals.add_limit("model:443".into(), "all is used up".into());
+        assert_eq!(refusals.since(later).len(), 1);
+    }
+
+    #[test]
     fn an_exec_hears_of_its_own_time_only() {
         let mut refusals = refused(["a:1", "b:1"]);
         let exec = refusals.mark();
-        assert_eq!(refusals.since(exec), None);
+        assert_eq!(refusals.others(exec), None);
         add(&mut refusals, "a:1");
-        assert!(refusals.since(exec).unwrap().contains("A connection from the sandbox to a:1 was"));
+        assert!(refusals.others(exec).unwrap().contains("A connection from the sandbox to a:1 was"));
         let later = refusals.mark();
         add(&mut refusals, "a:1");
-        assert!(refusals.since(later).unwrap().contains("to a:1 was"));
-        assert!(refusals.since(exec).unwrap().ends_with(": a:1 (2 times)"));
-        assert!(refusals.since(Mark::default()).unwrap().ends_with(": a:1 (3 times), b:1"));
+        assert!(refusals.others(later).unwrap().contains("to a:1 was"));
+        assert!(refusals.others(exec).unwrap().ends_with(": a:1 (2 times)"));
+        assert!(refusals.others(Mark::default()).unwrap().ends_with(": a:1 (3 times), b:1"));
     }
 
     #[test]
@@ -189,14 +236,14 @@ mod tests {
         let exec = refusals.mark();
         assert_eq!(refusals.targets().len(), REMEMBERED);
         assert_eq!(refusals.targets().last().unwrap(), "99999:1");
-        assert!(refusals.since(Mark::default()).unwrap().ends_with(" and others"));
+        assert!(refusals.others(Mark::default()).unwrap().ends_with(" and others"));
         add(&mut refusals, "last:1");
-        assert!(refusals.since(exec).unwrap().contains("to last:1 was refused"));
+        assert!(refusals.others(exec).unwrap().contains("to last:1 was refused"));
         // Were it the only one that is remembered, it was not the only one.
         for _ in 0..REMEMBERED {
             refusals.mark();
             add(&mut refusals, "last:1");
         }
-        assert!(refusals.since(Mark::default()).unwrap().ends_with("last:1 (64 times) and others"));
+        assert!(refusals.others(Mark::default()).unwrap().ends_with("last:1 (64 times) and others"));
     }
 }

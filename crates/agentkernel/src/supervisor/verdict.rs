@@ -69,7 +69,7 @@ impl Server<'_> {
         if self.spec.keep {
             self.look_for_oom();
             // Before the state: who follows the log reads it until the state says that it has ended.
-            if let Some(notice) = self.refusals.since(Mark::default()) {
+            for notice in self.refusals.since(Mark::default()) {
                 self.note(&notice);
             }
             let ended = State::Exited {

@@ -6,7 +6,7 @@ use crate::store::{self, Store, durable};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::{
     fd::{AsFd as _, OwnedFd},
-    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid},
+    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid},
     io::Errno,
 };
 use sha2::{Digest as _, Sha256};
@@ -28,6 +28,10 @@ const SEED: &str = "seed";
 const EMPTY: &str = "empty";
 /// Has what stands in the place of files of the user's.
 const COPIES: &str = "copies";
+/// The most entries of a directory that lies in the way of a file, or of another kind of directory, which is removed then.
+const MOST: u64 = 100_000;
+/// How often that is done before a sandbox that runs, and puts it there again, has its way.
+const ATTEMPTS: u32 = 3;
 /// The time of modification of a mount point that was made here, in seconds.
 const MARK: i64 = archive::PLACEHOLDER;
 /// Nothing on the way may be a link.
@@ -36,6 +40,7 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLI
 /// What one agent keeps for one project.
 #[derive(Debug)]
 pub struct AgentHome {
+    agent: String,
     path: PathBuf,
     dir: OwnedFd,
     home: OwnedFd,
@@ -62,7 +67,7 @@ impl AgentHome {
         let us = rustix::process::geteuid().as_raw();
         let owner = fs::stat(project).ok().map(|stat| (stat.st_uid, stat.st_gid));
         let owner = owner.filter(|(uid, _)| us == 0 && *uid != 0);
-        Ok(Self { path, dir, home, owner, seed })
+        Ok(Self { agent: agent.to_owned(), path, dir, home, owner, seed })
     }
 
     /// What stands for a secret of this name in every sandbox of this agent in this project: what it keeps may have it in it.
@@ -98,14 +103,14 @@ impl AgentHome {
         }
     }
 
-    /// The text of a file; `None`: there is none that can be read.
+    /// The text of a file; `None`: there is none that can be read, or it is longer than any of ours.
     #[must_use]
     pub fn read(&self, below: &Path) -> Option<String> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = fs::openat2(&self.home, below, flags, Mode::empty(), BENEATH).ok()?;
         let mut text = String::new();
-        File::from(file).take(LONGEST).read_to_string(&mut text).ok()?;
-        Some(text)
+        File::from(file).take(LONGEST + 1).read_to_string(&mut text).ok()?;
+        Some(text).filter(|text| text.len() as u64 <= LONGEST)
     }
 
     /// Whether there is a file that is not empty.
@@ -113,10 +118,11 @@ impl AgentHome {
     pub fn has(&self, below: &Path) -> bool {
         let found =
             fs::openat2(&self.home, below, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), BENEATH);
-        found.and_then(fs::fstat).is_ok_and(|stat| stat.st_size > 0)
+        let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        found.and_then(fs::fstat).is_ok_and(|stat| is_file(&stat) && stat.st_size > 0)
     }
 
-    /// Writes a file, in one step.
+    /// Writes a file, in one step, in the place of whatever is there.
     ///
     /// # Errors
     /// If it can't be written; what was there before is there still.
@@ -174,7 +180,13 @@ impl AgentHome {
             self.give(&file)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            Ok(fs::renameat(parent, &temporary, parent, name)?)
+            for _ in 0..ATTEMPTS {
+                match fs::renameat(parent, &temporary, parent, name) {
+                    Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => clear(parent, name)?,
+                    renamed => return Ok(renamed?),
+                }
+            }
+            Err(Errno::ISDIR.into())
         };
         write().map_err(|error: io::Error| {
             // The first error counts.
@@ -183,20 +195,22 @@ impl AgentHome {
         })
     }
 
-    /// Makes the place where something of the user's is mounted, read-only: an empty file, or an empty directory.
+    /// Makes the place where something of the user's is mounted, read-only: an empty file, or an empty directory, unless there is
+    /// one. What is there of another kind is replaced.
     ///
     /// # Errors
-    /// If it can't be made, or something of the other kind is there.
+    /// If it can't be made.
     pub fn cover(&self, below: &Path, directory: bool) -> Result<(), WorkspaceError> {
         let failed = |error: io::Error| self.failed("make a mount point of", below, error);
         let Some(name) = below.file_name() else { return Err(failed(io::ErrorKind::InvalidInput.into())) };
         let parent = self.make(below.parent().unwrap_or(Path::new("")))?;
+        let wanted = if directory { FileType::Directory } else { FileType::RegularFile };
         let there = || fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+        // A link would lead elsewhere in the sandbox.
         if let Ok(stat) = there()
-            && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+            && FileType::from_raw_mode(stat.st_mode) != wanted
         {
-            // It would lead elsewhere in the sandbox.
-            fs::unlinkat(&parent, name, AtFlags::empty()).map_err(|errno| failed(errno.into()))?;
+            clear(&parent, name).map_err(failed)?;
         }
         let made = match directory {
             true => fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)),
@@ -220,8 +234,8 @@ impl AgentHome {
                 fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| failed(errno.into()))
             }
             Err(Errno::EXIST) => {
-                let kind = there().map(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-                match kind.map_err(|errno| failed(errno.into()))? == directory {
+                let kind = there().map(|stat| FileType::from_raw_mode(stat.st_mode));
+                match kind.map_err(|errno| failed(errno.into()))? == wanted {
                     true => Ok(()),
                     false => Err(failed(io::ErrorKind::AlreadyExists.into())),
                 }
@@ -252,7 +266,9 @@ impl AgentHome {
     /// # Errors
     /// If it can't be removed.
     pub fn forget(&self) -> Result<(), WorkspaceError> {
-        store::empty_tree(self.home.as_fd()).map_err(|errno| self.failed("empty", Path::new(""), errno.into()))
+        let failed =
+            |errno: Errno| WorkspaceError::Io { action: "empty", path: self.path.clone(), source: errno.into() };
+        store::empty_tree(self.home.as_fd()).map_err(failed)
     }
 
     /// Where it is.
@@ -267,23 +283,36 @@ impl AgentHome {
         tree::list(self.home.as_fd()).is_ok_and(|names| names.is_empty())
     }
 
-    /// Opens a directory below the home directory, and makes it and those above it.
+    /// Opens a directory below the home directory, and makes it and those above it, in the place of whatever else is there, of
+    /// whatever mode.
     fn make(&self, below: &Path) -> Result<OwnedFd, WorkspaceError> {
         let failed = |error: io::Error| self.failed("make", below, error);
         let mut dir = self.home.try_clone().map_err(failed)?;
         for name in below {
-            let made = match fs::mkdirat(&dir, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) => true,
-                Err(Errno::EXIST) => false,
-                Err(errno) => return Err(failed(errno.into())),
-            };
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            dir = fs::openat2(&dir, name, flags, Mode::empty(), BENEATH).map_err(|errno| failed(errno.into()))?;
-            if made {
-                self.give(&dir).map_err(failed)?;
-            }
+            dir = self.make_one(&dir, name).map_err(failed)?;
         }
         Ok(dir)
+    }
+
+    fn make_one(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+        for _ in 0..ATTEMPTS {
+            let made = match fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(errno) => return Err(errno.into()),
+            };
+            match tree::open(parent.as_fd(), name.as_bytes(), true) {
+                Ok(dir) => {
+                    if made {
+                        self.give(&dir)?;
+                    }
+                    return Ok(dir);
+                }
+                Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => clear(parent, name)?,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Err(Errno::NOTDIR.into())
     }
 
     fn open_dir(&self, below: &Path) -> Result<OwnedFd, Errno> {
@@ -297,7 +326,16 @@ impl AgentHome {
     }
 
     fn failed(&self, action: &'static str, below: &Path, source: io::Error) -> WorkspaceError {
-        WorkspaceError::Io { action, path: self.path.join(below), source }
+        WorkspaceError::Kept { action, path: self.path.join(below), agent: self.agent.clone(), source }
+    }
+}
+
+/// Makes room: removes whatever has this name, if that is not too much.
+fn clear(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match tree::remove_small(dir.as_fd(), name.as_bytes(), MOST) {
+        Err(Errno::TOOBIG) => Err(io::Error::other(format!("there is a directory with more than {MOST} entries"))),
+        Err(errno) => Err(errno.into()),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -72,11 +72,17 @@ fn no_link_leads_out() {
     fs::write(outside.join("file"), "mine").unwrap();
     symlink(&outside, dir.join("link")).unwrap();
     symlink(outside.join("file"), dir.join("to-file")).unwrap();
-    assert!(home.write(Path::new(".one/link/file"), "x").is_err());
-    assert!(home.cover(Path::new(".one/link/new"), true).is_err());
-    assert!(home.directory(Path::new(".one/link")).is_err());
-    assert!(!home.has(Path::new(".one/link/file")));
+    assert!(!home.has(Path::new(".one/link/file")) && home.read(Path::new(".one/link/file")).is_none());
     home.uncover(Path::new(".one/link/file"));
+    // On the way it is replaced.
+    home.write(Path::new(".one/link/file"), "x").unwrap();
+    assert!(fs::symlink_metadata(dir.join("link")).unwrap().is_dir());
+    for link in ["cover", "directory"] {
+        symlink(&outside, dir.join(link)).unwrap();
+    }
+    home.cover(Path::new(".one/cover/new"), true).unwrap();
+    home.directory(Path::new(".one/directory/new")).unwrap();
+    assert!(["cover", "directory"].iter().all(|link| fs::symlink_metadata(dir.join(link)).unwrap().is_dir()));
     // In the last place it is replaced.
     home.write(Path::new(".one/to-file"), "x").unwrap();
     symlink(outside.join("file"), dir.join("place")).unwrap();
@@ -86,6 +92,62 @@ fn no_link_leads_out() {
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "mine");
 }
 
+/// A program in a sandbox could have it that no agent begins in its project any more.
+#[test]
+fn what_is_in_the_way_is_replaced() {
+    let scene = Scene::new();
+    let home = scene.home("one");
+    let dir = home.directory(Path::new(".one")).unwrap();
+    let place = dir.join("file");
+    let put: [&dyn Fn(); 4] = [
+        &|| fs::create_dir_all(place.join("deep/er")).unwrap(),
+        &|| rustix::fs::mkfifoat(rustix::fs::CWD, &place, Mode::RUSR).unwrap(),
+        &|| symlink("/etc", &place).unwrap(),
+        &|| fs::write(&place, vec![b'x'; (LONGEST + 1) as usize]).unwrap(),
+    ];
+    for put in put {
+        let _ = fs::remove_file(&place);
+        put();
+        assert!(home.read(Path::new(".one/file")).is_none_or(|text| text.is_empty()));
+        home.write(Path::new(".one/file"), "ours").unwrap();
+        assert_eq!(fs::read_to_string(&place).unwrap(), "ours");
+        fs::remove_file(&place).unwrap();
+        put();
+        home.write(Path::new(".one/file/below"), "ours").unwrap();
+        assert_eq!(fs::read_to_string(place.join("below")).unwrap(), "ours");
+        fs::remove_dir_all(&place).unwrap();
+        put();
+        home.cover(Path::new(".one/file"), false).unwrap();
+        assert!(fs::symlink_metadata(&place).unwrap().is_file());
+    }
+    // Nor is a directory a file that is there.
+    fs::remove_file(&place).unwrap();
+    fs::create_dir(&place).unwrap();
+    assert!(!home.has(Path::new(".one/file")));
+    // By whatever mode.
+    fs::write(place.join("in"), "").unwrap();
+    for closed in [&place, &dir] {
+        fs::set_permissions(closed, fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    home.write(Path::new(".one/file"), "ours").unwrap();
+    assert_eq!(fs::read_to_string(&place).unwrap(), "ours");
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o700, 0o700);
+}
+
+#[test]
+fn what_is_too_much_to_be_removed_is_told() {
+    let scene = Scene::new();
+    let home = scene.home("one");
+    let dir = home.directory(Path::new(".one/file")).unwrap();
+    for file in 0..=MOST {
+        fs::write(dir.join(file.to_string()), "").unwrap();
+    }
+    let error = home.write(Path::new(".one/file"), "ours").unwrap_err();
+    assert!(error.hint().contains("'agentkernel agents forget one'"), "{error}");
+    home.forget().unwrap();
+    home.write(Path::new(".one/file"), "ours").unwrap();
+}
+
 #[test]
 fn a_mount_point_goes_when_nothing_is_mounted_there_any_more() {
     let scene = Scene::new();
@@ -93,9 +155,10 @@ fn a_mount_point_goes_when_nothing_is_mounted_there_any_more() {
     let dir = home.directory(Path::new(".one")).unwrap();
     for (name, directory) in [("settings", false), ("skills", true)] {
         let below = Path::new(".one").join(name);
+        home.cover(&below, !directory).unwrap();
         home.cover(&below, directory).unwrap();
         home.cover(&below, directory).unwrap();
-        assert!(home.cover(&below, !directory).is_err());
+        assert_eq!(fs::symlink_metadata(dir.join(name)).unwrap().is_dir(), directory);
         home.uncover(&below);
         assert!(!there(&dir, name));
         home.uncover(&below);

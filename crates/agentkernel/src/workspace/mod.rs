@@ -40,6 +40,18 @@ pub enum WorkspaceError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The same with what an agent keeps, where its sandboxes may have put something in the way.
+    #[error("Can't {action} {}", path.display())]
+    Kept {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Whose it is.
+        agent: String,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// The state can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,6 +78,11 @@ impl WorkspaceError {
     pub fn hint(&self) -> String {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Kept { agent, .. } => {
+                format!(
+                    "'agentkernel agents forget {agent}' forgets what it keeps for this project, so that it begins anew"
+                )
+            }
             Self::Missing(_) => "'agentkernel undo --list' shows those that there are".into(),
             _ => String::new(),
         }

@@ -151,11 +151,16 @@ pub(super) fn file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
 
 /// Removes whatever has this name, with all that is in it.
 pub(super) fn remove(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    remove_small(dir, name, u64::MAX)
+}
+
+/// The same, if no more than so many entries are in it; else `TOOBIG`.
+pub(super) fn remove_small(dir: BorrowedFd<'_>, name: &[u8], most: u64) -> io::Result<()> {
     match fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(errno) => return Err(errno),
     }
-    crate::store::empty_tree(open(dir, name, true)?.as_fd())?;
+    crate::store::empty_small_tree(open(dir, name, true)?.as_fd(), most)?;
     fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
 }

@@ -2,7 +2,7 @@
 
 use super::super::Failure;
 use crate::{
-    agents::{Adapter, Form, Settings, Wish, preset, servers, without_credentials, without_empty},
+    agents::{Adapter, Form, Given, Settings, preset, servers, without_credentials, without_empty},
     config::{
         self, HostFacts,
         follow::{Refusal, follow},
@@ -29,13 +29,13 @@ pub(super) struct Brought {
 }
 
 impl Brought {
-    /// Of an agent's user, who has these wishes.
+    /// Of an agent's user.
     pub(super) fn of(
         adapter: &Adapter,
         home: &AgentHome,
         host: &HostFacts,
         project: &Path,
-        wishes: &[Wish],
+        given: Given<'_>,
     ) -> Result<Self, Failure> {
         let own = host.own_home();
         let crate::agents::Home { config, memory, skills, state } = &adapter.home;
@@ -63,13 +63,19 @@ impl Brought {
                 }
                 continue;
             };
-            if is_kept {
-                home.cover(below, is_directory)?;
+            let beneath = adapter.beneath.iter().find(|beneath| beneath.file == *below);
+            match (is_kept, beneath) {
+                (true, None) => home.cover(below, is_directory)?,
+                // Where it lay before, the agent writes.
+                (true, Some(_)) => home.uncover(below),
+                (false, _) => {}
             }
+            // What is absolute is at its place wherever the home directory is.
+            let target = beneath.map_or(below, |beneath| &beneath.place);
             if !is_directory && config.contains(below) {
-                all.settings(adapter, home, path, below, wishes)?;
+                all.settings(adapter, home, path, below, target, given)?;
             } else {
-                all.places.push((path, below.clone()));
+                all.places.push((path, target.clone()));
             }
         }
         all.servers(adapter, &own, project);
@@ -84,13 +90,14 @@ impl Brought {
         home: &AgentHome,
         path: PathBuf,
         below: &Path,
-        wishes: &[Wish],
+        target: &Path,
+        given: Given<'_>,
     ) -> Result<(), Failure> {
         let form = match path.extension().and_then(|end| end.to_str()) {
             Some("json" | "jsonc") => Form::Json,
             Some("toml") => Form::Toml,
             _ => {
-                self.places.push((path, below.to_owned()));
+                self.places.push((path, target.to_owned()));
                 return Ok(());
             }
         };
@@ -105,14 +112,14 @@ impl Brought {
                 };
                 let text = self.take(settings, below);
                 let text = emptied.iter().fold(text, |text, keys| without_empty(text, keys));
-                preset(adapter, below, Some(&text), wishes, false).unwrap_or(text)
+                preset(adapter, below, Some(&text), given, false).unwrap_or(text)
             }
             Err(cause) => {
                 self.left_out.push(format!("~/{} ({cause})", below.display()));
                 String::new()
             }
         };
-        self.copies.push((home.copy(below, &text)?, below.to_owned()));
+        self.copies.push((home.copy(below, &text)?, target.to_owned()));
         Ok(())
     }
 

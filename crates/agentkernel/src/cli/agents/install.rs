@@ -206,9 +206,7 @@ fn wanted_of_python(wheels: &[(&str, &Wheel)], logins: &mut FileLogins) -> Resul
     if wheels.is_empty() {
         return Ok(Vec::new());
     }
-    let index = agents::index().map_err(|error| {
-        Failure::chain(&error).hint("Write `index-url = https://...` into pip.conf, or install pip, which knows")
-    })?;
+    let index = agents::index()?;
     logins.insert(index.host(), index.credentials);
     let names: Vec<&str> = wheels.iter().map(|(_, wheel)| wheel.name.as_str()).collect();
     let addresses = located(&index.address, &names, logins)?;
@@ -237,9 +235,7 @@ fn ask(package: &Package, version: Option<String>, logins: &mut FileLogins) -> R
 
 /// The registry of a package; what logs in there is noted.
 fn registry(package: &str, logins: &mut FileLogins) -> Result<Registry, Failure> {
-    let registry = agents::registry(package).map_err(|error| {
-        Failure::chain(&error).hint("Write `registry=https://...` into ~/.npmrc, or install npm, which knows")
-    })?;
+    let registry = agents::registry(package)?;
     logins.insert(registry.host(), registry.credentials.clone());
     Ok(registry)
 }

@@ -130,7 +130,13 @@ fn check(adapter: &Adapter, host: &HostFacts, json: bool) -> Status {
         print(&table::printable(&format!("{}: {found}{until}", adapter.title)).to_string())?;
         print("\n")?;
     }
-    over.map_or(Ok(0), Err)
+    match found {
+        login::Login::Variable { unset: Some(unset), .. } => {
+            Err(Failure::new(format!("The variable {unset} is not set"))
+                .hint(format!("Set it, or {}", login::remedy(adapter))))
+        }
+        _ => over.map_or(Ok(0), Err),
+    }
 }
 
 /// In milliseconds since 1970.

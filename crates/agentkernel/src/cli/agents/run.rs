@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Agent, Limits, Network,
     agents::{
-        Adapter, Adapters, AgentError, Ask, CannotError, Libc, Output, Session, Way, Wish,
+        Adapter, Adapters, AgentError, Ask, CannotError, Given, Libc, Output, Session, Way, Wish,
         login::{self, Lent},
         preset,
     },
@@ -247,18 +247,23 @@ impl Wanted {
         let host = HostFacts::read()?;
         let project = run::project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
         let home = AgentHome::open(store, &project.dir, &adapter.name)?;
-        let wishes = ask.wishes();
+        if ask.ask && ask.is_headless() {
+            return Err(Failure::new("`--ask`: there is nobody to ask, with a task that it does and ends")
+                .hint("Leave out --ask, or the task; what an agent has of its own for that goes behind '--'"));
+        }
+        // What is in them is looked at soon.
+        let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
+        let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
+        let login = if ask.common.no_login { None } else { self.login(overrides, &host, &project)? };
+        let (wishes, place) = (ask.wishes(), login.as_ref().map(login::Login::place));
+        let given = Given { wishes: &wishes, login: place.as_deref() };
         let Brought { places: brought, copies: copied, servers, left_out } =
-            Brought::of(adapter, &home, &host, &project.dir, &wishes)?;
+            Brought::of(adapter, &home, &host, &project.dir, given)?;
         let session = match (&ask.resume, ask.go_on) {
             (Some(name), _) => Session::Named(name),
             (None, true) => Session::Last,
             (None, false) => Session::New,
         };
-        if ask.ask && ask.is_headless() {
-            return Err(Failure::new("`--ask`: there is nobody to ask, with a task that it does and ends")
-                .hint("Leave out --ask, or the task; what an agent has of its own for that goes behind '--'"));
-        }
         let asked = Ask {
             way: ask.way(),
             session,
@@ -280,7 +285,6 @@ impl Wanted {
         // An image's own is for its own commands.
         overrides.entrypoint.get_or_insert_default();
 
-        let login = if ask.common.no_login { None } else { self.login(overrides, &host, &project)? };
         let lent =
             login.as_ref().map_or_else(|| Ok(Lent::default()), |login| login.lend(|name| home.placeholder(name)))?;
         self.write(&home, &lent, &project)?;
@@ -288,16 +292,14 @@ impl Wanted {
         for file in adapter.presets.iter().map(|preset| &preset.file).collect::<BTreeSet<_>>() {
             let kept = home.read(file);
             if !copied.iter().any(|(_, below)| below == file)
-                && let Some(text) = preset(adapter, file, kept.as_deref().filter(|it| !it.is_empty()), &wishes, true)
+                && let Some(text) = preset(adapter, file, kept.as_deref().filter(|it| !it.is_empty()), given, true)
             {
                 home.write(file, &text)?;
             }
         }
-        let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
-        let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
-
         let mut allow = adapter.network.allow.clone();
-        for rule in lent.allow() {
+        let telemetry = adapter.network.telemetry.iter().filter(|_| ask.common.telemetry).cloned();
+        for rule in lent.allow().into_iter().chain(telemetry) {
             if !allow.contains(&rule) {
                 allow.push(rule);
             }
