@@ -73,7 +73,8 @@ pub(crate) async fn connect(account: &Account, rules: &mut Rc<Rules>) -> Result<
     let grant = rules.policy.judge(target)?;
     let _ = server.set_nodelay(true);
     reset_at_close(&server, true);
-    account.opened(&grant, address);
+    let namer = rules.policy.namer(target, address.ip(), |address| shared.own.has(address));
+    account.opened(&grant, namer.filter(|rule| rule.to_string() != grant.rule), address);
     Ok((server, grant))
 }
 
