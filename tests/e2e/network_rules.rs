@@ -59,6 +59,17 @@ fn check_tells_what_decides() {
         assert_eq!(json["reason"], "private-address");
         assert_eq!(json["addresses"][0]["allowed"], false);
 
+        // An address needs no looking up to be judged.
+        for address in ["169.254.169.254", "[::ffff:169.254.169.254]", "10.1.2.3:22", "[fd00::1]", "[::ffff:10.1.2.3]"]
+        {
+            let found = net_check(&world, &[address, "--net", "open", "--no-lookup"]);
+            assert!(found.0 == 1 && found.1.contains("[private-address]"), "{found:?}");
+        }
+        // The rule that names an address is the one that decides.
+        let rules = ["--allow", "*", "--allow", "10.0.0.0/8:80"];
+        let found = net_check(&world, &[&["10.1.2.3:80"], &rules[..]].concat());
+        assert!(found.0 == 0 && found.1.contains("10.1.2.3:80: allowed by '10.0.0.0/8:80' (a flag)\n"), "{found:?}");
+
         let file = "[network]
 allow = ['*.example.org', { host = 'api.example.net', methods = ['GET'], paths = ['/v1/'] }]
 deny = ['bad.example.org']
@@ -134,6 +145,71 @@ fn the_sandbox_itself_is_no_host_to_allow() {
         let _ = stdout(&mut world.agentkernel(["create", "--name", "box"]));
         let output = world.agentkernel(["net", "allow", "box", "localhost:80"]).output().unwrap();
         assert!(refused(&world, &output, 1).contains(&format!("'localhost:80' allows nothing: {words}")));
+    }
+}
+
+/// What is denied is allowed again by the same words, also what no rule could allow; and by them alone.
+#[test]
+fn what_was_denied_can_be_taken_back() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "idle", "--allow", "www.example.org:8443"]));
+        let running = ["run", "-d", "--name", "running", "--allow", "www.example.org:8443", "--", "sleep", "600"];
+        let _ = stdout(&mut world.agentkernel(running));
+        let net = |what: &str, name: &str, rule: &str| world.agentkernel(["net", what, name, rule]).output().unwrap();
+        for name in ["idle", "running"] {
+            let denied = || {
+                let spec = stdout(&mut world.agentkernel(["inspect", name]));
+                serde_json::from_str::<Value>(&spec).unwrap()[0]["running"]["denied"].clone()
+            };
+            for rule in ["host.agentkernel.internal", "localhost", "localhost:80", "127.0.0.1", "[::1]:80"] {
+                assert!(net("deny", name, rule).status.success());
+                assert!(name == "idle" || denied() == serde_json::json!([rule]), "{}", denied());
+                // Another spelling is another rule.
+                let output = net("allow", name, "localhost:9999");
+                assert!(refused(&world, &output, 1).contains("'localhost:9999' allows nothing: "));
+                let words = refused(&world, &net("allow", name, rule), 0);
+                assert!(words.contains(&format!("'{rule}' is denied no more, and allows nothing else: ")), "{words}");
+                assert!(name == "idle" || denied() == serde_json::json!([]), "{}", denied());
+                assert!(refused(&world, &net("allow", name, rule), 1).contains(&format!("'{rule}' allows nothing: ")));
+            }
+        }
+        // Without a port it was denied on every one: what the limits leave of that is allowed again.
+        limits(&world, "[network]\nallow = ['www.example.org:8443']\n");
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "wide", "--allow", "www.example.org:8443"]));
+        assert!(net("deny", "wide", "www.example.org").status.success());
+        let words = refused(&world, &net("allow", "wide", "www.example.org"), 0);
+        assert!(words.contains("A part of 'www.example.org' is still refused by your own limits"), "{words}");
+        let words = refused(&world, &net("allow", "wide", "www.example.org"), 1);
+        assert!(words.contains("All of 'www.example.org' is still refused by your own limits"), "{words}");
+        // Whoever is to be cut off is so, whatever is wrong with the limits, which stay what they were.
+        let path = limits(&world, "[network]\nalow = []\n");
+        for name in ["wide", "running"] {
+            let words = refused(&world, &net("deny", name, "bad.example.org"), 0);
+            let mistake = "config.toml:2:1: unknown key 'alow' in [network]\n  hint: Did you mean `allow`?\n";
+            assert!(words.contains("It is denied, but your own limits stay as they were: "), "{words}");
+            assert!(words.contains(mistake), "{words}");
+            assert_eq!(net("allow", name, "bad.example.org").status.code(), Some(1));
+        }
+        fs::remove_file(path).unwrap();
+        let spec: Value = serde_json::from_str(&stdout(&mut world.agentkernel(["inspect", "wide"]))).unwrap();
+        let policy = &spec[0]["spec"]["network"]["policy"];
+        assert_eq!(policy["rules"]["deny"][0]["to"], "bad.example.org");
+        assert_eq!(policy["ceiling"]["allow"][0]["to"], "www.example.org:8443");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "running"]));
+    }
+}
+
+/// All of it that the limits refuse is no part.
+#[test]
+fn limits_of_services_alone_leave_nothing_open() {
+    for who in Who::all() {
+        let world = World::new(who);
+        limits(&world, "[network]\nmode = 'none'\nhost_services = ['localhost:5432']\n");
+        let output = world.agentkernel(["run", "--net", "open", "--", "true"]).output().unwrap();
+        assert!(refused(&world, &output, 125).contains("`--net open` is beyond your own limits: no rule allows it"));
+        let output = world.agentkernel(["run", "--open", "localhost:5432", "--", "true"]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", told(&output));
     }
 }
 

@@ -105,6 +105,26 @@ for address in {others:?} + ["10.0.0.8", "8.8.8.8"]:
     }
 }
 
+/// The log names the rule without which an address would have been refused, beside one that allows the name.
+#[test]
+fn the_rule_that_names_an_address_is_on_record() {
+    for ground in Ground::all() {
+        ground.internet.name("db.example.com", &["10.0.0.7"]);
+        let _canary = ground.canary("[::]:81");
+        for (host, rules, expected) in [
+            ("db.example.com", ["db.example.com:81", "10.0.0.7:81"], "db.example.com:81, 10.0.0.7:81"),
+            ("10.0.0.7", ["*:81", "10.0.0.0/8:81"], "10.0.0.0/8:81"),
+        ] {
+            let options = ["--name", "box", "--allow", rules[0], "--allow", rules[1]];
+            let script = format!("assert b'canary' in ask({host:?}, 81, get('{host}:81'))");
+            let _ = ground.attack(&options, &script);
+            let log = ground.log(&["box"]);
+            let opened = log.iter().rfind(|record| record["event"] == "opened").unwrap();
+            assert_eq!(opened["rule"], expected, "{log:#?}");
+        }
+    }
+}
+
 #[test]
 fn a_host_with_ipv6_only() {
     for ground in Ground::all() {

@@ -1,7 +1,7 @@
 //! Hides what is told of one flow: that it is connected, what of it was refused, and in the end what it has carried.
 
 use crate::{
-    Denial, Grant, Host, Reason, Target,
+    Denial, Grant, Host, Reason, Rule, Target,
     control::{Event, FlowEvent, What},
     meter::Meter,
     server::Shared,
@@ -43,10 +43,14 @@ impl Account {
         self.number
     }
 
-    /// It is connected.
-    pub(crate) fn opened(&self, grant: &Grant, address: SocketAddr) {
+    /// It is connected, to an address that another rule may have had to name.
+    pub(crate) fn opened(&self, grant: &Grant, namer: Option<&Rule>, address: SocketAddr) {
         self.open.set(true);
-        self.tell(What::Opened { rule: grant.rule.clone(), address });
+        let rule = match namer {
+            None => grant.rule.clone(),
+            Some(namer) => format!("{}, {namer}", grant.rule),
+        };
+        self.tell(What::Opened { rule, address });
     }
 
     /// It, or one request of it, is refused.

@@ -1,13 +1,10 @@
 //! Hides how a connection to one of several addresses is made: nothing but checked ones, the next a little after one
 //! that is slow (RFC 8305).
 
-use crate::{CheckedAddr, Denial, Reason, Target, server::urgent_in_line};
+use crate::{CheckedAddr, Denial, Reason, Target, server::urgent_in_line, socket::Socket};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::{io, net::SocketAddr, time::Duration};
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpSocket, task::JoinSet};
 
 /// How long the next address waits for the one before.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -20,7 +17,7 @@ const MOST: usize = 8;
 ///
 /// # Errors
 /// The denial, if none does.
-pub(crate) async fn dial(target: &Target, addresses: &[CheckedAddr]) -> Result<(TcpStream, SocketAddr), Denial> {
+pub(crate) async fn dial(target: &Target, addresses: &[CheckedAddr]) -> Result<(Socket, SocketAddr), Denial> {
     let unreachable = |detail: String| Denial::new(Reason::Unreachable, target).because(detail);
     match tokio::time::timeout(PATIENCE, race(addresses)).await {
         Ok(Ok(connected)) => Ok(connected),
@@ -29,7 +26,7 @@ pub(crate) async fn dial(target: &Target, addresses: &[CheckedAddr]) -> Result<(
     }
 }
 
-async fn race(addresses: &[CheckedAddr]) -> io::Result<(TcpStream, SocketAddr)> {
+async fn race(addresses: &[CheckedAddr]) -> io::Result<(Socket, SocketAddr)> {
     let mut waiting = alternate(addresses).into_iter();
     let mut attempts = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -48,12 +45,12 @@ async fn race(addresses: &[CheckedAddr]) -> io::Result<(TcpStream, SocketAddr)> 
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr) -> io::Result<Socket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     urgent_in_line(&socket);
-    TcpSocket::from_std_stream(socket.into()).connect(address).await
+    TcpSocket::from_std_stream(socket.into()).connect(address).await.map(Socket::from)
 }
 
 /// The first addresses, of both families in turn.

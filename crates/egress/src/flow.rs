@@ -15,11 +15,11 @@ use crate::{
     opening, relay,
     resolver::LookupError,
     server::{Rules, reset_at_close},
+    socket::Socket,
 };
 use std::{io, net::IpAddr, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     sync::Notify,
     time::timeout,
 };
@@ -32,7 +32,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const NEWS: Duration = Duration::from_millis(100);
 
 /// Serves a flow to its end.
-pub(crate) async fn serve(account: Rc<Account>, client: TcpStream, revoked: Rc<Notify>) {
+pub(crate) async fn serve(account: Rc<Account>, client: Socket, revoked: Rc<Notify>) {
     let shared = &account.shared;
     let mut flow = Flow { account: &account, rules: shared.rules(), client: Some(client), buffer: Vec::new() };
     let result = tokio::select! {
@@ -53,12 +53,12 @@ pub(crate) async fn serve(account: Rc<Account>, client: TcpStream, revoked: Rc<N
 }
 
 /// Refuses a flow that was not even begun.
-pub(crate) async fn refuse(account: Rc<Account>, client: TcpStream, denial: Denial) {
+pub(crate) async fn refuse(account: Rc<Account>, client: Socket, denial: Denial) {
     farewell(&account, Some(client), Vec::new(), &denial).await;
 }
 
 /// Connects a flow to where it goes, by the rules that hold: they may change while others are waited for.
-pub(crate) async fn connect(account: &Account, rules: &mut Rc<Rules>) -> Result<(TcpStream, Grant), Denial> {
+pub(crate) async fn connect(account: &Account, rules: &mut Rc<Rules>) -> Result<(Socket, Grant), Denial> {
     let Account { shared, target, .. } = account;
     let mut admit = |addresses: &[IpAddr]| {
         *rules = shared.rules();
@@ -73,7 +73,8 @@ pub(crate) async fn connect(account: &Account, rules: &mut Rc<Rules>) -> Result<
     let grant = rules.policy.judge(target)?;
     let _ = server.set_nodelay(true);
     reset_at_close(&server, true);
-    account.opened(&grant, address);
+    let namer = rules.policy.namer(target, address.ip(), |address| shared.own.has(address));
+    account.opened(&grant, namer.filter(|rule| rule.to_string() != grant.rule), address);
     Ok((server, grant))
 }
 
@@ -103,7 +104,7 @@ struct Flow<'a> {
     account: &'a Rc<Account>,
     rules: Rc<Rules>,
     /// The program's side, until somebody else has it.
-    client: Option<TcpStream>,
+    client: Option<Socket>,
     /// What the client has said first, and nobody has had yet.
     buffer: Vec<u8>,
 }
@@ -119,7 +120,7 @@ impl Flow<'_> {
     }
 
     /// Carries what is said, once it is known what language that is.
-    async fn converse(&mut self, grant: &Grant, mut server: TcpStream) -> Result<(), Denial> {
+    async fn converse(&mut self, grant: &Grant, mut server: Socket) -> Result<(), Denial> {
         let Some(mut client) = self.client.take() else { return Ok(()) };
         // A service of the host was named by its port: what it speaks is its own business, as long as there is nothing that
         // must be put in, kept back or counted.
@@ -192,8 +193,8 @@ impl Flow<'_> {
     /// took it for; what is to be read, and can't be, gets no answer. TLS that begins later is held to the flow's host.
     async fn splice(
         &mut self,
-        client: TcpStream,
-        mut server: TcpStream,
+        client: Socket,
+        mut server: Socket,
         gate: &Gate,
         mut watch: Watch,
     ) -> Result<(), Denial> {
@@ -217,7 +218,7 @@ impl Flow<'_> {
 
 /// Tells of a refusal: the supervisor first, then the program, in words if it speaks HTTP in clear. Anything else is
 /// reset.
-async fn farewell(account: &Account, client: Option<TcpStream>, mut buffer: Vec<u8>, denial: &Denial) {
+async fn farewell(account: &Account, client: Option<Socket>, mut buffer: Vec<u8>, denial: &Denial) {
     account.refused(denial, None);
     let Some(mut client) = client.filter(|_| denial.reason != Reason::Revoked) else { return };
     let speech = timeout(FIRST_BYTES, first::first(&mut client, &mut buffer, Expected::Web)).await;
@@ -231,7 +232,7 @@ async fn farewell(account: &Account, client: Option<TcpStream>, mut buffer: Vec<
 
 /// Answers in HTTP, and reads on until the program has gone: closing with unread bytes would reset the connection, and
 /// take the answer back before it was read.
-async fn tell(client: &mut TcpStream, reason: Reason, words: &str) -> io::Result<()> {
+async fn tell(client: &mut Socket, reason: Reason, words: &str) -> io::Result<()> {
     client.write_all(forbidden(reason, words).as_bytes()).await?;
     client.shutdown().await?;
     let mut scratch = [0; 4096];

@@ -1,11 +1,10 @@
 //! Hides how a server shows, by its first bytes, that it speaks without being asked, or what it took its client for: what
 //! it takes for a request or for TLS, it answers in kind.
 
-use crate::{Denial, Reason, Target, first::Replay, meter::Metered};
+use crate::{Denial, Reason, Target, first::Replay, meter::Metered, socket::Socket};
 use std::{cell::Cell, ops::Deref, time::Duration};
 use tokio::{
     io::AsyncRead,
-    net::TcpStream,
     time::{Instant, sleep, timeout_at},
 };
 
@@ -43,7 +42,7 @@ pub(crate) trait Ahead {
     async fn ahead(&mut self, head: &mut [u8], more_than: usize) -> usize;
 }
 
-impl<S: Deref<Target = TcpStream>> Ahead for S {
+impl<S: Deref<Target = Socket>> Ahead for S {
     async fn ahead(&mut self, head: &mut [u8], more_than: usize) -> usize {
         loop {
             let count = self.peek(head).await.unwrap_or(0);

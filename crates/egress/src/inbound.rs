@@ -8,6 +8,7 @@ use crate::{
     meter::Meter,
     relay,
     server::{self, Shared, reset_at_close, urgent_in_line},
+    socket::Socket,
 };
 use rustix::{fd::OwnedFd, io::Errno, net::SendFlags};
 use std::{
@@ -37,7 +38,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Inbound {
     socket: AsyncFd<OwnedFd>,
     next: Cell<u32>,
-    asked: RefCell<BTreeMap<u32, oneshot::Sender<io::Result<TcpStream>>>>,
+    asked: RefCell<BTreeMap<u32, oneshot::Sender<io::Result<Socket>>>>,
     listening: RefCell<BTreeMap<Published, Vec<JoinHandle<()>>>>,
     /// Tries to have what could not be had.
     again: RefCell<Option<JoinHandle<()>>>,
@@ -62,7 +63,7 @@ impl Inbound {
     }
 
     /// Init has answered.
-    pub(crate) fn answered(&self, request: u32, socket: io::Result<TcpStream>) {
+    pub(crate) fn answered(&self, request: u32, socket: io::Result<Socket>) {
         if let Some(waiting) = self.asked.borrow_mut().remove(&request) {
             // Whoever asked may have gone.
             let _ = waiting.send(socket);
@@ -70,7 +71,7 @@ impl Inbound {
     }
 
     /// Connects to a port in the sandbox.
-    async fn dial(&self, port: u16, v6: bool) -> io::Result<TcpStream> {
+    async fn dial(&self, port: u16, v6: bool) -> io::Result<Socket> {
         let request = self.next.get();
         self.next.set(request.wrapping_add(1));
         let (tell, told) = oneshot::channel();

@@ -10,10 +10,10 @@ use crate::{
     meter::Metered,
     reason::UNREAD,
     server::{Rules, reset_at_close},
+    socket::Socket,
     tls::{self, Roots},
 };
 use std::{cell::Cell, io, rc::Rc};
-use tokio::net::TcpStream;
 
 /// What it takes to read conversations.
 pub(crate) struct Inspector {
@@ -118,9 +118,9 @@ impl Report for Reporter {
 /// Why the whole of it failed; single requests that did were answered.
 pub(crate) async fn serve(
     passage: Passage,
-    client: TcpStream,
+    client: Socket,
     first: Vec<u8>,
-    server: TcpStream,
+    server: Socket,
     wrapping: Wrapping,
 ) -> Result<(), Denial> {
     let Passage { account, rules, grant } = passage;
@@ -155,6 +155,6 @@ pub(crate) async fn serve(
     result
 }
 
-fn duplicate(socket: &TcpStream) -> io::Result<rustix::fd::OwnedFd> {
+fn duplicate(socket: &Socket) -> io::Result<rustix::fd::OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(socket, 0)?)
 }

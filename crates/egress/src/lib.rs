@@ -40,6 +40,7 @@ mod rule;
 mod secret;
 mod secrets;
 mod server;
+mod socket;
 pub mod ssh;
 mod system;
 #[cfg(test)]

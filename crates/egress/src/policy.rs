@@ -55,7 +55,7 @@ pub struct Rules {
     pub allow: Vec<Rule>,
     /// What may not, whatever else is said.
     pub deny: Vec<Rule>,
-    /// Services by name and port, whatever their addresses are: `localhost` is this host.
+    /// Services by name and port, also at a private or loopback address: `localhost` is this host.
     pub services: Vec<Target>,
 }
 
@@ -188,7 +188,8 @@ impl Rules {
 
     /// Why a target is allowed, deny rules aside; `None` if it is not.
     fn grants(&self, target: &Target) -> Option<Grant> {
-        let matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
+        let mut matching: Vec<&Rule> = self.allow.iter().filter(|rule| rule.matches(target)).collect();
+        matching.sort_by_key(|rule| rank(rule, target));
         let restricted = !matching.is_empty() && !matching.iter().any(|rule| rule.requests.is_every());
         let requests = || vec![matching.iter().map(|rule| rule.requests.clone()).collect()];
         if let Some(service) = self.services(target).next() {
@@ -216,9 +217,17 @@ impl Rules {
     /// Whether a target that is allowed may be reached at this address.
     fn admits(&self, target: &Target, address: IpAddr, class: Class) -> bool {
         // Whoever is asked to connect to it connects to itself: it is nobody's address to name.
-        if address.is_unspecified() {
-            return false;
-        }
+        !address.is_unspecified()
+            && (self.admits_unnamed(target, address, class) || self.namer(target, address, class).is_some())
+    }
+
+    /// Whether no rule must name the address.
+    fn admits_unnamed(&self, target: &Target, address: IpAddr, class: Class) -> bool {
+        class == Class::Public || self.services(target).any(|service| serves(service, address, class))
+    }
+
+    /// The rule that names an address which is not public, by itself or by what it is called: without it, it is refused.
+    fn namer(&self, target: &Target, address: IpAddr, class: Class) -> Option<&Rule> {
         // A network is somebody else's, though this machine is in it.
         let own = class != address::class(address);
         let named = |rule: &Rule| {
@@ -228,16 +237,11 @@ impl Rules {
             // By another name its requests would not be those that it is restricted to.
             rule.names(address, target.port) && (rule.requests.is_every() || rule.matches(target))
         };
-        if class == Class::Public
-            || self.services(target).any(|service| serves(service, address, class))
-            || self.allow.iter().any(named)
-        {
-            return true;
-        }
         // Only the network at hand can give such a name an address.
-        class == Class::Private
-            && target.host.name().is_some_and(is_private_use)
-            && self.allow.iter().any(|rule| rule.pattern != Pattern::Any && rule.matches(target))
+        let local = class == Class::Private && target.host.name().is_some_and(is_private_use);
+        let called = |rule: &Rule| local && rule.pattern != Pattern::Any && rule.matches(target);
+        let find = |names: &dyn Fn(&Rule) -> bool| self.allow.iter().find(|rule| names(rule));
+        find(&|rule| named(rule) && rule.matches(target)).or_else(|| find(&called)).or_else(|| find(&named))
     }
 
     /// Rules that allow what is like a target, those first that are most like it.
@@ -267,6 +271,16 @@ impl Rules {
     }
 }
 
+/// How much a rule that matches a target says of it, the least first: where its address must be named, that decides which
+/// others don't do.
+fn rank(rule: &Rule, target: &Target) -> u8 {
+    match (&target.host, &rule.pattern) {
+        (Host::Name(name), pattern) => u8::from(is_private_use(name) && *pattern == Pattern::Any),
+        (Host::Address(_), Pattern::Host(_)) => 0,
+        (Host::Address(address), pattern) => 1 + u8::from(!pattern.names(*address)),
+    }
+}
+
 /// Ports in a sentence, where those of the web must be told as well.
 struct SpelledPorts(Ports);
 
@@ -277,6 +291,11 @@ impl fmt::Display for SpelledPorts {
             ports => ports.fmt(f),
         }
     }
+}
+
+/// Whose an address is, where some are this machine's `own`.
+fn class(address: IpAddr, own: impl Fn(IpAddr) -> bool) -> Class {
+    if own(address) { Class::Loopback } else { address::class(address) }
 }
 
 fn within(name: &str, parent: &str) -> bool {
@@ -414,7 +433,7 @@ impl Policy {
         let mut refused = None;
         let mut admitted = Vec::new();
         for address in addresses.iter().map(IpAddr::to_canonical) {
-            let class = if own(address) { Class::Loopback } else { address::class(address) };
+            let class = class(address, &own);
             match self.refuses(target, address, class) {
                 None => admitted.push(CheckedAddr(SocketAddr::new(address, target.port))),
                 Some(denial) => refused = refused.or(Some(denial)),
@@ -425,6 +444,16 @@ impl Policy {
             None if admitted.is_empty() => Err(Denial::new(Reason::NoSuchHost, target)),
             _ => Ok(admitted),
         }
+    }
+
+    /// The rule of the sandbox's own without which an address that is [admitted](Self::admit) would be refused; none, if it
+    /// needs none.
+    #[must_use]
+    pub fn namer(&self, target: &Target, address: IpAddr, own: impl Fn(IpAddr) -> bool) -> Option<&Rule> {
+        let address = address.to_canonical();
+        let class = class(address, own);
+        let unnamed = self.rules.admits_unnamed(target, address, class);
+        if unnamed { None } else { self.rules.namer(target, address, class) }
     }
 
     fn refuses(&self, target: &Target, address: IpAddr, class: Class) -> Option<Denial> {
@@ -476,9 +505,8 @@ impl Policy {
     /// The policy with one more rule that allows, which a mode of `none` does not hold back.
     #[must_use]
     pub fn allowing(&self, rule: Rule) -> Self {
-        let mut policy = self.clone();
+        let mut policy = self.undenying(rule.clone());
         let rules = &mut policy.rules;
-        rules.deny.retain(|denied| *denied != rule);
         if rules.mode == Mode::None {
             // What was listed before the mode was lifted was not meant to be reached.
             rules.allow.clear();
@@ -498,6 +526,14 @@ impl Policy {
         if !policy.rules.deny.contains(&rule) {
             policy.rules.deny.push(rule);
         }
+        policy
+    }
+
+    /// The policy without a rule that denies.
+    #[must_use]
+    pub fn undenying(&self, rule: Rule) -> Self {
+        let mut policy = self.clone();
+        policy.rules.deny.retain(|denied| *denied != rule);
         policy
     }
 }

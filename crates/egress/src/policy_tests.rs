@@ -488,6 +488,33 @@ fn rules_are_added_live() {
     assert_eq!(verdict(&limited, "b.example"), "denied");
 }
 
+/// What is not public is reached for the rule that names it.
+#[test]
+fn the_rule_that_names_an_address_decides() {
+    for (rules, to, expected) in [
+        ("* 10.0.0.0/8:80", "10.1.2.3:80", "10.0.0.0/8:80"),
+        ("0.0.0.0/0:80 10.0.0.0/8:80", "10.1.2.3:80", "10.0.0.0/8:80"),
+        ("* 10.0.0.0/8:80 10.1.2.3:80", "10.1.2.3:80", "10.1.2.3:80"),
+        ("* nas:80", "nas:80", "nas:80"),
+        ("* example.org", "example.org:80", "*"),
+        ("*", "93.184.215.14:80", "*"),
+    ] {
+        assert_eq!(verdict(&policy(Mode::Allow, rules, ""), to), expected, "{rules}");
+    }
+    let namer = |rules: &str, to: &str, address: &str, own: bool| {
+        let address = address.parse().unwrap();
+        let policy = policy(Mode::Allow, rules, "");
+        policy.namer(&target(to), address, |_| own).map(ToString::to_string)
+    };
+    let name = "db.example.org:5432 127.0.0.1:5432";
+    assert_eq!(namer(name, "db.example.org:5432", "127.0.0.1", false).as_deref(), Some("127.0.0.1:5432"));
+    assert_eq!(namer(name, "db.example.org:5432", "::ffff:127.0.0.1", false).as_deref(), Some("127.0.0.1:5432"));
+    assert_eq!(namer(name, "db.example.org:5432", "93.184.215.14", false), None);
+    let own = "10.0.0.0/8:80 10.1.2.3:80";
+    assert_eq!(namer(own, "10.1.2.3:80", "10.1.2.3", true).as_deref(), Some("10.1.2.3:80"));
+    assert_eq!(namer("* nas:80", "nas:80", "192.168.1.2", false).as_deref(), Some("nas:80"));
+}
+
 #[test]
 fn a_policy_survives_being_told() {
     let mut policy = policy_with("a.example:22 *.b.example 10.0.0.0/8:* [fd00::]/8");

@@ -14,6 +14,7 @@ use crate::{
     relay::Pipes,
     resolver::Resolver,
     room::Room,
+    socket::Socket,
     ssh::{self, Lender, LentKeys},
 };
 use rustix::{
@@ -210,7 +211,7 @@ impl Shared {
         number
     }
 
-    fn begin(self: &Rc<Self>, flow: Flow, socket: TcpStream) {
+    fn begin(self: &Rc<Self>, flow: Flow, socket: Socket) {
         let account = Account::new(self, &flow);
         let target = account.target.clone();
         if flow.port == 0 || target.host.name() == Some(INVALID) {
@@ -329,7 +330,7 @@ impl Shared {
 }
 
 /// Takes a socket for what it is said to be. Init is as trustworthy as what runs beside it.
-pub(crate) fn adopt(socket: OwnedFd) -> Option<TcpStream> {
+pub(crate) fn adopt(socket: OwnedFd) -> Option<Socket> {
     let family = sockopt::socket_domain(&socket).ok()?;
     let internet = family == AddressFamily::INET || family == AddressFamily::INET6;
     let stream = sockopt::socket_type(&socket).ok()? == SocketType::STREAM;
@@ -342,7 +343,7 @@ pub(crate) fn adopt(socket: OwnedFd) -> Option<TcpStream> {
     let _ = sockopt::set_tcp_nodelay(&socket, true);
     urgent_in_line(&socket);
     reset_at_close(socket.as_fd(), true);
-    TcpStream::from_std(socket.into()).ok()
+    TcpStream::from_std(socket.into()).ok().map(Socket::from)
 }
 
 /// Whether closing a socket breaks the connection off, and does not end it as if all had been said. Whatever kills this

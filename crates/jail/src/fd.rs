@@ -86,6 +86,15 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
     Ok(sent?)
 }
 
+/// Whether it failed for want of descriptors, of memory, or of room for descriptors on their way between processes, which
+/// the kernel counts for each user: nobody tells when that is over, and it may go well a little later.
+#[must_use]
+pub fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::TOOMANYREFS];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
+}
+
 /// Receives one message on a unix socket: bytes, of which there is at least one, and the descriptors that came with them
 /// (`SCM_RIGHTS`), at most `most`. All are close-on-exec.
 ///

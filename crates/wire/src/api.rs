@@ -66,6 +66,13 @@ pub enum Call {
         /// As for [`Allow`](Self::Allow).
         limits: Vec<u8>,
     },
+    /// Takes back a rule that denies. Answered by [`Report::Done`] when it holds.
+    Undeny {
+        /// `HOST[:PORT]`, as it was written for [`Deny`](Self::Deny).
+        rule: String,
+        /// As for [`Allow`](Self::Allow).
+        limits: Vec<u8>,
+    },
     /// Makes a port of the sandbox one of this host's loopback address. Answered by [`Report::Done`].
     Publish {
         /// The port in the sandbox.
@@ -149,6 +156,8 @@ pub struct Status {
     pub refused: Vec<String>,
     /// Ports of the sandbox, with those of the host's loopback address that they are.
     pub ports: Vec<(u16, u16)>,
+    /// Rules of the sandbox's own that deny, as [`Call::Deny`] takes them.
+    pub denied: Vec<String>,
     /// Processes that the kernel killed since the start because the memory limit was reached.
     pub oom_kills: u64,
 }

@@ -126,6 +126,7 @@ fn api_messages_survive() {
         api::Call::Usage,
         api::Call::Wait,
         api::Call::Renamed,
+        api::Call::Undeny { rule: "localhost".into(), limits: vec![0] },
     ] {
         survives(&api::Open::Call(call));
     }
@@ -146,6 +147,7 @@ fn api_messages_survive() {
         execs: vec![api::ExecStatus { exec: 0, pid: 2, command: "sh".into(), clients: 1, terminal: true }],
         refused: vec!["example.com:443".into()],
         ports: vec![(3000, 8080)],
+        denied: vec!["example.org:22".into()],
         oom_kills: 2,
     }));
 }

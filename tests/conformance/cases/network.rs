@@ -2,7 +2,11 @@
 
 use super::Row;
 use crate::bench::{BOX, Bench};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use rustix::process::Signal;
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::Stdio,
+};
 use support::{
     SshAgent, eventually,
     internet::{HIDDEN, WEB},
@@ -143,6 +147,31 @@ pub const CASES: &[Row] = &[
     ("many connections at once", "", |b| {
         let script = format!("for n in $(seq 40); do ({GET} >> /tmp/all) & done; wait; grep -c 'Hello from' /tmp/all");
         assert_eq!(b.works(&["--allow", WEB], &script), "40\n");
+    }),
+    ("connections that come while egress is stopped wait for it", "", |b| {
+        b.kept(&["--allow", WEB], &[]);
+        assert!(hello(&b.exec(GET)));
+        let egress = b.world.processes().into_iter().find(|(_, name)| name == "ak-egress").unwrap().0;
+        let signal = |signal| {
+            rustix::process::kill_process(rustix::process::Pid::from_raw(egress.cast_signed()).unwrap(), signal)
+                .unwrap();
+        };
+        signal(Signal::STOP);
+        // More than the way to it has room for.
+        let script = format!(
+            "echo begun; for n in $(seq 400); do timeout 60 nc {HIDDEN} 7000 < /dev/null & done; sleep 5; echo all; wait"
+        );
+        let mut many = b.agentkernel(&["exec", BOX, "sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(many.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let come = lines.by_ref().any(|line| line == "all");
+        signal(Signal::CONT);
+        assert!(come && many.wait().unwrap().success());
+        let denied = || -> u64 {
+            let sums = b.says(&["net", "log", "--summary", "--json", BOX]);
+            let sums = sums.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            sums.filter(|sum| sum["host"] == HIDDEN).map(|sum| sum["denied"].as_u64().unwrap()).sum()
+        };
+        eventually("all of them are on record", || denied() == 400);
     }),
     ("programs have every port, and talk among themselves", "", |b| {
         let script = "(echo answer | nc -l -p 80) & sleep 0.3; nc -w 5 127.0.0.1 80 < /dev/null";

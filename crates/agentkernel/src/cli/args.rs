@@ -100,7 +100,8 @@ pub(super) struct NetworkArgs {
     /// Never let it reach this one, whatever is allowed; without a port, on no port at all
     #[arg(long, value_name = "HOST[:PORT]", value_parser = config::parse_rule)]
     deny: Vec<Rule>,
-    /// Let it reach this service, whatever its address is; those of 'localhost' are host.agentkernel.internal inside
+    /// Let it reach this service, also at a private or loopback address; those of 'localhost' are
+    /// host.agentkernel.internal inside
     #[arg(long, value_name = "HOST:PORT", value_parser = config::parse_service)]
     open: Vec<Target>,
     /// Show a port of it on the host's loopback address

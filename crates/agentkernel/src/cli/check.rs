@@ -109,6 +109,8 @@ struct Address {
     allowed: bool,
     reason: Option<Reason>,
     cause: Option<String>,
+    /// What names it, where that must be.
+    decision: Option<By>,
 }
 
 impl<'a> Report<'a> {
@@ -145,7 +147,8 @@ impl<'a> Report<'a> {
             _ if config::is_to_many(&Rule::exactly(&judged.target)) => report.end_inside(MANY, ONE.to_owned()),
             Err(denial) => report.refuse(judged, denial),
             Ok(grant) if let Some(denial) = grant.obstacle(&judged.target) => report.refuse(judged, &denial),
-            Ok(_) if lookup => report.look_up(judged),
+            // An address is what it is.
+            Ok(_) if lookup || judged.outside().host.name().is_none() => report.look_up(judged),
             Ok(_) => {}
         }
         report
@@ -184,6 +187,7 @@ impl<'a> Report<'a> {
                 address,
                 allowed: denial.is_none(),
                 reason: denial.as_ref().map(|denial| denial.reason),
+                decision: if denial.is_some() { None } else { judged.namer(address).map(By::from) },
                 cause: denial.map(|denial| if denial.detail.is_empty() { denial.cause() } else { denial.detail }),
             }
         };
@@ -215,10 +219,10 @@ impl<'a> Report<'a> {
         if !self.secrets.is_empty() {
             line(format!("with secrets: {}", self.secrets.join(", ")));
         }
-        for Address { address, cause, reason, .. } in self.addresses.iter().flatten() {
+        for Address { address, cause, reason, decision, .. } in self.addresses.iter().flatten() {
             match (cause, reason) {
                 (Some(cause), Some(reason)) => line(format!("{address}: refused: {cause} [{reason}]")),
-                _ => line(format!("{address}: allowed")),
+                _ => line(format!("{address}: allowed{}", by(decision))),
             }
         }
         if let Some(nearest) = &self.nearest {

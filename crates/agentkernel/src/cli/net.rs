@@ -3,7 +3,7 @@
 use super::{Failure, Status, check::Check, failure::FAILED, print, print_json, summary::Sums, table};
 use crate::{
     SandboxId, Spec,
-    client::{self, NetworkChange},
+    client::{self, Limits, NetworkChange},
     config::{self, FormError, HostFacts, Idle, Left, UserConfig, Why},
     store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
 };
@@ -75,17 +75,22 @@ impl Allow {
                 ceiling: limits.ceiling().cloned(),
                 ..spec.network.policy.allowing(rule.clone())
             };
-            let is_void =
-                |policy: &Policy| opened(policy, &rule).is_none() && config::void_rules(&policy.rules).contains(&&rule);
-            // What would allow nothing is not taken in.
-            let failure = if entry.spec().is_ok_and(|spec| is_void(&with(&spec))) {
+            let denied = client::denied(&entry)?.contains(&rule);
+            let change = |change| client::change_network(&entry, &change, Limits::Now(limits.ceiling()));
+            // What would allow nothing is not taken in, but may have been denied.
+            let is_void = entry.spec().is_ok_and(|spec| config::is_void(&spec.network.policy, &rule));
+            let failure = if is_void && denied {
+                change(NetworkChange::Undeny(rule.clone()))?;
+                Some(undenied(&rule))
+            } else if is_void {
                 Some(void(&rule))
             } else {
-                client::change_network(&entry, &NetworkChange::Allow(rule.clone()), limits.ceiling())?;
+                change(NetworkChange::Allow(rule.clone()))?;
                 let Ok(spec) = entry.spec() else { continue };
                 let policy = with(&spec);
-                still_refused(&policy, &rule, &self.sandbox, &limits, reads)
-                    .or_else(|| Some(reached(&rule, opened(&policy, &rule)?)))
+                let regains = denied && config::regains(&policy, &rule);
+                still_refused(&policy, &rule, &self.sandbox, &limits, reads, regains)
+                    .or_else(|| Some(reached(&rule, config::opened(&policy, &rule)?)))
             };
             if let Some(failure) = failure {
                 super::report(&failure);
@@ -99,9 +104,19 @@ impl Allow {
 impl Deny {
     fn run(self) -> Status {
         let entry = Store::open()?.find(&self.sandbox)?;
-        let limits = UserConfig::read(&HostFacts::read()?)?;
+        let limits = UserConfig::read(&HostFacts::read()?);
+        let ceiling = match &limits {
+            Ok(limits) => Limits::Now(limits.ceiling()),
+            Err(_) => Limits::Before,
+        };
         for rule in self.rules {
-            client::change_network(&entry, &NetworkChange::Deny(rule), limits.ceiling())?;
+            client::change_network(&entry, &NetworkChange::Deny(rule), ceiling)?;
+        }
+        // Whoever is cut off is so whatever they say.
+        if let Err(error) = limits {
+            let Failure { cause, line, hint, .. } = error.into();
+            let words = format!("It is denied, but your own limits stay as they were: {cause}");
+            super::report(&Failure { line, ..Failure::new(words).hint(hint) });
         }
         Ok(0)
     }
@@ -109,17 +124,22 @@ impl Deny {
 
 /// What a rule does that is about the sandbox itself, or about the host.
 pub(super) fn void(rule: &Rule) -> Failure {
-    let (why, hint) = match () {
-        () if config::is_host(rule) => (HOST, SERVICES),
-        () if config::is_to_many(rule) => (MANY, ONE),
-        () => (SANDBOX_ITSELF, SERVICES),
-    };
+    let (why, hint) = why_void(rule);
     Failure::new(format!("'{rule}' allows nothing: {why}")).hint(hint)
 }
 
-/// The service of the host that a rule is about, by its name outside, if there is one.
-fn opened<'a>(policy: &'a Policy, rule: &Rule) -> Option<&'a Target> {
-    policy.rules.services.iter().find(|service| config::is_sandbox_itself(&service.host) && rule.matches(service))
+/// What it does if it was denied.
+fn undenied(rule: &Rule) -> Failure {
+    let (why, hint) = why_void(rule);
+    Failure::new(format!("'{rule}' is denied no more, and allows nothing else: {why}")).hint(hint).status(0)
+}
+
+fn why_void(rule: &Rule) -> (&'static str, &'static str) {
+    match () {
+        () if config::is_host(rule) => (HOST, SERVICES),
+        () if config::is_to_many(rule) => (MANY, ONE),
+        () => (SANDBOX_ITSELF, SERVICES),
+    }
 }
 
 /// What a rule does that is about one: whoever was kept from it is no more.
@@ -167,9 +187,22 @@ pub(super) fn beyond(rule: &Rule, limits: &UserConfig) -> Option<Failure> {
     Some(Failure::new(format!("A part of '{rule}' is beyond your own limits: {why}")).hint(limits.place()))
 }
 
-/// Why what a rule allows is refused all the same: all of it or, with the status 0, a part.
+/// Why what a rule allows is refused all the same: all of it or, with the status 0, a part; so it is if what the rule `regains`
+/// is more than it allows.
 /// It `reads` requests inside of TLS, or could not even tell which of them are allowed.
-fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str, limits: &UserConfig, reads: bool) -> Option<Failure> {
+fn still_refused(
+    policy: &Policy,
+    rule: &Rule,
+    sandbox: &str,
+    limits: &UserConfig,
+    reads: bool,
+    regains: bool,
+) -> Option<Failure> {
+    let amount = |left| match left {
+        Left::All => None,
+        Left::Nothing(why) if !regains => Some(("All", FAILED, why)),
+        Left::Part(why) | Left::Nothing(why) => Some(("A part", 0, why)),
+    };
     let own = || {
         let (amount, status, why) = amount(config::left(&policy.rules, rule))?;
         let failure = Failure::new(format!("{amount} of '{rule}' is still refused: {why}")).status(status);
@@ -194,15 +227,6 @@ fn still_refused(policy: &Policy, rule: &Rule, sandbox: &str, limits: &UserConfi
     };
     // What refuses all of it counts more, and then what can be taken back.
     [theirs(), own()].into_iter().flatten().max_by_key(|failure| failure.status)
-}
-
-/// How much is not left, its status, and why.
-fn amount(left: Left) -> Option<(&'static str, u8, Why)> {
-    match left {
-        Left::All => None,
-        Left::Part(why) => Some(("A part", 0, why)),
-        Left::Nothing(why) => Some(("All", FAILED, why)),
-    }
 }
 
 /// Make ports of a sandbox ports of this host's loopback address, take them back, or list them.
@@ -258,7 +282,7 @@ impl Port {
         let mut status = 0;
         for port in &ports {
             let change = if self.rm { NetworkChange::Withdraw(*port) } else { NetworkChange::Publish(*port) };
-            match client::change_network(&entry, &change, limits.ceiling()) {
+            match client::change_network(&entry, &change, Limits::Now(limits.ceiling())) {
                 Ok(()) if self.rm => {}
                 Ok(()) => tell(port)?,
                 // The others are no worse for it.

@@ -23,7 +23,7 @@ pub use exchange::Told;
 pub use files::{CopyError, Local, fetch, put_program, send};
 pub use launch::{LaunchFailure, Withholding, launch, start, withhold_descriptors};
 pub use names::{RenameError, rename};
-pub use network::{NetworkChange, change_network, published};
+pub use network::{Limits, NetworkChange, change_network, denied, published};
 pub use reach::{Found, end, end_supervisor, find, find_settled};
 pub use recording::{Happened, Recorder as SessionRecording, Recording, RecordingError};
 pub use scripts::{MISSING, READ_LINES, WRITE};

@@ -126,6 +126,17 @@ impl Check {
         self.network.policy.admit(&self.target, addresses, |address| own.has(address)).map(|_| ())
     }
 
+    /// The rule that names an address, if it is admitted for that and another one decides as well.
+    #[must_use]
+    pub fn namer(&self, address: IpAddr) -> Option<Decision> {
+        let own = egress::address::Own::read();
+        let rule = self.network.policy.namer(&self.target, address, |address| own.has(address))?;
+        let at = self.network.policy.rules.allow.iter().position(|allowed| allowed == rule);
+        let origin = self.origin(at.and_then(|at| self.sayings.allow.get(at)));
+        let namer = Decision { rule: rule.to_string(), origin };
+        (namer != self.decision).then_some(namer)
+    }
+
     /// The secrets that would be put in on the way.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let secrets = self.network.secrets.iter();

@@ -69,7 +69,9 @@ pub(crate) use nested::{Many, One, document};
 pub use network::{NetworkOverrides, narrowed};
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub(crate) use project::{read as read_of_project, read_by_path};
-pub use reach::{Idle, Left, Why, idle_secrets, is_host, is_sandbox_itself, is_to_many, left, void_rules};
+pub use reach::{
+    Idle, Left, Why, idle_secrets, is_host, is_sandbox_itself, is_to_many, is_void, left, opened, regains, void_rules,
+};
 pub use recipe::{Base, Recipe, recipe};
 pub use reference::{reference, schema};
 pub use resolve::{Overrides, resolve};

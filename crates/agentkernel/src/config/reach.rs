@@ -42,6 +42,37 @@ pub fn void_rules(rules: &Rules) -> Vec<&Rule> {
     rules.allow.iter().filter(void).collect()
 }
 
+/// Whether one more rule would be [void](void_rules), and is about no service that is opened either.
+#[must_use]
+pub fn is_void(policy: &Policy, rule: &Rule) -> bool {
+    opened(policy, rule).is_none() && void_rules(&policy.allowing(rule.clone()).rules).contains(&rule)
+}
+
+/// The service of the host that a rule is about, by its name outside, if there is one.
+#[must_use]
+pub fn opened<'a>(policy: &'a Policy, rule: &Rule) -> Option<&'a Target> {
+    policy.rules.services.iter().find(|service| is_sandbox_itself(&service.host) && rule.matches(service))
+}
+
+/// Whether anything is reached again once a rule that denied it is taken back, and allows: without a port it was about every
+/// port, and then about those of the web alone.
+#[must_use]
+pub fn regains(policy: &Policy, rule: &Rule) -> bool {
+    let Policy { rules, ceiling } = policy.allowing(rule.clone());
+    let was = overlap::denying(rule);
+    let narrower = |allowed: &Rule| {
+        let pattern = if overlap::covers(&was.pattern, &allowed.pattern) { &allowed.pattern } else { &was.pattern };
+        Rule { pattern: pattern.clone(), ..allowed.clone() }
+    };
+    let open = (rules.mode == Mode::Open).then(|| was.clone());
+    let own = rules.allow.iter().filter(|allowed| overlap::meet(allowed, &was)).map(narrower).chain(open);
+    let reached = |rule: &Rule| {
+        let sides = [Some(&rules), ceiling.as_ref()];
+        sides.into_iter().flatten().all(|side| !matches!(left(side, rule), Left::Nothing(_)))
+    };
+    { own }.any(|rule| reached(&rule))
+}
+
 /// Whether a rule is about addresses that stand for many hosts at once, to which nothing connects.
 #[must_use]
 pub fn is_to_many(rule: &Rule) -> bool {
@@ -140,8 +171,10 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
     let about = allow.iter().filter(leads).filter(|allowed| overlap::meet(allowed, rule));
     let (whole, restricted): (Vec<&Rule>, Vec<&Rule>) = about.partition(|allowed| allowed.requests.is_every());
     let open = open.filter(leads);
-    let services: Vec<Rule> =
-        rules.services.iter().filter(|service| rule.matches(service)).map(Rule::exactly).collect();
+    // By its own names the host is no part of every host.
+    let is_part = |service: &&Target| rule.pattern != Pattern::Any || !is_here(&service.host);
+    let services = rules.services.iter().filter(|service| rule.matches(service)).filter(is_part);
+    let services: Vec<Rule> = services.map(Rule::exactly).collect();
     if whole.is_empty() && restricted.is_empty() && services.is_empty() && open.is_none() {
         return Left::Nothing(match (class, evaded) {
             (Some(Class::Public), Some(other)) => Why::Unnamed(other.clone()),

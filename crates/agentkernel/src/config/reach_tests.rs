@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{parse_rule, parse_service};
+use proptest::prelude::*;
 
 fn rules(mode: Mode, allow: &[&str], deny: &[&str], services: &[&str]) -> Rules {
     let parse = |texts: &[&str]| texts.iter().map(|text| restricted(text)).collect();
@@ -177,4 +178,82 @@ fn what_is_left_is_what_the_policy_allows() {
             }
         }
     }
+}
+
+/// Rules as people write them, which may be about the host, the sandbox itself, or neither.
+fn spellings() -> impl Strategy<Value = Rule> {
+    let hosts = [
+        "host.agentkernel.internal",
+        "Host.AgentKernel.Internal.",
+        "localhost",
+        "LOCALHOST",
+        "app.localhost",
+        "*.localhost",
+        "127.0.0.1",
+        "127.0.0.0/8",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "224.0.0.1",
+        "www.example.com",
+        "*.example.com",
+        "10.0.0.0/8",
+    ];
+    let ports = ["", ":80", ":5432", ":1-1024", ":*"];
+    (proptest::sample::select(hosts.to_vec()), proptest::sample::select(ports.to_vec()))
+        .prop_map(|(host, ports)| parse_rule(&format!("{host}{ports}")).unwrap())
+}
+
+proptest! {
+    /// Whatever is denied can be taken back by its own words.
+    #[test]
+    fn a_rule_that_is_denied_and_allowed_is_as_it_was(
+        mode in proptest::sample::select(vec![Mode::None, Mode::Allow, Mode::Open]),
+        allow in proptest::collection::vec(spellings(), 0..3),
+        served: bool,
+        rule in spellings(),
+    ) {
+        let services = if served { vec![parse_service("localhost:5432").unwrap()] } else { Vec::new() };
+        let deny = vec![parse_rule("bad.example.org").unwrap()];
+        let rules = Rules { mode, allow, deny, services };
+        let before = Policy { rules, ceiling: None };
+        let denied = before.denying(rule.clone());
+        prop_assert!(denied.rules.deny.contains(&rule));
+        let after = match is_void(&denied, &rule) {
+            true => denied.undenying(rule.clone()),
+            false => denied.allowing(rule.clone()),
+        };
+        prop_assert_eq!(&after.rules.deny, &before.rules.deny);
+        let others = |policy: &Policy| policy.rules.allow.iter().filter(|allowed| **allowed != rule).cloned().collect::<Vec<_>>();
+        if is_void(&denied, &rule) {
+            prop_assert_eq!(after.rules.mode, mode);
+            prop_assert_eq!(others(&after), others(&before));
+        } else if mode != Mode::None {
+            prop_assert!(after.rules.allow.contains(&rule));
+            prop_assert_eq!(others(&after), others(&before));
+        }
+    }
+}
+
+#[test]
+fn what_a_rule_regains_that_denied_more_than_it_allows() {
+    let policy =
+        |own: Rules, limits: &[&str]| Policy { rules: own, ceiling: Some(rules(Mode::Allow, limits, &[], &[])) };
+    let open = || rules(Mode::Open, &[], &["www.example.com"], &[]);
+    let regains = |policy: &Policy, rule: &str| regains(policy, &parse_rule(rule).unwrap());
+    assert!(regains(&policy(open(), &["www.example.com:8443"]), "www.example.com"));
+    assert!(regains(&policy(open(), &["*:8443"]), "www.example.com"));
+    assert!(!regains(&policy(open(), &["www.example.org:8443"]), "www.example.com"));
+    assert!(!regains(&policy(open(), &["www.example.com:8443"]), "www.example.com:443"));
+    let listed = |allow| rules(Mode::Allow, &[allow], &["www.example.com"], &[]);
+    assert!(regains(&policy(listed("*.example.com:8443"), &["*:8443"]), "www.example.com"));
+    assert!(!regains(&policy(listed("*.example.com"), &["www.example.com:8443"]), "www.example.com"));
+}
+
+/// By its own names the host is no part of everything.
+#[test]
+fn services_of_the_host_are_no_part_of_every_host() {
+    let limits = |services: &[&str]| rules(Mode::None, &[], &[], services);
+    assert_eq!(left(&limits(&["localhost:5432"]), &everything()), Left::Nothing(Why::NotAllowed));
+    assert!(matches!(left(&limits(&["db.internal:5432"]), &everything()), Left::Part(_)));
+    assert_eq!(left(&limits(&["localhost:5432"]), &parse_rule("localhost:5432").unwrap()), Left::All);
 }

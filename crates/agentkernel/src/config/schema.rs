@@ -496,7 +496,7 @@ const NETWORK: &[Key] = &[
         name: "host_services",
         form: Form::List(set_service),
         default: "none",
-        doc: "Services by `HOST:PORT` that may be reached whatever their addresses are. Those of `localhost` are the host's own: inside they are at `host.agentkernel.internal`. Needs trust.",
+        doc: "Services by `HOST:PORT` that may be reached also at private and loopback addresses. A name at any other that is not public, such as a cloud's metadata service, is refused: name the address. Those of `localhost` are the host's own: inside they are at `host.agentkernel.internal`. Needs trust.",
         example: "[\"localhost:5432\"]",
     },
     Key {
@@ -548,7 +548,7 @@ const LIMITS: &[Key] = &[
         name: "host_services",
         form: Form::List(set_service),
         default: "none",
-        doc: "Services by `HOST:PORT` that may be reached whatever their addresses are.",
+        doc: "Services by `HOST:PORT` that may be reached also at private and loopback addresses. A name at any other that is not public, such as a cloud's metadata service, is refused: name the address.",
         example: "[\"localhost:5432\"]",
     },
     Key {

@@ -259,6 +259,9 @@ impl Server<'_> {
             api::Call::Deny { rule, limits } => {
                 self.change_policy(number, stream, &rule, &limits, Policy::denying);
             }
+            api::Call::Undeny { rule, limits } => {
+                self.change_policy(number, stream, &rule, &limits, Policy::undenying);
+            }
             api::Call::Publish { inside, outside } => {
                 let port = Published { inside, outside };
                 let mut ports = self.egress.ports().to_vec();
@@ -402,6 +405,7 @@ impl Server<'_> {
             execs: self.execs.values().filter(|exec| exec.ended.is_none()).map(Exec::status).collect(),
             refused: self.refusals.targets(),
             ports: self.egress.ports().iter().map(|port| (port.inside, port.outside)).collect(),
+            denied: self.egress.policy().rules.deny.iter().map(ToString::to_string).collect(),
             oom_kills: self.oom_kills_now(),
         }
     }

@@ -183,10 +183,37 @@ const OTHERWISE: [&str; 12] = [
     "x-waws-unencoded-url",
 ];
 
+/// Headers by which some servers, behind a proxy, take a request for one to another host.
+const ELSEWHERE: [&str; 6] =
+    ["forwarded", "x-forwarded-host", "x-forwarded-server", "x-host", "x-http-host-override", "x-original-host"];
+
 /// The header that makes another request of this one, if it has such. Behind CGI and its kin a `_` is as good as a `-`.
-pub(super) fn means_another(headers: &HeaderMap) -> Option<&'static str> {
-    let names = || headers.keys().map(|name| name.as_str().replace('_', "-"));
-    OTHERWISE.into_iter().find(|other| names().any(|name| name == *other))
+pub(super) fn means_another(headers: &HeaderMap, target: &Target) -> Option<&'static str> {
+    let named = |name: &HeaderName, other: &str| name.as_str().replace('_', "-") == other;
+    let otherwise = |other: &&str| headers.keys().any(|name| named(name, other));
+    let elsewhere = |other: &&str| {
+        let values = headers.iter().filter(|(name, _)| named(name, other)).map(|(_, value)| value);
+        { values }.any(|value| is_elsewhere(value, *other == "forwarded", target))
+    };
+    OTHERWISE.iter().find(|other| otherwise(other)).or_else(|| ELSEWHERE.iter().find(|other| elsewhere(other))).copied()
+}
+
+/// Whether a list of hosts has another one than the target's, on whatever port; or what is none. Where they are in
+/// `pairs` (RFC 7239), `host` has them.
+fn is_elsewhere(value: &HeaderValue, pairs: bool, target: &Target) -> bool {
+    let Ok(value) = value.to_str() else { return true };
+    let is_own = |host: &str| {
+        let host = host.trim().trim_matches('"');
+        host.is_empty() || Target::parse(host, Some(target.port)).is_ok_and(|other| other.host == target.host)
+    };
+    let mut parts = value.split([',', ';']);
+    match pairs {
+        false => !value.split(',').all(is_own),
+        true => !parts.all(|part| match part.split_once('=') {
+            Some((key, host)) if key.trim().eq_ignore_ascii_case("host") => is_own(host),
+            _ => true,
+        }),
+    }
 }
 
 /// Whether a list in a header has this element, in whatever case.

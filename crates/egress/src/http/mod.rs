@@ -169,7 +169,7 @@ impl Exchange {
             let denial = self.denial(grant.refusal(method, path)).because(head::line(parts));
             return Err(Denial { nearest: head::allowed(grant), ..denial }.into());
         }
-        if let Some(header) = head::means_another(&parts.headers).filter(|_| grant.is_restricted()) {
+        if let Some(header) = head::means_another(&parts.headers, target).filter(|_| grant.is_restricted()) {
             let reason = if grant.limited { Reason::Ceiling } else { Reason::RequestNotAllowed };
             let detail = format!("by {header} it would be another request");
             return Err(self.denial(reason).because(detail).into());

@@ -494,6 +494,13 @@ fn restricted_requests_do_not_become_others_by_a_header() {
         // Behind CGI these are the same.
         "X_HTTP_Method_Override: DELETE",
         "X_Original-Url: /admin",
+        "X-Forwarded-Host: b.org",
+        "X-Forwarded-Host: a.org, b.org",
+        "X-Forwarded-Host: a.org@b.org",
+        "X_Forwarded_Host: b.org",
+        "X-Original-Host: b.org:80",
+        "Forwarded: for=192.0.2.1;host=b.org",
+        "Forwarded: host=a.org, for=\"[2001:db8::1]\"; Host=\"b.org:80\"",
     ] {
         let request = format!("GET /repos/x HTTP/1.1\r\nHost: a.org\r\n{header}\r\n\r\n");
         let (restricted, log) = passage("a.org:80", &[]);
@@ -503,5 +510,14 @@ fn restricted_requests_do_not_become_others_by_a_header() {
         // Where every request is allowed, they are the server's business.
         let (free, _) = passage("a.org:80", &[]);
         assert!(raw(free, request.as_bytes(), OK).0.contains(header), "{header}");
+    }
+    // What says the same is no other.
+    for header in
+        ["X-Forwarded-Host: a.org", "X-Forwarded-Host: A.org:8080, a.org.", "Forwarded: for=192.0.2.1;host=\"a.org\""]
+    {
+        let request = format!("GET /repos/x HTTP/1.1\r\nHost: a.org\r\n{header}\r\n\r\n");
+        let (restricted, _) = passage("a.org:80", &[]);
+        let restricted = only(restricted, &["GET"], &["/repos/"]);
+        assert!(raw(restricted, request.as_bytes(), OK).0.contains(header), "{header}");
     }
 }

@@ -25,7 +25,7 @@ pub enum Sent {
     All,
     /// The socket is full.
     Full,
-    /// The user has too many descriptors on their way between processes: nobody tells when that is over.
+    /// [Exhausted](jail::fd::is_exhausted): nobody tells when that is over.
     Exhausted,
 }
 
@@ -81,7 +81,7 @@ impl Handover {
             let fds: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
             match jail::fd::send(to, &bytes, &fds) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Sent::Full,
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::TOOMANYREFS) => return Sent::Exhausted,
+                Err(error) if jail::fd::is_exhausted(&error) => return Sent::Exhausted,
                 // It is egress's now; or nobody's, if the supervisor is gone, and then so is init.
                 Ok(_) | Err(_) => self.waiting.pop_front(),
             };

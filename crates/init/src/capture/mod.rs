@@ -317,7 +317,7 @@ impl Capture {
                 Ok(socket) => self.accepted(socket, poll),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(error) => {
-                    if exhausted(error) {
+                    if jail::fd::is_exhausted(&error.into()) {
                         self.pause(poll);
                     }
                     return;
@@ -357,10 +357,6 @@ fn agent_socket() -> io::Result<OwnedFd> {
     std::fs::set_permissions(AGENT, std::fs::Permissions::from_mode(0o666))?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
-}
-
-fn exhausted(error: Errno) -> bool {
-    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }
 
 fn own(slot: u8) -> Token {

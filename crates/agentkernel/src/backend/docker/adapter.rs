@@ -441,8 +441,8 @@ fn carrying(
     let (from_supervisor, to_supervisor) = UnixStream::from_std(link)?.into_split();
     let (from_init, to_init) = tokio::io::split(stream);
     let (outgoing, news) = (Outgoing::default(), Rc::new(Notify::new()));
-    let dials = watched(flows.try_clone()?)?;
-    let flows = Flows::new(flows, news.clone());
+    let egress = Rc::new(watched(flows)?);
+    let flows = Flows::new(egress.clone(), news.clone());
     let orders = watched(orders.try_clone()?)?;
     let heartbeat = Heartbeat::new().map_err(io::Error::other)?;
     Ok(async move {
@@ -450,7 +450,7 @@ fn carrying(
             _ = write(&outgoing, &flows, to_init) => Parting::Ended,
             _ = take_supervisor(from_supervisor, &outgoing, &news, &heartbeat) => Parting::Asked,
             _ = take_init(from_init, to_supervisor, &flows, &heartbeat) => Parting::Ended,
-            _ = take_dials(&dials, &outgoing, &news) => Parting::Asked,
+            _ = take_dials(&egress, &outgoing, &news) => Parting::Asked,
             _ = await_order(&orders) => Parting::Asked,
             () = beat(&heartbeat, &outgoing, &news, engine, id) => Parting::Silent,
         }
@@ -472,7 +472,7 @@ async fn beat(heartbeat: &Heartbeat, outgoing: &Outgoing, news: &Notify, engine:
 }
 
 #[expect(deprecated, reason = "what is unsound are descriptors that are closed early, which an OwnedFd is not")]
-fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(super) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     rustix::io::ioctl_fionbio(&fd, true)?;
     AsyncFd::new(fd)
 }

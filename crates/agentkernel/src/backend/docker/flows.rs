@@ -2,9 +2,16 @@
 //! stream of the link here, and one end of a pair of sockets there.
 
 use super::pair::pair;
-use rustix::{fd::AsFd as _, fd::OwnedFd, net::sockopt};
-use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
-use tokio::{net::TcpStream, sync::Notify};
+use rustix::{
+    fd::{AsFd as _, OwnedFd},
+    net::sockopt,
+};
+use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, time::Duration};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::TcpStream,
+    sync::{Mutex, Notify},
+};
 use wire::{
     Channel,
     flow::Handed,
@@ -12,13 +19,18 @@ use wire::{
     mux::{Event, Mux, MuxError, Side},
 };
 
+/// How long nothing is handed over after descriptors ran out.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The connections of a sandbox.
 pub struct Flows {
     /// The even half of the link.
     mux: RefCell<Mux>,
     open: RefCell<BTreeMap<u32, Rc<Flow>>>,
-    /// Where egress takes them.
-    egress: OwnedFd,
+    /// Where egress takes them, when it comes to it.
+    egress: Rc<AsyncFd<OwnedFd>>,
+    /// Whose turn it is to be handed over: the others wait, in their order.
+    turn: Mutex<()>,
     /// Something is to be sent to init.
     pub news: Rc<Notify>,
 }
@@ -42,9 +54,9 @@ struct State {
 }
 
 impl Flows {
-    pub fn new(egress: OwnedFd, news: Rc<Notify>) -> Rc<Self> {
+    pub fn new(egress: Rc<AsyncFd<OwnedFd>>, news: Rc<Notify>) -> Rc<Self> {
         let mux = RefCell::new(Mux::between(Side::Odd));
-        Rc::new(Self { mux, open: RefCell::default(), egress, news })
+        Rc::new(Self { mux, open: RefCell::default(), egress, turn: Mutex::default(), news })
     }
 
     /// Takes what is queued for init: whole frames.
@@ -62,13 +74,10 @@ impl Flows {
     pub fn receive(self: &Rc<Self>, frame: Frame<'_>) -> Result<(), MuxError> {
         let event = self.mux.borrow_mut().receive(frame)?;
         match event {
-            Event::Opened { stream, payload } => {
-                let begun =
-                    wire::decode(&payload).map_err(io::Error::other).and_then(|handed| self.begin(stream, &handed));
-                if begun.is_err() {
-                    self.mux.borrow_mut().close(stream);
-                }
-            }
+            Event::Opened { stream, payload } => match wire::decode::<Handed>(&payload) {
+                Ok(handed) => self.begin(stream, handed),
+                Err(_) => self.mux.borrow_mut().close(stream),
+            },
             Event::Data { stream, bytes, .. } => self.change(stream, |state| state.queue.extend_from_slice(bytes)),
             Event::Eof { stream, channel: Channel::Stdin } => self.change(stream, |state| state.eof = true),
             Event::Writable { stream } => self.change(stream, |_| ()),
@@ -94,21 +103,15 @@ impl Flows {
         }
     }
 
-    /// Hands a connection over as the socket that it would have been.
-    fn begin(self: &Rc<Self>, stream: u32, handed: &Handed) -> io::Result<()> {
-        let bytes = wire::encode(handed).map_err(io::Error::other)?;
-        if let Handed::NotDialled { .. } = handed {
-            jail::fd::send(&self.egress, &bytes, &[])?;
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
-        let (ours, theirs) = pair()?;
-        jail::fd::send(&self.egress, &bytes, &[theirs.as_fd()])?;
-        let socket = TcpStream::from_std(ours)?;
+    /// Takes a connection, which is carried once it is handed over.
+    fn begin(self: &Rc<Self>, stream: u32, handed: Handed) {
         let flow = Rc::new(Flow::default());
         self.open.borrow_mut().insert(stream, flow.clone());
         let flows = self.clone();
         tokio::task::spawn_local(async move {
-            if flows.carry(stream, &flow, &socket).await.is_ok() {
+            if let Ok(Some(socket)) = flows.hand_over(&handed).await
+                && flows.carry(stream, &flow, &socket).await.is_ok()
+            {
                 // It has ended in good order; if that cannot be set, it is gone already.
                 let _ = sockopt::set_socket_linger(&socket, None);
             }
@@ -116,7 +119,26 @@ impl Flows {
             flows.mux.borrow_mut().close(stream);
             flows.news.notify_one();
         });
-        Ok(())
+    }
+
+    /// Hands a connection over as the socket that it would have been, once there is room for it, and gives its other end.
+    /// What was not dialled has none.
+    async fn hand_over(&self, handed: &Handed) -> io::Result<Option<TcpStream>> {
+        let bytes = wire::encode(handed).map_err(io::Error::other)?;
+        let _turn = self.turn.lock().await;
+        loop {
+            match self.send(&bytes, !matches!(handed, Handed::NotDialled { .. })).await {
+                Err(error) if jail::fd::is_exhausted(&error) => tokio::time::sleep(PAUSE).await,
+                sent => return sent,
+            }
+        }
+    }
+
+    async fn send(&self, bytes: &[u8], dialled: bool) -> io::Result<Option<TcpStream>> {
+        let (ours, theirs) = dialled.then(pair).transpose()?.unzip();
+        let fds: Vec<_> = theirs.iter().map(|theirs| theirs.as_fd()).collect();
+        self.egress.async_io(Interest::WRITABLE, |egress| jail::fd::send(egress, bytes, &fds)).await?;
+        ours.map(TcpStream::from_std).transpose()
     }
 
     /// Carries bytes until both directions have ended.
@@ -178,3 +200,7 @@ impl Flows {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "flows_tests.rs"]
+mod tests;

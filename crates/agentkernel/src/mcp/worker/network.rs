@@ -2,7 +2,7 @@
 
 use super::{Course, Worker, done, of_client, of_config, of_store};
 use crate::{
-    client::{self, NetworkChange},
+    client::{self, Limits, NetworkChange},
     config::{self, HostFacts, Left, NetworkOverrides, UserConfig},
     mcp::frames::Question,
     store::{AuditEvent, AuditRecord},
@@ -131,7 +131,8 @@ impl Worker<'_> {
                 }));
             }
             let limits = UserConfig::read(&HostFacts::read().map_err(of_config)?).map_err(of_config)?;
-            client::change_network(&entry, &NetworkChange::Publish(port), limits.ceiling()).map_err(of_client)?;
+            client::change_network(&entry, &NetworkChange::Publish(port), Limits::Now(limits.ceiling()))
+                .map_err(of_client)?;
         }
         let ports = client::published(&entry).map_err(of_client)?;
         let ports =
@@ -176,8 +177,7 @@ impl Worker<'_> {
         let (entry, spec) = self.find(&sandbox)?;
         let rule = config::parse_rule(&rule).map_err(|error| Failure::from(error.to_string()))?;
         let user = UserConfig::read(&HostFacts::read().map_err(of_config)?).map_err(of_config)?;
-        let after = spec.network.policy.allowing(rule.clone());
-        if config::void_rules(&after.rules).contains(&&rule) {
+        if config::is_void(&spec.network.policy, &rule) {
             return Err(Failure::from(format!("'{rule}' would allow nothing: that is no host outside of the sandbox")));
         }
         // Nobody is asked for what would change nothing.
@@ -194,7 +194,7 @@ impl Worker<'_> {
             }));
         }
         let change = NetworkChange::Allow(rule.clone());
-        client::change_network(&entry, &change, user.ceiling()).map_err(of_client)?;
+        client::change_network(&entry, &change, Limits::Now(user.ceiling())).map_err(of_client)?;
         done(Ok(Allowed { sandbox: spec.id.to_string(), rule: rule.to_string() }))
     }
 }
