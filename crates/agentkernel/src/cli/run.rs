@@ -527,7 +527,9 @@ pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Resu
 
 /// A kept sandbox within the user's limits as they are now.
 fn limited(mut spec: Spec) -> Result<Spec, Failure> {
-    UserConfig::read(&HostFacts::read()?)?.limit(&mut spec.network);
+    let host = HostFacts::read()?;
+    config::check_own(&spec, &host)?;
+    UserConfig::read(&host)?.limit(&mut spec.network);
     Ok(spec)
 }
 
