@@ -157,7 +157,7 @@ impl Background {
             Word::Done(value) => return over(Ok(value)),
             Word::Failed(failure) => return over(Err(failure)),
             Word::Started(project) => project,
-            Word::Made | Word::Output(_) | Word::Asks(_) => None,
+            Word::Made(_) | Word::Output(_) | Word::Asks(_) => None,
         };
         let one = {
             let mut all = self.lock();
@@ -249,7 +249,7 @@ async fn follow(one: Arc<One>, mut working: Working) {
         };
         match word {
             Ok(Word::Output(text)) => one.lock().push(&text),
-            Ok(Word::Started(_) | Word::Made | Word::Asks(_)) => {}
+            Ok(Word::Started(_) | Word::Made(_) | Word::Asks(_)) => {}
             Ok(Word::Done(value)) => {
                 break serde_json::from_value(value).unwrap_or_else(|_| Over::because("Nobody knows"));
             }

@@ -112,12 +112,10 @@ impl Call<'_> {
                     }
                     Ok(Word::Started(_)) => {}
                     // From here on it is too late for a cancellation: the client hears what was made.
-                    Ok(Word::Made) => {
-                        let word = match working.keep().await {
-                            Ok(()) => working.next().await,
-                            Err(error) => Err(error),
-                        };
-                        return Ok(word.unwrap_or_else(|error| Word::Failed(broken(&error))));
+                    Ok(Word::Made(_)) if self.context.ct.is_cancelled() => return Err(cancelled()),
+                    Ok(Word::Made(value)) => {
+                        let kept = working.keep().await;
+                        return Ok(kept.map_or_else(|error| Word::Failed(broken(&error)), |()| Word::Done(value)));
                     }
                     Ok(word) => return Ok(word),
                     Err(error) => return Ok(Word::Failed(broken(&error))),
@@ -203,7 +201,7 @@ fn course(word: Word) -> Course {
     match word {
         Word::Done(value) => Course::Done(value),
         Word::Failed(failure) => Course::Failed(failure),
-        Word::Started(_) | Word::Made | Word::Output(_) | Word::Asks(_) => {
+        Word::Started(_) | Word::Made(_) | Word::Output(_) | Word::Asks(_) => {
             Course::Failed(broken(&io::ErrorKind::InvalidData.into()))
         }
     }

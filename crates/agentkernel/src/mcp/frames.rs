@@ -32,8 +32,9 @@ pub(super) struct Order {
 pub(super) enum Word {
     /// A program runs, in a sandbox of this project.
     Started(Option<PathBuf>),
-    /// Something is made that stays, if the server still wants it: the worker waits for its word, and takes it back without.
-    Made,
+    /// It is done, and something is made that stays if the server still wants it: the worker waits for its word, and takes it
+    /// back without.
+    Made(Value),
     /// It has written this.
     Output(String),
     /// A human must agree to this first. Nothing is done yet.

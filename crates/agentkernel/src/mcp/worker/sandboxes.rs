@@ -131,19 +131,23 @@ impl Worker<'_> {
         let (spec, entry, lock) = self.make(&overrides, made.checkpoint.then_some("create"))?;
         let same = self.store.find(spec.id.as_str()).map_err(of_store)?;
         let started = self.starter.start(Store::open().map_err(of_store)?, entry, lock, spec.clone());
+        let told = started.and_then(|()| {
+            let sandbox = Sandbox::of(&spec, same.state().ok().as_ref());
+            self.hand_over(&sandbox).map(|()| sandbox)
+        });
         // It is not left to somebody who does not know of it: who has cancelled the call, say.
-        if let Err(failure) = started.and_then(|()| self.wanted()) {
-            if let Ok(Some(lock)) = client::end(&same, Duration::ZERO, true) {
-                let _ = client::remove(&self.store, same, lock);
-            }
-            return Err(failure);
+        if told.is_err()
+            && let Ok(Some(lock)) = client::end(&same, Duration::ZERO, true)
+        {
+            let _ = client::remove(&self.store, same, lock);
         }
-        Ok(Sandbox::of(&spec, same.state().ok().as_ref()))
+        told
     }
 
-    /// Whether the server still wants what was made.
-    fn wanted(&self) -> Result<(), Failure> {
-        let heard = frames::send(self.server, &Word::Made).and_then(|()| frames::receive(self.server));
+    /// Tells the server what was made, and waits for its word that the client hears of it.
+    fn hand_over(&self, made: &Sandbox) -> Result<(), Failure> {
+        let made = serde_json::to_value(made).map_err(|error| Failure::from(error.to_string()))?;
+        let heard = frames::send(self.server, &Word::Made(made)).and_then(|()| frames::receive(self.server));
         heard.map_err(|error| Failure::from(format!("The call was cancelled: {error}")))
     }
 
