@@ -182,9 +182,59 @@ fn the_users_own_configuration() {
                 assert!(output.status.code() == Some(125) && text.contains("own configuration"), "{text}");
             }
         }
+        let image = format!("dir:{}", scene.world.home().display());
+        let output = scene.run(&["--workspace", "none", "--image", &image], "ls /");
+        assert!(told(&output).contains("own configuration"), "{}", told(&output));
         let mut within = scene.world.agentkernel(["run", "--", "true"]);
         let output = within.env("XDG_CONFIG_HOME", scene.world.project().join("sub")).output().unwrap();
         assert!(told(&output).contains("own configuration"), "{}", told(&output));
+    }
+}
+
+/// What it leads to by links is for no sandbox either: a project with the user's dotfiles would choose its own limits.
+#[test]
+fn what_the_users_own_configuration_leads_to() {
+    for who in Who::all() {
+        let scene = Scene::new(who, "");
+        let home = scene.world.home();
+        let lay = |script: &str| drop(stdout(scene.world.command("sh").args(["-c", script])));
+        let refused = |flags: &[&str], link: &str| {
+            for flags in [flags, &[flags, &["--workspace", "overlay"]].concat()] {
+                let output = scene.run(flags, "printf '[network]\\nmode = \"open\"\\n' > ak.toml");
+                let text = told(&output);
+                assert!(output.status.code() == Some(125) && text.contains("own configuration"), "{link}: {text}");
+                assert!(text.contains(&format!("{link} leads to")) && text.contains("put a copy"), "{link}: {text}");
+            }
+        };
+        let (project, config) = (scene.world.project().display().to_string(), home.join(".config/agentkernel"));
+        let toml = config.join("config.toml").display().to_string();
+        let _ = stdout(&mut scene.world.agentkernel(["create", "--name", "box", "--", "sleep", "600"]));
+        lay(&format!("mkdir -p {} && printf '[network]\\nmode = \"none\"\\n' > {project}/ak.toml", config.display()));
+        lay(&format!("chmod go-w {project} {project}/ak.toml {} && ln -s {project}/ak.toml {toml}", config.display()));
+        refused(&[], &toml);
+        // One that was made before the link was laid.
+        let output = scene.world.agentkernel(["start", "box"]).output().unwrap();
+        assert!(!output.status.success() && told(&output).contains("own configuration"), "{}", told(&output));
+        let _ = stdout(&mut scene.world.agentkernel(["rm", "box"]));
+        assert_eq!(fs::read_to_string(&toml).unwrap(), "[network]\nmode = \"none\"\n");
+        // By way of the project, to where no sandbox is: who changes what is on the way leads it elsewhere.
+        lay(&format!("mv {project}/ak.toml ~/real.toml && ln -s ~/real.toml {project}/ak.toml"));
+        refused(&[], &toml);
+        lay(&format!("rm {toml} {project}/ak.toml && mkdir -p {project}/dir && ln -s ~ {project}/dir/home"));
+        lay(&format!("ln -s {project}/dir/home/real.toml {toml}"));
+        refused(&[], &toml);
+        // A mount, of a directory or of the file alone, to be read or written.
+        lay(&format!("rm {toml} && mkdir ~/dots && mv ~/real.toml ~/dots/ak.toml && ln -s ~/dots/ak.toml {toml}"));
+        for place in ["dots", "dots/ak.toml"] {
+            for mode in ["", ":ro"] {
+                refused(&["-v", &format!("{}:/mnt/d{mode}", home.join(place).display())], &toml);
+            }
+        }
+        assert!(scene.run(&[], "true").status.success(), "nothing of it is in the project");
+        // What else lies there.
+        let agent = config.join("agents/one.toml").display().to_string();
+        lay(&format!("mkdir {}/agents && ln -s {project}/one.toml {agent}", config.display()));
+        refused(&[], &agent);
     }
 }
 

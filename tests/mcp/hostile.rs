@@ -2,7 +2,11 @@
 
 use crate::client::Client;
 use serde_json::{Value, json};
-use std::process::Command;
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 use support::{Who, World, eventually, stdout};
 
 /// What runs in a sandbox.
@@ -92,6 +96,97 @@ fn a_cancelled_program_is_ended() {
     eventually("it is gone", || stdout(&mut world.agentkernel(["ps", "-aq"])).lines().count() == 1);
     client.done("rm", json!({"sandbox": "box", "force": true}));
     client.leave();
+    nothing_is_left(&world);
+}
+
+/// Whoever cancels a call hears of nothing that it has made.
+#[test]
+fn a_cancelled_call_takes_back_what_it_made() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({}));
+    client.done("create", json!({"name": "box"}));
+    let cancelled = |name: &str, arguments: Value, pause: u64| {
+        let id = client.ask("tools/call", json!({"name": name, "arguments": arguments}));
+        // How far it is by then depends on this: that is what it is for.
+        std::thread::sleep(Duration::from_millis(pause));
+        client.notify("notifications/cancelled", json!({"requestId": id}));
+        id
+    };
+    let calls: Vec<(u64, u64)> = (0..=33)
+        .step_by(3)
+        .map(|pause| {
+            let create = cancelled("create", json!({}), pause);
+            let exec = json!({"sandbox": "box", "command": "exec sleep 12345", "background": true});
+            (create, cancelled("exec", exec, pause))
+        })
+        .collect();
+    client.done("list", json!({}));
+    // What was done before the word came was answered.
+    let (creates, execs): (Vec<u64>, Vec<u64>) = calls.into_iter().unzip();
+    let told = |calls: Vec<u64>| calls.into_iter().filter_map(|id| client.answered(id)).collect::<Vec<_>>();
+    let (creates, execs) = (told(creates), told(execs));
+    assert!(creates.len() < 12 && execs.len() < 12, "none was cancelled");
+    eventually("only what was told of is there", || {
+        let listed = client.done("list", json!({}));
+        let there = listed["sandboxes"].as_array().unwrap().len();
+        (there, inside(&world).matches("sleep 12345").count()) == (1 + creates.len(), execs.len())
+    });
+    for made in creates {
+        client.done("rm", json!({"sandbox": made["result"]["structuredContent"]["id"], "force": true}));
+    }
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.leave();
+    nothing_is_left(&world);
+}
+
+#[test]
+fn a_hundred_commands_in_the_background() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({}));
+    client.done("create", json!({"name": "box"}));
+    let call =
+        json!({"name": "exec", "arguments": {"sandbox": "box", "command": "exec sleep 12345", "background": true}});
+    let calls: Vec<u64> = (0..100).map(|_| client.ask("tools/call", call.clone())).collect();
+    let answers: Vec<Value> = calls.into_iter().map(|id| client.answer(id)["result"].clone()).collect();
+    let (begun, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer["isError"] != true);
+    assert_eq!((begun.len(), refused.len()), (64, 36));
+    assert!(refused.iter().all(|it| it.to_string().contains("64 commands are running in the background")));
+    assert_eq!(inside(&world).matches("12345").count(), 64);
+    // One less is one more.
+    client.done("stop_exec", json!({"id": begun[0]["structuredContent"]["id"]}));
+    client.done("exec", call["arguments"].clone());
+    assert!(client.refused("exec", call["arguments"].clone()).contains("64 commands"));
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.leave();
+    nothing_is_left(&world);
+}
+
+/// It hangs up, and has never read what it was told.
+#[test]
+fn a_client_that_reads_nothing() {
+    let world = World::new(Who::Me);
+    let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = server.stdin.take().unwrap();
+    let mut say = |message: Value| writeln!(input, "{message}").unwrap();
+    let hello =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
+    say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let run = json!({"name": "run", "arguments": {"command": "sleep 12345"}});
+    say(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": run}));
+    eventually("it runs", || stdout(&mut world.agentkernel(["ps", "-q"])).lines().count() == 1);
+    // More than a pipe holds.
+    (2..12).for_each(|id| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"})));
+    drop(input);
+    let began = Instant::now();
+    while server.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(15) {
+            let _ = server.kill();
+            panic!("it waits for somebody who reads");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(server.wait().unwrap().success());
     nothing_is_left(&world);
 }
 
@@ -196,16 +291,23 @@ fn a_client_of_the_latest_revision() {
     assert_eq!(call("create", create, roots)["structuredContent"]["name"], "box");
     let allow = json!({"sandbox": "box", "rule": "example.com"});
     let asked = call("net_allow", allow.clone(), Value::Null);
-    let question = "agentkernel net allow box example.com";
-    assert_eq!(asked["inputRequests"][question]["method"], "elicitation/create", "{asked}");
-    let no = call("net_allow", allow.clone(), json!({question: {"action": "decline"}}));
+    let key = |asked: &Value| asked["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+    let question = key(&asked);
+    assert!(question.starts_with("agentkernel net allow box example.com ("), "{question}");
+    assert_eq!(asked["inputRequests"][&question]["method"], "elicitation/create", "{asked}");
+    let no = call("net_allow", allow.clone(), json!({&question: {"action": "decline"}}));
     assert_eq!(no["isError"], true, "{no}");
-    let agreed = json!({question: {"action": "accept", "content": {"allow": true}}});
+    let agreed = json!({&question: {"action": "accept", "content": {"allow": true}}});
     // It is an answer to that question, and to no other.
     let other = call("net_allow", json!({"sandbox": "box", "rule": "example.org"}), agreed.clone());
     assert_eq!(other["resultType"], "input_required", "{other}");
-    let yes = call("net_allow", allow, agreed);
+    let yes = call("net_allow", allow.clone(), agreed.clone());
     assert_eq!(yes["structuredContent"]["rule"], "example.com", "{yes}");
+    // Nor is it one about another sandbox of this name.
+    call("rm", json!({"sandbox": "box", "force": true}), Value::Null);
+    call("create", json!({"name": "box"}), Value::Null);
+    let other = call("net_allow", allow, agreed);
+    assert!(other["resultType"] == "input_required" && key(&other) != question, "{other}");
     call("rm", json!({"sandbox": "box", "force": true}), Value::Null);
     client.leave();
     nothing_is_left(&world);

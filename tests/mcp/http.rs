@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use support::{Who, World, eventually, stdout, told};
 
@@ -187,8 +187,10 @@ fn clients_come_and_go_and_nothing_is_left() {
             let head = served.head(0, &two).replacen("POST", "DELETE", 1);
             let answer = served.says(&head, b"");
             assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+            let ended = Instant::now();
             assert_eq!(call.join().unwrap()["result"], Value::Null);
             eventually("it is gone", || running() == 1);
+            assert!(ended.elapsed() < Duration::from_secs(4), "{:?}", ended.elapsed());
         });
         drop(served);
         let sleeps =

@@ -8,4 +8,5 @@ mod http;
 mod plugins;
 mod real;
 mod sdk;
+mod skill;
 mod tools;

@@ -152,7 +152,10 @@ fn the_skill_names_tools_and_what_they_take() {
     let mut known: Vec<String> = ["agentkernel", "mcp__agentkernel__run", "agentkernel run", "agentkernel.toml", "cd"]
         .map(str::to_owned)
         .to_vec();
-    known.extend([".git/hooks", "$ARGUMENTS", "[network]", "allow"].map(str::to_owned));
+    known.extend(["$ARGUMENTS", "[network]", "allow"].map(str::to_owned));
+    // What `skill.rs` tries.
+    known.extend(["403 Forbidden", "curl", "-f"].map(str::to_owned));
+    known.extend(crate::skill::PROTECTED.map(str::to_owned));
     for tool in tools {
         known.push(tool["name"].as_str().unwrap().to_owned());
         for schema in ["inputSchema", "outputSchema"] {

@@ -101,9 +101,27 @@ fn files() {
     assert_eq!(lines, [1, 3], "{found}");
     let found = client.done("search_files", of(json!({"pattern": "-third", "literal": true, "limit": 1})));
     assert_eq!(found["matches"][0]["text"], "-third");
+    strange_names(&client);
     client.done("rm", of(json!({"force": true})));
     client.leave();
     nothing_is_left(&world);
+}
+
+/// Files whose names look like what grep says, and patterns that are none.
+fn strange_names(client: &Client) {
+    let search = |pattern: &str, extended| json!({"sandbox": "box", "path": "/tmp/strange", "pattern": pattern, "extended": extended});
+    for name in ["a:7:b", "two\nlines"] {
+        let file = json!({"sandbox": "box", "path": format!("/tmp/strange/{name}"), "text": "no\n9:needle:\n"});
+        client.done("write_file", file);
+    }
+    let found = client.done("search_files", search("needle", false));
+    let mut matches = found["matches"].as_array().unwrap().clone();
+    matches.sort_by_key(|it| it["path"].as_str().unwrap().to_owned());
+    let wanted = |name: &str| json!({"path": format!("/tmp/strange/{name}"), "line": 2, "text": "9:needle:"});
+    assert_eq!(matches, [wanted("a:7:b"), wanted("two\nlines")]);
+    let words = client.refused("search_files", search("(", true));
+    assert!(words.contains("grep: "), "{words}");
+    assert_eq!(client.done("search_files", search("(", false))["matches"], json!([]));
 }
 
 #[test]
@@ -203,12 +221,23 @@ fn a_client_is_bound_to_its_roots() {
     assert_eq!(done["stdout"], format!("{}\n", other.display()));
     let policy = client.request("resources/read", uri);
     assert_eq!(policy["result"]["contents"][0]["text"], "mode none\n");
+    // What was left running for another project is not read any more, and for this one still is.
+    let left = json!({"sandbox": "other", "command": "echo secret; sleep 1000", "background": true});
+    client.done("start", json!({"sandbox": "other"}));
+    let id = json!({"id": client.done("exec", left)["id"], "wait_seconds": 30});
+    assert_eq!(client.done("read_output", id.clone())["output"], "secret\n");
+    client.notify("notifications/roots/list_changed", json!({}));
+    client.say("roots/list", json!({"roots": [{"uri": format!("file://{}", world.project().display())}]}));
+    assert_eq!(names(&client), ["mine"]);
+    assert!(client.refused("read_output", id.clone()).contains("no background command"));
+    assert!(client.refused("stop_exec", json!({"id": id["id"]})).contains("no background command"));
     client.notify("notifications/roots/list_changed", json!({}));
     client
         .say("roots/list", json!({"roots": [{"uri": root}, {"uri": format!("file://{}", world.project().display())}]}));
     assert_eq!(names(&client), ["mine", "other"]);
+    assert_eq!(client.done("read_output", id)["output"], "secret\n");
     client.leave();
-    let _ = stdout(&mut world.agentkernel(["rm", "mine", "other", "nobodys"]));
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "mine", "other", "nobodys"]));
     nothing_is_left(&world);
 }
 
@@ -248,6 +277,37 @@ fn nothing_is_opened_without_a_human() {
     nothing_is_left(&world);
 }
 
+#[test]
+fn a_human_agrees_for_one_sandbox_and_not_for_the_next_of_its_name() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({"elicitation": {}}));
+    for (tool, more) in [("net_allow", json!({"rule": "example.com"})), ("ports", json!({"publish": "8000:18000"}))] {
+        client.done("create", json!({"name": "box"}));
+        let mut arguments = json!({"sandbox": "box"});
+        arguments.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        let questions = client.asked().len();
+        let call = client.ask("tools/call", json!({"name": tool, "arguments": arguments}));
+        for _ in 0..100 {
+            client.done("list", json!({}));
+            if client.asked().len() > questions {
+                break;
+            }
+        }
+        client.done("rm", json!({"sandbox": "box", "force": true}));
+        client.done("create", json!({"name": "box"}));
+        let question = client.asked().pop().unwrap()["id"].clone();
+        let yes = json!({"jsonrpc": "2.0", "id": question, "result": {"action": "accept", "content": {"allow": true}}});
+        client.line(yes.to_string().as_bytes());
+        let answer = client.answer(call);
+        assert!(answer["result"].to_string().contains("something else now"), "{tool}: {answer}");
+        assert_eq!(client.done("ports", json!({"sandbox": "box"})), json!({"ports": []}));
+        assert_eq!(client.done("net_check", json!({"sandbox": "box", "target": "example.com"}))["allowed"], false);
+        client.done("rm", json!({"sandbox": "box", "force": true}));
+    }
+    client.leave();
+    nothing_is_left(&world);
+}
+
 /// Files and all, in a container of an image that has busybox, and an entrypoint that nothing can run.
 #[test]
 fn containers() {
@@ -271,6 +331,7 @@ fn containers() {
     assert_eq!(listed["files"], json!(["d/", "d/a"]));
     let found = client.done("search_files", json!({"sandbox": "box", "path": "/tmp/c", "pattern": "^t"}));
     assert_eq!(found["matches"], json!([{"path": "/tmp/c/d/a", "line": 2, "text": "two"}]));
+    strange_names(&client);
     let id = client.ask(
         "tools/call",
         json!({"name": "exec", "arguments": {"sandbox": "box", "command": "echo on; sleep 12345"}, "_meta": {"progressToken": 1}}),
@@ -294,6 +355,7 @@ fn what_was_done_to_the_project_is_undone() {
     client.done("run", json!({"command": "echo after > file; touch new", "checkpoint": true}));
     let kept = client.done("checkpoints", json!({}));
     assert_eq!(kept["checkpoints"].as_array().unwrap().len(), 1, "{kept}");
+    assert_eq!(kept["checkpoints"][0]["before"], "echo after > file; touch new");
     let told = client.done("undo", json!({"dry_run": true}));
     let whats: Vec<_> = told["changes"].as_array().unwrap().iter().map(|it| it["what"].clone()).collect();
     assert!(whats.contains(&json!("restored")) && whats.contains(&json!("removed")), "{told}");

@@ -126,6 +126,12 @@ impl Client {
         }
     }
 
+    /// The answer, if one has come so far.
+    #[must_use]
+    pub fn answered(&self, id: u64) -> Option<Value> {
+        self.state.borrow_mut().answers.remove(&id)
+    }
+
     /// Waits for a notification, of those that came before too.
     ///
     /// # Panics

@@ -94,8 +94,8 @@ impl Starter for Ours {
         Ok(run::start_kept(store, entry, lock, run::ready(spec)?)?)
     }
 
-    fn checkpoint(&self, store: &Store, spec: &Spec) -> Result<(), wire::Failure> {
-        Ok(undo::take(store, spec, "Leave `checkpoint` out")?)
+    fn checkpoint(&self, store: &Store, spec: &Spec, before: &str) -> Result<(), wire::Failure> {
+        Ok(undo::take(store, spec, before, "Leave `checkpoint` out")?)
     }
 
     fn undo(

@@ -281,9 +281,9 @@ impl Beginning<'_> {
         // Whoever acts without asking is given what can be taken back.
         let by_default = agent.is_some_and(|(_, ask)| !ask.common.no_checkpoint)
             && matches!(spec.workspace, Workspace::Direct { .. });
+        let without = if checkpoint { "Leave --checkpoint out" } else { "Give --no-checkpoint" };
         if (checkpoint || by_default)
-            && let Err(failure) =
-                undo::take(&store, &spec, if checkpoint { "Leave --checkpoint out" } else { "Give --no-checkpoint" })
+            && let Err(failure) = undo::take(&store, &spec, &undo::words(&spec), without)
         {
             // There is nothing in it yet.
             store.remove(entry, lock)?;
@@ -527,7 +527,9 @@ pub(super) fn launch(store: Store, entry: Entry, lock: Lock, spec: Spec) -> Resu
 
 /// A kept sandbox within the user's limits as they are now.
 fn limited(mut spec: Spec) -> Result<Spec, Failure> {
-    UserConfig::read(&HostFacts::read()?)?.limit(&mut spec.network);
+    let host = HostFacts::read()?;
+    config::check_own(&spec, &host)?;
+    UserConfig::read(&host)?.limit(&mut spec.network);
     Ok(spec)
 }
 

@@ -123,20 +123,26 @@ fn running(store: &Store, project: &Path) -> Result<Option<String>, Failure> {
     Ok(listed.map(|listed| listed.spec.ok().and_then(|spec| spec.name).map_or(listed.id.to_string(), String::from)))
 }
 
-/// Takes a checkpoint of the project that a new sandbox is about to change; `without` says how to do without.
-pub(super) fn take(store: &Store, spec: &Spec, without: &str) -> Result<(), Failure> {
+/// What a sandbox is made for, in words.
+pub(super) fn words(spec: &Spec) -> String {
+    match (&spec.agent, &spec.command) {
+        (Some(agent), _) => agent.name.clone(),
+        (None, command) => {
+            let words: Vec<String> = command.iter().flat_map(|it| &it.argv).map(ToString::to_string).collect();
+            words.join(" ")
+        }
+    }
+}
+
+/// Takes a checkpoint of the project that a new sandbox is about to change; `before` what, and `without` says how to do
+/// without.
+pub(super) fn take(store: &Store, spec: &Spec, before: &str, without: &str) -> Result<(), Failure> {
     let Workspace::Direct { path, .. } = &spec.workspace else {
         let failure = Failure::new("`--checkpoint` has no use in this workspace");
         return Err(failure.hint("Only `--workspace direct` changes the project's files"));
     };
-    let words = match (&spec.agent, &spec.command) {
-        (Some(agent), _) => agent.name.clone(),
-        (None, command) => {
-            let words: Vec<String> = command.iter().flat_map(|it| &it.argv).map(ToString::to_string).collect();
-            words.join(" ").chars().take(60).collect()
-        }
-    };
-    let taken = Checkpoints::open(store, path).and_then(|checkpoints| checkpoints.take(&words));
+    let before: String = before.chars().take(60).collect();
+    let taken = Checkpoints::open(store, path).and_then(|checkpoints| checkpoints.take(&before));
     let taken = taken.map_err(|error| Failure::from(error).also(&format!("{without} to run without one")))?;
     for path in &taken.unread {
         report(&Failure::new(format!("{} can't be read, and is not in the checkpoint", path.display())));

@@ -25,6 +25,7 @@ mod mounts;
 mod nested;
 mod network;
 mod overlap;
+mod own;
 mod parse;
 pub(crate) mod passwd;
 mod project;
@@ -67,6 +68,7 @@ pub use limits::{disk as check_disk, memory as check_memory, pids as check_pids}
 pub use lock::LockFile;
 pub(crate) use nested::{Many, One, document};
 pub use network::{NetworkOverrides, narrowed};
+pub use own::check_own;
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub(crate) use project::{read as read_of_project, read_by_path};
 pub use reach::{

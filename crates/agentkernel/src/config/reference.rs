@@ -172,8 +172,9 @@ const LIMITS: &str = "
 # Your own limits
 
 What holds for all your sandboxes, whatever a project or a flag says, stands in `$XDG_CONFIG_HOME/agentkernel/config.toml`
-or `~/.config/agentkernel/config.toml`; for root too. It may be a symbolic link. If somebody else could write it, or put
-another in its place, that is an error.
+or `~/.config/agentkernel/config.toml`; for root too. It, and what else lies there, may be a symbolic link, as of those who keep
+such files under version control: no sandbox gets a workspace or a mount in which one of these links leads, or that it leads through, for it could
+lift your limits there. If somebody else could write it, or put another in its place, that is an error.
 ";
 
 const PROTECTED: &str = "

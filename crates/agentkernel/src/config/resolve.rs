@@ -10,6 +10,7 @@ use super::{
     image::{FoundImage, FoundLayer, ImageArg},
     limits, mounts,
     network::Sayings,
+    own,
     parse::Located,
     passwd, protect,
     recipe::RecipeSettings,
@@ -308,7 +309,11 @@ impl Resolver<'_> {
             None => Err(ConfigError::value(format!("Image {} is not in the store", reference.familiar()), "")),
         };
         match (flag, &self.settings.image) {
-            (Some(ImageArg::Dir(dir)), _) => Ok(Image::Dir(mounts::image(&dir, &self.host.cwd, &self.places())?)),
+            (Some(ImageArg::Dir(dir)), _) => {
+                let dir = mounts::image(&dir, &self.host.cwd, &self.places())?;
+                own::refuse(&dir, self.host)?;
+                Ok(Image::Dir(dir))
+            }
             (Some(ImageArg::Named(reference)), _) => here(&reference),
             (None, Some(located)) if let ImageArg::Named(reference) = &located.value => {
                 self.ask("image", reference.familiar());
@@ -320,7 +325,9 @@ impl Resolver<'_> {
                 here(reference)
             }
             (None, Some(located)) if let ImageArg::Dir(dir) = &located.value => {
-                let dir = mounts::image(dir, self.project, &self.places()).map_err(|error| self.at(located, error))?;
+                let dir = mounts::image(dir, self.project, &self.places());
+                let dir = dir.and_then(|dir| own::refuse(&dir, self.host).map(|()| dir));
+                let dir = dir.map_err(|error| self.at(located, error))?;
                 if !dir.starts_with(self.project) {
                     self.ask("image", dir.display());
                 }
@@ -370,7 +377,7 @@ impl Resolver<'_> {
             let cause = format!("{} can't be a workspace: {reason}", path.display());
             return Err(ConfigError::value(cause, "Go to a project's directory, or use `--workspace none`"));
         }
-        self.refuse_own(&path)?;
+        own::refuse(&path, self.host)?;
         Ok(match mode {
             WorkspaceMode::Overlay => Workspace::Overlay { path },
             _ => {
@@ -533,7 +540,7 @@ impl Resolver<'_> {
             named.push(Mount { source: self.project.join(&mount.source), ..mount.clone() });
             let source = mounts::source(&mount, self.project, &places);
             mount.source = source.map_err(|error| self.at(located, error))?;
-            self.refuse_own(&mount.source).map_err(|error| self.at(located, error))?;
+            own::refuse(&mount.source, self.host).map_err(|error| self.at(located, error))?;
             // One that may be written would be a second way to protected files, and past a copy on write.
             if !mount.source.starts_with(self.project) || !mount.read_only {
                 let mode = if mount.read_only { "read-only" } else { "writable" };
@@ -544,7 +551,7 @@ impl Resolver<'_> {
         for mut mount in flags {
             named.push(Mount { source: self.host.cwd.join(&mount.source), ..mount.clone() });
             mount.source = mounts::source(&mount, &self.host.cwd, &places)?;
-            self.refuse_own(&mount.source)?;
+            own::refuse(&mount.source, self.host)?;
             list.push(place(&mut taken, mount, workspace)?);
         }
         // What one mount lets a sandbox write to may decide where another begins.
@@ -558,17 +565,6 @@ impl Resolver<'_> {
     /// Where sandboxes of this project write on the host, beside mounts.
     fn places(&self) -> Vec<PathBuf> {
         vec![self.project.to_owned()]
-    }
-
-    /// Refuses a place with our own configuration: secrets are in it, and limits.
-    fn refuse_own(&self, place: &Path) -> Result<(), ConfigError> {
-        let own = UserConfig::dir(self.host);
-        let own = std::fs::canonicalize(&own).unwrap_or(own);
-        if !own.starts_with(place) && !place.starts_with(&own) {
-            return Ok(());
-        }
-        let cause = format!("{} holds agentkernel's own configuration, and secrets", place.display());
-        Err(ConfigError::value(cause, format!("Name something that has nothing of {} in it", own.display())))
     }
 
     fn tmpfs(&mut self, flags: Vec<TmpfsArg>, mounts: &[Mount], workspace: bool) -> Result<Vec<Tmpfs>, ConfigError> {

@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
 use wire::Failure;
 
 /// So many there may be, ended ones too.
@@ -34,6 +38,7 @@ pub(super) struct OutputOf {
     pub(super) offset: u64,
     /// Wait so many seconds for more, at most 30.
     #[serde(default)]
+    #[schemars(range(max = 30))]
     pub(super) wait_seconds: u8,
     /// Bytes to give back: 65536 if nothing is said, at most 1048576.
     #[serde(default)]
@@ -86,12 +91,19 @@ struct Over {
 }
 
 /// All of one client.
-#[derive(Debug, Default)]
-pub(super) struct Background(Mutex<(u32, BTreeMap<u32, Arc<One>>)>);
+#[derive(Debug)]
+pub(super) struct Background {
+    /// The last number that was given, and what has one.
+    all: Mutex<(u32, BTreeMap<u32, Arc<One>>)>,
+    /// What runs, or is about to, holds one of these.
+    free: Arc<Semaphore>,
+}
 
 #[derive(Debug)]
 struct One {
     id: String,
+    /// What its sandbox is for.
+    project: Option<PathBuf>,
     command: String,
     state: Mutex<State>,
     /// There is more to read.
@@ -116,42 +128,62 @@ pub(super) enum Begun {
 }
 
 impl Background {
-    /// Starts one.
-    pub(super) async fn begin(&self, workers: &Workers, order: &Order, command: String) -> io::Result<Begun> {
-        {
-            let mut all = self.lock();
-            if all.1.len() >= MOST {
-                let ended = all.1.iter().find(|(_, one)| one.lock().ended.is_some()).map(|(id, _)| *id);
-                let Some(ended) = ended else {
-                    let cause = format!("{MOST} commands are running in the background");
-                    return Ok(Begun::Over(Err(Failure { cause, hint: "'stop_exec' ends one".into() })));
-                };
-                all.1.remove(&ended);
-            }
-        }
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self { all: Mutex::default(), free: Arc::new(Semaphore::new(MOST)) }
+    }
+
+    /// Starts one; `None` if the call was cancelled meanwhile, and nothing is left running.
+    pub(super) async fn begin(
+        &self,
+        workers: &Workers,
+        order: &Order,
+        command: String,
+        cancelled: impl Future<Output = ()>,
+    ) -> io::Result<Option<Begun>> {
+        let over = |result| Ok(Some(Begun::Over(result)));
+        let Ok(permit) = self.free.clone().try_acquire_owned() else {
+            let cause = format!("{MOST} commands are running in the background");
+            return over(Err(Failure { cause, hint: "'stop_exec' ends one".into() }));
+        };
         let mut working = workers.begin(order).await?;
-        match working.next().await? {
-            Word::Done(value) => return Ok(Begun::Over(Ok(value))),
-            Word::Failed(failure) => return Ok(Begun::Over(Err(failure))),
-            Word::Started | Word::Output(_) | Word::Asks(_) => {}
-        }
+        let word = tokio::select! {
+            biased;
+            // The worker ends with what holds it here, and so does its program.
+            () = cancelled => return Ok(None),
+            word = working.next() => word?,
+        };
+        let project = match word {
+            Word::Done(value) => return over(Ok(value)),
+            Word::Failed(failure) => return over(Err(failure)),
+            Word::Started(project) => project,
+            Word::Made(_) | Word::Output(_) | Word::Asks(_) => None,
+        };
         let one = {
             let mut all = self.lock();
+            if all.1.len() >= MOST {
+                // All that run have a permit, and one of those is not in here yet: one of these has ended.
+                let ended = all.1.iter().find(|(_, one)| one.lock().ended.is_some()).map(|(id, _)| *id);
+                ended.map(|ended| all.1.remove(&ended));
+            }
             all.0 += 1;
             let (number, id) = (all.0, format!("exec-{}", all.0));
             let (state, changed, cut) = (Mutex::default(), Notify::new(), Notify::new());
-            let one = Arc::new(One { id, command, state, changed, cut });
+            let one = Arc::new(One { id, project, command, state, changed, cut });
             all.1.insert(number, one.clone());
             one
         };
         let left = Left { id: one.id.clone() };
-        tokio::spawn(follow(one, working));
-        Ok(Begun::Left(left))
+        tokio::spawn(async move {
+            follow(one, working).await;
+            drop(permit);
+        });
+        Ok(Some(Begun::Left(left)))
     }
 
     /// What one has written.
-    pub(super) async fn read(&self, wanted: OutputOf) -> Result<Output, Failure> {
-        let one = self.find(&wanted.id)?;
+    pub(super) async fn read(&self, wanted: OutputOf, projects: &[PathBuf]) -> Result<Output, Failure> {
+        let one = self.find(&wanted.id, projects)?;
         let wait = Duration::from_secs(wanted.wait_seconds.min(30).into());
         let news = async {
             loop {
@@ -171,8 +203,8 @@ impl Background {
     }
 
     /// Ends one.
-    pub(super) async fn stop(&self, StopExec { id }: StopExec) -> Result<Output, Failure> {
-        let one = self.find(&id)?;
+    pub(super) async fn stop(&self, StopExec { id }: StopExec, projects: &[PathBuf]) -> Result<Output, Failure> {
+        let one = self.find(&id, projects)?;
         if !one.end().await {
             return Err(Failure::from(format!("Command {id} does not end")));
         }
@@ -189,9 +221,11 @@ impl Background {
         }
     }
 
-    fn find(&self, id: &str) -> Result<Arc<One>, Failure> {
+    /// One of a sandbox of these projects. The client may have had others when it was begun.
+    fn find(&self, id: &str, projects: &[PathBuf]) -> Result<Arc<One>, Failure> {
         let number = id.strip_prefix("exec-").and_then(|number| number.parse().ok());
         let found = number.and_then(|number: u32| self.lock().1.get(&number).cloned());
+        let found = found.filter(|one| one.project.as_ref().is_some_and(|project| projects.contains(project)));
         found.ok_or_else(|| Failure {
             cause: format!("There is no background command '{id}'"),
             hint: "'exec' gives the id of one with background".into(),
@@ -199,7 +233,7 @@ impl Background {
     }
 
     fn lock(&self) -> MutexGuard<'_, (u32, BTreeMap<u32, Arc<One>>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,7 +249,7 @@ async fn follow(one: Arc<One>, mut working: Working) {
         };
         match word {
             Ok(Word::Output(text)) => one.lock().push(&text),
-            Ok(Word::Started | Word::Asks(_)) => {}
+            Ok(Word::Started(_) | Word::Made(_) | Word::Asks(_)) => {}
             Ok(Word::Done(value)) => {
                 break serde_json::from_value(value).unwrap_or_else(|_| Over::because("Nobody knows"));
             }

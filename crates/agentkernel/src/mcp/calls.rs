@@ -4,6 +4,7 @@ use super::{
     frames::{Order, Question, Word},
     helper::Workers,
 };
+use http::{HeaderValue, request::Parts};
 use rmcp::{
     ErrorData, RoleServer,
     model::{
@@ -14,9 +15,9 @@ use rmcp::{
     service::RequestContext,
 };
 use serde_json::Value;
-use std::{io, time::Duration};
+use std::{future::pending, io, time::Duration};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, broadcast},
     time::{Instant, sleep_until},
 };
 use wire::Failure;
@@ -36,6 +37,8 @@ pub(super) struct Call<'a> {
     pub(super) context: &'a RequestContext<RoleServer>,
     /// What the client was asked by the last answer.
     pub(super) answers: Option<&'a InputResponses>,
+    /// Tells of sessions that their clients have ended.
+    pub(super) ended: &'a broadcast::Sender<HeaderValue>,
 }
 
 /// How it ended.
@@ -71,24 +74,26 @@ impl Call<'_> {
             }
             Err(course) => return Ok(course),
         }
-        // What is meant may be another thing by now, such as the last checkpoint: of that nobody was asked.
+        // What is meant may be another thing by now, such as the last checkpoint, or another sandbox of this name: of that
+        // nobody was asked, and the worker looks.
+        order.agreed = Some(question);
         match self.work(&order).await? {
-            Word::Asks(again) if again.command == question.command => {}
             Word::Asks(_) => {
                 let cause = "It is something else now than what a human was asked".to_owned();
-                return Ok(Course::Failed(Failure { cause, hint: "Call it again".into() }));
+                Ok(Course::Failed(Failure { cause, hint: "Call it again".into() }))
             }
-            word => return Ok(course(word)),
+            word => Ok(course(word)),
         }
-        order.agreed = true;
-        Ok(course(self.work(&order).await?))
     }
 
     /// Has a worker do it, to its last word. If the call is cancelled, the worker ends what it runs.
     async fn work(&self, order: &Order) -> Result<Word, ErrorData> {
+        let ended = ended(self.ended.subscribe(), session(self.context));
+        tokio::pin!(ended);
         let _one = tokio::select! {
             one = self.free.acquire() => one,
             () = self.context.ct.cancelled() => return Err(cancelled()),
+            () = &mut ended => return Err(cancelled()),
         };
         let begun = self.workers.begin(order).await;
         let mut working = match begun {
@@ -105,11 +110,18 @@ impl Call<'_> {
                             progress.push(&text);
                         }
                     }
-                    Ok(Word::Started) => {}
+                    Ok(Word::Started(_)) => {}
+                    // From here on it is too late for a cancellation: the client hears what was made.
+                    Ok(Word::Made(_)) if self.context.ct.is_cancelled() => return Err(cancelled()),
+                    Ok(Word::Made(value)) => {
+                        let kept = working.keep().await;
+                        return Ok(kept.map_or_else(|error| Word::Failed(broken(&error)), |()| Word::Done(value)));
+                    }
                     Ok(word) => return Ok(word),
                     Err(error) => return Ok(Word::Failed(broken(&error))),
                 },
                 () = self.context.ct.cancelled() => return Err(cancelled()),
+                () = &mut ended => return Err(cancelled()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     if let Some(progress) = &mut progress {
                         // Who does not hear of it will hear the end.
@@ -137,11 +149,11 @@ impl Call<'_> {
         let params = ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema };
         let request = ElicitRequest::new(params);
         if is_stateless(self.context) {
-            // By its name, an answer is one to this question.
-            return Ok(match self.answers.and_then(|answers| answers.get(&question.command)) {
+            // By its key, an answer is one to this question.
+            return Ok(match self.answers.and_then(|answers| answers.get(&question.key())) {
                 Some(answer) => Ok(serde_json::from_value(answer.clone()).is_ok_and(|answer| agrees(&answer))),
                 None => {
-                    let requests = [(question.command.clone(), InputRequest::Elicitation(request))].into();
+                    let requests = [(question.key(), InputRequest::Elicitation(request))].into();
                     Err(Course::Asked(InputRequiredResult::from_input_requests(requests)))
                 }
             });
@@ -156,8 +168,26 @@ impl Call<'_> {
     }
 }
 
+/// The session of HTTP that a call is made in.
+fn session(context: &RequestContext<RoleServer>) -> Option<HeaderValue> {
+    context.extensions.get::<Parts>()?.headers.get("mcp-session-id").cloned()
+}
+
+/// Waits for the end of a session, which one without never has.
+async fn ended(mut ended: broadcast::Receiver<HeaderValue>, session: Option<HeaderValue>) {
+    use broadcast::error::RecvError;
+    loop {
+        match ended.recv().await {
+            Ok(gone) if Some(&gone) == session.as_ref() => return,
+            // If one is missed, the protocol's own end is a little later.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => pending().await,
+        }
+    }
+}
+
 /// Who cancels a call does not hear this.
-fn cancelled() -> ErrorData {
+pub(super) fn cancelled() -> ErrorData {
     ErrorData::internal_error("Cancelled", None)
 }
 
@@ -171,7 +201,9 @@ fn course(word: Word) -> Course {
     match word {
         Word::Done(value) => Course::Done(value),
         Word::Failed(failure) => Course::Failed(failure),
-        Word::Started | Word::Output(_) | Word::Asks(_) => Course::Failed(broken(&io::ErrorKind::InvalidData.into())),
+        Word::Started(_) | Word::Made(_) | Word::Output(_) | Word::Asks(_) => {
+            Course::Failed(broken(&io::ErrorKind::InvalidData.into()))
+        }
     }
 }
 

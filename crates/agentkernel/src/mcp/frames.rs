@@ -23,15 +23,18 @@ pub(super) struct Order {
     pub(super) roots: Vec<PathBuf>,
     /// Whether output is told as it comes.
     pub(super) follow: bool,
-    /// Whether a human has agreed.
-    pub(super) agreed: bool,
+    /// What a human has agreed to.
+    pub(super) agreed: Option<Question>,
 }
 
 /// What a worker says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Word {
-    /// A program runs.
-    Started,
+    /// A program runs, in a sandbox of this project.
+    Started(Option<PathBuf>),
+    /// It is done, and something is made that stays if the server still wants it: the worker waits for its word, and takes it
+    /// back without.
+    Made(Value),
     /// It has written this.
     Output(String),
     /// A human must agree to this first. Nothing is done yet.
@@ -49,6 +52,15 @@ pub(super) struct Question {
     pub(super) text: String,
     /// What a human types who does it without being asked.
     pub(super) command: String,
+    /// What it is about: the id of a sandbox, which never is another one's as a name may be, or a project.
+    pub(super) about: String,
+}
+
+impl Question {
+    /// What tells it from every other one. The words may change, as a count of files does.
+    pub(super) fn key(&self) -> String {
+        format!("{} ({})", self.command, self.about)
+    }
 }
 
 /// Whether the other side is gone.

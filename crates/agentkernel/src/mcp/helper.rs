@@ -49,6 +49,14 @@ impl Working {
         self.words.next().await
     }
 
+    /// Lets what it has made stay.
+    pub(super) async fn keep(&mut self) -> io::Result<()> {
+        match &mut self.leash {
+            Some(leash) => frames::tell(leash, &()).await,
+            None => Ok(()),
+        }
+    }
+
     /// Has it end what it runs. It still says how that ended.
     pub(super) fn cut(&mut self) {
         // What is not written any more is at its end for who reads.

@@ -1,16 +1,15 @@
 //! The server over HTTP, on a loopback address, for whoever has the token.
 
-use super::server::Server;
+use super::{server::Server, token::Token};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
 };
-use sha2::{Digest as _, Sha256};
-use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -30,55 +29,15 @@ const AT_ONCE: usize = 256;
 const IDLE: Duration = Duration::from_secs(6 * 60 * 60);
 /// Before the next connection is taken, when there is nothing to take it with.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The fewest characters of a token.
-const LEAST: usize = 16;
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 type Service = StreamableHttpService<Server, LocalSessionManager>;
 
-/// What lets a client in. It is not shown.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
-impl Token {
-    /// One that nobody knows.
-    ///
-    /// # Errors
-    /// If the system has no randomness yet.
-    pub fn random() -> std::io::Result<Self> {
-        let mut bytes = [0; 32];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
-    }
-
-    /// One that somebody has chosen: letters, digits and signs that need no quoting in a header, and enough of them.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        // RFC 6750, 2.1: what a bearer token is made of.
-        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-        (text.len() >= LEAST && text.as_bytes().iter().all(fits)).then(|| Self(text.to_owned()))
-    }
-
-    /// For whoever is to know it.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether a request has it. How long that takes does not depend on how much of it is right.
-    fn is_in(&self, request: &Request<Incoming>) -> bool {
-        let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
-        let (Some(given), None) = (given.next(), given.next()) else { return false };
-        let Some((scheme, token)) = given.to_str().ok().and_then(|text| text.split_once(' ')) else { return false };
-        let same = Sha256::digest(token.trim_start_matches(' ')) == Sha256::digest(&self.0);
-        scheme.eq_ignore_ascii_case("bearer") && same
-    }
+/// What every connection is served with.
+struct All {
+    service: Service,
+    server: Server,
+    token: Token,
 }
 
 /// Serves clients that have the token, for as long as the process lives. They are all one client to the server: what one
@@ -95,15 +54,17 @@ pub(super) async fn serve(listener: TcpListener, token: Token, server: Server) {
         .with_allowed_hosts(hosts)
         .enforce_origin_validation()
         .with_max_request_body_bytes(LONGEST);
-    let service: Service = StreamableHttpService::new(move || Ok(server.clone()), Arc::new(sessions), config);
+    let each = server.clone();
+    let service: Service = StreamableHttpService::new(move || Ok(each.clone()), Arc::new(sessions), config);
+    let all = Arc::new(All { service, server, token });
     let free = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let Ok(one) = free.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (service, token) = (service.clone(), token.clone());
+                let all = all.clone();
                 tokio::spawn(async move {
-                    converse(stream, service, token).await;
+                    converse(stream, all).await;
                     drop(one);
                 });
             }
@@ -112,10 +73,10 @@ pub(super) async fn serve(listener: TcpListener, token: Token, server: Server) {
     }
 }
 
-async fn converse(stream: TcpStream, service: Service, token: Token) {
+async fn converse(stream: TcpStream, all: Arc<All>) {
     let answer = service_fn(move |request| {
-        let (service, token) = (service.clone(), token.clone());
-        async move { Ok::<_, Infallible>(answer(request, &service, &token).await) }
+        let all = all.clone();
+        async move { Ok::<_, Infallible>(all.answer(request).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD);
@@ -123,16 +84,24 @@ async fn converse(stream: TcpStream, service: Service, token: Token) {
     let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
 }
 
-async fn answer(request: Request<Incoming>, service: &Service, token: &Token) -> Answer {
-    if !token.is_in(&request) {
-        let mut refused = says(StatusCode::UNAUTHORIZED, "A token is needed: Authorization: Bearer TOKEN\n");
-        refused.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-        return refused;
+impl All {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if !self.token.is_in(request.headers()) {
+            let mut refused = says(StatusCode::UNAUTHORIZED, "A token is needed: Authorization: Bearer TOKEN\n");
+            refused.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            return refused;
+        }
+        if request.uri().path() != PATH {
+            return says(StatusCode::NOT_FOUND, "The server is at /mcp\n");
+        }
+        let session = request.headers().get("mcp-session-id").cloned();
+        let ends = request.method() == Method::DELETE;
+        let answer = self.service.handle(request).await;
+        if let Some(session) = session.filter(|_| ends && answer.status().is_success()) {
+            self.server.end_session(session);
+        }
+        answer
     }
-    if request.uri().path() != PATH {
-        return says(StatusCode::NOT_FOUND, "The server is at /mcp\n");
-    }
-    service.handle(request).await
 }
 
 fn says(status: StatusCode, text: &'static str) -> Answer {

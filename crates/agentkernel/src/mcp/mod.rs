@@ -5,15 +5,18 @@
 //! is tied to the server by a socket. When that ends, by a cancelled call or with the server itself, in whatever way, the
 //! worker ends what it runs.
 
+mod address;
 mod background;
 mod calls;
 mod frames;
 mod helper;
 mod http;
+mod input;
 mod prompts;
 mod resources;
 mod roots;
 mod server;
+mod token;
 mod tools;
 mod worker;
 
@@ -25,10 +28,16 @@ use crate::{
     workspace::Restored,
 };
 use rmcp::ServiceExt as _;
-use std::{io, net::TcpListener, path::Path};
+use std::{io, net::TcpListener, path::Path, time::Duration};
+use tokio::time::sleep;
 use wire::Failure;
 
-pub use http::{PATH, Token, is_local};
+pub use http::{PATH, is_local};
+pub use token::Token;
+
+/// How long calls that are under way have for their answers when the client has nothing more to say. The protocol's own end
+/// gives them five seconds, if it is not held up.
+const LAST: Duration = Duration::from_secs(6);
 
 /// How sandboxes are made and started: as the commands do it.
 pub trait Starter {
@@ -56,11 +65,11 @@ pub trait Starter {
     /// In words.
     fn start(&self, store: Store, entry: Entry, lock: Lock, spec: Spec) -> Result<(), Failure>;
 
-    /// Keeps what the project's files are before a new sandbox changes them.
+    /// Keeps what the project's files are before a new sandbox changes them; before what, in words.
     ///
     /// # Errors
     /// In words.
-    fn checkpoint(&self, store: &Store, spec: &Spec) -> Result<(), Failure>;
+    fn checkpoint(&self, store: &Store, spec: &Spec, before: &str) -> Result<(), Failure>;
 
     /// Makes a project what it was at a checkpoint, by default the last one; or only tells what would be done.
     ///
@@ -76,9 +85,22 @@ pub trait Starter {
 pub fn serve(starter: &dyn Starter) -> io::Result<()> {
     run(starter, async |workers| {
         let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Told);
-        // A client that goes before it has said what it wants is no failure.
-        if let Ok(running) = service.clone().serve(rmcp::transport::io::stdio_pipes()).await {
-            let _ = running.waiting().await;
+        let (input, output) = rmcp::transport::io::stdio_pipes();
+        let (input, ended) = input::Input::new(input);
+        let serve = async {
+            // A client that goes before it has said what it wants is no failure.
+            if let Ok(running) = service.clone().serve((input, output)).await {
+                let _ = running.waiting().await;
+            }
+        };
+        let gone = async {
+            ended.notified().await;
+            sleep(LAST).await;
+        };
+        tokio::select! {
+            () = serve => {}
+            // What is left of it waits for somebody who reads no answers.
+            () = gone => {}
         }
         service.leave().await;
         Ok(())

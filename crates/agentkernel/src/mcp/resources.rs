@@ -1,10 +1,11 @@
 //! Resources: what a sandbox has, by address.
 
 use super::{
+    address::SANDBOX,
     calls::Course,
     frames::Order,
     server::{Server, Wanted},
-    worker::resource::{Found, SANDBOX, TOOL, Wanted as Address},
+    worker::resource::{Found, TOOL, Wanted as Address},
 };
 use rmcp::{
     ErrorData, RoleServer,
@@ -29,7 +30,7 @@ pub(super) async fn list(
 ) -> Result<ListResourcesResult, ErrorData> {
     // A client that must be asked for its roots by an answer can't be asked by this one: it has none yet.
     let Wanted::Here(roots) = server.roots(context, None).await else { return Ok(ListResourcesResult::default()) };
-    let order = Order { tool: "list".into(), arguments: json!({}), roots, follow: false, agreed: false };
+    let order = Order { tool: "list".into(), arguments: json!({}), roots, follow: false, agreed: None };
     let listed = match server.call(order, None, context).await? {
         Course::Done(value) => value,
         Course::Failed(failure) => return Err(ErrorData::internal_error(failure.cause, None)),
@@ -74,7 +75,7 @@ pub(super) async fn read(
     };
     let uri = request.uri;
     let arguments = json!(Address { uri: uri.clone() });
-    let order = Order { tool: TOOL.into(), arguments, roots, follow: false, agreed: false };
+    let order = Order { tool: TOOL.into(), arguments, roots, follow: false, agreed: None };
     let found = match server.call(order, None, context).await? {
         Course::Done(value) => serde_json::from_value(value).ok(),
         Course::Failed(failure) => {

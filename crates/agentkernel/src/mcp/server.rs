@@ -7,6 +7,7 @@ use super::{
     helper::Workers,
     prompts, resources, roots, tools, worker,
 };
+use http::HeaderValue;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -21,7 +22,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, Semaphore, broadcast},
     time::timeout,
 };
 use wire::Failure;
@@ -46,6 +47,8 @@ struct Inner {
     /// Those that the client has named; asked for when they are needed.
     roots: Mutex<Option<Vec<PathBuf>>>,
     by: Roots,
+    /// Tells of sessions that their clients have ended.
+    ended: broadcast::Sender<HeaderValue>,
 }
 
 /// What binds clients to projects.
@@ -66,8 +69,15 @@ pub(super) enum Wanted<T> {
 
 impl Server {
     pub(super) fn new(workers: Workers, cwd: PathBuf, by: Roots) -> Self {
-        let (background, tools, roots) = (Background::default(), tools::all(), Mutex::default());
-        Self(Arc::new(Inner { workers, free: Semaphore::new(AT_ONCE), background, tools, cwd, roots, by }))
+        let (background, tools, roots) = (Background::new(), tools::all(), Mutex::default());
+        let (free, ended) = (Semaphore::new(AT_ONCE), broadcast::Sender::new(AT_ONCE));
+        Self(Arc::new(Inner { workers, free, background, tools, cwd, roots, by, ended }))
+    }
+
+    /// Ends the calls of a session of HTTP, for whose answers the protocol's own end waits.
+    pub(super) fn end_session(&self, session: HeaderValue) {
+        // Without a call there is nobody to hear it.
+        let _ = self.0.ended.send(session);
     }
 
     /// Ends what was left running for the client.
@@ -130,15 +140,17 @@ impl Server {
         let background = name == "exec" && arguments.get("background") == Some(&Value::Bool(true));
         let arguments = Value::Object(arguments);
         let follow = background || context.meta.get_progress_token().is_some();
-        let order = Order { tool: name.to_owned(), arguments, roots, follow, agreed: false };
+        let order = Order { tool: name.to_owned(), arguments, roots, follow, agreed: None };
         if background {
             let command = order.arguments.get("command").cloned().unwrap_or_default();
             let command: Option<worker::programs::Command> = serde_json::from_value(command).ok();
             let command = command.map(|command| command.text()).unwrap_or_default();
-            return Ok(match self.0.background.begin(&self.0.workers, &order, command).await {
-                Ok(Begun::Left(left)) => answer(&left),
-                Ok(Begun::Over(Ok(value))) => CallToolResult::structured(value).into(),
-                Ok(Begun::Over(Err(failure))) => refusal(&failure),
+            let begun = self.0.background.begin(&self.0.workers, &order, command, context.ct.cancelled());
+            return Ok(match begun.await {
+                Ok(Some(Begun::Left(left))) => answer(&left),
+                Ok(Some(Begun::Over(Ok(value)))) => CallToolResult::structured(value).into(),
+                Ok(Some(Begun::Over(Err(failure)))) => refusal(&failure),
+                Ok(None) => return Err(calls::cancelled()),
                 Err(error) => refusal(&calls::broken(&error)),
             });
         }
@@ -149,6 +161,29 @@ impl Server {
         })
     }
 
+    /// What is about a command that was left running.
+    async fn left(
+        &self,
+        name: &str,
+        arguments: JsonObject,
+        answers: Option<InputResponses>,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let roots = match self.roots(context, answers.as_ref()).await {
+            Wanted::Here(roots) => roots,
+            Wanted::Asked(question) => return Ok(question.into()),
+        };
+        let (background, arguments) = (&self.0.background, Value::Object(arguments));
+        let told = async {
+            let projects = worker::projects(&worker::real(&roots))?;
+            match name {
+                "stop_exec" => background.stop(worker::read(arguments)?, &projects).await,
+                _ => background.read(worker::read(arguments)?, &projects).await,
+            }
+        };
+        Ok(told.await.map_or_else(|failure| refusal(&failure), |output| answer(&output)))
+    }
+
     /// Has a worker do something.
     pub(super) async fn call(
         &self,
@@ -156,7 +191,8 @@ impl Server {
         answers: Option<&InputResponses>,
         context: &RequestContext<RoleServer>,
     ) -> Result<Course, ErrorData> {
-        Call { workers: &self.0.workers, free: &self.0.free, context, answers }.make(order).await
+        let ended = &self.0.ended;
+        Call { workers: &self.0.workers, free: &self.0.free, context, answers, ended }.make(order).await
     }
 }
 
@@ -198,14 +234,7 @@ impl ServerHandler for Server {
             }));
         }
         match &*name {
-            "read_output" => match worker::read(Value::Object(arguments)) {
-                Ok(wanted) => Ok(self.0.background.read(wanted).await.map_or_else(|it| refusal(&it), |it| answer(&it))),
-                Err(failure) => Ok(refusal(&failure)),
-            },
-            "stop_exec" => match worker::read(Value::Object(arguments)) {
-                Ok(wanted) => Ok(self.0.background.stop(wanted).await.map_or_else(|it| refusal(&it), |it| answer(&it))),
-                Err(failure) => Ok(refusal(&failure)),
-            },
+            "read_output" | "stop_exec" => self.left(&name, arguments, input_responses, &context).await,
             _ => self.tool(&name, arguments, input_responses, &context).await,
         }
     }

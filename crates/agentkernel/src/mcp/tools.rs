@@ -41,6 +41,7 @@ struct Hints {
 
 const READS: Hints = Hints { reads: true, destroys: false, open: false };
 const MAKES: Hints = Hints { reads: false, destroys: false, open: false };
+const REACHES: Hints = Hints { reads: false, destroys: false, open: true };
 const DESTROYS: Hints = Hints { reads: false, destroys: true, open: false };
 const RUNS: Hints = Hints { reads: false, destroys: true, open: true };
 
@@ -59,7 +60,8 @@ pub(super) fn all() -> Vec<Tool> {
             "create",
             "Make a sandbox that stays",
             "Makes a sandbox of this project and starts it. It stays, with its files, until 'rm'. Run commands in it with 'exec'.",
-            MAKES,
+            // Its image may have to be fetched.
+            REACHES,
         ),
         tool::<Exec, Executed>(
             "exec",
@@ -154,7 +156,7 @@ pub(super) fn all() -> Vec<Tool> {
             "Let a sandbox reach a host",
             "Asks a human to let a sandbox reach one more host. Without their word nothing is opened; where the client can't ask, \
              the command is given that a human can type.",
-            Hints { reads: false, destroys: false, open: true },
+            REACHES,
         ),
     ]
 }
@@ -173,7 +175,10 @@ fn tool<I: JsonSchema + Any, O: JsonSchema + Any>(
     // Clients look for these.
     input.entry("properties").or_insert_with(|| Value::Object(JsonObject::new()));
     output.entry("type").or_insert_with(|| Value::from("object"));
-    [&mut input, &mut output].into_iter().flat_map(JsonObject::values_mut).for_each(leave_out_widths);
+    [&mut input, &mut output].into_iter().flat_map(JsonObject::values_mut).for_each(put_bounds);
+    if let Some(properties) = input.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(leave_out_null);
+    }
     let annotations = ToolAnnotations::with_title(title).read_only(reads).destructive(destroys).open_world(open);
     let annotations = if reads { annotations.idempotent(true) } else { annotations };
     Tool::new(name, description, input)
@@ -182,18 +187,37 @@ fn tool<I: JsonSchema + Any, O: JsonSchema + Any>(
         .with_annotations(annotations)
 }
 
-/// Takes out of a schema what formats of JSON Schema do not name, of which validators complain: how wide numbers are.
-fn leave_out_widths(schema: &mut Value) {
+/// Says in a schema how large numbers may be, in place of how wide they are: of such formats, which JSON Schema does not
+/// name, validators complain.
+fn put_bounds(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
-            members.retain(|key, value| {
-                key != "format" || !value.as_str().is_some_and(|format| format.starts_with("uint"))
-            });
-            members.values_mut().for_each(leave_out_widths);
+            let width = members.get("format").and_then(Value::as_str).and_then(|format| format.strip_prefix("uint"));
+            if let Some(width) = width.and_then(|width| width.parse().ok()) {
+                members.remove("format");
+                // What is larger is no number that every client has.
+                if let Some(most) = 1u64.checked_shl(width).filter(|_| width <= 32) {
+                    members.entry("maximum").or_insert_with(|| Value::from(most - 1));
+                }
+            }
+            members.values_mut().for_each(put_bounds);
         }
-        Value::Array(members) => members.iter_mut().for_each(leave_out_widths),
+        Value::Array(members) => members.iter_mut().for_each(put_bounds),
         _ => {}
     }
+}
+
+/// What may be left out need not be there as nothing, which some clients can't say.
+fn leave_out_null(property: &mut Value) {
+    let Some(members) = property.as_object_mut() else { return };
+    if let Some(Value::Array(types)) = members.get_mut("type") {
+        types.retain(|one| one != "null");
+        if let [one] = &mut types[..] {
+            let one = one.take();
+            members.insert("type".to_owned(), one);
+        }
+    }
+    members.retain(|key, value| key != "default" || !value.is_null());
 }
 
 /// The first argument that a tool does not know.
@@ -217,10 +241,32 @@ mod tests {
             }
             assert!(tool.input_schema.contains_key("properties"), "{}", tool.name);
             let hints = tool.annotations.unwrap();
+            // An image comes from a registry.
+            let fetches = tool.input_schema["properties"].get("image").is_some();
+            assert!(!fetches || hints.open_world_hint == Some(true), "{}", tool.name);
             assert!(
                 hints.read_only_hint.is_some() && hints.destructive_hint.is_some() && hints.open_world_hint.is_some()
             );
         }
+    }
+
+    #[test]
+    fn numbers_have_their_bounds() {
+        let tools = all();
+        let of = |name: &str, property: &str| {
+            let tool = tools.iter().find(|tool| tool.name == name).unwrap();
+            tool.input_schema["properties"][property].clone()
+        };
+        for tool in ["run", "exec"] {
+            let time = of(tool, "timeout_seconds");
+            assert_eq!(time["type"], "integer", "{time}");
+            assert_eq!((&time["minimum"], &time["maximum"]), (&Value::from(1), &Value::from(u32::MAX)), "{time}");
+            assert_eq!(time.get("default"), None, "{time}");
+        }
+        assert_eq!(of("read_output", "wait_seconds")["maximum"], 30);
+        assert_eq!(of("search_files", "limit")["maximum"], u16::MAX);
+        assert_eq!(of("read_file", "offset").get("maximum"), None);
+        assert_eq!(of("run", "image")["type"], "string");
     }
 
     #[test]

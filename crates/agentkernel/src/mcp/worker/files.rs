@@ -1,6 +1,6 @@
 //! Files of a sandbox, as its own programs see them: nothing of it is read or written by a process outside.
 
-use super::{Worker, kept::Kept, programs::Inner};
+use super::{Worker, grep, kept::Kept, programs::Inner};
 use crate::{
     Spec,
     client::{self, Outcome},
@@ -32,10 +32,24 @@ cd "$1" && find . -mindepth 1 -maxdepth "$2" -exec sh -c 'for name; do
     [ -d "$name" ] && [ ! -L "$name" ] && name=$name/
     printf "%s\0" "$name"
 done' sh {} + 2>/dev/null | head -c "$3""#;
+/// Of each match the file's name, a NUL, the line's number, a colon, and the line. busybox's grep can't write the NUL, so there
+/// each file that may have a match gets a grep of its own.
 const SEARCHER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
 at=$1 pattern=$2 most=$3
 shift 3
-find -H "$at" -name .git -prune -o -type f -exec grep -nH "$@" -e "$pattern" {} + 2>/dev/null | head -n "$most""#;
+why=$(echo | grep "$@" -e "$pattern" 2>&1)
+[ $? -le 1 ] || { echo "$why" >&2; exit 1; }
+flags="$*"
+export pattern flags
+if grep -qZ . /dev/null 2>/dev/null; [ $? -le 1 ]; then
+    find -H "$at" -name .git -prune -o -type f -exec grep -nHZI "$@" -e "$pattern" {} +
+else
+    find -H "$at" -name .git -prune -o -type f -exec sh -c 'grep -q $flags -e "$pattern" "$@" && for file; do
+        grep -n $flags -e "$pattern" "$file" | while IFS= read -r line; do
+            printf "%s\0%s\n" "$file" "$line"
+        done
+    done' sh {} +
+fi 2>/dev/null | head -c "$most""#;
 
 /// What `read_file` takes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -121,7 +135,7 @@ pub(in crate::mcp) struct Names {
 pub(in crate::mcp) struct SearchFiles {
     /// Name or id of a running sandbox of this project.
     sandbox: String,
-    /// What lines are to match: a basic regular expression, as grep has it.
+    /// What lines are to match: a basic regular expression, as the sandbox's own grep has it.
     pattern: String,
     /// Where: a file, or a directory with all below it but .git. A relative path begins at the project.
     #[serde(default)]
@@ -153,6 +167,15 @@ struct Match {
     path: String,
     line: u64,
     text: String,
+}
+
+impl Match {
+    fn of((path, line, text): (&[u8], u64, &[u8])) -> Self {
+        /// A line of a file that has no lines is no use.
+        const LONGEST: usize = 1000;
+        let text = String::from_utf8_lossy(text).chars().take(LONGEST).collect();
+        Self { path: String::from_utf8_lossy(path).into_owned(), line, text }
+    }
 }
 
 impl Worker<'_> {
@@ -206,13 +229,13 @@ impl Worker<'_> {
     pub(super) fn search_files(&self, wanted: SearchFiles) -> Result<Matches, Failure> {
         let SearchFiles { sandbox, pattern, path, extended, literal, ignore_case, limit } = wanted;
         let limit = usize::from(limit.unwrap_or(200).min(2000));
-        let mut arguments = vec![pattern, (limit + 1).to_string()];
+        let mut arguments = vec![pattern, MOST.to_string()];
         for (wanted, flag) in [(extended, "-E"), (literal, "-F"), (ignore_case, "-i")] {
             arguments.extend(wanted.then(|| flag.to_owned()));
         }
-        let output = self.script(&sandbox, SEARCHER, &path, &arguments, &[])?;
-        let cut = output.missing() > 0;
-        let mut matches: Vec<Match> = output.text().lines().filter_map(found).collect();
+        let output = self.script(&sandbox, SEARCHER, &path, &arguments, &[])?.bytes();
+        let cut = output.len() >= MOST;
+        let mut matches: Vec<Match> = grep::found(&output).map(Match::of).collect();
         let more = cut || matches.len() > limit;
         matches.truncate(limit);
         Ok(Matches { matches, more })
@@ -269,30 +292,9 @@ fn text(bytes: &[u8], cut: bool) -> Option<String> {
     }
 }
 
-/// A line of grep: `PATH:LINE:TEXT`.
-fn found(line: &str) -> Option<Match> {
-    let numbers = line.match_indices(':').find_map(|(at, _)| {
-        let rest = &line[at + 1..];
-        let (number, text) = rest.split_once(':')?;
-        number.parse().ok().map(|number| (at, number, text))
-    });
-    let (at, line_number, text) = numbers?;
-    /// A line of a file that has no lines is no use.
-    const LONGEST: usize = 1000;
-    Some(Match { path: line[..at].to_owned(), line: line_number, text: text.chars().take(LONGEST).collect() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_of_grep() {
-        let wanted = |path: &str, line, text: &str| Some(Match { path: path.into(), line, text: text.into() });
-        assert_eq!(found("/a/b.rs:12:let x: u8 = 1;"), wanted("/a/b.rs", 12, "let x: u8 = 1;"));
-        assert_eq!(found("/a:b/c:3:"), wanted("/a:b/c", 3, ""));
-        assert_eq!(found("Binary file /a matches"), None);
-    }
 
     #[test]
     fn text_and_what_is_none() {

@@ -1,6 +1,7 @@
 //! What tools do, each call in a process of its own.
 
 pub(super) mod files;
+mod grep;
 mod kept;
 pub(super) mod network;
 pub(super) mod programs;
@@ -38,7 +39,7 @@ struct Worker<'a> {
     projects: Vec<PathBuf>,
     roots: Vec<PathBuf>,
     follow: bool,
-    agreed: bool,
+    agreed: Option<Question>,
 }
 
 /// How a tool that did not fail ended.
@@ -50,7 +51,7 @@ enum Course {
 /// Does what is asked for.
 pub(super) fn work(starter: &dyn Starter, server: &UnixStream, order: Order) -> Result<Word, Failure> {
     let Order { tool, arguments, roots, follow, agreed } = order;
-    let roots: Vec<PathBuf> = roots.iter().filter_map(|root| std::fs::canonicalize(root).ok()).collect();
+    let roots = real(&roots);
     let projects = projects(&roots)?;
     let worker = Worker { starter, server, store: Store::open().map_err(of_store)?, projects, roots, follow, agreed };
     let course = match tool.as_str() {
@@ -80,6 +81,13 @@ pub(super) fn work(starter: &dyn Starter, server: &UnixStream, order: Order) -> 
     })
 }
 
+impl Worker<'_> {
+    /// Whether this is what a human has agreed to.
+    fn is_agreed(&self, question: &Question) -> bool {
+        self.agreed.as_ref().is_some_and(|agreed| agreed.key() == question.key())
+    }
+}
+
 /// A tool that asks nobody.
 fn done<T: Serialize>(result: Result<T, Failure>) -> Result<Course, Failure> {
     let value = serde_json::to_value(result?);
@@ -94,8 +102,13 @@ pub(super) fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, Failure> 
     })
 }
 
+/// Directories without links; those that are gone are left out.
+pub(super) fn real(dirs: &[PathBuf]) -> Vec<PathBuf> {
+    dirs.iter().filter_map(|dir| std::fs::canonicalize(dir).ok()).collect()
+}
+
 /// The projects that directories are in.
-fn projects(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn projects(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut host = HostFacts::read().map_err(of_config)?;
     let mut projects = Vec::new();
     for root in roots {

@@ -120,15 +120,17 @@ impl Worker<'_> {
         let (entry, spec) = self.find(&sandbox)?;
         if let Some(port) = publish {
             let port = config::parse_published(&port).map_err(|error| Failure::from(error.to_string()))?;
-            if !self.agreed {
-                let Published { inside, outside } = port;
-                return Ok(Course::Asks(Question {
-                    text: format!(
-                        "Make port {inside} of sandbox {} the port {outside} of this machine's loopback address?",
-                        spec.hostname
-                    ),
-                    command: format!("agentkernel port {} {port}", shell_word(&sandbox)),
-                }));
+            let Published { inside, outside } = port;
+            let question = Question {
+                text: format!(
+                    "Make port {inside} of sandbox {} the port {outside} of this machine's loopback address?",
+                    spec.hostname
+                ),
+                command: format!("agentkernel port {} {port}", shell_word(&sandbox)),
+                about: spec.id.to_string(),
+            };
+            if !self.is_agreed(&question) {
+                return Ok(Course::Asks(question));
             }
             let limits = UserConfig::read(&HostFacts::read().map_err(of_config)?).map_err(of_config)?;
             client::change_network(&entry, &NetworkChange::Publish(port), Limits::Now(limits.ceiling()))
@@ -187,11 +189,13 @@ impl Worker<'_> {
                 hint: user.place(),
             });
         }
-        if !self.agreed {
-            return Ok(Course::Asks(Question {
-                text: format!("Let sandbox {} reach {rule} from now on?", spec.hostname),
-                command: format!("agentkernel net allow {} {}", shell_word(&sandbox), shell_word(&rule.to_string())),
-            }));
+        let question = Question {
+            text: format!("Let sandbox {} reach {rule} from now on?", spec.hostname),
+            command: format!("agentkernel net allow {} {}", shell_word(&sandbox), shell_word(&rule.to_string())),
+            about: spec.id.to_string(),
+        };
+        if !self.is_agreed(&question) {
+            return Ok(Course::Asks(question));
         }
         let change = NetworkChange::Allow(rule.clone());
         client::change_network(&entry, &change, Limits::Now(user.ceiling())).map_err(of_client)?;

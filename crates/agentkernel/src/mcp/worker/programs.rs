@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    num::NonZeroU32,
     os::fd::AsFd,
     path::PathBuf,
     time::{Duration, Instant},
@@ -60,7 +61,7 @@ pub(in crate::mcp) struct Program {
     input: String,
     /// When it is ended at the latest, in seconds: 600 if nothing is said, and never in the background.
     #[serde(default)]
-    timeout_seconds: Option<u32>,
+    timeout_seconds: Option<NonZeroU32>,
     /// Bytes that are given back of each of its outputs: 65536 if nothing is said, at most 1048576. Of more, the beginning
     /// and the end.
     #[serde(default)]
@@ -134,7 +135,8 @@ impl Worker<'_> {
         overrides.stdin = true;
         overrides.entrypoint = Some(OsString::new());
         overrides.command = ["sh", "-c", "read -r line"].map(OsString::from).to_vec();
-        let (spec, entry, lock) = self.make(&overrides, made.checkpoint)?;
+        let before = made.checkpoint.then(|| program.command.text());
+        let (spec, entry, lock) = self.make(&overrides, before.as_deref())?;
         let same = self.store.find(spec.id.as_str()).map_err(of_store)?;
         let store = crate::store::Store::open().map_err(of_store)?;
         let mut client = self.starter.launch(store, entry, lock, spec.clone())?;
@@ -151,7 +153,7 @@ impl Worker<'_> {
         let mut program = program;
         if background {
             // What nobody waits for has the time that it takes.
-            program.timeout_seconds = program.timeout_seconds.or(Some(u32::MAX));
+            program.timeout_seconds = program.timeout_seconds.or(Some(NonZeroU32::MAX));
         }
         self.program(&mut client, &spec, program, variables(&env)?)
     }
@@ -165,7 +167,7 @@ impl Worker<'_> {
     ) -> Result<Ended, Failure> {
         let Program { command, workdir, input, timeout_seconds, max_output_bytes } = program;
         let most = max_output_bytes.unwrap_or(OUTPUT.0).min(OUTPUT.1) as usize;
-        let limit = timeout_seconds.map_or(TIME, |seconds| Duration::from_secs(seconds.into()));
+        let limit = timeout_seconds.map_or(TIME, |seconds| Duration::from_secs(seconds.get().into()));
         let inner = Inner { command: command.words(), env, workdir, input: input.as_bytes(), limit: Some(limit) };
         let began = Instant::now();
         let (watched, stdout, stderr) = self.watch(client, spec, inner, most)?;
@@ -213,7 +215,7 @@ impl Worker<'_> {
         let mut text = [Text::default(), Text::default()];
         let mut see = |seen: Seen<'_>| {
             let word = match seen {
-                Seen::Started => Word::Started,
+                Seen::Started => Word::Started(spec.project().map(Into::into)),
                 Seen::Output(channel, bytes) => {
                     let (kept, text) = match channel {
                         Channel::Stderr => (&mut stderr, &mut text[1]),

@@ -1,15 +1,15 @@
-//! What is read of a sandbox by its address: `agentkernel://sandbox/ID/` and `log`, `policy` or `files/PATH`.
+//! What is read of a sandbox by its address.
 
 use super::{Worker, files::ReadFile, kept::Kept, of_store};
-use crate::store::{LogData, Tail};
+use crate::{
+    mcp::address::{self, Resource, SANDBOX},
+    store::{LogData, Tail},
+};
 use serde::{Deserialize, Serialize};
 use wire::Failure;
 
 /// What the server calls it. No tool of a client's has this name.
 pub(in crate::mcp) const TOOL: &str = "(resource)";
-/// Where the address of each begins.
-pub(in crate::mcp) const SANDBOX: &str = "agentkernel://sandbox/";
-
 /// Bytes of a log that are given back.
 const LOG: usize = 256 << 10;
 
@@ -30,18 +30,14 @@ pub(in crate::mcp) enum Found {
 
 impl Worker<'_> {
     pub(super) fn resource(&self, Wanted { uri }: Wanted) -> Result<Found, Failure> {
-        let unknown = || Failure {
+        let (sandbox, resource) = address::parse(&uri).ok_or_else(|| Failure {
             cause: format!("There is no resource '{uri}'"),
             hint: format!("'{SANDBOX}ID/' is followed by 'log', 'policy' or 'files/PATH'"),
-        };
-        let (sandbox, rest) = uri.strip_prefix(SANDBOX).and_then(|rest| rest.split_once('/')).ok_or_else(unknown)?;
-        match rest {
-            "log" => self.log(sandbox).map(Found::Text),
-            "policy" => self.policy(sandbox).map(Found::Text),
-            _ => {
-                let path = rest.strip_prefix("files/").ok_or_else(unknown)?;
-                let path = crate::mcp::roots::decoded(path).ok_or_else(unknown)?;
-                let path = std::path::Path::new("/").join(path);
+        })?;
+        match resource {
+            Resource::Log => self.log(sandbox).map(Found::Text),
+            Resource::Policy => self.policy(sandbox).map(Found::Text),
+            Resource::File(path) => {
                 let wanted = ReadFile { sandbox: sandbox.to_owned(), path, offset: 0, limit: Some(u32::MAX) };
                 let contents = self.read_file(wanted)?;
                 Ok(match (contents.text, contents.base64) {

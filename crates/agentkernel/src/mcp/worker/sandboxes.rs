@@ -5,6 +5,7 @@ use crate::{
     Name, Spec,
     client::{self, ClientError, Found},
     config::Overrides,
+    mcp::frames::{self, Word},
     store::{Entry, Lock, State, Store, StoreError},
 };
 use schemars::JsonSchema;
@@ -98,16 +99,17 @@ impl Sandbox {
 }
 
 impl Worker<'_> {
-    /// Makes a sandbox of the project that this process is in, which must be one of the client's.
-    pub(super) fn make(&self, overrides: &Overrides, checkpoint: bool) -> Result<(Spec, Entry, Lock), Failure> {
+    /// Makes a sandbox of the project that this process is in, which must be one of the client's; after a checkpoint, if it
+    /// is said before what.
+    pub(super) fn make(&self, overrides: &Overrides, before: Option<&str>) -> Result<(Spec, Entry, Lock), Failure> {
         let (spec, entry, lock) = self.starter.make(&self.store, overrides)?;
         let fit = if !self.is_ours(&spec) {
             Err(Failure {
                 cause: "The project's agentkernel.toml keeps the project out of its sandboxes".into(),
                 hint: "Say with 'workspace' how this one sees it".into(),
             })
-        } else if checkpoint {
-            self.starter.checkpoint(&self.store, &spec)
+        } else if let Some(before) = before {
+            self.starter.checkpoint(&self.store, &spec, before)
         } else {
             Ok(())
         };
@@ -126,16 +128,27 @@ impl Worker<'_> {
         let mut overrides = made.overrides()?;
         overrides.name = name.map(Name::try_from).transpose().map_err(Failure::from)?;
         overrides.keep = Some(true);
-        let (spec, entry, lock) = self.make(&overrides, made.checkpoint)?;
+        let (spec, entry, lock) = self.make(&overrides, made.checkpoint.then_some("create"))?;
         let same = self.store.find(spec.id.as_str()).map_err(of_store)?;
-        if let Err(failure) = self.starter.start(Store::open().map_err(of_store)?, entry, lock, spec.clone()) {
-            // It is not left to somebody who does not know of it.
-            if let Ok(Found::Idle(lock)) = client::find_settled(&same) {
-                let _ = client::remove(&self.store, same, lock);
-            }
-            return Err(failure);
+        let started = self.starter.start(Store::open().map_err(of_store)?, entry, lock, spec.clone());
+        let told = started.and_then(|()| {
+            let sandbox = Sandbox::of(&spec, same.state().ok().as_ref());
+            self.hand_over(&sandbox).map(|()| sandbox)
+        });
+        // It is not left to somebody who does not know of it: who has cancelled the call, say.
+        if told.is_err()
+            && let Ok(Some(lock)) = client::end(&same, Duration::ZERO, true)
+        {
+            let _ = client::remove(&self.store, same, lock);
         }
-        Ok(Sandbox::of(&spec, same.state().ok().as_ref()))
+        told
+    }
+
+    /// Tells the server what was made, and waits for its word that the client hears of it.
+    fn hand_over(&self, made: &Sandbox) -> Result<(), Failure> {
+        let made = serde_json::to_value(made).map_err(|error| Failure::from(error.to_string()))?;
+        let heard = frames::send(self.server, &Word::Made(made)).and_then(|()| frames::receive(self.server));
+        heard.map_err(|error| Failure::from(format!("The call was cancelled: {error}")))
     }
 
     pub(super) fn list(&self) -> Result<Sandboxes, Failure> {

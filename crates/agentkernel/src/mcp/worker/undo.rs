@@ -93,17 +93,23 @@ impl Worker<'_> {
 
     pub(super) fn undo(&self, Undo { root, checkpoint, dry_run }: Undo) -> Result<Course, Failure> {
         let project = self.project(root.as_deref())?;
-        let restored = self.starter.undo(&self.store, &project, checkpoint, dry_run || !self.agreed)?;
-        if !dry_run && !self.agreed {
+        let go = |number, dry_run| self.starter.undo(&self.store, &project, number, dry_run);
+        let mut restored = go(checkpoint, true)?;
+        if !dry_run {
             let number = restored.to.number;
-            return Ok(Course::Asks(Question {
+            let question = Question {
                 text: format!(
                     "Make the files of {} what they were at checkpoint {number}? {} of them would change.",
                     project.display(),
                     restored.changes.len()
                 ),
                 command: format!("agentkernel undo {number}"),
-            }));
+                about: project.display().to_string(),
+            };
+            if !self.is_agreed(&question) {
+                return Ok(Course::Asks(question));
+            }
+            restored = go(Some(number), false)?;
         }
         let more = restored.changes.len() > MOST;
         let changed = |Change { path, what, error }: Change| Changed {
