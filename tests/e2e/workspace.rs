@@ -168,6 +168,18 @@ fn a_file_that_an_agent_would_write_is_there_empty() {
     }
 }
 
+/// Whoever mounts his project a second time lets programs touch what stands for protected paths.
+#[test]
+fn what_is_touched_elsewhere_is_removed_all_the_same() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let before = listing(&world);
+        let mount = format!("{}:/data", world.project().display());
+        let _ = stdout(&mut world.agentkernel(["run", "-v", &mount, "--", "touch", "/data/.envrc"]));
+        settled(&world, &before);
+    }
+}
+
 #[test]
 fn git_works_among_placeholders() {
     for who in Who::all() {
@@ -437,7 +449,7 @@ fn the_state_directory_is_no_workspace_and_no_mount() {
         let mut command = world.agentkernel(["run", "--", "true"]);
         let output = command.env("AGENTKERNEL_STATE_DIR", world.project().join(".state")).output().unwrap();
         assert!(told(&output).contains("has the state directory in it"), "{}", told(&output));
-        let image = format!("dir:{}", around.display());
+        let image = format!("dir:{}", state.display());
         assert!(told(&run(&["run", "--image", &image, "--", "true"])).contains("state directory"));
     }
 }

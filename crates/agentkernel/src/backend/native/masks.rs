@@ -507,15 +507,18 @@ fn lock(fd: &OwnedFd, operation: FlockOperation) -> Lock {
 }
 
 fn is_placeholder(stat: &Stat, path: &Path) -> bool {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Socket | FileType::Directory => true,
+    let marked = stat.st_mtime == MARK;
+    match FileType::from_raw_mode(stat.st_mode) {
+        // Nobody else makes one that nobody may connect to; and who has the project mounted elsewhere can give ours another time.
+        FileType::Socket => marked || stat.st_mode & 0o222 == 0,
+        FileType::Directory => marked,
         FileType::RegularFile => {
-            [COMMON, BARE_COMMON].iter().any(|common| path == Path::new(common))
+            marked
+                && [COMMON, BARE_COMMON].iter().any(|common| path == Path::new(common))
                 && stat.st_size == COMMON_HERE.len() as i64
         }
         _ => false,
-    };
-    kind && stat.st_mtime == MARK
+    }
 }
 
 /// The directory that something is in; `None` if that is the project itself, as for most.
