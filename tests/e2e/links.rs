@@ -270,5 +270,20 @@ fn variables_in_the_place_of_a_placeholder() {
         }
         let output = run(&["run", "--secret", "S", "-e", "OTHER=harmless", "--", "env"]);
         assert!(output.status.success(), "{}", told(&output));
+        // A kept sandbox has had a variable since before its value was a secret's.
+        let set = ["secret", "set", "T", "--from-env", "KEY", "--host", "a.example"];
+        let _ = stdout(scene.world.agentkernel(set).env("KEY", "first"));
+        let _ = stdout(
+            scene
+                .world
+                .agentkernel(["create", "--name", "kept", "--secret", "T", "-e", "OTHER", "--", "env"])
+                .env("OTHER", "0ther")
+                .env("KEY", "re4l"),
+        );
+        let set = ["secret", "set", "T", "--from-env", "OTHER", "--host", "a.example"];
+        let _ = stdout(scene.world.agentkernel(set).env("OTHER", "0ther"));
+        let output = run(&["start", "kept"]);
+        assert!(!output.status.success(), "{}", told(&output));
+        assert!(told(&output).contains("OTHER holds the value of secret 'T'"), "{}", told(&output));
     }
 }
