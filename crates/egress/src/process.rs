@@ -64,11 +64,7 @@ pub fn run(start: Start) -> Result<(), RunError> {
     // Peers go while they are written to, by writev(2) and splice(2) too, which know no MSG_NOSIGNAL.
     jail::signal::ignore(Signal::PIPE).map_err(failed("signals"))?;
     // Two descriptors for a flow, and a pipe while something is stuck.
-    let limits = rustix::process::getrlimit(Resource::Nofile);
-    let _ = rustix::process::setrlimit(
-        Resource::Nofile,
-        rustix::process::Rlimit { current: limits.maximum, maximum: limits.maximum },
-    );
+    let _ = process::raise_rlimit(Resource::Nofile);
     // Trust in the world's servers is read from files, for those who need it.
     let server = server::Prepared::new(config);
     raise_walls()?;

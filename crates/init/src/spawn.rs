@@ -63,10 +63,7 @@ impl Spawner {
     pub fn new(ids: Vec<(u32, u32)>, rlimits: Vec<Rlimit>, build: bool, oom_score: Option<OwnedFd>) -> Self {
         let nofile = rustix::process::getrlimit(Resource::Nofile);
         // If it cannot be raised, descriptors run out sooner, and whoever needs one is told so.
-        let _ = rustix::process::setrlimit(
-            Resource::Nofile,
-            rustix::process::Rlimit { current: nofile.maximum, maximum: nofile.maximum },
-        );
+        let _ = jail::process::raise_rlimit(Resource::Nofile);
         Self { ids, rlimits, build, oom_score, nofile }
     }
 

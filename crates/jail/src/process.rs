@@ -228,6 +228,16 @@ pub fn set_rlimit(resource: Resource, value: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Raises a soft limit to the hard one.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn raise_rlimit(resource: Resource) -> io::Result<()> {
+    let maximum = rustix::process::getrlimit(resource).maximum;
+    rustix::process::setrlimit(resource, Rlimit { current: maximum, maximum })?;
+    Ok(())
+}
+
 /// From now on no execve(2) of this process or its children gives rights that it does not have already.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use super::{
     Failure, Status,
     args::{NetworkArgs, env_parser},
     engine_image,
-    image::{locked, parse_platform, parse_reference},
+    image::{locked, parse_new_name, parse_platform},
     print, report, run, table,
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(super) struct Build {
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Call it so
-    #[arg(short, long, value_name = "NAME", value_parser = parse_reference)]
+    #[arg(short, long, value_name = "NAME", value_parser = parse_new_name)]
     tag: Vec<Reference>,
     /// Stop at this stage
     #[arg(long, value_name = "STAGE")]

@@ -222,6 +222,7 @@ impl Images {
         // A helper that knows them is a program: it is run while nothing else is under way.
         let credentials = crate::image::credentials(reference)?;
         self.ask(async |engine| pull(&engine, reference, &credentials).await).map_err(|failure| {
+            let failure = image::not_pulled(reference, failure);
             // What the engine says itself has none.
             if failure.hint.is_empty() {
                 failure.hint("See whether the name is right, and whether the engine reaches its registry")

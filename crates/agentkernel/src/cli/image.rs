@@ -138,6 +138,14 @@ pub(super) fn parse_reference(text: &str) -> Result<Reference, String> {
     text.parse::<Reference>().map_err(|error| error.to_string())
 }
 
+/// A name to give to an image. That of the image `host` would lead nobody to it.
+pub(super) fn parse_new_name(text: &str) -> Result<Reference, String> {
+    match text {
+        "host" => Err("`host` is this machine's own files: call it otherwise".to_owned()),
+        _ => parse_reference(text),
+    }
+}
+
 pub(super) fn parse_platform(text: &str) -> Result<Platform, String> {
     text.parse::<Platform>().map_err(|error| error.to_string())
 }
@@ -151,7 +159,13 @@ pub(super) fn bring(
 ) -> Result<Record, Failure> {
     let settings = image::settings(reference, user()?.mirrors(reference.registry()))?;
     let mut bars = Bars::new(&reference.familiar(), !quiet);
-    Ok(images.pull(reference, platform, &settings, &mut |layers, stages| bars.draw(layers, stages))?)
+    let pulled = images.pull(reference, platform, &settings, &mut |layers, stages| bars.draw(layers, stages));
+    pulled.map_err(|error| not_pulled(reference, error.into()))
+}
+
+/// Says which image could not be pulled: several are for one sandbox, and what a registry or an engine says may name none.
+pub(super) fn not_pulled(reference: &Reference, failure: Failure) -> Failure {
+    Failure { cause: format!("Can't pull '{}': {}", reference.familiar(), failure.cause), ..failure }
 }
 
 /// The image of a name, brought if it is not here. With a lock, it is the one that is written down there, and else is written
@@ -230,7 +244,7 @@ struct Import {
     #[arg(value_name = "PATH[:TAG]")]
     source: PathBuf,
     /// What to call it; without, as it is called there
-    #[arg(value_parser = parse_reference)]
+    #[arg(value_parser = parse_new_name)]
     name: Option<Reference>,
 }
 
@@ -407,7 +421,7 @@ struct Tag {
     #[arg(value_parser = parse_reference)]
     image: Reference,
     /// Another one
-    #[arg(value_parser = parse_reference)]
+    #[arg(value_parser = parse_new_name)]
     name: Reference,
 }
 

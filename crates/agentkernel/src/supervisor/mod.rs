@@ -27,7 +27,7 @@ use crate::{
 use ::egress::control::{AuthorityKey, SecretGrant};
 use custody::Custody;
 use egress::Egress;
-use rustix::fd::OwnedFd;
+use rustix::{fd::OwnedFd, process::Resource};
 use server::Server;
 use std::{io, path::PathBuf};
 use wire::{Exit, Failure, api, mux::Side};
@@ -94,6 +94,8 @@ fn serve(
         Failure { cause: wire::cause(&error), hint: hint.clone() }
     })?;
     let Launched { mut machine, link, flows, setup, walls } = launched;
+    // After the machine, whose programs have the limit of the user's own: clients, execs, and in a container flows that wait.
+    let _ = jail::process::raise_rlimit(Resource::Nofile);
     let egress = Egress::new(spec, lendings, authority, flows, custody.audit().ok());
     let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
     // From now on no other process of this user reads what this one holds, nor does a core file. Before, its fork had to be

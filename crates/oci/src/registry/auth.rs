@@ -190,7 +190,8 @@ impl Client {
                 headers.insert(header::AUTHORIZATION, basic(host, user, password.expose())?);
             }
         }
-        let answer = self.retried(async || self.ask_for_token(host, &url, &method, &headers, &body).await).await?;
+        // Whoever needs the token tries again from the beginning.
+        let answer = self.ask_for_token(host, &url, &method, &headers, &body).await?;
         read_token(&answer).ok_or_else(|| failed("the token server's answer has no token".to_owned()))
     }
 

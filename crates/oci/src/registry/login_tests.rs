@@ -155,6 +155,20 @@ async fn a_login_that_fails_is_told_in_words() {
 }
 
 #[tokio::test]
+async fn a_token_server_is_asked_again_as_often_as_its_registry() {
+    let server = Server::clear(|asked, _| match asked.path.starts_with("/token") {
+        true => status("503 Service Unavailable"),
+        false => unauthorized(&format!("Bearer realm=\"http://{}/token\"", asked.header("host"))),
+    });
+    let mut settings = settings();
+    settings.retries.count = 2;
+    let error = resolve(&server, &Client::new(settings)).await.unwrap_err().to_string();
+    assert!(error.contains("503"), "{error}");
+    let tokens = server.asked().iter().filter(|asked| asked.path.starts_with("/token")).count();
+    assert_eq!(tokens, 3);
+}
+
+#[tokio::test]
 async fn a_registry_with_tls_may_not_send_a_login_into_the_clear() {
     // Not on this machine either, where another user may listen.
     for realm in ["http://auth.example.com/token", "http://127.0.0.1:9/token"] {
