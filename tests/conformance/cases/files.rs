@@ -207,6 +207,22 @@ pub const CASES: &[Row] = &[
         let _ = b.says(&["rm", "-f", BOX]);
         b.leaves_nothing();
     }),
+    ("a volume that its image has not is made, and is root's", "", |b| {
+        b.derive("volumes", r#""Volumes":{"/not/there":{},"/etc/below":{}}"#, "");
+        for read_only in [&[][..], &["--read-only"]] {
+            let arguments = [&["--image", "volumes:1", "-u", "0", "--workspace", "none"], read_only].concat();
+            let script = "for place in /not/there /etc/below; do stat -c '%a %u:%g' $place; touch $place/x; done";
+            assert_eq!(b.works(&arguments, script), "755 0:0\n755 0:0\n");
+            // An ordinary user's sandbox has no other ids than one.
+            if b.world.who() == support::Who::Me {
+                let arguments =
+                    [&["--image", "volumes:1", "-u", "1234:1234", "--workspace", "none"], read_only].concat();
+                let script = "stat -c '%a %u:%g' /not/there; touch /not/there/x 2>/dev/null || echo refused";
+                assert_eq!(b.works(&arguments, script), "755 0:0\nrefused\n");
+            }
+        }
+        b.leaves_nothing();
+    }),
     ("accounts that are no file keep nobody waiting", "", |b| {
         b.derive("fifo", "", "mkdir etc; mkfifo etc/passwd");
         b.derive("link", "", "mkdir -p etc run; ln -s ../../run/group etc/group; mkfifo run/group");

@@ -240,7 +240,7 @@ struct Import {
     /// Tell nothing but the digest
     #[arg(short, long)]
     quiet: bool,
-    /// A directory, an archive, or '-' for one on standard input; of several images, the one of this tag: PATH:TAG
+    /// A directory, an archive, or '-' for one on standard input; of several images, the one of this tag or name: PATH:TAG
     #[arg(value_name = "PATH[:TAG]")]
     source: PathBuf,
     /// What to call it; without, as it is called there

@@ -24,7 +24,7 @@ use rustix::{
 use std::{
     fs::File,
     io::{BufReader, Read, Seek as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 use wire::Failure;
 
@@ -49,26 +49,27 @@ pub(super) struct Scratch {
 }
 
 impl Origin {
-    /// What is meant on a command line: '-', a path, or as skopeo has it, a path with the tag of an image in it.
+    /// What is meant on a command line: '-', a path, or as skopeo has it, a path with the tag of an image in it, or its name.
     #[must_use]
     pub fn named(source: PathBuf) -> (Self, Option<String>) {
         if source.as_os_str() == "-" {
             return (Self::Input, None);
         }
-        let parts = source.to_str().and_then(|text| text.rsplit_once(':')).filter(|(_, tag)| !tag.contains('/'));
-        match parts {
-            // Files may have such names, too.
-            Some((path, tag)) if std::fs::symlink_metadata(&source).is_err() => {
-                (Self::Path(path.into()), Some(tag.into()))
-            }
-            _ => (Self::Path(source), None),
+        // Files may have such names, too, and names of images have colons themselves: the longest path that is there is meant.
+        let exists = |path: &Path| std::fs::symlink_metadata(path).is_ok();
+        let text = source.to_str().filter(|_| !exists(&source)).unwrap_or_default();
+        let mut parts = text.rmatch_indices(':').map(|(place, _)| (&text[..place], &text[place + 1..]));
+        let last = parts.clone().next().filter(|(_, tag)| !tag.contains('/'));
+        match parts.find(|(path, _)| exists(Path::new(path))).or(last) {
+            Some((path, tag)) => (Self::Path(path.into()), Some(tag.into())),
+            None => (Self::Path(source), None),
         }
     }
 }
 
 impl Images {
-    /// Takes images in from files, and names them: as they are named there, or the only one, or the one with this tag, as it is
-    /// named here. Gives the names with the images.
+    /// Takes images in from files, and names them: as they are named there, or the only one, or the one with this tag or name,
+    /// as it is named here. Gives the names with the images.
     ///
     /// # Errors
     /// [`ImageError`]; what was taken in before stays.
@@ -83,9 +84,9 @@ impl Images {
             let mut entries = self.entries(layout, platform, refused)?;
             if let Some(tag) = tag {
                 let there = layout::tags(&entries);
-                entries.retain(|entry| entry.tag() == Some(tag));
+                entries.retain(|entry| entry.is(tag));
                 if entries.is_empty() {
-                    return Err(refused(format!("it has none of the tag {tag} in it{there}")));
+                    return Err(refused(format!("it has no {tag} in it{there}")));
                 }
             }
             self.import_layout(layout, entries, name, platform, refused)

@@ -5,7 +5,7 @@ use oci::{
     manifest::{Descriptor, Document, Index, MAX_LAYERS, media::OCI_CONFIG},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::Failure;
 
 /// An image in a layout, as its index has it.
@@ -41,6 +41,14 @@ impl Entry {
         // A port is none.
         Some(name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(_, tag)| tag))
     }
+
+    /// Whether this is its tag, or one of its names.
+    pub(super) fn is(&self, text: &str) -> bool {
+        self.tag() == Some(text) || self.names.iter().any(|name| name == text) || {
+            let wanted = text.parse::<Reference>();
+            wanted.is_ok_and(|wanted| text.contains(['/', ':']) && self.references().contains(&wanted))
+        }
+    }
 }
 
 /// The only image of a layout, by however many names.
@@ -52,12 +60,18 @@ pub(super) fn only(entries: &[Entry]) -> Result<&Entry, String> {
     }
 }
 
-/// The tags by which one of several images can be chosen, in words; empty for one.
+/// The tags by which one of several images can be chosen, or their names where tags do not tell them apart, in words; empty
+/// for one.
 pub(super) fn tags(entries: &[Entry]) -> String {
-    let tags: Vec<String> = entries.iter().filter_map(Entry::tag).map(|tag| tag.escape_debug().to_string()).collect();
+    let shown = |text: &str| text.escape_debug().to_string();
+    let tags: Vec<String> = entries.iter().filter_map(Entry::tag).map(shown).collect();
+    let names: Vec<String> = entries.iter().filter_map(|entry| entry.names.first()).map(|name| shown(name)).collect();
     match tags.len() {
         0 | 1 => String::new(),
-        _ => format!(", of the tags {}; choose one as PATH:TAG", tags.join(", ")),
+        many if tags.iter().collect::<BTreeSet<_>>().len() == many => {
+            format!(", of the tags {}; choose one as PATH:TAG", tags.join(", "))
+        }
+        _ => format!(", of the names {}; choose one as PATH:NAME", names.join(", ")),
     }
 }
 

@@ -29,5 +29,18 @@ fn each_tag_is_an_image_of_its_own() {
     let named = entries(&[(Some("example.org/a:1"), "a")]);
     assert_eq!((named[0].tag(), named[0].references()[0].familiar()), (Some("1"), "example.org/a:1".to_owned()));
     assert_eq!(only(&[]).unwrap_err(), "it has none in it");
+    // Where all have one tag, it is their names that tell them apart.
+    let latest = entries(&[(Some("one:latest"), "a"), (Some("example.org:5/two:latest"), "b")]);
+    let all = "example.org:5/two:latest, one:latest";
+    assert_eq!(only(&latest).unwrap_err(), format!("it has 2 in it, of the names {all}; choose one as PATH:NAME"));
+    let of = |text: &str| latest.iter().map(|entry| entry.is(text)).collect::<Vec<_>>();
+    assert_eq!(
+        (of("latest"), of("one:latest"), of("docker.io/library/one:latest")),
+        ([true, true].into(), [false, true].into(), [false, true].into())
+    );
+    assert_eq!(
+        (of("example.org:5/two:latest"), of("two:latest"), of("one")),
+        ([true, false].into(), [false, false].into(), [false, false].into())
+    );
     assert_eq!((entries(&[(None, "a")])[0].tag(), tags(&named)), (None, String::new()));
 }

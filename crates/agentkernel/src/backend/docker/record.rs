@@ -379,8 +379,8 @@ pub async fn sweep(
     let containers: Vec<Labelled> = engine.get(&format!("/containers/json?all=1&filters={filters}")).await?;
     let volumes: Volumes = engine.get(&format!("/volumes?filters={filters}")).await?;
     let all = containers.into_iter().chain(volumes.volumes.unwrap_or_default());
-    let ids: BTreeSet<String> = all.filter_map(|found| found.labels?.remove(LABEL_ID)).collect();
-    for id in ids.into_iter().filter_map(|id| SandboxId::try_from(id).ok()) {
+    let ids: BTreeSet<SandboxId> = all.filter_map(Labelled::id).collect();
+    for id in ids {
         // Whatever is on record is there before it has something in the engine, and as long as it has.
         if exists(&id) {
             continue;
@@ -397,6 +397,23 @@ pub async fn sweep(
 #[serde(rename_all = "PascalCase")]
 struct Labelled {
     labels: Option<BTreeMap<String, String>>,
+    /// A container's, with a slash before each.
+    #[serde(default)]
+    names: Vec<String>,
+    /// A volume's.
+    #[serde(default)]
+    name: String,
+}
+
+impl Labelled {
+    /// The sandbox that it is of. An image that was made of a container of ours hands our labels on to what others make of
+    /// it: that has another name.
+    fn id(self) -> Option<SandboxId> {
+        let id = SandboxId::try_from(self.labels?.remove(LABEL_ID)?).ok()?;
+        let own = container(&id);
+        let mut names = self.names.iter().map(|name| name.trim_start_matches('/')).chain([self.name.as_str()]);
+        names.any(|name| name == own).then_some(id)
+    }
 }
 
 #[derive(Deserialize)]

@@ -31,7 +31,18 @@ impl Root {
     /// # Errors
     /// If a part of the path is no directory, or cannot be made.
     pub fn directory(&self, path: impl AsRef<Path>, mode: u32) -> Result<OwnedFd, LaunchError> {
-        let path = path.as_ref();
+        self.directory_of(self.owner, path.as_ref(), mode)
+    }
+
+    /// The same, of which what is made is root's, as engines have it of what an image says.
+    ///
+    /// # Errors
+    /// As [`Self::directory`].
+    pub fn roots_directory(&self, path: &Path) -> Result<OwnedFd, LaunchError> {
+        self.directory_of(None, path, 0o755)
+    }
+
+    fn directory_of(&self, owner: Option<(u32, u32)>, path: &Path, mode: u32) -> Result<OwnedFd, LaunchError> {
         let tried = || format!("Cannot make the directory {} in the sandbox", path.display());
         match open_in_root(&self.fd, path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
             Ok(fd) => return Ok(fd),
@@ -67,7 +78,7 @@ impl Root {
                 tried(),
                 &self.hint,
             )?;
-            if let (true, Some((uid, gid))) = (made, self.owner) {
+            if let (true, Some((uid, gid))) = (made, owner) {
                 let flags = rustix::fs::AtFlags::EMPTY_PATH;
                 rustix::fs::chownat(&parent, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags).wall(
                     WALL,

@@ -217,7 +217,6 @@ impl Stage<'_> {
                 self.tmpfs(&root, Path::new(path), &most, mode)?;
             }
             self.tmpfs(&root, &spec.identity.home, &most, "700")?;
-            volumes(&root, &spec.image)?;
         } else {
             if !host {
                 temporary(&root)?;
@@ -231,6 +230,10 @@ impl Stage<'_> {
             if let Image::Oci(_) = spec.image {
                 root.directory(spec.workdir.as_path(), 0o755)?;
             }
+        }
+        // While one is built, no layer gets what a volume would be.
+        if spec.build.is_none() {
+            volumes(&root, &spec.image, spec.read_only)?;
         }
         for placed in placed(spec) {
             match placed {
@@ -629,14 +632,18 @@ fn cover_etc(root: &Root, scratch: &OwnedFd, spec: &Spec) -> Result<(), LaunchEr
     Ok(())
 }
 
-/// Mounts each volume of an image over itself, so that it stays writable when the rest becomes read-only.
-fn volumes(root: &Root, image: &Image) -> Result<(), LaunchError> {
+/// Makes the volumes of an image that it has not, and mounts each over itself where the rest becomes read-only, so that it
+/// stays writable.
+fn volumes(root: &Root, image: &Image, read_only: bool) -> Result<(), LaunchError> {
     let mut places: Vec<&Path> = image.volumes().collect();
     // What is below comes after what it is in.
     places.sort_unstable();
     for place in places {
         let tried = format_args!("Cannot attach {}", place.display());
-        let directory = root.directory(place, 0o755)?;
+        let directory = root.roots_directory(place)?;
+        if !read_only {
+            continue;
+        }
         let copy = mount::copy(&directory, false).wall("mounts", tried, "")?;
         mount::set(&copy, false, Attr::empty()).wall("mounts", tried, "")?;
         mount::attach(&copy, &directory).wall("mounts", tried, "")?;
