@@ -431,6 +431,27 @@ print(first, second)
     }
 }
 
+/// A server may answer before it has been told all, and refuse the rest.
+#[test]
+fn early_answers() {
+    for ground in Ground::all() {
+        let text = format!("[network]\nallow = [{{ host = '{WEB}', paths = ['/no'] }}]\n");
+        fs::write(ground.world.project().join("agentkernel.toml"), text).unwrap();
+        let _ = ground.agentkernel(&["trust"]);
+        let script = r#"
+for size in 1000, 300000, 3000000, 40000000:
+    open("big", "w").write("x" * size)
+    for version in "--http1.1", "--http2":
+        for scheme in "https", "http":
+            for turn in range(3):
+                asked = ["curl", "-sS", "-w", " %{http_code}", version, "--data-binary", "@big", f"{scheme}://www.example.com/no"]
+                answer = subprocess.run(asked, capture_output=True, timeout=60, text=True)
+                assert answer.stdout == "no\n 401", (size, version, scheme, turn, answer)
+"#;
+        let _ = ground.attack(&[], script);
+    }
+}
+
 /// Some requests only: the others are answered in words.
 #[test]
 fn restricted_requests() {

@@ -60,6 +60,7 @@ impl Internet {
                  listen [{WEB_V6}]:443 ssl http2; listen {WEB_V4}:8443 ssl http2; listen {WEB_V4}:8080 http2; server_name {site};
                  ssl_certificate {site}.pem; ssl_certificate_key {site}.key; root {};
                  location /to-another-host {{ return 302 https://{HIDDEN}/hello; }}
+                 location /no {{ client_max_body_size 0; return 401 \"no\\n\"; }}
                  location /to-the-metadata {{ return 302 http://169.254.169.254/latest/meta-data; }}
                  location /own {{ proxy_pass http://{OWN}; proxy_http_version 1.1; proxy_buffering off;
                   client_max_body_size 0; proxy_request_buffering off; proxy_set_header Host $host; }}

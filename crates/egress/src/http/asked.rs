@@ -16,13 +16,16 @@ use std::{
 
 /// What a client sends.
 pub(super) struct Asked {
-    body: Incoming,
+    /// None once it is given up.
+    body: Option<Incoming>,
     exchange: Rc<Exchange>,
     /// The request's line.
     line: String,
     /// The server says what it got.
     traces: bool,
     end: Rc<End>,
+    /// Takes what the server does not want any more.
+    rest: Option<Box<dyn FnOnce(Incoming)>>,
 }
 
 /// Why the end of a body did not go on, for who answers the request.
@@ -47,7 +50,14 @@ impl End {
 impl Asked {
     pub(super) fn new(body: Incoming, parts: &Parts, exchange: Rc<Exchange>, line: String) -> (Self, Rc<End>) {
         let end = Rc::<End>::default();
-        (Self { body, exchange, line, traces: parts.method == Method::TRACE, end: end.clone() }, end)
+        let traces = parts.method == Method::TRACE;
+        (Self { body: Some(body), exchange, line, traces, end: end.clone(), rest: None }, end)
+    }
+
+    /// Hands on what is left of it when the server has answered without it.
+    pub(super) fn or_else(mut self, rest: impl FnOnce(Incoming) + 'static) -> Self {
+        self.rest = Some(Box::new(rest));
+        self
     }
 
     /// Makes trailers what goes to the server.
@@ -89,7 +99,8 @@ impl Body for Asked {
     type Error = Box<dyn Error + Send + Sync>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { return Poll::Ready(None) };
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let Some(frame) = ready!(Pin::new(body).poll_frame(cx)) else { return Poll::Ready(None) };
         let mut frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
@@ -112,10 +123,20 @@ impl Body for Asked {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let (Some(body), Some(rest)) = (self.body.take(), self.rest.take())
+            && !body.is_end_stream()
+        {
+            rest(body);
+        }
     }
 }

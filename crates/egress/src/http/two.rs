@@ -148,6 +148,9 @@ async fn ask(
         return Ok(answer);
     }
     let (body, end) = Asked::new(body, &parts, exchange.clone(), line.clone());
+    // Here, too, the answer might go with what it does not wait for.
+    let beside = tasks.clone();
+    let body = body.or_else(move |rest| beside.execute(throw_away(rest)));
     let sent = match sender.ready().await {
         Ok(()) => sender.send_request(Request::from_parts(parts, body)).await,
         Err(error) => Err(error),
