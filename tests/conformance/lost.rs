@@ -6,6 +6,7 @@ use crate::{
 };
 use rustix::process::Signal;
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write as _},
     net::Shutdown,
@@ -220,14 +221,22 @@ fn gc_asks_engines_for_what_nobody_has_on_record() {
         assert_eq!(engine.containers().len(), 2);
         let name = format!("agentkernel-{}", bench.inspect()["spec"]["id"].as_str().unwrap());
         assert_eq!(bench.says(&["gc"]), "Nothing to clear\n");
+        // What others make of ours has our labels, and a name of its own.
+        let labels = engine.says(&["inspect", "--format", "{{json .Config.Labels}}", &name]);
+        let labels: BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("--label={name}={value}")).collect();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let create = ["create", "--name", "others", "--network", "none"];
+        let _ = engine.says(&[&create[..], &labels, &[crate::bench::IMAGE, "true"]].concat());
         fs::remove_dir_all(bench.world.state().join("sandboxes")).unwrap();
         let text = bench.says(&["gc", "--dry-run"]);
         assert!(text.contains(&format!("remove container {name} of {}", engine.host())), "{text}");
-        assert_eq!(engine.containers().len(), 2);
+        assert_eq!(engine.containers().len(), 3);
         assert!(bench.says(&["gc"]).contains(&name));
-        assert_eq!(engine.containers(), ["agentkernel-0123456789ab"]);
-        let _ = engine.says(&["rm", "agentkernel-0123456789ab"]);
+        let left: BTreeSet<String> = engine.containers().into_iter().collect();
+        assert!(left.iter().eq(["agentkernel-0123456789ab", "others"]), "{left:?}");
         assert_eq!(bench.says(&["gc"]), "Nothing to clear\n");
+        let _ = engine.says(&["rm", "agentkernel-0123456789ab", "others"]);
         bench.leaves_nothing();
     }
 }

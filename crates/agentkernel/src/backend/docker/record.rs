@@ -397,12 +397,10 @@ pub async fn sweep(
 #[serde(rename_all = "PascalCase")]
 struct Labelled {
     labels: Option<BTreeMap<String, String>>,
-    /// A container's, with a slash before each.
-    #[serde(default)]
-    names: Vec<String>,
+    /// A container's, with a slash before each; none while it is being removed.
+    names: Option<Vec<String>>,
     /// A volume's.
-    #[serde(default)]
-    name: String,
+    name: Option<String>,
 }
 
 impl Labelled {
@@ -411,8 +409,8 @@ impl Labelled {
     fn id(self) -> Option<SandboxId> {
         let id = SandboxId::try_from(self.labels?.remove(LABEL_ID)?).ok()?;
         let own = container(&id);
-        let mut names = self.names.iter().map(|name| name.trim_start_matches('/')).chain([self.name.as_str()]);
-        names.any(|name| name == own).then_some(id)
+        let mut names = self.names.into_iter().flatten().chain(self.name);
+        names.any(|name| name.trim_start_matches('/') == own).then_some(id)
     }
 }
 
