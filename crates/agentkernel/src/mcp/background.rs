@@ -1,9 +1,11 @@
 //! Programs that a call of `exec` has left running, for this client and as long as it is there.
 
 use super::{
+    answers::Answers,
     frames::{Order, Word},
     helper::{Workers, Working},
 };
+use rmcp::{RoleServer, service::RequestContext};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -133,13 +135,14 @@ impl Background {
         Self { all: Mutex::default(), free: Arc::new(Semaphore::new(MOST)) }
     }
 
-    /// Starts one; `None` if the call was cancelled meanwhile, and nothing is left running.
+    /// Starts one; `None` if the call was cancelled meanwhile. If its answer does not go out, nothing is left running.
     pub(super) async fn begin(
         &self,
         workers: &Workers,
         order: &Order,
         command: String,
-        cancelled: impl Future<Output = ()>,
+        answers: &Arc<Answers>,
+        context: &RequestContext<RoleServer>,
     ) -> io::Result<Option<Begun>> {
         let over = |result| Ok(Some(Begun::Over(result)));
         let Ok(permit) = self.free.clone().try_acquire_owned() else {
@@ -150,7 +153,7 @@ impl Background {
         let word = tokio::select! {
             biased;
             // The worker ends with what holds it here, and so does its program.
-            () = cancelled => return Ok(None),
+            () = context.ct.cancelled() => return Ok(None),
             word = working.next() => word?,
         };
         let project = match word {
@@ -174,6 +177,12 @@ impl Background {
             one
         };
         let left = Left { id: one.id.clone() };
+        let (goes_out, unheard) = (answers.goes_out(context), one.clone());
+        tokio::spawn(async move {
+            if !goes_out.await {
+                unheard.cut.notify_one();
+            }
+        });
         tokio::spawn(async move {
             follow(one, working).await;
             drop(permit);

@@ -1,6 +1,7 @@
 //! One call: progress on its way, its cancellation, and what a human is asked.
 
 use super::{
+    answers::Answers,
     frames::{Order, Question, Word},
     helper::Workers,
 };
@@ -15,7 +16,7 @@ use rmcp::{
     service::RequestContext,
 };
 use serde_json::Value;
-use std::{future::pending, io, time::Duration};
+use std::{future::pending, io, sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, broadcast},
     time::{Instant, sleep_until},
@@ -39,6 +40,8 @@ pub(super) struct Call<'a> {
     pub(super) answers: Option<&'a InputResponses>,
     /// Tells of sessions that their clients have ended.
     pub(super) ended: &'a broadcast::Sender<HeaderValue>,
+    /// Tells whether the client is given its answer.
+    pub(super) given: &'a Arc<Answers>,
 }
 
 /// How it ended.
@@ -111,11 +114,16 @@ impl Call<'_> {
                         }
                     }
                     Ok(Word::Started(_)) => {}
-                    // From here on it is too late for a cancellation: the client hears what was made.
-                    Ok(Word::Made(_)) if self.context.ct.is_cancelled() => return Err(cancelled()),
+                    // It stays if the client hears of it; else its worker, whom nobody holds any more, takes it back.
                     Ok(Word::Made(value)) => {
-                        let kept = working.keep().await;
-                        return Ok(kept.map_or_else(|error| Word::Failed(broken(&error)), |()| Word::Done(value)));
+                        let goes_out = self.given.goes_out(self.context);
+                        tokio::spawn(async move {
+                            if goes_out.await {
+                                // A worker that is gone has let it stay.
+                                let _ = working.keep().await;
+                            }
+                        });
+                        return Ok(Word::Done(value));
                     }
                     Ok(word) => return Ok(word),
                     Err(error) => return Ok(Word::Failed(broken(&error))),

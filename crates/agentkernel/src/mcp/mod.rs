@@ -6,6 +6,7 @@
 //! worker ends what it runs.
 
 mod address;
+mod answers;
 mod background;
 mod calls;
 mod frames;
@@ -27,7 +28,7 @@ use crate::{
     store::{Entry, Lock, Store},
     workspace::Restored,
 };
-use rmcp::ServiceExt as _;
+use rmcp::{ServiceExt as _, transport::async_rw::AsyncRwTransport};
 use std::{io, net::TcpListener, path::Path, time::Duration};
 use tokio::time::sleep;
 use wire::Failure;
@@ -87,9 +88,10 @@ pub fn serve(starter: &dyn Starter) -> io::Result<()> {
         let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Told);
         let (input, output) = rmcp::transport::io::stdio_pipes();
         let (input, ended) = input::Input::new(input);
+        let transport = answers::Watched::new(AsyncRwTransport::new(input, output), service.answers());
         let serve = async {
             // A client that goes before it has said what it wants is no failure.
-            if let Ok(running) = service.clone().serve((input, output)).await {
+            if let Ok(running) = service.clone().serve(transport).await {
                 let _ = running.waiting().await;
             }
         };

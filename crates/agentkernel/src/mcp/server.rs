@@ -1,6 +1,7 @@
 //! What the protocol asks for, and who answers.
 
 use super::{
+    answers::Answers,
     background::{Background, Begun},
     calls::{self, Call, Course},
     frames::Order,
@@ -49,6 +50,8 @@ struct Inner {
     by: Roots,
     /// Tells of sessions that their clients have ended.
     ended: broadcast::Sender<HeaderValue>,
+    /// Tells which answers go out.
+    answers: Arc<Answers>,
 }
 
 /// What binds clients to projects.
@@ -71,7 +74,13 @@ impl Server {
     pub(super) fn new(workers: Workers, cwd: PathBuf, by: Roots) -> Self {
         let (background, tools, roots) = (Background::new(), tools::all(), Mutex::default());
         let (free, ended) = (Semaphore::new(AT_ONCE), broadcast::Sender::new(AT_ONCE));
-        Self(Arc::new(Inner { workers, free, background, tools, cwd, roots, by, ended }))
+        let answers = Arc::new(Answers::new(by == Roots::Told));
+        Self(Arc::new(Inner { workers, free, background, tools, cwd, roots, by, ended, answers }))
+    }
+
+    /// What a transport tells of the answers that go by it.
+    pub(super) fn answers(&self) -> Arc<Answers> {
+        self.0.answers.clone()
     }
 
     /// Ends the calls of a session of HTTP, for whose answers the protocol's own end waits.
@@ -145,7 +154,7 @@ impl Server {
             let command = order.arguments.get("command").cloned().unwrap_or_default();
             let command: Option<worker::programs::Command> = serde_json::from_value(command).ok();
             let command = command.map(|command| command.text()).unwrap_or_default();
-            let begun = self.0.background.begin(&self.0.workers, &order, command, context.ct.cancelled());
+            let begun = self.0.background.begin(&self.0.workers, &order, command, &self.0.answers, context);
             return Ok(match begun.await {
                 Ok(Some(Begun::Left(left))) => answer(&left),
                 Ok(Some(Begun::Over(Ok(value)))) => CallToolResult::structured(value).into(),
@@ -191,8 +200,8 @@ impl Server {
         answers: Option<&InputResponses>,
         context: &RequestContext<RoleServer>,
     ) -> Result<Course, ErrorData> {
-        let ended = &self.0.ended;
-        Call { workers: &self.0.workers, free: &self.0.free, context, answers, ended }.make(order).await
+        let (ended, given) = (&self.0.ended, &self.0.answers);
+        Call { workers: &self.0.workers, free: &self.0.free, context, answers, ended, given }.make(order).await
     }
 }
 
