@@ -1,6 +1,7 @@
 //! Agents as data: hides where the adapters of agents lie, what stands in them, and where their packages come from.
 
 mod adapter;
+mod detect;
 mod line;
 pub mod login;
 mod npm;

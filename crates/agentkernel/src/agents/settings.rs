@@ -1,6 +1,9 @@
 //! Hides what of a user's settings would log in somewhere, and how that stays outside while all else comes along as it is
 //! written; comments too, unless they speak of such things.
 
+use super::detect::{
+    self, has_headers, has_secret_name, is_header, is_known, is_reference, is_secret_header, is_secret_name, is_told_by,
+};
 use std::ops::Range;
 use toml_edit::{Decor, DocumentMut, Item, Table, Value};
 
@@ -30,7 +33,7 @@ pub struct Settings {
 /// # Errors
 /// If it is broken TOML, in words.
 pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Settings, String> {
-    let mut search = Search { reference, left_out: Vec::new() };
+    let mut search = Search { reference, left_out: Vec::new(), depth: 0 };
     let text = match form {
         Form::Json => json(text, &mut search),
         Form::Toml => {
@@ -68,56 +71,16 @@ pub fn servers(text: &str, key: &str, local: &[String]) -> Result<Option<String>
 
 /// Tables whose keys are variables.
 const VARIABLES: [&str; 2] = ["env", "environment"];
-/// Headers that log nobody in.
-const HARMLESS: [&str; 5] = ["accept", "accept-encoding", "accept-language", "content-type", "user-agent"];
-/// How names tell that their values log in: what is in them, whatever is between their words.
-const IN_NAMES: [&str; 13] = [
-    "token",
-    "secret",
-    "passw",
-    "passphrase",
-    "apikey",
-    "accesskey",
-    "privatekey",
-    "signingkey",
-    "credential",
-    "authorization",
-    "bearer",
-    "cookie",
-    "jwt",
-];
-/// The same of one word of a name.
-const WORDS: [&str; 9] = ["auth", "dsn", "key", "pass", "pat", "pw", "pwd", "sas", "sid"];
-/// Names that only sound so: numbers of tokens, and what names a variable that has them. A command that tells them
-/// (`apiKeyHelper`) is the host's, which the sandbox has not: it would fail, and what it is lent would not be used.
-const NO_NAMES: [&str; 4] = ["maxtokens", "tokenlimit", "envvar", "envkey"];
-/// How what logs in begins where its makers want it to be found.
-const BEGINNINGS: [&str; 16] = [
-    "sk-",
-    "sk_",
-    "rk_",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "ghu_",
-    "github_pat_",
-    "glpat-",
-    "xoxb-",
-    "xoxp-",
-    "AKIA",
-    "AIza",
-    "ya29.",
-    "hf_",
-    "npm_",
-];
-/// The least that such a thing is long.
-const LEAST: usize = 16;
-/// The same of a number: shorter ones are sizes, times and what is pressed.
+/// The least that a number that logs in is long: shorter ones are sizes, times and what is pressed.
 const LEAST_DIGITS: usize = 4;
+/// How deep texts are searched that are settings themselves.
+const DEPTH: usize = 8;
 
 struct Search<'a> {
     reference: &'a str,
     left_out: Vec<String>,
+    /// In how many texts of others it is.
+    depth: usize,
 }
 
 impl Search<'_> {
@@ -144,28 +107,34 @@ impl Search<'_> {
             table.is_some_and(|table| named(&table.to_ascii_lowercase()))
         };
         let of_variables = is(tables.last(), &|table| VARIABLES.contains(&table));
-        let headers = |table: &str| table.ends_with("headers") || table.ends_with("header");
-        let by_name = key == "value" && named.is_some_and(has_secret_name);
+        let by_name = key == "value" && named.is_some_and(|name| has_secret_name(name) || has_headers(name));
         let logs_in = if text.is_empty() || is_reference(text) {
             false
+        } else if is(tables.last(), &has_headers) {
+            is_secret_header(key)
         } else if of_variables {
-            has_secret_name(key) || by_name || is_known(text)
-        } else if is(tables.last(), &headers) {
-            !HARMLESS.contains(&key.to_ascii_lowercase().as_str())
-        } else if is(path.last(), &headers) || before.is_some_and(is_header_option) {
-            is_header(text)
+            has_secret_name(key) || has_headers(key) || by_name || detect::logs_in(text) || self.has_some(text)
         } else {
             // A key alone is what is pressed, too.
             let by_key = key.len() > "key".len() && has_secret_name(key);
+            let header = has_headers(key) && (is_header(text) || text.contains('='));
             let in_table = tables.iter().any(|table| has_secret_name(table) && table.ends_with('s'));
-            let after = before
-                .is_some_and(|before| before.starts_with('-') && !before.contains('=') && has_secret_name(before));
-            by_key || in_table || by_name || (after && !text.starts_with('-')) || is_assignment(text) || is_known(text)
+            let told = before.is_some_and(|before| is_told_by(before, text));
+            by_key || header || in_table || by_name || told || detect::logs_in(text) || self.has_some(text)
         };
         logs_in.then(|| {
             self.left_out.push(path.join("."));
             if of_variables && key != "value" { self.reference.replace("{}", key) } else { String::new() }
         })
+    }
+
+    /// Whether a text is settings in JSON itself, with something to leave out.
+    fn has_some(&self, text: &str) -> bool {
+        let mut search = Search { reference: "", left_out: Vec::new(), depth: self.depth + 1 };
+        if search.depth <= DEPTH && text.trim_start().starts_with(['{', '[']) {
+            json(text, &mut search);
+        }
+        !search.left_out.is_empty()
     }
 
     /// What is to stay of comments, and the blanks around them, if something in them could log in: only the ends of lines.
@@ -247,87 +216,6 @@ impl Search<'_> {
             _ => {}
         }
     }
-}
-
-/// Whether a text is nothing but the name of a variable, or of a file, that has what is meant.
-fn is_reference(text: &str) -> bool {
-    let named = ["Bearer ", "Basic ", "token "].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
-    let is_name =
-        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let within = |begin: &str| named.strip_prefix(begin).and_then(|rest| rest.strip_suffix('}'));
-    named.strip_prefix('$').is_some_and(is_name)
-        || ["${", "${env:", "{env:"].into_iter().filter_map(within).any(is_name)
-        || within("{file:").is_some_and(|path| !path.contains(['{', '}']))
-}
-
-/// Whether a name tells that its value logs in.
-fn has_secret_name(name: &str) -> bool {
-    let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
-    let joined: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    if joined.ends_with("env") || NO_NAMES.iter().any(|no| joined.contains(no)) {
-        return false;
-    }
-    // `userPass` has two words.
-    let mut words = vec![String::new()];
-    let mut was_small = false;
-    for letter in name.chars() {
-        if !letter.is_ascii_alphanumeric() || (was_small && letter.is_ascii_uppercase()) {
-            words.push(String::new());
-        }
-        if let (true, Some(word)) = (letter.is_ascii_alphanumeric(), words.last_mut()) {
-            word.push(letter.to_ascii_lowercase());
-        }
-        was_small = letter.is_ascii_lowercase();
-    }
-    IN_NAMES.iter().any(|part| joined.contains(part)) || words.iter().any(|word| WORDS.contains(&word.as_str()))
-}
-
-/// Whether a name is that of one thing that logs in, and does not only have to do with such: `API_KEY`, not `tokens`.
-fn is_secret_name(name: &str) -> bool {
-    let joined: String = name.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase();
-    let ends = IN_NAMES.iter().chain(&WORDS).chain(&["password", "passwd"]).any(|word| joined.ends_with(word));
-    ends && has_secret_name(name)
-}
-
-/// Whether an option is about headers.
-fn is_header_option(option: &str) -> bool {
-    option == "-H"
-        || (option.starts_with('-') && !option.contains('=') && option.to_ascii_lowercase().ends_with("header"))
-}
-
-/// Whether a text is a header that may log in: `NAME: VALUE`.
-fn is_header(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(name, value)| {
-        let name = name.trim().to_ascii_lowercase();
-        !HARMLESS.contains(&name.as_str()) && !is_reference(value.trim())
-    })
-}
-
-/// Whether a text gives something a value that logs in: `--token=VALUE`, `TOKEN=VALUE`, `--header=NAME: VALUE`.
-fn is_assignment(text: &str) -> bool {
-    text.split_once('=').is_some_and(|(name, value)| {
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let named = !name.is_empty() && name.bytes().all(is_name) && !value.is_empty() && !is_reference(value);
-        named && (has_secret_name(name) || (is_header_option(name) && is_header(value)))
-    })
-}
-
-/// Whether a text is of a form that only what logs in has: a key of some maker's, an address with what logs in, a header.
-fn is_known(text: &str) -> bool {
-    let has_beginning = |word: &str| word.len() >= LEAST && BEGINNINGS.iter().any(|begin| word.starts_with(begin));
-    // In a command or a sentence there are other words that begin so, such as `npm_config_registry`.
-    let mut words = text.split(|letter: char| letter.is_whitespace() || "\"'`=:;,()<>|&".contains(letter));
-    let alone = !text.contains(char::is_whitespace) && has_beginning(text);
-    let begins = alone || words.any(|word| has_beginning(word) && word.bytes().any(|byte| byte.is_ascii_digit()));
-    let in_address = text.split_once("://").is_some_and(|(scheme, rest)| {
-        let (authority, query) = rest.split_once(['/', '?', '#']).unwrap_or((rest, ""));
-        let user = authority.rsplit_once('@').map(|(user, _)| user);
-        let by_user = user.is_some_and(|user| user.contains(':') || scheme.starts_with("http"));
-        by_user || query.split(['?', '&', '#', ';']).any(is_assignment)
-    });
-    let lower = text.to_ascii_lowercase();
-    let is_header = lower.contains("authorization:") && is_header(text);
-    begins || in_address || is_header || text.starts_with("Bearer ") || text.contains("-----BEGIN ")
 }
 
 /// What is open at a place in JSON.

@@ -76,15 +76,45 @@ fn nothing_usual_that_logs_in_stays() {
         r#"{"apiKeyHelper": "echo sk-ant-api03-LEAK0123456789"}"#,
         r#"{"args": ["-c", "export T=ghp_LEAK0123456789abcdef; exec server"]}"#,
         r#"{"statusLine": {"command": "curl 'https://a.example' -d 'sk-ant-api03-LEAK0123456789'"}}"#,
+        r#"{"env": {"OPENAPI_MCP_HEADERS": "{\"Authorization\": \"Bearer LEAK\", \"Notion-Version\": \"2022\"}"}}"#,
+        r#"{"env": {"OTEL_EXPORTER_OTLP_HEADERS": "x-any=LEAK"}, "otlp_headers": "x-any=LEAK"}"#,
+        r#"{"env": [{"name": "OTEL_EXPORTER_OTLP_HEADERS", "value": "x-any=LEAK"}]}"#,
+        r#"{"env": {"OPTIONS": "--level high --token LEAK", "MORE": "-Dpassword=LEAK", "ALL": "{\"apiKey\": \"LEAK\"}"}}"#,
+        r#"{"headersHelper": "echo '{\"X-Any\": \"LEAK\"}'"}"#,
+        r#"{"args": ["--config", "{\"a\": {\"env\": {\"A_TOKEN\": \"LEAK\"}}}", "--headers", "{\"X-A\": \"LEAK\"}"]}"#,
+        r#"{"url": "https://a.example/mcp?k=LEAK", "b": "see https://me:LEAK@b.example/"}"#,
+        r#"{"url": "https://hooks.a.example/services/T0LEAK0/9xKq2LEAK7bV4wZ1pQ8rS3d"}"#,
+        r#"{"notify": ["curl", "-u", "me:LEAK"], "other": "curl --user me:LEAK https://a.example"}"#,
+        r#"{"env": {"LINEAR": "lin_api_LEAK0123456789", "OTHER": "q8LEAKw7e6r5t4y3u2i1o0pA"}}"#,
     ] {
         let settings = json_of(text);
         assert!(!settings.text.contains("LEAK") && !settings.left_out.is_empty(), "{}", settings.text);
+    }
+    // Commands in one text.
+    for command in [
+        "srv --token LEAK",
+        "srv --api-key='LEAK' -v",
+        "export TOKEN=LEAK; srv",
+        "TOKEN=\"LEAK\" srv",
+        "sh -c 'export A=b; cd x && srv --api-key \"LEAK\"'",
+        "curl -H \"X-Api-Key: LEAK\" https://a.example",
+        "curl -H 'Authorization: Bearer LEAK' https://a.example",
+        "curl -d '{\"Authorization\": \"Bearer LEAK\"}' https://a.example",
+    ] {
+        let settings = json_of(&serde_json::json!({ "command": command, "args": ["-c", command] }).to_string());
+        assert_eq!(settings.text, r#"{"args":["-c",""],"command":""}"#, "{command}");
     }
     // What only sounds so stays.
     for text in [
         r#"{"maxTokens": "many", "bearer_token_env_var": "A", "keys": [{"key": "ctrl+k"}]}"#,
         r#"{"headers": {"Accept": "x"}, "args": ["--header", "Authorization: Bearer ${TOKEN}", "--token", "$TOKEN", "A_KEY=$A_KEY"]}"#,
         r#"{"command": "npm_config_registry=x npm_config_loglevel=error npm install", "note": "task sk-learn-and-more-of-it"}"#,
+        r#"{"args": ["-u", "1000:1000", "--user", "me", "--token $TOKEN --key ${KEY}", "TOKEN=$(cat /a) srv"]}"#,
+        r#"{"model": "claude-sonnet-4-5-20250929", "other": "us.anthropic.claude-3-7-sonnet-20250219-v1:0"}"#,
+        r#"{"model": "qwen2.5-coder:32b-instruct-q4_K_M", "id": "550e8400-e29b-41d4-a716-446655440000"}"#,
+        r#"{"command": "/nix/store/0c1v2b3n4m5a6s7d8f9g0h1j2k3l4q5w-node-22/bin/node", "args": ["sha256:0a1b2c3d4e5f60718293a4b5c6d7e8f9"]}"#,
+        r#"{"args": ["github:a/b#0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"], "note": "use bearer tokens, and Authorization by it"}"#,
+        r#"{"command": "awk '{print $1}' /a/b; echo \"a = b\"; [ -n \"$X\" ] && ls", "json": "{\"a\": [1, 2]}"}"#,
         "{ // keys that I like\n \"path\": \"/a/tokens\", \"name\": \"a=b\" }",
     ] {
         assert_eq!(json_of(text), Settings { text: text.to_owned(), left_out: Vec::new() });

@@ -1,0 +1,52 @@
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn words_of_commands() {
+    for (command, expected) in [
+        ("a  b", &["a", "b"][..]),
+        ("a 'b c' \"d 'e'\"f", &["a", "b c", "d 'e'f"]),
+        ("a;b|c&&d>e", &["a", "b", "c", "d", "e"]),
+        (r#"a \"b 'c\' "d\"e""#, &["a", "\"b", "c\\", "d\"e"]),
+        ("don't stop", &["dont stop"]),
+        ("", &[]),
+    ] {
+        assert_eq!(words(command), expected, "{command}");
+    }
+}
+
+#[test]
+fn what_nobody_could_remember() {
+    for random in [
+        "0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+        "q8Xw7e6r5t4y3u2i1o0pAbCd",
+        "name_0a1b2c3d4e5f60718293",
+        "MTIzNDU2Nzg5MDEyMzQ1Njc4OTA1",
+    ] {
+        assert!(is_random(random), "{random}");
+    }
+    for other in [
+        "claude-sonnet-4-5-20250929",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "a-rather-long-name-of-a-thing-v1-2-3",
+        "pkg@0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+        "gpt-4o-2024-08-06-preview-of-a-thing",
+        "theOauth2ClientOfMineAndMore",
+        "20260101123456789012",
+    ] {
+        assert!(!is_random(other), "{other}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_a_crash(text in "[ -~é\n]{0,60}", before in "[-a-zH]{0,8}") {
+        logs_in(&text);
+        is_told_by(&before, &text);
+    }
+
+    #[test]
+    fn quotes_without_end_end(text in "['\"\\\\ a]{0,4000}") {
+        logs_in(&text);
+    }
+}
