@@ -81,8 +81,8 @@ fn what_logs_in_is_told_with_its_time() {
         let json: serde_json::Value =
             serde_json::from_str(&succeeds(&world, &["claude", "--check", "--json"], "")).unwrap();
         let expected = serde_json::json!({
-            "agent": "claude", "login": "~/.claude/.credentials.json", "valid_until": "2023-11-14T22:13:20Z",
-            "renewed": true
+            "agent": "claude",
+            "logins": [{"login": "~/.claude/.credentials.json", "valid_until": "2023-11-14T22:13:20Z", "renewed": true}]
         });
         assert_eq!(json, expected);
         // One that nobody renews is over.

@@ -57,6 +57,8 @@ pub struct Adapter {
     pub presets: Vec<Preset>,
     /// What logs in, the one that is taken first before the others.
     pub credentials: Vec<Credential>,
+    /// Whether those count as well that come after the first which is there.
+    pub every_login: bool,
     /// Which of those are renewed, and how.
     pub renewals: Vec<Renewal>,
     /// What stands beside those in their files and is no secret.
@@ -235,7 +237,7 @@ pub struct Preset {
 pub struct Credential {
     /// The user's variable; empty: it is in a file.
     pub variable: String,
-    /// The variable inside, if that is another; else empty.
+    /// The variable inside, if that is another, or if nothing of the file is inside; else empty.
     pub env: String,
     /// The file, below the home directory.
     pub file: PathBuf,

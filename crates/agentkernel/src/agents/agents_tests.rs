@@ -240,13 +240,13 @@ fn a_recorded_secret_and_a_variable_log_in_before_a_file() {
     let mut caller = Caller::new();
     let claude = embedded("claude");
     let found = |caller: &Caller| login::find(&claude, caller.host()).unwrap();
-    assert_eq!(found(&caller), None);
+    assert!(found(&caller).is_empty());
     caller.write("home/.claude/.credentials.json", r#"{"claudeAiOauth":{"accessToken":"real","expiresAt":1}}"#);
-    assert_eq!(found(&caller).unwrap().to_string(), "~/.claude/.credentials.json");
+    assert_eq!(found(&caller)[0].to_string(), "~/.claude/.credentials.json");
     caller.set("ANTHROPIC_AUTH_TOKEN", "real");
-    assert_eq!(found(&caller).unwrap().to_string(), "ANTHROPIC_AUTH_TOKEN");
+    assert_eq!(found(&caller)[0].to_string(), "ANTHROPIC_AUTH_TOKEN");
     caller.set("ANTHROPIC_API_KEY", "");
-    assert_eq!(found(&caller).unwrap().to_string(), "ANTHROPIC_AUTH_TOKEN");
+    assert_eq!(found(&caller)[0].to_string(), "ANTHROPIC_AUTH_TOKEN");
     let secrets = config::Secrets::of(caller.host());
     let recorded = config::Recorded {
         name: "ANTHROPIC_API_KEY".into(),
@@ -255,5 +255,5 @@ fn a_recorded_secret_and_a_variable_log_in_before_a_file() {
         env: None,
     };
     secrets.record(&recorded, Some(&egress::Secret::new(b"real".to_vec()))).unwrap();
-    assert_eq!(found(&caller).unwrap().to_string(), "secret ANTHROPIC_API_KEY");
+    assert_eq!(found(&caller)[0].to_string(), "secret ANTHROPIC_API_KEY");
 }

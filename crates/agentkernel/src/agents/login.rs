@@ -102,14 +102,18 @@ pub fn accepted(adapter: &Adapter) -> Vec<String> {
     places
 }
 
-/// The first of an agent's credentials that is there.
+/// The first of an agent's credentials that is there; all, the first before the others, if it works with several services.
 ///
 /// # Errors
 /// If a file or a recorded secret can't be read.
-pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, ConfigError> {
+pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Vec<Login>, ConfigError> {
     let secrets = Secrets::of(host);
+    let mut found = Vec::new();
     let mut seen: Vec<&Path> = Vec::new();
     for credential in &adapter.credentials {
+        if !found.is_empty() && !adapter.every_login {
+            break;
+        }
         if !credential.variable.is_empty() {
             let name = &credential.variable;
             let set = host.var(name).is_some_and(|value| !value.is_empty());
@@ -121,7 +125,8 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
                 None if set => (SecretSource::Env(name.clone()), None),
                 None => continue,
             };
-            return Ok(Some(Login::Variable { credential: credential.clone(), source, unset }));
+            found.push(Login::Variable { credential: credential.clone(), source, unset });
+            continue;
         }
         if seen.contains(&credential.file.as_path()) {
             continue;
@@ -138,10 +143,10 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Option<Login>, Config
             };
             let renewals = adapter.renewals.iter().filter(renewed).cloned().collect();
             let plain = adapter.plain.iter().filter(|plain| plain.file == credential.file).cloned().collect();
-            return Ok(Some(Login::File { path, credentials, renewals, plain, remedy: remedy(adapter) }));
+            found.push(Login::File { path, credentials, renewals, plain, remedy: remedy(adapter) });
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// What a human does to log in, in words.
@@ -155,6 +160,20 @@ pub fn remedy(adapter: &Adapter) -> String {
 }
 
 impl Lent {
+    /// What a sandbox has of several logins.
+    ///
+    /// # Errors
+    /// If a file can't be read any more.
+    pub fn of(logins: &[Login], placeholder: impl Fn(&str) -> String) -> Result<Self, ConfigError> {
+        logins.iter().try_fold(Self::default(), |mut lent, login| {
+            let Self { secrets, logins, files } = login.lend(&placeholder)?;
+            lent.secrets.extend(secrets);
+            lent.logins.extend(logins);
+            lent.files.extend(files);
+            Ok(lent)
+        })
+    }
+
     /// What must be allowed for it: the hosts that it goes to, over TLS; and of those that renew it nothing else.
     #[must_use]
     pub fn allow(&self) -> Vec<Rule> {
@@ -223,6 +242,7 @@ fn lend_file(
     let mut secrets = Vec::new();
     // What the sandbox sees of it: nothing that nobody has named, which might be another login.
     let mut shown: Vec<&[String]> = Vec::new();
+    let mut below = None;
     let replaced = |document: &mut Document, field: &[String], jwt: bool| {
         let value = document.text(field)?;
         let random = placeholder(&field.join("_"));
@@ -230,12 +250,16 @@ fn lend_file(
         document.put(field, &Value::from(placeholder.as_str()));
         Some(placeholder)
     };
-    for Credential { field, hosts, jwt, .. } in credentials {
+    for Credential { file, field, hosts, jwt, env, .. } in credentials {
         let Some(placeholder) = replaced(&mut document, field, *jwt) else { continue };
-        shown.push(field);
+        let env = Some(env.clone()).filter(|env| !env.is_empty());
+        if env.is_none() {
+            shown.push(field);
+            below = Some(file.clone());
+        }
         let source = SecretSource::Field { file: real.clone(), keys: field.clone() };
         let (name, hosts) = (field.join("_"), hosts.clone());
-        secrets.push(SecretUse { name, source, hosts, placeholder, env: None, file: None });
+        secrets.push(SecretUse { name, source, hosts, placeholder, env, file: None });
     }
     let mut logins = Vec::new();
     for Renewal { file, fields, scope, endpoint, encoding, parameters } in renewals {
@@ -279,8 +303,7 @@ fn lend_file(
             place_in(&mut inside, field, value);
         }
     }
-    let file = credentials.first().map(|credential| credential.file.clone()).unwrap_or_default();
-    Ok(Lent { secrets, logins, files: vec![(file, inside.to_string())] })
+    Ok(Lent { secrets, logins, files: below.map(|below| (below, inside.to_string())).into_iter().collect() })
 }
 
 /// Puts a value where these keys lead, with the objects on the way.

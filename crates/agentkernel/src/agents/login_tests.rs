@@ -15,7 +15,7 @@ fn placeholder(name: &str) -> String {
 fn of_a_variable_the_sandbox_has_a_placeholder() {
     let mut caller = Caller::new();
     caller.set("GEMINI_API_KEY", "the real one");
-    let lent = find(&embedded("gemini"), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
+    let lent = find(&embedded("gemini"), caller.host()).unwrap().remove(0).lend(placeholder).unwrap();
     assert_eq!(lent.files, []);
     let [secret] = &lent.secrets[..] else { panic!("{lent:?}") };
     assert_eq!(secret.source, SecretSource::Env("GEMINI_API_KEY".into()));
@@ -30,7 +30,7 @@ fn of_a_variable_the_sandbox_has_a_placeholder() {
 fn a_variable_may_be_another_one_inside() {
     let mut caller = Caller::new();
     caller.set("OPENAI_API_KEY", "the real one");
-    let lent = find(&embedded("codex"), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
+    let lent = find(&embedded("codex"), caller.host()).unwrap().remove(0).lend(placeholder).unwrap();
     assert_eq!(lent.secrets[0].source, SecretSource::Env("OPENAI_API_KEY".into()));
     assert_eq!(lent.secrets[0].env.as_deref(), Some("CODEX_API_KEY"));
 }
@@ -45,7 +45,7 @@ fn of_a_file_the_sandbox_has_one_of_the_same_shape_without_its_secrets() {
             "id_token":"{token}","access_token":"not.a.token.of.three","refresh_token":"real-refresh"}}}}"#
     );
     let path = caller.write("home/.codex/auth.json", &auth);
-    let login = find(&embedded("codex"), caller.host()).unwrap().unwrap();
+    let login = find(&embedded("codex"), caller.host()).unwrap().remove(0);
     assert_eq!(login.to_string(), "~/.codex/auth.json");
     let lent = login.lend(placeholder).unwrap();
     let [(place, text)] = &lent.files[..] else { panic!("{lent:?}") };
@@ -93,7 +93,7 @@ fn what_the_sandbox_has_is_valid_for_long() {
             "scopes":["user:inference","user:profile"],"subscriptionType":"max"}}}}"#
     );
     let path = caller.write("home/.claude/.credentials.json", &text);
-    let login = find(&embedded("claude"), caller.host()).unwrap().unwrap();
+    let login = find(&embedded("claude"), caller.host()).unwrap().remove(0);
     assert_eq!(login.valid_until().unwrap(), Some((old, true)));
     let lent = login.lend(placeholder).unwrap();
     let written: serde_json::Value = serde_json::from_str(&lent.files[0].1).unwrap();
@@ -113,7 +113,7 @@ fn what_the_sandbox_has_is_valid_for_long() {
     let token = format!("h.{}.s", URL_SAFE_NO_PAD.encode(r#"{"exp":1700000000,"sub":"me"}"#));
     let auth = format!(r#"{{"tokens":{{"access_token":"{token}","refresh_token":"r"}}}}"#);
     caller.write("home/.codex/auth.json", &auth);
-    let login = find(&embedded("codex"), caller.host()).unwrap().unwrap();
+    let login = find(&embedded("codex"), caller.host()).unwrap().remove(0);
     assert_eq!(login.valid_until().unwrap(), Some((old, true)));
     let placeholder = login.lend(placeholder).unwrap().secrets[0].placeholder.clone();
     assert!(egress::token_expiry(placeholder.as_bytes()).unwrap() > now + (1 << 31));
@@ -125,7 +125,7 @@ fn what_the_sandbox_has_is_valid_for_long() {
 fn what_cannot_be_renewed_is_lent_as_it_is() {
     let caller = Caller::new();
     caller.write("home/.gemini/oauth_creds.json", r#"{"access_token":"real","expiry_date":1700000000000}"#);
-    let login = find(&embedded("gemini"), caller.host()).unwrap().unwrap();
+    let login = find(&embedded("gemini"), caller.host()).unwrap().remove(0);
     let lent = login.lend(placeholder).unwrap();
     assert_eq!((lent.secrets.len(), lent.logins.len()), (1, 0));
     assert!(lent.files[0].1.contains("1700000000000"), "{}", lent.files[0].1);
@@ -138,7 +138,7 @@ fn a_link_is_followed_now_and_not_later() {
     let place = caller.host().own_home().join(".local/share/opencode");
     std::fs::create_dir_all(&place).unwrap();
     std::os::unix::fs::symlink(&real, place.join("auth.json")).unwrap();
-    let lent = find(&embedded("opencode"), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
+    let lent = find(&embedded("opencode"), caller.host()).unwrap().remove(0).lend(placeholder).unwrap();
     assert_eq!(lent.logins[0].file, real);
     assert_eq!(lent.files[0].0, Path::new(".local/share/opencode/auth.json"));
 }
@@ -166,7 +166,7 @@ fn what_else_a_file_holds_stays_outside() {
     let caller = Caller::new();
     let lend = |agent: &str, path: &str, text: &str| {
         caller.write(&format!("home/{path}"), text);
-        let lent = find(&embedded(agent), caller.host()).unwrap().unwrap().lend(placeholder).unwrap();
+        let lent = find(&embedded(agent), caller.host()).unwrap().remove(0).lend(placeholder).unwrap();
         let [(_, text)] = &lent.files[..] else { panic!("{lent:?}") };
         assert!(!text.contains("REAL"), "{text}");
         serde_json::from_str::<serde_json::Value>(text).unwrap()
@@ -202,4 +202,43 @@ fn what_else_a_file_holds_stays_outside() {
     let mut value = serde_json::json!({"a": 1});
     place_in(&mut value, &["a".to_owned(), "b".to_owned()], 2.into());
     assert_eq!(value, serde_json::json!({"a": {"b": 2}}));
+}
+
+/// An agent that works with several services has all that logs in to them; another the first that is there.
+#[test]
+fn of_several_services_all_logins_come_along() {
+    let mut caller = Caller::new();
+    caller.set("ANTHROPIC_API_KEY", "REAL1");
+    caller.set("OPENAI_API_KEY", "REAL2");
+    caller.write("home/.local/share/opencode/auth.json", r#"{"google":{"type":"api","key":"REAL3"}}"#);
+    caller.write("home/.claude/.credentials.json", r#"{"claudeAiOauth":{"accessToken":"REAL4"}}"#);
+    let found = |agent| find(&embedded(agent), caller.host()).unwrap();
+    let words = |logins: &[Login]| logins.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let opencode = found("opencode");
+    assert_eq!(words(&opencode), ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "~/.local/share/opencode/auth.json"]);
+    let lent = Lent::of(&opencode, placeholder).unwrap();
+    let names: Vec<&str> = lent.secrets.iter().map(|secret| secret.name.as_str()).collect();
+    assert_eq!(names, ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "google_key"]);
+    assert_eq!(lent.files.len(), 1);
+    let rules: Vec<String> = lent.allow().iter().map(ToString::to_string).collect();
+    assert_eq!(rules, ["api.anthropic.com:443", "api.openai.com:443", "generativelanguage.googleapis.com:443"]);
+    assert_eq!(words(&found("aider")), ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"]);
+    assert_eq!(words(&found("claude")), ["ANTHROPIC_API_KEY"]);
+}
+
+/// What stands in a file with much else, which stays outside, is a variable inside.
+#[test]
+fn a_key_of_a_file_may_be_a_variable() {
+    let caller = Caller::new();
+    let path = caller
+        .write("home/.claude.json", r#"{"primaryApiKey":"REAL","oauthAccount":{"emailAddress":"me@example.org"}}"#);
+    let [login] = &find(&embedded("claude"), caller.host()).unwrap()[..] else { panic!() };
+    assert_eq!(login.to_string(), "~/.claude.json");
+    let Lent { secrets, logins, files } = login.lend(placeholder).unwrap();
+    assert_eq!((logins.len(), files), (0, Vec::new()));
+    assert_eq!(secrets[0].env.as_deref(), Some("ANTHROPIC_API_KEY"));
+    assert_eq!(secrets[0].source, SecretSource::Field { file: path, keys: vec!["primaryApiKey".into()] });
+    // Subscriptions first, which the agent takes first itself.
+    caller.write("home/.claude/.credentials.json", r#"{"claudeAiOauth":{"accessToken":"REAL"}}"#);
+    assert_eq!(find(&embedded("claude"), caller.host()).unwrap()[0].to_string(), "~/.claude/.credentials.json");
 }

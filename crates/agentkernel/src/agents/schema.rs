@@ -47,7 +47,7 @@ impl Adapter {
         let kept = |path: &Path| adapter.home.state.iter().any(|state| path.starts_with(state) && path != state);
         let files = adapter.files.iter().map(|file| &file.path);
         let presets = adapter.presets.iter().map(|preset| &preset.file);
-        let logins = adapter.credentials.iter().map(|credential| &credential.file);
+        let logins = adapter.credentials.iter().filter(|it| it.env.is_empty()).map(|credential| &credential.file);
         let mut written = files.chain(presets).chain(logins).filter(|path| !path.as_os_str().is_empty());
         if let Some(path) = written.find(|path| !kept(path)) {
             let path = config::quoted(path.as_os_str());
@@ -273,8 +273,15 @@ const KEYS: &[Key<Adapter>] = &[
         name: "credentials",
         form: Form::Nested(&Many { keys: CREDENTIAL, add: add_credential }),
         default: "it needs none",
-        doc: "What logs in: variables of the user, and fields of files of his. The first that is there is taken, with all others of the same file. None enters the sandbox, which has a placeholder in its place, and whose hosts are allowed. What else such a file holds stays outside, except for `[[plain]]`.",
+        doc: "What logs in: variables of the user, and fields of files of his. The first that is there is taken, with all others of the same file; all that are there if `every_login` is set. None enters the sandbox, which has a placeholder in its place, and whose hosts are allowed. What else such a file holds stays outside, except for `[[plain]]`.",
         example: "",
+    },
+    Key {
+        name: "every_login",
+        form: Form::Flag(|adapter, value| adapter.every_login = value),
+        default: "`false`",
+        doc: "Whether all `[[credentials]]` that are there come along, and not the first alone: the agent works with several services.",
+        example: "true",
     },
     Key {
         name: "renewals",

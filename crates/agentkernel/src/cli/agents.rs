@@ -157,10 +157,14 @@ fn list(json: bool) -> Status {
     let status = for_each(&names, |name| {
         let adapter = find(&store, &adapters, name)?;
         let (installed, used) = installed(&tags, name, &reference(adapter.used())?);
-        let credentials = match logins::find(&adapter, &host)? {
-            Some(found) if login::expired(&adapter, &found)?.is_some() => Some(format!("{found} (expired)")),
-            found => found.map(|found| found.to_string()),
+        let told = |found: &logins::Login| {
+            Ok(match login::expired(&adapter, found)? {
+                Some(_) => format!("{found} (expired)"),
+                None => found.to_string(),
+            })
         };
+        let found = logins::find(&adapter, &host)?.iter().map(told).collect::<Result<Vec<_>, Failure>>()?;
+        let credentials = (!found.is_empty()).then(|| found.join(", "));
         let accepted = logins::accepted(&adapter);
         let Adapter { name, title, version, tested, .. } = adapter;
         rows.push(Row { name, title, version, tested, used, installed, credentials, accepted });

@@ -24,8 +24,8 @@ pub(super) const CREDENTIAL: &[Key<Credential>] = &[
             credential.env = config::parse_variable(&text.value)?;
             Ok(())
         }),
-        default: "that of `variable`",
-        doc: "The variable inside that holds the placeholder.",
+        default: "that of `variable`, or none with `file`",
+        doc: "The variable inside that holds the placeholder. With `file`, nothing of that file is inside then.",
         example: "\"AGENT_KEY\"",
     },
     Key {
@@ -68,13 +68,13 @@ pub(super) const CREDENTIAL: &[Key<Credential>] = &[
 ];
 
 pub(super) fn add_credential(adapter: &mut Adapter, credential: Credential) -> Result<(), FormError> {
-    let Credential { variable, env, file, field, hosts, .. } = &credential;
+    let Credential { variable, env, file, field, hosts, jwt } = &credential;
     let wrong = |cause: &str| Err(FormError::new(cause.to_owned()));
     if variable.is_empty() == file.as_os_str().is_empty() {
         return wrong("it has either `variable` or `file`");
     }
-    if variable.is_empty() && !env.is_empty() {
-        return wrong("`env` stands with `variable` only");
+    if *jwt && !env.is_empty() {
+        return wrong("`jwt` is of what is in a file inside, and `env` of what is not");
     }
     if variable.is_empty() == field.is_empty() {
         return wrong("`field` stands with `file`, and not without");

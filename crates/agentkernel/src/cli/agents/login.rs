@@ -103,22 +103,23 @@ fn announce(adapter: &Adapter, hosts: &[Pattern]) {
 }
 
 fn check(adapter: &Adapter, host: &HostFacts, json: bool) -> Status {
-    let Some(found) = login::find(adapter, host)? else {
+    let found = login::find(adapter, host)?;
+    if found.is_empty() {
         return Err(Failure::new(format!("Nothing logs {} in", adapter.title)).hint(format!(
             "It takes {}; {}",
             login::accepted(adapter).join(", "),
             login::remedy(adapter)
         )));
-    };
-    let valid = found.valid_until()?;
-    let over = expired(adapter, &found)?;
-    let until = valid.map(|(until, renewed)| (wire::rfc3339((until / 1000) as i64), renewed));
-    if json {
-        let (until, renewed) = until.map_or((None, false), |(until, renewed)| (Some(until), renewed));
-        print_json(&serde_json::json!({
-            "agent": adapter.name, "login": found.to_string(), "valid_until": until, "renewed": renewed
-        }))?;
-    } else {
+    }
+    let mut listed = Vec::new();
+    for login in &found {
+        let valid = login.valid_until()?;
+        let until = valid.map(|(until, renewed)| (wire::rfc3339((until / 1000) as i64), renewed));
+        if json {
+            let (until, renewed) = until.map_or((None, false), |(until, renewed)| (Some(until), renewed));
+            listed.push(serde_json::json!({ "login": login.to_string(), "valid_until": until, "renewed": renewed }));
+            continue;
+        }
         let until = match until {
             Some(_) if valid.is_some_and(|(until, renewed)| renewed && until <= now()) => {
                 ", renewed when it is used".to_owned()
@@ -127,16 +128,22 @@ fn check(adapter: &Adapter, host: &HostFacts, json: bool) -> Status {
             Some((until, false)) => format!(", valid until {until}"),
             None => String::new(),
         };
-        print(&table::printable(&format!("{}: {found}{until}", adapter.title)).to_string())?;
+        print(&table::printable(&format!("{}: {login}{until}", adapter.title)).to_string())?;
         print("\n")?;
     }
-    match found {
-        login::Login::Variable { unset: Some(unset), .. } => {
-            Err(Failure::new(format!("The variable {unset} is not set"))
-                .hint(format!("Set it, or {}", login::remedy(adapter))))
-        }
-        _ => over.map_or(Ok(0), Err),
+    if json {
+        print_json(&serde_json::json!({ "agent": adapter.name, "logins": listed }))?;
     }
+    for login in &found {
+        if let login::Login::Variable { unset: Some(unset), .. } = login {
+            return Err(Failure::new(format!("The variable {unset} is not set"))
+                .hint(format!("Set it, or {}", login::remedy(adapter))));
+        }
+        if let Some(over) = expired(adapter, login)? {
+            return Err(over);
+        }
+    }
+    Ok(0)
 }
 
 /// In milliseconds since 1970.

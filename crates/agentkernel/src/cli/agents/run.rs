@@ -254,8 +254,8 @@ impl Wanted {
         // What is in them is looked at soon.
         let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
         let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
-        let login = if ask.common.no_login { None } else { self.login(overrides, &host, &project)? };
-        let (wishes, place) = (ask.wishes(), login.as_ref().map(login::Login::place));
+        let logins = if ask.common.no_login { Vec::new() } else { self.logins(overrides, &host, &project)? };
+        let (wishes, place) = (ask.wishes(), logins.first().map(login::Login::place));
         let given = Given { wishes: &wishes, login: place.as_deref() };
         let Brought { places: brought, copies: copied, servers, left_out } =
             Brought::of(adapter, &home, &host, &project.dir, given)?;
@@ -285,8 +285,7 @@ impl Wanted {
         // An image's own is for its own commands.
         overrides.entrypoint.get_or_insert_default();
 
-        let lent =
-            login.as_ref().map_or_else(|| Ok(Lent::default()), |login| login.lend(|name| home.placeholder(name)))?;
+        let lent = Lent::of(&logins, |name| home.placeholder(name))?;
         self.write(&home, &lent, &project)?;
         // Where the user has none of his own; else they are in the copy.
         for file in adapter.presets.iter().map(|preset| &preset.file).collect::<BTreeSet<_>>() {
@@ -311,7 +310,7 @@ impl Wanted {
             title: adapter.title.clone(),
             version: adapter.version.clone(),
             allow: named_once(&allow),
-            login: login.as_ref().map(ToString::to_string),
+            login: in_words(&logins),
             left_out,
             lacks_memory: None,
             needs_memory: adapter.needs.memory,
@@ -335,12 +334,7 @@ impl Wanted {
     }
 
     /// What logs it in: nothing if the user sees to that himself.
-    fn login(
-        &self,
-        overrides: &Overrides,
-        host: &HostFacts,
-        project: &Project,
-    ) -> Result<Option<login::Login>, Failure> {
+    fn logins(&self, overrides: &Overrides, host: &HostFacts, project: &Project) -> Result<Vec<login::Login>, Failure> {
         let adapter = &self.adapter;
         let names: Vec<&str> = adapter
             .credentials
@@ -354,14 +348,17 @@ impl Wanted {
         });
         let by_secret = overrides.network.secrets.iter().any(|name| is_one(name.as_ref()));
         if adapter.credentials.is_empty() || by_flag || by_secret || config::sets(project, &names) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        if let Some(login) = login::find(adapter, host)? {
+        let found = login::find(adapter, host)?;
+        for login in &found {
             // It is the service that decides: it may be known there longer.
-            if let Some(over) = super::login::expired(adapter, &login)? {
+            if let Some(over) = super::login::expired(adapter, login)? {
                 super::super::report(&over);
             }
-            return Ok(Some(login));
+        }
+        if !found.is_empty() {
+            return Ok(found);
         }
         let title = &adapter.title;
         let places = login::accepted(adapter);
@@ -399,7 +396,7 @@ impl Wanted {
         let adapter = &self.adapter;
         let names = adapter.lent_names();
         let templates = adapter.files.iter().filter(|file| !file.variable.is_empty()).map(|file| &file.path);
-        let logins = adapter.credentials.iter().map(|credential| &credential.file);
+        let logins = adapter.credentials.iter().filter(|it| it.env.is_empty()).map(|credential| &credential.file);
         let mut before = logins.chain(templates).filter(|path| !path.as_os_str().is_empty() && !written.contains(path));
         Ok(before.try_for_each(|path| home.withdraw(path, &names))?)
     }
@@ -484,6 +481,12 @@ impl Told {
             eprintln!("  hint: what they name can be put in on its way: 'agentkernel secret set', and --secret");
         }
     }
+}
+
+/// Logins as they are told, if there are any.
+pub(super) fn in_words(logins: &[login::Login]) -> Option<String> {
+    let words: Vec<String> = logins.iter().map(ToString::to_string).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// Hosts as they are told: several rules for one, with other requests, are one host.
