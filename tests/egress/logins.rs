@@ -105,6 +105,8 @@ struct State {
     slow: Duration,
     /// None are given any more.
     refuses: bool,
+    /// None can be given now.
+    broken: bool,
     /// Requests for tokens: heads and bodies.
     asked: Vec<String>,
     /// The credentials of requests, with how they were answered.
@@ -165,6 +167,9 @@ impl Service {
         });
         thread::sleep(slow);
         self.with(|state| {
+            if state.broken {
+                return (503, "overloaded".to_owned());
+            }
             if state.refuses || state.number != number || !body.contains(&format!("refresh-{number}-real")) {
                 return (400, r#"{"error":"invalid_grant","error_description":"a secret"}"#.to_owned());
             }
@@ -439,6 +444,24 @@ assert status == 400 and json.loads(text)["error"] == "invalid_grant" and "`agen
     }
 }
 
+/// Agents try again for long, and say nothing.
+#[test]
+fn one_that_cannot_be_renewed_now_is_told_at_the_end() {
+    for scene in Scene::all(Shape::Claude, -5) {
+        scene.service.with(|state| state.broken = true);
+        scene.start("one");
+        let output = scene.python("one", "assert (api()[0], api()[2]) == (502, 'renewal-failed')");
+        assert!(output.status.success(), "{}", told(&output));
+        let told = String::from_utf8(output.stderr).unwrap();
+        let words = "refused, because the login of ~/.agent/auth.json could not be renewed: ";
+        assert!(told.contains(words) && told.contains("503"), "{told}");
+        assert_eq!(scene.ground.log(&["--denied"]).len(), 0);
+        scene.service.with(|state| state.broken = false);
+        scene.works("one", "until(lambda: api()[0] == 200)");
+        scene.has(1);
+    }
+}
+
 #[test]
 fn what_the_host_has_renewed_is_taken_from_there() {
     for scene in Scene::all(Shape::Gemini, 36_000) {
@@ -528,7 +551,7 @@ fn nothing_is_asked_for_that_cannot_be_kept() {
         let words = |words: &str| {
             // What was told before is told for a while.
             let script =
-                format!("until(lambda: api()[0] == 502 and {words:?} in api()[1])\nassert api()[2] == 'unreachable'");
+                format!("until(lambda: api()[0] == 502 and {words:?} in api()[1])\nassert api()[2] == 'renewal-failed'");
             scene.works("one", &script);
             assert_eq!(scene.service.asked(), 0);
         };

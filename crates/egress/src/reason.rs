@@ -60,6 +60,8 @@ pub enum Reason {
     SshKey,
     /// What the sandbox has logged in with is not taken any more, and is not renewed.
     LoginExpired,
+    /// What the sandbox has logged in with is over, and could not be renewed now.
+    RenewalFailed,
     /// The server's certificate could not be verified.
     BadCertificate,
     /// The sandbox has used up the tokens that it was given.
@@ -76,7 +78,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for the reference page.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::NetworkNone,
         Self::NotAllowed,
         Self::Denied,
@@ -100,6 +102,7 @@ impl Reason {
         Self::SecretInClear,
         Self::SshKey,
         Self::LoginExpired,
+        Self::RenewalFailed,
         Self::BadCertificate,
         Self::TokenLimit,
         Self::TooMany,
@@ -135,6 +138,7 @@ impl Reason {
             Self::SecretInClear => "secret-in-clear",
             Self::SshKey => "ssh-key",
             Self::LoginExpired => "login-expired",
+            Self::RenewalFailed => "renewal-failed",
             Self::BadCertificate => "bad-certificate",
             Self::TokenLimit => "token-limit",
             Self::TooMany => "too-many",
@@ -152,6 +156,7 @@ impl Reason {
             Self::NoSuchHost
                 | Self::LookupFailed
                 | Self::Unreachable
+                | Self::RenewalFailed
                 | Self::BadCertificate
                 | Self::TimedOut
                 | Self::Lost
@@ -244,7 +249,8 @@ impl Denial {
             Reason::SecretInClear => with("it carries the placeholder of a secret without TLS".to_owned()),
             Reason::SshKey => with("no key of the ssh-agent is lent for that".to_owned()),
             Reason::LoginExpired if detail.is_empty() => "the login has expired".to_owned(),
-            Reason::LoginExpired => detail.clone(),
+            Reason::RenewalFailed if detail.is_empty() => "the login could not be renewed".to_owned(),
+            Reason::LoginExpired | Reason::RenewalFailed => detail.clone(),
             Reason::BadCertificate => with("the server's certificate could not be verified".to_owned()),
             Reason::TokenLimit => with("the sandbox has used up its tokens".to_owned()),
             Reason::TooMany => with("there are too many connections at once".to_owned()),
@@ -344,6 +350,7 @@ impl Denial {
             Reason::NoSuchHost
             | Reason::LookupFailed
             | Reason::Unreachable
+            | Reason::RenewalFailed
             | Reason::BadCertificate
             | Reason::TimedOut
             | Reason::Lost => String::new(),

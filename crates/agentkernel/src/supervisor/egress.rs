@@ -482,7 +482,8 @@ impl Server<'_> {
                 let denial = Denial::new(reason, &target).because(printable(&detail));
                 match reason {
                     Reason::TokenLimit => self.refusals.add_limit(target.to_string(), denial.cause()),
-                    _ if reason.is_denial() => self.refusals.add(target.to_string(), denial.cause()),
+                    // Without it the agent may try again for ever, and say nothing.
+                    _ if reason.is_denial() || reason == Reason::RenewalFailed => self.refusals.add(target.to_string(), denial.cause()),
                     _ => {}
                 }
                 AuditEvent::Refused {

@@ -85,7 +85,7 @@ impl Exchange {
     fn not_renewed(&self, error: NotRenewed) -> Refusal {
         match error {
             NotRenewed::Expired(why) => self.denial(Reason::LoginExpired).because(why).into(),
-            NotRenewed::Failed(why) => self.denial(Reason::Unreachable).because(why).into(),
+            NotRenewed::Failed(why) => self.denial(Reason::RenewalFailed).because(why).into(),
         }
     }
 }
