@@ -18,6 +18,8 @@ const ELSEWHERE: &str = "evil.example.net";
 const ELSEWHERE_V4: &str = "93.184.216.66";
 /// What is nobody's business.
 const PRIVATE: &str = "what-nobody-else-may-read";
+/// What is said of an agent that is directed by what an earlier run has left.
+pub const LEFT: &str = " goes by what an earlier run here has left: ";
 /// What may not be changed, by its path in the project.
 const PROTECTED: [&str; 4] = [".git/config", ".git/hooks/pre-push", "agentkernel.toml", ".mcp.json"];
 
@@ -66,6 +68,8 @@ pub fn is_held(scene: &Scene<'_>, elsewhere: &Elsewhere) {
             "mock:run for file in .git/hooks/pre-push .git/config agentkernel.toml .mcp.json; do echo evil > $file; done",
             "mock:run mkdir -p .vscode .claude; echo evil > .git/hooks/pre-commit; echo evil > .vscode/tasks.json; \
              echo evil > .claude/settings.json; mv .git/hooks .git/old; ls -a .git",
+            "mock:run mkdir -p ~/.claude ~/.codex ~/.gemini; \
+             echo evil | tee ~/.claude/CLAUDE.md ~/.codex/AGENTS.md ~/.gemini/GEMINI.md",
             "mock:run rm -r work; find . -delete 2>&1 | tail -1; ls -a",
             "mock:say that was all",
         ],
@@ -78,6 +82,12 @@ pub fn is_held(scene: &Scene<'_>, elsewhere: &Elsewhere) {
     let told: Vec<&str> = told.iter().filter_map(|entry| entry["result"].as_str()).collect();
     assert!(told.iter().any(|text| text.contains("agentkernel-")), "the placeholder: {maker}: {told:#?}");
     assert!(!told.iter().any(|text| text.contains(PRIVATE) || text.contains(KEY)), "{maker}: {told:#?}");
+    // Why what is protected stays as it is: the programs are told, and no log has it.
+    for path in PROTECTED {
+        let refused =
+            |text: &&str| text.lines().any(|line| line.contains(path) && line.contains("Read-only file system"));
+        assert!(told.iter().any(refused), "{path}: {maker}: {told:#?}");
+    }
     assert_eq!(elsewhere.0.load(Ordering::Relaxed), 0, "{maker}: {ELSEWHERE} was reached");
     let asked_for = scene.internet.queries().iter().any(|query| query.name.contains(ELSEWHERE));
     assert!(!asked_for, "{maker}: a name server was asked for {ELSEWHERE}");
@@ -98,6 +108,15 @@ pub fn is_held(scene: &Scene<'_>, elsewhere: &Elsewhere) {
     assert_eq!(after.get("work/of/weeks.txt"), None, "{maker}");
     let _ = stdout(&mut scene.agentkernel(&["undo"]));
     assert_eq!(tree(&scene.world.project()), before, "{maker}");
+    // What it has told those that come after it is told its user, and gone when he wants it to be.
+    let goes_by_it = || {
+        let words = String::from_utf8(scene.task(&["--verbose"], &["mock:say hello"]).stderr).unwrap();
+        words.contains(LEFT).then_some(words)
+    };
+    // OpenCode keeps no such thing where it keeps its sessions.
+    assert_eq!(goes_by_it().is_some(), scene.agent.name != "opencode", "{maker}: {told:#?}");
+    let _ = stdout(&mut scene.agentkernel(&["agents", "forget", scene.agent.name]));
+    assert_eq!(goes_by_it(), None, "{maker}");
 }
 
 /// Every file below a directory, by its path, with what is in it.

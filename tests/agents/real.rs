@@ -1,7 +1,7 @@
 //! The four, from npm: each does a task, goes on with it, and talks to a person, for everybody and on every backend.
 
 use super::{
-    hostile::{Elsewhere, is_held},
+    hostile::{Elsewhere, LEFT, is_held},
     scene::{Agent, KEY, Scene, install, install_for},
     settings::servers_come_along,
 };
@@ -133,6 +133,7 @@ fn works(agent: &Agent) {
     }
     let (docker, podman) = (Scene::engine(Kind::Docker), Scene::engine(Kind::Podman));
     let elsewhere = Elsewhere::new(&internet);
+    let mut done = None;
     for scene in scenes {
         does_all(&scene, &elsewhere);
         let mut last = scene;
@@ -149,6 +150,11 @@ fn works(agent: &Agent) {
         if last.world.who() == Who::Me {
             is_stopped(&last);
         }
+        done = Some(last);
+    }
+    // What others ask of another service may be heard late.
+    if let Some(last) = done.filter(|_| agent.name == "opencode") {
+        works_with_several_services(&last);
     }
 }
 
@@ -161,6 +167,20 @@ fn does_all(scene: &Scene<'_>, elsewhere: &Elsewhere) {
 fn answers(scene: &Scene<'_>) {
     let version = stdout(&mut scene.run(&["--net", "none", "--", "--version"]));
     assert_eq!(version, format!("{}\n", scene.agent.version));
+}
+
+/// Each model's own service gets its own key.
+fn works_with_several_services(scene: &Scene<'_>) {
+    for (model, host) in [("anthropic/claude-sonnet-4-5", "api.anthropic.com"), ("openai/gpt-5", "api.openai.com")] {
+        let before = scene.internet.asked().len();
+        let words = ["run", scene.agent.name, "--no-checkpoint", "--model", model, "-p", "mock:say all is done"];
+        let mut command = scene.agentkernel(&words);
+        let output = command.env("OPENAI_API_KEY", KEY).output().unwrap();
+        assert!(output.status.success() && told(&output).contains("all is done"), "{model}: {}", told(&output));
+        let asked = &scene.internet.asked()[before..];
+        let is_right = |entry: &&Value| entry["api"].is_string() && entry["host"] == host && entry["auth_value"] == KEY;
+        assert!(asked.iter().any(|entry| is_right(&entry)), "{model}: {asked:#?}");
+    }
 }
 
 /// What runs away is stopped, and the last line says by what.
@@ -222,7 +242,8 @@ fn does_a_task(scene: &Scene<'_>) {
 
     let last = |from: usize| scene.internet.asked()[from..].iter().filter_map(|entry| entry["turn"].as_u64()).max();
     let (turn, before) = (last(before).unwrap(), before + asked.len());
-    let output = scene.task(&["--continue"], &["mock:run echo resumed > resumed.txt"]);
+    let output = scene.task(&["--continue", "--verbose"], &["mock:run echo resumed > resumed.txt"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(LEFT), "{maker}: {}", told(&output));
     assert_eq!(scene.read("resumed.txt"), "resumed\n", "{maker}: {}", told(&output));
     assert!(last(before).unwrap() > turn, "{maker}: {:#?}", &scene.internet.asked()[before..]);
 }

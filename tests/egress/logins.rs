@@ -550,8 +550,9 @@ fn nothing_is_asked_for_that_cannot_be_kept() {
         scene.start("one");
         let words = |words: &str| {
             // What was told before is told for a while.
-            let script =
-                format!("until(lambda: api()[0] == 502 and {words:?} in api()[1])\nassert api()[2] == 'renewal-failed'");
+            let script = format!(
+                "until(lambda: api()[0] == 502 and {words:?} in api()[1])\nassert api()[2] == 'renewal-failed'"
+            );
             scene.works("one", &script);
             assert_eq!(scene.service.asked(), 0);
         };

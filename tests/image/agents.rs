@@ -274,11 +274,11 @@ fn what_is_not_what_it_should_be_is_not_installed() {
     let mut other = scene.bytes.clone();
     *other.last_mut().unwrap() ^= 1;
     scene.files.put(PATH, Says::All(other));
-    scene.fails(&["install", "mine"], &["sha512:", "127.0.0.1"]);
+    scene.fails(&["install", "mine"], &["Can't bring Mine 1.0: ", "sha512:", "127.0.0.1"]);
     scene.files.put(PATH, Says::All(scene.bytes[1..].to_vec()));
     scene.fails(&["install", "mine"], &["bytes"]);
     scene.files.files.lock().unwrap().clear();
-    scene.fails(&["install", "mine"], &["such file"]);
+    scene.fails(&["install", "mine"], &["Can't bring Mine 1.0: ", "such file"]);
     // What is no archive is none, whatever its digest is.
     let junk = vec![7; 5000];
     scene.write(".config/agentkernel/agents/mine.toml", &adapter(&junk));

@@ -483,7 +483,9 @@ impl Server<'_> {
                 match reason {
                     Reason::TokenLimit => self.refusals.add_limit(target.to_string(), denial.cause()),
                     // Without it the agent may try again for ever, and say nothing.
-                    _ if reason.is_denial() || reason == Reason::RenewalFailed => self.refusals.add(target.to_string(), denial.cause()),
+                    _ if reason.is_denial() || reason == Reason::RenewalFailed => {
+                        self.refusals.add(target.to_string(), denial.cause())
+                    }
                     _ => {}
                 }
                 AuditEvent::Refused {

@@ -122,6 +122,16 @@ impl AgentHome {
         found.and_then(fs::fstat).is_ok_and(|stat| is_file(&stat) && stat.st_size > 0)
     }
 
+    /// Whether there is anything that says something: no empty file, nor an empty directory.
+    #[must_use]
+    pub fn says(&self, below: &Path) -> bool {
+        match tree::open(self.home.as_fd(), below.as_os_str().as_bytes(), false) {
+            Ok(dir) => tree::list(dir.as_fd()).map_or(true, |names| !names.is_empty()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
+            Err(_) => self.has(below),
+        }
+    }
+
     /// Writes a file, in one step, in the place of whatever is there.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub(super) struct Brought {
     pub(super) servers: Option<String>,
     /// What was left out of it: file, and keys in it.
     pub(super) left_out: Vec<String>,
+    /// What an earlier run has left where the user's own would stand, and that directs this one.
+    pub(super) of_earlier_runs: Vec<String>,
 }
 
 impl Brought {
@@ -60,6 +62,7 @@ impl Brought {
             let Some((path, is_directory)) = there.zip(kind.map(|kind| kind.is_dir())) else {
                 if is_kept {
                     home.uncover(below);
+                    all.look_for_own(adapter, home, below, given);
                 }
                 continue;
             };
@@ -80,6 +83,16 @@ impl Brought {
         }
         all.servers(adapter, &own, project);
         Ok(all)
+    }
+
+    /// Notes what the agent has kept in a place of its user's. Settings that it always writes are its own, and so is what says no
+    /// more than its adapter.
+    fn look_for_own(&mut self, adapter: &Adapter, home: &AgentHome, below: &Path, given: Given<'_>) {
+        let is_set = || home.read(below).is_some_and(|text| preset(adapter, below, None, given, true) == Some(text));
+        let is_its_own = adapter.beneath.iter().any(|beneath| beneath.file == *below);
+        if !is_its_own && home.says(below) && !is_set() {
+            self.of_earlier_runs.push(format!("~/{}", below.display()));
+        }
     }
 
     /// Settings that can be read come along as a copy without what logs in, which nobody changes afterwards; an empty one, if

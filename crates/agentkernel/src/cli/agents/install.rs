@@ -118,7 +118,10 @@ impl Workshop {
         }
         wanted.extend(wanted_of_python(&wheels, &mut logins)?);
         let mut bars = Bars::new(&format!("{} {}", adapter.title, adapter.version), !self.quiet);
-        let fetched = self.images.fetch(&wanted, &logins, &mut |layers, stages| bars.draw(layers, stages))?;
+        let fetched = self
+            .images
+            .fetch(&wanted, &logins, &mut |layers, stages| bars.draw(layers, stages))
+            .map_err(|error| not_fetched(adapter, error.into()))?;
         drop(bars);
         let record = self.build(adapter, &fetched.path, &name, &platform)?;
         self.images.tag(&name, &record.manifest)?;
@@ -168,6 +171,11 @@ impl Workshop {
                 .hint(format!("Write it as npm does: '{}@{}'", adapter.name, adapter.version))),
         }
     }
+}
+
+/// What its packages are called, a registry does not say when it has none of them, or others.
+fn not_fetched(adapter: &Adapter, failure: Failure) -> Failure {
+    Failure { cause: format!("Can't bring {} {}: {}", adapter.title, adapter.version, failure.cause), ..failure }
 }
 
 /// The newest version of an agent that its makers want to be used.

@@ -158,6 +158,8 @@ pub(in crate::cli) struct Told {
     login: Option<String>,
     /// What of the user's settings does not come along, for it logs in.
     left_out: Vec<String>,
+    /// What earlier runs have left that directs this one: memory, settings, skills.
+    of_earlier_runs: Vec<String>,
     /// What it needs of memory, in bytes, where the sandbox has less.
     lacks_memory: Option<u64>,
     #[serde(skip)]
@@ -257,7 +259,7 @@ impl Wanted {
         let logins = if ask.common.no_login { Vec::new() } else { self.logins(overrides, &host, &project)? };
         let (wishes, place) = (ask.wishes(), logins.first().map(login::Login::place));
         let given = Given { wishes: &wishes, login: place.as_deref() };
-        let Brought { places: brought, copies: copied, servers, left_out } =
+        let Brought { places: brought, copies: copied, servers, left_out, of_earlier_runs } =
             Brought::of(adapter, &home, &host, &project.dir, given)?;
         let session = match (&ask.resume, ask.go_on) {
             (Some(name), _) => Session::Named(name),
@@ -312,6 +314,7 @@ impl Wanted {
             allow: named_once(&allow),
             login: in_words(&logins),
             left_out,
+            of_earlier_runs,
             lacks_memory: None,
             needs_memory: adapter.needs.memory,
             shown: ask.common.verbose || (terminal && crate::client::is_terminal().error),
@@ -469,12 +472,16 @@ impl Told {
         if !self.shown {
             return;
         }
-        let Self { title, version, allow, login, left_out, .. } = self;
+        let Self { name, title, version, allow, login, left_out, of_earlier_runs, .. } = self;
         let reach = if allow.is_empty() { "nothing of its own".to_owned() } else { allow.join(", ") };
         let login = login.as_ref().map_or(String::new(), |login| format!("; logged in by {login}"));
         eprintln!("agentkernel: {title} {version} may reach {reach}{login}");
         if let Some(needed) = self.lacks_memory {
             eprintln!("agentkernel: {title} needs {} of memory, and the sandbox has less", config::format_size(needed));
+        }
+        if !of_earlier_runs.is_empty() {
+            eprintln!("agentkernel: {title} goes by what an earlier run here has left: {}", of_earlier_runs.join(", "));
+            eprintln!("  hint: 'agentkernel agents forget {name}' takes it away, and its sessions");
         }
         if !left_out.is_empty() {
             eprintln!("agentkernel: Your settings come along without {}", left_out.join(", "));
