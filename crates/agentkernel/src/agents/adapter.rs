@@ -183,6 +183,8 @@ pub struct Home {
     pub memory: Vec<PathBuf>,
     /// Skills, commands, and agents below it; brought in, read-only.
     pub skills: Vec<PathBuf>,
+    /// What it puts into such places itself.
+    pub own: Vec<PathBuf>,
     /// What it writes for its next run; kept for each project.
     pub state: Vec<PathBuf>,
 }

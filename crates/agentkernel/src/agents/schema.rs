@@ -542,6 +542,12 @@ const HOME: &[Key<Home>] = &[
     ),
     paths!("skills", skills, "Skills, commands and the like; they come along, read-only.", "[\".agent/skills\"]"),
     paths!(
+        "own",
+        own,
+        "What it puts into directories of `skills` itself, in every run. Nobody is told of that as of what an earlier run has left.",
+        "[\".agent/skills/built-in\"]"
+    ),
+    paths!(
         "state",
         state,
         "Directories that it writes for its next run; kept for each project. Files that it finds, and those with what logs in, lie in them.",

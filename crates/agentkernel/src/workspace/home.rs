@@ -122,11 +122,12 @@ impl AgentHome {
         found.and_then(fs::fstat).is_ok_and(|stat| is_file(&stat) && stat.st_size > 0)
     }
 
-    /// Whether there is anything that says something: no empty file, nor an empty directory.
+    /// Whether there is anything that says something: no empty file, nor a directory without anything but these.
     #[must_use]
-    pub fn says(&self, below: &Path) -> bool {
+    pub fn says(&self, below: &Path, but: &[PathBuf]) -> bool {
+        let counts = |name: &Vec<u8>| !but.contains(&below.join(OsStr::from_bytes(name)));
         match tree::open(self.home.as_fd(), below.as_os_str().as_bytes(), false) {
-            Ok(dir) => tree::list(dir.as_fd()).map_or(true, |names| !names.is_empty()),
+            Ok(dir) => tree::list(dir.as_fd()).map_or(true, |names| names.iter().any(counts)),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
             Err(_) => self.has(below),
         }

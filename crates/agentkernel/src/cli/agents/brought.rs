@@ -40,7 +40,7 @@ impl Brought {
         given: Given<'_>,
     ) -> Result<Self, Failure> {
         let own = host.own_home();
-        let crate::agents::Home { config, memory, skills, state } = &adapter.home;
+        let crate::agents::Home { config, memory, skills, state, .. } = &adapter.home;
         let mut all = Self::default();
         for below in config.iter().chain(memory).chain(skills) {
             let is_kept = state.iter().any(|place| below.starts_with(place));
@@ -90,7 +90,7 @@ impl Brought {
     fn look_for_own(&mut self, adapter: &Adapter, home: &AgentHome, below: &Path, given: Given<'_>) {
         let is_set = || home.read(below).is_some_and(|text| preset(adapter, below, None, given, true) == Some(text));
         let is_its_own = adapter.beneath.iter().any(|beneath| beneath.file == *below);
-        if !is_its_own && home.says(below) && !is_set() {
+        if !is_its_own && home.says(below, &adapter.home.own) && !is_set() {
             self.of_earlier_runs.push(format!("~/{}", below.display()));
         }
     }
