@@ -391,6 +391,18 @@ fn what_logs_in_stays_outside() {
         scene.write("../home/.mine/login.json", r#"{"token": "the-real-token", "user": "me"}"#);
         let lent: serde_json::Value = serde_json::from_str(&run(&[])).unwrap();
         assert!(lent["token"].as_str().unwrap().starts_with("agentkernel-token-") && lent["user"] == "me", "{lent}");
+        // An agent that works with several services has both, but for what he gives it himself.
+        let several = ADAPTER.replacen("name = \"mine\"", "name = \"several\"\nevery_login = true", 1);
+        scene.write("../home/.config/agentkernel/agents/several.toml", &several);
+        let both = |arguments: &[&str]| {
+            let task = ["-p", "echo $MINE_KEY; cat ~/.mine/login.json | tail -c +11"];
+            let output = scene.output(&[&["run", "several"], arguments, &task].concat());
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let seen = both(&[]);
+        assert!(seen.starts_with("agentkernel-MINE_KEY-") && seen.contains("\nagentkernel-token-"), "{seen}");
+        let seen = both(&["-e", "MINE_KEY=own"]);
+        assert!(seen.starts_with("own\nagentkernel-token-"), "{seen}");
         let spec = scene.output(&["run", "mine", "--net", "none", "-p", "echo $MINE_KEY"]);
         assert_eq!(String::from_utf8_lossy(&spec.stdout), "\n", "{}", told(&spec));
         let search = "grep -rlE 'the-real-(key|token)' ../home/state || true";

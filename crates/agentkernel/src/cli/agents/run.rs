@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Agent, Limits, Network,
     agents::{
-        Adapter, Adapters, AgentError, Ask, CannotError, Given, Libc, Output, Session, Way, Wish,
+        Adapter, Adapters, AgentError, Ask, CannotError, Credential, Given, Libc, Output, Session, Way, Wish,
         login::{self, Lent},
         preset,
     },
@@ -339,28 +339,30 @@ impl Wanted {
     /// What logs it in: nothing if the user sees to that himself.
     fn logins(&self, overrides: &Overrides, host: &HostFacts, project: &Project) -> Result<Vec<login::Login>, Failure> {
         let adapter = &self.adapter;
-        let names: Vec<&str> = adapter
-            .credentials
-            .iter()
-            .flat_map(|credential| [credential.variable.as_str(), credential.env.as_str()])
-            .filter(|name| !name.is_empty())
-            .collect();
-        let is_one = |name: &OsStr| names.iter().any(|one| name == *one);
-        let by_flag = overrides.env.iter().any(|variable| match variable {
-            EnvVar::Set(name, _) | EnvVar::Inherit(name) => is_one(name),
-        });
-        let by_secret = overrides.network.secrets.iter().any(|name| is_one(name.as_ref()));
-        if adapter.credentials.is_empty() || by_flag || by_secret || config::sets(project, &names) {
+        // What the user has given it himself.
+        let is_given = |credential: &Credential| {
+            let names = [credential.variable.as_str(), credential.env.as_str()];
+            let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+            let is_one = |name: &OsStr| names.iter().any(|one| name == *one);
+            let by_flag = overrides.env.iter().any(|variable| match variable {
+                EnvVar::Set(name, _) | EnvVar::Inherit(name) => is_one(name),
+            });
+            let by_secret = overrides.network.secrets.iter().any(|name| is_one(name.as_ref()));
+            by_flag || by_secret || config::sets(project, &names)
+        };
+        let is_any_given = adapter.credentials.iter().any(is_given);
+        if adapter.credentials.is_empty() || (is_any_given && !adapter.every_login) {
             return Ok(Vec::new());
         }
-        let found = login::find(adapter, host)?;
+        let mut found = login::find(adapter, host)?;
+        found.retain(|login| !matches!(login, login::Login::Variable { credential, .. } if is_given(credential)));
         for login in &found {
             // It is the service that decides: it may be known there longer.
             if let Some(over) = super::login::expired(adapter, login)? {
                 super::super::report(&over);
             }
         }
-        if !found.is_empty() {
+        if !found.is_empty() || is_any_given {
             return Ok(found);
         }
         let title = &adapter.title;
