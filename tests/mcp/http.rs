@@ -157,7 +157,16 @@ fn what_is_no_message_is_survived() {
         let answer = served.says(nonsense, b"\r\n\r\n");
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    served.greet();
+    let session = served.greet();
+    for (method, params, code, words) in [
+        ("tools/call", json!({"name": "run", "arguments": []}), -32602, "expected a map"),
+        ("tools/call", Value::Null, -32602, "There are none"),
+        ("no/such/method", json!({}), -32601, "no method 'no/such/method'"),
+    ] {
+        let message = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+        let error = served.message(&message, &session).1["error"].clone();
+        assert!(error["code"] == code && error["message"].as_str().unwrap().contains(words), "{message}: {error}");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod roots;
 mod server;
 mod token;
 mod tools;
+mod unknown;
 mod worker;
 
 use crate::{
