@@ -1,12 +1,7 @@
 //! Hides which answers go out: one to a call that is cancelled while it is on its way is dropped by the protocol, and what the
 //! call has made would be left to nobody.
 
-use rmcp::{
-    RoleServer,
-    model::{JsonRpcMessage, RequestId},
-    service::{RequestContext, RxJsonRpcMessage, TxJsonRpcMessage},
-    transport::Transport,
-};
+use rmcp::{RoleServer, model::RequestId, service::RequestContext};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -53,7 +48,8 @@ impl Answers {
         }
     }
 
-    fn went_out(&self, id: &RequestId) {
+    /// Tells that one goes out.
+    pub(super) fn went_out(&self, id: &RequestId) {
         if let Some(tell) = self.lock().remove(id) {
             // Whoever has given up waiting has no use for it.
             let _ = tell.send(());
@@ -62,39 +58,5 @@ impl Answers {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, oneshot::Sender<()>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A transport that tells of the answers that go by it.
-pub(super) struct Watched<T> {
-    transport: T,
-    answers: Arc<Answers>,
-}
-
-impl<T> Watched<T> {
-    pub(super) fn new(transport: T, answers: Arc<Answers>) -> Self {
-        Self { transport, answers }
-    }
-}
-
-impl<T: Transport<RoleServer>> Transport<RoleServer> for Watched<T> {
-    type Error = T::Error;
-
-    fn send(
-        &mut self,
-        message: TxJsonRpcMessage<RoleServer>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        if let JsonRpcMessage::Response(response) = &message {
-            self.answers.went_out(&response.id);
-        }
-        self.transport.send(message)
-    }
-
-    fn receive(&mut self) -> impl Future<Output = Option<RxJsonRpcMessage<RoleServer>>> + Send {
-        self.transport.receive()
-    }
-
-    fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        self.transport.close()
     }
 }

@@ -1,6 +1,6 @@
 //! The server over HTTP, on a loopback address, for whoever has the token.
 
-use super::{server::Server, token::Token};
+use super::{server::Server, stdio::LONGEST, token::Token};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
@@ -17,8 +17,6 @@ use tokio::{
 
 /// The path that clients name.
 pub const PATH: &str = "/mcp";
-/// The longest message of a client, as on standard input.
-const LONGEST: usize = 16 << 20;
 /// The longest head of a request.
 const MAX_HEAD: usize = 64 << 10;
 /// How long a client may take for it.

@@ -12,11 +12,11 @@ mod calls;
 mod frames;
 mod helper;
 mod http;
-mod input;
 mod prompts;
 mod resources;
 mod roots;
 mod server;
+mod stdio;
 mod token;
 mod tools;
 mod unknown;
@@ -29,9 +29,9 @@ use crate::{
     store::{Entry, Lock, Store},
     workspace::Restored,
 };
-use rmcp::{ServiceExt as _, transport::async_rw::AsyncRwTransport};
-use std::{io, net::TcpListener, path::Path, time::Duration};
-use tokio::time::sleep;
+use rmcp::ServiceExt as _;
+use std::{io, net::TcpListener, path::Path, sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::sleep};
 use wire::Failure;
 
 pub use http::{PATH, is_local};
@@ -88,8 +88,8 @@ pub fn serve(starter: &dyn Starter) -> io::Result<()> {
     run(starter, async |workers| {
         let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Told);
         let (input, output) = rmcp::transport::io::stdio_pipes();
-        let (input, ended) = input::Input::new(input);
-        let transport = answers::Watched::new(AsyncRwTransport::new(input, output), service.answers());
+        let ended = Arc::new(Notify::new());
+        let transport = stdio::Stdio::new(input, output, ended.clone(), service.answers());
         let serve = async {
             // A client that goes before it has said what it wants is no failure.
             if let Ok(running) = service.clone().serve(transport).await {
