@@ -352,6 +352,14 @@ fn what_was_done_to_the_project_is_undone() {
     let file = world.project().join("file");
     fs::write(&file, "before").unwrap();
     let client = Client::new(&world, json!({}));
+    for arguments in [json!({}), json!({"dry_run": true})] {
+        let words = client.refused("undo", arguments);
+        assert!(
+            words.contains("no checkpoint to go back to") && words.contains("if 'checkpoint' is asked for"),
+            "{words}"
+        );
+        assert!(!words.contains("--no-checkpoint"), "{words}");
+    }
     client.done("run", json!({"command": "echo after > file; touch new", "checkpoint": true}));
     let kept = client.done("checkpoints", json!({}));
     assert_eq!(kept["checkpoints"].as_array().unwrap().len(), 1, "{kept}");
