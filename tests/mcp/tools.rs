@@ -278,6 +278,62 @@ fn nothing_is_opened_without_a_human() {
 }
 
 #[test]
+fn a_human_is_told_how_much_a_rule_lets_in() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({"elicitation": {}}));
+    client.done("create", json!({"name": "box"}));
+    let check = |target: &str| client.done("net_check", json!({"sandbox": "box", "target": target}));
+    let asked = |rule: &str| {
+        client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
+        client.done("net_allow", json!({"sandbox": "box", "rule": rule}));
+        client.asked().last().unwrap()["params"]["message"].as_str().unwrap().to_owned()
+    };
+    // What is the sandbox itself, or nobody, nobody is asked about.
+    for rule in ["localhost", "127.0.0.1", "127.0.0.0/8", "[::1]:80", "host.agentkernel.internal", "224.0.0.1"] {
+        let words = client.refused("net_allow", json!({"sandbox": "box", "rule": rule}));
+        assert!(words.contains(&format!("'{rule}' would allow nothing: ")), "{words}");
+    }
+    assert!(client.asked().is_empty());
+    for (rule, wide) in [
+        ("example.com", ""),
+        ("93.184.215.14:443", ""),
+        ("example.com:*", " It is allowed on every port."),
+        ("*.example.com", " That is every name below example.com."),
+        ("*", " That is every host with a public address."),
+        ("0.0.0.0/0", " That is every public address in 0.0.0.0/0."),
+        ("93.184.0.0/16", " That is every public address in 93.184.0.0/16."),
+        ("10.0.0.0/8", " That is every address in 10.0.0.0/8, of the local network."),
+        ("192.168.1.1", " That is 192.168.1.1, of the local network."),
+        (
+            "169.254.169.254",
+            " That is 169.254.169.254, where a cloud tells this machine its secrets: its metadata service.",
+        ),
+        // A name that is allowed can have it.
+        ("127.0.0.1", " That is 127.0.0.1, of this machine itself, for names that are allowed and lead there."),
+    ] {
+        assert_eq!(asked(rule), format!("Let sandbox box reach {rule} from now on?{wide}"));
+    }
+    // By itself it is the sandbox, whatever is allowed.
+    for target in ["127.0.0.1", "127.0.0.1:80", "localhost:80", "[::1]:80"] {
+        let checked = check(target);
+        assert_eq!(checked["allowed"], false, "{checked}");
+        assert!(checked["cause"].as_str().unwrap().contains("this is the sandbox itself"), "{checked}");
+        assert!(checked["help"].as_str().unwrap().contains("host.agentkernel.internal"), "{checked}");
+    }
+    assert_eq!(check("93.184.215.14")["allowed"], true);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
+    client.done("net_allow", json!({"sandbox": "box", "rule": format!("127.0.0.1:{port}")}));
+    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    let tried = client.done("exec", json!({"sandbox": "box", "command": ["bash", "-c", connect]}));
+    assert!(tried["status"] == 1 && tried["stderr"].as_str().unwrap().contains("refused"), "{tried}");
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.leave();
+    nothing_is_left(&world);
+}
+
+#[test]
 fn a_human_agrees_for_one_sandbox_and_not_for_the_next_of_its_name() {
     let world = World::new(Who::Me);
     let client = Client::new(&world, json!({"elicitation": {}}));
