@@ -33,8 +33,28 @@ fn a_command_runs_in_a_sandbox_that_is_gone_afterwards() {
         assert!(!world.project().join("other").exists());
         let done = client.done("run", json!({"command": "sleep 1000", "timeout_seconds": 1}));
         assert_eq!(done["status"], 124, "{done}");
-        let done = client.done("run", json!({"command": ["no-such-program"]}));
-        assert_eq!(done["status"], 127, "{done}");
+        assert_eq!(client.done("run", json!({"command": "no-such-program"}))["status"], 127);
+        // What was not begun has no status.
+        client.done("create", json!({"name": "box"}));
+        for (program, words) in [
+            (json!({"command": ["no-such-program"]}), "no-such-program"),
+            (json!({"command": ["/etc/passwd"]}), "/etc/passwd"),
+            (json!({"command": [""]}), "empty string"),
+            (json!({"command": []}), "empty"),
+            (json!({"command": "true", "workdir": "/nonexist"}), "/nonexist"),
+            (json!({"command": "true", "workdir": ".."}), ".."),
+        ] {
+            let told = client.refused("run", program.clone());
+            assert!(told.contains(words), "{program}: {told}");
+            let mut inside = program;
+            inside["sandbox"] = json!("box");
+            for background in [false, true] {
+                inside["background"] = json!(background);
+                let told = client.refused("exec", inside.clone());
+                assert!(told.contains(words), "{inside}: {told}");
+            }
+        }
+        client.done("rm", json!({"sandbox": "box", "force": true}));
         let done = client.done("run", json!({"command": "seq 100000", "max_output_bytes": 1000}));
         let text = done["stdout"].as_str().unwrap();
         assert!(text.len() < 1100 && text.starts_with("1\n") && text.ends_with("\n100000\n"), "{text}");
