@@ -122,9 +122,36 @@ fn files() {
     let found = client.done("search_files", of(json!({"pattern": "-third", "literal": true, "limit": 1})));
     assert_eq!(found["matches"][0]["text"], "-third");
     strange_names(&client);
+    what_may_not_be_read(&client);
     client.done("rm", of(json!({"force": true})));
     client.leave();
     nothing_is_left(&world);
+}
+
+/// A directory that can't be read is not an empty one.
+fn what_may_not_be_read(client: &Client) {
+    let make =
+        "mkdir -p /tmp/dir/shut; echo hidden | tee /tmp/dir/shut/file > /tmp/dir/secret; echo hidden > /tmp/dir/open
+        chmod 111 /tmp/dir/shut; chmod 0 /tmp/dir/secret";
+    client.done("exec", json!({"sandbox": "box", "command": make}));
+    let words = client.refused("list_files", json!({"sandbox": "box", "path": "/tmp/dir/shut"}));
+    assert!(words.contains("/tmp/dir/shut can't be read"), "{words}");
+    let words =
+        client.refused("search_files", json!({"sandbox": "box", "path": "/tmp/dir/secret", "pattern": "hidden"}));
+    assert!(words.contains("/tmp/dir/secret can't be read"), "{words}");
+    let unread = |told: &Value| told["unread"].as_array().unwrap().iter().map(ToString::to_string).collect::<String>();
+    let listed = client.done("list_files", json!({"sandbox": "box", "path": "/tmp/dir", "depth": 3}));
+    assert_eq!((&listed["files"], &listed["more"]), (&json!(["open", "secret", "shut/"]), &json!(false)));
+    assert!(unread(&listed).contains("shut") && unread(&listed).contains("Permission denied"), "{listed}");
+    let found = client.done("search_files", json!({"sandbox": "box", "path": "/tmp/dir", "pattern": "hidden"}));
+    let paths: Vec<_> = found["matches"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/tmp/dir/open"], "{found}");
+    assert!(unread(&found).contains("shut") && unread(&found).contains("secret"), "{found}");
+    // Of what is cut, that is all that is told.
+    let many = "mkdir /tmp/many; cd /tmp/many; yes hidden | head -c 4000000 > long";
+    client.done("exec", json!({"sandbox": "box", "command": many}));
+    let found = client.done("search_files", json!({"sandbox": "box", "path": "/tmp/many", "pattern": "hidden"}));
+    assert_eq!((&found["more"], &found["unread"]), (&json!(true), &Value::Null));
 }
 
 /// Files whose names look like what grep says, and patterns that are none.
@@ -408,6 +435,7 @@ fn containers() {
     let found = client.done("search_files", json!({"sandbox": "box", "path": "/tmp/c", "pattern": "^t"}));
     assert_eq!(found["matches"], json!([{"path": "/tmp/c/d/a", "line": 2, "text": "two"}]));
     strange_names(&client);
+    what_may_not_be_read(&client);
     let id = client.ask(
         "tools/call",
         json!({"name": "exec", "arguments": {"sandbox": "box", "command": "echo on; sleep 12345"}, "_meta": {"progressToken": 1}}),
