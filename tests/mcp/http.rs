@@ -72,8 +72,12 @@ impl Served {
 
     /// Greets it, and gives the header that names the session.
     fn greet(&self) -> String {
+        self.greet_as(&json!({}))
+    }
+
+    fn greet_as(&self, capabilities: &Value) -> String {
         let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
+            "protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}}});
         let (head, answer) = self.message(&hello, "");
         assert_eq!(answer["result"]["serverInfo"]["name"], "agentkernel", "{head}");
         let session = head.lines().find(|line| line.starts_with("mcp-session-id: ")).unwrap();
@@ -167,6 +171,30 @@ fn what_is_no_message_is_survived() {
         let error = served.message(&message, &session).1["error"].clone();
         assert!(error["code"] == code && error["message"].as_str().unwrap().contains(words), "{message}: {error}");
     }
+}
+
+/// Nobody is left to answer it.
+#[test]
+fn a_session_that_ends_ends_its_question() {
+    let world = World::new(Who::Me);
+    let served = Served::new(&world);
+    let session = served.greet_as(&json!({"elicitation": {}}));
+    let _ = Served::call(&session, &served, "create", json!({"name": "box", "workspace": "overlay"}));
+    let call = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call",
+        "params": {"name": "net_allow", "arguments": {"sandbox": "box", "rule": "example.com"}}});
+    let body = call.to_string();
+    let mut stream = served.connect();
+    stream.write_all((served.head(body.len(), &session) + &body).as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("elicitation/create")), "it asks");
+    let answer = served.says(&served.head(0, &session).replacen("POST", "DELETE", 1), b"");
+    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    let ended = Instant::now();
+    assert!(!lines.any(|line| line.contains("\"result\"")), "it has ended");
+    assert!(ended.elapsed() < Duration::from_secs(4), "{:?}", ended.elapsed());
+    drop(served);
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    eventually("nothing is left", || world.leftovers().is_empty());
 }
 
 #[test]
