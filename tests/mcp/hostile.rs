@@ -239,33 +239,38 @@ fn a_hundred_commands_in_the_background() {
     nothing_is_left(&world);
 }
 
-/// It hangs up, and has never read what it was told.
+/// It hangs up, and has never read what it was told, or can read no more.
 #[test]
 fn a_client_that_reads_nothing() {
-    let world = World::new(Who::Me);
-    let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut input = server.stdin.take().unwrap();
-    let mut say = |message: Value| writeln!(input, "{message}").unwrap();
-    let hello =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
-    say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
-    say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-    let run = json!({"name": "run", "arguments": {"command": "sleep 12345"}});
-    say(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": run}));
-    eventually("it runs", || stdout(&mut world.agentkernel(["ps", "-q"])).lines().count() == 1);
-    // More than a pipe holds.
-    (2..12).for_each(|id| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"})));
-    drop(input);
-    let began = Instant::now();
-    while server.try_wait().unwrap().is_none() {
-        if began.elapsed() > Duration::from_secs(15) {
-            let _ = server.kill();
-            panic!("it waits for somebody who reads");
+    for (gone, most) in [(false, 15), (true, 3)] {
+        let world = World::new(Who::Me);
+        let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = server.stdin.take().unwrap();
+        let mut say = |message: Value| writeln!(input, "{message}").unwrap();
+        let hello =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
+        say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        let run = json!({"name": "run", "arguments": {"command": "sleep 12345"}});
+        say(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": run}));
+        eventually("it runs", || stdout(&mut world.agentkernel(["ps", "-q"])).lines().count() == 1);
+        // More than a pipe holds.
+        (2..12).for_each(|id| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"})));
+        drop(input);
+        if gone {
+            drop(server.stdout.take());
         }
-        std::thread::sleep(Duration::from_millis(50));
+        let began = Instant::now();
+        while server.try_wait().unwrap().is_none() {
+            if began.elapsed() > Duration::from_secs(most) {
+                let _ = server.kill();
+                panic!("it waits for somebody who reads");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(server.wait().unwrap().success());
+        nothing_is_left(&world);
     }
-    assert!(server.wait().unwrap().success());
-    nothing_is_left(&world);
 }
 
 #[test]

@@ -98,7 +98,11 @@ pub fn serve(starter: &dyn Starter) -> io::Result<()> {
         };
         let gone = async {
             ended.notified().await;
-            sleep(LAST).await;
+            tokio::select! {
+                // There is nobody left whom an answer could reach.
+                () = stdio::unread() => {}
+                () = sleep(LAST) => {}
+            }
         };
         tokio::select! {
             () = serve => {}

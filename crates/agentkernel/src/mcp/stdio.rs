@@ -11,9 +11,9 @@ use rmcp::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{collections::HashSet, io, pin::Pin, sync::Arc};
+use std::{collections::HashSet, future::pending, io, os::fd::AsFd as _, pin::Pin, sync::Arc};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, unix::AsyncFd},
     sync::{Mutex, Notify},
 };
 
@@ -106,6 +106,20 @@ where
         // Every line is written out at once.
         Ok(())
     }
+}
+
+/// Waits until nobody can read standard output any more. Of a file that is not known.
+#[expect(deprecated, reason = "what is unsound are descriptors that are closed early, which an OwnedFd is not")]
+pub(super) async fn unread() {
+    let output = io::stdout().as_fd().try_clone_to_owned();
+    let Ok(output) = output.and_then(AsyncFd::new) else { return pending().await };
+    while let Ok(mut told) = output.writable().await {
+        if told.ready().is_write_closed() {
+            return;
+        }
+        told.clear_ready();
+    }
+    pending().await
 }
 
 async fn write(output: Arc<Mutex<impl AsyncWrite + Unpin>>, line: io::Result<Vec<u8>>) -> io::Result<()> {
