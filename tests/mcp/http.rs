@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use support::{Who, World, eventually, stdout, told};
@@ -91,6 +91,25 @@ impl Served {
         let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call",
             "params": {"name": tool, "arguments": arguments}});
         served.message(&call, session).1
+    }
+}
+
+/// The process that makes workers, held up: what is called is not done while this is there.
+struct HeldUp(String);
+
+impl HeldUp {
+    fn new(served: &Served) -> Self {
+        let server = served.child.id();
+        let helper = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
+        let helper = helper.trim().to_owned();
+        assert!(Command::new("kill").args(["-STOP", &helper]).status().unwrap().success());
+        Self(helper)
+    }
+}
+
+impl Drop for HeldUp {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-CONT", &self.0]).status();
     }
 }
 
@@ -194,6 +213,61 @@ fn a_session_that_ends_ends_its_question() {
     assert!(ended.elapsed() < Duration::from_secs(4), "{:?}", ended.elapsed());
     drop(served);
     let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    eventually("nothing is left", || world.leftovers().is_empty());
+}
+
+/// Whoever has gone hears of nothing that was made meanwhile, and whoever comes back does.
+#[test]
+fn what_a_client_never_hears_of_is_taken_back() {
+    let world = World::new(Who::Me);
+    let served = Served::new(&world);
+    let session = served.greet();
+    let create = |name: &str| {
+        let made = Served::call(&session, &served, "create", json!({"name": name, "workspace": "overlay"}));
+        assert_eq!(made["result"]["structuredContent"]["name"], name, "{made}");
+    };
+    create("box");
+    // Loses its connection as soon as the answer has begun, and gives the mark by which it can go on reading.
+    let begun = |name: &str, arguments: Value| {
+        let call = json!({"jsonrpc": "2.0", "id": name, "method": "tools/call",
+            "params": {"name": name, "arguments": arguments}});
+        let body = call.to_string();
+        let mut stream = served.connect();
+        stream.write_all((served.head(body.len(), &session) + &body).as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        lines.find_map(|line| line.strip_prefix("id: ").or(line.strip_prefix("id:")).map(str::to_owned)).unwrap()
+    };
+    let names = || stdout(&mut world.agentkernel(["ps", "-a", "--format", "{{.Name}}"]));
+    let inside =
+        || stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]));
+    {
+        let _held = HeldUp::new(&served);
+        begun("create", json!({"name": "unheard", "workspace": "overlay"}));
+        begun("exec", json!({"sandbox": "box", "command": "exec sleep 12345", "background": true}));
+        // The server is to see that it is gone.
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    // These come after.
+    create("later");
+    let _ = Served::call(&session, &served, "exec", json!({"sandbox": "box", "command": "sleep 2"}));
+    assert!(!inside().contains("12345"));
+    eventually("it is taken back", || !names().contains("unheard"));
+    let held = HeldUp::new(&served);
+    let mark = begun("create", json!({"name": "heard", "workspace": "overlay"}));
+    let mut stream = served.connect();
+    let head = served.head(0, &session).replacen("POST", "GET", 1);
+    let head = head.replacen("Accept:", &format!("Last-Event-ID: {mark}\r\nAccept:"), 1);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
+    drop(held);
+    assert!(lines.any(|line| line.contains("\"result\"") && line.contains("heard")));
+    create("last");
+    assert!(names().contains("heard"), "{}", names());
+    drop(served);
+    for name in ["box", "later", "heard", "last"] {
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", name]));
+    }
     eventually("nothing is left", || world.leftovers().is_empty());
 }
 

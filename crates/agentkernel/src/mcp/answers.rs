@@ -1,6 +1,7 @@
 //! Hides which answers go out: one to a call that is cancelled while it is on its way is dropped by the protocol, and what the
 //! call has made would be left to nobody.
 
+use super::delivery::Delivery;
 use rmcp::{RoleServer, model::RequestId, service::RequestContext};
 use std::{
     collections::HashMap,
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 /// Who waits for an answer to go out, by the call's id.
 #[derive(Debug)]
 pub(super) struct Answers {
-    /// Whether somebody tells of them. Over HTTP nobody does: there they go out if the call has not been cancelled before.
+    /// Whether the transport tells of them. Over HTTP it is what carries each that is asked.
     watched: bool,
     waiting: Mutex<HashMap<RequestId, oneshot::Sender<()>>>,
 }
@@ -28,13 +29,14 @@ impl Answers {
     ) -> impl Future<Output = bool> + Send + 'static {
         let (tell, told) = oneshot::channel();
         let (answers, id, cancelled) = (self.clone(), context.id.clone(), context.ct.clone());
-        let in_time = !cancelled.is_cancelled();
+        let (in_time, delivery) = (!cancelled.is_cancelled(), Delivery::to(context));
         if self.watched {
             answers.lock().insert(id.clone(), tell);
         }
         async move {
             if !answers.watched {
-                return in_time;
+                let Some(delivery) = delivery else { return in_time };
+                return in_time && delivery.arrives(cancelled.cancelled()).await;
             }
             tokio::select! {
                 // The token is spent by an answer as well, which is told of before anybody else has a turn: there is one thread.

@@ -9,6 +9,7 @@ mod address;
 mod answers;
 mod background;
 mod calls;
+mod delivery;
 mod frames;
 mod helper;
 mod http;
