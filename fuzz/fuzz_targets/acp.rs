@@ -2,7 +2,7 @@
 //! it may have, one in a line, and is asked for nothing but a human's answer.
 #![no_main]
 
-#[path = "../../crates/agentkernel/src/acp/lines.rs"]
+#[path = "../../crates/agentkernel/src/lines.rs"]
 #[allow(dead_code)]
 mod lines;
 #[path = "../../crates/agentkernel/src/acp/message.rs"]
@@ -15,12 +15,14 @@ mod protocol;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
+/// The most bytes of one message.
+const LONGEST: usize = 32 << 20;
 /// What the editor may be asked.
 const ASKED: [&str; 2] = ["session/request_permission", "elicitation/create"];
 
 fuzz_target!(|input: &[u8]| {
     let mut protocol = protocol::Protocol::new(Some("/srv".as_ref()), &[]);
-    let mut lines = lines::Lines::default();
+    let mut lines = lines::Lines::new(LONGEST);
     lines.push(input);
     while let Some(Ok(line)) = lines.next() {
         // With this mark it is the editor's.

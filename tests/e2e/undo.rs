@@ -61,7 +61,12 @@ fn what_a_run_has_done_to_a_project_is_undone() {
         assert_eq!((&list[0]["number"], &list[1]["undo_to"]), (&1.into(), &1.into()), "{list}");
         let _ = stdout(&mut world.agentkernel(["undo", "--forget"]));
         let output = world.agentkernel(["undo"]).output().unwrap();
-        assert!(told(&output).contains("no checkpoint to go back to"), "{}", told(&output));
+        let words = told(&output);
+        assert!(
+            words.contains("no checkpoint to go back to") && words.contains("if 'checkpoint' is asked for"),
+            "{words}"
+        );
+        assert!(!words.contains("--no-checkpoint"), "{words}");
         assert_eq!(tree(), before);
     }
 }

@@ -19,35 +19,111 @@ fn nothing_is_left(world: &World) {
 }
 
 #[test]
-fn what_is_no_message_is_survived() {
+fn what_is_no_message_is_told_so() {
     let world = World::new(Who::Me);
     let client = Client::new(&world, json!({}));
     let deep = "[".repeat(100_000);
-    for line in [
-        &b"{"[..],
-        b"\xff\xfe\x00",
-        b"",
-        b"null",
-        b"[]",
-        b"[1,2,3]",
-        b"{}",
-        b"\"text\"",
-        br#"{"jsonrpc":"1.0","id":1000,"method":"tools/list"}"#,
-        br#"{"jsonrpc":"2.0","id":{"a":1},"method":"tools/list"}"#,
-        br#"{"jsonrpc":"2.0","id":1001,"method":7}"#,
-        br#"{"jsonrpc":"2.0","id":1002,"method":"no/such/method"}"#,
-        br#"{"jsonrpc":"2.0","id":1003,"method":"tools/call","params":[]}"#,
-        br#"{"jsonrpc":"2.0","id":1004,"method":"tools/call","params":{"name":7}}"#,
-        br#"{"jsonrpc":"2.0","id":1005,"method":"tools/call","params":{"name":"run","arguments":"x"}}"#,
-        br#"{"jsonrpc":"2.0","id":1006,"result":{}}"#,
-        br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":99}}"#,
-        br#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#,
-        deep.as_bytes(),
+    for (line, code) in [
+        (&b"{"[..], -32700),
+        (b"\xff\xfe\x00", -32700),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}}", -32700),
+        (deep.as_bytes(), -32700),
+        (b"null", -32600),
+        (b"[]", -32600),
+        (b"[1,2,3]", -32600),
+        (b"{}", -32600),
+        (b"\"text\"", -32600),
+        (br#"{"jsonrpc":"2.0","id":{"a":1},"method":"tools/list"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":1006}"#, -32600),
     ] {
         client.line(line);
+        let answer = client.complaint();
+        let shown = String::from_utf8_lossy(&line[..line.len().min(80)]);
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(code)), "{shown}: {answer}");
     }
+    // What can be told from others is answered by its id.
+    for (line, code, words) in [
+        (r#"{"jsonrpc":"1.0","id":1000,"method":"tools/list"}"#, -32600, "JSON-RPC 2.0"),
+        (r#"{"jsonrpc":"2.0","id":1001,"method":7}"#, -32600, "JSON-RPC 2.0"),
+        (r#"{"jsonrpc":"2.0","id":1002,"method":"no/such/method"}"#, -32601, "no method 'no/such/method'"),
+        (r#"{"jsonrpc":"2.0","id":1003,"method":"tools/call","params":[]}"#, -32602, "no object"),
+        (r#"{"jsonrpc":"2.0","id":1004,"method":"tools/call","params":{"name":7}}"#, -32602, "expected a string"),
+        (
+            r#"{"jsonrpc":"2.0","id":1005,"method":"tools/call","params":{"name":"run","arguments":[]}}"#,
+            -32602,
+            "expected a map",
+        ),
+        (r#"{"jsonrpc":"2.0","id":1006,"method":"tools/call"}"#, -32602, "There are none"),
+        (r#"{"jsonrpc":"2.0","id":1007,"method":"prompts/get","params":{}}"#, -32602, "missing field `name`"),
+        (r#"{"jsonrpc":"2.0","id":1008,"method":"resources/read","params":{"uri":[]}}"#, -32602, "resources/read"),
+        (r#"{"jsonrpc":"2.0","id":1009,"method":"tools/list","params":[]}"#, -32602, "no object"),
+        (r#"{"jsonrpc":"2.0","id":1010,"method":"tools/list","params":{"_meta":7}}"#, -32602, "_meta"),
+        (r#"{"jsonrpc":"2.0","id":1011,"method":"ping","params":7}"#, -32602, "no object"),
+        (r#"{"jsonrpc":"2.0","id":1012,"method":"no/such/method","params":7}"#, -32601, "no method 'no/such/method'"),
+    ] {
+        client.line(line.as_bytes());
+        let id = serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap();
+        let error = client.answer(id)["error"].clone();
+        let told = error["message"].as_str().unwrap();
+        assert!(error["code"] == code && told.contains(words), "{line}: {error}");
+    }
+    // These are not answered.
+    for line in [
+        "",
+        " \t\r",
+        r#"{"jsonrpc":"2.0","id":1020,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":99}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":[]}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#,
+        r#"{"jsonrpc":"2.0","method":"no/such/notification","params":7}"#,
+    ] {
+        client.line(line.as_bytes());
+    }
+    // A mark of Unicode's and a carriage return are no part of one.
+    client.line("\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1030,\"method\":\"ping\"}\r".as_bytes());
+    assert_eq!(client.answer(1030)["result"], json!({}));
     let tools = client.request("tools/list", json!({}));
     assert!(tools["result"]["tools"].as_array().unwrap().len() > 10);
+    assert!(client.notifications().is_empty() && !client.has_complaint());
+    client.leave();
+    nothing_is_left(&world);
+}
+
+#[test]
+fn an_id_that_is_in_use_asks_nothing_more() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({}));
+    client.done("create", json!({"name": "box"}));
+    let call = |id: &str, name: &str| {
+        let command = format!("echo {name} >> /tmp/ran; until [ -e /tmp/go ]; do sleep 0.1; done; echo {name}");
+        let params = json!({"name": "exec", "arguments": {"sandbox": "box", "command": command}});
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{params}}}"#)
+    };
+    client.line(call("5000", "first").as_bytes());
+    client.line(call("5000", "second").as_bytes());
+    let refused = client.complaint();
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&Value::Null, &json!(-32600)), "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("5000"), "{refused}");
+    // A text is another id than a number.
+    client.line(call("\"5000\"", "text").as_bytes());
+    client.done(
+        "exec",
+        json!({"sandbox": "box", "command": "until [ $(wc -l < /tmp/ran) = 2 ]; do sleep 0.1; done; touch /tmp/go"}),
+    );
+    assert_eq!(client.answer(5000)["result"]["structuredContent"]["stdout"], "first\n");
+    let text = client.complaint();
+    assert_eq!((&text["id"], &text["result"]["structuredContent"]["stdout"]), (&json!("5000"), &json!("text\n")));
+    // An answer frees it, and so does being cancelled.
+    client.line(call("5000", "again").as_bytes());
+    assert_eq!(client.answer(5000)["result"]["structuredContent"]["stdout"], "again\n");
+    client.done("exec", json!({"sandbox": "box", "command": "rm /tmp/go"}));
+    client.line(call("5001", "gone").as_bytes());
+    client.notify("notifications/cancelled", json!({"requestId": 5001}));
+    eventually("it is ended", || !inside(&world).contains("gone"));
+    client.line(br#"{"jsonrpc":"2.0","id":5001,"method":"ping"}"#);
+    assert_eq!(client.answer(5001)["result"], json!({}));
+    assert!(!client.has_complaint());
+    client.done("rm", json!({"sandbox": "box", "force": true}));
     client.leave();
     nothing_is_left(&world);
 }
@@ -64,6 +140,8 @@ fn large_messages() {
     assert_eq!(counted["stdout"].as_str().unwrap().trim(), (10 << 20).to_string());
     // What no message may have is not kept, and the next is heard.
     client.line("x".repeat(40 << 20).as_bytes());
+    let refused = client.complaint();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("more than 16 MiB"), "{refused}");
     let words = client.refused("exec", json!({"sandbox": "box", "command": ["echo", long]}));
     assert!(words.contains("too large") || words.contains("too long"), "{}", &words[..words.len().min(200)]);
     assert!(support::resident(client.server.id()) < 400 << 20);
@@ -161,33 +239,38 @@ fn a_hundred_commands_in_the_background() {
     nothing_is_left(&world);
 }
 
-/// It hangs up, and has never read what it was told.
+/// It hangs up, and has never read what it was told, or can read no more.
 #[test]
 fn a_client_that_reads_nothing() {
-    let world = World::new(Who::Me);
-    let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut input = server.stdin.take().unwrap();
-    let mut say = |message: Value| writeln!(input, "{message}").unwrap();
-    let hello =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
-    say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
-    say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-    let run = json!({"name": "run", "arguments": {"command": "sleep 12345"}});
-    say(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": run}));
-    eventually("it runs", || stdout(&mut world.agentkernel(["ps", "-q"])).lines().count() == 1);
-    // More than a pipe holds.
-    (2..12).for_each(|id| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"})));
-    drop(input);
-    let began = Instant::now();
-    while server.try_wait().unwrap().is_none() {
-        if began.elapsed() > Duration::from_secs(15) {
-            let _ = server.kill();
-            panic!("it waits for somebody who reads");
+    for (gone, most) in [(false, 15), (true, 3)] {
+        let world = World::new(Who::Me);
+        let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = server.stdin.take().unwrap();
+        let mut say = |message: Value| writeln!(input, "{message}").unwrap();
+        let hello =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
+        say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        let run = json!({"name": "run", "arguments": {"command": "sleep 12345"}});
+        say(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": run}));
+        eventually("it runs", || stdout(&mut world.agentkernel(["ps", "-q"])).lines().count() == 1);
+        // More than a pipe holds.
+        (2..12).for_each(|id| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"})));
+        drop(input);
+        if gone {
+            drop(server.stdout.take());
         }
-        std::thread::sleep(Duration::from_millis(50));
+        let began = Instant::now();
+        while server.try_wait().unwrap().is_none() {
+            if began.elapsed() > Duration::from_secs(most) {
+                let _ = server.kill();
+                panic!("it waits for somebody who reads");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(server.wait().unwrap().success());
+        nothing_is_left(&world);
     }
-    assert!(server.wait().unwrap().success());
-    nothing_is_left(&world);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use support::{Who, World, eventually, stdout, told};
@@ -72,8 +72,12 @@ impl Served {
 
     /// Greets it, and gives the header that names the session.
     fn greet(&self) -> String {
+        self.greet_as(&json!({}))
+    }
+
+    fn greet_as(&self, capabilities: &Value) -> String {
         let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
+            "protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}}});
         let (head, answer) = self.message(&hello, "");
         assert_eq!(answer["result"]["serverInfo"]["name"], "agentkernel", "{head}");
         let session = head.lines().find(|line| line.starts_with("mcp-session-id: ")).unwrap();
@@ -87,6 +91,25 @@ impl Served {
         let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call",
             "params": {"name": tool, "arguments": arguments}});
         served.message(&call, session).1
+    }
+}
+
+/// The process that makes workers, held up: what is called is not done while this is there.
+struct HeldUp(String);
+
+impl HeldUp {
+    fn new(served: &Served) -> Self {
+        let server = served.child.id();
+        let helper = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap();
+        let helper = helper.trim().to_owned();
+        assert!(Command::new("kill").args(["-STOP", &helper]).status().unwrap().success());
+        Self(helper)
+    }
+}
+
+impl Drop for HeldUp {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-CONT", &self.0]).status();
     }
 }
 
@@ -157,7 +180,95 @@ fn what_is_no_message_is_survived() {
         let answer = served.says(nonsense, b"\r\n\r\n");
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    served.greet();
+    let session = served.greet();
+    for (method, params, code, words) in [
+        ("tools/call", json!({"name": "run", "arguments": []}), -32602, "expected a map"),
+        ("tools/call", Value::Null, -32602, "There are none"),
+        ("no/such/method", json!({}), -32601, "no method 'no/such/method'"),
+    ] {
+        let message = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
+        let error = served.message(&message, &session).1["error"].clone();
+        assert!(error["code"] == code && error["message"].as_str().unwrap().contains(words), "{message}: {error}");
+    }
+}
+
+/// Nobody is left to answer it.
+#[test]
+fn a_session_that_ends_ends_its_question() {
+    let world = World::new(Who::Me);
+    let served = Served::new(&world);
+    let session = served.greet_as(&json!({"elicitation": {}}));
+    let _ = Served::call(&session, &served, "create", json!({"name": "box", "workspace": "overlay"}));
+    let call = json!({"jsonrpc": "2.0", "id": 8, "method": "tools/call",
+        "params": {"name": "net_allow", "arguments": {"sandbox": "box", "rule": "example.com"}}});
+    let body = call.to_string();
+    let mut stream = served.connect();
+    stream.write_all((served.head(body.len(), &session) + &body).as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("elicitation/create")), "it asks");
+    let answer = served.says(&served.head(0, &session).replacen("POST", "DELETE", 1), b"");
+    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    let ended = Instant::now();
+    assert!(!lines.any(|line| line.contains("\"result\"")), "it has ended");
+    assert!(ended.elapsed() < Duration::from_secs(4), "{:?}", ended.elapsed());
+    drop(served);
+    let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    eventually("nothing is left", || world.leftovers().is_empty());
+}
+
+/// Whoever has gone hears of nothing that was made meanwhile, and whoever comes back does.
+#[test]
+fn what_a_client_never_hears_of_is_taken_back() {
+    let world = World::new(Who::Me);
+    let served = Served::new(&world);
+    let session = served.greet();
+    let create = |name: &str| {
+        let made = Served::call(&session, &served, "create", json!({"name": name, "workspace": "overlay"}));
+        assert_eq!(made["result"]["structuredContent"]["name"], name, "{made}");
+    };
+    create("box");
+    // Loses its connection as soon as the answer has begun, and gives the mark by which it can go on reading.
+    let begun = |name: &str, arguments: Value| {
+        let call = json!({"jsonrpc": "2.0", "id": name, "method": "tools/call",
+            "params": {"name": name, "arguments": arguments}});
+        let body = call.to_string();
+        let mut stream = served.connect();
+        stream.write_all((served.head(body.len(), &session) + &body).as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+        lines.find_map(|line| line.strip_prefix("id: ").or(line.strip_prefix("id:")).map(str::to_owned)).unwrap()
+    };
+    let names = || stdout(&mut world.agentkernel(["ps", "-a", "--format", "{{.Name}}"]));
+    let inside =
+        || stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]));
+    {
+        let _held = HeldUp::new(&served);
+        begun("create", json!({"name": "unheard", "workspace": "overlay"}));
+        begun("exec", json!({"sandbox": "box", "command": "exec sleep 12345", "background": true}));
+        // The server is to see that it is gone.
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    // These come after.
+    create("later");
+    let _ = Served::call(&session, &served, "exec", json!({"sandbox": "box", "command": "sleep 2"}));
+    assert!(!inside().contains("12345"));
+    eventually("it is taken back", || !names().contains("unheard"));
+    let held = HeldUp::new(&served);
+    let mark = begun("create", json!({"name": "heard", "workspace": "overlay"}));
+    let mut stream = served.connect();
+    let head = served.head(0, &session).replacen("POST", "GET", 1);
+    let head = head.replacen("Accept:", &format!("Last-Event-ID: {mark}\r\nAccept:"), 1);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
+    drop(held);
+    assert!(lines.any(|line| line.contains("\"result\"") && line.contains("heard")));
+    create("last");
+    assert!(names().contains("heard"), "{}", names());
+    drop(served);
+    for name in ["box", "later", "heard", "last"] {
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", name]));
+    }
+    eventually("nothing is left", || world.leftovers().is_empty());
 }
 
 #[test]

@@ -33,8 +33,28 @@ fn a_command_runs_in_a_sandbox_that_is_gone_afterwards() {
         assert!(!world.project().join("other").exists());
         let done = client.done("run", json!({"command": "sleep 1000", "timeout_seconds": 1}));
         assert_eq!(done["status"], 124, "{done}");
-        let done = client.done("run", json!({"command": ["no-such-program"]}));
-        assert_eq!(done["status"], 127, "{done}");
+        assert_eq!(client.done("run", json!({"command": "no-such-program"}))["status"], 127);
+        // What was not begun has no status.
+        client.done("create", json!({"name": "box"}));
+        for (program, words) in [
+            (json!({"command": ["no-such-program"]}), "no-such-program"),
+            (json!({"command": ["/etc/passwd"]}), "/etc/passwd"),
+            (json!({"command": [""]}), "empty string"),
+            (json!({"command": []}), "empty"),
+            (json!({"command": "true", "workdir": "/nonexist"}), "/nonexist"),
+            (json!({"command": "true", "workdir": ".."}), ".."),
+        ] {
+            let told = client.refused("run", program.clone());
+            assert!(told.contains(words), "{program}: {told}");
+            let mut inside = program;
+            inside["sandbox"] = json!("box");
+            for background in [false, true] {
+                inside["background"] = json!(background);
+                let told = client.refused("exec", inside.clone());
+                assert!(told.contains(words), "{inside}: {told}");
+            }
+        }
+        client.done("rm", json!({"sandbox": "box", "force": true}));
         let done = client.done("run", json!({"command": "seq 100000", "max_output_bytes": 1000}));
         let text = done["stdout"].as_str().unwrap();
         assert!(text.len() < 1100 && text.starts_with("1\n") && text.ends_with("\n100000\n"), "{text}");
@@ -102,9 +122,36 @@ fn files() {
     let found = client.done("search_files", of(json!({"pattern": "-third", "literal": true, "limit": 1})));
     assert_eq!(found["matches"][0]["text"], "-third");
     strange_names(&client);
+    what_may_not_be_read(&client);
     client.done("rm", of(json!({"force": true})));
     client.leave();
     nothing_is_left(&world);
+}
+
+/// A directory that can't be read is not an empty one.
+fn what_may_not_be_read(client: &Client) {
+    let make =
+        "mkdir -p /tmp/dir/shut; echo hidden | tee /tmp/dir/shut/file > /tmp/dir/secret; echo hidden > /tmp/dir/open
+        chmod 111 /tmp/dir/shut; chmod 0 /tmp/dir/secret";
+    client.done("exec", json!({"sandbox": "box", "command": make}));
+    let words = client.refused("list_files", json!({"sandbox": "box", "path": "/tmp/dir/shut"}));
+    assert!(words.contains("/tmp/dir/shut can't be read"), "{words}");
+    let words =
+        client.refused("search_files", json!({"sandbox": "box", "path": "/tmp/dir/secret", "pattern": "hidden"}));
+    assert!(words.contains("/tmp/dir/secret can't be read"), "{words}");
+    let unread = |told: &Value| told["unread"].as_array().unwrap().iter().map(ToString::to_string).collect::<String>();
+    let listed = client.done("list_files", json!({"sandbox": "box", "path": "/tmp/dir", "depth": 3}));
+    assert_eq!((&listed["files"], &listed["more"]), (&json!(["open", "secret", "shut/"]), &json!(false)));
+    assert!(unread(&listed).contains("shut") && unread(&listed).contains("Permission denied"), "{listed}");
+    let found = client.done("search_files", json!({"sandbox": "box", "path": "/tmp/dir", "pattern": "hidden"}));
+    let paths: Vec<_> = found["matches"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/tmp/dir/open"], "{found}");
+    assert!(unread(&found).contains("shut") && unread(&found).contains("secret"), "{found}");
+    // Of what is cut, that is all that is told.
+    let many = "mkdir /tmp/many; cd /tmp/many; yes hidden | head -c 4000000 > long";
+    client.done("exec", json!({"sandbox": "box", "command": many}));
+    let found = client.done("search_files", json!({"sandbox": "box", "path": "/tmp/many", "pattern": "hidden"}));
+    assert_eq!((&found["more"], &found["unread"]), (&json!(true), &Value::Null));
 }
 
 /// Files whose names look like what grep says, and patterns that are none.
@@ -278,6 +325,62 @@ fn nothing_is_opened_without_a_human() {
 }
 
 #[test]
+fn a_human_is_told_how_much_a_rule_lets_in() {
+    let world = World::new(Who::Me);
+    let client = Client::new(&world, json!({"elicitation": {}}));
+    client.done("create", json!({"name": "box"}));
+    let check = |target: &str| client.done("net_check", json!({"sandbox": "box", "target": target}));
+    let asked = |rule: &str| {
+        client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
+        client.done("net_allow", json!({"sandbox": "box", "rule": rule}));
+        client.asked().last().unwrap()["params"]["message"].as_str().unwrap().to_owned()
+    };
+    // What is the sandbox itself, or nobody, nobody is asked about.
+    for rule in ["localhost", "127.0.0.1", "127.0.0.0/8", "[::1]:80", "host.agentkernel.internal", "224.0.0.1"] {
+        let words = client.refused("net_allow", json!({"sandbox": "box", "rule": rule}));
+        assert!(words.contains(&format!("'{rule}' would allow nothing: ")), "{words}");
+    }
+    assert!(client.asked().is_empty());
+    for (rule, wide) in [
+        ("example.com", ""),
+        ("93.184.215.14:443", ""),
+        ("example.com:*", " It is allowed on every port."),
+        ("*.example.com", " That is every name below example.com."),
+        ("*", " That is every host with a public address."),
+        ("0.0.0.0/0", " That is every public address in 0.0.0.0/0."),
+        ("93.184.0.0/16", " That is every public address in 93.184.0.0/16."),
+        ("10.0.0.0/8", " That is every address in 10.0.0.0/8, of the local network."),
+        ("192.168.1.1", " That is 192.168.1.1, of the local network."),
+        (
+            "169.254.169.254",
+            " That is 169.254.169.254, where a cloud tells this machine its secrets: its metadata service.",
+        ),
+        // A name that is allowed can have it.
+        ("127.0.0.1", " That is 127.0.0.1, of this machine itself, for names that are allowed and lead there."),
+    ] {
+        assert_eq!(asked(rule), format!("Let sandbox box reach {rule} from now on?{wide}"));
+    }
+    // By itself it is the sandbox, whatever is allowed.
+    for target in ["127.0.0.1", "127.0.0.1:80", "localhost:80", "[::1]:80"] {
+        let checked = check(target);
+        assert_eq!(checked["allowed"], false, "{checked}");
+        assert!(checked["cause"].as_str().unwrap().contains("this is the sandbox itself"), "{checked}");
+        assert!(checked["help"].as_str().unwrap().contains("host.agentkernel.internal"), "{checked}");
+    }
+    assert_eq!(check("93.184.215.14")["allowed"], true);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
+    client.done("net_allow", json!({"sandbox": "box", "rule": format!("127.0.0.1:{port}")}));
+    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    let tried = client.done("exec", json!({"sandbox": "box", "command": ["bash", "-c", connect]}));
+    assert!(tried["status"] == 1 && tried["stderr"].as_str().unwrap().contains("refused"), "{tried}");
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.leave();
+    nothing_is_left(&world);
+}
+
+#[test]
 fn a_human_agrees_for_one_sandbox_and_not_for_the_next_of_its_name() {
     let world = World::new(Who::Me);
     let client = Client::new(&world, json!({"elicitation": {}}));
@@ -332,6 +435,7 @@ fn containers() {
     let found = client.done("search_files", json!({"sandbox": "box", "path": "/tmp/c", "pattern": "^t"}));
     assert_eq!(found["matches"], json!([{"path": "/tmp/c/d/a", "line": 2, "text": "two"}]));
     strange_names(&client);
+    what_may_not_be_read(&client);
     let id = client.ask(
         "tools/call",
         json!({"name": "exec", "arguments": {"sandbox": "box", "command": "echo on; sleep 12345"}, "_meta": {"progressToken": 1}}),
@@ -352,6 +456,14 @@ fn what_was_done_to_the_project_is_undone() {
     let file = world.project().join("file");
     fs::write(&file, "before").unwrap();
     let client = Client::new(&world, json!({}));
+    for arguments in [json!({}), json!({"dry_run": true})] {
+        let words = client.refused("undo", arguments);
+        assert!(
+            words.contains("no checkpoint to go back to") && words.contains("if 'checkpoint' is asked for"),
+            "{words}"
+        );
+        assert!(!words.contains("--no-checkpoint"), "{words}");
+    }
     client.done("run", json!({"command": "echo after > file; touch new", "checkpoint": true}));
     let kept = client.done("checkpoints", json!({}));
     assert_eq!(kept["checkpoints"].as_array().unwrap().len(), 1, "{kept}");

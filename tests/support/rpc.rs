@@ -160,6 +160,12 @@ impl Client {
         }
     }
 
+    /// Whether such an answer has come that nobody waited for.
+    #[must_use]
+    pub fn has_complaint(&self) -> bool {
+        !self.state.borrow().complaints.is_empty()
+    }
+
     /// What it has told so far.
     #[must_use]
     pub fn notifications(&self) -> Vec<Value> {

@@ -5,7 +5,6 @@
 //! be.
 
 mod files;
-mod lines;
 mod message;
 mod protocol;
 mod relay;
@@ -15,6 +14,7 @@ use crate::{
     Spec,
     client::{Client, ClientError, Outcome},
     config::HostFacts,
+    lines::Lines,
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -22,6 +22,9 @@ use rustix::{
     io::Errno,
 };
 use std::time::{Duration, Instant};
+
+/// The most bytes of one message. What an agent reads into a prompt, pictures too, is less.
+const LONGEST: usize = 32 << 20;
 
 /// How the agent's time with the editor ended.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ pub fn refuse(output: BorrowedFd<'_>, why: &str) {
     const PATIENCE: Duration = Duration::from_secs(2);
     let (end, input) = (Instant::now() + PATIENCE, rustix::stdio::stdin());
     let mut protocol = protocol::Protocol::new(None, &[]);
-    let mut lines = lines::Lines::default();
+    let mut lines = Lines::new(LONGEST);
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let left = end.saturating_duration_since(Instant::now());

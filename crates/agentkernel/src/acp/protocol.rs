@@ -336,7 +336,7 @@ impl Protocol {
 }
 
 fn too_long() -> String {
-    format!("A message has more than {} MiB, and is left out", super::lines::LONGEST >> 20)
+    format!("A message has more than {} MiB, and is left out", super::LONGEST >> 20)
 }
 
 /// What an agent says of itself, without ways to log in for which the editor would run a command that the agent names.

@@ -1,15 +1,15 @@
 //! From one side to the other and back, message by message: hides that each side is as slow as the other is.
 
 use super::{
-    End,
+    End, LONGEST,
     files::{Desk, Work},
-    lines::Lines,
     protocol::Protocol,
 };
 use crate::{
     Spec,
     client::{self, Client, ClientError, Interrupts, Outcome, Told},
     config::HostFacts,
+    lines::Lines,
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -74,8 +74,8 @@ impl<'a> Relay<'a> {
             spec,
             host,
             written: VecDeque::new(),
-            from_agent: Lines::default(),
-            from_editor: Lines::default(),
+            from_agent: Lines::new(LONGEST),
+            from_editor: Lines::new(LONGEST),
             output,
             errors: VecDeque::new(),
             owed: 0,

@@ -1,13 +1,6 @@
 //! `net check`: what `run` would do with one connection.
 
-use super::{
-    Status,
-    args::NetworkArgs,
-    failure::OWN,
-    net::{MANY, ONE, SANDBOX_ITSELF},
-    print, print_json, run,
-    table::printable,
-};
+use super::{Status, args::NetworkArgs, failure::OWN, print, print_json, run, table::printable};
 use crate::{
     config::{self, Check as Judged, Decision, HostFacts, UserConfig},
     store::Store,
@@ -142,9 +135,11 @@ impl<'a> Report<'a> {
                     }
                     () => beyond(judged),
                 };
-                report.end_inside(SANDBOX_ITSELF, help);
+                report.end_inside(config::SANDBOX_ITSELF, help);
             }
-            _ if config::is_to_many(&Rule::exactly(&judged.target)) => report.end_inside(MANY, ONE.to_owned()),
+            _ if config::is_to_many(&Rule::exactly(&judged.target)) => {
+                report.end_inside(config::MANY, config::ONE.to_owned())
+            }
             Err(denial) => report.refuse(judged, denial),
             Ok(grant) if let Some(denial) = grant.obstacle(&judged.target) => report.refuse(judged, &denial),
             // An address is what it is.

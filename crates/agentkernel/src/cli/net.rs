@@ -124,22 +124,14 @@ impl Deny {
 
 /// What a rule does that is about the sandbox itself, or about the host.
 pub(super) fn void(rule: &Rule) -> Failure {
-    let (why, hint) = why_void(rule);
+    let (why, hint) = config::why_void(rule);
     Failure::new(format!("'{rule}' allows nothing: {why}")).hint(hint)
 }
 
 /// What it does if it was denied.
 fn undenied(rule: &Rule) -> Failure {
-    let (why, hint) = why_void(rule);
+    let (why, hint) = config::why_void(rule);
     Failure::new(format!("'{rule}' is denied no more, and allows nothing else: {why}")).hint(hint).status(0)
-}
-
-fn why_void(rule: &Rule) -> (&'static str, &'static str) {
-    match () {
-        () if config::is_host(rule) => (HOST, SERVICES),
-        () if config::is_to_many(rule) => (MANY, ONE),
-        () => (SANDBOX_ITSELF, SERVICES),
-    }
 }
 
 /// What a rule does that is about one: whoever was kept from it is no more.
@@ -147,17 +139,6 @@ fn reached(rule: &Rule, service: &Target) -> Failure {
     let inside = Target { host: Host::Name(HOST_NAME.into()), port: service.port };
     Failure::new(format!("'{rule}' is a service of the host, and reached as {inside}")).status(0)
 }
-
-/// Why nothing of the host is reached at a loopback address.
-pub(super) const SANDBOX_ITSELF: &str = "inside, this is the sandbox itself, and nothing of the host";
-/// Why no rule allows anything by the host's name.
-const HOST: &str = "this is the host, where only services are reached";
-/// Why no rule allows anything at an address of many hosts.
-pub(super) const MANY: &str = "no connection leads to many hosts at once, and only TCP leaves a sandbox";
-/// What helps then.
-pub(super) const ONE: &str = "Name the address of one host";
-/// How it is reached.
-const SERVICES: &str = "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
 
 /// That a secret is put in nowhere, though the sandbox may use it.
 pub(super) fn idle(idle: &Idle<'_>, user: &UserConfig) -> Failure {
@@ -168,7 +149,7 @@ pub(super) fn idle(idle: &Idle<'_>, user: &UserConfig) -> Failure {
     let failure = Failure::new(format!("{cause}, {}", hosts.join(", ")));
     match (why, hosts.first()) {
         _ if *limited => failure.hint(user.place()),
-        (_, Some(host)) if host == HOST_NAME => failure.hint(SERVICES),
+        (_, Some(host)) if host == HOST_NAME => failure.hint(config::SERVICES),
         (Why::NotAllowed, Some(host)) => failure.hint(format!("`--allow {}` would allow it", shell_word(host))),
         (why, Some(host)) => failure.hint(format!("Of {host}, {why}")),
         (_, None) => failure,

@@ -107,8 +107,10 @@ pub(super) fn go_back(
         return Err(failure.hint(format!("Stop it first: 'agentkernel stop {id}'")));
     }
     checkpoints.restore(number, dry_run, and_back).map_err(|error| match error {
-        error @ (WorkspaceError::Missing(_) | WorkspaceError::Damaged(_)) => error.into(),
-        error => Failure::from(error).also("--no-checkpoint goes back without keeping what is there now"),
+        // There is nothing to go back to, however that is done.
+        error @ (WorkspaceError::Nothing | WorkspaceError::Missing(_) | WorkspaceError::Damaged(_)) => error.into(),
+        error if dry_run || !and_back => error.into(),
+        error => Failure::from(error).also("'agentkernel undo --no-checkpoint' keeps nothing of what is there now"),
     })
 }
 

@@ -72,7 +72,8 @@ pub use own::check_own;
 pub use project::{FILE_NAME, Project, ProjectFile};
 pub(crate) use project::{read as read_of_project, read_by_path};
 pub use reach::{
-    Idle, Left, Why, idle_secrets, is_host, is_sandbox_itself, is_to_many, is_void, left, opened, regains, void_rules,
+    Idle, Left, MANY, ONE, SANDBOX_ITSELF, SERVICES, Why, idle_secrets, is_host, is_sandbox_itself, is_to_many,
+    is_void, left, opened, regains, void_rules, why_void,
 };
 pub use recipe::{Base, Recipe, recipe};
 pub use reference::{reference, schema};

@@ -48,6 +48,28 @@ pub fn is_void(policy: &Policy, rule: &Rule) -> bool {
     opened(policy, rule).is_none() && void_rules(&policy.allowing(rule.clone()).rules).contains(&rule)
 }
 
+/// Why a rule that is [void](is_void) allows nothing, and what helps.
+#[must_use]
+pub fn why_void(rule: &Rule) -> (&'static str, &'static str) {
+    match () {
+        () if is_host(rule) => (HOST, SERVICES),
+        () if is_to_many(rule) => (MANY, ONE),
+        () => (SANDBOX_ITSELF, SERVICES),
+    }
+}
+
+/// Why nothing of the host is reached at a loopback address.
+pub const SANDBOX_ITSELF: &str = "inside, this is the sandbox itself, and nothing of the host";
+/// Why no rule allows anything by the host's name.
+const HOST: &str = "this is the host, where only services are reached";
+/// Why no rule allows anything at an address of many hosts.
+pub const MANY: &str = "no connection leads to many hosts at once, and only TCP leaves a sandbox";
+/// What helps then.
+pub const ONE: &str = "Name the address of one host";
+/// How the host is reached.
+pub const SERVICES: &str =
+    "A service of the host is reached by '--open localhost:PORT', as host.agentkernel.internal:PORT";
+
 /// The service of the host that a rule is about, by its name outside, if there is one.
 #[must_use]
 pub fn opened<'a>(policy: &'a Policy, rule: &Rule) -> Option<&'a Target> {

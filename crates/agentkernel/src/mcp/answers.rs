@@ -1,12 +1,8 @@
 //! Hides which answers go out: one to a call that is cancelled while it is on its way is dropped by the protocol, and what the
 //! call has made would be left to nobody.
 
-use rmcp::{
-    RoleServer,
-    model::{JsonRpcMessage, RequestId},
-    service::{RequestContext, RxJsonRpcMessage, TxJsonRpcMessage},
-    transport::Transport,
-};
+use super::delivery::Delivery;
+use rmcp::{RoleServer, model::RequestId, service::RequestContext};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +12,7 @@ use tokio::sync::oneshot;
 /// Who waits for an answer to go out, by the call's id.
 #[derive(Debug)]
 pub(super) struct Answers {
-    /// Whether somebody tells of them. Over HTTP nobody does: there they go out if the call has not been cancelled before.
+    /// Whether the transport tells of them. Over HTTP it is what carries each that is asked.
     watched: bool,
     waiting: Mutex<HashMap<RequestId, oneshot::Sender<()>>>,
 }
@@ -33,13 +29,14 @@ impl Answers {
     ) -> impl Future<Output = bool> + Send + 'static {
         let (tell, told) = oneshot::channel();
         let (answers, id, cancelled) = (self.clone(), context.id.clone(), context.ct.clone());
-        let in_time = !cancelled.is_cancelled();
+        let (in_time, delivery) = (!cancelled.is_cancelled(), Delivery::to(context));
         if self.watched {
             answers.lock().insert(id.clone(), tell);
         }
         async move {
             if !answers.watched {
-                return in_time;
+                let Some(delivery) = delivery else { return in_time };
+                return in_time && delivery.arrives(cancelled.cancelled()).await;
             }
             tokio::select! {
                 // The token is spent by an answer as well, which is told of before anybody else has a turn: there is one thread.
@@ -53,7 +50,8 @@ impl Answers {
         }
     }
 
-    fn went_out(&self, id: &RequestId) {
+    /// Tells that one goes out.
+    pub(super) fn went_out(&self, id: &RequestId) {
         if let Some(tell) = self.lock().remove(id) {
             // Whoever has given up waiting has no use for it.
             let _ = tell.send(());
@@ -62,39 +60,5 @@ impl Answers {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, oneshot::Sender<()>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A transport that tells of the answers that go by it.
-pub(super) struct Watched<T> {
-    transport: T,
-    answers: Arc<Answers>,
-}
-
-impl<T> Watched<T> {
-    pub(super) fn new(transport: T, answers: Arc<Answers>) -> Self {
-        Self { transport, answers }
-    }
-}
-
-impl<T: Transport<RoleServer>> Transport<RoleServer> for Watched<T> {
-    type Error = T::Error;
-
-    fn send(
-        &mut self,
-        message: TxJsonRpcMessage<RoleServer>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        if let JsonRpcMessage::Response(response) = &message {
-            self.answers.went_out(&response.id);
-        }
-        self.transport.send(message)
-    }
-
-    fn receive(&mut self) -> impl Future<Output = Option<RxJsonRpcMessage<RoleServer>>> + Send {
-        self.transport.receive()
-    }
-
-    fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        self.transport.close()
     }
 }

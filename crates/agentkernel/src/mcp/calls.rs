@@ -2,6 +2,7 @@
 
 use super::{
     answers::Answers,
+    delivery,
     frames::{Order, Question, Word},
     helper::Workers,
 };
@@ -178,7 +179,7 @@ impl Call<'_> {
 
 /// The session of HTTP that a call is made in.
 fn session(context: &RequestContext<RoleServer>) -> Option<HeaderValue> {
-    context.extensions.get::<Parts>()?.headers.get("mcp-session-id").cloned()
+    delivery::session(&context.extensions.get::<Parts>()?.headers).cloned()
 }
 
 /// Waits for the end of a session, which one without never has.

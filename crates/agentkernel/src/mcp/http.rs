@@ -1,6 +1,11 @@
 //! The server over HTTP, on a loopback address, for whoever has the token.
 
-use super::{server::Server, token::Token};
+use super::{
+    delivery::{self, Delivery, Resumed},
+    server::Server,
+    stdio::LONGEST,
+    token::Token,
+};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
@@ -17,8 +22,6 @@ use tokio::{
 
 /// The path that clients name.
 pub const PATH: &str = "/mcp";
-/// The longest message of a client, as on standard input.
-const LONGEST: usize = 16 << 20;
 /// The longest head of a request.
 const MAX_HEAD: usize = 64 << 10;
 /// How long a client may take for it.
@@ -38,6 +41,7 @@ struct All {
     service: Service,
     server: Server,
     token: Token,
+    resumed: Arc<Resumed>,
 }
 
 /// Serves clients that have the token, for as long as the process lives. They are all one client to the server: what one
@@ -56,7 +60,7 @@ pub(super) async fn serve(listener: TcpListener, token: Token, server: Server) {
         .with_max_request_body_bytes(LONGEST);
     let each = server.clone();
     let service: Service = StreamableHttpService::new(move || Ok(each.clone()), Arc::new(sessions), config);
-    let all = Arc::new(All { service, server, token });
+    let all = Arc::new(All { service, server, token, resumed: Arc::default() });
     let free = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let Ok(one) = free.clone().acquire_owned().await else { return };
@@ -85,7 +89,7 @@ async fn converse(stream: TcpStream, all: Arc<All>) {
 }
 
 impl All {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, mut request: Request<Incoming>) -> Answer {
         if !self.token.is_in(request.headers()) {
             let mut refused = says(StatusCode::UNAUTHORIZED, "A token is needed: Authorization: Bearer TOKEN\n");
             refused.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
@@ -94,9 +98,10 @@ impl All {
         if request.uri().path() != PATH {
             return says(StatusCode::NOT_FOUND, "The server is at /mcp\n");
         }
-        let session = request.headers().get("mcp-session-id").cloned();
+        let session = delivery::session(request.headers()).cloned();
         let ends = request.method() == Method::DELETE;
-        let answer = self.service.handle(request).await;
+        let carrier = Delivery::of(&mut request, &self.resumed);
+        let answer = self.service.handle(request).await.map(|body| carrier.with(body).boxed());
         if let Some(session) = session.filter(|_| ends && answer.status().is_success()) {
             self.server.end_session(session);
         }

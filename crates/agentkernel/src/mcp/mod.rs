@@ -9,16 +9,18 @@ mod address;
 mod answers;
 mod background;
 mod calls;
+mod delivery;
 mod frames;
 mod helper;
 mod http;
-mod input;
 mod prompts;
 mod resources;
 mod roots;
 mod server;
+mod stdio;
 mod token;
 mod tools;
+mod unknown;
 mod worker;
 
 use crate::{
@@ -28,9 +30,9 @@ use crate::{
     store::{Entry, Lock, Store},
     workspace::Restored,
 };
-use rmcp::{ServiceExt as _, transport::async_rw::AsyncRwTransport};
-use std::{io, net::TcpListener, path::Path, time::Duration};
-use tokio::time::sleep;
+use rmcp::ServiceExt as _;
+use std::{io, net::TcpListener, path::Path, sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::sleep};
 use wire::Failure;
 
 pub use http::{PATH, is_local};
@@ -87,8 +89,8 @@ pub fn serve(starter: &dyn Starter) -> io::Result<()> {
     run(starter, async |workers| {
         let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Told);
         let (input, output) = rmcp::transport::io::stdio_pipes();
-        let (input, ended) = input::Input::new(input);
-        let transport = answers::Watched::new(AsyncRwTransport::new(input, output), service.answers());
+        let ended = Arc::new(Notify::new());
+        let transport = stdio::Stdio::new(input, output, ended.clone(), service.answers());
         let serve = async {
             // A client that goes before it has said what it wants is no failure.
             if let Ok(running) = service.clone().serve(transport).await {
@@ -97,7 +99,11 @@ pub fn serve(starter: &dyn Starter) -> io::Result<()> {
         };
         let gone = async {
             ended.notified().await;
-            sleep(LAST).await;
+            tokio::select! {
+                // There is nobody left whom an answer could reach.
+                () = stdio::unread() => {}
+                () = sleep(LAST) => {}
+            }
         };
         tokio::select! {
             () = serve => {}

@@ -84,6 +84,9 @@ impl WorkspaceError {
                 )
             }
             Self::Missing(_) => "'agentkernel undo --list' shows those that there are".into(),
+            Self::Nothing => {
+                "Runs of agents keep one before they begin, and others do if 'checkpoint' is asked for".into()
+            }
             _ => String::new(),
         }
     }

@@ -28,13 +28,15 @@ const READER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
 wc -c < "$1" && tail -c "+$2" "$1" | head -c "$3""#;
 /// Names with a NUL behind each; a directory's has a slash.
 const LISTER: &str = r#"[ -d "$1" ] || { echo "$1 is not a directory" >&2; exit 1; }
+[ -r "$1" ] || { echo "$1 can't be read" >&2; exit 1; }
 cd "$1" && find . -mindepth 1 -maxdepth "$2" -exec sh -c 'for name; do
     [ -d "$name" ] && [ ! -L "$name" ] && name=$name/
     printf "%s\0" "$name"
-done' sh {} + 2>/dev/null | head -c "$3""#;
+done' sh {} + | head -c "$3""#;
 /// Of each match the file's name, a NUL, the line's number, a colon, and the line. busybox's grep can't write the NUL, so there
 /// each file that may have a match gets a grep of its own.
 const SEARCHER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
+[ -r "$1" ] || { echo "$1 can't be read" >&2; exit 1; }
 at=$1 pattern=$2 most=$3
 shift 3
 why=$(echo | grep "$@" -e "$pattern" 2>&1)
@@ -49,7 +51,7 @@ else
             printf "%s\0%s\n" "$file" "$line"
         done
     done' sh {} +
-fi 2>/dev/null | head -c "$most""#;
+fi | head -c "$most""#;
 
 /// What `read_file` takes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -128,6 +130,9 @@ pub(in crate::mcp) struct Names {
     files: Vec<String>,
     /// Whether there are more.
     more: bool,
+    /// What could not be looked into, in the words of the sandbox's own 'find'; not all, if it is much.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<String>,
 }
 
 /// What `search_files` takes.
@@ -160,6 +165,9 @@ pub(in crate::mcp) struct Matches {
     matches: Vec<Match>,
     /// Whether there are more.
     more: bool,
+    /// What could not be looked into, in the words of the sandbox's own 'find' and 'grep'; not all, if it is much.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -183,7 +191,7 @@ impl Worker<'_> {
         let ReadFile { sandbox, path, offset, limit } = wanted;
         let limit = limit.unwrap_or(READ.0).min(READ.1);
         let arguments = [(offset.saturating_add(1)).to_string(), limit.to_string()];
-        let output = self.script(&sandbox, READER, &path, &arguments, &[])?.bytes();
+        let output = self.script(&sandbox, READER, &path, &arguments, &[])?.0.bytes();
         let end = output.iter().position(|&byte| byte == b'\n').unwrap_or(0);
         let size = std::str::from_utf8(&output[..end]).ok().and_then(|size| size.trim().parse().ok()).unwrap_or(0);
         let bytes = output.get(end + 1..).unwrap_or_default();
@@ -214,7 +222,8 @@ impl Worker<'_> {
         let ListFiles { sandbox, path, depth, limit } = wanted;
         let limit = usize::from(limit.unwrap_or(1000).min(10_000));
         let arguments = [depth.unwrap_or(1).max(1).to_string(), MOST.to_string()];
-        let output = self.script(&sandbox, LISTER, &path, &arguments, &[])?.bytes();
+        let (output, said) = self.script(&sandbox, LISTER, &path, &arguments, &[])?;
+        let output = output.bytes();
         // A name without a NUL behind it was cut.
         let cut = output.len() >= MOST;
         let names = output.split_inclusive(|&byte| byte == 0).filter_map(|name| name.strip_suffix(b"\0"));
@@ -223,7 +232,7 @@ impl Worker<'_> {
         files.sort_unstable();
         let more = cut || files.len() > limit;
         files.truncate(limit);
-        Ok(Names { files, more })
+        Ok(Names { files, more, unread: unread(&said, cut) })
     }
 
     pub(super) fn search_files(&self, wanted: SearchFiles) -> Result<Matches, Failure> {
@@ -233,15 +242,16 @@ impl Worker<'_> {
         for (wanted, flag) in [(extended, "-E"), (literal, "-F"), (ignore_case, "-i")] {
             arguments.extend(wanted.then(|| flag.to_owned()));
         }
-        let output = self.script(&sandbox, SEARCHER, &path, &arguments, &[])?.bytes();
+        let (output, said) = self.script(&sandbox, SEARCHER, &path, &arguments, &[])?;
+        let output = output.bytes();
         let cut = output.len() >= MOST;
         let mut matches: Vec<Match> = grep::found(&output).map(Match::of).collect();
         let more = cut || matches.len() > limit;
         matches.truncate(limit);
-        Ok(Matches { matches, more })
+        Ok(Matches { matches, more, unread: unread(&said, cut) })
     }
 
-    /// Runs a script on a path of a sandbox, for its standard output.
+    /// Runs a script on a path of a sandbox, for its output and what it says of errors.
     fn script(
         &self,
         sandbox: &str,
@@ -249,7 +259,7 @@ impl Worker<'_> {
         path: &Path,
         arguments: &[String],
         input: &[u8],
-    ) -> Result<Kept, Failure> {
+    ) -> Result<(Kept, Kept), Failure> {
         let (mut client, spec) = self.connect(sandbox)?;
         let path = absolute(&spec, path)?;
         let command = ["sh".into(), "-c".into(), script.into(), "sh".into(), path.into_os_string()];
@@ -257,7 +267,7 @@ impl Worker<'_> {
         let inner = Inner { command, env: Vec::new(), workdir: None, input, limit: Some(TIME) };
         let (watched, stdout, stderr) = self.watch(&mut client, &spec, inner, MOST + 64)?;
         match watched.outcome {
-            Outcome::Exited(Exit::Code(0)) => Ok(stdout),
+            Outcome::Exited(Exit::Code(0)) => Ok((stdout, stderr)),
             Outcome::Exited(Exit::Deadline) => {
                 Err(Failure::from(format!("This takes more than {} seconds", TIME.as_secs())))
             }
@@ -268,9 +278,23 @@ impl Worker<'_> {
                 hint: "Files are read and written by 'sh' and its common tools, which must be in the sandbox's image"
                     .into(),
             }),
-            Outcome::Detached { .. } => Ok(stdout),
+            Outcome::Detached { .. } => Ok((stdout, stderr)),
         }
     }
+}
+
+/// What could not be looked into, by what was said of errors. Where the output was cut, that is why most of it was said.
+fn unread(said: &Kept, cut: bool) -> Vec<String> {
+    /// Lines of it that are given back, and characters of each.
+    const SAID: (usize, usize) = (20, 300);
+    let mut lines: Vec<String> = Vec::new();
+    for line in said.text().lines().filter(|line| !cut && !line.is_empty()) {
+        let line = line.chars().take(SAID.1).collect();
+        if lines.len() < SAID.0 && !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// A path in a sandbox.

@@ -7,7 +7,7 @@ use crate::{
     mcp::frames::Question,
     store::{AuditEvent, AuditRecord},
 };
-use egress::{Denial, Grant, Target, control::Published};
+use egress::{Denial, Grant, Pattern, Rule, Target, address::Class, control::Published};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -104,7 +104,7 @@ pub(in crate::mcp) struct Verdict {
 pub(in crate::mcp) struct NetAllow {
     /// Name or id of a sandbox of this project.
     sandbox: String,
-    /// HOST, *.HOST or HOST:PORT; without a port, 80 and 443.
+    /// HOST, *.HOST, a network such as 10.0.0.0/8, or *, each with :PORT behind; without a port, 80 and 443.
     rule: String,
 }
 
@@ -180,7 +180,8 @@ impl Worker<'_> {
         let rule = config::parse_rule(&rule).map_err(|error| Failure::from(error.to_string()))?;
         let user = UserConfig::read(&HostFacts::read().map_err(of_config)?).map_err(of_config)?;
         if config::is_void(&spec.network.policy, &rule) {
-            return Err(Failure::from(format!("'{rule}' would allow nothing: that is no host outside of the sandbox")));
+            let (why, hint) = config::why_void(&rule);
+            return Err(Failure { cause: format!("'{rule}' would allow nothing: {why}"), hint: hint.into() });
         }
         // Nobody is asked for what would change nothing.
         if let Some(Left::Nothing(why)) = user.ceiling().map(|ceiling| config::left(ceiling, &rule)) {
@@ -190,7 +191,7 @@ impl Worker<'_> {
             });
         }
         let question = Question {
-            text: format!("Let sandbox {} reach {rule} from now on?", spec.hostname),
+            text: format!("Let sandbox {} reach {rule} from now on?{}", spec.hostname, width(&rule)),
             command: format!("agentkernel net allow {} {}", shell_word(&sandbox), shell_word(&rule.to_string())),
             about: spec.id.to_string(),
         };
@@ -201,6 +202,27 @@ impl Worker<'_> {
         client::change_network(&entry, &change, Limits::Now(user.ceiling())).map_err(of_client)?;
         done(Ok(Allowed { sandbox: spec.id.to_string(), rule: rule.to_string() }))
     }
+}
+
+/// How much a rule lets in, where its own words do not tell everybody.
+fn width(rule: &Rule) -> String {
+    let whose = |class| match class {
+        Class::Private => ", of the local network",
+        // Where it is dialled it is the sandbox itself, but names can have it as well.
+        Class::Loopback => ", of this machine itself, for names that are allowed and lead there",
+        Class::LinkLocal | Class::Metadata => ", where a cloud tells this machine its secrets: its metadata service",
+        Class::Public | Class::NoHost => "",
+    };
+    let (pattern, class) = (&rule.pattern, rule.pattern.class());
+    let hosts = match (pattern, class) {
+        (Pattern::Any, _) => " That is every host with a public address.".to_owned(),
+        (Pattern::Below(name), _) => format!(" That is every name below {name}."),
+        (Pattern::Network(..), Some(Class::Public)) => format!(" That is every public address in {pattern}."),
+        (Pattern::Network(..), Some(class)) => format!(" That is every address in {pattern}{}.", whose(class)),
+        (Pattern::Host(host), Some(class)) if !whose(class).is_empty() => format!(" That is {host}{}.", whose(class)),
+        _ => String::new(),
+    };
+    hosts + if rule.ports == egress::Ports::EVERY { " It is allowed on every port." } else { "" }
 }
 
 impl Reached {
@@ -220,6 +242,13 @@ impl Reached {
 impl Verdict {
     fn of(to: &Target, verdict: Result<Grant, Denial>, sandbox: &str) -> Self {
         let target = to.to_string();
+        let rule = Rule::exactly(to);
+        // No rule is asked about these, which lead nowhere outside.
+        if config::is_sandbox_itself(&to.host) || config::is_to_many(&rule) {
+            let (cause, help) = config::why_void(&rule);
+            let (cause, help) = (Some(cause.to_owned()), Some(help.to_owned()));
+            return Self { target, allowed: false, rule: None, reason: None, cause, help };
+        }
         match verdict.and_then(|grant| grant.obstacle(to).map_or(Ok(grant), Err)) {
             Ok(grant) => Self { target, allowed: true, rule: Some(grant.rule), reason: None, cause: None, help: None },
             Err(denial) => Self {

@@ -97,8 +97,9 @@ impl Command {
 /// How a program ended.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(in crate::mcp) struct Ended {
-    /// Its exit status as a shell has it: 124 if its time was up, 128 + N if signal N ended it, 137 if it had too little
-    /// memory, 127 if there is no such program.
+    /// Its exit status as a shell has it: what it ended with, or 124 if its time was up, 125 if the sandbox was lost, 128 + N
+    /// if signal N ended it, 137 if it had too little memory. A line for the shell has 127 if the shell finds no such program,
+    /// and 126 if it can't execute it. What could not be begun has none: it is an error.
     pub(in crate::mcp) status: u8,
     /// Why it ended, if its status does not say all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,7 +175,7 @@ impl Worker<'_> {
         let (status, reason) = match watched.outcome {
             Outcome::Exited(exit) => (exit.status(), reason(exit, limit)),
             Outcome::Lost { why } => (Exit::Lost.status(), Some(why)),
-            Outcome::Failed { kind, cause } => (kind.status(), Some(cause)),
+            Outcome::Failed { cause, .. } => return Err(Failure::from(cause)),
             Outcome::Detached { .. } => (0, None),
         };
         Ok(Ended {

@@ -1,15 +1,14 @@
 //! Hides how bytes become lines of which none is too long to be kept.
 
-/// The most bytes of one line. What an agent reads into a prompt, pictures too, is less.
-pub(super) const LONGEST: usize = 32 << 20;
-
 /// A line that was longer, and is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 /// Bytes as they come, to be taken as lines.
-#[derive(Debug, Default)]
-pub(super) struct Lines {
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// The most bytes of one.
+    longest: usize,
     buffer: Vec<u8>,
     /// Where the next line begins, and how far there is no end of it.
     begin: usize,
@@ -19,8 +18,13 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// None yet, and none of more bytes than this.
+    pub(crate) fn new(longest: usize) -> Self {
+        Self { longest, buffer: Vec::new(), begin: 0, seen: 0, skipping: false }
+    }
+
     /// Takes in what has come. The lines of what came before have been taken.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.begin);
         self.seen -= self.begin;
         self.begin = 0;
@@ -28,10 +32,10 @@ impl Lines {
     }
 
     /// The next line, without its end.
-    pub(super) fn next(&mut self) -> Option<Result<Vec<u8>, TooLong>> {
+    pub(crate) fn next(&mut self) -> Option<Result<Vec<u8>, TooLong>> {
         let end = self.buffer[self.seen..].iter().position(|&byte| byte == b'\n').map(|at| self.seen + at);
         let length = end.unwrap_or(self.buffer.len()) - self.begin;
-        let long = self.skipping || length > LONGEST;
+        let long = self.skipping || length > self.longest;
         match end {
             Some(end) => {
                 let line = self.buffer[self.begin..end].to_vec();
@@ -60,7 +64,7 @@ mod tests {
     fn lines_come_whole_however_they_are_cut() {
         let text = b"one\n\ntwo\r\nthree";
         for step in 1..text.len() {
-            let (mut lines, mut found) = (Lines::default(), Vec::new());
+            let (mut lines, mut found) = (Lines::new(100), Vec::new());
             for part in text.chunks(step) {
                 lines.push(part);
                 while let Some(line) = lines.next() {
@@ -73,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_not_kept() {
-        let mut lines = Lines::default();
+        const LONGEST: usize = 32 << 20;
+        let mut lines = Lines::new(LONGEST);
         let part = vec![b'x'; 1 << 20];
         let mut most = 0;
         for _ in 0..40 {
