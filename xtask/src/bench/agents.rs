@@ -27,9 +27,21 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         // What SPEC says is measured. With the arguments by which it asks nobody, Claude Code would take a longer way to the same
         // answer, on the host too.
         let ours = bench.agentkernel(&["run", agent, "--ask", "--no-login", "--", "--version"]);
-        bench.compare(Entry::new("agentkernel run", ours), [("on the host", Ok(host))], &rounds)?;
+        // And as its user has it: with a login, unattended, after a checkpoint of a small project.
+        let used = as_it_is_used(&bench, agent);
+        let others = [("on the host", Ok(host)), ("as it is used", used)];
+        bench.compare(Entry::new("agentkernel run", ours), others, &rounds)?;
     }
     Ok(())
+}
+
+/// `run AGENT -- --version` with a key that nobody takes.
+fn as_it_is_used(bench: &Bench, agent: &str) -> Result<Vec<String>> {
+    let shown = bench.check(&bench.agentkernel(&["agents", "show", agent]))?;
+    let variable = shown.lines().find_map(|line| line.strip_prefix("variable = "));
+    let variable = variable.context("No variable logs it in")?.trim_matches('"');
+    let own = bench.agentkernel(&["run", agent, "--", "--version"]);
+    Ok(["env".to_owned(), format!("{variable}=of-the-bench")].into_iter().chain(own).collect())
 }
 
 /// The command that runs a copy of the files that the agent's layer has.
