@@ -102,10 +102,10 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     ends && has_secret_name(name)
 }
 
-/// Whether a table or a variable of this name has headers.
+/// Whether a table or a variable of this name has headers, and not the names of variables that have them.
 pub(super) fn has_headers(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.ends_with("headers") || name.ends_with("header")
+    (name.ends_with("headers") || name.ends_with("header")) && !name.starts_with("env_")
 }
 
 /// Whether a header of this name may log in.

@@ -92,15 +92,22 @@ impl Search<'_> {
         named: Option<&str>,
         number: &str,
     ) -> Option<String> {
-        let by_key = path.last().is_some_and(|key| is_secret_name(key));
-        let is_one = by_key || [before, named].into_iter().flatten().any(is_secret_name);
-        let long = number.bytes().filter(u8::is_ascii_digit).count() >= LEAST_DIGITS;
-        if is_one && long { self.instead(path, before, named, number) } else { None }
+        if is_secret_number(path, before, named, number) { self.instead_of(path, before, named, number) } else { None }
     }
 
     /// What is to stand in the place of a text: nothing, unless it logs in. `before` is what stands before it in a list, and
     /// `named` what the table that it is in is called by a key `name`.
     fn instead(&mut self, path: &[String], before: Option<&str>, named: Option<&str>, text: &str) -> Option<String> {
+        // What only says a number, or yes or no, is judged as one that is written as such.
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match is_number {
+            _ if matches!(text, "true" | "false") => None,
+            true if !is_secret_number(path, before, named, text) => None,
+            _ => self.instead_of(path, before, named, text),
+        }
+    }
+
+    fn instead_of(&mut self, path: &[String], before: Option<&str>, named: Option<&str>, text: &str) -> Option<String> {
         let key = path.last()?.as_str();
         let tables = path.split_last().map_or(&[][..], |(_, tables)| tables);
         let is = |table: Option<&String>, named: &dyn Fn(&str) -> bool| {
@@ -216,6 +223,14 @@ impl Search<'_> {
             _ => {}
         }
     }
+}
+
+/// Whether a number may log in: it is long, and where it stands is called as what does.
+fn is_secret_number(path: &[String], before: Option<&str>, named: Option<&str>, number: &str) -> bool {
+    let by_key = path.last().is_some_and(|key| is_secret_name(key));
+    let by_table = path.iter().rev().skip(1).any(|table| has_secret_name(table) && table.ends_with('s'));
+    let is_one = by_key || by_table || [before, named].into_iter().flatten().any(is_secret_name);
+    is_one && number.bytes().filter(u8::is_ascii_digit).count() >= LEAST_DIGITS
 }
 
 /// What is open at a place in JSON.

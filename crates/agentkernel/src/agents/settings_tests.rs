@@ -85,6 +85,9 @@ fn nothing_usual_that_logs_in_stays() {
         r#"{"url": "https://a.example/mcp?k=LEAK", "b": "see https://me:LEAK@b.example/"}"#,
         r#"{"url": "https://hooks.a.example/services/T0LEAK0/9xKq2LEAK7bV4wZ1pQ8rS3d"}"#,
         r#"{"notify": ["curl", "-u", "me:LEAK"], "other": "curl --user me:LEAK https://a.example"}"#,
+        r#"{"env": {"AZURE": "DefaultEndpointsProtocol=https;AccountName=x;AccountKey=LEAK==;EndpointSuffix=y"}}"#,
+        r#"{"args": ["Server=x;User Id=sa;Password=LEAK", "redis://:LEAK@x.example/0", "mysql://me:LEAK@x.example"]}"#,
+        r#"{"url": "https://api.telegram.example/bot123456789:AAEhBP0av28LEAKx1y2z3w4v5u6/sendMessage"}"#,
         r#"{"env": {"LINEAR": "lin_api_LEAK0123456789", "OTHER": "q8LEAKw7e6r5t4y3u2i1o0pA"}}"#,
     ] {
         let settings = json_of(text);
@@ -115,6 +118,16 @@ fn nothing_usual_that_logs_in_stays() {
         r#"{"command": "/nix/store/0c1v2b3n4m5a6s7d8f9g0h1j2k3l4q5w-node-22/bin/node", "args": ["sha256:0a1b2c3d4e5f60718293a4b5c6d7e8f9"]}"#,
         r#"{"args": ["github:a/b#0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"], "note": "use bearer tokens, and Authorization by it"}"#,
         r#"{"command": "awk '{print $1}' /a/b; echo \"a = b\"; [ -n \"$X\" ] && ls", "json": "{\"a\": [1, 2]}"}"#,
+        r#"{"env_http_headers": {"X-Forge": "FORGE_HEADER"}, "shell_environment_policy": {"exclude": ["*TOKEN*", "AWS_*"]}}"#,
+        r#"{"env": {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "32000", "MAX_THINKING_TOKENS": "8000", "CLAUDE_CODE_SKIP_BEDROCK_AUTH": "1"}}"#,
+        r#"{"env": {"CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "3600000", "DISABLE_COST_WARNINGS": "true", "USE_TOKEN": "false"}}"#,
+        r#"{"permissions": {"allow": ["Bash(git log:*)", "WebFetch(domain:docs.example.org)", "mcp__forge__list_tokens"], "deny": ["Read(./.env)", "Read(./secrets/**)"]}}"#,
+        r#"{"hooks": {"PostToolUse": [{"hooks": [{"type": "command", "command": "jq -r '.tool_input.file_path' | { read f; [ \"${f##*.}\" = ts ] && npx prettier --write \"$f\"; }"}]}]}}"#,
+        r#"{"statusLine": {"type": "command", "command": "input=$(cat); echo \"[$(echo \"$input\" | jq -r .model.display_name)]\""}}"#,
+        r#"{"mcpServers": {"a": {"command": "docker", "args": ["run", "-i", "--rm", "-e", "GITHUB_TOKEN", "ghcr.io/github/github-mcp-server"]}}}"#,
+        r#"{"mcpServers": {"a": {"command": "npx", "args": ["-y", "@playwright/mcp@latest", "--viewport-size=1280x720", "--user-data-dir", "/home/me/.cache/pw"]}}}"#,
+        r#"{"provider": {"p": {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": "http://127.0.0.1:1234/v1"}, "models": {"qwen/qwen3-coder-30b-a3b-instruct": {"name": "Qwen3 30B A3B 2507"}}}}}"#,
+        r#"{"contextFileName": ["AGENTS.md"], "telemetry": {"enabled": false, "otlpEndpoint": "http://localhost:4317"}, "keybinds": {"leader": "ctrl+x"}}"#,
         "{ // keys that I like\n \"path\": \"/a/tokens\", \"name\": \"a=b\" }",
     ] {
         assert_eq!(json_of(text), Settings { text: text.to_owned(), left_out: Vec::new() });
