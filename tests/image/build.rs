@@ -586,3 +586,33 @@ fn keys_of_an_ssh_agent_are_lent_to_steps() {
         }
     }
 }
+
+/// As with `run`, and not only when something is executed.
+#[test]
+fn flags_of_the_network_that_cannot_hold_are_refused_first() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let dir = scene.world.home().join(".config/agentkernel");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("config.toml"), "[network]\nallow = ['a.example']\n").unwrap();
+        scene.write("Dockerfile", "FROM base:1\nRUN echo ok > /done\n");
+        let build = |flags: &[&str]| {
+            scene.world.agentkernel(["image", "build", "-t", "built:1"]).args(flags).arg(".").output().unwrap()
+        };
+        // Once before anything is made, and once where every step is known.
+        for known in [false, true] {
+            for (flags, words) in [
+                (["--secret", "nosuch"], "No secret 'nosuch' is recorded"),
+                (["--allow", "b.example"], "`--allow b.example` is beyond your own limits: no rule allows it"),
+            ] {
+                let output = build(&flags);
+                let text = told(&output);
+                assert!(!output.status.success() && text.contains(words), "{text}");
+                assert!(!text.contains("[1/"), "{text}");
+            }
+            let output = build(&["--allow", "a.example"]);
+            let text = told(&output);
+            assert!(output.status.success() && text.contains("CACHED") == known, "{text}");
+        }
+    }
+}
