@@ -85,12 +85,6 @@ fn scheme_of(tls: bool) -> Scheme {
     if tls { Scheme::HTTPS } else { Scheme::HTTP }
 }
 
-/// The host as clients write it: without the port that the scheme has anyway.
-fn host_of(target: &Target, tls: bool) -> String {
-    let usual = if tls { 443 } else { 80 };
-    if target.port == usual { target.host.to_string() } else { target.to_string() }
-}
-
 /// Makes a request that was [checked](check) the one for the server: as a client of that server alone would write it,
 /// and without what was for this hop.
 pub(super) fn rewrite(parts: &mut Parts, target: &Target, tls: bool) {
@@ -116,7 +110,7 @@ pub(super) fn rewrite(parts: &mut Parts, target: &Target, tls: bool) {
     parts.version = Version::HTTP_11;
     parts.uri = Uri::from(path);
     if let Entry::Vacant(host) = headers.entry(header::HOST)
-        && let Ok(value) = host_of(target, tls).try_into()
+        && let Ok(value) = target.authority(tls).try_into()
     {
         host.insert(value);
     }
