@@ -164,6 +164,23 @@ fn a_log_on_a_full_disk_holds_nobody_up() {
     }
 }
 
+#[test]
+fn no_half_of_an_image_on_a_full_disk() {
+    for who in disk::everyone() {
+        let tiny = Tiny::new(who);
+        let archive = support::pack(&tiny.world, "one", "[]", "head -c 300000 /dev/urandom > file");
+        let import = ["image", "import", archive.to_str().unwrap()];
+        // Once the directories of the store are there.
+        tiny.succeeds(&["image", "list"]);
+        tiny.fill();
+        tiny.fails(1, "No space left on device", &import);
+        assert_eq!(tiny.succeeds(&["image", "list", "-q"]), "");
+        tiny.free();
+        tiny.succeeds(&import);
+        eventually("nothing is left", || tiny.world.leftovers().is_empty());
+    }
+}
+
 /// What cannot be put on record is refused nevertheless, holds nobody up, and is on record later.
 #[test]
 fn connections_on_a_full_disk() {

@@ -164,3 +164,38 @@ fn the_patch_goes_to_a_new_file() {
         assert!(told(&late).contains("late.patch is there already\n"), "{}", told(&late));
     }
 }
+
+/// A sandbox that runs keeps the project's file from being made by anybody: that is told, with what helps.
+#[test]
+fn a_patch_that_cannot_be_applied_yet() {
+    for who in Who::all() {
+        let (world, port) = (World::new(who), service());
+        let _ = stdout(&mut world.agentkernel(["create", "--name", "one", "--", "sleep", "600"]));
+        let _ = stdout(&mut world.agentkernel(["start", "one"]));
+        let service = format!("localhost:{port}");
+        let script =
+            format!("import socket; socket.create_connection(('host.agentkernel.internal', {port}), 10).recv(1)");
+        let learn = |output: &str| {
+            let words = ["policy", "learn", "-o", output, "--open", &service, "--", "python3", "-c", &script];
+            told(&world.agentkernel(words).output().unwrap())
+        };
+        let apply = |patch: &str| world.command("git").args(["apply", patch]).output().unwrap().status.success();
+        let words = |what: &str| format!("a sandbox that runs keeps {what} from being made");
+        let hint = "\n  hint: `agentkernel stop one` lets it be made\n";
+        let text = learn("first.patch");
+        assert!(
+            text.contains(&format!("The patch can't be applied yet: {}{hint}", words("agentkernel.toml")))
+                && !apply("first.patch"),
+            "{text}"
+        );
+        let text = told(&world.agentkernel(["trust"]).output().unwrap());
+        assert!(
+            text.contains("There is no agentkernel.toml in ") && text.contains(&format!(": {}{hint}", words("it"))),
+            "{text}"
+        );
+        let _ = stdout(&mut world.agentkernel(["stop", "-t", "0", "one"]));
+        let text = learn("second.patch");
+        assert!(!text.contains("from being made") && apply("first.patch"), "{text}");
+        let _ = stdout(&mut world.agentkernel(["rm", "one"]));
+    }
+}

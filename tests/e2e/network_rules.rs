@@ -298,7 +298,7 @@ fn the_user_limits_projects_and_flags() {
         for (flag, what) in [(["--allow", "*"], "'*'"), (["--net", "open"], "`--net open`")] {
             let output = world.agentkernel(["run"]).args(flag).args(["--", "true"]).output().unwrap();
             let part = format!(
-                "agentkernel: A part of {what} is beyond your own limits: 'bad.example.org' denies it\n  \
+                "agentkernel: A part of {what} is beyond your own limits: no rule allows it\n  \
                  hint: They stand in HOME/.config/agentkernel/config.toml: [network]\n"
             );
             assert!(output.status.success() && short(&world, &output.stderr) == part, "{}", told(&output));

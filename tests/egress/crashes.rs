@@ -113,6 +113,33 @@ print("good")
     }
 }
 
+/// Who was asked for a name has heard of it: that is on record, though nothing was connected when egress was killed.
+#[test]
+fn of_egress_before_it_has_connected() {
+    for ground in Ground::all() {
+        ground.internet.name("never.example.com", &[WEB_V4]);
+        ground.internet.slow_name("never.example.com", None);
+        let kept = Kept::new(&ground, &["--allow", "*.example.com", "--workspace", "none"]);
+        // What has ended before is not lost.
+        let _ = kept.works(
+            "works()\nassert b'no-such-host' in ask('no.example.com', 80, get('no.example.com'))\n\
+             assert b'Hello' not in ask(HIDDEN, 80, get(HIDDEN))",
+        );
+        let mut talk =
+            kept.talk("assert ask('never.example.com', 80, get('never.example.com')) == b''\nprint('reset')");
+        eventually("the name is asked for", || {
+            ground.internet.queries().iter().any(|query| query.name == "never.example.com")
+        });
+        signal(kept.running_egress(), Signal::KILL);
+        assert_eq!(talk.line(), "reset");
+        talk.end();
+        let _ = kept.works("works()");
+        let log = ground.log(&[]);
+        let lost: Vec<_> = log.iter().filter(|event| event["reason"] == "lost").map(|event| &event["host"]).collect();
+        assert_eq!(lost, ["never.example.com"], "{log:#?}");
+    }
+}
+
 #[test]
 fn of_the_supervisor() {
     for ground in Ground::all() {

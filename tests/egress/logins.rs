@@ -366,6 +366,7 @@ fn a_login_is_renewed_before_it_expires_and_so_is_its_file() {
                 _ => "\r\n\r\n{\"client_id\":\"me\",\"grant_type\":\"refresh_token\",\"refresh_token\":\"refresh-0-real\"}".to_owned(),
             };
             assert!(asked.len() == 1 && asked[0].ends_with(&expected), "{asked:?}");
+            assert!(asked[0].to_lowercase().contains(&format!("\r\nhost: {HIDDEN}\r\n")), "{asked:?}");
             assert!(used.len() == 2 && used.iter().all(|(_, status)| *status == 200), "{used:?}");
             // Nor is any of it on record.
             let state = scene.ground.world.state();

@@ -586,3 +586,55 @@ fn keys_of_an_ssh_agent_are_lent_to_steps() {
         }
     }
 }
+
+/// As Docker's client sends no sockets, and no layer can have devices: what is named is refused, what lies in a directory is told.
+#[test]
+fn what_no_layer_has_a_place_for_is_told() {
+    use std::os::unix::net::UnixListener;
+    let scene = Scene::new(Who::Me);
+    scene.sh("mkdir odd; echo x > odd/x; mkfifo odd/pipe");
+    let _socket = UnixListener::bind(scene.world.project().join("odd/sock")).unwrap();
+    for (dockerfile, expected) in [
+        ("FROM base:1\nCOPY odd/sock /x\n", "Dockerfile:2: odd/sock is a socket, for which no layer has a place"),
+        ("FROM base:1\nCOPY odd/s* /x\n", "Dockerfile:2: Nothing fits odd/s*"),
+    ] {
+        let output = scene.try_build(dockerfile, &[]);
+        assert!(output.status.code() == Some(1) && told(&output).contains(expected), "{}", told(&output));
+    }
+    let output = scene.try_build("FROM base:1\nCOPY odd/* /all/\n", &[]);
+    assert!(output.status.success() && !told(&output).contains("without"), "{}", told(&output));
+    let output = scene.try_build("FROM base:1\nCOPY odd /all\n", &[]);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(told(&output).contains("The layer is without 1 socket: odd/sock"), "{}", told(&output));
+    assert_eq!(scene.run("ls /all"), "pipe\nx\n");
+}
+
+/// As with `run`, and not only when something is executed.
+#[test]
+fn flags_of_the_network_that_cannot_hold_are_refused_first() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let dir = scene.world.home().join(".config/agentkernel");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("config.toml"), "[network]\nallow = ['a.example']\n").unwrap();
+        scene.write("Dockerfile", "FROM base:1\nRUN echo ok > /done\n");
+        let build = |flags: &[&str]| {
+            scene.world.agentkernel(["image", "build", "-t", "built:1"]).args(flags).arg(".").output().unwrap()
+        };
+        // Once before anything is made, and once where every step is known.
+        for known in [false, true] {
+            for (flags, words) in [
+                (["--secret", "nosuch"], "No secret 'nosuch' is recorded"),
+                (["--allow", "b.example"], "`--allow b.example` is beyond your own limits: no rule allows it"),
+            ] {
+                let output = build(&flags);
+                let text = told(&output);
+                assert!(!output.status.success() && text.contains(words), "{text}");
+                assert!(!text.contains("[1/"), "{text}");
+            }
+            let output = build(&["--allow", "a.example"]);
+            let text = told(&output);
+            assert!(output.status.success() && text.contains("CACHED") == known, "{text}");
+        }
+    }
+}

@@ -14,7 +14,8 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    pub(crate) fn add(&mut self, kind: &'static str, path: &[u8]) {
+    /// Counts one of a kind.
+    pub fn add(&mut self, kind: &'static str, path: &[u8]) {
         if self.counts.is_empty() {
             self.first = display(path.strip_prefix(b"./").unwrap_or(path));
         }

@@ -43,6 +43,11 @@ impl Account {
         self.number
     }
 
+    /// It is allowed: whatever becomes of this process, that it was tried is known from now on.
+    pub(crate) fn begun(&self) {
+        self.tell(What::Begun);
+    }
+
     /// It is connected, to an address that another rule may have had to name.
     pub(crate) fn opened(&self, grant: &Grant, namer: Option<&Rule>, address: SocketAddr) {
         self.open.set(true);

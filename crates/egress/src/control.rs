@@ -239,6 +239,8 @@ pub struct FlowEvent {
 /// What happened to a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
+    /// It is allowed, and its name is about to be looked up. One of the others follows.
+    Begun,
     /// It was allowed, and is connected.
     Opened {
         /// The rule that allowed it.

@@ -65,6 +65,7 @@ pub(crate) async fn connect(account: &Account, rules: &mut Rc<Rules>) -> Result<
         rules.policy.admit(target, addresses, |address| shared.own.has(address))
     };
     shared.rules().policy.judge(target)?;
+    account.begun();
     shared.permit_one().await;
     let addresses = admit(&look_up(account).await?)?;
     let (server, address) = dial::dial(target, &addresses).await?;

@@ -227,6 +227,12 @@ impl Target {
         };
         Ok(Self { host, port })
     }
+
+    /// What clients write into a request: without the port that its scheme has anyway.
+    pub(crate) fn authority(&self, tls: bool) -> String {
+        let usual = if tls { 443 } else { 80 };
+        if self.port == usual { self.host.to_string() } else { self.to_string() }
+    }
 }
 
 impl fmt::Display for Target {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     SandboxId,
     client::{self, ClientError, Found, Interrupts, Withholding},
-    config::{self, BuildStep, EnvVar, HostFacts, LockFile, Overrides, Project, UserConfig},
+    config::{self, BuildStep, EnvVar, HostFacts, LockFile, NetworkOverrides, Overrides, Project, UserConfig},
     image::{BuildError, Capture, Event, Executor, ImageError, Images, Record, Request, Room, Task, Work},
     store::{AuditEvent, Entry, Store, StoreError, Verdict},
 };
@@ -170,7 +170,7 @@ impl Build {
             ..Overrides::default()
         };
         steps.quiet = self.quiet;
-        steps.check_keys()?;
+        steps.check_flags()?;
         let built = images.build(&request, &mut steps);
         built.map_err(|error| steps.failure(error, name, text))
     }
@@ -325,9 +325,9 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Refuses to lend keys for what no step could use them for, also where none is executed.
-    fn check_keys(&self) -> Result<(), Failure> {
-        if self.overrides.network.ssh.is_empty() && !self.overrides.network.sign {
+    /// Refuses flags that no step could be executed with, also where none is: there is none, or all are known.
+    fn check_flags(&self) -> Result<(), Failure> {
+        if self.overrides.network == NetworkOverrides::default() {
             return Ok(());
         }
         let step = BuildStep {

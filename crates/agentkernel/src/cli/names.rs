@@ -1,6 +1,6 @@
 //! `rename` and `trust`.
 
-use super::{Failure, Status, print, table::printable};
+use super::{Failure, Status, policy, print, table::printable};
 use crate::{
     Name,
     agents::Adapters,
@@ -45,6 +45,7 @@ impl Trust {
         let store = Store::open()?;
         let host = HostFacts::read()?;
         let project = Project::find(&host)?;
+        let held = policy::held(&project)?;
         let adapters = Adapters::of(&host, &project);
         let files: Vec<ProjectFile> = if self.files.is_empty() {
             project.file.into_iter().chain(adapters.of_project()?).collect()
@@ -57,7 +58,11 @@ impl Trust {
             self.files.iter().map(named).collect::<Result<_, Failure>>()?
         };
         if files.is_empty() {
-            return Err(Failure::new(format!("There is no {FILE_NAME} in {}", project.dir.display())));
+            let cause = format!("There is no {FILE_NAME} in {}", project.dir.display());
+            return Err(match held {
+                Some(hint) => Failure::new(format!("{cause}: a sandbox that runs keeps it from being made")).hint(hint),
+                None => Failure::new(cause),
+            });
         }
         for file in &files {
             let path = printable(&file.path.to_string_lossy());

@@ -8,9 +8,9 @@ use super::{
     run::{Course, Run},
 };
 use crate::{
-    SandboxId,
+    SandboxId, Workspace,
     config::{self, FILE_NAME, HostFacts, Learned, Project, UserConfig},
-    store::{AuditEvent, AuditRecord, Store, Verdict},
+    store::{AuditEvent, AuditRecord, State, Store, Verdict},
 };
 use clap::{Args, Subcommand};
 use egress::{HOST_NAME, Host, Mode, Reason, Rule, Rules, Target};
@@ -79,6 +79,7 @@ impl Learn {
         let Some(id) = &course.id else { return result };
         let Seen { mut reached, other, refused, limited: requests, restricted, incomplete, addresses } = seen(id)?;
         let project = Project::find(&host)?;
+        let held = held(&project)?;
         let by_limits = |(_, why): &(&Target, &Why)| why.reason == Reason::Ceiling.code();
         let (limited, refused): (Vec<_>, Vec<_>) = refused.iter().partition(by_limits);
         // A rule that names the port lets it be spoken, unless the limits don't.
@@ -134,9 +135,36 @@ impl Learn {
                 Some(path) => write(path, &patch)?,
                 None => print(&patch)?,
             }
+            if let Some(hint) = held {
+                let words =
+                    format!("The patch can't be applied yet: a sandbox that runs keeps {FILE_NAME} from being made");
+                report(&Failure::new(words).hint(hint));
+            }
         }
         result
     }
+}
+
+/// What lets a project have its file, if sandboxes that run keep it from being made.
+pub(super) fn held(project: &Project) -> Result<Option<String>, Failure> {
+    if !project.is_held() {
+        return Ok(None);
+    }
+    let mut running = Vec::new();
+    for listed in Store::open()?.list()? {
+        if let (Ok(spec), Ok(State::Running { .. })) = (listed.spec, listed.state)
+            && matches!(&spec.workspace, Workspace::Direct { path, .. } if *path == project.dir)
+        {
+            running.push(spec.name.map_or_else(|| listed.id.to_string(), String::from));
+        }
+    }
+    Ok(Some(match running.join(" ") {
+        // Of a sandbox that was killed, or somebody else's.
+        names if names.is_empty() => {
+            format!("Remove {}, unless a sandbox runs there", project.dir.join(FILE_NAME).display())
+        }
+        names => format!("`agentkernel stop {names}` lets it be made"),
+    }))
 }
 
 /// Refuses a file that the patch can't be written to, before anything is learned.

@@ -18,7 +18,7 @@ use std::{collections::HashMap, path::Path};
 use wire::shell_word;
 
 /// What the flags of `run`, `create` and `net check` said of the network. `None` and empty: nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkOverrides {
     /// `--net`
     pub mode: Option<Mode>,

@@ -85,6 +85,12 @@ impl Project {
     pub fn text(&self) -> Option<&str> {
         self.file.as_ref().map(|file| file.text.as_str())
     }
+
+    /// Whether a sandbox keeps its file from being made: until that has stopped, something stands in the place.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.file.is_none() && protect::is_placeholder(&self.dir.join(FILE_NAME))
+    }
 }
 
 /// The text of the file at `path`; `None` if there is none.

@@ -204,14 +204,15 @@ pub fn left(rules: &Rules, rule: &Rule) -> Left {
             (Some(class), _) => Why::Class(class),
         });
     }
+    let unrestricted = || whole.iter().copied().chain(&services).chain(open.filter(|_| restricted.is_empty()));
+    if !overlap::covered(rule, unrestricted().chain(restricted.iter().copied()).chain(open)) {
+        return Left::Part(Why::NotAllowed);
+    }
+    // Where the rest is allowed, that is the reason.
     if let Some((deny, _)) = touching() {
         return Left::Part(Why::Denied(deny.clone()));
     }
-    let unrestricted = || whole.iter().copied().chain(&services).chain(open.filter(|_| restricted.is_empty()));
     match evaded {
-        _ if !overlap::covered(rule, unrestricted().chain(restricted.iter().copied()).chain(open)) => {
-            Left::Part(Why::NotAllowed)
-        }
         _ if !overlap::covered(rule, unrestricted()) => {
             Left::Part(Why::Restricted(restricted.into_iter().map(|rule| rule.requests.clone()).collect()))
         }

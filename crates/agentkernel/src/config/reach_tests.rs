@@ -117,6 +117,14 @@ fn why_something_is_not_left() {
         };
         assert_eq!(found, expected, "{text}");
     }
+    // That nothing else is allowed tells more than that one of these is denied.
+    let limits = rules(Mode::Allow, &["*.example.org"], &["b.example.org"], &[]);
+    for rule in [everything(), restricted("*"), restricted("*.org"), restricted("*.example.org:*")] {
+        assert_eq!(left(&limits, &rule), Left::Part(Why::NotAllowed), "{rule}");
+    }
+    let denied = Why::Denied(restricted("b.example.org"));
+    assert_eq!(left(&limits, &restricted("*.example.org")), Left::Part(denied.clone()));
+    assert_eq!(left(&limits, &restricted("b.example.org")), Left::Nothing(denied));
     let limits = rules(Mode::Allow, &["*", "GET a.b"], &[], &[]);
     assert_eq!(left(&limits, &restricted("*")), Left::Part(Why::Unnamed(restricted("GET a.b"))));
     assert_eq!(left(&limits, &restricted("a.b:22")), Left::Nothing(Why::NotAllowed));

@@ -3,6 +3,7 @@
 use super::{
     ImageError, Images, Record,
     compression::{looks, plain},
+    error::told,
     layout::{self, Entry, docker_entries, index_entries},
     pull::Delivery,
     read::Kind,
@@ -380,7 +381,7 @@ fn unpack(dir: BorrowedFd<'_>, options: &UnpackOptions, input: File) -> Result<(
     let mut input = BufReader::with_capacity(1 << 17, input);
     let kind = looks(std::io::BufRead::fill_buf(&mut input).unwrap_or_default());
     let unpacked = archive::unpack(dir, None, options, plain(kind, input));
-    unpacked.map(drop).map_err(|error| Failure::from(wire::cause(&error)))
+    unpacked.map(drop).map_err(|error| told(&error))
 }
 
 fn read_all(layout: &OwnedFd, name: &str, most: u64) -> Result<Vec<u8>, String> {

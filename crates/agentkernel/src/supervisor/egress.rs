@@ -96,8 +96,14 @@ struct Running {
     asks: Option<OwnedFd>,
     interest: EventFlags,
     began: Instant,
-    /// Flows that are connected.
-    open: BTreeMap<u64, Target>,
+    /// Flows that are connected, or may be soon.
+    open: BTreeMap<u64, Open>,
+}
+
+/// A flow that is under way.
+struct Open {
+    target: Target,
+    connected: bool,
 }
 
 /// By what a human names a sandbox.
@@ -474,11 +480,19 @@ impl Server<'_> {
     fn on_flow_event(&mut self, FlowEvent { flow, target, what }: FlowEvent) {
         let Some(running) = &mut self.egress.running else { return };
         let event = match what {
+            What::Begun => {
+                running.open.insert(flow, Open { target, connected: false });
+                return;
+            }
             What::Opened { rule, address } => {
-                running.open.insert(flow, target.clone());
+                running.open.insert(flow, Open { target: target.clone(), connected: true });
                 AuditEvent::Opened { rule: printable(&rule), address: address.to_string() }
             }
             What::Refused { reason, detail, request } => {
+                // What is connected is closed besides.
+                if running.open.get(&flow).is_some_and(|open| !open.connected) {
+                    running.open.remove(&flow);
+                }
                 let denial = Denial::new(reason, &target).because(printable(&detail));
                 match reason {
                     Reason::TokenLimit => self.refusals.add_limit(target.to_string(), denial.cause()),
@@ -530,7 +544,7 @@ impl Server<'_> {
         let _ = epoll::delete(&self.epoll, &running.connection);
         let _ = epoll::delete(&self.epoll, &running.pidfd);
         let _ = rustix::process::waitid(WaitId::PidFd(running.pidfd.as_fd()), WaitIdOptions::EXITED);
-        for (flow, target) in running.open {
+        for (flow, Open { target, .. }) in running.open {
             self.audit_lost(flow, &target);
         }
         self.egress.logins.forget();

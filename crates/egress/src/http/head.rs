@@ -110,7 +110,7 @@ pub(super) fn rewrite(parts: &mut Parts, target: &Target, tls: bool) {
     parts.version = Version::HTTP_11;
     parts.uri = Uri::from(path);
     if let Entry::Vacant(host) = headers.entry(header::HOST)
-        && let Ok(value) = target.to_string().try_into()
+        && let Ok(value) = target.authority(tls).try_into()
     {
         host.insert(value);
     }

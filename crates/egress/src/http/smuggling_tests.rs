@@ -77,8 +77,23 @@ fn a_request_for_another_host_is_refused() {
 #[test]
 fn http_1_0_works_without_a_host() {
     let (server, status, _) = outcome("GET /x HTTP/1.0\r\n\r\n");
-    assert_eq!(server, "GET /x HTTP/1.1\r\nhost: a.org:80\r\n\r\n");
+    assert_eq!(server, "GET /x HTTP/1.1\r\nhost: a.org\r\n\r\n");
     assert_eq!(status, 200);
+    // With the port where it is not the scheme's own.
+    for (target, tls, expected) in [
+        ("a.org:443", true, "a.org"),
+        ("a.org:443", false, "a.org:443"),
+        ("a.org:80", true, "a.org:80"),
+        ("a.org:8080", false, "a.org:8080"),
+        ("[2001:db8::1]:80", false, "[2001:db8::1]"),
+    ] {
+        let request = ::http::Request::get("/x").version(::http::Version::HTTP_10).body(()).unwrap();
+        let (mut parts, ()) = request.into_parts();
+        let target = Target::parse(target, None).unwrap();
+        head::check(&parts, &target, tls).unwrap();
+        head::rewrite(&mut parts, &target, tls);
+        assert_eq!(parts.headers["host"], expected, "{target} {tls}");
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ async fn post(account: &Rc<Account>, endpoint: &TokenEndpoint, body: Bytes) -> R
         Encoding::Json => "application/json",
     };
     let request = Request::post(path.as_str())
-        .header(header::HOST, target.to_string())
+        .header(header::HOST, target.authority(true))
         .header(header::CONTENT_TYPE, kind)
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, AGENT)

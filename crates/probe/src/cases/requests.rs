@@ -245,7 +245,7 @@ pub const CASES: &[Case] = &[
 
 /// Why nothing is shown where there is no way that could be tried.
 pub fn nowhere() -> Skip {
-    Skip("the host has neither an address nor a name but localhost".to_owned())
+    Skip("the host has neither an address nor a name but localhost: a line in /etc/hosts gives it one".to_owned())
 }
 
 fn get(host: &str, headers: &str) -> String {

@@ -4,6 +4,7 @@ use super::super::{
     error::room,
     view::{Found, View, join},
 };
+use archive::LeftOut;
 use dockerfile::{Ignore, Pattern, clean};
 use oci::{Algorithm, Digest, Hasher};
 use rustix::{
@@ -58,6 +59,11 @@ pub(super) struct Origin<'a> {
     pub owned: bool,
 }
 
+/// Whether no layer has a place for it.
+fn is_special(kind: FileType) -> bool {
+    !matches!(kind, FileType::Directory | FileType::RegularFile | FileType::Symlink | FileType::Fifo)
+}
+
 /// How they change on their way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changes {
@@ -101,8 +107,17 @@ impl Origin<'_> {
         for path in found {
             let (resolved, there) = resolve(&path)?;
             let out = self.leaves_out(&resolved) && !self.has_brought_back(&resolved, there.as_ref())?;
+            let special = there.as_ref().map(Found::kind).filter(|kind| is_special(*kind));
             match there {
-                Some(_) if !out => real.push(path),
+                Some(_) if !out => match special {
+                    None => real.push(path),
+                    Some(_) if is_pattern => {}
+                    Some(kind) => {
+                        let cause =
+                            format!("{} is a {}, for which no layer has a place", shown(&path), archive::special(kind));
+                        return Err(CopyFailure::new(cause));
+                    }
+                },
                 Some(_) if !is_pattern => {
                     let hint = "`.dockerignore` leaves it out: an exception '!PATTERN' brings it back";
                     let cause = format!("There is no {} in the context", shown(&path));
@@ -220,8 +235,13 @@ impl Origin<'_> {
                     None => Ok(()),
                 }
             }
-            // No layer has a place for others.
-            _ => Ok(()),
+            kind => {
+                // What a sandbox that runs has put there is nobody's.
+                if stat.st_mtime != archive::PLACEHOLDER {
+                    hasher.left_out.add(archive::special(kind), from);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -347,11 +367,14 @@ pub(super) struct Recorder {
     names: BTreeMap<(u64, u64), Vec<u8>>,
     /// The other way round.
     named: BTreeMap<Vec<u8>, (u64, u64)>,
+    /// What has not passed.
+    pub left_out: LeftOut,
 }
 
 impl Recorder {
     pub fn new() -> Self {
-        Self { hasher: Hasher::new(Algorithm::Sha256), names: BTreeMap::new(), named: BTreeMap::new() }
+        let hasher = Hasher::new(Algorithm::Sha256);
+        Self { hasher, names: BTreeMap::new(), named: BTreeMap::new(), left_out: LeftOut::default() }
     }
 
     /// Bytes, and where they end.

@@ -138,6 +138,7 @@ impl<E: Executor> Builder<'_, E> {
         let files = Files { origin, pieces, to, is_dir, changes: Changes { owner, mode } };
         let mut recorder = Recorder::new();
         files.place(None, &mut recorder).map_err(at(line))?;
+        let left_out = recorder.left_out.to_string();
         let seen = recorder.finish();
         let key = self.key(state, Deciding::Copy { files: seen.clone(), owner });
         let known = self.known(&key)?;
@@ -146,6 +147,7 @@ impl<E: Executor> Builder<'_, E> {
             state.layers.push(built);
             return Ok(());
         }
+        self.tell_left_out(&left_out);
         let built = self.make(line, &below, owner.unwrap_or((0, 0)), |tree| {
             let mut recorder = Recorder::new();
             files.place(Some(tree), &mut recorder)?;
