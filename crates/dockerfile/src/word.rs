@@ -37,7 +37,7 @@ impl Word {
     /// # Errors
     /// Why it stands for nothing.
     pub fn expand(&self, variables: &dyn Variables) -> Result<String, String> {
-        let mut reader = Reader { rest: self.raw.chars().peekable(), escape: self.escape, variables, depth: 0 };
+        let mut reader = Reader::new(self, variables);
         reader.word(None)
     }
 
@@ -46,11 +46,11 @@ impl Word {
     /// # Errors
     /// Why it stands for nothing.
     pub fn expand_document(&self, variables: &dyn Variables) -> Result<String, String> {
-        let mut reader = Reader { rest: self.raw.chars().peekable(), escape: self.escape, variables, depth: 0 };
+        let mut reader = Reader::new(self, variables);
         let mut text = String::new();
         while let Some(c) = reader.rest.next() {
             match c {
-                '$' => text.push_str(&reader.dollar()?),
+                '$' => reader.put(&mut text)?,
                 c if c == reader.escape => match reader.rest.peek() {
                     Some(&next) if next == '$' || next == reader.escape => {
                         text.push(next);
@@ -112,15 +112,41 @@ pub(crate) fn unquoted_commas(text: &str) -> Vec<String> {
 
 /// How deep words may stand in words: `${a:-${b:-...}}`.
 const DEEPEST: usize = 32;
+/// The most bytes that variables may add to a word: what one variable of a program can hold (`MAX_ARG_STRLEN`, execve(2)).
+/// `ARG A=$A$A` doubles it on each line.
+const LONGEST: usize = 128 << 10;
+/// The most that a replacement is tried for: so often could its pattern be found, and be so long each time.
+const MOST_REPLACED: usize = 64 << 20;
+
+fn too_long() -> String {
+    format!("Its variables make it longer than {} KiB, which no program's environment takes", LONGEST >> 10)
+}
 
 struct Reader<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
     escape: char,
     variables: &'a dyn Variables,
     depth: usize,
+    /// The most bytes that come of it.
+    most: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(word: &'a Word, variables: &'a dyn Variables) -> Self {
+        let most = word.raw.len().saturating_add(LONGEST);
+        Self { rest: word.raw.chars().peekable(), escape: word.escape, variables, depth: 0, most }
+    }
+
+    /// Adds what follows a dollar.
+    fn put(&mut self, text: &mut String) -> Result<(), String> {
+        let more = self.dollar()?;
+        if text.len().saturating_add(more.len()) > self.most {
+            return Err(too_long());
+        }
+        text.push_str(&more);
+        Ok(())
+    }
+
     /// Up to the end, or to one of these characters outside of quotes, which is taken too.
     fn word(&mut self, ends: Option<char>) -> Result<String, String> {
         let mut text = String::new();
@@ -141,7 +167,7 @@ impl Reader<'_> {
                     }
                 },
                 '"' => self.quoted(&mut text)?,
-                '$' => text.push_str(&self.dollar()?),
+                '$' => self.put(&mut text)?,
                 c if c == self.escape => text.extend(self.rest.next()),
                 c => text.push(c),
             }
@@ -152,7 +178,7 @@ impl Reader<'_> {
         loop {
             match self.rest.next() {
                 Some('"') => return Ok(()),
-                Some('$') => text.push_str(&self.dollar()?),
+                Some('$') => self.put(text)?,
                 Some(c) if c == self.escape => match self.rest.next() {
                     Some(next) if next == '"' || next == '$' || next == self.escape => text.push(next),
                     // It means nothing before others.
@@ -201,7 +227,11 @@ impl Reader<'_> {
                 let all = self.rest.next_if_eq(&'/').is_some();
                 let pattern = self.inner('/')?;
                 let other = self.inner('}')?;
-                Ok(pattern::replace(&value.unwrap_or_default(), &pattern, &other, all))
+                let value = value.unwrap_or_default();
+                if (value.len() + 1).saturating_mul(other.len()) > MOST_REPLACED {
+                    return Err(too_long());
+                }
+                Ok(pattern::replace(&value, &pattern, &other, all))
             }
             Some(other) => wrong(&other.to_string()),
             None => Err("There is no '}' that ends it".to_owned()),

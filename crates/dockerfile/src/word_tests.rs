@@ -74,6 +74,28 @@ fn what_stands_for_nothing_says_why() {
     assert_eq!(Word::new(deep, '\\').expand(&set), Err("Substitutions are too deep in each other".to_owned()));
 }
 
+/// Each line of `ARG A=$A$A` doubles it.
+#[test]
+fn what_grows_without_end_is_refused() {
+    let mut value = "x".to_owned();
+    let doubled = loop {
+        let a = value.clone();
+        match Word::new("$A${A}", '\\').expand(&move |_: &str| Some(a.clone())) {
+            Ok(longer) => value = longer,
+            Err(error) => break error,
+        }
+    };
+    assert!(doubled.contains("longer than 128 KiB") && value.len() == 128 << 10, "{doubled}: {}", value.len());
+    let long = move |_: &str| Some(value.clone());
+    for word in ["${A//x/$A}", "\"$A$A\"", "${B:-$A$A}"] {
+        assert_eq!(Word::new(word, '\\').expand(&long), Err(doubled.clone()), "{word}");
+    }
+    assert_eq!(Word::new("$A$A", '\\').expand_document(&long), Err(doubled));
+    // What stands there itself is as long as it is.
+    let text = "y".repeat(1 << 20);
+    assert_eq!(Word::new(format!("{text}$none"), '\\').expand_document(&set), Ok(text));
+}
+
 #[test]
 fn quotes_mean_nothing_in_a_document() {
     let word = Word::new("'$a' \"${none:-x}\" \\$a \\n \\\\\n", '\\');
