@@ -200,6 +200,29 @@ fn a_runtime_that_cannot_be_had_is_told() {
     }
 }
 
+/// Who clears an engine of volumes that nothing uses takes init along, which is put there again.
+#[test]
+fn init_comes_back_to_an_engine_that_was_cleared() {
+    for maker in [DOCKERD, PODMAN] {
+        let Some(bench) = Bench::new(maker, Who::Me) else { continue };
+        let Some(engine) = &bench.engine else { continue };
+        let run = ["run", "--backend", "docker", "--image", bench::IMAGE, "--", "echo", "runs"];
+        assert_eq!(bench.says(&run), "runs\n");
+        for emptied in [false, true] {
+            let volumes = engine.says(&["volume", "ls", "-q"]);
+            let inits: Vec<&str> = volumes.lines().filter(|name| name.starts_with("agentkernel-init-")).collect();
+            assert_eq!(inits.len(), 1, "{volumes}");
+            let _ = engine.says(&["volume", "rm", inits[0]]);
+            // A container that names it would have the engine make an empty one.
+            if emptied {
+                let _ = engine.says(&["volume", "create", inits[0]]);
+            }
+            assert_eq!(bench.says(&run), "runs\n");
+        }
+        bench.leaves_nothing();
+    }
+}
+
 /// A copy of a project is all of it or nothing: what can't be read is told, and no sandbox has the rest.
 #[test]
 fn no_container_has_a_part_of_a_project() {

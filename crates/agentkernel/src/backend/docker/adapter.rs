@@ -180,7 +180,8 @@ impl Adapter<'_> {
             return Err(failure::new("image", "No image of an engine is on record", ""));
         };
         let engine = Engine::connect(&use_.endpoint).await.map_err(told("Cannot use the engine"))?;
-        if !init::is_there(self.cache, &self.init, &use_.endpoint) {
+        let there = init::is_there(&engine, self.cache, &self.init, &use_.endpoint).await;
+        if !there.map_err(told("Cannot look for init"))? {
             self.put_init(&engine, use_, &image.id).await?;
         }
         let id = &self.spec.id;

@@ -6,7 +6,7 @@ use super::{
     volume::{self, PLACE},
 };
 use crate::{
-    engine::{Endpoint, Engine, EngineError},
+    engine::{Endpoint, Engine, EngineError, LABEL_OWNER},
     guest::Program,
     store::durable,
 };
@@ -47,9 +47,31 @@ fn mark(program: &Program, endpoint: &Endpoint) -> String {
     format!("{MARK}{}-{:016x}", program.id, hash.finish())
 }
 
-/// Whether the engine is known to have the volume. Somebody may have removed it since.
-pub fn is_there(cache: &OwnedFd, program: &Program, endpoint: &Endpoint) -> bool {
-    rustix::fs::statat(cache, mark(program, endpoint), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+/// Whether the engine has the volume, with init in it: who clears an engine of what nothing uses takes it along. One that the
+/// engine has made itself since, for a container that names it, is empty, and removed.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn is_there(
+    engine: &Engine,
+    cache: &OwnedFd,
+    program: &Program,
+    endpoint: &Endpoint,
+) -> Result<bool, EngineError> {
+    if rustix::fs::statat(cache, mark(program, endpoint), AtFlags::SYMLINK_NOFOLLOW).is_err() {
+        return Ok(false);
+    }
+    let path = format!("/volumes/{}", volume(program));
+    let found: Value = match engine.get(&path).await {
+        Err(error) if error.is_missing() => return Ok(false),
+        found => found?,
+    };
+    if found["Labels"][LABEL_OWNER].is_string() {
+        return Ok(true);
+    }
+    // Containers that have it can't have begun; with one, init is put into it as it is.
+    let _ = engine.delete(&path).await;
+    Ok(false)
 }
 
 /// Puts it there. Harmless where it is already, and to those that run on it.
@@ -63,13 +85,16 @@ pub async fn put(
     endpoint: &Endpoint,
     image: &str,
 ) -> Result<(), EngineError> {
+    let mark = mark(program, endpoint);
+    // Until it is there, nobody knows of it.
+    let _ = rustix::fs::unlinkat(cache, &mark, AtFlags::empty());
     let archive = volume::archived(program.bytes, 0o555, (0, 0), "init")?;
     volume::with(engine, &volume(program), volume::labels(&[]), image, async |container| {
         engine.put_archive(container, PLACE, archive).await
     })
     .await?;
     // Without the mark it is put there again, which takes its time and does no harm.
-    let _ = durable::write(cache.as_fd(), Path::new("cache"), &mark(program, endpoint), endpoint);
+    let _ = durable::write(cache.as_fd(), Path::new("cache"), &mark, endpoint);
     Ok(())
 }
 
