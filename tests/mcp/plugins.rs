@@ -25,13 +25,13 @@ fn install(agent: &Agent, scope: &str) -> String {
 /// Has an agent call our tool, by the name that the server has there.
 fn calls_a_tool(agent: &Agent, scope: &str, server: &str) {
     let step = json!({"mcp": {"server": server, "tool": "run", "input": {"command": COMMAND}}});
-    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &step));
+    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &[step]));
 }
 
 /// Has an agent use its own shell tool.
 fn is_routed(agent: &Agent, scope: &str) {
     let step = json!({ "run": COMMAND });
-    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &step));
+    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &[step]));
 }
 
 /// Looks whether the plugin was told to be there, and is gone when it is removed.
@@ -82,6 +82,19 @@ fn claude_code_is_routed_into_a_sandbox() {
 }
 
 #[test]
+fn claude_code_watches_in_a_sandbox() {
+    let input = json!({"command": "cat /proc/1/comm > watched", "description": "watch", "timeout_ms": 20000, "persistent": false});
+    let watch = json!({"tool": {"name": "Monitor", "input": input}});
+    // It is not waited for.
+    let then = json!({"run": format!("for i in $(seq 100); do [ -s watched ] && break; sleep 0.1; done; {COMMAND}")});
+    let world = ran_in_a_sandbox(&CLAUDE, &CLAUDE.after(&install(&CLAUDE, "--user")), &[watch, then]);
+    if let Some(world) = &world {
+        assert_eq!(fs::read_to_string(world.project().join("watched")).unwrap(), "init\n");
+    }
+    finish(&CLAUDE, "--user", world);
+}
+
+#[test]
 fn codex_calls_our_tool() {
     calls_a_tool(&CODEX, "--user", "agentkernel");
 }
@@ -91,7 +104,7 @@ fn codex_calls_our_tool_in_a_project_that_it_trusts() {
     let trust = r#"printf '[projects."%s"]\ntrust_level = "trusted"\n' "$2" >> ~/.codex/config.toml"#;
     let script = CODEX.after(&format!("{trust}{}", install(&CODEX, "--project")));
     let step = json!({"mcp": {"server": "agentkernel", "tool": "run", "input": {"command": COMMAND}}});
-    finish(&CODEX, "--project", ran_in_a_sandbox(&CODEX, &script, &step));
+    finish(&CODEX, "--project", ran_in_a_sandbox(&CODEX, &script, &[step]));
 }
 
 #[test]

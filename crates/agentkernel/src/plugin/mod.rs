@@ -12,7 +12,7 @@ mod plan;
 
 pub use agent::{Agent, names};
 pub use error::PluginError;
-pub use hook::rewritten;
+pub use hook::answer;
 
 use crate::{
     config::HostFacts,

@@ -1,0 +1,38 @@
+use super::*;
+
+fn asked(tool: &str) -> Value {
+    json!({ "hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": { "command": "ls" } })
+}
+
+#[test]
+fn a_command_is_run_in_a_sandbox_and_nothing_is_decided() {
+    let asked = json!({
+        "hook_event_name": "PreToolUse",
+        "tool_name": "Bash",
+        "tool_input": { "command": "echo 'a b'; rm -rf \"$X\"", "timeout": 5, "run_in_background": true },
+    });
+    let told = answer(&asked, "agentkernel").unwrap();
+    assert_eq!(
+        told,
+        json!({ "hookSpecificOutput": { "hookEventName": "PreToolUse", "updatedInput": {
+            "command": r#"agentkernel run -- sh -c 'echo '\''a b'\''; rm -rf "$X"'"#,
+            "timeout": 5,
+            "run_in_background": true,
+        } } })
+    );
+    assert!(answer(&json!({ "hook_event_name": "PreToolUse", "tool_input": { "path": "x" } }), "ak").is_none());
+    assert!(answer(&json!([]), "ak").is_none());
+}
+
+#[test]
+fn whatever_tool_has_a_command_is_asked_about() {
+    for tool in ["Bash", "Monitor", "BashOfNextYear", ""] {
+        let told = answer(&asked(tool), "ak").unwrap();
+        assert_eq!(told["hookSpecificOutput"]["updatedInput"]["command"], "ak run -- sh -c ls", "{tool}");
+    }
+    for tool in ["Skill", "SlashCommand", "mcp__agentkernel__run"] {
+        assert_eq!(answer(&asked(tool), "ak"), None, "{tool}");
+    }
+    let told = answer(&asked("PowerShell"), "ak").unwrap();
+    assert_eq!(told["hookSpecificOutput"]["permissionDecision"], "deny", "{told}");
+}
