@@ -95,6 +95,23 @@ fn claude_code_watches_in_a_sandbox() {
 }
 
 #[test]
+fn what_the_user_of_claude_code_denies_stays_denied() {
+    let deny = r#"
+mkdir .claude
+echo '{"permissions":{"deny":["Bash(touch:*)"]}}' > .claude/settings.json
+"#;
+    let script = CLAUDE.after(&format!("{}{deny}", install(&CLAUDE, "--user")));
+    let steps = [json!({"run": "cd . && touch denied"}), json!({"run": COMMAND})];
+    let world = ran_in_a_sandbox(&CLAUDE, &script, &steps);
+    if let Some(world) = &world {
+        assert!(!world.project().join("denied").exists());
+        let log = fs::read_to_string(world.home().join("log.jsonl")).unwrap();
+        assert!(log.contains("denies this by the rule Bash(touch:*)"), "{log}");
+    }
+    finish(&CLAUDE, "--user", world);
+}
+
+#[test]
 fn codex_calls_our_tool() {
     calls_a_tool(&CODEX, "--user", "agentkernel");
 }

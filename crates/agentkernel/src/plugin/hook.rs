@@ -1,6 +1,9 @@
 //! The hook that agents ask before they use a tool: hides which tools run commands, and what those become.
 
+use super::rules::{self, Verdict};
+use crate::config::HostFacts;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Tools whose `command` is none of a shell: it names what the agent does itself.
 const HARMLESS: [&str; 2] = ["Skill", "SlashCommand"];
@@ -11,9 +14,9 @@ const SERVERS: &str = "mcp__";
 
 /// What an agent is told that wants to use a tool: where that has a command, the same in a sandbox, with all else as it was;
 /// `None` if there is none. Which tools have one is not known beforehand, for agents get new ones. Whether it may run
-/// is decided by whoever decides that without us.
+/// is decided by whoever decides that without us; but what rules deny, or ask about, they would not know in the new command.
 #[must_use]
-pub fn answer(asked: &Value, program: &str) -> Option<Value> {
+pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
     let tool = asked.get("tool_name").and_then(Value::as_str).unwrap_or_default();
     let input = asked.get("tool_input")?.as_object()?;
     let command = input.get("command")?.as_str()?;
@@ -21,15 +24,27 @@ pub fn answer(asked: &Value, program: &str) -> Option<Value> {
     if HARMLESS.contains(&tool) || tool.starts_with(SERVERS) {
         return None;
     }
-    if FOREIGN.contains(&tool) {
-        let reason = format!("Commands of {tool} can't be run in a sandbox. Use a tool whose commands a shell reads.");
-        let told = json!({ "hookEventName": event, "permissionDecision": "deny", "permissionDecisionReason": reason });
-        return Some(json!({ "hookSpecificOutput": told }));
+    let mut told = json!({ "hookEventName": event });
+    let cwd = asked.get("cwd").and_then(Value::as_str).map(Path::new);
+    let verdict = match FOREIGN.contains(&tool) {
+        true => Some(Verdict::Deny(format!("Commands of {tool} can't be run in a sandbox: use another tool"))),
+        false => rules::verdict(host, cwd, tool, command),
+    };
+    if !matches!(verdict, Some(Verdict::Deny(_))) {
+        let mut input = input.clone();
+        let word = wire::shell_word;
+        input.insert("command".into(), format!("{} run -- sh -c {}", word(program), word(command)).into());
+        told["updatedInput"] = input.into();
     }
-    let mut input = input.clone();
-    let word = wire::shell_word;
-    input.insert("command".into(), format!("{} run -- sh -c {}", word(program), word(command)).into());
-    Some(json!({ "hookSpecificOutput": { "hookEventName": event, "updatedInput": input } }))
+    if let Some(verdict) = verdict {
+        let (decision, reason) = match verdict {
+            Verdict::Deny(reason) => ("deny", reason),
+            Verdict::Ask(reason) => ("ask", reason),
+        };
+        told["permissionDecision"] = decision.into();
+        told["permissionDecisionReason"] = reason.into();
+    }
+    Some(json!({ "hookSpecificOutput": told }))
 }
 
 #[cfg(test)]

@@ -1,5 +1,12 @@
 use super::*;
 
+/// A computer of somebody without rules.
+fn host() -> HostFacts {
+    let mut host = HostFacts::read().unwrap();
+    host.env = vec![("HOME".into(), "/nowhere".into())];
+    host
+}
+
 fn asked(tool: &str) -> Value {
     json!({ "hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": { "command": "ls" } })
 }
@@ -11,7 +18,7 @@ fn a_command_is_run_in_a_sandbox_and_nothing_is_decided() {
         "tool_name": "Bash",
         "tool_input": { "command": "echo 'a b'; rm -rf \"$X\"", "timeout": 5, "run_in_background": true },
     });
-    let told = answer(&asked, "agentkernel").unwrap();
+    let told = answer(&asked, "agentkernel", &host()).unwrap();
     assert_eq!(
         told,
         json!({ "hookSpecificOutput": { "hookEventName": "PreToolUse", "updatedInput": {
@@ -20,19 +27,21 @@ fn a_command_is_run_in_a_sandbox_and_nothing_is_decided() {
             "run_in_background": true,
         } } })
     );
-    assert!(answer(&json!({ "hook_event_name": "PreToolUse", "tool_input": { "path": "x" } }), "ak").is_none());
-    assert!(answer(&json!([]), "ak").is_none());
+    assert!(
+        answer(&json!({ "hook_event_name": "PreToolUse", "tool_input": { "path": "x" } }), "ak", &host()).is_none()
+    );
+    assert!(answer(&json!([]), "ak", &host()).is_none());
 }
 
 #[test]
 fn whatever_tool_has_a_command_is_asked_about() {
     for tool in ["Bash", "Monitor", "BashOfNextYear", ""] {
-        let told = answer(&asked(tool), "ak").unwrap();
+        let told = answer(&asked(tool), "ak", &host()).unwrap();
         assert_eq!(told["hookSpecificOutput"]["updatedInput"]["command"], "ak run -- sh -c ls", "{tool}");
     }
     for tool in ["Skill", "SlashCommand", "mcp__agentkernel__run"] {
-        assert_eq!(answer(&asked(tool), "ak"), None, "{tool}");
+        assert_eq!(answer(&asked(tool), "ak", &host()), None, "{tool}");
     }
-    let told = answer(&asked("PowerShell"), "ak").unwrap();
+    let told = answer(&asked("PowerShell"), "ak", &host()).unwrap();
     assert_eq!(told["hookSpecificOutput"]["permissionDecision"], "deny", "{told}");
 }

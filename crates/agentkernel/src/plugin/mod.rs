@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod hook;
 mod plan;
+mod rules;
 
 pub use agent::{Agent, names};
 pub use error::PluginError;
