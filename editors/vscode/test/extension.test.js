@@ -186,12 +186,12 @@ test('terminals get a program and arguments', async () => {
   const [agent] = asked.get('createTerminal') ?? [];
   assert.deepEqual([agent?.[0].shellPath, agent?.[0].shellArgs, agent?.[0].cwd], [program, ['run', 'claude'], project]);
   const { options } = await profile.provideTerminalProfile();
-  assert.deepEqual([options.shellPath, options.shellArgs.slice(0, 3)], [program, ['exec', ID, '--']]);
+  assert.deepEqual([options.shellPath, options.shellArgs], [program, ['exec', '--shell', ID]]);
   reset({ showQuickPick: () => undefined });
   assert.equal(await profile.provideTerminalProfile(), undefined);
   says({ ps: '[]' });
   const fresh = await profile.provideTerminalProfile();
-  assert.deepEqual(fresh.options.shellArgs.slice(0, 2), ['run', '--']);
+  assert.deepEqual(fresh.options.shellArgs, ['run', '--shell']);
 });
 
 test('a selection is run as it stands', async () => {
@@ -202,7 +202,7 @@ test('a selection is run as it stands', async () => {
   const [[options]] = /** @type {any} */ (asked.get('createTerminal'));
   assert.equal(options.shellPath, undefined);
   assert.match(await shown(options.pty), /out\r\n.*ended with 0/s);
-  assert.deepEqual(called(), [['run', '--', 'sh', '-c', text]]);
+  assert.deepEqual(called(), [['run', '--shell', '--', text]]);
   await run('logs', { sandbox: { ...row, name: HOSTILE } });
   const [, [second]] = /** @type {any} */ (asked.get('createTerminal'));
   await shown(second.pty);

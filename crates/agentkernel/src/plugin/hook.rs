@@ -33,7 +33,10 @@ pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
     if !matches!(verdict, Some(Verdict::Deny(_))) {
         let mut input = input.clone();
         let word = wire::shell_word;
-        input.insert("command".into(), format!("{} run -- sh -c {}", word(program), word(command)).into());
+        input.insert(
+            "command".into(),
+            format!("{} run --die-with-client --shell -- {}", word(program), word(command)).into(),
+        );
         told["updatedInput"] = input.into();
     }
     if let Some(verdict) = verdict {

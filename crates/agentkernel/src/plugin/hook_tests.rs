@@ -22,7 +22,7 @@ fn a_command_is_run_in_a_sandbox_and_nothing_is_decided() {
     assert_eq!(
         told,
         json!({ "hookSpecificOutput": { "hookEventName": "PreToolUse", "updatedInput": {
-            "command": r#"agentkernel run -- sh -c 'echo '\''a b'\''; rm -rf "$X"'"#,
+            "command": r#"agentkernel run --die-with-client --shell -- 'echo '\''a b'\''; rm -rf "$X"'"#,
             "timeout": 5,
             "run_in_background": true,
         } } })
@@ -37,7 +37,10 @@ fn a_command_is_run_in_a_sandbox_and_nothing_is_decided() {
 fn whatever_tool_has_a_command_is_asked_about() {
     for tool in ["Bash", "Monitor", "BashOfNextYear", ""] {
         let told = answer(&asked(tool), "ak", &host()).unwrap();
-        assert_eq!(told["hookSpecificOutput"]["updatedInput"]["command"], "ak run -- sh -c ls", "{tool}");
+        assert_eq!(
+            told["hookSpecificOutput"]["updatedInput"]["command"], "ak run --die-with-client --shell -- ls",
+            "{tool}"
+        );
     }
     for tool in ["Skill", "SlashCommand", "mcp__agentkernel__run"] {
         assert_eq!(answer(&asked(tool), "ak", &host()), None, "{tool}");

@@ -5,6 +5,6 @@ const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'"
 export const Agentkernel = async () => ({
   "tool.execute.before": async (input, output) => {
     if (input.tool !== "bash" || process.env.AGENTKERNEL_SANDBOX) return
-    output.args.command = quoted("{command}") + " run -- sh -c " + quoted(output.args.command)
+    output.args.command = quoted("{command}") + " run --die-with-client --shell -- " + quoted(output.args.command)
   },
 })
