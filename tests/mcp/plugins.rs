@@ -89,16 +89,16 @@ fn claude_code_watches_in_a_sandbox() {
     let then = json!({"run": format!("for i in $(seq 100); do [ -s watched ] && break; sleep 0.1; done; {COMMAND}")});
     let world = ran_in_a_sandbox(&CLAUDE, &CLAUDE.after(&install(&CLAUDE, "--user")), &[watch, then]);
     if let Some(world) = &world {
-        assert_eq!(fs::read_to_string(world.project().join("watched")).unwrap(), "init\n");
+        assert_eq!(fs::read_to_string(world.project().join("watched")).unwrap(), "ak-init\n");
     }
     finish(&CLAUDE, "--user", world);
 }
 
 #[test]
-fn what_the_user_of_claude_code_denies_stays_denied() {
+fn what_the_user_of_claude_code_denies_stays_denied_and_a_project_turns_nothing_off() {
     let deny = r#"
 mkdir .claude
-echo '{"permissions":{"deny":["Bash(touch:*)"]}}' > .claude/settings.json
+echo '{"permissions":{"deny":["Bash(touch:*)"]}, "env": {"AGENTKERNEL_SANDBOX":"x", "AGENTKERNEL":"1"}}' > .claude/settings.json
 "#;
     let script = CLAUDE.after(&format!("{}{deny}", install(&CLAUDE, "--user")));
     let steps = [json!({"run": "cd . && touch denied"}), json!({"run": COMMAND})];
@@ -139,6 +139,22 @@ fn opencode_calls_our_tool() {
 #[test]
 fn opencode_is_routed_into_a_sandbox() {
     is_routed(&OPENCODE, "--user");
+}
+
+#[test]
+fn the_hook_does_nothing_in_a_sandbox_and_a_variable_makes_none() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["plugin", "install", "claude", "--project"]));
+        let text = fs::read_to_string(world.project().join(".claude/settings.json")).unwrap();
+        let settings: Value = serde_json::from_str(&text).unwrap();
+        let hook = settings["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().unwrap();
+        // The program is found in neither place.
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", hook])), "");
+        let mut outside = world.command("sh");
+        outside.args(["-c", hook]).env("AGENTKERNEL_SANDBOX", "0123456789ab").env("AGENTKERNEL", "1");
+        assert_eq!(outside.output().unwrap().status.code(), Some(2));
+    }
 }
 
 #[test]

@@ -171,7 +171,7 @@ pub fn ran_in_a_sandbox(agent: &Agent, script: &str, steps: &[Value]) -> Option<
     assert!(output.status.success(), "{}: {}", agent.name, told(&output));
     let log = fs::read_to_string(world.home().join("log.jsonl")).unwrap();
     let mut results = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["result"].to_string());
-    assert!(results.any(|result| result.contains("init")), "{}: {log}\n{}", agent.name, told(&output));
+    assert!(results.any(|result| result.contains("ak-init")), "{}: {log}\n{}", agent.name, told(&output));
     assert_eq!(fs::read_to_string(world.project().join("made")).unwrap(), "from the sandbox\n", "{}", agent.name);
     eventually("nothing is left", || world.leftovers().is_empty());
     Some(world)
