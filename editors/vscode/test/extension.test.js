@@ -197,11 +197,11 @@ test('terminals get a program and arguments', async () => {
 test('a selection is run as it stands', async () => {
   const text = 'echo "${env:HOME}" $(id)\n';
   vscode.window.activeTextEditor = { document: { ...document('/w/a b.txt', `x${text}y`), languageId: 'plaintext' }, selection: { isEmpty: false, start: 1, end: 1 + text.length } };
-  says({ run: 'out\n' });
+  says({ run: 'out\n\u{1b}]52;c;eA==\u{7}' });
   await run('run');
   const [[options]] = /** @type {any} */ (asked.get('createTerminal'));
   assert.equal(options.shellPath, undefined);
-  assert.match(await shown(options.pty), /out\r\n.*ended with 0/s);
+  assert.match(await shown(options.pty), /out\r\n\u{fffd}\]52;c;eA==\u{fffd}.*ended with 0/su);
   assert.deepEqual(called(), [['run', '--shell', '--', text]]);
   await run('logs', { sandbox: { ...row, name: HOSTILE } });
   const [, [second]] = /** @type {any} */ (asked.get('createTerminal'));
