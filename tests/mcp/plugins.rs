@@ -200,7 +200,7 @@ fn the_skill_names_tools_and_what_they_take() {
         .to_vec();
     known.extend(["$ARGUMENTS", "[network]", "allow"].map(str::to_owned));
     // What `skill.rs` tries.
-    known.extend(["403 Forbidden", "curl", "-f"].map(str::to_owned));
+    known.extend(["403 Forbidden", "curl", "-f", "git config"].map(str::to_owned));
     known.extend(crate::skill::PROTECTED.map(str::to_owned));
     for tool in tools {
         known.push(tool["name"].as_str().unwrap().to_owned());
