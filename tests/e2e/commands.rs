@@ -1,6 +1,6 @@
 //! Each command's own promises, where no other module tests them.
 
-use std::{os::unix::fs::symlink, process::Stdio};
+use std::{fs, io::Read as _, os::unix::fs::symlink, process::Stdio};
 use support::{Who, World, eventually, stdout, told};
 
 /// A sandbox called `box` that has written five lines and waits.
@@ -415,5 +415,50 @@ fn a_name_cannot_command_the_terminal() {
         let rows: serde_json::Value = serde_json::from_str(&run(&["ps", "-a", "--json"]).0).unwrap();
         assert_eq!(rows[0]["workspace"], format!("direct:{}", dir.display()));
         let _ = run(&["rm", id.trim()]);
+    }
+}
+
+#[test]
+fn a_line_is_read_by_bash_where_there_is_bash() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let line = "x=(1 2 3); [[ $(cat) == in ]] && echo \"${x[1]}\" {1..3} \"$0\"; exit 7";
+        fs::write(world.project().join("in"), "in\n").unwrap();
+        let input = || fs::File::open(world.project().join("in")).unwrap();
+        let output = world.agentkernel(["run", "-i", "--shell", "--", line]).stdin(input()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "2 1 2 3 bash\n", "{}", told(&output));
+        assert_eq!(output.status.code(), Some(7));
+        // One that can't be executed is none.
+        fs::write(world.project().join("none"), "").unwrap();
+        let mount = format!("{}:/usr/bin/bash:ro", world.project().join("none").display());
+        let run = ["run", "--mount", &mount, "--shell", "--", "[ -n \"$BASH\" ] || echo \"$0\"; kill -9 $$"];
+        let output = world.agentkernel(run).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "sh\n", "{}", told(&output));
+        assert_eq!(output.status.code(), Some(137));
+        // Without a line it is read from the input, and it is the line that people are shown.
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--shell", "--", "sleep 100; true"]));
+        assert_eq!(stdout(&mut world.agentkernel(["ps", "--format", "{command}"])), "sleep 100; true\n");
+        fs::write(world.project().join("in"), "echo {1..3}\n").unwrap();
+        assert_eq!(stdout(world.agentkernel(["exec", "-i", "--shell", "box"]).stdin(input())), "1 2 3\n");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+    }
+}
+
+#[test]
+fn a_sandbox_that_is_tied_to_its_client_ends_with_it() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let run = ["run", "--die-with-client", "--", "sh", "-c", "trap '' TERM; echo up; sleep 1000; sleep 1000"];
+        let mut client = world.agentkernel(run).stdout(Stdio::piped()).spawn().unwrap();
+        let mut up = [0; 3];
+        client.stdout.take().unwrap().read_exact(&mut up).unwrap();
+        assert!(!world.leftovers().is_empty());
+        client.kill().unwrap();
+        client.wait().unwrap();
+        eventually("it is gone", || world.leftovers().is_empty());
+        // What ends by itself is told as ever.
+        let output =
+            world.agentkernel(["run", "--die-with-client", "--", "sh", "-c", "echo x; exit 3"]).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(3), &b"x\n"[..]), "{}", told(&output));
     }
 }

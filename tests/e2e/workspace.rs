@@ -64,7 +64,7 @@ fn a_program_sees_no_openat2_and_its_filters() {
 }
 
 /// What is protected, and would be made by a program that means harm.
-const PROTECTED: [&str; 13] = [
+const PROTECTED: [&str; 15] = [
     "agentkernel.toml",
     ".git/hooks/post-checkout",
     ".git/config",
@@ -78,6 +78,8 @@ const PROTECTED: [&str; 13] = [
     ".gemini/settings.json",
     "opencode.json",
     ".husky/pre-commit",
+    ".junie/mcp/mcp.json",
+    ".mcphub/servers.json",
 ];
 
 /// Everything in the project, by its path below it, without the contents of git's own directory.

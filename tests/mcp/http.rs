@@ -168,8 +168,10 @@ fn what_is_no_message_is_survived() {
         [&b"{"[..], b"\xff\xfe", b"", b"null", b"[]", br#"{"jsonrpc":"2.0","id":1,"method":7}"#, deep.as_bytes()]
     {
         let answer = served.says(&served.head(body.len(), ""), body);
-        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"code\":-32700"), "{answer}");
     }
+    let other = served.head(2, "").replace("application/json\r\nAccept", "text/plain\r\nAccept");
+    assert!(served.says(&other, b"{}").starts_with("HTTP/1.1 415"));
     // More than may come, said beforehand and not.
     let huge = vec![b' '; 17 << 20];
     let answer = served.says(&served.head(huge.len(), ""), &huge);
@@ -192,6 +194,22 @@ fn what_is_no_message_is_survived() {
     }
 }
 
+#[test]
+fn those_who_say_nothing_make_room() {
+    let world = World::new(Who::Me);
+    let served = Served::new(&world);
+    let mut silent: Vec<_> = (0..300).map(|_| served.connect()).collect();
+    let _ = served.greet();
+    // The oldest are gone for it, and it has not waited until all were.
+    assert!(matches!(silent[0].read(&mut [0]), Ok(0) | Err(_)));
+    let newest = silent.last_mut().unwrap();
+    newest.set_nonblocking(true).unwrap();
+    assert_eq!(newest.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    let kept = &mut silent[200];
+    kept.set_nonblocking(true).unwrap();
+    assert_eq!(kept.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
 /// Nobody is left to answer it.
 #[test]
 fn a_session_that_ends_ends_its_question() {
@@ -206,8 +224,11 @@ fn a_session_that_ends_ends_its_question() {
     stream.write_all((served.head(body.len(), &session) + &body).as_bytes()).unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("elicitation/create")), "it asks");
-    let answer = served.says(&served.head(0, &session).replacen("POST", "DELETE", 1), b"");
-    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    let delete = || served.says(&served.head(0, &session).replacen("POST", "DELETE", 1), b"");
+    let answer = delete();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    let answer = delete();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     let ended = Instant::now();
     assert!(!lines.any(|line| line.contains("\"result\"")), "it has ended");
     assert!(ended.elapsed() < Duration::from_secs(4), "{:?}", ended.elapsed());

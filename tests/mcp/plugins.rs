@@ -25,13 +25,13 @@ fn install(agent: &Agent, scope: &str) -> String {
 /// Has an agent call our tool, by the name that the server has there.
 fn calls_a_tool(agent: &Agent, scope: &str, server: &str) {
     let step = json!({"mcp": {"server": server, "tool": "run", "input": {"command": COMMAND}}});
-    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &step));
+    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &[step]));
 }
 
 /// Has an agent use its own shell tool.
 fn is_routed(agent: &Agent, scope: &str) {
     let step = json!({ "run": COMMAND });
-    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &step));
+    finish(agent, scope, ran_in_a_sandbox(agent, &agent.after(&install(agent, scope)), &[step]));
 }
 
 /// Looks whether the plugin was told to be there, and is gone when it is removed.
@@ -82,6 +82,36 @@ fn claude_code_is_routed_into_a_sandbox() {
 }
 
 #[test]
+fn claude_code_watches_in_a_sandbox() {
+    let input = json!({"command": "cat /proc/1/comm > watched", "description": "watch", "timeout_ms": 20000, "persistent": false});
+    let watch = json!({"tool": {"name": "Monitor", "input": input}});
+    // It is not waited for.
+    let then = json!({"run": format!("for i in $(seq 100); do [ -s watched ] && break; sleep 0.1; done; {COMMAND}")});
+    let world = ran_in_a_sandbox(&CLAUDE, &CLAUDE.after(&install(&CLAUDE, "--user")), &[watch, then]);
+    if let Some(world) = &world {
+        assert_eq!(fs::read_to_string(world.project().join("watched")).unwrap(), "ak-init\n");
+    }
+    finish(&CLAUDE, "--user", world);
+}
+
+#[test]
+fn what_the_user_of_claude_code_denies_stays_denied_and_a_project_turns_nothing_off() {
+    let deny = r#"
+mkdir .claude
+echo '{"permissions":{"deny":["Bash(touch:*)"]}, "env": {"AGENTKERNEL_SANDBOX":"x", "AGENTKERNEL":"1"}}' > .claude/settings.json
+"#;
+    let script = CLAUDE.after(&format!("{}{deny}", install(&CLAUDE, "--user")));
+    let steps = [json!({"run": "cd . && touch denied"}), json!({"run": COMMAND})];
+    let world = ran_in_a_sandbox(&CLAUDE, &script, &steps);
+    if let Some(world) = &world {
+        assert!(!world.project().join("denied").exists());
+        let log = fs::read_to_string(world.home().join("log.jsonl")).unwrap();
+        assert!(log.contains("denies this by the rule Bash(touch:*)"), "{log}");
+    }
+    finish(&CLAUDE, "--user", world);
+}
+
+#[test]
 fn codex_calls_our_tool() {
     calls_a_tool(&CODEX, "--user", "agentkernel");
 }
@@ -91,7 +121,7 @@ fn codex_calls_our_tool_in_a_project_that_it_trusts() {
     let trust = r#"printf '[projects."%s"]\ntrust_level = "trusted"\n' "$2" >> ~/.codex/config.toml"#;
     let script = CODEX.after(&format!("{trust}{}", install(&CODEX, "--project")));
     let step = json!({"mcp": {"server": "agentkernel", "tool": "run", "input": {"command": COMMAND}}});
-    finish(&CODEX, "--project", ran_in_a_sandbox(&CODEX, &script, &step));
+    finish(&CODEX, "--project", ran_in_a_sandbox(&CODEX, &script, &[step]));
 }
 
 #[test]
@@ -109,6 +139,22 @@ fn opencode_calls_our_tool() {
 #[test]
 fn opencode_is_routed_into_a_sandbox() {
     is_routed(&OPENCODE, "--user");
+}
+
+#[test]
+fn the_hook_does_nothing_in_a_sandbox_and_a_variable_makes_none() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(&mut world.agentkernel(["plugin", "install", "claude", "--project"]));
+        let text = fs::read_to_string(world.project().join(".claude/settings.json")).unwrap();
+        let settings: Value = serde_json::from_str(&text).unwrap();
+        let hook = settings["hooks"]["PreToolUse"][0]["hooks"][0]["command"].as_str().unwrap();
+        // The program is found in neither place.
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", hook])), "");
+        let mut outside = world.command("sh");
+        outside.args(["-c", hook]).env("AGENTKERNEL_SANDBOX", "0123456789ab").env("AGENTKERNEL", "1");
+        assert_eq!(outside.output().unwrap().status.code(), Some(2));
+    }
 }
 
 #[test]
@@ -154,7 +200,7 @@ fn the_skill_names_tools_and_what_they_take() {
         .to_vec();
     known.extend(["$ARGUMENTS", "[network]", "allow"].map(str::to_owned));
     // What `skill.rs` tries.
-    known.extend(["403 Forbidden", "curl", "-f"].map(str::to_owned));
+    known.extend(["403 Forbidden", "curl", "-f", "git config"].map(str::to_owned));
     known.extend(crate::skill::PROTECTED.map(str::to_owned));
     for tool in tools {
         known.push(tool["name"].as_str().unwrap().to_owned());

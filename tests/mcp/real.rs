@@ -136,14 +136,14 @@ fn opencode() {
 fn calls_a_tool(agent: &Agent) {
     let script = format!("{}{}{}", agent.server, agent.prepare, agent.run);
     let step = json!({"mcp": {"server": "agentkernel", "tool": "run", "input": {"command": COMMAND}}});
-    ran_in_a_sandbox(agent, &script, &step);
+    ran_in_a_sandbox(agent, &script, &[step]);
 }
 
 /// The first program of a sandbox is ours.
 pub const COMMAND: &str = "cat /proc/1/comm; echo from the sandbox > made";
 
-/// Has a model say one step to an agent, and looks whether [`COMMAND`] was run by it in a sandbox.
-pub fn ran_in_a_sandbox(agent: &Agent, script: &str, step: &Value) -> Option<World> {
+/// Has a model say these steps to an agent, and looks whether [`COMMAND`] was run by it in a sandbox.
+pub fn ran_in_a_sandbox(agent: &Agent, script: &str, steps: &[Value]) -> Option<World> {
     if !cfg!(target_arch = "x86_64") {
         support::skipped(&format!("{} with our tools", agent.name), "its package is of another machine");
         return None;
@@ -155,7 +155,11 @@ pub fn ran_in_a_sandbox(agent: &Agent, script: &str, step: &Value) -> Option<Wor
     let world = World::new(Who::Me);
     let model = world.home().join("model.py");
     fs::write(&model, MODEL_SERVER).unwrap();
-    fs::write(world.home().join("steps.json"), json!([step, {"say": "all good"}]).to_string()).unwrap();
+    fs::write(
+        world.home().join("steps.json"),
+        Value::from([steps, &[json!({"say": "all good"})]].concat()).to_string(),
+    )
+    .unwrap();
     let output = internet
         .command(&world, "/bin/sh")
         .args(["-c", &format!("{MODEL}{script}"), "sh"])
@@ -167,7 +171,7 @@ pub fn ran_in_a_sandbox(agent: &Agent, script: &str, step: &Value) -> Option<Wor
     assert!(output.status.success(), "{}: {}", agent.name, told(&output));
     let log = fs::read_to_string(world.home().join("log.jsonl")).unwrap();
     let mut results = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["result"].to_string());
-    assert!(results.any(|result| result.contains("init")), "{}: {log}\n{}", agent.name, told(&output));
+    assert!(results.any(|result| result.contains("ak-init")), "{}: {log}\n{}", agent.name, told(&output));
     assert_eq!(fs::read_to_string(world.project().join("made")).unwrap(), "from the sandbox\n", "{}", agent.name);
     eventually("nothing is left", || world.leftovers().is_empty());
     Some(world)

@@ -46,6 +46,10 @@ fn what_is_refused_is_told_as_the_skill_says() {
         assert!(text.contains("Connection reset by peer"), "{text}");
         let notice = https["notices"][0].as_str().unwrap();
         says(&format!("agentkernel: {notice} `net_log` lists"));
+        says("If there were several, the line begins \"Connections from the sandbox were refused, because\"");
+        let (several, _) = seen(&client, &format!("curl -sS https://{host}/; curl -sS https://www.{host}/"));
+        let notice = several["notices"][0].as_str().unwrap();
+        assert!(notice.starts_with("Connections from the sandbox were refused, because"), "{notice}");
         let check = client.done("net_check", json!({"target": host}));
         assert!(check["allowed"] == false && check["help"].is_string(), "{check}");
         let (_, text) = seen(&client, "ls -A ~");
@@ -82,6 +86,7 @@ fn what_stays_as_it_is_stays_so_as_the_skill_says() {
             refused(&format!("mkdir {dir}"), "File exists");
         }
         refused("git init", "Not a directory");
+        refused("echo x > made && cp made .mcp.json", "not writing through dangling symlink");
         // All are.
         let script = "git init -q . && mkdir -p .vscode .claude .git/hooks && \
                       touch .envrc .mcp.json .claude/settings.json agentkernel.toml";
@@ -96,6 +101,9 @@ fn what_stays_as_it_is_stays_so_as_the_skill_says() {
             ".git/hooks/pre-commit",
         ] {
             refused(&format!("echo x > {file}"), "Read-only file system");
+        }
+        for command in ["git config a.b c", "rm .envrc", "mv .mcp.json x", "rm -r .vscode"] {
+            refused(command, "Device or resource busy");
         }
         assert_eq!(fs::read_to_string(world.project().join(".mcp.json")).unwrap(), "");
         client.leave();

@@ -108,6 +108,11 @@ fn files() {
     assert_eq!((&binary["base64"], &binary["text"]), (&json!("AP/+"), &Value::Null));
     assert!(client.refused("read_file", of(json!({"path": "none"}))).contains("There is no"));
     assert!(client.refused("read_file", of(json!({"path": "a b"}))).contains("is a directory"));
+    client.done("exec", json!({"sandbox": "box", "command": "mkfifo /tmp/fifo && ln -s /tmp/fifo /tmp/to-it"}));
+    for path in ["/tmp/fifo", "/tmp/to-it", "/dev/zero"] {
+        assert!(client.refused("read_file", of(json!({"path": path}))).contains("is no regular file"));
+        assert!(client.refused("write_file", of(json!({"path": path, "text": "x"}))).contains("is no regular file"));
+    }
     let long = "x".repeat(3 << 20);
     client.done("write_file", of(json!({"path": "long", "text": long})));
     let read = client.done("read_file", of(json!({"path": "long", "limit": 4_000_000})));

@@ -102,7 +102,8 @@ fn run() -> Result<(), InitError> {
     // The same for /proc/self/auxv, which rustix reads once, and panics if it cannot. (Linux 6.4 has a prctl(2) for it.)
     let _ = rustix::param::page_size();
     jail::process::set_dumpable(false).map_err(InitError::Start)?;
-    jail::process::set_name("init").map_err(InitError::Start)?;
+    // By this name programs know that they are in a sandbox, which no variable could tell them for sure.
+    jail::process::set_name("ak-init").map_err(InitError::Start)?;
     jail::signal::block_all().map_err(InitError::Start)?;
     let signals = SignalFd::new(&[Signal::CHILD, Signal::TERM, Signal::INT]).map_err(InitError::Start)?;
     let (mut link, flows) = if stdio { take_stdio() } else { take_sockets() }.map_err(InitError::Start)?;

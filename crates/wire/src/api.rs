@@ -100,6 +100,8 @@ pub enum Call {
     Events,
     /// The sandbox has another name in the store. Answered by [`Report::Done`] when it is told by that everywhere.
     Renamed,
+    /// The sandbox ends when this client goes, in whatever way. Not answered; to close the stream takes it back.
+    Tie,
 }
 
 /// Client to supervisor, on the stream of an exec or an attach.

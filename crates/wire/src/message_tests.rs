@@ -126,6 +126,7 @@ fn api_messages_survive() {
         api::Call::Usage,
         api::Call::Wait,
         api::Call::Renamed,
+        api::Call::Tie,
         api::Call::Undeny { rule: "localhost".into(), limits: vec![0] },
     ] {
         survives(&api::Open::Call(call));

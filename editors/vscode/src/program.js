@@ -9,8 +9,6 @@ const { ID } = require('./records');
 /** What the program may print, and how long it may take, where an answer is waited for. */
 const LIMITS = { maxBuffer: 16 << 20, timeout: 60_000 };
 const NAME = 'agentkernel';
-/** The better shell of a sandbox. */
-const SHELL = ['sh', '-c', 'command -v bash >/dev/null 2>&1 && exec bash; exec sh'];
 
 /** The program is not there, or is none that may be run. */
 class Missing extends Error {}
@@ -131,7 +129,7 @@ const calls = {
   /** @param {string} id */
   attach: (id) => ['attach', checked(id)],
   /** @param {string} id */
-  shell: (id) => ['exec', checked(id), '--', ...SHELL],
+  shell: (id) => ['exec', '--shell', checked(id)],
   /** @param {string} id */
   start: (id) => ['start', checked(id)],
   /** @param {string} id */
@@ -147,13 +145,13 @@ const calls = {
   undoing: (number) => ['undo', '--dry-run', '--json', String(number)],
   /** @param {number} number */
   undo: (number) => ['undo', '--json', String(number)],
-  newShell: () => ['run', '--', ...SHELL],
+  newShell: () => ['run', '--shell'],
 };
 
 /**
  * A command in a sandbox of its own, as a task says it.
  * @typedef {object} Run
- * @property {string | string[]} command A line for `sh`, or a program and its arguments.
+ * @property {string | string[]} command A line for the sandbox's shell, or a program and its arguments.
  * @property {string} [image]
  * @property {string} [backend]
  * @property {string} [workspace]
@@ -227,21 +225,21 @@ function run(task, others = []) {
         return [`--${key}=${value}`];
     }
   });
-  return ['run', ...options, '--', ...argv(task.command)];
+  return ['run', ...options, ...argv(task.command)];
 }
 
 /** @param {unknown} command @returns {string[]} */
 function argv(command) {
   if (isText(command) && command.trim() !== '') {
-    return ['sh', '-c', command];
+    return ['--shell', '--', command];
   }
   if (Array.isArray(command) && isText(command[0]) && command.every((word) => typeof word === 'string' && !word.includes('\0'))) {
-    return command;
+    return ['--', ...command];
   }
   throw new Error('"command" must be a text, or a list of texts that begins with a program');
 }
 
-/** What runs texts and files of a language, where it isn't `sh`. */
+/** What runs texts and files of a language, where that isn't the sandbox's shell. */
 const LANGUAGES = /** @type {Record<string, { file: string[], text?: string[] }>} */ ({
   python: { file: ['python3'], text: ['python3', '-c'] },
   javascript: { file: ['node'], text: ['node', '-e'] },
@@ -250,18 +248,18 @@ const LANGUAGES = /** @type {Record<string, { file: string[], text?: string[] }>
   php: { file: ['php'] },
   lua: { file: ['lua'], text: ['lua', '-e'] },
   go: { file: ['go', 'run'] },
-  shellscript: { file: ['sh'], text: ['sh', '-c'] },
+  shellscript: { file: ['sh'] },
 });
 
 /**
  * What runs a file, or a text that is selected in one.
  * @param {{ language: string, file: string, text: string, executable: boolean }} what
- * @returns {string[]}
+ * @returns {string | string[]}
  */
 function snippet({ language, file, text, executable }) {
   const known = Object.hasOwn(LANGUAGES, language) ? LANGUAGES[language] : undefined;
   if (text !== '') {
-    return [...(known?.text ?? ['sh', '-c']), text];
+    return known?.text ? [...known.text, text] : text;
   }
   return executable || !known ? [file] : [...known.file, file];
 }

@@ -56,6 +56,15 @@ function plain(text) {
     .replace(/\b(command|vscode|file):/gi, '$1 :');
 }
 
+/**
+ * Output of others as a terminal may have it: lines, tabs and colours, and nothing else that a terminal obeys.
+ * @param {string} text
+ * @returns {string}
+ */
+function printable(text) {
+  return text.replace(/\x1b\[[0-9;]{0,40}m|[\p{Cc}]/gu, (found) => (found.length > 1 || /[\t\n\r]/.test(found) ? found : '\u{fffd}'));
+}
+
 /** @param {unknown} value @returns {Record<string, any> | undefined} */
 function record(value) {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
@@ -211,4 +220,4 @@ function age(ms, now = Date.now()) {
   return seconds < 60 ? '< 1 min' : `${Math.floor(count)} ${unit}`;
 }
 
-module.exports = { ID, age, agents, changes, checkpoints, event, plain, sandboxes, target };
+module.exports = { ID, age, agents, changes, checkpoints, event, plain, printable, sandboxes, target };

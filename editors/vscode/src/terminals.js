@@ -4,7 +4,7 @@
 
 const vscode = require('vscode');
 const { NAME, calls, isBelow, run } = require('./program');
-const { plain } = require('./records');
+const { plain, printable } = require('./records');
 
 /** @typedef {import('./program').Program} Program */
 
@@ -47,7 +47,7 @@ function show(program, name, args) {
   const closed = /** @type {vscode.EventEmitter<void>} */ (new vscode.EventEmitter());
   /** @type {ReturnType<Program['start']> | undefined} */
   let child;
-  const write = (/** @type {string} */ text) => written.fire(text.replace(/\r?\n/g, '\r\n'));
+  const write = (/** @type {string} */ text) => written.fire(printable(text).replace(/\r?\n/g, '\r\n'));
   const end = (/** @type {string} */ words) => {
     child = undefined;
     write(`\n[${words}: any key closes this]\n`);

@@ -186,23 +186,23 @@ test('terminals get a program and arguments', async () => {
   const [agent] = asked.get('createTerminal') ?? [];
   assert.deepEqual([agent?.[0].shellPath, agent?.[0].shellArgs, agent?.[0].cwd], [program, ['run', 'claude'], project]);
   const { options } = await profile.provideTerminalProfile();
-  assert.deepEqual([options.shellPath, options.shellArgs.slice(0, 3)], [program, ['exec', ID, '--']]);
+  assert.deepEqual([options.shellPath, options.shellArgs], [program, ['exec', '--shell', ID]]);
   reset({ showQuickPick: () => undefined });
   assert.equal(await profile.provideTerminalProfile(), undefined);
   says({ ps: '[]' });
   const fresh = await profile.provideTerminalProfile();
-  assert.deepEqual(fresh.options.shellArgs.slice(0, 2), ['run', '--']);
+  assert.deepEqual(fresh.options.shellArgs, ['run', '--shell']);
 });
 
 test('a selection is run as it stands', async () => {
   const text = 'echo "${env:HOME}" $(id)\n';
   vscode.window.activeTextEditor = { document: { ...document('/w/a b.txt', `x${text}y`), languageId: 'plaintext' }, selection: { isEmpty: false, start: 1, end: 1 + text.length } };
-  says({ run: 'out\n' });
+  says({ run: 'out\n\u{1b}]52;c;eA==\u{7}' });
   await run('run');
   const [[options]] = /** @type {any} */ (asked.get('createTerminal'));
   assert.equal(options.shellPath, undefined);
-  assert.match(await shown(options.pty), /out\r\n.*ended with 0/s);
-  assert.deepEqual(called(), [['run', '--', 'sh', '-c', text]]);
+  assert.match(await shown(options.pty), /out\r\n\u{fffd}\]52;c;eA==\u{fffd}.*ended with 0/su);
+  assert.deepEqual(called(), [['run', '--shell', '--', text]]);
   await run('logs', { sandbox: { ...row, name: HOSTILE } });
   const [, [second]] = /** @type {any} */ (asked.get('createTerminal'));
   await shown(second.pty);

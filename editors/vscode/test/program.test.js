@@ -67,7 +67,7 @@ test('sandboxes are named by their ids alone', () => {
 });
 
 test('tasks', () => {
-  assert.deepEqual(run({ command: 'make && echo "$HOME"' }), ['run', '--', 'sh', '-c', 'make && echo "$HOME"']);
+  assert.deepEqual(run({ command: 'make && echo "$HOME"' }), ['run', '--shell', '--', 'make && echo "$HOME"']);
   assert.deepEqual(run({ command: ['npm', 'test', '--', '--rm'] }), ['run', '--', 'npm', 'test', '--', '--rm']);
   const all = {
     type: 'agentkernel', command: ['x'], image: '-v/:/host', backend: 'docker', workspace: 'overlay', net: 'allow', allow: ['a.example', 'b:1'],
@@ -98,6 +98,6 @@ test('files and selections', () => {
   assert.deepEqual(snippet({ ...file, language: 'go' }), ['go', 'run', '/w/a b.py']);
   for (const language of ['rust', 'constructor']) {
     assert.deepEqual(snippet({ ...file, language }), ['/w/a b.py']);
-    assert.deepEqual(snippet({ ...file, language, text: 'ls' }), ['sh', '-c', 'ls']);
+    assert.deepEqual(snippet({ ...file, language, text: 'ls' }), 'ls');
   }
 });

@@ -2,7 +2,7 @@
 
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
-const { age, agents, changes, checkpoints, event, plain, sandboxes, target } = require('../src/records');
+const { age, agents, changes, checkpoints, event, plain, printable, sandboxes, target } = require('../src/records');
 
 const ID = '0123456789ab';
 
@@ -13,6 +13,14 @@ test('a text of others is shown, and does nothing', () => {
   assert.equal([...plain('🙂'.repeat(1000))].length, 200);
   assert.equal(plain(undefined), '');
   assert.equal(plain({}), '');
+});
+
+test('what a terminal is given moves nothing but lines', () => {
+  assert.equal(printable('a\tb\r\n\u{1b}[1;31mred\u{1b}[m é 漢'), 'a\tb\r\n\u{1b}[1;31mred\u{1b}[m é 漢');
+  for (const code of ['\u{1b}]0;title\u{7}', '\u{1b}]8;;file:///x\u{1b}\\', '\u{1b}]52;c;eA==\u{7}', '\u{1b}[2J', '\u{1b}[6n', '\u{1b}c', '\u{9b}2J', '\u{8}', '\u{1b}[31', '\u{0}']) {
+    const shown = printable(code);
+    assert.ok(!/[\u{0}-\u{8}\u{b}-\u{1f}\u{7f}-\u{9f}]/u.test(shown) && shown.includes('\u{fffd}'), JSON.stringify(shown));
+  }
 });
 
 test('the list of sandboxes', () => {

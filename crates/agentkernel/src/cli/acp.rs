@@ -63,8 +63,11 @@ impl Acp {
         overrides.keep = Some(false);
         overrides.stdin = true;
         let ask = AskArgs::of_editor(self.common, self.unattended);
-        Beginning { overrides, agent: Some((&agent, ask)), renew: false, checkpoint: false }
-            .begin(&mut Course::default())
+        let (mut client, spec) = Beginning { overrides, agent: Some((&agent, ask)), renew: false, checkpoint: false }
+            .begin(&mut Course::default())?;
+        // Not every agent ends with its input.
+        client.tie()?;
+        Ok((client, spec))
     }
 }
 

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 use install::{Install, reference};
 use login::Login;
 use oci::Reference;
-pub(super) use run::{AskArgs, CommonArgs, Told, Wanted, meant, no_agent, stray};
+pub(super) use run::{AskArgs, CommonArgs, Told, Wanted, meant, no_agent, no_line, stray};
 use serde::Serialize;
 use update::Update;
 

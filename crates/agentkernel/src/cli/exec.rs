@@ -8,6 +8,7 @@ use super::{
     image, net, print,
     replay::RecordArgs,
     run::{conclude, stdio_of, too_late},
+    shell,
 };
 use crate::{
     client::{self, Client, Outcome, Session},
@@ -40,10 +41,13 @@ pub(super) struct Exec {
     stdio: StdioArgs,
     #[command(flatten)]
     record: RecordArgs,
+    /// COMMAND is one line for the sandbox's shell: bash where it has that, else sh. Without a line, that shell
+    #[arg(long)]
+    shell: bool,
     /// Name, id or prefix of an id
     sandbox: String,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "shell", trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -51,7 +55,8 @@ impl Exec {
     pub(super) fn run(self) -> Status {
         let ours = |failure: Failure| failure.status(OWN);
         let (terminal, stdin) = self.stdio.resolve(self.detach)?;
-        let mut recording = self.record.begin(&self.command, self.detach).map_err(ours)?;
+        let command = if self.shell { shell::words(self.command).map_err(ours)? } else { self.command };
+        let mut recording = self.record.begin(&command, self.detach).map_err(ours)?;
         let store = Store::open().map_err(|error| ours(error.into()))?;
         let entry = store.find(&self.sandbox).map_err(|error| ours(error.into()))?;
         let mut client = Client::connect(&entry).map_err(|error| ours(error.into()))?;
@@ -64,7 +69,7 @@ impl Exec {
             workdir: self.workdir,
             user: self.user,
             stdio,
-            command: self.command,
+            command,
         };
         let found = match (&spec.image, &spec.engine, &request.user) {
             // Whom a name means, the image's own files tell.

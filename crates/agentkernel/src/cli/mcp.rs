@@ -105,6 +105,8 @@ impl Starter for Ours {
         number: Option<u32>,
         dry_run: bool,
     ) -> Result<Restored, wire::Failure> {
-        Ok(undo::go_back(store, project, number, dry_run, true)?)
+        Ok(undo::go_back(store, project, number, dry_run, true, |id| {
+            format!("Stop it first: `stop` with `sandbox` \"{id}\"")
+        })?)
     }
 }

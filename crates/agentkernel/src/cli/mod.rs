@@ -33,6 +33,7 @@ mod recipe;
 mod replay;
 mod run;
 mod secret;
+mod shell;
 mod stats;
 mod summary;
 mod table;

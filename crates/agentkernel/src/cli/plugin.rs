@@ -218,7 +218,7 @@ fn hook() -> Status {
     std::io::stdin().lock().take(MAX_ASKED).read_to_string(&mut text)?;
     let asked = serde_json::from_str(&text).map_err(|error| Failure::chain(&error))?;
     let program = std::env::args_os().next().and_then(|name| name.into_string().ok());
-    if let Some(answer) = plugin::rewritten(&asked, program.as_deref().unwrap_or("agentkernel")) {
+    if let Some(answer) = plugin::answer(&asked, program.as_deref().unwrap_or("agentkernel"), &HostFacts::read()?) {
         print_json(&answer)?;
     }
     Ok(0)

@@ -1,7 +1,7 @@
 //! `ps`: what sandboxes there are.
 
 use super::{
-    Status, print, print_json, table,
+    Status, print, print_json, shell, table,
     template::{self, Field},
 };
 use crate::{
@@ -217,7 +217,10 @@ fn sources(spec: &Spec) -> String {
 
 fn command(spec: &Spec) -> Option<String> {
     let command = spec.command.as_ref()?;
-    Some(command.argv.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    Some(match shell::line(&command.argv) {
+        Some(line) => line.to_string(),
+        None => command.argv.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    })
 }
 
 fn ago(at_ms: u64) -> String {

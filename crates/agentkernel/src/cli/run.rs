@@ -7,7 +7,7 @@ use super::{
     failure::{FAILED, OWN},
     image, layers, net, print, print_json, recipe,
     replay::RecordArgs,
-    report, undo, usage,
+    report, shell, undo, usage,
 };
 use crate::{
     BackendKind, Name, Network, SandboxId, SecretUse, Spec, Workspace,
@@ -42,6 +42,12 @@ pub(super) struct Run {
     /// Keep the sandbox and its files when its command ends
     #[arg(long)]
     keep: bool,
+    /// COMMAND is one line for the sandbox's shell: bash where it has that, else sh. Without a line, that shell
+    #[arg(long, conflicts_with = "entrypoint")]
+    shell: bool,
+    /// End the sandbox when this process ends, in whatever way, also by SIGKILL
+    #[arg(long, conflicts_with_all = ["detach", "keep"])]
+    die_with_client: bool,
     /// Keep what the project's files are now: 'agentkernel undo' brings that back
     #[arg(long, conflicts_with = "no_checkpoint")]
     checkpoint: bool,
@@ -153,6 +159,7 @@ impl Run {
         match parsed {
             Ok(Typed { run }) => match run.command.first() {
                 Some(word) => told(ours(agents::stray(&wanted, word)), run.json),
+                None if run.shell => told(ours(agents::no_line(&wanted)), run.json),
                 None => Self { agent: Some(Box::new(wanted)), ..run }.run(),
             },
             Err(error) if !error.use_stderr() => {
@@ -189,6 +196,8 @@ impl Run {
             detach: false,
             rm: true,
             keep: false,
+            shell: false,
+            die_with_client: false,
             checkpoint: false,
             record: RecordArgs::default(),
             ask: agents::AskArgs::default(),
@@ -210,7 +219,12 @@ impl Run {
         let title = agent.as_ref().map(|agent| [OsString::from(&agent.adapter.title)]);
         let title = title.as_ref().map_or(&self.command[..], |title| title);
         let mut recording = self.record.begin(title, self.detach).map_err(ours)?;
-        let mut overrides = self.sandbox.overrides(self.command);
+        let command = if self.shell { shell::words(self.command).map_err(ours)? } else { self.command };
+        let mut overrides = self.sandbox.overrides(command);
+        if self.shell {
+            // Whatever the image runs otherwise.
+            overrides.entrypoint = Some(OsString::new());
+        }
         overrides.keep = (self.keep || (self.detach && !self.rm)).then_some(true).or(self.rm.then_some(false));
         overrides.terminal = terminal;
         overrides.stdin = stdin;
@@ -218,6 +232,9 @@ impl Run {
         let (mut client, spec) = Beginning { overrides, agent, renew: self.update_lock, checkpoint: self.checkpoint }
             .begin(course)
             .map_err(ours)?;
+        if self.die_with_client {
+            client.tie().map_err(|error| ours(error.into()))?;
+        }
         // In the background the input stays open, for whoever joins later.
         let stdin = stdin && !self.detach;
         let session = Session { stdin, terminal, detach: self.detach, repaint: false };

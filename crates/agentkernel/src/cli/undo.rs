@@ -50,7 +50,9 @@ impl Undo {
         if self.forget {
             return Ok(checkpoints.forget().map(|()| 0)?);
         }
-        let restored = go_back(&store, &project, self.number, self.dry_run, !self.no_checkpoint)?;
+        let restored = go_back(&store, &project, self.number, self.dry_run, !self.no_checkpoint, |id| {
+            format!("Stop it first: 'agentkernel stop {id}'")
+        })?;
         if self.json {
             let back = restored.back.as_ref().map(|back| back.summary.number);
             print_json(&serde_json::json!({ "to": restored.to, "back": back, "changes": restored.changes }))?;
@@ -93,18 +95,20 @@ fn text(list: &[Summary]) -> String {
     table::render(&["CHECKPOINT", "TIME", "FILES", "SIZE", "BEFORE"], &list.iter().map(row).collect::<Vec<_>>())
 }
 
-/// Makes a project what it was at a checkpoint, by default the last one; or only tells what would be done.
+/// Makes a project what it was at a checkpoint, by default the last one; or only tells what would be done. `stop` says how a
+/// sandbox is stopped that is in the way.
 pub(super) fn go_back(
     store: &Store,
     project: &Path,
     number: Option<u32>,
     dry_run: bool,
     and_back: bool,
+    stop: fn(&str) -> String,
 ) -> Result<Restored, Failure> {
     let checkpoints = Checkpoints::open(store, project)?;
     if let (Some(id), false) = (running(store, project)?, dry_run) {
         let failure = Failure::new(format!("Sandbox {id} still runs in this project"));
-        return Err(failure.hint(format!("Stop it first: 'agentkernel stop {id}'")));
+        return Err(failure.hint(stop(&id)));
     }
     checkpoints.restore(number, dry_run, and_back).map_err(|error| match error {
         // There is nothing to go back to, however that is done.

@@ -155,6 +155,14 @@ impl Client {
         Ok(Self { connection: Connection::new(socket, Side::Odd)?, end: None })
     }
 
+    /// Has the sandbox end when this client goes, in whatever way.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub fn tie(&mut self) -> Result<(), ClientError> {
+        self.open(&api::Open::Call(api::Call::Tie)).map(drop)
+    }
+
     /// Opens a stream with a request.
     fn open(&mut self, open: &api::Open) -> Result<u32, ClientError> {
         let payload = wire::encode_open(open).map_err(|_| Failure::too_large())?;

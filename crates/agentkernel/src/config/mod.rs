@@ -29,7 +29,7 @@ mod own;
 mod parse;
 pub(crate) mod passwd;
 mod project;
-mod protect;
+pub(crate) mod protect;
 mod reach;
 mod recipe;
 mod reference;

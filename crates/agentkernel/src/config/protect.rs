@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Protected in every direct workspace, whether they exist or not.
-pub(super) const BUILT_IN: [&str; 32] = [
+pub(crate) const BUILT_IN: [&str; 34] = [
     super::project::FILE_NAME,
     // Adapters of agents.
     ".agentkernel",
@@ -46,6 +46,8 @@ pub(super) const BUILT_IN: [&str; 32] = [
     "opencode.json",
     "opencode.jsonc",
     ".windsurf",
+    ".junie",
+    ".mcphub",
 ];
 
 /// Files that mean something only to a tool that the project uses: if one of a line exists, all of them are protected.

@@ -375,7 +375,10 @@ impl Resolver<'_> {
         // A copy on write too: it keeps the files from being changed, not from being read.
         if let Some(reason) = protect::refuse(&path, self.host.homes()) {
             let cause = format!("{} can't be a workspace: {reason}", path.display());
-            return Err(ConfigError::value(cause, "Go to a project's directory, or use `--workspace none`"));
+            return Err(ConfigError::value(
+                cause,
+                "Go to a project's directory, and start agents there, or use `--workspace none`",
+            ));
         }
         own::refuse(&path, self.host)?;
         Ok(match mode {

@@ -99,6 +99,12 @@ pub(super) fn depth(text: &str, key: &[String]) -> usize {
     (1..=key.len()).take_while(|depth| way(&root, &key[..*depth]).len() == *depth).count()
 }
 
+/// What it says; nothing is an empty table.
+pub(super) fn value(text: &str) -> Option<Value> {
+    let parsed = parse(split(text).1).ok()?;
+    Some(parsed.map_or_else(|| Value::Object(Default::default()), Value::from))
+}
+
 /// Whether it says nothing.
 pub(super) fn is_empty(text: &str) -> bool {
     match parse(split(text).1) {

@@ -77,6 +77,11 @@ impl Fault {
     }
 }
 
+/// What a file of an agent's says that is JSON with comments; `None` if it is none.
+pub(crate) fn json_value(text: &str) -> Option<Value> {
+    json::value(text)
+}
+
 /// What became of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Put {

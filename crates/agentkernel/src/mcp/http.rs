@@ -12,12 +12,20 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::transport::streamable_http_server::{
-    StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
+    StreamableHttpServerConfig, StreamableHttpService,
+    session::{SessionManager as _, local::LocalSessionManager},
 };
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::AbortHandle,
 };
 
 /// The path that clients name.
@@ -26,12 +34,18 @@ pub const PATH: &str = "/mcp";
 const MAX_HEAD: usize = 64 << 10;
 /// How long a client may take for it.
 const HEAD: Duration = Duration::from_secs(10);
-/// Connections that are served at once; the others wait.
+/// Connections that are served at once. Those that have not shown the token make room for others, the oldest first.
 const AT_ONCE: usize = 256;
 /// How long a session in which nothing happens stays. A call may be silent for long.
 const IDLE: Duration = Duration::from_secs(6 * 60 * 60);
 /// Before the next connection is taken, when there is nothing to take it with.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How the type of a message's body begins.
+const JSON: &[u8] = b"application/json";
+/// To a body that is none.
+const NO_MESSAGE: &str =
+    r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"The body is no message of JSON-RPC"}}"#;
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 type Service = StreamableHttpService<Server, LocalSessionManager>;
@@ -42,6 +56,18 @@ struct All {
     server: Server,
     token: Token,
     resumed: Arc<Resumed>,
+    sessions: Arc<LocalSessionManager>,
+    strangers: Strangers,
+}
+
+/// Connections that have not shown the token, by their numbers.
+#[derive(Default)]
+struct Strangers(Mutex<BTreeMap<u64, AbortHandle>>);
+
+impl Strangers {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Serves clients that have the token, for as long as the process lives. They are all one client to the server: what one
@@ -59,28 +85,44 @@ pub(super) async fn serve(listener: TcpListener, token: Token, server: Server) {
         .enforce_origin_validation()
         .with_max_request_body_bytes(LONGEST);
     let each = server.clone();
-    let service: Service = StreamableHttpService::new(move || Ok(each.clone()), Arc::new(sessions), config);
-    let all = Arc::new(All { service, server, token, resumed: Arc::default() });
+    let sessions = Arc::new(sessions);
+    let service: Service = StreamableHttpService::new(move || Ok(each.clone()), sessions.clone(), config);
+    let strangers = Strangers::default();
+    let all = Arc::new(All { service, server, token, resumed: Arc::default(), sessions, strangers });
     let free = Arc::new(Semaphore::new(AT_ONCE));
-    loop {
-        let Ok(one) = free.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let all = all.clone();
-                tokio::spawn(async move {
-                    converse(stream, all).await;
-                    drop(one);
-                });
-            }
-            Err(_) => tokio::time::sleep(PAUSE).await,
+    for number in 0.. {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        if free.available_permits() == 0
+            && let Some((_, oldest)) = all.strangers.lock().pop_first()
+        {
+            oldest.abort();
         }
+        let Ok(one) = free.clone().acquire_owned().await else { return };
+        // It does not begin before it is on the list, for it is begun by this task's thread.
+        let task = tokio::spawn({
+            let all = all.clone();
+            async move {
+                converse(stream, all.clone(), number).await;
+                all.strangers.lock().remove(&number);
+                drop(one);
+            }
+        });
+        all.strangers.lock().insert(number, task.abort_handle());
     }
 }
 
-async fn converse(stream: TcpStream, all: Arc<All>) {
-    let answer = service_fn(move |request| {
+async fn converse(stream: TcpStream, all: Arc<All>, number: u64) {
+    let answer = service_fn(move |request: Request<Incoming>| {
         let all = all.clone();
-        async move { Ok::<_, Infallible>(all.answer(request).await) }
+        async move {
+            if all.token.is_in(request.headers()) {
+                all.strangers.lock().remove(&number);
+            }
+            Ok::<_, Infallible>(all.answer(request).await)
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD);
@@ -100,10 +142,25 @@ impl All {
         }
         let session = delivery::session(request.headers()).cloned();
         let ends = request.method() == Method::DELETE;
+        if let Some(session) = session.as_ref().filter(|_| ends)
+            && let Ok(id) = session.to_str()
+            && !self.sessions.has_session(&id.into()).await.unwrap_or(true)
+        {
+            return says(StatusCode::NOT_FOUND, "There is no such session\n");
+        }
+        let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(JSON));
         let carrier = Delivery::of(&mut request, &self.resumed);
         let answer = self.service.handle(request).await.map(|body| carrier.with(body).boxed());
         if let Some(session) = session.filter(|_| ends && answer.status().is_success()) {
             self.server.end_session(session);
+            // It is done, not only taken.
+            return says(StatusCode::NO_CONTENT, "");
+        }
+        if is_json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // What the body is said to be it may be; what is in it is no message.
+            let mut refused = says(StatusCode::BAD_REQUEST, NO_MESSAGE);
+            refused.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+            return refused;
         }
         answer
     }

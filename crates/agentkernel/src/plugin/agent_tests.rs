@@ -1,4 +1,5 @@
 use super::*;
+use crate::config;
 use std::collections::BTreeSet;
 
 fn host(home: &str) -> HostFacts {
@@ -49,6 +50,20 @@ fn a_project_names_no_path_of_this_computer() {
         {
             let text = serde_json::to_string(&edit).unwrap();
             assert!(!text.contains("/home/me") && !text.contains("/work"), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn what_a_project_gets_no_sandbox_changes() {
+    for name in names() {
+        let parts = Agent::find(name).unwrap().parts(&host("/home/me"), &Scope::Project("/work".into())).unwrap();
+        // A section of a text that people and agents write, and that starts nothing.
+        let parts = parts.into_iter().filter(|part| !matches!(part.edit, Edit::Section { .. }));
+        for Target { path, .. } in parts {
+            let path = path.strip_prefix("/work").unwrap();
+            let is_protected = config::protect::BUILT_IN.iter().any(|protected| path.starts_with(protected));
+            assert!(is_protected, "{name}: {}", path.display());
         }
     }
 }

@@ -1,41 +1,55 @@
-//! The hook that agents ask before they run a command: hides how they ask, and what the command becomes.
+//! The hook that agents ask before they use a tool: hides which tools run commands, and what those become.
 
+use super::rules::{self, Verdict};
+use crate::config::HostFacts;
 use serde_json::{Value, json};
+use std::path::Path;
 
-/// What an agent is told that wants to run a command with its shell tool: the same command in a sandbox, with all else as
-/// it was; `None` if it asks about something else. Whether it may run is decided by whoever decides that without us.
+/// Tools whose `command` is none of a shell: it names what the agent does itself.
+const HARMLESS: [&str; 2] = ["Skill", "SlashCommand"];
+/// Tools whose `command` no shell of a sandbox reads.
+const FOREIGN: [&str; 1] = ["PowerShell"];
+/// How tools of servers begin, which run where their servers do.
+const SERVERS: &str = "mcp__";
+
+/// What an agent is told that wants to use a tool: where that has a command, the same in a sandbox, with all else as it was;
+/// `None` if there is none. Which tools have one is not known beforehand, for agents get new ones. Whether it may run
+/// is decided by whoever decides that without us; but what rules deny, or ask about, they would not know in the new command.
 #[must_use]
-pub fn rewritten(asked: &Value, program: &str) -> Option<Value> {
+pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
+    let tool = asked.get("tool_name").and_then(Value::as_str).unwrap_or_default();
     let input = asked.get("tool_input")?.as_object()?;
     let command = input.get("command")?.as_str()?;
-    let mut input = input.clone();
-    let word = wire::shell_word;
-    input.insert("command".into(), format!("{} run -- sh -c {}", word(program), word(command)).into());
     let event = asked.get("hook_event_name")?;
-    Some(json!({ "hookSpecificOutput": { "hookEventName": event, "updatedInput": input } }))
+    if HARMLESS.contains(&tool) || tool.starts_with(SERVERS) {
+        return None;
+    }
+    let mut told = json!({ "hookEventName": event });
+    let cwd = asked.get("cwd").and_then(Value::as_str).map(Path::new);
+    let verdict = match FOREIGN.contains(&tool) {
+        true => Some(Verdict::Deny(format!("Commands of {tool} can't be run in a sandbox: use another tool"))),
+        false => rules::verdict(host, cwd, tool, command),
+    };
+    if !matches!(verdict, Some(Verdict::Deny(_))) {
+        let mut input = input.clone();
+        let word = wire::shell_word;
+        input.insert(
+            "command".into(),
+            format!("{} run --die-with-client --shell -- {}", word(program), word(command)).into(),
+        );
+        told["updatedInput"] = input.into();
+    }
+    if let Some(verdict) = verdict {
+        let (decision, reason) = match verdict {
+            Verdict::Deny(reason) => ("deny", reason),
+            Verdict::Ask(reason) => ("ask", reason),
+        };
+        told["permissionDecision"] = decision.into();
+        told["permissionDecisionReason"] = reason.into();
+    }
+    Some(json!({ "hookSpecificOutput": told }))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_run_in_a_sandbox_and_nothing_is_decided() {
-        let asked = json!({
-            "hook_event_name": "PreToolUse",
-            "tool_name": "Bash",
-            "tool_input": { "command": "echo 'a b'; rm -rf \"$X\"", "timeout": 5, "run_in_background": true },
-        });
-        let told = rewritten(&asked, "agentkernel").unwrap();
-        assert_eq!(
-            told,
-            json!({ "hookSpecificOutput": { "hookEventName": "PreToolUse", "updatedInput": {
-                "command": r#"agentkernel run -- sh -c 'echo '\''a b'\''; rm -rf "$X"'"#,
-                "timeout": 5,
-                "run_in_background": true,
-            } } })
-        );
-        assert!(rewritten(&json!({ "hook_event_name": "PreToolUse", "tool_input": { "path": "x" } }), "ak").is_none());
-        assert!(rewritten(&json!([]), "ak").is_none());
-    }
-}
+#[path = "hook_tests.rs"]
+mod tests;

@@ -9,10 +9,11 @@ mod error;
 mod file;
 mod hook;
 mod plan;
+mod rules;
 
 pub use agent::{Agent, names};
 pub use error::PluginError;
-pub use hook::rewritten;
+pub use hook::answer;
 
 use crate::{
     config::HostFacts,

@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Egress,
     /// The client is told what happens.
     Events,
+    /// The sandbox ends with the client.
+    Tie,
 }
 
 /// A connected client.

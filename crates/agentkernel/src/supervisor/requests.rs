@@ -21,6 +21,8 @@ use wire::{
 
 /// The most bytes of large requests that are under way: from all clients together, and on to init.
 const REQUESTS: usize = 64 * 1024 * 1024;
+/// How long programs may take for their end whose client is gone, and with it whoever would read what they write.
+const ALONE: Duration = Duration::from_secs(2);
 
 impl Server<'_> {
     pub(super) fn on_listener(&mut self) {
@@ -133,7 +135,7 @@ impl Server<'_> {
                     client.connection.mux.close(stream);
                     self.watchers.remove(number, stream);
                 }
-                Some(Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress) | None => {
+                Some(Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress | Purpose::Tie) | None => {
                     client.connection.mux.close(stream)
                 }
             },
@@ -241,6 +243,9 @@ impl Server<'_> {
                 client.streams.insert(stream, Purpose::Events);
                 client.connection.control(stream, &api::Report::Done);
                 self.watchers.add(number, stream);
+            }
+            api::Call::Tie => {
+                client.streams.insert(stream, Purpose::Tie);
             }
             api::Call::Stop { grace_ms } => {
                 client.streams.insert(stream, Purpose::End);
@@ -357,6 +362,9 @@ impl Server<'_> {
 
     pub(super) fn client_gone(&mut self, number: u64) {
         let Some(client) = self.clients.remove(&number) else { return };
+        // One that was made for a client that never said what it wants is nobody's.
+        let unsaid = self.awaited && number == FIRST_CLIENT && !self.spec.keep;
+        let is_tied = unsaid || client.streams.values().any(|purpose| *purpose == Purpose::Tie);
         self.awaited &= number != FIRST_CLIENT;
         let _ = epoll::delete(&self.epoll, &client.connection);
         for (stream, purpose) in client.streams {
@@ -368,8 +376,11 @@ impl Server<'_> {
                 }
                 Purpose::Files { stream } => self.link.mux.close(stream),
                 Purpose::Events => self.watchers.remove(number, stream),
-                Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress => {}
+                Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress | Purpose::Tie => {}
             }
+        }
+        if is_tied && self.exit.is_none() {
+            self.end(Ending::Asked, ALONE);
         }
     }
 

@@ -30,7 +30,7 @@ fn the_walls_are_told_and_programs_have_them() {
     // Init's own has the programs' for as long as it starts one.
     let own = "for i in $(seq 500); do read score < /proc/1/oom_score_adj; test $score = 0 && break; sleep 0.01; done; echo $score";
     assert_eq!(init.run(sh(own)).text(), "0\n");
-    assert_eq!(init.run(exec(&["cat", "/proc/1/comm"])).text(), "init\n");
+    assert_eq!(init.run(exec(&["cat", "/proc/1/comm"])).text(), "ak-init\n");
     // Init itself cannot be traced or read, not even by the same user.
     for secret in ["/proc/1/mem", "/proc/1/fd/3", "/proc/1/environ"] {
         assert_ne!(init.run(exec(&["head", "-c", "1", secret])).code(), 0, "{secret}");

@@ -230,6 +230,13 @@ pub(in crate::cli) fn stray(wanted: &Wanted, word: &OsStr) -> Failure {
         .hint(format!("'run {name} -p TASK' gives it a task, and what follows '--' is passed on to it"))
 }
 
+/// That an agent is no line for a shell.
+pub(in crate::cli) fn no_line(wanted: &Wanted) -> Failure {
+    let name = &wanted.adapter.name;
+    Failure::new(format!("`--shell` is for lines, and '{name}' is an agent"))
+        .hint(format!("Leave it out, or put '--' before a line: run --shell -- {name}"))
+}
+
 /// That something is asked which only agents can be.
 pub(in crate::cli) fn no_agent(flag: &str) -> Failure {
     Failure::new(format!("`{flag}` is for agents, and no agent is named"))

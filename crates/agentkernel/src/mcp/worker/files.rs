@@ -25,6 +25,7 @@ const TIME: Duration = Duration::from_secs(60);
 /// Its length on a line, then so much of it as is wanted.
 const READER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
 [ -d "$1" ] && { echo "$1 is a directory" >&2; exit 1; }
+[ -f "$1" ] || { echo "$1 is no regular file" >&2; exit 1; }
 wc -c < "$1" && tail -c "+$2" "$1" | head -c "$3""#;
 /// Names with a NUL behind each; a directory's has a slash.
 const LISTER: &str = r#"[ -d "$1" ] || { echo "$1 is not a directory" >&2; exit 1; }
