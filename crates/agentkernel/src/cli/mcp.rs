@@ -106,7 +106,7 @@ impl Starter for Ours {
         dry_run: bool,
     ) -> Result<Restored, wire::Failure> {
         Ok(undo::go_back(store, project, number, dry_run, true, |id| {
-            format!("Stop it first: `stop` with `sandbox` \"{id}\"")
+            format!("Stop it first: 'stop' with 'sandbox' \"{id}\"")
         })?)
     }
 }

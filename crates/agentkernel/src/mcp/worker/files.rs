@@ -27,6 +27,9 @@ const READER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
 [ -d "$1" ] && { echo "$1 is a directory" >&2; exit 1; }
 [ -f "$1" ] || { echo "$1 is no regular file" >&2; exit 1; }
 wc -c < "$1" && tail -c "+$2" "$1" | head -c "$3""#;
+/// Before a file is written: who opens a fifo or a device may wait without end.
+const ONLY_FILES: &str = r#"[ -e "$1" ] && [ ! -f "$1" ] && [ ! -d "$1" ] && { echo "$1 is no regular file" >&2; exit 1; }
+"#;
 /// Names with a NUL behind each; a directory's has a slash.
 const LISTER: &str = r#"[ -d "$1" ] || { echo "$1 is not a directory" >&2; exit 1; }
 [ -r "$1" ] || { echo "$1 can't be read" >&2; exit 1; }
@@ -215,7 +218,7 @@ impl Worker<'_> {
             }
             _ => return Err(Failure::from("Give either 'text' or 'base64'".to_owned())),
         };
-        self.script(&sandbox, client::WRITE, &path, &[], &bytes)?;
+        self.script(&sandbox, &[ONLY_FILES, client::WRITE].concat(), &path, &[], &bytes)?;
         Ok(Written { path: path.display().to_string(), written_bytes: bytes.len() as u64 })
     }
 
