@@ -432,17 +432,36 @@ fn mistakes_are_told_with_file_and_line() {
             "FROM base:1\nRUN echo before; exit 7\n",
             "before\nagentkernel: Dockerfile:2: The command exited with status 7",
         ),
+        ("FROM scratch\nRUN true\n", "Dockerfile:2: There is nothing to run in an empty image"),
+        (
+            &format!("FROM base:1\nARG A=x\n{}", "ARG A=$A$A\n".repeat(40)),
+            "Dockerfile:20: Its variables make it longer than",
+        ),
         ("FROM base:1\nRUN [\"/none\"]\n", "Dockerfile:2: Cannot execute /none: no such file or directory"),
     ] {
         let output = scene.try_build(dockerfile, &[]);
         let told = told(&output);
         assert!(output.status.code() == Some(1) && told.contains(expected), "{dockerfile}\n{told}");
     }
+    // Where owners are kept.
+    if rustix::process::geteuid().is_root() {
+        let output = scene.try_build("FROM base:1\nCOPY --chown=0:99999 run.sh /x\n", &[]);
+        assert!(told(&output).contains("Dockerfile:2: --chown=0:99999: 99999 is more than 65535"), "{}", told(&output));
+    }
     // Of the network only if that was asked.
     let output = scene.try_build("FROM base:1\nRUN exit 7\n", &[]);
     assert!(!told(&output).contains("--allow"), "{}", told(&output));
     let output = scene.try_build("FROM base:1\n", &["--target", "none"]);
     assert!(told(&output).contains("No stage is called 'none'"), "{}", told(&output));
+    // What is to leave something out, and can't be read.
+    let list = scene.world.project().join(".dockerignore");
+    let text = std::fs::read(&list).unwrap();
+    std::fs::remove_file(&list).unwrap();
+    std::fs::create_dir(&list).unwrap();
+    let output = scene.try_build("FROM base:1\nCOPY run.sh /x\n", &[]);
+    assert!(told(&output).contains(".dockerignore: it is no file"), "{}", told(&output));
+    std::fs::remove_dir(&list).unwrap();
+    std::fs::write(&list, text).unwrap();
     // What a silent build has heard is told when it fails.
     let output = scene.try_build("FROM base:1\nRUN echo heard; exit 7\n", &["-q"]);
     assert!(told(&output).contains("heard\n"), "{}", told(&output));

@@ -92,7 +92,8 @@ pub enum CredentialsError {
 /// Docker's `config.json`, or Podman's `auth.json`.
 #[derive(Clone, Debug, Default)]
 pub struct DockerConfig {
-    logins: BTreeMap<String, Credentials>,
+    /// Nothing: what is there is no login.
+    logins: BTreeMap<String, Option<Credentials>>,
     helpers: BTreeMap<String, Option<String>>,
     store: Option<String>,
 }
@@ -102,6 +103,8 @@ pub struct DockerConfig {
 pub enum Found {
     /// These, or nothing.
     Credentials(Credentials),
+    /// The entry of this name is there, and no login: [`CredentialsError::Auth`]. It stands in the way of no other registry.
+    Broken(String),
     /// A helper knows: `docker-credential-NAME get`, with the server on its standard input.
     Helper {
         /// Its name, letters, digits, `.`, `_` and `-` only.
@@ -139,7 +142,7 @@ impl DockerConfig {
         let written: Written = from_json(bytes)?;
         let mut config = Self::default();
         for (server, login) in written.auths.unwrap_or_default() {
-            let login = login.read(&server)?;
+            let login = login.read();
             config.logins.insert(server, login);
         }
         for (server, helper) in written.cred_helpers.unwrap_or_default() {
@@ -166,23 +169,29 @@ impl DockerConfig {
         let name = reference.name();
         let mut part = name.as_str();
         loop {
-            if let Some(login) = self.logins.get(part).filter(|login| **login != Credentials::None) {
-                return Found::Credentials(login.clone());
+            match self.logins.get(part) {
+                None | Some(Some(Credentials::None)) => {}
+                Some(Some(login)) => return Found::Credentials(login.clone()),
+                Some(None) => return Found::Broken(shown(part)),
             }
             match part.rsplit_once('/') {
                 Some((shorter, _)) => part = shorter,
                 None => break,
             }
         }
-        let login = self.logins.get(server).or_else(|| {
+        let login = self.logins.get_key_value(server).or_else(|| {
             // A part of a registry is not the registry.
             let whole = |key: &str| {
                 let path = without_scheme(key).split_once('/').map_or("", |(_, path)| path);
                 matches!(path.trim_end_matches('/'), "" | "v1" | "v2")
             };
-            self.logins.iter().find(|(key, _)| whole(key) && is_for(key)).map(|(_, login)| login)
+            self.logins.iter().find(|(key, _)| whole(key) && is_for(key))
         });
-        Found::Credentials(login.cloned().unwrap_or_default())
+        match login {
+            Some((_, Some(login))) => Found::Credentials(login.clone()),
+            Some((key, None)) => Found::Broken(shown(key)),
+            None => Found::Credentials(Credentials::None),
+        }
     }
 }
 
@@ -192,26 +201,25 @@ pub fn server(reference: &Reference) -> &str {
 }
 
 impl Login {
-    fn read(self, server: &str) -> Result<Credentials, CredentialsError> {
+    /// `None` if it is no login.
+    fn read(self) -> Option<Credentials> {
         let filled = |text: Option<Zeroizing<String>>| text.filter(|text| !text.is_empty()).map(Secret);
         if let Some(token) = filled(self.identitytoken) {
-            return Ok(Credentials::IdentityToken(token));
+            return Some(Credentials::IdentityToken(token));
         }
         if let Some(token) = filled(self.registrytoken) {
-            return Ok(Credentials::RegistryToken(token));
+            return Some(Credentials::RegistryToken(token));
         }
         if let Some(auth) = self.auth.filter(|auth| !auth.is_empty()) {
-            let wrong = || CredentialsError::Auth(shown(server));
             // Written with padding by Docker, without by some others.
             let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
             let decoded = GeneralPurpose::new(&STANDARD, lenient).decode(auth.trim().as_bytes());
-            let decoded = Zeroizing::new(decoded.map_err(|_| wrong())?);
-            let text = std::str::from_utf8(&decoded).map_err(|_| wrong())?;
-            let (user, password) = text.split_once(':').ok_or_else(wrong)?;
+            let decoded = Zeroizing::new(decoded.ok()?);
+            let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
             // Old versions of Docker filled up with NULs.
-            return Ok(basic(user, password.trim_end_matches('\0')));
+            return Some(basic(user, password.trim_end_matches('\0')));
         }
-        Ok(match (self.username, self.password) {
+        Some(match (self.username, self.password) {
             (Some(user), Some(password)) if !user.is_empty() => basic(&user, &password),
             _ => Credentials::None,
         })

@@ -21,7 +21,7 @@ use rustix::fd::OwnedFd;
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::mpsc,
     time::{Duration, Instant},
@@ -201,7 +201,7 @@ fn at_line(name: &str, text: &str, line: usize, cause: impl std::fmt::Display) -
 pub(super) fn read_text(file: &Path, is_default: bool) -> Result<String, Failure> {
     let failed = |error: std::io::Error| {
         let failure = Failure::new(format!("Can't read {}: {error}", file.display()));
-        match is_default && error.kind() == std::io::ErrorKind::NotFound {
+        match is_default && error.kind() == ErrorKind::NotFound {
             true => failure.hint("`-f FILE` names a Dockerfile elsewhere"),
             false => failure,
         }
@@ -223,8 +223,13 @@ pub(super) fn ignore(file: &Path, context: &Path) -> Result<Ignore, Failure> {
     let mut own = file.as_os_str().to_owned();
     own.push(".dockerignore");
     for path in [PathBuf::from(own), context.join(".dockerignore")] {
-        if !std::fs::metadata(&path).is_ok_and(|meta| meta.is_file()) {
-            continue;
+        // What can't be read may have left something out.
+        let failed = |cause: &str| Failure::new(format!("Can't read {}: {cause}", path.display()));
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_file() => {}
+            Ok(_) => return Err(failed("it is no file")),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            Err(error) => return Err(failed(&error.to_string())),
         }
         let text = read_text(&path, false)?;
         return Ignore::parse(&text).map_err(|error| of_line(&path.display().to_string(), &text, error));

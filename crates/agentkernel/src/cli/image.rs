@@ -138,10 +138,11 @@ pub(super) fn parse_reference(text: &str) -> Result<Reference, String> {
     text.parse::<Reference>().map_err(|error| error.to_string())
 }
 
-/// A name to give to an image. That of the image `host` would lead nobody to it.
+/// A name to give to an image. That of the image `host`, or of a directory, would lead nobody to it.
 pub(super) fn parse_new_name(text: &str) -> Result<Reference, String> {
     match text {
         "host" => Err("`host` is this machine's own files: call it otherwise".to_owned()),
+        _ if text.starts_with("dir:") => Err("`dir:PATH` is an unpacked directory: call it otherwise".to_owned()),
         _ => parse_reference(text),
     }
 }

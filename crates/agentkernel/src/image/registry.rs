@@ -86,6 +86,7 @@ pub fn credentials(reference: &Reference) -> Result<Credentials, ImageError> {
         match DockerConfig::parse(&bytes).map_err(|error| unread(&path, &error))?.find(reference) {
             Found::Credentials(Credentials::None) => {}
             Found::Credentials(credentials) => return Ok(credentials),
+            Found::Broken(entry) => return Err(unread(&path, &CredentialsError::Auth(entry))),
             Found::Helper { name, server } => {
                 let answer = ask_helper(&name, "get", &server)?;
                 let failed = |error| refused(format!("docker-credential-{name}: {}", wire::cause(&error)), "");

@@ -5,6 +5,7 @@ use super::{
     added::Unpacked,
     copy::{Changes, CopyFailure, Origin, Recorder, Said, Tree, shown},
     error::{BuildError, at},
+    layer::IDS,
     stage::{Deciding, State, work},
     users::Users,
 };
@@ -85,7 +86,14 @@ impl<E: Executor> Builder<'_, E> {
         let owner = match copy.chown.as_ref().map(expand).transpose()? {
             Some(text) => {
                 let users = Users::of(&below).map_err(|errno| self.images.failed("read", "etc/passwd", errno))?;
-                Some(users.owner(&text).map_err(|cause| wrong(format!("--chown={text}: {cause}")))?)
+                let wrong = |cause: String| wrong(format!("--chown={text}: {cause}"));
+                let owner = users.owner(&text).map_err(wrong)?;
+                // A layer of root's has ids of one range; of another's, none at all.
+                let ids = if rustix::process::geteuid().is_root() { vec![owner.0, owner.1] } else { Vec::new() };
+                if let Some(id) = ids.into_iter().find(|id| *id >= IDS) {
+                    return Err(wrong(format!("{id} is more than {}, the last that an image has here", IDS - 1)).into());
+                }
+                Some(owner)
             }
             None => None,
         };

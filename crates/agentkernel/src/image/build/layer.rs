@@ -27,7 +27,7 @@ use std::{
 };
 
 /// Ids of a sandbox.
-const IDS: u32 = 1 << 16;
+pub(super) const IDS: u32 = 1 << 16;
 
 /// A layer, as it travels and by its contents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

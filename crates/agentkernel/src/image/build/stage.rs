@@ -334,6 +334,12 @@ impl<E: Executor> Builder<'_, E> {
     }
 
     fn run(&mut self, index: usize, state: &mut State, step: &Step, run: &Run) -> Result<(), BuildError<E::Error>> {
+        if state.layers.is_empty() {
+            let failure = CopyFailure::new("There is nothing to run in an empty image".to_owned());
+            return Err(at(step.line)(failure)
+                .hint("COPY a program into it first, or begin FROM another image")
+                .into());
+        }
         let (account, users) = self.account(state, step.line)?;
         let mut env = state.config.config.env.clone();
         let has = |env: &[String], name: &str| env.iter().any(|entry| entry.split('=').next() == Some(name));
