@@ -750,6 +750,40 @@ fn unreadable_requests_of_http_2_are_told() {
     }
 }
 
+/// Whoever has the answer may leave out the rest of its request, as curl does: nothing was refused.
+#[test]
+fn what_ends_early_once_it_is_answered_is_not_told_as_unreadable() {
+    for answered in [true, false] {
+        run(async {
+            let (passage, log) = passage("a.org:80", &[]);
+            let (mut client, server) = carried(Version::Two, passage);
+            serve(server, Version::Two, move |_| async move {
+                if !answered {
+                    std::future::pending::<()>().await;
+                }
+                Response::new(body("no"))
+            });
+            let head =
+                [&[0x83, 0x86, 0x84][..], &field(":authority", "a.org"), &field("content-length", "10")].concat();
+            client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+            client.write_all(&[frame(4, 0, 0, &[]), frame(1, 4, 1, &head)].concat()).await.unwrap();
+            let (mut seen, patience) = (Vec::new(), std::time::Duration::from_millis(300));
+            let mut hear = async || {
+                while tokio::time::timeout(patience, client.read_buf(&mut seen))
+                    .await
+                    .is_ok_and(|read| read.unwrap() > 0)
+                {}
+                seen.windows(2).any(|two| two == b"no")
+            };
+            assert_eq!(hear().await, answered);
+            client.write_all(&frame(0, 1, 1, b"abc")).await.unwrap();
+            while tokio::time::timeout(patience, client.read_buf(&mut seen)).await.is_ok_and(|read| read.unwrap() > 0) {
+            }
+            assert_eq!(log.reasons().contains(&Reason::BadRequest), !answered, "{:?}", log.refused.borrow());
+        });
+    }
+}
+
 /// What the server breaks off is no fault of the request's.
 #[test]
 fn what_the_server_resets_is_not_told_as_unreadable() {

@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
@@ -15,6 +16,12 @@ const HEAD: usize = 9;
 const CODE: usize = 4;
 /// The kind of such a frame, and the code for what breaks the protocol (RFC 9113, 6 and 7).
 const RESET: u8 = 3;
+/// Those of what an answer has, and the flag of its end.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
+/// How many streams are remembered whose answers have begun.
+const ANSWERED: usize = 256;
 const PROTOCOL_ERROR: [u8; CODE] = [0, 0, 0, 1];
 
 /// A client whose streams are seen being reset.
@@ -25,6 +32,8 @@ pub(super) struct Resets<S, F> {
     left: usize,
     /// How many more resets are the server's.
     passed_on: Rc<Cell<u32>>,
+    /// Streams whose answers have begun, the last one last.
+    answered: VecDeque<[u8; 4]>,
     refused: F,
 }
 
@@ -32,7 +41,7 @@ impl<S, F: FnMut()> Resets<S, F> {
     /// Tells `refused` of each request that the library has refused. `passed_on` says how many resets will come from the
     /// server.
     pub(super) fn new(stream: S, passed_on: Rc<Cell<u32>>, refused: F) -> Self {
-        Self { stream, frame: Vec::new(), left: 0, passed_on, refused }
+        Self { stream, frame: Vec::new(), left: 0, passed_on, answered: VecDeque::new(), refused }
     }
 
     /// Hears what the client is told.
@@ -52,13 +61,24 @@ impl<S, F: FnMut()> Resets<S, F> {
     }
 
     fn look(&mut self) {
-        let [a, b, c, kind, _, _, _, _, _, ref code @ ..] = *self.frame else { return };
+        let [a, b, c, kind, flags, i, j, k, l, ref code @ ..] = *self.frame else { return };
         if kind == RESET && code.len() < CODE {
             return;
+        }
+        let id = [i, j, k, l];
+        let is_answered = matches!(kind, DATA | HEADERS | RESET) && self.answered.iter().rev().any(|one| *one == id);
+        // A head alone may be no answer yet: 100.
+        if (kind == DATA || (kind == HEADERS && flags & END_STREAM != 0)) && !is_answered {
+            if self.answered.len() == ANSWERED {
+                self.answered.pop_front();
+            }
+            self.answered.push_back(id);
         }
         if kind == RESET && *code == PROTOCOL_ERROR {
             match self.passed_on.get().checked_sub(1) {
                 Some(fewer) => self.passed_on.set(fewer),
+                // Whoever has its answer may leave out the rest of its request, as curl does: nothing was refused.
+                None if is_answered => {}
                 None => (self.refused)(),
             }
         }
