@@ -483,6 +483,12 @@ fn what_was_done_to_the_project_is_undone() {
     client.say("elicitation/create", json!({"action": "cancel"}));
     assert!(client.refused("undo", json!({})).contains("did not agree"));
     client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
+    // What keeps it from being done, a model can see to.
+    client.done("create", json!({"name": "box"}));
+    let words = client.refused("undo", json!({}));
+    assert!(words.contains("Stop it first: 'stop' with 'sandbox'"), "{words}");
+    client.done("rm", json!({"sandbox": "box", "force": true}));
+    client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
     let done = client.done("undo", json!({}));
     assert_eq!((&done["checkpoint"], &done["back"]), (&json!(1), &json!(2)), "{done}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "before");

@@ -3,7 +3,7 @@
 
 /// How names tell that their values log in: what is in them, whatever is between their words. A command that tells headers is
 /// the host's, as one that tells a key is: see [`NO_NAMES`].
-const IN_NAMES: [&str; 14] = [
+const IN_NAMES: [&str; 18] = [
     "token",
     "secret",
     "passw",
@@ -18,6 +18,10 @@ const IN_NAMES: [&str; 14] = [
     "cookie",
     "jwt",
     "headershelper",
+    "passcode",
+    "dbpass",
+    "seedphrase",
+    "mnemonic",
 ];
 /// The same of one word of a name.
 const WORDS: [&str; 9] = ["auth", "dsn", "key", "pass", "pat", "pw", "pwd", "sas", "sid"];
@@ -26,6 +30,29 @@ const PARAMETERS: [&str; 5] = ["code", "k", "sig", "signature", "subscription"];
 /// Names that only sound so: numbers of tokens, and what names a variable that has them. A command that tells them
 /// (`apiKeyHelper`) is the host's, which the sandbox has not: it would fail, and what it is lent would not be used.
 const NO_NAMES: [&str; 4] = ["maxtokens", "tokenlimit", "envvar", "envkey"];
+/// How names end that only say where, how, or for how long: `cli_auth_credentials_store`, `tokenUrl`. What an address has in
+/// itself is looked at.
+const NO_ENDS: [&str; 19] = [
+    "store",
+    "method",
+    "type",
+    "url",
+    "urls",
+    "uri",
+    "endpoint",
+    "mode",
+    "enabled",
+    "policy",
+    "path",
+    "file",
+    "dir",
+    "ttl",
+    "ttlms",
+    "timeout",
+    "timeoutms",
+    "seconds",
+    "limit",
+];
 /// Headers that log nobody in.
 const HARMLESS: [&str; 5] = ["accept", "accept-encoding", "accept-language", "content-type", "user-agent"];
 /// How what logs in begins where its makers want it to be found.
@@ -67,7 +94,7 @@ const BEGINNINGS: [&str; 33] = [
 /// The least that such a thing is long.
 const LEAST: usize = 16;
 /// The least that what nobody could remember is long, and how often letters and digits meet in it.
-const LEAST_RANDOM: (usize, usize) = (20, 3);
+const LEAST_RANDOM: (usize, usize) = (16, 3);
 /// How a digest begins, which is as random and no secret.
 const DIGESTS: [&str; 7] = ["sha1-", "sha256-", "sha384-", "sha512-", "sha1:", "sha256:", "sha512:"];
 /// How deep a command is searched for commands that stand in it as one word.
@@ -77,7 +104,10 @@ const DEPTH: usize = 8;
 pub(super) fn has_secret_name(name: &str) -> bool {
     let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
     let joined: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    if joined.ends_with("env") || NO_NAMES.iter().any(|no| joined.contains(no)) {
+    if joined.ends_with("env")
+        || NO_ENDS.iter().any(|end| joined.ends_with(end))
+        || NO_NAMES.iter().any(|no| joined.contains(no))
+    {
         return false;
     }
     // `userPass` has two words.
@@ -259,32 +289,30 @@ fn words(command: &str) -> Vec<String> {
 
 /// Whether one word of a command is what nobody could remember, and no path or digest; or has it for a value.
 fn is_random_alone(word: &str) -> bool {
-    let is_path = |text: &str| text.starts_with(['/', '~', '.']) || text.contains(['/', '\\', ' ']);
-    let value = word.split_once('=').map_or(word, |(_, value)| value);
+    let is_path = |text: &str| text.starts_with(['/', '~', '.']) || text.contains(['\\', ' ']);
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    // In base64, it fills up.
+    let value = word.split_once('=').filter(|(name, value)| is_name(name) && !value.trim_matches('=').is_empty());
+    let value = value.map_or(word, |(_, value)| value);
     let is_digest = |text: &str| DIGESTS.iter().any(|digest| text.contains(digest));
-    !is_path(value) && !is_digest(value) && value.split([':', '=', ',']).any(is_random)
+    !is_path(value) && !is_digest(value) && value.split([':', '=', ',', '/']).any(is_random)
 }
 
-/// Whether a text is what nobody could remember: long, of letters and digits that follow upon each other as they come.
-/// Names of models and versions are not, nor what only tells things apart: a UUID, or what a package is pinned to.
+/// Whether a text is what nobody could remember: letters and digits that follow upon each other as they come, for long.
+/// Names of models and versions are not, which have their dashes, nor what only tells things apart: a UUID, or what a package
+/// is pinned to.
 fn is_random(text: &str) -> bool {
-    let is_uuid = |part: &str| {
-        let lengths = part.split('-').map(str::len);
-        lengths.eq([8, 4, 4, 4, 12]) && part.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
-    };
-    let pinned = text.rsplit_once(['#', '@']);
-    let text = match pinned {
+    let text = match text.rsplit_once(['#', '@']) {
         Some((name, digest)) if digest.bytes().all(|byte| byte.is_ascii_hexdigit()) => name,
         _ => text,
     };
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
-    text.split(|letter| !is_part(letter)).filter(|part| part.len() >= LEAST_RANDOM.0 && !is_uuid(part)).any(|part| {
-        let meet = |two: &[u8]| {
-            (two[0].is_ascii_digit() && two[1].is_ascii_alphabetic())
-                || (two[0].is_ascii_alphabetic() && two[1].is_ascii_digit())
-        };
-        part.as_bytes().windows(2).filter(|two| meet(two)).count() >= LEAST_RANDOM.1
-    })
+    let meet = |two: &[u8]| {
+        (two[0].is_ascii_digit() && two[1].is_ascii_alphabetic())
+            || (two[0].is_ascii_alphabetic() && two[1].is_ascii_digit())
+    };
+    let (least, met) = LEAST_RANDOM;
+    let parts = text.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|part| part.len() >= least);
+    parts.into_iter().any(|part| part.as_bytes().windows(2).filter(|two| meet(two)).count() >= met)
 }
 
 #[cfg(test)]
