@@ -22,6 +22,7 @@ prompt = ["{}"]
 
 [home]
 config = [".mine/settings.json", ".mine/more.toml", ".config/mine.jsonc"]
+skills = [".mine-extensions"]
 state = [".mine"]
 
 [mcp]
@@ -48,6 +49,11 @@ fn nothing_in_them_logs_in() {
         in_home(".mine/settings.json", &settings);
         in_home(".mine/more.toml", &format!("a = 1 # one\napi_key = \"{TOKEN}\"\n"));
         in_home(".config/mine.jsonc", "{ \"theme\": \"light\" }");
+        // What comes along as it is may have such files in it.
+        in_home(".mine-extensions/one/.env", &format!("# mine\nLEVEL=2\nexport FORGE_TOKEN='{TOKEN}'\nNAME=x\n"));
+        in_home(".mine-extensions/one/mcp.json", &format!(r#"{{"env": {{"A_KEY": "{TOKEN}", "B": "c"}}}}"#));
+        in_home(".mine-extensions/one/other.json", "{\"b\": 2}\n");
+        in_home(".mine-extensions/two/settings.json", "{\"theme\": \"dark\"}\n");
         let project = world.project();
         let servers = format!(
             r#"{{"servers": {{"a": {{"command": "x", "env": {{"FORGE_TOKEN": "{TOKEN}"}}}}}},
@@ -67,8 +73,14 @@ fn nothing_in_them_logs_in() {
         assert_eq!(toml, "a = 1 # one\napi_key = \"\"\n");
         assert!(json.starts_with("  \"theme\": \"dark\"") && json.ends_with("{ \"theme\": \"light\" }"), "{seen}");
         assert!(!seen.contains("FORGE_TOKEN"), "{seen}");
+        let within = run(&[], "cd ~/.mine-extensions && cat one/.env one/*.json two/*; ! echo x >> one/.env");
+        let within = String::from_utf8(within.stdout).unwrap();
+        let expected = "# mine\nLEVEL=2\n\nNAME=x\n{\"env\": {\"A_KEY\": \"\", \"B\": \"c\"}}{\"b\": 2}\n{\"theme\": \"dark\"}\n";
+        assert_eq!(within, expected, "{who:?}");
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         for place in [
+            "env.FORGE_TOKEN in ~/.mine-extensions/one/.env",
+            "env.A_KEY in ~/.mine-extensions/one/mcp.json",
             "env.FORGE_TOKEN in ~/.mine/settings.json",
             "api_key in ~/.mine/more.toml",
             "servers.a.env.FORGE_TOKEN in ~/.mine.json",
@@ -85,7 +97,7 @@ fn nothing_in_them_logs_in() {
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         let last: serde_json::Value =
             serde_json::from_str(words.lines().last().unwrap()).unwrap_or_else(|_| panic!("{words}"));
-        assert_eq!(last["agent"]["left_out"].as_array().unwrap().len(), 4);
+        assert_eq!(last["agent"]["left_out"].as_array().unwrap().len(), 6);
         // His own are as they were; and what changes in them is there at the next run.
         assert_eq!(fs::read_to_string(home.join(".mine/settings.json")).unwrap(), settings);
         in_home(".mine/settings.json", "{ \"theme\": \"grey\" }");

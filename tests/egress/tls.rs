@@ -216,6 +216,8 @@ for version in "--http1.1", "--http2":
     for path in "/live/head", "/hello/../live/head", "/hello/%2e%2e/live/head", "//live/head", "/HELLO", "/hello%2f..%2flive/head":
         result = curl(version, "--path-as-is", path=path)
         assert b" HTTP/1." not in result.stdout, (version, path, result)
+    result = curl(version, "--path-as-is", path="/hello%2fx")
+    assert b"could read as another one" in result.stdout, (version, result)
     # Whoever is refused is told so, however much he still has to say, and also if he wants to hear nothing but the head.
     for size in 0, 10**6, 2 * 10**6, 20 * 10**6:
         open("/tmp/large", "wb").truncate(size)

@@ -4,7 +4,7 @@
 use crate::{
     Denial, Host, Lift, Reason, Target,
     address::{self, Class},
-    rule::{Pattern, Ports, Requests, Rule, WEB},
+    rule::{Pattern, Ports, Requests, Rule, WEB, is_plain},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -95,6 +95,12 @@ impl Grant {
     #[must_use]
     pub fn allows(&self, method: &str, path: &str) -> bool {
         self.requests.iter().all(|group| group.iter().any(|requests| requests.allows(method, path)))
+    }
+
+    /// Whether a path can't be compared with those of rules, since programs could read it differently.
+    #[must_use]
+    pub(crate) fn is_ambiguous(&self, path: &str) -> bool {
+        self.requests.iter().flatten().any(|requests| !requests.paths.is_empty()) && !is_plain(path)
     }
 
     /// Whether what another one has let through may go on under this one.

@@ -260,7 +260,7 @@ impl fmt::Display for Requests {
 
 /// Whether every program reads this path alike: printable, without query, empty segments and segments of dots alone
 /// (parameters aside), and with no escapes but of bytes that mean nothing in a path, even to those who decode twice.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     let graphic = path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'));
     let dots = |part: &str| part.starts_with('.') && part.trim_start_matches('.').split(';').next() == Some("");
     if !path.starts_with('/') || path.contains("//") || !graphic || path.split('/').any(dots) {

@@ -29,7 +29,7 @@ const WORDS: [&str; 9] = ["auth", "dsn", "key", "pass", "pat", "pw", "pwd", "sas
 const PARAMETERS: [&str; 5] = ["code", "k", "sig", "signature", "subscription"];
 /// Names that only sound so: numbers of tokens, and what names a variable that has them. A command that tells them
 /// (`apiKeyHelper`) is the host's, which the sandbox has not: it would fail, and what it is lent would not be used.
-const NO_NAMES: [&str; 4] = ["maxtokens", "tokenlimit", "envvar", "envkey"];
+const NO_NAMES: [&str; 5] = ["maxtokens", "tokenlimit", "tokenizer", "envvar", "envkey"];
 /// How names end that only say where, how, or for how long: `cli_auth_credentials_store`, `tokenUrl`. What an address has in
 /// itself is looked at.
 const NO_ENDS: [&str; 19] = [
@@ -95,6 +95,8 @@ const BEGINNINGS: [&str; 33] = [
 const LEAST: usize = 16;
 /// The least that what nobody could remember is long, and how often letters and digits meet in it.
 const LEAST_RANDOM: (usize, usize) = (16, 3);
+/// The least that what is taken where a variable is not set could log in.
+const LEAST_OTHERWISE: usize = 8;
 /// How a digest begins, which is as random and no secret.
 const DIGESTS: [&str; 7] = ["sha1-", "sha256-", "sha384-", "sha512-", "sha1:", "sha256:", "sha512:"];
 /// How deep a command is searched for commands that stand in it as one word.
@@ -149,8 +151,13 @@ pub(super) fn is_reference(text: &str) -> bool {
     let is_name =
         |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let within = |begin: &str| named.strip_prefix(begin).and_then(|rest| rest.strip_suffix('}'));
+    // `${NAME:-none}`: what is taken if it is not set is short.
+    let otherwise = |name: &str| {
+        let (name, other) = name.split_once(":-").unwrap_or((name, ""));
+        is_name(name) && other.len() < LEAST_OTHERWISE && (other.is_empty() || is_name(other)) && !is_random(other)
+    };
     named.strip_prefix('$').is_some_and(is_name)
-        || ["${", "${env:", "{env:"].into_iter().filter_map(within).any(is_name)
+        || ["${", "${env:", "{env:"].into_iter().filter_map(within).any(otherwise)
         || within("{file:").is_some_and(|path| !path.contains(['{', '}']))
 }
 

@@ -4,7 +4,7 @@
 use super::detect::{
     self, has_headers, has_secret_name, is_header, is_known, is_reference, is_secret_header, is_secret_name, is_told_by,
 };
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 use toml_edit::{Decor, DocumentMut, Item, Table, Value};
 
 /// How settings are written.
@@ -14,6 +14,22 @@ pub enum Form {
     Json,
     /// TOML.
     Toml,
+    /// `NAME=VALUE` on each line, as in `.env`.
+    Variables,
+}
+
+impl Form {
+    /// That of a file by its name; `None` if it is none of settings that are known.
+    #[must_use]
+    pub fn of(name: &Path) -> Option<Self> {
+        let text = name.file_name()?.to_str()?;
+        match name.extension().and_then(|end| end.to_str()) {
+            _ if text == ".env" || text.starts_with(".env.") => Some(Self::Variables),
+            Some("json" | "jsonc") => Some(Self::Json),
+            Some("toml") => Some(Self::Toml),
+            _ => None,
+        }
+    }
 }
 
 /// Settings without what logs in.
@@ -36,6 +52,7 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
     let mut search = Search { reference, left_out: Vec::new(), depth: 0 };
     let text = match form {
         Form::Json => json(text, &mut search),
+        Form::Variables => text.split_inclusive('\n').map(|line| search.variable(line)).collect(),
         Form::Toml => {
             let mut document: DocumentMut =
                 text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
@@ -115,8 +132,12 @@ impl Search<'_> {
         };
         let of_variables = is(tables.last(), &|table| VARIABLES.contains(&table));
         let by_name = key == "value" && named.is_some_and(|name| has_secret_name(name) || has_headers(name));
+        // What is denied would be allowed without; and who denies something has it named by what does not log in.
+        let denied = path.iter().any(|key| key == "permissions") && (key == "deny" || key == "ask");
         let logs_in = if text.is_empty() || is_reference(text) {
             false
+        } else if denied {
+            is_known(text)
         } else if is(tables.last(), &has_headers) {
             is_secret_header(key)
         } else if of_variables {
@@ -142,6 +163,19 @@ impl Search<'_> {
             json(text, &mut search);
         }
         !search.left_out.is_empty()
+    }
+
+    /// What is to stay of a line with a variable: nothing but its end, if it logs in.
+    fn variable(&mut self, line: &str) -> String {
+        let text = line.trim();
+        let (name, value) = text.strip_prefix("export ").unwrap_or(text).split_once('=').unwrap_or((text, ""));
+        let value = value.trim().trim_matches(['"', '\'']);
+        let path = ["env".to_owned(), name.trim().to_owned()];
+        if !text.starts_with('#') {
+            let stays = self.instead(&path, None, None, value).is_none();
+            return if stays { line.to_owned() } else { line.chars().filter(|letter| *letter == '\n').collect() };
+        }
+        self.comment(line).unwrap_or_else(|| line.to_owned())
     }
 
     /// What is to stay of comments, and the blanks around them, if something in them could log in: only the ends of lines.

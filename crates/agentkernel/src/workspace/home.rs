@@ -352,6 +352,14 @@ fn clear(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
 
 /// A path as the name of one file.
 fn escaped(path: &Path) -> std::ffi::OsString {
+    // Longer names there are not.
+    if path.as_os_str().len() > 80 {
+        return Sha256::digest(path.as_os_str().as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+            .into();
+    }
     let bytes = path.as_os_str().as_bytes().iter().flat_map(|byte| match byte {
         b'/' => b"%2F".to_vec(),
         b'%' => b"%25".to_vec(),

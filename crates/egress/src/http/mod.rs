@@ -166,7 +166,12 @@ impl Exchange {
         check(parts, target, self.tls).map_err(|flaw| self.flawed(&flaw))?;
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         if !grant.allows(method, path) {
-            let denial = self.denial(grant.refusal(method, path)).because(head::line(parts));
+            let line = head::line(parts);
+            let detail = match grant.is_ambiguous(path) {
+                true => format!("{line}, whose path programs could read as another one"),
+                false => line,
+            };
+            let denial = self.denial(grant.refusal(method, path)).because(detail);
             return Err(Denial { nearest: head::allowed(grant), ..denial }.into());
         }
         if let Some(header) = head::means_another(&parts.headers, target).filter(|_| grant.is_restricted()) {

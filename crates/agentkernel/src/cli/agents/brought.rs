@@ -14,6 +14,13 @@ use std::path::{Path, PathBuf};
 
 /// The longest settings that are read, in bytes: an agent's own state, which may be among them, has some hundred kilobytes.
 const MAX: u64 = 32 << 20;
+/// Files in directories that come along, such as those of extensions, in which there are settings.
+const SETTINGS: [&str; 5] = [".mcp.json", "mcp.json", "gemini-extension.json", "settings.json", "settings.local.json"];
+/// How deep such files are looked for, and among how many: plugins lie some directories deep in those of their marketplaces.
+const DEEPEST: usize = 6;
+const MOST: usize = 20_000;
+/// Directories with packages and histories, in which agents look for no settings.
+const PASSED_OVER: [&str; 2] = ["node_modules", ".git"];
 
 /// What comes along.
 #[derive(Debug, Default)]
@@ -78,6 +85,9 @@ impl Brought {
             if !is_directory && config.contains(below) {
                 all.settings(adapter, home, path, below, target, given)?;
             } else {
+                if is_directory {
+                    all.settings_within(home, &path, target)?;
+                }
                 all.places.push((path, target.clone()));
             }
         }
@@ -106,13 +116,9 @@ impl Brought {
         target: &Path,
         given: Given<'_>,
     ) -> Result<(), Failure> {
-        let form = match path.extension().and_then(|end| end.to_str()) {
-            Some("json" | "jsonc") => Form::Json,
-            Some("toml") => Form::Toml,
-            _ => {
-                self.places.push((path, target.to_owned()));
-                return Ok(());
-            }
+        let Some(form) = Form::of(&path) else {
+            self.places.push((path, target.to_owned()));
+            return Ok(());
         };
         // Variables are known where servers are: elsewhere a reference would be taken for the value.
         let of_servers = |mcp: &&crate::agents::Mcp| mcp.file.with_extension("") == below.with_extension("");
@@ -133,6 +139,37 @@ impl Brought {
             }
         };
         self.copies.push((home.copy(below, &text)?, target.to_owned()));
+        Ok(())
+    }
+
+    /// Files with settings in a directory that comes along as it is: those in which something logs in come along as copies
+    /// without, over them.
+    fn settings_within(&mut self, home: &AgentHome, dir: &Path, target: &Path) -> Result<(), Failure> {
+        let (mut dirs, mut seen) = (vec![(dir.to_owned(), target.to_owned(), 0)], 0);
+        while let Some((dir, target, depth)) = dirs.pop() {
+            // What can't be read here can't be read there.
+            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+                seen += 1;
+                let (path, name) = (entry.path(), entry.file_name());
+                let Ok(kind) = entry.file_type() else { continue };
+                let is_one = SETTINGS.iter().any(|one| name == *one) || Form::of(&path) == Some(Form::Variables);
+                if kind.is_dir() && depth < DEEPEST && seen < MOST && !PASSED_OVER.iter().any(|one| name == *one) {
+                    dirs.push((path, target.join(&name), depth + 1));
+                } else if is_one && path.is_file() {
+                    let below = target.join(&name);
+                    let form = Form::of(&path).unwrap_or(Form::Json);
+                    let left = match read(&path).and_then(|text| without_credentials(&text, form, "")) {
+                        Ok(settings) if settings.left_out.is_empty() => continue,
+                        Ok(settings) => self.take(settings, &below),
+                        Err(cause) => {
+                            self.left_out.push(format!("~/{} ({cause})", below.display()));
+                            String::new()
+                        }
+                    };
+                    self.copies.push((home.copy(&below, &left)?, below));
+                }
+            }
+        }
         Ok(())
     }
 
