@@ -296,6 +296,12 @@ fn an_agent_finds_again_what_it_kept_for_the_project() {
         assert!(first.starts_with(&format!("{} agentkernel-MINE_KEY-", scene.world.project().display())), "{first}");
         let again = scene.does("cat ~/.mine/session ~/.mine/first; ls ~/.local/share/mine; cat ~/other 2>&1 | wc -l; touch ~/.local/share/own");
         assert_eq!(again, format!("one\n{first}x\n1\n"), "{who:?}");
+        // What directs it, by a link too, is told.
+        let _ = scene.does("mkdir -p ~/.mine/hidden; echo x > ~/.mine/hidden/one; ln -s hidden ~/.mine/skills");
+        let output = scene.output(&["run", "mine", "--verbose", "-p", "rm -r ~/.mine/hidden ~/.mine/skills"]);
+        let words = "Mine goes by what an earlier run here has left: ~/.mine/skills\n";
+        assert!(told(&output).contains(words), "{}", told(&output));
+        assert!(!told(&scene.output(&["run", "mine", "--verbose", "-p", "true"])).contains("earlier run"));
         // In another project there is nothing, and nothing of it is in the project.
         let _ = stdout(scene.world.command("mkdir").arg("../home/another"));
         let mut other = scene.world.agentkernel(["run", "mine", "-p", "cat ~/.mine/session 2>&1 | wc -l; ls ~/.mine"]);

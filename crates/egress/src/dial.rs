@@ -21,9 +21,14 @@ pub(crate) async fn dial(target: &Target, addresses: &[CheckedAddr]) -> Result<(
     let unreachable = |detail: String| Denial::new(Reason::Unreachable, target).because(detail);
     match tokio::time::timeout(PATIENCE, race(addresses)).await {
         Ok(Ok(connected)) => Ok(connected),
-        Ok(Err(error)) => Err(unreachable(describe(&error))),
-        Err(_) => Err(unreachable("it does not answer".to_owned())),
+        Ok(Err(error)) => Err(unreachable(with_number(describe(&error), addresses.len()))),
+        Err(_) => Err(unreachable(with_number("it does not answer".to_owned(), addresses.len()))),
     }
+}
+
+/// Says how many of the addresses were tried, if not all.
+fn with_number(words: String, all: usize) -> String {
+    if all > MOST { format!("{words}; {MOST} of its {all} addresses were tried") } else { words }
 }
 
 async fn race(addresses: &[CheckedAddr]) -> io::Result<(Socket, SocketAddr)> {

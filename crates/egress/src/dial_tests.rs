@@ -95,6 +95,12 @@ fn where_nobody_answers_it_is_said_why() {
         assert_eq!((denial.reason, denial.detail.as_str()), (Reason::Unreachable, "nothing listens there"));
         assert_eq!(denial.target, target);
 
+        // Not all of very many are tried.
+        let many: Vec<String> = (1..=20).map(|last| format!("127.0.0.{last}")).collect();
+        let (target, addresses) = checked(&many.iter().map(String::as_str).collect::<Vec<_>>(), port);
+        let denial = dial(&target, &addresses).await.unwrap_err();
+        assert_eq!(denial.detail, "nothing listens there; 8 of its 20 addresses were tried");
+
         let _silent = silent("127.0.0.2", port);
         let (target, addresses) = checked(&["127.0.0.2"], port);
         // Whoever waits for nothing else gets to see the end of it.

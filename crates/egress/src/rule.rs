@@ -238,7 +238,7 @@ impl Requests {
     /// Whether it allows this request, by its method and the path of its target, without query.
     ///
     /// A path that another program could read as a different one (dots, escaped slashes, empty segments) is no path
-    /// that a prefix could be compared with.
+    /// that a prefix could be compared with. Below `/` are all, however they are read.
     #[must_use]
     pub fn allows(&self, method: &str, path: &str) -> bool {
         let method = self.methods.is_empty() || self.methods.iter().any(|own| own == method);
@@ -246,7 +246,8 @@ impl Requests {
             path.strip_prefix(prefix.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'))
         };
-        method && (self.paths.is_empty() || (is_plain(path) && self.paths.iter().any(begins)))
+        let any = self.paths.is_empty() || (path.starts_with('/') && self.paths.iter().any(|prefix| prefix == "/"));
+        method && (any || (is_plain(path) && self.paths.iter().any(begins)))
     }
 }
 

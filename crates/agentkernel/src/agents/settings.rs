@@ -90,6 +90,8 @@ pub fn servers(text: &str, key: &str, local: &[String]) -> Result<Option<String>
 const VARIABLES: [&str; 2] = ["env", "environment"];
 /// The least that a number that logs in is long: shorter ones are sizes, times and what is pressed.
 const LEAST_DIGITS: usize = 4;
+/// A rule of Claude Code's that is about nothing.
+const NO_RULE: &str = "Bash(agentkernel-left-this-out)";
 /// How deep texts are searched that are settings themselves.
 const DEPTH: usize = 8;
 
@@ -133,10 +135,10 @@ impl Search<'_> {
         let of_variables = is(tables.last(), &|table| VARIABLES.contains(&table));
         let by_name = key == "value" && named.is_some_and(|name| has_secret_name(name) || has_headers(name));
         // What is denied would be allowed without; and who denies something has it named by what does not log in.
-        let denied = path.iter().any(|key| key == "permissions") && (key == "deny" || key == "ask");
+        let rule = path.iter().any(|key| key == "permissions") && matches!(key, "allow" | "deny" | "ask");
         let logs_in = if text.is_empty() || is_reference(text) {
             false
-        } else if denied {
+        } else if rule && key != "allow" {
             is_known(text)
         } else if is(tables.last(), &has_headers) {
             is_secret_header(key)
@@ -152,7 +154,12 @@ impl Search<'_> {
         };
         logs_in.then(|| {
             self.left_out.push(path.join("."));
-            if of_variables && key != "value" { self.reference.replace("{}", key) } else { String::new() }
+            match () {
+                () if of_variables && key != "value" => self.reference.replace("{}", key),
+                // An empty one would be no rule.
+                () if rule => NO_RULE.to_owned(),
+                () => String::new(),
+            }
         })
     }
 

@@ -96,6 +96,10 @@ fn nothing_usual_that_logs_in_stays() {
         let settings = json_of(text);
         assert!(!settings.text.contains("LEAK") && !settings.left_out.is_empty(), "{}", settings.text);
     }
+    // A rule stays one.
+    let rules = r#"{"permissions": {"allow": ["Bash(TOKEN=LEAK npm test:*)", "Bash(ls)"]}}"#;
+    let settings = json_of(rules);
+    assert_eq!(settings.text, rules.replace("Bash(TOKEN=LEAK npm test:*)", NO_RULE));
     // Commands in one text.
     for command in [
         "srv --token LEAK",

@@ -657,7 +657,7 @@ pub(super) const RULE: &[Key<RuleSettings>] = &[
             Ok(())
         }),
         default: "every one",
-        doc: "What the path of a request is, or begins with before a `/`.",
+        doc: "What the path of a request is, or begins with before a `/`. A path that programs could read differently (`..`, `//`, escaped slashes such as `%2F`) is below none but `/`.",
         example: "[\"/v1/\"]",
     },
 ];

@@ -292,6 +292,8 @@ pub struct AuditReader {
     reader: Option<BufReader<File>>,
     /// A line whose end is not there yet.
     partial: Vec<u8>,
+    /// The file that is read has a successor, and its end is read once more: something may have come before that did.
+    last: bool,
     watch: OwnedFd,
 }
 
@@ -305,7 +307,7 @@ impl AuditReader {
         for name in [CURRENT.to_owned()].into_iter().chain((1..=OLDER).map(older)) {
             files.extend(open(&dir, &name).map_err(failed)?);
         }
-        Ok(Self { dir, path, files, reader: None, partial: Vec::new(), watch })
+        Ok(Self { dir, path, files, reader: None, partial: Vec::new(), last: false, watch })
     }
 
     /// The next record; `None` if there is none yet. Lines that are none of ours are left out.
@@ -333,7 +335,11 @@ impl AuditReader {
             if self.files.is_empty() && !self.is_replaced() {
                 return Ok(None);
             }
+            if !std::mem::replace(&mut self.last, true) {
+                continue;
+            }
             // A file that has a successor gets no more.
+            self.last = false;
             self.partial.clear();
             self.reader = None;
         }

@@ -116,10 +116,14 @@ impl AgentHome {
     /// Whether there is a file that is not empty.
     #[must_use]
     pub fn has(&self, below: &Path) -> bool {
-        let found =
-            fs::openat2(&self.home, below, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty(), BENEATH);
         let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        found.and_then(fs::fstat).is_ok_and(|stat| is_file(&stat) && stat.st_size > 0)
+        self.kind(below).is_some_and(|stat| is_file(&stat) && stat.st_size > 0)
+    }
+
+    /// What is there, which may be a link itself.
+    fn kind(&self, below: &Path) -> Option<Stat> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat2(&self.home, below, flags, Mode::empty(), BENEATH).and_then(fs::fstat).ok()
     }
 
     /// Whether there is anything that says something: no empty file, nor a directory without anything but these.
@@ -128,8 +132,12 @@ impl AgentHome {
         let counts = |name: &Vec<u8>| !but.contains(&below.join(OsStr::from_bytes(name)));
         match tree::open(self.home.as_fd(), below.as_os_str().as_bytes(), false) {
             Ok(dir) => tree::list(dir.as_fd()).map_or(true, |names| names.iter().any(counts)),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
-            Err(_) => self.has(below),
+            Err(Errno::ACCESS | Errno::LOOP) => true,
+            // A link says what it leads to.
+            Err(Errno::NOTDIR) => self
+                .kind(below)
+                .is_none_or(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size > 0),
+            Err(_) => false,
         }
     }
 
