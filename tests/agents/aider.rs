@@ -56,6 +56,15 @@ fn does_a_task(scene: &Scene<'_>) {
     assert!(!turns.is_empty() && turns.iter().all(good), "{maker}: {turns:#?}");
     assert!(asked[before..].iter().all(|entry| entry["turn"] == 1), "{maker}: {turns:#?}");
 
+    // In a repository whose configuration says nothing of who commits, and which it may not change.
+    scene.sh("git init -q . && git add notes.txt && git -c user.name=x -c user.email=x@example.org commit -qm first");
+    let before_repository = scene.read(".git/config");
+    let output = scene.run(&["-p", "mock:say in a repository"]).output().unwrap();
+    assert!(output.status.success() && told(&output).contains("in a repository"), "{maker}: {}", told(&output));
+    assert_eq!(scene.read(".git/config"), before_repository, "{maker}");
+    scene.sh("rm -rf .git");
+    let asked = scene.internet.asked();
+
     // It goes on with what was said, and a command that it runs has neither the key nor its modules.
     let before = asked.len();
     let output = scene.run(&["--continue", "-p", "mock:say all is done"]).output().unwrap();

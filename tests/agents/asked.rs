@@ -438,6 +438,34 @@ fn an_agent_is_not_root_and_git_knows_whose_it_is() {
     }
 }
 
+/// What git has of a worktree lies elsewhere.
+#[test]
+fn in_a_worktree_it_is_told_how_git_finds_its_repository() {
+    if !installed("git") {
+        return;
+    }
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        scene.sh("git init -q . && git -c user.name=x -c user.email=x@example.org commit -q --allow-empty -m first");
+        scene.sh("git worktree add -q ../home/worktree");
+        let repository = scene.world.project().join(".git");
+        let run = |more: &[&str]| {
+            let mut command =
+                scene.world.agentkernel([&["run", "mine", "--verbose"], more, &["-p", "git log --oneline"]].concat());
+            command.current_dir(scene.world.home().join("worktree")).env("MINE_KEY", "x").output().unwrap()
+        };
+        let output = run(&[]);
+        let mount = format!("{0}:{0}:ro", repository.display());
+        assert!(told(&output).contains(&format!("'-v {mount}' lets git read it")), "{who:?}: {}", told(&output));
+        let output = run(&["-v", &mount]);
+        assert!(
+            told(&output).contains(" first\n") && !told(&output).contains("worktree"),
+            "{who:?}: {}",
+            told(&output)
+        );
+    }
+}
+
 #[test]
 fn undo_goes_back_to_before_an_agent() {
     for who in Who::all() {

@@ -50,6 +50,35 @@ pub const OPENCODE: Agent = Agent {
     leave: &["C-c"],
 };
 
+pub const QWEN: Agent = Agent {
+    name: "qwen",
+    version: "0.24.4",
+    variable: "OPENAI_API_KEY",
+    inside: "OPENAI_API_KEY",
+    host: "api.openai.com",
+    arguments: &["--model", "gpt-5"],
+    ready: "Type your message",
+    leave: &["/quit", "Enter"],
+};
+
+/// Of Qwen Code, that it asks its service with the key, and tells the answer.
+#[test]
+fn qwen_code() {
+    let Some(world) = install(&[&QWEN]) else { return };
+    let Some(internet) = Internet::new() else { return };
+    if !internet.models(KEY) {
+        return;
+    }
+    let scene = Scene::of(world, &QWEN, &internet);
+    answers(&scene);
+    let output = scene.task(&[], &["mock:say all is done"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("all is done"), "{}", told(&output));
+    let asked = scene.internet.asked();
+    let turns: Vec<_> = asked.iter().filter(|entry| entry["api"].is_string()).collect();
+    let good = |entry: &&Value| entry["auth_value"] == KEY && entry["host"] == QWEN.host;
+    assert!(!turns.is_empty() && turns.iter().all(good), "{turns:#?}");
+}
+
 #[test]
 fn claude_code() {
     works(&CLAUDE);

@@ -181,7 +181,7 @@ pub(super) fn is_told_by(before: &str, text: &str) -> bool {
 /// Whether a text logs in, wherever it stands: a key of some maker's, an address with what logs in, a header, a variable with
 /// its value, what nobody could remember, or a command in which there is such a thing.
 pub(super) fn logs_in(text: &str) -> bool {
-    is_assignment(text) || is_known(text) || has_login(text, DEPTH)
+    is_assignment(text) || is_named(text) || is_known(text) || has_login(text, DEPTH)
 }
 
 /// Whether a text, or a word in it, is of a form that only what logs in has.
@@ -191,7 +191,7 @@ pub(super) fn is_known(text: &str) -> bool {
     let mut words = text.split(|letter: char| letter.is_whitespace() || "\"'`=:;,()<>|&".contains(letter));
     let alone = !text.contains(char::is_whitespace) && has_beginning(text);
     let begins = alone || words.any(|word| has_beginning(word) && word.bytes().any(|byte| byte.is_ascii_digit()));
-    begins || has_address(text) || has_authorization(text) || text.contains("-----BEGIN ")
+    begins || has_address(text) || is_data_source(text) || has_authorization(text) || text.contains("-----BEGIN ")
 }
 
 /// Whether an option is about headers.
@@ -210,6 +210,20 @@ fn is_assignment(text: &str) -> bool {
     })
 }
 
+/// Whether a text is `NAME:PASSWORD@tcp(HOST)/DATABASE`, as Go's drivers have it.
+fn is_data_source(text: &str) -> bool {
+    let login = text.split_once("@tcp(").or_else(|| text.split_once("@unix(")).map(|(login, _)| login);
+    login.is_some_and(|login| login.split_once(':').is_some_and(|(_, word)| !is_plain(word)))
+}
+
+/// Whether a text is `NAME: VALUE` of something that logs in.
+fn is_named(text: &str) -> bool {
+    text.split_once(": ").is_some_and(|(name, value)| {
+        let is_name = name.len() > "key".len() && !name.contains(char::is_whitespace);
+        is_name && is_secret_name(name) && !is_plain(value.trim())
+    })
+}
+
 /// Whether there is an address in a text that has what logs in.
 fn has_address(text: &str) -> bool {
     text.match_indices("://").any(|(at, _)| {
@@ -223,7 +237,12 @@ fn has_address(text: &str) -> bool {
             let named = |(name, value): (&str, &str)| PARAMETERS.contains(&name) && !is_plain(value);
             is_assignment(parameter) || parameter.split_once('=').is_some_and(named)
         });
-        by_user || by_parameter || place.split(['/', '?', '&', '#', ';', '=']).any(is_random)
+        // What only those know who were told it.
+        let is_unguessable = |part: &str| part.len() == 36 && part.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+        by_user
+            || by_parameter
+            || place.split('/').any(is_unguessable)
+            || place.split(['/', '?', '&', '#', ';', '=']).any(is_random)
     })
 }
 

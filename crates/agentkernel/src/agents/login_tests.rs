@@ -157,7 +157,7 @@ fn a_file_that_is_none_shows_nothing_of_itself() {
 #[test]
 fn what_logs_in_is_listed_once() {
     let codex = accepted(&embedded("codex"));
-    assert_eq!(codex, ["CODEX_API_KEY", "OPENAI_API_KEY", "~/.codex/auth.json"]);
+    assert_eq!(codex, ["CODEX_API_KEY", "~/.codex/auth.json", "OPENAI_API_KEY"]);
     assert!(accepted(&embedded("shell")).is_empty());
 }
 

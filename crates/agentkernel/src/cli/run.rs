@@ -291,7 +291,7 @@ impl Beginning<'_> {
         let (spec, entry, lock) = make(&overrides, agent.as_ref().map(|(agent, ask)| (*agent, ask)), renew, &store)?;
         (course.id, course.name) = (Some(spec.id.clone()), spec.name.clone());
         if let (Some(told), Some(agent)) = (&mut told, &spec.agent) {
-            told.settle(agent, &spec.network, &spec.limits);
+            told.settle(agent, &spec);
             told.tell();
         }
         course.agent = told;
