@@ -428,6 +428,9 @@ fn a_line_is_read_by_bash_where_there_is_bash() {
         let output = world.agentkernel(["run", "-i", "--shell", "--", line]).stdin(input()).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "2 1 2 3 bash\n", "{}", told(&output));
         assert_eq!(output.status.code(), Some(7));
+        // Nor is one that begins with a dash an option.
+        let output = world.agentkernel(["run", "--shell", "--", "--help 2> none || echo tried"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "tried\n", "{}", told(&output));
         // One that can't be executed is none.
         fs::write(world.project().join("none"), "").unwrap();
         let mount = format!("{}:/usr/bin/bash:ro", world.project().join("none").display());

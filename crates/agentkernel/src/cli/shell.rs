@@ -15,14 +15,16 @@ pub(super) fn words(line: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
         let failure = Failure::new("`--shell` takes one line, as one argument").status(OWN);
         return Err(failure.hint("Put quotes around it: run --shell -- 'make && make test'"));
     }
-    let option = (!line.is_empty()).then(|| OsString::from("-c"));
+    // A line may begin with a dash.
+    let option = if line.is_empty() { &[][..] } else { &["-c", "--"] };
+    let option = option.iter().map(OsString::from);
     Ok(["sh", "-c", BETTER, "sh"].map(OsString::from).into_iter().chain(option).chain(line).collect())
 }
 
 /// The line, if these are such words.
 pub(super) fn line(words: &[OsBytes]) -> Option<&OsBytes> {
     match words {
-        [_, _, better, _, _, line] if better.0 == BETTER.as_bytes() => Some(line),
+        [_, _, better, _, _, _, line] if better.0 == BETTER.as_bytes() => Some(line),
         _ => None,
     }
 }

@@ -13,6 +13,12 @@ const MANAGED: &str = "/etc/claude-code";
 /// The longest file of settings.
 const MAX_FILE: u64 = 16 << 20;
 
+/// Tools whose rules are about files that are written.
+const WRITERS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
+/// Commands that write no files.
+const READERS: [&str; 14] =
+    ["cat", "cd", "cut", "diff", "echo", "file", "grep", "head", "jq", "ls", "rg", "stat", "tail", "wc"];
+
 /// What the rules say of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -92,12 +98,39 @@ fn matching<'a>(rules: &'a Value, tool: &str, command: &str) -> Option<&'a str> 
     let mut rules = rules.as_array()?.iter().filter_map(Value::as_str);
     rules.find(|rule| {
         let (name, pattern) = match rule.trim().split_once('(') {
-            Some((name, rest)) => (name, rest.strip_suffix(')').unwrap_or(rest)),
-            None => (rule.trim(), "*"),
+            Some((name, rest)) => (name, Some(rest.strip_suffix(')').unwrap_or(rest))),
+            None => (rule.trim(), None),
         };
-        let mut pairs = forms(pattern).into_iter().zip(&commands);
-        (name == "Bash" || name == tool) && pairs.any(|(pattern, command)| is_in(&pattern, command))
+        let mut pairs = forms(pattern.unwrap_or("*")).into_iter().zip(&commands);
+        match (name, pattern) {
+            // Commands read and write files too.
+            ("Read", Some(path)) => commands.iter().any(|command| names(path, command)),
+            (name, Some(path)) if WRITERS.contains(&name) => {
+                commands.iter().any(|command| names(path, command) && !only_reads(command))
+            }
+            (name, _) => (name == "Bash" || name == tool) && pairs.any(|(pattern, command)| is_in(&pattern, command)),
+        }
     })
+}
+
+/// Whether a command names a file that a pattern is about, by what of the pattern's path stands for itself: its last name, or
+/// the longest part of that. What only a shell or a program finds out, such as `cat *`, is not seen.
+fn names(pattern: &str, command: &str) -> bool {
+    let mut parts = pattern.split('/').rev().filter(|part| !matches!(*part, "" | "." | "~" | "**" | "*"));
+    let Some(last) = parts.next() else { return false };
+    let piece = last.split(['*', '?', '[']).max_by_key(|piece| piece.len()).unwrap_or_default();
+    let whole = piece == last;
+    piece.len() > 1
+        && command.match_indices(piece).any(|(at, _)| {
+            let (before, after) = (&command[..at], &command[at + piece.len()..]);
+            !whole || (!before.ends_with(is_of_word) && !after.starts_with(is_of_word))
+        })
+}
+
+/// Whether nothing in a command is known to write.
+fn only_reads(command: &str) -> bool {
+    let mut parts = command.split([';', '|', '&', '\n']).map(str::trim).filter(|part| !part.is_empty());
+    !command.contains(['>', '`']) && parts.all(|part| READERS.contains(&part.split(' ').next().unwrap_or_default()))
 }
 
 /// A command with one blank where there are more, and each line of the shell's on one.
@@ -123,7 +156,13 @@ fn is_in(pattern: &str, command: &str) -> bool {
         }
         let ends = match prefix {
             Some(_) => !rest.starts_with(is_of_word),
-            None => !rest.trim_start_matches(' ').starts_with(|next: char| is_of_word(next) || "-./$~=".contains(next)),
+            None => {
+                let next = rest.trim_start_matches(' ');
+                // `2>&1` is no word of the command.
+                let is_redirection =
+                    next.trim_start_matches(|digit: char| digit.is_ascii_digit()).starts_with(['<', '>']);
+                is_redirection || !next.starts_with(|next: char| is_of_word(next) || "-./$~=".contains(next))
+            }
         };
         if ends || first.is_empty() {
             return true;

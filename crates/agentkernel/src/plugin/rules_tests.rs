@@ -30,6 +30,8 @@ fn commands_that_a_rule_is_about_are_known() {
                 "npm publish",
                 "npm publish; x",
                 "npm publish > log",
+                "npm publish 2>&1",
+                "npm publish 10</dev/null",
                 "cd a && npm publish",
                 "npm publish\nx",
                 "npm publish|x",
@@ -40,6 +42,17 @@ fn commands_that_a_rule_is_about_are_known() {
         ("Bash(rm*)", &["rm", "rmdir x", "rm -rf x"]),
         ("Bash(git commit -m \"x\":*)", &["git commit -m \"x\"", "git commit -m x"]),
         ("Bash(a a)", &["b-a a a"]),
+        (
+            "Read(./secret.txt)",
+            &["cat secret.txt", "cd a; grep x ./secret.txt", "cat 'secret'.txt", "base64 <secret.txt"],
+        ),
+        ("Read(~/.ssh/**)", &["cat ~/.ssh/id", "tar c /home/me/.ssh"]),
+        ("Read(**/*.pem)", &["cat a/key.pem"]),
+        (
+            "Edit(./locked.txt)",
+            &["echo over > locked.txt", "sed -i s/a/b/ locked.txt", "cat x; tee locked.txt", "cat a>locked.txt"],
+        ),
+        ("Write(/locked/**)", &["touch locked/a"]),
         ("Bash(é:*)", &["x é y"]),
     ] {
         for command in commands {
@@ -52,6 +65,9 @@ fn commands_that_a_rule_is_about_are_known() {
         ("Bash(git * main)", &["git push origin", "main git"]),
         ("Bash(git push:*)", &["git-git push", "git pull"]),
         ("Read(*)", &["touch"]),
+        ("Read(./secret.txt)", &["cat mysecret.txt", "cat secret.txts", "ls"]),
+        ("Edit(./locked.txt)", &["cat locked.txt", "grep -n a locked.txt | head", "echo a > other.txt"]),
+        ("Read", &["cat a"]),
         ("BashOutput", &["ls"]),
     ] {
         for command in commands {
