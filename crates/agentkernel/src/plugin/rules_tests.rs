@@ -148,6 +148,12 @@ fn rules_that_cannot_be_read_are_asked_about() {
     let home = Home::new();
     home.put("home/.claude/settings.json/x", "");
     assert!(matches!(home.verdict(&[]), Some(Verdict::Ask(_))));
+    // While a sandbox runs, such a one keeps the place of a file that is missing.
+    let home = Home::new();
+    home.put("project/.claude/settings.json", "{}");
+    let place = home.0.path().join("project/.claude/settings.local.json");
+    let _keeper = std::os::unix::net::UnixListener::bind(place).unwrap();
+    assert_eq!(home.verdict(&[]), None);
 }
 
 proptest! {
