@@ -128,3 +128,7 @@ impl<S: AsyncWrite + Unpin, F: FnMut() + Unpin> AsyncWrite for Resets<S, F> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[path = "resets_tests.rs"]
+mod tests;
