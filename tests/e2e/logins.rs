@@ -124,7 +124,7 @@ fn mistakes_are_told_in_a_line() {
     fails(
         &world,
         &["codex", "--check"],
-        "agentkernel: Nothing logs Codex in\n  hint: It takes CODEX_API_KEY, OPENAI_API_KEY, ~/.codex/auth.json; \
+        "agentkernel: Nothing logs Codex in\n  hint: It takes CODEX_API_KEY, ~/.codex/auth.json, OPENAI_API_KEY; \
          log in with `codex login` on the host, or with a key by `agentkernel agents login codex`\n",
     );
     fails(
