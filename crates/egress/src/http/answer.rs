@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::{
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -20,6 +21,10 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// How much of a refused request's body is read, and for how long, so that its connection can go on.
 const DRAIN: usize = 256 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// How much of an answer, and for how long, is waited for so that its head does not come alone.
+const GATHERED: usize = 64 * 1024;
+const GATHER_TIME: Duration = Duration::from_secs(1);
 
 /// The body of an answer.
 pub(super) type Answer = Either<Watched, Full<Bytes>>;
@@ -81,7 +86,10 @@ impl Exchange {
             parts.version = Version::HTTP_11;
         }
         let meter = meter(headers);
-        Ok(Response::from_parts(parts, Either::Left(Watched { body, meter, exchange: self.clone(), way: None })))
+        Ok(Response::from_parts(
+            parts,
+            Either::Left(Watched { body, ahead: VecDeque::new(), meter, exchange: self.clone(), way: None }),
+        ))
     }
 
     pub(super) fn tell(&self, tokens: u64) {
@@ -160,10 +168,30 @@ pub(super) async fn drain(body: &mut Incoming) -> bool {
 /// The body of a server's answer.
 pub(super) struct Watched {
     body: Incoming,
+    /// What of it was gathered, and comes first.
+    ahead: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
     meter: Option<Meter>,
     exchange: Rc<Exchange>,
     /// Shows those who carry it that it is still on its way.
     pub(super) way: Option<Arc<()>>,
+}
+
+impl Watched {
+    /// Waits for all of it, if that is little and soon there.
+    pub(super) async fn gather(&mut self) {
+        let all = async {
+            while self.gathered() < GATHERED
+                && let Some(frame) = self.body.frame().await
+            {
+                self.ahead.push_back(frame);
+            }
+        };
+        let _ = tokio::time::timeout(GATHER_TIME, all).await;
+    }
+
+    fn gathered(&self) -> usize {
+        self.ahead.iter().flatten().filter_map(Frame::data_ref).map(Bytes::len).sum()
+    }
 }
 
 impl Body for Watched {
@@ -171,7 +199,10 @@ impl Body for Watched {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = match self.ahead.pop_front() {
+            Some(frame) => Some(frame),
+            None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
+        };
         let this = &mut *self;
         if let (Some(Ok(frame)), Some(meter)) = (&frame, &mut this.meter)
             && let Some(data) = frame.data_ref()
@@ -183,11 +214,17 @@ impl Body for Watched {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ahead.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (left, ahead) = (self.body.size_hint(), self.gathered() as u64);
+        let mut all = SizeHint::new();
+        all.set_lower(left.lower().saturating_add(ahead));
+        if let Some(upper) = left.upper() {
+            all.set_upper(upper.saturating_add(ahead));
+        }
+        all
     }
 }
 

@@ -33,12 +33,18 @@ pub(super) struct Asked {
 pub(super) struct End {
     denied: RefCell<Option<Denial>>,
     answered: Cell<bool>,
+    whole: Cell<bool>,
 }
 
 impl End {
     /// Why it did not, if the server's answer has not come before.
     pub(super) fn denied(&self) -> Option<Denial> {
         self.denied.take()
+    }
+
+    /// Whether all of the body has gone on.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole.get()
     }
 
     /// The server's answer goes to the client, whatever follows.
@@ -50,6 +56,7 @@ impl End {
 impl Asked {
     pub(super) fn new(body: Incoming, parts: &Parts, exchange: Rc<Exchange>, line: String) -> (Self, Rc<End>) {
         let end = Rc::<End>::default();
+        end.whole.set(body.is_end_stream());
         let traces = parts.method == Method::TRACE;
         (Self { body: Some(body), exchange, line, traces, end: end.clone(), rest: None }, end)
     }
@@ -100,7 +107,9 @@ impl Body for Asked {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let Some(frame) = ready!(Pin::new(body).poll_frame(cx)) else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        self.end.whole.set(frame.is_none() || self.is_end_stream());
+        let Some(frame) = frame else { return Poll::Ready(None) };
         let mut frame = match frame {
             Ok(frame) => frame,
             Err(error) => {

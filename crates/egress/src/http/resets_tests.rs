@@ -94,6 +94,47 @@ fn what_ends_early_once_it_is_answered_is_not_told_as_unreadable() {
     }
 }
 
+/// Whoever stops sending when he reads that he is refused gets to read why: the head does not come alone.
+#[test]
+fn an_early_refusal_comes_with_its_body() {
+    run(async {
+        let (passage, log) = passage("a.org:80", &[]);
+        let (mut client, mut server) = carried(Version::Two, passage);
+        let patience = std::time::Duration::from_millis(300);
+        spawn_local(async move {
+            server.write_all(&[frame(4, 0, 0, &[]), frame(4, 1, 0, &[])].concat()).await.unwrap();
+            let mut seen = Vec::new();
+            while tokio::time::timeout(patience, server.read_buf(&mut seen)).await.is_ok() {}
+            server.write_all(&frame(1, 4, 1, b"\x48\x03401")).await.unwrap();
+            tokio::time::sleep(patience).await;
+            server.write_all(&frame(0, 1, 1, b"no")).await.unwrap();
+            std::future::pending::<()>().await
+        });
+        let head = [&[0x83, 0x86, 0x84][..], &field(":authority", "a.org"), &field("content-length", "10")].concat();
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        client.write_all(&[frame(4, 0, 0, &[]), frame(1, 4, 1, &head)].concat()).await.unwrap();
+        let mut seen = Vec::new();
+        // The head of the answer is the first such frame.
+        let is_told = |seen: &[u8]| {
+            let mut left = seen;
+            while let [a, b, c, kind, _, _, _, _, stream, rest @ ..] = left {
+                if (*kind, *stream) == (1, 1) {
+                    return true;
+                }
+                left = rest.get(usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c)..).unwrap_or_default();
+            }
+            false
+        };
+        while !is_told(&seen) {
+            assert!(client.read_buf(&mut seen).await.unwrap() > 0);
+        }
+        client.write_all(&frame(0, 1, 1, b"abc")).await.unwrap();
+        while tokio::time::timeout(patience, client.read_buf(&mut seen)).await.is_ok_and(|read| read.unwrap() > 0) {}
+        assert!(seen.windows(2).any(|two| two == b"no"), "{seen:?}");
+        assert_eq!(log.reasons(), []);
+    });
+}
+
 /// What the server breaks off is no fault of the request's.
 #[test]
 fn what_the_server_resets_is_not_told_as_unreadable() {

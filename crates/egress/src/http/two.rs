@@ -164,7 +164,13 @@ async fn ask(
             if let Err(refusal) = exchange.logged_in(used, &mut response).await {
                 return Ok(exchange.refuse(refusal, &line));
             }
-            Ok(exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line)))
+            let mut answer = exchange.pass(response).unwrap_or_else(|refusal| exchange.refuse(refusal, &line));
+            // Who is refused while it still sends may end that short of the length that it has told, as soon as it has read the
+            // head, as curl does: its stream is reset for that (RFC 9113, 8.1.1), and what has not come yet is lost.
+            if let (false, Either::Left(body)) = (end.is_whole() || answer.status().is_success(), answer.body_mut()) {
+                body.gather().await;
+            }
+            Ok(answer)
         }
         Err(error) if exchange.answered.get() => Err(error),
         Err(error) => Ok(exchange.refuse(exchange.failed(&error), &line)),
