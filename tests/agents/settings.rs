@@ -75,8 +75,7 @@ fn nothing_in_them_logs_in() {
         assert!(!seen.contains("FORGE_TOKEN"), "{seen}");
         let within = run(&[], "cd ~/.mine-extensions && cat one/.env one/*.json two/*; ! echo x >> one/.env");
         let within = String::from_utf8(within.stdout).unwrap();
-        let expected =
-            "# mine\nLEVEL=2\n\nNAME=x\n{\"env\": {\"A_KEY\": \"\", \"B\": \"c\"}}{\"b\": 2}\n{\"theme\": \"dark\"}\n";
+        let expected = "# mine\nLEVEL=2\n\nNAME=x\n{\"env\": {\"B\": \"c\"}}{\"b\": 2}\n{\"theme\": \"dark\"}\n";
         assert_eq!(within, expected, "{who:?}");
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         for place in [

@@ -30,28 +30,11 @@ const PARAMETERS: [&str; 5] = ["code", "k", "sig", "signature", "subscription"];
 /// Names that only sound so: numbers of tokens, and what names a variable that has them. A command that tells them
 /// (`apiKeyHelper`) is the host's, which the sandbox has not: it would fail, and what it is lent would not be used.
 const NO_NAMES: [&str; 5] = ["maxtokens", "tokenlimit", "tokenizer", "envvar", "envkey"];
-/// How names end that only say where, how, or for how long: `cli_auth_credentials_store`, `tokenUrl`. What an address has in
-/// itself is looked at.
-const NO_ENDS: [&str; 19] = [
-    "store",
-    "method",
-    "type",
-    "url",
-    "urls",
-    "uri",
-    "endpoint",
-    "mode",
-    "enabled",
-    "policy",
-    "path",
-    "file",
-    "dir",
-    "ttl",
-    "ttlms",
-    "timeout",
-    "timeoutms",
-    "seconds",
-    "limit",
+/// The last words of names that only say where, how, or for how long: `cli_auth_credentials_store`, `tokenUrl`. What an address has
+/// in itself is looked at.
+const NO_ENDS: [&str; 18] = [
+    "store", "method", "type", "url", "urls", "uri", "endpoint", "mode", "enabled", "policy", "path", "file", "dir",
+    "ttl", "ms", "timeout", "seconds", "limit",
 ];
 /// Headers that log nobody in.
 const HARMLESS: [&str; 5] = ["accept", "accept-encoding", "accept-language", "content-type", "user-agent"];
@@ -106,10 +89,7 @@ const DEPTH: usize = 8;
 pub(super) fn has_secret_name(name: &str) -> bool {
     let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
     let joined: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    if joined.ends_with("env")
-        || NO_ENDS.iter().any(|end| joined.ends_with(end))
-        || NO_NAMES.iter().any(|no| joined.contains(no))
-    {
+    if joined.ends_with("env") || NO_NAMES.iter().any(|no| joined.contains(no)) {
         return false;
     }
     // `userPass` has two words.
@@ -124,7 +104,9 @@ pub(super) fn has_secret_name(name: &str) -> bool {
         }
         was_small = letter.is_ascii_lowercase();
     }
-    IN_NAMES.iter().any(|part| joined.contains(part)) || words.iter().any(|word| WORDS.contains(&word.as_str()))
+    let only_tells = words.last().is_some_and(|last| NO_ENDS.contains(&last.as_str()));
+    let by_part = IN_NAMES.iter().any(|part| joined.contains(part));
+    !only_tells && (by_part || words.iter().any(|word| WORDS.contains(&word.as_str())))
 }
 
 /// Whether a name is that of one thing that logs in, and does not only have to do with such: `API_KEY`, not `tokens`.

@@ -16,6 +16,23 @@ fn words_of_commands() {
 }
 
 #[test]
+fn names_tell_by_their_words() {
+    for name in
+        ["API_KEY", "userPass", "refreshToken", "DBPASS2", "SECRET_PROFILE", "apikeyurl", "X-Api-Key", "--auth-token"]
+    {
+        assert!(has_secret_name(name), "{name}");
+    }
+    for name in
+        ["tokenUrl", "cli_auth_credentials_store", "authProviderType", "API_KEY_HELPER_TTL_MS", "--auth-timeout"]
+    {
+        assert!(!has_secret_name(name), "{name}");
+    }
+    for name in ["maxTokens", "TOKENIZERS_PARALLELISM", "bearer_token_env_var", "monkey", "author", "path"] {
+        assert!(!has_secret_name(name), "{name}");
+    }
+}
+
+#[test]
 fn what_nobody_could_remember() {
     for random in [
         "0a1b2c3d4e5f60718293a4b5c6d7e8f9",

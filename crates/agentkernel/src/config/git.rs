@@ -92,6 +92,9 @@ pub(super) struct Person {
     pub(super) config: Option<PathBuf>,
 }
 
+/// What stands before the path in a file that says where a repository is.
+const GITDIR: &[u8] = b"gitdir: ";
+
 /// Paths below `project` that git would run or obey, by the configuration of its repository, of these people, and of the
 /// system.
 pub(super) fn leads(project: &Path, people: &[Person]) -> BTreeSet<PathBuf> {
@@ -121,15 +124,28 @@ pub(super) fn top(project: &Path) -> &Path {
 
 /// The configuration of a working tree's own repository.
 pub(super) fn of_repository(top: &Path) -> [PathBuf; 2] {
+    [common(top).join("config"), directory(top).join("config.worktree")]
+}
+
+/// Where git keeps the repository of a project that has nothing of it but a file that says so: the project is a worktree of it,
+/// or a submodule.
+#[must_use]
+pub fn repository_elsewhere(project: &Path) -> Option<PathBuf> {
+    let is_pointer = pointer(&project.join(".git"), GITDIR).is_some();
+    let common = common(project).canonicalize().ok().filter(|_| is_pointer)?;
+    (!common.starts_with(project)).then_some(common)
+}
+
+/// What all worktrees of a repository have in common.
+fn common(top: &Path) -> PathBuf {
     let dir = directory(top);
-    let common = pointer(&dir.join("commondir"), b"").map_or_else(|| dir.clone(), |common| dir.join(common));
-    [common.join("config"), dir.join("config.worktree")]
+    pointer(&dir.join("commondir"), b"").map_or_else(|| dir.clone(), |common| dir.join(common))
 }
 
 /// Where the repository of a working tree is: there, or where a file says (gitrepository-layout(5)).
 fn directory(top: &Path) -> PathBuf {
     let git = top.join(".git");
-    pointer(&git, b"gitdir: ").map_or(git, |dir| top.join(dir))
+    pointer(&git, GITDIR).map_or(git, |dir| top.join(dir))
 }
 
 /// The path that is all that a file has after `prefix`.

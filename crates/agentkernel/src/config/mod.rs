@@ -57,6 +57,7 @@ pub use forms::{
     parse_mount, parse_published, parse_rule, parse_runtime, parse_secret_host, parse_secret_name, parse_service,
     parse_size, parse_source_variable, parse_target, parse_tmpfs, parse_variable, parse_workspace, quoted,
 };
+pub use git::repository_elsewhere;
 pub use git_identity::git_identity;
 pub use host::HostFacts;
 pub use identity::identity;

@@ -107,9 +107,9 @@ fn matching<'a>(rules: &'a Value, tool: &str, command: &str) -> Option<&'a str> 
         let mut pairs = forms(pattern.unwrap_or("*")).into_iter().zip(&commands);
         match (name, pattern) {
             // Commands read and write files too.
-            ("Read", Some(path)) => commands.iter().any(|command| names(path, command)),
+            ("Read", Some(path)) => commands.iter().any(|command| mentions(path, command)),
             (name, Some(path)) if WRITERS.contains(&name) => {
-                commands.iter().any(|command| names(path, command) && !only_reads(command))
+                commands.iter().any(|command| mentions(path, command) && !only_reads(command))
             }
             (name, _) => (name == "Bash" || name == tool) && pairs.any(|(pattern, command)| is_in(&pattern, command)),
         }
@@ -118,7 +118,7 @@ fn matching<'a>(rules: &'a Value, tool: &str, command: &str) -> Option<&'a str> 
 
 /// Whether a command names a file that a pattern is about, by what of the pattern's path stands for itself: its last name, or
 /// the longest part of that. What only a shell or a program finds out, such as `cat *`, is not seen.
-fn names(pattern: &str, command: &str) -> bool {
+fn mentions(pattern: &str, command: &str) -> bool {
     let mut parts = pattern.split('/').rev().filter(|part| !matches!(*part, "" | "." | "~" | "**" | "*"));
     let Some(last) = parts.next() else { return false };
     let piece = last.split(['*', '?', '[']).max_by_key(|piece| piece.len()).unwrap_or_default();

@@ -123,23 +123,31 @@ impl Brought {
         // Variables are known where servers are: elsewhere a reference would be taken for the value.
         let of_servers = |mcp: &&crate::agents::Mcp| mcp.file.with_extension("") == below.with_extension("");
         let reference = adapter.mcp.as_ref().filter(of_servers).map_or("", |mcp| &mcp.reference);
-        let text = match read(&path).and_then(|text| without_credentials(&text, form, reference)) {
+        let text = match self.cleaned(&path, form, reference, below) {
+            Some((text, _)) => preset(adapter, below, Some(&text), given, false).unwrap_or(text),
+            None => String::new(),
+        };
+        self.copies.push((home.copy(below, &text)?, target.to_owned()));
+        Ok(())
+    }
+
+    /// The text of settings without what logs in, and whether there was any; `None` if they are broken. Both are noted.
+    fn cleaned(&mut self, path: &Path, form: Form, reference: &str, below: &Path) -> Option<(String, bool)> {
+        match read(path).and_then(|text| without_credentials(&text, form, reference)) {
             Ok(settings) => {
                 let emptied: Vec<Vec<String>> = match (form, reference) {
                     (Form::Json, "") => settings.left_out.iter().filter_map(|keys| variable(keys)).collect(),
                     _ => Vec::new(),
                 };
+                let had_some = !settings.left_out.is_empty();
                 let text = self.take(settings, below);
-                let text = emptied.iter().fold(text, |text, keys| without_empty(text, keys));
-                preset(adapter, below, Some(&text), given, false).unwrap_or(text)
+                Some((emptied.iter().fold(text, |text, keys| without_empty(text, keys)), had_some))
             }
             Err(cause) => {
                 self.left_out.push(format!("~/{} ({cause})", below.display()));
-                String::new()
+                None
             }
-        };
-        self.copies.push((home.copy(below, &text)?, target.to_owned()));
-        Ok(())
+        }
     }
 
     /// Files with settings in a directory that comes along as it is: those in which something logs in come along as copies
@@ -158,15 +166,12 @@ impl Brought {
                 } else if is_one && path.is_file() {
                     let below = target.join(&name);
                     let form = Form::of(&path).unwrap_or(Form::Json);
-                    let left = match read(&path).and_then(|text| without_credentials(&text, form, "")) {
-                        Ok(settings) if settings.left_out.is_empty() => continue,
-                        Ok(settings) => self.take(settings, &below),
-                        Err(cause) => {
-                            self.left_out.push(format!("~/{} ({cause})", below.display()));
-                            String::new()
-                        }
+                    let text = match self.cleaned(&path, form, "", &below) {
+                        Some((_, false)) => continue,
+                        Some((text, true)) => text,
+                        None => String::new(),
                     };
-                    self.copies.push((home.copy(&below, &left)?, below));
+                    self.copies.push((home.copy(&below, &text)?, below));
                 }
             }
         }

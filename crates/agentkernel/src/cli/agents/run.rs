@@ -25,7 +25,7 @@ use egress::{Mode, Rule};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// What is asked of an agent.
@@ -160,8 +160,8 @@ pub(in crate::cli) struct Told {
     left_out: Vec<String>,
     /// What earlier runs have left that directs this one: memory, settings, skills.
     of_earlier_runs: Vec<String>,
-    /// Where git keeps the repository of which the project is a worktree, and the sandbox has nothing of it.
-    worktree_of: Option<PathBuf>,
+    /// Where git keeps the project's repository, if the sandbox has nothing of it.
+    repository: Option<PathBuf>,
     /// What it needs of memory, in bytes, where the sandbox has less.
     lacks_memory: Option<u64>,
     #[serde(skip)]
@@ -324,7 +324,7 @@ impl Wanted {
             login: in_words(&logins),
             left_out,
             of_earlier_runs,
-            worktree_of: worktree_of(&project.dir),
+            repository: config::repository_elsewhere(&project.dir),
             lacks_memory: None,
             needs_memory: adapter.needs.memory,
             shown: ask.common.verbose || (terminal && crate::client::is_terminal().error),
@@ -470,7 +470,7 @@ impl Told {
     /// As it came to be.
     pub(in crate::cli) fn settle(&mut self, agent: &Agent, spec: &Spec) {
         let Spec { network, limits, .. } = spec;
-        self.worktree_of.take_if(|place| spec.is_mounted(place));
+        self.repository.take_if(|place| spec.is_mounted(place));
         self.lacks_memory = limits.memory.filter(|limit| *limit < self.needs_memory).map(|_| self.needs_memory);
         self.version.clone_from(&agent.version);
         if network.policy.rules.mode == Mode::None {
@@ -486,18 +486,16 @@ impl Told {
         if !self.shown {
             return;
         }
-        let Self { name, title, version, allow, login, left_out, of_earlier_runs, worktree_of, .. } = self;
+        let Self { name, title, version, allow, login, left_out, of_earlier_runs, repository, .. } = self;
         let reach = if allow.is_empty() { "nothing of its own".to_owned() } else { allow.join(", ") };
         let login = login.as_ref().map_or(String::new(), |login| format!("; logged in by {login}"));
         eprintln!("agentkernel: {title} {version} may reach {reach}{login}");
         if let Some(needed) = self.lacks_memory {
             eprintln!("agentkernel: {title} needs {} of memory, and the sandbox has less", config::format_size(needed));
         }
-        if let Some(place) = worktree_of {
+        if let Some(place) = repository {
             let place = wire::shell_word(&place.to_string_lossy());
-            eprintln!(
-                "agentkernel: This is a worktree: git finds its repository in the sandbox only where that is mounted"
-            );
+            eprintln!("agentkernel: Git keeps this project's repository in {place}, which the sandbox has not");
             eprintln!("  hint: '-v {place}:{place}:ro' lets git read it; commit on the host");
         }
         if !of_earlier_runs.is_empty() {
@@ -511,17 +509,8 @@ impl Told {
     }
 }
 
-/// Where git keeps the repository of a directory that is a worktree of it (gitrepository-layout(5)), if that is elsewhere.
-fn worktree_of(dir: &Path) -> Option<PathBuf> {
-    const LONGEST: u64 = 4096;
-    let bytes = config::read_own(&dir.join(".git"), LONGEST).ok()?;
-    let own = PathBuf::from(std::str::from_utf8(&bytes).ok()?.strip_prefix("gitdir: ")?.trim_end());
-    let all = own.parent().filter(|parent| parent.ends_with("worktrees"))?.parent()?;
-    (all.is_absolute() && !all.starts_with(dir)).then(|| all.to_owned())
-}
-
 /// Logins as they are told, if there are any.
-pub(super) fn in_words(logins: &[login::Login]) -> Option<String> {
+fn in_words(logins: &[login::Login]) -> Option<String> {
     let words: Vec<String> = logins.iter().map(ToString::to_string).collect();
     (!words.is_empty()).then(|| words.join(", "))
 }

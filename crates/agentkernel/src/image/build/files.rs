@@ -89,8 +89,8 @@ impl<E: Executor> Builder<'_, E> {
                 let wrong = |cause: String| wrong(format!("--chown={text}: {cause}"));
                 let owner = users.owner(&text).map_err(wrong)?;
                 // A layer of root's has ids of one range; of another's, none at all.
-                let ids = if rustix::process::geteuid().is_root() { vec![owner.0, owner.1] } else { Vec::new() };
-                if let Some(id) = ids.into_iter().find(|id| *id >= IDS) {
+                let is_kept = rustix::process::geteuid().is_root();
+                if let Some(id) = [owner.0, owner.1].into_iter().find(|id| is_kept && *id >= IDS) {
                     return Err(wrong(format!("{id} is more than {}, the last that an image has here", IDS - 1)).into());
                 }
                 Some(owner)
