@@ -3,7 +3,7 @@
 use crate::control::{Answer, Event, Order};
 use rustix::fd::OwnedFd;
 use std::{cell::RefCell, io};
-use tokio::{io::Interest, net::UnixStream};
+use tokio::{io::Interest, net::UnixStream, sync::Notify};
 use wire::{
     frame::Decoder,
     mux::{self, Mux, Side},
@@ -17,6 +17,8 @@ pub(crate) struct Channel {
     socket: UnixStream,
     mux: RefCell<Mux>,
     decoder: RefCell<Decoder>,
+    /// The socket did not take all that it was given: whoever waits for orders is to wait for room as well.
+    full: Notify,
 }
 
 /// An order, and the stream that its answer goes to.
@@ -30,7 +32,8 @@ impl Channel {
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let socket = UnixStream::from_std(socket.into())?;
-        Ok(Self { socket, mux: RefCell::new(Mux::new(Side::Even)), decoder: RefCell::default() })
+        let mux = RefCell::new(Mux::new(Side::Even));
+        Ok(Self { socket, mux, decoder: RefCell::default(), full: Notify::new() })
     }
 
     /// Tells of something. What the socket takes at once is with the supervisor when this returns: before the program
@@ -76,7 +79,10 @@ impl Channel {
         while !mux.output().is_empty() {
             match self.socket.try_write(mux.output()) {
                 Ok(count) => mux.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.full.notify_one();
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -94,7 +100,10 @@ impl Channel {
             }
             let waiting = !self.mux.borrow().output().is_empty();
             let interest = if waiting { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            let ready = self.socket.ready(interest).await.ok()?;
+            let ready = tokio::select! {
+                ready = self.socket.ready(interest) => ready.ok()?,
+                () = self.full.notified(), if !waiting => continue,
+            };
             if ready.is_writable() {
                 let _ = self.flush();
             }

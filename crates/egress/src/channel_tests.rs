@@ -4,7 +4,7 @@ use crate::{
     control::{FlowEvent, What},
 };
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
-use std::{io::Read, os::unix::net::UnixStream as Peer};
+use std::{io::Read, os::unix::net::UnixStream as Peer, time::Duration};
 
 /// More than a socket holds.
 const MANY: u64 = 20_000;
@@ -26,6 +26,36 @@ fn tell_much(channel: &Channel) {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap()
+}
+
+/// What is told while an order is waited for is heard without a further word, however slowly.
+#[test]
+fn nothing_waits_for_the_next_event() {
+    let (done, told) = runtime().block_on(async {
+        let (channel, mut peer) = channel();
+        let supervisor = std::thread::spawn(move || {
+            peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let (mut told, mut bytes) = (Vec::new(), [0; 64 * 1024]);
+            while events(&told) < MANY {
+                let count = peer.read(&mut bytes).expect("the rest is not sent");
+                told.extend_from_slice(&bytes[..count]);
+            }
+            told
+        });
+        let tell = async {
+            // After the other waits.
+            tokio::task::yield_now().await;
+            tell_much(&channel);
+            std::future::pending::<()>().await;
+        };
+        let done = tokio::select! {
+            biased;
+            ordered = channel.next() => ordered.is_none(),
+            () = tell => false,
+        };
+        (done, supervisor.join().unwrap())
+    });
+    assert!(done && events(&told) == MANY);
 }
 
 /// How many events these bytes are.
