@@ -90,6 +90,27 @@ fn what_is_no_message_is_told_so() {
 }
 
 #[test]
+fn what_is_said_before_hello_ends_nothing() {
+    let world = World::new(Who::Me);
+    let client = Client::silent(&mut world.agentkernel(["mcp"]));
+    for line in [
+        r#"{"jsonrpc":"2.0","method":"nope"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"no"}}"#,
+    ] {
+        client.line(line.as_bytes());
+    }
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "half of a character: \u{fffd}", "version": "1"}});
+    let line = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}).to_string();
+    // As JavaScript writes what it has cut within one.
+    client.line(line.replace('\u{fffd}', "\\ud83d").as_bytes());
+    assert_eq!(client.answer(1)["result"]["protocolVersion"], "2025-11-25");
+    client.leave();
+}
+
+#[test]
 fn an_id_that_is_in_use_asks_nothing_more() {
     let world = World::new(Who::Me);
     let client = Client::new(&world, json!({}));

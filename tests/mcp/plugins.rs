@@ -6,8 +6,8 @@ use crate::{
     real::{Agent, CLAUDE, CODEX, COMMAND, GEMINI, OPENCODE, ran_in_a_sandbox},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::PathBuf};
-use support::{Who, World, stdout};
+use std::{collections::BTreeMap, fs, os::unix::fs::FileTypeExt as _, path::PathBuf};
+use support::{Who, World, stdout, told};
 
 /// Puts the plugin in place, as somebody does who has the program on the path.
 const INSTALL: &str = r#"
@@ -155,6 +155,59 @@ fn the_hook_does_nothing_in_a_sandbox_and_a_variable_makes_none() {
         outside.args(["-c", hook]).env("AGENTKERNEL_SANDBOX", "0123456789ab").env("AGENTKERNEL", "1");
         assert_eq!(outside.output().unwrap().status.code(), Some(2));
     }
+}
+
+#[test]
+fn what_a_running_sandbox_keeps_free_stays_free() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let plugin = |words: &[&str]| world.agentkernel([&["plugin"], words].concat()).output().unwrap();
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--", "sleep", "600"]));
+        let place = world.project().join(".mcp.json");
+        let keeps = || fs::symlink_metadata(&place).is_ok_and(|found| found.file_type().is_socket());
+        assert!(keeps());
+        let listed = plugin(&["list"]);
+        assert!(
+            listed.status.success() && listed.stderr.is_empty() && !told(&listed).contains('?'),
+            "{}",
+            told(&listed)
+        );
+        for agent in ["claude", "codex", "gemini", "opencode"] {
+            let output = plugin(&["install", agent, "--project"]);
+            let told = told(&output);
+            assert_eq!(output.status.code(), Some(1), "{agent}: {told}");
+            assert!(
+                told.contains("A sandbox that runs keeps the place of") && told.contains("agentkernel ps"),
+                "{told}"
+            );
+            let output = plugin(&["remove", agent, "--project"]);
+            assert!(output.status.success(), "{agent}: {}", support::told(&output));
+        }
+        assert!(keeps());
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        assert!(!keeps() && plugin(&["install", "claude", "--project"]).status.success());
+    }
+}
+
+#[test]
+fn the_hook_answers_to_halves_of_characters() {
+    let world = World::new(Who::Me);
+    let hook = |input: &str| {
+        let file = world.home().join("asked");
+        fs::write(&file, input).unwrap();
+        world.agentkernel(["plugin", "hook"]).stdin(fs::File::open(file).unwrap()).output().unwrap()
+    };
+    let asked = |tool: &str, input: &str| {
+        format!(r#"{{"hook_event_name":"PreToolUse","tool_name":"{tool}","tool_input":{input}}}"#)
+    };
+    let output = hook(&asked("Write", r#"{"file_path":"/f","content":"\ud83d"}"#));
+    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{}", told(&output));
+    let output = hook(&asked("Bash", r#"{"command":"echo \ud83d"}"#));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let command = answer["hookSpecificOutput"]["updatedInput"]["command"].as_str().unwrap();
+    assert!(command.ends_with("'echo \u{fffd}'"), "{command}");
+    let output = hook(&asked("Write", &format!(r#"{{"content":"{}"}}"#, "x".repeat(16 << 20))));
+    assert!(!output.status.success() && told(&output).contains("more than 16 MiB"), "{}", told(&output));
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod event;
 pub mod guest;
 pub mod image;
+mod json;
 mod lines;
 pub mod mcp;
 pub mod plugin;

@@ -91,10 +91,7 @@ impl Message {
     /// # Errors
     /// What is to be told to whoever has sent it.
     pub(super) fn of(line: &[u8]) -> Result<Self, Fault> {
-        let parsed = serde_json::from_slice(line).or_else(|error| match whole(line) {
-            Some(line) => serde_json::from_slice(&line),
-            None => Err(error),
-        });
+        let parsed = crate::json::parse(line);
         let value: Value = parsed.map_err(|error| Fault::new(Fault::PARSE, format!("That is no JSON: {error}")))?;
         let invalid = |message: &str| Fault::new(Fault::INVALID, message);
         let Value::Object(mut object) = value else { return Err(invalid("A message is an object")) };
@@ -156,35 +153,6 @@ fn line(value: &Value) -> Vec<u8> {
     let mut line = value.to_string().into_bytes();
     line.push(b'\n');
     line
-}
-
-/// The line with U+FFFD in the place of each half of a surrogate pair: JavaScript writes one where it has cut a text within a
-/// character. `None` if there is none.
-fn whole(line: &[u8]) -> Option<Vec<u8>> {
-    /// What is escaped here, if that is a unit of UTF-16.
-    fn unit(at: &[u8]) -> Option<u32> {
-        let digits = at.strip_prefix(b"\\u")?.get(..4)?;
-        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-    }
-    let mut made = Vec::with_capacity(line.len());
-    let (mut at, mut found) = (0, false);
-    while at < line.len() {
-        let rest = &line[at..];
-        let length = match (rest, unit(rest)) {
-            (_, Some(0xd800..=0xdbff)) if matches!(unit(&rest[6..]), Some(0xdc00..=0xdfff)) => 12,
-            (_, Some(0xd800..=0xdfff)) => {
-                made.extend_from_slice(b"\\ufffd");
-                (at, found) = (at + 6, true);
-                continue;
-            }
-            (_, Some(_)) => 6,
-            ([b'\\', _, ..], None) => 2,
-            _ => 1,
-        };
-        made.extend_from_slice(&rest[..length]);
-        at += length;
-    }
-    found.then_some(made)
 }
 
 #[cfg(test)]

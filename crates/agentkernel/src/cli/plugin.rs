@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     config::{HostFacts, Project},
+    json,
     plugin::{self, Agent, Outcome, PluginError, Plugins, Presence, Scope},
     store::Store,
 };
@@ -214,9 +215,12 @@ impl List {
 
 /// Answers an agent on standard output.
 fn hook() -> Status {
-    let mut text = String::new();
-    std::io::stdin().lock().take(MAX_ASKED).read_to_string(&mut text)?;
-    let asked = serde_json::from_str(&text).map_err(|error| Failure::chain(&error))?;
+    let mut text = Vec::new();
+    std::io::stdin().lock().take(MAX_ASKED + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_ASKED {
+        return Err(Failure::new(format!("The input has more than {} MiB", MAX_ASKED >> 20)));
+    }
+    let asked = json::parse(&text).map_err(|error| Failure::chain(&error))?;
     let program = std::env::args_os().next().and_then(|name| name.into_string().ok());
     if let Some(answer) = plugin::answer(&asked, program.as_deref().unwrap_or("agentkernel"), &HostFacts::read()?) {
         print_json(&answer)?;

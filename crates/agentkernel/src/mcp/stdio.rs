@@ -2,10 +2,13 @@
 //! its requests have one id while they are under way.
 
 use super::{answers::Answers, unknown};
-use crate::lines::{Lines, TooLong};
+use crate::{
+    json,
+    lines::{Lines, TooLong},
+};
 use rmcp::{
     RoleServer,
-    model::{ClientNotification, CustomRequest, ErrorCode, ErrorData, JsonRpcMessage, RequestId},
+    model::{ClientNotification, ClientRequest, CustomRequest, ErrorCode, ErrorData, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
@@ -31,6 +34,8 @@ pub(super) struct Stdio<R, W> {
     part: Vec<u8>,
     lines: Lines,
     output: Arc<Mutex<W>>,
+    /// The client has said what it is.
+    begun: bool,
     /// Requests that have no answer yet.
     open: HashSet<RequestId>,
     /// What is being said to a line that was no message; nothing more is read before.
@@ -43,7 +48,8 @@ pub(super) struct Stdio<R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Stdio<R, W> {
     pub(super) fn new(input: R, output: W, ended: Arc<Notify>, answers: Arc<Answers>) -> Self {
         let (lines, output, open) = (Lines::new(LONGEST), Arc::new(Mutex::new(output)), HashSet::new());
-        Self { input, part: Vec::with_capacity(PART), lines, output, open, complaint: None, ended, answers }
+        let part = Vec::with_capacity(PART);
+        Self { input, part, lines, output, begun: false, open, complaint: None, ended, answers }
     }
 
     /// The next message. Nothing is lost if that is given up.
@@ -55,7 +61,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Stdio<R, W> {
                 told?;
             }
             match self.lines.next().map(|line| read(line, &mut self.open)) {
-                Some(Ok(Some(message))) => return Ok(message),
+                Some(Ok(Some(message))) => {
+                    self.begun |= matches!(&message, JsonRpcMessage::Request(request)
+                        if matches!(request.request, ClientRequest::InitializeRequest(_)));
+                    // Before that, what is no request tells nobody anything.
+                    if self.begun || matches!(message, JsonRpcMessage::Request(_)) {
+                        return Ok(message);
+                    }
+                }
                 Some(Ok(None)) => {}
                 Some(Err(complaint)) => self.complaint = Some(Box::pin(write(self.output.clone(), line(&complaint)))),
                 None => {
@@ -146,7 +159,7 @@ fn read(line: Result<Vec<u8>, TooLong>, open: &mut HashSet<RequestId>) -> Result
     if text.is_empty() {
         return Ok(None);
     }
-    let Ok(message) = serde_json::from_slice::<Message>(text) else { return misfit(text, open) };
+    let Ok(message) = json::parse::<Message>(text) else { return misfit(text, open) };
     match &message {
         // Of two answers with one id, nobody could tell which is which.
         JsonRpcMessage::Request(request) if !open.insert(request.id.clone()) => {
@@ -166,7 +179,7 @@ fn read(line: Result<Vec<u8>, TooLong>, open: &mut HashSet<RequestId>) -> Result
 
 /// What is said to a line that is no message: nothing, if it would be a notification.
 fn misfit(text: &[u8], open: &HashSet<RequestId>) -> Result<Option<Message>, Value> {
-    let value: Value = serde_json::from_slice(text)
+    let value: Value = json::parse(text)
         .map_err(|error| complaint(None, ErrorCode::PARSE_ERROR, &format!("That is no JSON: {error}")))?;
     let invalid = |id, cause| Err(complaint(id, ErrorCode::INVALID_REQUEST, cause));
     let Some(method) = value.get("method") else {

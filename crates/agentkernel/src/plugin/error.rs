@@ -51,6 +51,9 @@ pub enum PluginError {
         /// What it is.
         real: PathBuf,
     },
+    /// It is not there, and a sandbox that runs keeps its place, so that nothing inside can make it.
+    #[error("A sandbox that runs keeps the place of {}", .0.display())]
+    Kept(PathBuf),
     /// It is no text.
     #[error("{} is not UTF-8", .0.display())]
     Encoding(PathBuf),
@@ -93,6 +96,9 @@ impl PluginError {
             Self::Fault { .. } => "Mend the file first; nothing was changed in it".into(),
             Self::Dangling(_) => "Remove it, or put back what it leads to".into(),
             Self::Outside { .. } => "Make it a file of the project, or install with --user".into(),
+            Self::Kept(_) => {
+                "End the sandboxes of this project first ('agentkernel ps' lists them), or install with --user".into()
+            }
             Self::Encoding(_) => "Save it as UTF-8; nothing was changed in it".into(),
             Self::Busy(_) => "End the programs that write to it, and try again".into(),
             Self::State(error) => error.hint(),

@@ -11,6 +11,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, ErrorKind, Write as _},
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +21,9 @@ const MAX_LEN: u64 = 1 << 20;
 /// The file that a path means, by links on the way and at its end; below `limit`, if that is said. It need not be there.
 pub(super) fn resolve(path: &Path, limit: Option<&Path>) -> Result<PathBuf, PluginError> {
     let failed = |source| PluginError::Io { verb: "open", path: path.into(), source };
+    if let Some(place) = kept_place(path) {
+        return Err(PluginError::Kept(place.into()));
+    }
     let mut missing = Vec::new();
     let mut known = path;
     let real = loop {
@@ -45,11 +49,17 @@ pub(super) fn resolve(path: &Path, limit: Option<&Path>) -> Result<PathBuf, Plug
     }
 }
 
+/// What keeps the place of a file that is missing, or of a directory on the way to it, while a sandbox runs there.
+fn kept_place(path: &Path) -> Option<&Path> {
+    let (place, found) = path.ancestors().find_map(|path| Some((path, path.metadata().ok()?)))?;
+    found.file_type().is_socket().then_some(place)
+}
+
 /// What is in a file; `None` if there is none.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PluginError> {
     match crate::config::read_own(path, MAX_LEN) {
         Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| PluginError::Encoding(path.into())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound || kept_place(path).is_some() => Ok(None),
         Err(source) => Err(PluginError::Io { verb: "read", path: path.into(), source }),
     }
 }
@@ -95,7 +105,8 @@ fn lock(path: &Path) -> Result<(OwnedFd, &OsStr), PluginError> {
 /// Replaces what is in a file, or takes the file away; `false`: it is not any more what it was.
 pub(super) fn replace(path: &Path, before: Option<&str>, after: Option<&str>) -> Result<bool, PluginError> {
     let (dir, name) = lock(path)?;
-    if read(path)?.as_deref() != before {
+    // A wall of a sandbox stands on what keeps a place.
+    if kept_place(path).is_some() || read(path)?.as_deref() != before {
         return Ok(false);
     }
     match after {

@@ -121,7 +121,11 @@ impl Plugins {
     ) -> Result<Vec<Plan>, PluginError> {
         let mut plans: Vec<Plan> = Vec::new();
         for Target { path, edit, .. } in agent.parts(&self.host, scope)? {
-            let path = file::resolve(&path, scope.limit())?;
+            let path = match file::resolve(&path, scope.limit()) {
+                // It is not there.
+                Err(PluginError::Kept(_)) => continue,
+                path => path?,
+            };
             let at = match plans.iter().position(|plan| plan.path == path) {
                 Some(at) => at,
                 None => {
