@@ -39,7 +39,7 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// Which rooms of the binary each room may not touch.
-const ROOMS: [(&str, &[&str]); 26] = [
+const ROOMS: [(&str, &[&str]); 27] = [
     ("acp", &["backend", "cli", "mcp", "serve", "supervisor"]),
     ("agents", &["acp", "backend", "cli", "client", "mcp", "serve", "store", "supervisor"]),
     ("attest", &["acp", "backend", "cli", "mcp", "serve", "supervisor"]),
@@ -64,6 +64,7 @@ const ROOMS: [(&str, &[&str]); 26] = [
     ("supervisor", &["acp", "cli", "client", "config", "mcp", "serve"]),
     ("backend", &["acp", "cli", "client", "config", "egress", "mcp", "serve", "supervisor"]),
     ("spec", &["acp", "backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
+    ("json", &["acp", "backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
     ("lines", &["acp", "backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
     ("walk", &["acp", "backend", "cli", "client", "config", "mcp", "serve", "store", "supervisor"]),
 ];
