@@ -27,6 +27,19 @@ fn of_a_variable_the_sandbox_has_a_placeholder() {
 }
 
 #[test]
+fn of_a_file_of_variables_the_sandbox_has_a_variable() {
+    let caller = Caller::new();
+    let path = caller.write("home/.gemini/.env", "# mine\nGEMINI_API_KEY=\"the real one\"\nOTHER=x\n");
+    let login = find(&embedded("gemini"), caller.host()).unwrap().remove(0);
+    assert_eq!(login.to_string(), "~/.gemini/.env");
+    let lent = login.lend(placeholder).unwrap();
+    assert_eq!(lent.files, []);
+    let [secret] = &lent.secrets[..] else { panic!("{lent:?}") };
+    assert_eq!(secret.source, SecretSource::Field { file: path, keys: vec!["GEMINI_API_KEY".into()] });
+    assert_eq!(secret.env.as_deref(), Some("GEMINI_API_KEY"));
+}
+
+#[test]
 fn a_variable_may_be_another_one_inside() {
     let mut caller = Caller::new();
     caller.set("OPENAI_API_KEY", "the real one");

@@ -4,6 +4,7 @@
 use super::detect::{
     self, has_headers, has_secret_name, is_header, is_known, is_reference, is_secret_header, is_secret_name, is_told_by,
 };
+use crate::edit;
 use std::{ops::Range, path::Path};
 use toml_edit::{Decor, DocumentMut, Item, Table, Value};
 
@@ -44,13 +45,12 @@ pub struct Settings {
 /// Leaves out what logs in. In the place of a variable's value stands `reference` to a variable of that name, in which `{}` is
 /// its name; if it is empty, nothing, as in the place of all else.
 ///
-/// Broken JSON is searched as far as it can be read.
-///
 /// # Errors
-/// If it is broken TOML, in words.
+/// If it is broken JSON or TOML, in words: nobody knows then what is a value in it.
 pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Settings, String> {
     let mut search = Search { reference, left_out: Vec::new(), depth: 0 };
     let text = match form {
+        Form::Json if edit::json_value(text).is_none() => return Err("it is no JSON".to_owned()),
         Form::Json => json(text, &mut search),
         Form::Variables => text.split_inclusive('\n').map(|line| search.variable(line)).collect(),
         Form::Toml => {

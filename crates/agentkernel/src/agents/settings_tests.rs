@@ -233,8 +233,11 @@ fn servers_of_the_user_and_of_the_project() {
 /// Broken settings are no way around, nor a crash.
 #[test]
 fn what_is_no_json() {
-    assert_eq!(json_of(r#"{"env": {"A_KEY": "abc", "#).text, r#"{"env": {"A_KEY": "${A_KEY}", "#);
-    assert_eq!(json_of(r#"}]{"token": "abc"#).left_out, ["token"]);
+    // With a quote missing, what is a value is a key.
+    let quote = r#"{"env": {"A": "x, "A_TOKEN": "Hunter2pw", "B": "y"}}"#;
+    for text in [r#"{"env": {"A_KEY": "abc", "#, r#"}]{"token": "abc"#, quote, &"[".repeat(100_000)] {
+        assert_eq!(without_credentials(text, Form::Json, "").unwrap_err(), "it is no JSON");
+    }
     assert_eq!(json_of("").text, "");
 }
 

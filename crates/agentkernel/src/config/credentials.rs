@@ -8,10 +8,10 @@ use std::path::Path;
 /// Reads one; `None` if there is none.
 ///
 /// # Errors
-/// If it can't be read, or is no JSON.
+/// If it can't be read, or is neither JSON nor lines of variables.
 pub fn read_document(path: &Path) -> Result<Option<Document>, ConfigError> {
     let Some(text) = read_by_path(path)? else { return Ok(None) };
-    let document = Document::parse(Secret::new(text.into_bytes())).map_err(|error| ConfigError::File {
+    let document = Document::of(Secret::new(text.into_bytes())).map_err(|error| ConfigError::File {
         path: path.into(),
         line: error.line(),
         column: error.column(),

@@ -51,6 +51,26 @@ fn what_is_no_json_is_none() {
     assert!(Document::parse(Secret::new(vec![b'"', 0xff, b'"'])).is_err());
 }
 
+#[test]
+fn variables_are_a_document_too() {
+    let of = |text: &str| Document::of(Secret::new(text.as_bytes().to_vec()));
+    let text =
+        "\n# A_KEY=old\nexport A_KEY = 'a b'  \nB_KEY=\"c\" # mine\nC_KEY=d#e # f\r\nD_KEY=\nno variable\nA-B=x\n";
+    let document = of(text).ok().unwrap();
+    for (name, value) in
+        [("A_KEY", Some("a b")), ("B_KEY", Some("c")), ("C_KEY", Some("d#e")), ("D_KEY", None), ("A-B", None)]
+    {
+        assert_eq!(document.text(&keys(name)).as_deref(), value, "{name}");
+    }
+    for nothing in ["", "# A_KEY=old\n\n"] {
+        assert!(of(nothing).ok().unwrap().text(&keys("A_KEY")).is_none());
+    }
+    assert_eq!(of(r#"{"a": "b"}"#).ok().unwrap().text(&keys("a")).as_deref(), Some("b"));
+    for neither in ["{\nA=b\n", "words", "\u{1}"] {
+        assert!(of(neither).is_err(), "{neither}");
+    }
+}
+
 /// A directory of the user's own with such a file, by its real path.
 struct Home(tempfile::TempDir);
 

@@ -6,7 +6,7 @@ mod file;
 pub use file::{FileError, Held};
 
 use egress::Secret;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 use std::collections::BTreeMap;
 
 /// What such a file says, byte for byte.
@@ -21,6 +21,18 @@ impl Document {
     pub fn parse(text: Secret) -> Result<Self, serde_json::Error> {
         serde_json::from_slice::<&RawValue>(text.expose())?;
         Ok(Self(text))
+    }
+
+    /// The same; lines of `NAME=VALUE`, as in `.env`, are a document of these.
+    ///
+    /// # Errors
+    /// If it is neither. The error shows nothing of it.
+    pub fn of(text: Secret) -> Result<Self, serde_json::Error> {
+        let lines = str::from_utf8(text.expose()).unwrap_or_default();
+        match variables(lines).filter(|_| !lines.trim_start().starts_with('{')) {
+            Some(variables) => Ok(Self(Secret::new(Value::Object(variables).to_string().into_bytes()))),
+            None => Self::parse(text),
+        }
     }
 
     /// A text that is not empty, by keys, the outermost first.
@@ -73,6 +85,24 @@ impl Document {
             serde_json::from_str::<BTreeMap<String, &RawValue>>(value.get()).ok()?.remove(key)
         })
     }
+}
+
+/// Variables as `.env` has them; `None` if there are only lines of another kind. Quotes are taken off, and comments behind values.
+fn variables(text: &str) -> Option<Map<String, Value>> {
+    let variable = |line: &str| {
+        let line = line.trim();
+        let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        let is_name = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+        let value = match value.chars().next().filter(|first| "'\"`".contains(*first)) {
+            Some(quote) => value[1..].split(quote).next().unwrap_or_default(),
+            None => value.split(" #").next().unwrap_or_default().trim_end(),
+        };
+        (!name.is_empty() && name.bytes().all(is_name)).then(|| (name.to_owned(), value.into()))
+    };
+    let variables: Map<String, Value> = text.lines().filter_map(variable).collect();
+    let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    (!variables.is_empty() || text.lines().all(says_nothing)).then_some(variables)
 }
 
 #[cfg(test)]

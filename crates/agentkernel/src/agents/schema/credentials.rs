@@ -35,7 +35,7 @@ pub(super) const CREDENTIAL: &[Key<Credential>] = &[
             Ok(())
         }),
         default: "it is in a variable",
-        doc: "The file of JSON that holds it, below the home directory.",
+        doc: "The file that holds it, below the home directory: JSON, or lines of `NAME=VALUE` as in `.env`.",
         example: "\".agent/auth.json\"",
     },
     Key {
@@ -45,7 +45,7 @@ pub(super) const CREDENTIAL: &[Key<Credential>] = &[
             Ok(())
         }),
         default: "required with `file`",
-        doc: "Where in the file it is: keys, the outermost first.",
+        doc: "Where in the file it is: keys, the outermost first, or the name of the variable.",
         example: "[\"tokens\", \"access\"]",
     },
     Key {
