@@ -9,11 +9,13 @@ use support::{
     stdout,
 };
 
-/// Where we do as BuildKit does, and the builder in the engine does not: what `WORKDIR` makes is of the user before it.
-const OF_BUILDKIT: [&str; 3] = [
+/// Where we do as BuildKit does, and the builder in the engine does not: what `WORKDIR` makes is of the user before it, and so is
+/// what `COPY --chown` makes on the way of whom it names.
+const OF_BUILDKIT: [&str; 4] = [
     r#"17-metadata: /a: ours Some("40755 7:8 dir"), theirs Some("40755 0:0 dir")"#,
     r#"17-metadata: /a/b: ours Some("40755 7:8 dir"), theirs Some("40755 0:0 dir")"#,
     r#"17-metadata: /a/c: ours Some("40755 7:8 dir"), theirs Some("40755 0:0 dir")"#,
+    r#"21-over-what-is-there: /given: ours Some("40755 3:4 dir"), theirs Some("40755 0:0 dir")"#,
 ];
 
 #[test]

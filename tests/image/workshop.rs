@@ -51,6 +51,7 @@ echo log > a.log && echo log > src/b.log
 printf '# what does not count\n*.log\n**/*.log\nhidden\n!hidden/keep\ndocs/*.md\n!docs/README.md\nbase*\n' > .dockerignore
 mkdir packing && echo in > packing/in && mkdir packing/sub && echo sub > packing/sub/file && ln packing/in packing/link
 tar -C packing --owner=5 --group=6 -cf plain.tar . && tar -C packing --owner=5 --group=6 -czf packed.tar.gz .
+tar --owner=5 --group=6 -cf thin.tar packing/sub/file
 rm -r packing && echo notes | gzip -n > notes.gz
 "#;
 

@@ -264,7 +264,7 @@ impl Images {
         fs::mkdirat(&self.cache, temporary.as_str(), Mode::from_raw_mode(0o755)).map_err(|e| failed("make", e))?;
         let dir = open(&self.cache, &temporary).map_err(|errno| failed("open", errno))?;
         let owners = if rustix::process::geteuid().is_root() { Owners::Kept } else { Owners::Squashed };
-        let options = LayerOptions { max_entries: MAX.0, max_bytes: MAX.1, owners };
+        let options = LayerOptions { max_entries: MAX.0, max_bytes: MAX.1, owners, ..LayerOptions::default() };
         let worker = worker::start(&[file.as_fd()], Reach::Files(dir.as_fd()), || {
             check(&file, layer, kind, |contents| archive::layer::unpack(dir.as_fd(), &options, contents)).map_err(of_it)
         })?;

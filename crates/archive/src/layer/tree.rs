@@ -43,6 +43,7 @@ pub(super) struct Tree {
     max_entries: u64,
     /// What directories get that the layer only implies.
     owner: Option<(u32, u32)>,
+    implied: i64,
     /// The last directory that something went into: the next entry most likely goes there too.
     last: Option<(Vec<u8>, Rc<OwnedFd>)>,
 }
@@ -50,7 +51,12 @@ pub(super) struct Tree {
 impl Tree {
     /// # Errors
     /// [`Reason::NotEmpty`] if there is anything in it.
-    pub fn new(root: BorrowedFd<'_>, max_entries: u64, owner: Option<(u32, u32)>) -> Result<Self, Reason> {
+    pub fn new(
+        root: BorrowedFd<'_>,
+        max_entries: u64,
+        owner: Option<(u32, u32)>,
+        implied: i64,
+    ) -> Result<Self, Reason> {
         let root = open(root, b".", OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Dir::read_from(&root).map_err(|error| Reason::Io("read the directory", error.into()))?;
         while let Some(entry) = names.read() {
@@ -59,7 +65,7 @@ impl Tree {
                 return Err(Reason::NotEmpty);
             }
         }
-        let mut tree = Self { root, dirs: BTreeMap::new(), remembered: 0, max_entries, owner, last: None };
+        let mut tree = Self { root, dirs: BTreeMap::new(), remembered: 0, max_entries, owner, implied, last: None };
         tree.remember(b"", false)?;
         Ok(tree)
     }
@@ -134,7 +140,7 @@ impl Tree {
             return Err(Reason::TooMany(self.max_entries));
         }
         self.add_remembered(path.len())?;
-        let implied = Directory { mode: 0o755, owner: self.owner, mtime: (0, 0), xattrs: vec![] };
+        let implied = Directory { mode: 0o755, owner: self.owner, mtime: (self.implied, 0), xattrs: vec![] };
         self.dirs.insert(path.to_vec(), (implied, opaque));
         Ok(())
     }

@@ -41,11 +41,13 @@ pub struct LayerOptions {
     pub max_entries: u64,
     /// Bytes of contents, names and headers' extensions. No file is larger, holes and all.
     pub max_bytes: u64,
+    /// When directories that are implied only were changed last, in seconds since 1970.
+    pub implied: i64,
 }
 
 impl Default for LayerOptions {
     fn default() -> Self {
-        Self { owners: Owners::default(), max_entries: 5_000_000, max_bytes: 1 << 38 }
+        Self { owners: Owners::default(), max_entries: 5_000_000, max_bytes: 1 << 38, implied: 0 }
     }
 }
 
@@ -75,7 +77,7 @@ pub struct LayerSummary {
 ///
 /// Absolute names are relative ones. Refused are `..`, names below a symbolic link or a file, hard links to what did not
 /// come with the layer, devices but those below `dev/`, attributes of overlayfs, and what exceeds the limits. A directory
-/// that is only implied has mode 0755, belongs to root and is of 1970.
+/// that is only implied has mode 0755, belongs to root and is of 1970, or what else the options say.
 ///
 /// Nothing behind the end mark is looked at, but some of it may have been read. As other tools do, it takes a layer whose
 /// end mark lacks: that it is whole, its digest tells.
@@ -84,7 +86,7 @@ pub struct LayerSummary {
 /// [`UnpackError`], naming the entry. What was unpacked before stays.
 pub fn unpack(dest: BorrowedFd<'_>, options: &LayerOptions, input: impl Read) -> Result<LayerSummary, UnpackError> {
     let root = (options.owners == Owners::Kept).then_some((0, 0));
-    let tree = Tree::new(dest, options.max_entries, root).map_err(refused(b"the layer"))?;
+    let tree = Tree::new(dest, options.max_entries, root, options.implied).map_err(refused(b"the layer"))?;
     let mut unpacker = Unpacker {
         tree,
         reader: Reader::unmarked(input, options.max_entries, options.max_bytes),

@@ -19,6 +19,10 @@ use wire::Failure;
 /// The beginning of a file that tells.
 const BEGINNING: usize = 512;
 
+/// The time of directories that an archive does not name: what is in them says nothing of them. It is before 1970, where nothing
+/// is.
+pub(super) const IMPLIED: i64 = -0x616b;
+
 /// What was in an archive.
 pub(super) struct Unpacked {
     pub view: View,
@@ -63,7 +67,7 @@ impl Images {
             if first.is_err() || !is_tar(&begin) {
                 return Ok(false);
             }
-            let options = LayerOptions { owners, ..LayerOptions::default() };
+            let options = LayerOptions { owners, implied: IMPLIED, ..LayerOptions::default() };
             let input = plain(compression, BufReader::with_capacity(1 << 17, copy()?));
             let made = archive::layer::unpack(scratch.dir.as_fd(), &options, input);
             made.map(|_| true).map_err(|error| told(&error))

@@ -1,8 +1,11 @@
 //! Hides how files come from the context, or from an image, into a tree that becomes a layer. Nothing is executed for it.
 
-use super::super::{
-    error::room,
-    view::{Found, View, join},
+use super::{
+    super::{
+        error::room,
+        view::{Found, View, join},
+    },
+    added::IMPLIED,
 };
 use archive::LeftOut;
 use dockerfile::{Ignore, Pattern, clean};
@@ -192,6 +195,15 @@ impl Origin<'_> {
         let mode = changes.mode.unwrap_or(stat.st_mode & kept);
         let said = Said { mode, owner };
         match found.kind() {
+            // Contents go into a directory: what the source itself is, is not about that; nor what an archive doesn't name.
+            FileType::Directory if depth == 0 || stat.st_mtime == IMPLIED => {
+                hasher.bytes(b"i");
+                hasher.bytes(to);
+                if let Some(tree) = tree {
+                    tree.target(to)?;
+                }
+                self.within(from, found, tree, to, changes, hasher, depth)
+            }
             FileType::Directory => {
                 hasher.entry(b'd', to, said);
                 let attributes = match self.owned {
@@ -199,24 +211,10 @@ impl Origin<'_> {
                     false => Attributes::new(),
                 };
                 hasher.attributes(&attributes);
-                if let Some(tree) = tree
-                    && let Some(dir) = tree.directory(to, said)?
-                {
-                    give(&attributes, &dir);
+                if let Some(tree) = tree {
+                    give(&attributes, &tree.directory(to, said)?);
                 }
-                if depth == DEEPEST {
-                    return Err(CopyFailure::new(format!("{} lies too deep", shown(from))));
-                }
-                for name in self.view.list(from, found).map_err(failed("read", from))? {
-                    let inner = join(from, &name);
-                    let there = self.view.look(&inner).map_err(failed("read", &inner))?;
-                    let Some(there) = there else { continue };
-                    if self.leaves_out(&inner) && !self.has_brought_back(&inner, Some(&there))? {
-                        continue;
-                    }
-                    self.one(&inner, &there, tree, &join(to, &name), changes, hasher, depth + 1)?;
-                }
-                Ok(())
+                self.within(from, found, tree, to, changes, hasher, depth)
             }
             FileType::RegularFile => self.file(from, found, tree, to, said, hasher),
             FileType::Symlink => {
@@ -243,6 +241,33 @@ impl Origin<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// What is in a directory.
+    #[allow(clippy::too_many_arguments)] // as above
+    fn within(
+        &self,
+        from: &[u8],
+        found: &Found,
+        tree: &mut Option<&mut Tree<'_>>,
+        to: &[u8],
+        changes: Changes,
+        hasher: &mut Recorder,
+        depth: usize,
+    ) -> Result<(), CopyFailure> {
+        if depth == DEEPEST {
+            return Err(CopyFailure::new(format!("{} lies too deep", shown(from))));
+        }
+        for name in self.view.list(from, found).map_err(failed("read", from))? {
+            let inner = join(from, &name);
+            let there = self.view.look(&inner).map_err(failed("read", &inner))?;
+            let Some(there) = there else { continue };
+            if self.leaves_out(&inner) && !self.has_brought_back(&inner, Some(&there))? {
+                continue;
+            }
+            self.one(&inner, &there, tree, &join(to, &name), changes, hasher, depth + 1)?;
+        }
+        Ok(())
     }
 
     fn file(
@@ -502,19 +527,28 @@ impl<'a> Tree<'a> {
         Ok(dir)
     }
 
-    /// A directory. One that is there stays as it is, and `None` is given.
-    pub fn directory(&mut self, path: &[u8], said: Said) -> Result<Option<OwnedFd>, CopyFailure> {
-        if path.is_empty() || self.made.contains(path) {
-            return Ok(None);
+    /// A directory that things go into: one that is there stays as it is.
+    pub fn target(&mut self, path: &[u8]) -> Result<(), CopyFailure> {
+        if path.is_empty() {
+            return Ok(());
         }
         self.parent(path)?;
-        match self.below.look(path).map_err(failed("read", path))? {
-            Some(found) if found.is_dir() => self.implied(path).map(|()| None),
-            _ => {
-                self.clear(path)?;
-                self.make(path, said).map(Some)
-            }
+        self.implied(path)
+    }
+
+    /// A directory, which is as it is said also if it is there.
+    pub fn directory(&mut self, path: &[u8], said: Said) -> Result<OwnedFd, CopyFailure> {
+        self.parent(path)?;
+        let below = self.below.look(path).map_err(failed("read", path))?;
+        if below.is_some_and(|found| found.is_dir()) {
+            self.implied(path)?;
         }
+        if self.made.contains(path) {
+            let dir = self.open(path)?;
+            return self.finish(&dir, path, said).map(|()| dir);
+        }
+        self.clear(path)?;
+        self.make(path, said)
     }
 
     /// Makes room for something that is no directory.

@@ -184,3 +184,19 @@ fn paths_are_cleaned_from_the_root() {
         assert_eq!(clean(path), expected);
     }
 }
+
+#[test]
+fn a_directory_is_as_its_source_where_one_is_and_its_target_stays() {
+    let scene = Scene::new();
+    let mode = |path: &str, mode: u32| {
+        let mode = std_fs::Permissions::from_mode(mode);
+        std_fs::set_permissions(scene.folder.path().join(path), mode).unwrap();
+    };
+    std_fs::create_dir(scene.folder.path().join("below/there/deep")).unwrap();
+    mode("context/src", 0o700);
+    mode("context/src/deep", 0o750);
+    copy(&scene, "", "src", "there", true).unwrap();
+    assert_eq!((scene.mode("there"), scene.mode("there/deep")), (0o1777, 0o750));
+    copy(&scene, "", "src", "new", true).unwrap();
+    assert_eq!((scene.mode("new"), scene.mode("new/deep")), (0o755, 0o750));
+}

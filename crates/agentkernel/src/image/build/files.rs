@@ -50,12 +50,7 @@ impl Files<'_> {
                 }
                 Piece::Archive(unpacked) => {
                     let origin = Origin { view: &unpacked.view, ignore: None, owned: true };
-                    if let Some(tree) = tree.as_deref_mut() {
-                        // What an archive says of its own root is not about this directory.
-                        let owner = self.changes.owner.unwrap_or((0, 0));
-                        tree.directory(&self.to, Said { mode: 0o755, owner })?;
-                    }
-                    // Nor are owner and mode about what it brings: those it has itself, as engines have it.
+                    // Owner and mode are not about what it brings: those it has itself, as engines have it.
                     origin.transfer(b"", &self.to, tree.as_deref_mut(), Changes::default(), recorder)?;
                 }
                 Piece::Path(path) => {
