@@ -108,6 +108,57 @@ fn nothing_in_them_logs_in() {
     }
 }
 
+#[test]
+fn links_bring_along_what_they_lead_to_or_are_named() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let home = world.home();
+        let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
+        in_home(".config/agentkernel/agents/mine.toml", ADAPTER);
+        // A link may have any name behind it.
+        in_home("store/of-mine", &format!("{{ \"theme\": \"dark\", \"api_key\": \"{TOKEN}\" }}"));
+        in_home("store/of-more", &format!("a = 1\napi_key = \"{TOKEN}\"\n"));
+        // Whose values are which, nobody knows.
+        in_home(
+            ".config/mine.jsonc",
+            &format!("{{\"env\": {{\"A\": \"x, \"API_TOKEN\": \"{TOKEN}\", \"B\": \"y\"}}}}"),
+        );
+        in_home(".shared/good/SKILL.md", "a skill");
+        in_home(".shared/good/.env", &format!("API_TOKEN={TOKEN}\nLEVEL=1\n"));
+        in_home(".shared/notes.md", "notes");
+        in_home("elsewhere/far/SKILL.md", "far");
+        in_home(".ssh/id_ed25519", TOKEN);
+        in_home(".mine-extensions/own/SKILL.md", "own");
+        in_home(".mine-extensions/own/prod.env", &format!("API_TOKEN={TOKEN}\nLEVEL=2\n"));
+        let origin = format!("[core]\n\tbare = false\n[remote \"origin\"]\n\turl = https://me:{TOKEN}@x.example/y\n");
+        in_home(".mine-extensions/own/.git/config", &origin);
+        let link = "mkdir -p ~/.mine && ln -s ../store/of-mine ~/.mine/settings.json && ln -s ../store/of-more ~/.mine/more.toml
+            cd ~/.mine-extensions && ln -s prod.env own/.env && ln -s ../.shared/good good && ln -s ../.shared/notes.md notes.md
+            ln -s ~/elsewhere/far far && ln -s ../.ssh keys && ln -s ../nothing gone && ln -s own/SKILL.md near.md";
+        let _ = stdout(world.command("sh").args(["-ec", link]));
+        let mut run = world.agentkernel(["run", "--verbose", "mine", "-p", "cd ~; cat .mine/*; cd .mine-extensions; \
+            cat good/* good/.env notes.md own/.env near.md own/.git/config; ls -d keys/ far/; ! echo x >> good/SKILL.md"]);
+        let output = run.output().unwrap();
+        let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
+        let expected = "a = 1\napi_key = \"\"\n{ \"theme\": \"dark\", \"api_key\": \"\" }a skill\nLEVEL=1\nnotes\nLEVEL=2\nown\
+            [core]\n\tbare = false\n[remote \"origin\"]\n\n";
+        assert_eq!(seen, expected, "{who:?}: {words}");
+        for place in [
+            "api_key in ~/.mine/settings.json",
+            "api_key in ~/.mine/more.toml",
+            "~/.config/mine.jsonc (it is no JSON)",
+            "env.API_TOKEN in ~/.shared/good/.env",
+            "env.API_TOKEN in ~/.mine-extensions/own/prod.env",
+            "env.url in ~/.mine-extensions/own/.git/config",
+            "~/.mine-extensions/far (a link to ",
+            "~/.mine-extensions/keys (a link to ",
+        ] {
+            assert!(words.contains(place), "{place}: {words}");
+        }
+        assert!(!words.contains("gone (a link") && !words.contains(TOKEN), "{words}");
+    }
+}
+
 /// An agent that writes its settings has them again, above its user's.
 #[test]
 fn what_an_agent_has_written_down_is_kept_above_its_users_settings() {

@@ -64,7 +64,7 @@ fn a_program_sees_no_openat2_and_its_filters() {
 }
 
 /// What is protected, and would be made by a program that means harm.
-const PROTECTED: [&str; 15] = [
+const PROTECTED: [&str; 23] = [
     "agentkernel.toml",
     ".git/hooks/post-checkout",
     ".git/config",
@@ -80,6 +80,14 @@ const PROTECTED: [&str; 15] = [
     ".husky/pre-commit",
     ".junie/mcp/mcp.json",
     ".mcphub/servers.json",
+    ".claude/scheduled_tasks.json",
+    ".claude/workflows/w.js",
+    ".qwen/settings.json",
+    ".amp/settings.json",
+    ".aider.conf.yml",
+    ".crush.json",
+    "crush.json",
+    ".github/hooks/h.json",
 ];
 
 /// Everything in the project, by its path below it, without the contents of git's own directory.
@@ -115,8 +123,8 @@ fn missing_protected_paths_cannot_be_made() {
             let mut run = world.agentkernel(["run", "--", "sh", "-c", script, "sh"]);
             let missing = PROTECTED.iter().filter(|path| !world.project().join(path).is_file());
             assert_eq!(stdout(run.args(missing)), "done\n");
-            // The rest of git's directory and of .claude is the sandbox's to write, or to remove.
-            let _ = stdout(world.command("rm").args(["-rf", "ok", "src", ".git/tmp", ".claude/tmp"]));
+            // The rest of git's directory, of .claude and of .github is the sandbox's to write, or to remove.
+            let _ = stdout(world.command("rm").args(["-rf", "ok", "src", ".git/tmp", ".claude/tmp", ".github"]));
             settled(&world, if config.is_some() { ".\n./.claude\n./.git\n./.git/config\n" } else { ".\n" });
             assert_eq!(fs::read(world.project().join(".git/config")).ok(), config);
         }
@@ -124,8 +132,32 @@ fn missing_protected_paths_cannot_be_made() {
 }
 
 #[test]
+fn workflows_can_be_made_and_hooks_beside_them_cannot() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let ran = |script: &str| stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
+        // Two at once: who ends first leaves the other's wall alone.
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "one", "--", "sleep", "600"]));
+        let script = "ls -A .github; echo x > .github/hooks; mkdir .github/hooks; rm -rf .github; mv .github away; ls -d .github";
+        assert_eq!(ran(&format!("({script}) 2> /dev/null")), "hooks\n.github\n");
+        let exec = |script: &str| stdout(&mut world.agentkernel(["exec", "one", "sh", "-c", script]));
+        assert_eq!(exec("cd $OLDPWD 2> /dev/null; (echo x > .github/hooks) 2> /dev/null || echo held"), "held\n");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "one"]));
+        settled(&world, ".\n");
+        let script = "mkdir .github/workflows && echo ci > .github/workflows/ci.yml && echo made; mkdir -p .github/hooks/x 2> /dev/null || echo held";
+        assert_eq!(ran(script), "made\nheld\n");
+        settled(&world, ".\n./.github\n./.github/workflows\n./.github/workflows/ci.yml\n");
+        assert_eq!(
+            ran("echo more >> .github/workflows/ci.yml; mkdir .github/hooks 2> /dev/null || echo held"),
+            "held\n"
+        );
+        settled(&world, ".\n./.github\n./.github/workflows\n./.github/workflows/ci.yml\n");
+    }
+}
+
+#[test]
 fn what_agents_read_is_not_there_and_cannot_be_made() {
-    let script = "for f in .claude .codex .gemini .agents .opencode opencode.json opencode.jsonc .mcp.json; do
+    let script = "for f in .claude .codex .gemini .qwen .amp .aider.conf.yml .crush.json .agents .opencode opencode.json opencode.jsonc .mcp.json; do
             test -e $f && echo \"$f is there\"
             cat $f 2>&1 | grep -q 'No such file' || echo \"$f is something\"
             { echo x > $f; rm -rf $f; mv $f away; ln -sfn /tmp $f; mkdir -p $f/x && echo x > $f/x/y; } 2> /dev/null

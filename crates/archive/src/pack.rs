@@ -193,7 +193,11 @@ impl<W: Write> Packer<W> {
     ) -> Result<Option<Level>, PackError> {
         let (dir, stat, names) =
             walk::list(dir, name, above).map_err(|error| read("read the directory", path)(error.into()))?;
-        if stat.st_mtime == PLACEHOLDER && names.as_ref().is_some_and(Vec::is_empty) {
+        let only_holds = |name| {
+            let found = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW);
+            found.is_ok_and(|stat| is_placeholder(FileType::from_raw_mode(stat.st_mode), &stat))
+        };
+        if stat.st_mtime == PLACEHOLDER && names.as_ref().is_some_and(|names| names.iter().all(only_holds)) {
             return Ok(None);
         }
         let prefix = [path, b"/"].concat();
@@ -311,10 +315,15 @@ fn header(kind: EntryType, stat: &Stat, size: u64) -> Header {
     header
 }
 
+/// Whether it is a socket that only holds a place.
+fn is_placeholder(kind: FileType, stat: &Stat) -> bool {
+    kind == FileType::Socket && stat.st_mtime == PLACEHOLDER
+}
+
 impl Summary {
     /// Counts what an archive has no place for, but a socket that only holds a place, which nobody misses.
     pub(crate) fn leave_out(&mut self, kind: FileType, path: &[u8], stat: &Stat) {
-        if kind != FileType::Socket || stat.st_mtime != PLACEHOLDER {
+        if !is_placeholder(kind, stat) {
             self.left_out.add(special(kind), path);
         }
     }

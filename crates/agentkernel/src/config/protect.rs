@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Protected in every direct workspace, whether they exist or not.
-pub(crate) const BUILT_IN: [&str; 34] = [
+pub(crate) const BUILT_IN: [&str; 46] = [
     super::project::FILE_NAME,
     // Adapters of agents.
     ".agentkernel",
@@ -38,20 +38,33 @@ pub(crate) const BUILT_IN: [&str; 34] = [
     ".claude/agents",
     ".claude/commands",
     ".claude/skills",
+    ".claude/output-styles",
+    ".claude/workflows",
+    // What is done later, or again and again, without a further word.
+    ".claude/routines",
+    ".claude/scheduled_tasks.json",
+    ".claude/launch.json",
+    ".claude/loop.md",
     ".cursor",
     ".codex",
     ".agents",
     ".gemini",
+    ".qwen",
+    ".amp",
     ".opencode",
     "opencode.json",
     "opencode.jsonc",
     ".windsurf",
     ".junie",
     ".mcphub",
+    ".aider.conf.yml",
+    ".crush.json",
+    "crush.json",
+    ".github/hooks",
 ];
 
 /// Files that mean something only to a tool that the project uses: if one of a line exists, all of them are protected.
-pub(super) const IF_USED: [&[&str]; 10] = [
+pub(super) const IF_USED: [&[&str]; 7] = [
     &[".pre-commit-config.yaml"],
     // Each of these overrides, or is merged into, another one.
     &[
@@ -74,10 +87,7 @@ pub(super) const IF_USED: [&[&str]; 10] = [
         ".config/lefthook.yml",
     ],
     &["mise.toml", ".mise.toml", "mise.local.toml", ".mise.local.toml", ".mise", "mise", ".config/mise.toml"],
-    &[".github/hooks"],
-    &[".aider.conf.yml"],
     &[".continue"],
-    &[".crush.json", "crush.json"],
     &[".kiro"],
     &[".roo"],
     &[".run"],

@@ -61,12 +61,28 @@ const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// What agents read of a project, by the names at its top.
-const OF_AGENTS: [&str; 9] =
-    [".agents", ".claude", ".codex", ".crush.json", ".gemini", ".mcp.json", ".opencode", "crush.json", "opencode.json"];
+const OF_AGENTS: [&str; 12] = [
+    ".agents",
+    ".aider.conf.yml",
+    ".amp",
+    ".claude",
+    ".codex",
+    ".crush.json",
+    ".gemini",
+    ".mcp.json",
+    ".opencode",
+    ".qwen",
+    "crush.json",
+    "opencode.json",
+];
 /// The same, beside another.
 const OF_AGENTS_TOO: &str = "opencode.jsonc";
 /// A directory of an agent's, and the file that it writes there first, or ends. With one it only reads.
 const WANTED: (&str, &str) = (".opencode", ".opencode/.gitignore");
+
+/// A directory that programs make themselves, and what in it is protected: it is there while they run, and goes with that unless
+/// they have put something in it.
+const OPEN: (&str, &str) = (".github", ".github/hooks");
 
 /// How a path is covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +177,9 @@ fn attempt(
         Some(End::Missing) if engine => drop(ends.insert(WANTED.1.into(), End::Missing)),
         _ => {}
     }
+    if ends.get(Path::new(OPEN.0)) == Some(&End::Missing) {
+        ends.insert(OPEN.1.into(), End::Missing);
+    }
     let mut ours: Vec<&Path> = ends
         .iter()
         .filter(|(_, end)| matches!(end, End::Missing | End::Placeholder))
@@ -169,32 +188,46 @@ fn attempt(
     if ends.get(Path::new(WANTED.0)) == Some(&End::Placeholder) {
         // Another sandbox may have made it a directory, with this in it: whoever ends last removes both.
         ours.push(Path::new(WANTED.1));
-        ours.sort_unstable();
     }
+    if matches!(ends.get(Path::new(OPEN.1)), Some(End::Placeholder)) {
+        // Likewise: another one may have made it.
+        ours.push(Path::new(OPEN.0));
+    }
+    ours.sort_unstable();
     let record = match ours.as_slice() {
         [] => None,
         ours => Some(failure::state(remember(place, path, ours), WALL, "Cannot note placeholders")?),
     };
     let lock = project.try_clone().wall(WALL, "Cannot duplicate a descriptor", "")?;
     let mut masks = Masks { paths: BTreeMap::new(), lock: Some(lock), record };
+    let mut needless = false;
     let mut maker = Maker::new(project).wall(WALL, "Cannot act as the project's owner", "")?;
     for (path, end) in ends {
         let tried = format_args!("Cannot keep {} from being made", path.display());
         let hint = "Make it yourself, name it with `--unprotect`, or use `--workspace overlay`";
+        // Nobody can make what it is in.
+        if path == Path::new(OPEN.1) && needless {
+            continue;
+        }
         if end == End::Missing {
             let (Ok(parent), Some(name)) = (open_parent(project, &path), path.file_name()) else {
                 return Ok(Err(Again));
             };
             let kind = if path == Path::new(COMMON) || bare && path == Path::new(BARE_COMMON) {
                 Kind::Common
-            } else if engine && cover_of(&path, engine) == Cover::ReadOnly && is_of_agents(&path) {
+            } else if path == Path::new(OPEN.0)
+                || engine && cover_of(&path, engine) == Cover::ReadOnly && is_of_agents(&path)
+            {
                 Kind::Directory
             } else {
                 Kind::Socket
             };
             match maker.make(parent.as_ref().unwrap_or(project), name, kind) {
                 Ok(Made::Placeholder) => {}
-                Ok(Made::Needless) => continue,
+                Ok(Made::Needless) => {
+                    needless |= path == Path::new(OPEN.0);
+                    continue;
+                }
                 Err(Errno::EXIST) => return Ok(Err(Again)),
                 Err(Errno::ACCESS) => {
                     let hint = "The directory is not writable, but its owner could make it so inside: do it first (`chmod u+w`), or use `--workspace overlay`";
@@ -222,8 +255,10 @@ fn is_of_agents(path: &Path) -> bool {
 
 /// How a placeholder is covered; by an engine, only with what is a file.
 fn cover_of(path: &Path, engine: bool) -> Cover {
-    let is_file = || path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc");
+    let is_file =
+        || path.extension().is_some_and(|extension| ["json", "jsonc", "md", "yml"].iter().any(|one| extension == *one));
     match is_of_agents(path) {
+        _ if path == Path::new(OPEN.0) => Cover::Passage,
         true if path == Path::new(WANTED.1) => Cover::Empty,
         true if !engine || is_file() => Cover::Nothing,
         _ => Cover::ReadOnly,
@@ -241,7 +276,7 @@ fn locate(project: &OwnedFd, path: &Path) -> io::Result<(PathBuf, End)> {
             Err(Errno::NOENT) => return Ok((here, End::Missing)),
             result => result?,
         };
-        if is_placeholder(&stat, &here) {
+        if is_placeholder(&stat, &here) && here.as_path() != Path::new(OPEN.0) {
             return Ok((here, End::Placeholder));
         }
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {

@@ -10,17 +10,26 @@ use crate::{
     walk::Links,
     workspace::AgentHome,
 };
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The longest settings that are read, in bytes: an agent's own state, which may be among them, has some hundred kilobytes.
 const MAX: u64 = 32 << 20;
 /// Files in directories that come along, such as those of extensions, in which there are settings.
-const SETTINGS: [&str; 5] = [".mcp.json", "mcp.json", "gemini-extension.json", "settings.json", "settings.local.json"];
+const SETTINGS: [&str; 6] = [
+    ".mcp.json",
+    "mcp.json",
+    "gemini-extension.json",
+    "settings.json",
+    "settings.local.json",
+    "known_marketplaces.json",
+];
 /// How deep such files are looked for, and among how many: plugins lie some directories deep in those of their marketplaces.
 const DEEPEST: usize = 6;
 const MOST: usize = 20_000;
 /// Directories with packages and histories, in which agents look for no settings.
 const PASSED_OVER: [&str; 2] = ["node_modules", ".git"];
+/// What such a history says of where it is from, with what logs in there.
+const GIT_CONFIG: &str = ".git/config";
 
 /// What comes along.
 #[derive(Debug, Default)]
@@ -48,7 +57,7 @@ impl Brought {
     ) -> Result<Self, Failure> {
         let own = host.own_home();
         let crate::agents::Home { config, memory, skills, state, .. } = &adapter.home;
-        let mut all = Self::default();
+        let (mut all, mut links) = (Self::default(), Vec::new());
         for below in config.iter().chain(memory).chain(skills) {
             let is_kept = state.iter().any(|place| below.starts_with(place));
             // Where they are is for the user to say, by links too, but not for a sandbox of the project; what leads nowhere,
@@ -87,12 +96,51 @@ impl Brought {
             } else {
                 if is_directory {
                     all.settings_within(home, &path, target)?;
+                    links.extend(links_in(&path, below));
                 }
                 all.places.push((path, target.clone()));
             }
         }
+        for (real, below) in links {
+            all.linked(home, &own, project, real, below, |below| state.iter().any(|place| below.starts_with(place)))?;
+        }
         all.servers(adapter, &own, project);
         Ok(all)
+    }
+
+    /// Brings along what a link in a directory of the user's leads to, if that is a skill or a text, and if the link leads to the
+    /// same place inside; notes anything else.
+    fn linked(
+        &mut self,
+        home: &AgentHome,
+        own: &Path,
+        project: &Path,
+        real: PathBuf,
+        below: PathBuf,
+        is_kept: impl Fn(&Path) -> bool,
+    ) -> Result<(), Failure> {
+        let inside = std::fs::read_link(own.join(&below)).ok().and_then(|to| lexical(&below.parent()?.join(to)));
+        let is_text = || real.extension().is_some_and(|end| end == "md" || end == "toml") && real.is_file();
+        let is_meant = is_text() || real.join("SKILL.md").is_file();
+        // What a sandbox of the project can write is not the user's to bring along.
+        let is_own = real.starts_with(own) && !real.starts_with(project);
+        let leads_there =
+            |inside: &PathBuf| own.join(inside).canonicalize().is_ok_and(|there| there == real) && is_own && is_meant;
+        let Some(inside) = inside.filter(leads_there) else {
+            self.left_out.push(format!("~/{} (a link to {})", below.display(), real.display()));
+            return Ok(());
+        };
+        if self.places.iter().any(|(_, place)| inside.starts_with(place)) {
+            return Ok(());
+        }
+        if is_kept(&inside) {
+            home.cover(&inside, real.is_dir())?;
+        }
+        if real.is_dir() {
+            self.settings_within(home, &real, &inside)?;
+        }
+        self.places.push((real, inside));
+        Ok(())
     }
 
     /// Notes what the agent has kept in a place of its user's. Settings that it always writes are its own, and so is what says no
@@ -116,7 +164,8 @@ impl Brought {
         target: &Path,
         given: Given<'_>,
     ) -> Result<(), Failure> {
-        let Some(form) = Form::of(&path) else {
+        // By the name that the agent reads: a link may lead to any.
+        let Some(form) = Form::of(below) else {
             self.places.push((path, target.to_owned()));
             return Ok(());
         };
@@ -153,19 +202,31 @@ impl Brought {
     /// Files with settings in a directory that comes along as it is: those in which something logs in come along as copies
     /// without, over them.
     fn settings_within(&mut self, home: &AgentHome, dir: &Path, target: &Path) -> Result<(), Failure> {
-        let (mut dirs, mut seen) = (vec![(dir.to_owned(), target.to_owned(), 0)], 0);
-        while let Some((dir, target, depth)) = dirs.pop() {
+        let Ok(root) = dir.canonicalize() else { return Ok(()) };
+        let (mut dirs, mut seen) = (vec![(dir.to_owned(), 0)], 0);
+        while let Some((dir, depth)) = dirs.pop() {
             // What can't be read here can't be read there.
             for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
                 seen += 1;
-                let (path, name) = (entry.path(), entry.file_name());
+                let (mut path, name) = (entry.path(), entry.file_name());
                 let Ok(kind) = entry.file_type() else { continue };
-                let is_one = SETTINGS.iter().any(|one| name == *one) || Form::of(&path) == Some(Form::Variables);
+                if name == ".git" && kind.is_dir() {
+                    path = dir.join(GIT_CONFIG);
+                }
+                let form = match path.ends_with(GIT_CONFIG) {
+                    // A line of it is as one with a variable.
+                    true => Some(Form::Variables),
+                    false => Form::of(&path),
+                };
+                let is_one = SETTINGS.iter().any(|one| name == *one) || form == Some(Form::Variables);
                 if kind.is_dir() && depth < DEEPEST && seen < MOST && !PASSED_OVER.iter().any(|one| name == *one) {
-                    dirs.push((path, target.join(&name), depth + 1));
+                    dirs.push((path, depth + 1));
                 } else if is_one && path.is_file() {
-                    let below = target.join(&name);
-                    let form = Form::of(&path).unwrap_or(Form::Json);
+                    // What a link leads to is what is read by it; elsewhere, it does not come along.
+                    let real = path.canonicalize().ok();
+                    let Some(rest) = real.as_ref().and_then(|real| real.strip_prefix(&root).ok()) else { continue };
+                    let below = target.join(rest);
+                    let form = form.unwrap_or(Form::Json);
                     let text = match self.cleaned(&path, form, "", &below) {
                         Some((_, false)) => continue,
                         Some((text, true)) => text,
@@ -197,6 +258,30 @@ impl Brought {
             Err(cause) => self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display())),
         }
     }
+}
+
+/// Links in a directory that lead out of it: where to, and where they are below the home directory.
+fn links_in(dir: &Path, below: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let Ok(root) = dir.canonicalize() else { return Vec::new() };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    // One that leads nowhere is nothing to its user either.
+    let real = links.filter_map(|link| Some((link.path().canonicalize().ok()?, below.join(link.file_name()))));
+    real.filter(|(real, _)| !real.starts_with(&root)).collect()
+}
+
+/// A path below a directory, without `..`; `None` if it leads out.
+fn lexical(path: &Path) -> Option<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => plain.push(name),
+            Component::CurDir => {}
+            Component::ParentDir if plain.pop() => {}
+            _ => return None,
+        }
+    }
+    Some(plain)
 }
 
 /// The keys of a variable, if that is what was left out.
