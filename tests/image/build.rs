@@ -628,6 +628,32 @@ fn what_no_layer_has_a_place_for_is_told() {
     assert_eq!(scene.run("ls /all"), "pipe\nx\n");
 }
 
+/// What is made would lie in what it is made of.
+#[test]
+fn a_context_is_without_the_state_in_it() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let state = scene.world.project().join("deep/state");
+        let build = |dockerfile: &str| {
+            scene.write("Dockerfile", dockerfile);
+            let mut build = scene.world.agentkernel(["image", "build", "-t", "built:1", "."]);
+            build.env("AGENTKERNEL_STATE_DIR", &state).output().unwrap()
+        };
+        let _ = build("FROM scratch\nCOPY run.sh /\n");
+        let output = build("FROM scratch\nCOPY . /all\n");
+        let text = told(&output);
+        assert!(output.status.success() && text.contains("without 1 state directory: deep/state"), "{who:?}: {text}");
+        for path in ["deep/state", "deep/state/images/work"] {
+            let output = build(&format!("FROM scratch\nCOPY {path} /of/{path}\n"));
+            let text = told(&output);
+            assert!(output.status.success() && text.contains(&format!("without 1 state directory: {path}")), "{text}");
+        }
+        let output = build("FROM scratch\nCOPY --chown=3:4 run.sh /a\nCOPY --chown=3:4 run.sh /b\n");
+        let count = told(&output).matches("--chown has no effect").count();
+        assert_eq!(count, usize::from(who != Who::Me), "{}", told(&output));
+    }
+}
+
 /// As with `run`, and not only when something is executed.
 #[test]
 fn flags_of_the_network_that_cannot_hold_are_refused_first() {

@@ -29,11 +29,22 @@ pub(super) fn find(
 ) -> Result<Option<FoundImage>, Failure> {
     let images = Images::of(store, host)?;
     let about = match images.look(reference)? {
-        None if wanted => images.bring(reference)?,
+        None if wanted => images.bring(reference).map_err(|failure| elsewhere(store, reference, failure))?,
         Some(about) => about,
         None => return Ok(None),
     };
     images.found(host, reference, about).map(Some)
+}
+
+/// Tells of an image of that name that the engine does not see.
+fn elsewhere(store: &Store, reference: &Reference, failure: Failure) -> Failure {
+    let found = crate::image::Images::open(store).ok().and_then(|own| own.find(reference).ok().flatten());
+    match found {
+        Some(_) => failure.also(
+            "An image of this name is in agentkernel's own store, which is the native backend's: `image build --builder docker` gives it to the engine, or `image push` to a registry",
+        ),
+        None => failure,
+    }
 }
 
 /// Takes an image of an engine into the store, by its id.

@@ -10,6 +10,13 @@ use std::path::Path;
 use wire::Failure;
 
 impl Images {
+    /// The state directory, and where layers are made, by device and inode.
+    pub(super) fn own_directories(&self) -> Vec<(u64, u64)> {
+        let state = self.path.parent().and_then(|state| rustix::fs::stat(state).ok());
+        let all = [state, rustix::fs::fstat(&self.work).ok()];
+        all.into_iter().flatten().map(|stat| (stat.st_dev, stat.st_ino)).collect()
+    }
+
     /// Gives `send` a tar archive of a context, all of it root's, and the path in there of a Dockerfile with this text. The
     /// builder is told by a list of its own that neither of the two belongs to the context.
     ///
@@ -31,7 +38,7 @@ impl Images {
             let name = format!(".dockerfile.{}", super::super::random().map_err(|e| self.failed("name", "work", e))?);
             let nothing = View::nothing();
             let mut tree = Tree::new(&scratch.dir, &nothing, (0, 0)).map_err(refused)?;
-            let origin = Origin { view: &view, ignore: Some(ignore), owned: false };
+            let origin = Origin { view: &view, ignore: Some(ignore), owned: false, except: self.own_directories() };
             origin.transfer(b"", b"", Some(&mut tree), Changes::default(), &mut Recorder::new()).map_err(refused)?;
             let said = Said { mode: 0o644, owner: (0, 0) };
             tree.put(name.as_bytes(), dockerfile.as_bytes(), said).map_err(refused)?;

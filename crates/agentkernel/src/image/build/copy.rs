@@ -60,6 +60,8 @@ pub(super) struct Origin<'a> {
     pub ignore: Option<&'a Ignore>,
     /// Whether its owners are those of the files; else they are root's.
     pub owned: bool,
+    /// Directories that belong to no context, by device and inode: where layers are made, and what that lies in.
+    pub except: Vec<(u64, u64)>,
 }
 
 /// Whether no layer has a place for it.
@@ -195,6 +197,11 @@ impl Origin<'_> {
         let mode = changes.mode.unwrap_or(stat.st_mode & kept);
         let said = Said { mode, owner };
         match found.kind() {
+            FileType::Directory if self.except.contains(&(stat.st_dev, stat.st_ino)) => {
+                hasher.entry(b'x', to, said);
+                hasher.left_out.add("state directory", from);
+                Ok(())
+            }
             // Contents go into a directory: what the source itself is, is not about that; nor what an archive doesn't name.
             FileType::Directory if depth == 0 || stat.st_mtime == IMPLIED => {
                 hasher.bytes(b"i");

@@ -1,7 +1,7 @@
 //! Hides how `COPY` and `ADD` become a layer: which files are meant, and where each goes.
 
 use super::{
-    Builder, Executor,
+    Builder, Event, Executor,
     added::Unpacked,
     copy::{Changes, CopyFailure, Origin, Recorder, Said, Tree, shown},
     error::{BuildError, at},
@@ -49,7 +49,7 @@ impl Files<'_> {
                     }
                 }
                 Piece::Archive(unpacked) => {
-                    let origin = Origin { view: &unpacked.view, ignore: None, owned: true };
+                    let origin = Origin { view: &unpacked.view, ignore: None, owned: true, except: Vec::new() };
                     // Owner and mode are not about what it brings: those it has itself, as engines have it.
                     origin.transfer(b"", &self.to, tree.as_deref_mut(), Changes::default(), recorder)?;
                 }
@@ -107,8 +107,13 @@ impl<E: Executor> Builder<'_, E> {
 
         let (context, own) = (Rc::clone(&self.context), self.view_from(index, line, copy.from.as_ref())?);
         let origin = match &own {
-            Some(view) => Origin { view, ignore: None, owned: true },
-            None => Origin { view: &context, ignore: Some(self.request.ignore), owned: false },
+            Some(view) => Origin { view, ignore: None, owned: true, except: Vec::new() },
+            None => Origin {
+                view: &context,
+                ignore: Some(self.request.ignore),
+                owned: false,
+                except: self.images.own_directories(),
+            },
         };
         let (mut pieces, mut patterns) = (Vec::new(), Vec::new());
         for source in &copy.sources {
@@ -151,6 +156,11 @@ impl<E: Executor> Builder<'_, E> {
             return Ok(());
         }
         self.tell_left_out(&left_out);
+        if owner.is_some_and(|owner| owner != (0, 0)) && !rustix::process::geteuid().is_root() && !self.told_owner {
+            self.told_owner = true;
+            let words = "--chown has no effect: whoever is not root builds images of which all files are root's";
+            self.executor.tell(Event::Notice(words.to_owned()));
+        }
         let built = self.make(line, &below, owner.unwrap_or((0, 0)), |tree| {
             let mut recorder = Recorder::new();
             files.place(Some(tree), &mut recorder)?;

@@ -166,6 +166,7 @@ impl Images {
             done: BTreeMap::new(),
             used: Vec::new(),
             scratch: Vec::new(),
+            told_owner: false,
         };
         let built: Result<_, BuildError<E::Error>> =
             builder.graph.needed.clone().into_iter().try_fold(None, |_, index| {
@@ -235,6 +236,8 @@ struct Builder<'a, E> {
     used: Vec<String>,
     /// Directories that are needed no longer than this.
     scratch: Vec<String>,
+    /// It was told that files are given to nobody.
+    told_owner: bool,
 }
 
 impl<E: Executor> Builder<'_, E> {

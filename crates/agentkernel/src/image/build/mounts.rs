@@ -128,8 +128,13 @@ impl<E: Executor> Builder<'_, E> {
     fn look(&self, files: &Files, tree: Option<&mut Tree<'_>>, recorder: &mut Recorder) -> Result<(), CopyFailure> {
         let context = Rc::clone(&self.context);
         let origin = match &files.own {
-            Some(view) => Origin { view, ignore: None, owned: true },
-            None => Origin { view: &context, ignore: Some(self.request.ignore), owned: false },
+            Some(view) => Origin { view, ignore: None, owned: true, except: Vec::new() },
+            None => Origin {
+                view: &context,
+                ignore: Some(self.request.ignore),
+                owned: false,
+                except: self.images.own_directories(),
+            },
         };
         origin.transfer(&files.source, b"files", tree, Changes::default(), recorder)
     }
