@@ -76,7 +76,7 @@ fn what_logs_in_is_told_with_its_time() {
         write(&world, ".claude/.credentials.json", &file(1_700_000_000_000, "\"refreshToken\":\"real-refresh\","));
         assert_eq!(
             succeeds(&world, &["claude", "--check"], ""),
-            "Claude Code: ~/.claude/.credentials.json, renewed when it is used\n"
+            "Claude Code: ~/.claude/.credentials.json, valid until 2023-11-14T22:13:20Z, to be renewed when it is used\n"
         );
         let json: serde_json::Value =
             serde_json::from_str(&succeeds(&world, &["claude", "--check", "--json"], "")).unwrap();

@@ -257,3 +257,36 @@ fn a_recorded_secret_and_a_variable_log_in_before_a_file() {
     secrets.record(&recorded, Some(&egress::Secret::new(b"real".to_vec()))).unwrap();
     assert_eq!(found(&caller)[0].to_string(), "secret ANTHROPIC_API_KEY");
 }
+
+/// What the agent would obey of a project on the host, at its next start there.
+#[test]
+fn what_an_agent_obeys_of_a_project_is_protected() {
+    for (name, _) in EMBEDDED {
+        let obeyed: &[&str] = match name {
+            "aider" => &[".aider.conf.yml"],
+            "amp" => &[".amp"],
+            "claude" | "claude-acp" => &[
+                ".mcp.json",
+                ".claude/settings.json",
+                ".claude/settings.local.json",
+                ".claude/hooks",
+                ".claude/routines",
+                ".claude/scheduled_tasks.json",
+                ".claude/workflows",
+                ".claude/launch.json",
+                ".claude/loop.md",
+            ],
+            "codex" | "codex-acp" => &[".codex", ".agents"],
+            "copilot" => &[".github/hooks", ".mcp.json"],
+            "crush" => &[".crush.json", "crush.json"],
+            "gemini" => &[".gemini"],
+            "opencode" => &[".opencode", "opencode.json", "opencode.jsonc"],
+            "qwen" => &[".qwen"],
+            "shell" => &[],
+            other => panic!("What does {other} obey of a project?"),
+        };
+        for path in obeyed {
+            assert!(config::protect::BUILT_IN.contains(path), "{name}: {path}");
+        }
+    }
+}

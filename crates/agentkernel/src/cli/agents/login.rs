@@ -121,8 +121,8 @@ fn check(adapter: &Adapter, host: &HostFacts, json: bool) -> Status {
             continue;
         }
         let until = match until {
-            Some(_) if valid.is_some_and(|(until, renewed)| renewed && until <= now()) => {
-                ", renewed when it is used".to_owned()
+            Some((until, _)) if valid.is_some_and(|(until, renewed)| renewed && until <= now()) => {
+                format!(", valid until {until}, to be renewed when it is used")
             }
             Some((until, true)) => format!(", valid until {until}, and renewed then"),
             Some((until, false)) => format!(", valid until {until}"),
