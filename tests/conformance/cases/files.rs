@@ -9,7 +9,7 @@ use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
-use support::{engine::Kind, internet::WEB, told};
+use support::{engine::Kind, eventually, internet::WEB, told};
 
 pub const CASES: &[Row] = &[
     ("what is written in a direct workspace is its caller's", "", |b| {
@@ -28,6 +28,21 @@ pub const CASES: &[Row] = &[
         let names: Vec<_> = fs::read_dir(b.world.project()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, [".git"], "placeholders, or what was made in their place");
         assert_eq!(fs::read_dir(b.world.project().join(".git/hooks")).unwrap().count(), 1);
+    }),
+    ("what lies beside protected files can be made", "", |b| {
+        let script = "mkdir .github/workflows && echo ci > .github/workflows/c.yml && echo made; ls .qwen; (mkdir -p .github/hooks/x; echo x > .qwen; echo x > .aider.conf.yml; \
+                      mv .github away; rm -rf .github/hooks; mkdir -p .github/hooks/x; mkdir -p .qwen/x) 2> /dev/null; echo done";
+        let output = b.sh(&[], script);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "made\ndone\n", "{}", told(&output));
+        assert_eq!(b.read(".github/workflows/c.yml"), "ci\n");
+        let names = |dir: &str| -> Vec<_> {
+            fs::read_dir(b.world.project().join(dir)).unwrap().map(|e| e.unwrap().file_name()).collect()
+        };
+        eventually("only what was made is there", || names("") == [".github"] && names(".github") == ["workflows"]);
+        // Where nothing is made in it, it is gone.
+        fs::remove_dir_all(b.world.project().join(".github")).unwrap();
+        assert_eq!(b.works(&[], "ls -A .github"), "hooks\n");
+        eventually("nothing is there", || names("").is_empty());
     }),
     ("a start that fails leaves nothing behind", "", |b| {
         b.write(".git/config", "[core]\n");
