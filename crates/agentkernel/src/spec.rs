@@ -357,7 +357,7 @@ pub struct Agent {
     pub version: String,
     /// What it keeps for the project, and read-only what stands for files of the user's: it lies in the state directory.
     pub kept: Vec<Mount>,
-    /// An empty file of the host's, which an engine lays where nothing is to be.
+    /// A file of the host's that says nothing, which an engine lays where nothing is to be.
     #[serde(with = "os_path")]
     pub empty: PathBuf,
 }

@@ -28,9 +28,12 @@ const BLOCK: usize = 512;
 /// Bytes moved at once.
 const CHUNK: usize = 64 * 1024;
 
-/// The time of modification, in seconds, of a socket, an empty directory, or a link to [`NOWHERE`] that only holds a place, so that nobody makes anything there: a
+/// The time of modification, in seconds, of a socket, an empty directory, a link to [`NOWHERE`], or a file with [`SAYS_NOTHING`], that only holds a place, so that nobody makes anything there: a
 /// morning in 1970 that nothing else has. It is left out without a word.
 pub const PLACEHOLDER: i64 = 0x616b;
+
+/// What a file says that stands for nothing in a sandbox: nothing, in JSON and in YAML, and to git in a list of names.
+pub const SAYS_NOTHING: &str = "{}\n";
 
 /// Where a link leads that stands for nothing in a sandbox: nobody can make anything there.
 pub const NOWHERE: &str = "/proc/agentkernel/nothing";

@@ -1,7 +1,7 @@
 //! Hides how a tree is read while others change it, and how it is written as tar.
 
 use crate::{
-    CHUNK, NOWHERE, PLACEHOLDER, Summary, display, fill, special,
+    CHUNK, NOWHERE, PLACEHOLDER, SAYS_NOTHING, Summary, display, fill, special,
     walk::{self, Level},
     writer::Writer,
 };
@@ -223,6 +223,9 @@ impl<W: Write> Packer<W> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::RegularFile {
             self.summary.leave_out(kind, path, &stat);
+            return Ok(());
+        }
+        if stat.st_mtime == PLACEHOLDER && stat.st_size == SAYS_NOTHING.len() as i64 {
             return Ok(());
         }
         if stat.st_nlink > 1 {

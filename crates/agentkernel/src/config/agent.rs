@@ -36,7 +36,7 @@ pub struct AgentUse {
     pub copied: Vec<(PathBuf, PathBuf)>,
     /// What it keeps: in the same way.
     pub kept: Vec<(PathBuf, PathBuf)>,
-    /// An empty file.
+    /// A file that says nothing.
     pub empty: PathBuf,
     /// Programs without which it is not begun.
     pub needs: Vec<String>,

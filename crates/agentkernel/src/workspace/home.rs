@@ -25,7 +25,7 @@ const PROJECT: &str = "project";
 /// The most bytes that are looked at of a file of the agent's.
 const LONGEST: u64 = 1 << 20;
 const SEED: &str = "seed";
-const EMPTY: &str = "empty";
+const EMPTY: &str = "nothing";
 /// Has what stands in the place of files of the user's.
 const COPIES: &str = "copies";
 /// The most entries of a directory that lies in the way of a file, or of another kind of directory, which is removed then.
@@ -89,14 +89,22 @@ impl AgentHome {
         Ok(self.path.join(below))
     }
 
-    /// An empty file that nobody may write to: its path on the host.
+    /// A file that says nothing, and that nobody may write to: its path on the host.
     ///
     /// # Errors
     /// If it can't be made.
     pub fn empty(&self) -> Result<PathBuf, WorkspaceError> {
         let path = self.path.with_file_name(EMPTY);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match fs::openat(&self.dir, EMPTY, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH) {
+        let said = archive::SAYS_NOTHING.as_bytes();
+        let made = fs::openat(&self.dir, EMPTY, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH);
+        let mark = Timespec { tv_sec: MARK, tv_nsec: 0 };
+        let times = Timestamps { last_access: mark, last_modification: mark };
+        let written = made.and_then(|file| {
+            rustix::io::pwrite(&file, said, 0)?;
+            fs::futimens(&file, &times)
+        });
+        match written {
             // Its owner may not write to it either.
             Ok(_) | Err(Errno::ACCESS) => Ok(path),
             Err(errno) => Err(WorkspaceError::Io { action: "make", path, source: errno.into() }),

@@ -194,8 +194,8 @@ struct Mounts {
 }
 
 impl Mounts {
-    /// `empty` is a file that is so.
-    fn project(&mut self, path: &Path, masks: &Masks, empty: Option<&Path>) -> Result<(), LaunchError> {
+    /// `blank` is a file with [`archive::SAYS_NOTHING`].
+    fn project(&mut self, path: &Path, masks: &Masks, blank: Option<&Path>) -> Result<(), LaunchError> {
         const WALL: &str = "protected paths";
         let project = open_path(path).wall("workspace", format!("Cannot open {}", path.display()), "")?;
         let stat = rustix::fs::fstat(&project).wall("workspace", format!("Cannot examine {}", path.display()), "")?;
@@ -210,11 +210,11 @@ impl Mounts {
             }
             let place = path.join(below);
             let socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
-            match empty.filter(|_| matches!(cover, masks::Cover::Nothing | masks::Cover::Empty) && socket) {
-                Some(empty) => {
-                    let fd = open_path(empty).wall(WALL, tried(), "")?;
+            match blank.filter(|_| matches!(cover, masks::Cover::Nothing | masks::Cover::Blank) && socket) {
+                Some(blank) => {
+                    let fd = open_path(blank).wall(WALL, tried(), "")?;
                     let stat = rustix::fs::fstat(fd).wall(WALL, tried(), "")?;
-                    self.bind(empty, &place, &stat, true)?;
+                    self.bind(blank, &place, &stat, true)?;
                 }
                 None => self.bind(&place, &place, &stat, *cover != masks::Cover::Passage)?,
             }

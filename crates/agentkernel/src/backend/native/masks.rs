@@ -12,7 +12,7 @@
 //! In the place of what agents read of a project, programs in a sandbox find nothing: some of them fail where a file is none, or a
 //! directory is. On the native backend a link that leads nowhere is mounted over those sockets, which is not there to whoever
 //! opens it, and cannot be made either. An engine mounts no links: of these, what is to be a directory is an empty one on the
-//! host, and what is to be a file is covered with an empty one, in an agent's sandbox.
+//! host, and what is to be a file is covered with one that says nothing, in an agent's sandbox.
 //!
 //! To remove a file detaches what is mounted on it in every mount namespace, so each sandbox holds a shared lock
 //! (flock(2)) on the project's directory, and only who gets an exclusive one removes placeholders.
@@ -80,6 +80,8 @@ const OF_AGENTS_TOO: &str = "opencode.jsonc";
 /// A directory of an agent's, and the file that it writes there first, or ends. With one it only reads.
 const WANTED: (&str, &str) = (".opencode", ".opencode/.gitignore");
 
+/// The same for a file that is read as soon as anything has its name, a link too.
+const READ_BY_NAME: &str = ".aider.conf.yml";
 /// A directory that programs make themselves, and what in it is protected: it is there while they run, and goes with that unless
 /// they have put something in it.
 const OPEN: (&str, &str) = (".github", ".github/hooks");
@@ -94,8 +96,8 @@ pub enum Cover {
     ReadOnly,
     /// It is a placeholder, and programs are to find nothing there.
     Nothing,
-    /// It is a placeholder, and programs are to find an empty file there.
-    Empty,
+    /// It is a placeholder, and programs are to find a file there with [`archive::SAYS_NOTHING`].
+    Blank,
 }
 
 /// What is to be covered.
@@ -255,11 +257,10 @@ fn is_of_agents(path: &Path) -> bool {
 
 /// How a placeholder is covered; by an engine, only with what is a file.
 fn cover_of(path: &Path, engine: bool) -> Cover {
-    let is_file =
-        || path.extension().is_some_and(|extension| ["json", "jsonc", "md", "yml"].iter().any(|one| extension == *one));
+    let is_file = || path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc");
     match is_of_agents(path) {
         _ if path == Path::new(OPEN.0) => Cover::Passage,
-        true if path == Path::new(WANTED.1) => Cover::Empty,
+        true if [WANTED.1, READ_BY_NAME].iter().any(|one| path == Path::new(one)) => Cover::Blank,
         true if !engine || is_file() => Cover::Nothing,
         _ => Cover::ReadOnly,
     }
@@ -407,7 +408,7 @@ impl Masks {
                 Cover::Passage => b'w',
                 Cover::ReadOnly => b'r',
                 Cover::Nothing => b'n',
-                Cover::Empty => b'e',
+                Cover::Blank => b'b',
             });
             batch.extend_from_slice(path.as_os_str().as_bytes());
             batch.push(0);
@@ -432,7 +433,7 @@ impl Masks {
                     let cover = match kind {
                         b'w' => Cover::Passage,
                         b'n' => Cover::Nothing,
-                        b'e' => Cover::Empty,
+                        b'b' => Cover::Blank,
                         _ => Cover::ReadOnly,
                     };
                     paths.push((PathBuf::from(OsStr::from_bytes(path)), cover));

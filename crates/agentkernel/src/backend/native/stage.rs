@@ -666,8 +666,8 @@ fn bind(root: &Root, wall: &str, source: &OwnedFd, target: &Path, read_only: boo
 struct StandIns {
     /// A link that leads nowhere, and to where nobody can make anything. It has the time of a placeholder.
     nothing: OwnedFd,
-    /// An empty file.
-    empty: OwnedFd,
+    /// A file with [`archive::SAYS_NOTHING`], and that time.
+    blank: OwnedFd,
 }
 
 impl StandIns {
@@ -680,8 +680,10 @@ impl StandIns {
             rustix::fs::symlinkat(archive::NOWHERE, scratch, "nothing")?;
             rustix::fs::utimensat(scratch, "nothing", &times, AtFlags::SYMLINK_NOFOLLOW)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            drop(rustix::fs::openat(scratch, "empty", flags, Mode::from_raw_mode(0o444))?);
-            Ok::<_, Errno>(Self { nothing: open("nothing")?, empty: open("empty")? })
+            let blank = rustix::fs::openat(scratch, "blank", flags, Mode::from_raw_mode(0o444))?;
+            rustix::io::write(&blank, archive::SAYS_NOTHING.as_bytes())?;
+            rustix::fs::futimens(&blank, &times)?;
+            Ok::<_, Errno>(Self { nothing: open("nothing")?, blank: open("blank")? })
         };
         make().wall("protected paths", "Cannot make what stands in for them", "")
     }
@@ -699,7 +701,7 @@ fn cover(project: &OwnedFd, path: &Path, how: Cover, stand_ins: &StandIns) -> Re
         _ if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => &target,
         Cover::Passage | Cover::ReadOnly => &target,
         Cover::Nothing => &stand_ins.nothing,
-        Cover::Empty => &stand_ins.empty,
+        Cover::Blank => &stand_ins.blank,
     };
     let copy = mount::copy(source, true).wall(WALL, tried, "")?;
     let attrs = if how == Cover::Passage { Attr::empty() } else { Attr::MOUNT_ATTR_RDONLY };
