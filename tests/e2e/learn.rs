@@ -1,6 +1,6 @@
 //! What a command reached, as a patch and in the log.
 
-use std::{io::Write as _, net::TcpListener, thread};
+use std::{fs::File, io::Write as _, net::TcpListener, process::Output, thread};
 use support::{Who, World, stdout, told};
 
 /// A service of the host that greets, on a port of its own.
@@ -162,6 +162,40 @@ fn the_patch_goes_to_a_new_file() {
         let late = world.agentkernel(words).arg(connect).output().unwrap();
         assert!(!at("elsewhere").exists(), "{}", told(&late));
         assert!(told(&late).contains("late.patch is there already\n"), "{}", told(&late));
+    }
+}
+
+/// Whoever learns further down in the project is told where the patch belongs, by a command that applies it.
+#[test]
+fn a_patch_that_belongs_further_up() {
+    for who in Who::all() {
+        let (world, port) = (World::new(who), service());
+        let (file, sub) = (world.project().join("agentkernel.toml"), world.project().join("sub"));
+        let _ = stdout(world.command("sh").args(["-c", "git init -q && mkdir sub"]));
+        let service = format!("localhost:{port}");
+        let script =
+            format!("import socket; socket.create_connection(('host.agentkernel.internal', {port}), 10).recv(1)");
+        let learn = |output: &[&str]| {
+            let words = [&["policy", "learn", "--open", &service], output, &["--", "python3", "-c", &script]].concat();
+            world.agentkernel(words).current_dir(&sub).output().unwrap()
+        };
+        let apply = |output: &Output, patch: Option<&[u8]>| {
+            let text = told(output);
+            assert!(text.contains(&format!("The patch is for {}\n", file.display())), "{text}");
+            let (_, command) = text.split_once("hint: `").unwrap_or_else(|| panic!("{text}"));
+            let (command, _) = command.split_once('`').unwrap();
+            let input = sub.join("input");
+            std::fs::write(&input, patch.unwrap_or_default()).unwrap();
+            let mut git = world.command("sh");
+            git.args(["-c", command]).current_dir(&sub).stdin(File::open(input).unwrap());
+            let _ = stdout(&mut git);
+            assert!(std::fs::read_to_string(&file).unwrap().contains(&service));
+            std::fs::remove_file(&file).unwrap();
+        };
+        let printed = learn(&[]);
+        apply(&printed, Some(&printed.stdout));
+        apply(&learn(&["-o", "learned.patch"]), None);
+        assert!(sub.join("learned.patch").exists());
     }
 }
 

@@ -2,7 +2,10 @@
 //! that is slow (RFC 8305).
 
 use crate::{CheckedAddr, Denial, Reason, Target, server::urgent_in_line, socket::Socket};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::{
+    fd::AsFd,
+    net::{AddressFamily, SocketFlags, SocketType, sockopt},
+};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{net::TcpSocket, task::JoinSet};
 
@@ -12,6 +15,12 @@ const STAGGER: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Addresses that are tried.
 const MOST: usize = 8;
+/// How long nothing comes before a peer is asked whether it is there: less than NATs forget a connection after.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long until it is asked again.
+const AGAIN: Duration = Duration::from_secs(15);
+/// Questions without an answer after which it is gone: two minutes after its last word, and a few lost packets don't do.
+const UNANSWERED: u32 = 4;
 
 /// Connects to the first address that answers.
 ///
@@ -55,7 +64,17 @@ async fn connect(address: SocketAddr) -> io::Result<Socket> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     urgent_in_line(&socket);
+    keep_alive(&socket)?;
     TcpSocket::from_std_stream(socket.into()).connect(address).await.map(Socket::from)
+}
+
+/// Has the kernel notice a peer that is gone without a word. A program's own SO_KEEPALIVE ends at its connection to this
+/// process, which always answers: so it can't ask itself, and nobody else would.
+fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, IDLE)?;
+    sockopt::set_tcp_keepintvl(&socket, AGAIN)?;
+    Ok(sockopt::set_tcp_keepcnt(&socket, UNANSWERED)?)
 }
 
 /// The first addresses, of both families in turn.

@@ -85,6 +85,19 @@ fn an_address_that_is_slow_does_not_keep_the_next_waiting() {
 }
 
 #[test]
+fn a_peer_that_is_gone_without_a_word_is_noticed() {
+    run(async {
+        let (_listener, port) = listener("127.0.0.1");
+        let (target, addresses) = checked(&["127.0.0.1"], port);
+        let (stream, _) = dial(&target, &addresses).await.unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), IDLE);
+        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), AGAIN);
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), UNANSWERED);
+    });
+}
+
+#[test]
 fn where_nobody_answers_it_is_said_why() {
     run(async {
         // A port that was free a moment ago.

@@ -260,11 +260,11 @@ impl fmt::Display for Requests {
 }
 
 /// Whether every program reads this path alike: printable, without query, empty segments and segments of dots alone
-/// (parameters aside), and with no escapes but of bytes that mean nothing in a path, even to those who decode twice.
+/// (parameters and blanks aside), and with no escapes but of bytes that mean nothing in a path, even to those who decode
+/// twice, and of no letters that look like what does.
 pub(crate) fn is_plain(path: &str) -> bool {
     let graphic = path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'));
-    let dots = |part: &str| part.starts_with('.') && part.trim_start_matches('.').split(';').next() == Some("");
-    if !path.starts_with('/') || path.contains("//") || !graphic || path.split('/').any(dots) {
+    if !path.starts_with('/') || path.contains("//") || !graphic {
         return false;
     }
     let mut parts = path.split('%');
@@ -279,7 +279,36 @@ pub(crate) fn is_plain(path: &str) -> bool {
         decoded.extend_from_slice(rest.as_bytes());
     }
     // Of an overlong sequence some make a dot or a slash.
-    std::str::from_utf8(&decoded).is_ok()
+    let Ok(decoded) = String::from_utf8(decoded) else { return false };
+    let folded: String = decoded.chars().map(fold).collect();
+    !folded.contains('%') && !folded.split('/').any(is_dots)
+}
+
+/// Whether a segment is read as `.` or `..` by somebody: by who trims blanks, too, or cuts off what follows `;`.
+fn is_dots(segment: &str) -> bool {
+    let name = segment.split([';', '?', '#']).next().unwrap_or_default();
+    name.contains('.') && name.chars().all(|letter| matches!(letter, '.' | ' '))
+}
+
+/// What a letter is to those who fold compatibility forms (NFKC) or put what looks alike in the place of letters that
+/// their code page lacks; a blank for all that is blank, or may be dropped.
+fn fold(letter: char) -> char {
+    let letter = match letter {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(letter) - 0xfee0).unwrap_or(letter),
+        _ => letter,
+    };
+    match letter {
+        '+' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}' => ' ',
+        blank if blank.is_whitespace() || blank.is_control() => ' ',
+        // Leaders and ellipses, which are several of them, and the full stops of East Asia.
+        '\u{2024}'..='\u{2026}' | '\u{fe19}' | '\u{fe30}' | '\u{fe52}' | '\u{3002}' | '\u{ff61}' => '.',
+        '\u{2044}' | '\u{2215}' | '\u{29f8}' => '/',
+        // Backslashes, which for some are the signs of yen and won.
+        '\\' | '\u{2216}' | '\u{29f5}' | '\u{29f9}' | '\u{fe68}' | '\u{a5}' | '\u{20a9}' => '/',
+        '\u{37e}' | '\u{fe54}' => ';',
+        '\u{fe6a}' => '%',
+        _ => letter,
+    }
 }
 
 /// A rule: what may be reached, or may not.

@@ -269,6 +269,13 @@ fn a_path_that_may_mean_another_is_allowed_by_no_prefix() {
         "x%25", "%00", "x%00.html", "%0a", "%0d%0aX:1", "%09", "%7f", "%", "x%", "x%2", "x%zz", "x%+1", "x%1", "%u002e",
         "%c0%ae%c0%ae/admin", "%c0%af", "%e0%80%af", "%f0%80%80%af", "%ff", "%c3", "x?y", "x#y", "#/../admin", " ", "x y",
         "é", "x\0", "x\n", "x\t", "x\x7f", "\u{202e}",
+        // To those who drop blanks, take `+` for one, or fold look-alikes.
+        "..%20/admin", "%20../admin", ".%20./admin", "..+/admin", "+../admin", ".+", "..%20;x/admin", "..%c2%85/admin",
+        "..%c2%a0/admin", ".%e2%80%8b./admin", "..%ef%bb%bf/admin", "..%ef%bc%8fadmin", "%ef%bc%8e%ef%bc%8e/admin",
+        "%e2%80%a4%e2%80%a4/admin", "%e2%80%a5/admin", "%e2%80%a6/admin", "%ef%b9%92./admin", "%e3%80%82%e3%80%82/admin",
+        "%ef%bd%a1%ef%bd%a1/admin", "..%e2%81%84admin", "..%e2%88%95admin", "..%e2%a7%b8admin", "..%ef%bc%bcadmin",
+        "..%ef%b9%a8admin", "..%c2%a5admin", "..%ef%bc%9b/admin", "..%cd%be/admin", "..%ef%bc%9f/admin", "..%ef%bc%8b/admin",
+        "%ef%bc%85%32e",
     ];
     let below = requests(&[], &["/a/", "/a"]);
     let all = requests(&["GET"], &["/"]);
@@ -277,6 +284,19 @@ fn a_path_that_may_mean_another_is_allowed_by_no_prefix() {
         assert!(!below.allows("GET", &path), "{path:?}");
         assert!(all.allows("GET", &path) && !all.allows("PUT", &path), "{path:?}");
         assert_eq!(rule("a").only(requests(&[], &[&path])), Err(RuleError::Path(shown(&path))));
+    }
+}
+
+#[test]
+fn a_path_with_unusual_letters_is_still_one() {
+    let below = requests(&[], &["/a/"]);
+    #[rustfmt::skip]
+    let paths = [
+        "c++", "+/refs/heads/main", "%20", "x%20y.txt", "...x", ".github", "x..", "-/..-", "1+1", "%20x/%20y", "%c3%a9",
+        "%e6%97%a5%e6%9c%ac%e3%80%82", "%ef%bc%a1%ef%bc%8e", "x%ef%bc%8fy", "%e2%80%a6x", "%c2%a51000",
+    ];
+    for path in paths {
+        assert!(below.allows("GET", &format!("/a/{path}")), "{path:?}");
     }
 }
 

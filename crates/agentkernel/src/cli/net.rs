@@ -396,6 +396,9 @@ struct Lines {
     open: BTreeMap<(String, u64), usize>,
 }
 
+/// Hosts, paths and reasons may be as long as the program likes, which made them up.
+pub(super) const WIDEST: usize = 40;
+
 const HEADING: [&str; 8] = ["TIME", "SANDBOX", "VERDICT", "TARGET", "WHY", "SENT", "RECEIVED", "DURATION"];
 
 impl Lines {
@@ -417,7 +420,7 @@ impl Lines {
     }
 
     fn table(&self) -> String {
-        table::render(&HEADING, &self.rows)
+        table::render_within(WIDEST, &HEADING, &self.rows)
     }
 }
 

@@ -135,6 +135,9 @@ impl Learn {
                 Some(path) => write(path, &patch)?,
                 None => print(&patch)?,
             }
+            if project.dir != host.cwd {
+                report(&elsewhere(&project.dir, self.output.as_ref().map(|path| host.cwd.join(path)).as_deref()));
+            }
             if let Some(hint) = held {
                 let words =
                     format!("The patch can't be applied yet: a sandbox that runs keeps {FILE_NAME} from being made");
@@ -143,6 +146,16 @@ impl Learn {
         }
         result
     }
+}
+
+/// Says where a patch belongs that was learned further down in its project: git(1) looks for the file where it is run.
+fn elsewhere(dir: &Path, patch: Option<&Path>) -> Failure {
+    let words = format!("The patch is for {}", dir.join(FILE_NAME).display());
+    let git = format!("git -C {} apply", dir.display());
+    Failure::new(words).hint(match patch {
+        Some(patch) => format!("`{git} {}` applies it", patch.display()),
+        None => format!("`{git}` applies it, from its standard input"),
+    })
 }
 
 /// What lets a project have its file, if sandboxes that run keep it from being made.

@@ -39,7 +39,7 @@ impl Sums {
             row
         };
         let rows: Vec<Vec<String>> = self.targets.iter().map(row).collect();
-        table::render(&heading, &rows)
+        table::render_within(net::WIDEST, &heading, &rows)
     }
 }
 

@@ -4,11 +4,17 @@ pub(super) use wire::printable;
 
 /// Lines of cells under a heading; the last column is not padded. Cells are made [printable].
 pub(super) fn render(heading: &[&str], rows: &[Vec<String>]) -> String {
+    render_within(usize::MAX, heading, rows)
+}
+
+/// The same with columns of so many characters at most: a cell that is longer pushes on what follows in its own line, and
+/// in no other.
+pub(super) fn render_within(widest: usize, heading: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.chars().count().min(widest));
         }
     }
     let mut text = String::new();
@@ -16,7 +22,7 @@ pub(super) fn render(heading: &[&str], rows: &[Vec<String>]) -> String {
         let mut line = String::new();
         for (cell, width) in cells.zip(&widths) {
             line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 3));
+            line.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count()) + 3));
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -75,6 +81,14 @@ mod tests {
     fn columns_line_up_and_lines_end_without_blanks() {
         let text = render(&["A", "LONG", "C"], &[vec!["aaa".into(), "é".into(), String::new()]]);
         assert_eq!(text, "A     LONG   C\naaa   é\n");
+    }
+
+    #[test]
+    fn one_long_cell_moves_no_other_line() {
+        let rows = [["a", "b", "c"], ["a long one", "b", "c"], ["abcd", "b", "c"]];
+        let rows = rows.map(|row| row.map(String::from).to_vec());
+        let text = render_within(4, &["X", "Y", "Z"], &rows);
+        assert_eq!(text, "X      Y   Z\na      b   c\na long one   b   c\nabcd   b   c\n");
     }
 
     #[test]
