@@ -132,16 +132,22 @@ fn links_bring_along_what_they_lead_to_or_are_named() {
         in_home(".mine-extensions/own/prod.env", &format!("API_TOKEN={TOKEN}\nLEVEL=2\n"));
         let origin = format!("[core]\n\tbare = false\n[remote \"origin\"]\n\turl = https://me:{TOKEN}@x.example/y\n");
         in_home(".mine-extensions/own/.git/config", &origin);
+        in_home(".mine-extensions/own/.git/modules/sub/config", &origin);
+        in_home(
+            ".mine-extensions/own/plugin.json",
+            &format!(r#"{{"mcpServers": {{"a": {{"env": {{"API_KEY": "{TOKEN}"}}}}}}}}"#),
+        );
         let link = "mkdir -p ~/.mine && ln -s ../store/of-mine ~/.mine/settings.json && ln -s ../store/of-more ~/.mine/more.toml
             cd ~/.mine-extensions && ln -s prod.env own/.env && ln -s ../.shared/good good && ln -s ../.shared/notes.md notes.md
             ln -s ~/elsewhere/far far && ln -s ../.ssh keys && ln -s ../nothing gone && ln -s own/SKILL.md near.md";
         let _ = stdout(world.command("sh").args(["-ec", link]));
         let mut run = world.agentkernel(["run", "--verbose", "mine", "-p", "cd ~; cat .mine/*; cd .mine-extensions; \
-            cat good/* good/.env notes.md own/.env near.md own/.git/config; ls -d keys/ far/; ! echo x >> good/SKILL.md"]);
+            cat good/* good/.env notes.md own/.env near.md own/.git/config own/.git/modules/sub/config own/plugin.json; ls -d keys/ far/; ! echo x >> good/SKILL.md"]);
         let output = run.output().unwrap();
         let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
         let expected = "a = 1\napi_key = \"\"\n{ \"theme\": \"dark\", \"api_key\": \"\" }a skill\nLEVEL=1\nnotes\nLEVEL=2\nown\
-            [core]\n\tbare = false\n[remote \"origin\"]\n\n";
+            [core]\n\tbare = false\n[remote \"origin\"]\n\n[core]\n\tbare = false\n[remote \"origin\"]\n\n\
+            {\"mcpServers\": {\"a\": {\"env\": {}}}}";
         assert_eq!(seen, expected, "{who:?}: {words}");
         for place in [
             "api_key in ~/.mine/settings.json",

@@ -64,7 +64,7 @@ fn a_program_sees_no_openat2_and_its_filters() {
 }
 
 /// What is protected, and would be made by a program that means harm.
-const PROTECTED: [&str; 23] = [
+const PROTECTED: [&str; 26] = [
     "agentkernel.toml",
     ".git/hooks/post-checkout",
     ".git/config",
@@ -88,6 +88,9 @@ const PROTECTED: [&str; 23] = [
     ".crush.json",
     "crush.json",
     ".github/hooks/h.json",
+    ".github/mcp.json",
+    ".github/copilot/settings.json",
+    "tui.json",
 ];
 
 /// Everything in the project, by its path below it, without the contents of git's own directory.
@@ -138,8 +141,8 @@ fn workflows_can_be_made_and_hooks_beside_them_cannot() {
         let ran = |script: &str| stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
         // Two at once: who ends first leaves the other's wall alone.
         let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "one", "--", "sleep", "600"]));
-        let script = "ls -A .github; echo x > .github/hooks; mkdir .github/hooks; rm -rf .github; mv .github away; ls -d .github";
-        assert_eq!(ran(&format!("({script}) 2> /dev/null")), "hooks\n.github\n");
+        let script = "ls -A .github | wc -l; echo x > .github/hooks; mkdir .github/hooks; rm -rf .github; mv .github away; ls -d .github";
+        assert_eq!(ran(&format!("({script}) 2> /dev/null")), "7\n.github\n");
         let exec = |script: &str| stdout(&mut world.agentkernel(["exec", "one", "sh", "-c", script]));
         assert_eq!(exec("cd $OLDPWD 2> /dev/null; (echo x > .github/hooks) 2> /dev/null || echo held"), "held\n");
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "one"]));
@@ -152,6 +155,14 @@ fn workflows_can_be_made_and_hooks_beside_them_cannot() {
             "held\n"
         );
         settled(&world, ".\n./.github\n./.github/workflows\n./.github/workflows/ci.yml\n");
+        // Where all of it is protected, there is nothing to make.
+        fs::remove_dir_all(world.project().join(".github")).unwrap();
+        fs::write(world.project().join("agentkernel.toml"), "[workspace]\nprotect = ['.github']\n").unwrap();
+        let _ = stdout(&mut world.agentkernel(["trust"]));
+        let script =
+            "(mkdir -p .github/workflows; rm -rf .github; mkdir .github) 2> /dev/null; test -d .github/ || echo held";
+        assert_eq!(ran(script), "held\n");
+        settled(&world, ".\n./agentkernel.toml\n");
     }
 }
 
@@ -503,5 +514,11 @@ fn the_files_of_a_tool_are_protected_where_it_is_used() {
             stdout(world.command("sh").args(["-c", "rm -r lefthook-local.yml .roo; mv .config/mise.toml mise.toml"]));
         let left = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
         assert_eq!(left, ".roo\n");
+        let others = "mkdir -p .hg .jj/repo/store && touch .hg/requires .jj/repo/store/type";
+        let _ = stdout(world.command("sh").args(["-c", others]));
+        let script = "for f in .hg/hgrc .jj/repo/config.toml .sl/config .hg/dirstate; do
+            mkdir -p \"$(dirname $f)\"; echo x > $f && echo $f; done 2>/dev/null; true";
+        let left = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
+        assert_eq!(left, ".sl/config\n.hg/dirstate\n");
     }
 }

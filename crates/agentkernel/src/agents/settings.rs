@@ -52,7 +52,7 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
     let text = match form {
         Form::Json if edit::json_value(text).is_none() => return Err("it is no JSON".to_owned()),
         Form::Json => json(text, &mut search),
-        Form::Variables => text.split_inclusive('\n').map(|line| search.variable(line)).collect(),
+        Form::Variables => entries(text).into_iter().map(|entry| search.variable(entry)).collect(),
         Form::Toml => {
             let mut document: DocumentMut =
                 text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
@@ -172,17 +172,24 @@ impl Search<'_> {
         !search.left_out.is_empty()
     }
 
-    /// What is to stay of a line with a variable: nothing but its end, if it logs in.
-    fn variable(&mut self, line: &str) -> String {
-        let text = line.trim();
-        let (name, value) = text.strip_prefix("export ").unwrap_or(text).split_once('=').unwrap_or((text, ""));
-        let value = value.trim().trim_matches(['"', '\'']);
-        let path = ["env".to_owned(), name.trim().to_owned()];
-        if !text.starts_with('#') {
-            let stays = self.instead(&path, None, None, value).is_none();
-            return if stays { line.to_owned() } else { line.chars().filter(|letter| *letter == '\n').collect() };
+    /// What is to stay of a variable: nothing but the ends of its lines, if it logs in.
+    fn variable(&mut self, entry: &str) -> String {
+        let text = entry.trim();
+        if text.starts_with('#') {
+            return self.comment(entry).unwrap_or_else(|| entry.to_owned());
         }
-        self.comment(line).unwrap_or_else(|| line.to_owned())
+        let named = text.strip_prefix("export ").unwrap_or(text);
+        let (name, value) = named.split_once(['=', ':']).unwrap_or((named, ""));
+        let value = value.trim().trim_matches(['"', '\'', '`']);
+        let path = ["env".to_owned(), name.trim().to_owned()];
+        if self.instead(&path, None, None, value).is_some() {
+            // It is noted.
+        } else if text.split('\n').any(|line| is_known(line) || detect::logs_in(line.trim())) {
+            self.left_out.push(path.join("."));
+        } else {
+            return entry.to_owned();
+        }
+        entry.chars().filter(|letter| *letter == '\n').collect()
     }
 
     /// What is to stay of comments, and the blanks around them, if something in them could log in: only the ends of lines.
@@ -264,6 +271,25 @@ impl Search<'_> {
             _ => {}
         }
     }
+}
+
+/// The lines of a file of variables; those together that a value in quotes has.
+fn entries(text: &str) -> Vec<&str> {
+    let (mut entries, mut rest) = (Vec::new(), text);
+    while !rest.is_empty() {
+        let line = rest.find('\n').map_or(rest.len(), |at| at + 1);
+        let value = rest[..line].split_once(['=', ':']).map(|(_, value)| value.trim_start());
+        let open = value.and_then(|value| Some((value.chars().next().filter(|first| "\"'`".contains(*first))?, value)));
+        let open = open.filter(|(quote, value)| !rest.trim_start().starts_with('#') && !value[1..].contains(*quote));
+        let end = open.and_then(|(quote, _)| rest[line..].find(quote)).map_or(line, |at| {
+            let behind = line + at + 1;
+            rest[behind..].find('\n').map_or(rest.len(), |at| behind + at + 1)
+        });
+        let (entry, others) = rest.split_at(end);
+        entries.push(entry);
+        rest = others;
+    }
+    entries
 }
 
 /// Whether a number may log in: it is long, and where it stands is called as what does.

@@ -241,9 +241,24 @@ fn what_is_no_json() {
     assert_eq!(json_of("").text, "");
 }
 
+#[test]
+fn what_logs_in_is_left_out_of_variables() {
+    let of = |text: &str| without_credentials(text, Form::Variables, "").unwrap();
+    let text = "LEVEL=2\nKEY_FILE=\"-----BEGIN PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nabc\n-----END PRIVATE KEY-----\" # mine\n\
+        API_TOKEN: Hunter2\nNOTE='two\nlines'\nexport A_SECRET=`x\ny`\nOPEN=\"no end\nLAST=x\n";
+    let settings = of(text);
+    assert_eq!(settings.text, "LEVEL=2\n\n\n\n\n\nNOTE='two\nlines'\n\n\nOPEN=\"no end\nLAST=x\n");
+    assert_eq!(settings.left_out, ["env.KEY_FILE", "env.API_TOKEN", "env.A_SECRET"]);
+    let config = "[core]\n\tbare = false\n[url \"https://me:tok@x.example/\"]\n\tinsteadOf = https://x.example/\n\
+        [http]\n\textraHeader = Authorization: Basic abc\n[remote \"o\"]\n\turl = git@x.example:y.git\n";
+    let left = "[core]\n\tbare = false\n\n\tinsteadOf = https://x.example/\n[http]\n\n[remote \"o\"]\n\turl = git@x.example:y.git\n";
+    assert_eq!(of(config).text, left);
+}
+
 proptest! {
     #[test]
     fn no_text_is_a_crash(text in "[\\[\\]{}:,\"/*\\\\a\n $-]{0,80}", known in any::<bool>()) {
+        let _ = without_credentials(&text, Form::Variables, "");
         let form = if known { Form::Json } else { Form::Toml };
         if let Ok(settings) = without_credentials(&text, form, "${{}}")
             && form == Form::Json && settings.left_out.is_empty()

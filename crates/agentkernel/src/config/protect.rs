@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Protected in every direct workspace, whether they exist or not.
-pub(crate) const BUILT_IN: [&str; 46] = [
+pub(crate) const BUILT_IN: [&str; 54] = [
     super::project::FILE_NAME,
     // Adapters of agents.
     ".agentkernel",
@@ -60,11 +60,19 @@ pub(crate) const BUILT_IN: [&str; 46] = [
     ".aider.conf.yml",
     ".crush.json",
     "crush.json",
+    "tui.json",
+    "tui.jsonc",
     ".github/hooks",
+    ".github/copilot",
+    ".github/mcp.json",
+    ".github/lsp.json",
+    ".github/extensions",
+    ".github/agents",
+    ".github/skills",
 ];
 
 /// Files that mean something only to a tool that the project uses: if one of a line exists, all of them are protected.
-pub(super) const IF_USED: [&[&str]; 7] = [
+pub(super) const IF_USED: [&[&str]; 10] = [
     &[".pre-commit-config.yaml"],
     // Each of these overrides, or is merged into, another one.
     &[
@@ -88,6 +96,10 @@ pub(super) const IF_USED: [&[&str]; 7] = [
     ],
     &["mise.toml", ".mise.toml", "mise.local.toml", ".mise.local.toml", ".mise", "mise", ".config/mise.toml"],
     &[".continue"],
+    // What other systems for versions have in the place of git's configuration, beside what each repository of theirs has.
+    &[".hg/requires", ".hg/hgrc"],
+    &[".sl/requires", ".sl/config"],
+    &[".jj/repo/store/type", ".jj/repo/config.toml"],
     &[".kiro"],
     &[".roo"],
     &[".run"],

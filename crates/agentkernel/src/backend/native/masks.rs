@@ -61,7 +61,7 @@ const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// What agents read of a project, by the names at its top.
-const OF_AGENTS: [&str; 12] = [
+const OF_AGENTS: [&str; 14] = [
     ".agents",
     ".aider.conf.yml",
     ".amp",
@@ -74,6 +74,8 @@ const OF_AGENTS: [&str; 12] = [
     ".qwen",
     "crush.json",
     "opencode.json",
+    "tui.json",
+    "tui.jsonc",
 ];
 /// The same, beside another.
 const OF_AGENTS_TOO: &str = "opencode.jsonc";
@@ -82,9 +84,9 @@ const WANTED: (&str, &str) = (".opencode", ".opencode/.gitignore");
 
 /// The same for a file that is read as soon as anything has its name, a link too.
 const READ_BY_NAME: &str = ".aider.conf.yml";
-/// A directory that programs make themselves, and what in it is protected: it is there while they run, and goes with that unless
+/// A directory that programs make themselves, in which only some is protected: it is there while they run, and goes with that unless
 /// they have put something in it.
-const OPEN: (&str, &str) = (".github", ".github/hooks");
+const OPEN: &str = ".github";
 
 /// How a path is covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +181,11 @@ fn attempt(
         Some(End::Missing) if engine => drop(ends.insert(WANTED.1.into(), End::Missing)),
         _ => {}
     }
-    if ends.get(Path::new(OPEN.0)) == Some(&End::Missing) {
-        ends.insert(OPEN.1.into(), End::Missing);
+    let in_open = |path: &&PathBuf| path.starts_with(OPEN) && path.as_path() != Path::new(OPEN);
+    // Unless all of it is protected.
+    let open = !protected.iter().any(|path| path == Path::new(OPEN));
+    if open && ends.get(Path::new(OPEN)) == Some(&End::Missing) {
+        ends.extend(protected.iter().filter(in_open).map(|path| (path.clone(), End::Missing)));
     }
     let mut ours: Vec<&Path> = ends
         .iter()
@@ -191,11 +196,12 @@ fn attempt(
         // Another sandbox may have made it a directory, with this in it: whoever ends last removes both.
         ours.push(Path::new(WANTED.1));
     }
-    if matches!(ends.get(Path::new(OPEN.1)), Some(End::Placeholder)) {
+    if ends.keys().any(|path| path.starts_with(OPEN)) {
         // Likewise: another one may have made it.
-        ours.push(Path::new(OPEN.0));
+        ours.push(Path::new(OPEN));
     }
     ours.sort_unstable();
+    ours.dedup();
     let record = match ours.as_slice() {
         [] => None,
         ours => Some(failure::state(remember(place, path, ours), WALL, "Cannot note placeholders")?),
@@ -208,7 +214,7 @@ fn attempt(
         let tried = format_args!("Cannot keep {} from being made", path.display());
         let hint = "Make it yourself, name it with `--unprotect`, or use `--workspace overlay`";
         // Nobody can make what it is in.
-        if path == Path::new(OPEN.1) && needless {
+        if needless && path.starts_with(OPEN) {
             continue;
         }
         if end == End::Missing {
@@ -217,7 +223,7 @@ fn attempt(
             };
             let kind = if path == Path::new(COMMON) || bare && path == Path::new(BARE_COMMON) {
                 Kind::Common
-            } else if path == Path::new(OPEN.0)
+            } else if open && path == Path::new(OPEN)
                 || engine && cover_of(&path, engine) == Cover::ReadOnly && is_of_agents(&path)
             {
                 Kind::Directory
@@ -227,7 +233,7 @@ fn attempt(
             match maker.make(parent.as_ref().unwrap_or(project), name, kind) {
                 Ok(Made::Placeholder) => {}
                 Ok(Made::Needless) => {
-                    needless |= path == Path::new(OPEN.0);
+                    needless |= path == Path::new(OPEN);
                     continue;
                 }
                 Err(Errno::EXIST) => return Ok(Err(Again)),
@@ -243,7 +249,11 @@ fn attempt(
             masks.paths.entry(directory.to_owned()).or_insert(Cover::Passage);
         }
         let placeholder = matches!(end, End::Missing | End::Placeholder);
-        let cover = if placeholder { cover_of(&path, engine) } else { Cover::ReadOnly };
+        let cover = match placeholder {
+            true if open && path == Path::new(OPEN) => Cover::Passage,
+            true => cover_of(&path, engine),
+            false => Cover::ReadOnly,
+        };
         masks.paths.insert(path, cover);
     }
     Ok(Ok(masks))
@@ -259,7 +269,6 @@ fn is_of_agents(path: &Path) -> bool {
 fn cover_of(path: &Path, engine: bool) -> Cover {
     let is_file = || path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc");
     match is_of_agents(path) {
-        _ if path == Path::new(OPEN.0) => Cover::Passage,
         true if [WANTED.1, READ_BY_NAME].iter().any(|one| path == Path::new(one)) => Cover::Blank,
         true if !engine || is_file() => Cover::Nothing,
         _ => Cover::ReadOnly,
@@ -277,7 +286,7 @@ fn locate(project: &OwnedFd, path: &Path) -> io::Result<(PathBuf, End)> {
             Err(Errno::NOENT) => return Ok((here, End::Missing)),
             result => result?,
         };
-        if is_placeholder(&stat, &here) && here.as_path() != Path::new(OPEN.0) {
+        if is_placeholder(&stat, &here) && here.as_path() != Path::new(OPEN) {
             return Ok((here, End::Placeholder));
         }
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {

@@ -15,21 +15,23 @@ use std::path::{Component, Path, PathBuf};
 /// The longest settings that are read, in bytes: an agent's own state, which may be among them, has some hundred kilobytes.
 const MAX: u64 = 32 << 20;
 /// Files in directories that come along, such as those of extensions, in which there are settings.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     ".mcp.json",
     "mcp.json",
     "gemini-extension.json",
     "settings.json",
     "settings.local.json",
     "known_marketplaces.json",
+    "plugin.json",
 ];
 /// How deep such files are looked for, and among how many: plugins lie some directories deep in those of their marketplaces.
 const DEEPEST: usize = 6;
 const MOST: usize = 20_000;
 /// Directories with packages and histories, in which agents look for no settings.
 const PASSED_OVER: [&str; 2] = ["node_modules", ".git"];
-/// What such a history says of where it is from, with what logs in there.
+/// What such a history says of where it is from, with what logs in there, and where those of submodules are.
 const GIT_CONFIG: &str = ".git/config";
+const GIT_MODULES: &str = ".git/modules";
 
 /// What comes along.
 #[derive(Debug, Default)]
@@ -212,8 +214,10 @@ impl Brought {
                 let Ok(kind) = entry.file_type() else { continue };
                 if name == ".git" && kind.is_dir() {
                     path = dir.join(GIT_CONFIG);
+                    dirs.push((dir.join(GIT_MODULES), depth + 1));
                 }
-                let form = match path.ends_with(GIT_CONFIG) {
+                let is_gits = || name == "config" && path.iter().any(|part| part == ".git");
+                let form = match path.ends_with(GIT_CONFIG) || is_gits() {
                     // A line of it is as one with a variable.
                     true => Some(Form::Variables),
                     false => Form::of(&path),
