@@ -64,7 +64,7 @@ fn a_program_sees_no_openat2_and_its_filters() {
 }
 
 /// What is protected, and would be made by a program that means harm.
-const PROTECTED: [&str; 26] = [
+const PROTECTED: [&str; 27] = [
     "agentkernel.toml",
     ".git/hooks/post-checkout",
     ".git/config",
@@ -85,6 +85,7 @@ const PROTECTED: [&str; 26] = [
     ".qwen/settings.json",
     ".amp/settings.json",
     ".aider.conf.yml",
+    ".aider.model.settings.yml",
     ".crush.json",
     "crush.json",
     ".github/hooks/h.json",

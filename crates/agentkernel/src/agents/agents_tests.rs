@@ -263,7 +263,7 @@ fn a_recorded_secret_and_a_variable_log_in_before_a_file() {
 fn what_an_agent_obeys_of_a_project_is_protected() {
     for (name, _) in EMBEDDED {
         let obeyed: &[&str] = match name {
-            "aider" => &[".aider.conf.yml"],
+            "aider" => &[".aider.conf.yml", ".aider.model.settings.yml", ".aider.model.metadata.json"],
             "amp" => &[".amp"],
             "claude" | "claude-acp" => &[
                 ".mcp.json",

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Protected in every direct workspace, whether they exist or not.
-pub(crate) const BUILT_IN: [&str; 54] = [
+pub(crate) const BUILT_IN: [&str; 56] = [
     super::project::FILE_NAME,
     // Adapters of agents.
     ".agentkernel",
@@ -58,6 +58,8 @@ pub(crate) const BUILT_IN: [&str; 54] = [
     ".junie",
     ".mcphub",
     ".aider.conf.yml",
+    ".aider.model.settings.yml",
+    ".aider.model.metadata.json",
     ".crush.json",
     "crush.json",
     "tui.json",

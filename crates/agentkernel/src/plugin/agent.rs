@@ -19,7 +19,7 @@ const EMBEDDED: [(&str, &str); 8] = [
 ];
 
 /// What they give to agents.
-const TEXTS: [(&str, &str); 12] = [
+const TEXTS: [(&str, &str); 11] = [
     ("skill.md", include_str!("data/skill.md")),
     ("section.md", include_str!("data/section.md")),
     ("sandbox-run.md", include_str!("data/sandbox-run.md")),
@@ -27,7 +27,6 @@ const TEXTS: [(&str, &str); 12] = [
     ("claude/marketplace.json", include_str!("data/claude/marketplace.json")),
     ("claude/plugin.json", include_str!("data/claude/plugin.json")),
     ("claude/mcp.json", include_str!("data/claude/mcp.json")),
-    ("claude/hooks.json", include_str!("data/claude/hooks.json")),
     ("gemini/extension.json", include_str!("data/gemini/extension.json")),
     ("gemini/context.md", include_str!("data/gemini/context.md")),
     ("opencode/plugin.js", include_str!("data/opencode/plugin.js")),

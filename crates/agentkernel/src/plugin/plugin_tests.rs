@@ -526,7 +526,7 @@ fn what_of_ours_was_changed_stays_and_is_told() {
 fn what_was_killed_leaves_nothing_for_long() {
     let left = [
         "home/.claude/.settings.json.agentkernel",
-        "home/.local/share/agentkernel/plugins/claude/agentkernel/hooks/.hooks.json.agentkernel",
+        "home/.local/share/agentkernel/plugins/claude/agentkernel/..mcp.json.agentkernel",
     ];
     let world = World::new();
     world.put("home/.claude/settings.json", "{\"a\": 1}");

@@ -61,9 +61,11 @@ const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// What agents read of a project, by the names at its top.
-const OF_AGENTS: [&str; 14] = [
+const OF_AGENTS: [&str; 16] = [
     ".agents",
     ".aider.conf.yml",
+    ".aider.model.metadata.json",
+    ".aider.model.settings.yml",
     ".amp",
     ".claude",
     ".codex",
@@ -82,8 +84,8 @@ const OF_AGENTS_TOO: &str = "opencode.jsonc";
 /// A directory of an agent's, and the file that it writes there first, or ends. With one it only reads.
 const WANTED: (&str, &str) = (".opencode", ".opencode/.gitignore");
 
-/// The same for a file that is read as soon as anything has its name, a link too.
-const READ_BY_NAME: &str = ".aider.conf.yml";
+/// The same for files that are read as soon as anything has their name, a link too.
+const READ_BY_NAME: [&str; 3] = [".aider.conf.yml", ".aider.model.metadata.json", ".aider.model.settings.yml"];
 /// A directory that programs make themselves, in which only some is protected: it is there while they run, and goes with that unless
 /// they have put something in it.
 const OPEN: &str = ".github";
@@ -269,7 +271,7 @@ fn is_of_agents(path: &Path) -> bool {
 fn cover_of(path: &Path, engine: bool) -> Cover {
     let is_file = || path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc");
     match is_of_agents(path) {
-        true if [WANTED.1, READ_BY_NAME].iter().any(|one| path == Path::new(one)) => Cover::Blank,
+        true if READ_BY_NAME.iter().chain([&WANTED.1]).any(|one| path == Path::new(one)) => Cover::Blank,
         true if !engine || is_file() => Cover::Nothing,
         _ => Cover::ReadOnly,
     }

@@ -26,7 +26,7 @@ const SETTINGS: [&str; 7] = [
 ];
 /// How deep such files are looked for, and among how many: plugins lie some directories deep in those of their marketplaces.
 const DEEPEST: usize = 6;
-const MOST: usize = 20_000;
+const MOST: usize = 200_000;
 /// Directories with packages and histories, in which agents look for no settings.
 const PASSED_OVER: [&str; 2] = ["node_modules", ".git"];
 /// What such a history says of where it is from, with what logs in there, and where those of submodules are.
@@ -96,8 +96,10 @@ impl Brought {
             if !is_directory && config.contains(below) {
                 all.settings(adapter, home, path, below, target, given)?;
             } else {
+                if is_directory && !all.settings_within(home, &path, target)? {
+                    continue;
+                }
                 if is_directory {
-                    all.settings_within(home, &path, target)?;
                     links.extend(links_in(&path, below));
                 }
                 all.places.push((path, target.clone()));
@@ -138,8 +140,8 @@ impl Brought {
         if is_kept(&inside) {
             home.cover(&inside, real.is_dir())?;
         }
-        if real.is_dir() {
-            self.settings_within(home, &real, &inside)?;
+        if real.is_dir() && !self.settings_within(home, &real, &inside)? {
+            return Ok(());
         }
         self.places.push((real, inside));
         Ok(())
@@ -202,9 +204,10 @@ impl Brought {
     }
 
     /// Files with settings in a directory that comes along as it is: those in which something logs in come along as copies
-    /// without, over them.
-    fn settings_within(&mut self, home: &AgentHome, dir: &Path, target: &Path) -> Result<(), Failure> {
-        let Ok(root) = dir.canonicalize() else { return Ok(()) };
+    /// without, over them. `false`: there is more in it than is looked at, and it does not come along, which is noted.
+    fn settings_within(&mut self, home: &AgentHome, dir: &Path, target: &Path) -> Result<bool, Failure> {
+        let Ok(root) = dir.canonicalize() else { return Ok(true) };
+        let known = self.copies.len();
         let (mut dirs, mut seen) = (vec![(dir.to_owned(), 0)], 0);
         while let Some((dir, depth)) = dirs.pop() {
             // What can't be read here can't be read there.
@@ -223,7 +226,12 @@ impl Brought {
                     false => Form::of(&path),
                 };
                 let is_one = SETTINGS.iter().any(|one| name == *one) || form == Some(Form::Variables);
-                if kind.is_dir() && depth < DEEPEST && seen < MOST && !PASSED_OVER.iter().any(|one| name == *one) {
+                if seen > MOST {
+                    self.copies.truncate(known);
+                    self.left_out.push(format!("~/{} (there is too much in it)", target.display()));
+                    return Ok(false);
+                }
+                if kind.is_dir() && depth < DEEPEST && !PASSED_OVER.iter().any(|one| name == *one) {
                     dirs.push((path, depth + 1));
                 } else if is_one && path.is_file() {
                     // What a link leads to is what is read by it; elsewhere, it does not come along.
@@ -240,7 +248,7 @@ impl Brought {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The text of settings; notes what was left out of it.
