@@ -325,6 +325,26 @@ fn a_client_that_vanishes_leaves_nothing_running() {
     }
 }
 
+/// As the kernel may do it when memory is short: a client starts a server that has ended anew, not one that only refuses.
+#[test]
+fn without_its_helper_a_server_ends() {
+    for arguments in [&["mcp"][..], &["mcp", "--http", "127.0.0.1:0"]] {
+        let world = World::new(Who::Me);
+        let mut server = world.agentkernel(arguments);
+        let server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", server.id());
+        let child = || std::fs::read_to_string(&children).unwrap().trim().to_owned();
+        eventually("it has a helper", || !child().is_empty());
+        assert!(Command::new("kill").args(["-KILL", &child()]).status().unwrap().success());
+        // Its standard input stays open meanwhile.
+        let mut server = server;
+        eventually("it ends", || server.try_wait().unwrap().is_some());
+        let output = server.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("was killed"), "{arguments:?}: {said}");
+    }
+}
+
 #[test]
 fn fifty_calls_at_once() {
     let world = World::new(Who::Me);

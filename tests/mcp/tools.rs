@@ -88,6 +88,30 @@ fn a_sandbox_that_stays() {
     nothing_is_left(&world);
 }
 
+/// Only what makes a sandbox asks what is in the file.
+#[test]
+fn a_mistake_in_the_file_keeps_nothing_running() {
+    let world = World::new(Who::Me);
+    // One that is there: while a sandbox runs, none can be made.
+    fs::write(world.project().join("agentkernel.toml"), "").unwrap();
+    let client = Client::new(&world, json!({}));
+    client.done("create", json!({"name": "box"}));
+    let left = client.done("exec", json!({"sandbox": "box", "command": "echo begun; sleep 12345", "background": true}));
+    fs::write(world.project().join("agentkernel.toml"), "xx[[").unwrap();
+    assert!(client.refused("run", json!({"command": "true"})).contains("agentkernel.toml:1:3"));
+    assert_eq!(client.done("list", json!({}))["sandboxes"].as_array().unwrap().len(), 1);
+    assert_eq!(client.done("exec", json!({"sandbox": "box", "command": "echo 1"}))["stdout"], "1\n");
+    let read = client.done("read_output", json!({"id": left["id"], "wait_seconds": 30}));
+    assert_eq!(read["output"], "begun\n");
+    assert_eq!(client.done("stop_exec", json!({"id": left["id"]}))["running"], false);
+    client.done("net_log", json!({"sandbox": "box"}));
+    client.done("checkpoints", json!({}));
+    client.done("stop", json!({"sandbox": "box"}));
+    client.done("rm", json!({"sandbox": "box"}));
+    client.leave();
+    nothing_is_left(&world);
+}
+
 #[test]
 fn files() {
     let world = World::new(Who::Me);

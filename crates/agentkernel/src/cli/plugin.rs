@@ -85,7 +85,7 @@ impl Change {
     fn run(self, install: bool) -> Status {
         let host = HostFacts::read()?;
         let scope = match self.project {
-            true => Scope::Project(Project::find(&host)?.dir),
+            true => Scope::Project(Project::find_dir(&host)?),
             false => Scope::User,
         };
         let plugins = Plugins::open(&Store::open()?, host)?;
@@ -177,7 +177,7 @@ type Row = (&'static str, String, bool, Option<Presence>, Option<Presence>);
 impl List {
     fn run(self) -> Status {
         let host = HostFacts::read()?;
-        let project = Project::find(&host)?.dir;
+        let project = Project::find_dir(&host)?;
         let plugins = Plugins::open(&Store::open()?, host)?;
         let (mut rows, mut status) = (Vec::<Row>::new(), 0);
         for name in plugin::names() {

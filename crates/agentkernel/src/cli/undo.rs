@@ -41,7 +41,7 @@ pub(super) struct Undo {
 impl Undo {
     pub(super) fn run(self) -> Status {
         let store = Store::open()?;
-        let project = Project::find(&HostFacts::read()?)?.dir;
+        let project = Project::find_dir(&HostFacts::read()?)?;
         let checkpoints = Checkpoints::open(&store, &project)?;
         if self.list {
             let list = checkpoints.list()?;

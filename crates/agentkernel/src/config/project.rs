@@ -63,28 +63,44 @@ impl Project {
     /// # Errors
     /// If the working directory is lost, or a file was found and can't be read or parsed.
     pub fn find(host: &HostFacts) -> Result<Self, ConfigError> {
-        if let Some(error) = host.lost() {
-            return Err(error);
-        }
-        let owner = |dir: &Path| fs::stat(dir).ok().map(|stat| stat.st_uid);
-        let ours = owner(&host.cwd);
-        for dir in host.cwd.ancestors() {
-            let top = dir == Path::new("/") || host.homes().any(|home| home == dir);
-            if dir != host.cwd && (top || owner(dir) != ours) {
-                break;
-            }
-            let path = dir.join(FILE_NAME);
-            if let Some(text) = read(&path)? {
-                return Ok(Self { dir: dir.into(), file: Some(ProjectFile::parse(path, text)?) });
-            }
-            // A file in worktrees and submodules, a directory elsewhere.
-            let git = dir.join(".git");
-            if !top && fs::lstat(&git).is_ok() && !protect::is_placeholder(&git) {
-                return Ok(Self { dir: dir.into(), file: None });
-            }
-        }
-        Ok(Self { dir: host.cwd.clone(), file: None })
+        let (dir, text) = locate(host)?;
+        let parse = |text| ProjectFile::parse(dir.join(FILE_NAME), text);
+        let file = text?.map(parse).transpose()?;
+        Ok(Self { dir, file })
     }
+
+    /// Finds its directory alone, also where its file has mistakes.
+    ///
+    /// # Errors
+    /// If the working directory is lost.
+    pub fn find_dir(host: &HostFacts) -> Result<PathBuf, ConfigError> {
+        locate(host).map(|(dir, _)| dir)
+    }
+}
+
+/// The directory of a project, and the text of its file.
+fn locate(host: &HostFacts) -> Result<(PathBuf, Result<Option<String>, ConfigError>), ConfigError> {
+    if let Some(error) = host.lost() {
+        return Err(error);
+    }
+    let owner = |dir: &Path| fs::stat(dir).ok().map(|stat| stat.st_uid);
+    let ours = owner(&host.cwd);
+    for dir in host.cwd.ancestors() {
+        let top = dir == Path::new("/") || host.homes().any(|home| home == dir);
+        if dir != host.cwd && (top || owner(dir) != ours) {
+            break;
+        }
+        let text = read(&dir.join(FILE_NAME));
+        if !matches!(text, Ok(None)) {
+            return Ok((dir.into(), text));
+        }
+        // A file in worktrees and submodules, a directory elsewhere.
+        let git = dir.join(".git");
+        if !top && fs::lstat(&git).is_ok() && !protect::is_placeholder(&git) {
+            return Ok((dir.into(), Ok(None)));
+        }
+    }
+    Ok((host.cwd.clone(), Ok(None)))
 }
 
 impl Project {

@@ -14,9 +14,12 @@ use rustix::{
     process::{WaitOptions, waitpid},
 };
 use std::{io, os::unix::net::UnixStream as Socket, process::exit};
-use tokio::net::{
-    UnixStream,
-    unix::{OwnedReadHalf, OwnedWriteHalf},
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 /// The way to it.
@@ -31,6 +34,19 @@ pub(super) struct Working {
 }
 
 impl Workers {
+    /// Waits until it has ended, which it does by force alone while there is a way to it. Another can't be split off.
+    #[expect(deprecated, reason = "what is unsound are descriptors that are closed early, which an OwnedFd is not")]
+    pub(super) fn ended(&self) -> io::Result<impl Future<Output = io::Error> + use<>> {
+        // It says nothing by this socket: there is only its end to be read.
+        let socket = AsyncFd::with_interest(self.0.try_clone()?, Interest::READABLE)?;
+        Ok(async move {
+            match socket.readable().await {
+                Ok(_) => io::Error::other("The process that does what tools ask for was killed"),
+                Err(error) => error,
+            }
+        })
+    }
+
     /// Has something done.
     pub(super) async fn begin(&self, order: &Order) -> io::Result<Working> {
         let (ours, theirs) = Socket::pair()?;

@@ -132,7 +132,14 @@ pub fn serve_http(starter: &dyn Starter, listener: TcpListener, token: Token) ->
 fn run(starter: &dyn Starter, serve: impl AsyncFnOnce(helper::Workers) -> io::Result<()>) -> io::Result<()> {
     let workers = helper::begin(starter)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(workers));
+    let served = runtime.block_on(async {
+        let ended = workers.ended()?;
+        tokio::select! {
+            served = serve(workers) => served,
+            // Without it no call can be made. The client sees the server's end, and can start another.
+            error = ended => Err(error),
+        }
+    });
     runtime.shutdown_background();
     served
 }

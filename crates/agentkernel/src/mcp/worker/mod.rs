@@ -113,7 +113,7 @@ pub(super) fn projects(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut projects = Vec::new();
     for root in roots {
         host.cwd.clone_from(root);
-        let dir = Project::find(&host).map_err(of_config)?.dir;
+        let dir = Project::find_dir(&host).map_err(of_config)?;
         if !projects.contains(&dir) {
             projects.push(dir);
         }

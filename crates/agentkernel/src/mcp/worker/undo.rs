@@ -134,7 +134,7 @@ impl Worker<'_> {
     fn project(&self, root: Option<&str>) -> Result<PathBuf, Failure> {
         self.enter(root)?;
         let host = HostFacts::read().map_err(of_config)?;
-        Ok(Project::find(&host).map_err(of_config)?.dir)
+        Project::find_dir(&host).map_err(of_config)
     }
 }
 
