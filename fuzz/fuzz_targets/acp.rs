@@ -2,6 +2,8 @@
 //! it may have, one in a line, and is asked for nothing but a human's answer.
 #![no_main]
 
+#[path = "../../crates/agentkernel/src/json.rs"]
+mod json;
 #[path = "../../crates/agentkernel/src/lines.rs"]
 #[allow(dead_code)]
 mod lines;

@@ -23,7 +23,12 @@ fuzz_target!(|input: &[u8]| {
         let inside = folder.path().join("inside");
         fs::create_dir(&inside).expect("a directory");
         // A file may be all hole; and then it is read as if it were there.
-        let options = archive::layer::LayerOptions { owners, max_entries: 10_000, max_bytes: 1 << 24 };
+        let options = archive::layer::LayerOptions {
+            owners,
+            max_entries: 10_000,
+            max_bytes: 1 << 24,
+            ..archive::layer::LayerOptions::default()
+        };
         let dest = fs::File::open(&inside).expect("the directory");
         let unpacked = archive::layer::unpack(dest.as_fd(), &options, input);
         assert_eq!(fs::read(&outside).expect("the file outside"), b"untouched");
