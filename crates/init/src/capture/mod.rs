@@ -28,6 +28,7 @@ use crate::{
 use handover::{Handover, Sent};
 use names::Names;
 use rustix::{
+    event::{self, PollFd, PollFlags, Timespec},
     fd::OwnedFd,
     io::Errno,
     net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType},
@@ -60,6 +61,8 @@ const BACKLOG: i32 = 4096;
 const BURST: usize = 64;
 /// DNS over TCP at once; one more ends the oldest.
 const MAX_DNS: usize = 32;
+/// How long the first connection may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(5);
 /// How long nothing is accepted after descriptors, or room for connections, ran out.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -403,6 +406,9 @@ fn reaches(port: u16, listener: &OwnedFd) -> Result<bool, WallError> {
         Err(Errno::CONNREFUSED | Errno::NETUNREACH | Errno::HOSTUNREACH) => return Ok(false),
         Err(error) => return Err(failed(error)),
     }
+    // Whoever connects may know of it before whoever listens does.
+    let limit = Timespec { tv_sec: ARRIVAL.as_secs() as i64, tv_nsec: 0 };
+    event::poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&limit)).map_err(failed)?;
     let accepted = rustix::net::accept_with(listener, SocketFlags::CLOEXEC).map_err(failed)?;
     match destination(&accepted) {
         Some(found) if found == probe => Ok(true),
