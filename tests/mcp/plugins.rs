@@ -119,15 +119,17 @@ fn a_skill_that_a_sandbox_has_made_runs_nothing_outside() {
     let steps = [
         json!({ "run": plant }),
         json!({"tool": {"name": "Read", "input": {"file_path": "sub/a.txt"}}}),
+        // It is known by then.
+        json!({"run": "mv sub/.claude sub/away"}),
         json!({"tool": {"name": "Skill", "input": {"skill": "evil"}}}),
         json!({ "run": COMMAND }),
     ];
     let world = ran_in_a_sandbox(&CLAUDE, &CLAUDE.after(&install(&CLAUDE, "--user")), &steps);
     if let Some(world) = &world {
-        assert!(world.project().join("sub/.claude/skills/evil/SKILL.md").exists());
+        assert!(world.project().join("sub/away/skills/evil/SKILL.md").exists());
         assert!(!world.project().join("escaped").exists());
         let log = fs::read_to_string(world.home().join("log.jsonl")).unwrap();
-        assert!(log.contains("Sandboxes can write sub/.claude"), "{log}");
+        assert!(log.contains("Launching skill: evil"), "{log}");
     }
     finish(&CLAUDE, "--user", world);
 }

@@ -45,14 +45,6 @@ pub struct ProjectFile {
     pub trusted: bool,
 }
 
-impl ProjectFile {
-    /// The paths that it protects besides what is protected anyway, below its directory.
-    #[must_use]
-    pub fn protect(&self) -> &[PathBuf] {
-        &self.settings.protect
-    }
-}
-
 impl Project {
     /// Finds the project of the caller's working directory.
     ///

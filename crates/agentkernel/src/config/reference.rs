@@ -183,7 +183,8 @@ const PROTECTED: &str = "
 Read-only in a `direct` workspace, because a program outside would run or obey them later. One that does not exist
 cannot be made inside: as long as a sandbox runs, a socket, which git does not see, lies on the host in its
 place, or in that of the first part of it that does not exist. (For `.git/commondir` it is a file that tells git what
-holds without it. `.github` is made a directory, in which all but `hooks` can be written.) It is removed afterwards; what a killed sandbox leaves, `gc` and the project's next sandbox remove.
+holds without it. `.github` is made a directory, in which all else can be written.) It is removed afterwards; what a killed sandbox leaves, `gc` and the
+project's next sandbox remove.
 Where there is no `.git`, `git init` therefore fails inside. Tools that read every file of a project one by one, and do
 not look what it is, fail on a socket (Python's `shutil.copytree`, say): `--workspace overlay` has none. A part of a path that is a symbolic link or a file, such
 as `.git` in a worktree, is protected itself; what it leads to is not.

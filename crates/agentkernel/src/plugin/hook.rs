@@ -1,15 +1,12 @@
 //! The hook that agents ask before they use a tool: hides which tools run commands, and what those become.
 
-use super::{
-    nested,
-    rules::{self, Verdict},
-};
+use super::rules::{self, Verdict};
 use crate::config::HostFacts;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Tools that name what the agent does itself, and that may run commands in that.
-const OWN: [&str; 2] = ["Skill", "SlashCommand"];
+/// Tools whose `command` is none of a shell: it names what the agent does itself.
+const HARMLESS: [&str; 2] = ["Skill", "SlashCommand"];
 /// Tools whose `command` no shell of a sandbox reads.
 const FOREIGN: [&str; 1] = ["PowerShell"];
 /// How tools of servers begin, which run where their servers do.
@@ -21,27 +18,14 @@ const SERVERS: &str = "mcp__";
 #[must_use]
 pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
     let tool = asked.get("tool_name").and_then(Value::as_str).unwrap_or_default();
-    let event = asked.get("hook_event_name")?;
-    let mut told = json!({ "hookEventName": event });
-    let cwd = asked.get("cwd").and_then(Value::as_str).map(Path::new);
-    if OWN.contains(&tool) {
-        let reason = match nested::open_to_sandboxes(host, cwd) {
-            Ok(None) => return None,
-            Ok(Some(path)) => format!(
-                "Sandboxes can write {0}, and what stands there as a command is run on this machine: look at it, and name {0} with `protect` in agentkernel.toml",
-                path.display()
-            ),
-            Err(why) => format!("Skills that sandboxes can write are not known: {why}"),
-        };
-        told["permissionDecision"] = "ask".into();
-        told["permissionDecisionReason"] = reason.into();
-        return Some(json!({ "hookSpecificOutput": told }));
-    }
     let input = asked.get("tool_input")?.as_object()?;
     let command = input.get("command")?.as_str()?;
-    if tool.starts_with(SERVERS) {
+    let event = asked.get("hook_event_name")?;
+    if HARMLESS.contains(&tool) || tool.starts_with(SERVERS) {
         return None;
     }
+    let mut told = json!({ "hookEventName": event });
+    let cwd = asked.get("cwd").and_then(Value::as_str).map(Path::new);
     let verdict = match FOREIGN.contains(&tool) {
         true => Some(Verdict::Deny(format!("Commands of {tool} can't be run in a sandbox: use another tool"))),
         false => rules::verdict(host, cwd, tool, command),

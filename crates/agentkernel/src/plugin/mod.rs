@@ -8,7 +8,6 @@ mod agent;
 mod error;
 mod file;
 mod hook;
-mod nested;
 mod plan;
 mod rules;
 

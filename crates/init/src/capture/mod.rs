@@ -408,7 +408,8 @@ fn reaches(port: u16, listener: &OwnedFd) -> Result<bool, WallError> {
     }
     // Whoever connects may know of it before whoever listens does.
     let limit = Timespec { tv_sec: ARRIVAL.as_secs() as i64, tv_nsec: 0 };
-    event::poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&limit)).map_err(failed)?;
+    let arrives = || event::poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&limit));
+    rustix::io::retry_on_intr(arrives).map_err(failed)?;
     let accepted = rustix::net::accept_with(listener, SocketFlags::CLOEXEC).map_err(failed)?;
     match destination(&accepted) {
         Some(found) if found == probe => Ok(true),

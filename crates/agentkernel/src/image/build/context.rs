@@ -11,10 +11,18 @@ use wire::Failure;
 
 impl Images {
     /// The state directory, and where layers are made, by device and inode.
-    pub(super) fn own_directories(&self) -> Vec<(u64, u64)> {
+    fn own_directories(&self) -> Vec<(u64, u64)> {
         let state = self.path.parent().and_then(|state| rustix::fs::stat(state).ok());
         let all = [state, rustix::fs::fstat(&self.work).ok()];
         all.into_iter().flatten().map(|stat| (stat.st_dev, stat.st_ino)).collect()
+    }
+
+    /// Where files come from: another image, or the context.
+    pub(super) fn origin<'a>(&self, image: Option<&'a View>, context: &'a View, ignore: &'a Ignore) -> Origin<'a> {
+        match image {
+            Some(view) => Origin::image(view),
+            None => Origin::context(context, ignore, self.own_directories()),
+        }
     }
 
     /// Gives `send` a tar archive of a context, all of it root's, and the path in there of a Dockerfile with this text. The
@@ -38,7 +46,7 @@ impl Images {
             let name = format!(".dockerfile.{}", super::super::random().map_err(|e| self.failed("name", "work", e))?);
             let nothing = View::nothing();
             let mut tree = Tree::new(&scratch.dir, &nothing, (0, 0)).map_err(refused)?;
-            let origin = Origin { view: &view, ignore: Some(ignore), owned: false, except: self.own_directories() };
+            let origin = self.origin(None, &view, ignore);
             origin.transfer(b"", b"", Some(&mut tree), Changes::default(), &mut Recorder::new()).map_err(refused)?;
             let said = Said { mode: 0o644, owner: (0, 0) };
             tree.put(name.as_bytes(), dockerfile.as_bytes(), said).map_err(refused)?;

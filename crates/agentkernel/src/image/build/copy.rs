@@ -64,6 +64,18 @@ pub(super) struct Origin<'a> {
     pub except: Vec<(u64, u64)>,
 }
 
+impl<'a> Origin<'a> {
+    /// An image's files, or an archive's.
+    pub fn image(view: &'a View) -> Self {
+        Self { view, ignore: None, owned: true, except: Vec::new() }
+    }
+
+    /// Those of a context.
+    pub fn context(view: &'a View, ignore: &'a Ignore, except: Vec<(u64, u64)>) -> Self {
+        Self { view, ignore: Some(ignore), owned: false, except }
+    }
+}
+
 /// Whether no layer has a place for it.
 fn is_special(kind: FileType) -> bool {
     !matches!(kind, FileType::Directory | FileType::RegularFile | FileType::Symlink | FileType::Fifo)
@@ -202,26 +214,36 @@ impl Origin<'_> {
                 hasher.left_out.add("state directory", from);
                 Ok(())
             }
-            // Contents go into a directory: what the source itself is, is not about that; nor what an archive doesn't name.
-            FileType::Directory if depth == 0 || stat.st_mtime == IMPLIED => {
-                hasher.bytes(b"i");
-                hasher.bytes(to);
-                if let Some(tree) = tree {
-                    tree.target(to)?;
-                }
-                self.within(from, found, tree, to, changes, hasher, depth)
-            }
             FileType::Directory => {
-                hasher.entry(b'd', to, said);
-                let attributes = match self.owned {
-                    true => attributes(&self.view.open(from, found).map_err(failed("open", from))?),
-                    false => Attributes::new(),
-                };
-                hasher.attributes(&attributes);
-                if let Some(tree) = tree {
-                    give(&attributes, &tree.directory(to, said)?);
+                // Contents go into a directory: what the source itself is, is not about that; nor what an archive doesn't name.
+                if depth == 0 || stat.st_mtime == IMPLIED {
+                    hasher.bytes(b"i");
+                    hasher.bytes(to);
+                    tree.as_mut().map_or(Ok(()), |tree| tree.target(to))?;
+                } else {
+                    hasher.entry(b'd', to, said);
+                    let attributes = match self.owned {
+                        true => attributes(&self.view.open(from, found).map_err(failed("open", from))?),
+                        false => Attributes::new(),
+                    };
+                    hasher.attributes(&attributes);
+                    if let Some(tree) = tree {
+                        give(&attributes, &tree.directory(to, said)?);
+                    }
                 }
-                self.within(from, found, tree, to, changes, hasher, depth)
+                if depth == DEEPEST {
+                    return Err(CopyFailure::new(format!("{} lies too deep", shown(from))));
+                }
+                for name in self.view.list(from, found).map_err(failed("read", from))? {
+                    let inner = join(from, &name);
+                    let there = self.view.look(&inner).map_err(failed("read", &inner))?;
+                    let Some(there) = there else { continue };
+                    if self.leaves_out(&inner) && !self.has_brought_back(&inner, Some(&there))? {
+                        continue;
+                    }
+                    self.one(&inner, &there, tree, &join(to, &name), changes, hasher, depth + 1)?;
+                }
+                Ok(())
             }
             FileType::RegularFile => self.file(from, found, tree, to, said, hasher),
             FileType::Symlink => {
@@ -248,33 +270,6 @@ impl Origin<'_> {
                 Ok(())
             }
         }
-    }
-
-    /// What is in a directory.
-    #[allow(clippy::too_many_arguments)] // as above
-    fn within(
-        &self,
-        from: &[u8],
-        found: &Found,
-        tree: &mut Option<&mut Tree<'_>>,
-        to: &[u8],
-        changes: Changes,
-        hasher: &mut Recorder,
-        depth: usize,
-    ) -> Result<(), CopyFailure> {
-        if depth == DEEPEST {
-            return Err(CopyFailure::new(format!("{} lies too deep", shown(from))));
-        }
-        for name in self.view.list(from, found).map_err(failed("read", from))? {
-            let inner = join(from, &name);
-            let there = self.view.look(&inner).map_err(failed("read", &inner))?;
-            let Some(there) = there else { continue };
-            if self.leaves_out(&inner) && !self.has_brought_back(&inner, Some(&there))? {
-                continue;
-            }
-            self.one(&inner, &there, tree, &join(to, &name), changes, hasher, depth + 1)?;
-        }
-        Ok(())
     }
 
     fn file(

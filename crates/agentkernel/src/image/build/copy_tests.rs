@@ -36,7 +36,7 @@ impl Scene {
 fn copy(scene: &Scene, ignore: &str, from: &str, to: &str, make: bool) -> Result<Digest, CopyFailure> {
     let (context, below, made) = (scene.view("context"), scene.view("below"), open(&scene.folder.path().join("made")));
     let ignore = Ignore::parse(ignore).unwrap();
-    let origin = Origin { view: &context, ignore: Some(&ignore), owned: false, except: Vec::new() };
+    let origin = Origin::context(&context, &ignore, Vec::new());
     let mut tree = Tree::new(&made, &below, (0, 0))?;
     let mut recorder = Recorder::new();
     for path in origin.find(from)? {
@@ -72,7 +72,7 @@ fn attributes_and_names_are_seen() {
     let scene = Scene::new();
     let context = scene.folder.path().join("context");
     let image = scene.view("context");
-    let origin = Origin { view: &image, ignore: None, owned: true, except: Vec::new() };
+    let origin = Origin::image(&image);
     let seen = || {
         let mut recorder = Recorder::new();
         origin.transfer(b"src", b"all", None, Changes::default(), &mut recorder).unwrap();

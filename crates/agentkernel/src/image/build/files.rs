@@ -49,7 +49,7 @@ impl Files<'_> {
                     }
                 }
                 Piece::Archive(unpacked) => {
-                    let origin = Origin { view: &unpacked.view, ignore: None, owned: true, except: Vec::new() };
+                    let origin = Origin::image(&unpacked.view);
                     // Owner and mode are not about what it brings: those it has itself, as engines have it.
                     origin.transfer(b"", &self.to, tree.as_deref_mut(), Changes::default(), recorder)?;
                 }
@@ -106,15 +106,7 @@ impl<E: Executor> Builder<'_, E> {
         let is_dir = says_dir || found.is_some_and(|found| found.is_dir());
 
         let (context, own) = (Rc::clone(&self.context), self.view_from(index, line, copy.from.as_ref())?);
-        let origin = match &own {
-            Some(view) => Origin { view, ignore: None, owned: true, except: Vec::new() },
-            None => Origin {
-                view: &context,
-                ignore: Some(self.request.ignore),
-                owned: false,
-                except: self.images.own_directories(),
-            },
-        };
+        let origin = self.images.origin(own.as_ref(), &context, self.request.ignore);
         let (mut pieces, mut patterns) = (Vec::new(), Vec::new());
         for source in &copy.sources {
             match source {

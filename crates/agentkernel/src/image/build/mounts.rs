@@ -3,7 +3,7 @@
 
 use super::{
     Builder, Executor,
-    copy::{Changes, CopyFailure, Origin, Recorder, Said, Tree},
+    copy::{Changes, CopyFailure, Recorder, Said, Tree},
     error::{BuildError, at},
     stage::State,
 };
@@ -127,15 +127,7 @@ impl<E: Executor> Builder<'_, E> {
 
     fn look(&self, files: &Files, tree: Option<&mut Tree<'_>>, recorder: &mut Recorder) -> Result<(), CopyFailure> {
         let context = Rc::clone(&self.context);
-        let origin = match &files.own {
-            Some(view) => Origin { view, ignore: None, owned: true, except: Vec::new() },
-            None => Origin {
-                view: &context,
-                ignore: Some(self.request.ignore),
-                owned: false,
-                except: self.images.own_directories(),
-            },
-        };
+        let origin = self.images.origin(files.own.as_ref(), &context, self.request.ignore);
         origin.transfer(&files.source, b"files", tree, Changes::default(), recorder)
     }
 
