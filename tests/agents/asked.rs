@@ -264,6 +264,17 @@ fn what_can_t_be_asked_is_told_in_one_line() {
         &["run", "mine", "-p", "x"],
         &["Nothing logs Mine in: it looks for MINE_KEY, or ~/.mine/login.json", "agents login mine"],
     );
+    // What it is, it tells anybody.
+    assert_eq!(scene.world.agentkernel(["run", "mine", "--", "--version"]).output().unwrap().status.code(), Some(127));
+    assert_eq!(scene.read("called"), "--version\n");
+    scene.write("../home/.mine/settings", r#"{ "env": { "MINE_KEY": "key-of-a-gateway" } }"#);
+    scene.fails(
+        &["run", "mine", "-p", "x"],
+        &[
+            "Nothing logs Mine in: MINE_KEY in ~/.mine/settings stays outside",
+            "agentkernel secret set MINE_KEY --host HOST",
+        ],
+    );
     scene.fails(&["run", "mine", "a task"], &["Unexpected argument 'a task'", "-p TASK"]);
     scene.fails(&["run", "mine", "--modle", "x"], &["No option '--modle'", "Did you mean '--model'?"]);
     scene.fails(

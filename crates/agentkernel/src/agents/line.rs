@@ -135,7 +135,9 @@ impl Adapter {
             Session::Last => add(&some(&mode.continued, "continue", "go on with its last session")?, ""),
             Session::Named(name) => add(&some(&mode.resume, "resume", "go on with a session that is named")?, name),
         }
-        add(if ask.unattended { &mode.unattended } else { &mode.attended }, "");
+        if !only_tells(ask.arguments) {
+            add(if ask.unattended { &mode.unattended } else { &mode.attended }, "");
+        }
         if let Some(model) = ask.model {
             add(&some(&mode.model, "model", "be told which model to use")?, model);
         }
@@ -206,6 +208,12 @@ impl Mode {
     fn knows_attendance(&self) -> bool {
         !self.attended.is_empty() || !self.attended_environment.is_empty() || !self.unattended_environment.is_empty()
     }
+}
+
+/// Whether arguments of an agent's own have it say what it is and do nothing, which needs no login and leaves nothing to ask.
+#[must_use]
+pub fn only_tells(arguments: &[String]) -> bool {
+    matches!(arguments, [only] if only == "--version" || only == "--help")
 }
 
 /// A text with something in the place of each word in braces that means something; all others are meant as they are.

@@ -155,3 +155,15 @@ fn an_editor_s_agent_asks_unless_it_is_told_not_to() {
     let error = embedded("shell").command_line(&ask(false)).unwrap_err();
     assert!(error.to_string().ends_with("can't speak the Agent Client Protocol"), "{error}");
 }
+
+#[test]
+fn what_only_tells_is_asked_without_more() {
+    let ask = |arguments| Ask { way: Way::Interactive, prompt: None, arguments, ..headless() };
+    let (version, other) = (["--version".to_owned()], ["--version".to_owned(), "x".to_owned()]);
+    for name in ["claude", "gemini", "opencode", "copilot"] {
+        let told = line(name, &ask(&version));
+        assert_eq!(told, "--version", "{name}");
+    }
+    assert_eq!(line("gemini", &ask(&other)), "--yolo --version x");
+    assert!(only_tells(&["--help".to_owned()]) && !only_tells(&[]) && !only_tells(&["version".to_owned()]));
+}

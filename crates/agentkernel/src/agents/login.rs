@@ -149,6 +149,18 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Vec<Login>, ConfigErr
     Ok(found)
 }
 
+/// The first of its variables that the user has set in settings of the agent's own, and where: it stays outside.
+#[must_use]
+pub fn in_settings(adapter: &Adapter, host: &HostFacts) -> Option<(PathBuf, String)> {
+    adapter.home.config.iter().find_map(|below| {
+        let document = config::read_document(&host.own_home().join(below)).ok()??;
+        let has = |credential: &&Credential| {
+            !credential.variable.is_empty() && document.text(&["env".to_owned(), credential.variable.clone()]).is_some()
+        };
+        adapter.credentials.iter().find(has).map(|credential| (below.clone(), credential.variable.clone()))
+    })
+}
+
 /// What a human does to log in, in words.
 #[must_use]
 pub fn remedy(adapter: &Adapter) -> String {

@@ -16,7 +16,7 @@ pub use adapter::{
     Adapter, Beneath, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached, Renewal,
     Switch, Template, Wheel, Wish, integrity, is_version,
 };
-pub use line::{Ask, CannotError, FirstFile, Output, Session, Way};
+pub use line::{Ask, CannotError, FirstFile, Output, Session, Way, only_tells};
 pub use npm::registry;
 pub use packages::{Registry, RegistryUnknown};
 pub use preset::{Given, preset, without_empty};

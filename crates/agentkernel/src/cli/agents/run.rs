@@ -13,7 +13,7 @@ use crate::{
     agents::{
         Adapter, Adapters, AgentError, Ask, CannotError, Credential, Given, Libc, Output, Session, Way, Wish,
         login::{self, Lent},
-        preset,
+        only_tells, preset,
     },
     config::{self, AgentUse, EnvVar, HostFacts, Overrides, Project, WorkspaceMode},
     image::Guard,
@@ -372,18 +372,27 @@ impl Wanted {
                 super::super::report(&over);
             }
         }
-        if !found.is_empty() || is_any_given {
+        if !found.is_empty() || is_any_given || only_tells(&self.extra) {
             return Ok(found);
         }
-        let title = &adapter.title;
+        let (title, name) = (&adapter.title, &adapter.name);
+        if let Some((file, variable)) = login::in_settings(adapter, host) {
+            return Err(Failure::new(format!(
+                "Nothing logs {title} in: {variable} in ~/{} stays outside",
+                file.display()
+            ))
+            .hint(format!(
+                "Record it for the host that it is for: 'agentkernel secret set {variable} --host HOST', then \
+                 'run {name} --secret {variable} --allow HOST'; --no-login runs it without"
+            )));
+        }
         let places = login::accepted(adapter);
         let (last, others) = places.split_last().map_or((String::new(), String::new()), |(last, others)| {
             (last.clone(), others.iter().map(|place| format!("{place}, ")).collect())
         });
         let places = if others.is_empty() { last } else { format!("{}or {last}", others) };
         Err(Failure::new(format!("Nothing logs {title} in: it looks for {places}")).hint(format!(
-            "Set the variable, or record it: 'agentkernel secret set'; 'agentkernel agents login {}' logs in; --no-login runs it without",
-            adapter.name
+            "Set the variable, or record it: 'agentkernel secret set'; 'agentkernel agents login {name}' logs in; --no-login runs it without",
         )))
     }
 
