@@ -22,6 +22,8 @@ prompt = ["{}"]
 
 [home]
 config = [".mine/settings.json", ".mine/more.toml", ".config/mine.jsonc"]
+memory = [".mine/NOTES.md"]
+imports = true
 skills = [".mine-extensions"]
 state = [".mine"]
 
@@ -162,6 +164,37 @@ fn links_bring_along_what_they_lead_to_or_are_named() {
             assert!(words.contains(place), "{place}: {words}");
         }
         assert!(!words.contains("gone (a link") && !words.contains(TOKEN), "{words}");
+    }
+}
+
+/// Memory comes along with the texts that it names, and agents without what logs in before their texts.
+#[test]
+fn texts_come_along_with_what_they_name() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let home = world.home();
+        let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
+        in_home(".config/agentkernel/agents/mine.toml", ADAPTER);
+        in_home(".mine/NOTES.md", "See @rules.md, @~/far/style.md @~/.ssh/id_ed25519 and @none.md\n");
+        in_home(".mine/rules.md", "rules @deep/more.md\n");
+        in_home(".mine/deep/more.md", "more\n");
+        // Who may have written that?
+        in_home("far/style.md", "style @../secret.md\n");
+        in_home("secret.md", "secret\n");
+        in_home(".ssh/id_ed25519", TOKEN);
+        let front = format!("---\nname: one\nmcpServers:\n  a:\n    env:\n      A_KEY: {TOKEN}\n---\nDo it.\n");
+        in_home(".mine-extensions/one.md", &front);
+        let task = "cd ~; cat .mine/NOTES.md .mine/rules.md .mine/deep/more.md far/style.md .mine-extensions/one.md
+            ls secret.md .ssh; ! echo x 2> /dev/null >> far/style.md";
+        let output = world.agentkernel(["run", "--verbose", "mine", "-p", task]).output().unwrap();
+        let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
+        let expected = "See @rules.md, @~/far/style.md @~/.ssh/id_ed25519 and @none.md\nrules @deep/more.md\nmore\nstyle @../secret.md\n\
+            ---\nname: one\nmcpServers:\n  a:\n    env:\n\n---\nDo it.\n";
+        assert_eq!(seen, expected, "{who:?}: {words}");
+        for place in ["env.A_KEY in ~/.mine-extensions/one.md", "/.ssh/id_ed25519 (which ~/.mine/NOTES.md names)"] {
+            assert!(words.contains(place), "{place}: {words}");
+        }
+        assert!(output.status.success() && !words.contains(TOKEN), "{words}");
     }
 }
 

@@ -181,6 +181,8 @@ pub struct Home {
     pub config: Vec<PathBuf>,
     /// What the user has told all his agents; brought in, read-only.
     pub memory: Vec<PathBuf>,
+    /// Whether it reads what memory names as `@PATH`, too.
+    pub imports: bool,
     /// Skills, commands, and agents below it; brought in, read-only.
     pub skills: Vec<PathBuf>,
     /// What it puts into such places itself.

@@ -540,6 +540,13 @@ const HOME: &[Key<Home>] = &[
         "What the user has told all his agents; it comes along, read-only.",
         "[\".agent/AGENTS.md\"]"
     ),
+    Key {
+        name: "imports",
+        form: Form::Flag(|home, value| home.imports = value),
+        default: "false",
+        doc: "Whether it reads texts that `memory` names as `@PATH`: those in the home directory come along too, read-only.",
+        example: "true",
+    },
     paths!("skills", skills, "Skills, commands and the like; they come along, read-only.", "[\".agent/skills\"]"),
     paths!(
         "own",

@@ -17,6 +17,8 @@ pub enum Form {
     Toml,
     /// `NAME=VALUE` on each line, as in `.env`.
     Variables,
+    /// A text in Markdown that may begin with settings in YAML, between lines of `---`.
+    FrontMatter,
 }
 
 impl Form {
@@ -28,6 +30,7 @@ impl Form {
             _ if text == ".env" || text.starts_with(".env.") => Some(Self::Variables),
             Some("json" | "jsonc") => Some(Self::Json),
             Some("toml") => Some(Self::Toml),
+            Some("md") => Some(Self::FrontMatter),
             _ => None,
         }
     }
@@ -53,6 +56,12 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
         Form::Json if edit::json_value(text).is_none() => return Err("it is no JSON".to_owned()),
         Form::Json => json(text, &mut search),
         Form::Variables => entries(text).into_iter().map(|entry| search.variable(entry)).collect(),
+        Form::FrontMatter => {
+            let (front, rest) = text.split_at(front_matter(text));
+            let mut before = None;
+            let lines = entries(front).into_iter().map(|entry| search.front(entry, &mut before));
+            lines.collect::<String>() + rest
+        }
         Form::Toml => {
             let mut document: DocumentMut =
                 text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
@@ -92,6 +101,8 @@ const VARIABLES: [&str; 2] = ["env", "environment"];
 const LEAST_DIGITS: usize = 4;
 /// A rule of Claude Code's that is about nothing.
 const NO_RULE: &str = "Bash(agentkernel-left-this-out)";
+/// What is told of a list that has no name.
+const LIST: &str = "a list";
 /// How deep texts are searched that are settings themselves.
 const DEPTH: usize = 8;
 
@@ -127,7 +138,7 @@ impl Search<'_> {
     }
 
     fn instead_of(&mut self, path: &[String], before: Option<&str>, named: Option<&str>, text: &str) -> Option<String> {
-        let key = path.last()?.as_str();
+        let key = path.last().map_or("", String::as_str);
         let tables = path.split_last().map_or(&[][..], |(_, tables)| tables);
         let is = |table: Option<&String>, named: &dyn Fn(&str) -> bool| {
             table.is_some_and(|table| named(&table.to_ascii_lowercase()))
@@ -153,7 +164,7 @@ impl Search<'_> {
             by_key || header || in_table || by_name || told || detect::logs_in(text) || self.has_some(text)
         };
         logs_in.then(|| {
-            self.left_out.push(path.join("."));
+            self.left_out.push(if path.is_empty() { LIST.to_owned() } else { path.join(".") });
             match () {
                 () if of_variables && key != "value" => self.reference.replace("{}", key),
                 // An empty one would be no rule.
@@ -190,6 +201,18 @@ impl Search<'_> {
             return entry.to_owned();
         }
         entry.chars().filter(|letter| *letter == '\n').collect()
+    }
+
+    /// The same of a line of YAML, which may be one of a list: `before` is the one before it in that.
+    fn front(&mut self, entry: &str, before: &mut Option<String>) -> String {
+        let item = entry.trim().strip_prefix("- ").map(|item| item.trim().trim_matches(['"', '\'']));
+        let told = before.take().zip(item).is_some_and(|(before, item)| is_told_by(&before, item));
+        *before = item.map(str::to_owned);
+        if told {
+            self.left_out.push(LIST.to_owned());
+            return entry.chars().filter(|letter| *letter == '\n').collect();
+        }
+        self.variable(entry)
     }
 
     /// What is to stay of comments, and the blanks around them, if something in them could log in: only the ends of lines.
@@ -290,6 +313,21 @@ fn entries(text: &str) -> Vec<&str> {
         rest = others;
     }
     entries
+}
+
+/// Where the settings end that a text begins with, and the line behind them.
+fn front_matter(text: &str) -> usize {
+    let is_mark = |line: &str| line.trim_start_matches('\u{feff}').trim_end() == "---";
+    let mut end = 0;
+    for (count, line) in text.split_inclusive('\n').enumerate() {
+        end += line.len();
+        match (count, is_mark(line)) {
+            (0, false) => return 0,
+            (0, true) | (_, false) => {}
+            (_, true) => return end,
+        }
+    }
+    0
 }
 
 /// Whether a number may log in: it is long, and where it stands is called as what does.

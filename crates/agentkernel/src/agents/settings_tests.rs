@@ -267,3 +267,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn of_a_text_only_the_settings_before_it_are_looked_at() {
+    let of = |text: &str| without_credentials(text, Form::FrontMatter, "").unwrap();
+    let text = "---\nname: scan\ndescription: 'Finds tokens: theirs'\nmodel: opus\nmax-tokens: 8\ntools: Bash(*), Read\n---\n\
+        # Use\nAPI_KEY: Hunter30agent\n";
+    assert_eq!(of(text), Settings { text: text.to_owned(), left_out: Vec::new() });
+    let servers = "---\r\nname: ag\r\nmcpServers:\r\n  x:\r\n    command: x\r\n    args:\r\n      - --api-key\r\n      - Hunter31\r\n      - --level\r\n      - high\r\n    env:\r\n      \
+        API_KEY: Hunter30agent\r\n      \"B_TOKEN\": 'Hunter32'\r\n    headers: {\"Authorization\": \"Bearer Hunter33abc\"}\r\n  y:\r\n    args: [\"--token\", \"Hunter34\"]\r\n    \
+        url: https://me:Hunter35@x.example\r\n---\r\ntext\r\n";
+    let found = of(servers);
+    assert!(!found.text.contains("Hunter"), "{}", found.text);
+    assert!(found.text.contains("- --level\r\n      - high\r\n"), "{}", found.text);
+    assert!(found.text.ends_with("---\r\ntext\r\n") && found.text.lines().count() == servers.lines().count());
+    assert_eq!(found.left_out.len(), 6, "{:?}", found.left_out);
+    // What has no end is no settings.
+    for text in ["---\nAPI_KEY: Hunter36\n", "API_KEY: Hunter36\n---\n---\n", ""] {
+        assert_eq!(of(text).text, text);
+    }
+}

@@ -1,5 +1,6 @@
 //! `agents`: which agents are known, and which are installed: each once, as a layer of the store.
 
+mod beside;
 mod brought;
 mod install;
 mod login;

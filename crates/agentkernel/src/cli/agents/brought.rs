@@ -1,6 +1,9 @@
 //! Hides what of the user's own comes along with an agent: where it is, and that nothing of it logs in.
 
-use super::super::Failure;
+use super::{
+    super::Failure,
+    beside::{Beside, imports_in, links_in},
+};
 use crate::{
     agents::{Adapter, Form, Given, Settings, preset, servers, without_credentials, without_empty},
     config::{
@@ -10,7 +13,7 @@ use crate::{
     walk::Links,
     workspace::AgentHome,
 };
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// The longest settings that are read, in bytes: an agent's own state, which may be among them, has some hundred kilobytes.
 const MAX: u64 = 32 << 20;
@@ -59,7 +62,7 @@ impl Brought {
     ) -> Result<Self, Failure> {
         let own = host.own_home();
         let crate::agents::Home { config, memory, skills, state, .. } = &adapter.home;
-        let (mut all, mut links) = (Self::default(), Vec::new());
+        let (mut all, mut beside) = (Self::default(), Vec::new());
         for below in config.iter().chain(memory).chain(skills) {
             let is_kept = state.iter().any(|place| below.starts_with(place));
             // Where they are is for the user to say, by links too, but not for a sandbox of the project; what leads nowhere,
@@ -99,31 +102,31 @@ impl Brought {
                 if is_directory && !all.settings_within(home, &path, target)? {
                     continue;
                 }
-                if is_directory {
-                    links.extend(links_in(&path, below));
+                match (is_directory, adapter.home.imports && memory.contains(below)) {
+                    (true, _) => beside.extend(links_in(&path, below)),
+                    (false, true) => beside.extend(imports_in(&path, below, &own)),
+                    (false, false) => {}
                 }
                 all.places.push((path, target.clone()));
             }
         }
-        for (real, below) in links {
-            all.linked(home, &own, project, real, below, |below| state.iter().any(|place| below.starts_with(place)))?;
+        for beside in beside {
+            all.beside(home, &own, project, beside, |below| state.iter().any(|place| below.starts_with(place)))?;
         }
         all.servers(adapter, &own, project);
         Ok(all)
     }
 
-    /// Brings along what a link in a directory of the user's leads to, if that is a skill or a text, and if the link leads to the
-    /// same place inside; notes anything else.
-    fn linked(
+    /// Brings along what the user's own leads to, if that is a skill or a text, and if it is at the same place inside; notes
+    /// anything else.
+    fn beside(
         &mut self,
         home: &AgentHome,
         own: &Path,
         project: &Path,
-        real: PathBuf,
-        below: PathBuf,
+        Beside { real, inside, named }: Beside,
         is_kept: impl Fn(&Path) -> bool,
     ) -> Result<(), Failure> {
-        let inside = std::fs::read_link(own.join(&below)).ok().and_then(|to| lexical(&below.parent()?.join(to)));
         let is_text = || real.extension().is_some_and(|end| end == "md" || end == "toml") && real.is_file();
         let is_meant = is_text() || real.join("SKILL.md").is_file();
         // What a sandbox of the project can write is not the user's to bring along.
@@ -131,7 +134,7 @@ impl Brought {
         let leads_there =
             |inside: &PathBuf| own.join(inside).canonicalize().is_ok_and(|there| there == real) && is_own && is_meant;
         let Some(inside) = inside.filter(leads_there) else {
-            self.left_out.push(format!("~/{} (a link to {})", below.display(), real.display()));
+            self.left_out.push(named);
             return Ok(());
         };
         if self.places.iter().any(|(_, place)| inside.starts_with(place)) {
@@ -225,7 +228,8 @@ impl Brought {
                     true => Some(Form::Variables),
                     false => Form::of(&path),
                 };
-                let is_one = SETTINGS.iter().any(|one| name == *one) || form == Some(Form::Variables);
+                let is_form = matches!(form, Some(Form::Variables | Form::FrontMatter));
+                let is_one = is_form || SETTINGS.iter().any(|one| name == *one);
                 if seen > MOST {
                     self.copies.truncate(known);
                     self.left_out.push(format!("~/{} (there is too much in it)", target.display()));
@@ -270,30 +274,6 @@ impl Brought {
             Err(cause) => self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display())),
         }
     }
-}
-
-/// Links in a directory that lead out of it: where to, and where they are below the home directory.
-fn links_in(dir: &Path, below: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let Ok(root) = dir.canonicalize() else { return Vec::new() };
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
-    // One that leads nowhere is nothing to its user either.
-    let real = links.filter_map(|link| Some((link.path().canonicalize().ok()?, below.join(link.file_name()))));
-    real.filter(|(real, _)| !real.starts_with(&root)).collect()
-}
-
-/// A path below a directory, without `..`; `None` if it leads out.
-fn lexical(path: &Path) -> Option<PathBuf> {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => plain.push(name),
-            Component::CurDir => {}
-            Component::ParentDir if plain.pop() => {}
-            _ => return None,
-        }
-    }
-    Some(plain)
 }
 
 /// The keys of a variable, if that is what was left out.

@@ -1,0 +1,102 @@
+//! Hides where the user's own leads beside itself: by links that lie in it, and by what a text names to be read with it.
+
+use std::path::{Component, Path, PathBuf};
+
+/// How deep texts are looked at that others name, and how many: Claude Code's five.
+const DEEPEST: usize = 5;
+const MOST: usize = 100;
+/// The longest text that is looked at, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// What something of the user's leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// Where it is.
+    pub(super) real: PathBuf,
+    /// Where it must be below the home directory for the agent to find it; `None` if that is elsewhere.
+    pub(super) inside: Option<PathBuf>,
+    /// What it is called where it does not come along.
+    pub(super) named: String,
+}
+
+/// What links lead to that lie in a directory, which is at `below`, and lead out of it.
+pub(super) fn links_in(dir: &Path, below: &Path) -> Vec<Beside> {
+    let Ok(root) = dir.canonicalize() else { return Vec::new() };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    let led = |link: std::fs::DirEntry| {
+        // One that leads nowhere is nothing to its user either.
+        let real = link.path().canonicalize().ok().filter(|real| !real.starts_with(&root))?;
+        let inside = std::fs::read_link(link.path()).ok().and_then(|to| lexical(&below.join(to)));
+        let named = format!("~/{} (a link to {})", below.join(link.file_name()).display(), real.display());
+        Some(Beside { real, inside, named })
+    };
+    links.filter_map(led).collect()
+}
+
+/// What a text of the user's, which is at `below` in his home directory `own`, names as `@PATH`; and what that names, if it lies
+/// with the first: elsewhere a sandbox of another project may have written it.
+pub(super) fn imports_in(path: &Path, below: &Path, own: &Path) -> Vec<Beside> {
+    let with_it = below.parent().unwrap_or(Path::new("")).to_owned();
+    let mut found: Vec<Beside> = Vec::new();
+    let mut texts = vec![(path.to_owned(), below.to_owned(), 0)];
+    while let Some((path, below, depth)) = texts.pop() {
+        let is_short = path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= LONGEST);
+        let text = if is_short { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        for name in names(&text) {
+            let (there, inside) = match name.strip_prefix("~/") {
+                Some(rest) => (own.join(rest), lexical(Path::new(rest))),
+                None if Path::new(name).is_absolute() => {
+                    (name.into(), Path::new(name).strip_prefix(own).ok().and_then(lexical))
+                }
+                None => {
+                    let beside = below.parent().unwrap_or(Path::new("")).join(name);
+                    (own.join(&beside), lexical(&beside))
+                }
+            };
+            let Ok(real) = there.canonicalize() else { continue };
+            if !real.is_file() || found.len() >= MOST || found.iter().any(|known| known.real == real) {
+                continue;
+            }
+            let is_looked_at =
+                |inside: &PathBuf| depth + 1 < DEEPEST && inside.starts_with(&with_it) && with_it != Path::new("");
+            if let Some(inside) = inside.clone().filter(is_looked_at) {
+                texts.push((real.clone(), inside, depth + 1));
+            }
+            let named = format!("{} (which ~/{} names)", real.display(), below.display());
+            found.push(Beside { real, inside, named });
+        }
+    }
+    found
+}
+
+/// The paths that a text in Markdown names as `@PATH`, outside of code.
+fn names(text: &str) -> Vec<&str> {
+    let mut in_code = false;
+    let prose = text.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_code ^= is_fence;
+        !in_code && !is_fence
+    });
+    let words = prose.flat_map(|line| line.split('`').step_by(2)).flat_map(str::split_whitespace);
+    let paths = words.filter_map(|word| word.strip_prefix('@'));
+    paths.map(|path| path.trim_end_matches(['.', ',', ';', ':', ')'])).filter(|path| !path.is_empty()).collect()
+}
+
+/// A path below a directory, without `..`; `None` if it leads out.
+fn lexical(path: &Path) -> Option<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => plain.push(name),
+            Component::CurDir => {}
+            Component::ParentDir if plain.pop() => {}
+            _ => return None,
+        }
+    }
+    Some(plain)
+}
+
+#[cfg(test)]
+#[path = "beside_tests.rs"]
+mod tests;
