@@ -1,12 +1,15 @@
 //! The hook that agents ask before they use a tool: hides which tools run commands, and what those become.
 
-use super::rules::{self, Verdict};
+use super::{
+    rules::{self, Verdict},
+    skills,
+};
 use crate::config::HostFacts;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Tools whose `command` is none of a shell: it names what the agent does itself.
-const HARMLESS: [&str; 2] = ["Skill", "SlashCommand"];
+/// Tools whose `command` is none of a shell: it names a skill or a command of the agent's own.
+const SKILLS: [&str; 2] = ["Skill", "SlashCommand"];
 /// Tools whose `command` no shell of a sandbox reads.
 const FOREIGN: [&str; 1] = ["PowerShell"];
 /// How tools of servers begin, which run where their servers do.
@@ -19,13 +22,20 @@ const SERVERS: &str = "mcp__";
 pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
     let tool = asked.get("tool_name").and_then(Value::as_str).unwrap_or_default();
     let input = asked.get("tool_input")?.as_object()?;
-    let command = input.get("command")?.as_str()?;
+    let cwd = asked.get("cwd").and_then(Value::as_str).map(Path::new);
     let event = asked.get("hook_event_name")?;
-    if HARMLESS.contains(&tool) || tool.starts_with(SERVERS) {
+    let mut told = json!({ "hookEventName": event });
+    if SKILLS.contains(&tool) {
+        let said = input.get("skill").or(input.get("command")).and_then(Value::as_str).unwrap_or_default();
+        let name = said.split_whitespace().next().unwrap_or_default().trim_start_matches('/');
+        told["permissionDecision"] = "ask".into();
+        told["permissionDecisionReason"] = skills::doubt(host, cwd, name)?.into();
+        return Some(json!({ "hookSpecificOutput": told }));
+    }
+    let command = input.get("command")?.as_str()?;
+    if tool.starts_with(SERVERS) {
         return None;
     }
-    let mut told = json!({ "hookEventName": event });
-    let cwd = asked.get("cwd").and_then(Value::as_str).map(Path::new);
     let verdict = match FOREIGN.contains(&tool) {
         true => Some(Verdict::Deny(format!("Commands of {tool} can't be run in a sandbox: use another tool"))),
         false => rules::verdict(host, cwd, tool, command),

@@ -42,8 +42,11 @@ fn whatever_tool_has_a_command_is_asked_about() {
             "{tool}"
         );
     }
-    for tool in ["Skill", "SlashCommand", "mcp__agentkernel__run"] {
-        assert_eq!(answer(&asked(tool), "ak", &host()), None, "{tool}");
+    assert_eq!(answer(&asked("mcp__agentkernel__run"), "ak", &host()), None);
+    for tool in ["Skill", "SlashCommand"] {
+        let told = answer(&asked(tool), "ak", &host()).unwrap();
+        assert_eq!(told["hookSpecificOutput"]["permissionDecision"], "ask", "{tool}");
+        assert_eq!(told["hookSpecificOutput"].get("updatedInput"), None, "{tool}");
     }
     let told = answer(&asked("PowerShell"), "ak", &host()).unwrap();
     assert_eq!(told["hookSpecificOutput"]["permissionDecision"], "deny", "{told}");

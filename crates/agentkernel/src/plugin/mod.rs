@@ -10,6 +10,7 @@ mod file;
 mod hook;
 mod plan;
 mod rules;
+mod skills;
 
 pub use agent::{Agent, names};
 pub use error::PluginError;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Where whoever runs the computer writes them.
-const MANAGED: &str = "/etc/claude-code";
+pub(super) const MANAGED: &str = "/etc/claude-code";
 /// The longest file of settings.
 const MAX_FILE: u64 = 16 << 20;
 
@@ -49,6 +49,13 @@ pub(super) fn verdict(host: &HostFacts, cwd: Option<&Path>, tool: &str, command:
         }
     }
     ask.map(Verdict::Ask)
+}
+
+/// The rules that allow something there.
+pub(super) fn allowed(host: &HostFacts, cwd: Option<&Path>) -> Vec<String> {
+    let lists =
+        files(host, cwd).into_iter().filter_map(|path| permissions(&path).ok()??.get("allow")?.as_array().cloned());
+    lists.flatten().filter_map(|rule| rule.as_str().map(str::to_owned)).collect()
 }
 
 fn told(verb: &str, rule: &str, path: &Path) -> String {

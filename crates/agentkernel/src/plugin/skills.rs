@@ -1,0 +1,100 @@
+//! Whether a skill of Claude Code's could be a sandbox's work: hides where its user's, a project's and a plugin's own stand, where
+//! none writes. A skill may have hooks, which are commands that Claude Code runs itself, and it takes skills from subdirectories.
+//! Of two with one name it takes that which has it from its place, and has none in a subdirectory.
+
+use super::rules;
+use crate::config::{self, HostFacts, Project};
+use serde_json::Value;
+use std::path::{Component, Path, PathBuf};
+
+/// The longest list of plugins that is read.
+const MAX_FILE: u64 = 16 << 20;
+/// Places in a project where no sandbox of it writes.
+const PROTECTED: [&str; 2] = [".claude/skills", ".claude/commands"];
+
+/// Why a human is to be asked before a skill of this name is used in a directory; `None` if it stands where no sandbox writes, or
+/// if a rule allows it by its name.
+pub(super) fn doubt(host: &HostFacts, cwd: Option<&Path>, name: &str) -> Option<String> {
+    let named = [format!("Skill({name})"), format!("Skill({name}:*)"), format!("Skill({name} *)")];
+    let is_allowed = || rules::allowed(host, cwd).iter().any(|rule| named.contains(rule));
+    let is_plain = |part: &str| matches!(Path::new(part).components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
+    let parts: Vec<&str> = name.split(':').collect();
+    if parts.iter().all(|part| is_plain(part)) && is_known(host, cwd, &parts) || is_allowed() {
+        return None;
+    }
+    Some(format!(
+        "'{name}' is no skill of yours, of the project's own .claude or of a plugin. Unless it is Claude Code's own, a sandbox may \
+         have written it, and hooks in it run outside of any. The rule Skill({name}) allows it"
+    ))
+}
+
+/// Whether a file of this name stands where Claude Code takes skills from, and no sandbox writes.
+fn is_known(host: &HostFacts, cwd: Option<&Path>, parts: &[&str]) -> bool {
+    let session = host.var("CLAUDE_PROJECT_DIR").map(Path::new);
+    let dirs: Vec<&Path> = cwd.into_iter().chain(session).chain([host.cwd.as_path()]).collect();
+    let root = |dir: &&Path| {
+        Project::find_dir(&HostFacts { cwd: dir.to_path_buf(), ..host.clone() }).ok()?.canonicalize().ok()
+    };
+    let roots: Vec<PathBuf> = dirs.iter().filter_map(root).collect();
+    let is_out_of_reach = |path: &Path| {
+        let Ok(real) = path.canonicalize() else { return false };
+        let is_protected = |root: &PathBuf| {
+            real.strip_prefix(root).map_or(true, |below| PROTECTED.iter().any(|place| below.starts_with(place)))
+        };
+        real.is_file() && roots.iter().all(is_protected)
+    };
+    let managed = Path::new(rules::MANAGED).join(".claude");
+    let homes =
+        [Some(managed), Some(host.own_home().join(".claude")), host.var("CLAUDE_CONFIG_DIR").map(PathBuf::from)];
+    let homes: Vec<PathBuf> = homes.into_iter().flatten().collect();
+    let above = dirs.iter().flat_map(|dir| dir.ancestors()).map(|dir| dir.join(".claude"));
+    let places: Vec<PathBuf> = homes.iter().cloned().chain(above).collect();
+    let (skill, command) = (|place: &Path, name: &str| place.join("skills").join(name).join("SKILL.md"), command);
+    let found = |place: &PathBuf| match parts {
+        [name] => is_out_of_reach(&skill(place, name)) || is_out_of_reach(&command(place, parts)),
+        _ => is_out_of_reach(&command(place, parts)),
+    };
+    let of_plugin = |plugin: &str, rest: &[&str]| {
+        let dirs = homes.iter().flat_map(|home| plugins(&home.join("plugins"), plugin)).collect::<Vec<_>>();
+        dirs.iter().any(|dir| {
+            let is_skill = matches!(rest, [name] if is_out_of_reach(&skill(dir, name)));
+            is_skill || is_out_of_reach(&command(dir, rest))
+        })
+    };
+    places.iter().any(found) || matches!(parts, [plugin, rest @ ..] if !rest.is_empty() && of_plugin(plugin, rest))
+}
+
+/// The file of a command, whose directories stand before its name.
+fn command(place: &Path, parts: &[&str]) -> PathBuf {
+    let path: PathBuf = place.join("commands").join(parts.iter().collect::<PathBuf>());
+    let mut name = path.into_os_string();
+    name.push(".md");
+    name.into()
+}
+
+/// Where plugins of a name are: those that were installed, and those of marketplaces that are directories.
+fn plugins(dir: &Path, name: &str) -> Vec<PathBuf> {
+    let is_it = |key: &str| key.split('@').next() == Some(name);
+    let installed = read(&dir.join("installed_plugins.json"));
+    let entries = installed["plugins"].as_object().into_iter().flatten().filter(|(key, _)| is_it(key));
+    let entries = entries.flat_map(|(_, entries)| entries.as_array().cloned().unwrap_or_default());
+    let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry["installPath"].as_str()?.into())).collect();
+    let markets = read(&dir.join("known_marketplaces.json"));
+    for market in markets.as_object().into_iter().flat_map(|markets| markets.values()) {
+        let Some(place) = market["installLocation"].as_str().map(Path::new) else { continue };
+        let list = read(&place.join(".claude-plugin/marketplace.json"));
+        let plugins = list["plugins"].as_array().into_iter().flatten().filter(|plugin| plugin["name"] == name);
+        found.extend(plugins.filter_map(|plugin| Some(place.join(plugin["source"].as_str()?))));
+    }
+    found
+}
+
+/// What a file of Claude Code's says; nothing if it can't be read.
+fn read(path: &Path) -> Value {
+    let text = config::read_own(path, MAX_FILE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.and_then(|text| crate::edit::json_value(&text)).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "skills_tests.rs"]
+mod tests;
