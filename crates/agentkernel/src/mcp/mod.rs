@@ -13,6 +13,7 @@ mod delivery;
 mod frames;
 mod helper;
 mod http;
+mod inbox;
 mod prompts;
 mod resources;
 mod roots;
