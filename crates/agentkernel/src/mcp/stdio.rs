@@ -4,13 +4,17 @@ use super::{
     answers::Answers,
     inbox::{Inbox, Message, line},
 };
-use rmcp::{
-    RoleServer,
-    model::{ClientRequest, JsonRpcMessage},
-    service::TxJsonRpcMessage,
-    transport::Transport,
+use rmcp::{RoleServer, model::JsonRpcMessage, service::TxJsonRpcMessage, transport::Transport};
+use std::{
+    future::pending,
+    io,
+    os::fd::AsFd as _,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
-use std::{future::pending, io, os::fd::AsFd as _, pin::Pin, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, unix::AsyncFd},
     sync::{Mutex, Notify},
@@ -29,8 +33,8 @@ pub(super) struct Stdio<R, W> {
     part: Vec<u8>,
     inbox: Inbox,
     output: Arc<Mutex<W>>,
-    /// The client has said what it is.
-    begun: bool,
+    /// The client has said what it is: by a greeting, or, where the protocol has none, by its first request.
+    begun: Arc<AtomicBool>,
     /// What is being said to a line that was no message; nothing more is read before.
     complaint: Option<Writing>,
     /// Is told when the client has nothing more to say: who answers it may be held up then, and hear of nothing.
@@ -39,9 +43,9 @@ pub(super) struct Stdio<R, W> {
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Stdio<R, W> {
-    pub(super) fn new(input: R, output: W, ended: Arc<Notify>, answers: Arc<Answers>) -> Self {
+    pub(super) fn new(input: R, output: W, begun: Arc<AtomicBool>, ended: Arc<Notify>, answers: Arc<Answers>) -> Self {
         let (inbox, output) = (Inbox::new(LONGEST), Arc::new(Mutex::new(output)));
-        Self { input, part: Vec::with_capacity(PART), inbox, output, begun: false, complaint: None, ended, answers }
+        Self { input, part: Vec::with_capacity(PART), inbox, output, begun, complaint: None, ended, answers }
     }
 
     /// The next message. Nothing is lost if that is given up.
@@ -53,11 +57,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Stdio<R, W> {
                 told?;
             }
             match self.inbox.next() {
+                // Before the protocol has begun, what is no request tells nobody anything, and would end it.
                 Some(Ok(message)) => {
-                    self.begun |= matches!(&message, JsonRpcMessage::Request(request)
-                        if matches!(request.request, ClientRequest::InitializeRequest(_)));
-                    // Before that, what is no request tells nobody anything.
-                    if self.begun || matches!(message, JsonRpcMessage::Request(_)) {
+                    if self.begun.load(Ordering::Relaxed) || matches!(message, JsonRpcMessage::Request(_)) {
                         return Ok(message);
                     }
                 }
