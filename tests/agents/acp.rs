@@ -1,7 +1,7 @@
 //! Real agents and an editor that is played by the official client of the Agent Client Protocol.
 
 use super::{
-    real::{CLAUDE, CODEX, GEMINI, OPENCODE},
+    real::{CLAUDE, CODEX, COPILOT, GEMINI, OPENCODE, QWEN},
     scene::{Agent, KEY, Scene, install},
 };
 use serde_json::{Value, json};
@@ -46,6 +46,16 @@ fn claude_code_in_an_editor() {
 #[test]
 fn codex_in_an_editor() {
     works(&CODEX, Ways { asks: false });
+}
+
+#[test]
+fn qwen_code_in_an_editor() {
+    works(&QWEN, Ways { asks: true });
+}
+
+#[test]
+fn copilot_cli_in_an_editor() {
+    works(&COPILOT, Ways { asks: true });
 }
 
 /// What an agent does with an editor.

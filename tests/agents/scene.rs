@@ -71,9 +71,14 @@ pub fn install_for(libc: &str, agents: &[&Agent]) -> Option<World> {
 }
 
 impl<'a> Scene<'a> {
-    /// Whoever has installed it.
+    /// Whoever has installed it, and recorded its key where its adapter does not know that.
     pub fn of(world: World, agent: &'a Agent, internet: &'a Internet) -> Self {
-        Self { agent, world, internet, engine: None, image: None }
+        let scene = Self { agent, world, internet, engine: None, image: None };
+        if agent.arguments.contains(&"--secret") {
+            let set = ["secret", "set", agent.variable, "--from-env", agent.variable, "--host", agent.host];
+            let _ = stdout(&mut scene.agentkernel(&set));
+        }
+        scene
     }
 
     /// The same agent with an ordinary user, who gets what another has installed as if he had.
@@ -164,6 +169,12 @@ impl<'a> Scene<'a> {
         self.agentkernel(&[&self.run_words(), arguments].concat())
     }
 
+    /// What it answers to `--version`, without a network and what logs in.
+    pub fn version(&self) -> String {
+        let words = self.words("run", &["--no-login", "--net", "none"]);
+        stdout(&mut self.agentkernel(&[&words[..], &["--", "--version"]].concat()))
+    }
+
     /// `agentkernel run AGENT`, as it is typed at a [`Scene::screen`].
     pub fn typed(&self) -> String {
         format!("{} {}", self.world.binary().display(), self.run_words().join(" "))
@@ -182,7 +193,9 @@ impl<'a> Scene<'a> {
 
     /// `agentkernel acp AGENT`, as an editor has it.
     pub fn acp(&self) -> String {
-        format!("{} {}", self.world.binary().display(), self.words("acp", &[]).join(" "))
+        // What is told to OpenCode by an argument otherwise stands in its settings here.
+        let arguments = if self.agent.name == "opencode" { &[] } else { self.agent.arguments };
+        format!("{} {}", self.world.binary().display(), self.words("acp", arguments).join(" "))
     }
 
     /// A program with the user's key and engine.

@@ -432,6 +432,12 @@ fn a_client_of_the_latest_revision() {
     call("create", json!({"name": "box"}), Value::Null);
     let other = call("net_allow", allow, agreed);
     assert!(other["resultType"] == "input_required" && key(&other) != question, "{other}");
+    // Without a greeting, too, a call can be cancelled.
+    let long = json!({"sandbox": "box", "command": "sleep 12345"});
+    let id = client.ask("tools/call", json!({"name": "exec", "arguments": long, "_meta": meta}));
+    eventually("it runs", || inside(&world).contains("sleep 12345"));
+    client.notify("notifications/cancelled", json!({"requestId": id}));
+    eventually("it is ended", || !inside(&world).contains("sleep 12345"));
     call("rm", json!({"sandbox": "box", "force": true}), Value::Null);
     client.leave();
     nothing_is_left(&world);

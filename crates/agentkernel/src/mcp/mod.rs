@@ -13,6 +13,7 @@ mod delivery;
 mod frames;
 mod helper;
 mod http;
+mod inbox;
 mod prompts;
 mod resources;
 mod roots;
@@ -31,7 +32,16 @@ use crate::{
     workspace::Restored,
 };
 use rmcp::ServiceExt as _;
-use std::{io, net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::TcpListener,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::Notify, time::sleep};
 use wire::Failure;
 
@@ -89,11 +99,13 @@ pub fn serve(starter: &dyn Starter) -> io::Result<()> {
     run(starter, async |workers| {
         let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Told);
         let (input, output) = rmcp::transport::io::stdio_pipes();
-        let ended = Arc::new(Notify::new());
-        let transport = stdio::Stdio::new(input, output, ended.clone(), service.answers());
+        let (begun, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let transport = stdio::Stdio::new(input, output, begun.clone(), ended.clone(), service.answers());
         let serve = async {
             // A client that goes before it has said what it wants is no failure.
             if let Ok(running) = service.clone().serve(transport).await {
+                // There is one thread: nothing more is read before.
+                begun.store(true, Ordering::Relaxed);
                 let _ = running.waiting().await;
             }
         };
