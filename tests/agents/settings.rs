@@ -72,7 +72,7 @@ fn nothing_in_them_logs_in() {
         let seen = String::from_utf8_lossy(&output.stdout).into_owned();
         // Here it knows no variables: one of no value would hide the sandbox's own.
         let (toml, json) = seen.split_once("{ // mine\n").unwrap();
-        assert_eq!(toml, "a = 1 # one\napi_key = \"\"\n");
+        assert_eq!(toml, "a = 1 # one\n");
         assert!(json.starts_with("  \"theme\": \"dark\"") && json.ends_with("{ \"theme\": \"light\" }"), "{seen}");
         assert!(!seen.contains("FORGE_TOKEN"), "{seen}");
         let within = run(&[], "cd ~/.mine-extensions && cat one/.env one/*.json two/*; ! echo x >> one/.env");
@@ -147,7 +147,7 @@ fn links_bring_along_what_they_lead_to_or_are_named() {
             cat good/* good/.env notes.md own/.env near.md own/.git/config own/.git/modules/sub/config own/plugin.json; ls -d keys/ far/; ! echo x >> good/SKILL.md"]);
         let output = run.output().unwrap();
         let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
-        let expected = "a = 1\napi_key = \"\"\n{ \"theme\": \"dark\", \"api_key\": \"\" }a skill\nLEVEL=1\nnotes\nLEVEL=2\nown\
+        let expected = "a = 1\n{ \"theme\": \"dark\" }a skill\nLEVEL=1\nnotes\nLEVEL=2\nown\
             [core]\n\tbare = false\n[remote \"origin\"]\n\n[core]\n\tbare = false\n[remote \"origin\"]\n\n\
             {\"mcpServers\": {\"a\": {\"env\": {}}}}";
         assert_eq!(seen, expected, "{who:?}: {words}");
@@ -261,6 +261,14 @@ pub fn servers_come_along(scene: &Scene<'_>) {
     assert_eq!(scene.read("with-server"), "done\n");
     let started = scene.read("started");
     assert!(!started.is_empty() && !started.contains(TOKEN), "{started}");
+    // A secret of that name is its token then.
+    scene.write("token", "of-the-forge");
+    let set = ["secret", "set", "FORGE_TOKEN", "--stdin", "--host", "forge.example.org"];
+    let _ = stdout(scene.agentkernel(&set).stdin(fs::File::open(scene.file("token")).unwrap()));
+    let _ = scene.task(&["--secret", "FORGE_TOKEN"], &["mock:run echo again > with-server"]);
+    let started = scene.read("started");
+    assert!(started.lines().any(|line| line.starts_with("agentkernel-FORGE_TOKEN-")), "{started}");
+    let _ = stdout(&mut scene.agentkernel(&["secret", "rm", "FORGE_TOKEN"]));
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     scene.sh(&format!("rm {}", file.display()));
 }

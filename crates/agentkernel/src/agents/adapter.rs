@@ -301,6 +301,8 @@ pub struct Mcp {
     pub argument: Vec<String>,
     /// How a value there refers to a variable, with `{}` for its name; empty: it cannot.
     pub reference: String,
+    /// The key of a server for names of variables that it has of the agent's own; empty: there is none.
+    pub forward: String,
 }
 
 /// What an agent needs.

@@ -1,8 +1,13 @@
 //! Hides how settings get into a file of an agent's in which its user has set others.
 
-use super::adapter::{Adapter, Wish};
+use super::{
+    adapter::{Adapter, Wish},
+    detect::{has_headers, has_secret_name},
+    settings::{Form, Settings, VARIABLES},
+};
 use crate::edit::{Edit, Put};
 use std::path::Path;
+use toml_edit::{Array, DocumentMut, Item, TableLike};
 
 /// What decides, beside the user's own settings, over what is set.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,12 +41,66 @@ pub fn preset(adapter: &Adapter, file: &Path, text: Option<&str>, given: Given<'
     now.filter(|now| Some(now.as_str()) != text)
 }
 
-/// Settings without an entry that is empty now: a variable of no value would hide one that has some.
-pub fn without_empty(text: String, keys: &[String]) -> String {
-    let edit = Edit::Json { key: keys.to_vec(), value: "".into(), list: false, known_by: None, mark: None };
-    match edit.take(&text, Some(&text)) {
-        Ok(Some(after)) => after,
-        _ => text,
+/// Settings without the entries in which something was left out and that need not be there: a key of no value would hide one
+/// that the sandbox has, as a variable would. Of a table of TOML with variables of a server, the names go to its list `forward`,
+/// if that is called anything: those that it has of the agent's own.
+#[must_use]
+pub fn without_empty(settings: &Settings, form: Form, forward: &str) -> String {
+    let split = settings.left_out.iter().map(|keys| keys.split('.').map(str::to_owned).collect::<Vec<_>>());
+    let optional: Vec<Vec<String>> = split.filter(|keys| is_optional(keys)).collect();
+    match form {
+        Form::Json => optional.into_iter().fold(settings.text.clone(), |text, key| {
+            let edit = Edit::Json { key, value: "".into(), list: false, known_by: None, mark: None };
+            match edit.take(&text, Some(&text)) {
+                Ok(Some(after)) => after,
+                _ => text,
+            }
+        }),
+        Form::Toml => {
+            let Ok(mut document) = settings.text.parse::<DocumentMut>() else { return settings.text.clone() };
+            for keys in &optional {
+                // A server is in a table of such.
+                let forward = if keys.len() > 3 { forward } else { "" };
+                without(document.as_table_mut(), keys, forward);
+            }
+            document.to_string()
+        }
+        Form::Variables | Form::FrontMatter => settings.text.clone(),
+    }
+}
+
+/// Whether settings are as good without what was left out at the end of these keys.
+fn is_optional(keys: &[String]) -> bool {
+    let Some((last, tables)) = keys.split_last() else { return false };
+    let table = tables.last().map(|table| table.to_ascii_lowercase()).unwrap_or_default();
+    VARIABLES.contains(&&*table) || has_headers(&table) || has_secret_name(last)
+}
+
+fn without(table: &mut dyn TableLike, keys: &[String], forward: &str) {
+    match keys {
+        [variables, name] if VARIABLES.contains(&&**variables) => without_variable(table, variables, name, forward),
+        [key] if table.get(key).and_then(Item::as_str) == Some("") => {
+            table.remove(key);
+        }
+        [key, rest @ ..] if !rest.is_empty() => {
+            if let Some(table) = table.get_mut(key).and_then(Item::as_table_like_mut) {
+                without(table, rest, forward);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Removes an empty variable of a server, whose name stands in its list then.
+fn without_variable(server: &mut dyn TableLike, variables: &str, name: &str, forward: &str) {
+    let Some(table) = server.get_mut(variables).and_then(Item::as_table_like_mut) else { return };
+    if table.get(name).and_then(Item::as_str) != Some("") {
+        return;
+    }
+    table.remove(name);
+    if !forward.is_empty() {
+        let names = server.entry(forward).or_insert_with(|| Item::Value(Array::new().into()));
+        names.as_array_mut().into_iter().for_each(|names| names.push(name));
     }
 }
 

@@ -1,4 +1,4 @@
-use super::super::tests::embedded;
+use super::super::{settings::without_credentials, tests::embedded};
 use super::*;
 
 const FILE: &str = ".gemini/settings.json";
@@ -67,9 +67,32 @@ fn what_logs_in_decides_over_settings_of_it() {
 
 #[test]
 fn an_empty_variable_is_taken_out() {
-    let keys = |name: &str| ["env".to_owned(), name.to_owned()];
     let text = "{ \"env\": { \"A\": \"\", \"B\": \"b\" } }".to_owned();
-    let value: serde_json::Value = serde_json::from_str(&without_empty(text.clone(), &keys("A"))).unwrap();
+    let of = |name: &str| {
+        let settings = Settings { text: text.clone(), left_out: vec![format!("env.{name}")] };
+        without_empty(&settings, Form::Json, "")
+    };
+    let value: serde_json::Value = serde_json::from_str(&of("A")).unwrap();
     assert_eq!(value, serde_json::json!({"env": {"B": "b"}}));
-    assert_eq!(without_empty(text.clone(), &keys("B")), text);
+    assert_eq!(of("B"), text);
+}
+
+#[test]
+fn what_is_empty_now_is_not_there_where_it_may_be_missing() {
+    let of = |text: &str, form, reference: &str, forward: &str| {
+        let settings = without_credentials(text, form, reference).unwrap();
+        assert!(!settings.left_out.is_empty(), "{text}");
+        without_empty(&settings, form, forward)
+    };
+    let json = r#"{"provider": {"p": {"options": {"apiKey": "abc", "x": 1}}}, "mcp": {"a": {"url": "https://me:abc@x.example", "args": ["--token", "abc"]}}}"#;
+    let expected = r#"{"provider": {"p": {"options": {"x": 1}}}, "mcp": {"a": {"url": "", "args": ["--token", ""]}}}"#;
+    assert_eq!(of(json, Form::Json, "{env:{}}", ""), expected);
+    let toml = "# mine\napi_key = \"abc\"\nmodel = \"m\" # one\n[mcp_servers.a]\ncommand = \"x\"\nenv_vars = [\"HOME\"]\n\
+        [mcp_servers.a.env]\nA_TOKEN = \"abc\"\nLEVEL = \"1\"\n[mcp_servers.b]\ncommand = \"y\"\nenv = { B_KEY = \"abc\" }\n\
+        [mcp_servers.c]\nurl = \"https://me:abc@x.example\"\nhttp_headers = { Authorization = \"Bearer abc\" }\n[env]\nC_KEY = \"abc\"\n";
+    let expected = "model = \"m\" # one\n[mcp_servers.a]\ncommand = \"x\"\nenv_vars = [\"HOME\", \"A_TOKEN\"]\n\
+        [mcp_servers.a.env]\nLEVEL = \"1\"\n[mcp_servers.b]\ncommand = \"y\"\nenv = {}\nenv_vars = [\"B_KEY\"]\n\
+        [mcp_servers.c]\nurl = \"\"\nhttp_headers = {}\n[env]\n";
+    assert_eq!(of(toml, Form::Toml, "", "env_vars").replace("{ }", "{}"), expected);
+    assert!(!of(toml, Form::Toml, "", "").contains("B_KEY"));
 }

@@ -677,6 +677,16 @@ const MCP: &[Key<Mcp>] = &[
         doc: "How a value there refers to a variable, with `{}` for its name. It stands in the place of what logs a server in, which does not come along.",
         example: "\"${{}}\"",
     },
+    Key {
+        name: "forward",
+        form: Form::Text(|mcp, text| {
+            mcp.forward = filled(text.value)?;
+            Ok(())
+        }),
+        default: "none",
+        doc: "The key of a server, in TOML, with names of variables that it has of the agent's own: there stands the name in place of a value that does not come along.",
+        example: "\"env_vars\"",
+    },
 ];
 
 const NEEDS: &[Key<Needs>] = &[

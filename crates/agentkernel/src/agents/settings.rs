@@ -96,7 +96,7 @@ pub fn servers(text: &str, key: &str, local: &[String]) -> Result<Option<String>
 }
 
 /// Tables whose keys are variables.
-const VARIABLES: [&str; 2] = ["env", "environment"];
+pub(super) const VARIABLES: [&str; 2] = ["env", "environment"];
 /// The least that a number that logs in is long: shorter ones are sizes, times and what is pressed.
 const LEAST_DIGITS: usize = 4;
 /// A rule of Claude Code's that is about nothing.

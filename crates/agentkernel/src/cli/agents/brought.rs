@@ -43,6 +43,8 @@ pub(super) struct Brought {
     pub(super) places: Vec<(PathBuf, PathBuf)>,
     /// The same of copies.
     pub(super) copies: Vec<(PathBuf, PathBuf)>,
+    /// Directories in them that the agent writes itself, in every run.
+    pub(super) own: Vec<PathBuf>,
     /// MCP servers that the agent is given as an argument, in JSON.
     pub(super) servers: Option<String>,
     /// What was left out of it: file, and keys in it.
@@ -107,6 +109,12 @@ impl Brought {
                     (false, true) => beside.extend(imports_in(&path, below, &own)),
                     (false, false) => {}
                 }
+                let own = adapter
+                    .home
+                    .own
+                    .iter()
+                    .filter(|own| is_kept && own.strip_prefix(below).is_ok_and(|rest| path.join(rest).is_dir()));
+                all.own.extend(own.cloned());
                 all.places.push((path, target.clone()));
             }
         }
@@ -178,8 +186,9 @@ impl Brought {
         };
         // Variables are known where servers are: elsewhere a reference would be taken for the value.
         let of_servers = |mcp: &&crate::agents::Mcp| mcp.file.with_extension("") == below.with_extension("");
-        let reference = adapter.mcp.as_ref().filter(of_servers).map_or("", |mcp| &mcp.reference);
-        let text = match self.cleaned(&path, form, reference, below) {
+        let mcp = adapter.mcp.as_ref().filter(of_servers);
+        let (reference, forward) = mcp.map_or(("", ""), |mcp| (&mcp.reference, &mcp.forward));
+        let text = match self.cleaned(&path, form, (reference, forward), below) {
             Some((text, _)) => preset(adapter, below, Some(&text), given, false).unwrap_or(text),
             None => String::new(),
         };
@@ -187,17 +196,21 @@ impl Brought {
         Ok(())
     }
 
-    /// The text of settings without what logs in, and whether there was any; `None` if they are broken. Both are noted.
-    fn cleaned(&mut self, path: &Path, form: Form, reference: &str, below: &Path) -> Option<(String, bool)> {
+    /// The text of settings without what logs in, and whether there was any; `None` if they are broken. Both are noted. A server is
+    /// told of a variable by a reference, or by its name in a list.
+    fn cleaned(
+        &mut self,
+        path: &Path,
+        form: Form,
+        (reference, forward): (&str, &str),
+        below: &Path,
+    ) -> Option<(String, bool)> {
         match read(path).and_then(|text| without_credentials(&text, form, reference)) {
             Ok(settings) => {
-                let emptied: Vec<Vec<String>> = match (form, reference) {
-                    (Form::Json, "") => settings.left_out.iter().filter_map(|keys| variable(keys)).collect(),
-                    _ => Vec::new(),
-                };
+                let text = without_empty(&settings, form, forward);
                 let had_some = !settings.left_out.is_empty();
-                let text = self.take(settings, below);
-                Some((emptied.iter().fold(text, |text, keys| without_empty(text, keys)), had_some))
+                self.note(settings.left_out, below);
+                Some((text, had_some))
             }
             Err(cause) => {
                 self.left_out.push(format!("~/{} ({cause})", below.display()));
@@ -243,7 +256,7 @@ impl Brought {
                     let Some(rest) = real.as_ref().and_then(|real| real.strip_prefix(&root).ok()) else { continue };
                     let below = target.join(rest);
                     let form = form.unwrap_or(Form::Json);
-                    let text = match self.cleaned(&path, form, "", &below) {
+                    let text = match self.cleaned(&path, form, ("", ""), &below) {
                         Some((_, false)) => continue,
                         Some((text, true)) => text,
                         None => String::new(),
@@ -255,11 +268,9 @@ impl Brought {
         Ok(true)
     }
 
-    /// The text of settings; notes what was left out of it.
-    fn take(&mut self, settings: Settings, file: &Path) -> String {
-        let named = settings.left_out.iter().map(|keys| format!("{keys} in ~/{}", file.display()));
-        self.left_out.extend(named);
-        settings.text
+    /// Notes what was left out of a file.
+    fn note(&mut self, left_out: Vec<String>, file: &Path) {
+        self.left_out.extend(left_out.into_iter().map(|keys| format!("{keys} in ~/{}", file.display())));
     }
 
     /// MCP servers of a file that does not come along itself.
@@ -270,16 +281,15 @@ impl Brought {
         let local: Vec<String> = mcp.local.iter().map(|key| key.replace("{workspace}", &project)).collect();
         let without = |found: String| without_credentials(&found, Form::Json, &mcp.reference);
         match servers(&text, &mcp.key, &local).and_then(|found| found.map(without).transpose()) {
-            Ok(found) => self.servers = found.map(|found| self.take(found, &mcp.file)),
+            Ok(found) => {
+                self.servers = found.map(|Settings { text, left_out }| {
+                    self.note(left_out, &mcp.file);
+                    text
+                });
+            }
             Err(cause) => self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display())),
         }
     }
-}
-
-/// The keys of a variable, if that is what was left out.
-fn variable(keys: &str) -> Option<Vec<String>> {
-    let keys: Vec<String> = keys.split('.').map(str::to_owned).collect();
-    matches!(&keys[..], [.., table, _] if table == "env" || table == "environment").then_some(keys)
 }
 
 /// The text of a file of the user's.

@@ -263,13 +263,14 @@ impl Wanted {
                 .hint("Leave out --ask, or the task; what an agent has of its own for that goes behind '--'"));
         }
         // What is in them is looked at soon.
-        let kept = adapter.home.state.iter().map(|below| Ok((home.directory(below)?, below.clone())));
-        let kept = kept.collect::<Result<Vec<_>, Failure>>()?;
+        let keep = |below: &PathBuf| Ok((home.directory(below)?, below.clone()));
+        let mut kept = adapter.home.state.iter().map(keep).collect::<Result<Vec<_>, Failure>>()?;
         let logins = if ask.common.no_login { Vec::new() } else { self.logins(overrides, &host, &project)? };
         let (wishes, place) = (ask.wishes(), logins.first().map(login::Login::place));
         let given = Given { wishes: &wishes, login: place.as_deref() };
-        let Brought { places: brought, copies: copied, servers, left_out, of_earlier_runs } =
+        let Brought { places: brought, copies: copied, own, servers, left_out, of_earlier_runs } =
             Brought::of(adapter, &home, &host, &project.dir, given)?;
+        kept.extend(own.iter().map(keep).collect::<Result<Vec<_>, Failure>>()?);
         let session = match (&ask.resume, ask.go_on) {
             (Some(name), _) => Session::Named(name),
             (None, true) => Session::Last,
