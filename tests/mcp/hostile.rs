@@ -3,7 +3,9 @@
 use crate::client::Client;
 use serde_json::{Value, json};
 use std::{
+    fs,
     io::Write as _,
+    os::unix::fs::symlink,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -441,4 +443,30 @@ fn a_client_of_the_latest_revision() {
     call("rm", json!({"sandbox": "box", "force": true}), Value::Null);
     client.leave();
     nothing_is_left(&world);
+}
+
+/// A server that is started below a project's top is bound to that directory, not to what a sandbox lays in its place.
+#[test]
+fn what_takes_a_roots_place_is_not_worked_in() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(
+            world.command("sh").args(["-ec", "git init -q . && mkdir sub ~/victim && echo secret > ~/victim/key"]),
+        );
+        let mut server = world.agentkernel(["mcp"]);
+        server.current_dir(world.project().join("sub"));
+        let client = Client::of(&mut server, json!({}));
+        let run = |command: &str| client.tool("run", json!({ "command": command }))["structuredContent"].to_string();
+        let victim = world.home().join("victim");
+        let lay = format!("cd .. && mv sub x && ln -s {} sub; pwd", victim.display());
+        let _ = run(&lay);
+        assert!(!run("cat key; echo x > new").contains("secret"), "{who:?}");
+        // Nor if another one has laid it.
+        fs::rename(world.project().join("sub"), world.project().join("x")).unwrap();
+        symlink(&victim, world.project().join("sub")).unwrap();
+        let refused = client.refused("run", json!({"command": "cat key; echo x > new"}));
+        assert!(refused.contains("is another directory now"), "{refused}");
+        assert!(!victim.join("new").exists());
+        client.leave();
+    }
 }

@@ -235,6 +235,21 @@ fn what_a_running_sandbox_keeps_free_stays_free() {
         assert!(keeps());
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
         assert!(!keeps() && plugin(&["install", "claude", "--project"]).status.success());
+        // What is there would be open to it, once it was replaced.
+        let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--", "sleep", "600"]));
+        let before = files(&world);
+        let output = plugin(&["remove", "claude", "--project"]);
+        let told = told(&output);
+        assert!(
+            output.status.code() == Some(1) && told.contains("A sandbox runs in ") && told.contains("agentkernel ps"),
+            "{told}"
+        );
+        assert!(plugin(&["install", "zed"]).status.success());
+        let mut after = files(&world);
+        after.retain(|path, _| before.contains_key(path));
+        assert_eq!(after, before);
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "box"]));
+        assert!(plugin(&["remove", "claude", "--project"]).status.success());
     }
 }
 

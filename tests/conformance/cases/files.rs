@@ -44,6 +44,38 @@ pub const CASES: &[Row] = &[
         assert_eq!(b.works(&[], "ls -A .github | wc -l"), "7\n");
         eventually("nothing is there", || names("").is_empty());
     }),
+    ("what is obeyed where a command is started is protected there", "", |b| {
+        b.write(".git/config", "[core]\n");
+        b.write("sub/.claude/settings.json", "{}\n");
+        b.write("sub/deep/mine", "mine\n");
+        b.write("beside/mine", "mine\n");
+        // Where it is started, and on the way there; not beside that.
+        let script = "for dir in . ..; do for f in .claude/settings.json .mcp.json opencode.json .envrc .codex/config.toml .gemini/settings.json .git/config; do
+                mkdir -p $dir/$(dirname $f) && echo bad > $dir/$f && echo $dir/$f
+            done; done 2> /dev/null
+            (mv ../deep ../away; mv ../.claude ../away; rm -rf ../.claude; ln -sfn /tmp ../.vscode) 2> /dev/null
+            cat ../.claude/settings.json opencode.json .opencode/x 2>&1 | grep -v 'No such'
+            mkdir ../../beside/.claude && echo made > made && cat made mine";
+        let mut run = b.run(&[], &["sh", "-c", script]);
+        let output = run.current_dir(b.world.project().join("sub/deep")).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "{}\nmade\nmine\n", "{}", told(&output));
+        let names = |dir: &str| -> Vec<_> {
+            let mut names: Vec<_> =
+                fs::read_dir(b.world.project().join(dir)).unwrap().map(|e| e.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        eventually("only what was made is there", || {
+            (names("sub"), names("sub/deep"), names("beside"))
+                == (
+                    vec![".claude".into(), "deep".into()],
+                    vec!["made".into(), "mine".into()],
+                    vec![".claude".into(), "mine".into()],
+                )
+        });
+        assert_eq!(b.read("sub/.claude/settings.json"), "{}\n");
+        assert_eq!(names("sub/.claude"), ["settings.json"]);
+    }),
     ("a start that fails leaves nothing behind", "", |b| {
         b.write(".git/config", "[core]\n");
         let bad = format!("{}:/bin/busybox/below", b.world.project().display());

@@ -73,6 +73,11 @@ pub(crate) const BUILT_IN: [&str; 56] = [
     ".github/skills",
 ];
 
+/// What means something at the top of a repository alone.
+const AT_TOPS: [&str; 4] = [REPOSITORY, ".githooks", ".husky", ".github"];
+/// With it, a directory would be a repository of its own.
+const REPOSITORY: &str = ".git";
+
 /// Files that mean something only to a tool that the project uses: if one of a line exists, all of them are protected.
 pub(super) const IF_USED: [&[&str]; 10] = [
     &[".pre-commit-config.yaml"],
@@ -108,23 +113,17 @@ pub(super) const IF_USED: [&[&str]; 10] = [
 ];
 
 /// The built-in list, what git's configuration leads to, and the project's own, each path once, without those that the
-/// user gives up: each with what is below it. An error is the one of these that is not protected.
+/// user gives up: each with what is below it. Agents and editors look for theirs where they are started, `start` below the
+/// project, and on the way from there to the top, so that there they are protected as well. An error is the one of these that
+/// is not protected.
 pub(super) fn list(
     project: &Path,
+    start: &Path,
     people: &[git::Person],
     own: &[PathBuf],
     given_up: &[PathBuf],
 ) -> Result<Vec<PathBuf>, PathBuf> {
-    // One listing costs less than to ask for each.
-    let top: Vec<OsString> =
-        std::fs::read_dir(project).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
-    let exists = |path: &&str| match path.split_once('/') {
-        Some((first, _)) if !top.iter().any(|name| name == first) => false,
-        Some(_) => project.join(path).symlink_metadata().is_ok(),
-        None => top.iter().any(|name| name == path),
-    };
-    let used = IF_USED.iter().filter(|line| line.iter().any(&exists)).copied().flatten();
-    let mut list: Vec<PathBuf> = BUILT_IN.iter().chain(used).map(PathBuf::from).collect();
+    let mut list: Vec<PathBuf> = BUILT_IN.iter().chain(used(project)).map(PathBuf::from).collect();
     for path in git::leads(project, people).iter().chain(own) {
         if !list.contains(path) {
             list.push(path.clone());
@@ -135,8 +134,28 @@ pub(super) fn list(
             return Err(gone.clone());
         }
     }
-    list.retain(|path| !given_up.iter().any(|gone| path.starts_with(gone)));
+    let is_kept = |path: &Path| !given_up.iter().any(|gone| path.starts_with(gone));
+    list.retain(|path| is_kept(path));
+    for dir in start.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        let here = BUILT_IN.iter().chain(used(&project.join(dir))).map(Path::new);
+        let here = here.filter(|path| !AT_TOPS.iter().any(|top| path.starts_with(top)));
+        let here = here.chain([Path::new(REPOSITORY)]).filter(|path| is_kept(path));
+        list.extend(here.map(|path| dir.join(path)));
+    }
     Ok(list)
+}
+
+/// What a directory's tools use.
+fn used(dir: &Path) -> impl Iterator<Item = &'static &'static str> + use<> {
+    // One listing costs less than to ask for each.
+    let top: Vec<OsString> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+    let exists = move |path: &&str| match path.split_once('/') {
+        Some((first, _)) if !top.iter().any(|name| name == first) => false,
+        Some(_) => dir.join(path).symlink_metadata().is_ok(),
+        None => top.iter().any(|name| name == path),
+    };
+    let lines: Vec<_> = IF_USED.iter().filter(|line| line.iter().any(&exists)).collect();
+    lines.into_iter().copied().flatten()
 }
 
 /// Whether something is nothing but a socket or an empty directory: what a sandbox puts in the place of a protected path

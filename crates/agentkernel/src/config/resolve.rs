@@ -388,7 +388,8 @@ impl Resolver<'_> {
                 // What the image is made of is obeyed outside: it names registries.
                 let made = self.settings.recipe.dockerfile.iter().map(|located| located.value.clone());
                 let own: Vec<PathBuf> = own.iter().cloned().chain(made).collect();
-                let protected = protect::list(&path, &self.people(), &own, unprotect);
+                let start = self.host.cwd.strip_prefix(&path).unwrap_or(Path::new(""));
+                let protected = protect::list(&path, start, &self.people(), &own, unprotect);
                 let protected = protected.map_err(|path| {
                     let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
                     ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")

@@ -1,5 +1,6 @@
 //! What the server and its workers say to each other.
 
+use super::roots::Root;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
@@ -20,7 +21,7 @@ pub(super) struct Order {
     /// What the client gave it.
     pub(super) arguments: Value,
     /// The client's roots.
-    pub(super) roots: Vec<PathBuf>,
+    pub(super) roots: Vec<Root>,
     /// Whether output is told as it comes.
     pub(super) follow: bool,
     /// What a human has agreed to.

@@ -97,7 +97,7 @@ pub trait Starter {
 /// If there are no processes or descriptors for it.
 pub fn serve(starter: &dyn Starter) -> io::Result<()> {
     run(starter, async |workers| {
-        let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Told);
+        let service = server::Server::new(workers, roots::Root::of(Path::new("."))?, server::Roots::Told);
         let (input, output) = rmcp::transport::io::stdio_pipes();
         let (begun, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let transport = stdio::Stdio::new(input, output, begun.clone(), ended.clone(), service.answers());
@@ -135,7 +135,7 @@ pub fn serve_http(starter: &dyn Starter, listener: TcpListener, token: Token) ->
     run(starter, async |workers| {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let service = server::Server::new(workers, std::env::current_dir()?, server::Roots::Here);
+        let service = server::Server::new(workers, roots::Root::of(Path::new("."))?, server::Roots::Here);
         http::serve(listener, token, service).await;
         Ok(())
     })

@@ -1,10 +1,34 @@
 //! The client's roots: the directories that its user works in. They bind it to projects.
 
+use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
-    os::unix::ffi::OsStringExt as _,
+    fs, io,
+    os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
+
+/// A root as it was when it became known: what a sandbox lays in its place later, such as a link to elsewhere, is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Root {
+    /// Its path, without links.
+    pub(super) path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Root {
+    /// The directory at a path.
+    pub(super) fn of(dir: &Path) -> io::Result<Self> {
+        let (path, meta) = (fs::canonicalize(dir)?, fs::metadata(dir)?);
+        Ok(Self { path, device: meta.dev(), inode: meta.ino() })
+    }
+
+    /// Whether it is at this path now.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        Self::of(path).is_ok_and(|found| found == *self)
+    }
+}
 
 /// The directory that a root's address names, if it is one of this host.
 pub(super) fn directory(uri: &str) -> Option<PathBuf> {
@@ -54,5 +78,18 @@ mod tests {
             assert_eq!(directory(&wrong.replace("{base}", &base.to_string())), None, "{wrong}");
         }
         assert_eq!(decoded("a%00b"), None);
+    }
+
+    #[test]
+    fn what_takes_a_roots_place_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, other) = (dir.path().join("a"), dir.path().join("b"));
+        fs::create_dir(&place).unwrap();
+        let root = Root::of(&place).unwrap();
+        assert!(root.is_at(&place) && root.is_at(&root.path));
+        fs::rename(&place, &other).unwrap();
+        assert!(!root.is_at(&place) && !root.is_at(&other));
+        std::os::unix::fs::symlink(&other, &place).unwrap();
+        assert!(!root.is_at(&place));
     }
 }

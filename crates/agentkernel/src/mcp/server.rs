@@ -6,7 +6,9 @@ use super::{
     calls::{self, Call, Course},
     frames::Order,
     helper::Workers,
-    prompts, resources, roots, tools, unknown, worker,
+    prompts, resources,
+    roots::{self, Root},
+    tools, unknown, worker,
 };
 use http::HeaderValue;
 use rmcp::{
@@ -22,7 +24,7 @@ use rmcp::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, Semaphore, broadcast},
     time::timeout,
@@ -45,9 +47,9 @@ struct Inner {
     background: Background,
     tools: Vec<Tool>,
     /// Where it was started: the root of a client that names none.
-    cwd: PathBuf,
+    cwd: Root,
     /// Those that the client has named; asked for when they are needed.
-    roots: Mutex<Option<Vec<PathBuf>>>,
+    roots: Mutex<Option<Vec<Root>>>,
     by: Roots,
     /// Tells of sessions that their clients have ended.
     ended: broadcast::Sender<HeaderValue>,
@@ -72,7 +74,7 @@ pub(super) enum Wanted<T> {
 }
 
 impl Server {
-    pub(super) fn new(workers: Workers, cwd: PathBuf, by: Roots) -> Self {
+    pub(super) fn new(workers: Workers, cwd: Root, by: Roots) -> Self {
         let (background, tools, roots) = (Background::new(), tools::all(), Mutex::default());
         let (free, ended) = (Semaphore::new(AT_ONCE), broadcast::Sender::new(AT_ONCE));
         let answers = Arc::new(Answers::new(by == Roots::Told));
@@ -100,7 +102,7 @@ impl Server {
         &self,
         context: &RequestContext<RoleServer>,
         answers: Option<&InputResponses>,
-    ) -> Wanted<Vec<PathBuf>> {
+    ) -> Wanted<Vec<Root>> {
         if self.0.by == Roots::Here {
             return Wanted::Here(vec![self.0.cwd.clone()]);
         }
@@ -127,7 +129,7 @@ impl Server {
         };
         let listed = answer.as_ref().and_then(|answer| answer.get("roots")).and_then(Value::as_array);
         let uris = listed.into_iter().flatten().filter_map(|root| root.get("uri").and_then(Value::as_str));
-        let mut directories: Vec<PathBuf> = uris.filter_map(roots::directory).collect();
+        let mut directories: Vec<Root> = uris.filter_map(|uri| Root::of(&roots::directory(uri)?).ok()).collect();
         if listed.is_none_or(Vec::is_empty) {
             directories.push(self.0.cwd.clone());
         }
@@ -185,7 +187,7 @@ impl Server {
         };
         let (background, arguments) = (&self.0.background, Value::Object(arguments));
         let told = async {
-            let projects = worker::projects(&worker::real(&roots))?;
+            let projects = worker::projects(&worker::real(&roots)?)?;
             match name {
                 "stop_exec" => background.stop(worker::read(arguments)?, &projects).await,
                 _ => background.read(worker::read(arguments)?, &projects).await,

@@ -54,6 +54,9 @@ pub enum PluginError {
     /// It is not there, and a sandbox that runs keeps its place, so that nothing inside can make it.
     #[error("A sandbox that runs keeps the place of {}", .0.display())]
     Kept(PathBuf),
+    /// A sandbox works in that directory: what is replaced there meanwhile is not protected in it any more.
+    #[error("A sandbox runs in {}", .0.display())]
+    Held(PathBuf),
     /// It is no text.
     #[error("{} is not UTF-8", .0.display())]
     Encoding(PathBuf),
@@ -96,7 +99,7 @@ impl PluginError {
             Self::Fault { .. } => "Mend the file first; nothing was changed in it".into(),
             Self::Dangling(_) => "Remove it, or put back what it leads to".into(),
             Self::Outside { .. } => "Make it a file of the project, or install with --user".into(),
-            Self::Kept(_) => {
+            Self::Kept(_) | Self::Held(_) => {
                 "End the sandboxes of this project first ('agentkernel ps' lists them), or install with --user".into()
             }
             Self::Encoding(_) => "Save it as UTF-8; nothing was changed in it".into(),

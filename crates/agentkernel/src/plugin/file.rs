@@ -15,6 +15,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How often a directory is tried that another one holds, and how long is waited in between.
+const ROUNDS: u32 = 50;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// The longest file that is changed.
 const MAX_LEN: u64 = 1 << 20;
 
@@ -95,11 +98,22 @@ fn lock(path: &Path) -> Result<(OwnedFd, &OsStr), PluginError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(PluginError::io("open", path, Errno::INVAL));
     };
+    Ok((held(parent)?, name))
+}
+
+/// A directory, held for one of us alone: others of us wait, and what the file's own program does meanwhile is seen. A sandbox
+/// that runs in it holds it, too, and is not waited for: what is replaced on the host, it could write to.
+pub(super) fn held(dir: &Path) -> Result<OwnedFd, PluginError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = fs::open(parent, flags, Mode::empty()).map_err(|errno| PluginError::io("open", parent, errno))?;
-    // Others of us wait; what the file's own program does meanwhile is seen.
-    fs::flock(&dir, FlockOperation::LockExclusive).map_err(|errno| PluginError::io("lock", parent, errno))?;
-    Ok((dir, name))
+    let held = fs::open(dir, flags, Mode::empty()).map_err(|errno| PluginError::io("open", dir, errno))?;
+    for _ in 0..ROUNDS {
+        match fs::flock(&held, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(held),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+            Err(errno) => return Err(PluginError::io("lock", dir, errno)),
+        }
+    }
+    Err(PluginError::Held(dir.to_owned()))
 }
 
 /// Replaces what is in a file, or takes the file away; `false`: it is not any more what it was.

@@ -165,7 +165,7 @@ impl Plugins {
         }
         let _held = self.hold()?;
         let name = self.record_name(agent, scope);
-        self.try_often(dry_run, || {
+        self.try_often(scope, dry_run, || {
             let old = self.record(&name)?;
             let mut notes = Vec::new();
             let known = old.as_ref().map_or(&[][..], |record| &record.files);
@@ -181,7 +181,7 @@ impl Plugins {
     pub fn remove(&self, agent: &Agent, scope: &Scope, dry_run: bool) -> Result<Outcome, PluginError> {
         let _held = self.hold()?;
         let name = self.record_name(agent, scope);
-        self.try_often(dry_run, || {
+        self.try_often(scope, dry_run, || {
             let old = self.record(&name)?;
             let (mut notes, mut theirs) = (Vec::new(), Vec::new());
             for (path, edit) in old.iter().flat_map(|old| &old.theirs) {
@@ -207,12 +207,17 @@ impl Plugins {
     /// Does what is planned; if a file changes meanwhile, what is planned then.
     fn try_often(
         &self,
+        scope: &Scope,
         dry_run: bool,
         plan: impl Fn() -> Result<Planned, PluginError>,
     ) -> Result<Outcome, PluginError> {
         let mut path = PathBuf::new();
         for _ in 0..TRIES {
             let mut planned = plan()?;
+            let changes = planned.plans.iter().any(|plan| plan.now != plan.after);
+            if let Some(project) = scope.limit().filter(|_| changes && !dry_run) {
+                drop(file::held(project)?);
+            }
             match if dry_run { None } else { self.carry_out(&mut planned)? } {
                 Some(changed) => path = changed,
                 None => {

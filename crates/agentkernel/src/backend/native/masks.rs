@@ -60,7 +60,7 @@ const BARE_OBEYED: [&str; 3] = ["config", "config.worktree", "hooks"];
 const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What agents read of a project, by the names at its top.
+/// What agents read of a project, by the names at its top, or in the directory where they are started.
 const OF_AGENTS: [&str; 16] = [
     ".agents",
     ".aider.conf.yml",
@@ -82,7 +82,7 @@ const OF_AGENTS: [&str; 16] = [
 /// The same, beside another.
 const OF_AGENTS_TOO: &str = "opencode.jsonc";
 /// A directory of an agent's, and the file that it writes there first, or ends. With one it only reads.
-const WANTED: (&str, &str) = (".opencode", ".opencode/.gitignore");
+const WANTED: (&str, &str) = (".opencode", ".gitignore");
 
 /// The same for files that are read as soon as anything has their name, a link too.
 const READ_BY_NAME: [&str; 3] = [".aider.conf.yml", ".aider.model.metadata.json", ".aider.model.settings.yml"];
@@ -175,13 +175,17 @@ fn attempt(
         }
     }
     let engine = spec.backend == BackendKind::Docker;
-    match ends.get(Path::new(WANTED.0)) {
-        Some(End::Directory) => {
-            let found = locate(project, Path::new(WANTED.1));
-            ends.extend([found.wall(WALL, format_args!("Cannot examine {}", WANTED.1), "")?]);
+    let wanting: Vec<PathBuf> = protected.iter().filter(|path| path.ends_with(WANTED.0)).cloned().collect();
+    let wanted: Vec<(&Path, PathBuf)> = wanting.iter().map(|path| (path.as_path(), path.join(WANTED.1))).collect();
+    for (directory, file) in &wanted {
+        match ends.get(*directory) {
+            Some(End::Directory) => {
+                let found = locate(project, file);
+                ends.extend([found.wall(WALL, format_args!("Cannot examine {}", file.display()), "")?]);
+            }
+            Some(End::Missing) if engine => drop(ends.insert(file.clone(), End::Missing)),
+            _ => {}
         }
-        Some(End::Missing) if engine => drop(ends.insert(WANTED.1.into(), End::Missing)),
-        _ => {}
     }
     let in_open = |path: &&PathBuf| path.starts_with(OPEN) && path.as_path() != Path::new(OPEN);
     // Unless all of it is protected.
@@ -194,10 +198,9 @@ fn attempt(
         .filter(|(_, end)| matches!(end, End::Missing | End::Placeholder))
         .map(|(path, _)| path.as_path())
         .collect();
-    if ends.get(Path::new(WANTED.0)) == Some(&End::Placeholder) {
-        // Another sandbox may have made it a directory, with this in it: whoever ends last removes both.
-        ours.push(Path::new(WANTED.1));
-    }
+    // Another sandbox may have made it a directory, with this in it: whoever ends last removes both.
+    let halfway = wanted.iter().filter(|(directory, _)| ends.get(*directory) == Some(&End::Placeholder));
+    ours.extend(halfway.map(|(_, file)| file.as_path()));
     if ends.keys().any(|path| path.starts_with(OPEN)) {
         // Likewise: another one may have made it.
         ours.push(Path::new(OPEN));
@@ -263,15 +266,18 @@ fn attempt(
 
 /// Whether agents read it.
 fn is_of_agents(path: &Path) -> bool {
-    let top = path.iter().next().unwrap_or_default();
-    OF_AGENTS.iter().chain([&OF_AGENTS_TOO]).any(|name| top == *name)
+    path.iter().any(|part| OF_AGENTS.iter().chain([&OF_AGENTS_TOO]).any(|name| part == *name))
+}
+
+fn is_wanted(path: &Path) -> bool {
+    path.parent().is_some_and(|parent| parent.ends_with(WANTED.0)) && path.ends_with(WANTED.1)
 }
 
 /// How a placeholder is covered; by an engine, only with what is a file.
 fn cover_of(path: &Path, engine: bool) -> Cover {
     let is_file = || path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc");
     match is_of_agents(path) {
-        true if READ_BY_NAME.iter().chain([&WANTED.1]).any(|one| path == Path::new(one)) => Cover::Blank,
+        true if READ_BY_NAME.iter().any(|one| path.ends_with(one)) || is_wanted(path) => Cover::Blank,
         true if !engine || is_file() => Cover::Nothing,
         _ => Cover::ReadOnly,
     }

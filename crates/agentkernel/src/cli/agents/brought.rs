@@ -63,6 +63,7 @@ impl Brought {
         given: Given<'_>,
     ) -> Result<Self, Failure> {
         let own = host.own_home();
+        let own = own.canonicalize().unwrap_or(own);
         let crate::agents::Home { config, memory, skills, state, .. } = &adapter.home;
         let (mut all, mut beside) = (Self::default(), Vec::new());
         for below in config.iter().chain(memory).chain(skills) {
@@ -137,10 +138,9 @@ impl Brought {
     ) -> Result<(), Failure> {
         let is_text = || real.extension().is_some_and(|end| end == "md" || end == "toml") && real.is_file();
         let is_meant = is_text() || real.join("SKILL.md").is_file();
-        // What a sandbox of the project can write is not the user's to bring along.
+        // What a sandbox of the project can write is not the user's to bring along; and a link on the way there may be another's.
         let is_own = real.starts_with(own) && !real.starts_with(project);
-        let leads_there =
-            |inside: &PathBuf| own.join(inside).canonicalize().is_ok_and(|there| there == real) && is_own && is_meant;
+        let leads_there = |inside: &PathBuf| own.join(inside) == real && is_own && is_meant;
         let Some(inside) = inside.filter(leads_there) else {
             self.left_out.push(named);
             return Ok(());

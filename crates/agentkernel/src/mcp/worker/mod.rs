@@ -9,6 +9,7 @@ pub(super) mod resource;
 pub(super) mod sandboxes;
 pub(super) mod undo;
 
+use super::roots::Root;
 use super::{
     Starter,
     frames::{Order, Question, Word},
@@ -37,7 +38,7 @@ struct Worker<'a> {
     store: Store,
     /// The projects that the client's roots are in, those of the first root first.
     projects: Vec<PathBuf>,
-    roots: Vec<PathBuf>,
+    roots: Vec<Root>,
     follow: bool,
     agreed: Option<Question>,
 }
@@ -51,8 +52,7 @@ enum Course {
 /// Does what is asked for.
 pub(super) fn work(starter: &dyn Starter, server: &UnixStream, order: Order) -> Result<Word, Failure> {
     let Order { tool, arguments, roots, follow, agreed } = order;
-    let roots = real(&roots);
-    let projects = projects(&roots)?;
+    let projects = projects(&real(&roots)?)?;
     let worker = Worker { starter, server, store: Store::open().map_err(of_store)?, projects, roots, follow, agreed };
     let course = match tool.as_str() {
         "run" => done(worker.run(read(arguments)?)),
@@ -102,9 +102,23 @@ pub(super) fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, Failure> 
     })
 }
 
-/// Directories without links; those that are gone are left out.
-pub(super) fn real(dirs: &[PathBuf]) -> Vec<PathBuf> {
-    dirs.iter().filter_map(|dir| std::fs::canonicalize(dir).ok()).collect()
+/// The paths of roots; those that are gone are left out.
+pub(super) fn real(roots: &[Root]) -> Result<Vec<PathBuf>, Failure> {
+    let mut paths = Vec::new();
+    for root in roots.iter().filter(|root| root.path.symlink_metadata().is_ok()) {
+        match root.is_at(&root.path) {
+            true => paths.push(root.path.clone()),
+            false => return Err(exchanged(root)),
+        }
+    }
+    Ok(paths)
+}
+
+fn exchanged(root: &Root) -> Failure {
+    Failure {
+        cause: format!("{} is another directory now than when the client named it", root.path.display()),
+        hint: "Have the human look who has put it there, and start the client again".into(),
+    }
 }
 
 /// The projects that directories are in.
@@ -154,9 +168,9 @@ impl Worker<'_> {
 
     /// Goes where a new sandbox's project is.
     fn enter(&self, root: Option<&str>) -> Result<(), Failure> {
-        let found = self.roots.iter().find(|known| root.is_none_or(|root| *known == Path::new(root)));
+        let found = self.roots.iter().find(|known| root.is_none_or(|root| known.path == Path::new(root)));
         let found = found.ok_or_else(|| {
-            let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
+            let roots: Vec<_> = self.roots.iter().map(|root| root.path.display().to_string()).collect();
             match root {
                 None => Failure::from("The client has no root that is a directory of this host".to_owned()),
                 Some(root) => Failure {
@@ -165,8 +179,10 @@ impl Worker<'_> {
                 },
             }
         })?;
-        std::env::set_current_dir(found)
-            .map_err(|error| Failure::from(format!("Cannot use {}: {}", found.display(), wire::cause(&error))))
+        let path = &found.path;
+        std::env::set_current_dir(path)
+            .map_err(|error| Failure::from(format!("Cannot use {}: {}", path.display(), wire::cause(&error))))?;
+        if found.is_at(Path::new(".")) { Ok(()) } else { Err(exchanged(found)) }
     }
 }
 
