@@ -44,6 +44,7 @@ text = "{workspace} {value MINE_KEY}"
 
 [[credentials]]
 variable = "MINE_KEY"
+address = "MINE_BASE_URL"
 hosts = ["api.example.org"]
 
 [[credentials]]
@@ -275,6 +276,20 @@ fn what_can_t_be_asked_is_told_in_one_line() {
             "agentkernel secret set MINE_KEY --host HOST",
         ],
     );
+    // Nor does what is for another host go to the adapter's.
+    let of_gateway = |address: &str| {
+        let mut run = scene.world.agentkernel(["run", "mine", "-p", "true"]);
+        let output = run.env("MINE_KEY", "key-of-a-gateway").env("MINE_BASE_URL", address).output().unwrap();
+        (output.status.code(), told(&output))
+    };
+    let (code, words) = of_gateway("https://gateway.example.org:8443/v1");
+    assert_eq!(code, Some(125), "{words}");
+    assert!(
+        words.contains("MINE_BASE_URL says that MINE_KEY is for gateway.example.org, and it is not lent"),
+        "{words}"
+    );
+    assert!(words.contains("'run mine --secret MINE_KEY --allow gateway.example.org -e MINE_BASE_URL'"), "{words}");
+    assert_eq!(of_gateway("https://api.example.org/v1").0, Some(0));
     scene.fails(&["run", "mine", "a task"], &["Unexpected argument 'a task'", "-p TASK"]);
     scene.fails(&["run", "mine", "--modle", "x"], &["No option '--modle'", "Did you mean '--model'?"]);
     scene.fails(

@@ -213,6 +213,19 @@ fn texts_come_along_with_what_they_name() {
     }
 }
 
+/// With a plugin, OpenCode waits for its registry in each sandbox; ours has nothing to do there.
+#[test]
+fn our_own_plugin_stays_outside() {
+    let world = World::new(Who::Me);
+    let in_home = |name: &str, text: &str| write(&world, world.home().join(name).to_str().unwrap(), text);
+    in_home(".config/agentkernel/agents/mine.toml", ADAPTER);
+    in_home(".mine-extensions/agentkernel.js", "ours");
+    let run = |task: &str| stdout(&mut world.agentkernel(["run", "mine", "-p", task]));
+    assert_eq!(run("ls ~/.mine-extensions 2> /dev/null; echo over"), "over\n");
+    in_home(".mine-extensions/mine.js", "his own");
+    assert_eq!(run("ls ~/.mine-extensions"), "agentkernel.js\nmine.js\n");
+}
+
 /// An agent that writes its settings has them again, above its user's.
 #[test]
 fn what_an_agent_has_written_down_is_kept_above_its_users_settings() {

@@ -243,6 +243,8 @@ pub struct Credential {
     pub variable: String,
     /// The variable inside, if that is another, or if nothing of the file is inside; else empty.
     pub env: String,
+    /// The user's variable that says where its service is; empty: none.
+    pub address: String,
     /// The file, below the home directory.
     pub file: PathBuf,
     /// Where in the file it is: keys, the outermost first.

@@ -149,6 +149,24 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Vec<Login>, ConfigErr
     Ok(found)
 }
 
+impl Login {
+    /// Where the user's variable is for, and the variable that says so, if its hosts are others.
+    #[must_use]
+    pub fn elsewhere(&self, host: &HostFacts) -> Option<(String, &str)> {
+        let Self::Variable { credential: Credential { address, hosts, .. }, source: SecretSource::Env(_), .. } = self
+        else {
+            return None;
+        };
+        let said = host.var(address).filter(|_| !address.is_empty())?.to_str()?.trim();
+        let behind = said.split_once("://").map_or(said, |(_, behind)| behind);
+        let named = behind.split(['/', '?', '#']).next().unwrap_or_default();
+        let named = named.rsplit('@').next().unwrap_or_default();
+        let named = named.rsplit_once(':').map_or(named, |(name, _)| name).to_ascii_lowercase();
+        let is_its = named.is_empty() || hosts.iter().any(|pattern| pattern.to_string() == named);
+        (!is_its).then_some((named, address))
+    }
+}
+
 /// The first of its variables that the user has set in settings of the agent's own, and where: it stays outside.
 #[must_use]
 pub fn in_settings(adapter: &Adapter, host: &HostFacts) -> Option<(PathBuf, String)> {

@@ -195,8 +195,9 @@ the directory of `core.hooksPath`, the files of `include.path`, and files in com
 that is there. Yours is that of who starts the sandbox, and of the project's owner. What aliases run is not protected.
 
 `--unprotect PATH` of `run` and `create` gives up a path and all below it; the project's own file can only add some.
-The list is about the project's directory itself: that of a project in a subdirectory, such as `sub/.git`, is not
-protected.
+The list is about the project's directory itself. What of it is not git's is protected as well in the directory where a
+command is started, if that is below it, and in those on the way there, and so is `.git`, which would make it a repository of
+its own. Elsewhere in the project, `sub/.git` and `sub/.claude` are not protected.
 
 Besides, `commondir` and one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three, or
 with a `commondir` that leads to them, the directory would be a bare repository to git, with a configuration that nobody

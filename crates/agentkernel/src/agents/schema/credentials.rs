@@ -29,6 +29,16 @@ pub(super) const CREDENTIAL: &[Key<Credential>] = &[
         example: "\"AGENT_KEY\"",
     },
     Key {
+        name: "address",
+        form: Form::Text(|credential, text| {
+            credential.address = config::parse_variable(&text.value)?;
+            Ok(())
+        }),
+        default: "none",
+        doc: "The variable of the user's environment that says where its service is. Where that is none of `hosts`, it is not lent.",
+        example: "\"AGENT_BASE_URL\"",
+    },
+    Key {
         name: "file",
         form: Form::Text(|credential, text| {
             credential.file = below_home(&text.value)?;
@@ -68,10 +78,13 @@ pub(super) const CREDENTIAL: &[Key<Credential>] = &[
 ];
 
 pub(super) fn add_credential(adapter: &mut Adapter, credential: Credential) -> Result<(), FormError> {
-    let Credential { variable, env, file, field, hosts, jwt } = &credential;
+    let Credential { variable, env, address, file, field, hosts, jwt } = &credential;
     let wrong = |cause: &str| Err(FormError::new(cause.to_owned()));
     if variable.is_empty() == file.as_os_str().is_empty() {
         return wrong("it has either `variable` or `file`");
+    }
+    if variable.is_empty() && !address.is_empty() {
+        return wrong("`address` stands with `variable`, and not without");
     }
     if *jwt && !env.is_empty() {
         return wrong("`jwt` is of what is in a file inside, and `env` of what is not");

@@ -30,6 +30,8 @@ const SETTINGS: [&str; 7] = [
 /// How deep such files are looked for, and among how many: plugins lie some directories deep in those of their marketplaces.
 const DEEPEST: usize = 6;
 const MOST: usize = 200_000;
+/// What our plugin is called.
+const OURS: &str = "agentkernel.js";
 /// Directories with packages and histories, in which agents look for no settings.
 const PASSED_OVER: [&str; 2] = ["node_modules", ".git"];
 /// What such a history says of where it is from, with what logs in there, and where those of submodules are.
@@ -83,7 +85,10 @@ impl Brought {
             };
             let kind =
                 there.as_ref().and_then(|path| path.metadata().ok()).filter(|meta| meta.is_dir() || meta.is_file());
-            let Some((path, is_directory)) = there.zip(kind.map(|kind| kind.is_dir())) else {
+            let there = there.zip(kind.map(|kind| kind.is_dir()));
+            let Some((path, is_directory)) =
+                there.filter(|(path, is_directory)| !is_directory || !has_ours_alone(path))
+            else {
                 if is_kept {
                     home.uncover(below);
                     all.look_for_own(adapter, home, below, given);
@@ -290,6 +295,13 @@ impl Brought {
             Err(cause) => self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display())),
         }
     }
+}
+
+/// Whether there is nothing in a directory but the plugin that `plugin install opencode` puts there: in a sandbox it has nothing to
+/// do, and with any plugin OpenCode waits for its registry of packages first.
+fn has_ours_alone(dir: &Path) -> bool {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.take(2).collect::<Vec<_>>() == [OURS]
 }
 
 /// The text of a file of the user's.

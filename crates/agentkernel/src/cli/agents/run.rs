@@ -368,6 +368,12 @@ impl Wanted {
         let mut found = login::find(adapter, host)?;
         found.retain(|login| !matches!(login, login::Login::Variable { credential, .. } if is_given(credential)));
         for login in &found {
+            if let Some((other, address)) = login.elsewhere(host) {
+                let (place, name) = (login.place(), &adapter.name);
+                return Err(Failure::new(format!("{address} says that {place} is for {other}, and it is not lent to another host")).hint(format!(
+                    "Record it for that host: 'agentkernel secret set {place} --host {other}', then 'run {name} --secret {place} --allow {other} -e {address}'; or unset {address}"
+                )));
+            }
             // It is the service that decides: it may be known there longer.
             if let Some(over) = super::login::expired(adapter, login)? {
                 super::super::report(&over);
