@@ -464,6 +464,10 @@ fn what_logs_in_to_the_registry_goes_to_it_alone() {
     let scene = Scene::new(Who::Me);
     scene.files.put(PATH, Says::For("bearer a-token".into(), scene.bytes.clone()));
     scene.fails(&["install", "mine"], &["such file", "~/.npmrc"]);
+    scene.write(".npmrc", "registry=http://npm.example.org:8080/\n");
+    let words =
+        "'http://npm.example.org:8080/@scope/mine/-/mine-1.0.tgz' is plain HTTP, which only a registry on a loopback";
+    scene.fails(&["install", "mine"], &[words]);
     let place = scene.files.address.strip_prefix("http:").unwrap();
     let other = "//npm.example.org/:_authToken=a-token\n";
     scene.write(".npmrc", &format!("registry={}\n{other}", scene.files.address));
