@@ -29,7 +29,7 @@ fn ends(scene: &Scene, arguments: &[&str], task: &str, words: &str, status: i32)
 fn an_agent_that_ends_answers_everything() {
     for scene in Scene::all() {
         ends(&scene, &[], "hear(); line('{\"jsonrpc\": '); os._exit(3)", "The agent exited with status 3", 3);
-        ends(&scene, &[], "hear(); os.kill(os.getpid(), 9)", "The agent killed by signal 9", 137);
+        ends(&scene, &[], "hear(); os.kill(os.getpid(), 9)", "The agent was killed by signal 9", 137);
         ends(&scene, &["--timeout", "3s"], "hear()\nwhile True: pass", "its time limit was reached", 124);
         if may_limit(scene.world.who()) {
             let task = "hear(); os.write(2, b'x'); much = [bytearray(1 << 20) for _ in range(2000)]";

@@ -297,7 +297,11 @@ fn what_can_t_be_asked_is_told_in_one_line() {
         &["Mine can't tell in JSON what happens"],
     );
     scene.fails(&["run", "mine", "--no-login", "--continue"], &["Mine can't go on with its last session"]);
-    scene.fails(&["run", "./none.toml", "-p", "x"], &["./none.toml"]);
+    scene.fails(&["run", "./none.toml", "-p", "x"], &["./none.toml: No such file or directory"]);
+    scene.fails(
+        &["run", "mine@9.9", "-p", "x"],
+        &["'mine' is run without a version", "`agentkernel agents install mine@9.9`", "`agentkernel run -- mine@9.9`"],
+    );
     scene.fails(&["run", "--model", "m", "--", "true"], &["`--model` is for agents, and no agent is named"]);
     scene.write("../home/.config/agentkernel/config.toml", "[network]\nallow = ['example.com']\n");
     let output = scene.output(&["run", "mine", "-p", "x"]);

@@ -418,6 +418,36 @@ assert api()[0] == 200
     }
 }
 
+/// What a server takes for the place where tokens are given is not asked either, though all of its host is allowed.
+#[test]
+fn nothing_below_where_it_is_renewed_is_asked() {
+    for scene in Scene::all(Shape::Claude, 36_000) {
+        scene.start("one");
+        let script = r#"
+def take(path, method="POST", headers={}):
+    connection = http.client.HTTPSConnection(LOGIN, timeout=90)
+    return ask(connection, method, path, headers, "grant_type=authorization_code&code=X")
+
+for path in ["/", "/x/y", ";x", "/.", ".json", "?x=1", "/?x=1", "%2f", "%20", "%3f"]:
+    status, text, reason = take("/own/token" + path)
+    assert (status, reason) == (403, "request-not-allowed") and "outside" in text, (path, status, text)
+for path in ["//own/token", "/own//token", "/own/./token", "/x/../own/token", "/own%2ftoken", "/own/%74oken", "/OWN/Token"]:
+    status, text, reason = take(path)
+    assert (status, reason) == (403, "request-not-allowed") and "outside" in text, (path, status, text)
+for method in ["GET", "PUT", "DELETE"]:
+    assert take("/own/token", method)[0] == 403, method
+status, text, reason = take("/own/other", headers={"X-Original-URL": "/own/token"})
+assert (status, reason) == (403, "request-not-allowed"), (status, text)
+# Refused one by one, on a connection that goes on.
+connection = http.client.HTTPSConnection(LOGIN, timeout=90)
+for path, status in [("/own/token/", 403), ("/own/tokens", 401), ("/own/token/x", 403), ("/own", 401)]:
+    assert ask(connection, "POST", path, {}, "x")[0] == status, path
+"#;
+        scene.works("one", script);
+        assert_eq!((scene.service.asked(), scene.service.with(|state| state.used.len())), (0, 2));
+    }
+}
+
 #[test]
 fn one_that_is_not_renewed_any_more_says_how_to_log_in() {
     for scene in Scene::all(Shape::Claude, -5) {

@@ -109,6 +109,11 @@ fn package(program: &str) -> Vec<u8> {
     fs::read(folder.path().join("package.tgz")).unwrap()
 }
 
+/// One whose program says this and no more.
+fn says(words: &str) -> Vec<u8> {
+    package(&format!("printf '#!/bin/sh\\necho {words}\\n' > package/bin/busybox"))
+}
+
 const BUSYBOX: &str = "cp /bin/busybox package/bin/busybox";
 
 /// What a registry says of a package with these versions, the first of which is the latest.
@@ -371,7 +376,7 @@ fn one_that_is_named_by_its_path_is_updated_by_that() {
         let path = scene.world.home().join("my-agent.toml").display().to_string();
         let output = scene.agents(&["install", &path]);
         assert!(output.status.success(), "{}", told(&output));
-        let good = package(&format!("{BUSYBOX} && echo more > package/bin/more"));
+        let good = says("mine v2.1");
         scene.files.put("@scope/mine/-/mine-2.1.tgz", Says::All(good.clone()));
         scene.files.put(DOCUMENT, document(&[("2.1", &good), ("1.0", &scene.bytes)]));
         let output = scene.agents(&["update", &path]);
@@ -392,7 +397,15 @@ fn new_version(scene: &Scene) {
     assert!(output.status.success(), "{}", told(&output));
     scene.fails(&["update", "mine"], &["Mine 2.0 does not answer `--version`: it ends with status 3", "still used"]);
     assert_eq!(scene.versions(), (vec!["1.0".to_owned()], Some("1.0".to_owned())));
-    let good = package(&format!("{BUSYBOX} && echo more > package/bin/more"));
+    // Nor is one that says it is another.
+    for (words, told) in [("Mine 1.9", "it says 'Mine 1.9'"), ("", "it says nothing"), ("12.0", "it says '12.0'")] {
+        let other = says(words);
+        scene.files.put("@scope/mine/-/mine-2.0.tgz", Says::All(other.clone()));
+        scene.files.put(DOCUMENT, document(&[("2.0", &other), ("1.0", &scene.bytes)]));
+        scene.fails(&["update", "mine"], &["Mine 2.0 does not answer `--version`: ", told, "still used"]);
+        assert_eq!(scene.versions(), (vec!["1.0".to_owned()], Some("1.0".to_owned())));
+    }
+    let good = says("2.1 of Mine");
     scene.files.put("@scope/mine/-/mine-2.1.tgz", Says::All(good.clone()));
     scene.files.put(DOCUMENT, document(&[("2.1", &good), ("2.0", &bad), ("1.0", &scene.bytes)]));
     // Also without a name: all that are installed.
@@ -451,6 +464,10 @@ fn what_logs_in_to_the_registry_goes_to_it_alone() {
     let scene = Scene::new(Who::Me);
     scene.files.put(PATH, Says::For("bearer a-token".into(), scene.bytes.clone()));
     scene.fails(&["install", "mine"], &["such file", "~/.npmrc"]);
+    scene.write(".npmrc", "registry=http://npm.example.org:8080/\n");
+    let words =
+        "'http://npm.example.org:8080/@scope/mine/-/mine-1.0.tgz' is plain HTTP, which only a registry on a loopback";
+    scene.fails(&["install", "mine"], &[words]);
     let place = scene.files.address.strip_prefix("http:").unwrap();
     let other = "//npm.example.org/:_authToken=a-token\n";
     scene.write(".npmrc", &format!("registry={}\n{other}", scene.files.address));

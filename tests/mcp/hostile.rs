@@ -37,6 +37,8 @@ fn what_is_no_message_is_told_so() {
         (b"\"text\"", -32600),
         (br#"{"jsonrpc":"2.0","id":{"a":1},"method":"tools/list"}"#, -32600),
         (br#"{"jsonrpc":"2.0","id":1006}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":905,"id":906,"method":"ping"}"#, -32600),
+        (br#"{"jsonrpc":"2.0","id":905,"method":"ping","method":"tools/list"}"#, -32600),
     ] {
         client.line(line);
         let answer = client.complaint();
@@ -47,6 +49,8 @@ fn what_is_no_message_is_told_so() {
     for (line, code, words) in [
         (r#"{"jsonrpc":"1.0","id":1000,"method":"tools/list"}"#, -32600, "JSON-RPC 2.0"),
         (r#"{"jsonrpc":"2.0","id":1001,"method":7}"#, -32600, "JSON-RPC 2.0"),
+        (r#"{"jsonrpc":"2.0","id":1040,"method":"ping","result":{}}"#, -32600, "it is an answer as well"),
+        (r#"{"jsonrpc":"2.0","id":1041,"method":"ping","error":{"code":1,"message":""}}"#, -32600, "an answer as well"),
         (r#"{"jsonrpc":"2.0","id":1002,"method":"no/such/method"}"#, -32601, "no method 'no/such/method'"),
         (r#"{"jsonrpc":"2.0","id":1003,"method":"tools/call","params":[]}"#, -32602, "no object"),
         (r#"{"jsonrpc":"2.0","id":1004,"method":"tools/call","params":{"name":7}}"#, -32602, "expected a string"),

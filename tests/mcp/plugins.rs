@@ -6,7 +6,12 @@ use crate::{
     real::{Agent, CLAUDE, CODEX, COMMAND, GEMINI, OPENCODE, ran_in_a_sandbox},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, os::unix::fs::FileTypeExt as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder},
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _},
+    path::PathBuf,
+};
 use support::{Who, World, stdout, told};
 
 /// Puts the plugin in place, as somebody does who has the program on the path.
@@ -285,6 +290,19 @@ fn what_would_be_changed_is_shown_and_what_is_broken_is_refused() {
         assert!(patch.contains(line), "{patch}");
     }
     assert!(!patch.contains("gemini"), "{patch}");
+    // What only shows makes no state, where there is none and where it is empty.
+    let state = world.home().join("state");
+    for made in [false, true] {
+        if made {
+            DirBuilder::new().mode(0o700).create(&state).unwrap();
+        }
+        for words in [&["install", "codex", "-n"][..], &["remove", "codex", "-n"], &["list"]] {
+            let mut command = world.agentkernel([&["plugin"], words].concat());
+            let _ = stdout(command.env("AGENTKERNEL_STATE_DIR", &state));
+            assert_eq!(fs::read_dir(&state).map_or(0, Iterator::count), 0, "{words:?}");
+            assert_eq!(state.exists(), made, "{words:?}");
+        }
+    }
     assert_eq!(fs::read_to_string(&config).unwrap(), "model = \"x\"\n");
     fs::write(&config, "model = \"x\nb = 1\n").unwrap();
     for words in [&["install", "codex"][..], &["install", "codex", "-n"]] {

@@ -506,11 +506,13 @@ fn what_was_done_to_the_project_is_undone() {
     let client = Client::new(&world, json!({"elicitation": {"form": {}}}));
     client.say("elicitation/create", json!({"action": "cancel"}));
     assert!(client.refused("undo", json!({})).contains("did not agree"));
-    client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
-    // What keeps it from being done, a model can see to.
+    // What keeps it from being done, a model can see to, and nobody is asked before.
     client.done("create", json!({"name": "box"}));
+    let questions = client.asked().len();
     let words = client.refused("undo", json!({}));
     assert!(words.contains("Stop it first: 'stop' with 'sandbox'"), "{words}");
+    assert_eq!(client.asked().len(), questions);
+    client.done("undo", json!({"dry_run": true}));
     client.done("rm", json!({"sandbox": "box", "force": true}));
     client.say("elicitation/create", json!({"action": "accept", "content": {"allow": true}}));
     let done = client.done("undo", json!({}));

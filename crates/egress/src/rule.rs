@@ -263,25 +263,40 @@ impl fmt::Display for Requests {
 /// (parameters and blanks aside), and with no escapes but of bytes that mean nothing in a path, even to those who decode
 /// twice, and of no letters that look like what does.
 pub(crate) fn is_plain(path: &str) -> bool {
+    plain(path).is_some()
+}
+
+/// Whether some program could take this path for that one, which is plain, or for one below it: it begins with it, in
+/// whatever case and with whatever escapes, or can be read in several ways.
+pub(crate) fn may_mean(path: &str, other: &str) -> bool {
+    let [path, other] = [path, other].map(|path| plain(path).map(|read| read.to_lowercase()));
+    let (Some(path), Some(other)) = (path, other) else { return true };
+    // What is longer by a letter is another name; what follows a name by a mark may be dropped.
+    let ends = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || matches!(next, '-' | '_'));
+    path.strip_prefix(other.trim_end_matches('/')).is_some_and(ends)
+}
+
+/// How every program reads this path; `None` if they could differ.
+fn plain(path: &str) -> Option<String> {
     let graphic = path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'?' | b'#'));
     if !path.starts_with('/') || path.contains("//") || !graphic {
-        return false;
+        return None;
     }
     let mut parts = path.split('%');
     let mut decoded = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
-        let Some((digits, rest)) = part.split_at_checked(2) else { return false };
-        let Ok(byte) = u8::from_str_radix(digits, 16) else { return false };
+        let (digits, rest) = part.split_at_checked(2)?;
+        let byte = u8::from_str_radix(digits, 16).ok()?;
         if digits.starts_with('+') || byte.is_ascii_control() || b"%./;\\".contains(&byte) {
-            return false;
+            return None;
         }
         decoded.push(byte);
         decoded.extend_from_slice(rest.as_bytes());
     }
     // Of an overlong sequence some make a dot or a slash.
-    let Ok(decoded) = String::from_utf8(decoded) else { return false };
+    let decoded = String::from_utf8(decoded).ok()?;
     let folded: String = decoded.chars().map(fold).collect();
-    !folded.contains('%') && !folded.split('/').any(is_dots)
+    (!folded.contains('%') && !folded.split('/').any(is_dots)).then_some(folded)
 }
 
 /// Whether a segment is read as `.` or `..` by somebody: by who trims blanks, too, or cuts off what follows `;`.

@@ -388,3 +388,31 @@ proptest! {
         prop_assert!(!allowed || !text.contains("/../"));
     }
 }
+
+#[test]
+fn what_may_mean_a_path_is_found_in_any_spelling() {
+    let own = "/oauth/token";
+    for path in [
+        own,
+        "/oauth/token/",
+        "/oauth/token/x/y",
+        "/oauth/token;x",
+        "/oauth/token.json",
+        "/oauth/token%20",
+        "/oauth/%74oken",
+        "/OAuth/Token",
+        "/oauth//token",
+        "/oauth/./token",
+        "/x/../oauth/token",
+        "/oauth%2ftoken",
+        "/oauth%252ftoken",
+        "/oauth/%EF%BD%94oken",
+        "oauth/token",
+        "*",
+    ] {
+        assert!(may_mean(path, own) && may_mean(path, "/oauth/token/"), "{path}");
+    }
+    for path in ["/", "/oauth", "/oauth/tokens", "/oauth/token-info", "/oauth/token_x", "/x/oauth/token"] {
+        assert!(!may_mean(path, own), "{path}");
+    }
+}

@@ -255,7 +255,8 @@ impl<'a> Relay<'a> {
         }
         let Some((outcome, _)) = &self.ended else { return };
         let (why, status) = match outcome {
-            Outcome::Exited(exit @ (Exit::Code(_) | Exit::Signal(_))) => (format!("The agent {exit}"), exit.status()),
+            Outcome::Exited(exit @ Exit::Code(_)) => (format!("The agent {exit}"), exit.status()),
+            Outcome::Exited(exit @ Exit::Signal(_)) => (format!("The agent was {exit}"), exit.status()),
             Outcome::Exited(exit) => (format!("The sandbox has ended: {}", told(*exit)), exit.status()),
             Outcome::Lost { why } => (format!("The sandbox has ended: {why}"), Exit::Lost.status()),
             Outcome::Failed { kind, cause } => (format!("The agent could not be started: {cause}"), kind.status()),

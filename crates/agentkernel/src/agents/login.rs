@@ -266,7 +266,7 @@ fn lend_file(
     let io = |source| ConfigError::Io { path: path.into(), source };
     // Where links lead now is where it is renewed, wherever they lead then.
     let real = path.canonicalize().map_err(io)?;
-    let gone = || io(std::io::ErrorKind::NotFound.into());
+    let gone = || io(rustix::io::Errno::NOENT.into());
     let mut document = config::read_document(&real)?.ok_or_else(gone)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut secrets = Vec::new();

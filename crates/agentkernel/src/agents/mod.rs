@@ -139,7 +139,7 @@ impl Adapters {
     pub fn find(&self, text: &str) -> Result<Found, AgentError> {
         if text.contains('/') {
             let path = self.host.cwd.join(text);
-            let missing = || ConfigError::Io { path: text.into(), source: ErrorKind::NotFound.into() };
+            let missing = || ConfigError::Io { path: text.into(), source: rustix::io::Errno::NOENT.into() };
             let written = config::read_by_path(&path)?.ok_or_else(missing)?;
             // What runs in the project may have written it, or put a link to it there.
             let of_project = || Some(ProjectFile::other(self.in_project(Path::new(text))?, written.clone()));

@@ -105,8 +105,14 @@ impl Starter for Ours {
         number: Option<u32>,
         dry_run: bool,
     ) -> Result<Restored, wire::Failure> {
-        Ok(undo::go_back(store, project, number, dry_run, true, |id| {
-            format!("Stop it first: 'stop' with 'sandbox' \"{id}\"")
-        })?)
+        Ok(undo::go_back(store, project, number, dry_run, true, stop)?)
     }
+
+    fn may_undo(&self, store: &Store, project: &Path) -> Result<(), wire::Failure> {
+        Ok(undo::is_still(store, project, stop)?)
+    }
+}
+
+fn stop(id: &str) -> String {
+    format!("Stop it first: 'stop' with 'sandbox' \"{id}\"")
 }

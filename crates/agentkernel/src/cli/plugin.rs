@@ -88,7 +88,10 @@ impl Change {
             true => Scope::Project(Project::find_dir(&host)?),
             false => Scope::User,
         };
-        let plugins = Plugins::open(&Store::open()?, host)?;
+        let plugins = match self.dry_run {
+            true => Plugins::look(Store::look()?.as_ref(), host)?,
+            false => Plugins::open(&Store::open()?, host)?,
+        };
         let all = self.agents.iter().any(|name| name == ALL);
         let names = if all { plugin::names() } else { self.agents.iter().map(String::as_str).collect() };
         let mut status = 0;
@@ -178,7 +181,7 @@ impl List {
     fn run(self) -> Status {
         let host = HostFacts::read()?;
         let project = Project::find_dir(&host)?;
-        let plugins = Plugins::open(&Store::open()?, host)?;
+        let plugins = Plugins::look(Store::look()?.as_ref(), host)?;
         let (mut rows, mut status) = (Vec::<Row>::new(), 0);
         for name in plugin::names() {
             let agent = Agent::find(name)?;

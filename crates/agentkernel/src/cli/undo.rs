@@ -106,9 +106,8 @@ pub(super) fn go_back(
     stop: fn(&str) -> String,
 ) -> Result<Restored, Failure> {
     let checkpoints = Checkpoints::open(store, project)?;
-    if let (Some(id), false) = (running(store, project)?, dry_run) {
-        let failure = Failure::new(format!("Sandbox {id} still runs in this project"));
-        return Err(failure.hint(stop(&id)));
+    if !dry_run {
+        is_still(store, project, stop)?;
     }
     checkpoints.restore(number, dry_run, and_back).map_err(|error| match error {
         // There is nothing to go back to, however that is done.
@@ -116,6 +115,12 @@ pub(super) fn go_back(
         error if dry_run || !and_back => error.into(),
         error => Failure::from(error).also("'agentkernel undo --no-checkpoint' keeps nothing of what is there now"),
     })
+}
+
+/// Whether no sandbox could change the project just now; `stop` says how one is stopped.
+pub(super) fn is_still(store: &Store, project: &Path, stop: fn(&str) -> String) -> Result<(), Failure> {
+    let Some(id) = running(store, project)? else { return Ok(()) };
+    Err(Failure::new(format!("Sandbox {id} still runs in this project")).hint(stop(&id)))
 }
 
 /// A sandbox that could change the project just now.

@@ -11,7 +11,7 @@ use rmcp::{
     model::{ClientNotification, CustomRequest, ErrorCode, ErrorData, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use std::{collections::HashSet, io};
 
@@ -105,6 +105,13 @@ impl Inbox {
         let id = id.filter(|id| !self.open.contains(id));
         match (method.as_str(), value.get("id")) {
             (Some(_), None) => Ok(None),
+            // Of two ids, nobody knows which one is meant.
+            _ if let Err(error) = json::parse::<Parts>(text) => {
+                invalid(None, &format!("That is no request of JSON-RPC 2.0: {error}"))
+            }
+            _ if value.get("result").or(value.get("error")).is_some() => {
+                invalid(id, "That is no request of JSON-RPC 2.0: it is an answer as well")
+            }
             (Some(method), Some(_)) if id.is_some() && value["jsonrpc"] == "2.0" => {
                 let ErrorData { code, message, .. } =
                     unknown::refusal(CustomRequest::new(method, value.get("params").cloned()));
@@ -113,6 +120,18 @@ impl Inbox {
             _ => invalid(id, "That is no request of JSON-RPC 2.0"),
         }
     }
+}
+
+/// What a message may have, each once.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only whether they are there twice is looked at")]
+struct Parts {
+    jsonrpc: Option<IgnoredAny>,
+    id: Option<IgnoredAny>,
+    method: Option<IgnoredAny>,
+    params: Option<IgnoredAny>,
+    result: Option<IgnoredAny>,
+    error: Option<IgnoredAny>,
 }
 
 /// A message as it goes out.

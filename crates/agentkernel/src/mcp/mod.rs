@@ -89,6 +89,12 @@ pub trait Starter {
     /// # Errors
     /// In words.
     fn undo(&self, store: &Store, project: &Path, number: Option<u32>, dry_run: bool) -> Result<Restored, Failure>;
+
+    /// Whether no sandbox is in the way of that just now.
+    ///
+    /// # Errors
+    /// In words, if one is.
+    fn may_undo(&self, store: &Store, project: &Path) -> Result<(), Failure>;
 }
 
 /// Serves a client on standard input and output until it goes.

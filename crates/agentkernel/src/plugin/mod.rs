@@ -26,6 +26,7 @@ use plan::Plan;
 use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{FlockOperation, flock},
+    io::Errno,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -113,7 +114,8 @@ struct Kept {
 #[derive(Debug)]
 pub struct Plugins {
     host: HostFacts,
-    dir: OwnedFd,
+    /// Where it is on record what was changed; none: nothing is, and nothing is to be.
+    dir: Option<OwnedFd>,
     path: PathBuf,
 }
 
@@ -124,7 +126,22 @@ impl Plugins {
     /// If the state can't be used.
     pub fn open(store: &Store, host: HostFacts) -> Result<Self, PluginError> {
         let (dir, path) = store.plugins()?;
+        Ok(Self { host, dir: Some(dir), path })
+    }
+
+    /// Those of the caller, only to be looked at: nothing is made where there is no state.
+    ///
+    /// # Errors
+    /// If the state can't be used.
+    pub fn look(store: Option<&Store>, host: HostFacts) -> Result<Self, PluginError> {
+        let found = store.map(Store::find_plugins).transpose()?.flatten();
+        let (dir, path) = found.map_or_else(Default::default, |(dir, path)| (Some(dir), path));
         Ok(Self { host, dir, path })
+    }
+
+    /// Where it is on record what was changed, if that was opened.
+    fn dir(&self) -> Result<&OwnedFd, PluginError> {
+        self.dir.as_ref().ok_or_else(|| PluginError::io("open", self.path.clone(), Errno::NOENT))
     }
 
     /// Whether the caller seems to have this agent.
@@ -201,7 +218,8 @@ impl Plugins {
 
     /// What is on record.
     fn record(&self, name: &str) -> Result<Option<Record>, PluginError> {
-        Ok(durable::read(self.dir.as_fd(), &self.path, &file_name(name))?)
+        let Some(dir) = &self.dir else { return Ok(None) };
+        Ok(durable::read(dir.as_fd(), &self.path, &file_name(name))?)
     }
 
     /// Does what is planned; if a file changes meanwhile, what is planned then.
@@ -238,6 +256,7 @@ impl Plugins {
     /// Does what is planned, or nothing of it. Gives a file that is not any more what it was; all up to that is on record.
     fn carry_out(&self, planned: &mut Planned) -> Result<Option<PathBuf>, PluginError> {
         let Planned { name, plans, record, old, .. } = planned;
+        let dir = self.dir()?;
         let changes = plans.iter().any(|plan| plan.now != plan.after);
         if let Some(record) = record.as_mut().filter(|record| changes || old.as_ref() != Some(*record)) {
             let ours = self.made()?;
@@ -245,7 +264,7 @@ impl Plugins {
                 let Some(kept) = record.files.iter_mut().find(|kept| kept.path == plan.path) else { continue };
                 if let (Some(name), Some(text)) = (&kept.before, &plan.before) {
                     let failed = |error| PluginError::io("write", self.path.join(name), error);
-                    file::keep(&self.dir, name, text).map_err(failed)?;
+                    file::keep(dir, name, text).map_err(failed)?;
                 }
                 if plan.after.is_some() && plan.now.is_none() {
                     let empty_without_us = |dir: &&Path| dir.symlink_metadata().is_err() || ours.contains(*dir);
@@ -257,7 +276,7 @@ impl Plugins {
             }
             // First, so that a kill in between can be taken back. What a removal takes is on record until it is done.
             if !record.files.is_empty() || old.is_none() {
-                durable::write(self.dir.as_fd(), &self.path, &file_name(name), record)?;
+                durable::write(dir.as_fd(), &self.path, &file_name(name), record)?;
             }
         }
         let (mut done, mut made) = (Vec::new(), Vec::new());
@@ -266,23 +285,23 @@ impl Plugins {
                 Ok(true) => done.push(plan),
                 Ok(false) => return Ok(Some(plan.path.clone())),
                 Err(error) => {
-                    self.undo(name, old.as_ref(), &done, &made);
+                    self.undo(dir, name, old.as_ref(), &done, &made);
                     return Err(error);
                 }
             }
         }
-        for dir in plans.iter().filter(|plan| plan.after.is_none()).flat_map(|plan| plan.made.iter().rev()) {
+        for made in plans.iter().filter(|plan| plan.after.is_none()).flat_map(|plan| plan.made.iter().rev()) {
             // Somebody has put something else there, or it is another plan's.
-            let _ = fs::remove_dir(dir);
+            let _ = fs::remove_dir(made);
         }
         match record {
             Some(record) if record.files.is_empty() && old.as_ref() != Some(record) => {
-                durable::write(self.dir.as_fd(), &self.path, &file_name(name), record)?;
+                durable::write(dir.as_fd(), &self.path, &file_name(name), record)?;
             }
             Some(_) => {}
             None => {
                 let failed = |errno| PluginError::io("remove", self.path.join(file_name(name)), errno);
-                file::forget(&self.dir, &file_name(name)).map_err(failed)?;
+                file::forget(dir, &file_name(name)).map_err(failed)?;
             }
         }
         if changes || record.is_none() {
@@ -293,19 +312,19 @@ impl Plugins {
 
     /// Takes back what is done, as the rest can't be done. The first error is the one that counts, and what can't be taken
     /// back is on record.
-    fn undo(&self, name: &str, old: Option<&Record>, done: &[&Plan], made: &[PathBuf]) {
+    fn undo(&self, dir: &OwnedFd, name: &str, old: Option<&Record>, done: &[&Plan], made: &[PathBuf]) {
         let back = |plan: &&Plan| {
             plan.now == plan.after
                 || matches!(file::replace(&plan.path, plan.after.as_deref(), plan.now.as_deref()), Ok(true))
         };
         let undone = done.iter().rev().filter(|plan| back(plan)).count() == done.len();
-        for dir in made.iter().rev() {
-            let _ = fs::remove_dir(dir);
+        for made in made.iter().rev() {
+            let _ = fs::remove_dir(made);
         }
         if undone {
             let _ = match old {
-                Some(old) => durable::write(self.dir.as_fd(), &self.path, &file_name(name), old).is_ok(),
-                None => file::forget(&self.dir, &file_name(name)).is_ok(),
+                Some(old) => durable::write(dir.as_fd(), &self.path, &file_name(name), old).is_ok(),
+                None => file::forget(dir, &file_name(name)).is_ok(),
             };
             let _ = self.sweep(name, old);
         }
@@ -322,7 +341,7 @@ impl Plugins {
             let is_copy = file.starts_with(&format!("{name}-")) && !used.contains(file);
             if is_copy || file.starts_with('.') {
                 let failed = |errno| PluginError::io("remove", self.path.join(file), errno);
-                file::forget(&self.dir, file).map_err(failed)?;
+                file::forget(self.dir()?, file).map_err(failed)?;
             }
         }
         Ok(())
@@ -335,24 +354,25 @@ impl Plugins {
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             let Some(name) = name.to_str().filter(|name| name.ends_with(RECORD)) else { continue };
-            let record: Option<Record> = durable::read(self.dir.as_fd(), &self.path, name)?;
+            let record: Option<Record> = durable::read(self.dir()?.as_fd(), &self.path, name)?;
             made.extend(record.into_iter().flat_map(|record| record.files).flat_map(|kept| kept.made));
         }
         Ok(made)
     }
 
     /// Others of us wait.
-    fn hold(&self) -> Result<OwnedFd, PluginError> {
+    fn hold(&self) -> Result<Option<OwnedFd>, PluginError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
         let failed = |errno| PluginError::io("lock", self.path.clone(), errno);
         let held = rustix::fs::openat(
-            &self.dir,
+            dir,
             ".",
             rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         );
         let held = held.map_err(failed)?;
         flock(&held, FlockOperation::LockExclusive).map_err(failed)?;
-        Ok(held)
+        Ok(Some(held))
     }
 
     fn record_name(&self, agent: &Agent, scope: &Scope) -> String {

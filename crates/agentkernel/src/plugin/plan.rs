@@ -123,7 +123,7 @@ impl Plugins {
         for Target { path, edit, .. } in agent.parts(&self.host, scope)? {
             let path = match file::resolve(&path, scope.limit()) {
                 // It is not there.
-                Err(PluginError::Kept(_)) => continue,
+                Err(PluginError::Kept(_) | PluginError::Dangling(_)) => continue,
                 path => path?,
             };
             let at = match plans.iter().position(|plan| plan.path == path) {
@@ -183,7 +183,7 @@ impl Plugins {
     /// What a file was before.
     fn before(&self, kept: &Kept) -> Result<Option<String>, PluginError> {
         let read = |name: &String| {
-            file::kept(&self.dir, name).map_err(|error| PluginError::io("read", self.path.join(name), error))
+            file::kept(self.dir()?, name).map_err(|error| PluginError::io("read", self.path.join(name), error))
         };
         kept.before.as_ref().map(read).transpose()
     }

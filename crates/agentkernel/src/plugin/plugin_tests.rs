@@ -290,6 +290,9 @@ fn files_that_are_not_understood_are_left_alone() {
     symlink("/nowhere/at/all", world.home(".config/zed/settings.json")).unwrap();
     let (cause, hint) = refused_link(&world);
     assert!(cause.ends_with("zed/settings.json is a symbolic link to nothing") && !hint.is_empty(), "{cause}");
+    // Nothing of ours is behind it.
+    let removed = world.remove("zed", &Scope::User);
+    assert!(removed.changes.is_empty(), "{removed:?}");
     // A project may have been made by anybody.
     world.put("home/.bashrc", "");
     symlink(world.home(".bashrc"), world.dir.path().join("project/AGENTS.md")).unwrap();

@@ -135,17 +135,20 @@ impl Store {
     /// # Errors
     /// If `$AGENTKERNEL_STATE_DIR` is not absolute, or the state can't be read, is another user's, is open to others, or was written by a newer version.
     pub fn open() -> Result<Self, StoreError> {
-        if let Some(path) = std::env::var_os("AGENTKERNEL_STATE_DIR").map(PathBuf::from) {
-            // Other state than the one that was meant would be a surprise; the base directory specification wants a
-            // relative `XDG_STATE_HOME` ignored.
-            return if path.is_absolute() { Self::at(&path) } else { Err(StoreError::RelativePlace(path)) };
+        Self::at(&own_path()?)
+    }
+
+    /// The same, if there is any: nothing is made.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn look() -> Result<Option<Self>, StoreError> {
+        let path = own_path()?;
+        // What has no version is an empty directory, or none.
+        if path.join(VERSION).symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            return Ok(None);
         }
-        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        if rustix::process::geteuid().is_root() {
-            return Self::at(Path::new("/var/lib/agentkernel"));
-        }
-        let path = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
-        Self::at(&path.ok_or(StoreError::NoPlace)?.join("agentkernel"))
+        Self::at(&path).map(Some)
     }
 
     /// Opens the state at `path`, and makes what is missing.
@@ -218,6 +221,15 @@ impl Store {
     /// If it can't be opened.
     pub(crate) fn plugins(&self) -> Result<(OwnedFd, PathBuf), StoreError> {
         Ok((subdirectory(self.root.as_fd(), &self.path, PLUGINS)?, self.path.join(PLUGINS)))
+    }
+
+    /// The same, if there is anything on record: nothing is made.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(crate) fn find_plugins(&self) -> Result<Option<(OwnedFd, PathBuf)>, StoreError> {
+        let is_there = self.path.join(PLUGINS).symlink_metadata().is_ok();
+        is_there.then(|| self.plugins()).transpose()
     }
 
     /// Where the checkpoints of one project are, and its path.
@@ -490,6 +502,21 @@ impl Store {
 pub(crate) fn key(project: &Path) -> String {
     let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where this user's state is.
+fn own_path() -> Result<PathBuf, StoreError> {
+    if let Some(path) = std::env::var_os("AGENTKERNEL_STATE_DIR").map(PathBuf::from) {
+        // Other state than the one that was meant would be a surprise; the base directory specification wants a
+        // relative `XDG_STATE_HOME` ignored.
+        return if path.is_absolute() { Ok(path) } else { Err(StoreError::RelativePlace(path)) };
+    }
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/agentkernel".into());
+    }
+    let path = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
+    Ok(path.ok_or(StoreError::NoPlace)?.join("agentkernel"))
 }
 
 /// Opens a directory of the state, and makes it if it is missing.

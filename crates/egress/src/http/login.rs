@@ -50,11 +50,25 @@ impl Exchange {
         }
     }
 
-    /// Answers a request for new tokens; `None` if it is another one. What comes of it was reported.
+    /// Answers a request for new tokens, and any that a server could take for one; `None` if it is another one. What comes
+    /// of it was reported.
     pub(super) async fn tokens(&self, parts: &Parts, body: &mut Incoming, line: &str) -> Option<Response<Answer>> {
         let logins = self.logins()?;
-        if parts.method != Method::POST || !logins.is_endpoint(&self.passage.target, parts.uri.path()) {
+        let (target, path) = (&self.passage.target, parts.uri.path());
+        if !logins.may_be_endpoint(target, path) {
             return None;
+        }
+        let outside = || {
+            let detail = "logging in is done outside of the sandbox, so that no token gets in";
+            let denial = self.denial(Reason::RequestNotAllowed).because(detail);
+            Some(self.refuse(Denial { lift: Lift::Never, ..denial }.into(), line))
+        };
+        if parts.method != Method::POST || !logins.is_endpoint(target, path) {
+            // Who goes on with the connection has to know where the next request begins.
+            if !drain(body).await {
+                self.unread.set(true);
+            }
+            return outside();
         }
         let whole = tokio::time::timeout(ASKED_TIME, Limited::new(body, MAX_ASKED).collect()).await;
         let Ok(Ok(whole)) = whole else {
@@ -63,11 +77,7 @@ impl Exchange {
                 self.denial(Reason::BadRequest).because("it is too long for a request for tokens, or too slow");
             return Some(self.refuse(denial.into(), line));
         };
-        let Some(mut used) = logins.asked(&whole.to_bytes()) else {
-            let detail = "logging in is done outside of the sandbox, so that no token gets in";
-            let denial = self.denial(Reason::RequestNotAllowed).because(detail);
-            return Some(self.refuse(Denial { lift: Lift::Never, ..denial }.into(), line));
-        };
+        let Some(mut used) = logins.asked(&whole.to_bytes()) else { return outside() };
         Some(match logins.ready(&mut used).await {
             Ok(()) => json(StatusCode::OK, logins.told(&used)),
             Err(NotRenewed::Failed(why)) => self.refuse(self.not_renewed(NotRenewed::Failed(why)), line),

@@ -162,7 +162,7 @@ impl Exchange {
 
     /// Judges a request, and makes its head what goes to the server.
     fn admit(&self, parts: &mut Parts) -> Result<(), Refusal> {
-        let Passage { target, grant, secrets, budget, .. } = &self.passage;
+        let Passage { target, grant, secrets, logins, budget, .. } = &self.passage;
         check(parts, target, self.tls).map_err(|flaw| self.flawed(&flaw))?;
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         if !grant.allows(method, path) {
@@ -174,7 +174,9 @@ impl Exchange {
             let denial = self.denial(grant.refusal(method, path)).because(detail);
             return Err(Denial { nearest: head::allowed(grant), ..denial }.into());
         }
-        if let Some(header) = head::means_another(&parts.headers, target).filter(|_| grant.is_restricted()) {
+        // Where a login is renewed not every request passes, whatever is allowed.
+        let is_restricted = grant.is_restricted() || logins.as_ref().is_some_and(|logins| logins.is_for(&target.host));
+        if let Some(header) = head::means_another(&parts.headers, target).filter(|_| is_restricted) {
             let reason = if grant.limited { Reason::Ceiling } else { Reason::RequestNotAllowed };
             let detail = format!("by {header} it would be another request");
             return Err(self.denial(reason).because(detail).into());

@@ -316,6 +316,11 @@ fn the_sandbox_is_told_placeholders() {
     let target = |text| Target::parse(text, None).unwrap();
     assert!(scene.logins.is_endpoint(&target("login.example.org:443"), "/oauth/token"));
     assert!(!scene.logins.is_endpoint(&target("login.example.org:443"), "/oauth/token/"));
+    for path in ["/oauth/token", "/oauth/token/", "/oauth/token/x/y", "/oauth//token", "/oauth/%74oken"] {
+        assert!(scene.logins.may_be_endpoint(&target("login.example.org:443"), path), "{path}");
+        assert!(!scene.logins.may_be_endpoint(&target("login.example.org:8443"), path), "{path}");
+    }
+    assert!(!scene.logins.may_be_endpoint(&target("login.example.org:443"), "/oauth/tokens"));
     assert!(!scene.logins.is_endpoint(&target("login.example.org:8443"), "/oauth/token"));
     assert_eq!(scene.logins.asked(b"refresh_token=another"), None);
     let used = scene.logins.asked(br#"{"refresh_token":"placeholder-refresh-0123456789"}"#).unwrap();

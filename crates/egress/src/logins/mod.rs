@@ -10,6 +10,7 @@ pub use token::{Refusal, expiry, tokens};
 use crate::{
     Denial, Host, Secret, Secrets, Target,
     control::{Encoding, Leave, Login, Renewal, TokenEndpoint, Tokens},
+    rule::may_mean,
 };
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
@@ -130,8 +131,18 @@ impl Logins {
     /// Whether one of them is renewed there.
     #[must_use]
     pub(crate) fn is_endpoint(&self, target: &Target, path: &str) -> bool {
+        self.endpoints(target).any(|endpoint| endpoint.path == path)
+    }
+
+    /// Whether a server could take a path for one where one of them is renewed, or below that.
+    #[must_use]
+    pub(crate) fn may_be_endpoint(&self, target: &Target, path: &str) -> bool {
+        self.endpoints(target).any(|endpoint| may_mean(path, &endpoint.path))
+    }
+
+    fn endpoints(&self, target: &Target) -> impl Iterator<Item = &TokenEndpoint> {
         let endpoints = self.list.iter().map(|entry| &entry.login.endpoint);
-        endpoints.into_iter().any(|endpoint| endpoint.target == *target && endpoint.path == path)
+        endpoints.filter(move |endpoint| endpoint.target == *target)
     }
 
     /// The login that a request to this host uses.

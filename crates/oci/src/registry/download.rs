@@ -215,7 +215,9 @@ impl Client {
         };
         let url = Url::parse(address).ok_or_else(wrong)?;
         if !url.origin.https && !is_loopback(&url.origin.host) {
-            return Err(wrong());
+            let address = crate::text::shown(address);
+            let why = format!("'{address}' is plain HTTP, which only a registry on a loopback address may speak");
+            return Err(RegistryError::Settings(why));
         }
         let host = url.origin.authority();
         self.introduce(&host)?;

@@ -189,7 +189,7 @@ pub fn make_state(cache: &OwnedFd) -> io::Result<String> {
         Err(error) => return Err(error.into()),
     }
     named?;
-    state(cache)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    state(cache)?.ok_or_else(|| Errno::NOENT.into())
 }
 
 #[derive(Deserialize)]

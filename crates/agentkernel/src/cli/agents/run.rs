@@ -6,7 +6,7 @@ use super::{
     brought::Brought,
     find,
     install::{Workshop, reference},
-    installed,
+    installed, parts,
 };
 use crate::{
     Agent, Spec,
@@ -175,7 +175,8 @@ fn adapter(word: &OsStr) -> Result<Option<Adapter>, Failure> {
     let Some(word) = word.to_str() else { return Ok(None) };
     let is_path = word.contains('/');
     let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if if is_path { !word.ends_with(".toml") } else { !word.bytes().all(named) } {
+    let (name, version) = parts(word);
+    if if is_path { !word.ends_with(".toml") } else { !name.bytes().all(named) } {
         return Ok(None);
     }
     let store = Store::open()?;
@@ -185,7 +186,15 @@ fn adapter(word: &OsStr) -> Result<Option<Adapter>, Failure> {
         return Ok(None);
     }
     let adapters = Adapters::of(&host, &run::project(&store, &host, true)?);
-    match adapters.find(word) {
+    match adapters.find(name) {
+        Ok(_) if version.is_some() => Err(Failure::new(format!(
+            "'{name}' is run without a version: the one that was installed last"
+        ))
+        .hint(format!(
+            "`agentkernel agents install {0}` installs that; `agentkernel run -- {0}` runs a program of this name",
+            wire::shell_word(word)
+        ))),
+        Err(AgentError::Unknown { .. }) if version.is_some() => Ok(None),
         Ok(_) => find(&store, &adapters, word).map(Some),
         Err(AgentError::Unknown { names, .. }) => match config::nearest(word, names.iter().map(String::as_str)) {
             None => Ok(None),

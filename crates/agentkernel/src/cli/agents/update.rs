@@ -8,7 +8,7 @@ use super::install::{LATEST, Workshop, libc, reference};
 use super::{find, forget, installed, parts};
 use crate::{
     agents::{Adapter, Libc},
-    config::NetworkOverrides,
+    config::{self, NetworkOverrides},
 };
 use clap::Args;
 use std::time::Duration;
@@ -90,11 +90,45 @@ fn answers(adapter: &Adapter, made: &MadeOf) -> Result<(), Failure> {
     let exec = sandbox.exec(&argv);
     let refused = |why: String| {
         Failure::new(format!("{title} {version} does not answer `--version`: {why}"))
-            .hint("The version that was there is still used; `--image` names another image to try it in")
+            .hint("The version that was there is still used; `--image` names another image to try it in, and `agents install` does not try")
     };
     let captured = sandbox.client.capture(exec, ANSWER, None).map_err(|error| refused(wire::cause(&error)))?;
-    match captured.exit {
-        Exit::Code(0) => Ok(()),
-        exit => Err(refused(format!("it ends with status {}", exit.status()))),
+    if captured.exit != Exit::Code(0) {
+        return Err(refused(format!("it ends with status {}", captured.exit.status())));
+    }
+    let said = String::from_utf8_lossy(&captured.stdout);
+    if says(&said, version) {
+        return Ok(());
+    }
+    let line = said.lines().map(str::trim).find(|line| !line.is_empty());
+    Err(refused(line.map_or("it says nothing".to_owned(), |line| format!("it says {}", config::quoted(line.as_ref())))))
+}
+
+/// Whether a version is a word of a text, as in `agent v1.0.2 (build 7)`.
+fn says(text: &str, version: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '+' | '_');
+    let words = text.split(|letter| !is_part(letter)).map(|word| word.trim_end_matches('.'));
+    { words }.any(|word| word == version || word.strip_prefix(['v', 'V']) == Some(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says;
+
+    #[test]
+    fn a_version_is_found_as_a_word() {
+        for (text, version) in [
+            ("2.1.330 (Claude Code)\n", "2.1.330"),
+            ("codex-cli 0.169.0\n", "0.169.0"),
+            ("crush version v0.19.4\n", "0.19.4"),
+            ("GitHub Copilot CLI 0.0.400.\nCommit: 1a2b\n", "0.0.400"),
+            ("0.0.1764-g907e30 (released 2d ago)", "0.0.1764-g907e30"),
+            ("mine/1.0", "1.0"),
+        ] {
+            assert!(says(text, version), "{text}");
+        }
+        for (text, version) in [("", "1.0"), ("1.0.1", "1.0"), ("11.0", "1.0"), ("1.0-beta", "1.0"), ("x1.0", "1.0")] {
+            assert!(!says(text, version), "{text}");
+        }
     }
 }

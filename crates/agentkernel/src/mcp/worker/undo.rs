@@ -106,6 +106,8 @@ impl Worker<'_> {
                 command: format!("agentkernel undo {number}"),
                 about: project.display().to_string(),
             };
+            // Nobody is asked for what can't be done.
+            self.starter.may_undo(&self.store, &project)?;
             if !self.is_agreed(&question) {
                 return Ok(Course::Asks(question));
             }
