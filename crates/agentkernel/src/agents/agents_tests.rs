@@ -278,7 +278,7 @@ fn what_an_agent_obeys_of_a_project_is_protected() {
             ],
             "codex" | "codex-acp" => &[".codex", ".agents"],
             "copilot" => &[".github/hooks", ".github/copilot", ".github/mcp.json", ".mcp.json"],
-            "crush" => &[".crush.json", "crush.json"],
+            "crush" => &[".crush.json", "crush.json", ".crushrc", "crushrc"],
             "gemini" => &[".gemini"],
             "opencode" => &[".opencode", "opencode.json", "opencode.jsonc", "tui.json", "tui.jsonc"],
             "qwen" => &[".qwen"],
