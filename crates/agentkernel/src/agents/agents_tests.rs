@@ -290,3 +290,24 @@ fn what_an_agent_obeys_of_a_project_is_protected() {
         }
     }
 }
+
+/// What settings name, and other files with settings: without them an agent would do something else, or nothing.
+#[test]
+fn what_settings_name_comes_along_too() {
+    for (name, cleaned, others) in [
+        ("claude", &[][..], &[".claude/hooks", ".claude/agents"][..]),
+        ("codex", &[".codex/hooks.json", ".codex/agents"], &[".codex/hooks"]),
+        ("gemini", &[".gemini/policies"], &[".gemini/hooks", ".gemini/agents"]),
+        ("opencode", &["config.json", "opencode.json", "tui.json", "tui.jsonc"], &[]),
+        ("qwen", &[], &[".qwen/hooks", ".qwen/agents"]),
+    ] {
+        let home = embedded(name).home;
+        let has = |list: &[PathBuf], path: &str| list.iter().any(|one| one.ends_with(path));
+        for path in cleaned {
+            assert!(has(&home.config, path), "{name}: {path}");
+        }
+        for path in others {
+            assert!(has(&home.skills, path), "{name}: {path}");
+        }
+    }
+}
