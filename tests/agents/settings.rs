@@ -21,7 +21,7 @@ unattended = ["--yes"]
 prompt = ["{}"]
 
 [home]
-config = [".mine/settings.json", ".mine/more.toml", ".config/mine.jsonc"]
+config = [".mine/settings.json", ".mine/more.toml", ".config/mine.jsonc", ".mine/agents"]
 memory = [".mine/NOTES.md"]
 imports = true
 skills = [".mine-extensions"]
@@ -135,21 +135,29 @@ fn links_bring_along_what_they_lead_to_or_are_named() {
         let origin = format!("[core]\n\tbare = false\n[remote \"origin\"]\n\turl = https://me:{TOKEN}@x.example/y\n");
         in_home(".mine-extensions/own/.git/config", &origin);
         in_home(".mine-extensions/own/.git/modules/sub/config", &origin);
-        in_home(
-            ".mine-extensions/own/plugin.json",
-            &format!(r#"{{"mcpServers": {{"a": {{"env": {{"API_KEY": "{TOKEN}"}}}}}}}}"#),
-        );
+        in_home(".mine-extensions/own/.git/config.worktree", &origin);
+        in_home(".mine-extensions/own/.git/worktrees/w/config.worktree", &origin);
+        // Where a directory is one of settings, each file has some.
+        in_home(".mine/agents/one.toml", &format!("b = 1\n[servers.a.env]\nA_TOKEN = \"{TOKEN}\"\n"));
+        in_home(".mine/agents/one.sh", "c=2\n");
+        for name in ["plugin.json", "marketplace.json"] {
+            let text = format!(r#"{{"mcpServers": {{"a": {{"env": {{"API_KEY": "{TOKEN}"}}}}}}}}"#);
+            in_home(&format!(".mine-extensions/own/{name}"), &text);
+        }
         let link = "mkdir -p ~/.mine && ln -s ../store/of-mine ~/.mine/settings.json && ln -s ../store/of-more ~/.mine/more.toml
             cd ~/.mine-extensions && ln -s prod.env own/.env && ln -s ../.shared/good good && ln -s ../.shared/notes.md notes.md
             ln -s ~/elsewhere/far far && ln -s ../.ssh keys && ln -s ../nothing gone && ln -s own/SKILL.md near.md";
         let _ = stdout(world.command("sh").args(["-ec", link]));
-        let mut run = world.agentkernel(["run", "--verbose", "mine", "-p", "cd ~; cat .mine/*; cd .mine-extensions; \
-            cat good/* good/.env notes.md own/.env near.md own/.git/config own/.git/modules/sub/config own/plugin.json; ls -d keys/ far/; ! echo x >> good/SKILL.md"]);
+        let mut run = world.agentkernel(["run", "--verbose", "mine", "-p", "cd ~; cat .mine/*.toml .mine/*.json .mine/agents/*; cd .mine-extensions; \
+            cat good/* good/.env notes.md own/.env near.md own/.git/config own/.git/modules/sub/config own/.git/config.worktree \
+            own/.git/worktrees/w/config.worktree own/plugin.json own/marketplace.json; ls -d keys/ far/; ! echo x >> good/SKILL.md"]);
         let output = run.output().unwrap();
         let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
-        let expected = "a = 1\n{ \"theme\": \"dark\" }a skill\nLEVEL=1\nnotes\nLEVEL=2\nown\
-            [core]\n\tbare = false\n[remote \"origin\"]\n\n[core]\n\tbare = false\n[remote \"origin\"]\n\n\
-            {\"mcpServers\": {\"a\": {\"env\": {}}}}";
+        let origin = "[core]\n\tbare = false\n[remote \"origin\"]\n\n".repeat(4);
+        let servers = r#"{"mcpServers": {"a": {"env": {}}}}"#.repeat(2);
+        let expected = format!(
+            "a = 1\n{{ \"theme\": \"dark\" }}c=2\nb = 1\n[servers.a.env]\na skill\nLEVEL=1\nnotes\nLEVEL=2\nown{origin}{servers}"
+        );
         assert_eq!(seen, expected, "{who:?}: {words}");
         for place in [
             "api_key in ~/.mine/settings.json",
@@ -158,6 +166,7 @@ fn links_bring_along_what_they_lead_to_or_are_named() {
             "env.API_TOKEN in ~/.shared/good/.env",
             "env.API_TOKEN in ~/.mine-extensions/own/prod.env",
             "env.url in ~/.mine-extensions/own/.git/config",
+            "servers.a.env.A_TOKEN in ~/.mine/agents/one.toml",
             "~/.mine-extensions/far (a link to ",
             "~/.mine-extensions/keys (a link to ",
         ] {

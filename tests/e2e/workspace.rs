@@ -64,7 +64,7 @@ fn a_program_sees_no_openat2_and_its_filters() {
 }
 
 /// What is protected, and would be made by a program that means harm.
-const PROTECTED: [&str; 27] = [
+const PROTECTED: [&str; 31] = [
     "agentkernel.toml",
     ".git/hooks/post-checkout",
     ".git/config",
@@ -92,6 +92,10 @@ const PROTECTED: [&str; 27] = [
     ".github/mcp.json",
     ".github/copilot/settings.json",
     "tui.json",
+    "crushrc",
+    ".crushrc",
+    ".helix/languages.toml",
+    ".vim/coc-settings.json",
 ];
 
 /// Everything in the project, by its path below it, without the contents of git's own directory.
@@ -169,7 +173,7 @@ fn workflows_can_be_made_and_hooks_beside_them_cannot() {
 
 #[test]
 fn what_agents_read_is_not_there_and_cannot_be_made() {
-    let script = "for f in .claude .codex .gemini .qwen .amp .crush.json .agents .opencode opencode.json opencode.jsonc .mcp.json; do
+    let script = "for f in .claude .codex .gemini .qwen .amp .crush.json .crushrc crushrc .agents .opencode opencode.json opencode.jsonc .mcp.json; do
             test -e $f && echo \"$f is there\"
             cat $f 2>&1 | grep -q 'No such file' || echo \"$f is something\"
             { echo x > $f; rm -rf $f; mv $f away; ln -sfn /tmp $f; mkdir -p $f/x && echo x > $f/x/y; } 2> /dev/null
@@ -505,14 +509,18 @@ fn the_state_directory_is_no_workspace_and_no_mount() {
 /// What only a tool obeys that the project does not use stays to be made; once it is used, nothing beside it can be.
 #[test]
 fn the_files_of_a_tool_are_protected_where_it_is_used() {
-    let script = "for f in lefthook.yml lefthook-local.yml .config/mise.toml .roo; do
+    let script = "for f in lefthook.yml lefthook-local.yml .config/lefthook-local.jsonc .config/mise.toml .config/mise/conf.d/a.toml .roo; do
         mkdir -p \"$(dirname $f)\"; echo x > $f && echo $f; done 2>/dev/null; true";
     for who in Who::all() {
         let world = World::new(who);
         let all = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
-        assert_eq!(all, "lefthook.yml\nlefthook-local.yml\n.config/mise.toml\n.roo\n");
-        let _ =
-            stdout(world.command("sh").args(["-c", "rm -r lefthook-local.yml .roo; mv .config/mise.toml mise.toml"]));
+        assert_eq!(
+            all,
+            "lefthook.yml\nlefthook-local.yml\n.config/lefthook-local.jsonc\n.config/mise.toml\n.config/mise/conf.d/a.toml\n.roo\n"
+        );
+        let left =
+            "rm -r lefthook-local.yml .config/lefthook-local.jsonc .config/mise .roo; mv .config/mise.toml mise.toml";
+        let _ = stdout(world.command("sh").args(["-c", left]));
         let left = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
         assert_eq!(left, ".roo\n");
         let others = "mkdir -p .hg .jj/repo/store && touch .hg/requires .jj/repo/store/type";
@@ -521,5 +529,11 @@ fn the_files_of_a_tool_are_protected_where_it_is_used() {
             mkdir -p \"$(dirname $f)\"; echo x > $f && echo $f; done 2>/dev/null; true";
         let left = stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
         assert_eq!(left, ".sl/config\n.hg/dirstate\n");
+        // Crush makes its own directory, and keeps its sessions there.
+        let script = "mkdir -p .crush && for f in .gitignore crush.db crush.json; do (echo x > .crush/$f) 2> /dev/null && echo $f; done; true";
+        let made = || stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script]));
+        assert_eq!(made(), ".gitignore\ncrush.db\ncrush.json\n");
+        fs::remove_file(world.project().join(".crush/crush.json")).unwrap();
+        assert_eq!(made(), "crush.db\n");
     }
 }

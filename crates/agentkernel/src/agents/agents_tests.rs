@@ -278,7 +278,7 @@ fn what_an_agent_obeys_of_a_project_is_protected() {
             ],
             "codex" | "codex-acp" => &[".codex", ".agents"],
             "copilot" => &[".github/hooks", ".github/copilot", ".github/mcp.json", ".mcp.json"],
-            "crush" => &[".crush.json", "crush.json"],
+            "crush" => &[".crush.json", "crush.json", ".crushrc", "crushrc"],
             "gemini" => &[".gemini"],
             "opencode" => &[".opencode", "opencode.json", "opencode.jsonc", "tui.json", "tui.jsonc"],
             "qwen" => &[".qwen"],
@@ -287,6 +287,27 @@ fn what_an_agent_obeys_of_a_project_is_protected() {
         };
         for path in obeyed {
             assert!(config::protect::BUILT_IN.contains(path), "{name}: {path}");
+        }
+    }
+}
+
+/// What settings name, and other files with settings: without them an agent would do something else, or nothing.
+#[test]
+fn what_settings_name_comes_along_too() {
+    for (name, cleaned, others) in [
+        ("claude", &[][..], &[".claude/hooks", ".claude/agents"][..]),
+        ("codex", &[".codex/hooks.json", ".codex/agents"], &[".codex/hooks"]),
+        ("gemini", &[".gemini/policies"], &[".gemini/hooks", ".gemini/agents"]),
+        ("opencode", &["config.json", "opencode.json", "tui.json", "tui.jsonc"], &[]),
+        ("qwen", &[], &[".qwen/hooks", ".qwen/agents"]),
+    ] {
+        let home = embedded(name).home;
+        let has = |list: &[PathBuf], path: &str| list.iter().any(|one| one.ends_with(path));
+        for path in cleaned {
+            assert!(has(&home.config, path), "{name}: {path}");
+        }
+        for path in others {
+            assert!(has(&home.skills, path), "{name}: {path}");
         }
     }
 }

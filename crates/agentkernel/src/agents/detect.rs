@@ -3,7 +3,7 @@
 
 /// How names tell that their values log in: what is in them, whatever is between their words. A command that tells headers is
 /// the host's, as one that tells a key is: see [`NO_NAMES`].
-const IN_NAMES: [&str; 18] = [
+const IN_NAMES: [&str; 17] = [
     "token",
     "secret",
     "passw",
@@ -19,12 +19,28 @@ const IN_NAMES: [&str; 18] = [
     "jwt",
     "headershelper",
     "passcode",
-    "dbpass",
     "seedphrase",
     "mnemonic",
 ];
 /// The same of one word of a name.
-const WORDS: [&str; 9] = ["auth", "dsn", "key", "pass", "pat", "pw", "pwd", "sas", "sid"];
+const WORDS: [&str; 11] = ["auth", "cred", "creds", "dsn", "key", "pass", "pat", "pw", "pwd", "sas", "sid"];
+/// The same of the end of one word of a name, such as `MYPASS`; and words that end so and mean something else.
+const PASS: &str = "pass";
+const NO_PASS: [&str; 13] = [
+    "bandpass",
+    "bypass",
+    "compass",
+    "encompass",
+    "highpass",
+    "keepass",
+    "lowpass",
+    "multipass",
+    "overpass",
+    "singlepass",
+    "surpass",
+    "trespass",
+    "underpass",
+];
 /// The same of a parameter in an address.
 const PARAMETERS: [&str; 5] = ["code", "k", "sig", "signature", "subscription"];
 /// Names that only sound so: numbers of tokens, and what names a variable that has them. A command that tells them
@@ -106,7 +122,8 @@ pub(super) fn has_secret_name(name: &str) -> bool {
     }
     let only_tells = words.last().is_some_and(|last| NO_ENDS.contains(&last.as_str()));
     let by_part = IN_NAMES.iter().any(|part| joined.contains(part));
-    !only_tells && (by_part || words.iter().any(|word| WORDS.contains(&word.as_str())))
+    let is_one = |word: &str| WORDS.contains(&word) || (word.ends_with(PASS) && !NO_PASS.contains(&word));
+    !only_tells && (by_part || words.iter().any(|word| is_one(word)))
 }
 
 /// Whether a name is that of one thing that logs in, and does not only have to do with such: `API_KEY`, not `tokens`.

@@ -22,6 +22,12 @@ fn names_tell_by_their_words() {
     {
         assert!(has_secret_name(name), "{name}");
     }
+    for name in ["MYPASS", "mypass_2", "X_CREDS", "X_CRED", "dbCreds", "DB_PASS"] {
+        assert!(has_secret_name(name) && is_secret_name(name), "{name}");
+    }
+    for name in ["bypass", "BYPASS_CACHE", "dangerouslyBypassApprovals", "compass", "passthrough", "sacred", "credo"] {
+        assert!(!has_secret_name(name), "{name}");
+    }
     for name in
         ["tokenUrl", "cli_auth_credentials_store", "authProviderType", "API_KEY_HELPER_TTL_MS", "--auth-timeout"]
     {

@@ -55,11 +55,11 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
     let text = match form {
         Form::Json if edit::json_value(text).is_none() => return Err("it is no JSON".to_owned()),
         Form::Json => json(text, &mut search),
-        Form::Variables => entries(text).into_iter().map(|entry| search.variable(entry)).collect(),
+        Form::Variables => entries(text, form).into_iter().map(|entry| search.variable(entry)).collect(),
         Form::FrontMatter => {
             let (front, rest) = text.split_at(front_matter(text));
-            let mut before = None;
-            let lines = entries(front).into_iter().map(|entry| search.front(entry, &mut before));
+            let mut above = Above::default();
+            let lines = entries(front, form).into_iter().map(|entry| search.front(entry, &mut above));
             lines.collect::<String>() + rest
         }
         Form::Toml => {
@@ -105,6 +105,17 @@ const NO_RULE: &str = "Bash(agentkernel-left-this-out)";
 const LIST: &str = "a list";
 /// How deep texts are searched that are settings themselves.
 const DEPTH: usize = 8;
+
+/// What stands above a line of YAML.
+#[derive(Default)]
+struct Above {
+    /// The line before it in a list.
+    before: Option<String>,
+    /// How far in what was left out begins: what stands further in belongs to it.
+    left_out: Option<usize>,
+    /// The same of a key whose value would log in, and may stand in lines of its own.
+    waits: Option<usize>,
+}
 
 struct Search<'a> {
     reference: &'a str,
@@ -185,7 +196,9 @@ impl Search<'_> {
 
     /// What is to stay of a variable: nothing but the ends of its lines, if it logs in.
     fn variable(&mut self, entry: &str) -> String {
-        let text = entry.trim();
+        // What goes on in a next line is one value; to others, each line has its own.
+        let whole = entry.replace("\\\r\n", "").replace("\\\n", "");
+        let text = whole.trim();
         if text.starts_with('#') {
             return self.comment(entry).unwrap_or_else(|| entry.to_owned());
         }
@@ -195,24 +208,44 @@ impl Search<'_> {
         let path = ["env".to_owned(), name.trim().to_owned()];
         if self.instead(&path, None, None, value).is_some() {
             // It is noted.
-        } else if text.split('\n').any(|line| is_known(line) || detect::logs_in(line.trim())) {
+        } else if text.split('\n').chain(entry.split('\n')).any(|line| is_known(line) || detect::logs_in(line.trim())) {
             self.left_out.push(path.join("."));
         } else {
             return entry.to_owned();
         }
-        entry.chars().filter(|letter| *letter == '\n').collect()
+        ends_of_lines(entry)
     }
 
-    /// The same of a line of YAML, which may be one of a list: `before` is the one before it in that.
-    fn front(&mut self, entry: &str, before: &mut Option<String>) -> String {
-        let item = entry.trim().strip_prefix("- ").map(|item| item.trim().trim_matches(['"', '\'']));
-        let told = before.take().zip(item).is_some_and(|(before, item)| is_told_by(&before, item));
-        *before = item.map(str::to_owned);
-        if told {
-            self.left_out.push(LIST.to_owned());
-            return entry.chars().filter(|letter| *letter == '\n').collect();
+    /// The same of a line of YAML.
+    fn front(&mut self, entry: &str, above: &mut Above) -> String {
+        let text = entry.trim();
+        let dash = entry.len() - entry.trim_start().len();
+        if !text.is_empty() && above.left_out.is_some_and(|key| dash > key) {
+            return ends_of_lines(entry);
         }
-        self.variable(entry)
+        if text.is_empty() || text.starts_with('#') {
+            return self.variable(entry);
+        }
+        let item = text.strip_prefix("- ").map(str::trim_start);
+        let said = item.unwrap_or(text);
+        let pair = said.split_once(':').filter(|(_, value)| value.is_empty() || value.starts_with([' ', '\t']));
+        // In a list, keys that belong together stand below the first, not below the dash.
+        let key = if pair.is_some() { dash + text.len() - said.len() } else { dash };
+        let waits = above.waits.take().filter(|waits| dash > *waits && pair.is_none() && item.is_none());
+        let item = item.map(|item| item.trim_matches(['"', '\'']));
+        let told = above.before.take().zip(item).is_some_and(|(before, item)| is_told_by(&before, item));
+        above.before = item.map(str::to_owned);
+        let known = self.left_out.len();
+        let left = if told || (waits.is_some() && !is_reference(text.trim_matches(['"', '\'']))) {
+            self.left_out.push(LIST.to_owned());
+            ends_of_lines(entry)
+        } else {
+            self.variable(entry)
+        };
+        above.left_out = (self.left_out.len() > known).then_some(waits.unwrap_or(key));
+        let named = pair.filter(|(name, value)| value.trim().is_empty() && has_secret_name(name));
+        above.waits = named.map(|_| key);
+        left
     }
 
     /// What is to stay of comments, and the blanks around them, if something in them could log in: only the ends of lines.
@@ -224,7 +257,7 @@ impl Search<'_> {
         let has_known = comment.split_whitespace().any(|word| is_known(word.trim_matches(['"', '\'', ','])));
         (found || has_known).then(|| {
             self.left_out.push("a comment".to_owned());
-            comment.chars().filter(|letter| *letter == '\n').collect()
+            ends_of_lines(comment)
         })
     }
 
@@ -296,23 +329,61 @@ impl Search<'_> {
     }
 }
 
-/// The lines of a file of variables; those together that a value in quotes has.
-fn entries(text: &str) -> Vec<&str> {
+/// What stays of lines that are left out.
+fn ends_of_lines(text: &str) -> String {
+    text.chars().filter(|letter| *letter == '\n').collect()
+}
+
+/// The lines of a file of variables, or of YAML; those together that one value has.
+fn entries(text: &str, form: Form) -> Vec<&str> {
     let (mut entries, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
-        let line = rest.find('\n').map_or(rest.len(), |at| at + 1);
-        let value = rest[..line].split_once(['=', ':']).map(|(_, value)| value.trim_start());
-        let open = value.and_then(|value| Some((value.chars().next().filter(|first| "\"'`".contains(*first))?, value)));
-        let open = open.filter(|(quote, value)| !rest.trim_start().starts_with('#') && !value[1..].contains(*quote));
-        let end = open.and_then(|(quote, _)| rest[line..].find(quote)).map_or(line, |at| {
-            let behind = line + at + 1;
-            rest[behind..].find('\n').map_or(rest.len(), |at| behind + at + 1)
-        });
-        let (entry, others) = rest.split_at(end);
+        let (entry, others) = rest.split_at(entry_end(rest, form));
         entries.push(entry);
         rest = others;
     }
     entries
+}
+
+/// Where the first of these entries ends.
+fn entry_end(text: &str, form: Form) -> usize {
+    let line_end = |begin: usize| text[begin..].find('\n').map_or(text.len(), |at| begin + at + 1);
+    let mut end = line_end(0);
+    if text.trim_start().starts_with(['#', ';']) {
+        return end;
+    }
+    let value = text[..end].split_once(['=', ':']).map_or("", |(_, value)| value.trim_start());
+    if let Some(quote) = value.chars().next().filter(|first| "\"'`".contains(*first)) {
+        let begin = end - value.len() + 1;
+        end = quote_end(&text[begin..], quote, form).map_or(end, |at| line_end(begin + at + 1));
+    }
+    // Of git, and of shells.
+    let goes_on = |line: &str| {
+        let line = line.trim_end_matches(['\r', '\n']);
+        (line.len() - line.trim_end_matches('\\').len()) % 2 == 1
+    };
+    while form == Form::Variables && end < text.len() && goes_on(&text[..end]) {
+        end = line_end(end);
+    }
+    end
+}
+
+/// Where a value ends that is in quotes. In YAML, only double ones can have one of theirs in them, behind a `\`, which may have
+/// another before itself. Of variables every one can, and a `\` that is one itself is not known: if only such follow, the last.
+fn quote_end(text: &str, quote: char, form: Form) -> Option<usize> {
+    let mut last = None;
+    for (at, _) in text.match_indices(quote) {
+        let marks = at - text[..at].trim_end_matches('\\').len();
+        let goes_on = match form {
+            Form::Variables => marks > 0,
+            _ => quote == '"' && marks % 2 == 1,
+        };
+        last = Some(at);
+        if !goes_on {
+            break;
+        }
+    }
+    last
 }
 
 /// Where the settings end that a text begins with, and the line behind them.

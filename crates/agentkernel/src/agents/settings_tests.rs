@@ -255,10 +255,33 @@ fn what_logs_in_is_left_out_of_variables() {
     assert_eq!(of(config).text, left);
 }
 
+/// Each value goes on where another reader of such files would say that it ends.
+#[test]
+fn what_goes_on_in_a_next_line_is_left_out_with_the_first() {
+    let of = |text: &str| without_credentials(text, Form::Variables, "").unwrap();
+    for (text, left) in [
+        ("MULTI_SECRET=\"x\\\"\nHunter68\"\nLEVEL=2\n", "\n\nLEVEL=2\n"),
+        ("A_SECRET='x\\'\nHunter68'\nLEVEL=2\n", "\n\nLEVEL=2\n"),
+        ("A_SECRET=\"x\\\" y\"\nLEVEL=2\n", "\nLEVEL=2\n"),
+        // No other quote follows.
+        ("A_SECRET=\"x\\\"\nLEVEL=2\n", "\nLEVEL=2\n"),
+        ("DIR=\"C:\\a\\\"\nLEVEL=2\n", "DIR=\"C:\\a\\\"\nLEVEL=2\n"),
+        ("DIR=\"C:\\a\\\"\nA_TOKEN=Hunter69\nB=\"x\"\nC=1\n", "\n\n\nC=1\n"),
+        ("[http]\n\textraheader = Authorization: \\\n  Basic SHVudGVyNzY6eA==\n[core]\n", "[http]\n\n\n[core]\n"),
+        ("[a]\r\n\turl = https://me:\\\r\nHunter70@x.example\r\n[core]\r\n", "[a]\r\n\n\n[core]\r\n"),
+        ("DIR=C:\\a\\\nA_TOKEN=Hunter72\nB=1\n", "\n\nB=1\n"),
+        ("; a \\\nA_TOKEN=Hunter71\n# b \\\nB=2\n", "; a \\\n\n# b \\\nB=2\n"),
+        ("A=b\\\\\nB=c \\\n d\nC=e\\", "A=b\\\\\nB=c \\\n d\nC=e\\"),
+    ] {
+        assert_eq!(of(text).text, left, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_is_a_crash(text in "[\\[\\]{}:,\"/*\\\\a\n $-]{0,80}", known in any::<bool>()) {
         let _ = without_credentials(&text, Form::Variables, "");
+        let _ = without_credentials(&format!("---\n{text}\n---\n"), Form::FrontMatter, "");
         let form = if known { Form::Json } else { Form::Toml };
         if let Ok(settings) = without_credentials(&text, form, "${{}}")
             && form == Form::Json && settings.left_out.is_empty()
@@ -285,5 +308,39 @@ fn of_a_text_only_the_settings_before_it_are_looked_at() {
     // What has no end is no settings.
     for text in ["---\nAPI_KEY: Hunter36\n", "API_KEY: Hunter36\n---\n---\n", ""] {
         assert_eq!(of(text).text, text);
+    }
+}
+
+#[test]
+fn a_value_of_yaml_is_left_out_with_all_its_lines() {
+    let of = |front: &str| {
+        let settings =
+            without_credentials(&format!("---\n{front}---\nAPI_KEY: text\n"), Form::FrontMatter, "").unwrap();
+        let front = settings.text.strip_prefix("---\n").unwrap().strip_suffix("---\nAPI_KEY: text\n").unwrap();
+        (front.to_owned(), settings.left_out)
+    };
+    for (front, left) in [
+        ("API_KEY: >\n  Hunter71folded\nname: x\n", "\n\nname: x\n"),
+        ("PASSWORD: |\n  Hunter72lit\n\n    Hunter73 more\nname: x\n", "\n\n\n\nname: x\n"),
+        ("env:\n  A_TOKEN: |-\n    Hunter74\n  LEVEL: 2\nname: x\n", "env:\n\n\n  LEVEL: 2\nname: x\n"),
+        ("list:\n  - A_TOKEN: >+2\n      Hunter75\n    name: x\n  - b\n", "list:\n\n\n    name: x\n  - b\n"),
+        ("args:\n  - --token\n  - >\n    Hunter76\n  - x\n", "args:\n  - --token\n\n\n  - x\n"),
+        // Its value may begin in the next line.
+        ("API_KEY:\n\n  # mine\n  Hunter77\nname: x\n", "API_KEY:\n\n  # mine\n\nname: x\n"),
+        ("API_KEY:\n  \"Hunter78\n  Hunter79\"\nname: x\n", "API_KEY:\n\n\nname: x\n"),
+        ("API_KEY: Hunter80\n  Hunter81\nname: x\n", "\n\nname: x\n"),
+        ("API_KEY: \"x\\\" Hunter82\n  y\"\nname: 'a\\'\nlevel: 'b'\n", "\n\nname: 'a\\'\nlevel: 'b'\n"),
+    ] {
+        let (text, left_out) = of(front);
+        assert_eq!(text, left, "{front}");
+        assert_eq!(left_out.len(), 1, "{left_out:?}");
+    }
+    for front in [
+        "description: |\n  Does it.\n\n  And more\nname: x\n",
+        "auth:\n  type: oauth\n  scopes:\n    - read\nname: x\n",
+        "tokens:\n  - name\nAPI_KEY:\n  \"$API_KEY\"\n",
+        "API_KEY:\nname: x\n",
+    ] {
+        assert_eq!(of(front), (front.to_owned(), Vec::new()));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Protected in every direct workspace, whether they exist or not.
-pub(crate) const BUILT_IN: [&str; 56] = [
+pub(crate) const BUILT_IN: [&str; 60] = [
     super::project::FILE_NAME,
     // Adapters of agents.
     ".agentkernel",
@@ -28,6 +28,8 @@ pub(crate) const BUILT_IN: [&str; 56] = [
     ".idea",
     ".zed",
     ".fleet",
+    ".helix",
+    ".vim/coc-settings.json",
     ".devcontainer",
     ".devcontainer.json",
     // Agents that run outside read commands, hooks and tool servers from these.
@@ -62,6 +64,9 @@ pub(crate) const BUILT_IN: [&str; 56] = [
     ".aider.model.metadata.json",
     ".crush.json",
     "crush.json",
+    // A shell's script, which it runs.
+    ".crushrc",
+    "crushrc",
     "tui.json",
     "tui.jsonc",
     ".github/hooks",
@@ -79,34 +84,59 @@ const AT_TOPS: [&str; 4] = [REPOSITORY, ".githooks", ".husky", ".github"];
 const REPOSITORY: &str = ".git";
 
 /// Files that mean something only to a tool that the project uses: if one of a line exists, all of them are protected.
-pub(super) const IF_USED: [&[&str]; 10] = [
-    &[".pre-commit-config.yaml"],
+pub(super) const IF_USED: [&[&str]; 11] = [
+    &[".pre-commit-config.yaml", "prek.toml"],
     // Each of these overrides, or is merged into, another one.
     &[
         "lefthook.yml",
         "lefthook.yaml",
         "lefthook.toml",
         "lefthook.json",
+        "lefthook.jsonc",
         ".lefthook.yml",
         ".lefthook.yaml",
         ".lefthook.toml",
         ".lefthook.json",
+        ".lefthook.jsonc",
         "lefthook-local.yml",
         "lefthook-local.yaml",
         "lefthook-local.toml",
         "lefthook-local.json",
+        "lefthook-local.jsonc",
         ".lefthook-local.yml",
         ".lefthook-local.yaml",
         ".lefthook-local.toml",
         ".lefthook-local.json",
+        ".lefthook-local.jsonc",
         ".config/lefthook.yml",
+        ".config/lefthook.yaml",
+        ".config/lefthook.toml",
+        ".config/lefthook.json",
+        ".config/lefthook.jsonc",
+        ".config/lefthook-local.yml",
+        ".config/lefthook-local.yaml",
+        ".config/lefthook-local.toml",
+        ".config/lefthook-local.json",
+        ".config/lefthook-local.jsonc",
     ],
-    &["mise.toml", ".mise.toml", "mise.local.toml", ".mise.local.toml", ".mise", "mise", ".config/mise.toml"],
+    &[
+        "mise.toml",
+        ".mise.toml",
+        "mise.local.toml",
+        ".mise.local.toml",
+        ".mise",
+        "mise",
+        ".config/mise.toml",
+        ".config/mise.local.toml",
+        ".config/mise",
+    ],
     &[".continue"],
     // What other systems for versions have in the place of git's configuration, beside what each repository of theirs has.
     &[".hg/requires", ".hg/hgrc"],
     &[".sl/requires", ".sl/config"],
     &[".jj/repo/store/type", ".jj/repo/config.toml"],
+    // What it writes first where it keeps its sessions, and what it obeys there.
+    &[".crush/.gitignore", ".crush/crush.json"],
     &[".kiro"],
     &[".roo"],
     &[".run"],

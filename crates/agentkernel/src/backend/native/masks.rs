@@ -61,7 +61,7 @@ const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// What agents read of a project, by the names at its top, or in the directory where they are started.
-const OF_AGENTS: [&str; 16] = [
+const OF_AGENTS: [&str; 19] = [
     ".agents",
     ".aider.conf.yml",
     ".aider.model.metadata.json",
@@ -69,12 +69,15 @@ const OF_AGENTS: [&str; 16] = [
     ".amp",
     ".claude",
     ".codex",
+    ".crush",
     ".crush.json",
+    ".crushrc",
     ".gemini",
     ".mcp.json",
     ".opencode",
     ".qwen",
     "crush.json",
+    "crushrc",
     "opencode.json",
     "tui.json",
     "tui.jsonc",

@@ -18,13 +18,15 @@ use std::path::{Path, PathBuf};
 /// The longest settings that are read, in bytes: an agent's own state, which may be among them, has some hundred kilobytes.
 const MAX: u64 = 32 << 20;
 /// Files in directories that come along, such as those of extensions, in which there are settings.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 9] = [
     ".mcp.json",
     "mcp.json",
     "gemini-extension.json",
+    "qwen-extension.json",
     "settings.json",
     "settings.local.json",
     "known_marketplaces.json",
+    "marketplace.json",
     "plugin.json",
 ];
 /// How deep such files are looked for, and among how many: plugins lie some directories deep in those of their marketplaces.
@@ -32,11 +34,12 @@ const DEEPEST: usize = 6;
 const MOST: usize = 200_000;
 /// What our plugin is called.
 const OURS: &str = "agentkernel.js";
-/// Directories with packages and histories, in which agents look for no settings.
-const PASSED_OVER: [&str; 2] = ["node_modules", ".git"];
-/// What such a history says of where it is from, with what logs in there, and where those of submodules are.
-const GIT_CONFIG: &str = ".git/config";
-const GIT_MODULES: &str = ".git/modules";
+/// A directory with packages, in which agents look for no settings.
+const PASSED_OVER: &str = "node_modules";
+/// A history; what says in one, or below, where it is from, with what logs in there; and where those of submodules and worktrees are.
+const GIT: &str = ".git";
+const GIT_CONFIGS: [&str; 2] = ["config", "config.worktree"];
+const GIT_OTHERS: [&str; 2] = ["modules", "worktrees"];
 
 /// What comes along.
 #[derive(Debug, Default)]
@@ -107,7 +110,7 @@ impl Brought {
             if !is_directory && config.contains(below) {
                 all.settings(adapter, home, path, below, target, given)?;
             } else {
-                if is_directory && !all.settings_within(home, &path, target)? {
+                if is_directory && !all.settings_within(home, &path, target, config.contains(below))? {
                     continue;
                 }
                 match (is_directory, adapter.home.imports && memory.contains(below)) {
@@ -156,7 +159,7 @@ impl Brought {
         if is_kept(&inside) {
             home.cover(&inside, real.is_dir())?;
         }
-        if real.is_dir() && !self.settings_within(home, &real, &inside)? {
+        if real.is_dir() && !self.settings_within(home, &real, &inside, false)? {
             return Ok(());
         }
         self.places.push((real, inside));
@@ -225,8 +228,9 @@ impl Brought {
     }
 
     /// Files with settings in a directory that comes along as it is: those in which something logs in come along as copies
-    /// without, over them. `false`: there is more in it than is looked at, and it does not come along, which is noted.
-    fn settings_within(&mut self, home: &AgentHome, dir: &Path, target: &Path) -> Result<bool, Failure> {
+    /// without, over them. If `all`, every file of a known form is one. `false`: there is more in it than is looked at, and it does
+    /// not come along, which is noted.
+    fn settings_within(&mut self, home: &AgentHome, dir: &Path, target: &Path, all: bool) -> Result<bool, Failure> {
         let Ok(root) = dir.canonicalize() else { return Ok(true) };
         let known = self.copies.len();
         let (mut dirs, mut seen) = (vec![(dir.to_owned(), 0)], 0);
@@ -234,27 +238,32 @@ impl Brought {
             // What can't be read here can't be read there.
             for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
                 seen += 1;
-                let (mut path, name) = (entry.path(), entry.file_name());
+                let (path, name) = (entry.path(), entry.file_name());
                 let Ok(kind) = entry.file_type() else { continue };
-                if name == ".git" && kind.is_dir() {
-                    path = dir.join(GIT_CONFIG);
-                    dirs.push((dir.join(GIT_MODULES), depth + 1));
-                }
-                let is_gits = || name == "config" && path.iter().any(|part| part == ".git");
-                let form = match path.ends_with(GIT_CONFIG) || is_gits() {
+                let is_gits = GIT_CONFIGS.iter().any(|one| name == *one) && dir.iter().any(|part| part == GIT);
+                let form = match is_gits {
                     // A line of it is as one with a variable.
                     true => Some(Form::Variables),
                     false => Form::of(&path),
                 };
                 let is_form = matches!(form, Some(Form::Variables | Form::FrontMatter));
-                let is_one = is_form || SETTINGS.iter().any(|one| name == *one);
+                let is_one = is_form || all && form.is_some() || SETTINGS.iter().any(|one| name == *one);
                 if seen > MOST {
                     self.copies.truncate(known);
                     self.left_out.push(format!("~/{} (there is too much in it)", target.display()));
                     return Ok(false);
                 }
-                if kind.is_dir() && depth < DEEPEST && !PASSED_OVER.iter().any(|one| name == *one) {
-                    dirs.push((path, depth + 1));
+                if kind.is_dir() {
+                    // Of a history, only what is named.
+                    let is_looked_at = match dir.ends_with(GIT) {
+                        true => GIT_OTHERS.iter().any(|one| name == *one),
+                        false => name != PASSED_OVER,
+                    };
+                    if name == GIT {
+                        dirs.push((path, depth));
+                    } else if depth < DEEPEST && is_looked_at {
+                        dirs.push((path, depth + 1));
+                    }
                 } else if is_one && path.is_file() {
                     // What a link leads to is what is read by it; elsewhere, it does not come along.
                     let real = path.canonicalize().ok();
