@@ -474,3 +474,33 @@ fn what_takes_a_roots_place_is_not_worked_in() {
         client.leave();
     }
 }
+
+/// A client that works below the top is not undone by what was made at the top.
+#[test]
+fn what_is_obeyed_in_every_root_is_protected() {
+    let world = World::new(Who::Me);
+    let _ = stdout(world.command("sh").args(["-ec", "git init -q . && mkdir sub"]));
+    let top = world.project();
+    let _ = stdout(&mut world.agentkernel(["run", "-d", "--name", "box", "--", "sleep", "600"]));
+    let mut server = world.agentkernel(["mcp"]);
+    server.current_dir(top.join("sub"));
+    let client = Client::of(&mut server, json!({"roots": {}}));
+    let roots = json!({"roots": [{"uri": format!("file://{}/sub", top.display())}, {"uri": format!("file://{}", top.display())}]});
+    client.say("roots/list", roots);
+    let write = "mkdir -p sub/.claude && echo '{}' > sub/.claude/settings.json; ls -A sub";
+    let ended = client.done("run", json!({"command": write, "root": top}));
+    assert_eq!(ended["stdout"], "", "{ended}");
+    for (tool, arguments) in [
+        ("exec", json!({"sandbox": "box", "command": write})),
+        ("write_file", json!({"sandbox": "box", "path": "sub/.claude/settings.json", "text": "{}"})),
+        ("start", json!({"sandbox": "box"})),
+    ] {
+        let refused = client.refused(tool, arguments);
+        assert!(refused.contains("could write what is obeyed in sub"), "{tool}: {refused}");
+    }
+    let made = client.done("create", json!({"root": top}));
+    let ended = client.done("exec", json!({"sandbox": made["id"], "command": write}));
+    assert_eq!(ended["stdout"], "", "{ended}");
+    assert_eq!(fs::read_dir(top.join("sub/.claude")).map(Iterator::count).unwrap_or(0), 0);
+    client.leave();
+}

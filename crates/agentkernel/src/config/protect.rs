@@ -2,6 +2,7 @@
 
 use super::git;
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -143,12 +144,12 @@ pub(super) const IF_USED: [&[&str]; 11] = [
 ];
 
 /// The built-in list, what git's configuration leads to, and the project's own, each path once, without those that the
-/// user gives up: each with what is below it. Agents and editors look for theirs where they are started, `start` below the
-/// project, and on the way from there to the top, so that there they are protected as well. An error is the one of these that
+/// user gives up: each with what is below it. Agents and editors look for theirs where they are started, in one of `starts` below
+/// the project, and on the way from there to the top, so that there they are protected as well. An error is the one of these that
 /// is not protected.
 pub(super) fn list(
     project: &Path,
-    start: &Path,
+    starts: &[&Path],
     people: &[git::Person],
     own: &[PathBuf],
     given_up: &[PathBuf],
@@ -166,7 +167,8 @@ pub(super) fn list(
     }
     let is_kept = |path: &Path| !given_up.iter().any(|gone| path.starts_with(gone));
     list.retain(|path| is_kept(path));
-    for dir in start.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+    let dirs: BTreeSet<&Path> = starts.iter().flat_map(|start| start.ancestors()).collect();
+    for dir in dirs.into_iter().filter(|dir| !dir.as_os_str().is_empty()) {
         let here = BUILT_IN.iter().chain(used(&project.join(dir))).map(Path::new);
         let here = here.filter(|path| !AT_TOPS.iter().any(|top| path.starts_with(top)));
         let here = here.chain([Path::new(REPOSITORY)]).filter(|path| is_kept(path));

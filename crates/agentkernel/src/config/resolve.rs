@@ -76,6 +76,8 @@ pub struct Overrides {
     pub mounts: Vec<Mount>,
     /// `--unprotect`
     pub unprotect: Vec<PathBuf>,
+    /// Where agents work that are outside, beside the working directory
+    pub starts: Vec<PathBuf>,
     /// `--tmpfs`
     pub tmpfs: Vec<TmpfsArg>,
     /// `--read-only`
@@ -186,7 +188,7 @@ impl Resolver<'_> {
         let found = overrides.found.as_ref();
         let (backend, engine) = self.backend(overrides.backend, overrides.runtime, found)?;
         let image = self.image(overrides.image, found)?;
-        let workspace = self.workspace(overrides.workspace, &overrides.unprotect)?;
+        let workspace = self.workspace(overrides.workspace, &overrides.unprotect, &overrides.starts)?;
         let mut mounts = self.mounts(overrides.mounts, &workspace)?;
         let shares_ids = shares_ids(&image, found, &workspace, &mounts);
         // Nobody but who it is said: then the image's own files are not asked whom it is for.
@@ -362,7 +364,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn workspace(&self, flag: Option<WorkspaceMode>, unprotect: &[PathBuf]) -> Result<Workspace, ConfigError> {
+    fn workspace(
+        &self,
+        flag: Option<WorkspaceMode>,
+        unprotect: &[PathBuf],
+        starts: &[PathBuf],
+    ) -> Result<Workspace, ConfigError> {
         let mode = flag.or(self.settings.workspace).unwrap_or(WorkspaceMode::Direct);
         let path = self.project.to_owned();
         if let (false, Some(path)) = (mode == WorkspaceMode::Direct, unprotect.first()) {
@@ -388,8 +395,9 @@ impl Resolver<'_> {
                 // What the image is made of is obeyed outside: it names registries.
                 let made = self.settings.recipe.dockerfile.iter().map(|located| located.value.clone());
                 let own: Vec<PathBuf> = own.iter().cloned().chain(made).collect();
-                let start = self.host.cwd.strip_prefix(&path).unwrap_or(Path::new(""));
-                let protected = protect::list(&path, start, &self.people(), &own, unprotect);
+                let starts = starts.iter().chain([&self.host.cwd]);
+                let starts: Vec<&Path> = starts.filter_map(|start| start.strip_prefix(&path).ok()).collect();
+                let protected = protect::list(&path, &starts, &self.people(), &own, unprotect);
                 let protected = protected.map_err(|path| {
                     let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
                     ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")

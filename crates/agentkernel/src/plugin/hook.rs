@@ -27,7 +27,8 @@ pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
     let mut told = json!({ "hookEventName": event });
     if SKILLS.contains(&tool) {
         let said = input.get("skill").or(input.get("command")).and_then(Value::as_str).unwrap_or_default();
-        let name = said.split_whitespace().next().unwrap_or_default().trim_start_matches('/');
+        // All of it is a name: a directory may have blanks in its own.
+        let name = said.strip_prefix('/').unwrap_or(said);
         told["permissionDecision"] = "ask".into();
         told["permissionDecisionReason"] = skills::doubt(host, cwd, name)?.into();
         return Some(json!({ "hookSpecificOutput": told }));

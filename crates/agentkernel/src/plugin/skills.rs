@@ -1,6 +1,7 @@
 //! Whether a skill of Claude Code's could be a sandbox's work: hides where its user's, a project's and a plugin's own stand, where
 //! none writes. A skill may have hooks, which are commands that Claude Code runs itself, and it takes skills from subdirectories.
-//! Of two with one name it takes that which has it from its place, and has none in a subdirectory.
+//! Of two with one name it takes that which has it from its place, and lies in none. So a name is known only if it is that of
+//! a place where Claude Code looks now: what it does not load, one in a subdirectory could be called.
 
 use super::rules;
 use crate::config::{self, HostFacts, Project};
@@ -30,12 +31,11 @@ pub(super) fn doubt(host: &HostFacts, cwd: Option<&Path>, name: &str) -> Option<
 
 /// Whether a file of this name stands where Claude Code takes skills from, and no sandbox writes.
 fn is_known(host: &HostFacts, cwd: Option<&Path>, parts: &[&str]) -> bool {
-    let session = host.var("CLAUDE_PROJECT_DIR").map(Path::new);
-    let dirs: Vec<&Path> = cwd.into_iter().chain(session).chain([host.cwd.as_path()]).collect();
-    let root = |dir: &&Path| {
-        Project::find_dir(&HostFacts { cwd: dir.to_path_buf(), ..host.clone() }).ok()?.canonicalize().ok()
-    };
-    let roots: Vec<PathBuf> = dirs.iter().filter_map(root).collect();
+    let session = host.var("CLAUDE_PROJECT_DIR").map_or(host.cwd.as_path(), Path::new);
+    let root =
+        |dir: &Path| Project::find_dir(&HostFacts { cwd: dir.to_path_buf(), ..host.clone() }).ok()?.canonicalize().ok();
+    let top = root(session);
+    let roots: Vec<PathBuf> = [root(&host.cwd), cwd.and_then(root), top.clone()].into_iter().flatten().collect();
     let is_out_of_reach = |path: &Path| {
         let Ok(real) = path.canonicalize() else { return false };
         let is_protected = |root: &PathBuf| {
@@ -43,20 +43,17 @@ fn is_known(host: &HostFacts, cwd: Option<&Path>, parts: &[&str]) -> bool {
         };
         real.is_file() && roots.iter().all(is_protected)
     };
+    // It looks in one of these alone, and above the project not at all where that is a repository.
+    let home = host.var("CLAUDE_CONFIG_DIR").map_or_else(|| host.own_home().join(".claude"), PathBuf::from);
     let managed = Path::new(rules::MANAGED).join(".claude");
-    let homes =
-        [Some(managed), Some(host.own_home().join(".claude")), host.var("CLAUDE_CONFIG_DIR").map(PathBuf::from)];
-    let homes: Vec<PathBuf> = homes.into_iter().flatten().collect();
-    let above = dirs.iter().flat_map(|dir| dir.ancestors()).map(|dir| dir.join(".claude"));
-    let places: Vec<PathBuf> = homes.iter().cloned().chain(above).collect();
+    let places: Vec<PathBuf> = [managed, home.clone()].into_iter().chain(top.map(|top| top.join(".claude"))).collect();
     let (skill, command) = (|place: &Path, name: &str| place.join("skills").join(name).join("SKILL.md"), command);
     let found = |place: &PathBuf| match parts {
         [name] => is_out_of_reach(&skill(place, name)) || is_out_of_reach(&command(place, parts)),
         _ => is_out_of_reach(&command(place, parts)),
     };
     let of_plugin = |plugin: &str, rest: &[&str]| {
-        let dirs = homes.iter().flat_map(|home| plugins(&home.join("plugins"), plugin)).collect::<Vec<_>>();
-        dirs.iter().any(|dir| {
+        plugins(&home, session, plugin).iter().any(|dir| {
             let is_skill = matches!(rest, [name] if is_out_of_reach(&skill(dir, name)));
             is_skill || is_out_of_reach(&command(dir, rest))
         })
@@ -72,16 +69,26 @@ fn command(place: &Path, parts: &[&str]) -> PathBuf {
     name.into()
 }
 
-/// Where plugins of a name are: those that were installed, and those of marketplaces that are directories.
-fn plugins(dir: &Path, name: &str) -> Vec<PathBuf> {
-    let is_it = |key: &str| key.split('@').next() == Some(name);
+/// Where plugins of a name are that are enabled: those that were installed, and those of marketplaces that are directories.
+fn plugins(home: &Path, session: &Path, name: &str) -> Vec<PathBuf> {
+    let own = [home.join("settings.json")].into_iter();
+    let files = own.chain(["settings.json", "settings.local.json"].map(|file| session.join(".claude").join(file)));
+    let settings: Vec<Value> = files.map(|file| read(&file)).collect();
+    let is_enabled = |key: &str| {
+        let mut said = settings.iter().filter_map(|settings| settings["enabledPlugins"].get(key)).peekable();
+        said.peek().is_some() && said.all(|said| *said == true)
+    };
+    let (dir, mut found) = (home.join("plugins"), Vec::new());
     let installed = read(&dir.join("installed_plugins.json"));
-    let entries = installed["plugins"].as_object().into_iter().flatten().filter(|(key, _)| is_it(key));
-    let entries = entries.flat_map(|(_, entries)| entries.as_array().cloned().unwrap_or_default());
-    let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry["installPath"].as_str()?.into())).collect();
-    let markets = read(&dir.join("known_marketplaces.json"));
-    for market in markets.as_object().into_iter().flat_map(|markets| markets.values()) {
-        let Some(place) = market["installLocation"].as_str().map(Path::new) else { continue };
+    for (key, entries) in installed["plugins"].as_object().into_iter().flatten() {
+        if key.split('@').next() == Some(name) && is_enabled(key) {
+            let entries = entries.as_array().into_iter().flatten();
+            found.extend(entries.filter_map(|entry| Some(PathBuf::from(entry["installPath"].as_str()?))));
+        }
+    }
+    for (market, said) in read(&dir.join("known_marketplaces.json")).as_object().into_iter().flatten() {
+        let place = said["installLocation"].as_str().map(Path::new);
+        let Some(place) = place.filter(|_| is_enabled(&format!("{name}@{market}"))) else { continue };
         let list = read(&place.join(".claude-plugin/marketplace.json"));
         let plugins = list["plugins"].as_array().into_iter().flatten().filter(|plugin| plugin["name"] == name);
         found.extend(plugins.filter_map(|plugin| Some(place.join(plugin["source"].as_str()?))));

@@ -51,6 +51,10 @@ fn skills_are_known_where_no_sandbox_writes() {
     for name in others {
         assert!(!home.is_known("project", name) && !home.is_known("project/sub", name), "{name}");
     }
+    // Above it, Claude Code does not look; nor for a part of a name.
+    home.put("above/.claude/skills/far/SKILL.md", "");
+    home.put("above/project/.git/HEAD", "");
+    assert!(!home.is_known("above/project", "far") && !home.is_known("project", "mine evil"));
     // By its name it may be used.
     home.put(
         "project/.claude/settings.json",
@@ -85,7 +89,10 @@ fn plugins_have_what_lies_in_them() {
         home.put(&format!("{plugin}/skills/one/SKILL.md"), "");
         home.put(&format!("{plugin}/commands/two.md"), "");
     }
-    for name in ["far:one", "far:two", "near:one", "near:two"] {
+    let names = ["far:one", "far:two", "near:one", "near:two"];
+    assert!(!names.iter().any(|name| home.is_known("project", name)));
+    home.put(".claude/settings.json", r#"{"enabledPlugins": {"far@m": true, "near@here": true, "near@else": true}}"#);
+    for name in names {
         assert!(home.is_known("project", name), "{name}");
     }
     // What a directory is called in the project is nobody's plugin.
@@ -93,4 +100,6 @@ fn plugins_have_what_lies_in_them() {
     for name in ["far:three", "other:one", "far", "one", "far:one:two", "near:../one"] {
         assert!(!home.is_known("project", name), "{name}");
     }
+    home.put("project/.claude/settings.local.json", r#"{"enabledPlugins": {"far@m": false}}"#);
+    assert!(!home.is_known("project", "far:one") && home.is_known("project", "near:one"));
 }

@@ -15,7 +15,7 @@ use super::{
     frames::{Order, Question, Word},
 };
 use crate::{
-    Spec,
+    Spec, Workspace,
     client::{Client, ClientError},
     config::{self, ConfigError, HostFacts, ImageArg, Overrides, Project, WorkspaceMode},
     store::{Entry, Store, StoreError},
@@ -30,6 +30,9 @@ use std::{
     path::{Path, PathBuf},
 };
 use wire::Failure;
+
+/// What is protected wherever a client works; see `config::protect`.
+const OBEYED: &str = ".mcp.json";
 
 /// A call.
 struct Worker<'a> {
@@ -154,6 +157,21 @@ impl Worker<'_> {
         }
     }
 
+    /// Refuses a sandbox that was made for others, and can write what a client obeys that is started in one of the roots.
+    fn works(&self, spec: &Spec) -> Result<(), Failure> {
+        let Workspace::Direct { path, protected } = &spec.workspace else { return Ok(()) };
+        let below = self.roots.iter().filter_map(|root| root.path.strip_prefix(path).ok());
+        let open =
+            below.filter(|below| !below.as_os_str().is_empty()).find(|below| !protected.contains(&below.join(OBEYED)));
+        open.map_or(Ok(()), |open| {
+            Err(Failure {
+                cause: format!("Sandbox {} could write what is obeyed in {}", spec.id, open.display()),
+                hint: "It was made elsewhere in the project: make another one with 'create', which protects that"
+                    .into(),
+            })
+        })
+    }
+
     /// A running sandbox of the client's projects.
     fn connect(&self, reference: &str) -> Result<(Client, Spec), Failure> {
         let (entry, spec) = self.find(reference)?;
@@ -217,7 +235,7 @@ enum View {
 }
 
 impl MadeOf {
-    fn overrides(&self) -> Result<Overrides, Failure> {
+    fn overrides(&self, roots: &[Root]) -> Result<Overrides, Failure> {
         let image = self.image.as_ref().map(|image| match config::parse_image(image.as_ref()) {
             // Whoever chooses a directory of the host can read it.
             Ok(ImageArg::Dir(_)) => Err(Failure::from("A directory can't be chosen as image here".to_owned())),
@@ -228,7 +246,14 @@ impl MadeOf {
             View::Direct => WorkspaceMode::Direct,
             View::Overlay => WorkspaceMode::Overlay,
         });
-        Ok(Overrides { image: image.transpose()?, workspace, env: variables(&self.env)?, ..Overrides::default() })
+        let starts = roots.iter().map(|root| root.path.clone()).collect();
+        Ok(Overrides {
+            image: image.transpose()?,
+            workspace,
+            env: variables(&self.env)?,
+            starts,
+            ..Overrides::default()
+        })
     }
 }
 

@@ -130,7 +130,7 @@ pub(super) struct Inner<'a> {
 impl Worker<'_> {
     pub(super) fn run(&self, Run { made, program }: Run) -> Result<Ended, Failure> {
         self.enter(made.root.as_deref())?;
-        let mut overrides = made.overrides()?;
+        let mut overrides = made.overrides(&self.roots)?;
         overrides.keep = Some(false);
         // It waits for the end of its input, which is held open from here: however this process ends, it ends.
         overrides.stdin = true;
@@ -151,6 +151,7 @@ impl Worker<'_> {
 
     pub(super) fn exec(&self, Exec { sandbox, env, program, background }: Exec) -> Result<Ended, Failure> {
         let (mut client, spec) = self.connect(&sandbox)?;
+        self.works(&spec)?;
         let mut program = program;
         if background {
             // What nobody waits for has the time that it takes.

@@ -125,7 +125,7 @@ impl Worker<'_> {
 
     pub(super) fn create(&self, Create { name, made }: Create) -> Result<Sandbox, Failure> {
         self.enter(made.root.as_deref())?;
-        let mut overrides = made.overrides()?;
+        let mut overrides = made.overrides(&self.roots)?;
         overrides.name = name.map(Name::try_from).transpose().map_err(Failure::from)?;
         overrides.keep = Some(true);
         let (spec, entry, lock) = self.make(&overrides, made.checkpoint.then_some("create"))?;
@@ -160,6 +160,7 @@ impl Worker<'_> {
 
     pub(super) fn start(&self, Named { sandbox }: Named) -> Result<Sandbox, Failure> {
         let (entry, spec) = self.find(&sandbox)?;
+        self.works(&spec)?;
         if let Found::Idle(lock) = client::find_settled(&entry).map_err(of_client)? {
             let same = self.store.find(spec.id.as_str()).map_err(of_store)?;
             self.starter.start(Store::open().map_err(of_store)?, same, lock, spec.clone())?;
