@@ -487,7 +487,7 @@ fn what_is_obeyed_in_every_root_is_protected() {
     let client = Client::of(&mut server, json!({"roots": {}}));
     let roots = json!({"roots": [{"uri": format!("file://{}/sub", top.display())}, {"uri": format!("file://{}", top.display())}]});
     client.say("roots/list", roots);
-    let write = "mkdir -p sub/.claude && echo '{}' > sub/.claude/settings.json; ls -A sub";
+    let write = "(mkdir -p sub/.claude; echo made > sub/.claude/settings.json; cat sub/.claude/settings.json) 2> /dev/null; true";
     let ended = client.done("run", json!({"command": write, "root": top}));
     assert_eq!(ended["stdout"], "", "{ended}");
     for (tool, arguments) in [
