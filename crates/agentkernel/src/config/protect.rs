@@ -79,7 +79,7 @@ pub(crate) const BUILT_IN: [&str; 60] = [
     ".github/skills",
 ];
 
-/// What means something at the top of a repository alone.
+/// What means something at the top of a repository alone; the last one where it is started, if there is none.
 const AT_TOPS: [&str; 4] = [REPOSITORY, ".githooks", ".husky", ".github"];
 /// With it, a directory would be a repository of its own.
 const REPOSITORY: &str = ".git";
@@ -167,10 +167,11 @@ pub(super) fn list(
     }
     let is_kept = |path: &Path| !given_up.iter().any(|gone| path.starts_with(gone));
     list.retain(|path| is_kept(path));
+    let at_tops = if project.join(REPOSITORY).symlink_metadata().is_ok() { &AT_TOPS[..] } else { &AT_TOPS[..3] };
     let dirs: BTreeSet<&Path> = starts.iter().flat_map(|start| start.ancestors()).collect();
     for dir in dirs.into_iter().filter(|dir| !dir.as_os_str().is_empty()) {
         let here = BUILT_IN.iter().chain(used(&project.join(dir))).map(Path::new);
-        let here = here.filter(|path| !AT_TOPS.iter().any(|top| path.starts_with(top)));
+        let here = here.filter(|path| !at_tops.iter().any(|top| path.starts_with(top)));
         let here = here.chain([Path::new(REPOSITORY)]).filter(|path| is_kept(path));
         list.extend(here.map(|path| dir.join(path)));
     }

@@ -316,7 +316,7 @@ impl Words {
 }
 
 /// What our own program is called.
-const PROGRAM: &str = "agentkernel";
+pub(super) const PROGRAM: &str = "agentkernel";
 
 /// How agents call this program: by its name if they find it by that, else by its path.
 fn program(host: &HostFacts) -> Result<PathBuf, PluginError> {

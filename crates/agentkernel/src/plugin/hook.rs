@@ -4,7 +4,7 @@ use super::{
     rules::{self, Verdict},
     skills,
 };
-use crate::config::HostFacts;
+use crate::config::{HostFacts, Project};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -37,9 +37,10 @@ pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
     if tool.starts_with(SERVERS) {
         return None;
     }
-    let verdict = match FOREIGN.contains(&tool) {
-        true => Some(Verdict::Deny(format!("Commands of {tool} can't be run in a sandbox: use another tool"))),
-        false => rules::verdict(host, cwd, tool, command),
+    let verdict = match (FOREIGN.contains(&tool), cwd.and_then(|cwd| elsewhere(host, cwd))) {
+        (true, _) => Some(Verdict::Deny(format!("Commands of {tool} can't be run in a sandbox: use another tool"))),
+        (false, Some(why)) => Some(Verdict::Deny(why)),
+        (false, None) => rules::verdict(host, cwd, tool, command),
     };
     if !matches!(verdict, Some(Verdict::Deny(_))) {
         let mut input = input.clone();
@@ -59,6 +60,23 @@ pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
         told["permissionDecisionReason"] = reason.into();
     }
     Some(json!({ "hookSpecificOutput": told }))
+}
+
+/// Why a command can't be run in a directory: a sandbox may have laid something in its place; or it is not where Claude Code was
+/// started, which such a command could change then.
+fn elsewhere(host: &HostFacts, cwd: &Path) -> Option<String> {
+    let real = cwd.canonicalize().ok()?;
+    if real != cwd {
+        return Some(format!("{} is a link now, to {}: ask the human who has laid it", cwd.display(), real.display()));
+    }
+    let session = Path::new(host.var("CLAUDE_PROJECT_DIR")?).canonicalize().ok()?;
+    let top = |dir: &Path| Project::find_dir(&HostFacts { cwd: dir.to_path_buf(), ..host.clone() }).ok();
+    let project = top(&session)?;
+    let is_open = session != project && !real.starts_with(&session) && top(&real) == Some(project);
+    is_open.then(|| {
+        let (started, there) = (session.display(), real.display());
+        format!("Claude Code was started in {started}, and a command in {there} could change what it obeys: go back there first")
+    })
 }
 
 #[cfg(test)]

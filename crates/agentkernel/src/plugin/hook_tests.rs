@@ -51,3 +51,28 @@ fn whatever_tool_has_a_command_is_asked_about() {
     let told = answer(&asked("PowerShell"), "ak", &host()).unwrap();
     assert_eq!(told["hookSpecificOutput"]["permissionDecision"], "deny", "{told}");
 }
+
+#[test]
+fn no_command_is_run_where_a_link_was_laid_or_beside_where_it_was_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().canonicalize().unwrap().join(name);
+    for dir in ["p/.git/refs", "p/sub/deep", "p/other/.git/refs"] {
+        std::fs::create_dir_all(path(dir)).unwrap();
+    }
+    std::os::unix::fs::symlink(path("p/sub"), path("p/link")).unwrap();
+    let verdict = |session: &str, cwd: &str| {
+        let mut host = host();
+        host.env.push(("CLAUDE_PROJECT_DIR".into(), path(session).into()));
+        let asked = json!({ "hook_event_name": "PreToolUse", "tool_name": "Bash", "tool_input": { "command": "ls" }, "cwd": path(cwd) });
+        let told = answer(&asked, "ak", &host).unwrap()["hookSpecificOutput"].clone();
+        assert_eq!(told.get("updatedInput").is_some(), told.get("permissionDecision").is_none(), "{told}");
+        told["permissionDecisionReason"].as_str().unwrap_or_default().to_owned()
+    };
+    for (session, cwd) in
+        [("p", "p"), ("p", "p/sub"), ("p/sub", "p/sub"), ("p/sub", "p/sub/deep"), ("p/sub", "p/other"), ("p/sub", "")]
+    {
+        assert_eq!(verdict(session, cwd), "", "{session} {cwd}");
+    }
+    assert!(verdict("p", "p/link").contains("is a link now"));
+    assert!(verdict("p/sub", "p").contains("Claude Code was started in"));
+}

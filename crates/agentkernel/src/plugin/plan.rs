@@ -142,6 +142,11 @@ impl Plugins {
                 }
             };
             let plan = &mut plans[at];
+            // Where our name is nowhere, what is as ours would be is somebody else's.
+            let is_named = plan.now.as_ref().is_some_and(|text| text.contains(super::agent::PROGRAM));
+            if matches!(edit, Edit::Json { .. }) && !is_named {
+                continue;
+            }
             if theirs.iter().any(|(path, known)| *path == plan.path && *known == edit) {
                 continue;
             }

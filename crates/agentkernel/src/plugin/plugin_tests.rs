@@ -592,6 +592,15 @@ fn a_file_that_says_nothing_stays_where_nothing_is_on_record() {
 }
 
 #[test]
+fn what_is_not_named_after_us_is_somebody_elses_where_nothing_is() {
+    let world = World::new();
+    let text = "{\"disableSkillShellExecution\": true, \"x\": 1}";
+    let path = world.put("home/.claude/settings.json", text);
+    assert!(world.remove("claude", &Scope::User).changes.is_empty());
+    assert_eq!(fs::read_to_string(path).unwrap(), text);
+}
+
+#[test]
 fn a_project_alone_gets_no_extension() {
     let world = World::new();
     let error = world.install("vscode", &world.project()).unwrap_err();

@@ -9,7 +9,7 @@ struct Home {
 impl Home {
     fn new() -> Self {
         let home = Self { folder: tempfile::tempdir().unwrap() };
-        fs::create_dir_all(home.path("project/.git")).unwrap();
+        fs::create_dir_all(home.path("project/.git/refs")).unwrap();
         home
     }
 

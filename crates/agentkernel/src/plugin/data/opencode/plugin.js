@@ -1,6 +1,7 @@
 // Written by `agentkernel plugin install opencode`; `agentkernel plugin remove opencode` takes it away.
 // Commands of the bash tool run in a sandbox, unless OpenCode runs in one itself.
-import { readFileSync } from "node:fs"
+import { readFileSync, realpathSync } from "node:fs"
+import { resolve, sep } from "node:path"
 
 const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'"
 
@@ -13,9 +14,25 @@ const inSandbox = () => {
   }
 }
 
-export const Agentkernel = async () => ({
-  "tool.execute.before": async (input, output) => {
-    if (input.tool !== "bash" || inSandbox()) return
-    output.args.command = quoted("{command}") + " run --die-with-client --shell -- " + quoted(output.args.command)
-  },
-})
+// Where a command may be run: not where a link leads that a sandbox has laid, nor, below a repository's top, beside the directory where
+// OpenCode was started, for there it obeys files that such a command could change. What leads to that directory is its user's.
+const check = (workdir, directory, start, top) => {
+  const within = (path, dir) => (path + sep).startsWith(dir + sep)
+  const place = resolve(directory, workdir ?? ".")
+  const meant = within(place, directory) ? start + place.slice(directory.length) : place
+  const real = realpathSync(meant)
+  if (real !== meant || realpathSync(directory) !== start) throw new Error(`${place} is a link, to ${real}: name the directory itself, or ask who has laid it`)
+  if (top !== start && within(real, top) && !within(real, start))
+    throw new Error(`OpenCode was started in ${start}: no command is run in ${real}, which could change what it obeys there`)
+}
+
+export const Agentkernel = async ({ directory, worktree }) => {
+  const [start, top] = [directory, worktree ?? directory].map((dir) => realpathSync(dir))
+  return {
+    "tool.execute.before": async (input, output) => {
+      if (input.tool !== "bash" || inSandbox()) return
+      check(output.args.workdir, directory, start, top)
+      output.args.command = quoted("{command}") + " run --die-with-client --shell -- " + quoted(output.args.command)
+    },
+  }
+}
