@@ -12,7 +12,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, FileTypeExt as _},
     path::PathBuf,
 };
-use support::{Who, World, stdout, told};
+use support::{Who, World, internet::installed, stdout, told};
 
 /// Puts the plugin in place, as somebody does who has the program on the path.
 const INSTALL: &str = r#"
@@ -193,6 +193,49 @@ fn opencode_calls_our_tool() {
 #[test]
 fn opencode_is_routed_into_a_sandbox() {
     is_routed(&OPENCODE, "--user");
+}
+
+/// As OpenCode does it, with what it tells a plugin at its start, and what its model chooses.
+const OPENCODE_ASKS: &str = r#"
+import { renameSync, symlinkSync } from "node:fs"
+const [directory, worktree, away] = process.argv.slice(2)
+const { Agentkernel } = await import(process.env.HOME + "/.config/opencode/plugins/agentkernel.js")
+const before = (await Agentkernel({ directory, worktree }))["tool.execute.before"]
+const run = async (workdir) => {
+  const output = { args: { command: "ls", workdir } }
+  try {
+    await before({ tool: "bash" }, output)
+    console.log(output.args.command.includes("--die-with-client --shell -- 'ls'") ? "routed" : output.args.command)
+  } catch (error) {
+    console.log(error.message.split(":")[0])
+  }
+}
+for (const workdir of [undefined, ".", "deep", directory + "/deep", worktree, ".."]) await run(workdir)
+renameSync(directory, worktree + "/away")
+symlinkSync(away, directory)
+await run()
+"#;
+
+#[test]
+fn opencode_s_commands_are_run_where_it_was_started() {
+    if !installed("nodejs") {
+        return;
+    }
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["plugin", "install", "opencode"]));
+    let (top, sub) = (world.project(), world.project().join("sub"));
+    fs::create_dir_all(sub.join("deep")).unwrap();
+    let script = world.home().join("asks.mjs");
+    fs::write(&script, OPENCODE_ASKS).unwrap();
+    let mut node = world.command("node");
+    let told = stdout(node.arg(script).args([&sub, &top, &world.home()]));
+    let started = format!("OpenCode was started in {}\n", sub.display());
+    let expected = format!(
+        "routed\nrouted\nrouted\nrouted\n{started}{started}{} is a link, to {}\n",
+        sub.display(),
+        world.home().display()
+    );
+    assert_eq!(told, expected);
 }
 
 #[test]
