@@ -200,6 +200,30 @@ fn what_agents_read_is_not_there_and_cannot_be_made() {
     }
 }
 
+/// Sandboxes that are started in different directories protect different ones.
+#[test]
+fn what_was_protected_where_others_were_started_goes_with_the_last() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(world.command("sh").args(["-c", "git init -q . && mkdir -p sub/deep"]));
+        let before = listing(&world);
+        let places = ["sub/deep", ".", "sub"];
+        for (name, place) in ["a", "b", "c"].into_iter().zip(places) {
+            let mut run = world.agentkernel(["run", "-d", "--name", name, "--", "sleep", "600"]);
+            let _ = stdout(run.current_dir(world.project().join(place)));
+        }
+        for name in ["a", "c"] {
+            let _ = stdout(&mut world.agentkernel(["rm", "-f", name]));
+        }
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "b"]));
+        settled(&world, &before);
+        // The next one makes and removes its own.
+        let mut run = world.agentkernel(["run", "--", "true"]);
+        let _ = stdout(run.current_dir(world.project().join("sub/deep")));
+        settled(&world, &before);
+    }
+}
+
 /// OpenCode ends where it has a directory in which it can't write this first.
 #[test]
 fn a_file_that_an_agent_would_write_is_there_and_says_nothing() {

@@ -15,7 +15,8 @@
 //! host, and what is to be a file is covered with one that says nothing, in an agent's sandbox.
 //!
 //! To remove a file detaches what is mounted on it in every mount namespace, so each sandbox holds a shared lock
-//! (flock(2)) on the project's directory, and only who gets an exclusive one removes placeholders.
+//! (flock(2)) on the project's directory, and only who gets an exclusive one removes placeholders. Who does not leaves them to the
+//! last one, in a file for each project, for sandboxes that are started in different directories of it have different ones.
 
 use super::{
     super::{LaunchError, Place},
@@ -31,7 +32,7 @@ use rustix::{
     io::Errno,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::File,
     io::{self, Read as _, Seek as _, Write as _},
@@ -491,22 +492,76 @@ pub fn release(place: &Place, held: Masks) -> io::Result<()> {
     // What has no end was not written to the end; nothing was made then.
     let mut paths = text.split_inclusive(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"\0"));
     let mut paths = paths.by_ref().map(|path| Path::new(OsStr::from_bytes(path)));
-    // Where somebody else needs them, they are his to remove: his record names them too.
     if let Some(project) = paths.next()
         && let Ok(project) = plan::open_path(project).and_then(|project| open(&project, OsStr::new(".")))
-        && lock(&project, FlockOperation::NonBlockingLockExclusive) == Lock::Held
     {
-        let mut paths: Vec<&Path> = paths.collect();
-        // Sorted by whoever wrote it: what is in a directory comes after it.
-        paths.reverse();
-        for path in paths {
-            remove(&project, path)?;
+        let paths: BTreeSet<&Path> = paths.collect();
+        let alone = || lock(&project, FlockOperation::NonBlockingLockExclusive);
+        let held = match alone() {
+            // Who works there yet may have been started elsewhere in the project, and not know of them.
+            Lock::Taken => {
+                hand_over(place, &project, &paths)?;
+                // He may have gone by now.
+                alone() == Lock::Held
+            }
+            lock => lock == Lock::Held,
+        };
+        if held {
+            remove_all(&project, &paths)?;
+            remove_handed_over(place, &project)?;
         }
     }
     match rustix::fs::unlinkat(&place.dir, RECORD, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Removes placeholders: what is in a directory before that.
+fn remove_all(project: &OwnedFd, paths: &BTreeSet<&Path>) -> io::Result<()> {
+    paths.iter().rev().try_for_each(|path| remove(project, path))
+}
+
+/// Leaves placeholders to whoever is the last to work in a project.
+fn hand_over(place: &Place, project: &OwnedFd, paths: &BTreeSet<&Path>) -> io::Result<()> {
+    let mut file = handed_over(place, project, OFlags::CREATE)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let known: BTreeSet<&[u8]> = text.split(|byte| *byte == 0).collect();
+    let new = paths.iter().map(|path| path.as_os_str().as_bytes()).filter(|path| !known.contains(path));
+    let new: Vec<u8> = new.flat_map(|path| path.iter().copied().chain([0])).collect();
+    file.write_all(&new)
+}
+
+/// Removes what others have left to us.
+fn remove_handed_over(place: &Place, project: &OwnedFd) -> io::Result<()> {
+    let mut file = match handed_over(place, project, OFlags::empty()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let paths = text.split_inclusive(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"\0"));
+    remove_all(project, &paths.map(|path| Path::new(OsStr::from_bytes(path))).collect())?;
+    // Nobody else writes there now, nor takes a file that is gone for the one that he is to write to.
+    file.set_len(0)
+}
+
+/// What was handed over in a project, for one of us alone.
+fn handed_over(place: &Place, project: &OwnedFd, flags: OFlags) -> io::Result<File> {
+    if flags.contains(OFlags::CREATE) {
+        match rustix::fs::mkdirat(&place.cache, RECORD, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let dir = open_beneath(&place.cache, RECORD, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+    let stat = rustix::fs::fstat(project)?;
+    let name = format!("{:x}-{:x}", stat.st_dev, stat.st_ino);
+    let mode = if flags.is_empty() { Mode::empty() } else { Mode::RUSR | Mode::WUSR };
+    let file = open_beneath(&dir, &name, OFlags::RDWR | OFlags::APPEND | flags, mode)?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file.into())
 }
 
 /// Removes one placeholder; leaves what is none, or cannot be reached any more.
