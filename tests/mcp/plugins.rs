@@ -198,9 +198,9 @@ fn opencode_is_routed_into_a_sandbox() {
 /// As OpenCode does it, with what it tells a plugin at its start, and what its model chooses.
 const OPENCODE_ASKS: &str = r#"
 import { renameSync, symlinkSync } from "node:fs"
-const [directory, worktree, away] = process.argv.slice(2)
+const [directory, top, away] = process.argv.slice(2)
 const { Agentkernel } = await import(process.env.HOME + "/.config/opencode/plugins/agentkernel.js")
-const before = (await Agentkernel({ directory, worktree }))["tool.execute.before"]
+const before = (await Agentkernel({ directory, worktree: "/" }))["tool.execute.before"]
 const run = async (workdir) => {
   const output = { args: { command: "ls", workdir } }
   try {
@@ -210,8 +210,8 @@ const run = async (workdir) => {
     console.log(error.message.split(":")[0])
   }
 }
-for (const workdir of [undefined, ".", "deep", directory + "/deep", worktree, ".."]) await run(workdir)
-renameSync(directory, worktree + "/away")
+for (const workdir of [undefined, ".", "deep", directory + "/deep", top, "..", "../beside", "../other"]) await run(workdir)
+renameSync(directory, top + "/away")
 symlinkSync(away, directory)
 await run()
 "#;
@@ -224,14 +224,19 @@ fn opencode_s_commands_are_run_where_it_was_started() {
     let world = World::new(Who::Me);
     let _ = stdout(&mut world.agentkernel(["plugin", "install", "opencode"]));
     let (top, sub) = (world.project(), world.project().join("sub"));
-    fs::create_dir_all(sub.join("deep")).unwrap();
+    for dir in ["sub/deep", "beside", "other/.git"] {
+        fs::create_dir_all(top.join(dir)).unwrap();
+    }
+    // With a file of ours, or a repository in another.
+    fs::write(top.join("agentkernel.toml"), "").unwrap();
+    fs::create_dir(sub.join(".git")).unwrap();
     let script = world.home().join("asks.mjs");
     fs::write(&script, OPENCODE_ASKS).unwrap();
     let mut node = world.command("node");
     let told = stdout(node.arg(script).args([&sub, &top, &world.home()]));
     let started = format!("OpenCode was started in {}\n", sub.display());
     let expected = format!(
-        "routed\nrouted\nrouted\nrouted\n{started}{started}{} is a link, to {}\n",
+        "routed\nrouted\nrouted\nrouted\n{started}{started}{started}routed\n{} is a link, to {}\n",
         sub.display(),
         world.home().display()
     );

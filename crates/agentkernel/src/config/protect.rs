@@ -178,6 +178,12 @@ pub(super) fn list(
     Ok(list)
 }
 
+/// Whether a list of protected paths has all that is obeyed in a directory below the top.
+pub(crate) fn has_all_of(dir: &Path, protected: &[PathBuf]) -> bool {
+    let mut all = BUILT_IN.iter().map(Path::new).filter(|path| !AT_TOPS.iter().any(|top| path.starts_with(top)));
+    all.all(|path| protected.contains(&dir.join(path)))
+}
+
 /// What a directory's tools use.
 fn used(dir: &Path) -> impl Iterator<Item = &'static &'static str> + use<> {
     // One listing costs less than to ask for each.

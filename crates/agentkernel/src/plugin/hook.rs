@@ -65,16 +65,22 @@ pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
 /// Why a command can't be run in a directory: a sandbox may have laid something in its place; or it is not where Claude Code was
 /// started, which such a command could change then.
 fn elsewhere(host: &HostFacts, cwd: &Path) -> Option<String> {
-    let real = cwd.canonicalize().ok()?;
-    if real != cwd {
-        return Some(format!("{} is a link now, to {}: ask the human who has laid it", cwd.display(), real.display()));
+    let session = host.var("CLAUDE_PROJECT_DIR").map(Path::new);
+    // Both were without links when it was started.
+    for dir in [Some(cwd), session].into_iter().flatten() {
+        if let Some(real) = dir.canonicalize().ok().filter(|real| real != dir) {
+            return Some(format!(
+                "{} is a link now, to {}: ask the human who has laid it",
+                dir.display(),
+                real.display()
+            ));
+        }
     }
-    let session = Path::new(host.var("CLAUDE_PROJECT_DIR")?).canonicalize().ok()?;
-    let top = |dir: &Path| Project::find_dir(&HostFacts { cwd: dir.to_path_buf(), ..host.clone() }).ok();
-    let project = top(&session)?;
-    let is_open = session != project && !real.starts_with(&session) && top(&real) == Some(project);
+    let session = session?;
+    let project = Project::find_dir(&HostFacts { cwd: cwd.to_path_buf(), ..host.clone() }).ok()?;
+    let is_open = !cwd.starts_with(session) && session.starts_with(&project);
     is_open.then(|| {
-        let (started, there) = (session.display(), real.display());
+        let (started, there) = (session.display(), cwd.display());
         format!("Claude Code was started in {started}, and a command in {there} could change what it obeys: go back there first")
     })
 }

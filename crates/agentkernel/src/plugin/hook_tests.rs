@@ -74,5 +74,8 @@ fn no_command_is_run_where_a_link_was_laid_or_beside_where_it_was_started() {
         assert_eq!(verdict(session, cwd), "", "{session} {cwd}");
     }
     assert!(verdict("p", "p/link").contains("is a link now"));
-    assert!(verdict("p/sub", "p").contains("Claude Code was started in"));
+    assert!(verdict("p/link", "p/sub").contains("is a link now"));
+    for (session, cwd) in [("p/sub", "p"), ("p/sub/deep", "p/sub"), ("p/other", "p"), ("p/sub", "")] {
+        assert!(verdict(session, cwd).contains("Claude Code was started in"), "{session} {cwd}");
+    }
 }

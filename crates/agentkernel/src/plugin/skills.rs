@@ -8,7 +8,9 @@ use crate::config::{self, HostFacts, Project};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
-/// The longest list of plugins that is read.
+/// What keeps a skill back until files are worked on that it is about, or from models. Another one has its name until then.
+const KEPT_BACK: [&str; 2] = ["paths", "disable-model-invocation"];
+/// The longest skill or list of plugins that is read.
 const MAX_FILE: u64 = 16 << 20;
 /// Places in a project where no sandbox of it writes.
 const PROTECTED: [&str; 2] = [".claude/skills", ".claude/commands"];
@@ -18,7 +20,11 @@ const PROTECTED: [&str; 2] = [".claude/skills", ".claude/commands"];
 pub(super) fn doubt(host: &HostFacts, cwd: Option<&Path>, name: &str) -> Option<String> {
     let named = [format!("Skill({name})"), format!("Skill({name}:*)"), format!("Skill({name} *)")];
     let is_allowed = || rules::allowed(host, cwd).iter().any(|rule| named.contains(rule));
-    let is_plain = |part: &str| matches!(Path::new(part).components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
+    // To the letter: `name/` is another name than `name`.
+    let is_plain = |part: &str| {
+        let only = |path: &[Component<'_>]| matches!(path, [Component::Normal(name)] if *name == part);
+        only(&Path::new(part).components().collect::<Vec<_>>())
+    };
     let parts: Vec<&str> = name.split(':').collect();
     if parts.iter().all(|part| is_plain(part)) && is_known(host, cwd, &parts) || is_allowed() {
         return None;
@@ -41,7 +47,7 @@ fn is_known(host: &HostFacts, cwd: Option<&Path>, parts: &[&str]) -> bool {
         let is_protected = |root: &PathBuf| {
             real.strip_prefix(root).map_or(true, |below| PROTECTED.iter().any(|place| below.starts_with(place)))
         };
-        real.is_file() && roots.iter().all(is_protected)
+        roots.iter().all(is_protected) && is_always_loaded(&real)
     };
     // It looks in one of these alone, and above the project not at all where that is a repository.
     let home = host.var("CLAUDE_CONFIG_DIR").map_or_else(|| host.own_home().join(".claude"), PathBuf::from);
@@ -59,6 +65,14 @@ fn is_known(host: &HostFacts, cwd: Option<&Path>, parts: &[&str]) -> bool {
         })
     };
     places.iter().any(found) || matches!(parts, [plugin, rest @ ..] if !rest.is_empty() && of_plugin(plugin, rest))
+}
+
+/// Whether a skill is loaded from the start and for models too, as far as what stands before its text says.
+fn is_always_loaded(file: &Path) -> bool {
+    let text = config::read_own(file, MAX_FILE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let says =
+        |line: &str| KEPT_BACK.iter().any(|key| line.trim_start().trim_start_matches(['"', '\'']).starts_with(key));
+    text.is_some_and(|text| !text.lines().any(says))
 }
 
 /// The file of a command, whose directories stand before its name.
@@ -93,6 +107,11 @@ fn plugins(home: &Path, session: &Path, name: &str) -> Vec<PathBuf> {
         let plugins = list["plugins"].as_array().into_iter().flatten().filter(|plugin| plugin["name"] == name);
         found.extend(plugins.filter_map(|plugin| Some(place.join(plugin["source"].as_str()?))));
     }
+    // One whose description is broken is not loaded.
+    found.retain(|dir| {
+        let description = dir.join(".claude-plugin/plugin.json");
+        description.symlink_metadata().is_err() || !read(&description).is_null()
+    });
     found
 }
 

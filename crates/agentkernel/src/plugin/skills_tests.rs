@@ -46,8 +46,25 @@ fn skills_are_known_where_no_sandbox_writes() {
         assert!(home.is_known("project", name), "{name}");
         assert!(home.is_known("project/sub", name), "{name}");
     }
-    let others =
-        ["evil", "bad", "sub:evil", "simplify", "", "..", "../skills/mine", "mine/..", "mine:", ":mine", "git/sum"];
+    let others = [
+        "evil",
+        "bad",
+        "sub:evil",
+        "simplify",
+        "",
+        "..",
+        "../skills/mine",
+        "mine/..",
+        "mine:",
+        ":mine",
+        "git/sum",
+        "mine/",
+        "./mine",
+        "late",
+        "hidden",
+    ];
+    home.put(".claude/skills/late/SKILL.md", "---\npaths: 'src/**'\n---\n");
+    home.put(".claude/skills/hidden/SKILL.md", "---\ndisable-model-invocation: true\n---\n");
     for name in others {
         assert!(!home.is_known("project", name) && !home.is_known("project/sub", name), "{name}");
     }

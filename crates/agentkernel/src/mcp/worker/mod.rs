@@ -31,9 +31,6 @@ use std::{
 };
 use wire::Failure;
 
-/// What is protected wherever a client works; see `config::protect`.
-const OBEYED: &str = ".mcp.json";
-
 /// A call.
 struct Worker<'a> {
     starter: &'a dyn Starter,
@@ -161,13 +158,13 @@ impl Worker<'_> {
     fn works(&self, spec: &Spec) -> Result<(), Failure> {
         let Workspace::Direct { path, protected } = &spec.workspace else { return Ok(()) };
         let below = self.roots.iter().filter_map(|root| root.path.strip_prefix(path).ok());
-        let open =
-            below.filter(|below| !below.as_os_str().is_empty()).find(|below| !protected.contains(&below.join(OBEYED)));
+        let open = below
+            .filter(|below| !below.as_os_str().is_empty())
+            .find(|below| !config::protect::has_all_of(below, protected));
         open.map_or(Ok(()), |open| {
             Err(Failure {
                 cause: format!("Sandbox {} could write what is obeyed in {}", spec.id, open.display()),
-                hint: "It was made elsewhere in the project: make another one with 'create', which protects that"
-                    .into(),
+                hint: "It does not protect all of that: make another one with 'create', which does".into(),
             })
         })
     }
