@@ -86,7 +86,7 @@ const REPOSITORY: &str = ".git";
 
 /// Files that mean something only to a tool that the project uses: if one of a line exists, all of them are protected.
 pub(super) const IF_USED: [&[&str]; 11] = [
-    &[".pre-commit-config.yaml", "prek.toml"],
+    &[".pre-commit-config.yaml", ".pre-commit-config.yml", "prek.toml"],
     // Each of these overrides, or is merged into, another one.
     &[
         "lefthook.yml",
@@ -122,6 +122,9 @@ pub(super) const IF_USED: [&[&str]; 11] = [
     ],
     &[
         "mise.toml",
+        // Says which others are read.
+        ".miserc.toml",
+        ".config/miserc.toml",
         ".mise.toml",
         "mise.local.toml",
         ".mise.local.toml",
