@@ -91,7 +91,7 @@ fn of_egress() {
         let mut talk = kept.talk(
             r#"
 print("begins")
-for _ in range(40):
+for _ in range(150):
     assert b"Hello" not in ask(HIDDEN, 80, get(HIDDEN))
     ask(WEB, 80, get(WEB))
 print("good")
