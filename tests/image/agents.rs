@@ -315,7 +315,7 @@ fn mistakes_are_told_in_one_line() {
     scene.write(".npmrc", "registry=http://127.0.0.1:1/\n");
     scene.fails(&["install", "mine"], &["127.0.0.1:1"]);
     scene.write(".npmrc", "registry=http://example.org/\n");
-    scene.fails(&["install", "mine"], &["'http://example.org/@scope/mine/-/mine-1.0.tgz' is not an address"]);
+    scene.fails(&["install", "mine"], &["'http://example.org/@scope/mine/-/mine-1.0.tgz' is plain HTTP"]);
     scene.write(".npmrc", "registry=nonsense\n");
     scene.fails(
         &["install", "mine"],
