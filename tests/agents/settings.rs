@@ -184,30 +184,27 @@ fn texts_come_along_with_what_they_name() {
         let home = world.home();
         let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
         in_home(".config/agentkernel/agents/mine.toml", ADAPTER);
-        in_home(
-            ".mine/NOTES.md",
-            "See @rules.md, @~/far/style.md @~/.ssh/id_ed25519 @~/work/p/notes.md and @none.md\n",
-        );
+        in_home(".mine/NOTES.md", "See @rules.md, @~/far/style.md @~/.ssh/id_ed25519 @~/plans/notes.md and @none.md\n");
         in_home(".mine/rules.md", "rules @deep/more.md\n");
         in_home(".mine/deep/more.md", "more\n");
         // Who may have written that?
         in_home("far/style.md", "style @../secret.md\n");
         in_home("secret.md", "secret\n");
         // A link that a sandbox of another project has laid.
-        in_home("work/p/.git/config", "");
+        in_home("plans/.git/config", "");
         let _ = stdout(world.command("sh").args([
             "-ec",
-            "ln -s ../../secret.md ~/work/p/notes.md; mkdir ~/elsewhere ~/.mine-extensions; echo x > ~/elsewhere/SKILL.md
-            ln -s ../../elsewhere ~/work/p/skill; ln -s ../work/p/skill ~/.mine-extensions/skill",
+            "ln -s ../secret.md ~/plans/notes.md; mkdir ~/elsewhere ~/.mine-extensions; echo x > ~/elsewhere/SKILL.md
+            ln -s ../elsewhere ~/plans/skill; ln -s ../plans/skill ~/.mine-extensions/skill",
         ]));
         in_home(".ssh/id_ed25519", TOKEN);
         let front = format!("---\nname: one\nmcpServers:\n  a:\n    env:\n      A_KEY: {TOKEN}\n---\nDo it.\n");
         in_home(".mine-extensions/one.md", &front);
         let task = "cd ~; cat .mine/NOTES.md .mine/rules.md .mine/deep/more.md far/style.md .mine-extensions/one.md
-            ls secret.md .ssh work .mine-extensions/skill/SKILL.md; ! echo x 2> /dev/null >> far/style.md";
+            ls secret.md .ssh plans .mine-extensions/skill/SKILL.md; ! echo x 2> /dev/null >> far/style.md";
         let output = world.agentkernel(["run", "--verbose", "mine", "-p", task]).output().unwrap();
         let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
-        let expected = "See @rules.md, @~/far/style.md @~/.ssh/id_ed25519 @~/work/p/notes.md and @none.md\nrules @deep/more.md\nmore\nstyle @../secret.md\n\
+        let expected = "See @rules.md, @~/far/style.md @~/.ssh/id_ed25519 @~/plans/notes.md and @none.md\nrules @deep/more.md\nmore\nstyle @../secret.md\n\
             ---\nname: one\nmcpServers:\n  a:\n    env:\n\n---\nDo it.\n";
         assert_eq!(seen, expected, "{who:?}: {words}");
         for place in [

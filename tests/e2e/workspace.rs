@@ -217,6 +217,7 @@ fn what_was_protected_where_others_were_started_goes_with_the_last() {
         }
         let _ = stdout(&mut world.agentkernel(["rm", "-f", "b"]));
         settled(&world, &before);
+        assert_eq!(fs::read_dir(world.state().join("cache/masks")).unwrap().count(), 0);
         // The next one makes and removes its own.
         let mut run = world.agentkernel(["run", "--", "true"]);
         let _ = stdout(run.current_dir(world.project().join("sub/deep")));

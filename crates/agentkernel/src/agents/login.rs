@@ -12,6 +12,7 @@ use egress::{
     control::{Login as Renewed, Placeholders, TokenEndpoint},
     token_expiry,
 };
+use http::Uri;
 use serde_json::Value;
 use std::{
     fmt,
@@ -84,6 +85,21 @@ impl Login {
             Self::File { credentials, .. } => credentials.first().map(place).unwrap_or_default(),
         }
     }
+
+    /// Where the user's variable is for, and the variable that says so, if its hosts are others.
+    #[must_use]
+    pub fn elsewhere(&self, host: &HostFacts) -> Option<(String, &str)> {
+        let Self::Variable { credential: Credential { address, hosts, .. }, source: SecretSource::Env(_), .. } = self
+        else {
+            return None;
+        };
+        let said = host.var(address).filter(|said| !address.is_empty() && !said.is_empty())?.to_string_lossy();
+        let uri: Option<Uri> = said.trim().parse().ok();
+        // What is no address is not theirs either.
+        let named = uri.and_then(|uri| uri.host().map(str::to_ascii_lowercase)).unwrap_or_else(|| said.into_owned());
+        let is_its = hosts.iter().any(|pattern| pattern.to_string() == named);
+        (!is_its).then_some((named, address))
+    }
 }
 
 /// Where a credential is, in words.
@@ -147,24 +163,6 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Vec<Login>, ConfigErr
         }
     }
     Ok(found)
-}
-
-impl Login {
-    /// Where the user's variable is for, and the variable that says so, if its hosts are others.
-    #[must_use]
-    pub fn elsewhere(&self, host: &HostFacts) -> Option<(String, &str)> {
-        let Self::Variable { credential: Credential { address, hosts, .. }, source: SecretSource::Env(_), .. } = self
-        else {
-            return None;
-        };
-        let said = host.var(address).filter(|_| !address.is_empty())?.to_str()?.trim();
-        let behind = said.split_once("://").map_or(said, |(_, behind)| behind);
-        let named = behind.split(['/', '?', '#']).next().unwrap_or_default();
-        let named = named.rsplit('@').next().unwrap_or_default();
-        let named = named.rsplit_once(':').map_or(named, |(name, _)| name).to_ascii_lowercase();
-        let is_its = named.is_empty() || hosts.iter().any(|pattern| pattern.to_string() == named);
-        (!is_its).then_some((named, address))
-    }
 }
 
 /// The first of its variables that the user has set in settings of the agent's own, and where: it stays outside.

@@ -1,4 +1,4 @@
-//! Hides how settings get into a file of an agent's in which its user has set others.
+//! Hides how settings get into a file of an agent's in which its user has set others, and how what was emptied gets out of it.
 
 use super::{
     adapter::{Adapter, Wish},

@@ -79,8 +79,9 @@ pub(crate) const BUILT_IN: [&str; 60] = [
     ".github/skills",
 ];
 
-/// What means something at the top of a repository alone; the last one where it is started, if there is none.
-const AT_TOPS: [&str; 4] = [REPOSITORY, ".githooks", ".husky", ".github"];
+/// What means something at the top of a project alone; and the same where that is a repository.
+const AT_TOPS: [&str; 3] = [REPOSITORY, ".githooks", ".husky"];
+const AT_REPOSITORIES: &str = ".github";
 /// With it, a directory would be a repository of its own.
 const REPOSITORY: &str = ".git";
 
@@ -119,6 +120,9 @@ pub(super) const IF_USED: [&[&str]; 11] = [
         ".config/lefthook-local.toml",
         ".config/lefthook-local.json",
         ".config/lefthook-local.jsonc",
+        // Its scripts.
+        ".lefthook",
+        ".lefthook-local",
     ],
     &[
         "mise.toml",
@@ -170,11 +174,11 @@ pub(super) fn list(
     }
     let is_kept = |path: &Path| !given_up.iter().any(|gone| path.starts_with(gone));
     list.retain(|path| is_kept(path));
-    let at_tops = if project.join(REPOSITORY).symlink_metadata().is_ok() { &AT_TOPS[..] } else { &AT_TOPS[..3] };
+    let is_repository = project.join(REPOSITORY).symlink_metadata().is_ok();
     let dirs: BTreeSet<&Path> = starts.iter().flat_map(|start| start.ancestors()).collect();
     for dir in dirs.into_iter().filter(|dir| !dir.as_os_str().is_empty()) {
         let here = BUILT_IN.iter().chain(used(&project.join(dir))).map(Path::new);
-        let here = here.filter(|path| !at_tops.iter().any(|top| path.starts_with(top)));
+        let here = here.filter(|path| is_obeyed_below(path, is_repository));
         let here = here.chain([Path::new(REPOSITORY)]).filter(|path| is_kept(path));
         list.extend(here.map(|path| dir.join(path)));
     }
@@ -183,8 +187,14 @@ pub(super) fn list(
 
 /// Whether a list of protected paths has all that is obeyed in a directory below the top.
 pub(crate) fn has_all_of(dir: &Path, protected: &[PathBuf]) -> bool {
-    let mut all = BUILT_IN.iter().map(Path::new).filter(|path| !AT_TOPS.iter().any(|top| path.starts_with(top)));
+    let mut all = BUILT_IN.iter().map(Path::new).filter(|path| is_obeyed_below(path, true));
     all.all(|path| protected.contains(&dir.join(path)))
+}
+
+/// Whether something is obeyed below the top of a project, too.
+fn is_obeyed_below(path: &Path, is_repository: bool) -> bool {
+    let mut tops = AT_TOPS.iter().chain(is_repository.then_some(&AT_REPOSITORIES));
+    !tops.any(|top| path.starts_with(top))
 }
 
 /// What a directory's tools use.

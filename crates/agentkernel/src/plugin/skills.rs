@@ -72,7 +72,12 @@ fn is_always_loaded(file: &Path) -> bool {
     let text = config::read_own(file, MAX_FILE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let says =
         |line: &str| KEPT_BACK.iter().any(|key| line.trim_start().trim_start_matches(['"', '\'']).starts_with(key));
-    text.is_some_and(|text| !text.lines().any(says))
+    let settings = |text: &str| match text.lines().next().map(str::trim_end) {
+        Some("---") => text.lines().skip(1).take_while(|line| line.trim_end() != "---").any(says),
+        // Nobody knows what it makes of another beginning.
+        _ => text.lines().any(says),
+    };
+    text.is_some_and(|text| !settings(&text))
 }
 
 /// The file of a command, whose directories stand before its name.

@@ -36,7 +36,7 @@ impl Home {
 #[test]
 fn skills_are_known_where_no_sandbox_writes() {
     let home = Home::new();
-    home.put(".claude/skills/mine/SKILL.md", "");
+    home.put(".claude/skills/mine/SKILL.md", "---\nname: mine\n---\npaths: are named like that\n");
     home.put(".claude/commands/old.md", "");
     home.put(".claude/commands/git/sum.md", "");
     home.put("project/.claude/skills/its/SKILL.md", "");

@@ -211,12 +211,10 @@ fn attempt(
     }
     ours.sort_unstable();
     ours.dedup();
-    let record = match ours.as_slice() {
-        [] => None,
-        ours => Some(failure::state(remember(place, path, ours), WALL, "Cannot note placeholders")?),
-    };
+    // Also where nothing is ours: what others have left may be removed by it.
+    let record = failure::state(remember(place, path, &ours), WALL, "Cannot note placeholders")?;
     let lock = project.try_clone().wall(WALL, "Cannot duplicate a descriptor", "")?;
-    let mut masks = Masks { paths: BTreeMap::new(), lock: Some(lock), record };
+    let mut masks = Masks { paths: BTreeMap::new(), lock: Some(lock), record: Some(record) };
     let mut needless = false;
     let mut maker = Maker::new(project).wall(WALL, "Cannot act as the project's owner", "")?;
     for (path, end) in ends {
@@ -496,19 +494,15 @@ pub fn release(place: &Place, held: Masks) -> io::Result<()> {
         && let Ok(project) = plan::open_path(project).and_then(|project| open(&project, OsStr::new(".")))
     {
         let paths: BTreeSet<&Path> = paths.collect();
-        let alone = || lock(&project, FlockOperation::NonBlockingLockExclusive);
-        let held = match alone() {
+        let alone = lock(&project, FlockOperation::NonBlockingLockExclusive);
+        match alone {
+            Lock::Held => remove_all(&project, &paths)?,
             // Who works there yet may have been started elsewhere in the project, and not know of them.
-            Lock::Taken => {
-                hand_over(place, &project, &paths)?;
-                // He may have gone by now.
-                alone() == Lock::Held
-            }
-            lock => lock == Lock::Held,
-        };
-        if held {
-            remove_all(&project, &paths)?;
-            remove_handed_over(place, &project)?;
+            Lock::Taken => hand_over(place, &project, &paths)?,
+            Lock::Unknown => {}
+        }
+        if alone != Lock::Unknown {
+            take_over(place, &project)?;
         }
     }
     match rustix::fs::unlinkat(&place.dir, RECORD, AtFlags::empty()) {
@@ -524,7 +518,17 @@ fn remove_all(project: &OwnedFd, paths: &BTreeSet<&Path>) -> io::Result<()> {
 
 /// Leaves placeholders to whoever is the last to work in a project.
 fn hand_over(place: &Place, project: &OwnedFd, paths: &BTreeSet<&Path>) -> io::Result<()> {
-    let mut file = handed_over(place, project, OFlags::CREATE)?;
+    match rustix::fs::mkdirat(&place.cache, RECORD, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut file = loop {
+        let file = handed_over(place, project, OFlags::CREATE)?;
+        // Whoever was the last may have taken it away just now.
+        if rustix::fs::fstat(&file)?.st_nlink > 0 {
+            break file;
+        }
+    };
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     let known: BTreeSet<&[u8]> = text.split(|byte| *byte == 0).collect();
@@ -533,35 +537,42 @@ fn hand_over(place: &Place, project: &OwnedFd, paths: &BTreeSet<&Path>) -> io::R
     file.write_all(&new)
 }
 
-/// Removes what others have left to us.
-fn remove_handed_over(place: &Place, project: &OwnedFd) -> io::Result<()> {
-    let mut file = match handed_over(place, project, OFlags::empty()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
-    let mut text = Vec::new();
-    file.read_to_end(&mut text)?;
-    let paths = text.split_inclusive(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"\0"));
-    remove_all(project, &paths.map(|path| Path::new(OsStr::from_bytes(path))).collect())?;
-    // Nobody else writes there now, nor takes a file that is gone for the one that he is to write to.
-    file.set_len(0)
+/// Removes what others have left, where nobody works any more. Whoever hands over looks here afterwards, and whoever was alone
+/// after that: so one of both finds it.
+fn take_over(place: &Place, project: &OwnedFd) -> io::Result<()> {
+    loop {
+        rustix::fs::flock(project, FlockOperation::Unlock)?;
+        let mut file = match handed_over(place, project, OFlags::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        if lock(project, FlockOperation::NonBlockingLockExclusive) != Lock::Held {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        let paths = text.split_inclusive(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"\0"));
+        remove_all(project, &paths.map(|path| Path::new(OsStr::from_bytes(path))).collect())?;
+        match rustix::fs::unlinkat(&place.cache, handed_over_at(project)?, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// What was handed over in a project, for one of us alone.
 fn handed_over(place: &Place, project: &OwnedFd, flags: OFlags) -> io::Result<File> {
-    if flags.contains(OFlags::CREATE) {
-        match rustix::fs::mkdirat(&place.cache, RECORD, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let dir = open_beneath(&place.cache, RECORD, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-    let stat = rustix::fs::fstat(project)?;
-    let name = format!("{:x}-{:x}", stat.st_dev, stat.st_ino);
     let mode = if flags.is_empty() { Mode::empty() } else { Mode::RUSR | Mode::WUSR };
-    let file = open_beneath(&dir, &name, OFlags::RDWR | OFlags::APPEND | flags, mode)?;
+    let flags = OFlags::RDWR | OFlags::APPEND | flags;
+    let file = open_beneath(&place.cache, handed_over_at(project)?, flags, mode)?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     Ok(file.into())
+}
+
+/// Where that is in the cache.
+fn handed_over_at(project: &OwnedFd) -> io::Result<PathBuf> {
+    let stat = rustix::fs::fstat(project)?;
+    Ok(Path::new(RECORD).join(format!("{:x}-{:x}", stat.st_dev, stat.st_ino)))
 }
 
 /// Removes one placeholder; leaves what is none, or cannot be reached any more.

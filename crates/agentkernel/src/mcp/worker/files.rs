@@ -218,7 +218,7 @@ impl Worker<'_> {
             }
             _ => return Err(Failure::from("Give either 'text' or 'base64'".to_owned())),
         };
-        self.works(&self.find(&sandbox)?.1)?;
+        self.protects_roots(&self.find(&sandbox)?.1)?;
         self.script(&sandbox, &[ONLY_FILES, client::WRITE].concat(), &path, &[], &bytes)?;
         Ok(Written { path: path.display().to_string(), written_bytes: bytes.len() as u64 })
     }

@@ -9,10 +9,10 @@ pub(super) mod resource;
 pub(super) mod sandboxes;
 pub(super) mod undo;
 
-use super::roots::Root;
 use super::{
     Starter,
     frames::{Order, Question, Word},
+    roots::Root,
 };
 use crate::{
     Spec, Workspace,
@@ -155,7 +155,7 @@ impl Worker<'_> {
     }
 
     /// Refuses a sandbox that was made for others, and can write what a client obeys that is started in one of the roots.
-    fn works(&self, spec: &Spec) -> Result<(), Failure> {
+    fn protects_roots(&self, spec: &Spec) -> Result<(), Failure> {
         let Workspace::Direct { path, protected } = &spec.workspace else { return Ok(()) };
         let below = self.roots.iter().filter_map(|root| root.path.strip_prefix(path).ok());
         let open = below

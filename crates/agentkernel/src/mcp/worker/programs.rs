@@ -151,7 +151,7 @@ impl Worker<'_> {
 
     pub(super) fn exec(&self, Exec { sandbox, env, program, background }: Exec) -> Result<Ended, Failure> {
         let (mut client, spec) = self.connect(&sandbox)?;
-        self.works(&spec)?;
+        self.protects_roots(&spec)?;
         let mut program = program;
         if background {
             // What nobody waits for has the time that it takes.

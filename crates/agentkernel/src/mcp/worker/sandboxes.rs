@@ -160,7 +160,7 @@ impl Worker<'_> {
 
     pub(super) fn start(&self, Named { sandbox }: Named) -> Result<Sandbox, Failure> {
         let (entry, spec) = self.find(&sandbox)?;
-        self.works(&spec)?;
+        self.protects_roots(&spec)?;
         if let Found::Idle(lock) = client::find_settled(&entry).map_err(of_client)? {
             let same = self.store.find(spec.id.as_str()).map_err(of_store)?;
             self.starter.start(Store::open().map_err(of_store)?, same, lock, spec.clone())?;
