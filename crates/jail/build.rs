@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let build = policy::answers(&arch, &numbers, true)?;
     let build = compile::compile(audit_arch, &build, policy::UNKNOWN);
     let program = compile::compile(audit_arch, &policy::answers_for_programs(&numbers)?, policy::ALLOW);
-    let mut filters = vec![("DEFAULT", default), ("BUILD", build), ("PROGRAM", program)];
+    let watched = compile::compile(audit_arch, &policy::answers_for_watched(&arch, &numbers)?, policy::ALLOW);
+    let mut filters = vec![("DEFAULT", default), ("BUILD", build), ("PROGRAM", program), ("WATCHED", watched)];
     for (name, lists) in policy::LISTS {
         let answers = policy::answers_for_list(&arch, &numbers, lists)?;
         filters.push((name, compile::compile(audit_arch, &answers, policy::EPERM)));
@@ -34,6 +35,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         code.push_str("];\n");
     }
+    code.push_str("/// The calls of which `WATCHED` tells: number, name, and where their paths are.\n");
+    code.push_str("static WATCHED_CALLS: &[(u32, &str, &[(Option<u8>, u8)])] = &[\n");
+    for (number, watch) in policy::watched(&arch, &numbers)? {
+        writeln!(code, "({number}, {:?}, &{:?}),", watch.call, watch.paths)?;
+    }
+    code.push_str("];\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("filters.rs"), code)?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The event stream: what happens to a running sandbox, one JSON object per line. Its lines about connections are those
-//! of the audit log.
+//! The event stream: what happens to a running sandbox, one JSON object per line. Its lines about connections and
+//! refused changes are those of the audit log.
 
 use crate::{SandboxId, store::AuditRecord};
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use wire::Exit;
 pub enum EventRecord {
     /// About the sandbox or a command in it.
     Life(LifeRecord),
-    /// About a connection.
-    Flow(AuditRecord),
+    /// About a connection, or a change that was refused.
+    Audit(AuditRecord),
 }
 
 /// What happened to a sandbox or a command in it.
@@ -58,6 +58,11 @@ pub enum LifeEvent {
         exit: Exit,
         /// The exit status that stands for that.
         status: u8,
+    },
+    /// Changes of protected paths are refused, and not on record: the kernel does not let anybody hear of them.
+    Unheard {
+        /// The cause, in words.
+        cause: String,
     },
     /// The sandbox is about to end, because what it runs on was lost.
     Lost {

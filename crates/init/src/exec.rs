@@ -5,12 +5,11 @@ use crate::{
     link::LinkError,
     poll::{self, Event, Token},
     pump::{AtEof, Cx, Sink, Source},
-    spawn::{ChildStdio, End, Failure, Spawner, pipe},
+    spawn::{ChildStdio, End, Failure, Outcome, Spawner, pipe},
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{Mode, OFlags},
-    io::Errno,
     process::Pid,
     termios::Winsize,
 };
@@ -33,8 +32,8 @@ const EARLY_SIGNALS: usize = 64;
 
 /// Whether the program runs.
 enum Launch {
-    /// Not known yet: the pipe that will tell, and what it has told so far.
-    Pending(OwnedFd, Vec<u8>),
+    /// Not known yet: who will tell.
+    Pending(OwnedFd),
     Running,
 }
 
@@ -141,7 +140,7 @@ impl Exec {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             return Err(failed(error));
         }
-        let launch = Launch::Pending(launched.outcome, Vec::new());
+        let launch = Launch::Pending(launched.outcome);
         Ok((
             Self { pid, launch, early_signals: Vec::new(), stdin, outputs, terminal, exit: None, abandoned: false },
             pid,
@@ -150,21 +149,25 @@ impl Exec {
 
     /// Finds out whether the program runs, and says so to the supervisor. If it does not, that is the whole step.
     fn resolve(&mut self, cx: &mut Cx<'_>) -> Option<Step> {
-        let Launch::Pending(outcome, told) = &mut self.launch else { return None };
+        let Launch::Pending(outcome) = &self.launch else { return None };
         loop {
-            match rustix::io::read(&*outcome, &mut cx.scratch[..1024]) {
-                Ok(0) => break,
-                Ok(count) => told.extend_from_slice(&cx.scratch[..count]),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Some(Step::Wait),
-                Err(_) => break,
+            match Outcome::next(outcome) {
+                None => return Some(Step::Wait),
+                Some(Outcome::Watched(listener)) => {
+                    if let Err(error) = cx.watch.add(cx.poll, cx.stream, listener) {
+                        // Without it the program waits for ever.
+                        let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
+                        fail(cx, ExecFailure::Other, format!("Cannot hear what the program changes: {error}"));
+                        return Some(Step::Done);
+                    }
+                }
+                Some(Outcome::Unwatched(cause)) => cx.watch.cannot(cause),
+                Some(Outcome::Failed((kind, cause))) => {
+                    fail(cx, kind, cause);
+                    return Some(Step::Done);
+                }
+                Some(Outcome::Gone) => break,
             }
-        }
-        if !told.is_empty() {
-            let (kind, cause) = wire::decode(told)
-                .unwrap_or_else(|error| (ExecFailure::Other, format!("The child's report is unreadable: {error}")));
-            fail(cx, kind, cause);
-            return Some(Step::Done);
         }
         self.launch = Launch::Running;
         report(cx, &ExecReport::Started { pid: self.pid.as_raw_nonzero().get().cast_unsigned() });
@@ -175,7 +178,7 @@ impl Exec {
     }
 
     fn signal(&mut self, signal: u8) {
-        if matches!(self.launch, Launch::Pending(..)) {
+        if matches!(self.launch, Launch::Pending(_)) {
             // Its process group may not exist yet.
             if self.early_signals.len() < EARLY_SIGNALS {
                 self.early_signals.push(signal);

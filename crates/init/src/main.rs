@@ -26,6 +26,7 @@ mod spawn;
 mod transfer;
 mod usage;
 mod walls;
+mod watch;
 
 use crate::{
     capture::Capture,
@@ -34,6 +35,7 @@ use crate::{
     server::Server,
     spawn::Spawner,
     walls::WallError,
+    watch::Watch,
 };
 use jail::signal::SignalFd;
 use rustix::{
@@ -129,9 +131,9 @@ fn run() -> Result<(), InitError> {
             return Err(error.into());
         }
     };
-    let spawner = Spawner::new(setup.ids, setup.rlimits, setup.build, oom_score);
+    let spawner = Spawner::new(&setup, oom_score);
     let heartbeat = setup.heartbeat_ms.map(|ms| Duration::from_millis(ms.into()));
-    let server = Server::new(link, signals, spawner, capture, oom_kills, heartbeat);
+    let server = Server::new(link, signals, spawner, capture, oom_kills, Watch::new(&setup.protected), heartbeat);
     let mut server = server.map_err(InitError::Start)?;
     server.link().tell(&FromInit::Ready { walls })?;
     Ok(server.run()?)

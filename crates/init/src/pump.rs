@@ -1,6 +1,6 @@
 //! Hides how bytes move between a descriptor and a stream of the link without ever blocking, and with credit.
 
-use crate::poll::Poll;
+use crate::{poll::Poll, watch::Watch};
 use rustix::{fd::OwnedFd, io::Errno};
 use std::{collections::VecDeque, rc::Rc};
 use wire::{Channel, mux::Mux};
@@ -22,6 +22,8 @@ pub struct Cx<'a> {
     pub scratch: &'a mut [u8],
     /// For new descriptors.
     pub poll: &'a Poll,
+    /// For who hears what programs change.
+    pub watch: &'a mut Watch,
 }
 
 /// A descriptor whose bytes go to a channel of the link.

@@ -12,6 +12,7 @@ use crate::{
     spawn::Spawner,
     transfer::Transfer,
     usage::usage,
+    watch::{self, Watch},
 };
 use jail::signal::SignalFd;
 use rustix::{
@@ -63,6 +64,7 @@ pub struct Server {
     capture: Option<Capture>,
     /// Only where nobody outside counts them.
     oom_kills: Option<OomKills>,
+    watch: Watch,
     /// After how long a silence of the link its other side is gone, where its end may go unseen.
     heartbeat: Option<Duration>,
     /// When something came over the link.
@@ -90,6 +92,7 @@ impl Server {
         spawner: Spawner,
         capture: Option<Capture>,
         oom_kills: Option<OomKills>,
+        watch: Watch,
         heartbeat: Option<Duration>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -106,6 +109,7 @@ impl Server {
             spawner,
             capture,
             oom_kills,
+            watch,
             heartbeat,
             heard: Instant::now(),
             streams: BTreeMap::new(),
@@ -194,6 +198,11 @@ impl Server {
             OUTPUT => {}
             SIGNALS => self.signalled(now)?,
             Token { stream: 0, .. } => self.captured(event, now)?,
+            Token { slot: watch::SLOT, .. } => {
+                if let Some(told) = self.watch.ready(event, &self.spawner) {
+                    self.link.tell(&told)?;
+                }
+            }
             Token { stream, .. } => {
                 if let Some(activity) = self.streams.get_mut(&stream) {
                     activity.ready(event);
@@ -251,7 +260,7 @@ impl Server {
 
     fn with<T>(&mut self, stream: u32, what: impl FnOnce(&mut dyn Activity, &mut Cx<'_>) -> T) -> Option<T> {
         let activity = self.streams.get_mut(&stream)?;
-        let mut cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll };
+        let mut cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll, watch: &mut self.watch };
         Some(what(activity.as_mut(), &mut cx))
     }
 
@@ -283,7 +292,7 @@ impl Server {
             // Names that came out of DNS fit. What cannot be a stream is reset.
             let (Ok(payload), true) = (wire::encode(&handed), self.link.mux.can_open()) else { continue };
             let stream = self.link.mux.open(&payload);
-            let cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll };
+            let cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll, watch: &mut self.watch };
             match socket.map(|socket| Flow::start(&cx, socket)) {
                 Some(Ok(flow)) => {
                     self.streams.insert(stream, Box::new(flow));
@@ -295,7 +304,7 @@ impl Server {
     }
 
     fn open(&mut self, stream: u32, open: Open) {
-        let mut cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll };
+        let mut cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll, watch: &mut self.watch };
         let stopping = self.stopping.is_some();
         let started: Result<(Box<dyn Activity>, Pid), ()> = match open {
             Open::Exec(spec) => {
@@ -437,7 +446,13 @@ impl Server {
     }
 
     fn flush(&mut self) -> Result<(), LinkError> {
-        self.congested |= self.link.mux.output().len() >= HIGH_WATER;
+        if let Some(deaf) = self.watch.deafness() {
+            self.link.tell(&deaf)?;
+        }
+        if !self.congested && self.link.mux.output().len() >= HIGH_WATER {
+            self.congested = true;
+            self.watch.pause(&self.poll, true)?;
+        }
         let all = self.link.flush()?;
         if all == self.watching_output {
             self.poll.modify(self.link.output(), OUTPUT, if all { Flags::empty() } else { Flags::OUT })?;
@@ -445,6 +460,7 @@ impl Server {
         }
         if self.congested && self.link.mux.output().len() < HIGH_WATER / 2 {
             self.congested = false;
+            self.watch.pause(&self.poll, false)?;
             self.runnable.extend(self.streams.keys());
         }
         Ok(())

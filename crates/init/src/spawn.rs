@@ -3,22 +3,25 @@
 use jail::{
     caps::BUILD,
     process::{Fork, Program},
-    seccomp::Profile,
+    seccomp::{Profile, listener::Listener},
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Access, Mode},
     io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType},
     pipe::PipeFlags,
     process::{Pid, Resource},
 };
 use std::{
     ffi::{CString, OsStr},
-    fs::File,
-    io::{self, Write as _},
+    io,
     os::unix::ffi::OsStrExt,
 };
-use wire::{ExecSpec, OsBytes, Rlimit, RlimitKind, User, link::ExecFailure};
+use wire::{
+    ExecSpec, OsBytes, Rlimit, RlimitKind, User,
+    link::{ExecFailure, Setup},
+};
 
 /// Where glibc's execvp(3) looks if there is no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -38,6 +41,8 @@ pub struct Spawner {
     oom_score: Option<OwnedFd>,
     /// Whether root may do what installers do.
     build: bool,
+    /// Whether somebody listens to what programs change.
+    watched: bool,
     /// The soft limit of open files that init was started with, before it raised its own.
     nofile: rustix::process::Rlimit,
 }
@@ -54,17 +59,55 @@ pub enum ChildStdio<'a> {
 pub struct Launched {
     /// Its id, and that of its session and process group.
     pub pid: Pid,
-    /// Ends empty when the program runs; otherwise holds an encoded [`Failure`]. Non-blocking.
+    /// Tells how it went: [`Outcome::next`]. Non-blocking.
     pub outcome: OwnedFd,
+}
+
+/// What a child says before it is a program.
+pub enum Outcome {
+    /// Its changes are heard here.
+    Watched(Listener),
+    /// They are not, because the kernel does not have it.
+    Unwatched(String),
+    /// It became no program.
+    Failed(Failure),
+    /// It has become one, or has ended.
+    Gone,
+}
+
+/// As it goes over the socket: whether it is watched, with the listener's descriptor, or why it is not.
+type Word = Result<Result<(), String>, Failure>;
+
+impl Outcome {
+    /// The next thing that it says; `None`: it has not yet.
+    pub fn next(outcome: &OwnedFd) -> Option<Self> {
+        let mut bytes = [0; 4096];
+        let unreadable = |cause: &dyn std::fmt::Display| {
+            Self::Failed((ExecFailure::Other, format!("The child's report is unreadable: {cause}")))
+        };
+        let (count, mut fds) = match jail::fd::receive(outcome, 1, &mut bytes) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(_) => return Some(Self::Gone),
+        };
+        Some(match (wire::decode::<Word>(&bytes[..count]), fds.pop()) {
+            (Ok(Ok(Ok(()))), Some(fd)) => Self::Watched(Listener::new(fd)),
+            (Ok(Ok(Ok(()))), None) => unreadable(&"no descriptor came with it"),
+            (Ok(Ok(Err(cause))), _) => Self::Unwatched(cause),
+            (Ok(Err(failure)), _) => Self::Failed(failure),
+            (Err(error), _) => unreadable(&error),
+        })
+    }
 }
 
 impl Spawner {
     /// Raises init's own limit of open files as far as it goes: each exec takes four, each flow one.
-    pub fn new(ids: Vec<(u32, u32)>, rlimits: Vec<Rlimit>, build: bool, oom_score: Option<OwnedFd>) -> Self {
+    pub fn new(setup: &Setup, oom_score: Option<OwnedFd>) -> Self {
         let nofile = rustix::process::getrlimit(Resource::Nofile);
         // If it cannot be raised, descriptors run out sooner, and whoever needs one is told so.
         let _ = jail::process::raise_rlimit(Resource::Nofile);
-        Self { ids, rlimits, build, oom_score, nofile }
+        let (ids, rlimits) = (setup.ids.clone(), setup.rlimits.clone());
+        Self { ids, rlimits, build: setup.build, watched: !setup.protected.is_empty(), oom_score, nofile }
     }
 
     /// Whether the sandbox has ids to change to, so that init keeps the right to do so. One user id and one group id
@@ -100,6 +143,16 @@ impl Spawner {
             })
             .collect();
         format!("ids here: {}", if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") })
+    }
+
+    /// Looks at a process of this sandbox as one of its own user and group may.
+    pub fn as_peer<T>(&self, peer: Pid, look: impl FnOnce() -> T) -> io::Result<T> {
+        if !Self::many_ids(&self.ids) {
+            return Ok(look());
+        }
+        let stat = rustix::fs::stat(format!("/proc/{}", peer.as_raw_nonzero()))?;
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        if (stat.st_uid, stat.st_gid) == own { Ok(look()) } else { jail::pid1::as_peer(stat.st_uid, stat.st_gid, look) }
     }
 
     /// Does something whose files are to belong to a user.
@@ -147,23 +200,29 @@ impl Spawner {
         let argv = strings(&spec.argv, "argument")?;
         let env = strings(&spec.env, "environment entry")?;
         let cwd = c_string(&spec.cwd.0, "working directory")?;
-        let (outcome, report) = pipe(End::Read).map_err(step("Cannot make a pipe"))?;
+        let (outcome, report) = report_socket().map_err(step("Cannot make a socket"))?;
         match self.fork().map_err(step("Cannot fork"))? {
             Fork::Parent(pid) => Ok(Launched { pid, outcome }),
             Fork::Child => {
-                let ready = self.prepare(spec, stdio, &cwd).and_then(|()| has_all(&needs));
+                let ready = self.prepare(spec, stdio, &cwd, &report).and_then(|()| has_all(&needs));
                 let failure = match ready {
                     Ok(()) => program.exec(&argv, &env),
                     Err(failure) => failure,
                 };
-                report_failure(report, &failure);
+                report_failure(&report, failure);
                 std::process::exit(125)
             }
         }
     }
 
     /// Everything that a program may rely on, done in the child.
-    fn prepare(&self, spec: &ExecSpec, stdio: &ChildStdio<'_>, cwd: &CString) -> Result<(), Failure> {
+    fn prepare(
+        &self,
+        spec: &ExecSpec,
+        stdio: &ChildStdio<'_>,
+        cwd: &CString,
+        report: &OwnedFd,
+    ) -> Result<(), Failure> {
         jail::process::setsid().map_err(step("Cannot start a session"))?;
         let [stdin, stdout, stderr] = match *stdio {
             ChildStdio::Pipes(fds) => fds,
@@ -182,7 +241,15 @@ impl Spawner {
         rustix::process::chdir(cwd.as_c_str())
             .map_err(|error| step(&format!("Cannot enter the working directory {}", spec.cwd))(error.into()))?;
         jail::process::reset_signals().map_err(step("Cannot reset signals"))?;
-        jail::seccomp::install(Profile::Program).map_err(|error| (ExecFailure::Other, wire::cause(&error)))
+        let other = |error: &dyn std::error::Error| (ExecFailure::Other, wire::cause(error));
+        if self.watched {
+            match jail::seccomp::install_watched() {
+                Ok(listener) => return say(report, &Ok(Ok(())), &[listener.as_fd()]).map_err(|error| other(&error)),
+                // What is refused is refused all the same.
+                Err(error) => say(report, &Ok(Err(wire::cause(&error))), &[]).map_err(|error| other(&error))?,
+            }
+        }
+        jail::seccomp::install(Profile::Program).map_err(|error| other(&error))
     }
 
     fn limit(&self) -> Result<(), Failure> {
@@ -213,13 +280,15 @@ fn step(what: &str) -> impl FnOnce(io::Error) -> Failure {
     move |error| (ExecFailure::Other, format!("{what}: {error}"))
 }
 
-/// Writes a failure for the parent. What cannot be written is lost, and the parent reports a program that ended.
-fn report_failure(report: OwnedFd, (kind, cause): &Failure) {
-    // A pipe takes this much at once.
+/// Tells the parent of a failure. What cannot be told is lost, and the parent reports a program that ended.
+fn report_failure(report: &OwnedFd, (kind, cause): Failure) {
     let cause: String = cause.chars().take(1000).collect();
-    if let Ok(bytes) = wire::encode(&(*kind, cause)) {
-        let _ = File::from(report).write_all(&bytes);
-    }
+    let _ = say(report, &Err((kind, cause)), &[]);
+}
+
+fn say(report: &OwnedFd, word: &Word, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = wire::encode(word).map_err(io::Error::other)?;
+    jail::fd::send(report, &bytes, fds).map(drop)
 }
 
 /// Where a program may be, in order, by the rules of execvp(3).
@@ -321,6 +390,14 @@ pub fn pipe(nonblocking: End) -> io::Result<(OwnedFd, OwnedFd)> {
     };
     rustix::io::ioctl_fionbio(ours, true)?;
     Ok((read, write))
+}
+
+/// Two ends over which messages go with descriptors, close-on-exec. The first does not block.
+fn report_socket() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (outcome, report) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::io::ioctl_fionbio(&outcome, true)?;
+    Ok((outcome, report))
 }
 
 /// An end of a pipe.

@@ -1,7 +1,18 @@
 use super::*;
 
 fn spawner(ids: &[(u32, u32)]) -> Spawner {
-    Spawner::new(ids.to_vec(), vec![], false, None)
+    let setup = Setup {
+        capture: false,
+        agent: false,
+        ids: ids.to_vec(),
+        writable: vec![],
+        rlimits: vec![],
+        protected: vec![],
+        build: false,
+        heartbeat_ms: None,
+        prepare: None,
+    };
+    Spawner::new(&setup, None)
 }
 
 fn user(uid: u32, gid: u32, groups: &[u32]) -> User {

@@ -55,16 +55,36 @@ pub fn signal_group(group: Pid, signal: i32) -> io::Result<()> {
 /// # Errors
 /// `EPERM` if the id could not be changed, or not be changed back: then the process should end.
 pub fn as_file_user<T>(uid: u32, make: impl FnOnce() -> T) -> io::Result<T> {
-    let change = |uid: u32| {
+    with_file_ids(uid, None, make)
+}
+
+/// Does something as a process of this user and group may, whose /proc is open to it then. Needs `CAP_SETUID` and
+/// `CAP_SETGID`. The process is not dumpable afterwards.
+///
+/// # Errors
+/// As [`as_file_user`].
+pub fn as_peer<T>(uid: u32, gid: u32, make: impl FnOnce() -> T) -> io::Result<T> {
+    with_file_ids(uid, Some(gid), make)
+}
+
+fn with_file_ids<T>(uid: u32, gid: Option<u32>, make: impl FnOnce() -> T) -> io::Result<T> {
+    // They report no error; asked for an impossible id, they tell which one holds.
+    let held = |held: bool| if held { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) };
+    let change_user = |uid: u32| {
         sys::pid1::setfsuid(uid);
-        // It reports no error; asked for an impossible id, it tells which one holds.
-        if sys::pid1::setfsuid(u32::MAX) == uid { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+        held(sys::pid1::setfsuid(u32::MAX) == uid)
     };
-    let own = rustix::process::geteuid().as_raw();
+    let change_group = |gid: u32| {
+        sys::pid1::setfsgid(gid);
+        held(sys::pid1::setfsgid(u32::MAX) == gid)
+    };
+    let (own_user, own_group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let death_signal = rustix::process::parent_process_death_signal()?;
-    change(uid)?;
+    gid.map_or(Ok(()), change_group)?;
+    change_user(uid)?;
     let result = make();
-    change(own)?;
+    change_user(own_user)?;
+    gid.map_or(Ok(()), |_| change_group(own_group))?;
     // A change of ids makes a process as dumpable as fs.suid_dumpable says, and forgets the signal.
     crate::process::set_dumpable(false)?;
     rustix::process::set_parent_process_death_signal(death_signal)?;

@@ -414,3 +414,76 @@ fn the_tables_have_no_holes() {
         }
     }
 }
+
+#[test]
+fn who_listens_hears_each_change_by_path_before_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().to_owned();
+    let (send, listeners) = std::sync::mpsc::channel();
+    let caller = thread::spawn(move || {
+        set_no_new_privs().unwrap();
+        send.send(install_watched().unwrap()).unwrap();
+        // None of these is heard.
+        std::fs::read_dir(&base).unwrap();
+        assert!(std::fs::File::open(base.join("nothing")).is_err());
+        let dir = std::fs::File::open(&base).unwrap();
+        // These are.
+        rustix::fs::mkdirat(&dir, "made", rustix::fs::Mode::RWXU).unwrap();
+        std::fs::write(base.join("written"), "x").unwrap();
+        rustix::fs::renameat(&dir, "written", &dir, "named").unwrap();
+        std::os::unix::fs::symlink("anywhere", base.join("link")).unwrap();
+        std::fs::remove_file(base.join("named")).unwrap();
+        rustix::fs::openat2(
+            &dir,
+            "x",
+            rustix::fs::OFlags::CREATE,
+            rustix::fs::Mode::RWXU,
+            rustix::fs::ResolveFlags::empty(),
+        )
+        .unwrap_err()
+    });
+    let listener = listeners.recv().unwrap();
+    let mut heard = Vec::new();
+    loop {
+        let mut poll = [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut poll, None).unwrap();
+        if !poll[0].revents().contains(rustix::event::PollFlags::IN) {
+            break;
+        }
+        let Some(notice) = listener.next().unwrap() else { continue };
+        let memory = notice.memory().unwrap();
+        let path = |place: &listener::Place| String::from_utf8(place.path(&memory)).unwrap();
+        let paths: Vec<_> = notice.paths.iter().map(path).collect();
+        for place in &notice.paths {
+            let begins = std::fs::read_link(place.begins(notice.caller)).unwrap();
+            let wanted = if place.dir.is_some() { folder.path().to_owned() } else { std::env::current_dir().unwrap() };
+            assert_eq!(begins, wanted);
+        }
+        // It is not made before it is let go.
+        let last = paths.last().unwrap();
+        let made = folder.path().join(last);
+        assert_eq!(made.symlink_metadata().is_ok(), notice.call.starts_with("unlink"), "{} {paths:?}", notice.call);
+        assert!(listener.waits(&notice));
+        heard.push((notice.call, last.rsplit('/').next().unwrap().to_owned()));
+        listener.let_go(&notice).unwrap();
+        assert!(!listener.waits(&notice));
+        listener.let_go(&notice).unwrap();
+    }
+    assert_eq!(caller.join().unwrap(), rustix::io::Errno::NOSYS);
+    let heard: Vec<_> = heard.iter().map(|(call, name)| (call.trim_end_matches("at"), name.as_str())).collect();
+    let expected =
+        [("mkdir", "made"), ("open", "written"), ("rename", "named"), ("symlink", "link"), ("unlink", "named")];
+    assert_eq!(heard, expected);
+}
+
+#[test]
+fn who_has_a_listener_gets_no_other() {
+    let kind = thread::spawn(|| {
+        set_no_new_privs().unwrap();
+        let first = install_watched().unwrap();
+        let second = install_watched().unwrap_err();
+        drop(first);
+        second.source.kind()
+    });
+    assert_eq!(kind.join().unwrap(), ErrorKind::ResourceBusy);
+}

@@ -41,6 +41,9 @@ pub struct Setup {
     pub writable: Vec<OsBytes>,
     /// Resource limits of every exec. One of open files is the lower of this and what init has itself.
     pub rlimits: Vec<Rlimit>,
+    /// Files and directories that are read-only, or kept in place, and whose changes by programs are told
+    /// ([`FromInit::Refused`]). Absolute, without links. Empty: nobody looks.
+    pub protected: Vec<OsBytes>,
     /// Whether it makes a layer of an image: root may do to files and ids of the sandbox's what installers do.
     pub build: bool,
     /// Where the end of the link may go unseen: if nothing has come over it for so many milliseconds, its other side is gone.
@@ -156,6 +159,50 @@ pub enum FromInit {
     /// So many processes were killed for lack of memory since the start. Comes before the report of whoever was one of
     /// them, and only from a machine that init has [prepared](Setup::prepare).
     OomKills(u64),
+    /// A program was refused a change of something [protected](Setup::protected).
+    Refused(Refused),
+    /// Such changes are refused without being told, since the kernel does not let init hear of them. At most once.
+    Unheard {
+        /// The cause, in one line.
+        cause: String,
+    },
+}
+
+/// A change that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What would have been changed, absolute.
+    pub path: OsBytes,
+    /// What would have been done to it.
+    pub change: Change,
+    /// The file name of the program that tried; empty if it is not known.
+    pub program: OsBytes,
+}
+
+/// What a program does to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// It opens it to write, or cuts it.
+    Write,
+    /// It makes a directory, a link or a node.
+    Make,
+    /// It removes it.
+    Remove,
+    /// It gives it, or something else, another name.
+    Rename,
+}
+
+impl Change {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Make => "make",
+            Self::Remove => "remove",
+            Self::Rename => "rename",
+        }
+    }
 }
 
 /// One wall, as tested from inside.

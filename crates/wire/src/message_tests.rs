@@ -52,6 +52,7 @@ fn link_messages_survive() {
         ids: vec![(0, 1), (1000, 65536)],
         writable: vec!["/tmp".into(), wild()],
         rlimits: vec![Rlimit { kind: RlimitKind::Core, value: 0 }],
+        protected: vec![wild()],
         build: true,
         heartbeat_ms: Some(10_000),
         prepare: Some(Box::new(link::Prepare {
@@ -68,6 +69,9 @@ fn link_messages_survive() {
     }));
     survives(&ToInit::Dial(flow::Dial { request: 1, port: 80, v6: true }));
     survives(&FromInit::OomKills(2));
+    let refused = link::Refused { path: wild(), change: link::Change::Rename, program: wild() };
+    survives(&FromInit::Refused(refused));
+    survives(&FromInit::Unheard { cause: "Invalid argument".into() });
     survives(&ToInit::Heartbeat);
     survives(&FromInit::Heartbeat);
     survives(&ToInit::Usage);

@@ -178,12 +178,12 @@ fn attempt(
     for socket in [&link, &flows] {
         rustix::io::ioctl_fionbio(socket, true).wall("link", "Cannot make the link non-blocking", "")?;
     }
-    let walls = walls::list(spec, ids, &masks);
+    let (walls, setup) = (walls::list(spec, ids, &masks), walls::setup(spec, ids, &masks));
     Ok(Some(Launched {
         machine: Box::new(machine::Process::new(pid, pidfd, spec, place, cgroup.take(), masks, image)?),
         link,
         flows,
-        setup: walls::setup(spec, ids),
+        setup,
         walls,
     }))
 }

@@ -42,7 +42,7 @@ impl Events {
 fn line(record: &EventRecord) -> String {
     let LifeRecord { time_ms, sandbox, name, event } = match record {
         EventRecord::Life(record) => record,
-        EventRecord::Flow(record) => return net::line(record),
+        EventRecord::Audit(record) => return net::line(record),
     };
     let time = table::time(*time_ms);
     let name = name.clone().unwrap_or_else(|| sandbox.to_string());
@@ -50,6 +50,7 @@ fn line(record: &EventRecord) -> String {
         LifeEvent::ExecStarted { exec, pid, command } => format!("started  exec {exec} (pid {pid}): {command}"),
         LifeEvent::ExecFailed { exec, cause } => format!("failed  exec {exec}: {cause}"),
         LifeEvent::ExecEnded { exec, exit, .. } => format!("ended  exec {exec}: {exit}"),
+        LifeEvent::Unheard { cause } => format!("unheard  refused changes of protected paths: {cause}"),
         LifeEvent::Lost { cause } => format!("lost  {cause}"),
         LifeEvent::Stopped { exit, .. } => format!("stopped  {exit}"),
         LifeEvent::Skipped { count } => format!("skipped  {count} events, which came faster than they were read"),

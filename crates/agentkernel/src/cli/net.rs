@@ -5,7 +5,7 @@ use crate::{
     SandboxId, Spec,
     client::{self, Limits, NetworkChange},
     config::{self, FormError, HostFacts, Idle, Left, UserConfig, Why},
-    store::{AuditEvent, AuditRecord, Store, StoreError, Verdict},
+    store::{AuditEvent, AuditRecord, Store, StoreError, Subject, Verdict},
 };
 use clap::{Args, Subcommand};
 use egress::{CERTIFICATE, HOST_NAME, Host, Policy, Rule, Target, control::Published};
@@ -380,14 +380,6 @@ fn is_denied(event: &AuditEvent) -> bool {
     matches!(event, Refused { denied: true, .. } | Folded { verdict: Verdict::Denied, .. })
 }
 
-/// As it is written: an IPv6 address in brackets.
-pub(super) fn target(host: &str, port: u16) -> String {
-    if host == AuditRecord::OTHERS {
-        return "others".to_owned();
-    }
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
 /// Records as people read them: a line for each connection, and one for each refusal.
 #[derive(Default)]
 struct Lines {
@@ -403,7 +395,8 @@ const HEADING: [&str; 8] = ["TIME", "SANDBOX", "VERDICT", "TARGET", "WHY", "SENT
 
 impl Lines {
     fn take(&mut self, record: AuditRecord) {
-        let key = (record.sandbox.to_string(), record.flow);
+        let flow = if let Subject::Connection { flow, .. } = record.subject { flow } else { 0 };
+        let key = (record.sandbox.to_string(), flow);
         let row = row(&record);
         match &record.event {
             AuditEvent::Opened { .. } => {
@@ -431,9 +424,9 @@ pub(super) fn line(record: &AuditRecord) -> String {
 }
 
 fn row(record: &AuditRecord) -> Vec<String> {
-    let AuditRecord { time_ms, sandbox, name, host, port, event, .. } = record;
+    let AuditRecord { time_ms, sandbox, name, subject, event } = record;
     let mut row = vec![table::time(*time_ms), name.clone().unwrap_or_else(|| sandbox.to_string())];
-    let target = target(host, *port);
+    let target = subject.to_string();
     match event {
         AuditEvent::Opened { rule, .. } => row.extend(["allowed".into(), target, rule.clone()]),
         AuditEvent::Refused { reason, denied, cause, request } => {

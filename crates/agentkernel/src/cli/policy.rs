@@ -10,7 +10,7 @@ use super::{
 use crate::{
     SandboxId, Workspace,
     config::{self, FILE_NAME, HostFacts, Learned, Project, UserConfig},
-    store::{AuditEvent, AuditRecord, State, Store, Verdict},
+    store::{AuditEvent, AuditRecord, State, Store, Subject, Verdict},
 };
 use clap::{Args, Subcommand};
 use egress::{HOST_NAME, Host, Mode, Reason, Rule, Rules, Target};
@@ -256,8 +256,9 @@ fn seen(id: &SandboxId) -> Result<Seen, Failure> {
 }
 
 impl Seen {
-    fn add(&mut self, AuditRecord { host, port, event, .. }: AuditRecord) {
-        self.incomplete |= host == AuditRecord::OTHERS;
+    fn add(&mut self, AuditRecord { subject, event, .. }: AuditRecord) {
+        self.incomplete |= subject.is_others();
+        let Subject::Connection { host, port, .. } = subject else { return };
         let Ok(host) = Host::parse(&host) else { return };
         let target = Target { host, port };
         let not_http = |reason: &str| reason == Reason::NotHttp.code();

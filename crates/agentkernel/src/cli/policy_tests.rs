@@ -2,7 +2,8 @@ use super::*;
 
 fn record(host: &str, event: AuditEvent) -> AuditRecord {
     let sandbox = SandboxId::try_from("0123456789ab".to_owned()).unwrap();
-    AuditRecord { time_ms: 1, sandbox, name: None, flow: 1, host: host.into(), port: 443, event }
+    let subject = Subject::Connection { flow: 1, host: host.into(), port: 443 };
+    AuditRecord { time_ms: 1, sandbox, name: None, subject, event }
 }
 
 fn folded(verdict: Verdict, reason: Option<&str>) -> AuditEvent {
@@ -36,7 +37,7 @@ fn sums_count_as_well() {
 #[test]
 fn what_is_not_on_record_is_known_to_be_missing() {
     for verdict in [Verdict::Allowed, Verdict::Denied] {
-        let others = seen(vec![record(AuditRecord::OTHERS, folded(verdict, None))]);
+        let others = seen(vec![record(Subject::OTHERS, folded(verdict, None))]);
         assert!(others.incomplete && others.reached.is_empty() && others.refused.is_empty());
     }
 }

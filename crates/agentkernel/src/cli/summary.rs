@@ -1,25 +1,28 @@
-//! What went to each host and port, added up: hides how records become sums, and how these are told.
+//! What went to each host and port, and what was refused of each file, added up: hides how records become sums, and how these are told.
 
 use super::{net, table};
-use crate::store::{AuditEvent, AuditRecord, Verdict};
+use crate::store::{AuditEvent, AuditRecord, Subject, Verdict};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What went to all of them.
 #[derive(Default)]
 pub(super) struct Sums {
-    targets: BTreeMap<(String, u16), Sum>,
+    targets: BTreeMap<Subject, Sum>,
 }
 
 impl Sums {
     pub(super) fn add(&mut self, record: AuditRecord) {
-        self.targets.entry((record.host, record.port)).or_default().add(&record.event);
+        self.targets.entry(record.subject.target()).or_default().add(&record.event);
     }
 
     /// One for each.
     pub(super) fn json(&self) -> Vec<Value> {
-        let object = |((host, port), sum): (&(String, u16), &Sum)| {
-            let mut object = json!({ "host": host, "port": port });
+        let object = |(target, sum): (&Subject, &Sum)| {
+            let mut object = match target {
+                Subject::Connection { host, port, .. } => json!({ "host": host, "port": port }),
+                Subject::Path { path, .. } => json!({ "path": path }),
+            };
             if let (Some(object), Ok(Value::Object(sum))) = (object.as_object_mut(), serde_json::to_value(sum)) {
                 object.extend(sum);
             }
@@ -31,9 +34,9 @@ impl Sums {
     /// The same for people.
     pub(super) fn table(&self) -> String {
         let heading = ["TARGET", "ALLOWED", "DENIED", "FAILED", "REQUESTS", "TOKENS", "SENT", "RECEIVED"];
-        let row = |((host, port), sum): (&(String, u16), &Sum)| {
+        let row = |(target, sum): (&Subject, &Sum)| {
             let Sum { allowed, denied, failed, requests, tokens, sent, received } = sum;
-            let mut row = vec![net::target(host, *port)];
+            let mut row = vec![target.to_string()];
             row.extend([allowed, denied, failed, requests, tokens].map(ToString::to_string));
             row.extend([table::bytes(*sent), table::bytes(*received)]);
             row
@@ -43,7 +46,7 @@ impl Sums {
     }
 }
 
-/// What went to one host and port.
+/// What went to one of them.
 #[derive(Default, serde::Serialize)]
 struct Sum {
     allowed: u64,

@@ -11,6 +11,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    fmt,
     fs::File,
     io::{self, BufRead as _, BufReader},
     path::PathBuf,
@@ -24,7 +25,7 @@ const ROTATE_AT: u64 = 16 << 20;
 /// Older files that are kept: `audit.jsonl.1` is the youngest.
 const OLDER: u32 = 4;
 
-/// One line: what happened to a connection, or to one request of it.
+/// One line: what happened to a connection, or to one request of it; or that a change of a file was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     /// Milliseconds since 1970.
@@ -34,15 +35,73 @@ pub struct AuditRecord {
     /// What that was called then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The connection's number: with the sandbox and the time of its egress's start, nobody else's.
-    pub flow: u64,
-    /// Where it went, as the program said it.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
+    /// To what.
+    #[serde(flatten)]
+    pub subject: Subject,
     /// What happened.
     #[serde(flatten)]
     pub event: AuditEvent,
+}
+
+/// What a record is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Subject {
+    /// A connection.
+    Connection {
+        /// Its number: with the sandbox and the time of its egress's start, nobody else's.
+        flow: u64,
+        /// Where it went, as the program said it.
+        host: String,
+        /// The TCP port.
+        port: u16,
+    },
+    /// A file or directory.
+    Path {
+        /// Its absolute path inside, printable.
+        path: String,
+        /// The file name of the program that wanted to change it, printable; empty if it is not known.
+        program: String,
+    },
+}
+
+impl Subject {
+    /// All the targets that were too many to be told apart. No host is called so.
+    pub const OTHERS: &str = "*";
+
+    /// What records are added up by: without what tells one connection, or one program, from another.
+    #[must_use]
+    pub fn target(&self) -> Self {
+        match self {
+            Self::Connection { host, port, .. } => Self::Connection { flow: 0, host: host.clone(), port: *port },
+            Self::Path { path, .. } => Self::Path { path: path.clone(), program: String::new() },
+        }
+    }
+
+    /// All others.
+    pub(super) fn others() -> Self {
+        Self::Connection { flow: 0, host: Self::OTHERS.to_owned(), port: 0 }
+    }
+
+    /// Whether it is [all others](Self::OTHERS).
+    #[must_use]
+    pub fn is_others(&self) -> bool {
+        matches!(self, Self::Connection { host, .. } if host == Self::OTHERS)
+    }
+}
+
+/// As it is written: an IPv6 address in brackets.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            _ if self.is_others() => f.write_str("others"),
+            Self::Connection { host, port, .. } if host.contains(':') && !host.starts_with('[') => {
+                write!(f, "[{host}]:{port}")
+            }
+            Self::Connection { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Path { path, .. } => f.write_str(path),
+        }
+    }
 }
 
 /// What happened.
@@ -64,7 +123,7 @@ pub enum AuditEvent {
         denied: bool,
         /// The cause, in words.
         cause: String,
-        /// The request, if it was one.
+        /// The request, if it was one; of a file, what would have been done to it: `write`, `make`, `remove`, `rename`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request: Option<String>,
     },
@@ -130,8 +189,8 @@ impl Verdict {
 }
 
 impl AuditRecord {
-    /// The host of a record about all the targets that were too many to be told apart. None is called so.
-    pub const OTHERS: &str = "*";
+    /// The code of a change of a protected path that was refused.
+    pub const PROTECTED_PATH: &str = "protected-path";
 }
 
 /// Records that one sandbox may have written at once, and per second: what it does must not push the others' out. Nor

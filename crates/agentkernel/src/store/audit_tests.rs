@@ -20,9 +20,7 @@ fn record(flow: u64) -> AuditRecord {
         time_ms: 1,
         sandbox: SandboxId::try_from("0123456789ab".to_owned()).unwrap(),
         name: Some("web".into()),
-        flow,
-        host: "example.org".into(),
-        port: 443,
+        subject: Subject::Connection { flow, host: "example.org".into(), port: 443 },
         event: AuditEvent::Refused {
             reason: "not-allowed".into(),
             denied: true,
@@ -32,8 +30,14 @@ fn record(flow: u64) -> AuditRecord {
     }
 }
 
+/// Of a connection its number, its host and its port.
+fn of(record: &AuditRecord) -> (u64, &str, u16) {
+    let Subject::Connection { flow, host, port } = &record.subject else { panic!("{record:?}") };
+    (*flow, host, *port)
+}
+
 fn numbers(reader: &mut AuditReader) -> Vec<u64> {
-    std::iter::from_fn(|| reader.next_record().unwrap()).map(|record| record.flow).collect()
+    std::iter::from_fn(|| reader.next_record().unwrap()).map(|record| of(&record).0).collect()
 }
 
 #[test]
@@ -114,7 +118,8 @@ fn closed(flow: u64) -> AuditRecord {
 }
 
 fn to(host: &str, port: u16, record: AuditRecord) -> AuditRecord {
-    AuditRecord { host: host.into(), port, ..record }
+    let flow = of(&record).0;
+    AuditRecord { subject: Subject::Connection { flow, host: host.into(), port }, ..record }
 }
 
 /// How many were allowed and refused, how many are over, and what these carried, by all records.
@@ -167,8 +172,8 @@ fn what_is_refused_does_not_hide_what_is_allowed() {
     writer.append(&to("exfil.example.com", 443, opened(77_777)));
     writer.append(&to("exfil.example.com", 443, closed(77_777)));
     let records = records(&dir);
-    let last: Vec<_> = records.iter().rev().take(2).map(|record| (&*record.host, record.flow)).collect();
-    assert_eq!(last, [("exfil.example.com", 77_777); 2]);
+    let last: Vec<_> = records.iter().rev().take(2).map(of).collect();
+    assert_eq!(last, [(77_777, "exfil.example.com", 443); 2]);
 }
 
 #[test]
@@ -190,10 +195,10 @@ fn what_comes_too_fast_is_not_lost_in_sum() {
     let records = records(&dir);
     assert!(records.len() < 6000, "{}", records.len());
     for (host, port) in [("a.example.org", 443), ("b.example.org", 80), ("a.example.org", 22)] {
-        let of = |record: &&AuditRecord| record.host == host && record.port == port;
-        assert_eq!(sums(records.iter().filter(of)), sums(expected.iter().filter(of)), "{host}:{port}");
+        let to = |record: &&AuditRecord| (of(record).1, of(record).2) == (host, port);
+        assert_eq!(sums(records.iter().filter(to)), sums(expected.iter().filter(to)), "{host}:{port}");
     }
-    let refused = |record: &&AuditRecord| record.port == 22 && matches!(record.event, AuditEvent::Folded { .. });
+    let refused = |record: &&AuditRecord| of(record).2 == 22 && matches!(record.event, AuditEvent::Folded { .. });
     let AuditEvent::Folded { verdict, reason, .. } = &records.iter().find(refused).unwrap().event else { panic!() };
     assert_eq!((*verdict, reason.as_deref()), (Verdict::Denied, Some("not-allowed")));
 }
@@ -211,7 +216,7 @@ fn targets_beyond_number_are_one() {
     drop(writer);
     let records = records(&dir);
     assert_eq!(sums(&records), [5000, 5000, 5000, 50_000, 100_000, 10_000, 15_000]);
-    let others: Vec<_> = records.iter().filter(|record| record.host == AuditRecord::OTHERS).collect();
+    let others: Vec<_> = records.iter().filter(|record| record.subject.is_others()).collect();
     assert_eq!((others.len(), records.len()), (2, 2 * crate::store::fold::TARGETS + 2));
     let rest = 5000 - crate::store::fold::TARGETS as u64;
     assert_eq!(sums(others)[..3], [rest; 3]);

@@ -1,6 +1,6 @@
 //! Hides how records that come too fast, or while the disk is full, are kept: added up by target and verdict, so that none is lost in sum.
 
-use super::{AuditEvent, AuditRecord, Verdict};
+use super::{AuditEvent, AuditRecord, Subject, Verdict};
 use std::{cmp::Reverse, collections::BTreeMap, time::Instant};
 
 /// Targets that are told apart; all others are added up in one.
@@ -22,8 +22,7 @@ pub(super) struct Lane {
 struct Key {
     verdict: Verdict,
     reason: Option<String>,
-    host: String,
-    port: u16,
+    target: Subject,
 }
 
 #[derive(Debug)]
@@ -70,18 +69,18 @@ impl Lane {
             AuditEvent::Refused { denied: false, reason, .. } => (Verdict::Failed, Some(reason.clone())),
             AuditEvent::Folded { .. } => return,
         };
-        let mut key = Key { verdict, reason, host: record.host.clone(), port: record.port };
+        let mut key = Key { verdict, reason, target: record.subject.target() };
         if self.folded.len() >= TARGETS && !self.folded.contains_key(&key) {
-            key = Key { verdict, reason: None, host: AuditRecord::OTHERS.to_owned(), port: 0 };
+            key = Key { verdict, reason: None, target: Subject::others() };
         }
         if let Some(entry) = self.folded.get_mut(&key) {
             return entry.sum.fold(record);
         }
-        let (reason, host, port) = (key.reason.clone(), key.host.clone(), key.port);
+        let (reason, subject) = (key.reason.clone(), key.target.clone());
         let (count, closed, sent, received, requests, tokens) = Default::default();
         let since_ms = record.time_ms;
         let event = AuditEvent::Folded { verdict, reason, count, closed, sent, received, requests, tokens, since_ms };
-        let mut sum = AuditRecord { flow: 0, host, port, event, ..record.clone() };
+        let mut sum = AuditRecord { subject, event, ..record.clone() };
         sum.fold(record);
         self.folded.insert(key, Entry { number: self.entries, sum });
         self.entries += 1;

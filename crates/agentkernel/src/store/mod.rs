@@ -31,7 +31,7 @@ mod tail;
 mod tree;
 mod trust;
 
-pub use audit::{AuditEvent, AuditReader, AuditRecord, AuditWriter, Verdict};
+pub use audit::{AuditEvent, AuditReader, AuditRecord, AuditWriter, Subject, Verdict};
 pub use entry::{Entry, Lock, State};
 pub use error::StoreError;
 pub use log::{LogData, LogReader, LogRecord, LogWriter, Tail};

@@ -1,12 +1,11 @@
 //! Hides the egress process: started when init hands over the first connection, told what holds, listened to, and
 //! started anew after it died.
 
-use super::{Lendings, deadline::Deadline, logins::Logins, server::Server, verdict::now_ms};
+use super::{Lendings, deadline::Deadline, logins::Logins, server::Server};
 use crate::{
     Name, SandboxId, Spec,
     connection::{Connection, Filled, Incoming},
-    event::EventRecord,
-    store::{AuditEvent, AuditRecord, AuditWriter},
+    store::{AuditEvent, Subject},
 };
 use egress::{
     Denial, Policy, Reason, Secret, Target,
@@ -52,8 +51,6 @@ const REREAD: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How long it may take besides to hear of a login that is being renewed: nobody else would ever know.
 const RENEWAL: Duration = Duration::from_secs(20);
-/// How long what comes too fast for the audit log waits, at least.
-const BEHIND: Duration = Duration::from_secs(1);
 /// How long egress may take to obey.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -73,9 +70,6 @@ pub(super) struct Egress {
     pub(super) overdue: Deadline,
     /// Clients that wait for egress to obey, by the stream of the order.
     waiting: BTreeMap<u32, Waiting>,
-    audit: Option<AuditWriter>,
-    /// When what was too much for the audit log is written.
-    pub(super) audit_due: Deadline,
     reread: Option<Instant>,
 }
 
@@ -117,7 +111,6 @@ impl Egress {
         Lendings { secrets, agent }: Lendings,
         authority: Option<AuthorityKey>,
         flows: OwnedFd,
-        audit: Option<AuditWriter>,
     ) -> Self {
         let network = &spec.network;
         let logins = Logins::new(&network.logins);
@@ -145,8 +138,6 @@ impl Egress {
             failures: 0,
             overdue: Deadline::default(),
             waiting: BTreeMap::new(),
-            audit,
-            audit_due: Deadline::default(),
             reread: None,
         }
     }
@@ -206,13 +197,6 @@ impl Egress {
         let (interest, began) = (EventFlags::IN, Instant::now());
         self.running = Some(Running { pidfd, connection, asks, interest, began, open: BTreeMap::new() });
         Ok(())
-    }
-
-    /// Writes what was too much for the audit log: all of it, or as much as may be now.
-    pub(super) fn catch_up(&mut self, all: bool) {
-        let Some(audit) = &mut self.audit else { return };
-        audit.tell(all);
-        self.audit_due = if audit.is_behind() { Deadline::after(BEHIND) } else { Deadline::default() };
     }
 
     /// Whoever has waited longest is the first whose patience ends.
@@ -518,22 +502,7 @@ impl Server<'_> {
     }
 
     fn audit(&mut self, flow: u64, target: &Target, event: AuditEvent) {
-        let record = AuditRecord {
-            time_ms: now_ms(),
-            sandbox: self.spec.id.clone(),
-            name: self.name.as_ref().map(ToString::to_string),
-            flow,
-            host: target.host.to_string(),
-            port: target.port,
-            event,
-        };
-        if let Some(audit) = &mut self.egress.audit {
-            audit.append(&record);
-            if audit.is_behind() {
-                self.egress.audit_due = self.egress.audit_due.min(Deadline::after(BEHIND));
-            }
-        }
-        self.emit(|_| EventRecord::Flow(record));
+        self.on_record(Subject::Connection { flow, host: target.host.to_string(), port: target.port }, event);
     }
 
     /// Egress is gone, or must go: its connections were reset with it, and the next one starts another.

@@ -4,7 +4,7 @@
 use super::{exec::Clients, server::Server, verdict::now_ms};
 use crate::event::{EventRecord, LifeEvent, LifeRecord};
 use std::collections::{BTreeMap, VecDeque};
-use wire::{Channel, Exit, link::ExecReport};
+use wire::{Channel, Exit, link::ExecReport, printable};
 
 /// The most bytes that are kept for a client beyond its credit.
 const BACKLOG: usize = 256 * 1024;
@@ -110,6 +110,10 @@ impl Server<'_> {
     }
 
     /// Tells why the sandbox was lost.
+    pub(super) fn emit_unheard(&mut self, cause: &str) {
+        self.emit(|server| server.life(LifeEvent::Unheard { cause: printable(cause) }));
+    }
+
     pub(super) fn emit_lost(&mut self, cause: &str) {
         self.emit(|server| server.life(LifeEvent::Lost { cause: cause.to_owned() }));
     }

@@ -3,6 +3,7 @@
 //!
 //! One thread, one epoll loop. From the sandbox it parses nothing but frames (`wire`), within credit.
 
+mod audit;
 mod client;
 mod custody;
 mod deadline;
@@ -25,6 +26,7 @@ use crate::{
     store::{Entry, Lock, Store, StoreError},
 };
 use ::egress::control::{AuthorityKey, SecretGrant};
+use audit::Audit;
 use custody::Custody;
 use egress::Egress;
 use rustix::{fd::OwnedFd, process::Resource};
@@ -96,13 +98,14 @@ fn serve(
     let Launched { mut machine, link, flows, setup, walls } = launched;
     // After the machine, whose programs have the limit of the user's own: clients, execs, and in a container flows that wait.
     let _ = jail::process::raise_rlimit(Resource::Nofile);
-    let egress = Egress::new(spec, lendings, authority, flows, custody.audit().ok());
+    let egress = Egress::new(spec, lendings, authority, flows);
+    let audit = Audit::new(custody.audit().ok());
     let failed = |error: io::Error| Failure { cause: format!("Cannot serve it: {error}"), hint: String::new() };
     // From now on no other process of this user reads what this one holds, nor does a core file. Before, its fork had to be
     // prepared through /proc.
     let server = jail::process::set_dumpable(false).map_err(failed).and_then(|()| {
         let mut server =
-            Server::new(custody, spec, &mut *machine, listener.into(), link, egress, walls).map_err(failed)?;
+            Server::new(custody, spec, &mut *machine, listener.into(), link, egress, audit, walls).map_err(failed)?;
         // On record before init is told anything.
         server.record_start().map_err(|error| describe(&error))?;
         server.set_up(setup)?;

@@ -1,4 +1,4 @@
-//! Connections that were refused: what is told of them, in words and in `inspect`.
+//! Connections and changes of files that were refused: what is told of them, in words and in `inspect`.
 //!
 //! Their names come from inside, in any number: few are remembered, and fewer told.
 
@@ -14,6 +14,15 @@ const CAUSES: usize = 3;
 /// What was refused since the start.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
+    connections: List,
+    changes: List,
+    /// The last that was refused because a limit was reached.
+    limit: Option<Limit>,
+}
+
+/// One kind of them.
+#[derive(Debug, Default)]
+struct List {
     /// The one that was refused last is the last. A target has one entry for each time between two [marks](Self::mark)
     /// in which it was refused.
     entries: VecDeque<Entry>,
@@ -23,36 +32,81 @@ pub(super) struct Refusals {
     marked: u64,
     /// `count` when the newest was refused of those that are forgotten.
     forgotten: u64,
-    /// The last that was refused because a limit was reached.
-    limit: Option<Limit>,
 }
 
 #[derive(Debug)]
 struct Limit {
     target: String,
     cause: String,
-    /// `Refusals::count` then.
+    /// The count of connections then.
     last: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// `host:port`.
+    /// `host:port`, or a path.
     target: String,
     /// Why.
     cause: String,
     times: u64,
-    /// `Refusals::count` when it was refused first, and last.
+    /// [`List::count`] when it was refused first, and last.
     first: u64,
     last: u64,
 }
 
 /// A moment, to be told of what was refused since. The default is the start.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mark(u64);
+pub(super) struct Mark {
+    connections: u64,
+    changes: u64,
+}
 
 impl Refusals {
+    /// A connection.
     pub(super) fn add(&mut self, target: String, cause: String) {
+        self.connections.add(target, cause);
+    }
+
+    /// The same for one that has reached a limit of the sandbox's, which is what has ended an agent.
+    pub(super) fn add_limit(&mut self, target: String, cause: String) {
+        self.connections.count += 1;
+        self.limit = Some(Limit { target, cause, last: self.connections.count });
+    }
+
+    /// A change of a path.
+    pub(super) fn add_change(&mut self, path: String, cause: String) {
+        self.changes.add(path, cause);
+    }
+
+    pub(super) fn mark(&mut self) -> Mark {
+        Mark { connections: self.connections.mark(), changes: self.changes.mark() }
+    }
+
+    /// `host:port`, the newest last, for `inspect`.
+    pub(super) fn targets(&self) -> Vec<String> {
+        let of_limit = self.limit.iter().map(|limit| &limit.target);
+        let others = self.connections.entries.iter().map(|entry| &entry.target);
+        others.filter(|other| of_limit.clone().all(|it| it != *other)).chain(of_limit.clone()).cloned().collect()
+    }
+
+    /// What was refused since then, in a line for each kind, and in another and last one that a limit was reached, so that
+    /// nothing hides that. Whose it was nobody knows out here: a flow has no exec.
+    pub(super) fn since(&self, mark: Mark) -> Vec<String> {
+        let limit = self.limit.as_ref().filter(|limit| limit.last > mark.connections);
+        let limit = limit.map(|Limit { target, cause, .. }| connection(target, cause));
+        let change = |path: &str, cause: &str| format!("A change of {path} was refused: {cause}");
+        let changes = self.changes.since(mark.changes, change, "Changes of files were refused");
+        changes.into_iter().chain(self.others(mark)).chain(limit).collect()
+    }
+
+    /// Connections.
+    fn others(&self, mark: Mark) -> Option<String> {
+        self.connections.since(mark.connections, connection, "Connections from the sandbox were refused")
+    }
+}
+
+impl List {
+    fn add(&mut self, target: String, cause: String) {
         self.count += 1;
         let same = |entry: &Entry| entry.first > self.marked && entry.target == target && entry.cause == cause;
         let (first, times) = match self.entries.iter().rposition(same).and_then(|at| self.entries.remove(at)) {
@@ -67,46 +121,26 @@ impl Refusals {
         self.entries.push_back(Entry { target, cause, times, first, last: self.count });
     }
 
-    /// The same for a connection that has reached a limit of the sandbox's, which is what has ended an agent.
-    pub(super) fn add_limit(&mut self, target: String, cause: String) {
-        self.count += 1;
-        self.limit = Some(Limit { target, cause, last: self.count });
-    }
-
-    pub(super) fn mark(&mut self) -> Mark {
+    fn mark(&mut self) -> u64 {
         self.marked = self.count;
-        Mark(self.count)
+        self.count
     }
 
-    /// `host:port`, the newest last, for `inspect`.
-    pub(super) fn targets(&self) -> Vec<String> {
-        let of_limit = self.limit.iter().map(|limit| &limit.target);
-        let others = self.entries.iter().map(|entry| &entry.target);
-        others.filter(|other| of_limit.clone().all(|it| it != *other)).chain(of_limit.clone()).cloned().collect()
-    }
-
-    /// What was refused since then, in one line, and in another and last one that a limit was reached, so that nothing hides
-    /// that. Whose connections they were nobody knows out here: a flow has no exec.
-    pub(super) fn since(&self, mark: Mark) -> Vec<String> {
-        let limit = self.limit.as_ref().filter(|limit| limit.last > mark.0);
-        let limit = limit.map(|Limit { target, cause, .. }| one(target, cause));
-        self.others(mark).into_iter().chain(limit).collect()
-    }
-
-    fn others(&self, mark: Mark) -> Option<String> {
+    /// What was refused since then, in a line: the words for one, and those for more.
+    fn since(&self, mark: u64, one: impl Fn(&str, &str) -> String, more_than_one: &str) -> Option<String> {
         let mut times: BTreeMap<&str, u64> = BTreeMap::new();
         let mut causes: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
-        for entry in self.entries.iter().filter(|entry| entry.first > mark.0) {
+        for entry in self.entries.iter().filter(|entry| entry.first > mark) {
             *times.entry(&entry.target).or_default() += entry.times;
             *causes.entry(&entry.cause).or_default().entry(&entry.target).or_default() += entry.times;
         }
-        let more = self.forgotten > mark.0 || times.len() > NAMED;
+        let more = self.forgotten > mark || times.len() > NAMED;
         let cause = causes.first_key_value().map(|(cause, _)| cause).filter(|_| causes.len() == 1);
         // What has ended an agent must not be hidden by what it was refused besides.
         if (2..=CAUSES).contains(&causes.len()) && !more {
             let of_one = |(cause, times): (&&str, &BTreeMap<&str, u64>)| format!("{}, because {cause}", named(times));
             let all: Vec<String> = causes.iter().map(of_one).collect();
-            return Some(format!("Connections from the sandbox were refused: {}", all.join("; ")));
+            return Some(format!("{more_than_one}: {}", all.join("; ")));
         }
         if let (Some((target, 1)), Some(cause), 1, false) = (times.first_key_value(), cause, times.len(), more) {
             return Some(one(target, cause));
@@ -117,11 +151,11 @@ impl Refusals {
             Some(cause) => format!(", because {cause}"),
             None => " ('agentkernel net log' tells why)".to_owned(),
         };
-        (!named.is_empty()).then(|| format!("Connections from the sandbox were refused{because}: {named}{others}"))
+        (!named.is_empty()).then(|| format!("{more_than_one}{because}: {named}{others}"))
     }
 }
 
-fn one(target: &str, cause: &str) -> String {
+fn connection(target: &str, cause: &str) -> String {
     format!("A connection from the sandbox to {target} was refused: {cause}")
 }
 
@@ -211,6 +245,25 @@ mod tests {
         assert!(refusals.since(later).is_empty());
         refusals.add_limit("model:443".into(), "all is used up".into());
         assert_eq!(refusals.since(later).len(), 1);
+    }
+
+    #[test]
+    fn changes_and_connections_do_not_hide_each_other() {
+        let mut refusals = refused(["a:1"]);
+        let start = Mark::default();
+        refusals.add_change("/p/.git/config".into(), "it is protected".into());
+        let connection = "A connection from the sandbox to a:1 was refused: the network mode is 'none'";
+        let change = "A change of /p/.git/config was refused: it is protected";
+        assert_eq!(refusals.since(start), [change, connection]);
+        for number in 0..1000 {
+            refusals.add_change(format!("/p/{number}"), "it is protected".into());
+        }
+        let told = refusals.since(start);
+        let changes = "Changes of files were refused, because it is protected: /p/936, /p/937, /p/938, /p/939, /p/940 and others";
+        assert_eq!(told, [changes, connection]);
+        let exec = refusals.mark();
+        refusals.add_change("/p/.git/config".into(), "it is protected".into());
+        assert_eq!(refusals.since(exec), [change]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The supervisor's loop: events of the link, of the clients, of the machine and of the clock.
 
 use super::{
+    audit::Audit,
     client::Purpose,
     custody::Custody,
     deadline::Deadline,
@@ -90,6 +91,7 @@ pub(super) struct Server<'a> {
     pub(super) ready: bool,
     pub(super) refusals: Refusals,
     pub(super) egress: Egress,
+    pub(super) audit: Audit,
     pub(super) watchers: Watchers,
     /// The client that started the sandbox has not said yet what it wants: the main command's end waits for it.
     pub(super) awaited: bool,
@@ -116,6 +118,7 @@ impl<'a> Server<'a> {
         listener: OwnedFd,
         link: OwnedFd,
         egress: Egress,
+        audit: Audit,
         walls: Vec<link::Wall>,
     ) -> io::Result<Self> {
         let signals = SignalFd::new(&[Signal::TERM, Signal::INT, Signal::HUP])?;
@@ -146,6 +149,7 @@ impl<'a> Server<'a> {
             ready: false,
             refusals: Refusals::default(),
             egress,
+            audit,
             watchers: Watchers::default(),
             awaited: true,
             ending: None,
@@ -186,8 +190,8 @@ impl<'a> Server<'a> {
         while ended.is_none() || self.execs.values().any(|exec| self.is_wanted(exec)) {
             events.clear();
             let egress =
-                self.egress.retry.min(self.egress.overdue).min(self.egress.audit_due).min(self.egress.logins.due);
-            let timeout = self.time_limit.min(self.kill_at).min(egress).timeout();
+                self.egress.retry.min(self.egress.overdue).min(self.egress.logins.due);
+            let timeout = self.time_limit.min(self.kill_at).min(self.audit.due).min(egress).timeout();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => {
@@ -220,8 +224,8 @@ impl<'a> Server<'a> {
             if self.egress.retry.take_due() {
                 self.retry_egress();
             }
-            if self.egress.audit_due.take_due() {
-                self.egress.catch_up(false);
+            if self.audit.due.take_due() {
+                self.audit.catch_up(false);
             }
             if self.egress.logins.due.take_due() {
                 self.see_to_logins();
@@ -283,6 +287,8 @@ impl<'a> Server<'a> {
                     self.answer_status();
                 }
                 Ok(FromInit::OomKills(kills)) => self.told_oom_kills = kills,
+                Ok(FromInit::Refused(refused)) => self.on_refused(&refused),
+                Ok(FromInit::Unheard { cause }) => self.emit_unheard(&cause),
                 Ok(FromInit::Failed { wall, cause }) => self.walls_failed(&wall, &cause),
                 Ok(FromInit::Usage(usage)) => self.answer_waiting(Purpose::Usage, &api::Report::Usage(usage)),
                 // A heartbeat is for whoever asked, which is not the supervisor.
@@ -386,7 +392,7 @@ impl<'a> Server<'a> {
             // Who hears of the end finds in the log what all connections came to. Only a login that is being renewed takes long.
             if !self.egress.logins.are_asked_for() {
                 self.dismiss_egress();
-                self.egress.catch_up(true);
+                self.audit.catch_up(true);
             }
             self.withdraw();
         }
@@ -499,7 +505,7 @@ impl<'a> Server<'a> {
         // What its last connections came to.
         self.dismiss_egress();
         self.egress.logins.keep_again();
-        self.egress.catch_up(true);
+        self.audit.catch_up(true);
         let killed = self.look_for_oom();
         let lost = match self.ending {
             Some(Ending::Deadline) => Exit::Deadline,

@@ -65,7 +65,7 @@ impl Server<'_> {
             return first;
         }
         self.exit = Some(exit);
-        self.egress.catch_up(true);
+        self.audit.catch_up(true);
         if self.spec.keep {
             self.look_for_oom();
             // Before the state: who follows the log reads it until the state says that it has ended.

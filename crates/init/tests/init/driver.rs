@@ -110,6 +110,7 @@ pub fn setup(place: Place) -> Setup {
         },
         writable: vec!["/dev".into(), "/tmp".into()],
         rlimits: vec![],
+        protected: vec![],
         build: false,
         heartbeat_ms: None,
         prepare: None,
@@ -148,6 +149,19 @@ impl Driver {
 
     /// The same, with more descriptors, as the shell's redirections say it.
     pub fn with_descriptors(place: Place, more: &str) -> Self {
+        Self::launch(place, more, ":")
+    }
+
+    /// Starts init where a shell has mounted something, and waits until it serves.
+    #[track_caller]
+    pub fn with_mounts(place: Place, setup: Setup, mounts: &str) -> Self {
+        let mut driver = Self::launch(place, "", mounts);
+        driver.send(&ToInit::Setup(setup));
+        assert!(matches!(driver.message(), FromInit::Ready { .. }));
+        driver
+    }
+
+    fn launch(place: Place, more: &str, mounts: &str) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let (flows, their_flows) =
@@ -156,12 +170,12 @@ impl Driver {
         // backend makes it: lo is up, every address is local, every port is free for all.
         let script = "exec 3<&0 4<&1 0</dev/null 1>&2; eval \"exec $3\"; exec unshare $1 --pid --fork --kill-child --mount-proc --net sh -c '
             mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts && ip link set lo up && ip route add local default dev lo && ip -6 route add local default dev lo &&
-            echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start && exec \"$1\"' sh \"$2\"";
+            echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start && eval \"$2\" && exec \"$1\"' sh \"$2\" \"$4\"";
         let flags = if place == Place::OneId { "-Ur" } else { "--mount" };
         // Whatever the test runner left open is none of init's business, and init would say so.
         jail::process::close_on_exec_from(3, &[]).unwrap();
         let child = Command::new("sh")
-            .args(["-c", script, "sh", flags, env!("CARGO_BIN_EXE_init"), more])
+            .args(["-c", script, "sh", flags, env!("CARGO_BIN_EXE_init"), more, mounts])
             .stdin(Io::from(OwnedFd::from(theirs)))
             .stdout(Io::from(their_flows))
             .spawn()

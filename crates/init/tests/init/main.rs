@@ -6,4 +6,5 @@ mod driver;
 mod exec;
 mod files;
 mod lifecycle;
+mod protected;
 mod terminal;

@@ -166,3 +166,41 @@ fn programs_only_miss_what_has_its_mode_behind_a_pointer() {
         assert!(program.len() < 12, "{} instructions", program.len());
     }
 }
+
+#[test]
+fn what_is_watched_is_told_of_and_nothing_else_is() {
+    const TELL: u32 = 0x7fc0_0000;
+    for (arch, table) in TABLES {
+        let numbers = policy::parse(table).unwrap();
+        let answers = policy::answers_for_watched(arch, &numbers).unwrap();
+        let audit = policy::audit_arch(arch).unwrap();
+        let program = compile(audit, &answers, policy::ALLOW);
+        let watched = policy::watched(arch, &numbers).unwrap();
+        for (dir, path) in watched.iter().flat_map(|(_, watch)| watch.paths) {
+            assert!(*path < 6 && dir.is_none_or(|dir| dir + 1 == *path));
+        }
+        let watched: Vec<u32> = watched.iter().map(|(number, _)| *number).collect();
+        let opens = ["open", "openat"].map(|call| numbers.get(call).copied());
+        for number in 0..2048 {
+            let wanted = match number {
+                437 => policy::UNKNOWN,
+                _ if opens.contains(&Some(number)) => policy::ALLOW,
+                _ if watched.contains(&number) => TELL,
+                _ => policy::ALLOW,
+            };
+            assert_eq!(run(&program, audit, number, [0; 6]), wanted, "call {number} of {arch}");
+        }
+        for (call, argument) in [("open", 1), ("openat", 2)] {
+            let Some(&number) = numbers.get(call) else { continue };
+            // O_WRONLY, O_RDWR, O_CREAT, O_TRUNC; and O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW.
+            for (flags, wanted) in
+                [1, 2, 0o100, 0o1000].map(|flag| (flag, TELL)).into_iter().chain([(0o2_600_000, policy::ALLOW)])
+            {
+                let mut arguments = [0; 6];
+                arguments[argument] = flags;
+                assert_eq!(run(&program, audit, number, arguments), wanted, "{call} {flags:o} of {arch}");
+            }
+        }
+        assert!(program.len() < 90, "{} instructions", program.len());
+    }
+}

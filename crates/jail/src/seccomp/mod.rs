@@ -3,7 +3,10 @@
 //! The policy is data in `policy.rs`; the build script compiles it for the target, so that
 //! nothing is parsed at run time and debug builds meet the same filter as releases.
 
+pub mod listener;
+
 use crate::sys;
+use listener::Listener;
 use std::io;
 
 include!(concat!(env!("OUT_DIR"), "/filters.rs"));
@@ -57,6 +60,17 @@ pub fn install(profile: Profile) -> Result<(), Error> {
         Profile::Fetch => (&FETCH, "fetchers"),
     };
     sys::seccomp::set_filter(program).map_err(|source| Error { what, source })
+}
+
+/// As [`install`] with [`Profile::Program`], and holds every call that would write, make, remove or rename by path until
+/// the listener lets it go on. Descendants have the same listener, and none of their own. Nothing is refused by that.
+///
+/// # Errors
+/// [`Error`] if the kernel refuses: it is older than 5.19, or the thread has a listener already.
+pub fn install_watched() -> Result<Listener, Error> {
+    sys::seccomp::set_filter_with_listener(&WATCHED)
+        .map(Listener::new)
+        .map_err(|source| Error { what: "watched programs", source })
 }
 
 #[cfg(test)]

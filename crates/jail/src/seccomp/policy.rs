@@ -389,6 +389,8 @@ pub const ALLOW: u32 = 0x7fff_0000;
 /// `SECCOMP_RET_ERRNO` with `EPERM`.
 pub const EPERM: u32 = 0x0005_0000 | 1;
 const ENOSYS: u32 = 0x0005_0000 | 38;
+/// `SECCOMP_RET_USER_NOTIF`.
+const TELL: u32 = 0x7fc0_0000;
 
 /// The same with `EAFNOSUPPORT`: what a kernel says that has no such socket.
 const NO_FAMILY: u32 = 0x0005_0000 | 97;
@@ -439,6 +441,90 @@ pub fn answers<'a>(
 /// A call that the policy names is not in the table.
 pub fn answers_for_programs<'a>(numbers: &BTreeMap<&str, u32>) -> Result<BTreeMap<u32, Answer<'a>>, Box<dyn Error>> {
     ABSENT_FOR_PROGRAMS.iter().map(|call| Ok((*numbers.get(call).ok_or(*call)?, Answer::Always(ENOSYS)))).collect()
+}
+
+/// A call that changes what a path leads to.
+pub struct Watch {
+    /// Its name in the kernel's table.
+    pub call: &'static str,
+    /// Architectures that have no such call.
+    pub unless_absent_on: &'static [&'static str],
+    /// When it does, as for [`Deny`].
+    pub rules: &'static [&'static [Test]],
+    /// Which arguments are its paths, each with the one that is the directory where it begins, if the call has such.
+    pub paths: &'static [(Option<u8>, u8)],
+}
+
+const fn watch(call: &'static str, paths: &'static [(Option<u8>, u8)]) -> Watch {
+    Watch { call, unless_absent_on: &[], rules: &[], paths }
+}
+
+const fn watch_x86(call: &'static str, paths: &'static [(Option<u8>, u8)]) -> Watch {
+    Watch { call, unless_absent_on: &["aarch64"], rules: &[], paths }
+}
+
+const O_WRONLY: u32 = 0o1;
+const O_RDWR: u32 = 0o2;
+const O_TRUNC: u32 = 0o1000;
+
+/// The calls that write, make, remove or rename by path. Those by descriptor need one that was opened to write; owners,
+/// modes and times change nothing that is read. `openat2` is [absent](ABSENT_FOR_PROGRAMS), and `io_uring` denied.
+pub const WATCHED: &[Watch] = &[
+    Watch {
+        rules: &[&[Has(1, O_WRONLY)], &[Has(1, O_RDWR)], &[Has(1, O_CREAT)], &[Has(1, O_TRUNC)]],
+        ..watch_x86("open", &[(None, 0)])
+    },
+    Watch {
+        rules: &[&[Has(2, O_WRONLY)], &[Has(2, O_RDWR)], &[Has(2, O_CREAT)], &[Has(2, O_TRUNC)]],
+        ..watch("openat", &[(Some(0), 1)])
+    },
+    watch_x86("creat", &[(None, 0)]),
+    watch("truncate", &[(None, 0)]),
+    watch_x86("mkdir", &[(None, 0)]),
+    watch("mkdirat", &[(Some(0), 1)]),
+    watch_x86("mknod", &[(None, 0)]),
+    watch("mknodat", &[(Some(0), 1)]),
+    watch_x86("symlink", &[(None, 1)]),
+    watch("symlinkat", &[(Some(1), 2)]),
+    watch_x86("link", &[(None, 1)]),
+    watch("linkat", &[(Some(2), 3)]),
+    watch_x86("unlink", &[(None, 0)]),
+    watch_x86("rmdir", &[(None, 0)]),
+    watch("unlinkat", &[(Some(0), 1)]),
+    watch_x86("rename", &[(None, 0), (None, 1)]),
+    watch("renameat", &[(Some(0), 1), (Some(2), 3)]),
+    watch("renameat2", &[(Some(0), 1), (Some(2), 3)]),
+];
+
+/// Those of them that this table has, with their numbers.
+///
+/// # Errors
+/// A call that the policy names is not in the table.
+pub fn watched(arch: &str, numbers: &BTreeMap<&str, u32>) -> Result<Vec<(u32, &'static Watch)>, Box<dyn Error>> {
+    let there = |watch: &&Watch| !watch.unless_absent_on.contains(&arch);
+    let number = |watch: &'static Watch| Ok((*numbers.get(watch.call).ok_or(watch.call)?, watch));
+    WATCHED.iter().filter(there).map(number).collect()
+}
+
+/// What programs are answered whose changes are told to a listener.
+///
+/// # Errors
+/// A call that the policy names is not in the table.
+pub fn answers_for_watched<'a>(
+    arch: &str,
+    numbers: &BTreeMap<&str, u32>,
+) -> Result<BTreeMap<u32, Answer<'a>>, Box<dyn Error>> {
+    let mut answers = answers_for_programs(numbers)?;
+    for (number, watch) in watched(arch, numbers)? {
+        let answer = match watch.rules {
+            [] => Answer::Always(TELL),
+            rules => Answer::If { rules, matched: TELL, otherwise: ALLOW },
+        };
+        if answers.insert(number, answer).is_some() {
+            return Err(format!("{} has two answers", watch.call).into());
+        }
+    }
+    Ok(answers)
 }
 
 /// What a process is answered that is jailed by a list; everything else is `EPERM`.

@@ -1,4 +1,4 @@
-//! Descriptors from before `main`, kill(2) and setfsuid(2) as they are, and glibc's allocator.
+//! Descriptors from before `main`, kill(2), setfsuid(2) and setfsgid(2) as they are, and glibc's allocator.
 
 use super::check;
 use std::{
@@ -28,6 +28,12 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
 pub fn setfsuid(uid: u32) -> u32 {
     // SAFETY: an integer; no memory of ours is touched.
     unsafe { libc::syscall(libc::SYS_setfsuid, uid) as u32 }
+}
+
+/// setfsgid(2): the id before.
+pub fn setfsgid(gid: u32) -> u32 {
+    // SAFETY: an integer; no memory of ours is touched.
+    unsafe { libc::syscall(libc::SYS_setfsgid, gid) as u32 }
 }
 
 /// Sets glibc's thresholds for mapping and for trimming, in bytes, which also stops it from raising them.

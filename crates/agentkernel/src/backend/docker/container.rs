@@ -142,7 +142,7 @@ impl Outline {
         });
         let walls = walls(spec, masks);
         let mounted = mounts.seen.iter().map(|seen| (seen.path.to_string(), seen.read_only)).collect();
-        let setup = setup(spec, mounts.seen, memory);
+        let setup = setup(spec, mounts.seen, memory, masks);
         let covers = covers(spec, &setup);
         Ok(Self { body, mounted, covers, setup, walls })
     }
@@ -320,7 +320,7 @@ fn tmpfs(memory: &[(Node, Option<u64>)]) -> Result<Value, LaunchError> {
     Ok(Value::Object(list))
 }
 
-fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setup {
+fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>, masks: &Masks) -> Setup {
     let identity = &spec.identity;
     let own = Some((identity.uid, identity.gid));
     let node = |path: &Path, mode: u32, owner| Node { path: OsBytes::from(path), mode, owner };
@@ -366,6 +366,7 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>) -> Setu
         ids: vec![(0, u32::MAX)],
         writable: writable(spec),
         rlimits: spec.limits.rlimits.iter().filter(|limit| limit.kind != RlimitKind::Nproc).copied().collect(),
+        protected: masks.places(spec),
         build: spec.build.is_some(),
         heartbeat_ms: Some(heartbeat::LIMIT.as_millis() as u32),
         prepare: Some(Box::new(prepare)),

@@ -40,6 +40,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use wire::OsBytes;
 
 const WALL: &str = "protected paths";
 /// The file that remembers them: the project's path and each placeholder's below it, each ended by a NUL.
@@ -117,6 +118,14 @@ pub struct Masks {
     lock: Option<OwnedFd>,
     /// What remembers the placeholders, even if somebody removes the state directory.
     record: Option<OwnedFd>,
+}
+
+impl Masks {
+    /// Where the sandbox sees them, for who is to hear of changes.
+    pub fn places(&self, spec: &Spec) -> Vec<OsBytes> {
+        let project = spec.workspace.path();
+        project.into_iter().flat_map(|path| self.paths.keys().map(|below| OsBytes::from(&*path.join(below)))).collect()
+    }
 }
 
 /// Where a protected path ends for now.

@@ -35,7 +35,7 @@ pub fn writable(spec: &Spec) -> Vec<OsBytes> {
     writable
 }
 
-pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
+pub fn setup(spec: &Spec, ids: &Ids, masks: &Masks) -> Setup {
     Setup {
         capture: true,
         agent: spec.network.lent_keys.is_some(),
@@ -46,6 +46,7 @@ pub fn setup(spec: &Spec, ids: &Ids) -> Setup {
         },
         writable: writable(spec),
         rlimits: spec.limits.rlimits.clone(),
+        protected: masks.places(spec),
         build: spec.build.is_some(),
         // The kernel tells of its end.
         heartbeat_ms: None,

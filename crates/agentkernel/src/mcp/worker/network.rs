@@ -235,7 +235,7 @@ impl Reached {
             }
             AuditEvent::Closed { sent, received, .. } => ("closed", format!("sent {sent}, received {received} bytes")),
         };
-        Self { time_ms: record.time_ms, target: format!("{}:{}", record.host, record.port), event, why }
+        Self { time_ms: record.time_ms, target: record.subject.to_string(), event, why }
     }
 }
 

@@ -1,0 +1,181 @@
+//! Hides how init hears of what programs are refused to change: each call that would change a path waits until init has
+//! looked where that leads. The kernel refuses it then, by the mounts; what is heard is for the record only.
+
+use crate::{
+    poll::{Event, Flags, Poll, Token},
+    spawn::Spawner,
+};
+use jail::seccomp::listener::{Listener, Notice, Place};
+use rustix::{
+    fd::OwnedFd,
+    fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags},
+    io::Errno,
+};
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    io,
+    os::{fd::AsRawFd as _, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
+};
+use wire::{
+    OsBytes,
+    link::{Change, FromInit, Refused},
+};
+
+/// The slot of every listener, under the stream of its exec.
+pub const SLOT: u8 = 5;
+
+/// Who listens to what programs change.
+pub struct Watch {
+    protected: Vec<PathBuf>,
+    /// By the stream of their exec, which its background processes outlive.
+    listeners: BTreeMap<u32, Listener>,
+    /// Too much is queued for the link: who changes something waits.
+    paused: bool,
+    /// Why nothing is heard, until that is told; and whether it was.
+    deaf: Option<String>,
+    told_deaf: bool,
+}
+
+impl Watch {
+    /// Of what is protected.
+    pub fn new(protected: &[OsBytes]) -> Self {
+        let protected = protected.iter().map(|path| PathBuf::from(OsStr::from_bytes(&path.0))).collect();
+        Self { protected, listeners: BTreeMap::new(), paused: false, deaf: None, told_deaf: false }
+    }
+
+    /// Hears one more exec and all that it starts.
+    pub fn add(&mut self, poll: &Poll, stream: u32, listener: Listener) -> io::Result<()> {
+        poll.add(&listener, Token { stream, slot: SLOT }, Self::flags(self.paused))?;
+        self.listeners.insert(stream, listener);
+        Ok(())
+    }
+
+    /// An exec is not heard.
+    pub fn cannot(&mut self, cause: String) {
+        if !self.told_deaf {
+            self.deaf = Some(cause);
+        }
+    }
+
+    /// What is to be told of that, once.
+    pub fn deafness(&mut self) -> Option<FromInit> {
+        let cause = self.deaf.take()?;
+        self.told_deaf = true;
+        Some(FromInit::Unheard { cause })
+    }
+
+    /// Lets changes wait, or go on.
+    pub fn pause(&mut self, poll: &Poll, paused: bool) -> io::Result<()> {
+        self.paused = paused;
+        self.listeners
+            .iter()
+            .try_for_each(|(&stream, listener)| poll.modify(listener, Token { stream, slot: SLOT }, Self::flags(paused)))
+    }
+
+    fn flags(paused: bool) -> Flags {
+        if paused { Flags::empty() } else { Flags::IN }
+    }
+
+    /// Somebody waits, or nobody is left. What is returned is to be told.
+    pub fn ready(&mut self, event: Event, spawner: &Spawner) -> Option<FromInit> {
+        let stream = event.token.stream;
+        if event.broken() {
+            self.listeners.remove(&stream);
+            return None;
+        }
+        let listener = self.listeners.get(&stream)?;
+        let notice = listener.next().ok().flatten()?;
+        let refused = spawner.as_peer(notice.caller, || self.refused(&notice)).ok().flatten();
+        let refused = refused.filter(|_| listener.waits(&notice));
+        // Who is gone meanwhile is not let go.
+        let _ = listener.let_go(&notice);
+        refused.map(FromInit::Refused)
+    }
+
+    fn refused(&self, notice: &Notice) -> Option<Refused> {
+        // Who lets nobody see its memory (PR_SET_DUMPABLE) is not heard.
+        let memory = notice.memory().ok()?;
+        let change = change(notice.call);
+        let path = notice.paths.iter().find_map(|place| self.protected(&place_of(notice, *place, &memory)?, change))?;
+        Some(Refused { path: OsBytes::from(path.as_path()), change, program: program(notice) })
+    }
+
+    /// Where that leads, if it is protected and the change is one that the mounts refuse.
+    fn protected(&self, asked: &Path, change: Change) -> Option<PathBuf> {
+        // What is made, removed or renamed is the link itself.
+        let follow = if change == Change::Write { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let open = |path: &Path, flags| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty());
+        let (there, place, path) = match open(asked, follow) {
+            Ok(target) => {
+                let path = real(&target)?;
+                (true, target, path)
+            }
+            // It is to be made, or something stands on the way: what stands in for a directory is none.
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                let dir = asked.parent()?;
+                let dir = open(dir, OFlags::DIRECTORY).map(|fd| (fd, dir)).ok();
+                let stands = || {
+                    asked.ancestors().skip(1).find_map(|dir| Some((open(dir, OFlags::NOFOLLOW).ok()?, dir)))
+                };
+                let (fd, dir) = dir.or_else(stands)?;
+                let path = real(&fd)?.join(asked.strip_prefix(dir).ok()?);
+                (false, fd, path)
+            }
+            Err(_) => return None,
+        };
+        let moves = matches!(change, Change::Remove | Change::Rename);
+        let named = |protected: &PathBuf| path.starts_with(protected) || moves && protected.starts_with(&path);
+        if !self.protected.iter().any(named) {
+            return None;
+        }
+        // What the kernel finds there, or does not, it tells before it refuses.
+        match change {
+            Change::Make if there => return None,
+            Change::Remove if !there => return None,
+            _ => {}
+        }
+        (is_read_only(&place) || moves && there && is_mounted(&place)).then_some(path)
+    }
+}
+
+/// The path of a call, as init can open it.
+fn place_of(notice: &Notice, place: Place, memory: &OwnedFd) -> Option<PathBuf> {
+    let path = place.path(memory);
+    let path = Path::new(OsStr::from_bytes(&path));
+    match path.as_os_str().is_empty() {
+        true => None,
+        // Absolute paths replace what they are joined to.
+        false => Some(Path::new(&place.begins(notice.caller)).join(path)),
+    }
+}
+
+fn real(fd: &OwnedFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
+}
+
+fn is_read_only(fd: &OwnedFd) -> bool {
+    rustix::fs::fstatvfs(fd).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Whether something is mounted right there, which can be neither removed nor renamed.
+fn is_mounted(fd: &OwnedFd) -> bool {
+    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// The file name of the program that called.
+fn program(notice: &Notice) -> OsBytes {
+    let exe = std::fs::read_link(format!("/proc/{}/exe", notice.caller.as_raw_nonzero()));
+    OsBytes(exe.ok().and_then(|exe| Some(exe.file_name()?.as_bytes().to_vec())).unwrap_or_default())
+}
+
+fn change(call: &str) -> Change {
+    match call {
+        "unlink" | "unlinkat" | "rmdir" => Change::Remove,
+        "rename" | "renameat" | "renameat2" => Change::Rename,
+        "open" | "openat" | "creat" | "truncate" => Change::Write,
+        _ => Change::Make,
+    }
+}
