@@ -152,6 +152,9 @@ pub struct Spec {
     pub tmpfs: Vec<Tmpfs>,
     /// Whether everything but the workspace, mounts, tmpfs, /tmp, /run and HOME is read-only.
     pub read_only: bool,
+    /// Whether changes of protected paths that are refused go on record.
+    #[serde(default)]
+    pub log_refused: bool,
     /// What it may reach, and be reached at.
     pub network: Network,
     /// Who its programs run as.

@@ -14,6 +14,7 @@
 
 mod activity;
 mod capture;
+mod covers;
 mod exec;
 mod flow;
 mod link;
@@ -30,6 +31,7 @@ mod watch;
 
 use crate::{
     capture::Capture,
+    covers::Covers,
     link::{Link, LinkError},
     oom::OomKills,
     server::Server,
@@ -133,7 +135,8 @@ fn run() -> Result<(), InitError> {
     };
     let spawner = Spawner::new(&setup, oom_score);
     let heartbeat = setup.heartbeat_ms.map(|ms| Duration::from_millis(ms.into()));
-    let server = Server::new(link, signals, spawner, capture, oom_kills, Watch::new(&setup.protected), heartbeat);
+    let server =
+        Server::new(link, signals, spawner, capture, oom_kills, Watch::new(Covers::new(&setup.protected)), heartbeat);
     let mut server = server.map_err(InitError::Start)?;
     server.link().tell(&FromInit::Ready { walls })?;
     Ok(server.run()?)

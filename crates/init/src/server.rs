@@ -22,6 +22,7 @@ use rustix::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    path::Path,
     time::{Duration, Instant},
 };
 use wire::{
@@ -260,7 +261,13 @@ impl Server {
 
     fn with<T>(&mut self, stream: u32, what: impl FnOnce(&mut dyn Activity, &mut Cx<'_>) -> T) -> Option<T> {
         let activity = self.streams.get_mut(&stream)?;
-        let mut cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll, watch: &mut self.watch };
+        let mut cx = Cx {
+            mux: &mut self.link.mux,
+            stream,
+            scratch: &mut self.scratch,
+            poll: &self.poll,
+            watch: &mut self.watch,
+        };
         Some(what(activity.as_mut(), &mut cx))
     }
 
@@ -292,7 +299,13 @@ impl Server {
             // Names that came out of DNS fit. What cannot be a stream is reset.
             let (Ok(payload), true) = (wire::encode(&handed), self.link.mux.can_open()) else { continue };
             let stream = self.link.mux.open(&payload);
-            let cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll, watch: &mut self.watch };
+            let cx = Cx {
+                mux: &mut self.link.mux,
+                stream,
+                scratch: &mut self.scratch,
+                poll: &self.poll,
+                watch: &mut self.watch,
+            };
             match socket.map(|socket| Flow::start(&cx, socket)) {
                 Some(Ok(flow)) => {
                     self.streams.insert(stream, Box::new(flow));
@@ -304,14 +317,24 @@ impl Server {
     }
 
     fn open(&mut self, stream: u32, open: Open) {
-        let mut cx = Cx { mux: &mut self.link.mux, stream, scratch: &mut self.scratch, poll: &self.poll, watch: &mut self.watch };
-        let stopping = self.stopping.is_some();
+        let mut cx = Cx {
+            mux: &mut self.link.mux,
+            stream,
+            scratch: &mut self.scratch,
+            poll: &self.poll,
+            watch: &mut self.watch,
+        };
+        let obstacle = match self.stopping {
+            Some(_) => Some("The sandbox is stopping".to_owned()),
+            // Reading changes nothing.
+            None if matches!(open, Open::Get(_)) => None,
+            None => cx.watch.covers().lost().map(uncovered),
+        };
         let started: Result<(Box<dyn Activity>, Pid), ()> = match open {
             Open::Exec(spec) => {
-                let started = if stopping {
-                    Err((ExecFailure::Other, "The sandbox is stopping".to_owned()))
-                } else {
-                    Exec::start(&cx, &spec, &self.spawner)
+                let started = match obstacle {
+                    Some(cause) => Err((ExecFailure::Other, cause)),
+                    None => Exec::start(&cx, &spec, &self.spawner),
                 };
                 match started {
                     Ok((exec, pid)) => Ok((Box::new(exec), pid)),
@@ -322,10 +345,9 @@ impl Server {
                 }
             }
             Open::Put(_) | Open::Get(_) => {
-                let started = if stopping {
-                    Err("The sandbox is stopping".to_owned())
-                } else {
-                    Transfer::start(&cx, open, &self.spawner)
+                let started = match obstacle {
+                    Some(cause) => Err(cause),
+                    None => Transfer::start(&cx, open, &self.spawner),
                 };
                 match started {
                     Ok((transfer, pid)) => Ok((Box::new(transfer), pid)),
@@ -465,4 +487,12 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Why nothing is done any more that could change it.
+fn uncovered(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "{path} was replaced or removed outside, which took its protection away: stop the sandbox and start it again"
+    )
 }

@@ -107,7 +107,14 @@ impl Spawner {
         // If it cannot be raised, descriptors run out sooner, and whoever needs one is told so.
         let _ = jail::process::raise_rlimit(Resource::Nofile);
         let (ids, rlimits) = (setup.ids.clone(), setup.rlimits.clone());
-        Self { ids, rlimits, build: setup.build, watched: !setup.protected.is_empty(), oom_score, nofile }
+        Self {
+            ids,
+            rlimits,
+            build: setup.build,
+            watched: setup.log_refused && !setup.protected.is_empty(),
+            oom_score,
+            nofile,
+        }
     }
 
     /// Whether the sandbox has ids to change to, so that init keeps the right to do so. One user id and one group id
@@ -216,13 +223,7 @@ impl Spawner {
     }
 
     /// Everything that a program may rely on, done in the child.
-    fn prepare(
-        &self,
-        spec: &ExecSpec,
-        stdio: &ChildStdio<'_>,
-        cwd: &CString,
-        report: &OwnedFd,
-    ) -> Result<(), Failure> {
+    fn prepare(&self, spec: &ExecSpec, stdio: &ChildStdio<'_>, cwd: &CString, report: &OwnedFd) -> Result<(), Failure> {
         jail::process::setsid().map_err(step("Cannot start a session"))?;
         let [stdin, stdout, stderr] = match *stdio {
             ChildStdio::Pipes(fds) => fds,

@@ -8,6 +8,7 @@ fn spawner(ids: &[(u32, u32)]) -> Spawner {
         writable: vec![],
         rlimits: vec![],
         protected: vec![],
+        log_refused: false,
         build: false,
         heartbeat_ms: None,
         prepare: None,

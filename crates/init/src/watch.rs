@@ -1,14 +1,18 @@
 //! Hides how init hears of what programs are refused to change: each call that would change a path waits until init has
-//! looked where that leads. The kernel refuses it then, by the mounts; what is heard is for the record only.
+//! looked where that leads. The kernel refuses it then, by the mounts; what is heard is for the record.
+//!
+//! Where the mount is gone ([`Covers`]) init refuses what it heard. That is no wall: a program can change the path between
+//! init's look and the kernel's.
 
 use crate::{
+    covers::{self, Covers},
     poll::{Event, Flags, Poll, Token},
     spawn::Spawner,
 };
 use jail::seccomp::listener::{Listener, Notice, Place};
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags},
+    fs::{Mode, OFlags},
     io::Errno,
 };
 use std::{
@@ -28,7 +32,7 @@ pub const SLOT: u8 = 5;
 
 /// Who listens to what programs change.
 pub struct Watch {
-    protected: Vec<PathBuf>,
+    covers: Covers,
     /// By the stream of their exec, which its background processes outlive.
     listeners: BTreeMap<u32, Listener>,
     /// Too much is queued for the link: who changes something waits.
@@ -40,9 +44,13 @@ pub struct Watch {
 
 impl Watch {
     /// Of what is protected.
-    pub fn new(protected: &[OsBytes]) -> Self {
-        let protected = protected.iter().map(|path| PathBuf::from(OsStr::from_bytes(&path.0))).collect();
-        Self { protected, listeners: BTreeMap::new(), paused: false, deaf: None, told_deaf: false }
+    pub fn new(covers: Covers) -> Self {
+        Self { covers, listeners: BTreeMap::new(), paused: false, deaf: None, told_deaf: false }
+    }
+
+    /// What is protected.
+    pub fn covers(&self) -> &Covers {
+        &self.covers
     }
 
     /// Hears one more exec and all that it starts.
@@ -69,9 +77,9 @@ impl Watch {
     /// Lets changes wait, or go on.
     pub fn pause(&mut self, poll: &Poll, paused: bool) -> io::Result<()> {
         self.paused = paused;
-        self.listeners
-            .iter()
-            .try_for_each(|(&stream, listener)| poll.modify(listener, Token { stream, slot: SLOT }, Self::flags(paused)))
+        self.listeners.iter().try_for_each(|(&stream, listener)| {
+            poll.modify(listener, Token { stream, slot: SLOT }, Self::flags(paused))
+        })
     }
 
     fn flags(paused: bool) -> Flags {
@@ -87,23 +95,28 @@ impl Watch {
         }
         let listener = self.listeners.get(&stream)?;
         let notice = listener.next().ok().flatten()?;
-        let refused = spawner.as_peer(notice.caller, || self.refused(&notice)).ok().flatten();
-        let refused = refused.filter(|_| listener.waits(&notice));
+        let found = spawner.as_peer(notice.caller, || self.refused(&notice)).ok().flatten();
+        let found = found.filter(|_| listener.waits(&notice));
         // Who is gone meanwhile is not let go.
-        let _ = listener.let_go(&notice);
-        refused.map(FromInit::Refused)
+        let _ = match &found {
+            Some((_, false)) => listener.refuse(&notice, Errno::ROFS),
+            _ => listener.let_go(&notice),
+        };
+        found.map(|(refused, _)| FromInit::Refused(refused))
     }
 
-    fn refused(&self, notice: &Notice) -> Option<Refused> {
+    /// What is to be told of a call, and whether the kernel will refuse it.
+    fn refused(&self, notice: &Notice) -> Option<(Refused, bool)> {
         // Who lets nobody see its memory (PR_SET_DUMPABLE) is not heard.
         let memory = notice.memory().ok()?;
         let change = change(notice.call);
-        let path = notice.paths.iter().find_map(|place| self.protected(&place_of(notice, *place, &memory)?, change))?;
-        Some(Refused { path: OsBytes::from(path.as_path()), change, program: program(notice) })
+        let protected = |place: &Place| self.protected(&place_of(notice, *place, &memory)?, change);
+        let (path, covered) = notice.paths.iter().find_map(protected)?;
+        Some((Refused { path: OsBytes::from(path.as_path()), change, program: program(notice) }, covered))
     }
 
-    /// Where that leads, if it is protected and the change is one that the mounts refuse.
-    fn protected(&self, asked: &Path, change: Change) -> Option<PathBuf> {
+    /// Where that leads, if it is protected and the change is none that is allowed there; and whether the mounts refuse it.
+    fn protected(&self, asked: &Path, change: Change) -> Option<(PathBuf, bool)> {
         // What is made, removed or renamed is the link itself.
         let follow = if change == Change::Write { OFlags::empty() } else { OFlags::NOFOLLOW };
         let open = |path: &Path, flags| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty());
@@ -116,9 +129,8 @@ impl Watch {
             Err(Errno::NOENT | Errno::NOTDIR) => {
                 let dir = asked.parent()?;
                 let dir = open(dir, OFlags::DIRECTORY).map(|fd| (fd, dir)).ok();
-                let stands = || {
-                    asked.ancestors().skip(1).find_map(|dir| Some((open(dir, OFlags::NOFOLLOW).ok()?, dir)))
-                };
+                let stands =
+                    || asked.ancestors().skip(1).find_map(|dir| Some((open(dir, OFlags::NOFOLLOW).ok()?, dir)));
                 let (fd, dir) = dir.or_else(stands)?;
                 let path = real(&fd)?.join(asked.strip_prefix(dir).ok()?);
                 (false, fd, path)
@@ -126,17 +138,15 @@ impl Watch {
             Err(_) => return None,
         };
         let moves = matches!(change, Change::Remove | Change::Rename);
-        let named = |protected: &PathBuf| path.starts_with(protected) || moves && protected.starts_with(&path);
-        if !self.protected.iter().any(named) {
-            return None;
-        }
-        // What the kernel finds there, or does not, it tells before it refuses.
-        match change {
-            Change::Make if there => return None,
-            Change::Remove if !there => return None,
-            _ => {}
-        }
-        (is_read_only(&place) || moves && there && is_mounted(&place)).then_some(path)
+        let covered = match self.covers.place(&path) {
+            // What the kernel finds there, or does not, it tells before it refuses.
+            covers::Place::ReadOnly if change == Change::Make && there => return None,
+            covers::Place::ReadOnly if change == Change::Remove && !there => return None,
+            covers::Place::ReadOnly => covers::is_read_only(&place) || moves && there && covers::is_mounted(&place),
+            covers::Place::Kept if moves && there && covers::is_mounted(&place) => true,
+            covers::Place::Kept | covers::Place::Open => return None,
+        };
+        Some((path, covered))
     }
 }
 
@@ -153,16 +163,6 @@ fn place_of(notice: &Notice, place: Place, memory: &OwnedFd) -> Option<PathBuf> 
 
 fn real(fd: &OwnedFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
-}
-
-fn is_read_only(fd: &OwnedFd) -> bool {
-    rustix::fs::fstatvfs(fd).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
-}
-
-/// Whether something is mounted right there, which can be neither removed nor renamed.
-fn is_mounted(fd: &OwnedFd) -> bool {
-    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())
-        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// The file name of the program that called.

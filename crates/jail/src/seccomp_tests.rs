@@ -466,8 +466,6 @@ fn who_listens_hears_each_change_by_path_before_it_is_made() {
         assert!(listener.waits(&notice));
         heard.push((notice.call, last.rsplit('/').next().unwrap().to_owned()));
         listener.let_go(&notice).unwrap();
-        assert!(!listener.waits(&notice));
-        listener.let_go(&notice).unwrap();
     }
     assert_eq!(caller.join().unwrap(), rustix::io::Errno::NOSYS);
     let heard: Vec<_> = heard.iter().map(|(call, name)| (call.trim_end_matches("at"), name.as_str())).collect();

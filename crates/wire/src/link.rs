@@ -41,9 +41,10 @@ pub struct Setup {
     pub writable: Vec<OsBytes>,
     /// Resource limits of every exec. One of open files is the lower of this and what init has itself.
     pub rlimits: Vec<Rlimit>,
-    /// Files and directories that are read-only, or kept in place, and whose changes by programs are told
-    /// ([`FromInit::Refused`]). Absolute, without links. Empty: nobody looks.
-    pub protected: Vec<OsBytes>,
+    /// What is covered by mounts of its own. If one is not any more, nothing is started, nor are files taken.
+    pub protected: Vec<Covered>,
+    /// Whether changes of it that programs try are told ([`FromInit::Refused`]).
+    pub log_refused: bool,
     /// Whether it makes a layer of an image: root may do to files and ids of the sandbox's what installers do.
     pub build: bool,
     /// Where the end of the link may go unseen: if nothing has come over it for so many milliseconds, its other side is gone.
@@ -166,6 +167,15 @@ pub enum FromInit {
         /// The cause, in one line.
         cause: String,
     },
+}
+
+/// A file or directory that is protected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Covered {
+    /// Where it is, absolute, without links.
+    pub path: OsBytes,
+    /// Whether it is read-only; otherwise it is only kept in place.
+    pub read_only: bool,
 }
 
 /// A change that was refused.

@@ -52,7 +52,8 @@ fn link_messages_survive() {
         ids: vec![(0, 1), (1000, 65536)],
         writable: vec!["/tmp".into(), wild()],
         rlimits: vec![Rlimit { kind: RlimitKind::Core, value: 0 }],
-        protected: vec![wild()],
+        protected: vec![link::Covered { path: wild(), read_only: true }],
+        log_refused: true,
         build: true,
         heartbeat_ms: Some(10_000),
         prepare: Some(Box::new(link::Prepare {

@@ -6,7 +6,7 @@ use crate::{
     config::{self, EnvVar, FormError, ImageArg, NetworkOverrides, Overrides, TmpfsArg, WorkspaceMode},
 };
 use clap::{
-    Arg, Args, Command,
+    Arg, ArgAction, Args, Command,
     builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser},
 };
 use egress::{Host, Mode, Pattern, Rule, Target, control::Published};
@@ -85,6 +85,10 @@ pub(super) struct SandboxArgs {
     /// Make everything read-only but the workspace, mounts, /tmp, /run and HOME
     #[arg(long)]
     pub(super) read_only: bool,
+    /// Put changes of protected paths that are refused on record, as is done for agents: each change of a file takes
+    /// somewhat longer then
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub(super) log_refused: Option<bool>,
 }
 
 /// What a sandbox may reach, and be reached at.
@@ -259,6 +263,7 @@ impl SandboxArgs {
             unprotect: self.unprotect,
             tmpfs: self.tmpfs,
             read_only: self.read_only,
+            log_refused: self.log_refused,
             command,
             ..Overrides::default()
         }

@@ -82,6 +82,8 @@ pub struct Overrides {
     pub tmpfs: Vec<TmpfsArg>,
     /// `--read-only`
     pub read_only: bool,
+    /// `--log-refused`
+    pub log_refused: Option<bool>,
     /// `--keep`: true, `--rm`: false
     pub keep: Option<bool>,
     /// `-t`
@@ -280,6 +282,10 @@ impl Resolver<'_> {
             }
         });
         let timeout = overrides.timeout.or(settings.timeout);
+        if agent.is_some() && overrides.log_refused.is_none() && settings.log_refused == Some(false) {
+            self.ask("log_refused", false);
+        }
+        let log_refused = overrides.log_refused.or(settings.log_refused).unwrap_or(agent.is_some());
         Ok(Spec {
             hostname: name.as_ref().map_or_else(|| id.to_string(), Name::to_string),
             id,
@@ -294,6 +300,7 @@ impl Resolver<'_> {
             mounts,
             tmpfs,
             read_only: overrides.read_only || settings.read_only.unwrap_or(false),
+            log_refused,
             network,
             identity,
             limits,

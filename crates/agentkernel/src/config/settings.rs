@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(super) user: Option<Located<String>>,
     pub(super) workdir: Option<Located<PathBuf>>,
     pub(super) read_only: Option<bool>,
+    pub(super) log_refused: Option<bool>,
     pub(super) keep: Option<bool>,
     pub(super) timeout: Option<Duration>,
     pub(super) env: Vec<(String, String)>,

@@ -40,6 +40,7 @@ pub(super) fn spec(called: Option<&str>, keep: bool) -> Spec {
         mounts: Vec::new(),
         tmpfs: Vec::new(),
         read_only: false,
+        log_refused: true,
         network: Network {
             secrets: vec![SecretUse {
                 placeholder: "agentkernel-x-0".into(),

@@ -259,7 +259,8 @@ mod tests {
             refusals.add_change(format!("/p/{number}"), "it is protected".into());
         }
         let told = refusals.since(start);
-        let changes = "Changes of files were refused, because it is protected: /p/936, /p/937, /p/938, /p/939, /p/940 and others";
+        let changes =
+            "Changes of files were refused, because it is protected: /p/936, /p/937, /p/938, /p/939, /p/940 and others";
         assert_eq!(told, [changes, connection]);
         let exec = refusals.mark();
         refusals.add_change("/p/.git/config".into(), "it is protected".into());

@@ -189,8 +189,7 @@ impl<'a> Server<'a> {
         // Whoever has not taken all output yet still may when the machine is gone; nobody else waits for him.
         while ended.is_none() || self.execs.values().any(|exec| self.is_wanted(exec)) {
             events.clear();
-            let egress =
-                self.egress.retry.min(self.egress.overdue).min(self.egress.logins.due);
+            let egress = self.egress.retry.min(self.egress.overdue).min(self.egress.logins.due);
             let timeout = self.time_limit.min(self.kill_at).min(self.audit.due).min(egress).timeout();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -111,6 +111,7 @@ pub fn setup(place: Place) -> Setup {
         writable: vec!["/dev".into(), "/tmp".into()],
         rlimits: vec![],
         protected: vec![],
+        log_refused: false,
         build: false,
         heartbeat_ms: None,
         prepare: None,

@@ -4,7 +4,7 @@ use crate::driver::*;
 use std::{os::unix::fs::PermissionsExt, path::Path};
 use wire::{
     ExecSpec, OsBytes,
-    link::{Change, FromInit, Refused, Setup},
+    link::{Change, Covered, ExecFailure, FilesReport, FromInit, Open, Put, Refused, Setup},
 };
 
 struct Scene {
@@ -27,10 +27,11 @@ fn scene(place: Place) -> Scene {
         "mount -t tmpfs -o mode=777 x {base}/hooks && echo a > {base}/hooks/there && chmod 666 {base}/hooks/there &&
          mkdir -m 777 {base}/hooks/dir && mount -o remount,ro {base}/hooks && mount --bind {base}/kept {base}/kept"
     );
-    let protected = ["hooks", "kept"].map(|name| OsBytes::from(&*folder.path().join(name))).to_vec();
+    let cover = |name, read_only| Covered { path: OsBytes::from(&*folder.path().join(name)), read_only };
+    let protected = vec![cover("hooks", true), cover("kept", false)];
     let base = setup(place);
     let writable = [base.writable.clone(), vec![OsBytes::from(folder.path())]].concat();
-    let driver = Driver::with_mounts(place, Setup { protected, writable, ..base }, &mounts);
+    let driver = Driver::with_mounts(place, Setup { protected, log_refused: true, writable, ..base }, &mounts);
     let user = if place == Place::ManyIds { 1000 } else { 0 };
     Scene { folder, driver, user }
 }
@@ -140,6 +141,40 @@ fn programs_that_change_much_at_once_go_on_and_end() {
         scene.driver.control(id, wire::link::ExecControl::Signal(9));
         let _ = scene.driver.finish(id);
         assert_eq!(scene.refused("(echo x > hooks/after) 2> /dev/null; :"), one("hooks/after", Change::Write));
+    }
+}
+
+/// A mount goes with what it is on, and anybody outside can replace that.
+#[test]
+fn where_the_mount_is_gone_nothing_is_started_and_init_refuses_what_it_hears() {
+    for mut scene in Scene::all() {
+        let base = scene.folder.path().to_owned();
+        let script = "until [ -e open/go ]; do sleep 0.01; done
+            for path in hooks/new hooks/there; do (echo x > $path) 2> /dev/null && echo $path; done; rm -rf hooks 2> /dev/null && echo gone
+            echo x > open/new && cat open/new";
+        let id = scene.driver.exec(scene.exec(sh(script)));
+        scene.driver.started(id);
+        std::fs::rename(base.join("hooks"), base.join("old")).unwrap();
+        std::fs::create_dir(base.join("hooks")).unwrap();
+        std::fs::set_permissions(base.join("hooks"), PermissionsExt::from_mode(0o777)).unwrap();
+        std::fs::rename(base.join("old"), base.join("older")).unwrap();
+        std::fs::remove_dir(base.join("older")).unwrap();
+        std::fs::write(base.join("open/go"), "").unwrap();
+        let output = scene.driver.finish(id);
+        assert_eq!(output.text(), "x\n", "{output:?}");
+        assert_eq!(std::fs::read_dir(base.join("hooks")).unwrap().count(), 0);
+        assert_eq!(scene.told()[0], ("hooks/new".to_owned(), Change::Write));
+        let (kind, cause) = scene.driver.failure(scene.exec(sh("true")));
+        assert_eq!(kind, ExecFailure::Other);
+        assert_contains(&cause, "hooks was replaced or removed outside, which took its protection away");
+        let put = Open::Put(Put { path: OsBytes::from(&*base.join("hooks/")), user: user(scene.user) });
+        let id = scene.driver.open(&put);
+        scene.driver.eof(id);
+        let (report, _) = scene.driver.files(id);
+        assert!(
+            matches!(&report, FilesReport::Failed(failure) if failure.cause.contains("hooks was replaced")),
+            "{report:?}"
+        );
     }
 }
 

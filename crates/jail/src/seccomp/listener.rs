@@ -1,7 +1,7 @@
 //! Hides how a process hears which calls of others would change something by path: seccomp_unotify(2).
 //!
-//! What is heard is for the record, never for a decision: the caller can change its memory until the kernel reads it
-//! once more, and the call is made as it would have been.
+//! No wall can be made of it: the caller can change its memory until the kernel reads it once more, and a call that is let
+//! go is made as it would have been.
 
 use super::WATCHED_CALLS;
 use crate::sys;
@@ -88,8 +88,20 @@ impl Listener {
         self.go_on(notice.id)
     }
 
+    /// Answers a call with an error: it is not made. No error if who called is gone.
+    ///
+    /// # Errors
+    /// As ioctl(2).
+    pub fn refuse(&self, notice: &Notice, errno: rustix::io::Errno) -> io::Result<()> {
+        Self::unless_gone(sys::seccomp::refuse(self.0.as_fd(), notice.id, errno.raw_os_error()))
+    }
+
     fn go_on(&self, id: u64) -> io::Result<()> {
-        match sys::seccomp::go_on(self.0.as_fd(), id) {
+        Self::unless_gone(sys::seccomp::go_on(self.0.as_fd(), id))
+    }
+
+    fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+        match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

@@ -47,7 +47,15 @@ pub fn receive(listener: BorrowedFd<'_>) -> io::Result<libc::seccomp_notif> {
 /// `SECCOMP_IOCTL_NOTIF_SEND` with `SECCOMP_USER_NOTIF_FLAG_CONTINUE`: the call is made.
 pub fn go_on(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
     let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
-    let answer = libc::seccomp_notif_resp { id, val: 0, error: 0, flags };
+    send(listener, libc::seccomp_notif_resp { id, val: 0, error: 0, flags })
+}
+
+/// `SECCOMP_IOCTL_NOTIF_SEND` with an error: the call is not made.
+pub fn refuse(listener: BorrowedFd<'_>, id: u64, errno: i32) -> io::Result<()> {
+    send(listener, libc::seccomp_notif_resp { id, val: 0, error: -errno, flags: 0 })
+}
+
+fn send(listener: BorrowedFd<'_>, answer: libc::seccomp_notif_resp) -> io::Result<()> {
     // SAFETY: the kernel reads one such structure, whose size is part of the number, from a live one of ours.
     check(libc::c_long::from(unsafe { libc::ioctl(listener.as_raw_fd(), SEND as _, &raw const answer) })).map(drop)
 }

@@ -367,6 +367,7 @@ fn setup(spec: &Spec, seen: Vec<Seen>, memory: Vec<(Node, Option<u64>)>, masks: 
         writable: writable(spec),
         rlimits: spec.limits.rlimits.iter().filter(|limit| limit.kind != RlimitKind::Nproc).copied().collect(),
         protected: masks.places(spec),
+        log_refused: spec.log_refused,
         build: spec.build.is_some(),
         heartbeat_ms: Some(heartbeat::LIMIT.as_millis() as u32),
         prepare: Some(Box::new(prepare)),

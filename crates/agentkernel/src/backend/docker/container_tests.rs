@@ -22,6 +22,7 @@ fn spec() -> Spec {
         mounts: vec![],
         tmpfs: vec![],
         read_only: false,
+        log_refused: false,
         network: Network::default(),
         identity: Identity { uid: 7, gid: 8, groups: vec![], name: "app".into(), home: "/home/app".into() },
         limits: Limits {

@@ -40,7 +40,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use wire::OsBytes;
+use wire::{OsBytes, link::Covered};
 
 const WALL: &str = "protected paths";
 /// The file that remembers them: the project's path and each placeholder's below it, each ended by a NUL.
@@ -121,10 +121,13 @@ pub struct Masks {
 }
 
 impl Masks {
-    /// Where the sandbox sees them, for who is to hear of changes.
-    pub fn places(&self, spec: &Spec) -> Vec<OsBytes> {
-        let project = spec.workspace.path();
-        project.into_iter().flat_map(|path| self.paths.keys().map(|below| OsBytes::from(&*path.join(below)))).collect()
+    /// Where the sandbox sees them, for init.
+    pub fn places(&self, spec: &Spec) -> Vec<Covered> {
+        let place = |path: &Path, (below, cover): (&PathBuf, &Cover)| Covered {
+            path: OsBytes::from(&*path.join(below)),
+            read_only: *cover != Cover::Passage,
+        };
+        spec.workspace.path().into_iter().flat_map(|path| self.paths.iter().map(|mask| place(path, mask))).collect()
     }
 }
 

@@ -47,6 +47,7 @@ pub fn setup(spec: &Spec, ids: &Ids, masks: &Masks) -> Setup {
         writable: writable(spec),
         rlimits: spec.limits.rlimits.clone(),
         protected: masks.places(spec),
+        log_refused: spec.log_refused,
         build: spec.build.is_some(),
         // The kernel tells of its end.
         heartbeat_ms: None,
