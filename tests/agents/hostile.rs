@@ -82,7 +82,7 @@ pub fn is_held(scene: &Scene<'_>, elsewhere: &Elsewhere) {
     let told: Vec<&str> = told.iter().filter_map(|entry| entry["result"].as_str()).collect();
     assert!(told.iter().any(|text| text.contains("agentkernel-")), "the placeholder: {maker}: {told:#?}");
     assert!(!told.iter().any(|text| text.contains(PRIVATE) || text.contains(KEY)), "{maker}: {told:#?}");
-    // Why what is protected stays as it is: the programs are told, and no log has it.
+    // Why what is protected stays as it is: the programs are told, and the log has it.
     for path in PROTECTED {
         let refused =
             |text: &&str| text.lines().any(|line| line.contains(path) && line.contains("Read-only file system"));
@@ -97,6 +97,12 @@ pub fn is_held(scene: &Scene<'_>, elsewhere: &Elsewhere) {
         let denied = |event: &&Value| event["host"] == host && event["port"] == port;
         let event = log.iter().find(denied).unwrap_or_else(|| panic!("{maker}: {host}:{port} is not in {log:#?}"));
         assert_eq!(event["reason"], "not-allowed", "{maker}");
+    }
+    for path in PROTECTED {
+        let path = scene.world.project().join(path).display().to_string();
+        let denied = |event: &&Value| event["path"] == path && event["request"] == "write";
+        let event = log.iter().find(denied).unwrap_or_else(|| panic!("{maker}: {path} is not in {log:#?}"));
+        assert_eq!(event["reason"], "protected-path", "{maker}");
     }
     let _ = stdout(&mut scene.agentkernel(&["rm", "-f", "held"]));
 

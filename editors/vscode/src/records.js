@@ -20,8 +20,9 @@
 /**
  * @typedef {object} Denial
  * @property {string} key What tells it from all others of its sandbox.
- * @property {string} host
+ * @property {string} host Where a connection was to go; empty: it was a change of a file.
  * @property {number} port
+ * @property {string} path The file.
  * @property {string} reason
  * @property {string} cause
  * @property {number} count
@@ -133,10 +134,12 @@ function event(line) {
   if (!refused && !folded) {
     return { sandbox, kind };
   }
+  const path = words(read.path);
   const denial = {
-    key: `${number(read.time_ms)}.${number(read.flow)}.${kind}`,
+    key: `${number(read.time_ms)}.${number(read.flow)}.${kind}${path && `.${path}`}`,
     host: words(read.host),
     port: number(read.port),
+    path,
     reason: words(read.reason),
     cause: words(read.cause),
     count: folded ? Math.max(number(read.count), 1) : 1,

@@ -231,7 +231,7 @@ class Sandboxes {
     /** @type {Map<string, Denial>} */
     const sums = new Map();
     for (const denial of this.denied.get(id)?.values() ?? []) {
-      const key = JSON.stringify([denial.host, denial.port, denial.reason]);
+      const key = JSON.stringify([denial.host, denial.port, denial.path, denial.reason]);
       const sum = sums.get(key);
       const last = sum && sum.timeMs > denial.timeMs ? sum : denial;
       sums.set(key, { ...last, key, count: denial.count + (sum?.count ?? 0) });

@@ -88,8 +88,11 @@ function ofDenial(sandbox, denial) {
   return item;
 }
 
-/** Where a refused connection went, as it may be shown. @param {Denial} denial */
+/** Where a refused connection went, or which file was to be changed, as it may be shown. @param {Denial} denial */
 function name(denial) {
+  if (denial.path) {
+    return plain(denial.path);
+  }
   return target(denial) ?? (denial.host === '*' ? 'others' : plain(`${denial.host}:${denial.port}`));
 }
 

@@ -114,13 +114,15 @@ test('what the manifest names is there, and nothing else', () => {
 });
 
 test('sandboxes and refusals are shown as plain text', async () => {
-  says({ net: `${refused('a.example')}\n${refused(HOSTILE, 2)}\n` });
+  const change = { time_ms: 4, sandbox: ID, path: '/p/.git/config', program: 'sh', event: 'refused', reason: 'protected-path', denied: true, cause: HOSTILE };
+  says({ net: [refused('a.example'), refused(HOSTILE, 2), JSON.stringify(change), JSON.stringify({ ...change, time_ms: 3, path: HOSTILE }), ''].join('\n') });
   const [sandbox] = await provider.getChildren();
   const item = provider.getTreeItem(sandbox);
   assert.deepEqual([item.label, item.contextValue, item.collapsibleState], ['web', 'sandbox.running.command', 'Collapsed']);
-  const [first, second] = (await provider.getChildren(sandbox)).map((/** @type {any} */ one) => provider.getTreeItem(one));
+  const [first, second, third, fourth] = (await provider.getChildren(sandbox)).map((/** @type {any} */ one) => provider.getTreeItem(one));
   assert.deepEqual([first.label, first.contextValue, second.contextValue], ['a.example:443', 'denial.allow', 'denial']);
-  for (const one of [item, first, second]) {
+  assert.deepEqual([third.label, third.contextValue, fourth.contextValue], ['/p/.git/config', 'denial', 'denial']);
+  for (const one of [item, first, second, third, fourth]) {
     assert.equal(one.command, undefined);
     for (const text of [one.label, one.description, one.tooltip]) {
       assert.equal(typeof text, 'string');
@@ -144,7 +146,7 @@ test('the status bar counts what runs and what is refused, until somebody looks'
 });
 
 test('what takes away or lets reach is asked for', async () => {
-  const denial = { host: 'a.example', port: 443, key: '', reason: '', cause: '', count: 1, timeMs: 1 };
+  const denial = { host: 'a.example', port: 443, path: '', key: '', reason: '', cause: '', count: 1, timeMs: 1 };
   reset({ showWarningMessage: () => undefined });
   await run('remove', { sandbox: row });
   await run('allow', { sandbox: row, denial });

@@ -45,8 +45,12 @@ test('events', () => {
   const refused = { ...base, flow: 3, host: 'a.example', port: 80, event: 'refused', reason: 'network-none', denied: true, cause: 'c' };
   assert.deepEqual(event(JSON.stringify(refused)), {
     sandbox: ID, kind: 'refused',
-    denial: { key: '7.3.refused', host: 'a.example', port: 80, reason: 'network-none', cause: 'c', count: 1, timeMs: 7 },
+    denial: { key: '7.3.refused', host: 'a.example', port: 80, path: '', reason: 'network-none', cause: 'c', count: 1, timeMs: 7 },
   });
+  const change = { ...base, path: '/p/.git/config', program: 'sh', event: 'refused', reason: 'protected-path', denied: true, cause: 'c', request: 'write' };
+  const { denial } = event(JSON.stringify(change)) ?? {};
+  assert.deepEqual([denial?.key, denial?.host, denial?.path], ['7.0.refused./p/.git/config', '', '/p/.git/config']);
+  assert.ok(denial && target(denial) === undefined);
   assert.equal(event(JSON.stringify({ ...refused, denied: false }))?.denial, undefined);
   const folded = { ...base, flow: 0, host: '*', port: 0, event: 'folded', verdict: 'denied', count: 40 };
   assert.equal(event(JSON.stringify(folded))?.denial?.count, 40);

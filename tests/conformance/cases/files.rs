@@ -3,9 +3,11 @@
 use super::Row;
 use crate::bench::{BOX, IMAGE};
 use std::{
+    collections::BTreeSet,
     fs,
     io::Read as _,
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -28,6 +30,63 @@ pub const CASES: &[Row] = &[
         let names: Vec<_> = fs::read_dir(b.world.project()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, [".git"], "placeholders, or what was made in their place");
         assert_eq!(fs::read_dir(b.world.project().join(".git/hooks")).unwrap().count(), 1);
+    }),
+    ("changes of protected paths that are refused are on record", "", |b| {
+        b.write(".git/config", "[core]\n");
+        b.write(".git/hooks/pre-commit", "#!/bin/sh\n");
+        let script = "echo x >> .git/config; rm -f .git/hooks/pre-commit; mv .git away; mkdir .claude/x; ln -sf /tmp .vscode; \
+                      cd .git/hooks; echo x > ./new; echo fine > ../fine; cat ../config";
+        let output = b.sh(&["--log-refused"], script);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "[core]\n", "{}", told(&output));
+        assert!(told(&output).contains("Changes of files were refused, because protected paths are read-only inside: "));
+        let project = b.world.project();
+        let log: Vec<serde_json::Value> =
+            b.says(&["net", "log", "--denied", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let refused: BTreeSet<_> = log
+            .iter()
+            .map(|event| {
+                assert_eq!((&event["reason"], &event["denied"]), (&"protected-path".into(), &true.into()), "{event}");
+                assert!(!event["program"].as_str().unwrap().is_empty(), "{event}");
+                let path = Path::new(event["path"].as_str().unwrap()).strip_prefix(&project).unwrap();
+                (path.to_str().unwrap(), event["request"].as_str().unwrap())
+            })
+            .collect();
+        for change in [
+            (".git/config", "write"),
+            (".git/hooks/pre-commit", "remove"),
+            (".git", "rename"),
+            (".claude/x", "make"),
+            (".git/hooks/new", "write"),
+        ] {
+            assert!(refused.contains(&change), "{change:?}: {refused:?}");
+        }
+        assert!(!refused.iter().any(|(path, _)| path.ends_with("fine")), "{refused:?}");
+        // Who does not ask for it pays nothing for it, and is refused all the same.
+        let _ = b.sh(&[], "echo x >> .git/config");
+        assert_eq!(b.says(&["net", "log", "--denied", "--json"]).lines().count(), log.len());
+        assert_eq!(b.read(".git/config"), "[core]\n");
+    }),
+    ("where a protected path has lost its cover nothing is started", "", |b| {
+        b.write(".git/config", "[core]\n");
+        b.write(".envrc", "one\n");
+        b.kept(&[], &["sleep", "600"]);
+        assert_eq!(b.exec("cat .envrc"), "one\n");
+        // As editors write, and `git config`.
+        b.write("other", "two\n");
+        fs::rename(b.world.project().join("other"), b.world.project().join(".envrc")).unwrap();
+        let cause = ".envrc was replaced or removed outside, which took its protection away";
+        b.refuses(&["exec", BOX, "sh", "-c", "echo evil > .envrc"], cause);
+        let file = b.world.home().join("file");
+        fs::write(&file, "evil\n").unwrap();
+        let place = format!("{BOX}:{}", b.world.project().join(".envrc").display());
+        b.refuses(&["cp", file.to_str().unwrap(), &place], cause);
+        // What is read is read.
+        let _ = b.says(&["cp", &place, file.to_str().unwrap()]);
+        assert_eq!((b.read(".envrc").as_str(), &*fs::read_to_string(&file).unwrap()), ("two\n", "two\n"));
+        let _ = b.says(&["stop", "-t", "0", BOX]);
+        let _ = b.says(&["start", BOX]);
+        assert_eq!(b.exec("(echo x > .envrc) 2> /dev/null; cat .envrc"), "two\n");
+        let _ = b.says(&["rm", "-f", BOX]);
     }),
     ("what lies beside protected files can be made", "", |b| {
         let script = "mkdir .github/workflows && echo ci > .github/workflows/c.yml && echo made; ls .qwen; (mkdir -p .github/hooks/x; echo x > .qwen; echo x > .aider.conf.yml; \

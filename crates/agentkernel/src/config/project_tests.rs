@@ -122,7 +122,7 @@ fn mistakes_are_told_with_their_place_and_a_hint() {
         ("[workspace]\nmounts = ['a:/proc']", "2:11: `mounts`: '/proc': nothing can be mounted there"),
         (
             "# ünï\n[sandbox] # ü\n'ü' = 1",
-            "3:1: unknown key 'ü' in [sandbox] | [sandbox] has name, backend, runtime, image, workspace, user, workdir, read_only, keep, timeout, env, env_file",
+            "3:1: unknown key 'ü' in [sandbox] | [sandbox] has name, backend, runtime, image, workspace, user, workdir, read_only, log_refused, keep, timeout, env, env_file",
         ),
         ("sandbox.'ünï' = 'é'\nsandbox.env = {'é' = 'ü', b = 1}", "1:9: unknown key"),
         ("sandbox.env = {'é' = 'ü', b = 1}", "1:31: `env`: 'b' must be a text, not a whole number"),

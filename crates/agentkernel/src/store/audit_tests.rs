@@ -159,7 +159,7 @@ fn one_sandbox_does_not_push_the_others_out() {
     assert_eq!(sums(&records)[1], 10 * burst + 2);
     let folded = records.iter().filter(|record| matches!(record.event, AuditEvent::Folded { .. })).count();
     assert_eq!((folded, records.len() as u64), (1, written + 2), "one line for all that was too much");
-    assert_eq!(records.last().unwrap().flow, 100_000);
+    assert_eq!(of(records.last().unwrap()).0, 100_000);
 }
 
 #[test]
