@@ -35,10 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         code.push_str("];\n");
     }
-    code.push_str("/// The calls of which `WATCHED` tells: number, name, and where their paths are.\n");
-    code.push_str("static WATCHED_CALLS: &[(u32, &str, &[(Option<u8>, u8)])] = &[\n");
+    code.push_str("static WATCHED_CALLS: &[listener::Call] = &[\n");
     for (number, watch) in policy::watched(&arch, &numbers)? {
-        writeln!(code, "({number}, {:?}, &{:?}),", watch.call, watch.paths)?;
+        let (name, paths) = (watch.call, watch.paths);
+        writeln!(code, "listener::Call {{ number: {number}, name: {name:?}, paths: &{paths:?} }},")?;
     }
     code.push_str("];\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("filters.rs"), code)?;

@@ -89,6 +89,7 @@ impl World {
             mounts: Vec::new(),
             tmpfs: Vec::new(),
             read_only: false,
+            log_refused: false,
             network: Network::default(),
             identity: Identity { uid, gid: uid, groups: vec![], name: "agent".into(), home: "/home/agent".into() },
             limits: Limits {

@@ -38,10 +38,15 @@ pub const CASES: &[Row] = &[
                       cd .git/hooks; echo x > ./new; echo fine > ../fine; cat ../config";
         let output = b.sh(&["--log-refused"], script);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "[core]\n", "{}", told(&output));
-        assert!(told(&output).contains("Changes of files were refused, because protected paths are read-only inside: "));
+        assert!(
+            told(&output).contains("Changes of files were refused, because protected paths are read-only inside: ")
+        );
         let project = b.world.project();
-        let log: Vec<serde_json::Value> =
-            b.says(&["net", "log", "--denied", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let log: Vec<serde_json::Value> = b
+            .says(&["net", "log", "--denied", "--json"])
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         let refused: BTreeSet<_> = log
             .iter()
             .map(|event| {

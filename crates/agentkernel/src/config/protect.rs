@@ -160,8 +160,10 @@ pub(super) fn list(
     people: &[git::Person],
     own: &[PathBuf],
     given_up: &[PathBuf],
+    environments: &[String],
 ) -> Result<Vec<PathBuf>, PathBuf> {
-    let mut list: Vec<PathBuf> = BUILT_IN.iter().chain(used(project)).map(PathBuf::from).collect();
+    let built_in = || BUILT_IN.iter().map(PathBuf::from);
+    let mut list: Vec<PathBuf> = built_in().chain(used(project, environments)).collect();
     for path in git::leads(project, people).iter().chain(own) {
         if !list.contains(path) {
             list.push(path.clone());
@@ -177,9 +179,9 @@ pub(super) fn list(
     let is_repository = project.join(REPOSITORY).symlink_metadata().is_ok();
     let dirs: BTreeSet<&Path> = starts.iter().flat_map(|start| start.ancestors()).collect();
     for dir in dirs.into_iter().filter(|dir| !dir.as_os_str().is_empty()) {
-        let here = BUILT_IN.iter().chain(used(&project.join(dir))).map(Path::new);
+        let here = built_in().chain(used(&project.join(dir), environments));
         let here = here.filter(|path| is_obeyed_below(path, is_repository));
-        let here = here.chain([Path::new(REPOSITORY)]).filter(|path| is_kept(path));
+        let here = here.chain([PathBuf::from(REPOSITORY)]).filter(|path| is_kept(path));
         list.extend(here.map(|path| dir.join(path)));
     }
     Ok(list)
@@ -197,8 +199,32 @@ fn is_obeyed_below(path: &Path, is_repository: bool) -> bool {
     !tops.any(|top| path.starts_with(top))
 }
 
-/// What a directory's tools use.
-fn used(dir: &Path) -> impl Iterator<Item = &'static &'static str> + use<> {
+/// What mise reads besides for an environment, in whose place the name stands.
+const OF_ENVIRONMENTS: [&str; 6] = [
+    "mise.*.toml",
+    "mise.*.local.toml",
+    ".mise.*.toml",
+    ".mise.*.local.toml",
+    ".config/mise.*.toml",
+    ".config/mise.*.local.toml",
+];
+/// Where it is told which, in a project.
+const NAME_ENVIRONMENTS: [&str; 2] = [".miserc.toml", ".config/miserc.toml"];
+
+/// The names of mise's environments that such a file may name: whatever could be one, so that no version of it is missed.
+pub(super) fn environments(text: &str) -> Vec<String> {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let words = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let words = words.flat_map(|line| line.split(|c| !is_part(c)));
+    let mut words: Vec<String> = words.filter(|word| !word.is_empty() && word.len() <= 64).map(str::to_owned).collect();
+    words.sort();
+    words.dedup();
+    words.truncate(32);
+    words
+}
+
+/// What a directory's tools use; mise in these environments, beside those that are named there.
+fn used(dir: &Path, environments: &[String]) -> Vec<PathBuf> {
     // One listing costs less than to ask for each.
     let top: Vec<OsString> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
     let exists = move |path: &&str| match path.split_once('/') {
@@ -207,7 +233,20 @@ fn used(dir: &Path) -> impl Iterator<Item = &'static &'static str> + use<> {
         None => top.iter().any(|name| name == path),
     };
     let lines: Vec<_> = IF_USED.iter().filter(|line| line.iter().any(&exists)).collect();
-    lines.into_iter().copied().flatten()
+    let mut used: Vec<PathBuf> = lines.into_iter().copied().flatten().map(PathBuf::from).collect();
+    if used.iter().any(|path| NAME_ENVIRONMENTS.iter().any(|name| path == Path::new(name))) {
+        // A file of the project's, of which words are taken: a large one is no such file.
+        let read = |name: &&str| {
+            let path = dir.join(name);
+            let small = path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() < 64 * 1024);
+            small.then(|| std::fs::read_to_string(path).ok()).flatten()
+        };
+        let named = NAME_ENVIRONMENTS.iter().filter_map(read).flat_map(|text| self::environments(&text));
+        let all: BTreeSet<String> = environments.iter().cloned().chain(named).collect();
+        let of = |name: &String| OF_ENVIRONMENTS.map(|pattern| PathBuf::from(pattern.replace('*', name)));
+        used.extend(all.iter().flat_map(of));
+    }
+    used
 }
 
 /// Whether something is nothing but a socket or an empty directory: what a sandbox puts in the place of a protected path
@@ -259,7 +298,13 @@ pub(super) fn refuse<'a>(path: &Path, homes: impl Iterator<Item = &'a Path>) -> 
         "/nix",
     ];
     /// Below a home directory, with everything below them.
-    const SECRETS: [&str; 7] = [".ssh", ".gnupg", ".aws", ".kube", ".docker", ".config", ".local"];
+    const SECRETS: [&str; 13] = [
+        ".ssh", ".gnupg", ".aws", ".kube", ".docker", ".config", ".local",
+        // What agents log in with, and obey outside.
+        ".claude", ".codex", ".gemini", ".qwen", ".copilot", ".crush",
+    ];
+    /// Worktrees that an agent makes there.
+    const WORKTREES: &str = ".codex/worktrees";
     if path == Path::new("/") {
         return Some("it is the root directory".into());
     }
@@ -270,8 +315,22 @@ pub(super) fn refuse<'a>(path: &Path, homes: impl Iterator<Item = &'a Path>) -> 
         if home.starts_with(path) {
             return Some("your home directory is in it".into());
         }
-        if let Some(secret) = SECRETS.iter().find(|secret| path.starts_with(home.join(secret))) {
-            return Some(format!("it is in ~/{secret}"));
+        if path.starts_with(home.join(WORKTREES)) && path != home.join(WORKTREES) {
+            continue;
+        }
+        for secret in SECRETS {
+            let place = home.join(secret);
+            if path.starts_with(&place) {
+                return Some(format!("it is in ~/{secret}"));
+            }
+            // Where it is a link, as with dotfiles that are kept elsewhere.
+            let real = place.canonicalize().unwrap_or(place);
+            if path.starts_with(&real) {
+                return Some(format!("~/{secret} leads there"));
+            }
+            if real.starts_with(path) {
+                return Some(format!("~/{secret} leads into it"));
+            }
         }
     }
     if let Some(tree) = TREES.iter().find(|tree| path.starts_with(tree)) {

@@ -199,6 +199,9 @@ The list is about the project's directory itself. What of it is not git's is pro
 command is started, if that is below it, and in those on the way there, and so is `.git`, which would make it a repository of
 its own. Elsewhere in the project, `sub/.git` and `sub/.claude` are not protected.
 
+Of mise, where it is used, what it reads for an environment is protected too (`mise.dev.toml`), if `MISE_ENV`, your own `miserc.toml` or
+that of the project names it.
+
 Besides, `commondir` and one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three, or
 with a `commondir` that leads to them, the directory would be a bare repository to git, with a configuration that nobody
 protects. Where it is one already, its `config`, `config.worktree` and `hooks` are read-only. `--unprotect .git` gives all this up.

@@ -404,7 +404,8 @@ impl Resolver<'_> {
                 let own: Vec<PathBuf> = own.iter().cloned().chain(made).collect();
                 let starts = starts.iter().chain([&self.host.cwd]);
                 let starts: Vec<&Path> = starts.filter_map(|start| start.strip_prefix(&path).ok()).collect();
-                let protected = protect::list(&path, &starts, &self.people(), &own, unprotect);
+                let environments = self.mise_environments();
+                let protected = protect::list(&path, &starts, &self.people(), &own, unprotect, &environments);
                 let protected = protected.map_err(|path| {
                     let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
                     ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")
@@ -412,6 +413,13 @@ impl Resolver<'_> {
                 Workspace::Direct { path, protected }
             }
         })
+    }
+
+    /// Mise's environments that the user names.
+    fn mise_environments(&self) -> Vec<String> {
+        let named = self.host.var("MISE_ENV").map(|names| names.to_string_lossy().into_owned());
+        let file = std::fs::read_to_string(self.host.home.join(".config/mise/miserc.toml")).ok();
+        named.into_iter().chain(file).flat_map(|text| protect::environments(&text)).collect()
     }
 
     /// A placeholder's file is the sandbox's own: in the workspace or a mount it would be made on the host.

@@ -455,6 +455,10 @@ fn what_is_not_a_project_is_no_workspace() {
         "/home/ann",
         "/home/ann/.ssh",
         "/home/ann/.config/x",
+        "/home/ann/.claude",
+        "/home/ann/.codex/skills/x",
+        "/home/ann/.codex/worktrees",
+        "/home/ann/.gemini",
         "/etc",
         "/etc/nginx",
         "/usr",
@@ -475,6 +479,8 @@ fn what_is_not_a_project_is_no_workspace() {
     }
     for path in [
         "/home/ann/app",
+        "/home/ann/.codex/worktrees/app",
+        "/home/ann/.claude-notes",
         "/home/annabel",
         "/home/bob/app",
         "/tmp/x",
@@ -489,6 +495,42 @@ fn what_is_not_a_project_is_no_workspace() {
         "/mnt/disk",
     ] {
         assert_eq!(refuse(path), None, "{path}");
+    }
+}
+
+#[test]
+fn where_what_logs_in_is_a_link_to_is_no_workspace() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().canonicalize().unwrap();
+    std::fs::create_dir_all(home.join("dot/claude")).unwrap();
+    std::fs::create_dir_all(home.join("app")).unwrap();
+    std::os::unix::fs::symlink("dot/claude", home.join(".claude")).unwrap();
+    let refuse = |path: &str| protect::refuse(&home.join(path), [home.as_path()].into_iter());
+    assert_eq!(refuse("dot").as_deref(), Some("~/.claude leads into it"));
+    assert_eq!(refuse("dot/claude/skills").as_deref(), Some("~/.claude leads there"));
+    assert_eq!(refuse("app"), None);
+}
+
+#[test]
+fn what_mise_reads_for_an_environment_is_protected_where_that_is_in_use() {
+    let scene = Scene::new("");
+    let protected = |scene: &Scene| match scene.spec(Overrides::default()).workspace {
+        Workspace::Direct { protected, .. } => protected,
+        other => panic!("{other:?}"),
+    };
+    let has = |scene: &Scene, path: &str| protected(scene).contains(&PathBuf::from(path));
+    std::fs::write(scene.host.cwd.join(".miserc.toml"), "# old\nenv = [\"dev\", 'ci']\n").unwrap();
+    for path in ["mise.dev.toml", ".mise.ci.local.toml", ".config/mise.dev.toml", "mise.local.toml"] {
+        assert!(has(&scene, path), "{path}");
+    }
+    assert!(!has(&scene, "mise.old.toml") && !has(&scene, "mise.prod.toml"));
+    std::fs::remove_file(scene.host.cwd.join(".miserc.toml")).unwrap();
+    assert!(!has(&scene, "mise.dev.toml"));
+    std::fs::write(scene.host.cwd.join("mise.toml"), "").unwrap();
+    let mut scene = scene;
+    scene.host.env.push(("MISE_ENV".into(), "prod,eu".into()));
+    for path in ["mise.prod.toml", "mise.eu.local.toml"] {
+        assert!(has(&scene, path), "{path}");
     }
 }
 

@@ -20,6 +20,14 @@ const PATH_MAX: usize = 4096;
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
 
+/// A call that is told of.
+pub(super) struct Call {
+    pub number: u32,
+    pub name: &'static str,
+    /// Which arguments are its paths, each with the one that is the directory where it begins, if the call has such.
+    pub paths: &'static [(Option<u8>, u8)],
+}
+
 /// A call that waits.
 #[derive(Debug)]
 pub struct Notice {
@@ -59,8 +67,9 @@ impl Listener {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let called = |&&(number, ..): &&(u32, _, _)| number == notice.data.nr.cast_unsigned();
-        let &(_, call, places) = WATCHED_CALLS.iter().find(called).unwrap_or(&(0, "", &[]));
+        let number = notice.data.nr.cast_unsigned();
+        let call = WATCHED_CALLS.iter().find(|call| call.number == number);
+        let (call, places) = call.map_or(("", &[][..]), |call| (call.name, call.paths));
         let argument = |index: u8| notice.data.args.get(usize::from(index)).copied().unwrap_or_default();
         // A descriptor is an int for the kernel, whatever the upper half says.
         let dir = |index: u8| Some(argument(index) as i32).filter(|&fd| fd != libc::AT_FDCWD);
@@ -115,7 +124,7 @@ impl AsFd for Listener {
 }
 
 impl Notice {
-    /// The memory of who called, to read [`path`](Self::path)s from.
+    /// The memory of who called, to read the paths from ([`Place::path`]).
     ///
     /// # Errors
     /// As open(2): `EACCES` if the caller may not trace it.
