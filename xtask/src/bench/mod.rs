@@ -12,6 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 mod agents;
+mod changes;
 mod docker;
 mod egress;
 mod image;
@@ -55,6 +56,8 @@ enum Part {
     Image(image::Arguments),
     /// Measure how long agents take to start beside their start on the host
     Agents(agents::Arguments),
+    /// Measure what it costs that refused changes go on record
+    Changes(changes::Arguments),
     #[command(hide = true)]
     EgressClient(egress::Client),
 }
@@ -80,6 +83,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         Some(Part::Egress(arguments)) => return egress::main(arguments),
         Some(Part::Docker(arguments)) => return docker::main(arguments),
         Some(Part::Agents(arguments)) => return agents::main(arguments),
+        Some(Part::Changes(arguments)) => return changes::main(arguments),
         Some(Part::Image(arguments)) => return image::main(arguments),
         Some(Part::EgressClient(client)) => return client.run(),
         None => {}
