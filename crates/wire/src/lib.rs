@@ -32,4 +32,4 @@ pub use time::rfc3339;
 
 /// The revision of frames and messages. Both ends of a stream must speak the same one: there is no negotiation,
 /// because both ends ship in one binary. A mismatch is told by [`frame::Hello`], before anything else is decoded.
-pub const PROTOCOL: u16 = 9;
+pub const PROTOCOL: u16 = 10;

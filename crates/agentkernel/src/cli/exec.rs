@@ -84,9 +84,9 @@ impl Exec {
         if let Some(failure) = net::misled(&spec, &exec.env).filter(|_| net::misled(&spec, &spec.env).is_none()) {
             super::report(&failure);
         }
-        let session = Session { stdin, terminal, detach: self.detach, repaint: false };
-        let open = api::Open::Exec { spec: exec, detach: self.detach };
-        let outcome = session.run_recorded(&mut client, &open, recording.as_mut());
+        let session = Session { stdin, terminal, detach: self.detach, repaint: false, tied: false };
+        let open = api::Open::Exec { spec: exec, detach: self.detach, tied: false };
+        let outcome = session.run_recorded(&mut client, &open, recording.as_mut(), None);
         self.record.end(recording);
         if let (Ok(Outcome::Detached { exec }), true) = (&outcome, self.detach) {
             print(&format!("{exec}\n"))?;
@@ -126,7 +126,7 @@ impl Attach {
         };
         let stdin = stdin && !self.no_stdin;
         input_reaches(terminal, stdin, format!("'agentkernel attach --no-stdin {}' only watches", self.sandbox))?;
-        let session = Session { stdin, terminal, detach: false, repaint: true };
+        let session = Session { stdin, terminal, detach: false, repaint: true, tied: false };
         match session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin, output: true }) {
             Err(error) => Err(late(error)),
             outcome => conclude(outcome),
