@@ -15,7 +15,7 @@ fn a_session_with_its_questions() {
         let heard = &hello["agentCapabilities"]["heard"];
         assert_eq!(heard["clientInfo"]["name"], "test");
         let fs = json!({"readTextFile": true, "writeTextFile": false});
-        assert_eq!(heard["clientCapabilities"], json!({"fs": fs, "terminal": false, "plan": {}}));
+        assert_eq!(heard["clientCapabilities"], json!({"fs": fs, "terminal": true, "plan": {}}));
         // One session in the project, another below it, none outside.
         scene.sh("mkdir sub; ln -s . itself", &[]);
         for (cwd, real) in [("", ""), ("sub", "sub"), ("itself/sub", "sub")] {

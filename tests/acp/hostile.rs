@@ -8,23 +8,22 @@ use support::rpc;
 fn the_editor_is_asked_for_nothing_that_it_would_do_on_the_host() {
     for scene in Scene::all() {
         let editor = scene.editor(&[]);
-        editor.does("terminal/create", |_| Some(json!({"terminalId": "t"})));
         let result = does(
             &editor,
             r#"
-tries = ["terminal/create", "terminal/output", "terminal/kill", "_zed/anything", "mcp/connect", "session/new", "fs/delete"]
+tries = ["terminal/write", "terminal/new", "_zed/anything", "mcp/connect", "session/new", "fs/delete"]
 result = [ask(method, sessionId="s", command="touch", args=["/tmp/made"])["error"]["code"] for method in tries]
 # Hidden in a batch, behind another method of the same message, or in an answer.
-line('[{"jsonrpc":"2.0","id":"b","method":"terminal/create","params":{"command":"id"}}]\n')
-line('{"jsonrpc":"2.0","id":"c","method":"terminal/create","method":"session/request_permission","params":{}}\n')
-line('{"jsonrpc":"2.0","id":"d","result":{},"method":"terminal/create"}\n')
-line('{"jsonrpc":"2.0","id":1,"result":{"forged":true},"x":{"method":"terminal/create"}}\n')
+line('[{"jsonrpc":"2.0","id":"b","method":"_zed/run","params":{"command":"id"}}]\n')
+line('{"jsonrpc":"2.0","id":"c","method":"_zed/run","method":"session/request_permission","params":{}}\n')
+line('{"jsonrpc":"2.0","id":"d","result":{},"method":"_zed/run"}\n')
+line('{"jsonrpc":"2.0","id":1,"result":{"forged":true},"x":{"method":"_zed/run"}}\n')
 result.append(answer("d")["error"]["code"])
 tell("_its/own", a=1)
 tell("terminal/create", a=1)
 "#,
         );
-        assert_eq!(result, json!(vec![-32601; 8]));
+        assert_eq!(result, json!(vec![-32601; 7]));
         editor.notified(|it| it["method"] == "_its/own");
         let asked: Vec<Value> = editor.asked().into_iter().map(|it| it["method"].clone()).collect();
         assert_eq!(asked, ["session/request_permission"]);
@@ -88,7 +87,7 @@ fn each_side_is_as_slow_as_the_other() {
     let editor = scene.editor(&[]);
     let text = "chunk = 'x' * (1 << 20)
 for at in range(30): tell('session/update', at=at, text=chunk)
-for at in range(20000): send('terminal/create', text='x' * 1000)
+for at in range(20000): send('terminal/write', text='x' * 1000)
 tell('session/update', at='end')";
     // The client takes what comes, but the answers to the agent wait for it, and it does not take them.
     let _ = editor.ask("session/prompt", prompt(text));

@@ -8,3 +8,5 @@ mod ends;
 mod files;
 mod hostile;
 mod scene;
+mod sdk;
+mod terminals;

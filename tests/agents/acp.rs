@@ -5,15 +5,11 @@ use super::{
     scene::{Agent, KEY, Scene, install},
 };
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf, process::Command};
-use support::{eventually, fetched, internet::Internet, stdout, told};
-
-const SDK: &str = "@agentclientprotocol/sdk@2.4.0";
+use std::{fs, path::PathBuf};
+use support::{acp_client, eventually, internet::Internet, stdout, told};
 
 fn client() -> Option<PathBuf> {
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", SDK]);
-    let folder = fetched(env!("CARGO_TARGET_TMPDIR"), "the client of ACP (npm)", &mut npm)?;
+    let folder = acp_client(env!("CARGO_TARGET_TMPDIR"))?;
     fs::write(folder.join("editor.mjs"), include_str!("editor.mjs")).unwrap();
     Some(folder)
 }

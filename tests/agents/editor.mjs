@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { Readable, Writable } from "node:stream";
 import { client, methods, ndJsonStream } from "@agentclientprotocol/sdk";
+import { terminals } from "./terminals.mjs";
 
 const [command, cwd, given] = process.argv.slice(2);
 const { load, prompts } = JSON.parse(given);
@@ -31,6 +32,7 @@ const app = client({ name: "test" })
     if (update.sessionUpdate === "agent_message_chunk" && update.content.type === "text") turn.text += update.content.text;
     turn.updates?.push(update.sessionUpdate);
   });
+terminals(app, true);
 const begun = () => ({ permissions: [], reads: [], writes: [], updates: [], text: "" });
 turn = begun();
 const stream = ndJsonStream(Writable.toWeb(agent.stdin), Readable.toWeb(agent.stdout));

@@ -26,6 +26,22 @@ pub fn fetched(below: &str, what: &str, fetch: &mut Command) -> Option<PathBuf> 
     None
 }
 
+/// The official client of the Agent Client Protocol for TypeScript, and terminals for it beside it.
+///
+/// # Panics
+/// If those can't be written.
+#[must_use]
+pub fn acp_client(below: &str) -> Option<PathBuf> {
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "@agentclientprotocol/sdk@2.4.0"]);
+    let folder = fetched(below, "the client of ACP (npm)", &mut npm)?;
+    // Others may be reading it.
+    let part = folder.join(format!("terminals-{}", std::process::id()));
+    fs::write(&part, include_str!("terminals.mjs")).unwrap();
+    fs::rename(part, folder.join("terminals.mjs")).unwrap();
+    Some(folder)
+}
+
 /// What the command said, if it failed.
 fn fill(folder: &Path, fetch: &mut Command) -> io::Result<Option<Output>> {
     fs::create_dir_all(folder.parent().unwrap())?;

@@ -14,7 +14,7 @@ pub mod rpc;
 pub mod screen;
 mod ssh_agent;
 
-pub use fetched::fetched;
+pub use fetched::{acp_client, fetched};
 pub use packed::pack;
 pub use ssh_agent::SshAgent;
 

@@ -46,7 +46,16 @@ impl Client {
     /// If it can't be started.
     #[must_use]
     pub fn new(command: &mut Command) -> Self {
-        let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        Self::telling(command, Stdio::inherit())
+    }
+
+    /// The same, with what it tells humans going there.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    #[must_use]
+    pub fn telling(command: &mut Command, errors: impl Into<Stdio>) -> Self {
+        let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
         let output = server.stdout.take().unwrap();
         let (sender, lines) = channel();
         thread::spawn(move || {

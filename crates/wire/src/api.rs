@@ -18,6 +18,8 @@ pub enum Open {
         spec: ExecSpec,
         /// The client wants neither input nor output: it leaves after [`ExecReport::Started`](crate::link::ExecReport::Started), and the output goes to the log.
         detach: bool,
+        /// The program is killed, with its process group, when this client leaves it or goes, in whatever way.
+        tied: bool,
     },
     /// Joins a running exec: what no client has received yet, then what comes.
     Attach {

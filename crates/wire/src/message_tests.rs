@@ -120,7 +120,7 @@ fn flow_messages_survive_and_fit_a_datagram() {
 
 #[test]
 fn api_messages_survive() {
-    survives(&api::Open::Exec { spec: exec_spec(), detach: true });
+    survives(&api::Open::Exec { spec: exec_spec(), detach: true, tied: false });
     survives(&api::Open::Attach { exec: 7, stdin: true, output: false });
     survives(&api::Open::Put(link::Put { path: wild(), user: user() }));
     survives(&api::Open::Get(link::Get { path: wild(), user: user(), follow: false }));

@@ -52,7 +52,8 @@ impl Fault {
         Self { code, message: message.into(), data: None }
     }
 
-    fn value(&self) -> Value {
+    /// As it is told.
+    pub(super) fn value(&self) -> Value {
         let mut value = json!({"code": self.code, "message": self.message});
         if let Some(data) = &self.data {
             value["data"] = data.clone();

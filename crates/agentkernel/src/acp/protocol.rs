@@ -1,7 +1,11 @@
 //! What the protocol's messages mean here: which of them are passed on, what is changed in them, and who answers. Hides that
 //! the ids of both sides must be kept apart from what they never were given for.
 
-use super::message::{self, Answer, Fault, Id, Message};
+use super::{
+    message::{self, Answer, Fault, Id, Message},
+    place::Place,
+    terminals::{self, TerminalCall, Terminals},
+};
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,6 +22,8 @@ const CAPABILITIES: [&str; 5] = ["fs", "session", "plan", "elicitation", "subage
 /// In what an editor can do: it runs the agent's command of its own to log in.
 const OWN_LOGIN: &str = "terminal-auth";
 const INITIALIZE: &str = "initialize";
+/// What is wrong with some that an agent would have shown.
+const FOREIGN: &str = "It shows a terminal that the editor has not given this session";
 const READ: &str = "fs/read_text_file";
 const WRITE: &str = "fs/write_text_file";
 
@@ -76,6 +82,8 @@ impl FileCall {
 enum Answerer {
     /// The editor.
     Editor,
+    /// The editor, and what it says of a terminal is noted.
+    Terminal,
     /// We do.
     Us,
     /// We do, and the editor is asked what.
@@ -83,6 +91,14 @@ enum Answerer {
     /// We have, and the editor is still to answer what it was asked: what it says then is nobody's, and no answer to another
     /// request of this id.
     Late,
+}
+
+/// A request of the editor's.
+#[derive(Debug)]
+struct Request {
+    method: String,
+    /// Where the session is to be that it is about, if it says so.
+    cwd: Option<String>,
 }
 
 /// Between an editor and an agent.
@@ -94,8 +110,8 @@ pub(super) struct Protocol {
     mounts: Vec<PathBuf>,
     /// Whether the editor reads files.
     pub(super) editor_reads: bool,
-    /// The editor's requests, with their methods.
-    editors: BTreeMap<Id, String>,
+    /// The editor's requests.
+    editors: BTreeMap<Id, Request>,
     /// The agent's.
     agents: BTreeMap<Id, Answerer>,
     /// What is to be said to the agent, and to the editor.
@@ -104,6 +120,7 @@ pub(super) struct Protocol {
     /// What the agent wants of files, the oldest first, and how much is held for that.
     files: VecDeque<FileCall>,
     held: usize,
+    terminals: Terminals,
     /// What humans are told, by the line.
     pub(super) notes: Vec<String>,
 }
@@ -121,15 +138,21 @@ impl Protocol {
             to_editor: VecDeque::new(),
             files: VecDeque::new(),
             held: 0,
+            terminals: Terminals::new(Err("there is no sandbox".into())),
             notes: Vec::new(),
         }
+    }
+
+    /// Where an editor's terminals begin that show what is in the sandbox; else why there are none.
+    pub(super) fn with_terminals(self, place: Result<Place, String>) -> Self {
+        Self { terminals: Terminals::new(place), ..self }
     }
 
     /// Whether there is room for what follows from one more message.
     pub(super) fn has_room(&self) -> bool {
         /// Who does not take what is there is not asked for more.
         const ROOM: usize = 1 << 20;
-        self.to_agent.len() < ROOM && self.to_editor.len() < ROOM && self.held < ROOM
+        self.to_agent.len() < ROOM && self.to_editor.len() < ROOM && self.held + self.terminals.held() < ROOM
     }
 
     /// What the agent wants of a file next.
@@ -156,7 +179,15 @@ impl Protocol {
                 match self.for_agent(&method, params) {
                     Ok(params) => {
                         self.to_agent.extend(message::request(&id, &method, &params));
-                        self.editors.insert(id, method);
+                        let text = |name: &str| params.get(name).and_then(Value::as_str).map(str::to_owned);
+                        let cwd = text("cwd").filter(|_| method.starts_with("session/"));
+                        // What is called already may be gone on with before that is answered.
+                        if let (Some(cwd), Some(session), "session/load" | "session/resume") =
+                            (&cwd, text("sessionId"), &*method)
+                        {
+                            self.terminals.begin_session(&session, cwd);
+                        }
+                        self.editors.insert(id, Request { method, cwd });
                     }
                     Err(fault) => self.to_editor.extend(message::refusal(&id, &fault)),
                 }
@@ -167,6 +198,11 @@ impl Protocol {
             Ok(Message::Response { id, answer }) => match self.agents.get(&id) {
                 Some(Answerer::Editor) => {
                     self.agents.remove(&id);
+                    self.to_agent.extend(message::response(&id, &answer));
+                }
+                Some(Answerer::Terminal) => {
+                    self.agents.remove(&id);
+                    let answer = self.terminals.answered(&id, answer);
                     self.to_agent.extend(message::response(&id, &answer));
                 }
                 Some(Answerer::Both) => {
@@ -198,8 +234,12 @@ impl Protocol {
                 }
             }
             capabilities["fs"] = json!({"readTextFile": self.editor_reads, "writeTextFile": can("writeTextFile")});
-            // The agent runs its commands itself.
-            capabilities["terminal"] = false.into();
+            // What runs in one runs in the sandbox.
+            let offered = self.terminals.offer(&told).unwrap_or_else(|why| {
+                self.notes.push(why);
+                false
+            });
+            capabilities["terminal"] = offered.into();
             if let Some(Value::Object(mut meta)) = told.get("_meta").cloned() {
                 meta.remove(OWN_LOGIN);
                 capabilities["_meta"] = meta.into();
@@ -254,16 +294,35 @@ impl Protocol {
                         }
                         Err(fault) => fault,
                     },
+                    "session/request_permission" if !self.may_be_shown(&params, "toolCall") => {
+                        Fault::new(Fault::PARAMS, FOREIGN)
+                    }
                     "session/request_permission" | "elicitation/create" => {
                         self.to_editor.extend(message::request(&id, &method, &params));
                         self.agents.insert(id, Answerer::Editor);
                         return;
                     }
+                    _ if self.terminals.are_meant(&method) => match self.terminals.take(&id, &method, params) {
+                        Ok(Some(asked)) => {
+                            self.to_editor.extend(message::request(&id, &method, &asked));
+                            self.agents.insert(id, Answerer::Terminal);
+                            return;
+                        }
+                        Ok(None) => {
+                            self.agents.insert(id, Answerer::Us);
+                            return;
+                        }
+                        Err(fault) => fault,
+                    },
                     _ => Fault::new(Fault::METHOD, format!("No editor does '{method}' for an agent in a sandbox")),
                 };
                 self.to_agent.extend(message::refusal(&id, &fault));
             }
             Ok(Message::Notification { method, params }) => {
+                if method == "session/update" && !self.may_be_shown(&params, "update") {
+                    self.notes.push(format!("What the agent told is left out: {FOREIGN}"));
+                    return;
+                }
                 let is_known =
                     ["session/update", "elicitation/complete", "$/cancel_request"].contains(&method.as_str());
                 if is_known || method.starts_with('_') {
@@ -272,7 +331,12 @@ impl Protocol {
             }
             // What nobody has asked for is no answer.
             Ok(Message::Response { id, answer }) => {
-                if let Some(method) = self.editors.remove(&id) {
+                if let Some(Request { method, cwd }) = self.editors.remove(&id) {
+                    if let (Some(cwd), Ok(result)) = (cwd, &answer)
+                        && let Some(session) = result.get("sessionId").and_then(Value::as_str)
+                    {
+                        self.terminals.begin_session(session, &cwd);
+                    }
                     let answer = if method == INITIALIZE { answer.map(without_commands) } else { answer };
                     self.to_editor.extend(message::response(&id, &answer));
                 }
@@ -280,6 +344,30 @@ impl Protocol {
             Ok(Message::Complaint(error)) => self.notes.push(format!("The agent complains: {error}")),
             Err(fault) => self.notes.push(format!("The agent wrote what is no message: {}", fault.message)),
         }
+    }
+
+    /// Whether what is told of a call of a tool shows no terminals but the agent's.
+    fn may_be_shown(&mut self, params: &Map<String, Value>, call: &str) -> bool {
+        params.get(call).is_none_or(|call| self.terminals.may_be_shown(params.get("sessionId"), call))
+    }
+
+    /// What the agent wants run in a terminal next.
+    pub(super) fn next_terminal(&mut self) -> Option<TerminalCall> {
+        self.terminals.next()
+    }
+
+    /// Asks the editor for a terminal, in which that is run which has this token.
+    pub(super) fn ask_for_terminal(&mut self, call: TerminalCall, token: String) {
+        let id = call.id.clone();
+        if let Some(params) = self.terminals.ask(call, token) {
+            self.to_editor.extend(message::request(&id, terminals::CREATE, &params));
+            self.agents.insert(id, Answerer::Terminal);
+        }
+    }
+
+    /// Tokens of what is not to be run any more.
+    pub(super) fn spent_tokens(&mut self) -> Vec<String> {
+        self.terminals.take_spent()
     }
 
     /// Asks the editor what a file has that the agent wants.
@@ -331,6 +419,7 @@ impl Protocol {
     pub(super) fn forget_agent(&mut self) {
         self.to_agent.clear();
         self.files.clear();
+        self.terminals.forget();
         self.held = 0;
     }
 }

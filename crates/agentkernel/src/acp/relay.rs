@@ -1,8 +1,9 @@
 //! From one side to the other and back, message by message: hides that each side is as slow as the other is.
 
 use super::{
-    End, LONGEST,
+    End, LONGEST, Terminals,
     files::{Desk, Work},
+    message::Fault,
     protocol::Protocol,
 };
 use crate::{
@@ -45,6 +46,7 @@ pub(super) struct Relay<'a> {
     errors: VecDeque<u8>,
     owed: usize,
     protocol: Protocol,
+    terminals: Terminals,
     work: Option<Work>,
     signals: Interrupts,
     notes: u32,
@@ -64,6 +66,7 @@ impl<'a> Relay<'a> {
         client: &'a mut Client,
         spec: &'a Spec,
         host: &'a HostFacts,
+        terminals: Terminals,
         output: OwnedFd,
     ) -> Result<Self, ClientError> {
         let same = spec.mounts.iter().filter(|mount| mount.source == mount.target);
@@ -79,7 +82,8 @@ impl<'a> Relay<'a> {
             output,
             errors: VecDeque::new(),
             owed: 0,
-            protocol: Protocol::new(spec.project(), &mounts),
+            protocol: Protocol::new(spec.project(), &mounts).with_terminals(terminals.place.clone()),
+            terminals,
             work: None,
             signals: Interrupts::hold()?,
             notes: 0,
@@ -120,6 +124,7 @@ impl<'a> Relay<'a> {
         }
         self.take_lines()?;
         self.work_on_files()?;
+        self.work_on_terminals();
         let now = Instant::now();
         if let Some((_, until)) = self.ended {
             self.protocol.forget_agent();
@@ -246,6 +251,25 @@ impl<'a> Relay<'a> {
             if self.work.is_some() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Leaves what is to be run in terminals where it can be taken, and asks the editor for those.
+    fn work_on_terminals(&mut self) {
+        let Some(entry) = &self.terminals.entry else { return };
+        if self.ended.is_none() {
+            while let Some(call) = self.protocol.next_terminal() {
+                match entry.leave_order(&call.order) {
+                    Ok(token) => self.protocol.ask_for_terminal(call, token),
+                    Err(error) => {
+                        self.protocol.answer(&call.id, Err(Fault::new(Fault::INTERNAL, wire::cause(&error))));
+                    }
+                }
+            }
+        }
+        for token in self.protocol.spent_tokens() {
+            // What cannot be removed goes with the sandbox.
+            let _ = entry.withdraw_order(&token);
         }
     }
 

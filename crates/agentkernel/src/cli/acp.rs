@@ -4,24 +4,27 @@ use super::{
     Failure, Status,
     agents::{AskArgs, CommonArgs, Wanted},
     args::SandboxArgs,
+    exec::Exec,
     failure::OWN,
     report,
     run::{self, Beginning, Course},
 };
 use crate::{
     Spec,
-    acp::{self, End},
-    client::Client,
+    acp::{self, End, Order, Terminals},
+    client::{self, Client},
     config::{HostFacts, WorkspaceMode},
+    store::{Store, StoreError},
 };
 use clap::Args;
 use rustix::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 
 /// Let an editor work with an agent in a new sandbox of this project, by the Agent Client Protocol.
 ///
 /// The editor starts this in the project's directory, in the place of the agent, and speaks to it on standard input and
 /// output. The sandbox is that of 'agentkernel run AGENT', and ends with the editor. The agent asks before it acts, where it
-/// knows how to, and the editor asks you.
+/// knows how to, and the editor asks you. What it runs in the editor's terminals runs in the sandbox.
 #[derive(Debug, Args)]
 pub(super) struct Acp {
     #[command(flatten)]
@@ -49,11 +52,11 @@ impl Acp {
         if let Err(failure) = &result {
             acp::refuse(output.as_fd(), &failure.one_line());
         }
-        let (mut client, spec) = result.map_err(|failure| failure.status(OWN))?;
-        relay(&mut client, &spec, output)
+        let (mut client, spec, terminals) = result.map_err(|failure| failure.status(OWN))?;
+        relay(&mut client, &spec, terminals, output)
     }
 
-    fn begin(self) -> Result<(Client, Spec), Failure> {
+    fn begin(self) -> Result<(Client, Spec, Terminals), Failure> {
         if self.sandbox.workspace == Some(WorkspaceMode::None) {
             return Err(Failure::new("An editor's agent works in the project, and '--workspace none' leaves that out")
                 .hint("Leave it out, or use '--workspace overlay'"));
@@ -67,13 +70,41 @@ impl Acp {
             .begin(&mut Course::default())?;
         // Not every agent ends with its input.
         client.tie()?;
-        Ok((client, spec))
+        let terminals = Terminals::of(&Store::open()?, &spec);
+        Ok((client, spec, terminals))
     }
 }
 
-fn relay(client: &mut Client, spec: &Spec, output: OwnedFd) -> Status {
+/// Run in the sandbox what its agent wants in a terminal of the editor's, which starts this.
+#[derive(Debug, Args)]
+pub(super) struct AcpTerminal {
+    /// The state directory
+    state: PathBuf,
+    /// The sandbox's id
+    id: String,
+    /// What the order is taken by
+    token: String,
+}
+
+impl AcpTerminal {
+    pub(super) fn run(self) -> Status {
+        let ours = |failure: Failure| failure.status(OWN);
+        let gone =
+            || ours(Failure::new("There is nothing to run in this terminal: its agent is gone, or it was run already"));
+        let caller = client::caller();
+        let store = Store::look_at(&self.state).map_err(|error| ours(error.into()))?.ok_or_else(gone)?;
+        let entry = match store.find(&self.id) {
+            Err(StoreError::NotFound { .. }) => return Err(gone()),
+            found => found.map_err(|error| ours(error.into()))?,
+        };
+        let order: Order = entry.take_order(&self.token).map_err(|error| ours(error.into()))?.ok_or_else(gone)?;
+        Exec::of_order(self.id, order)?.run_in(&store, caller)
+    }
+}
+
+fn relay(client: &mut Client, spec: &Spec, terminals: Terminals, output: OwnedFd) -> Status {
     let host = HostFacts::read()?;
-    match acp::serve(client, spec, &host, output) {
+    match acp::serve(client, spec, &host, terminals, output) {
         Ok(End::Agent(outcome)) => run::conclude(Ok(outcome)),
         Ok(End::Editor) => Ok(0),
         Err(error) => {

@@ -11,11 +11,13 @@ use super::{
     shell,
 };
 use crate::{
+    acp::Order,
     client::{self, Client, Outcome, Session},
     config::{self, EnvVar, HostFacts},
     store::Store,
 };
 use clap::Args;
+use rustix::fd::OwnedFd;
 use std::{ffi::OsString, path::PathBuf};
 use wire::{Stdio, api};
 
@@ -44,6 +46,9 @@ pub(super) struct Exec {
     /// COMMAND is one line for the sandbox's shell: bash where it has that, else sh. Without a line, that shell
     #[arg(long)]
     shell: bool,
+    /// It ends with this process
+    #[arg(skip)]
+    tied: bool,
     /// Name, id or prefix of an id
     sandbox: String,
     /// The command and its arguments
@@ -53,11 +58,40 @@ pub(super) struct Exec {
 
 impl Exec {
     pub(super) fn run(self) -> Status {
+        let store = Store::open().map_err(|error| Failure::from(error).status(OWN))?;
+        self.run_in(&store, None)
+    }
+
+    /// What an agent wants in a terminal of an editor's: it ends with that.
+    pub(super) fn of_order(sandbox: String, order: Order) -> Result<Self, Failure> {
+        let shell = order.is_line();
+        let variable = |(name, value): (String, String)| {
+            config::parse_env(format!("{name}={value}").as_ref()).map_err(|error| {
+                let hint = error.hint;
+                Failure::chain(&error).hint(hint).status(OWN)
+            })
+        };
+        Ok(Self {
+            detach: false,
+            env: order.env.into_iter().map(variable).collect::<Result<_, _>>()?,
+            env_file: Vec::new(),
+            workdir: Some(order.cwd.into()),
+            user: None,
+            stdio: StdioArgs::default(),
+            record: RecordArgs::default(),
+            shell,
+            tied: true,
+            sandbox,
+            command: [order.command].into_iter().chain(order.arguments).map(OsString::from).collect(),
+        })
+    }
+
+    /// The same, with this state, for this caller.
+    pub(super) fn run_in(self, store: &Store, caller: Option<OwnedFd>) -> Status {
         let ours = |failure: Failure| failure.status(OWN);
         let (terminal, stdin) = self.stdio.resolve(self.detach)?;
         let command = if self.shell { shell::words(self.command).map_err(ours)? } else { self.command };
         let mut recording = self.record.begin(&command, self.detach).map_err(ours)?;
-        let store = Store::open().map_err(|error| ours(error.into()))?;
         let entry = store.find(&self.sandbox).map_err(|error| ours(error.into()))?;
         let mut client = Client::connect(&entry).map_err(|error| ours(error.into()))?;
         let spec = entry.spec().map_err(|error| ours(error.into()))?;
@@ -73,9 +107,9 @@ impl Exec {
         };
         let found = match (&spec.image, &spec.engine, &request.user) {
             // Whom a name means, the image's own files tell.
-            (crate::Image::Oci(image), _, Some(_)) => Some(image::again(&store, image).map_err(ours)?),
+            (crate::Image::Oci(image), _, Some(_)) => Some(image::again(store, image).map_err(ours)?),
             (crate::Image::Engine(image), Some(engine), Some(_)) => {
-                Some(engine_image::again(&store, engine, image).map_err(ours)?)
+                Some(engine_image::again(store, engine, image).map_err(ours)?)
             }
             _ => None,
         };
@@ -84,9 +118,9 @@ impl Exec {
         if let Some(failure) = net::misled(&spec, &exec.env).filter(|_| net::misled(&spec, &spec.env).is_none()) {
             super::report(&failure);
         }
-        let session = Session { stdin, terminal, detach: self.detach, repaint: false };
-        let open = api::Open::Exec { spec: exec, detach: self.detach };
-        let outcome = session.run_recorded(&mut client, &open, recording.as_mut());
+        let session = Session { stdin, terminal, detach: self.detach, repaint: false, tied: self.tied };
+        let open = api::Open::Exec { spec: exec, detach: self.detach, tied: self.tied };
+        let outcome = session.run_recorded(&mut client, &open, recording.as_mut(), caller);
         self.record.end(recording);
         if let (Ok(Outcome::Detached { exec }), true) = (&outcome, self.detach) {
             print(&format!("{exec}\n"))?;
@@ -126,7 +160,7 @@ impl Attach {
         };
         let stdin = stdin && !self.no_stdin;
         input_reaches(terminal, stdin, format!("'agentkernel attach --no-stdin {}' only watches", self.sandbox))?;
-        let session = Session { stdin, terminal, detach: false, repaint: true };
+        let session = Session { stdin, terminal, detach: false, repaint: true, tied: false };
         match session.run(&mut client, &api::Open::Attach { exec: self.exec, stdin, output: true }) {
             Err(error) => Err(late(error)),
             outcome => conclude(outcome),

@@ -117,6 +117,9 @@ enum Command {
     Agents(Deferred<agents::Agents>),
     /// Let an editor work with an agent in a sandbox of this project, by the Agent Client Protocol
     Acp(Deferred<acp::Acp>),
+    /// Run in the sandbox what its agent wants in a terminal of the editor's
+    #[command(name = crate::acp::COMMAND, hide = true)]
+    AcpTerminal(Deferred<acp::AcpTerminal>),
     /// Serve agents on this host, by the Model Context Protocol: they run what is risky in sandboxes
     Mcp(Deferred<mcp::Mcp>),
     /// Have agents and editors on this host do what is risky in sandboxes
@@ -207,6 +210,7 @@ pub fn main() -> ExitCode {
         Command::Image(command) => command.0.run(),
         Command::Agents(command) => command.0.run(),
         Command::Acp(command) => command.0.run(),
+        Command::AcpTerminal(command) => command.0.run(),
         Command::Mcp(command) => command.0.run(),
         Command::Plugin(command) => command.0.run(),
         Command::Secret(command) => command.0.run(),

@@ -237,9 +237,9 @@ impl Run {
         }
         // In the background the input stays open, for whoever joins later.
         let stdin = stdin && !self.detach;
-        let session = Session { stdin, terminal, detach: self.detach, repaint: false };
+        let session = Session { stdin, terminal, detach: self.detach, repaint: false, tied: false };
         let open = api::Open::Attach { exec: 0, stdin, output: !self.detach };
-        let outcome = session.run_recorded(&mut client, &open, recording.as_mut());
+        let outcome = session.run_recorded(&mut client, &open, recording.as_mut(), None);
         self.record.end(recording);
         if let (Ok(Outcome::Detached { .. }), true) = (&outcome, self.detach) {
             if json {
@@ -346,7 +346,7 @@ impl Start {
             let hint = format!("Start it without -a; 'agentkernel attach --no-stdin {reference}' then only watches");
             input_reaches(terminal, stdin, hint)?;
             let open = api::Open::Attach { exec: 0, stdin, output: true };
-            let session = |repaint| Session { stdin, terminal, detach: false, repaint };
+            let session = |repaint| Session { stdin, terminal, detach: false, repaint, tied: false };
             return match client::find_settled(&entry)? {
                 Found::Running(mut client) => match session(true).run(&mut client, &open) {
                     Err(error) => Err(too_late(error, &entry, reference)),

@@ -70,7 +70,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] if it could not be started.
     pub fn start(&mut self, spec: ExecSpec) -> Result<(), ClientError> {
-        let stream = self.open(&api::Open::Exec { spec, detach: true })?;
+        let stream = self.open(&api::Open::Exec { spec, detach: true, tied: false })?;
         self.started(stream)?;
         self.connection.control(stream, &api::Control::Detach);
         self.connection.mux.close(stream);
@@ -96,7 +96,7 @@ impl Client {
         limit: usize,
         interrupts: Option<&Interrupts>,
     ) -> Result<Captured, ClientError> {
-        let stream = self.open(&api::Open::Exec { spec, detach: false })?;
+        let stream = self.open(&api::Open::Exec { spec, detach: false, tied: false })?;
         let mut stdout: Vec<u8> = Vec::new();
         let mut keep = |channel, bytes: &[u8]| {
             if channel == Channel::Stdout {

@@ -58,7 +58,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] if it is too large to be asked for.
     pub fn begin(&mut self, spec: ExecSpec) -> Result<u32, ClientError> {
-        self.open(&api::Open::Exec { spec, detach: false })
+        self.open(&api::Open::Exec { spec, detach: false, tied: false })
     }
 
     /// Sends a program input, as much as there is room for, and gives how much that is.

@@ -27,7 +27,7 @@ pub use network::{Limits, NetworkChange, change_network, denied, published};
 pub use reach::{Found, end, end_supervisor, find, find_settled};
 pub use recording::{Happened, Recorder as SessionRecording, Recording, RecordingError};
 pub use scripts::{MISSING, READ_LINES, WRITE};
-pub use session::{Outcome, Session, tell};
+pub use session::{Outcome, Session, caller, tell};
 pub use terminal::{Stdio, ask_hidden, input_is_directory, is_terminal, window_size};
 pub use watch::{Seen, Watch, Watched};
 

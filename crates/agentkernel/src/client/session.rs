@@ -10,7 +10,7 @@ use crate::connection::{Filled, Incoming};
 use jail::signal::SignalFd;
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fd::BorrowedFd,
+    fd::{BorrowedFd, OwnedFd},
     fs::FileType,
     io::Errno,
     process::Signal,
@@ -63,6 +63,9 @@ pub struct Session {
     pub detach: bool,
     /// The command may have painted already what this terminal does not show: it is made to paint again.
     pub repaint: bool,
+    /// The command is killed when this process goes, in whatever way; SIGTERM and SIGHUP leave it a moment before. No keys leave
+    /// it running.
+    pub tied: bool,
 }
 
 /// How long a terminal has another size, so that its program paints again. Two changes right behind each other would be
@@ -82,10 +85,10 @@ impl Session {
     /// # Errors
     /// [`ClientError`], the caller's terminal being as it was before.
     pub fn run(self, client: &mut Client, open: &api::Open) -> Result<Outcome, ClientError> {
-        self.run_recorded(client, open, None)
+        self.run_recorded(client, open, None, None)
     }
 
-    /// The same, and what is shown is recorded as well.
+    /// The same, and what is shown is recorded as well. The end of the [`caller`], if it is given, is a SIGHUP.
     ///
     /// # Errors
     /// The same ones.
@@ -94,6 +97,7 @@ impl Session {
         client: &mut Client,
         open: &api::Open,
         recorder: Option<&mut Recorder>,
+        caller: Option<OwnedFd>,
     ) -> Result<Outcome, ClientError> {
         let stream = client.open(open)?;
         // From here on signals are read, not delivered: the terminal is always restored.
@@ -114,10 +118,11 @@ impl Session {
             resize: None,
             // Whoever only watches at a terminal has no keys but those that leave.
             input_open: self.stdin || (raw.is_some() && !self.detach),
-            keys: raw.as_ref().map(|_| DetachKeys::default()),
+            keys: raw.as_ref().filter(|_| !self.tied).map(|_| DetachKeys::default()),
             typed: Vec::new(),
             output: VecDeque::new(),
             interrupts: 0,
+            caller,
             end: None,
             notices: Vec::new(),
             lost: None,
@@ -157,6 +162,8 @@ struct Running<'a> {
     output: VecDeque<(Channel, Vec<u8>)>,
     /// Signals to end that the command has not followed.
     interrupts: u32,
+    /// The process that started this one, if the command is not to outlive it.
+    caller: Option<OwnedFd>,
     /// When the caller leaves, whatever is still to come.
     end: Option<Instant>,
     notices: Vec<String>,
@@ -181,6 +188,10 @@ impl Running<'_> {
                     return Err(ClientError::Gone);
                 }
             }
+            // Whoever writes all the time is not waited for either: the supervisor ends it.
+            if self.session.tied && self.end.is_some_and(|end| end <= Instant::now()) {
+                return Ok(Outcome::Exited(Exit::Signal(Signal::KILL.as_raw() as u8)));
+            }
             self.send_typed();
             let flushed = self.client.connection.flush().unwrap_or(true);
 
@@ -194,6 +205,11 @@ impl Running<'_> {
                 socket |= PollFlags::OUT;
             }
             let mut fds = vec![PollFd::new(&self.client.connection, socket), PollFd::new(signals, PollFlags::IN)];
+            let caller_at = self.caller.as_ref().map(|caller| {
+                fds.push(PollFd::new(caller, PollFlags::IN));
+                fds.len() - 1
+            });
+            let writer_at = fds.len();
             if let Some(fd) = &writer {
                 fds.push(PollFd::new(fd, PollFlags::OUT));
             }
@@ -204,7 +220,9 @@ impl Running<'_> {
             let next = self.end.into_iter().chain(self.resize).min();
             let left = next.map(|next| next.saturating_duration_since(Instant::now()));
             match poll(&mut fds, left.map(super::timespec).as_ref()) {
-                Ok(0) if self.end.is_some_and(|end| end <= Instant::now()) => return Err(ClientError::Interrupted),
+                Ok(0) if !self.session.tied && self.end.is_some_and(|end| end <= Instant::now()) => {
+                    return Err(ClientError::Interrupted);
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -219,7 +237,11 @@ impl Running<'_> {
             if !ready[1].is_empty() {
                 self.on_signals(signals)?;
             }
-            if writer.is_some() && !ready[2].is_empty() {
+            if caller_at.is_some_and(|at| !ready[at].is_empty()) {
+                self.caller = None;
+                self.on_signal(Signal::HUP.as_raw());
+            }
+            if writer.is_some() && !ready[writer_at].is_empty() {
                 self.write_output()?;
             }
             if reads && ready.last().is_some_and(|flags| !flags.is_empty()) && self.read_input()? {
@@ -385,37 +407,43 @@ impl Running<'_> {
 
     fn on_signals(&mut self, signals: &SignalFd) -> Result<(), ClientError> {
         while let Some(received) = signals.read().map_err(ClientError::Stdio)? {
-            let signal = received.signal;
-            if signal == Signal::WINCH.as_raw() {
-                if self.session.terminal {
-                    let size = terminal::window_size();
-                    if let Some(recorder) = &mut self.recorder {
-                        recorder.resized(size);
-                    }
-                    self.tell(ExecControl::Resize(size));
-                }
-                continue;
-            }
-            let ends = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].iter().any(|s| s.as_raw() == signal);
-            if ends && !self.started && self.outcome.is_none() {
-                // There is nobody yet who could follow it, and if init does not answer there never will be.
-                self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
-                self.outcome = Some(Outcome::Exited(Exit::Signal(signal as u8)));
-                self.output.clear();
-                return Ok(());
-            }
-            self.tell(ExecControl::Signal(signal as u8));
-            if signal == Signal::INT.as_raw() || signal == Signal::TERM.as_raw() {
-                self.interrupts += 1;
-            }
-            // Docker's way: whoever presses ctrl-c three times wants it dead, and out, even if the supervisor does not
-            // answer or nobody takes the output.
-            if self.interrupts >= 3 {
-                self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
-                self.end.get_or_insert_with(|| Instant::now() + FAREWELL);
-            }
+            self.on_signal(received.signal);
         }
         Ok(())
+    }
+
+    fn on_signal(&mut self, signal: i32) {
+        if signal == Signal::WINCH.as_raw() {
+            if self.session.terminal {
+                let size = terminal::window_size();
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.resized(size);
+                }
+                self.tell(ExecControl::Resize(size));
+            }
+            return;
+        }
+        let ends = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].iter().any(|s| s.as_raw() == signal);
+        if ends && !self.started && self.outcome.is_none() {
+            // There is nobody yet who could follow it, and if init does not answer there never will be.
+            self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
+            self.outcome = Some(Outcome::Exited(Exit::Signal(signal as u8)));
+            self.output.clear();
+            return;
+        }
+        self.tell(ExecControl::Signal(signal as u8));
+        if signal == Signal::INT.as_raw() || signal == Signal::TERM.as_raw() {
+            self.interrupts += 1;
+        }
+        if self.session.tied && [Signal::TERM, Signal::HUP].iter().any(|s| s.as_raw() == signal) {
+            self.end.get_or_insert_with(|| Instant::now() + FAREWELL);
+        }
+        // Docker's way: whoever presses ctrl-c three times wants it dead, and out, even if the supervisor does not
+        // answer or nobody takes the output.
+        if self.interrupts >= 3 {
+            self.tell(ExecControl::Signal(Signal::KILL.as_raw() as u8));
+            self.end.get_or_insert_with(|| Instant::now() + FAREWELL);
+        }
     }
 }
 
@@ -427,6 +455,15 @@ pub fn tell(line: &dyn fmt::Display) {
     let before = if UNFINISHED.swap(false, Relaxed) { "\n" } else { "" };
     // If standard error is gone there is nobody to tell.
     let _ = writeln!(io::stderr(), "{before}{line}");
+}
+
+/// The process that has started this one: a shell that was to be killed may be killed in the place of its child.
+#[must_use]
+pub fn caller() -> Option<OwnedFd> {
+    use rustix::process::{PidfdFlags, getppid, pidfd_open};
+    let parent = getppid()?;
+    let caller = pidfd_open(parent, PidfdFlags::empty()).ok()?;
+    (getppid() == Some(parent)).then_some(caller)
 }
 
 fn same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {

@@ -61,7 +61,7 @@ impl Client {
         watch: Watch<'_>,
         see: &mut dyn FnMut(Seen<'_>),
     ) -> Result<Watched, ClientError> {
-        let stream = self.open(&api::Open::Exec { spec, detach: false })?;
+        let stream = self.open(&api::Open::Exec { spec, detach: false, tied: false })?;
         self.end = watch.limit.and_then(|limit| Instant::now().checked_add(limit));
         let watched = self.look_on(stream, watch, see);
         self.end = None;

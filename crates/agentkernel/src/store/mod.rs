@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! version              the layout's format
-//! sandboxes/<id>/      mode 0700: spec.json state.json lock sock log log.1 name root/
+//! sandboxes/<id>/      mode 0700: spec.json state.json lock sock log log.1 name root/ order-<token>
 //! sandboxes/.rm-<id>/  a sandbox that is being removed
 //! names/<name>         symbolic link whose text is the id
 //! trust/<digest>       a project's file that the user has accepted
@@ -25,6 +25,7 @@ mod error;
 mod fold;
 mod log;
 mod names;
+mod order;
 mod record;
 mod sweep;
 mod tail;
@@ -143,12 +144,19 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn look() -> Result<Option<Self>, StoreError> {
-        let path = own_path()?;
+        Self::look_at(&own_path()?)
+    }
+
+    /// The same at `path`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn look_at(path: &Path) -> Result<Option<Self>, StoreError> {
         // What has no version is an empty directory, or none.
         if path.join(VERSION).symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             return Ok(None);
         }
-        Self::at(&path).map(Some)
+        Self::at(path).map(Some)
     }
 
     /// Opens the state at `path`, and makes what is missing.

@@ -80,6 +80,24 @@ pub(super) fn write<T: Serialize>(
     Ok(())
 }
 
+/// Makes the record `name` in `dir`, where there must be none. It is whole once this has returned, and not before.
+pub(super) fn create<T: Serialize>(dir: BorrowedFd<'_>, path: &Path, name: &str, record: &T) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| StoreError::io("write", path.join(name), error);
+    let mut bytes = serde_json::to_vec(&Written { format: FORMAT, record }).map_err(|error| failed(error.into()))?;
+    bytes.push(b'\n');
+    if bytes.len() as u64 > MAX_LEN {
+        return Err(failed(Errno::FBIG.into()));
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| failed(errno.into()))?;
+    let written = File::from(file).write_all(&bytes);
+    written.map_err(|error| {
+        // The error that counts is the first one.
+        let _ = fs::unlinkat(dir, name, AtFlags::empty());
+        failed(error)
+    })
+}
+
 /// Writes over the record `name` in `dir`, for want of room for another one. It is short: only a machine that dies at
 /// this moment can leave it damaged.
 pub(super) fn overwrite<T: Serialize>(

@@ -61,6 +61,8 @@ pub(super) struct Attached {
     stream: u32,
     stdin: bool,
     output: bool,
+    /// The program ends when it leaves.
+    tied: bool,
     backlog: Output,
     /// Bytes that it was too slow for, while others were not.
     missed: u64,
@@ -129,9 +131,11 @@ impl Exec {
         self.flush(clients, link);
     }
 
-    /// A client leaves. What it was sent and did not take waits for the next one.
-    pub(super) fn detach(&mut self, link: &mut Connection, client: u64, stream: u32) {
-        let Some(index) = self.attached.iter().position(|a| a.client == client && a.stream == stream) else { return };
+    /// A client leaves. What it was sent and did not take waits for the next one. True: the program is to end with it.
+    pub(super) fn detach(&mut self, link: &mut Connection, client: u64, stream: u32) -> bool {
+        let Some(index) = self.attached.iter().position(|a| a.client == client && a.stream == stream) else {
+            return false;
+        };
         let mut gone = self.attached.swap_remove(index);
         if self.takers().next().is_none() {
             gone.backlog.pass(|channel, bytes| {
@@ -145,6 +149,7 @@ impl Exec {
             self.settle_input(link);
         }
         self.grant(link);
+        gone.tied && self.ended.is_none()
     }
 
     /// Input came from a client. It gets its credit back when init has taken the bytes.
@@ -284,7 +289,12 @@ impl Exec {
 
 impl Attached {
     pub(super) fn new(client: u64, stream: u32, stdin: bool, output: bool) -> Self {
-        Self { client, stream, stdin, output, backlog: Output::default(), missed: 0 }
+        Self { client, stream, stdin, output, tied: false, backlog: Output::default(), missed: 0 }
+    }
+
+    /// Whether the program ends when this client leaves.
+    pub(super) fn tied(self, tied: bool) -> Self {
+        Self { tied, ..self }
     }
 
     /// Lets go of the oldest bytes, if there are too many.

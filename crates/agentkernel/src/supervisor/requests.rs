@@ -11,6 +11,7 @@ use ::egress::{Policy, Rule, control::Published};
 use rustix::{
     event::{epoll, epoll::EventFlags},
     fd::{AsFd, OwnedFd},
+    process::Signal,
 };
 use std::{io, time::Duration};
 use wire::{
@@ -150,7 +151,7 @@ impl Server<'_> {
             return client.refuse(stream, "The sandbox is stopping", "");
         }
         match open {
-            api::Open::Exec { spec, detach } => {
+            api::Open::Exec { spec, detach, tied } => {
                 let exec = self.next_exec;
                 self.next_exec += 1;
                 client.streams.insert(stream, Purpose::Exec { exec });
@@ -162,7 +163,7 @@ impl Server<'_> {
                     }
                     return;
                 }
-                self.join_exec(exec, Attached::new(number, stream, stdin, !detach));
+                self.join_exec(exec, Attached::new(number, stream, stdin, !detach).tied(tied));
             }
             api::Open::Attach { exec, stdin, output } => {
                 if !self.execs.contains_key(&exec) {
@@ -196,8 +197,14 @@ impl Server<'_> {
         if let Some(client) = self.clients.get_mut(&number) {
             client.close(stream);
         }
-        if let Some(exec) = self.execs.get_mut(&exec) {
-            exec.detach(&mut self.link, number, stream);
+        self.part_with(number, stream, exec);
+    }
+
+    /// A client takes no part in an exec any more. One that is tied to it ends.
+    fn part_with(&mut self, number: u64, stream: u32, exec: u32) {
+        let Some(left) = self.execs.get_mut(&exec) else { return };
+        if left.detach(&mut self.link, number, stream) {
+            self.control_exec(exec, ExecControl::Signal(Signal::KILL.as_raw() as u8));
         }
     }
 
@@ -369,11 +376,7 @@ impl Server<'_> {
         let _ = epoll::delete(&self.epoll, &client.connection);
         for (stream, purpose) in client.streams {
             match purpose {
-                Purpose::Exec { exec } => {
-                    if let Some(exec) = self.execs.get_mut(&exec) {
-                        exec.detach(&mut self.link, number, stream);
-                    }
-                }
+                Purpose::Exec { exec } => self.part_with(number, stream, exec),
                 Purpose::Files { stream } => self.link.mux.close(stream),
                 Purpose::Events => self.watchers.remove(number, stream),
                 Purpose::End | Purpose::Status | Purpose::Usage | Purpose::Egress | Purpose::Tie => {}
