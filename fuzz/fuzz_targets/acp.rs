@@ -37,8 +37,12 @@ const TERMINALS: [&str; 4] = ["terminal/output", "terminal/wait_for_exit", "term
 const TOKEN: &str = "00112233445566778899aabbccddeeff";
 
 fuzz_target!(|input: &[u8]| {
-    let mut protocol = protocol::Protocol::new(Some("/srv".as_ref()), &[])
-        .with_terminals(place::Place::of("/bin/agentkernel", "/state", "0123456789ab", "/srv"));
+    let mut protocol = protocol::Protocol::new(Some("/srv".as_ref()), &[]).with_terminals(place::Place::of(
+        "/bin/agentkernel",
+        "/state",
+        "0123456789ab",
+        "/srv",
+    ));
     let mut lines = lines::Lines::new(LONGEST);
     lines.push(input);
     while let Some(Ok(line)) = lines.next() {

@@ -6,7 +6,7 @@ use super::{
     place::Place,
 };
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most terminals of one session that are not released.
 const MOST: usize = 64;
@@ -59,8 +59,9 @@ pub(super) struct Terminals {
     sessions: BTreeMap<String, String>,
     /// Those that it has, with the tokens of their orders.
     given: BTreeMap<Name, String>,
-    /// Others of its: those that it has released, and those that it made up.
-    others: VecDeque<Name>,
+    /// Others of its: those that it has released, and those that it made up; and the same, the oldest first.
+    others: BTreeSet<Name>,
+    remembered: VecDeque<Name>,
     asked: BTreeMap<Id, Asked>,
     /// What it wants run, the oldest first, and how much is held for that.
     calls: VecDeque<TerminalCall>,
@@ -77,7 +78,8 @@ impl Terminals {
             made_up: false,
             sessions: BTreeMap::new(),
             given: BTreeMap::new(),
-            others: VecDeque::new(),
+            others: BTreeSet::new(),
+            remembered: VecDeque::new(),
             asked: BTreeMap::new(),
             calls: VecDeque::new(),
             held: 0,
@@ -218,9 +220,13 @@ impl Terminals {
     }
 
     fn remember(&mut self, name: Name) {
-        if !self.others.contains(&name) {
-            self.others.truncate(SHOWN - 1);
-            self.others.push_front(name);
+        if self.others.insert(name.clone()) {
+            self.remembered.push_back(name);
+        }
+        if self.remembered.len() > SHOWN
+            && let Some(oldest) = self.remembered.pop_front()
+        {
+            self.others.remove(&oldest);
         }
     }
 
