@@ -8,6 +8,7 @@ mod agent;
 mod error;
 mod file;
 mod hook;
+mod nested;
 mod plan;
 mod rules;
 mod skills;

@@ -28,7 +28,10 @@ impl Home {
         host.env = vec![("HOME".into(), self.path("").into_os_string())];
         host.cwd = self.path("project");
         let told = doubt(&host, Some(&self.path(cwd)), name);
-        assert!(told.as_ref().is_none_or(|told| told.contains(&format!("'{name}' is no skill of yours"))), "{told:?}");
+        assert!(
+            told.as_ref().is_none_or(|told| told.contains(&format!("The rule Skill({name}) allows it"))),
+            "{told:?}"
+        );
         told.is_none()
     }
 }
@@ -60,11 +63,7 @@ fn skills_are_known_where_no_sandbox_writes() {
         "git/sum",
         "mine/",
         "./mine",
-        "late",
-        "hidden",
     ];
-    home.put(".claude/skills/late/SKILL.md", "---\npaths: 'src/**'\n---\n");
-    home.put(".claude/skills/hidden/SKILL.md", "---\ndisable-model-invocation: true\n---\n");
     for name in others {
         assert!(!home.is_known("project", name) && !home.is_known("project/sub", name), "{name}");
     }
@@ -107,8 +106,6 @@ fn plugins_have_what_lies_in_them() {
         home.put(&format!("{plugin}/commands/two.md"), "");
     }
     let names = ["far:one", "far:two", "near:one", "near:two"];
-    assert!(!names.iter().any(|name| home.is_known("project", name)));
-    home.put(".claude/settings.json", r#"{"enabledPlugins": {"far@m": true, "near@here": true, "near@else": true}}"#);
     for name in names {
         assert!(home.is_known("project", name), "{name}");
     }
@@ -117,6 +114,7 @@ fn plugins_have_what_lies_in_them() {
     for name in ["far:three", "other:one", "far", "one", "far:one:two", "near:../one"] {
         assert!(!home.is_known("project", name), "{name}");
     }
-    home.put("project/.claude/settings.local.json", r#"{"enabledPlugins": {"far@m": false}}"#);
-    assert!(!home.is_known("project", "far:one") && home.is_known("project", "near:one"));
+    // Whether Claude Code loads one is its own affair, and another file of that name is asked about.
+    home.put("project/far/.claude/skills/three/SKILL.md", "---\nname: \"far:one\"\n---\n");
+    assert!(!home.is_known("project", "far:one") && home.is_known("project", "near:two"));
 }
