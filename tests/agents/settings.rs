@@ -219,6 +219,53 @@ fn texts_come_along_with_what_they_name() {
     }
 }
 
+/// Whatever way a text comes along, nothing in its settings logs in.
+#[test]
+fn what_links_and_texts_lead_to_is_looked_at_too() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let home = world.home();
+        let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
+        in_home(".config/agentkernel/agents/mine.toml", ADAPTER);
+        let front = |name: &str| format!("---\nname: {name}\nA_KEY: {TOKEN}\n---\n");
+        let toml = |name: &str| format!("name = \"{name}\"\n[a.env]\nA_KEY = \"{TOKEN}\"\n");
+        in_home("dot/a.toml", &toml("a"));
+        in_home("dot/broken.toml", &format!("a = \"{TOKEN}"));
+        in_home("dot/set/SKILL.md", &front("set"));
+        in_home("dot/set/b.toml", &toml("b"));
+        in_home("dot/c.md", &front("c"));
+        in_home("dot/as-toml.md", &toml("no"));
+        in_home("team/d.md", &front("d"));
+        in_home(".mine/NOTES.md", &format!("{}@~/team/d.md\n", front("notes")));
+        let _ = stdout(world.command("sh").args([
+            "-ec",
+            "mkdir ~/.mine/agents ~/.mine-extensions; cd ~/.mine/agents
+            for one in a.toml broken.toml set; do ln -s ../../dot/$one $one; done; ln -s ../../dot/as-toml.md e.toml
+            ln -s ../dot/c.md ~/.mine-extensions/c.md",
+        ]));
+        let task = "cd ~; cat .mine/agents/a.toml .mine/agents/set/* .mine-extensions/c.md team/d.md .mine/NOTES.md
+            test ! -s dot/broken.toml; test ! -e dot/as-toml.md; ! echo x 2> /dev/null >> .mine/NOTES.md; ! grep -rs ghp_ .";
+        let output = world.agentkernel(["run", "--verbose", "mine", "-p", task]).output().unwrap();
+        let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
+        let front = |name: &str| format!("---\nname: {name}\n\n---\n");
+        let toml = |name: &str| format!("name = \"{name}\"\n[a.env]\n");
+        let all = [toml("a"), front("set"), toml("b"), front("c"), front("d"), front("notes")].concat();
+        assert_eq!(seen, format!("{all}@~/team/d.md\n"), "{who:?}: {words}");
+        for place in [
+            "a.env.A_KEY in ~/dot/a.toml",
+            "~/dot/broken.toml (",
+            "a.env.A_KEY in ~/dot/set/b.toml",
+            "A_KEY in ~/dot/c.md",
+            "~/.mine/agents/e.toml (a link to ",
+            "A_KEY in ~/team/d.md",
+            "A_KEY in ~/.mine/NOTES.md",
+        ] {
+            assert!(words.contains(place), "{place}: {words}");
+        }
+        assert!(output.status.success() && !words.contains(TOKEN), "{words}");
+    }
+}
+
 /// With a plugin, OpenCode waits for its registry in each sandbox; ours has nothing to do there.
 #[test]
 fn our_own_plugin_stays_outside() {

@@ -1,5 +1,6 @@
 //! Hides where the user's own leads beside itself: by links that lie in it, and by what a text names to be read with it.
 
+use crate::agents::Form;
 use std::path::{Component, Path, PathBuf};
 
 /// How deep texts are looked at that others name, and how many: Claude Code's five.
@@ -17,10 +18,14 @@ pub(super) struct Beside {
     pub(super) inside: Option<PathBuf>,
     /// What it is called where it does not come along.
     pub(super) named: String,
+    /// How the agent reads it, by the name by which it finds it.
+    pub(super) form: Option<Form>,
+    /// Whether each file of a known form in it is one of settings.
+    pub(super) all: bool,
 }
 
-/// What links lead to that lie in a directory, which is at `below`, and lead out of it.
-pub(super) fn links_in(dir: &Path, below: &Path) -> Vec<Beside> {
+/// What links lead to that lie in a directory, which is at `below`, and lead out of it. If `all`, it is one of settings.
+pub(super) fn links_in(dir: &Path, below: &Path, all: bool) -> Vec<Beside> {
     let Ok(root) = dir.canonicalize() else { return Vec::new() };
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
@@ -29,7 +34,7 @@ pub(super) fn links_in(dir: &Path, below: &Path) -> Vec<Beside> {
         let real = link.path().canonicalize().ok().filter(|real| !real.starts_with(&root))?;
         let inside = std::fs::read_link(link.path()).ok().and_then(|to| lexical(&below.join(to)));
         let named = format!("~/{} (a link to {})", below.join(link.file_name()).display(), real.display());
-        Some(Beside { real, inside, named })
+        Some(Beside { real, inside, named, form: Form::of(&link.path()), all })
     };
     links.filter_map(led).collect()
 }
@@ -64,7 +69,7 @@ pub(super) fn imports_in(path: &Path, below: &Path, own: &Path) -> Vec<Beside> {
                 texts.push((real.clone(), inside, depth + 1));
             }
             let named = format!("{} (which ~/{} names)", real.display(), below.display());
-            found.push(Beside { real, inside, named });
+            found.push(Beside { form: Form::of(&real), real, inside, named, all: false });
         }
     }
     found

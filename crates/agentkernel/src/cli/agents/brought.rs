@@ -114,7 +114,7 @@ impl Brought {
                     continue;
                 }
                 match (is_directory, adapter.home.imports && memory.contains(below)) {
-                    (true, _) => beside.extend(links_in(&path, below)),
+                    (true, _) => beside.extend(links_in(&path, below, config.contains(below))),
                     (false, true) => beside.extend(imports_in(&path, below, &own)),
                     (false, false) => {}
                 }
@@ -124,7 +124,10 @@ impl Brought {
                     .iter()
                     .filter(|own| is_kept && own.strip_prefix(below).is_ok_and(|rest| path.join(rest).is_dir()));
                 all.own.extend(own.cloned());
-                all.places.push((path, target.clone()));
+                match Form::of(below).filter(|_| !is_directory) {
+                    Some(form) => all.text(home, path, form, target)?,
+                    None => all.places.push((path, target.clone())),
+                }
             }
         }
         for beside in beside {
@@ -141,11 +144,13 @@ impl Brought {
         home: &AgentHome,
         own: &Path,
         project: &Path,
-        Beside { real, inside, named }: Beside,
+        Beside { real, inside, named, form, all }: Beside,
         is_kept: impl Fn(&Path) -> bool,
     ) -> Result<(), Failure> {
-        let is_text = || real.extension().is_some_and(|end| end == "md" || end == "toml") && real.is_file();
-        let is_meant = is_text() || real.join("SKILL.md").is_file();
+        // One that is read otherwise than its own name says is not looked at so.
+        let text = form.filter(|form| matches!(form, Form::FrontMatter | Form::Toml) && Form::of(&real) == Some(*form));
+        let text = text.filter(|_| real.is_file());
+        let is_meant = text.is_some() || real.join("SKILL.md").is_file();
         // What a sandbox of the project can write is not the user's to bring along; and a link on the way there may be another's.
         let is_own = real.starts_with(own) && !real.starts_with(project);
         let leads_there = |inside: &PathBuf| own.join(inside) == real && is_own && is_meant;
@@ -153,16 +158,32 @@ impl Brought {
             self.left_out.push(named);
             return Ok(());
         };
-        if self.places.iter().any(|(_, place)| inside.starts_with(place)) {
+        if self.places.iter().chain(&self.copies).any(|(_, place)| inside.starts_with(place)) {
             return Ok(());
         }
         if is_kept(&inside) {
             home.cover(&inside, real.is_dir())?;
         }
-        if real.is_dir() && !self.settings_within(home, &real, &inside, false)? {
-            return Ok(());
+        if let Some(form) = text {
+            return self.text(home, real, form, &inside);
         }
-        self.places.push((real, inside));
+        if self.settings_within(home, &real, &inside, all)? {
+            self.places.push((real, inside));
+        }
+        Ok(())
+    }
+
+    /// A text comes along as it is, or as a copy without what logs in, if there is such in it.
+    fn text(&mut self, home: &AgentHome, path: PathBuf, form: Form, target: &Path) -> Result<(), Failure> {
+        let text = match self.cleaned(&path, form, ("", ""), target) {
+            Some((_, false)) => {
+                self.places.push((path, target.to_owned()));
+                return Ok(());
+            }
+            Some((text, true)) => text,
+            None => String::new(),
+        };
+        self.copies.push((home.copy(target, &text)?, target.to_owned()));
         Ok(())
     }
 
