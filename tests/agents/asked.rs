@@ -288,8 +288,17 @@ fn what_can_t_be_asked_is_told_in_one_line() {
         words.contains("MINE_BASE_URL says that MINE_KEY is for gateway.example.org, and it is not lent"),
         "{words}"
     );
-    assert!(words.contains("'run mine --secret MINE_KEY --allow gateway.example.org -e MINE_BASE_URL'"), "{words}");
+    assert!(words.contains("`run mine --secret MINE_KEY --allow gateway.example.org -e MINE_BASE_URL`"), "{words}");
     assert_eq!(of_gateway("https://api.example.org/v1").0, Some(0));
+    // One that looks at no such variable takes it otherwise, and in another one.
+    let told_so = "address = \"MINE_BASE_URL\"\naddress_arguments = [\"-c\", \"base_url={} x\"]\nenv = \"INNER_KEY\"\n";
+    let other = ADAPTER.replace("address = \"MINE_BASE_URL\"\n", told_so);
+    scene.write("../home/.config/agentkernel/agents/mine.toml", &other);
+    let (_, words) = of_gateway("https://me:word@gateway.example.org/v1");
+    let hint = "'agentkernel secret set INNER_KEY --host gateway.example.org', then `run mine --secret INNER_KEY \
+                --allow gateway.example.org -- -c 'base_url=https://gateway.example.org/v1 x'`";
+    assert!(words.contains(hint) && !words.contains("me:word"), "{words}");
+    scene.write("../home/.config/agentkernel/agents/mine.toml", ADAPTER);
     scene.fails(&["run", "mine", "a task"], &["Unexpected argument 'a task'", "-p TASK"]);
     scene.fails(&["run", "mine", "--modle", "x"], &["No option '--modle'", "Did you mean '--model'?"]);
     scene.fails(

@@ -7,7 +7,7 @@ use super::{
 };
 use serde_json::Value;
 use std::{fs, process::Stdio};
-use support::{Who, engine::Kind, internet::Internet, screen::Screen, told};
+use support::{Who, engine::Kind, internet::Internet, screen::Screen, stdout, told};
 
 pub const CLAUDE: Agent = Agent {
     name: "claude",
@@ -212,8 +212,10 @@ fn works(agent: &Agent) {
         done = Some(last);
     }
     // What others ask of another service may be heard late.
-    if let Some(last) = done.filter(|_| agent.name == "opencode") {
-        works_with_several_services(&last);
+    if let Some(last) = done.as_ref().filter(|_| agent.name == "opencode") {
+        works_with_several_services(last);
+    } else if let Some(last) = done.filter(|_| agent.name == "codex") {
+        goes_to_a_gateway(&last);
     }
 }
 
@@ -239,6 +241,27 @@ fn works_with_several_services(scene: &Scene<'_>) {
         let is_right = |entry: &&Value| entry["api"].is_string() && entry["host"] == host && entry["auth_value"] == KEY;
         assert!(asked.iter().any(|entry| is_right(&entry)), "{model}: {asked:#?}");
     }
+}
+
+/// What is said of a gateway is what leads there: another's service, in the place of one.
+fn goes_to_a_gateway(scene: &Scene<'_>) {
+    let gateway = "api.anthropic.com";
+    let base = format!("https://{gateway}/v1");
+    let task = ["run", scene.agent.name, "--no-checkpoint", "-p", "mock:say all is done"];
+    let output = scene.agentkernel(&task).env("OPENAI_BASE_URL", &base).output().unwrap();
+    let words = told(&output);
+    let (_, line) = words.split_once("then `run codex ").unwrap_or_else(|| panic!("{words}"));
+    let given: Vec<&str> = line.split('`').next().unwrap().split(' ').collect();
+    assert!(words.contains("'agentkernel secret set CODEX_API_KEY --host api.anthropic.com'"), "{words}");
+    let set = ["secret", "set", "CODEX_API_KEY", "--from-env", "OPENAI_API_KEY", "--host", gateway];
+    let _ = stdout(&mut scene.agentkernel(&set));
+    let before = scene.internet.asked().len();
+    let output = scene.agentkernel(&[&task[..], &given].concat()).env("OPENAI_BASE_URL", &base).output().unwrap();
+    assert!(output.status.success() && told(&output).contains("all is done"), "{}", told(&output));
+    let asked = &scene.internet.asked()[before..];
+    assert!(asked.iter().any(|entry| entry["host"] == gateway && entry["auth_value"] == KEY), "{asked:#?}");
+    assert!(asked.iter().all(|entry| entry["host"] == gateway), "{asked:#?}");
+    let _ = stdout(&mut scene.agentkernel(&["secret", "rm", "CODEX_API_KEY"]));
 }
 
 /// What runs away is stopped, and the last line says by what.

@@ -91,8 +91,7 @@ fn nothing_in_them_logs_in() {
             assert!(words.contains(place), "{place}: {words}");
         }
         let called = fs::read_to_string(project.join("called")).unwrap();
-        let expected =
-            r#"--servers={"servers":{"a":{"command":"x","env":{"FORGE_TOKEN":"${FORGE_TOKEN}"}},"b":{"url":""}}}"#;
+        let expected = r#"--servers={"servers":{"a":{"command":"x","env":{"FORGE_TOKEN":"${FORGE_TOKEN}"}},"b":{"url":"https://x.example/"}}}"#;
         assert_eq!(called.lines().next().unwrap(), expected);
         let output = run(&["--json"], "grep -rs ghp_ ~ /proc/self/environ /proc/*/cmdline; true");
         assert!(!told(&output).contains(TOKEN), "{}", told(&output));
@@ -263,6 +262,48 @@ fn what_links_and_texts_lead_to_is_looked_at_too() {
             assert!(words.contains(place), "{place}: {words}");
         }
         assert!(output.status.success() && !words.contains(TOKEN), "{words}");
+    }
+}
+
+/// A hook that guards its user and has nothing to run says nothing itself.
+#[test]
+fn guards_that_are_off_are_told() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let home = world.home();
+        let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
+        in_home(".config/agentkernel/agents/mine.toml", ADAPTER);
+        for name in [".mine-extensions/in.sh", ".mine/scripts/out.sh", ".mine/scripts/later.sh"] {
+            in_home(name, "exit 2\n");
+        }
+        let own = home.display();
+        let hook = |command: &str| format!(r#"{{"hooks": [{{"type": "command", "command": "{command}"}}]}}"#);
+        let guards = [
+            "~/.mine-extensions/in.sh",
+            "sh ~/.mine/scripts/out.sh -x",
+            "~/none.sh",
+            &format!("{own}/.mine-extensions/in.sh"),
+        ];
+        let guards: Vec<String> = guards.into_iter().map(hook).collect();
+        let settings = format!(
+            r#"{{"hooks": {{"PreToolUse": [{}], "Stop": [{}]}}}}"#,
+            guards.join(", "),
+            hook("~/.mine/scripts/later.sh")
+        );
+        in_home(".mine/settings.json", &settings);
+        let run = || told(&world.agentkernel(["run", "mine", "-p", "true"]).output().unwrap());
+        let line = format!(
+            "agentkernel: Mine runs without hooks of yours that guard it: ~/.mine/scripts/out.sh (PreToolUse in ~/.mine/settings.json), \
+             {own}/.mine-extensions/in.sh (PreToolUse in ~/.mine/settings.json)\n"
+        );
+        assert!(run().contains(&line), "{who:?}: {}", run());
+        in_home(
+            ".mine/settings.json",
+            &format!(r#"{{"hooks": {{"PreToolUse": [{}]}}}}"#, hook(&format!("x --token {TOKEN}"))),
+        );
+        assert!(run().contains("guard it: PreToolUse in ~/.mine/settings.json\n"), "{who:?}: {}", run());
+        in_home(".mine/settings.json", &format!(r#"{{"hooks": {{"PreToolUse": [{}]}}}}"#, guards[0]));
+        assert!(!run().contains("guard it"), "{who:?}: {}", run());
     }
 }
 

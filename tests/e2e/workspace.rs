@@ -1,6 +1,6 @@
 //! What a sandbox may leave in a direct workspace for the host, and what not.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use support::{Who, World, eventually, stdout, told};
 
 #[test]
@@ -222,6 +222,39 @@ fn what_was_protected_where_others_were_started_goes_with_the_last() {
         let mut run = world.agentkernel(["run", "--", "true"]);
         let _ = stdout(run.current_dir(world.project().join("sub/deep")));
         settled(&world, &before);
+    }
+}
+
+/// Of two state directories none knows what is left to the other.
+#[test]
+fn what_one_state_directory_left_to_another_goes_by_gc() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let _ = stdout(world.command("sh").args(["-c", "git init -q . && mkdir -p a b"]));
+        let before = listing(&world);
+        let other = world.home().join("other-state");
+        let started = |name: &str, state: Option<&Path>| {
+            let mut run = world.agentkernel(["run", "-d", "--name", name, "--", "sleep", "600"]);
+            run.current_dir(world.project().join(name));
+            let _ = stdout(run.envs(state.map(|state| ("AGENTKERNEL_STATE_DIR", state))));
+        };
+        let with_other = |words: &[&str]| {
+            let mut command = world.agentkernel(words);
+            stdout(command.env("AGENTKERNEL_STATE_DIR", &other))
+        };
+        started("a", Some(&other));
+        started("b", None);
+        let _ = with_other(&["rm", "-f", "a"]);
+        assert_eq!(with_other(&["gc"]), "Nothing to clear\n", "{who:?}");
+        let _ = stdout(&mut world.agentkernel(["rm", "-f", "b"]));
+        assert!(listing(&world) != before, "{who:?}");
+        let project = world.project();
+        let line =
+            |done: &str| format!("cache: remove placeholders in {}, which nothing uses: {done}\n", project.display());
+        assert_eq!(with_other(&["gc", "--dry-run"]), line("would be done"), "{who:?}");
+        assert_eq!(with_other(&["gc"]), line("done"), "{who:?}");
+        settled(&world, &before);
+        assert_eq!(with_other(&["gc"]), "Nothing to clear\n", "{who:?}");
     }
 }
 

@@ -66,6 +66,22 @@ fn what_is_no_message_is_told_so() {
         (r#"{"jsonrpc":"2.0","id":1010,"method":"tools/list","params":{"_meta":7}}"#, -32602, "_meta"),
         (r#"{"jsonrpc":"2.0","id":1011,"method":"ping","params":7}"#, -32602, "no object"),
         (r#"{"jsonrpc":"2.0","id":1012,"method":"no/such/method","params":7}"#, -32601, "no method 'no/such/method'"),
+        // Of two values, nobody knows which one is meant.
+        (
+            r#"{"jsonrpc":"2.0","id":1013,"method":"tools/call","params":{"name":"list","name":"rm","arguments":{}}}"#,
+            -32600,
+            "'name' stands there twice",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1014,"method":"tools/call","params":{"name":"run","arguments":{"command":"a","comm\u0061nd":"b"}}}"#,
+            -32600,
+            "'command' stands there twice",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1015,"method":"tools/call","params":{"name":"run","arguments":{"command":"a","env":{"A":"1","A":"2"}}}}"#,
+            -32600,
+            "'A' stands there twice",
+        ),
     ] {
         client.line(line.as_bytes());
         let id = serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap();

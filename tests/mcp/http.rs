@@ -170,6 +170,9 @@ fn what_is_no_message_is_survived() {
         let answer = served.says(&served.head(body.len(), ""), body);
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"code\":-32700"), "{answer}");
     }
+    let twice = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run","arguments":{"command":"a","command":"b"}}}"#;
+    let answer = served.says(&served.head(twice.len(), ""), twice);
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("'command' stands there twice"), "{answer}");
     let other = served.head(2, "").replace("application/json\r\nAccept", "text/plain\r\nAccept");
     assert!(served.says(&other, b"{}").starts_with("HTTP/1.1 415"));
     // More than may come, said beforehand and not.

@@ -324,7 +324,13 @@ fn the_hook_answers_to_halves_of_characters() {
     let command = answer["hookSpecificOutput"]["updatedInput"]["command"].as_str().unwrap();
     assert!(command.ends_with("'echo \u{fffd}'"), "{command}");
     let output = hook(&asked("Write", &format!(r#"{{"content":"{}"}}"#, "x".repeat(16 << 20))));
-    assert!(!output.status.success() && told(&output).contains("more than 16 MiB"), "{}", told(&output));
+    assert!(output.status.code() == Some(2) && told(&output).contains("more than 16 MiB"), "{}", told(&output));
+    // What is not understood is refused.
+    for (input, cause) in [("null", "no question"), (&asked("Bash", r#"{"cmd":"ls"}"#), "no text as 'command'")] {
+        let output = hook(input);
+        assert!(output.status.code() == Some(2) && output.stdout.is_empty(), "{}", told(&output));
+        assert!(told(&output).contains(cause) && told(&output).lines().count() == 1, "{}", told(&output));
+    }
 }
 
 #[test]

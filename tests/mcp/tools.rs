@@ -150,6 +150,11 @@ fn files() {
     assert_eq!(lines, [1, 3], "{found}");
     let found = client.done("search_files", of(json!({"pattern": "-third", "literal": true, "limit": 1})));
     assert_eq!(found["matches"][0]["text"], "-third");
+    for path in ["", ".", "./", "a b/.", "./a b"] {
+        let found = client.done("search_files", of(json!({"pattern": "-third", "path": path})));
+        let file = world.project().canonicalize().unwrap().join("a b/-c");
+        assert_eq!(found["matches"][0]["path"], json!(file), "{path}");
+    }
     strange_names(&client);
     what_may_not_be_read(&client);
     client.done("rm", of(json!({"force": true})));
@@ -327,6 +332,12 @@ fn nothing_is_opened_without_a_human() {
     assert!(words.contains("A human can type: agentkernel net allow box example.com"), "{words}");
     let words = client.refused("ports", json!({"sandbox": "box", "publish": "8000:18000"}));
     assert!(words.contains("A human can type: agentkernel port box 8000:18000"), "{words}");
+    let words = client.refused("ports", json!({"sandbox": "box", "publish": 8000}));
+    assert!(words.contains("A human can type: agentkernel port box 8000"), "{words}");
+    let words = client.refused("ports", json!({"sandbox": "box", "publish": [8000]}));
+    assert!(words.contains("'publish' is a text, PORT or PORT:HOSTPORT"), "{words}");
+    let words = client.refused("run", json!({"command": 5}));
+    assert!(words.contains("called so: 'command' is a text, or a list of texts"), "{words}");
     let check = json!({"target": "example.com", "sandbox": "box"});
     let checked = client.done("net_check", check.clone());
     assert_eq!((&checked["allowed"], &checked["reason"]), (&json!(false), &json!("network-none")), "{checked}");

@@ -245,6 +245,8 @@ pub struct Credential {
     pub env: String,
     /// The user's variable that says where its service is; empty: none.
     pub address: String,
+    /// Arguments that say it to the agent, in which `{}` is the address; none, if it looks at that variable itself.
+    pub address_arguments: Vec<String>,
     /// The file, below the home directory.
     pub file: PathBuf,
     /// Where in the file it is: keys, the outermost first.

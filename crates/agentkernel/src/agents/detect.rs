@@ -245,6 +245,21 @@ fn has_address(text: &str) -> bool {
     })
 }
 
+/// An address without what may log in, if a text is nothing but one: first without its user and what follows its path, then of
+/// its host alone.
+pub(super) fn plain_addresses(text: &str) -> Vec<String> {
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let parts = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty() && scheme.bytes().all(is_scheme));
+    let Some((scheme, rest)) = parts.filter(|_| !text.contains(char::is_whitespace)) else { return Vec::new() };
+    let (authority, place) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let path = place.split(['?', '#']).next().unwrap_or_default();
+    match host {
+        "" => Vec::new(),
+        _ => vec![format!("{scheme}://{host}{path}"), format!("{scheme}://{host}/")],
+    }
+}
+
 /// Whether a value is none, or a reference to one.
 fn is_plain(value: &str) -> bool {
     value.is_empty() || is_reference(value) || value.bytes().all(|byte| byte.is_ascii_digit())
@@ -293,7 +308,7 @@ fn has_login(command: &str, depth: usize) -> bool {
 }
 
 /// The words of a command, as shells have them; if there are more than one.
-fn words(command: &str) -> Vec<String> {
+pub(super) fn words(command: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     let mut letters = command.chars();
     while let Some(letter) = letters.next() {

@@ -1,6 +1,9 @@
 //! Hides what of a user's own logs an agent in, and what the sandbox has in its place.
 
-use super::adapter::{Adapter, Credential, Plain, Renewal};
+use super::{
+    adapter::{Adapter, Credential, Plain, Renewal},
+    detect::plain_addresses,
+};
 use crate::{
     LoginUse, SecretSource, SecretUse,
     config::{self, ConfigError, HostFacts, Recorded, Secrets},
@@ -76,6 +79,19 @@ impl fmt::Display for Login {
     }
 }
 
+/// A host that something logs in to, where the adapter knows others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Which.
+    pub host: String,
+    /// The user's variable that says so.
+    pub address: String,
+    /// The variable in which the agent takes it.
+    pub secret: String,
+    /// Arguments of `run` by which the agent goes there, the last, as a shell has them.
+    pub given: String,
+}
+
 impl Login {
     /// Where it is: one of what is [`accepted`].
     #[must_use]
@@ -86,19 +102,28 @@ impl Login {
         }
     }
 
-    /// Where the user's variable is for, and the variable that says so, if its hosts are others.
+    /// Where the user's variable is for, if its hosts are others.
     #[must_use]
-    pub fn elsewhere(&self, host: &HostFacts) -> Option<(String, &str)> {
-        let Self::Variable { credential: Credential { address, hosts, .. }, source: SecretSource::Env(_), .. } = self
-        else {
-            return None;
-        };
+    pub fn elsewhere(&self, host: &HostFacts) -> Option<Elsewhere> {
+        let Self::Variable { credential, source: SecretSource::Env(_), .. } = self else { return None };
+        let Credential { variable, env, address, address_arguments, hosts, .. } = credential;
         let said = host.var(address).filter(|said| !address.is_empty() && !said.is_empty())?.to_string_lossy();
         let uri: Option<Uri> = said.trim().parse().ok();
         // What is no address is not theirs either.
-        let named = uri.and_then(|uri| uri.host().map(str::to_ascii_lowercase)).unwrap_or_else(|| said.into_owned());
+        let named =
+            uri.and_then(|uri| uri.host().map(str::to_ascii_lowercase)).unwrap_or_else(|| said.clone().into_owned());
         let is_its = hosts.iter().any(|pattern| pattern.to_string() == named);
-        (!is_its).then_some((named, address))
+        let given = match address_arguments.as_slice() {
+            [] => format!("-e {address}"),
+            arguments => {
+                // Who reads it may be another.
+                let plain = plain_addresses(said.trim()).into_iter().next().unwrap_or_else(|| said.trim().to_owned());
+                let words: Vec<_> = arguments.iter().map(|it| wire::shell_word(&it.replace("{}", &plain))).collect();
+                format!("-- {}", words.join(" "))
+            }
+        };
+        let secret = if env.is_empty() { variable } else { env }.clone();
+        (!is_its).then(|| Elsewhere { host: named, address: address.clone(), secret, given })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod detect;
+mod hooks;
 mod line;
 pub mod login;
 mod npm;
@@ -11,11 +12,13 @@ mod program;
 mod pypi;
 mod schema;
 mod settings;
+mod yaml;
 
 pub use adapter::{
     Adapter, Beneath, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached, Renewal,
     Switch, Template, Wheel, Wish, integrity, is_version,
 };
+pub use hooks::{Guard, guards};
 pub use line::{Ask, CannotError, FirstFile, Output, Session, Way, only_tells};
 pub use npm::registry;
 pub use packages::{Registry, RegistryUnknown};

@@ -85,14 +85,14 @@ fn what_is_empty_now_is_not_there_where_it_may_be_missing() {
         without_empty(&settings, form, forward)
     };
     let json = r#"{"provider": {"p": {"options": {"apiKey": "abc", "x": 1}}}, "mcp": {"a": {"url": "https://me:abc@x.example", "args": ["--token", "abc"]}}}"#;
-    let expected = r#"{"provider": {"p": {"options": {"x": 1}}}, "mcp": {"a": {"url": "", "args": ["--token", ""]}}}"#;
+    let expected = r#"{"provider": {"p": {"options": {"x": 1}}}, "mcp": {"a": {"url": "https://x.example", "args": ["--token", ""]}}}"#;
     assert_eq!(of(json, Form::Json, "{env:{}}", ""), expected);
     let toml = "# mine\napi_key = \"abc\"\nmodel = \"m\" # one\n[mcp_servers.a]\ncommand = \"x\"\nenv_vars = [\"HOME\"]\n\
         [mcp_servers.a.env]\nA_TOKEN = \"abc\"\nLEVEL = \"1\"\n[mcp_servers.b]\ncommand = \"y\"\nenv = { B_KEY = \"abc\" }\n\
         [mcp_servers.c]\nurl = \"https://me:abc@x.example\"\nhttp_headers = { Authorization = \"Bearer abc\" }\n[env]\nC_KEY = \"abc\"\n";
     let expected = "model = \"m\" # one\n[mcp_servers.a]\ncommand = \"x\"\nenv_vars = [\"HOME\", \"A_TOKEN\"]\n\
         [mcp_servers.a.env]\nLEVEL = \"1\"\n[mcp_servers.b]\ncommand = \"y\"\nenv = {}\nenv_vars = [\"B_KEY\"]\n\
-        [mcp_servers.c]\nurl = \"\"\nhttp_headers = {}\n[env]\n";
+        [mcp_servers.c]\nurl = \"https://x.example\"\nhttp_headers = {}\n[env]\n";
     assert_eq!(of(toml, Form::Toml, "", "env_vars").replace("{ }", "{}"), expected);
     assert!(!of(toml, Form::Toml, "", "").contains("B_KEY"));
 }

@@ -164,6 +164,7 @@ fn every_example_can_be_written() {
             Some("file") => "field = ['x']\nhosts = ['x.example.org']\n",
             Some("field") => "file = '.agent/x'\nhosts = ['x.example.org']\n",
             Some("hosts") => "variable = 'X'\n",
+            Some("address_arguments") => "variable = 'X'\nhosts = ['x.example.org']\naddress = 'Y'\n",
             _ => "variable = 'X'\nhosts = ['x.example.org']\n",
         };
         format!("{GOOD}home = {{ state = ['.agent'] }}\n[[credentials]]\n{others}{line}")

@@ -1,8 +1,12 @@
 //! Hides what of a user's settings would log in somewhere, and how that stays outside while all else comes along as it is
 //! written; comments too, unless they speak of such things.
 
-use super::detect::{
-    self, has_headers, has_secret_name, is_header, is_known, is_reference, is_secret_header, is_secret_name, is_told_by,
+use super::{
+    detect::{
+        self, has_headers, has_secret_name, is_header, is_known, is_reference, is_secret_header, is_secret_name,
+        is_told_by, plain_addresses,
+    },
+    yaml::{self, Entry, Node},
 };
 use crate::edit;
 use std::{ops::Range, path::Path};
@@ -55,12 +59,10 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
     let text = match form {
         Form::Json if edit::json_value(text).is_none() => return Err("it is no JSON".to_owned()),
         Form::Json => json(text, &mut search),
-        Form::Variables => entries(text, form).into_iter().map(|entry| search.variable(entry)).collect(),
+        Form::Variables => entries(text).into_iter().map(|entry| search.variable(entry)).collect(),
         Form::FrontMatter => {
             let (front, rest) = text.split_at(front_matter(text));
-            let mut above = Above::default();
-            let lines = entries(front, form).into_iter().map(|entry| search.front(entry, &mut above));
-            lines.collect::<String>() + rest
+            search.front(front) + rest
         }
         Form::Toml => {
             let mut document: DocumentMut =
@@ -106,17 +108,6 @@ const LIST: &str = "a list";
 /// How deep texts are searched that are settings themselves.
 const DEPTH: usize = 8;
 
-/// What stands above a line of YAML.
-#[derive(Default)]
-struct Above {
-    /// The line before it in a list.
-    before: Option<String>,
-    /// How far in what was left out begins: what stands further in belongs to it.
-    left_out: Option<usize>,
-    /// The same of a key whose value would log in, and may stand in lines of its own.
-    waits: Option<usize>,
-}
-
 struct Search<'a> {
     reference: &'a str,
     left_out: Vec<String>,
@@ -158,28 +149,34 @@ impl Search<'_> {
         let by_name = key == "value" && named.is_some_and(|name| has_secret_name(name) || has_headers(name));
         // What is denied would be allowed without; and who denies something has it named by what does not log in.
         let rule = path.iter().any(|key| key == "permissions") && matches!(key, "allow" | "deny" | "ask");
-        let logs_in = if text.is_empty() || is_reference(text) {
-            false
-        } else if rule && key != "allow" {
-            is_known(text)
-        } else if is(tables.last(), &has_headers) {
-            is_secret_header(key)
-        } else if of_variables {
-            has_secret_name(key) || has_headers(key) || by_name || detect::logs_in(text) || self.has_some(text)
-        } else {
-            // A key alone is what is pressed, too.
-            let by_key = key.len() > "key".len() && has_secret_name(key);
-            let header = has_headers(key) && (is_header(text) || text.contains('='));
-            let in_table = tables.iter().any(|table| has_secret_name(table) && table.ends_with('s'));
-            let told = before.is_some_and(|before| is_told_by(before, text));
-            by_key || header || in_table || by_name || told || detect::logs_in(text) || self.has_some(text)
+        let judge = |text: &str| -> bool {
+            if text.is_empty() || is_reference(text) {
+                false
+            } else if rule && key != "allow" {
+                is_known(text)
+            } else if is(tables.last(), &has_headers) {
+                is_secret_header(key)
+            } else if of_variables {
+                has_secret_name(key) || has_headers(key) || by_name || detect::logs_in(text) || self.has_some(text)
+            } else {
+                // A key alone is what is pressed, too.
+                let by_key = key.len() > "key".len() && has_secret_name(key);
+                let header = has_headers(key) && (is_header(text) || text.contains('='));
+                let in_table = tables.iter().any(|table| has_secret_name(table) && table.ends_with('s'));
+                let told = before.is_some_and(|before| is_told_by(before, text));
+                by_key || header || in_table || by_name || told || detect::logs_in(text) || self.has_some(text)
+            }
         };
+        let logs_in = judge(text);
+        // Agents refuse all settings for an address that is none.
+        let address = logs_in.then(|| plain_addresses(text).into_iter().find(|plain| !judge(plain))).flatten();
         logs_in.then(|| {
             self.left_out.push(if path.is_empty() { LIST.to_owned() } else { path.join(".") });
             match () {
                 () if of_variables && key != "value" => self.reference.replace("{}", key),
                 // An empty one would be no rule.
                 () if rule => NO_RULE.to_owned(),
+                () if !of_variables => address.unwrap_or_default(),
                 () => String::new(),
             }
         })
@@ -216,36 +213,71 @@ impl Search<'_> {
         ends_of_lines(entry)
     }
 
-    /// The same of a line of YAML.
-    fn front(&mut self, entry: &str, above: &mut Above) -> String {
-        let text = entry.trim();
-        let dash = entry.len() - entry.trim_start().len();
-        if !text.is_empty() && above.left_out.is_some_and(|key| dash > key) {
-            return ends_of_lines(entry);
+    /// Settings in YAML, without the lines of what logs in, and of what is not understood.
+    fn front(&mut self, front: &str) -> String {
+        let yaml = yaml::read(front);
+        let mut changes = Vec::new();
+        for place in yaml.comments {
+            changes.extend(self.comment(&front[place.clone()]).map(|kept| (place, kept)));
         }
-        if text.is_empty() || text.starts_with('#') {
-            return self.variable(entry);
+        for (key, place) in yaml.unknown {
+            self.left_out.push(format!("{key} (written in a way that is not looked at)"));
+            changes.push((place.clone(), ends_of_lines(&front[place])));
         }
-        let item = text.strip_prefix("- ").map(str::trim_start);
-        let said = item.unwrap_or(text);
-        let pair = said.split_once(':').filter(|(_, value)| value.is_empty() || value.starts_with([' ', '\t']));
-        // In a list, keys that belong together stand below the first, not below the dash.
-        let key = if pair.is_some() { dash + text.len() - said.len() } else { dash };
-        let waits = above.waits.take().filter(|waits| dash > *waits && pair.is_none() && item.is_none());
-        let item = item.map(|item| item.trim_matches(['"', '\'']));
-        let told = above.before.take().zip(item).is_some_and(|(before, item)| is_told_by(&before, item));
-        above.before = item.map(str::to_owned);
-        let known = self.left_out.len();
-        let left = if told || (waits.is_some() && !is_reference(text.trim_matches(['"', '\'']))) {
-            self.left_out.push(LIST.to_owned());
-            ends_of_lines(entry)
-        } else {
-            self.variable(entry)
-        };
-        above.left_out = (self.left_out.len() > known).then_some(waits.unwrap_or(key));
-        let named = pair.filter(|(name, value)| value.trim().is_empty() && has_secret_name(name));
-        above.waits = named.map(|_| key);
-        left
+        for entry in &yaml.nodes {
+            self.entry(&mut Vec::new(), None, None, (entry, front), &mut changes);
+        }
+        changed(front, changes)
+    }
+
+    fn node(&mut self, path: &mut Vec<String>, node: &Node, front: &str, changes: &mut Vec<(Range<usize>, String)>) {
+        match node {
+            Node::Map(entries) => {
+                let named = entries.iter().find(|entry| entry.key == "name").and_then(|entry| entry.value.text());
+                for entry in entries {
+                    path.push(entry.key.clone());
+                    self.entry(path, None, named.as_deref(), (entry, front), changes);
+                    path.pop();
+                }
+            }
+            Node::List(entries) => {
+                let mut before = None;
+                for entry in entries {
+                    self.entry(path, before.as_deref(), None, (entry, front), changes);
+                    before = entry.value.text();
+                }
+            }
+            Node::Text(_) => {}
+        }
+    }
+
+    fn entry(
+        &mut self,
+        path: &mut Vec<String>,
+        before: Option<&str>,
+        named: Option<&str>,
+        (entry, front): (&Entry, &str),
+        changes: &mut Vec<(Range<usize>, String)>,
+    ) {
+        let Node::Text(lines) = &entry.value else { return self.node(path, &entry.value, front, changes) };
+        let by_itself = self.instead(path, before, named, &entry.value.text().unwrap_or_default());
+        // Others may read lines of a text as settings.
+        let instead = by_itself.or_else(|| {
+            let mut search = Search { reference: "", left_out: Vec::new(), depth: self.depth };
+            let has_name = |line: &str| {
+                let name = line.trim_start_matches("export ").split_once([':', '=']).map_or(" ", |(name, _)| name);
+                !name.contains(char::is_whitespace)
+            };
+            let is_one = lines.len() > 1 && lines.iter().any(|line| has_name(line) && search.variable(line) != *line);
+            is_one.then(|| {
+                self.left_out.push(path.join("."));
+                String::new()
+            })
+        });
+        changes.extend(instead.map(|instead| match &entry.said {
+            Some(said) if !instead.is_empty() => (said.clone(), serde_json::Value::from(instead).to_string()),
+            _ => (entry.place.clone(), ends_of_lines(&front[entry.place.clone()])),
+        }));
     }
 
     /// What is to stay of comments, and the blanks around them, if something in them could log in: only the ends of lines.
@@ -334,11 +366,11 @@ fn ends_of_lines(text: &str) -> String {
     text.chars().filter(|letter| *letter == '\n').collect()
 }
 
-/// The lines of a file of variables, or of YAML; those together that one value has.
-fn entries(text: &str, form: Form) -> Vec<&str> {
+/// The lines of a file of variables; those together that one value has.
+fn entries(text: &str) -> Vec<&str> {
     let (mut entries, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
-        let (entry, others) = rest.split_at(entry_end(rest, form));
+        let (entry, others) = rest.split_at(entry_end(rest));
         entries.push(entry);
         rest = others;
     }
@@ -346,7 +378,7 @@ fn entries(text: &str, form: Form) -> Vec<&str> {
 }
 
 /// Where the first of these entries ends.
-fn entry_end(text: &str, form: Form) -> usize {
+fn entry_end(text: &str) -> usize {
     let line_end = |begin: usize| text[begin..].find('\n').map_or(text.len(), |at| begin + at + 1);
     let mut end = line_end(0);
     if text.trim_start().starts_with(['#', ';']) {
@@ -355,31 +387,26 @@ fn entry_end(text: &str, form: Form) -> usize {
     let value = text[..end].split_once(['=', ':']).map_or("", |(_, value)| value.trim_start());
     if let Some(quote) = value.chars().next().filter(|first| "\"'`".contains(*first)) {
         let begin = end - value.len() + 1;
-        end = quote_end(&text[begin..], quote, form).map_or(end, |at| line_end(begin + at + 1));
+        end = variable_end(&text[begin..], quote).map_or(end, |at| line_end(begin + at + 1));
     }
     // Of git, and of shells.
     let goes_on = |line: &str| {
         let line = line.trim_end_matches(['\r', '\n']);
         (line.len() - line.trim_end_matches('\\').len()) % 2 == 1
     };
-    while form == Form::Variables && end < text.len() && goes_on(&text[..end]) {
+    while end < text.len() && goes_on(&text[..end]) {
         end = line_end(end);
     }
     end
 }
 
-/// Where a value ends that is in quotes. In YAML, only double ones can have one of theirs in them, behind a `\`, which may have
-/// another before itself. Of variables every one can, and a `\` that is one itself is not known: if only such follow, the last.
-fn quote_end(text: &str, quote: char, form: Form) -> Option<usize> {
+/// Where the value of a variable ends that is in quotes. Every one can have some of its kind in it, behind a `\`, and a `\` that is one
+/// itself is not known: if only such follow, the last.
+fn variable_end(text: &str, quote: char) -> Option<usize> {
     let mut last = None;
     for (at, _) in text.match_indices(quote) {
-        let marks = at - text[..at].trim_end_matches('\\').len();
-        let goes_on = match form {
-            Form::Variables => marks > 0,
-            _ => quote == '"' && marks % 2 == 1,
-        };
         last = Some(at);
-        if !goes_on {
+        if !text[..at].ends_with('\\') {
             break;
         }
     }
@@ -487,13 +514,19 @@ fn json(text: &str, search: &mut Search<'_>) -> String {
             _ => at += 1,
         }
     }
-    // One that was found late stands before others.
-    changes.sort_by_key(|(place, _)| place.start);
+    changed(text, changes)
+}
+
+/// A text with others in these places; what is in such a place itself counts for nothing.
+fn changed(text: &str, mut changes: Vec<(Range<usize>, String)>) -> String {
+    changes.sort_by_key(|(place, _)| (place.start, usize::MAX - place.end));
     let (mut out, mut copied) = (String::new(), 0);
-    for (place, written) in changes {
-        out.push_str(text.get(copied..place.start).unwrap_or_default());
-        out.push_str(&written);
-        copied = place.end;
+    for (place, written) in changes.into_iter().filter(|(place, _)| !place.is_empty()) {
+        if place.start >= copied {
+            out.push_str(text.get(copied..place.start).unwrap_or_default());
+            out.push_str(&written);
+            copied = place.end;
+        }
     }
     out + text.get(copied..).unwrap_or_default()
 }

@@ -28,7 +28,7 @@ fn what_logs_in_is_left_out_of_json() {
     let expected = text
         .replace("\"abc\", \"--token=def\"", "\"\", \"\"")
         .replace("\"s3cret\"", "\"${FORGE_TOKEN}\"")
-        .replace("postgresql://me:word@db.example/x", "")
+        .replace("me:word@", "")
         .replace("\"Bearer abc\", \"X-Any\": \"abc\"", "\"\", \"X-Any\": \"\"")
         .replace(r#""abc\"def""#, "\"\"");
     assert_eq!(settings.text, expected);
@@ -323,11 +323,11 @@ fn a_value_of_yaml_is_left_out_with_all_its_lines() {
         ("API_KEY: >\n  Hunter71folded\nname: x\n", "\n\nname: x\n"),
         ("PASSWORD: |\n  Hunter72lit\n\n    Hunter73 more\nname: x\n", "\n\n\n\nname: x\n"),
         ("env:\n  A_TOKEN: |-\n    Hunter74\n  LEVEL: 2\nname: x\n", "env:\n\n\n  LEVEL: 2\nname: x\n"),
-        ("list:\n  - A_TOKEN: >+2\n      Hunter75\n    name: x\n  - b\n", "list:\n\n\n    name: x\n  - b\n"),
+        ("list:\n  - A_TOKEN: >+2\n      Hunter75\n    name: x\n  - b\n", "list:\n  -\n\n    name: x\n  - b\n"),
         ("args:\n  - --token\n  - >\n    Hunter76\n  - x\n", "args:\n  - --token\n\n\n  - x\n"),
         // Its value may begin in the next line.
-        ("API_KEY:\n\n  # mine\n  Hunter77\nname: x\n", "API_KEY:\n\n  # mine\n\nname: x\n"),
-        ("API_KEY:\n  \"Hunter78\n  Hunter79\"\nname: x\n", "API_KEY:\n\n\nname: x\n"),
+        ("API_KEY:\n\n  # mine\n  Hunter77\nname: x\n", "\n\n\n\nname: x\n"),
+        ("API_KEY:\n  \"Hunter78\n  Hunter79\"\nname: x\n", "\n\n\nname: x\n"),
         ("API_KEY: Hunter80\n  Hunter81\nname: x\n", "\n\nname: x\n"),
         ("API_KEY: \"x\\\" Hunter82\n  y\"\nname: 'a\\'\nlevel: 'b'\n", "\n\nname: 'a\\'\nlevel: 'b'\n"),
     ] {
@@ -338,9 +338,112 @@ fn a_value_of_yaml_is_left_out_with_all_its_lines() {
     for front in [
         "description: |\n  Does it.\n\n  And more\nname: x\n",
         "auth:\n  type: oauth\n  scopes:\n    - read\nname: x\n",
-        "tokens:\n  - name\nAPI_KEY:\n  \"$API_KEY\"\n",
+        "names:\n- token\nAPI_KEY:\n  \"$API_KEY\"\n",
         "API_KEY:\nname: x\n",
     ] {
         assert_eq!(of(front), (front.to_owned(), Vec::new()));
     }
+}
+
+/// The same is looked for as in other settings, however it is written.
+#[test]
+fn yaml_is_left_out_by_the_same_rules() {
+    let of = |front: &str| {
+        let settings = without_credentials(&format!("---\n{front}---\ntext\n"), Form::FrontMatter, "").unwrap();
+        let front = settings.text.strip_prefix("---\n").unwrap().strip_suffix("---\ntext\n").unwrap();
+        (front.to_owned(), settings.left_out)
+    };
+    let list = "mcpServers:\n  - forge:\n      type: http\n      url: https://a.example/\n      headers:\n        X-Team: LEAK\n        Accept: x\n";
+    for (front, left) in [
+        (list, list.replace("        X-Team: LEAK", "")),
+        ("headers: {X-Team: LEAK}\nname: x\n", "\nname: x\n".to_owned()),
+        (
+            "a:\n  headers: {\n    Accept: x,\n    \"X-Team\":LEAK\n  } # mine\nname: x\n",
+            "a:\n\n\n\n\nname: x\n".to_owned(),
+        ),
+        ("options: {a: [1, {headers: {X-Team: LEAK}}]}\n", "\n".to_owned()),
+        ("options:\n  headers:\n    X-Team:\n      LEAK\n  b: c\n", "options:\n  headers:\n\n\n  b: c\n".to_owned()),
+        ("args:\n- --token\n- LEAK\n- x\nname: x\n", "args:\n- --token\n\n- x\nname: x\n".to_owned()),
+        ("LIST_TOKENS:\n- LEAK\n- LEAK\nname: x\n", "LIST_TOKENS:\n\n\nname: x\n".to_owned()),
+        ("command: >\n  forge\n  --token\n  LEAK\nname: x\n", "\n\n\n\nname: x\n".to_owned()),
+        ("command: forge\n  --token\n  LEAK\nname: x\n", "\n\n\nname: x\n".to_owned()),
+        ("args: [--token, LEAK,\n  x]\nname: x\n", "\n\nname: x\n".to_owned()),
+        ("env:\n  - name: A_TOKEN\n    value: LEAK\n", "env:\n  - name: A_TOKEN\n\n".to_owned()),
+        ("env:\n  - value: LEAK\n    name: A_TOKEN\n", "env:\n  -\n    name: A_TOKEN\n".to_owned()),
+        ("url: \"https://LEAK@a.example/b\"\n", "url: \"https://a.example/b\"\n".to_owned()),
+        ("url: https://a.example/b?token=LEAK # mine\n", "url: \"https://a.example/b\" # mine\n".to_owned()),
+        ("note: |\n  To do:\n  A_TOKEN=LEAK\nname: x\n", "\n\n\nname: x\n".to_owned()),
+        ("note: \"To do:\\nA_TOKEN: LEAK\"\nname: x\n", "\nname: x\n".to_owned()),
+        ("name: x # token: LEAK\n", "name: x \n".to_owned()),
+        ("{headers: {X-Team: LEAK}}\n", "\n".to_owned()),
+        ("- A_TOKEN: LEAK\n- - A_TOKEN: LEAK\n", "-\n- -\n".to_owned()),
+    ] {
+        for (front, left) in [(front.to_owned(), left.clone()), (front.replace('\n', "\r\n"), left)] {
+            let (text, left_out) = of(&front);
+            assert_eq!(text.replace('\r', ""), left, "{front}");
+            assert!(!left_out.is_empty(), "{front}");
+        }
+    }
+    // What is not known as a whole.
+    for (front, left) in [
+        ("name: x\n? A_TOKEN\n: LEAK\nmodel: y\n", "name: x\n\n\nmodel: y\n"),
+        ("a: &b\n  X-Team: LEAK\nheaders: *b\n", "\n\nheaders: *b\n"),
+        ("headers: !!map\n  X-Team: LEAK\nname: x\n", "\n\nname: x\n"),
+        ("mcp:\n  a:\n    b: c\n   headers:\n    X-Team: LEAK\nname: x\n", "\n\n\n\n\nname: x\n"),
+        ("a:\n\theaders:\n\t\tX-Team: LEAK\nname: x\n", "\n\n\nname: x\n"),
+        ("name: x\na: \"LEAK\nLEAK\"\nb: LEAK\n", "name: x\n\n\n\n"),
+        ("name: x\na: {b: c,\nd: LEAK\n", "name: x\n\n\n"),
+        ("name: x\rA_TOKEN: LEAK\n", "\n"),
+    ] {
+        let (text, left_out) = of(front);
+        assert_eq!((text.as_str(), left_out.len()), (left, 1), "{front}: {left_out:?}");
+        assert!(left_out[0].ends_with(" (written in a way that is not looked at)"), "{left_out:?}");
+    }
+    // What agents understand otherwise than YAML does.
+    for front in [
+        "description: Use it when: all is done. <example>Context: \\n'token: x'</example>\nargument-hint: [--fix] [path]\npaths: **/*.ts\n",
+        "paths: {src,lib}/**/*.ts\nallowed-tools: Bash(git add:*), Bash(gh api:*)\ntools: *\nname: 'tis\nmodel: x\n",
+        "description: |\n  The auth module: do it.\n  Then\n\n\nhooks:\n  PreToolUse:\n    - matcher: \"Bash\"\n      hooks:\n        - type: command\n          command: \"./x.sh\"\n",
+        "a: [b, 'c''d', \"e\", {f: g, h}, [i]]\nb: {}\nc: []\nd:\ne: ~\n",
+    ] {
+        assert_eq!(of(front), (front.to_owned(), Vec::new()));
+    }
+}
+
+/// An agent may refuse all settings for one that is none.
+#[test]
+fn an_address_stays_one() {
+    for (address, left) in [
+        ("https://audit.example/h?token=abc", "https://audit.example/h"),
+        ("https://me:abc@audit.example:8443/h#x", "https://audit.example:8443/h"),
+        ("https://hooks.example/services/0a1b2c3d4e5f6g7h8i9j", "https://hooks.example/"),
+        ("https://x.example?sig=abc", "https://x.example"),
+        ("git+ssh://me:abc@x.example/a;token=abc", "git+ssh://x.example/"),
+    ] {
+        let hook =
+            |url: &str| format!(r#"{{"hooks": {{"Stop": [{{"hooks": [{{"type": "http", "url": "{url}"}}]}}]}}}}"#);
+        assert_eq!(
+            json_of(&hook(address)),
+            Settings { text: hook(left), left_out: vec!["hooks.Stop.hooks.url".to_owned()] }
+        );
+        let server = |url: &str| format!("[mcp_servers.a]\nurl = \"{url}\"\n");
+        let settings = without_credentials(&server(address), Form::Toml, "").unwrap();
+        assert_eq!(settings.text, server(left));
+    }
+    // A variable may be lent.
+    let text = r#"{"env": {"DATABASE": "https://me:abc@x.example/"}, "apiKey": "https://x.example/"}"#;
+    assert_eq!(json_of(text).text, r#"{"env": {"DATABASE": "${DATABASE}"}, "apiKey": ""}"#);
+}
+
+/// However deep or long it is.
+#[test]
+fn no_yaml_is_too_much() {
+    for front in
+        ["- ".repeat(50_000), "[".repeat(50_000), "{a: ".repeat(50_000), "\"".repeat(50_001), "a:\n".repeat(50_000)]
+    {
+        let _ = without_credentials(&format!("---\n{front}\n---\n"), Form::FrontMatter, "");
+    }
+    let deep: String = (0..500).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let settings = without_credentials(&format!("---\n{deep}---\n"), Form::FrontMatter, "").unwrap();
+    assert_eq!(settings.left_out, ["a (written in a way that is not looked at)"]);
 }

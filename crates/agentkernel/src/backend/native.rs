@@ -95,7 +95,9 @@ impl Backend for Native {
         dry_run: bool,
     ) -> std::io::Result<Vec<String>> {
         let [link, image] = skeleton::current()?;
-        cache::sweep(cache, &[link, image, program::name(&self.init)], exists, dry_run)
+        let mut swept = cache::sweep(cache, &[link, image, program::name(&self.init)], exists, dry_run)?;
+        swept.extend(masks::sweep(cache, dry_run)?);
+        Ok(swept)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config::{HostFacts, Project},
     json,
-    plugin::{self, Agent, Outcome, PluginError, Plugins, Presence, Scope},
+    plugin::{self, Agent, Off, Outcome, PluginError, Plugins, Presence, Scope},
     store::Store,
 };
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
@@ -17,6 +17,8 @@ use std::io::Read as _;
 
 /// All that are here.
 const ALL: &str = "all";
+/// Of a hook: the tool is not to be used.
+const REFUSED: u8 = 2;
 /// The longest question of an agent's.
 const MAX_ASKED: u64 = 16 << 20;
 
@@ -46,7 +48,7 @@ impl Plugin {
             PluginCommand::Install(change) => change.run(true),
             PluginCommand::List(list) => list.run(),
             PluginCommand::Remove(change) => change.run(false),
-            PluginCommand::Hook => hook(),
+            PluginCommand::Hook => hook().map_err(|failure| failure.status(REFUSED)),
         }
     }
 }
@@ -88,6 +90,7 @@ impl Change {
             true => Scope::Project(Project::find_dir(&host)?),
             false => Scope::User,
         };
+        let here = Project::find_dir(&host).map_or_else(|_| scope.clone(), Scope::Project);
         let plugins = match self.dry_run {
             true => Plugins::look(Store::look()?.as_ref(), host)?,
             false => Plugins::open(&Store::open()?, host)?,
@@ -97,7 +100,7 @@ impl Change {
         let mut status = 0;
         let mut found = false;
         for name in names {
-            match self.one(&plugins, name, &scope, install, all) {
+            match self.one(&plugins, name, (&scope, &here), install, all) {
                 Ok(done) => found |= done,
                 Err(failure) => {
                     report(&failure);
@@ -111,8 +114,15 @@ impl Change {
         Ok(status)
     }
 
-    /// Does it for one of them; `false`: it is not here.
-    fn one(&self, plugins: &Plugins, name: &str, scope: &Scope, install: bool, all: bool) -> Result<bool, Failure> {
+    /// Does it for one of them; `false`: it is not here. What turns its hook off is looked for where one is, too.
+    fn one(
+        &self,
+        plugins: &Plugins,
+        name: &str,
+        (scope, here): (&Scope, &Scope),
+        install: bool,
+        all: bool,
+    ) -> Result<bool, Failure> {
         let agent = Agent::find(name)?;
         if all && install && !(plugins.is_here(&agent) && agent.has(scope)) {
             return Ok(false);
@@ -121,13 +131,25 @@ impl Change {
             true => plugins.install(&agent, scope, self.dry_run)?,
             false => plugins.remove(&agent, scope, self.dry_run)?,
         };
-        self.tell(&agent, scope, &outcome, install, all)?;
+        let off = if install { plugins.off(&agent, here) } else { None };
+        self.tell(&agent, scope, &outcome, off.as_ref(), install, all)?;
         Ok(true)
     }
 
-    fn tell(&self, agent: &Agent, scope: &Scope, outcome: &Outcome, install: bool, all: bool) -> Result<(), Failure> {
+    fn tell(
+        &self,
+        agent: &Agent,
+        scope: &Scope,
+        outcome: &Outcome,
+        off: Option<&Off>,
+        install: bool,
+        all: bool,
+    ) -> Result<(), Failure> {
         for note in &outcome.notes {
             report(&Failure::new(note.as_str()));
+        }
+        if let Some(off) = off {
+            tell_off(agent, off);
         }
         if self.dry_run {
             return outcome.changes.iter().try_for_each(|change| print(&patch(change)));
@@ -149,11 +171,17 @@ impl Change {
                 text.push_str(&format!("  {:9}{}\n", "  before:", printable(&backup.to_string_lossy())));
             }
         }
-        if install {
+        if install && off.is_none() {
             text.push_str(&format!("  {}\n", agent.note(scope)));
         }
         print(&text)
     }
+}
+
+/// Tells that an agent has the hook for nothing.
+fn tell_off(agent: &Agent, off: &Off) {
+    let cause = format!("{}: Commands of its tools run where they did, on this computer: {}", agent.title, off.cause);
+    report(&Failure::new(cause).hint(off.hint()));
 }
 
 /// A unified diff of one file.
@@ -194,7 +222,12 @@ impl List {
                     None
                 }
             };
-            let (user, project) = (of(&Scope::User), of(&Scope::Project(project.clone())));
+            let here = Scope::Project(project.clone());
+            let (user, project) = (of(&Scope::User), of(&here));
+            let is_there = |presence| matches!(presence, Some(Presence::Installed | Presence::Partly));
+            if let Some(off) = plugins.off(&agent, &here).filter(|_| is_there(user) || is_there(project)) {
+                tell_off(&agent, &off);
+            }
             rows.push((name, agent.title.clone(), plugins.is_here(&agent), user, project));
         }
         if self.json {
@@ -225,7 +258,8 @@ fn hook() -> Status {
     }
     let asked = json::parse(&text).map_err(|error| Failure::chain(&error))?;
     let program = std::env::args_os().next().and_then(|name| name.into_string().ok());
-    if let Some(answer) = plugin::answer(&asked, program.as_deref().unwrap_or("agentkernel"), &HostFacts::read()?) {
+    let answer = plugin::answer(&asked, program.as_deref().unwrap_or("agentkernel"), &HostFacts::read()?);
+    if let Some(answer) = answer.map_err(Failure::new)? {
         print_json(&answer)?;
     }
     Ok(0)

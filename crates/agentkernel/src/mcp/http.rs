@@ -6,15 +6,17 @@ use super::{
     stdio::LONGEST,
     token::Token,
 };
+use crate::json::{self, Unique};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::BoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::transport::streamable_http_server::{
     StreamableHttpServerConfig, StreamableHttpService,
     session::{SessionManager as _, local::LocalSessionManager},
 };
+use serde_json::json;
 use std::{
     collections::BTreeMap,
     convert::Infallible,
@@ -43,9 +45,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How the type of a message's body begins.
 const JSON: &[u8] = b"application/json";
-/// To a body that is none.
-const NO_MESSAGE: &str =
-    r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"The body is no message of JSON-RPC"}}"#;
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 type Service = StreamableHttpService<Server, LocalSessionManager>;
@@ -131,7 +130,7 @@ async fn converse(stream: TcpStream, all: Arc<All>, number: u64) {
 }
 
 impl All {
-    async fn answer(&self, mut request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
         if !self.token.is_in(request.headers()) {
             let mut refused = says(StatusCode::UNAUTHORIZED, "A token is needed: Authorization: Bearer TOKEN\n");
             refused.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
@@ -149,6 +148,10 @@ impl All {
             return says(StatusCode::NOT_FOUND, "There is no such session\n");
         }
         let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(JSON));
+        let mut request = match whole(request).await {
+            Ok(request) => request,
+            Err(refused) => return refused,
+        };
         let carrier = Delivery::of(&mut request, &self.resumed);
         let answer = self.service.handle(request).await.map(|body| carrier.with(body).boxed());
         if let Some(session) = session.filter(|_| ends && answer.status().is_success()) {
@@ -158,16 +161,41 @@ impl All {
         }
         if is_json && answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             // What the body is said to be it may be; what is in it is no message.
-            let mut refused = says(StatusCode::BAD_REQUEST, NO_MESSAGE);
-            refused.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-            return refused;
+            return no_message(-32700, "The body is no message of JSON-RPC");
         }
         answer
     }
 }
 
-fn says(status: StatusCode, text: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())).boxed());
+/// A request with all of its body, in which no name stands twice.
+async fn whole(request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Answer> {
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, LONGEST).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Err(says(StatusCode::PAYLOAD_TOO_LARGE, "The body is too long\n"));
+        }
+        Err(_) => return Err(says(StatusCode::BAD_REQUEST, "The body does not end\n")),
+    };
+    match json::parse::<Unique>(&body) {
+        Err(error) if error.is_data() => {
+            Err(no_message(-32600, &format!("That is no request of JSON-RPC 2.0: {error}")))
+        }
+        // What is no JSON is told by those who read it.
+        _ => Ok(Request::from_parts(head, Full::new(body))),
+    }
+}
+
+/// The answer to a body that is none.
+fn no_message(code: i32, cause: &str) -> Answer {
+    let error = json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": cause}});
+    let mut refused = says(StatusCode::BAD_REQUEST, error.to_string());
+    refused.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    refused
+}
+
+fn says(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()).boxed());
     *answer.status_mut() = status;
     answer
 }

@@ -3,7 +3,7 @@
 
 use super::unknown;
 use crate::{
-    json,
+    json::{self, Unique},
     lines::{Lines, TooLong},
 };
 use rmcp::{
@@ -73,7 +73,8 @@ impl Inbox {
         if text.is_empty() {
             return Ok(None);
         }
-        let Ok(message) = json::parse::<Message>(text) else { return self.misfit(text) };
+        let is_unique = json::parse::<Unique>(text).is_ok();
+        let Some(message) = json::parse::<Message>(text).ok().filter(|_| is_unique) else { return self.misfit(text) };
         match &message {
             // Of two answers with one id, nobody could tell which is which.
             JsonRpcMessage::Request(request) if !self.open.insert(request.id.clone()) => {
@@ -108,6 +109,9 @@ impl Inbox {
             // Of two ids, nobody knows which one is meant.
             _ if let Err(error) = json::parse::<Parts>(text) => {
                 invalid(None, &format!("That is no request of JSON-RPC 2.0: {error}"))
+            }
+            _ if let Err(error) = json::parse::<Unique>(text) => {
+                invalid(id, &format!("That is no request of JSON-RPC 2.0: {error}"))
             }
             _ if value.get("result").or(value.get("error")).is_some() => {
                 invalid(id, "That is no request of JSON-RPC 2.0: it is an answer as well")

@@ -1,6 +1,6 @@
 //! What each agent gets, as data: hides where the descriptions lie and what their placeholders mean.
 
-use super::{Edit, PluginError, Scope, file};
+use super::{Edit, PluginError, Scope, file, off::Switches};
 use crate::config::HostFacts;
 use serde::Deserialize;
 use serde_json::Value;
@@ -85,6 +85,8 @@ pub struct Agent {
     /// Whether it is several that are alike: each of these directories that is there is meant, or the first.
     #[serde(default)]
     family: bool,
+    /// What turns off the hook that it gets.
+    pub(super) switches: Option<Switches>,
     user: Vec<Part>,
     /// None: its plugins are the user's alone.
     #[serde(default)]
@@ -174,7 +176,7 @@ impl Agent {
     }
 
     /// Where it keeps what is the user's.
-    fn homes(&self, host: &HostFacts) -> Vec<PathBuf> {
+    pub(super) fn homes(&self, host: &HostFacts) -> Vec<PathBuf> {
         let mut homes = self.home.iter().filter_map(|home| {
             let (first, rest) = home.split_once('/').unwrap_or((home, ""));
             let base = match first.strip_prefix('$') {

@@ -5,11 +5,15 @@ use super::{
     skills,
 };
 use crate::config::{HostFacts, Project};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Tools whose `command` is none of a shell: it names a skill or a command of the agent's own.
 const SKILLS: [&str; 2] = ["Skill", "SlashCommand"];
+/// Tools that run commands: a question about one of them that has no command is not understood.
+const SHELLS: [&str; 3] = ["Bash", "Monitor", "PowerShell"];
+/// What is asked before a tool is used.
+const EVENT: &str = "PreToolUse";
 /// Tools whose `command` no shell of a sandbox reads.
 const FOREIGN: [&str; 1] = ["PowerShell"];
 /// How tools of servers begin, which run where their servers do.
@@ -18,13 +22,37 @@ const SERVERS: &str = "mcp__";
 /// What an agent is told that wants to use a tool: where that has a command, the same in a sandbox, with all else as it was;
 /// `None` if there is none. Which tools have one is not known beforehand, for agents get new ones. Whether it may run
 /// is decided by whoever decides that without us; but what rules deny, or ask about, they would not know in the new command.
-#[must_use]
-pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
-    let tool = asked.get("tool_name").and_then(Value::as_str).unwrap_or_default();
-    let input = asked.get("tool_input")?.as_object()?;
+///
+/// # Errors
+/// If the question is not understood: the tool must not be used then.
+pub fn answer(asked: &Value, program: &str, host: &HostFacts) -> Result<Option<Value>, String> {
+    if asked.get("hook_event_name").and_then(Value::as_str) != Some(EVENT) {
+        return Err(format!("This is no question of {EVENT}"));
+    }
+    let Some(tool) = asked.get("tool_name").and_then(Value::as_str) else {
+        return Err("The question names no tool".to_owned());
+    };
+    let input = asked.get("tool_input").and_then(Value::as_object);
+    let command = input.and_then(|input| input.get("command"));
+    if !command.is_some_and(Value::is_string) && SHELLS.contains(&tool) {
+        return Err(format!("The question about {tool} has no text as 'command'"));
+    }
+    if input.is_none() && SKILLS.contains(&tool) {
+        return Err(format!("The question about {tool} names none"));
+    }
     let cwd = asked.get("cwd").and_then(Value::as_str).map(Path::new);
-    let event = asked.get("hook_event_name")?;
-    let mut told = json!({ "hookEventName": event });
+    Ok(input.and_then(|input| change(tool, input, cwd, program, host)))
+}
+
+/// What is told about a tool with this input.
+fn change(
+    tool: &str,
+    input: &Map<String, Value>,
+    cwd: Option<&Path>,
+    program: &str,
+    host: &HostFacts,
+) -> Option<Value> {
+    let mut told = json!({ "hookEventName": EVENT });
     if SKILLS.contains(&tool) {
         let said = input.get("skill").or(input.get("command")).and_then(Value::as_str).unwrap_or_default();
         // All of it is a name: a directory may have blanks in its own.

@@ -7,6 +7,10 @@ fn host() -> HostFacts {
     host
 }
 
+fn answer(asked: &Value, program: &str, host: &HostFacts) -> Option<Value> {
+    super::answer(asked, program, host).unwrap()
+}
+
 fn asked(tool: &str) -> Value {
     json!({ "hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": { "command": "ls" } })
 }
@@ -27,10 +31,29 @@ fn a_command_is_run_in_a_sandbox_and_nothing_is_decided() {
             "run_in_background": true,
         } } })
     );
-    assert!(
-        answer(&json!({ "hook_event_name": "PreToolUse", "tool_input": { "path": "x" } }), "ak", &host()).is_none()
-    );
-    assert!(answer(&json!([]), "ak", &host()).is_none());
+    let read = json!({ "hook_event_name": "PreToolUse", "tool_name": "Read", "tool_input": { "path": "x" } });
+    assert_eq!(super::answer(&read, "ak", &host()), Ok(None));
+}
+
+#[test]
+fn what_is_not_understood_is_no_leave() {
+    for tool in ["Bash", "Monitor", "PowerShell"] {
+        for input in [json!({ "cmd": "ls" }), json!({ "command": ["ls"] }), json!(null), json!("ls")] {
+            let asked = json!({ "hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": input });
+            let said = super::answer(&asked, "ak", &host()).unwrap_err();
+            assert_eq!(said, format!("The question about {tool} has no text as 'command'"));
+        }
+    }
+    for asked in [
+        json!(null),
+        json!([]),
+        json!({ "tool_name": "Bash", "tool_input": { "command": "ls" } }),
+        json!({ "hook_event_name": "BeforeTool", "tool_name": "Bash", "tool_input": { "command": "ls" } }),
+        json!({ "hook_event_name": "PreToolUse", "tool_input": { "command": "ls" } }),
+        json!({ "hook_event_name": "PreToolUse", "tool_name": "Skill", "tool_input": "x" }),
+    ] {
+        assert!(super::answer(&asked, "ak", &host()).is_err(), "{asked}");
+    }
 }
 
 #[test]

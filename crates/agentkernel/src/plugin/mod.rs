@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod hook;
 mod nested;
+mod off;
 mod plan;
 mod rules;
 mod skills;
@@ -16,6 +17,7 @@ mod skills;
 pub use agent::{Agent, names};
 pub use error::PluginError;
 pub use hook::answer;
+pub use off::Off;
 
 use crate::{
     config::HostFacts,
@@ -79,7 +81,7 @@ pub struct Outcome {
 pub enum Presence {
     /// All of it.
     Installed,
-    /// Some of it, or something else in its place.
+    /// Some of it, or something else in its place, or all of it with its hook turned off.
     Partly,
     /// Nothing.
     Absent,
@@ -168,9 +170,15 @@ impl Plugins {
         }
         Ok(match there + others {
             0 => Presence::Absent,
-            _ if there == wanted => Presence::Installed,
+            _ if there == wanted && self.off(agent, scope).is_none() => Presence::Installed,
             _ => Presence::Partly,
         })
+    }
+
+    /// Why the agent does not ask the hook that it has, for its user or in a project too.
+    #[must_use]
+    pub fn off(&self, agent: &Agent, scope: &Scope) -> Option<Off> {
+        off::find(agent.switches.as_ref()?, &self.host, agent.homes(&self.host).first()?, scope)
     }
 
     /// Gives an agent its plugin, or brings it up to date.

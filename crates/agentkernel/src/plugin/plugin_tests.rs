@@ -528,6 +528,28 @@ fn what_of_ours_was_changed_stays_and_is_told() {
 }
 
 #[test]
+fn a_hook_that_settings_turn_off_is_no_whole_plugin() {
+    let world = World::new();
+    let claude = Agent::find("claude").unwrap();
+    let settings = world.put("home/.claude/settings.json", "{\"disableAllHooks\": true}");
+    world.install("claude", &Scope::User).unwrap();
+    assert_eq!(world.presence("claude", &Scope::User), Presence::Partly);
+    assert_eq!(world.plugins.off(&claude, &Scope::User).unwrap().path, settings);
+    assert_eq!(world.presence("claude", &world.project()), Presence::Absent);
+    let text =
+        fs::read_to_string(&settings).unwrap().replace("\"disableAllHooks\": true", "\"disableAllHooks\": false");
+    fs::write(&settings, text).unwrap();
+    assert_eq!(world.presence("claude", &Scope::User), Presence::Installed);
+    // In a project, those of the project count too.
+    world.install("claude", &world.project()).unwrap();
+    assert_eq!(world.presence("claude", &world.project()), Presence::Installed);
+    world.put("project/.claude/settings.local.json", "{\"disableAllHooks\": true}");
+    assert_eq!(world.presence("claude", &world.project()), Presence::Partly);
+    assert_eq!(world.presence("claude", &Scope::User), Presence::Installed);
+    assert_eq!(world.plugins.off(&Agent::find("codex").unwrap(), &world.project()), None);
+}
+
+#[test]
 fn what_was_killed_leaves_nothing_for_long() {
     let left = [
         "home/.claude/.settings.json.agentkernel",

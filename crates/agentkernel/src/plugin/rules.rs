@@ -62,12 +62,19 @@ fn told(verb: &str, rule: &str, path: &Path) -> String {
     format!("{} {verb} this by the rule {rule}", path.display())
 }
 
-/// The files that Claude Code may take rules from there.
-fn files(host: &HostFacts, cwd: Option<&Path>) -> Vec<PathBuf> {
+/// The settings of whoever runs the computer.
+pub(super) fn managed() -> Vec<PathBuf> {
     let managed = Path::new(MANAGED);
     let mut files = vec![managed.join("managed-settings.json")];
     let parts = std::fs::read_dir(managed.join("managed-settings.d")).into_iter().flatten().flatten();
     files.extend(parts.map(|part| part.path()).filter(|path| path.extension().is_some_and(|end| end == "json")));
+    files.sort();
+    files
+}
+
+/// The files that Claude Code may take rules from there.
+fn files(host: &HostFacts, cwd: Option<&Path>) -> Vec<PathBuf> {
+    let mut files = managed();
     // A project can set the variable.
     let homes = [Some(host.own_home().join(".claude")), host.var("CLAUDE_CONFIG_DIR").map(PathBuf::from)];
     files.extend(homes.into_iter().flatten().map(|home| home.join("settings.json")));
@@ -84,6 +91,17 @@ fn files(host: &HostFacts, cwd: Option<&Path>) -> Vec<PathBuf> {
 
 /// What a file says of permissions; `None` if there is none.
 fn permissions(path: &Path) -> Result<Option<Value>, String> {
+    let Some(settings) = settings(path)? else { return Ok(None) };
+    let lists = ["deny", "ask"].map(|name| &settings["permissions"][name]);
+    let is_list = |list: &Value| list.as_array().is_some_and(|rules| rules.iter().all(Value::is_string));
+    match lists.into_iter().all(|list| list.is_null() || is_list(list)) {
+        true => Ok(settings.get("permissions").cloned()),
+        false => Err("its rules are no lists of texts".to_owned()),
+    }
+}
+
+/// What a file of settings says; `None` if there is none.
+pub(super) fn settings(path: &Path) -> Result<Option<Value>, String> {
     let bytes = match config::read_own(path, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
@@ -92,13 +110,7 @@ fn permissions(path: &Path) -> Result<Option<Value>, String> {
         Err(error) => return Err(error.to_string()),
     };
     let text = String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())?;
-    let settings = crate::edit::json_value(&text).ok_or("it is no JSON")?;
-    let lists = ["deny", "ask"].map(|name| &settings["permissions"][name]);
-    let is_list = |list: &Value| list.as_array().is_some_and(|rules| rules.iter().all(Value::is_string));
-    match lists.into_iter().all(|list| list.is_null() || is_list(list)) {
-        true => Ok(settings.get("permissions").cloned()),
-        false => Err("its rules are no lists of texts".to_owned()),
-    }
+    Ok(Some(crate::edit::json_value(&text).ok_or("it is no JSON")?))
 }
 
 /// The first of these rules that is about a command.

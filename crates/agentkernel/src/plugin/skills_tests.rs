@@ -63,7 +63,15 @@ fn skills_are_known_where_no_sandbox_writes() {
         "git/sum",
         "mine/",
         "./mine",
+        "late",
+        "flow",
+        "odd",
+        "hidden",
     ];
+    home.put(".claude/skills/late/SKILL.md", "---\npaths: 'src/**'\n---\n");
+    home.put(".claude/skills/flow/SKILL.md", "---\n{name: flow, paths: [\"zz/**\"]}\n---\n");
+    home.put(".claude/skills/odd/SKILL.md", "---\n? paths\n: [\"zz/**\"]\n---\n");
+    home.put(".claude/skills/hidden/SKILL.md", "---\ndisable-model-invocation: true\n---\n");
     for name in others {
         assert!(!home.is_known("project", name) && !home.is_known("project/sub", name), "{name}");
     }
@@ -106,6 +114,8 @@ fn plugins_have_what_lies_in_them() {
         home.put(&format!("{plugin}/commands/two.md"), "");
     }
     let names = ["far:one", "far:two", "near:one", "near:two"];
+    assert!(!names.iter().any(|name| home.is_known("project", name)));
+    home.put(".claude/settings.json", r#"{"enabledPlugins": {"far@m": true, "near@here": true, "near@else": true}}"#);
     for name in names {
         assert!(home.is_known("project", name), "{name}");
     }
@@ -114,7 +124,26 @@ fn plugins_have_what_lies_in_them() {
     for name in ["far:three", "other:one", "far", "one", "far:one:two", "near:../one"] {
         assert!(!home.is_known("project", name), "{name}");
     }
-    // Whether Claude Code loads one is its own affair, and another file of that name is asked about.
+    // One that may not be loaded leaves its names to others.
+    for (description, is_known) in [
+        (r#"{"name":"far","version":"1.0.0","description":"d","author":{"name":"n"},"keywords":["k"]}"#, true),
+        (r#"{"name":"far","dependencies":["zz@m"]}"#, false),
+        (r#"{"name":"far","version":1}"#, false),
+        (r#"{"name":"far","hooks":5}"#, false),
+        (r#"{"version":"1.0.0"}"#, false),
+        (r#"{"name":"no rm x"}"#, false),
+        ("[]", false),
+        ("{", false),
+    ] {
+        home.put("far/.claude-plugin/plugin.json", description);
+        assert_eq!(home.is_known("project", "far:one"), is_known, "{description}");
+    }
+    home.put("far/.claude-plugin/plugin.json", r#"{"name":"far"}"#);
+    home.put("project/.claude/settings.local.json", r#"{"enabledPlugins": {"far@m": false}}"#);
+    assert!(!home.is_known("project", "far:one") && home.is_known("project", "near:one"));
+    home.put("project/.claude/settings.local.json", "{}");
+    // Whether it is or not, another file that may have the name is asked about.
+    assert!(home.is_known("project", "far:one"));
     home.put("project/far/.claude/skills/three/SKILL.md", "---\nname: \"far:one\"\n---\n");
     assert!(!home.is_known("project", "far:one") && home.is_known("project", "near:two"));
 }

@@ -39,6 +39,17 @@ pub(super) const CREDENTIAL: &[Key<Credential>] = &[
         example: "\"AGENT_BASE_URL\"",
     },
     Key {
+        name: "address_arguments",
+        form: Form::Texts(|credential, texts| {
+            credential.address_arguments = texts;
+            Ok(())
+        }),
+        default: "it looks at that variable",
+        doc: "Arguments that tell the agent that address, which is `{}` in them: how its user gives it another, where it does not look at the \
+              variable.",
+        example: "[\"--base-url={}\"]",
+    },
+    Key {
         name: "file",
         form: Form::Text(|credential, text| {
             credential.file = below_home(&text.value)?;
@@ -78,13 +89,16 @@ pub(super) const CREDENTIAL: &[Key<Credential>] = &[
 ];
 
 pub(super) fn add_credential(adapter: &mut Adapter, credential: Credential) -> Result<(), FormError> {
-    let Credential { variable, env, address, file, field, hosts, jwt } = &credential;
+    let Credential { variable, env, address, address_arguments, file, field, hosts, jwt } = &credential;
     let wrong = |cause: &str| Err(FormError::new(cause.to_owned()));
     if variable.is_empty() == file.as_os_str().is_empty() {
         return wrong("it has either `variable` or `file`");
     }
     if variable.is_empty() && !address.is_empty() {
         return wrong("`address` stands with `variable`, and not without");
+    }
+    if address.is_empty() && !address_arguments.is_empty() {
+        return wrong("`address_arguments` stands with `address`, and not without");
     }
     if *jwt && !env.is_empty() {
         return wrong("`jwt` is of what is in a file inside, and `env` of what is not");

@@ -28,7 +28,7 @@ use crate::{BackendKind, Spec, Workspace};
 use jail::{fd::open_beneath, process::FileOwner};
 use rustix::{
     fd::{AsRawFd as _, OwnedFd},
-    fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps},
+    fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps},
     io::Errno,
 };
 use std::{
@@ -500,21 +500,20 @@ pub fn release(place: &Place, held: Masks) -> io::Result<()> {
     let mut text = Vec::new();
     File::from(file).take(1 << 20).read_to_end(&mut text)?;
     // What has no end was not written to the end; nothing was made then.
-    let mut paths = text.split_inclusive(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"\0"));
-    let mut paths = paths.by_ref().map(|path| Path::new(OsStr::from_bytes(path)));
-    if let Some(project) = paths.next()
-        && let Ok(project) = plan::open_path(project).and_then(|project| open(&project, OsStr::new(".")))
+    let mut paths = left(&text);
+    if let Some(path) = paths.next()
+        && let Ok(project) = open_project(path)
     {
         let paths: BTreeSet<&Path> = paths.collect();
         let alone = lock(&project, FlockOperation::NonBlockingLockExclusive);
         match alone {
             Lock::Held => remove_all(&project, &paths)?,
             // Who works there yet may have been started elsewhere in the project, and not know of them.
-            Lock::Taken => hand_over(place, &project, &paths)?,
+            Lock::Taken => hand_over(&place.cache, (path, &project), &paths)?,
             Lock::Unknown => {}
         }
         if alone != Lock::Unknown {
-            take_over(place, &project)?;
+            take_over(&place.cache, &project)?;
         }
     }
     match rustix::fs::unlinkat(&place.dir, RECORD, AtFlags::empty()) {
@@ -529,13 +528,13 @@ fn remove_all(project: &OwnedFd, paths: &BTreeSet<&Path>) -> io::Result<()> {
 }
 
 /// Leaves placeholders to whoever is the last to work in a project.
-fn hand_over(place: &Place, project: &OwnedFd, paths: &BTreeSet<&Path>) -> io::Result<()> {
-    match rustix::fs::mkdirat(&place.cache, RECORD, Mode::RWXU) {
+fn hand_over(cache: &OwnedFd, (path, project): (&Path, &OwnedFd), paths: &BTreeSet<&Path>) -> io::Result<()> {
+    match rustix::fs::mkdirat(cache, RECORD, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error.into()),
     }
     let mut file = loop {
-        let file = handed_over(place, project, OFlags::CREATE)?;
+        let file = handed_over(cache, project, OFlags::CREATE)?;
         // Whoever was the last may have taken it away just now.
         if rustix::fs::fstat(&file)?.st_nlink > 0 {
             break file;
@@ -544,17 +543,19 @@ fn hand_over(place: &Place, project: &OwnedFd, paths: &BTreeSet<&Path>) -> io::R
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     let known: BTreeSet<&[u8]> = text.split(|byte| *byte == 0).collect();
-    let new = paths.iter().map(|path| path.as_os_str().as_bytes()).filter(|path| !known.contains(path));
+    // Where the project is, for whoever comes by later.
+    let new =
+        [&path].into_iter().chain(paths).map(|path| path.as_os_str().as_bytes()).filter(|path| !known.contains(path));
     let new: Vec<u8> = new.flat_map(|path| path.iter().copied().chain([0])).collect();
     file.write_all(&new)
 }
 
 /// Removes what others have left, where nobody works any more. Whoever hands over looks here afterwards, and whoever was alone
 /// after that: so one of both finds it.
-fn take_over(place: &Place, project: &OwnedFd) -> io::Result<()> {
+fn take_over(cache: &OwnedFd, project: &OwnedFd) -> io::Result<()> {
     loop {
         rustix::fs::flock(project, FlockOperation::Unlock)?;
-        let mut file = match handed_over(place, project, OFlags::empty()) {
+        let mut file = match handed_over(cache, project, OFlags::empty()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
@@ -563,20 +564,57 @@ fn take_over(place: &Place, project: &OwnedFd) -> io::Result<()> {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
-        let paths = text.split_inclusive(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"\0"));
-        remove_all(project, &paths.map(|path| Path::new(OsStr::from_bytes(path))).collect())?;
-        match rustix::fs::unlinkat(&place.cache, handed_over_at(project)?, AtFlags::empty()) {
+        remove_all(project, &left(&text).filter(|path| path.is_relative()).collect())?;
+        match rustix::fs::unlinkat(cache, handed_over_at(project)?, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
     }
 }
 
+/// Removes what was handed over where nobody works any more, of another state directory either: that one's sandboxes know nothing of
+/// it. Tells in which projects; with `dry_run` it only does that.
+pub fn sweep(cache: &OwnedFd, dry_run: bool) -> io::Result<Vec<String>> {
+    let mut swept = Vec::new();
+    let Ok(dir) = open_beneath(cache, RECORD, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else {
+        return Ok(swept);
+    };
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        let mut text = Vec::new();
+        let file = open_beneath(&dir, name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+        let Ok(()) = file.and_then(|file| File::from(file).read_to_end(&mut text).map(drop)) else { continue };
+        // It may be elsewhere now, and another one there.
+        let is_meant = |project: &OwnedFd| handed_over_at(project).is_ok_and(|at| at.file_name() == Some(name));
+        let projects = left(&text).filter(|path| path.is_absolute());
+        let found = projects.filter_map(|path| Some((path, open_project(path).ok().filter(is_meant)?))).next();
+        let Some((path, project)) = found else { continue };
+        if lock(&project, FlockOperation::NonBlockingLockExclusive) == Lock::Held {
+            if !dry_run {
+                take_over(cache, &project)?;
+            }
+            swept.push(format!("placeholders in {}", path.display()));
+        }
+    }
+    Ok(swept)
+}
+
+/// What a file of those says: those that end.
+fn left(text: &[u8]) -> impl Iterator<Item = &Path> {
+    let paths = text.split_inclusive(|byte| *byte == 0).filter_map(|path| path.strip_suffix(b"\0"));
+    paths.map(|path| Path::new(OsStr::from_bytes(path)))
+}
+
+fn open_project(path: &Path) -> io::Result<OwnedFd> {
+    plan::open_path(path).and_then(|project| open(&project, OsStr::new(".")))
+}
+
 /// What was handed over in a project, for one of us alone.
-fn handed_over(place: &Place, project: &OwnedFd, flags: OFlags) -> io::Result<File> {
+fn handed_over(cache: &OwnedFd, project: &OwnedFd, flags: OFlags) -> io::Result<File> {
     let mode = if flags.is_empty() { Mode::empty() } else { Mode::RUSR | Mode::WUSR };
     let flags = OFlags::RDWR | OFlags::APPEND | flags;
-    let file = open_beneath(&place.cache, handed_over_at(project)?, flags, mode)?;
+    let file = open_beneath(cache, handed_over_at(project)?, flags, mode)?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     Ok(file.into())
 }

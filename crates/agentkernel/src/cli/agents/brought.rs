@@ -5,7 +5,7 @@ use super::{
     beside::{Beside, imports_in, links_in},
 };
 use crate::{
-    agents::{Adapter, Form, Given, Settings, preset, servers, without_credentials, without_empty},
+    agents::{Adapter, Form, Given, Guard, Settings, guards, preset, servers, without_credentials, without_empty},
     config::{
         self, HostFacts,
         follow::{Refusal, follow},
@@ -54,6 +54,10 @@ pub(super) struct Brought {
     pub(super) servers: Option<String>,
     /// What was left out of it: file, and keys in it.
     pub(super) left_out: Vec<String>,
+    /// Guards in his settings that have nothing to run in the sandbox: what they would, and where they stand.
+    pub(super) guards_off: Vec<String>,
+    /// All of those, and where they stand.
+    guards: Vec<(Guard, PathBuf)>,
     /// What an earlier run has left where the user's own would stand, and that directs this one.
     pub(super) of_earlier_runs: Vec<String>,
 }
@@ -108,7 +112,7 @@ impl Brought {
             // What is absolute is at its place wherever the home directory is.
             let target = beneath.map_or(below, |beneath| &beneath.place);
             if !is_directory && config.contains(below) {
-                all.settings(adapter, home, path, below, target, given)?;
+                all.settings(adapter, home, (&own, path), below, target, given)?;
             } else {
                 if is_directory && !all.settings_within(home, &path, target, config.contains(below))? {
                     continue;
@@ -134,6 +138,7 @@ impl Brought {
             all.beside(home, &own, project, beside, |below| state.iter().any(|place| below.starts_with(place)))?;
         }
         all.servers(adapter, &own, project);
+        all.look_for_guards(&own, project);
         Ok(all)
     }
 
@@ -187,6 +192,30 @@ impl Brought {
         Ok(())
     }
 
+    /// Notes which guards the agent does without: it would say nothing.
+    fn look_for_guards(&mut self, own: &Path, project: &Path) {
+        let is_brought =
+            |below: &Path| self.places.iter().chain(&self.copies).any(|(_, place)| below.starts_with(place));
+        for (Guard { event, files, command }, settings) in &self.guards {
+            let place = format!("{event} in ~/{}", settings.display());
+            if command.is_empty() {
+                self.guards_off.push(place);
+                continue;
+            }
+            for file in files {
+                // By the name that it has outside, nothing is inside but the project.
+                let is_there = match file.strip_prefix(own) {
+                    Ok(_) => file.starts_with(project),
+                    Err(_) => is_brought(file),
+                };
+                if !is_there && own.join(file).symlink_metadata().is_ok() {
+                    let file = if file.is_absolute() { file.clone() } else { Path::new("~").join(file) };
+                    self.guards_off.push(format!("{} ({place})", file.display()));
+                }
+            }
+        }
+    }
+
     /// Notes what the agent has kept in a place of its user's. Settings that it always writes are its own, and so is what says no
     /// more than its adapter.
     fn look_for_own(&mut self, adapter: &Adapter, home: &AgentHome, below: &Path, given: Given<'_>) {
@@ -203,7 +232,7 @@ impl Brought {
         &mut self,
         adapter: &Adapter,
         home: &AgentHome,
-        path: PathBuf,
+        (own, path): (&Path, PathBuf),
         below: &Path,
         target: &Path,
         given: Given<'_>,
@@ -218,7 +247,10 @@ impl Brought {
         let mcp = adapter.mcp.as_ref().filter(of_servers);
         let (reference, forward) = mcp.map_or(("", ""), |mcp| (&mcp.reference, &mcp.forward));
         let text = match self.cleaned(&path, form, (reference, forward), below) {
-            Some((text, _)) => preset(adapter, below, Some(&text), given, false).unwrap_or(text),
+            Some((text, _)) => {
+                self.guards.extend(guards(&text, form, own).into_iter().map(|guard| (guard, below.to_owned())));
+                preset(adapter, below, Some(&text), given, false).unwrap_or(text)
+            }
             None => String::new(),
         };
         self.copies.push((home.copy(below, &text)?, target.to_owned()));

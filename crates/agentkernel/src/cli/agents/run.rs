@@ -158,6 +158,11 @@ pub(in crate::cli) struct Told {
     login: Option<String>,
     /// What of the user's settings does not come along, for it logs in.
     left_out: Vec<String>,
+    /// Guards in the user's settings that have nothing to run in the sandbox.
+    guards_off: Vec<String>,
+    /// Where hooks come along.
+    #[serde(skip)]
+    hooks: Option<PathBuf>,
     /// What earlier runs have left that directs this one: memory, settings, skills.
     of_earlier_runs: Vec<String>,
     /// Where git keeps the project's repository, if the sandbox has nothing of it.
@@ -277,7 +282,7 @@ impl Wanted {
         let logins = if ask.common.no_login { Vec::new() } else { self.logins(overrides, &host, &project)? };
         let (wishes, place) = (ask.wishes(), logins.first().map(login::Login::place));
         let given = Given { wishes: &wishes, login: place.as_deref() };
-        let Brought { places: brought, copies: copied, own, servers, left_out, of_earlier_runs } =
+        let Brought { places: brought, copies: copied, own, servers, left_out, guards_off, of_earlier_runs, .. } =
             Brought::of(adapter, &home, &host, &project.dir, given)?;
         kept.extend(own.iter().map(keep).collect::<Result<Vec<_>, Failure>>()?);
         let session = match (&ask.resume, ask.go_on) {
@@ -333,6 +338,8 @@ impl Wanted {
             allow: named_once(&allow),
             login: in_words(&logins),
             left_out,
+            guards_off,
+            hooks: adapter.home.skills.iter().find(|below| below.ends_with("hooks")).cloned(),
             of_earlier_runs,
             repository: config::repository_elsewhere(&project.dir),
             lacks_memory: None,
@@ -377,10 +384,10 @@ impl Wanted {
         let mut found = login::find(adapter, host)?;
         found.retain(|login| !matches!(login, login::Login::Variable { credential, .. } if is_given(credential)));
         for login in &found {
-            if let Some((other, address)) = login.elsewhere(host) {
+            if let Some(login::Elsewhere { host: other, address, secret, given }) = login.elsewhere(host) {
                 let (place, name) = (login.place(), &adapter.name);
                 return Err(Failure::new(format!("{address} says that {place} is for {other}, and it is not lent to another host")).hint(format!(
-                    "Record it for that host: 'agentkernel secret set {place} --host {other}', then 'run {name} --secret {place} --allow {other} -e {address}'; or unset {address}"
+                    "Record it for that host: 'agentkernel secret set {secret} --host {other}', then `run {name} --secret {secret} --allow {other} {given}`; or unset {address}"
                 )));
             }
             // It is the service that decides: it may be known there longer.
@@ -508,10 +515,16 @@ impl Told {
 
     /// Tells whoever sits there, in one line.
     pub(in crate::cli) fn tell(&self) {
+        let Self { name, title, version, allow, login, left_out, guards_off, of_earlier_runs, repository, .. } = self;
+        // Nobody would miss a guard that says nothing.
+        if !guards_off.is_empty() {
+            eprintln!("agentkernel: {title} runs without hooks of yours that guard it: {}", guards_off.join(", "));
+            let place = self.hooks.as_ref().map(|below| format!("in ~/{}, ", below.display())).unwrap_or_default();
+            eprintln!("  hint: what they run comes along if it lies {place}without keys in it, and is named by `~/`");
+        }
         if !self.shown {
             return;
         }
-        let Self { name, title, version, allow, login, left_out, of_earlier_runs, repository, .. } = self;
         let reach = if allow.is_empty() { "nothing of its own".to_owned() } else { allow.join(", ") };
         let login = login.as_ref().map_or(String::new(), |login| format!("; logged in by {login}"));
         eprintln!("agentkernel: {title} {version} may reach {reach}{login}");

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     time::Duration,
 };
 use wire::{Exit, Failure};
@@ -243,6 +243,8 @@ impl Worker<'_> {
     pub(super) fn search_files(&self, wanted: SearchFiles) -> Result<Matches, Failure> {
         let SearchFiles { sandbox, pattern, path, extended, literal, ignore_case, limit } = wanted;
         let limit = usize::from(limit.unwrap_or(200).min(2000));
+        // What is found is told by its path, in which no dot is to be.
+        let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
         let mut arguments = vec![pattern, MOST.to_string()];
         for (wanted, flag) in [(extended, "-E"), (literal, "-F"), (ignore_case, "-i")] {
             arguments.extend(wanted.then(|| flag.to_owned()));

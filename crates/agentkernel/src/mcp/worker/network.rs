@@ -20,7 +20,16 @@ pub(in crate::mcp) struct Ports {
     sandbox: String,
     /// Make this port of the sandbox one of the host's loopback address, PORT or PORT:HOSTPORT. A human is asked.
     #[serde(default)]
-    publish: Option<String>,
+    #[schemars(with = "Option<String>")]
+    publish: Option<Asked>,
+}
+
+/// A port as models write it: a number where they mean no other one of the host's.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "'publish' is a text, PORT or PORT:HOSTPORT")]
+enum Asked {
+    Number(u16),
+    Text(String),
 }
 
 /// Ports of a sandbox.
@@ -119,7 +128,11 @@ impl Worker<'_> {
     pub(super) fn ports(&self, Ports { sandbox, publish }: Ports) -> Result<Course, Failure> {
         let (entry, spec) = self.find(&sandbox)?;
         if let Some(port) = publish {
-            let port = config::parse_published(&port).map_err(|error| Failure::from(error.to_string()))?;
+            let text = match port {
+                Asked::Number(port) => port.to_string(),
+                Asked::Text(text) => text,
+            };
+            let port = config::parse_published(&text).map_err(|error| Failure::from(error.to_string()))?;
             let Published { inside, outside } = port;
             let question = Question {
                 text: format!(

@@ -70,7 +70,7 @@ pub(in crate::mcp) struct Program {
 
 /// A command as it may be written.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "'command' is a text, or a list of texts")]
 pub(in crate::mcp) enum Command {
     Line(String),
     Words(Vec<String>),

@@ -1,0 +1,127 @@
+//! Hides what of a user's own a hook in an agent's settings runs, and which hooks are guards: without them, an agent does what its
+//! user would have it asked about.
+
+use super::{detect::words, settings::Form};
+use crate::edit;
+use serde_json::Value;
+use std::path::{Component, Path, PathBuf};
+use toml_edit::{DocumentMut, Item};
+
+/// What agents call a hook that is asked before a tool is used.
+const GUARDS: [&str; 3] = ["PreToolUse", "BeforeTool", "PermissionRequest"];
+/// How deep commands are looked at that stand in others as one word.
+const DEPTH: usize = 4;
+
+/// A guard of a user's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// What the agent calls it.
+    pub event: String,
+    /// Its command, or the address that is asked.
+    pub command: String,
+    /// What its command names of the user's: below his home directory, or as it is named outside.
+    pub files: Vec<PathBuf>,
+}
+
+/// The guards that settings name; `own` is the user's home directory.
+#[must_use]
+pub fn guards(text: &str, form: Form, own: &Path) -> Vec<Guard> {
+    let settings = match form {
+        Form::Json => edit::json_value(text),
+        Form::Toml => text.parse::<DocumentMut>().ok().map(|document| of_toml(document.as_item())),
+        Form::Variables | Form::FrontMatter => None,
+    };
+    let hooks = settings.as_ref().and_then(|settings| settings.get("hooks")?.as_object()).into_iter().flatten();
+    let guards = hooks.filter(|(event, _)| GUARDS.contains(&event.as_str()));
+    guards
+        .flat_map(|(event, value)| {
+            let mut found = Vec::new();
+            commands(value, &mut found);
+            found.into_iter().map(|command| Guard {
+                event: event.clone(),
+                command: command.to_owned(),
+                files: files(command, own, DEPTH),
+            })
+        })
+        .collect()
+}
+
+/// The commands and addresses that are somewhere in hooks.
+fn commands<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| commands(value, found)),
+        Value::Object(values) => {
+            for (key, value) in values {
+                match value.as_str().filter(|_| key == "command" || key == "url") {
+                    Some(command) => found.push(command),
+                    None => commands(value, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a command names below a home directory.
+fn files(command: &str, own: &Path, depth: usize) -> Vec<PathBuf> {
+    let below = |word: &str| {
+        let beginnings = ["~/", "$HOME/", "${HOME}/"];
+        let named = beginnings.iter().find_map(|begin| word.strip_prefix(begin)).map(Path::new);
+        let path = named.or_else(|| Path::new(word).strip_prefix(own).ok())?;
+        let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        (is_plain && path != Path::new("")).then(|| named.unwrap_or(Path::new(word)).to_owned())
+    };
+    let is_command = |word: &str| depth > 0 && word != command && word.contains(char::is_whitespace);
+    let of = |word: String| match below(&word) {
+        Some(path) => vec![path],
+        None if is_command(&word) => files(&word, own, depth - 1),
+        None => Vec::new(),
+    };
+    words(command).into_iter().flat_map(of).collect()
+}
+
+/// What is in TOML, as far as hooks have such.
+fn of_toml(item: &Item) -> Value {
+    if let Some(table) = item.as_table_like() {
+        return table.iter().map(|(key, item)| (key.to_owned(), of_toml(item))).collect();
+    }
+    if let Some(tables) = item.as_array_of_tables() {
+        return tables.iter().map(|table| of_toml(&Item::Table(table.clone()))).collect();
+    }
+    if let Some(list) = item.as_array() {
+        return list.iter().map(|value| of_toml(&Item::Value(value.clone()))).collect();
+    }
+    item.as_str().map_or(Value::Null, Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guards_name_what_they_run() {
+        let json = r#"{ // mine
+            "hooks": {
+                "PreToolUse": [{"matcher": "Bash", "hooks": [
+                    {"type": "command", "command": "\"$HOME\"/.claude/a.sh --x ~/b/c.json"},
+                    {"type": "command", "command": "bash -c 'python3 ${HOME}/d.py; /home/me/e'"},
+                    {"type": "http", "url": "https://x.example"}]}],
+                "Stop": [{"hooks": [{"type": "command", "command": "~/f.sh"}]}]
+            } }"#;
+        let of = |text: &str, form| guards(text, form, Path::new("/home/me"));
+        let named = |text: &str, form| -> Vec<(String, Vec<PathBuf>)> {
+            of(text, form).into_iter().map(|guard| (guard.event, guard.files)).collect()
+        };
+        let guard = |files: &[&str]| ("PreToolUse".to_owned(), files.iter().map(PathBuf::from).collect::<Vec<_>>());
+        let expected = [guard(&[".claude/a.sh", "b/c.json"]), guard(&["d.py", "/home/me/e"]), guard(&[])];
+        assert_eq!(named(json, Form::Json), expected);
+        assert_eq!(of(json, Form::Json)[2].command, "https://x.example");
+        let toml = "[[hooks.PreToolUse]]\nmatcher = \"x\"\nhooks = [{ type = \"command\", command = \"~/.codex/g.py ~ ~/../x\" }]\n";
+        assert_eq!(named(toml, Form::Toml), [guard(&[".codex/g.py"])]);
+        for (text, form) in
+            [("{", Form::Json), ("a =", Form::Toml), ("{\"hooks\": []}", Form::Json), ("", Form::FrontMatter)]
+        {
+            assert_eq!(of(text, form), []);
+        }
+    }
+}
