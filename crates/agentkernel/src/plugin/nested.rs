@@ -181,10 +181,19 @@ fn head(text: &str) -> Option<Vec<&str>> {
         let begin = text.trim_start_matches(|letter: char| letter.is_whitespace() || letter == '\u{feff}');
         return (!begin.starts_with('-')).then(Vec::new);
     }
-    let (mut values, mut names) = (Vec::new(), 0);
+    let (mut values, mut names, mut is_open) = (Vec::new(), 0, false);
     for line in lines {
         if line == "---" {
             return (names <= 1).then_some(values);
+        }
+        // What belongs to a key without a value is no key of the outermost, such as hooks; but for who goes by lines alone.
+        if is_open && line.starts_with([' ', '-']) {
+            let said = line.trim_start_matches([' ', '-', '"', '\'', '?', '{', '[']).to_ascii_lowercase();
+            let is_plain = line.bytes().all(|byte| matches!(byte, b' '..=b'~')) && !line.contains("---");
+            if said.starts_with("name") || !is_plain {
+                return None;
+            }
+            continue;
         }
         let (key, value) = line.split_once(':')?;
         let is_key = |key: &str| {
@@ -204,7 +213,9 @@ fn head(text: &str) -> Option<Vec<&str>> {
             None if !value.is_empty() && !value.starts_with(begins) => return None,
             _ => values.push(quoted.unwrap_or(value)),
         }
-        names += u32::from(key.eq_ignore_ascii_case("name"));
+        let is_name = key.eq_ignore_ascii_case("name");
+        names += u32::from(is_name);
+        is_open = value.is_empty() && !is_name;
     }
     None
 }

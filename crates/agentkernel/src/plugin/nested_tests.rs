@@ -74,6 +74,7 @@ fn only_a_plain_head_says_that_it_is_another() {
         "---\nname: np\ndescription: Does it (all of it), well\nallowed-tools: Read, Bash(ls)\n---\nname: mine\n",
         "---\r\nname: 'np'\r\ndescription: \"Something\"\r\n---\r\n",
         "---\ndescription:\n---\n",
+        "---\nname: np\nhooks:\n  PreToolUse:\n    - matcher: \"*\"\n      command: \"x --y: z\"\n- a\nlicense: MIT\n---\n",
     ] {
         assert_eq!(said(another), (false, false), "{another}");
     }
@@ -88,6 +89,10 @@ fn only_a_plain_head_says_that_it_is_another() {
     }
     for unclear in [
         "---\n{name: mine}\n---\n",
+        "---\nname: np\nx:\n  name: mine\n---\n",
+        "---\nname: np\nx:\n- {\"name\": mine}\n---\n",
+        "---\nname: np\n  mine\n---\n",
+        "---\nname: np\nx:\n  y\n\tname: mine\n---\n",
         "---\n? name\n: mine\n---\n",
         "---\n\"name\": mine\n---\n",
         "---\n\"n\\u0061me\": mine\n---\n",
