@@ -62,7 +62,7 @@ test('events', () => {
 });
 
 test('what a rule can be made of', () => {
-  const of = (/** @type {string} */ host, port = 443) => target({ host, port, key: '', reason: '', cause: '', count: 1, timeMs: 0 });
+  const of = (/** @type {string} */ host, port = 443) => target({ host, port, path: '', key: '', reason: '', cause: '', count: 1, timeMs: 0 });
   assert.equal(of('a-b.example.org'), 'a-b.example.org:443');
   assert.equal(of('192.0.2.1', 8080), '192.0.2.1:8080');
   assert.equal(of('2001:db8::1'), '[2001:db8::1]:443');

@@ -205,7 +205,9 @@ fn is_assignment(text: &str) -> bool {
         let is_value = !value.is_empty() && !is_reference(value) && !value.starts_with('`') && !value.starts_with("$(");
         let named = !name.is_empty() && name.bytes().all(is_name) && is_value;
         let variable = !name.starts_with('-') && has_headers(name);
-        named && (has_secret_name(name) || variable || (is_header_option(name) && is_header(value)))
+        // An option may have another assignment for its value: `--env=TOKEN=VALUE`.
+        let option = name.starts_with('-') && (is_told_by(name, value) || is_assignment(value));
+        named && (has_secret_name(name) || variable || option)
     })
 }
 
@@ -215,9 +217,11 @@ fn is_data_source(text: &str) -> bool {
     login.is_some_and(|login| login.split_once(':').is_some_and(|(_, word)| !is_plain(word)))
 }
 
-/// Whether a text is `NAME: VALUE` of something that logs in.
+/// Whether a text is `NAME: VALUE` of something that logs in, or one word is `NAME:VALUE`.
 fn is_named(text: &str) -> bool {
-    text.split_once(": ").is_some_and(|(name, value)| {
+    let in_words = text.split_once(": ");
+    let in_one = text.split_once(':').filter(|(_, value)| !value.starts_with("//"));
+    in_words.or(in_one.filter(|_| !text.contains(char::is_whitespace))).is_some_and(|(name, value)| {
         let is_name = name.len() > "key".len() && !name.contains(char::is_whitespace);
         is_name && is_secret_name(name) && !is_plain(value.trim())
     })

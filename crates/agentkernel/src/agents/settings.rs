@@ -293,6 +293,14 @@ impl Search<'_> {
         })
     }
 
+    /// The same before an element of a list in TOML, where what stands behind the comma of another is.
+    fn before(&mut self, decor: &mut Decor) {
+        let comment = decor.prefix().and_then(|prefix| prefix.as_str()).filter(|prefix| prefix.contains('#'));
+        if let Some(kept) = comment.map(str::to_owned).and_then(|comment| self.comment(&comment)) {
+            decor.set_prefix(kept);
+        }
+    }
+
     /// Leaves out the comment behind something of TOML, if it could log in.
     fn behind(&mut self, decor: &mut Decor) {
         let comment = decor.suffix().and_then(|suffix| suffix.as_str()).filter(|suffix| suffix.contains('#'));
@@ -342,7 +350,12 @@ impl Search<'_> {
         match value {
             Value::Array(list) => {
                 let mut before = None;
+                let end = list.trailing().as_str().filter(|end| end.contains('#')).map(str::to_owned);
+                if let Some(kept) = end.and_then(|end| self.comment(&end)) {
+                    list.set_trailing(kept);
+                }
                 for value in list.iter_mut() {
+                    self.before(value.decor_mut());
                     let own = value.as_str().map(str::to_owned);
                     self.value(path, before.as_deref(), None, value);
                     before = own;

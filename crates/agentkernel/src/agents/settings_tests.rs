@@ -68,8 +68,14 @@ fn nothing_usual_that_logs_in_stays() {
             .unwrap_or_else(|error| panic!("{error}: {}", settings.text));
     }
     let toml = "# api_key = \"LEAK\"\nb = 1 # token: LEAK\na = [\"--header\", \"Authorization: Bearer LEAK\"]\n[x] # token = LEAK\nenv = [{ name = \"A_TOKEN\", value = \"LEAK\" }]\n";
-    let settings = without_credentials(toml, Form::Toml, "").unwrap();
-    assert!(!settings.text.contains("LEAK"), "{}", settings.text);
+    let lists =
+        "args = [ \"a\", # token: LEAK\n  \"b\", # mine\n  \"c\" # password = LEAK\n, \"d\",\n  # key: LEAK\n]\n";
+    for toml in [toml, lists] {
+        let settings = without_credentials(toml, Form::Toml, "").unwrap();
+        assert!(!settings.text.contains("LEAK"), "{}", settings.text);
+        settings.text.parse::<DocumentMut>().unwrap();
+        assert!(toml != lists || settings.text.contains("# mine"), "{}", settings.text);
+    }
     // What tells it on the host is none of the sandbox's, and a command may have it in its middle.
     for text in [
         r#"{"apiKeyHelper": "/home/me/LEAK", "awsAuthRefresh": "LEAK", "awsCredentialExport": "LEAK"}"#,
@@ -94,6 +100,7 @@ fn nothing_usual_that_logs_in_stays() {
         r#"{"env": {"AZURE": "DefaultEndpointsProtocol=https;AccountName=x;AccountKey=LEAK==;EndpointSuffix=y"}}"#,
         r#"{"args": ["Server=x;User Id=sa;Password=LEAK", "redis://:LEAK@x.example/0", "mysql://me:LEAK@x.example"]}"#,
         r#"{"url": "https://api.telegram.example/bot123456789:AAEhBP0av28LEAKx1y2z3w4v5u6/sendMessage"}"#,
+        r#"{"args": ["--env=API_KEY=LEAK", "--user=u:LEAK", "--header=X-Any: LEAK", "api_key:LEAK", "TOKEN:LEAK"]}"#,
         r#"{"env": {"LINEAR": "lin_api_LEAK0123456789", "OTHER": "q8LEAKw7e6r5t4y3u2i1o0pA"}}"#,
     ] {
         let settings = json_of(text);
@@ -122,6 +129,7 @@ fn nothing_usual_that_logs_in_stays() {
         r#"{"maxTokens": "many", "bearer_token_env_var": "A", "keys": [{"key": "ctrl+k"}]}"#,
         r#"{"headers": {"Accept": "x"}, "args": ["--header", "Authorization: Bearer ${TOKEN}", "--token", "$TOKEN", "A_KEY=$A_KEY"]}"#,
         r#"{"command": "npm_config_registry=x npm_config_loglevel=error npm install", "note": "task sk-learn-and-more-of-it"}"#,
+        r#"{"args": ["--user=1000:1000", "--env=LEVEL=high", "--env=TOKEN", "a:b", "key:", "token://x"]}"#,
         r#"{"args": ["-u", "1000:1000", "--user", "me", "--token $TOKEN --key ${KEY}", "TOKEN=$(cat /a) srv"]}"#,
         r#"{"model": "claude-sonnet-4-5-20250929", "other": "us.anthropic.claude-3-7-sonnet-20250219-v1:0"}"#,
         r#"{"model": "qwen2.5-coder:32b-instruct-q4_K_M", "id": "550e8400-e29b-41d4-a716-446655440000"}"#,
