@@ -50,6 +50,12 @@ impl Covers {
         self.0.iter().find(|cover| cover.held && !holds(&cover.path, cover.read_only)).map(|cover| &*cover.path)
     }
 
+    /// The read-only one that is around a path.
+    pub fn around(&self, path: &Path) -> Option<&Path> {
+        let around = self.0.iter().filter(|cover| cover.read_only && cover.held && path.starts_with(&cover.path));
+        around.max_by_key(|cover| cover.path.as_os_str().len()).map(|cover| &*cover.path)
+    }
+
     /// What a path without links is.
     pub fn place(&self, path: &Path) -> Place {
         let around = self.0.iter().filter(|cover| path.starts_with(&cover.path));

@@ -20,7 +20,7 @@ use std::{
     ffi::OsStr,
     io,
     os::{fd::AsRawFd as _, unix::ffi::OsStrExt as _},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 use wire::{
     OsBytes,
@@ -110,40 +110,44 @@ impl Watch {
         // Who lets nobody see its memory (PR_SET_DUMPABLE) is not heard.
         let memory = notice.memory().ok()?;
         let change = change(notice.call);
-        let protected = |place: &Place| self.protected(&place_of(notice, *place, &memory)?, change);
+        let protected = |place: &Place| self.protected(&Asked::of(notice, *place, &memory)?, change);
         let (path, covered) = notice.paths.iter().find_map(protected)?;
         Some((Refused { path: OsBytes::from(path.as_path()), change, program: program(notice) }, covered))
     }
 
     /// Where that leads, if it is protected and the change is none that is allowed there; and whether the mounts refuse it.
-    fn protected(&self, asked: &Path, change: Change) -> Option<(PathBuf, bool)> {
+    fn protected(&self, asked: &Asked, change: Change) -> Option<(PathBuf, bool)> {
         // What is made, removed or renamed is the link itself.
         let follow = if change == Change::Write { OFlags::empty() } else { OFlags::NOFOLLOW };
         let open = |path: &Path, flags| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty());
-        let (there, place, path) = match open(asked, follow) {
+        let (there, place, path) = match open(&asked.path, follow) {
             Ok(target) => {
                 let path = real(&target)?;
                 (true, target, path)
             }
-            // It is to be made, or something stands on the way: what stands in for a directory is none.
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                let dir = asked.parent()?;
-                let dir = open(dir, OFlags::DIRECTORY).map(|fd| (fd, dir)).ok();
-                let stands =
-                    || asked.ancestors().skip(1).find_map(|dir| Some((open(dir, OFlags::NOFOLLOW).ok()?, dir)));
-                let (fd, dir) = dir.or_else(stands)?;
-                let path = real(&fd)?.join(asked.strip_prefix(dir).ok()?);
-                (false, fd, path)
-            }
+            // It is to be made; or something stands on the way, as what stands in for a directory does. Each look may take
+            // long: there are few, however long the path is.
+            Err(Errno::NOENT | Errno::NOTDIR) => match open(asked.path.parent()?, OFlags::DIRECTORY) {
+                Ok(dir) => {
+                    let path = real(&dir)?.join(asked.path.file_name()?);
+                    (false, dir, path)
+                }
+                Err(_) => {
+                    let path = asked.plain()?;
+                    let cover = open(self.covers.around(&path)?, OFlags::NOFOLLOW).ok()?;
+                    (false, cover, path)
+                }
+            },
             Err(_) => return None,
         };
         let moves = matches!(change, Change::Remove | Change::Rename);
+        let is_read_only = covers::is_read_only(&place);
         let covered = match self.covers.place(&path) {
             // What the kernel finds there, or does not, it tells before it refuses.
-            covers::Place::ReadOnly if change == Change::Make && there => return None,
+            covers::Place::ReadOnly if change == Change::Make && there && is_read_only => return None,
             covers::Place::ReadOnly if change == Change::Remove && !there => return None,
-            covers::Place::ReadOnly => covers::is_read_only(&place) || moves && there && covers::is_mounted(&place),
-            covers::Place::Kept if moves && there && covers::is_mounted(&place) => true,
+            covers::Place::ReadOnly => is_read_only || moves && there && covers::is_mounted(&place),
+            covers::Place::Kept if moves && there => covers::is_mounted(&place),
             covers::Place::Kept | covers::Place::Open => return None,
         };
         Some((path, covered))
@@ -151,13 +155,56 @@ impl Watch {
 }
 
 /// The path of a call, as init can open it.
-fn place_of(notice: &Notice, place: Place, memory: &OwnedFd) -> Option<PathBuf> {
-    let path = place.path(memory);
-    let path = Path::new(OsStr::from_bytes(&path));
-    match path.as_os_str().is_empty() {
-        true => None,
-        // Absolute paths replace what they are joined to.
-        false => Some(Path::new(&place.begins(notice.caller)).join(path)),
+struct Asked {
+    path: PathBuf,
+    /// Where it begins, in /proc, if it is relative.
+    begins: Option<PathBuf>,
+}
+
+impl Asked {
+    fn of(notice: &Notice, place: Place, memory: &OwnedFd) -> Option<Self> {
+        let path = place.path(memory);
+        let path = Path::new(OsStr::from_bytes(&path));
+        if path.as_os_str().is_empty() {
+            return None;
+        }
+        if path.is_absolute() {
+            return Some(Self { path: of_caller(path, notice), begins: None });
+        }
+        let begins = PathBuf::from(place.begins(notice.caller));
+        Some(Self { path: begins.join(path), begins: Some(begins) })
+    }
+
+    /// The same without a look at what is on the way.
+    fn plain(&self) -> Option<PathBuf> {
+        let mut plain = PathBuf::from("/");
+        let mut rest = self.path.as_path();
+        if let Some(begins) = &self.begins {
+            plain = std::fs::read_link(begins).ok()?;
+            rest = rest.strip_prefix(begins).ok()?;
+        }
+        for part in rest.components() {
+            match part {
+                Component::Normal(name) => plain.push(name),
+                Component::ParentDir => drop(plain.pop()),
+                _ => {}
+            }
+        }
+        Some(plain)
+    }
+}
+
+/// What a path says of whoever uses it is said of the caller, and not of init.
+fn of_caller(path: &Path, notice: &Notice) -> PathBuf {
+    let caller = format!("/proc/{}", notice.caller.as_raw_nonzero());
+    for own in ["/proc/self", "/proc/thread-self"] {
+        if let Ok(rest) = path.strip_prefix(own) {
+            return Path::new(&caller).join(rest);
+        }
+    }
+    match path.strip_prefix("/dev/fd") {
+        Ok(rest) => Path::new(&caller).join("fd").join(rest),
+        Err(_) => path.to_owned(),
     }
 }
 

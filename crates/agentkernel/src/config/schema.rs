@@ -256,7 +256,7 @@ const SANDBOX: &[Key] = &[
         name: "log_refused",
         form: Form::Flag(|settings, value| settings.log_refused = Some(value)),
         default: "`true` for an agent, else `false`",
-        doc: "Puts changes of protected paths that are refused on record (`net log`). For that, each call that writes, makes, removes or renames by a path waits until it was looked at, which takes some ten microseconds; programs in there cannot have a listener of their own (seccomp_unotify(2)). `false` for an agent needs trust.",
+        doc: "Puts changes of protected paths that are refused on record (`net log`). For that, each call that writes, makes, removes or renames by a path waits until it was looked at, which takes some ten microseconds; programs in there cannot have a listener of their own (seccomp_unotify(2)), and who traces calls by a filter (`strace --seccomp-bpf`) misses these. `false` for an agent needs trust.",
         example: "true",
     },
     Key {

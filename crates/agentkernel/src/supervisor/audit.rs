@@ -41,6 +41,22 @@ impl Audit {
     }
 }
 
+/// A text of the sandbox's, which is as long as it likes: what is shown of it. The records of one sandbox are not to push out
+/// those of others.
+fn shown(text: &str) -> String {
+    /// The most letters.
+    const MOST: usize = 256;
+    let letters = text.chars().count();
+    let begin: String = text.chars().take(MOST).collect();
+    let more = if letters > MOST { format!("... ({letters} letters)") } else { String::new() };
+    let mut shown = printable(&begin);
+    // Each letter that is none has become several.
+    if shown.len() > 4 * MOST {
+        shown = shown.chars().take(MOST).collect();
+    }
+    shown + &more
+}
+
 impl Server<'_> {
     pub(super) fn on_record(&mut self, subject: Subject, event: AuditEvent) {
         let record = AuditRecord {
@@ -56,7 +72,7 @@ impl Server<'_> {
 
     /// A program was refused a change of a protected path.
     pub(super) fn on_refused(&mut self, Refused { path, change, program }: &Refused) {
-        let (path, program) = (printable(&path.to_string()), printable(&program.to_string()));
+        let (path, program) = (shown(&path.to_string()), shown(&program.to_string()));
         self.refusals.add_change(path.clone(), PROTECTED.to_owned());
         let event = AuditEvent::Refused {
             reason: AuditRecord::PROTECTED_PATH.to_owned(),

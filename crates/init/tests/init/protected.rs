@@ -83,6 +83,10 @@ fn each_change_is_told_by_its_real_path_with_what_it_was() {
             ("echo x > link/new".to_owned(), "hooks/new", Change::Write),
             ("cd hooks; echo x > new".to_owned(), "hooks/new", Change::Write),
             ("cd open; echo x > ../hooks/dir/new".to_owned(), "hooks/dir/new", Change::Write),
+            ("echo x > /proc/self/cwd/hooks/new".to_owned(), "hooks/new", Change::Write),
+            ("echo x > /proc/thread-self/cwd//hooks/new".to_owned(), "hooks/new", Change::Write),
+            ("exec 3< hooks; echo x > /dev/fd/3/new".to_owned(), "hooks/new", Change::Write),
+            ("echo x > hooks/there/below/it".to_owned(), "hooks/there/below/it", Change::Write),
             ("mkdir hooks/sub".to_owned(), "hooks/sub", Change::Make),
             ("ln -s x hooks/sub".to_owned(), "hooks/sub", Change::Make),
             ("ln open/mine hooks/sub".to_owned(), "hooks/sub", Change::Make),
@@ -144,13 +148,31 @@ fn programs_that_change_much_at_once_go_on_and_end() {
     }
 }
 
+/// However long a path is, and whatever links are on its way: init is not held up.
+#[test]
+fn a_path_that_takes_long_is_looked_at_a_few_times() {
+    for mut scene in Scene::all() {
+        let script = "import os
+os.mkdir('z'); last = ''
+for i in range(20):
+    os.symlink('z/../' * 400 + last, f'l{i}'); last = f'l{i}'
+try: open(last + '/n' * 1500, 'w')
+except OSError as error: print(error.errno)";
+        let output = scene.driver.run(scene.exec(exec(&["python3", "-c", script])));
+        assert_eq!(output.text(), "2\n", "{output:?}");
+        assert_eq!(scene.told(), []);
+    }
+}
+
 /// A mount goes with what it is on, and anybody outside can replace that.
 #[test]
 fn where_the_mount_is_gone_nothing_is_started_and_init_refuses_what_it_hears() {
     for mut scene in Scene::all() {
         let base = scene.folder.path().to_owned();
         let script = "until [ -e open/go ]; do sleep 0.01; done
-            for path in hooks/new hooks/there; do (echo x > $path) 2> /dev/null && echo $path; done; rm -rf hooks 2> /dev/null && echo gone
+            for path in hooks/new hooks/there /proc/self/cwd/hooks/new; do (echo x > $path) 2> /dev/null && echo $path; done
+            (rm -rf hooks; mkdir hooks/sub) 2> /dev/null && echo gone; (mv hooks away || ln hooks/mine open/mine) 2> /dev/null && echo moved
+            (mv kept away) 2> /dev/null && echo moved
             echo x > open/new && cat open/new";
         let id = scene.driver.exec(scene.exec(sh(script)));
         scene.driver.started(id);
@@ -159,10 +181,13 @@ fn where_the_mount_is_gone_nothing_is_started_and_init_refuses_what_it_hears() {
         std::fs::set_permissions(base.join("hooks"), PermissionsExt::from_mode(0o777)).unwrap();
         std::fs::rename(base.join("old"), base.join("older")).unwrap();
         std::fs::remove_dir(base.join("older")).unwrap();
+        std::fs::write(base.join("hooks/mine"), "").unwrap();
+        std::fs::rename(base.join("kept"), base.join("kept.old")).unwrap();
+        std::fs::create_dir(base.join("kept")).unwrap();
         std::fs::write(base.join("open/go"), "").unwrap();
         let output = scene.driver.finish(id);
         assert_eq!(output.text(), "x\n", "{output:?}");
-        assert_eq!(std::fs::read_dir(base.join("hooks")).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(base.join("hooks")).unwrap().count(), 1);
         assert_eq!(scene.told()[0], ("hooks/new".to_owned(), Change::Write));
         let (kind, cause) = scene.driver.failure(scene.exec(sh("true")));
         assert_eq!(kind, ExecFailure::Other);
