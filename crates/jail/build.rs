@@ -37,8 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     code.push_str("static WATCHED_CALLS: &[listener::Call] = &[\n");
     for (number, watch) in policy::watched(&arch, &numbers)? {
-        let (name, paths) = (watch.call, watch.paths);
-        writeln!(code, "listener::Call {{ number: {number}, name: {name:?}, paths: &{paths:?} }},")?;
+        let (name, paths, flags) = (watch.call, watch.paths, watch.flags);
+        writeln!(code, "listener::Call {{ number: {number}, name: {name:?}, paths: &{paths:?}, flags: {flags:?} }},")?;
     }
     code.push_str("];\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("filters.rs"), code)?;

@@ -12,7 +12,7 @@ use crate::{
 use jail::seccomp::listener::{Listener, Notice, Place};
 use rustix::{
     fd::OwnedFd,
-    fs::{Mode, OFlags},
+    fs::{FileType, Mode, OFlags},
     io::Errno,
 };
 use std::{
@@ -110,13 +110,13 @@ impl Watch {
         // Who lets nobody see its memory (PR_SET_DUMPABLE) is not heard.
         let memory = notice.memory().ok()?;
         let change = change(notice.call);
-        let protected = |place: &Place| self.protected(&Asked::of(notice, *place, &memory)?, change);
+        let protected = |place: &Place| self.protected(&Asked::of(notice, *place, &memory)?, change, notice.flags);
         let (path, covered) = notice.paths.iter().find_map(protected)?;
         Some((Refused { path: OsBytes::from(path.as_path()), change, program: program(notice) }, covered))
     }
 
     /// Where that leads, if it is protected and the change is none that is allowed there; and whether the mounts refuse it.
-    fn protected(&self, asked: &Asked, change: Change) -> Option<(PathBuf, bool)> {
+    fn protected(&self, asked: &Asked, change: Change, flags: Option<OFlags>) -> Option<(PathBuf, bool)> {
         // What is made, removed or renamed is the link itself.
         let follow = if change == Change::Write { OFlags::empty() } else { OFlags::NOFOLLOW };
         let open = |path: &Path, flags| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty());
@@ -144,6 +144,7 @@ impl Watch {
         let is_read_only = covers::is_read_only(&place);
         let covered = match self.covers.place(&path) {
             // What the kernel finds there, or does not, it tells before it refuses.
+            covers::Place::ReadOnly if flags.is_some_and(|flags| !changes(flags, there, &place)) => return None,
             covers::Place::ReadOnly if change == Change::Make && there && is_read_only => return None,
             covers::Place::ReadOnly if change == Change::Remove && !there => return None,
             covers::Place::ReadOnly => is_read_only || moves && there && covers::is_mounted(&place),
@@ -151,6 +152,21 @@ impl Watch {
             covers::Place::Kept | covers::Place::Open => return None,
         };
         Some((path, covered))
+    }
+}
+
+/// Whether open(2) with these flags would change what is there, or make what is not.
+fn changes(flags: OFlags, there: bool, place: &OwnedFd) -> bool {
+    let is_dir = || rustix::fs::fstat(place).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
+    match there {
+        // `O_TMPFILE` is about a directory.
+        true if flags.contains(OFlags::TMPFILE) => true,
+        true => {
+            flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::TRUNC)
+                && !flags.contains(OFlags::CREATE | OFlags::EXCL)
+                && !is_dir()
+        }
+        false => flags.contains(OFlags::CREATE),
     }
 }
 

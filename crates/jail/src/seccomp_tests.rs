@@ -463,6 +463,8 @@ fn who_listens_hears_each_change_by_path_before_it_is_made() {
         let last = paths.last().unwrap();
         let made = folder.path().join(last);
         assert_eq!(made.symlink_metadata().is_ok(), notice.call.starts_with("unlink"), "{} {paths:?}", notice.call);
+        let writes = notice.flags.map(|flags| flags.contains(rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CREATE));
+        assert_eq!(writes, notice.call.starts_with("open").then_some(true));
         assert!(listener.waits(&notice));
         heard.push((notice.call, last.rsplit('/').next().unwrap().to_owned()));
         listener.let_go(&notice).unwrap();

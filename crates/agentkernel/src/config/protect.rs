@@ -315,7 +315,9 @@ pub(super) fn refuse<'a>(path: &Path, homes: impl Iterator<Item = &'a Path>) -> 
         if home.starts_with(path) {
             return Some("your home directory is in it".into());
         }
-        if path.starts_with(home.join(WORKTREES)) && path != home.join(WORKTREES) {
+        let trees = home.join(WORKTREES);
+        let trees = [trees.canonicalize().unwrap_or_else(|_| trees.clone()), trees];
+        if trees.iter().any(|trees| path.starts_with(trees) && path != trees) {
             continue;
         }
         for secret in SECRETS {

@@ -509,6 +509,10 @@ fn where_what_logs_in_is_a_link_to_is_no_workspace() {
     assert_eq!(refuse("dot").as_deref(), Some("~/.claude leads into it"));
     assert_eq!(refuse("dot/claude/skills").as_deref(), Some("~/.claude leads there"));
     assert_eq!(refuse("app"), None);
+    std::fs::create_dir_all(home.join("dot/codex/worktrees/app")).unwrap();
+    std::os::unix::fs::symlink("dot/codex", home.join(".codex")).unwrap();
+    assert_eq!(refuse("dot/codex/worktrees/app"), None);
+    assert_eq!(refuse("dot/codex/worktrees").as_deref(), Some("~/.codex leads there"));
 }
 
 #[test]

@@ -111,6 +111,8 @@ fn what_is_allowed_or_only_read_is_not_told() {
     for mut scene in Scene::all() {
         let script = "cat hooks/there; ls -R hooks kept; echo x > open/new; mv open/new kept/new; mkdir kept/dir; rm -r kept/dir; \
                       ln -s ../hooks open/link; rm open/link; ln -s nowhere dangling; mv dangling open; \
+                      (set -C; (echo x > hooks/there) 2> /dev/null; echo x > hooks) 2> /dev/null; \
+                      python3 -c \"import os; os.open('hooks/there', os.O_RDONLY | os.O_CREAT)\"; \
                       ls hooks/none kept/none 2> /dev/null; rm -f hooks/none; [ -w hooks/there ] || :; > /dev/null";
         assert_eq!(scene.refused(script), []);
         assert_eq!(std::fs::read_dir(scene.folder.path().join("open")).unwrap().count(), 1);

@@ -179,6 +179,9 @@ fn what_is_watched_is_told_of_and_nothing_else_is() {
         for (dir, path) in watched.iter().flat_map(|(_, watch)| watch.paths) {
             assert!(*path < 6 && dir.is_none_or(|dir| dir + 1 == *path));
         }
+        for (_, watch) in &watched {
+            assert_eq!(watch.flags, watch.rules.first().map(|_| watch.paths[0].1 + 1), "{}", watch.call);
+        }
         let watched: Vec<u32> = watched.iter().map(|(number, _)| *number).collect();
         let opens = ["open", "openat"].map(|call| numbers.get(call).copied());
         for number in 0..2048 {

@@ -26,6 +26,8 @@ pub(super) struct Call {
     pub name: &'static str,
     /// Which arguments are its paths, each with the one that is the directory where it begins, if the call has such.
     pub paths: &'static [(Option<u8>, u8)],
+    /// Which one is the flags of open(2), if it has such.
+    pub flags: Option<u8>,
 }
 
 /// A call that waits.
@@ -38,6 +40,8 @@ pub struct Notice {
     pub call: &'static str,
     /// Its paths.
     pub paths: Vec<Place>,
+    /// The flags of open(2), if it has such.
+    pub flags: Option<OFlags>,
 }
 
 /// Where a path is.
@@ -69,7 +73,7 @@ impl Listener {
         };
         let number = notice.data.nr.cast_unsigned();
         let call = WATCHED_CALLS.iter().find(|call| call.number == number);
-        let (call, places) = call.map_or(("", &[][..]), |call| (call.name, call.paths));
+        let (call, places, flags) = call.map_or(("", &[][..], None), |call| (call.name, call.paths, call.flags));
         let argument = |index: u8| notice.data.args.get(usize::from(index)).copied().unwrap_or_default();
         // A descriptor is an int for the kernel, whatever the upper half says.
         let dir = |index: u8| Some(argument(index) as i32).filter(|&fd| fd != libc::AT_FDCWD);
@@ -80,7 +84,8 @@ impl Listener {
             self.go_on(notice.id)?;
             return Ok(None);
         };
-        Ok(Some(Notice { id: notice.id, caller, call, paths: places.iter().map(place).collect() }))
+        let flags = flags.map(|index| OFlags::from_bits_retain(argument(index) as u32));
+        Ok(Some(Notice { id: notice.id, caller, call, paths: places.iter().map(place).collect(), flags }))
     }
 
     /// Whether who called waits still, so that what was read of its /proc was its own.

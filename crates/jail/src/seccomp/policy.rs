@@ -453,14 +453,16 @@ pub struct Watch {
     pub rules: &'static [&'static [Test]],
     /// Which arguments are its paths, each with the one that is the directory where it begins, if the call has such.
     pub paths: &'static [(Option<u8>, u8)],
+    /// Which argument is the flags of open(2), if it has such.
+    pub flags: Option<u8>,
 }
 
 const fn watch(call: &'static str, paths: &'static [(Option<u8>, u8)]) -> Watch {
-    Watch { call, unless_absent_on: &[], rules: &[], paths }
+    Watch { call, unless_absent_on: &[], rules: &[], paths, flags: None }
 }
 
 const fn watch_x86(call: &'static str, paths: &'static [(Option<u8>, u8)]) -> Watch {
-    Watch { call, unless_absent_on: &["aarch64"], rules: &[], paths }
+    Watch { call, unless_absent_on: &["aarch64"], rules: &[], paths, flags: None }
 }
 
 const O_WRONLY: u32 = 0o1;
@@ -472,10 +474,12 @@ const O_TRUNC: u32 = 0o1000;
 pub const WATCHED: &[Watch] = &[
     Watch {
         rules: &[&[Has(1, O_WRONLY)], &[Has(1, O_RDWR)], &[Has(1, O_CREAT)], &[Has(1, O_TRUNC)]],
+        flags: Some(1),
         ..watch_x86("open", &[(None, 0)])
     },
     Watch {
         rules: &[&[Has(2, O_WRONLY)], &[Has(2, O_RDWR)], &[Has(2, O_CREAT)], &[Has(2, O_TRUNC)]],
+        flags: Some(2),
         ..watch("openat", &[(Some(0), 1)])
     },
     watch_x86("creat", &[(None, 0)]),
