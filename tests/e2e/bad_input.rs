@@ -581,7 +581,7 @@ fn a_supervisor_of_another_version() {
         .unwrap();
     eventually("it serves", || told(&world.agentkernel(["exec", "box", "true"]).output().unwrap()).contains("9.9.9"));
     let cause = "The sandbox was started by another version of agentkernel: \
-                 The peer is version 9.9.9 (protocol 99), this is version 0.1.0 (protocol 9)";
+                 The peer is version 9.9.9 (protocol 99), this is version 0.1.0 (protocol 10)";
     let hint = "Stop it with the version that started it, or end it: 'agentkernel kill' works across versions";
     check(&world, &["exec", "box", "true"], 125, cause, hint);
     check(&world, &["attach", "box"], 1, cause, hint);

@@ -121,13 +121,28 @@ pub struct Masks {
 }
 
 impl Masks {
-    /// Where the sandbox sees them, for init.
+    /// Where the sandbox sees them, for init, as many as one message has room for: in a project whose own path has thousands of
+    /// bytes, init looks after some only. All are covered.
     pub fn places(&self, spec: &Spec) -> Vec<Covered> {
+        /// Bytes of their paths.
+        const ROOM: usize = 24 << 10;
+        let mut room = ROOM;
+        let mut has_room = |covered: &Covered| {
+            let cost = covered.path.0.len() + 8;
+            let fits = cost <= room;
+            room = room.saturating_sub(cost);
+            fits
+        };
         let place = |path: &Path, (below, cover): (&PathBuf, &Cover)| Covered {
             path: OsBytes::from(&*path.join(below)),
             read_only: *cover != Cover::Passage,
         };
-        spec.workspace.path().into_iter().flat_map(|path| self.paths.iter().map(|mask| place(path, mask))).collect()
+        spec.workspace
+            .path()
+            .into_iter()
+            .flat_map(|path| self.paths.iter().map(|mask| place(path, mask)))
+            .take_while(|one| has_room(one))
+            .collect()
     }
 }
 
