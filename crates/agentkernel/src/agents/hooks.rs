@@ -23,9 +23,10 @@ pub struct Guard {
     pub files: Vec<PathBuf>,
 }
 
-/// The guards that settings name; `own` is the user's home directory.
+/// The guards that settings name; `own` is the user's home directory, and each of `named` a variable of the agent's and the directory
+/// that it names, below the home directory.
 #[must_use]
-pub fn guards(text: &str, form: Form, own: &Path) -> Vec<Guard> {
+pub fn guards(text: &str, form: Form, own: &Path, named: &[(&str, &Path)]) -> Vec<Guard> {
     let settings = match form {
         Form::Json => edit::json_value(text),
         Form::Toml => text.parse::<DocumentMut>().ok().map(|document| of_toml(document.as_item())),
@@ -40,7 +41,7 @@ pub fn guards(text: &str, form: Form, own: &Path) -> Vec<Guard> {
             found.into_iter().map(|command| Guard {
                 event: event.clone(),
                 command: command.to_owned(),
-                files: files(command, own, DEPTH),
+                files: files(command, own, named, DEPTH),
             })
         })
         .collect()
@@ -63,21 +64,44 @@ fn commands<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
 }
 
 /// What a command names below a home directory.
-fn files(command: &str, own: &Path, depth: usize) -> Vec<PathBuf> {
+fn files(command: &str, own: &Path, named: &[(&str, &Path)], depth: usize) -> Vec<PathBuf> {
     let below = |word: &str| {
-        let beginnings = ["~/", "$HOME/", "${HOME}/"];
-        let named = beginnings.iter().find_map(|begin| word.strip_prefix(begin)).map(Path::new);
-        let path = named.or_else(|| Path::new(word).strip_prefix(own).ok())?;
+        let path = beneath(word, named).or_else(|| Path::new(word).strip_prefix(own).ok().map(Path::to_owned))?;
         let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-        (is_plain && path != Path::new("")).then(|| named.unwrap_or(Path::new(word)).to_owned())
+        let is_outside = Path::new(word).is_absolute();
+        (is_plain && path != Path::new("")).then(|| if is_outside { PathBuf::from(word) } else { path })
     };
     let is_command = |word: &str| depth > 0 && word != command && word.contains(char::is_whitespace);
     let of = |word: String| match below(&word) {
         Some(path) => vec![path],
-        None if is_command(&word) => files(&word, own, depth - 1),
+        None if is_command(&word) => files(&word, own, named, depth - 1),
         None => Vec::new(),
     };
     words(command).into_iter().flat_map(of).collect()
+}
+
+/// What a word names below the home directory by `~`, or by a variable.
+fn beneath(word: &str, named: &[(&str, &Path)]) -> Option<PathBuf> {
+    if let Some(rest) = word.strip_prefix("~/") {
+        return Some(rest.into());
+    }
+    let text = word.strip_prefix('$')?;
+    let (name, rest) = match text.strip_prefix('{') {
+        // Behind the name may stand what is taken where it is not set.
+        Some(text) => {
+            let mut open = 1;
+            let end = text.find(|letter: char| {
+                open += i32::from(letter == '{') - i32::from(letter == '}');
+                open == 0
+            })?;
+            let name = text[..end].split([':', '-']).next().unwrap_or_default();
+            (name, text[end + 1..].strip_prefix('/')?)
+        }
+        None => text.split_once('/')?,
+    };
+    let variables = [("HOME", Path::new(""))];
+    let (_, dir) = variables.iter().chain(named).find(|(variable, _)| *variable == name)?;
+    Some(dir.join(rest))
 }
 
 /// What is in TOML, as far as hooks have such.
@@ -105,17 +129,24 @@ mod tests {
                 "PreToolUse": [{"matcher": "Bash", "hooks": [
                     {"type": "command", "command": "\"$HOME\"/.claude/a.sh --x ~/b/c.json"},
                     {"type": "command", "command": "bash -c 'python3 ${HOME}/d.py; /home/me/e'"},
+                    {"type": "command", "command": "\"$CLAUDE_CONFIG_DIR/h.sh\" ${CLAUDE_CONFIG_DIR:-${HOME}/.claude}/i $OTHER/j $x ${y/z}"},
                     {"type": "http", "url": "https://x.example"}]}],
                 "Stop": [{"hooks": [{"type": "command", "command": "~/f.sh"}]}]
             } }"#;
-        let of = |text: &str, form| guards(text, form, Path::new("/home/me"));
+        let variables = [("CLAUDE_CONFIG_DIR", Path::new(".claude"))];
+        let of = |text: &str, form| guards(text, form, Path::new("/home/me"), &variables);
         let named = |text: &str, form| -> Vec<(String, Vec<PathBuf>)> {
             of(text, form).into_iter().map(|guard| (guard.event, guard.files)).collect()
         };
         let guard = |files: &[&str]| ("PreToolUse".to_owned(), files.iter().map(PathBuf::from).collect::<Vec<_>>());
-        let expected = [guard(&[".claude/a.sh", "b/c.json"]), guard(&["d.py", "/home/me/e"]), guard(&[])];
+        let expected = [
+            guard(&[".claude/a.sh", "b/c.json"]),
+            guard(&["d.py", "/home/me/e"]),
+            guard(&[".claude/h.sh", ".claude/i"]),
+            guard(&[]),
+        ];
         assert_eq!(named(json, Form::Json), expected);
-        assert_eq!(of(json, Form::Json)[2].command, "https://x.example");
+        assert_eq!(of(json, Form::Json)[3].command, "https://x.example");
         let toml = "[[hooks.PreToolUse]]\nmatcher = \"x\"\nhooks = [{ type = \"command\", command = \"~/.codex/g.py ~ ~/../x\" }]\n";
         assert_eq!(named(toml, Form::Toml), [guard(&[".codex/g.py"])]);
         for (text, form) in

@@ -60,10 +60,11 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
         Form::Json if edit::json_value(text).is_none() => return Err("it is no JSON".to_owned()),
         Form::Json => json(text, &mut search),
         Form::Variables => entries(text).into_iter().map(|entry| search.variable(entry)).collect(),
-        Form::FrontMatter => {
-            let (front, rest) = text.split_at(front_matter(text));
-            search.front(front) + rest
-        }
+        Form::FrontMatter => match front_matter(text) {
+            Front::None => text.to_owned(),
+            Front::UpTo(end) => search.front(&text[..end]) + &text[end..],
+            Front::Open => entries(text).into_iter().map(|entry| search.variable(entry)).collect(),
+        },
         Form::Toml => {
             let mut document: DocumentMut =
                 text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
@@ -426,19 +427,33 @@ fn variable_end(text: &str, quote: char) -> Option<usize> {
     last
 }
 
-/// Where the settings end that a text begins with, and the line behind them.
-fn front_matter(text: &str) -> usize {
-    let is_mark = |line: &str| line.trim_start_matches('\u{feff}').trim_end() == "---";
-    let mut end = 0;
-    for (count, line) in text.split_inclusive('\n').enumerate() {
+/// The settings before a text.
+enum Front {
+    None,
+    /// With the lines around them, up to here.
+    UpTo(usize),
+    /// They have an end for some readers, somewhere, or none, which is for others the end of the text.
+    Open,
+}
+
+/// Where settings end that stand before a text. A line that says more than its mark is one to some readers, and `...` is one in YAML.
+fn front_matter(text: &str) -> Front {
+    let mut lines = text.split_inclusive('\n');
+    let first = lines.next().unwrap_or_default();
+    let begins = |line: &str| line.starts_with("---") && !line.starts_with("----");
+    if !begins(first.trim_start_matches('\u{feff}')) {
+        return Front::None;
+    }
+    let (mut end, mut other) = (first.len(), None);
+    for line in lines {
         end += line.len();
-        match (count, is_mark(line)) {
-            (0, false) => return 0,
-            (0, true) | (_, false) => {}
-            (_, true) => return end,
+        match line.trim_end() {
+            "---" => return Front::UpTo(end),
+            line if line == "..." || begins(line) => _ = other.get_or_insert(end),
+            _ => {}
         }
     }
-    0
+    other.map_or(Front::Open, Front::UpTo)
 }
 
 /// Whether a number may log in: it is long, and where it stands is called as what does.

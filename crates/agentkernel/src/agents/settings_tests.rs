@@ -313,9 +313,19 @@ fn of_a_text_only_the_settings_before_it_are_looked_at() {
     assert!(found.text.contains("- --level\r\n      - high\r\n"), "{}", found.text);
     assert!(found.text.ends_with("---\r\ntext\r\n") && found.text.lines().count() == servers.lines().count());
     assert_eq!(found.left_out.len(), 6, "{:?}", found.left_out);
-    // What has no end is no settings.
-    for text in ["---\nAPI_KEY: Hunter36\n", "API_KEY: Hunter36\n---\n---\n", ""] {
+    // What does not begin with them has none.
+    for text in ["API_KEY: Hunter36\n---\n---\n", "----\nAPI_KEY: Hunter36\n---\n", ""] {
         assert_eq!(of(text).text, text);
+    }
+    // Some readers take other lines for their end, or the end of the text.
+    for (text, left) in [
+        ("---\nAPI_KEY: Hunter36\nb: c\n--- # x\nTOKEN: Hunter37\n", "---\n\nb: c\n--- # x\nTOKEN: Hunter37\n"),
+        ("\u{feff}---yaml\nAPI_KEY: Hunter36\n...\ntext\n", "\u{feff}---yaml\n\n...\ntext\n"),
+        ("---\na: b---\nAPI_KEY: Hunter36\n# Use\ntext\n", "---\na: b---\n\n# Use\ntext\n"),
+        ("---\nAPI_KEY: Hunter36\n", "---\n\n"),
+    ] {
+        let found = of(text);
+        assert_eq!((found.text.as_str(), found.left_out.len()), (left, 1), "{text}");
     }
 }
 

@@ -248,7 +248,8 @@ impl Brought {
         let (reference, forward) = mcp.map_or(("", ""), |mcp| (&mcp.reference, &mcp.forward));
         let text = match self.cleaned(&path, form, (reference, forward), below) {
             Some((text, _)) => {
-                self.guards.extend(guards(&text, form, own).into_iter().map(|guard| (guard, below.to_owned())));
+                let named: Vec<_> = adapter.environment.iter().filter_map(below_home).collect();
+                self.guards.extend(guards(&text, form, own, &named).into_iter().map(|guard| (guard, below.to_owned())));
                 preset(adapter, below, Some(&text), given, false).unwrap_or(text)
             }
             None => String::new(),
@@ -357,6 +358,11 @@ impl Brought {
             Err(cause) => self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display())),
         }
     }
+}
+
+/// A variable that names a directory below the home directory, and which.
+fn below_home((name, value): &(String, String)) -> Option<(&str, &Path)> {
+    Some((name, Path::new(value.strip_prefix("{home}/")?)))
 }
 
 /// Whether there is nothing in a directory but the plugin that `plugin install opencode` puts there: in a sandbox it has nothing to
