@@ -336,6 +336,31 @@ fn what_git_s_configuration_leads_to_cannot_be_written() {
 }
 
 #[test]
+fn what_settings_of_the_user_s_lead_to_cannot_be_written() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let prepare = "mkdir -p fish \"$HOME/.config\" \"$HOME/.claude/skills\" && echo a > bashrc && ln -s \"$PWD/bashrc\" ~/.bashrc &&
+            ln -s \"$PWD/fish\" ~/.config/fish && ln -s \"$PWD/memory.md\" ~/.claude/CLAUDE.md";
+        let _ = stdout(world.command("sh").args(["-c", prepare]));
+        let script = "for f in bashrc memory.md fish/config; do { echo x >> $f; rm -f $f; mv $f away; } 2>/dev/null && echo wrote $f; done
+            mv fish gone 2>/dev/null; echo x > other && echo done";
+        assert_eq!(stdout(&mut world.agentkernel(["run", "--", "sh", "-c", script])), "done\n");
+        let mut run =
+            world.agentkernel(["run", "--unprotect", "bashrc", "--", "sh", "-c", "echo x > bashrc && echo done"]);
+        assert_eq!(stdout(&mut run), "done\n");
+        // A directory of an agent's is no workspace, whatever it is called.
+        for (prepare, dir) in
+            [("ln -s \"$PWD\" ~/.claude/commands", "unset"), ("rm ~/.claude/commands", "CLAUDE_CONFIG_DIR")]
+        {
+            let _ = stdout(world.command("sh").args(["-c", prepare]));
+            let output = world.agentkernel(["run", "--", "true"]).env(dir, world.project()).output().unwrap();
+            assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+            assert!(told(&output).contains("can't be a workspace"), "{}", told(&output));
+        }
+    }
+}
+
+#[test]
 fn a_file_or_link_in_the_way_is_protected_itself() {
     for who in Who::all() {
         let world = World::new(who);

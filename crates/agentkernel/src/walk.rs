@@ -247,7 +247,7 @@ fn target(link: impl AsFd) -> io::Result<OsString> {
 }
 
 /// The names of a path, the last one first.
-fn parts(path: &Path) -> Vec<OsString> {
+pub(crate) fn parts(path: &Path) -> Vec<OsString> {
     let parts = path.components().filter(|part| !matches!(part, Component::CurDir));
     parts.map(Component::as_os_str).map(OsStr::to_owned).rev().collect()
 }

@@ -202,6 +202,11 @@ its own. Elsewhere in the project, `sub/.git` and `sub/.claude` are not protecte
 Of mise, where it is used, what it reads for an environment is protected too (`mise.dev.toml`), if `MISE_ENV`, your own `miserc.toml` or
 that of the project names it.
 
+So is what links outside lead to in the project where you have settings, as with dotfiles: what begins with a dot in your home directory, all in
+`~/.config`, and in the directories of agents (`~/.claude`, `~/.config/opencode`) and in their `skills`, `commands` and the like. `CLAUDE_CONFIG_DIR`,
+`CODEX_HOME`, `COPILOT_HOME`, `GEMINI_CLI_HOME` and `OPENCODE_CONFIG_DIR` are followed; what one of them names is protected where it is in the project. A
+project is refused that is such a place of an agent's, or in one. Links elsewhere (`~/bin`) are not looked at.
+
 Besides, `commondir` and one of `refs`, `objects` and `HEAD`, the first that is missing, cannot be made: with all three, or
 with a `commondir` that leads to them, the directory would be a bare repository to git, with a configuration that nobody
 protects. Where it is one already, its `config`, `config.worktree` and `hooks` are read-only. `--unprotect .git` gives all this up.

@@ -4,6 +4,7 @@ use super::{
     AgentUse, ConfigError, EnvVar, HostFacts, NetworkOverrides, Project, ProjectFile, TmpfsArg, UserConfig,
     WorkspaceMode,
     backend::shares_ids,
+    dotfiles,
     environment::{Environment, read_env_file, read_variables},
     follow::follow,
     forms, generated_name, git, identity,
@@ -30,6 +31,9 @@ use std::{
     time::Duration,
 };
 use wire::{ExecSpec, OsBytes, Stdio, WinSize, flow::AGENT};
+
+/// What to do where there can be no workspace.
+const NO_WORKSPACE: &str = "Go to a project's directory, and start agents there, or use `--workspace none`";
 
 /// What the flags of `run` and `create` said. `None` and empty: nothing.
 #[derive(Clone, Debug, Default)]
@@ -389,10 +393,7 @@ impl Resolver<'_> {
         // A copy on write too: it keeps the files from being changed, not from being read.
         if let Some(reason) = protect::refuse(&path, self.host.homes()) {
             let cause = format!("{} can't be a workspace: {reason}", path.display());
-            return Err(ConfigError::value(
-                cause,
-                "Go to a project's directory, and start agents there, or use `--workspace none`",
-            ));
+            return Err(ConfigError::value(cause, NO_WORKSPACE));
         }
         own::refuse(&path, self.host)?;
         Ok(match mode {
@@ -401,11 +402,18 @@ impl Resolver<'_> {
                 let own = &self.settings.protect;
                 // What the image is made of is obeyed outside: it names registries.
                 let made = self.settings.recipe.dockerfile.iter().map(|located| located.value.clone());
-                let own: Vec<PathBuf> = own.iter().cloned().chain(made).collect();
+                let people = self.people();
+                let led = dotfiles::leads(&path, &people, self.host);
+                if let Some(place) = led.around {
+                    let place = forms::quoted(place.as_os_str());
+                    let cause = format!("{} can't be a workspace: {place} is, or leads there", path.display());
+                    return Err(ConfigError::value(cause, NO_WORKSPACE));
+                }
+                let own: Vec<PathBuf> = own.iter().cloned().chain(made).chain(led.within).collect();
                 let starts = starts.iter().chain([&self.host.cwd]);
                 let starts: Vec<&Path> = starts.filter_map(|start| start.strip_prefix(&path).ok()).collect();
                 let environments = self.mise_environments();
-                let protected = protect::list(&path, &starts, &self.people(), &own, unprotect, &environments);
+                let protected = protect::list(&path, &starts, &people, &own, unprotect, &environments);
                 let protected = protected.map_err(|path| {
                     let cause = format!("{} is not protected", forms::quoted(path.as_os_str()));
                     ConfigError::value(cause, "Name a path of the list in docs/reference/config.md, or of `protect`")
