@@ -306,13 +306,12 @@ result = answer(waits)['result']";
 tell('session/update', sessionId='s', update={'seen': 'end'})";
     does(&editor, task);
     editor.notified(|it| it["params"]["update"]["seen"] == "end");
-    let seen: Vec<Value> = editor
-        .notifications()
-        .iter()
-        .map(|it| it["params"]["update"]["seen"].clone())
-        .filter(Value::is_string)
-        .collect();
-    assert_eq!(seen, ["terminal-0", "end"]);
+    let updates: Vec<Value> = editor.notifications().iter().map(|it| it["params"]["update"].clone()).collect();
+    let seen: Vec<_> =
+        updates.iter().filter(|it| it["seen"].is_string()).map(|it| (&it["seen"], &it["content"])).collect();
+    let block = json!([{"type": "terminal", "terminalId": "terminal-0"}]);
+    let (own, other, end) = (json!("terminal-0"), json!("terminal-7"), json!("end"));
+    assert_eq!(seen, [(&own, &block), (&other, &json!([])), (&end, &Value::Null)]);
     editor.leave();
     nothing_is_left(&scene);
 }

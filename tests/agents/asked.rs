@@ -261,6 +261,20 @@ fn what_can_t_be_asked_is_told_in_one_line() {
         &["run", "mime", "-p", "x"],
         &["No agent is called 'mime'", "Did you mean 'mine'?", "`agentkernel run -- mime`"],
     );
+    for (name, meant) in
+        [("claude-code", "claude"), ("gemini-cli", "gemini"), ("Codex", "codex"), ("opencode-ai", "opencode")]
+    {
+        let meant = format!("Did you mean '{meant}'?");
+        scene.fails(&["run", name, "-p", "x"], &[&format!("No agent is called '{name}'"), &meant]);
+        let output = scene.world.agentkernel(["agents", "install", name]).output().unwrap();
+        assert!(output.status.code() == Some(1) && told(&output).contains(&meant), "{}", told(&output));
+    }
+    scene.write("my-agent.toml", ADAPTER);
+    scene.fails(
+        &["run", "my-agent.toml", "-p", "x"],
+        &["'my-agent.toml' is no program", "`agentkernel run ./my-agent.toml`"],
+    );
+    scene.sh("rm my-agent.toml");
     scene.fails(
         &["run", "mine", "-p", "x"],
         &["Nothing logs Mine in: it looks for MINE_KEY, or ~/.mine/login.json", "agents login mine"],

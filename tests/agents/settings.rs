@@ -265,6 +265,42 @@ fn what_links_and_texts_lead_to_is_looked_at_too() {
     }
 }
 
+/// An agent that does not start where a file is not that its settings name.
+#[test]
+fn texts_that_settings_refer_to_come_along_or_nothing_stands_there() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let home = world.home();
+        let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
+        in_home(".config/agentkernel/agents/mine.toml", &ADAPTER.replace("imports = true", "references = true"));
+        let settings = "{ \"a\": \"{file:./prompts/a.txt}\", \"b\": \"{file:~/.mine/b.md} {file:keys/k.txt}\", // {file:x}\n \
+            \"apiKey\": \"{file:~/.secrets/k}\", \"c\": [\"{file:/etc/hostname}\", \"{file:../over.md}\", \"{file:\"] }\n";
+        in_home(".mine/settings.json", settings);
+        in_home(".mine/prompts/a.txt", "Do it.\n");
+        in_home(".mine/b.md", &format!("---\nA_KEY: {TOKEN}\n---\nDo that.\n"));
+        for key in [".mine/keys/k.txt", ".secrets/k", "over.md"] {
+            in_home(key, TOKEN);
+        }
+        // What cannot be settings is none.
+        let _ = stdout(world.command("sh").args(["-c", "mkdir -p ~/.config/mine.jsonc"]));
+        let task = "cd ~; cat .mine/settings.json .mine/prompts/a.txt .mine/b.md; ls -A .config .mine/keys .secrets over.md; ! grep -rs ghp_ .";
+        let output = world.agentkernel(["run", "--verbose", "mine", "-p", task]).output().unwrap();
+        let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
+        let expected = "{ \"a\": \"{file:./prompts/a.txt}\", \"b\": \"{file:~/.mine/b.md} \", // \n \
+            \"apiKey\": \"\", \"c\": [\"\", \"\", \"{file:\"] }\nDo it.\n---\n\n---\nDo that.\n";
+        assert_eq!(seen, expected, "{who:?}: {words}");
+        for place in [
+            "/.secrets/k (which ~/.mine/settings.json names)",
+            "/.mine/keys/k.txt (which",
+            "A_KEY in ~/.mine/b.md",
+            "~/.config/mine.jsonc (it is a directory)",
+        ] {
+            assert!(words.contains(place), "{place}: {words}");
+        }
+        assert!(output.status.success() && !words.contains(TOKEN), "{words}");
+    }
+}
+
 /// A hook that guards its user and has nothing to run says nothing itself.
 #[test]
 fn guards_that_are_off_are_told() {

@@ -390,6 +390,7 @@ fn one_that_is_named_by_its_path_is_updated_by_that() {
 
 fn new_version(scene: &Scene) {
     scene.files.put(PATH, Says::All(scene.bytes.clone()));
+    scene.fails(&["update", "mine"], &["Mine is not installed", "agentkernel agents install mine"]);
     let bad = package("printf '#!/bin/sh\\nexit 3\\n' > package/bin/busybox");
     scene.files.put("@scope/mine/-/mine-2.0.tgz", Says::All(bad.clone()));
     scene.files.put(DOCUMENT, document(&[("2.0", &bad), ("1.0", &scene.bytes)]));

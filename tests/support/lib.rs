@@ -249,13 +249,13 @@ pub fn skipped(what: &str, why: &str) {
     }
 }
 
-/// Bytes of memory that a process has resident.
+/// Bytes of memory that a process has resident for itself: without pages of files, such as those of a large unoptimised program.
 ///
 /// # Panics
 /// If there is no such process.
 #[must_use]
 pub fn resident(pid: u32) -> u64 {
-    memory(pid, "VmRSS:")
+    memory(pid, "RssAnon:") + memory(pid, "RssShmem:")
 }
 
 /// The most that it ever had.

@@ -121,6 +121,8 @@ pub(super) struct Protocol {
     files: VecDeque<FileCall>,
     held: usize,
     terminals: Terminals,
+    /// It was told that some were left out that are not the agent's.
+    knows_foreign: bool,
     /// What humans are told, by the line.
     pub(super) notes: Vec<String>,
 }
@@ -139,6 +141,7 @@ impl Protocol {
             files: VecDeque::new(),
             held: 0,
             terminals: Terminals::new(Err("there is no sandbox".into())),
+            knows_foreign: false,
             notes: Vec::new(),
         }
     }
@@ -278,7 +281,7 @@ impl Protocol {
     /// Takes a line of the agent's.
     pub(super) fn hear_agent(&mut self, line: &[u8]) {
         match Message::of(line) {
-            Ok(Message::Request { id, method, params }) => {
+            Ok(Message::Request { id, method, mut params }) => {
                 if self.agents.contains_key(&id) || self.agents.len() >= MOST {
                     let fault = Fault::new(Fault::INVALID, "This id is in use, or too many are");
                     self.to_agent.extend(message::complaint(&fault));
@@ -294,10 +297,8 @@ impl Protocol {
                         }
                         Err(fault) => fault,
                     },
-                    "session/request_permission" if !self.may_be_shown(&params, "toolCall") => {
-                        Fault::new(Fault::PARAMS, FOREIGN)
-                    }
                     "session/request_permission" | "elicitation/create" => {
+                        self.leave_out_terminals(&mut params, "toolCall");
                         self.to_editor.extend(message::request(&id, &method, &params));
                         self.agents.insert(id, Answerer::Editor);
                         return;
@@ -318,10 +319,9 @@ impl Protocol {
                 };
                 self.to_agent.extend(message::refusal(&id, &fault));
             }
-            Ok(Message::Notification { method, params }) => {
-                if method == "session/update" && !self.may_be_shown(&params, "update") {
-                    self.notes.push(format!("What the agent told is left out: {FOREIGN}"));
-                    return;
+            Ok(Message::Notification { method, mut params }) => {
+                if method == "session/update" {
+                    self.leave_out_terminals(&mut params, "update");
                 }
                 let is_known =
                     ["session/update", "elicitation/complete", "$/cancel_request"].contains(&method.as_str());
@@ -346,9 +346,14 @@ impl Protocol {
         }
     }
 
-    /// Whether what is told of a call of a tool shows no terminals but the agent's.
-    fn may_be_shown(&mut self, params: &Map<String, Value>, call: &str) -> bool {
-        params.get(call).is_none_or(|call| self.terminals.may_be_shown(params.get("sessionId"), call))
+    /// What is told of a call of a tool shows no terminals but the agent's. That there are others is told once: some agents tell
+    /// of their own to editors that show none of these.
+    fn leave_out_terminals(&mut self, params: &mut Map<String, Value>, call: &str) {
+        let session = params.get("sessionId").cloned();
+        let is_left_out = params.get_mut(call).is_some_and(|call| self.terminals.leave_out(session.as_ref(), call));
+        if is_left_out && !std::mem::replace(&mut self.knows_foreign, true) {
+            self.notes.push(format!("What the agent told is left out: {FOREIGN}"));
+        }
     }
 
     /// What the agent wants run in a terminal next.

@@ -230,8 +230,8 @@ impl Terminals {
         }
     }
 
-    /// Whether what an agent tells of a call of a tool shows no terminals but its own.
-    pub(super) fn may_be_shown(&mut self, session: Option<&Value>, call: &Value) -> bool {
+    /// Leaves out of what an agent tells of a call of a tool all terminals but its own, and gives whether there were any.
+    pub(super) fn leave_out(&mut self, session: Option<&Value>, call: &mut Value) -> bool {
         let session = session.and_then(Value::as_str).unwrap_or_default();
         let name = |terminal: &str| (session.to_owned(), terminal.to_owned());
         if let Some(made) = call["_meta"]["terminal_info"]["terminal_id"].as_str()
@@ -240,18 +240,28 @@ impl Terminals {
         {
             self.remember(name(made));
         }
-        let blocks = match &call["content"] {
-            Value::Array(blocks) => &blocks[..],
-            block => std::slice::from_ref(block),
-        };
-        blocks.iter().filter(|block| block["type"] == "terminal").all(|block| {
-            block["terminalId"].as_str().is_some_and(|terminal| {
+        let called = call["toolCallId"].clone();
+        let is_foreign = |block: &Value| {
+            let is_its_own = block["terminalId"].as_str().is_some_and(|terminal| {
                 // Those that make them up call them like their calls.
-                let is_made_up = self.made_up && call["toolCallId"] == terminal;
+                let is_made_up = self.made_up && called == terminal;
                 let name = name(terminal);
                 is_made_up || self.given.contains_key(&name) || self.others.contains(&name)
-            })
-        })
+            });
+            block["type"] == "terminal" && !is_its_own
+        };
+        match call.get_mut("content") {
+            Some(Value::Array(blocks)) => {
+                let all = blocks.len();
+                blocks.retain(|block| !is_foreign(block));
+                blocks.len() < all
+            }
+            Some(block) if is_foreign(block) => {
+                *block = Value::Array(Vec::new());
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The agent is no more, and wants nothing.

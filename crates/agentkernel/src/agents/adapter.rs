@@ -183,6 +183,8 @@ pub struct Home {
     pub memory: Vec<PathBuf>,
     /// Whether it reads what memory names as `@PATH`, too.
     pub imports: bool,
+    /// Whether it reads what its settings name as `{file:PATH}`, and does not start where that is not.
+    pub references: bool,
     /// Skills, commands, and agents below it; brought in, read-only.
     pub skills: Vec<PathBuf>,
     /// What it puts into such places itself.

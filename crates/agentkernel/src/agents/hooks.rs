@@ -30,7 +30,7 @@ pub fn guards(text: &str, form: Form, own: &Path, named: &[(&str, &Path)]) -> Ve
     let settings = match form {
         Form::Json => edit::json_value(text),
         Form::Toml => text.parse::<DocumentMut>().ok().map(|document| of_toml(document.as_item())),
-        Form::Variables | Form::FrontMatter => None,
+        Form::Variables | Form::FrontMatter | Form::Calls => None,
     };
     let hooks = settings.as_ref().and_then(|settings| settings.get("hooks")?.as_object()).into_iter().flatten();
     let guards = hooks.filter(|(event, _)| GUARDS.contains(&event.as_str()));

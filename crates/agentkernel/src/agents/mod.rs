@@ -1,6 +1,7 @@
 //! Agents as data: hides where the adapters of agents lie, what stands in them, and where their packages come from.
 
 mod adapter;
+mod calls;
 mod detect;
 mod hooks;
 mod line;
@@ -90,7 +91,7 @@ impl AgentError {
     pub fn hint(&self) -> String {
         match self {
             Self::Config(error) => error.hint(),
-            Self::Unknown { name, names } => match config::nearest(name, names.iter().map(String::as_str)) {
+            Self::Unknown { name, names } => match nearest(name, names) {
                 Some(near) => format!("Did you mean '{near}'? 'agentkernel agents' lists them"),
                 None => format!("Known are {}; './FILE.toml' names a file of yours", names.join(", ")),
             },
@@ -192,6 +193,15 @@ impl Found {
         let hint = format!("Call the file '{}.toml', or the agent '{name}'", self.adapter.name);
         Err(ConfigError::Value { cause, hint })
     }
+}
+
+/// The name that is most like what was typed, if any is: also as its makers call the package, or the product.
+#[must_use]
+pub fn nearest<'a>(typed: &str, names: &'a [String]) -> Option<&'a str> {
+    const ENDS: [&str; 4] = ["-ai", "-agent", "-cli", "-code"];
+    let short = || ENDS.iter().find_map(|end| typed.strip_suffix(end));
+    let named = |short: &str| names.iter().map(String::as_str).find(|name| *name == short);
+    short().and_then(named).or_else(|| config::nearest(typed, names.iter().map(String::as_str)))
 }
 
 /// Whether an agent can be called this.

@@ -65,7 +65,7 @@ pub fn without_empty(settings: &Settings, form: Form, forward: &str) -> String {
             }
             document.to_string()
         }
-        Form::Variables | Form::FrontMatter => settings.text.clone(),
+        Form::Variables | Form::FrontMatter | Form::Calls => settings.text.clone(),
     }
 }
 

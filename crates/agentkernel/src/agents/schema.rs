@@ -547,6 +547,13 @@ const HOME: &[Key<Home>] = &[
         doc: "Whether it reads texts that `memory` names as `@PATH`: those in the home directory come along too, read-only.",
         example: "true",
     },
+    Key {
+        name: "references",
+        form: Form::Flag(|home, value| home.references = value),
+        default: "false",
+        doc: "Whether it reads what `config` names as `{file:PATH}`: texts (`.md`, `.txt`) that lie beside it or below come along too, read-only; nothing is said in the place of others.",
+        example: "true",
+    },
     paths!("skills", skills, "Skills, commands and the like; they come along, read-only.", "[\".agent/skills\"]"),
     paths!(
         "own",

@@ -2,6 +2,7 @@
 //! written; comments too, unless they speak of such things.
 
 use super::{
+    calls,
     detect::{
         self, has_headers, has_secret_name, is_header, is_known, is_reference, is_secret_header, is_secret_name,
         is_told_by, plain_addresses,
@@ -21,8 +22,10 @@ pub enum Form {
     Toml,
     /// `NAME=VALUE` on each line, as in `.env`.
     Variables,
-    /// A text in Markdown that may begin with settings in YAML, between lines of `---`.
+    /// A text that may begin with settings in YAML, between lines of `---`, as in Markdown.
     FrontMatter,
+    /// Calls in Starlark, as in Codex's rules.
+    Calls,
 }
 
 impl Form {
@@ -34,7 +37,8 @@ impl Form {
             _ if text == ".env" || text.starts_with(".env.") => Some(Self::Variables),
             Some("json" | "jsonc") => Some(Self::Json),
             Some("toml") => Some(Self::Toml),
-            Some("md") => Some(Self::FrontMatter),
+            Some("md" | "txt") => Some(Self::FrontMatter),
+            Some("rules") => Some(Self::Calls),
             _ => None,
         }
     }
@@ -60,6 +64,7 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
         Form::Json if edit::json_value(text).is_none() => return Err("it is no JSON".to_owned()),
         Form::Json => json(text, &mut search),
         Form::Variables => entries(text).into_iter().map(|entry| search.variable(entry)).collect(),
+        Form::Calls => calls::without(text, &mut search),
         Form::FrontMatter => match front_matter(text) {
             Front::None => text.to_owned(),
             Front::UpTo(end) => search.front(&text[..end]) + &text[end..],
@@ -68,9 +73,7 @@ pub fn without_credentials(text: &str, form: Form, reference: &str) -> Result<Se
         Form::Toml => {
             let mut document: DocumentMut =
                 text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
-            for (key, item) in document.iter_mut() {
-                search.item(&mut vec![key.get().to_owned()], item);
-            }
+            search.table(&mut Vec::new(), document.as_table_mut());
             // Comments that have a line of their own; the others stood behind values.
             let text = document.to_string();
             let lines = text.split_inclusive('\n').map(|line| match line.trim_start().starts_with('#') {
@@ -104,14 +107,18 @@ pub(super) const VARIABLES: [&str; 2] = ["env", "environment"];
 const LEAST_DIGITS: usize = 4;
 /// A rule of Claude Code's that is about nothing.
 const NO_RULE: &str = "Bash(agentkernel-left-this-out)";
+/// How keys begin that stand for others.
+const LEFT_OUT: &str = "agentkernel-left-this-out";
+/// What is told of these.
+const A_KEY: &str = "a key";
 /// What is told of a list that has no name.
 const LIST: &str = "a list";
 /// How deep texts are searched that are settings themselves.
 const DEPTH: usize = 8;
 
-struct Search<'a> {
+pub(super) struct Search<'a> {
     reference: &'a str,
-    left_out: Vec<String>,
+    pub(super) left_out: Vec<String>,
     /// In how many texts of others it is.
     depth: usize,
 }
@@ -130,7 +137,13 @@ impl Search<'_> {
 
     /// What is to stand in the place of a text: nothing, unless it logs in. `before` is what stands before it in a list, and
     /// `named` what the table that it is in is called by a key `name`.
-    fn instead(&mut self, path: &[String], before: Option<&str>, named: Option<&str>, text: &str) -> Option<String> {
+    pub(super) fn instead(
+        &mut self,
+        path: &[String],
+        before: Option<&str>,
+        named: Option<&str>,
+        text: &str,
+    ) -> Option<String> {
         // What only says a number, or yes or no, is judged as one that is written as such.
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match is_number {
@@ -183,6 +196,32 @@ impl Search<'_> {
         })
     }
 
+    /// What something is called from now on: otherwise, if what it is called logs in, which is noted.
+    fn called(
+        &mut self,
+        path: &[String],
+        key: String,
+        changes: &mut Vec<(Range<usize>, String)>,
+        place: Range<usize>,
+    ) -> String {
+        if !self.is_called(path, &key) {
+            return key;
+        }
+        let called = format!("{LEFT_OUT}-{}", self.left_out.len());
+        changes.push((place, format!("\"{called}\"")));
+        called
+    }
+
+    /// Whether a key itself logs in, which is noted.
+    fn is_called(&mut self, path: &[String], key: &str) -> bool {
+        let logs_in = detect::logs_in(key);
+        if logs_in {
+            let named = path.join(".");
+            self.left_out.push(if path.is_empty() { A_KEY.to_owned() } else { format!("{A_KEY} of {named}") });
+        }
+        logs_in
+    }
+
     /// Whether a text is settings in JSON itself, with something to leave out.
     fn has_some(&self, text: &str) -> bool {
         let mut search = Search { reference: "", left_out: Vec::new(), depth: self.depth + 1 };
@@ -222,6 +261,7 @@ impl Search<'_> {
             changes.extend(self.comment(&front[place.clone()]).map(|kept| (place, kept)));
         }
         for (key, place) in yaml.unknown {
+            let key = if detect::logs_in(&key) { A_KEY.to_owned() } else { key };
             self.left_out.push(format!("{key} (written in a way that is not looked at)"));
             changes.push((place.clone(), ends_of_lines(&front[place])));
         }
@@ -236,6 +276,10 @@ impl Search<'_> {
             Node::Map(entries) => {
                 let named = entries.iter().find(|entry| entry.key == "name").and_then(|entry| entry.value.text());
                 for entry in entries {
+                    if self.is_called(path, &entry.key) {
+                        changes.push((entry.place.clone(), ends_of_lines(&front[entry.place.clone()])));
+                        continue;
+                    }
                     path.push(entry.key.clone());
                     self.entry(path, None, named.as_deref(), (entry, front), changes);
                     path.pop();
@@ -282,7 +326,7 @@ impl Search<'_> {
     }
 
     /// What is to stay of comments, and the blanks around them, if something in them could log in: only the ends of lines.
-    fn comment(&mut self, comment: &str) -> Option<String> {
+    pub(super) fn comment(&mut self, comment: &str) -> Option<String> {
         let says = |word: &str| has_secret_name(word) || is_known(word);
         let words = comment.split(|letter: char| letter.is_whitespace() || "\"'`,;{}[]()<>".contains(letter));
         // A name alone is told of, and not its value.
@@ -321,6 +365,7 @@ impl Search<'_> {
 
     fn table(&mut self, path: &mut Vec<String>, table: &mut Table) {
         self.behind(table.decor_mut());
+        table.retain(|key, _| !self.is_called(path, key));
         let named = table.get("name").and_then(Item::as_str).map(str::to_owned);
         for (key, item) in table.iter_mut() {
             path.push(key.get().to_owned());
@@ -363,6 +408,7 @@ impl Search<'_> {
                 }
             }
             Value::InlineTable(table) => {
+                table.retain(|key, _| !self.is_called(path, key));
                 let named = table.get("name").and_then(Value::as_str).map(str::to_owned);
                 for (key, value) in table.iter_mut() {
                     path.push(key.get().to_owned());
@@ -376,7 +422,7 @@ impl Search<'_> {
 }
 
 /// What stays of lines that are left out.
-fn ends_of_lines(text: &str) -> String {
+pub(super) fn ends_of_lines(text: &str) -> String {
     text.chars().filter(|letter| *letter == '\n').collect()
 }
 
@@ -512,7 +558,11 @@ fn json(text: &str, search: &mut Search<'_>) -> String {
                     serde_json::from_str(written).unwrap_or_else(|_| written.trim_matches('"').to_owned());
                 let is_key = bytes.get(blank_end(bytes, end)) == Some(&b':');
                 match levels.last_mut() {
-                    Some(level) if level.is_table && is_key => level.key = Some(said),
+                    Some(level) if level.is_table && is_key => {
+                        level.key = None;
+                        let called = search.called(&keys(&levels), said, &mut changes, at..end);
+                        levels.last_mut().into_iter().for_each(|level| level.key = Some(called.clone()));
+                    }
                     _ => found(Found { place: at..end, said, is_number: false }, &mut levels, search, &mut changes),
                 }
                 at = end;
@@ -559,9 +609,14 @@ fn changed(text: &str, mut changes: Vec<(Range<usize>, String)>) -> String {
     out + text.get(copied..).unwrap_or_default()
 }
 
+/// The keys that are open.
+fn keys(levels: &[Level]) -> Vec<String> {
+    levels.iter().filter_map(|level| level.key.clone()).collect()
+}
+
 /// Looks at a value, and at one that stood before what it is called.
 fn found(found: Found, levels: &mut [Level], search: &mut Search<'_>, changes: &mut Vec<(Range<usize>, String)>) {
-    let path: Vec<String> = levels.iter().filter_map(|level| level.key.clone()).collect();
+    let path = keys(levels);
     let Some((level, above)) = levels.split_last_mut() else { return };
     let change = found.instead(search, &path, level);
     let stays = change.is_none();
@@ -570,8 +625,7 @@ fn found(found: Found, levels: &mut [Level], search: &mut Search<'_>, changes: &
         Some("name") if level.is_table && !found.is_number => {
             level.named = Some(found.said);
             if let Some(value) = level.value.take() {
-                let path: Vec<String> =
-                    above.iter().filter_map(|level| level.key.clone()).chain(["value".to_owned()]).collect();
+                let path = [keys(above), vec!["value".to_owned()]].concat();
                 changes.extend(value.instead(search, &path, level));
             }
         }

@@ -465,3 +465,25 @@ fn no_yaml_is_too_much() {
     let settings = without_credentials(&format!("---\n{deep}---\n"), Form::FrontMatter, "").unwrap();
     assert_eq!(settings.left_out, ["a (written in a way that is not looked at)"]);
 }
+
+#[test]
+fn what_is_called_by_what_logs_in_is_called_otherwise() {
+    let of = |text: &str, form| without_credentials(text, form, "").unwrap();
+    let json = r#"{"permission": {"bash": {"GH_TOKEN=ghp_abcdEFGH1234abcdEFGH *": "allow", "curl -u me:Hunter2 x": "deny", "ls": "allow"}}}"#;
+    let found = of(json, Form::Json);
+    assert_eq!(
+        found.text,
+        r#"{"permission": {"bash": {"agentkernel-left-this-out-1": "allow", "agentkernel-left-this-out-2": "deny", "ls": "allow"}}}"#
+    );
+    assert_eq!(found.left_out, ["a key of permission.bash", "a key of permission.bash"]);
+    let toml = "[a]\n\"https://me:Hunter2@x.example\" = 1\nb = { \"K_TOKEN=Hunter2\" = 2, c = 3 }\n[\"PASSWORD=Hunter2\"]\nd = 4\n";
+    let found = of(toml, Form::Toml);
+    assert_eq!(found.text, "[a]\nb = { c = 3 }\n");
+    assert_eq!(found.left_out, ["a key", "a key of a", "a key of a.b"]);
+    let yaml = "---\na:\n  \"K_TOKEN=Hunter2\": 1\n  b: 2\n---\n";
+    let found = of(yaml, Form::FrontMatter);
+    assert_eq!(found, Settings { text: "---\na:\n\n  b: 2\n---\n".into(), left_out: vec!["a key of a".into()] });
+    // What is only named so has its name.
+    let text = r#"{"Authorization": "", "a: b": {"a=b": 1}, "https://x.example/a?b=c": {}}"#;
+    assert_eq!(of(text, Form::Json), Settings { text: text.into(), left_out: vec![] });
+}

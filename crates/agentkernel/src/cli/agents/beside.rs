@@ -1,11 +1,16 @@
 //! Hides where the user's own leads beside itself: by links that lie in it, and by what a text names to be read with it.
 
 use crate::agents::Form;
-use std::path::{Component, Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Component, Path, PathBuf},
+};
 
 /// How deep texts are looked at that others name, and how many: Claude Code's five.
 const DEEPEST: usize = 5;
 const MOST: usize = 100;
+/// How settings name a file whose text is meant.
+const REFERENCE: &str = "{file:";
 /// The longest text that is looked at, in bytes.
 const LONGEST: u64 = 1 << 20;
 
@@ -73,6 +78,35 @@ pub(super) fn imports_in(path: &Path, below: &Path, own: &Path) -> Vec<Beside> {
         }
     }
     found
+}
+
+/// What settings, which are at `below` in a home directory `own`, name as `{file:PATH}`, and where in them that stands.
+pub(super) fn references_in(text: &str, below: &Path, own: &Path) -> Vec<(Range<usize>, Beside)> {
+    let dir = below.parent().unwrap_or(Path::new(""));
+    let found = text.match_indices(REFERENCE).filter_map(|(begin, _)| {
+        let name = text[begin + REFERENCE.len()..].split('}').next()?;
+        let end = begin + REFERENCE.len() + name.len() + 1;
+        let is_name = end <= text.len() && !name.contains(['\n', '"']);
+        let name = Path::new(name.trim());
+        let inside = match name.strip_prefix("~") {
+            Ok(rest) => lexical(rest),
+            Err(_) if name.is_absolute() => name.strip_prefix(own).ok().and_then(lexical),
+            Err(_) => lexical(&dir.join(name)),
+        };
+        let there = inside.as_ref().map_or_else(|| name.to_owned(), |inside| own.join(inside));
+        let real = there.canonicalize().unwrap_or(there);
+        let named = format!("{} (which ~/{} names)", real.display(), below.display());
+        // Elsewhere a sandbox of another project may have written it, or it logs in.
+        let inside = inside.filter(|inside| inside.starts_with(dir) && dir != Path::new("") && !is_one_word(&real));
+        is_name.then(|| (begin..end, Beside { form: Form::of(&real), real, inside, named, all: false }))
+    });
+    found.collect()
+}
+
+/// Whether a file says no more than one word: what it logs in with.
+fn is_one_word(path: &Path) -> bool {
+    let is_short = path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= LONGEST);
+    is_short && std::fs::read_to_string(path).is_ok_and(|text| text.split_whitespace().nth(1).is_none())
 }
 
 /// The paths that a text in Markdown names as `@PATH`, outside of code.

@@ -2,7 +2,7 @@
 
 use super::{
     super::Failure,
-    beside::{Beside, imports_in, links_in},
+    beside::{Beside, imports_in, links_in, references_in},
 };
 use crate::{
     agents::{Adapter, Form, Given, Guard, Settings, guards, preset, servers, without_credentials, without_empty},
@@ -102,6 +102,10 @@ impl Brought {
                 }
                 continue;
             };
+            if is_directory && Form::of(below).is_some() {
+                all.left_out.push(format!("~/{} (it is a directory)", below.display()));
+                continue;
+            }
             let beneath = adapter.beneath.iter().find(|beneath| beneath.file == *below);
             match (is_kept, beneath) {
                 (true, None) => home.cover(below, is_directory)?,
@@ -112,7 +116,8 @@ impl Brought {
             // What is absolute is at its place wherever the home directory is.
             let target = beneath.map_or(below, |beneath| &beneath.place);
             if !is_directory && config.contains(below) {
-                all.settings(adapter, home, (&own, path), below, target, given)?;
+                let referred = all.settings(adapter, home, (&own, project, path), below, target, given)?;
+                beside.extend(referred);
             } else {
                 if is_directory && !all.settings_within(home, &path, target, config.contains(below))? {
                     continue;
@@ -149,20 +154,16 @@ impl Brought {
         home: &AgentHome,
         own: &Path,
         project: &Path,
-        Beside { real, inside, named, form, all }: Beside,
+        beside: Beside,
         is_kept: impl Fn(&Path) -> bool,
     ) -> Result<(), Failure> {
-        // One that is read otherwise than its own name says is not looked at so.
-        let text = form.filter(|form| matches!(form, Form::FrontMatter | Form::Toml) && Form::of(&real) == Some(*form));
-        let text = text.filter(|_| real.is_file());
-        let is_meant = text.is_some() || real.join("SKILL.md").is_file();
-        // What a sandbox of the project can write is not the user's to bring along; and a link on the way there may be another's.
-        let is_own = real.starts_with(own) && !real.starts_with(project);
-        let leads_there = |inside: &PathBuf| own.join(inside) == real && is_own && is_meant;
-        let Some(inside) = inside.filter(leads_there) else {
+        let comes = comes_along(&beside, own, project);
+        let Beside { real, inside, named, form, all } = beside;
+        let Some(inside) = inside.filter(|_| comes) else {
             self.left_out.push(named);
             return Ok(());
         };
+        let text = form.filter(|_| real.is_file());
         if self.places.iter().chain(&self.copies).any(|(_, place)| inside.starts_with(place)) {
             return Ok(());
         }
@@ -227,27 +228,36 @@ impl Brought {
     }
 
     /// Settings that can be read come along as a copy without what logs in, which nobody changes afterwards; an empty one, if
-    /// they are broken.
+    /// they are broken. Gives what they refer to.
     fn settings(
         &mut self,
         adapter: &Adapter,
         home: &AgentHome,
-        (own, path): (&Path, PathBuf),
+        (own, project, path): (&Path, &Path, PathBuf),
         below: &Path,
         target: &Path,
         given: Given<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<Beside>, Failure> {
         // By the name that the agent reads: a link may lead to any.
         let Some(form) = Form::of(below) else {
             self.places.push((path, target.to_owned()));
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let mut referred = Vec::new();
         // Variables are known where servers are: elsewhere a reference would be taken for the value.
         let of_servers = |mcp: &&crate::agents::Mcp| mcp.file.with_extension("") == below.with_extension("");
         let mcp = adapter.mcp.as_ref().filter(of_servers);
         let (reference, forward) = mcp.map_or(("", ""), |mcp| (&mcp.reference, &mcp.forward));
         let text = match self.cleaned(&path, form, (reference, forward), below) {
-            Some((text, _)) => {
+            Some((mut text, _)) => {
+                let references = if adapter.home.references { references_in(&text, below, own) } else { Vec::new() };
+                for (place, beside) in references.into_iter().rev() {
+                    if !comes_along(&beside, own, project) {
+                        // The agent would not start.
+                        text.replace_range(place, "");
+                    }
+                    referred.push(beside);
+                }
                 let named: Vec<_> = adapter.environment.iter().filter_map(below_home).collect();
                 self.guards.extend(guards(&text, form, own, &named).into_iter().map(|guard| (guard, below.to_owned())));
                 preset(adapter, below, Some(&text), given, false).unwrap_or(text)
@@ -255,7 +265,7 @@ impl Brought {
             None => String::new(),
         };
         self.copies.push((home.copy(below, &text)?, target.to_owned()));
-        Ok(())
+        Ok(referred)
     }
 
     /// The text of settings without what logs in, and whether there was any; `None` if they are broken. Both are noted. A server is
@@ -300,7 +310,7 @@ impl Brought {
                     true => Some(Form::Variables),
                     false => Form::of(&path),
                 };
-                let is_form = matches!(form, Some(Form::Variables | Form::FrontMatter));
+                let is_form = matches!(form, Some(Form::Variables | Form::FrontMatter | Form::Toml));
                 let is_one = is_form || all && form.is_some() || SETTINGS.iter().any(|one| name == *one);
                 if seen > MOST {
                     self.copies.truncate(known);
@@ -358,6 +368,16 @@ impl Brought {
             Err(cause) => self.left_out.push(format!("MCP servers of ~/{} ({cause})", mcp.file.display())),
         }
     }
+}
+
+/// Whether what the user's own leads to comes along: a skill, or a text, that is at the same place inside.
+fn comes_along(Beside { real, inside, form, .. }: &Beside, own: &Path, project: &Path) -> bool {
+    // One that is read otherwise than its own name says is not looked at so.
+    let is_text = matches!(form, Some(Form::FrontMatter | Form::Toml)) && Form::of(real) == *form && real.is_file();
+    let is_meant = is_text || real.join("SKILL.md").is_file();
+    // What a sandbox of the project can write is not the user's to bring along; and a link on the way there may be another's.
+    let is_own = real.starts_with(own) && !real.starts_with(project);
+    inside.as_ref().is_some_and(|inside| own.join(inside) == *real && is_own && is_meant)
 }
 
 /// A variable that names a directory below the home directory, and which.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Agent, Spec,
     agents::{
-        Adapter, Adapters, AgentError, Ask, CannotError, Credential, Given, Libc, Output, Session, Way, Wish,
+        self, Adapter, Adapters, AgentError, Ask, CannotError, Credential, Given, Libc, Output, Session, Way, Wish,
         login::{self, Lent},
         only_tells, preset,
     },
@@ -25,7 +25,7 @@ use egress::{Mode, Rule};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// What is asked of an agent.
@@ -181,7 +181,14 @@ fn adapter(word: &OsStr) -> Result<Option<Adapter>, Failure> {
     let is_path = word.contains('/');
     let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let (name, version) = parts(word);
-    if if is_path { !word.ends_with(".toml") } else { !name.bytes().all(named) } {
+    if !is_path && word.ends_with(".toml") && Path::new(word).is_file() {
+        let cause = format!("{} is no program", config::quoted(word.as_ref()));
+        let hint = format!("`agentkernel run ./{}` runs the agent that it is about", wire::shell_word(word));
+        return Err(Failure::new(cause).hint(hint));
+    }
+    // What is written as programs are seldom called is only one whose name it is.
+    let written = name.to_ascii_lowercase();
+    if if is_path { !word.ends_with(".toml") } else { !written.bytes().all(named) } {
         return Ok(None);
     }
     let store = Store::open()?;
@@ -201,7 +208,8 @@ fn adapter(word: &OsStr) -> Result<Option<Adapter>, Failure> {
         ))),
         Err(AgentError::Unknown { .. }) if version.is_some() => Ok(None),
         Ok(_) => find(&store, &adapters, word).map(Some),
-        Err(AgentError::Unknown { names, .. }) => match config::nearest(word, names.iter().map(String::as_str)) {
+        Err(AgentError::Unknown { names, .. }) if written != name && !names.contains(&written) => Ok(None),
+        Err(AgentError::Unknown { names, .. }) => match agents::nearest(word, &names) {
             None => Ok(None),
             Some(near) => Err(Failure::new(format!("No agent is called '{word}'")).hint(format!(
                 "Did you mean '{near}'? `agentkernel run -- {}` runs a program of this name",

@@ -55,10 +55,14 @@ impl Update {
             let (named, version) = parts(text);
             let adapter = find(&workshop.store, &workshop.adapters, named)?;
             let adapter = Adapter { libc: self.libc, ..adapter };
+            let name_of_used = reference(adapter.used())?;
+            let (there, used) = installed(&workshop.images.tags()?, &adapter.name, &name_of_used);
+            if there.is_empty() {
+                let hint = format!("`agentkernel agents install {}` installs it", wire::shell_word(named));
+                return Err(Failure::new(format!("{} is not installed", adapter.title)).hint(hint));
+            }
             let adapter = workshop.at(&adapter, version.unwrap_or(LATEST))?;
-            let name = adapter.name.as_str();
-            let (tag, name_of_used) = (adapter.tag(&adapter.version), reference(adapter.used())?);
-            let (_, used) = installed(&workshop.images.tags()?, name, &name_of_used);
+            let (name, tag) = (adapter.name.as_str(), adapter.tag(&adapter.version));
             if used.as_ref() == Some(&tag) {
                 return workshop.tell(&format!("{name} {tag} is the newest\n"));
             }
