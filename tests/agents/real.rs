@@ -106,6 +106,7 @@ fn does_tasks(agent: &Agent) {
     }
     let scene = Scene::of(world, agent, &internet);
     answers(&scene);
+    works_with_such_settings(&scene);
     does_a_task(&scene);
 }
 
@@ -187,6 +188,7 @@ fn works(agent: &Agent) {
     let mut scenes = vec![Scene::of(world, agent, &internet)];
     answers(&scenes[0]);
     servers_come_along(&scenes[0]);
+    works_with_such_settings(&scenes[0]);
     if Who::all().contains(&Who::Nobody) {
         scenes.push(scenes[0].of_nobody());
     }
@@ -227,6 +229,43 @@ fn does_all(scene: &Scene<'_>, elsewhere: &Elsewhere) {
 
 fn answers(scene: &Scene<'_>) {
     assert_eq!(scene.version(), format!("{}\n", scene.agent.version));
+}
+
+/// What its user, or the project, has set for the host would keep it from working here: its own sandbox, that it is to ask, and files
+/// that are not here.
+fn works_with_such_settings(scene: &Scene<'_>) {
+    let (file, text, project) = match scene.agent.name {
+        "claude" => (
+            ".claude/settings.json",
+            r#"{ "sandbox": { "enabled": true, "failIfUnavailable": true }, "permissions": { "disableBypassPermissionsMode": "disable" } }"#,
+            r#"{ "sandbox": { "enabled": true, "failIfUnavailable": true } }"#,
+        ),
+        "codex" => {
+            (".codex/config.toml", "sandbox_mode = \"read-only\"\nmodel_instructions_file = \"/nowhere.md\"\n", "")
+        }
+        "gemini" => {
+            (".gemini/settings.json", r#"{ "tools": { "sandbox": true } }"#, r#"{ "tools": { "sandbox": true } }"#)
+        }
+        "opencode" => (
+            ".config/opencode/opencode.json",
+            r#"{ "username": "{file:~/nowhere}", "agent": { "build": { "prompt": "{file:./none.md}" } } }"#,
+            "",
+        ),
+        "qwen" => (
+            ".qwen/settings.json",
+            r#"{ "tools": { "sandbox": true, "executionSandbox": { "filesystem": "read-only", "network": "closed" } } }"#,
+            r#"{ "tools": { "sandbox": true } }"#,
+        ),
+        _ => return,
+    };
+    let own = scene.world.home().join(file);
+    scene.write(own.to_str().unwrap(), text);
+    if !project.is_empty() {
+        scene.write(file, project);
+    }
+    let _ = scene.task(&[], &["mock:run echo done > with-such"]);
+    assert_eq!(scene.read("with-such"), "done\n");
+    scene.sh(&format!("rm -f {} {file}", own.display()));
 }
 
 /// Each model's own service gets its own key.

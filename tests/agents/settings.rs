@@ -301,6 +301,52 @@ fn texts_that_settings_refer_to_come_along_or_nothing_stands_there() {
     }
 }
 
+/// Variables of an agent's say where what is his is; a sandbox of the project would read it there.
+#[test]
+fn what_is_elsewhere_comes_from_there() {
+    for who in Who::all() {
+        let world = World::new(who);
+        let home = world.home();
+        let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
+        let elsewhere = "[[elsewhere]]\nvariable = 'MINE_HOME'\nbelow = '.mine'\n\n[[elsewhere]]\nvariable = 'MINE_HOME'\nbelow = '.mine.json'\nplace = '.mine.json'\n\n\
+            [[credentials]]\nfile = '.mine/login.json'\nfield = ['key']\nhosts = ['api.example.org']\n\n[mcp]";
+        in_home(".config/agentkernel/agents/mine.toml", &ADAPTER.replace("[mcp]", elsewhere));
+        for (dir, name) in [(".mine", "home"), ("moved", "moved")] {
+            in_home(&format!("{dir}/settings.json"), &format!("{{ \"theme\": \"{name}\" }}\n"));
+            in_home(&format!("{dir}/NOTES.md"), &format!("{name} @beside.md\n"));
+            in_home(&format!("{dir}/beside.md"), &format!("beside {name}\n"));
+            in_home(&format!("{dir}/login.json"), &format!("{{ \"key\": \"{TOKEN}-{name}\" }}"));
+        }
+        in_home("moved/.mine.json", r#"{ "servers": { "one": { "command": "x" } } }"#);
+        let task = "cat ~/.mine/settings.json ~/.mine/NOTES.md ~/.mine/beside.md; cat called; ! grep -rs ghp_ ~";
+        let run = |dir: &std::path::Path| {
+            world.agentkernel(["run", "mine", "-p", task]).env("MINE_HOME", dir).output().unwrap()
+        };
+        let output = run(&home.join("moved"));
+        let seen = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            seen.starts_with("{ \"theme\": \"moved\" }\nmoved @beside.md\nbeside moved\n"),
+            "{who:?}: {}",
+            told(&output)
+        );
+        assert!(
+            seen.contains(r#"{"servers":{"one":{"command":"x"}}}"#) && output.status.success(),
+            "{}",
+            told(&output)
+        );
+        // What says nothing of use changes nothing.
+        for dir in ["", "moved", "/nowhere/at-all"] {
+            let output = run(dir.as_ref());
+            let expected = if dir.starts_with('/') { "Nothing logs Mine in" } else { "{ \"theme\": \"home\" }\n" };
+            assert!(told(&output).contains(expected), "{dir}: {}", told(&output));
+        }
+        write(&world, world.project().join("own/login.json").to_str().unwrap(), &format!("{{ \"key\": \"{TOKEN}\" }}"));
+        let output = run(&world.project().join("own"));
+        assert!(told(&output).contains("in the project, where a sandbox reads what logs in"), "{}", told(&output));
+        assert_eq!(output.status.code(), Some(125));
+    }
+}
+
 /// A hook that guards its user and has nothing to run says nothing itself.
 #[test]
 fn guards_that_are_off_are_told() {

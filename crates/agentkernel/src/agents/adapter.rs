@@ -1,10 +1,13 @@
 //! What is known of an agent. Hides which of its facts depend on a version, a platform and each other.
 
-use crate::LoginFields;
+use crate::{LoginFields, config::HostFacts};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use egress::{Pattern, Rule, Target, control::Encoding};
 use oci::{Digest, Platform, Reference};
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// The registry that images of agents are called by: nobody has it (RFC 2606), so that none is ever asked for one.
 const NOBODY: &str = "agents.invalid";
@@ -55,6 +58,10 @@ pub struct Adapter {
     pub beneath: Vec<Beneath>,
     /// Settings that it finds where the user has not set them.
     pub presets: Vec<Preset>,
+    /// Settings of the user's that stay outside.
+    pub unset: Vec<Unset>,
+    /// What of a home directory is elsewhere on the host.
+    pub elsewhere: Vec<Elsewhere>,
     /// What logs in, the one that is taken first before the others.
     pub credentials: Vec<Credential>,
     /// Whether those count as well that come after the first which is there.
@@ -220,6 +227,38 @@ pub enum Wish {
     Telemetry,
     /// To replace itself.
     Updates,
+    /// To ask before it does something.
+    Questions,
+}
+
+/// A setting of the user's that stays outside: with it, the agent would not work here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unset {
+    /// The file, below the home directory.
+    pub file: PathBuf,
+    /// Where in it: keys, the outermost first.
+    pub key: Vec<String>,
+    /// It comes along if this is wished.
+    pub unless: Option<Wish>,
+}
+
+/// Where what is below the home directory is on the host if a variable of the user's says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The variable, with the absolute path of a directory.
+    pub variable: String,
+    /// What is elsewhere, below the home directory.
+    pub below: PathBuf,
+    /// Where it is below that directory; empty: it is that.
+    pub place: PathBuf,
+}
+
+impl Elsewhere {
+    /// The directory that the user's variable names.
+    #[must_use]
+    pub fn dir(&self, host: &HostFacts) -> Option<PathBuf> {
+        host.var(&self.variable).map(PathBuf::from).filter(|dir| dir.is_absolute())
+    }
 }
 
 /// A setting in a file of JSON, where the user has not set it.
@@ -331,6 +370,22 @@ pub struct NotFor {
 }
 
 impl Adapter {
+    /// Where on the host that is which is `below` the home directory; `own` is the user's.
+    #[must_use]
+    pub fn outside(&self, host: &HostFacts, own: &Path, below: &Path) -> PathBuf {
+        let moved = self.elsewhere.iter().find_map(|elsewhere| {
+            let (rest, dir) = (below.strip_prefix(&elsewhere.below).ok()?, elsewhere.dir(host)?);
+            // An empty part would be a slash.
+            Some(
+                [&elsewhere.place, rest]
+                    .into_iter()
+                    .filter(|part| !part.as_os_str().is_empty())
+                    .fold(dir, |path, part| path.join(part)),
+            )
+        });
+        moved.unwrap_or_else(|| own.join(below))
+    }
+
     /// What its image of this version is called in the store.
     ///
     /// # Errors

@@ -26,7 +26,10 @@ fn line(name: &str, ask: &Ask<'_>) -> String {
 #[test]
 fn a_task_is_given_as_each_agent_takes_it() {
     for (name, expected) in [
-        ("claude", "-p --dangerously-skip-permissions -- fix -- it {} {workspace}"),
+        (
+            "claude",
+            r#"-p --settings {"sandbox":{"enabled":false}} --dangerously-skip-permissions -- fix -- it {} {workspace}"#,
+        ),
         (
             "codex",
             r#"-c projects={"/home/me/\"p\" {}"={trust_level="trusted"}} exec --dangerously-bypass-approvals-and-sandbox --skip-git-repo-check -- fix -- it {} {workspace}"#,
@@ -54,7 +57,7 @@ fn all_that_is_asked_stands_in_one_order() {
     };
     assert_eq!(
         line("claude", &ask),
-        "-p --resume s{}1 --dangerously-skip-permissions --model m --output-format stream-json --verbose --extra {} -- go"
+        r#"-p --settings {"sandbox":{"enabled":false}} --resume s{}1 --dangerously-skip-permissions --model m --output-format stream-json --verbose --extra {} -- go"#
     );
     let codex = line("codex", &ask);
     assert!(codex.starts_with("-c analytics.enabled=false -c "), "{codex}");

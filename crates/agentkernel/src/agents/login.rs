@@ -173,7 +173,7 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Vec<Login>, ConfigErr
             continue;
         }
         seen.push(&credential.file);
-        let path = host.own_home().join(&credential.file);
+        let path = adapter.outside(host, &host.own_home(), &credential.file);
         let Some(document) = config::read_document(&path)? else { continue };
         let there = |other: &&Credential| other.file == credential.file && document.text(&other.field).is_some();
         let credentials: Vec<Credential> = adapter.credentials.iter().filter(there).cloned().collect();
@@ -194,7 +194,7 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Vec<Login>, ConfigErr
 #[must_use]
 pub fn in_settings(adapter: &Adapter, host: &HostFacts) -> Option<(PathBuf, String)> {
     adapter.home.config.iter().find_map(|below| {
-        let document = config::read_document(&host.own_home().join(below)).ok()??;
+        let document = config::read_document(&adapter.outside(host, &host.own_home(), below)).ok()??;
         let has = |credential: &&Credential| {
             !credential.variable.is_empty() && document.text(&["env".to_owned(), credential.variable.clone()]).is_some()
         };

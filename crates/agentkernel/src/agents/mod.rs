@@ -16,14 +16,14 @@ mod settings;
 mod yaml;
 
 pub use adapter::{
-    Adapter, Beneath, Credential, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached, Renewal,
-    Switch, Template, Wheel, Wish, integrity, is_version,
+    Adapter, Beneath, Credential, Elsewhere, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached,
+    Renewal, Switch, Template, Unset, Wheel, Wish, integrity, is_version,
 };
 pub use hooks::{Guard, guards};
 pub use line::{Ask, CannotError, FirstFile, Output, Session, Way, only_tells};
 pub use npm::registry;
 pub use packages::{Registry, RegistryUnknown};
-pub use preset::{Given, preset, without_empty};
+pub use preset::{Given, preset, unset, without_empty};
 pub use pypi::index;
 pub use schema::reference;
 pub use settings::{Form, Settings, servers, without_credentials};

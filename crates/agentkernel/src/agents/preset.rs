@@ -5,7 +5,7 @@ use super::{
     detect::{has_headers, has_secret_name},
     settings::{Form, Settings, VARIABLES},
 };
-use crate::edit::{Edit, Put};
+use crate::edit::{self, Edit, Put};
 use std::path::Path;
 use toml_edit::{Array, DocumentMut, Item, TableLike};
 
@@ -39,6 +39,40 @@ pub fn preset(adapter: &Adapter, file: &Path, text: Option<&str>, given: Given<'
         now = after.or(now);
     }
     now.filter(|now| Some(now.as_str()) != text)
+}
+
+/// A file of settings, below the home directory at `file`, without those with which the agent would not work, and where these stood.
+#[must_use]
+pub fn unset(adapter: &Adapter, file: &Path, mut text: String, form: Form, given: Given<'_>) -> (String, Vec<String>) {
+    let mut taken = Vec::new();
+    let is_wished = |wish: Option<Wish>| wish.is_some_and(|wish| given.wishes.contains(&wish));
+    for unset in adapter.unset.iter().filter(|unset| unset.file == file && !is_wished(unset.unless)) {
+        let after = match form {
+            Form::Json => {
+                let there = edit::json_value(&text).is_some_and(|settings| {
+                    unset.key.iter().try_fold(&settings, |value, key| value.get(key)).is_some()
+                });
+                let edit =
+                    Edit::Json { key: unset.key.clone(), value: "".into(), list: false, known_by: None, mark: None };
+                // Only what is known is taken out.
+                let known = there.then(|| edit.set(Some(&text)).ok()).flatten();
+                known.and_then(|known| edit.take(&known, Some(&known)).ok().flatten())
+            }
+            Form::Toml => text.parse::<DocumentMut>().ok().and_then(|mut document| {
+                let (last, tables) = unset.key.split_last()?;
+                let top: &mut dyn TableLike = document.as_table_mut();
+                let table = tables.iter().try_fold(top, |table, key| table.get_mut(key)?.as_table_like_mut())?;
+                table.remove(last)?;
+                Some(document.to_string())
+            }),
+            Form::Variables | Form::FrontMatter | Form::Calls => None,
+        };
+        if let Some(after) = after {
+            taken.push(unset.key.join("."));
+            text = after;
+        }
+    }
+    (text, taken)
 }
 
 /// Settings without the entries in which something was left out and that need not be there: a key of no value would hide one

@@ -42,6 +42,29 @@ fn what_is_wished_is_not_set() {
     assert_eq!(gemini(Some(&whole), &[Wish::Telemetry], false), None);
 }
 
+#[test]
+fn what_would_keep_it_from_working_stays_outside() {
+    let of = |name: &str, file: &str, text: &str, wishes: &[Wish]| {
+        let form = Form::of(Path::new(file)).unwrap();
+        unset(&embedded(name), Path::new(file), text.to_owned(), form, Given { wishes, login: None })
+    };
+    let text = r#"{ "sandbox": { "enabled": true }, "permissions": { "disableBypassPermissionsMode": "disable", "deny": [] } }"#;
+    let (left, taken) = of("claude", ".claude/settings.json", text, &[]);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&left).unwrap(),
+        serde_json::json!({"permissions": {"deny": []}})
+    );
+    assert_eq!(taken, ["sandbox", "permissions.disableBypassPermissionsMode"]);
+    // Who is asked may have it so.
+    assert_eq!(of("claude", ".claude/settings.json", text, &[Wish::Questions]).1, ["sandbox"]);
+    let text = "# mine\nmodel_instructions_file = \"/home/me/x.md\"\nmodel = \"m\"\n";
+    let expected = ("model = \"m\"\n".to_owned(), vec!["model_instructions_file".to_owned()]);
+    assert_eq!(of("codex", ".codex/config.toml", text, &[]), expected);
+    for text in ["{ broken", "{}", "[]", "a = 1"] {
+        assert_eq!(of("claude", ".claude/settings.json", text, &[]), (text.to_owned(), vec![]));
+    }
+}
+
 /// An agent that is told of one login and given another ends at once.
 #[test]
 fn what_logs_in_decides_over_settings_of_it() {

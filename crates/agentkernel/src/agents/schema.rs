@@ -5,14 +5,15 @@ mod mode;
 mod presets;
 
 use super::adapter::{
-    Adapter, Credential, Home, Libc, Mcp, Needs, Package, Reached, Renewal, Switch, Template, VERSION, Wheel,
+    Adapter, Credential, Home, Libc, Mcp, Needs, Package, Reached, Renewal, Switch, Template, Unset, VERSION, Wheel,
     integrity, is_version,
 };
+use super::settings::Form as SettingsForm;
 use crate::config::{self, ConfigError, Form, FormError, Key, Many, One, document};
 use credentials::{CREDENTIAL, PLAIN, RENEWAL, add_credential, add_plain, add_renewal};
 use mode::{MODE, asked};
 use oci::Platform;
-use presets::{BENEATH, PRESET, add_beneath, add_preset};
+use presets::{BENEATH, ELSEWHERE, PRESET, UNSET, add_beneath, add_elsewhere, add_preset, add_unset};
 use std::path::{Path, PathBuf};
 
 impl Adapter {
@@ -22,6 +23,10 @@ impl Adapter {
     /// [`ConfigError::File`] for the first mistake.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let adapter = document(path, text, KEYS)?;
+        let is_unset_of_none = |unset: &&Unset| {
+            !adapter.home.config.contains(&unset.file)
+                || !matches!(SettingsForm::of(&unset.file), Some(SettingsForm::Json | SettingsForm::Toml))
+        };
         let missing = [
             ("name", adapter.name.is_empty()),
             ("title", adapter.title.is_empty()),
@@ -38,6 +43,10 @@ impl Adapter {
                 |credential: &Credential| credential.file == renewal.file && credential.field == renewal.fields.access;
             adapter.credentials.iter().any(same)
         };
+        if let Some(unset) = adapter.unset.iter().find(is_unset_of_none) {
+            let file = config::quoted(unset.file.as_os_str());
+            return Err(wrong(format!("{file} in [[unset]] is none of `config` in [home], in JSON or TOML")));
+        }
         if !adapter.renewals.iter().all(is_credential) {
             return Err(wrong("`access` of [[renewals]] is none of the [[credentials]]".to_owned()));
         }
@@ -267,6 +276,20 @@ const KEYS: &[Key<Adapter>] = &[
         form: Form::Nested(&Many { keys: PRESET, add: add_preset }),
         default: "none",
         doc: "Settings in files of JSON that it finds, with all else that is in them, unless the user has set them himself.",
+        example: "",
+    },
+    Key {
+        name: "unset",
+        form: Form::Nested(&Many { keys: UNSET, add: add_unset }),
+        default: "none",
+        doc: "Settings of the user's that stay outside, since with them it would not work in a sandbox: its own sandbox, say.",
+        example: "",
+    },
+    Key {
+        name: "elsewhere",
+        form: Form::Nested(&Many { keys: ELSEWHERE, add: add_elsewhere }),
+        default: "all is below the home directory",
+        doc: "Variables of the user's that say where on the host that is which is else below his home directory. In the sandbox it is below that.",
         example: "",
     },
     Key {

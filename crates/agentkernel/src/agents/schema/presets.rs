@@ -1,7 +1,7 @@
 //! Every key of what settings an agent finds, and where.
 
 use super::{
-    super::adapter::{Adapter, Beneath, Preset, Wish},
+    super::adapter::{Adapter, Beneath, Elsewhere, Preset, Unset, Wish},
     below_home, filled, none,
 };
 use crate::config::{self, Form, FormError, Key};
@@ -77,11 +77,11 @@ pub(super) const PRESET: &[Key<Preset>] = &[
     Key {
         name: "unless",
         form: Form::Choice(WISHES, |preset, text| {
-            preset.unless = Some(if text.value == WISHES[0] { Wish::Telemetry } else { Wish::Updates });
+            preset.unless = wish(&text.value);
             Ok(())
         }),
         default: "it is set in any case",
-        doc: "It is not set with `--telemetry`, or `--self-update`.",
+        doc: "It is not set with `--telemetry`, `--self-update`, or `--ask` and in editors.",
         example: "\"telemetry\"",
     },
     Key {
@@ -96,7 +96,98 @@ pub(super) const PRESET: &[Key<Preset>] = &[
     },
 ];
 
-const WISHES: &[&str] = &["telemetry", "updates"];
+const WISHES: &[&str] = &["telemetry", "updates", "questions"];
+
+/// What is called so.
+fn wish(name: &str) -> Option<Wish> {
+    let all = [Wish::Telemetry, Wish::Updates, Wish::Questions];
+    WISHES.iter().zip(all).find(|(known, _)| **known == name).map(|(_, wish)| wish)
+}
+
+pub(super) const UNSET: &[Key<Unset>] = &[
+    Key {
+        name: "file",
+        form: Form::Text(|unset, text| {
+            unset.file = below_home(&text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "The file of JSON or TOML, below the home directory: one of `config` in `[home]`.",
+        example: "\".agent/settings.json\"",
+    },
+    Key {
+        name: "key",
+        form: Form::Texts(|unset, texts| {
+            unset.key = texts;
+            Ok(())
+        }),
+        default: "required",
+        doc: "Where in the file it is: keys, the outermost first.",
+        example: "[\"tools\", \"sandbox\"]",
+    },
+    Key {
+        name: "unless",
+        form: Form::Choice(WISHES, |unset, text| {
+            unset.unless = wish(&text.value);
+            Ok(())
+        }),
+        default: "it stays outside in any case",
+        doc: "It comes along with `--telemetry`, `--self-update`, or `--ask` and in editors.",
+        example: "\"questions\"",
+    },
+];
+
+pub(super) fn add_unset(adapter: &mut Adapter, unset: Unset) -> Result<(), FormError> {
+    if unset.file.as_os_str().is_empty() || unset.key.is_empty() {
+        return Err(FormError::new("it has both `file` and `key`".to_owned()));
+    }
+    adapter.unset.push(unset);
+    Ok(())
+}
+
+pub(super) const ELSEWHERE: &[Key<Elsewhere>] = &[
+    Key {
+        name: "variable",
+        form: Form::Text(|elsewhere, text| {
+            elsewhere.variable = config::parse_variable(&text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "The variable. It has the absolute path of a directory that is not in the project.",
+        example: "\"AGENT_HOME\"",
+    },
+    Key {
+        name: "below",
+        form: Form::Text(|elsewhere, text| {
+            elsewhere.below = below_home(&text.value)?;
+            Ok(())
+        }),
+        default: "required",
+        doc: "What is there instead, with all that is in it: a path below the home directory.",
+        example: "\".agent\"",
+    },
+    Key {
+        name: "place",
+        form: Form::Text(|elsewhere, text| match config::beneath(Path::new(&text.value)) {
+            Ok(place) => {
+                elsewhere.place = place;
+                Ok(())
+            }
+            Err(_) => none(&text.value, "path below a directory"),
+        }),
+        default: "it is that directory",
+        doc: "Where it is below that directory.",
+        example: "\"agent\"",
+    },
+];
+
+pub(super) fn add_elsewhere(adapter: &mut Adapter, elsewhere: Elsewhere) -> Result<(), FormError> {
+    if elsewhere.variable.is_empty() || elsewhere.below.as_os_str().is_empty() {
+        return Err(FormError::new("it has both `variable` and `below`".to_owned()));
+    }
+    adapter.elsewhere.push(elsewhere);
+    Ok(())
+}
 
 pub(super) fn add_preset(adapter: &mut Adapter, preset: Preset) -> Result<(), FormError> {
     let Preset { file, key, value, .. } = &preset;

@@ -45,8 +45,9 @@ pub(super) fn links_in(dir: &Path, below: &Path, all: bool) -> Vec<Beside> {
 }
 
 /// What a text of the user's, which is at `below` in his home directory `own`, names as `@PATH`; and what that names, if it lies
-/// with the first: elsewhere a sandbox of another project may have written it.
-pub(super) fn imports_in(path: &Path, below: &Path, own: &Path) -> Vec<Beside> {
+/// with the first: elsewhere a sandbox of another project may have written it. `outside` says where something below the home
+/// directory is.
+pub(super) fn imports_in(path: &Path, below: &Path, own: &Path, outside: &dyn Fn(&Path) -> PathBuf) -> Vec<Beside> {
     let with_it = below.parent().unwrap_or(Path::new("")).to_owned();
     let mut found: Vec<Beside> = Vec::new();
     let mut texts = vec![(path.to_owned(), below.to_owned(), 0)];
@@ -61,7 +62,8 @@ pub(super) fn imports_in(path: &Path, below: &Path, own: &Path) -> Vec<Beside> {
                 }
                 None => {
                     let beside = below.parent().unwrap_or(Path::new("")).join(name);
-                    (own.join(&beside), lexical(&beside))
+                    let inside = lexical(&beside);
+                    (outside(inside.as_deref().unwrap_or(&beside)), inside)
                 }
             };
             let Ok(real) = there.canonicalize() else { continue };
@@ -81,7 +83,12 @@ pub(super) fn imports_in(path: &Path, below: &Path, own: &Path) -> Vec<Beside> {
 }
 
 /// What settings, which are at `below` in a home directory `own`, name as `{file:PATH}`, and where in them that stands.
-pub(super) fn references_in(text: &str, below: &Path, own: &Path) -> Vec<(Range<usize>, Beside)> {
+pub(super) fn references_in(
+    text: &str,
+    below: &Path,
+    own: &Path,
+    outside: &dyn Fn(&Path) -> PathBuf,
+) -> Vec<(Range<usize>, Beside)> {
     let dir = below.parent().unwrap_or(Path::new(""));
     let found = text.match_indices(REFERENCE).filter_map(|(begin, _)| {
         let name = text[begin + REFERENCE.len()..].split('}').next()?;
@@ -93,7 +100,7 @@ pub(super) fn references_in(text: &str, below: &Path, own: &Path) -> Vec<(Range<
             Err(_) if name.is_absolute() => name.strip_prefix(own).ok().and_then(lexical),
             Err(_) => lexical(&dir.join(name)),
         };
-        let there = inside.as_ref().map_or_else(|| name.to_owned(), |inside| own.join(inside));
+        let there = inside.as_deref().map_or_else(|| name.to_owned(), outside);
         let real = there.canonicalize().unwrap_or(there);
         let named = format!("{} (which ~/{} names)", real.display(), below.display());
         // Elsewhere a sandbox of another project may have written it, or it logs in.

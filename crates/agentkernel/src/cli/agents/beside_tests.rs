@@ -21,7 +21,7 @@ fn what_a_text_names_is_found_once_and_followed_where_it_lies() {
         fs::create_dir_all(own.join(name).parent().unwrap()).unwrap();
         fs::write(own.join(name), text).unwrap();
     }
-    let found = imports_in(&own.join(".a/M.md"), Path::new(".a/M.md"), &own);
+    let found = imports_in(&own.join(".a/M.md"), Path::new(".a/M.md"), &own, &|below| own.join(below));
     let mut inside: Vec<_> = found.iter().map(|beside| beside.inside.clone().unwrap()).collect();
     inside.sort();
     let expected = [".a/M.md", ".a/one.md", ".a/sub/three.md", "far/two.md"].map(PathBuf::from);

@@ -5,7 +5,9 @@ use super::{
     beside::{Beside, imports_in, links_in, references_in},
 };
 use crate::{
-    agents::{Adapter, Form, Given, Guard, Settings, guards, preset, servers, without_credentials, without_empty},
+    agents::{
+        Adapter, Form, Given, Guard, Settings, guards, preset, servers, unset, without_credentials, without_empty,
+    },
     config::{
         self, HostFacts,
         follow::{Refusal, follow},
@@ -73,6 +75,8 @@ impl Brought {
     ) -> Result<Self, Failure> {
         let own = host.own_home();
         let own = own.canonicalize().unwrap_or(own);
+        let outside = |below: &Path| adapter.outside(host, &own, below);
+        let place = Place { own: &own, project, outside: &outside };
         let crate::agents::Home { config, memory, skills, state, .. } = &adapter.home;
         let (mut all, mut beside) = (Self::default(), Vec::new());
         for below in config.iter().chain(memory).chain(skills) {
@@ -80,7 +84,7 @@ impl Brought {
             // Where they are is for the user to say, by links too, but not for a sandbox of the project; what leads nowhere,
             // or to all, does not come along.
             let there = match follow(
-                &own.join(below),
+                &outside(below),
                 true,
                 &format!("~/{}", below.display()),
                 &[project.to_owned()],
@@ -116,7 +120,7 @@ impl Brought {
             // What is absolute is at its place wherever the home directory is.
             let target = beneath.map_or(below, |beneath| &beneath.place);
             if !is_directory && config.contains(below) {
-                let referred = all.settings(adapter, home, (&own, project, path), below, target, given)?;
+                let referred = all.settings(adapter, home, (place, path), below, target, given)?;
                 beside.extend(referred);
             } else {
                 if is_directory && !all.settings_within(home, &path, target, config.contains(below))? {
@@ -124,7 +128,7 @@ impl Brought {
                 }
                 match (is_directory, adapter.home.imports && memory.contains(below)) {
                     (true, _) => beside.extend(links_in(&path, below, config.contains(below))),
-                    (false, true) => beside.extend(imports_in(&path, below, &own)),
+                    (false, true) => beside.extend(imports_in(&path, below, &own, &outside)),
                     (false, false) => {}
                 }
                 let own = adapter
@@ -140,10 +144,10 @@ impl Brought {
             }
         }
         for beside in beside {
-            all.beside(home, &own, project, beside, |below| state.iter().any(|place| below.starts_with(place)))?;
+            all.beside(home, place, beside, |below| state.iter().any(|place| below.starts_with(place)))?;
         }
-        all.servers(adapter, &own, project);
-        all.look_for_guards(&own, project);
+        all.servers(adapter, place);
+        all.look_for_guards(place);
         Ok(all)
     }
 
@@ -152,12 +156,11 @@ impl Brought {
     fn beside(
         &mut self,
         home: &AgentHome,
-        own: &Path,
-        project: &Path,
+        place: Place<'_>,
         beside: Beside,
         is_kept: impl Fn(&Path) -> bool,
     ) -> Result<(), Failure> {
-        let comes = comes_along(&beside, own, project);
+        let comes = place.comes_along(&beside);
         let Beside { real, inside, named, form, all } = beside;
         let Some(inside) = inside.filter(|_| comes) else {
             self.left_out.push(named);
@@ -194,7 +197,7 @@ impl Brought {
     }
 
     /// Notes which guards the agent does without: it would say nothing.
-    fn look_for_guards(&mut self, own: &Path, project: &Path) {
+    fn look_for_guards(&mut self, Place { own, project, outside }: Place<'_>) {
         let is_brought =
             |below: &Path| self.places.iter().chain(&self.copies).any(|(_, place)| below.starts_with(place));
         for (Guard { event, files, command }, settings) in &self.guards {
@@ -209,7 +212,7 @@ impl Brought {
                     Ok(_) => file.starts_with(project),
                     Err(_) => is_brought(file),
                 };
-                if !is_there && own.join(file).symlink_metadata().is_ok() {
+                if !is_there && outside(file).symlink_metadata().is_ok() {
                     let file = if file.is_absolute() { file.clone() } else { Path::new("~").join(file) };
                     self.guards_off.push(format!("{} ({place})", file.display()));
                 }
@@ -233,7 +236,7 @@ impl Brought {
         &mut self,
         adapter: &Adapter,
         home: &AgentHome,
-        (own, project, path): (&Path, &Path, PathBuf),
+        (place, path): (Place<'_>, PathBuf),
         below: &Path,
         target: &Path,
         given: Given<'_>,
@@ -250,16 +253,23 @@ impl Brought {
         let (reference, forward) = mcp.map_or(("", ""), |mcp| (&mcp.reference, &mcp.forward));
         let text = match self.cleaned(&path, form, (reference, forward), below) {
             Some((mut text, _)) => {
-                let references = if adapter.home.references { references_in(&text, below, own) } else { Vec::new() };
-                for (place, beside) in references.into_iter().rev() {
-                    if !comes_along(&beside, own, project) {
+                let references = if adapter.home.references {
+                    references_in(&text, below, place.own, place.outside)
+                } else {
+                    Vec::new()
+                };
+                for (at, beside) in references.into_iter().rev() {
+                    if !place.comes_along(&beside) {
                         // The agent would not start.
-                        text.replace_range(place, "");
+                        text.replace_range(at, "");
                     }
                     referred.push(beside);
                 }
                 let named: Vec<_> = adapter.environment.iter().filter_map(below_home).collect();
-                self.guards.extend(guards(&text, form, own, &named).into_iter().map(|guard| (guard, below.to_owned())));
+                self.guards
+                    .extend(guards(&text, form, place.own, &named).into_iter().map(|guard| (guard, below.to_owned())));
+                let (text, taken) = unset(adapter, below, text, form, given);
+                self.note(taken, below);
                 preset(adapter, below, Some(&text), given, false).unwrap_or(text)
             }
             None => String::new(),
@@ -352,9 +362,9 @@ impl Brought {
     }
 
     /// MCP servers of a file that does not come along itself.
-    fn servers(&mut self, adapter: &Adapter, own: &Path, project: &Path) {
+    fn servers(&mut self, adapter: &Adapter, Place { project, outside, .. }: Place<'_>) {
         let Some(mcp) = adapter.mcp.as_ref().filter(|mcp| !mcp.argument.is_empty()) else { return };
-        let Ok(text) = read(&own.join(&mcp.file)) else { return };
+        let Ok(text) = read(&outside(&mcp.file)) else { return };
         let project = project.to_string_lossy();
         let local: Vec<String> = mcp.local.iter().map(|key| key.replace("{workspace}", &project)).collect();
         let without = |found: String| without_credentials(&found, Form::Json, &mcp.reference);
@@ -370,14 +380,30 @@ impl Brought {
     }
 }
 
-/// Whether what the user's own leads to comes along: a skill, or a text, that is at the same place inside.
-fn comes_along(Beside { real, inside, form, .. }: &Beside, own: &Path, project: &Path) -> bool {
-    // One that is read otherwise than its own name says is not looked at so.
-    let is_text = matches!(form, Some(Form::FrontMatter | Form::Toml)) && Form::of(real) == *form && real.is_file();
-    let is_meant = is_text || real.join("SKILL.md").is_file();
-    // What a sandbox of the project can write is not the user's to bring along; and a link on the way there may be another's.
-    let is_own = real.starts_with(own) && !real.starts_with(project);
-    inside.as_ref().is_some_and(|inside| own.join(inside) == *real && is_own && is_meant)
+/// Where what is the user's own is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// His home directory, without links.
+    own: &'a Path,
+    project: &'a Path,
+    /// Where something is that is below his home directory inside.
+    outside: &'a dyn Fn(&Path) -> PathBuf,
+}
+
+impl Place<'_> {
+    /// Whether what the user's own leads to comes along: a skill, or a text, that is at the same place inside.
+    fn comes_along(&self, Beside { real, inside, form, .. }: &Beside) -> bool {
+        // One that is read otherwise than its own name says is not looked at so.
+        let is_text = matches!(form, Some(Form::FrontMatter | Form::Toml)) && Form::of(real) == *form && real.is_file();
+        let is_meant = is_text || real.join("SKILL.md").is_file();
+        inside.as_ref().is_some_and(|inside| {
+            let place = (self.outside)(inside);
+            // What a sandbox of the project can write is not the user's to bring along; and a link on the way there may be another's.
+            let is_own =
+                (real.starts_with(self.own) || place != self.own.join(inside)) && !real.starts_with(self.project);
+            place == *real && is_own && is_meant
+        })
+    }
 }
 
 /// A variable that names a directory below the home directory, and which.

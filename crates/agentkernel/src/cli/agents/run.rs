@@ -11,7 +11,8 @@ use super::{
 use crate::{
     Agent, Spec,
     agents::{
-        self, Adapter, Adapters, AgentError, Ask, CannotError, Credential, Given, Libc, Output, Session, Way, Wish,
+        self, Adapter, Adapters, AgentError, Ask, CannotError, Credential, Elsewhere, Given, Libc, Output, Session,
+        Way, Wish,
         login::{self, Lent},
         only_tells, preset,
     },
@@ -106,7 +107,11 @@ impl AskArgs {
 
     /// What the agent may do of itself.
     fn wishes(&self) -> Vec<Wish> {
-        let wishes = [(self.common.telemetry, Wish::Telemetry), (self.common.self_update, Wish::Updates)];
+        let wishes = [
+            (self.common.telemetry, Wish::Telemetry),
+            (self.common.self_update, Wish::Updates),
+            (self.ask, Wish::Questions),
+        ];
         wishes.into_iter().filter(|(said, _)| *said).map(|(_, wish)| wish).collect()
     }
 
@@ -279,6 +284,16 @@ impl Wanted {
         let adapter = &self.adapter;
         let host = HostFacts::read()?;
         let project = run::project(store, &host, overrides.workspace == Some(WorkspaceMode::None))?;
+        for elsewhere in &adapter.elsewhere {
+            let dir = elsewhere.dir(&host).and_then(|dir| dir.canonicalize().ok());
+            if let Some(dir) = dir.filter(|dir| dir.starts_with(&project.dir)) {
+                let Elsewhere { variable, .. } = elsewhere;
+                let cause =
+                    format!("{variable} is {}, in the project, where a sandbox reads what logs in", dir.display());
+                let hint = format!("Move it elsewhere, or unset {variable} for what is in your home directory");
+                return Err(Failure::new(cause).hint(hint));
+            }
+        }
         let home = AgentHome::open(store, &project.dir, &adapter.name)?;
         if ask.ask && ask.is_headless() {
             return Err(Failure::new("`--ask`: there is nobody to ask, with a task that it does and ends")
