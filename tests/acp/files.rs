@@ -25,7 +25,7 @@ fn the_editor_reads_what_is_plainly_in_the_project_and_nothing_else() {
     for scene in Scene::all() {
         scene.write("dir/plain", "one\ntwo\nthree\nfour\n");
         scene.write("../home/secret", "secret");
-        scene.sh("ln -s ../../home/secret dir/link; ln -s . dir/itself; ln -s /etc/hostname name; mkdir empty; echo secret > empty/file", &[]);
+        scene.sh("ln -s ../../home/secret dir/link; ln -s . dir/itself; ln -s /etc/hostname name; mkdir empty; echo secret > empty/file; mkfifo fifo", &[]);
         let editor = scene.editor(&["--tmpfs", &scene.path("empty")]);
         reads(&editor);
         let (plain, through) = (scene.path("dir/plain"), scene.path("dir/itself/plain"));
@@ -44,7 +44,11 @@ fn the_editor_reads_what_is_plainly_in_the_project_and_nothing_else() {
         for name in ["dir/link", "../home/secret", "none", "none/none", "empty/file"] {
             assert_eq!(read(&editor, &scene.path(name)), "", "{name}");
         }
-        for (path, words) in [(scene.path("dir"), "is a directory"), ("relative".to_owned(), "absolute")] {
+        for (path, words) in [
+            (scene.path("dir"), "is a directory"),
+            (scene.path("fifo"), "is no file"),
+            ("relative".to_owned(), "absolute"),
+        ] {
             let text = read(&editor, &path);
             assert!(text.starts_with("error: ") && text.contains(words), "{path}: {text}");
         }

@@ -254,6 +254,20 @@ fn a_secret_whose_variable_is_not_set_logs_nobody_in() {
     assert!(!output.status.success() && words.contains("agentkernel: The variable NOPE is not set\n"), "{words}");
 }
 
+/// Nobody hears what is told.
+#[test]
+fn an_agent_works_where_nothing_can_be_told() {
+    for who in Who::all() {
+        let scene = Scene::new(who);
+        let line = "\"$0\" run --verbose mine -p 'echo out; exit 3' 2> /dev/full";
+        let mut command = scene.world.command("sh");
+        let output =
+            command.args(["-c", line]).arg(scene.world.binary()).env("MINE_KEY", "the-real-key").output().unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(3), &b"out\n"[..]), "{}", told(&output));
+        assert_eq!(stdout(&mut scene.world.agentkernel(["ps", "-aq"])), "");
+    }
+}
+
 #[test]
 fn what_can_t_be_asked_is_told_in_one_line() {
     let scene = Scene::new(Who::Me);

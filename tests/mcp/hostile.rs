@@ -4,9 +4,13 @@ use crate::client::Client;
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::symlink,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 use support::{Who, World, eventually, stdout};
@@ -314,6 +318,75 @@ fn a_client_that_reads_nothing() {
         assert!(server.wait().unwrap().success());
         nothing_is_left(&world);
     }
+}
+
+/// As many calls as a client can think of: some are told so.
+#[test]
+fn more_calls_than_there_may_be() {
+    let world = World::new(Who::Me);
+    let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = server.stdin.take().unwrap();
+    let mut say = |message: Value| writeln!(input, "{message}").unwrap();
+    let hello =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
+    say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let run = json!({"name": "run", "arguments": {"command": "sleep 12345"}});
+    (1..1101).for_each(|id| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": run})));
+    let output = BufReader::new(server.stdout.take().unwrap());
+    let refused = output.lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let refused: Vec<Value> = refused.filter(|answer| answer["error"].is_object()).take(76).collect();
+    for answer in &refused {
+        assert!(
+            answer["error"]["message"].as_str().unwrap().starts_with("1024 requests have no answer yet"),
+            "{answer}"
+        );
+        assert!(answer["id"].as_u64().unwrap() > 1024, "{answer}");
+    }
+    drop(input);
+    assert!(server.wait().unwrap().success());
+    nothing_is_left(&world);
+}
+
+/// It asks and asks, and listens late: it is not heard meanwhile, and nothing is lost.
+#[test]
+fn a_client_that_listens_late() {
+    const ALL: usize = 200_000;
+    let world = World::new(Who::Me);
+    let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = server.stdin.take().unwrap();
+    let output = BufReader::new(server.stdout.take().unwrap());
+    let hello =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let said = Arc::new(AtomicUsize::new(0));
+    let counted = said.clone();
+    let asks = std::thread::spawn(move || {
+        writeln!(input, "{}", json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello})).unwrap();
+        writeln!(input, "{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).unwrap();
+        for id in 1..=ALL {
+            writeln!(input, "{}", json!({"jsonrpc": "2.0", "id": id, "method": "ping"})).unwrap();
+            counted.store(id, Ordering::Relaxed);
+        }
+        input
+    });
+    let mut before = None;
+    while before != Some(said.load(Ordering::Relaxed)) {
+        before = Some(said.load(Ordering::Relaxed));
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(before.unwrap() < ALL, "it is heard while it does not listen");
+    let mut answered = vec![false; ALL + 1];
+    for line in output.lines().take(ALL + 1) {
+        let answer: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let id = usize::try_from(answer["id"].as_u64().unwrap()).unwrap();
+        assert!(!std::mem::replace(&mut answered[id], true), "{answer}");
+    }
+    assert!(answered.iter().all(|one| *one));
+    let most = support::most_resident(server.id());
+    assert!(most < 400 << 20, "{most} bytes");
+    drop(asks.join().unwrap());
+    assert!(server.wait().unwrap().success());
+    nothing_is_left(&world);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! The rooms, and who may call whom (held by `cargo xtask arrows`):
 //! `cli -> client -> (unix socket) -> supervisor -> backend -> jail`.
 #![forbid(unsafe_code)]
+// They end the process where they can't write.
+#![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout))]
 
 pub mod acp;
 pub mod agents;

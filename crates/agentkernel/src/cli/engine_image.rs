@@ -187,7 +187,7 @@ impl Images {
         let name = engine::project_name(&record.config);
         let mut about = self.look_by(&name)?;
         if about.is_none() {
-            eprintln!("agentkernel: the engine at {} gets the project's image", self.endpoint);
+            tell!("agentkernel: the engine at {} gets the project's image", self.endpoint);
             engine::remember(&store.shared()?.cache, &self.endpoint)?;
             let loaded =
                 own.hand_over(record, &name, |archive| self.ask(async |engine| engine::load(&engine, archive).await))?;
@@ -277,7 +277,7 @@ impl Images {
 async fn pull(engine: &Engine, reference: &Reference, credentials: &Credentials) -> Result<(), EngineError> {
     let shown = rustix::termios::isatty(rustix::stdio::stderr());
     let name = table::printable(&reference.familiar());
-    eprintln!("agentkernel: the engine at {} brings {name}", engine.endpoint());
+    tell!("agentkernel: the engine at {} brings {name}", engine.endpoint());
     let pulled = engine::pull(engine, reference, credentials, |engine::Pulled { status, layer }| {
         if shown {
             let _ = write!(std::io::stderr(), "\r{name}: {layer} {status}\x1b[K");

@@ -74,7 +74,7 @@ fn lay(
     engine::remember(&store.shared()?.cache, &found.endpoint)?;
     let (done, mut id) = engine::block_on(async { chain.find(&connect().await?, &image.id).await })?.map_err(failed)?;
     for (place, (name, record, number)) in all.into_iter().enumerate().skip(done) {
-        eprintln!("agentkernel: the engine at {} gets layer {name} over {}", found.endpoint, image.reference);
+        tell!("agentkernel: the engine at {} gets layer {name} over {}", found.endpoint, image.reference);
         let (archive, outflow) = images.outflow(record, number)?;
         let mut outflow = Some(outflow);
         let mut ended = Ok(());

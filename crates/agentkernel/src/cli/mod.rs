@@ -1,5 +1,14 @@
 //! The command line: one file per command, each from arguments over client calls to what the user reads.
 
+/// Tells something on standard error, if anybody can be told there.
+macro_rules! tell {
+    ($($word:tt)*) => {{
+        use std::io::Write as _;
+        // Who has closed it wants to hear nothing.
+        let _ = writeln!(std::io::stderr().lock(), $($word)*);
+    }};
+}
+
 mod acp;
 mod agents;
 mod args;

@@ -40,6 +40,8 @@ const HEAD: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 256;
 /// How long a session in which nothing happens stays. A call may be silent for long.
 const IDLE: Duration = Duration::from_secs(6 * 60 * 60);
+/// The most sessions: clients that end without a word leave theirs.
+const SESSIONS: usize = 256;
 /// Before the next connection is taken, when there is nothing to take it with.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -146,6 +148,9 @@ impl All {
             && !self.sessions.has_session(&id.into()).await.unwrap_or(true)
         {
             return says(StatusCode::NOT_FOUND, "There is no such session\n");
+        }
+        if session.is_none() && self.sessions.sessions.read().await.len() >= SESSIONS {
+            return says(StatusCode::SERVICE_UNAVAILABLE, "There are as many sessions as there may be: end one\n");
         }
         let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(JSON));
         let mut request = match whole(request).await {

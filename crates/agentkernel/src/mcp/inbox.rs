@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use std::{collections::HashSet, io};
 
+/// The most requests that have no answer yet.
+pub(super) const MOST_OPEN: usize = 1024;
+
 /// What a client says.
 pub(super) type Message = RxJsonRpcMessage<RoleServer>;
 
@@ -76,6 +79,11 @@ impl Inbox {
         let is_unique = json::parse::<Unique>(text).is_ok();
         let Some(message) = json::parse::<Message>(text).ok().filter(|_| is_unique) else { return self.misfit(text) };
         match &message {
+            JsonRpcMessage::Request(request) if self.open.len() >= MOST_OPEN => {
+                let cause = format!("{MOST_OPEN} requests have no answer yet, which is as many as there may be");
+                let id = Some(request.id.clone()).filter(|id| !self.open.contains(id));
+                return Err(complaint(id, ErrorCode::INTERNAL_ERROR, &cause));
+            }
             // Of two answers with one id, nobody could tell which is which.
             JsonRpcMessage::Request(request) if !self.open.insert(request.id.clone()) => {
                 let cause = format!("Another request that is under way has the id {}", request.id);

@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tokio::{
@@ -24,6 +24,10 @@ use tokio::{
 pub(super) const LONGEST: usize = 16 << 20;
 /// Bytes that are read at once.
 const PART: usize = 64 << 10;
+/// Bytes that are to be said, and that nobody has read: with more, the client is not heard before it listens.
+const MOST_UNSENT: usize = 16 << 20;
+/// What a line takes that waits, beside itself.
+const EACH: usize = 1024;
 
 type Writing = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
@@ -33,6 +37,7 @@ pub(super) struct Stdio<R, W> {
     part: Vec<u8>,
     inbox: Inbox,
     output: Arc<Mutex<W>>,
+    unsent: Arc<Unsent>,
     /// The client has said what it is: by a greeting, or, where the protocol has none, by its first request.
     begun: Arc<AtomicBool>,
     /// What is being said to a line that was no message; nothing more is read before.
@@ -45,7 +50,8 @@ pub(super) struct Stdio<R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Stdio<R, W> {
     pub(super) fn new(input: R, output: W, begun: Arc<AtomicBool>, ended: Arc<Notify>, answers: Arc<Answers>) -> Self {
         let (inbox, output) = (Inbox::new(LONGEST), Arc::new(Mutex::new(output)));
-        Self { input, part: Vec::with_capacity(PART), inbox, output, begun, complaint: None, ended, answers }
+        let (part, unsent) = (Vec::with_capacity(PART), Arc::default());
+        Self { input, part, inbox, output, unsent, begun, complaint: None, ended, answers }
     }
 
     /// The next message. Nothing is lost if that is given up.
@@ -65,6 +71,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin + Send + 'static> Stdio<R, W> {
                 }
                 Some(Err(complaint)) => self.complaint = Some(Box::pin(write(self.output.clone(), line(&complaint)))),
                 None => {
+                    self.unsent.is_little().await;
                     self.part.clear();
                     if self.input.read_buf(&mut self.part).await? == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -91,7 +98,13 @@ where
         if let JsonRpcMessage::Response(response) = &message {
             self.answers.went_out(&response.id);
         }
-        write(self.output.clone(), line(&message))
+        let (line, output) = (line(&message), self.output.clone());
+        let share = Share::of(&self.unsent, EACH + line.as_ref().map_or(0, Vec::len));
+        async move {
+            let written = write(output, line).await;
+            drop(share);
+            written
+        }
     }
 
     async fn receive(&mut self) -> Option<Message> {
@@ -105,6 +118,46 @@ where
     async fn close(&mut self) -> Result<(), Self::Error> {
         // Every line is written out at once.
         Ok(())
+    }
+}
+
+/// How many bytes wait to be written.
+#[derive(Debug, Default)]
+struct Unsent {
+    bytes: AtomicUsize,
+    less: Notify,
+}
+
+impl Unsent {
+    async fn is_little(&self) {
+        loop {
+            let less = self.less.notified();
+            if self.bytes.load(Ordering::Acquire) <= MOST_UNSENT {
+                return;
+            }
+            less.await;
+        }
+    }
+}
+
+/// A line's part of them.
+struct Share {
+    unsent: Arc<Unsent>,
+    length: usize,
+}
+
+impl Share {
+    fn of(unsent: &Arc<Unsent>, length: usize) -> Self {
+        unsent.bytes.fetch_add(length, Ordering::AcqRel);
+        Self { unsent: unsent.clone(), length }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.unsent.bytes.fetch_sub(self.length, Ordering::AcqRel);
+        // One that nobody waits for counts for the next who does.
+        self.unsent.less.notify_one();
     }
 }
 

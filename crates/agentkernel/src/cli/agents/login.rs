@@ -93,9 +93,9 @@ impl Login {
 fn announce(adapter: &Adapter, hosts: &[Pattern]) {
     let Adapter { title, login, renewals, .. } = adapter;
     let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
-    eprintln!("A key for {}, as {} gives it.", table::printable(title), hosts.join(", "));
+    tell!("A key for {}, as {} gives it.", table::printable(title), hosts.join(", "));
     if !login.is_empty() && !renewals.is_empty() {
-        eprintln!(
+        tell!(
             "For a subscription, log in with `{}` on this host instead: sandboxes use that.",
             table::printable(login)
         );

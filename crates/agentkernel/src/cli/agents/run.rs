@@ -511,7 +511,7 @@ fn lay(
     let guard = workshop.images.keep()?;
     if workshop.images.find(&used)?.is_none() {
         let workshop = Workshop::open(false)?;
-        eprintln!("agentkernel: {} {} is installed first", adapter.title, adapter.version);
+        tell!("agentkernel: {} {} is installed first", adapter.title, adapter.version);
         // What it was made of is pruned by whoever holds nothing here: the next install, or `image prune`.
         let (record, _) = workshop.install(&adapter)?;
         workshop.images.tag(&used, &record.manifest)?;
@@ -541,31 +541,31 @@ impl Told {
         let Self { name, title, version, allow, login, left_out, guards_off, of_earlier_runs, repository, .. } = self;
         // Nobody would miss a guard that says nothing.
         if !guards_off.is_empty() {
-            eprintln!("agentkernel: {title} runs without hooks of yours that guard it: {}", guards_off.join(", "));
+            tell!("agentkernel: {title} runs without hooks of yours that guard it: {}", guards_off.join(", "));
             let place = self.hooks.as_ref().map(|below| format!("in ~/{}, ", below.display())).unwrap_or_default();
-            eprintln!("  hint: what they run comes along if it lies {place}without keys in it, and is named by `~/`");
+            tell!("  hint: what they run comes along if it lies {place}without keys in it, and is named by `~/`");
         }
         if !self.shown {
             return;
         }
         let reach = if allow.is_empty() { "nothing of its own".to_owned() } else { allow.join(", ") };
         let login = login.as_ref().map_or(String::new(), |login| format!("; logged in by {login}"));
-        eprintln!("agentkernel: {title} {version} may reach {reach}{login}");
+        tell!("agentkernel: {title} {version} may reach {reach}{login}");
         if let Some(needed) = self.lacks_memory {
-            eprintln!("agentkernel: {title} needs {} of memory, and the sandbox has less", config::format_size(needed));
+            tell!("agentkernel: {title} needs {} of memory, and the sandbox has less", config::format_size(needed));
         }
         if let Some(place) = repository {
             let place = wire::shell_word(&place.to_string_lossy());
-            eprintln!("agentkernel: Git keeps this project's repository in {place}, which the sandbox has not");
-            eprintln!("  hint: '-v {place}:{place}:ro' lets git read it; commit on the host");
+            tell!("agentkernel: Git keeps this project's repository in {place}, which the sandbox has not");
+            tell!("  hint: '-v {place}:{place}:ro' lets git read it; commit on the host");
         }
         if !of_earlier_runs.is_empty() {
-            eprintln!("agentkernel: {title} goes by what an earlier run here has left: {}", of_earlier_runs.join(", "));
-            eprintln!("  hint: 'agentkernel agents forget {name}' takes it away, and its sessions");
+            tell!("agentkernel: {title} goes by what an earlier run here has left: {}", of_earlier_runs.join(", "));
+            tell!("  hint: 'agentkernel agents forget {name}' takes it away, and its sessions");
         }
         if !left_out.is_empty() {
-            eprintln!("agentkernel: Your settings come along without {}", left_out.join(", "));
-            eprintln!("  hint: what they name can be put in on its way: 'agentkernel secret set', and --secret");
+            tell!("agentkernel: Your settings come along without {}", left_out.join(", "));
+            tell!("  hint: what they name can be put in on its way: 'agentkernel secret set', and --secret");
         }
     }
 }
