@@ -272,9 +272,15 @@ fn texts_that_settings_refer_to_come_along_or_nothing_stands_there() {
         let world = World::new(who);
         let home = world.home();
         let in_home = |name: &str, text: &str| write(&world, home.join(name).to_str().unwrap(), text);
-        in_home(".config/agentkernel/agents/mine.toml", &ADAPTER.replace("imports = true", "references = true"));
+        in_home(
+            ".config/agentkernel/agents/mine.toml",
+            &ADAPTER
+                .replace("imports = true", "references = true\nfetched = \"plugin\"")
+                .replace("[mcp]", "[[unset]]\nfile = '.mine/settings.json'\nkey = ['own', 'sandbox']\n\n[mcp]"),
+        );
         let settings = "{ \"a\": \"{file:./prompts/a.txt}\", \"b\": \"{file:~/.mine/b.md} {file:keys/k.txt}\", // {file:x}\n \
-            \"apiKey\": \"{file:~/.secrets/k}\", \"c\": [\"{file:/etc/hostname}\", \"{file:../over.md}\", \"{file:\"] }\n";
+            \"apiKey\": \"{file:~/.secrets/k}\", \"c\": [\"{file:/etc/hostname}\", \"{file:../over.md}\", \"{file:\"],\n \
+            \"plugin\": [\"one@1.0\", \"./two\", [\"three\", {}]], \"own\": { \"sandbox\": true, \"other\": 1 } }\n";
         in_home(".mine/settings.json", settings);
         in_home(".mine/prompts/a.txt", "Do it.\n");
         in_home(".mine/b.md", &format!("---\nA_KEY: {TOKEN}\n---\nDo that.\n"));
@@ -287,13 +293,16 @@ fn texts_that_settings_refer_to_come_along_or_nothing_stands_there() {
         let output = world.agentkernel(["run", "--verbose", "mine", "-p", task]).output().unwrap();
         let (seen, words) = (String::from_utf8_lossy(&output.stdout), told(&output));
         let expected = "{ \"a\": \"{file:./prompts/a.txt}\", \"b\": \"{file:~/.mine/b.md} \", // \n \
-            \"apiKey\": \"\", \"c\": [\"\", \"\", \"{file:\"] }\nDo it.\n---\n\n---\nDo that.\n";
+            \"apiKey\": \"\", \"c\": [\"\", \"\", \"{file:\"],\n \
+            \"plugin\": [\"one@1.0\", \"./two\", [\"three\", {}]], \"own\": { \"other\": 1 } }\nDo it.\n---\n\n---\nDo that.\n";
         assert_eq!(seen, expected, "{who:?}: {words}");
         for place in [
             "/.secrets/k (which ~/.mine/settings.json names)",
             "/.mine/keys/k.txt (which",
             "A_KEY in ~/.mine/b.md",
             "~/.config/mine.jsonc (it is a directory)",
+            "fetches plugins of your settings first: one@1.0, three\n",
+            "would not work here with settings of yours: own.sandbox in ~/.mine/settings.json\n",
         ] {
             assert!(words.contains(place), "{place}: {words}");
         }
@@ -386,6 +395,18 @@ fn guards_that_are_off_are_told() {
         assert!(run().contains("guard it: PreToolUse in ~/.mine/settings.json\n"), "{who:?}: {}", run());
         in_home(".mine/settings.json", &format!(r#"{{"hooks": {{"PreToolUse": [{}]}}}}"#, guards[0]));
         assert!(!run().contains("guard it"), "{who:?}: {}", run());
+        // By a name that is looked for, and by an address.
+        in_home("bin/my-guard", "exit 2\n");
+        let http = r#"{"hooks": [{"type": "http", "url": "http://localhost:9999/x"}]}"#;
+        let named = hook("env A=b my-guard -x");
+        in_home(".mine/settings.json", &format!(r#"{{"hooks": {{"PreToolUse": [{named}, {http}]}}}}"#));
+        let path = format!("/usr/bin:/bin:{own}/bin");
+        let words = told(&world.agentkernel(["run", "mine", "-p", "true"]).env("PATH", path).output().unwrap());
+        let places = [
+            format!("guard it: {own}/bin/my-guard (PreToolUse in ~/.mine/settings.json), "),
+            "http://localhost:9999/x, unless it may be reached (PreToolUse in".to_owned(),
+        ];
+        assert!(places.iter().all(|place| words.contains(place)), "{who:?}: {words}");
     }
 }
 

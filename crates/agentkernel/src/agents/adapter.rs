@@ -192,6 +192,8 @@ pub struct Home {
     pub imports: bool,
     /// Whether it reads what its settings name as `{file:PATH}`, and does not start where that is not.
     pub references: bool,
+    /// The key of its settings with a list of packages of npm that it fetches before it begins; empty: there is none.
+    pub fetched: String,
     /// Skills, commands, and agents below it; brought in, read-only.
     pub skills: Vec<PathBuf>,
     /// What it puts into such places itself.

@@ -1,6 +1,8 @@
 //! Hides how it is recognised that something in a user's settings would log in: by what it is called, by its form, and in
 //! commands by what stands before it.
 
+use serde_json::Value;
+
 /// How names tell that their values log in: what is in them, whatever is between their words. A command that tells headers is
 /// the host's, as one that tells a key is: see [`NO_NAMES`].
 const IN_NAMES: [&str; 17] = [
@@ -305,10 +307,24 @@ fn has_login(command: &str, depth: usize) -> bool {
         let found = told
             || (is_assignment(&word) && !is_put_in(&word))
             || is_random_alone(&word)
+            || (word.starts_with(['{', '[']) && serde_json::from_str(&word).is_ok_and(|value| is_in(&value)))
             || (depth > 0 && word != command && word.contains(char::is_whitespace) && has_login(&word, depth - 1));
         before = word;
         found
     })
+}
+
+/// Whether something logs in of what is told in JSON.
+fn is_in(value: &Value) -> bool {
+    match value {
+        Value::Object(values) => values.iter().any(|(key, value)| {
+            let is_named = |text: &str| !text.is_empty() && !is_reference(text) && has_secret_name(key);
+            value.as_str().is_some_and(is_named) || is_in(value)
+        }),
+        Value::Array(values) => values.iter().any(is_in),
+        Value::String(text) => is_known(text),
+        _ => false,
+    }
 }
 
 /// The words of a command, as shells have them; if there are more than one.

@@ -19,8 +19,12 @@ pub struct Guard {
     pub event: String,
     /// Its command, or the address that is asked.
     pub command: String,
+    /// It is an address.
+    pub is_address: bool,
     /// What its command names of the user's: below his home directory, or as it is named outside.
     pub files: Vec<PathBuf>,
+    /// Words of it that a program may be called.
+    pub programs: Vec<String>,
 }
 
 /// The guards that settings name; `own` is the user's home directory, and each of `named` a variable of the agent's and the directory
@@ -38,23 +42,25 @@ pub fn guards(text: &str, form: Form, own: &Path, named: &[(&str, &Path)]) -> Ve
         .flat_map(|(event, value)| {
             let mut found = Vec::new();
             commands(value, &mut found);
-            found.into_iter().map(|command| Guard {
+            found.into_iter().map(|(command, is_address)| Guard {
                 event: event.clone(),
                 command: command.to_owned(),
-                files: files(command, own, named, DEPTH),
+                is_address,
+                files: if is_address { Vec::new() } else { files(command, own, named, DEPTH) },
+                programs: if is_address { Vec::new() } else { programs(command, DEPTH) },
             })
         })
         .collect()
 }
 
-/// The commands and addresses that are somewhere in hooks.
-fn commands<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+/// The commands that are somewhere in hooks, and addresses.
+fn commands<'a>(value: &'a Value, found: &mut Vec<(&'a str, bool)>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| commands(value, found)),
         Value::Object(values) => {
             for (key, value) in values {
                 match value.as_str().filter(|_| key == "command" || key == "url") {
-                    Some(command) => found.push(command),
+                    Some(command) => found.push((command, key == "url")),
                     None => commands(value, found),
                 }
             }
@@ -80,8 +86,22 @@ fn files(command: &str, own: &Path, named: &[(&str, &Path)], depth: usize) -> Ve
     words(command).into_iter().flat_map(of).collect()
 }
 
-/// What a word names below the home directory by `~`, or by a variable.
+/// The words of a command that could be what programs are called which are looked for.
+fn programs(command: &str, depth: usize) -> Vec<String> {
+    let is_plain = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte));
+    let of = |word: String| match () {
+        () if is_plain(&word) && !word.starts_with(['-', '.']) => vec![word],
+        () if depth > 0 && word != command && word.contains(char::is_whitespace) => programs(&word, depth - 1),
+        () => Vec::new(),
+    };
+    words(command).into_iter().flat_map(of).collect()
+}
+
+/// What a word names below the home directory by `~`, or by a variable, also as a variable's value.
 fn beneath(word: &str, named: &[(&str, &Path)]) -> Option<PathBuf> {
+    let value =
+        word.split_once('=').filter(|(name, _)| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+    let word = value.map_or(word, |(_, value)| value);
     if let Some(rest) = word.strip_prefix("~/") {
         return Some(rest.into());
     }
@@ -147,6 +167,11 @@ mod tests {
         ];
         assert_eq!(named(json, Form::Json), expected);
         assert_eq!(of(json, Form::Json)[3].command, "https://x.example");
+        assert!(of(json, Form::Json)[3].is_address);
+        assert_eq!(of(json, Form::Json)[1].programs, ["bash", "python3"]);
+        let set = r#"{"hooks": {"PreToolUse": [{"command": "H=~/bin; my-guard -x --y $H/g ./z"}]}}"#;
+        let one = of(set, Form::Json).remove(0);
+        assert_eq!((one.files, one.programs), (vec!["bin".into()], vec!["my-guard".to_owned()]));
         let toml = "[[hooks.PreToolUse]]\nmatcher = \"x\"\nhooks = [{ type = \"command\", command = \"~/.codex/g.py ~ ~/../x\" }]\n";
         assert_eq!(named(toml, Form::Toml), [guard(&[".codex/g.py"])]);
         for (text, form) in

@@ -577,6 +577,16 @@ const HOME: &[Key<Home>] = &[
         doc: "Whether it reads what `config` names as `{file:PATH}`: texts (`.md`, `.txt`) that lie beside it or below come along too, read-only; nothing is said in the place of others.",
         example: "true",
     },
+    Key {
+        name: "fetched",
+        form: Form::Text(|home, text| {
+            home.fetched = filled(text.value)?;
+            Ok(())
+        }),
+        default: "there is none",
+        doc: "The key in files of JSON of `config` whose list names packages of npm that it fetches before it begins, for which it may wait long. Those are told of.",
+        example: "\"plugin\"",
+    },
     paths!("skills", skills, "Skills, commands and the like; they come along, read-only.", "[\".agent/skills\"]"),
     paths!(
         "own",

@@ -33,7 +33,7 @@ impl Form {
     #[must_use]
     pub fn of(name: &Path) -> Option<Self> {
         let text = name.file_name()?.to_str()?;
-        match name.extension().and_then(|end| end.to_str()) {
+        match name.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase).as_deref() {
             _ if text == ".env" || text.starts_with(".env.") => Some(Self::Variables),
             Some("json" | "jsonc") => Some(Self::Json),
             Some("toml") => Some(Self::Toml),
@@ -176,7 +176,8 @@ impl Search<'_> {
                 // A key alone is what is pressed, too.
                 let by_key = key.len() > "key".len() && has_secret_name(key);
                 let header = has_headers(key) && (is_header(text) || text.contains('='));
-                let in_table = tables.iter().any(|table| has_secret_name(table) && table.ends_with('s'));
+                let in_table =
+                    tables.iter().any(|table| table == "secret" || has_secret_name(table) && table.ends_with('s'));
                 let told = before.is_some_and(|before| is_told_by(before, text));
                 by_key || header || in_table || by_name || told || detect::logs_in(text) || self.has_some(text)
             }

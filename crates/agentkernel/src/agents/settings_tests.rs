@@ -487,3 +487,22 @@ fn what_is_called_by_what_logs_in_is_called_otherwise() {
     let text = r#"{"Authorization": "", "a: b": {"a=b": 1}, "https://x.example/a?b=c": {}}"#;
     assert_eq!(of(text, Form::Json), Settings { text: text.into(), left_out: vec![] });
 }
+
+#[test]
+fn what_logs_in_is_found_in_other_guises() {
+    let of = |text: &str, form| without_credentials(text, form, "").unwrap();
+    for json in [
+        r#"{"permissions": {"allow": ["Bash(curl -d '{\"password\":\"Hunter2Xy\"}' x)"]}}"#,
+        r#"{"hooks": {"Stop": [{"command": "curl -d '[{\"a\": {\"apiKey\": \"Hunter2\"}}]' x"}]}}"#,
+        r#"{"secret": {"nested": {"deep": "Hunter2"}}}"#,
+    ] {
+        let found = of(json, Form::Json);
+        assert!(!found.text.contains("Hunter2") && found.left_out.len() == 1, "{json}: {found:?}");
+    }
+    let yaml = of("---\nname: x\n\"api\\x4bey\": Hunter2\nb: \"\\u0041\"\n---\n", Form::FrontMatter);
+    assert_eq!(yaml.text, "---\nname: x\n\nb: \"\\u0041\"\n---\n");
+    assert_eq!(Form::of(Path::new("a/SKILL.MD")), Some(Form::FrontMatter));
+    // What has nothing of it is as it was.
+    let text = r#"{"a": "curl -d '{\"q\": \"x\", \"key\": \"$K\"}' y", "b": "[x] {y}", "secrets": {"mode": {"a": 1}}}"#;
+    assert_eq!(of(text, Form::Json), Settings { text: text.into(), left_out: vec![] });
+}

@@ -347,7 +347,7 @@ fn pair(text: &str) -> Result<Option<(String, usize)>, Unread> {
             let Some(end) = quote_end(&text[1..], quote).map(|end| end + 2) else { return Ok(None) };
             let rest = text[end..].trim_start_matches([' ', '\t']);
             match rest.strip_prefix(':') {
-                Some(behind) if is_end(behind) => (unquoted(&text[..end]), text.len() - rest.len()),
+                Some(behind) if is_end(behind) => (unquoted(&text[..end])?, text.len() - rest.len()),
                 Some(_) => return Err(Unread::Unknown),
                 None => return Ok(None),
             }
@@ -391,12 +391,13 @@ fn quote_end(text: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// What a text in quotes says.
-fn unquoted(text: &str) -> String {
+/// What a text in quotes says. Of what stands behind a `\`, what JSON has as well is known.
+fn unquoted(text: &str) -> Result<String, Unread> {
     let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
     match text.starts_with('"') {
-        true => serde_json::from_str(text).unwrap_or_else(|_| inner.to_owned()),
-        false => inner.replace("''", "'"),
+        true if inner.contains('\\') => serde_json::from_str(text).map_err(|_| Unread::Unknown),
+        true => Ok(inner.to_owned()),
+        false => Ok(inner.replace("''", "'")),
     }
 }
 
@@ -438,7 +439,7 @@ impl Flow<'_> {
                 let end = quote_end(&self.text[begin + 1..], quote).ok_or(Unread::Open)?;
                 self.at = begin + end + 2;
                 let lines: Vec<&str> = self.text[begin..self.at].lines().map(str::trim).collect();
-                Ok(Node::Text(unquoted(&lines.join(" ")).lines().map(str::to_owned).collect()))
+                Ok(Node::Text(unquoted(&lines.join(" "))?.lines().map(str::to_owned).collect()))
             }
             '&' | '!' | '?' | '|' | '>' => Err(Unread::Unknown),
             _ => {

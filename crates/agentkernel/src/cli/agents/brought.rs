@@ -12,6 +12,7 @@ use crate::{
         self, HostFacts,
         follow::{Refusal, follow},
     },
+    edit,
     walk::Links,
     workspace::AgentHome,
 };
@@ -56,6 +57,10 @@ pub(super) struct Brought {
     pub(super) servers: Option<String>,
     /// What was left out of it: file, and keys in it.
     pub(super) left_out: Vec<String>,
+    /// What was left out since with it the agent would not work here.
+    pub(super) set_aside: Vec<String>,
+    /// Packages of npm that the agent fetches before it begins.
+    pub(super) fetched: Vec<String>,
     /// Guards in his settings that have nothing to run in the sandbox: what they would, and where they stand.
     pub(super) guards_off: Vec<String>,
     /// All of those, and where they stand.
@@ -147,7 +152,7 @@ impl Brought {
             all.beside(home, place, beside, |below| state.iter().any(|place| below.starts_with(place)))?;
         }
         all.servers(adapter, place);
-        all.look_for_guards(place);
+        all.look_for_guards(place, host);
         Ok(all)
     }
 
@@ -197,15 +202,20 @@ impl Brought {
     }
 
     /// Notes which guards the agent does without: it would say nothing.
-    fn look_for_guards(&mut self, Place { own, project, outside }: Place<'_>) {
+    fn look_for_guards(&mut self, Place { own, project, outside }: Place<'_>, host: &HostFacts) {
         let is_brought =
             |below: &Path| self.places.iter().chain(&self.copies).any(|(_, place)| below.starts_with(place));
-        for (Guard { event, files, command }, settings) in &self.guards {
+        for (Guard { event, files, command, is_address, programs }, settings) in &self.guards {
             let place = format!("{event} in ~/{}", settings.display());
             if command.is_empty() {
                 self.guards_off.push(place);
                 continue;
             }
+            if *is_address {
+                self.guards_off.push(format!("{command}, unless it may be reached ({place})"));
+            }
+            let found = programs.iter().filter_map(|name| found(name, host)).filter(|path| path.starts_with(own));
+            self.guards_off.extend(found.map(|path| format!("{} ({place})", path.display())));
             for file in files {
                 // By the name that it has outside, nothing is inside but the project.
                 let is_there = match file.strip_prefix(own) {
@@ -269,7 +279,8 @@ impl Brought {
                 self.guards
                     .extend(guards(&text, form, place.own, &named).into_iter().map(|guard| (guard, below.to_owned())));
                 let (text, taken) = unset(adapter, below, text, form, given);
-                self.note(taken, below);
+                self.set_aside.extend(taken.into_iter().map(|keys| format!("{keys} in ~/{}", below.display())));
+                self.fetched.extend(packages(&text, &adapter.home.fetched));
                 preset(adapter, below, Some(&text), given, false).unwrap_or(text)
             }
             None => String::new(),
@@ -404,6 +415,20 @@ impl Place<'_> {
             place == *real && is_own && is_meant
         })
     }
+}
+
+/// Packages of npm that settings name in a list, by themselves or before what is set for them: those that are no paths.
+fn packages(text: &str, key: &str) -> Vec<String> {
+    let settings = edit::json_value(text).filter(|_| !key.is_empty());
+    let list = settings.as_ref().and_then(|settings| settings.get(key)?.as_array());
+    let named = list.into_iter().flatten().filter_map(|entry| entry.as_str().or_else(|| entry.get(0)?.as_str()));
+    named.filter(|name| !name.starts_with(['.', '/', '~']) && !name.contains("://")).map(str::to_owned).collect()
+}
+
+/// Where a program is that is looked for.
+fn found(name: &str, host: &HostFacts) -> Option<PathBuf> {
+    let path = host.var("PATH")?;
+    std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// A variable that names a directory below the home directory, and which.

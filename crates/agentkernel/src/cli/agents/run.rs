@@ -163,6 +163,10 @@ pub(in crate::cli) struct Told {
     login: Option<String>,
     /// What of the user's settings does not come along, for it logs in.
     left_out: Vec<String>,
+    /// What of them does not, for the agent would not work here with it.
+    set_aside: Vec<String>,
+    /// Packages of npm that the agent fetches before it begins.
+    fetched: Vec<String>,
     /// Guards in the user's settings that have nothing to run in the sandbox.
     guards_off: Vec<String>,
     /// Where hooks come along.
@@ -305,8 +309,22 @@ impl Wanted {
         let logins = if ask.common.no_login { Vec::new() } else { self.logins(overrides, &host, &project)? };
         let (wishes, place) = (ask.wishes(), logins.first().map(login::Login::place));
         let given = Given { wishes: &wishes, login: place.as_deref() };
-        let Brought { places: brought, copies: copied, own, servers, left_out, guards_off, of_earlier_runs, .. } =
-            Brought::of(adapter, &home, &host, &project.dir, given)?;
+        let Brought {
+            places: brought,
+            copies: copied,
+            own,
+            servers,
+            left_out,
+            set_aside,
+            mut fetched,
+            guards_off,
+            of_earlier_runs,
+            ..
+        } = Brought::of(adapter, &home, &host, &project.dir, given)?;
+        if overrides.network.mode.is_some() || !overrides.network.allow.is_empty() {
+            // Its user knows that it reaches others.
+            fetched.clear();
+        }
         kept.extend(own.iter().map(keep).collect::<Result<Vec<_>, Failure>>()?);
         let session = match (&ask.resume, ask.go_on) {
             (Some(name), _) => Session::Named(name),
@@ -361,6 +379,8 @@ impl Wanted {
             allow: named_once(&allow),
             login: in_words(&logins),
             left_out,
+            set_aside,
+            fetched,
             guards_off,
             hooks: adapter.home.skills.iter().find(|below| below.ends_with("hooks")).cloned(),
             of_earlier_runs,
@@ -539,6 +559,10 @@ impl Told {
     /// Tells whoever sits there, in one line.
     pub(in crate::cli) fn tell(&self) {
         let Self { name, title, version, allow, login, left_out, guards_off, of_earlier_runs, repository, .. } = self;
+        if !self.fetched.is_empty() {
+            tell!("agentkernel: {title} fetches plugins of your settings first: {}", self.fetched.join(", "));
+            tell!("  hint: it may wait for minutes where '--allow HOST' does not let it reach their registry");
+        }
         // Nobody would miss a guard that says nothing.
         if !guards_off.is_empty() {
             tell!("agentkernel: {title} runs without hooks of yours that guard it: {}", guards_off.join(", "));
@@ -562,6 +586,9 @@ impl Told {
         if !of_earlier_runs.is_empty() {
             tell!("agentkernel: {title} goes by what an earlier run here has left: {}", of_earlier_runs.join(", "));
             tell!("  hint: 'agentkernel agents forget {name}' takes it away, and its sessions");
+        }
+        if !self.set_aside.is_empty() {
+            tell!("agentkernel: {title} would not work here with settings of yours: {}", self.set_aside.join(", "));
         }
         if !left_out.is_empty() {
             tell!("agentkernel: Your settings come along without {}", left_out.join(", "));
