@@ -335,3 +335,24 @@ fn clients_come_and_go_and_nothing_is_left() {
         eventually("nothing is left", || world.leftovers().is_empty());
     }
 }
+
+/// Clients that end without a word: one more takes the place of whoever was not heard of for longest.
+#[test]
+fn sessions_that_nobody_ends_make_room() {
+    let world = World::new(Who::Me);
+    let served = Served::new(&world);
+    let (first, second) = (served.greet(), served.greet());
+    let lists = |session: &str| {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string();
+        served.says(&served.head(body.len(), session), body.as_bytes())
+    };
+    for _ in 0..254 {
+        served.greet();
+    }
+    assert!(lists(&first).starts_with("HTTP/1.1 200 "));
+    let one_more = served.greet();
+    assert!(lists(&second).starts_with("HTTP/1.1 404 "), "{}", lists(&second));
+    for session in [&first, &one_more] {
+        assert!(lists(session).starts_with("HTTP/1.1 200 "));
+    }
+}

@@ -18,7 +18,7 @@ use rmcp::transport::streamable_http_server::{
 };
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -40,7 +40,7 @@ const HEAD: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 256;
 /// How long a session in which nothing happens stays. A call may be silent for long.
 const IDLE: Duration = Duration::from_secs(6 * 60 * 60);
-/// The most sessions: clients that end without a word leave theirs.
+/// The most sessions. Clients that end without a word leave theirs: one more takes the place of the one that was not heard of for longest.
 const SESSIONS: usize = 256;
 /// Before the next connection is taken, when there is nothing to take it with.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -59,6 +59,22 @@ struct All {
     resumed: Arc<Resumed>,
     sessions: Arc<LocalSessionManager>,
     strangers: Strangers,
+    heard: Mutex<Heard>,
+}
+
+/// Sessions, the one that was not heard of for longest first.
+#[derive(Default)]
+struct Heard(VecDeque<header::HeaderValue>);
+
+impl Heard {
+    fn of(&mut self, session: &header::HeaderValue) {
+        self.0.retain(|other| other != session);
+        self.0.push_back(session.clone());
+        if self.0.len() > 2 * SESSIONS {
+            // It has ended by itself.
+            self.0.pop_front();
+        }
+    }
 }
 
 /// Connections that have not shown the token, by their numbers.
@@ -89,7 +105,8 @@ pub(super) async fn serve(listener: TcpListener, token: Token, server: Server) {
     let sessions = Arc::new(sessions);
     let service: Service = StreamableHttpService::new(move || Ok(each.clone()), sessions.clone(), config);
     let strangers = Strangers::default();
-    let all = Arc::new(All { service, server, token, resumed: Arc::default(), sessions, strangers });
+    let heard = Mutex::default();
+    let all = Arc::new(All { service, server, token, resumed: Arc::default(), sessions, strangers, heard });
     let free = Arc::new(Semaphore::new(AT_ONCE));
     for number in 0.. {
         let Ok((stream, _)) = listener.accept().await else {
@@ -144,13 +161,14 @@ impl All {
         let session = delivery::session(request.headers()).cloned();
         let ends = request.method() == Method::DELETE;
         if let Some(session) = session.as_ref().filter(|_| ends)
-            && let Ok(id) = session.to_str()
-            && !self.sessions.has_session(&id.into()).await.unwrap_or(true)
+            && !self.has(session).await
         {
             return says(StatusCode::NOT_FOUND, "There is no such session\n");
         }
-        if session.is_none() && self.sessions.sessions.read().await.len() >= SESSIONS {
-            return says(StatusCode::SERVICE_UNAVAILABLE, "There are as many sessions as there may be: end one\n");
+        match &session {
+            Some(session) if self.has(session).await => self.heard().of(session),
+            Some(_) => {}
+            None => self.make_room().await,
         }
         let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes().starts_with(JSON));
         let mut request = match whole(request).await {
@@ -159,6 +177,9 @@ impl All {
         };
         let carrier = Delivery::of(&mut request, &self.resumed);
         let answer = self.service.handle(request).await.map(|body| carrier.with(body).boxed());
+        if let Some(begun) = delivery::session(answer.headers()).filter(|_| session.is_none()) {
+            self.heard().of(begun);
+        }
         if let Some(session) = session.filter(|_| ends && answer.status().is_success()) {
             self.server.end_session(session);
             // It is done, not only taken.
@@ -169,6 +190,31 @@ impl All {
             return no_message(-32700, "The body is no message of JSON-RPC");
         }
         answer
+    }
+}
+
+impl All {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn has(&self, session: &header::HeaderValue) -> bool {
+        match session.to_str() {
+            Ok(id) => self.sessions.has_session(&id.into()).await.unwrap_or(true),
+            Err(_) => false,
+        }
+    }
+
+    /// Ends the session that was not heard of for longest, if there are too many.
+    async fn make_room(&self) {
+        while self.sessions.sessions.read().await.len() >= SESSIONS {
+            let Some(oldest) = self.heard().0.pop_front() else { return };
+            if let Ok(id) = oldest.to_str() {
+                // One that has ended is none that is in the way.
+                let _ = self.sessions.close_session(&id.into()).await;
+            }
+            self.server.end_session(oldest);
+        }
     }
 }
 
