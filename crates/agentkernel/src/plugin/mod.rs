@@ -92,8 +92,8 @@ pub enum Presence {
 #[serde(deny_unknown_fields)]
 struct Record {
     files: Vec<Kept>,
-    /// What is like ours but was there before. This outlasts a removal, which else would be followed by one that finds
-    /// nothing on record.
+    /// What is like ours, has no name of ours, and was there before. This outlasts a removal, which else would be followed by
+    /// one that finds nothing on record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     theirs: Vec<(PathBuf, Edit)>,
 }
@@ -158,17 +158,19 @@ impl Plugins {
     /// # Errors
     /// If a file can't be read.
     pub fn presence(&self, agent: &Agent, scope: &Scope) -> Result<Presence, PluginError> {
-        let (mut wanted, mut there, mut others) = (0, 0, 0);
+        let (mut wanted, mut there, mut named) = (0, 0, 0);
         for Target { path, edit, if_there } in agent.parts(&self.host, scope)? {
             let text = file::read(&path)?;
             if if_there && text.is_none() {
                 continue;
             }
             wanted += 1;
-            there += usize::from(edit.is_in(text.as_deref()));
-            others += usize::from(matches!(edit.put(text.as_deref()), Ok(Put::Theirs)));
+            let is_there = edit.is_in(text.as_deref());
+            there += usize::from(is_there);
+            let has_place = || is_there || matches!(edit.put(text.as_deref()), Ok(Put::Theirs));
+            named += usize::from(edit.is_named() && has_place());
         }
-        Ok(match there + others {
+        Ok(match named {
             0 => Presence::Absent,
             _ if there == wanted && self.off(agent, scope).is_none() => Presence::Installed,
             _ => Presence::Partly,
@@ -196,7 +198,8 @@ impl Plugins {
             let mut notes = Vec::new();
             let known = old.as_ref().map_or(&[][..], |record| &record.files);
             let (plans, record) = self.plan(agent, scope, &name, known, &mut notes)?;
-            Ok(Planned { name: name.clone(), plans, notes, record: Some(record), old })
+            let record = Some(record).filter(|record| *record != Record::default());
+            Ok(Planned { name: name.clone(), plans, notes, record, old })
         })
     }
 
@@ -211,15 +214,14 @@ impl Plugins {
             let old = self.record(&name)?;
             let (mut notes, mut theirs) = (Vec::new(), Vec::new());
             for (path, edit) in old.iter().flat_map(|old| &old.theirs) {
-                if edit.is_in(file::read(path)?.as_deref()) {
+                if !edit.is_named() && edit.is_in(file::read(path)?.as_deref()) {
                     notes.push(format!("{}: {} was there before and stays", path.display(), edit.what()));
                     theirs.push((path.clone(), edit.clone()));
                 }
             }
-            let plans = match old.as_ref().filter(|old| !old.files.is_empty()) {
-                Some(old) => old.files.iter().map(|kept| self.taken(kept, &mut notes)).collect::<Result<_, _>>()?,
-                None => self.unrecorded(agent, scope, &theirs, &mut notes)?,
-            };
+            let known = old.iter().flat_map(|old| &old.files);
+            let known: Vec<Plan> = known.map(|kept| self.taken(kept, &mut notes)).collect::<Result<_, _>>()?;
+            let plans = self.unrecorded(agent, scope, known, &theirs, &mut notes)?;
             let record = (!theirs.is_empty()).then(|| Record { files: Vec::new(), theirs });
             Ok(Planned { name: name.clone(), plans, notes, record, old })
         })

@@ -1,6 +1,10 @@
 //! What an installation or a removal is to do to each file, before anything is done.
 
-use super::{Agent, Kept, PluginError, Plugins, Record, Scope, agent::Target, file};
+use super::{
+    Agent, Kept, PluginError, Plugins, Record, Scope,
+    agent::{PROGRAM, Target},
+    file,
+};
 use crate::edit::{self, Edit, Put};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -8,8 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Ends a hook that lets nothing pass if agentkernel does not answer.
-const REFUSES: &str = "agentkernel plugin hook || exit 2";
+/// Ends a hook that lets nothing pass if agentkernel does not answer. Its path is before that, which may end in a quote.
+const REFUSES: &str = " plugin hook || exit 2";
 
 /// Begins the name of our directory among an editor's extensions.
 const EXTENSION: &[u8] = b"agentkernel.agentkernel-";
@@ -68,6 +72,8 @@ impl Plugins {
                 (Some(kept), Some(stale)) => self.less(kept, &stale.collect::<Vec<_>>(), now.as_deref())?,
                 _ => now.clone(),
             };
+            // Beside what is named after us, all that is like ours was ours once, and is not on record any more.
+            let is_lost = wanted.iter().any(|edit| edit.is_named() && !is_known(edit) && edit.is_in(now.as_deref()));
             let mut edits = Vec::new();
             for edit in wanted {
                 let put = edit.put(after.as_deref());
@@ -78,8 +84,12 @@ impl Plugins {
                         edits.push(edit);
                     }
                     Put::There if is_known(&edit) => edits.push(edit),
+                    Put::There if is_lost || edit.is_named() => {
+                        let what = edit.what();
+                        notes.push(format!("{}: {what} was there before; 'remove' takes it out", path.display()));
+                    }
                     Put::There => {
-                        notes.push(format!("{}: {} was there before", path.display(), edit.what()));
+                        notes.push(format!("{}: {} was there before and stays", path.display(), edit.what()));
                         theirs.push((path.clone(), edit));
                     }
                     Put::Theirs => {
@@ -111,15 +121,18 @@ impl Plugins {
         Ok(Plan { path, now, after: before.clone(), before, written: None, edits: Vec::new(), made })
     }
 
-    /// What a removal does of which nothing is on record, as where somebody else installed it.
+    /// What a removal does beside what is on record: what is exactly as an installation writes it goes as well, as where
+    /// somebody else installed it, a record was lost, or an agent wrote back an old file of its own.
     pub(super) fn unrecorded(
         &self,
         agent: &Agent,
         scope: &Scope,
+        mut plans: Vec<Plan>,
         theirs: &[(PathBuf, Edit)],
         notes: &mut Vec<String>,
     ) -> Result<Vec<Plan>, PluginError> {
-        let mut plans: Vec<Plan> = Vec::new();
+        let nothing_known = plans.is_empty();
+        let mut targets: Vec<(usize, Edit)> = Vec::new();
         for Target { path, edit, .. } in agent.parts(&self.host, scope)? {
             let path = match file::resolve(&path, scope.limit()) {
                 // It is not there.
@@ -129,34 +142,38 @@ impl Plugins {
             let at = match plans.iter().position(|plan| plan.path == path) {
                 Some(at) => at,
                 None => {
-                    let now = file::read(&path)?;
-                    // Such names are given by us alone.
-                    let is_ours =
-                        |name: &OsStr| name == "agentkernel" || name.as_encoded_bytes().starts_with(EXTENSION);
-                    let ours = |dir: &&Path| dir.iter().any(is_ours);
-                    let mut made: Vec<PathBuf> = path.ancestors().skip(1).filter(ours).map(Into::into).collect();
-                    made.reverse();
-                    let (after, edits) = (now.clone(), Vec::new());
-                    plans.push(Plan { path, now, before: None, after, written: None, edits, made });
+                    plans.push(Plan::untouched(path)?);
                     plans.len() - 1
                 }
             };
-            let plan = &mut plans[at];
-            // Where our name is nowhere, what is as ours would be is somebody else's.
-            let is_named = plan.now.as_ref().is_some_and(|text| text.contains(super::agent::PROGRAM));
-            if matches!(edit, Edit::Json { .. }) && !is_named {
+            targets.push((at, edit.exact()));
+        }
+        let has = |at: usize, edit: &Edit| plans.get(at).is_some_and(|plan| edit.is_in(plan.after.as_deref()));
+        // Where our name is nowhere, what is as ours would be is somebody else's.
+        let named: Vec<usize> = (0..plans.len())
+            .filter(|at| {
+                let is_named = |text: &String| text.contains(PROGRAM);
+                let is_ours = |(of, edit): &(usize, Edit)| of == at && edit.is_named() && has(*at, edit);
+                (nothing_known && plans[*at].now.as_ref().is_some_and(is_named)) || targets.iter().any(is_ours)
+            })
+            .collect();
+        for (at, edit) in targets {
+            let Some(plan) = plans.get_mut(at) else { continue };
+            let is_theirs = || theirs.iter().any(|(path, known)| *path == plan.path && known.clone().exact() == edit);
+            if !edit.is_named() && (!named.contains(&at) || is_theirs()) {
                 continue;
             }
-            if theirs.iter().any(|(path, known)| *path == plan.path && *known == edit) {
-                continue;
-            }
-            if let Some(text) = &plan.after {
-                let edit = edit.exact();
+            while let Some(text) = plan.after.take() {
                 // A file that others may have made stays, though nothing is in it any more.
-                let after = edit.take(text, Some("")).map_err(|fault| fault.of(&plan.path, Some(text)))?;
-                notes.extend(edit.stays(&plan.path, after.as_deref()));
+                let after = edit.take(&text, Some("")).map_err(|fault| fault.of(&plan.path, Some(&text)))?;
+                let is_done = after.as_ref() == Some(&text);
                 plan.after = after;
+                if is_done {
+                    break;
+                }
             }
+            let note = edit.stays(&plan.path, plan.after.as_deref());
+            notes.extend(note.filter(|note| !notes.contains(note)));
         }
         Ok(plans)
     }
@@ -195,6 +212,17 @@ impl Plugins {
 }
 
 impl Plan {
+    /// A file that nothing is done to yet, with the directories around it that only we make.
+    fn untouched(path: PathBuf) -> Result<Self, PluginError> {
+        let now = file::read(&path)?;
+        let is_ours = |name: &OsStr| name == PROGRAM || name.as_encoded_bytes().starts_with(EXTENSION);
+        let ours = |dir: &&Path| dir.iter().any(is_ours);
+        let mut made: Vec<PathBuf> = path.ancestors().skip(1).filter(ours).map(Into::into).collect();
+        made.reverse();
+        let after = now.clone();
+        Ok(Self { path, now, before: None, after, written: None, edits: Vec::new(), made })
+    }
+
     /// Does it; `false`: the file is not any more what it was. Gives the directories that it made for that.
     pub(super) fn carry_out(&self, made: &mut Vec<PathBuf>) -> Result<bool, PluginError> {
         if self.now == self.after {
@@ -231,18 +259,35 @@ impl Edit {
         }
     }
 
+    /// Whether its name, or what it says, is of us: nobody else writes the very same.
+    pub(super) fn is_named(&self) -> bool {
+        match self {
+            Self::Json { key, value, .. } | Self::Toml { key, value, .. } => {
+                key.iter().any(|name| name.contains(PROGRAM)) || value.to_string().contains(PROGRAM)
+            }
+            Self::Section { .. } | Self::File { .. } => true,
+        }
+    }
+
     /// What is to be said if something that is not ours, or not any more, has its place in what a removal leaves.
     fn stays(&self, path: &Path, text: Option<&str>) -> Option<String> {
         let text = text?;
-        if !matches!(self.put(Some(text)), Ok(Put::Theirs)) {
+        let refuses = matches!(self, Self::Json { list: true, .. }) && has_hook(text);
+        if !refuses && !matches!(self.put(Some(text)), Ok(Put::Theirs)) {
             return None;
         }
         let mut note = format!("{}: {} is not as it was installed and stays", path.display(), self.what());
-        if text.contains(REFUSES) {
+        if refuses {
             note.push_str("; without agentkernel it refuses every command: delete the entry by hand");
         }
         Some(note)
     }
+}
+
+/// Whether a text has a hook that refuses everything once we are gone, by whatever path.
+fn has_hook(text: &str) -> bool {
+    let begins = |at: usize| text[..at].rsplit('"').next().unwrap_or_default();
+    text.match_indices(REFUSES).any(|(at, _)| begins(at).contains(PROGRAM))
 }
 
 impl edit::Fault {

@@ -5,6 +5,9 @@ use std::{
 };
 use tempfile::TempDir;
 
+#[path = "removal_tests.rs"]
+mod removal;
+
 struct World {
     dir: TempDir,
     plugins: Plugins,
@@ -227,24 +230,12 @@ fn what_was_there_before_stays_theirs() {
     let outcome = world.install("opencode", &Scope::User).unwrap();
     assert!(outcome.notes[0].contains("`mcp.agentkernel` is another one and stays"), "{:?}", outcome.notes);
     assert_eq!(world.presence("opencode", &Scope::User), Presence::Partly);
-    world.remove("opencode", &Scope::User);
+    let notes = world.remove("opencode", &Scope::User).notes;
+    assert!(
+        notes.len() == 1 && notes[0].contains("`mcp.agentkernel` is not as it was installed and stays"),
+        "{notes:?}"
+    );
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
-    // The very same, by the user's hand.
-    let other = World::new();
-    let text =
-        "{\"context_servers\": {\"agentkernel\": {\"command\": \"agentkernel\", \"args\": [\"mcp\"], \"env\": {}}}}";
-    let path = other.put("project/.zed/settings.json", text);
-    let outcome = other.install("zed", &other.project()).unwrap();
-    assert!(outcome.changes.is_empty() && outcome.notes[0].contains("was there before"), "{outcome:?}");
-    for _ in 0..2 {
-        let notes = other.remove("zed", &other.project()).notes;
-        assert!(notes.len() == 1 && notes[0].contains("was there before and stays"), "{notes:?}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), text);
-    }
-    // And not any more.
-    fs::write(&path, "{}").unwrap();
-    assert!(other.remove("zed", &other.project()).notes.is_empty());
-    assert!(fs::read_dir(other.dir.path().join("state/plugins")).unwrap().next().is_none());
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! What a removal takes where the record does not say all.
+
+use super::*;
+
+/// Loses what is on record.
+fn lose(world: &World) {
+    for entry in fs::read_dir(world.dir.path().join("state/plugins")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+}
+
+fn records(world: &World) -> usize {
+    fs::read_dir(world.dir.path().join("state/plugins")).unwrap().count()
+}
+
+#[test]
+fn what_is_ours_goes_though_its_record_was_lost() {
+    for scope in ["user", "project"] {
+        let world = World::new();
+        let scope = if scope == "user" { Scope::User } else { world.project() };
+        let settings = JSON.map(|path| world.put(path, "{\n  \"theirs\": 1\n}\n"));
+        let config = TOML.map(|path| world.put(path, "theirs = 1\n"));
+        let before = world.all();
+        for name in names().into_iter().filter(|name| Agent::find(name).unwrap().has(&scope)) {
+            world.install(name, &scope).unwrap();
+            lose(&world);
+            let again = world.install(name, &scope).unwrap();
+            assert!(again.changes.is_empty() && !again.notes.is_empty(), "{name}: {again:?}");
+            assert!(
+                again.notes.iter().all(|note| note.contains("was there before; 'remove' takes it out")),
+                "{again:?}"
+            );
+            // A list of an editor's that may come to be is on record.
+            assert_eq!(records(&world), usize::from(name == "vscode"), "{name}");
+            let outcome = world.remove(name, &scope);
+            assert!(!outcome.changes.is_empty() && outcome.notes.is_empty(), "{name}: {outcome:?}");
+            assert_eq!(world.presence(name, &scope), Presence::Absent, "{name}");
+        }
+        let after = world.all();
+        for path in settings.iter().chain(&config) {
+            assert_eq!(after[path], before[path]);
+        }
+    }
+}
+
+#[test]
+fn what_is_put_back_where_a_record_was_lost_goes_as_well() {
+    let world = World::new();
+    let path = world.put("home/.claude/settings.json", "{\n  \"theirs\": 1\n}\n");
+    world.install("claude", &Scope::User).unwrap();
+    lose(&world);
+    let text = fs::read_to_string(&path).unwrap();
+    let mut half: serde_json::Value = serde_json::from_str(&text).unwrap();
+    half.as_object_mut().unwrap().remove("enabledPlugins").unwrap();
+    fs::write(&path, half.to_string()).unwrap();
+    let again = world.install("claude", &Scope::User).unwrap();
+    assert_eq!(again.changes.len(), 1, "{again:?}");
+    assert_eq!(world.presence("claude", &Scope::User), Presence::Installed);
+    let outcome = world.remove("claude", &Scope::User);
+    assert!(outcome.notes.is_empty(), "{outcome:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"theirs\":1}");
+    assert_eq!(records(&world), 0);
+}
+
+#[test]
+fn what_an_agent_writes_back_after_a_removal_goes_with_the_next() {
+    for (name, path) in [("opencode", "home/.config/opencode/opencode.json"), ("claude", "home/.claude/settings.json")]
+    {
+        let world = World::new();
+        let path = world.put(path, "{\n  \"theirs\": 1\n}\n");
+        let before = fs::read_to_string(&path).unwrap();
+        world.install(name, &Scope::User).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        world.remove(name, &Scope::User);
+        fs::write(&path, text).unwrap();
+        world.install(name, &Scope::User).unwrap();
+        world.remove(name, &Scope::User);
+        assert_eq!(fs::read_to_string(&path).unwrap(), before, "{name}");
+    }
+}
+
+#[test]
+fn what_the_user_wrote_as_we_do_goes_and_what_has_no_name_of_ours_stays() {
+    let world = World::new();
+    let text =
+        "{\"context_servers\": {\"agentkernel\": {\"command\": \"agentkernel\", \"args\": [\"mcp\"], \"env\": {}}}}";
+    let path = world.put("project/.zed/settings.json", text);
+    let outcome = world.install("zed", &world.project()).unwrap();
+    assert!(outcome.changes.is_empty() && outcome.notes[0].contains("was there before"), "{outcome:?}");
+    assert!(world.remove("zed", &world.project()).notes.is_empty());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
+    let text = "{\"disableSkillShellExecution\": true}";
+    let path = world.put("home/.claude/settings.json", text);
+    assert_eq!(world.presence("claude", &Scope::User), Presence::Absent);
+    let outcome = world.install("claude", &Scope::User).unwrap();
+    assert!(outcome.notes.len() == 1 && outcome.notes[0].ends_with("was there before and stays"), "{outcome:?}");
+    for _ in 0..2 {
+        let notes = world.remove("claude", &Scope::User).notes;
+        assert!(notes.len() == 1 && notes[0].contains("was there before and stays"), "{notes:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    // And not any more.
+    fs::write(&path, "{}").unwrap();
+    assert!(world.remove("claude", &Scope::User).notes.is_empty());
+    assert_eq!(records(&world), 0);
+}
+
+#[test]
+fn a_hook_that_stays_is_told() {
+    for command in ["/old/agentkernel plugin hook || exit 2", "'/my tools/agentkernel' plugin hook || exit 2"] {
+        for installed in [false, true] {
+            let world = World::new();
+            let text = serde_json::json!({ "hooks": { "PreToolUse": [
+                { "matcher": "*", "hooks": [{ "type": "command", "command": command }] }
+            ] } });
+            let path = world.put("home/.claude/settings.json", &text.to_string());
+            if installed {
+                world.install("claude", &Scope::User).unwrap();
+            }
+            let notes = world.remove("claude", &Scope::User).notes;
+            assert!(notes.len() == 1 && notes[0].ends_with("delete the entry by hand"), "{command}: {notes:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text.to_string());
+        }
+    }
+    let world = World::new();
+    let other = "{\"hooks\": {\"PreToolUse\": [{\"hooks\": [{\"command\": \"my plugin hook || exit 2\"}]}]}}";
+    world.put("home/.claude/settings.json", other);
+    world.install("claude", &Scope::User).unwrap();
+    assert!(world.remove("claude", &Scope::User).notes.is_empty());
+}
