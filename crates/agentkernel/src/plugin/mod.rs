@@ -22,7 +22,7 @@ pub use off::Off;
 use crate::{
     config::HostFacts,
     edit::{Edit, Put},
-    store::{self, Store, durable},
+    store::{self, Store, StoreError, durable},
 };
 use agent::Target;
 use plan::Plan;
@@ -194,12 +194,12 @@ impl Plugins {
         let _held = self.hold()?;
         let name = self.record_name(agent, scope);
         self.try_often(scope, dry_run, || {
-            let old = self.record(&name)?;
             let mut notes = Vec::new();
+            let (old, damaged) = self.record(&name, scope)?;
             let known = old.as_ref().map_or(&[][..], |record| &record.files);
             let (plans, record) = self.plan(agent, scope, &name, known, &mut notes)?;
             let record = Some(record).filter(|record| *record != Record::default());
-            Ok(Planned { name: name.clone(), plans, notes, record, old })
+            Ok(Planned { name: name.clone(), plans, notes, damaged, record, old })
         })
     }
 
@@ -211,8 +211,8 @@ impl Plugins {
         let _held = self.hold()?;
         let name = self.record_name(agent, scope);
         self.try_often(scope, dry_run, || {
-            let old = self.record(&name)?;
             let (mut notes, mut theirs) = (Vec::new(), Vec::new());
+            let (old, damaged) = self.record(&name, scope)?;
             for (path, edit) in old.iter().flat_map(|old| &old.theirs) {
                 if !edit.is_named() && edit.is_in(file::read(path)?.as_deref()) {
                     notes.push(format!("{}: {} was there before and stays", path.display(), edit.what()));
@@ -223,14 +223,39 @@ impl Plugins {
             let known: Vec<Plan> = known.map(|kept| self.taken(kept, &mut notes)).collect::<Result<_, _>>()?;
             let plans = self.unrecorded(agent, scope, known, &theirs, &mut notes)?;
             let record = (!theirs.is_empty()).then(|| Record { files: Vec::new(), theirs });
-            Ok(Planned { name: name.clone(), plans, notes, record, old })
+            Ok(Planned { name: name.clone(), plans, notes, damaged, record, old })
         })
     }
 
-    /// What is on record.
-    fn record(&self, name: &str) -> Result<Option<Record>, PluginError> {
-        let Some(dir) = &self.dir else { return Ok(None) };
-        Ok(durable::read(dir.as_fd(), &self.path, &file_name(name))?)
+    /// What is on record, with the places that links lead to by now. One that can't be read goes for none, and is told.
+    fn record(&self, name: &str, scope: &Scope) -> Result<(Option<Record>, Option<String>), PluginError> {
+        let Some(dir) = &self.dir else { return Ok((None, None)) };
+        let mut record: Option<Record> = match durable::read(dir.as_fd(), &self.path, &file_name(name)) {
+            Err(StoreError::Damaged { path, cause }) => {
+                let (path, aside) = (path.display(), self.path.join(damaged_name(name)));
+                let aside = aside.display();
+                let note = format!("{path} is damaged ({cause}): it goes for none, and is kept as {aside}");
+                return Ok((None, Some(note)));
+            }
+            read => read?,
+        };
+        for kept in record.iter_mut().flat_map(|record| &mut record.files) {
+            if let Ok(real) = file::resolve(&kept.path, scope.limit()) {
+                kept.path = real;
+            }
+        }
+        Ok((record, None))
+    }
+
+    /// Lays a record aside that is damaged, so that what it says is not lost for people.
+    fn lay_aside(&self, dir: &OwnedFd, name: &str) -> Result<(), PluginError> {
+        let file = file_name(name);
+        let read: Result<Option<Record>, _> = durable::read(dir.as_fd(), &self.path, &file);
+        if !matches!(read, Err(StoreError::Damaged { .. })) {
+            return Ok(());
+        }
+        let moved = rustix::fs::renameat(dir, &file, dir, damaged_name(name));
+        moved.map_err(|errno| PluginError::io("rename", self.path.join(file), errno))
     }
 
     /// Does what is planned; if a file changes meanwhile, what is planned then.
@@ -240,9 +265,10 @@ impl Plugins {
         dry_run: bool,
         plan: impl Fn() -> Result<Planned, PluginError>,
     ) -> Result<Outcome, PluginError> {
-        let mut path = PathBuf::new();
+        let (mut path, mut damaged) = (PathBuf::new(), None);
         for _ in 0..TRIES {
             let mut planned = plan()?;
+            damaged = damaged.or(planned.damaged.take());
             let changes = planned.plans.iter().any(|plan| plan.now != plan.after);
             if let Some(project) = scope.limit().filter(|_| changes && !dry_run) {
                 drop(file::held(project)?);
@@ -257,6 +283,7 @@ impl Plugins {
                         let backup = copy.map(|name| self.path.join(name));
                         Change { path: plan.path, before: plan.now, after: plan.after, backup }
                     });
+                    let notes = damaged.into_iter().chain(notes).collect();
                     return Ok(Outcome { changes: changes.collect(), notes });
                 }
             }
@@ -268,6 +295,7 @@ impl Plugins {
     fn carry_out(&self, planned: &mut Planned) -> Result<Option<PathBuf>, PluginError> {
         let Planned { name, plans, record, old, .. } = planned;
         let dir = self.dir()?;
+        self.lay_aside(dir, name)?;
         let changes = plans.iter().any(|plan| plan.now != plan.after);
         if let Some(record) = record.as_mut().filter(|record| changes || old.as_ref() != Some(*record)) {
             let ours = self.made()?;
@@ -346,10 +374,12 @@ impl Plugins {
         let used: BTreeSet<&str> =
             record.iter().flat_map(|record| &record.files).filter_map(|kept| kept.before.as_deref()).collect();
         let failed = |error| PluginError::io("read", self.path.clone(), error);
+        // What a damaged record was about, nobody knows any more: those are all that is left.
+        let damaged = self.path.join(damaged_name(name)).symlink_metadata().is_ok();
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let file = entry.map_err(failed)?.file_name();
             let Some(file) = file.to_str() else { continue };
-            let is_copy = file.starts_with(&format!("{name}-")) && !used.contains(file);
+            let is_copy = !damaged && file.starts_with(&format!("{name}-")) && !used.contains(file);
             if is_copy || file.starts_with('.') {
                 let failed = |errno| PluginError::io("remove", self.path.join(file), errno);
                 file::forget(self.dir()?, file).map_err(failed)?;
@@ -365,7 +395,11 @@ impl Plugins {
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             let Some(name) = name.to_str().filter(|name| name.ends_with(RECORD)) else { continue };
-            let record: Option<Record> = durable::read(self.dir()?.as_fd(), &self.path, name)?;
+            let record: Option<Record> = match durable::read(self.dir()?.as_fd(), &self.path, name) {
+                // Another one's, which is told when that is asked for.
+                Err(StoreError::Damaged { .. }) => continue,
+                read => read?,
+            };
             made.extend(record.into_iter().flat_map(|record| record.files).flat_map(|kept| kept.made));
         }
         Ok(made)
@@ -401,6 +435,8 @@ struct Planned {
     name: String,
     plans: Vec<Plan>,
     notes: Vec<String>,
+    /// What is to be told of the record, if that can't be read.
+    damaged: Option<String>,
     /// What is on record then; none: nothing.
     record: Option<Record>,
     /// What is on record now.
@@ -419,6 +455,11 @@ impl Scope {
 
 fn file_name(record: &str) -> String {
     format!("{record}{RECORD}")
+}
+
+/// What a record is called that can't be read, once another one takes its place.
+fn damaged_name(record: &str) -> String {
+    format!("{record}.damaged")
 }
 
 #[cfg(test)]

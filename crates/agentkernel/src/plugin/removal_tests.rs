@@ -128,3 +128,52 @@ fn a_hook_that_stays_is_told() {
     world.install("claude", &Scope::User).unwrap();
     assert!(world.remove("claude", &Scope::User).notes.is_empty());
 }
+
+#[test]
+fn a_record_that_is_damaged_goes_for_none_and_is_told() {
+    for text in ["", "{", "null", "{\"format\": 1}"] {
+        let world = World::new();
+        let path = world.put("home/.config/zed/settings.json", "{\n  \"theirs\": 1\n}\n");
+        let before = world.all();
+        world.install("zed", &Scope::User).unwrap();
+        let dir = world.dir.path().join("state/plugins");
+        let records = || fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+        let record = records().find(|path| path.extension().is_some_and(|end| end == "record")).unwrap();
+        fs::write(&record, text).unwrap();
+        // Others are not concerned.
+        world.install("neovim", &Scope::User).unwrap();
+        world.remove("neovim", &Scope::User);
+        let aside = record.with_extension("damaged");
+        let shown = world.plugins.remove(&Agent::find("zed").unwrap(), &Scope::User, true).unwrap();
+        assert!(shown.notes.len() == 1 && record.is_file() && !aside.try_exists().unwrap(), "{shown:?}");
+        let again = world.install("zed", &Scope::User).unwrap();
+        let is_told = |note: &String| note.contains(record.to_str().unwrap()) && note.contains(aside.to_str().unwrap());
+        assert!(again.changes.is_empty() && is_told(&again.notes[0]), "{again:?}");
+        assert!(!record.try_exists().unwrap());
+        assert_eq!(fs::read_to_string(&aside).unwrap(), text);
+        assert!(world.remove("zed", &Scope::User).notes.is_empty());
+        assert_eq!(world.all(), before);
+        // The copy of what was there is all that tells of it.
+        let copies = records().filter(|path| path.extension().is_some_and(|end| end == "json"));
+        assert_eq!(
+            copies.map(|copy| fs::read_to_string(copy).unwrap()).collect::<Vec<_>>(),
+            ["{\n  \"theirs\": 1\n}\n"]
+        );
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_has_become_a_link_since_stays_one() {
+    let world = World::new();
+    let path = world.put("home/.config/zed/settings.json", "{\n  \"theirs\": 1\n}\n");
+    world.install("zed", &Scope::User).unwrap();
+    let real = world.home("zed.json");
+    fs::rename(&path, &real).unwrap();
+    symlink(&real, &path).unwrap();
+    let again = world.install("zed", &Scope::User).unwrap();
+    assert!(again.changes.is_empty() && again.notes.is_empty(), "{again:?}");
+    world.remove("zed", &Scope::User);
+    assert!(path.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&real).unwrap(), "{\n  \"theirs\": 1\n}\n");
+}
