@@ -380,6 +380,31 @@ fn what_would_be_changed_is_shown_and_what_is_broken_is_refused() {
 }
 
 #[test]
+fn a_file_that_is_read_only_is_refused_unless_for_root() {
+    for who in Who::all() {
+        let is_root = who == Who::Me && rustix::process::getuid().is_root();
+        for mode in ["400", "444"] {
+            let world = World::new(who);
+            let script =
+                format!("mkdir ~/.codex && echo 'a = 1' > ~/.codex/config.toml && chmod {mode} ~/.codex/config.toml");
+            let _ = stdout(world.command("sh").args(["-c", &script]));
+            let before = files(&world);
+            for more in [&["-n"][..], &[]] {
+                let output = world.agentkernel([&["plugin", "install", "codex"], more].concat()).output().unwrap();
+                let told = told(&output);
+                assert_eq!(output.status.success(), is_root, "{told}");
+                assert_eq!(
+                    told.contains("/.codex/config.toml is read-only") && told.contains("chmod u+w"),
+                    !is_root,
+                    "{told}"
+                );
+            }
+            assert_eq!(files(&world).keys().eq(before.keys()), !is_root);
+        }
+    }
+}
+
+#[test]
 fn the_skill_names_tools_and_what_they_take() {
     let world = World::new(Who::Me);
     let client = Client::new(&world, json!({}));

@@ -40,6 +40,15 @@ pub enum PluginError {
         #[source]
         source: io::Error,
     },
+    /// A file is not to be written, as its mode says.
+    #[error("{} is read-only", path.display())]
+    ReadOnly {
+        /// Which.
+        path: PathBuf,
+        /// What the system says of it.
+        #[source]
+        source: io::Error,
+    },
     /// A link leads to nothing.
     #[error("{} is a symbolic link to nothing", .0.display())]
     Dangling(PathBuf),
@@ -97,6 +106,7 @@ impl PluginError {
             },
             Self::UserOnly(_) => "Install it with --user".into(),
             Self::Fault { .. } => "Mend the file first; nothing was changed in it".into(),
+            Self::ReadOnly { .. } => "If it may be changed, make it writable first (`chmod u+w`)".into(),
             Self::Dangling(_) => "Remove it, or put back what it leads to".into(),
             Self::Outside { .. } => "Make it a file of the project, or install with --user".into(),
             Self::Kept(_) | Self::Held(_) => {

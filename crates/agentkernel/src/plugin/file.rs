@@ -114,6 +114,17 @@ pub(super) fn held(dir: &Path) -> Result<OwnedFd, PluginError> {
     Err(PluginError::Held(dir.to_owned()))
 }
 
+/// Refuses a file that is not to be written, as its mode or its file system says.
+pub(super) fn check_writable(path: &Path) -> Result<(), PluginError> {
+    match fs::accessat(CWD, path, fs::Access::WRITE_OK, AtFlags::EACCESS) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
+            Err(PluginError::ReadOnly { path: path.into(), source: errno.into() })
+        }
+        Err(errno) => Err(PluginError::io("write", path, errno)),
+    }
+}
+
 /// Replaces what is in a file, or takes the file away; `false`: it is not any more what it was.
 pub(super) fn replace(path: &Path, before: Option<&str>, after: Option<&str>) -> Result<bool, PluginError> {
     match Replacing::prepare(path, before, after)? {

@@ -269,6 +269,8 @@ impl Plugins {
         for _ in 0..TRIES {
             let mut planned = plan()?;
             damaged = damaged.or(planned.damaged.take());
+            let mut changed = planned.plans.iter().filter(|plan| plan.now != plan.after);
+            changed.try_for_each(|plan| file::check_writable(&plan.path))?;
             let changes = planned.plans.iter().any(|plan| plan.now != plan.after);
             if let Some(project) = scope.limit().filter(|_| changes && !dry_run) {
                 drop(file::held(project)?);
