@@ -5,6 +5,7 @@ use super::{
     table::{self, printable},
 };
 use crate::{
+    client::is_terminal,
     config::{HostFacts, Project},
     json,
     plugin::{self, Agent, Off, Outcome, PluginError, Plugins, Presence, Scope},
@@ -152,7 +153,7 @@ impl Change {
             tell_off(agent, off);
         }
         if self.dry_run {
-            return outcome.changes.iter().try_for_each(|change| print(&patch(change)));
+            return outcome.changes.iter().try_for_each(|change| print(&patch(change, is_terminal().output)));
         }
         if outcome.changes.is_empty() {
             let words = if install { "Nothing to do: it has its plugin" } else { "Nothing to remove" };
@@ -184,22 +185,23 @@ fn tell_off(agent: &Agent, off: &Off) {
     report(&Failure::new(cause).hint(off.hint()));
 }
 
-/// A unified diff of one file.
-fn patch(change: &plugin::Change) -> String {
+/// A unified diff of one file, as patch(1) takes it where no terminal obeys what is in it.
+fn patch(change: &plugin::Change, terminal: bool) -> String {
     let path = printable(&change.path.to_string_lossy());
     let name = |text: &Option<String>| text.as_ref().map_or_else(|| "/dev/null".to_owned(), |_| path.clone());
     let (before, after) = (change.before.as_deref().unwrap_or_default(), change.after.as_deref().unwrap_or_default());
-    TextDiff::from_lines(before, after)
+    let patch = TextDiff::from_lines(before, after)
         .unified_diff()
         .header(&name(&change.before), &name(&change.after))
-        .to_string()
-        .split_inclusive('\n')
-        .map(|line| match line.strip_suffix('\n') {
-            // Ends of lines and marks are shown, as nobody would see them.
-            Some(line) => printable(line) + "\n",
-            None => printable(line),
-        })
-        .collect()
+        .to_string();
+    if !terminal {
+        return patch;
+    }
+    // Other ends of lines and marks are shown, as nobody would see them.
+    patch.split_inclusive(['\n', '\t']).fold(String::new(), |text, part| match part.strip_suffix(['\n', '\t']) {
+        Some(start) => text + &printable(start) + &part[start.len()..],
+        None => text + &printable(part),
+    })
 }
 
 /// Name, title, whether it is found, and whether it has its plugin for the user and in the project, as far as that can be read.
@@ -271,3 +273,7 @@ impl From<PluginError> for Failure {
         Self::chain(&error).hint(hint)
     }
 }
+
+#[cfg(test)]
+#[path = "plugin_tests.rs"]
+mod tests;
