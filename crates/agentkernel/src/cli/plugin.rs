@@ -96,6 +96,9 @@ impl Change {
             true => Plugins::look(Store::look()?.as_ref(), host)?,
             false => Plugins::open(&Store::open()?, host)?,
         };
+        if install {
+            plugins.check(&scope)?;
+        }
         let all = self.agents.iter().any(|name| name == ALL);
         let names = if all { plugin::names() } else { self.agents.iter().map(String::as_str).collect() };
         let mut status = 0;

@@ -110,7 +110,7 @@ impl HostFacts {
     }
 
     /// The directories that the caller may call home: the user database's and `$HOME`, which sudo may leave as it was.
-    pub(super) fn homes(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn homes(&self) -> impl Iterator<Item = &Path> {
         [Some(self.home.as_path()), self.var("HOME").map(Path::new)]
             .into_iter()
             .flatten()

@@ -261,7 +261,7 @@ pub(super) fn is_placeholder(path: &Path) -> bool {
 
 /// Why this directory can't be a workspace; `None` if it can. Whatever is in a workspace is in the hands of the
 /// agent: a whole home directory or a part of the system must never get there by a command in the wrong place.
-pub(super) fn refuse<'a>(path: &Path, homes: impl Iterator<Item = &'a Path>) -> Option<String> {
+pub(crate) fn refuse<'a>(path: &Path, homes: impl Iterator<Item = &'a Path>) -> Option<String> {
     /// With everything below them.
     const TREES: [&str; 15] = [
         "/proc",

@@ -17,6 +17,14 @@ pub enum PluginError {
     /// It has none for projects.
     #[error("{0} has no plugin for a project alone")]
     UserOnly(String),
+    /// No sandbox could work there.
+    #[error("{} can't be a workspace: {reason}", path.display())]
+    NoProject {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A file can't be changed.
     #[error("{}:{line}:{column}: {cause}", path.display())]
     Fault {
@@ -105,6 +113,7 @@ impl PluginError {
                 None => format!("There are {}", agent::names().join(", ")),
             },
             Self::UserOnly(_) => "Install it with --user".into(),
+            Self::NoProject { .. } => "Go to a project's directory, or install with --user".into(),
             Self::Fault { .. } => "Mend the file first; nothing was changed in it".into(),
             Self::ReadOnly { .. } => "If it may be changed, make it writable first (`chmod u+w`)".into(),
             Self::Dangling(_) => "Remove it, or put back what it leads to".into(),

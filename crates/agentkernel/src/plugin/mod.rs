@@ -20,7 +20,7 @@ pub use hook::answer;
 pub use off::Off;
 
 use crate::{
-    config::HostFacts,
+    config::{self, HostFacts},
     edit::{Edit, Put},
     store::{self, Store, StoreError, durable},
 };
@@ -183,6 +183,21 @@ impl Plugins {
         off::find(agent.switches.as_ref()?, &self.host, agent.homes(&self.host).first()?, scope)
     }
 
+    /// Refuses a project that can't be a workspace: all that it would get is about sandboxes there.
+    ///
+    /// # Errors
+    /// If it is one.
+    pub fn check(&self, scope: &Scope) -> Result<(), PluginError> {
+        let Some(path) = scope.limit() else { return Ok(()) };
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let homes: Vec<PathBuf> = self.host.homes().flat_map(|home| [home.to_owned(), real(home)]).collect();
+        let refused = |path: &Path| config::protect::refuse(path, homes.iter().map(PathBuf::as_path));
+        match refused(path).or_else(|| refused(&real(path))) {
+            Some(reason) => Err(PluginError::NoProject { path: path.to_owned(), reason }),
+            None => Ok(()),
+        }
+    }
+
     /// Gives an agent its plugin, or brings it up to date.
     ///
     /// # Errors
@@ -191,6 +206,7 @@ impl Plugins {
         if !agent.has(scope) {
             return Err(PluginError::UserOnly(agent.title.clone()));
         }
+        self.check(scope)?;
         let _held = self.hold()?;
         let name = self.record_name(agent, scope);
         self.try_often(scope, dry_run, || {

@@ -130,6 +130,30 @@ fn a_hook_that_stays_is_told() {
 }
 
 #[test]
+fn a_directory_that_is_no_workspace_is_no_project() {
+    let world = World::new();
+    let link = world.dir.path().join("link");
+    symlink(world.home(""), &link).unwrap();
+    fs::create_dir(world.home(".claude")).unwrap();
+    for (path, reason) in [
+        (world.home("."), "it is your home directory"),
+        (link, "it is your home directory"),
+        (world.home(".claude"), "it is in ~/.claude"),
+        (world.dir.path().to_owned(), "your home directory is in it"),
+        ("/".into(), "it is the root directory"),
+    ] {
+        let before = world.all();
+        let scope = Scope::Project(path.clone());
+        let error = world.install("codex", &scope).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} can't be a workspace: {reason}", path.display()));
+        assert_eq!(error.hint(), "Go to a project's directory, or install with --user");
+        assert_eq!(world.all(), before);
+    }
+    // What is there since another version goes.
+    assert!(world.remove("codex", &Scope::Project(world.home("."))).changes.is_empty());
+}
+
+#[test]
 fn a_record_that_is_damaged_goes_for_none_and_is_told() {
     for text in ["", "{", "null", "{\"format\": 1}"] {
         let world = World::new();
