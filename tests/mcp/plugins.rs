@@ -380,6 +380,29 @@ fn what_would_be_changed_is_shown_and_what_is_broken_is_refused() {
 }
 
 #[test]
+fn what_has_part_of_it_is_told_so_and_a_home_is_no_project() {
+    let world = World::new(Who::Me);
+    let dir = world.home().join(".config/zed");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("settings.json"), r#"{"context_servers": {"agentkernel": {"command": "mine"}}}"#).unwrap();
+    for words in ["Zed: installed partly\n", "Zed: Nothing to do: it has its plugin partly\n"] {
+        let output = world.agentkernel(["plugin", "install", "zed"]).output().unwrap();
+        let told = told(&output);
+        assert!(output.status.success() && told.contains(words), "{told}");
+    }
+    let listed: Value = serde_json::from_str(&stdout(&mut world.agentkernel(["plugin", "list", "--json"]))).unwrap();
+    let row = listed.as_array().unwrap().iter().find(|row| row["name"] == "zed").unwrap();
+    assert_eq!(row["user"], "partly");
+    for (dir, reason) in [(world.home(), "it is your home directory"), ("/".into(), "it is the root directory")] {
+        let mut install = world.agentkernel(["plugin", "install", "all", "--project"]);
+        let output = install.current_dir(dir).output().unwrap();
+        let told = told(&output);
+        assert!(!output.status.success() && told.contains(reason) && told.contains("--user"), "{told}");
+        assert_eq!(told.matches(reason).count(), 1, "{told}");
+    }
+}
+
+#[test]
 fn a_file_that_is_read_only_is_refused_unless_for_root() {
     for who in Who::all() {
         let is_root = who == Who::Me && rustix::process::getuid().is_root();

@@ -136,19 +136,23 @@ impl Change {
             false => plugins.remove(&agent, scope, self.dry_run)?,
         };
         let off = if install { plugins.off(&agent, here) } else { None };
-        self.tell(&agent, scope, &outcome, off.as_ref(), install, all)?;
+        let presence = if install { Some(plugins.presence(&agent, scope)?) } else { None };
+        self.tell(&agent, scope, &outcome, off.as_ref(), presence, all)?;
         Ok(true)
     }
 
+    /// Tells what was done; with how much of it an agent has, if that is an installation.
     fn tell(
         &self,
         agent: &Agent,
         scope: &Scope,
         outcome: &Outcome,
         off: Option<&Off>,
-        install: bool,
+        presence: Option<Presence>,
         all: bool,
     ) -> Result<(), Failure> {
+        let install = presence.is_some();
+        let partly = presence.is_some_and(|presence| presence != Presence::Installed);
         for note in &outcome.notes {
             report(&Failure::new(note.as_str()));
         }
@@ -159,10 +163,18 @@ impl Change {
             return outcome.changes.iter().try_for_each(|change| print(&patch(change, is_terminal().output)));
         }
         if outcome.changes.is_empty() {
-            let words = if install { "Nothing to do: it has its plugin" } else { "Nothing to remove" };
+            let words = match (install, partly) {
+                (true, true) => "Nothing to do: it has its plugin partly",
+                (true, false) => "Nothing to do: it has its plugin",
+                (false, _) => "Nothing to remove",
+            };
             return if all && !install { Ok(()) } else { print(&format!("{}: {words}\n", agent.title)) };
         }
-        let words = if install { "installed" } else { "removed" };
+        let words = match (install, partly) {
+            (true, true) => "installed partly",
+            (true, false) => "installed",
+            (false, _) => "removed",
+        };
         let mut text = format!("{}: {words}\n", agent.title);
         for change in &outcome.changes {
             let word = match (&change.before, &change.after) {
