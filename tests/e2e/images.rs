@@ -265,6 +265,8 @@ fn a_layer_that_is_read_only() {
         let run = ["run", "--image", "app:1", "--workspace", "none", "--", "ls", "/opaque"];
         assert_eq!(stdout(&mut world.agentkernel(run)), "new\n");
         let _ = stdout(&mut world.agentkernel(["image", "du"]));
+        // What is in use stays.
+        eventually("its sandbox is gone", || world.processes().is_empty());
         let _ = stdout(&mut world.agentkernel(["image", "rm", "app:1"]));
         assert_eq!(layers(&world), 0);
     }
