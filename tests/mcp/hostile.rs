@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::symlink,
-    process::{Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -18,6 +18,21 @@ use support::{Who, World, eventually, stdout};
 /// What runs in a sandbox.
 fn inside(world: &World) -> String {
     stdout(&mut world.agentkernel(["exec", "box", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]))
+}
+
+/// A server that was greeted, and what is said to it; nobody reads what it answers.
+fn greeted(world: &World) -> (Child, ChildStdin) {
+    let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = server.stdin.take().unwrap();
+    let hello =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    for message in [
+        json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}),
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+    ] {
+        writeln!(input, "{message}").unwrap();
+    }
+    (server, input)
 }
 
 fn nothing_is_left(world: &World) {
@@ -291,13 +306,8 @@ fn a_hundred_commands_in_the_background() {
 fn a_client_that_reads_nothing() {
     for (gone, most) in [(false, 15), (true, 3)] {
         let world = World::new(Who::Me);
-        let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut input = server.stdin.take().unwrap();
+        let (mut server, mut input) = greeted(&world);
         let mut say = |message: Value| writeln!(input, "{message}").unwrap();
-        let hello =
-            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
-        say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
-        say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
         let run = json!({"name": "run", "arguments": {"command": "sleep 12345"}});
         say(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": run}));
         eventually("it runs", || stdout(&mut world.agentkernel(["ps", "-q"])).lines().count() == 1);
@@ -324,13 +334,8 @@ fn a_client_that_reads_nothing() {
 #[test]
 fn more_calls_than_there_may_be() {
     let world = World::new(Who::Me);
-    let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut input = server.stdin.take().unwrap();
+    let (mut server, mut input) = greeted(&world);
     let mut say = |message: Value| writeln!(input, "{message}").unwrap();
-    let hello =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
-    say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}));
-    say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     let run = json!({"name": "run", "arguments": {"command": "sleep 12345"}});
     (1..1101).for_each(|id| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": run})));
     let output = BufReader::new(server.stdout.take().unwrap());
@@ -353,16 +358,11 @@ fn more_calls_than_there_may_be() {
 fn a_client_that_listens_late() {
     const ALL: usize = 200_000;
     let world = World::new(Who::Me);
-    let mut server = world.agentkernel(["mcp"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut input = server.stdin.take().unwrap();
+    let (mut server, mut input) = greeted(&world);
     let output = BufReader::new(server.stdout.take().unwrap());
-    let hello =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     let said = Arc::new(AtomicUsize::new(0));
     let counted = said.clone();
     let asks = std::thread::spawn(move || {
-        writeln!(input, "{}", json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello})).unwrap();
-        writeln!(input, "{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).unwrap();
         for id in 1..=ALL {
             writeln!(input, "{}", json!({"jsonrpc": "2.0", "id": id, "method": "ping"})).unwrap();
             counted.store(id, Ordering::Relaxed);

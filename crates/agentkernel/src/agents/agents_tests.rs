@@ -291,6 +291,25 @@ fn what_an_agent_obeys_of_a_project_is_protected() {
     }
 }
 
+/// Where an agent's own are, a link or a variable makes no workspace.
+#[test]
+fn where_agents_keep_what_they_obey_is_known() {
+    use config::dotfiles::{AGENTS, VARIABLES};
+    for (name, _) in EMBEDDED {
+        let adapter = embedded(name);
+        let home = &adapter.home;
+        for below in home.config.iter().chain(&home.memory).chain(&home.skills) {
+            // What lies in these itself is looked at by each of its names.
+            let is_alone = below.components().count() == 1 || below == Path::new(".config/AGENTS.md");
+            assert!(is_alone || AGENTS.iter().any(|dir| below.starts_with(dir)), "{name}: {}", below.display());
+        }
+        for elsewhere in &adapter.elsewhere {
+            let is_known = VARIABLES.iter().any(|(variable, _)| *variable == elsewhere.variable);
+            assert!(is_known || elsewhere.variable.starts_with("XDG_"), "{name}: {}", elsewhere.variable);
+        }
+    }
+}
+
 /// What settings name, and other files with settings: without them an agent would do something else, or nothing.
 #[test]
 fn what_settings_name_comes_along_too() {

@@ -1,6 +1,9 @@
 //! Hides how calls in Starlark are read, of which rules of an agent's consist: a call with something in it that logs in is left out whole.
 
-use super::settings::{Search, ends_of_lines};
+use super::{
+    detect::is_known,
+    settings::{Search, ends_of_lines, guards},
+};
 
 /// What stands between calls, or one of these.
 struct Piece<'a> {
@@ -21,6 +24,9 @@ fn stays(piece: &Piece<'_>, search: &mut Search<'_>) -> String {
     }
     let name: String = piece.text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     let path = [name];
+    if piece.said.iter().any(|said| guards(said)) && !piece.said.iter().any(|said| is_known(said)) {
+        return piece.text.to_owned();
+    }
     let mut before = None;
     for said in &piece.said {
         if search.instead(&path, before, None, said).is_some() {
@@ -98,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_call_in_which_something_logs_in_is_left_out() {
-        let stays = "prefix_rule(pattern=[\"git\", \"push\"], decision=\"allow\") # mine\nhost_executable(name = 'x',\n  paths = [\"/a\"])\n";
+        let stays = "prefix_rule(pattern=[\"git\", \"push\"], decision=\"allow\") # mine\n\
+            prefix_rule(pattern=[\"curl\", \"-u\", \"me:x1\"], decision=\"forbidden\")\nhost_executable(name = 'x',\n  paths = [\"/a\"])\n";
         assert_eq!(of(stays), Settings { text: stays.into(), left_out: vec![] });
         for call in [
             "prefix_rule(pattern=[\"curl\", \"-H\", \"Authorization: Bearer Hunter2\"], decision=\"allow\")",

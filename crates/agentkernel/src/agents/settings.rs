@@ -144,10 +144,10 @@ impl Search<'_> {
         named: Option<&str>,
         text: &str,
     ) -> Option<String> {
-        // What only says a number, or yes or no, is judged as one that is written as such.
+        // What only says a number, or yes or no, is judged as one that is written as such; what is allowed or not is no secret.
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match is_number {
-            _ if matches!(text, "true" | "false") => None,
+            _ if matches!(text, "true" | "false" | "allow") || guards(text) => None,
             true if !is_secret_number(path, before, named, text) => None,
             _ => self.instead_of(path, before, named, text),
         }
@@ -197,25 +197,9 @@ impl Search<'_> {
         })
     }
 
-    /// What something is called from now on: otherwise, if what it is called logs in, which is noted.
-    fn called(
-        &mut self,
-        path: &[String],
-        key: String,
-        changes: &mut Vec<(Range<usize>, String)>,
-        place: Range<usize>,
-    ) -> String {
-        if !self.is_called(path, &key) {
-            return key;
-        }
-        let called = format!("{LEFT_OUT}-{}", self.left_out.len());
-        changes.push((place, format!("\"{called}\"")));
-        called
-    }
-
-    /// Whether a key itself logs in, which is noted.
-    fn is_called(&mut self, path: &[String], key: &str) -> bool {
-        let logs_in = detect::logs_in(key);
+    /// Whether a key itself logs in, which is noted; `value` is what it says, if that is a text.
+    fn logs_in_by_key(&mut self, path: &[String], key: &str, value: Option<&str>) -> bool {
+        let logs_in = if value.is_some_and(guards) { is_known(key) } else { detect::logs_in(key) };
         if logs_in {
             let named = path.join(".");
             self.left_out.push(if path.is_empty() { A_KEY.to_owned() } else { format!("{A_KEY} of {named}") });
@@ -277,7 +261,7 @@ impl Search<'_> {
             Node::Map(entries) => {
                 let named = entries.iter().find(|entry| entry.key == "name").and_then(|entry| entry.value.text());
                 for entry in entries {
-                    if self.is_called(path, &entry.key) {
+                    if self.logs_in_by_key(path, &entry.key, entry.value.text().as_deref()) {
                         changes.push((entry.place.clone(), ends_of_lines(&front[entry.place.clone()])));
                         continue;
                     }
@@ -366,7 +350,7 @@ impl Search<'_> {
 
     fn table(&mut self, path: &mut Vec<String>, table: &mut Table) {
         self.behind(table.decor_mut());
-        table.retain(|key, _| !self.is_called(path, key));
+        table.retain(|key, item| !self.logs_in_by_key(path, key, item.as_str()));
         let named = table.get("name").and_then(Item::as_str).map(str::to_owned);
         for (key, item) in table.iter_mut() {
             path.push(key.get().to_owned());
@@ -409,7 +393,7 @@ impl Search<'_> {
                 }
             }
             Value::InlineTable(table) => {
-                table.retain(|key, _| !self.is_called(path, key));
+                table.retain(|key, value| !self.logs_in_by_key(path, key, value.as_str()));
                 let named = table.get("name").and_then(Value::as_str).map(str::to_owned);
                 for (key, value) in table.iter_mut() {
                     path.push(key.get().to_owned());
@@ -503,6 +487,12 @@ fn front_matter(text: &str) -> Front {
     other.map_or(Front::Open, Front::UpTo)
 }
 
+/// Whether a rule of these words keeps something from being done: without it, that would be allowed. Who makes one has it named by what
+/// does not log in.
+pub(super) fn guards(word: &str) -> bool {
+    matches!(word, "deny" | "ask" | "forbidden" | "prompt")
+}
+
 /// Whether a number may log in: it is long, and where it stands is called as what does.
 fn is_secret_number(path: &[String], before: Option<&str>, named: Option<&str>, number: &str) -> bool {
     let by_key = path.last().is_some_and(|key| is_secret_name(key));
@@ -557,12 +547,23 @@ fn json(text: &str, search: &mut Search<'_>) -> String {
                 let written = text.get(at..end).unwrap_or_default();
                 let said: String =
                     serde_json::from_str(written).unwrap_or_else(|_| written.trim_matches('"').to_owned());
-                let is_key = bytes.get(blank_end(bytes, end)) == Some(&b':');
+                let colon = blank_end(bytes, end);
                 match levels.last_mut() {
-                    Some(level) if level.is_table && is_key => {
+                    Some(level) if level.is_table && bytes.get(colon) == Some(&b':') => {
                         level.key = None;
-                        let called = search.called(&keys(&levels), said, &mut changes, at..end);
-                        levels.last_mut().into_iter().for_each(|level| level.key = Some(called.clone()));
+                        let (begin, path) = (blank_end(bytes, colon + 1), keys(&levels));
+                        let value = text.get(begin..string_end(bytes, begin)).unwrap_or_default();
+                        let value = serde_json::from_str::<String>(value).ok();
+                        let key = match search.logs_in_by_key(&path, &said, value.as_deref()) {
+                            true => format!("{LEFT_OUT}-{}", search.left_out.len()),
+                            false => said.clone(),
+                        };
+                        if key != said {
+                            changes.push((at..end, format!("\"{key}\"")));
+                        }
+                        if let Some(level) = levels.last_mut() {
+                            level.key = Some(key);
+                        }
                     }
                     _ => found(Found { place: at..end, said, is_number: false }, &mut levels, search, &mut changes),
                 }

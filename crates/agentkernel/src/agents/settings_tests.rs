@@ -469,7 +469,7 @@ fn no_yaml_is_too_much() {
 #[test]
 fn what_is_called_by_what_logs_in_is_called_otherwise() {
     let of = |text: &str, form| without_credentials(text, form, "").unwrap();
-    let json = r#"{"permission": {"bash": {"GH_TOKEN=ghp_abcdEFGH1234abcdEFGH *": "allow", "curl -u me:Hunter2 x": "deny", "ls": "allow"}}}"#;
+    let json = r#"{"permission": {"bash": {"GH_TOKEN=ghp_abcdEFGH1234abcdEFGH *": "allow", "curl https://me:Hunter2@x.example": "deny", "ls": "allow"}}}"#;
     let found = of(json, Form::Json);
     assert_eq!(
         found.text,
@@ -483,6 +483,11 @@ fn what_is_called_by_what_logs_in_is_called_otherwise() {
     let yaml = "---\na:\n  \"K_TOKEN=Hunter2\": 1\n  b: 2\n---\n";
     let found = of(yaml, Form::FrontMatter);
     assert_eq!(found, Settings { text: "---\na:\n\n  b: 2\n---\n".into(), left_out: vec!["a key of a".into()] });
+    // A rule that keeps something from being done stays, unless nothing but what logs in looks so.
+    let rules = r#"{"permission": {"bash": {"export TOKEN=*": "deny", "srv --token *": "ask"}}}"#;
+    assert_eq!(of(rules, Form::Json), Settings { text: rules.into(), left_out: vec![] });
+    let rules = "---\npermission:\n  bash:\n    \"export TOKEN=*\": deny\n---\n";
+    assert_eq!(of(rules, Form::FrontMatter), Settings { text: rules.into(), left_out: vec![] });
     // What is only named so has its name.
     let text = r#"{"Authorization": "", "a: b": {"a=b": 1}, "https://x.example/a?b=c": {}}"#;
     assert_eq!(of(text, Form::Json), Settings { text: text.into(), left_out: vec![] });

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Directories of agents below a home directory, in which they keep what they obey.
-const AGENTS: [&str; 10] = [
+pub(crate) const AGENTS: [&str; 10] = [
     ".agents",
     ".claude",
     ".codex",
@@ -39,6 +39,17 @@ const WITHIN: [&str; 13] = [
     "skills",
     "tools",
 ];
+/// Variables that name such a directory, and what is beneath it.
+pub(crate) const VARIABLES: [(&str, &str); 5] = [
+    ("CLAUDE_CONFIG_DIR", ""),
+    ("CODEX_HOME", ""),
+    ("COPILOT_HOME", ""),
+    ("GEMINI_CLI_HOME", ".gemini"),
+    ("OPENCODE_CONFIG_DIR", ""),
+];
+/// Where an agent makes worktrees of projects in its own.
+const WORKTREES: &str = "worktrees";
+
 /// The most links of a person that are looked at.
 const MOST: usize = 4096;
 /// Symbolic links in one path, as many as the kernel follows.
@@ -52,17 +63,6 @@ pub(super) struct Leads {
     /// A place of an agent's that is the project, or that the project is in.
     pub(super) around: Option<PathBuf>,
 }
-
-/// Variables that name such a directory, and what is beneath it.
-const VARIABLES: [(&str, &str); 5] = [
-    ("CLAUDE_CONFIG_DIR", ""),
-    ("CODEX_HOME", ""),
-    ("COPILOT_HOME", ""),
-    ("GEMINI_CLI_HOME", ".gemini"),
-    ("OPENCODE_CONFIG_DIR", ""),
-];
-/// Where an agent makes worktrees of projects in its own.
-const WORKTREES: &str = "worktrees";
 
 /// What of a project, an absolute path without links, is led to by the links of these people, and is in the directories that
 /// variables of the caller's name.

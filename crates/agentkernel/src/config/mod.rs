@@ -6,7 +6,7 @@ mod backend;
 mod build;
 mod check;
 mod credentials;
-mod dotfiles;
+pub(crate) mod dotfiles;
 mod environment;
 mod error;
 mod exec;

@@ -160,13 +160,9 @@ impl All {
         }
         let session = delivery::session(request.headers()).cloned();
         let ends = request.method() == Method::DELETE;
-        if let Some(session) = session.as_ref().filter(|_| ends)
-            && !self.has(session).await
-        {
-            return says(StatusCode::NOT_FOUND, "There is no such session\n");
-        }
         match &session {
             Some(session) if self.has(session).await => self.heard().of(session),
+            Some(_) if ends => return says(StatusCode::NOT_FOUND, "There is no such session\n"),
             Some(_) => {}
             None => self.make_room().await,
         }
@@ -191,9 +187,7 @@ impl All {
         }
         answer
     }
-}
 
-impl All {
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
