@@ -14,7 +14,7 @@ use crate::{
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use serde_json::json;
 use similar::TextDiff;
-use std::io::Read as _;
+use std::{io::Read as _, os::unix::ffi::OsStrExt as _, path::Path};
 
 /// All that are here.
 const ALL: &str = "all";
@@ -184,7 +184,7 @@ impl Change {
             };
             text.push_str(&format!("  {word:9}{}\n", printable(&change.path.to_string_lossy())));
             if let Some(backup) = &change.backup {
-                text.push_str(&format!("  {:9}{}\n", "  before:", printable(&backup.to_string_lossy())));
+                text.push_str(&format!("    before: {}\n", printable(&backup.to_string_lossy())));
             }
         }
         if install && off.is_none() {
@@ -202,7 +202,7 @@ fn tell_off(agent: &Agent, off: &Off) {
 
 /// A unified diff of one file, as patch(1) takes it where no terminal obeys what is in it.
 fn patch(change: &plugin::Change, terminal: bool) -> String {
-    let path = printable(&change.path.to_string_lossy());
+    let path = patch_name(&change.path);
     let name = |text: &Option<String>| text.as_ref().map_or_else(|| "/dev/null".to_owned(), |_| path.clone());
     let (before, after) = (change.before.as_deref().unwrap_or_default(), change.after.as_deref().unwrap_or_default());
     let patch = TextDiff::from_lines(before, after)
@@ -217,6 +217,24 @@ fn patch(change: &plugin::Change, terminal: bool) -> String {
         Some(start) => text + &printable(start) + &part[start.len()..],
         None => text + &printable(part),
     })
+}
+
+/// A path as a patch has it: with a tab behind it if there is a blank in it, which would end it, and quoted as in C if it has
+/// what would end it or a terminal would obey.
+fn patch_name(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if printable(text) == text && !text.starts_with('"') => {
+            format!("{text}{}", if text.contains(' ') { "\t" } else { "" })
+        }
+        _ => {
+            let quoted = path.as_os_str().as_bytes().iter().map(|&byte| match byte {
+                b'"' | b'\\' => format!("\\{}", char::from(byte)),
+                b' '..=b'~' => char::from(byte).to_string(),
+                _ => format!("\\{byte:03o}"),
+            });
+            format!("\"{}\"", quoted.collect::<String>())
+        }
+    }
 }
 
 /// Name, title, whether it is found, and whether it has its plugin for the user and in the project, as far as that can be read.

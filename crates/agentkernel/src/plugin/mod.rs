@@ -11,6 +11,7 @@ mod hook;
 mod nested;
 mod off;
 mod plan;
+mod replace;
 mod rules;
 mod skills;
 
@@ -26,6 +27,7 @@ use crate::{
 };
 use agent::Target;
 use plan::Plan;
+use replace::Replacer;
 use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::{FlockOperation, flock},
@@ -36,7 +38,11 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// How long is waited for whoever has begun to write to a file.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// So often a plan is made anew because a file has changed meanwhile.
 const TRIES: usize = 10;
@@ -120,6 +126,8 @@ pub struct Plugins {
     /// Where it is on record what was changed; none: nothing is, and nothing is to be.
     dir: Option<OwnedFd>,
     path: PathBuf,
+    /// So long whoever has begun to write to a file has time to go on, before it counts for done.
+    pause: Duration,
 }
 
 impl Plugins {
@@ -129,7 +137,7 @@ impl Plugins {
     /// If the state can't be used.
     pub fn open(store: &Store, host: HostFacts) -> Result<Self, PluginError> {
         let (dir, path) = store.plugins()?;
-        Ok(Self { host, dir: Some(dir), path })
+        Ok(Self { host, dir: Some(dir), path, pause: PAUSE })
     }
 
     /// Those of the caller, only to be looked at: nothing is made where there is no state.
@@ -139,7 +147,7 @@ impl Plugins {
     pub fn look(store: Option<&Store>, host: HostFacts) -> Result<Self, PluginError> {
         let found = store.map(Store::find_plugins).transpose()?.flatten();
         let (dir, path) = found.map_or_else(Default::default, |(dir, path)| (Some(dir), path));
-        Ok(Self { host, dir, path })
+        Ok(Self { host, dir, path, pause: PAUSE })
     }
 
     /// Where it is on record what was changed, if that was opened.
@@ -336,16 +344,23 @@ impl Plugins {
                 durable::write(dir.as_fd(), &self.path, &file_name(name), record)?;
             }
         }
-        let (mut done, mut made) = (Vec::new(), Vec::new());
+        let (mut replacer, mut made) = (Replacer::default(), Vec::new());
+        let mut changed = None;
         for plan in plans.iter() {
-            match plan.carry_out(&mut made) {
-                Ok(true) => done.push(plan),
-                Ok(false) => return Ok(Some(plan.path.clone())),
+            match plan.carry_out(&mut replacer, &mut made) {
+                Ok(true) => {}
+                Ok(false) => {
+                    changed = Some(plan.path.clone());
+                    break;
+                }
                 Err(error) => {
-                    self.undo(dir, name, old.as_ref(), &done, &made);
+                    self.undo(dir, name, old.as_ref(), replacer, &made);
                     return Err(error);
                 }
             }
+        }
+        if let Some(path) = replacer.settle(self.pause)?.or(changed) {
+            return Ok(Some(path));
         }
         for made in plans.iter().filter(|plan| plan.after.is_none()).flat_map(|plan| plan.made.iter().rev()) {
             // Somebody has put something else there, or it is another plan's.
@@ -369,12 +384,8 @@ impl Plugins {
 
     /// Takes back what is done, as the rest can't be done. The first error is the one that counts, and what can't be taken
     /// back is on record.
-    fn undo(&self, dir: &OwnedFd, name: &str, old: Option<&Record>, done: &[&Plan], made: &[PathBuf]) {
-        let back = |plan: &&Plan| {
-            plan.now == plan.after
-                || matches!(file::replace(&plan.path, plan.after.as_deref(), plan.now.as_deref()), Ok(true))
-        };
-        let undone = done.iter().rev().filter(|plan| back(plan)).count() == done.len();
+    fn undo(&self, dir: &OwnedFd, name: &str, old: Option<&Record>, replacer: Replacer, made: &[PathBuf]) {
+        let undone = replacer.take_back();
         for made in made.iter().rev() {
             let _ = fs::remove_dir(made);
         }

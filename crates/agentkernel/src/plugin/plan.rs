@@ -4,11 +4,13 @@ use super::{
     Agent, Kept, PluginError, Plugins, Record, Scope,
     agent::{PROGRAM, Target},
     file,
+    replace::Replacer,
 };
 use crate::edit::{self, Edit, Put};
 use sha2::{Digest as _, Sha256};
 use std::{
     ffi::OsStr,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -202,12 +204,21 @@ impl Plugins {
         Ok(rest)
     }
 
-    /// What a file was before.
+    /// What a file was before. If the copy is gone, what was written is, without what is ours.
     fn before(&self, kept: &Kept) -> Result<Option<String>, PluginError> {
-        let read = |name: &String| {
-            file::kept(self.dir()?, name).map_err(|error| PluginError::io("read", self.path.join(name), error))
-        };
-        kept.before.as_ref().map(read).transpose()
+        let Some(name) = &kept.before else { return Ok(None) };
+        match file::kept(self.dir()?, name) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let mut rest = kept.after.clone().unwrap_or_default();
+                for edit in kept.edits.iter().rev() {
+                    let less = edit.take(&rest, Some("")).map_err(|fault| fault.of(&kept.path, Some(&rest)))?;
+                    rest = less.unwrap_or_default();
+                }
+                Ok(Some(rest))
+            }
+            Err(error) => Err(PluginError::io("read", self.path.join(name), error)),
+        }
     }
 }
 
@@ -224,15 +235,15 @@ impl Plan {
     }
 
     /// Does it; `false`: the file is not any more what it was. Gives the directories that it made for that.
-    pub(super) fn carry_out(&self, made: &mut Vec<PathBuf>) -> Result<bool, PluginError> {
+    pub(super) fn carry_out(&self, replacer: &mut Replacer, made: &mut Vec<PathBuf>) -> Result<bool, PluginError> {
         if self.now == self.after {
-            file::clear(&self.path)?;
+            replacer.clear(&self.path)?;
             return Ok(true);
         }
         if self.after.is_some() {
             file::make_parents(&self.path, made)?;
         }
-        file::replace(&self.path, self.now.as_deref(), self.after.as_deref())
+        replacer.replace(&self.path, self.now.as_deref(), self.after.as_deref())
     }
 
     /// As it is put on record, with the name of the copy.

@@ -1,6 +1,7 @@
 use super::*;
 use std::{
     collections::BTreeMap,
+    io::Write as _,
     os::unix::fs::{PermissionsExt as _, symlink},
 };
 use tempfile::TempDir;
@@ -75,7 +76,8 @@ impl World {
 fn plugins(dir: &Path) -> Plugins {
     let mut host = HostFacts::read().unwrap();
     host.env = vec![("HOME".into(), dir.join("home").into()), ("PATH".into(), "/nowhere".into())];
-    Plugins::open(&Store::at(&dir.join("state")).unwrap(), host).unwrap()
+    // Hardly any test has others that write.
+    Plugins { pause: Duration::ZERO, ..Plugins::open(&Store::at(&dir.join("state")).unwrap(), host).unwrap() }
 }
 
 /// Where each agent keeps what is changed, and files as people have them.
@@ -700,7 +702,9 @@ fn those_at_work_at_once_lose_nothing_of_each_other() {
                     loop {
                         let now = file::read(path).unwrap().unwrap();
                         let after = format!("{now}{worker}-{number}\n");
-                        if file::replace(path, Some(&now), Some(&after)).unwrap() {
+                        let mut replacer = Replacer::default();
+                        let done = replacer.replace(path, Some(&now), Some(&after)).unwrap();
+                        if replacer.settle(Duration::ZERO).unwrap().is_none() && done {
                             break;
                         }
                     }
@@ -719,4 +723,29 @@ fn those_at_work_at_once_lose_nothing_of_each_other() {
         world.remove(name, &Scope::User);
     }
     assert!(!world.home(".claude").try_exists().unwrap() && !world.home(".config").try_exists().unwrap());
+}
+
+/// Who empties a file first and then writes, as most programs do.
+#[test]
+fn what_is_being_written_is_not_lost() {
+    let world = World::new();
+    for install in [true, false] {
+        let path = world.put("home/.junie/mcp/mcp.json", "{\"old\": 1}");
+        let mut theirs = fs::File::create(&path).unwrap();
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(move || {
+                std::thread::sleep(PAUSE / 2);
+                theirs.write_all(b"{\"theirs\": 1}").unwrap();
+            });
+            let plugins = Plugins { pause: PAUSE, ..plugins(world.dir.path()) };
+            let jetbrains = Agent::find("jetbrains").unwrap();
+            match install {
+                true => plugins.install(&jetbrains, &Scope::User, false).unwrap(),
+                false => plugins.remove(&jetbrains, &Scope::User, false).unwrap(),
+            };
+            writing.join().unwrap();
+        });
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\"theirs\": 1") && text.contains("agentkernel") == install, "{text}");
+    }
 }

@@ -188,6 +188,30 @@ fn a_record_that_is_damaged_goes_for_none_and_is_told() {
 }
 
 #[test]
+fn a_copy_that_is_gone_keeps_nothing_in() {
+    let before = "{\n  \"theirs\": 1 // kept\n}\n";
+    for (from, to) in [("", ""), ("\"theirs\": 1", "\"theirs\": 2")] {
+        for again in [false, true] {
+            let world = World::new();
+            let path = world.put("home/.config/zed/settings.json", before);
+            world.install("zed", &Scope::User).unwrap();
+            for entry in fs::read_dir(world.dir.path().join("state/plugins")).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|end| end == "json") {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+            fs::write(&path, fs::read_to_string(&path).unwrap().replacen(from, to, 1)).unwrap();
+            if again {
+                world.install("zed", &Scope::User).unwrap();
+            }
+            assert!(world.remove("zed", &Scope::User).notes.is_empty());
+            assert_eq!(fs::read_to_string(&path).unwrap(), before.replacen(from, to, 1));
+        }
+    }
+}
+
+#[test]
 fn a_file_that_has_become_a_link_since_stays_one() {
     let world = World::new();
     let path = world.put("home/.config/zed/settings.json", "{\n  \"theirs\": 1\n}\n");
