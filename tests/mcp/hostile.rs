@@ -239,6 +239,27 @@ fn a_cancelled_program_is_ended() {
     nothing_is_left(&world);
 }
 
+/// Who asks for progress and reads nothing can cancel all the same.
+#[test]
+fn a_program_is_ended_whose_progress_nobody_reads() {
+    let world = World::new(Who::Me);
+    let (mut server, mut input) = greeted(&world);
+    let mut say = |message: Value| writeln!(input, "{message}").unwrap();
+    // More than a pipe holds.
+    (2..12).for_each(|id| say(json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"})));
+    let arguments = json!({"command": "echo begun; touch begun; sleep 12345"});
+    let run = json!({"name": "run", "arguments": arguments, "_meta": {"progressToken": "run"}});
+    say(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": run}));
+    eventually("it runs", || world.project().join("begun").exists());
+    // It is being told by then.
+    std::thread::sleep(Duration::from_secs(1));
+    say(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}));
+    eventually("it is gone", || stdout(&mut world.agentkernel(["ps", "-aq"])).is_empty());
+    drop(input);
+    assert!(server.wait().unwrap().success());
+    nothing_is_left(&world);
+}
+
 /// Whoever cancels a call hears of nothing that it has made.
 #[test]
 fn a_cancelled_call_takes_back_what_it_made() {

@@ -105,8 +105,10 @@ impl Call<'_> {
             Err(error) => return Ok(Word::Failed(broken(&error))),
         };
         let mut progress = self.context.meta.get_progress_token().map(Progress::new);
+        // Who does not listen to what is told may cancel all the same.
+        let mut telling = None;
         loop {
-            let due = progress.as_ref().and_then(Progress::due);
+            let due = progress.as_ref().and_then(Progress::due).filter(|_| telling.is_none());
             tokio::select! {
                 word = working.next() => match word {
                     Ok(Word::Output(text)) => {
@@ -132,11 +134,9 @@ impl Call<'_> {
                 () = self.context.ct.cancelled() => return Err(cancelled()),
                 () = &mut ended => return Err(cancelled()),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    if let Some(progress) = &mut progress {
-                        // Who does not hear of it will hear the end.
-                        let _ = self.context.peer.notify_progress(progress.told()).await;
-                    }
+                    telling = progress.as_mut().map(|it| Box::pin(self.context.peer.notify_progress(it.told())));
                 }
+                () = told(&mut telling) => telling = None,
             }
         }
     }
@@ -192,6 +192,14 @@ async fn ended(mut ended: broadcast::Receiver<HeaderValue>, session: Option<Head
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => pending().await,
         }
+    }
+}
+
+/// Waits until it is told, if anything is. Who does not hear of it will hear the end.
+async fn told<T>(telling: &mut Option<impl Future<Output = T> + Unpin>) {
+    match telling {
+        Some(telling) => drop(telling.await),
+        None => pending().await,
     }
 }
 
