@@ -4,12 +4,15 @@ use super::{
     detect::is_known,
     settings::{Search, ends_of_lines, guards},
 };
+use std::mem::take;
 
 /// What stands between calls, or one of these.
 struct Piece<'a> {
     text: &'a str,
     /// What it says in quotes, in the order of these.
     said: Vec<String>,
+    /// What it decides keeps something from being done.
+    guards: bool,
     is_comment: bool,
 }
 
@@ -24,7 +27,7 @@ fn stays(piece: &Piece<'_>, search: &mut Search<'_>) -> String {
     }
     let name: String = piece.text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     let path = [name];
-    if piece.said.iter().any(|said| guards(said)) && !piece.said.iter().any(|said| is_known(said)) {
+    if piece.guards && !piece.said.iter().any(|said| is_known(said)) {
         return piece.text.to_owned();
     }
     let mut before = None;
@@ -40,18 +43,20 @@ fn stays(piece: &Piece<'_>, search: &mut Search<'_>) -> String {
 /// Cuts a text behind comments, and behind lines that end outside of brackets and quotes.
 fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut pieces, mut begin, mut at, mut depth) = (Vec::new(), 0, 0, 0_u32);
-    let mut said = Vec::new();
+    let (mut said, mut decided) = (Vec::new(), false);
     while let Some(letter) = text[at..].chars().next() {
         match letter {
             '#' => {
                 let end = text[at..].find('\n').map_or(text.len(), |length| at + length);
-                pieces.push(Piece { text: &text[begin..at], said: std::mem::take(&mut said), is_comment: false });
-                pieces.push(Piece { text: &text[at..end], said: Vec::new(), is_comment: true });
+                pieces.push(piece(&text[begin..at], take(&mut said), take(&mut decided)));
+                pieces.push(Piece { text: &text[at..end], said: Vec::new(), guards: false, is_comment: true });
                 (begin, at) = (end, end);
                 continue;
             }
             '"' | '\'' => {
                 let (word, length) = quoted(&text[at..], letter);
+                // As an argument of its own: what stands in a list is what the rule is about.
+                decided |= depth == 1 && guards(&word) && is_decision(&text[begin..at]);
                 said.push(word);
                 at += length;
                 continue;
@@ -60,15 +65,25 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             '\n' if depth == 0 => {
                 let end = at + 1;
-                pieces.push(Piece { text: &text[begin..end], said: std::mem::take(&mut said), is_comment: false });
+                pieces.push(piece(&text[begin..end], take(&mut said), take(&mut decided)));
                 begin = end;
             }
             _ => {}
         }
         at += letter.len_utf8();
     }
-    pieces.push(Piece { text: &text[begin..], said, is_comment: false });
+    pieces.push(piece(&text[begin..], said, decided));
     pieces
+}
+
+fn piece(text: &str, said: Vec<String>, guards: bool) -> Piece<'_> {
+    Piece { text, said, guards, is_comment: false }
+}
+
+/// Whether an argument that stands behind this is what a rule decides.
+fn is_decision(before: &str) -> bool {
+    let before = before.trim_end();
+    before.strip_suffix('=').map_or(before.ends_with(','), |before| before.trim_end().ends_with("decision"))
 }
 
 /// What a text in quotes says that begins here, three times or once, and how long it is with them; without an end, it has all.
@@ -105,11 +120,14 @@ mod tests {
     #[test]
     fn a_call_in_which_something_logs_in_is_left_out() {
         let stays = "prefix_rule(pattern=[\"git\", \"push\"], decision=\"allow\") # mine\n\
-            prefix_rule(pattern=[\"curl\", \"-u\", \"me:x1\"], decision=\"forbidden\")\nhost_executable(name = 'x',\n  paths = [\"/a\"])\n";
+            prefix_rule(pattern=[\"curl\", \"-u\", \"me:x1\"], decision=\"forbidden\")\nprefix_rule(['curl', '-u', 'me:x1'], 'prompt')\nhost_executable(name = 'x',\n  paths = [\"/a\"])\n";
         assert_eq!(of(stays), Settings { text: stays.into(), left_out: vec![] });
         for call in [
             "prefix_rule(pattern=[\"curl\", \"-H\", \"Authorization: Bearer Hunter2\"], decision=\"allow\")",
             "prefix_rule(pattern=['srv', '--token', 'Hunter2'])",
+            // What it is about may be called as what rules decide.
+            "prefix_rule(pattern=['llm', 'prompt', '--key', 'Hunter2'], decision = 'allow')",
+            "prefix_rule(['ask', 'deny', '--key', 'Hunter2'], 'allow', justification='forbidden')",
             "prefix_rule(pattern=[\"bash\", \"-c\", \"\"\"TOKEN=Hunter2 \\\"x\"\"\"])",
             "prefix_rule(\n  pattern=['a', 'K_TOKEN=Hunter2'],\n  match=[')', '#'],\n)",
             "# TOKEN=Hunter2",

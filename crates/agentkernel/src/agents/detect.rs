@@ -141,6 +141,11 @@ pub(super) fn has_headers(name: &str) -> bool {
     (name.ends_with("headers") || name.ends_with("header")) && !name.starts_with("env_")
 }
 
+/// Whether a table of this name has headers with the names of the variables that have them (Codex).
+pub(super) fn names_variables(table: &str) -> bool {
+    table == "env_http_headers"
+}
+
 /// Whether a header of this name may log in.
 pub(super) fn is_secret_header(name: &str) -> bool {
     !HARMLESS.contains(&name.to_ascii_lowercase().as_str())

@@ -5,7 +5,7 @@ use super::{
     calls,
     detect::{
         self, has_headers, has_secret_name, is_header, is_known, is_reference, is_secret_header, is_secret_name,
-        is_told_by, plain_addresses,
+        is_told_by, names_variables, plain_addresses,
     },
     yaml::{self, Entry, Node},
 };
@@ -168,6 +168,8 @@ impl Search<'_> {
                 false
             } else if rule && key != "allow" {
                 is_known(text)
+            } else if is(tables.last(), &names_variables) {
+                detect::logs_in(text) || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             } else if is(tables.last(), &has_headers) {
                 is_secret_header(key)
             } else if of_variables {

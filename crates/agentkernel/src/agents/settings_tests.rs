@@ -141,7 +141,7 @@ fn nothing_usual_that_logs_in_stays() {
         r#"{"env": {"ANTHROPIC_MODEL": "qwen3-235b-a22b-instruct-2507"}, "model": "qwen3-coder-30b-a3b-instruct", "image": "ghcr.io/a/b:v1.2.3"}"#,
         r#"{"permissions": {"deny": ["Bash(export TOKEN=*)", "Bash(srv --token *)", "Read(**/.secrets/*)"], "ask": ["Bash(curl -u me:x *)"]}}"#,
         r#"{"env": {"TOKENIZERS_PARALLELISM": "no"}, "args": ["--auth-timeout", "60"], "headers": {"X-A": "Bearer ${TOK:-none}"}}"#,
-        r#"{"env_http_headers": {"X-Forge": "FORGE_HEADER"}, "shell_environment_policy": {"exclude": ["*TOKEN*", "AWS_*"]}}"#,
+        r#"{"env_http_headers": {"X-Forge": "FORGE_HEADER", "Authorization": "FORGE_TOKEN"}, "shell_environment_policy": {"exclude": ["*TOKEN*", "AWS_*"]}}"#,
         r#"{"env": {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "32000", "MAX_THINKING_TOKENS": "8000", "CLAUDE_CODE_SKIP_BEDROCK_AUTH": "1"}}"#,
         r#"{"env": {"CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "3600000", "DISABLE_COST_WARNINGS": "true", "USE_TOKEN": "false"}}"#,
         r#"{"permissions": {"allow": ["Bash(git log:*)", "WebFetch(domain:docs.example.org)", "mcp__forge__list_tokens"], "deny": ["Read(./.env)", "Read(./secrets/**)"]}}"#,
