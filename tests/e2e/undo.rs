@@ -87,8 +87,18 @@ fn runs_that_change_nothing_keep_none() {
         }
         let list = stdout(&mut world.agentkernel(["undo", "--list"]));
         assert!(list.lines().count() <= 3, "{list}");
-        let _ = stdout(&mut world.agentkernel(["undo"]));
-        assert_eq!(shell("cat file"), "precious\n");
+        // What was changed between two runs is not what the last one did.
+        shell("echo mine > mine");
+        run("true");
+        for words in [&["undo"][..], &["undo", "-n"]] {
+            let output = world.agentkernel(words).output().unwrap();
+            let words = told(&output);
+            assert!(words.contains("Nothing has changed since 'sh -c true'"), "{words}");
+            assert!(words.contains("'agentkernel undo 2'"), "{words}");
+        }
+        assert_eq!(shell("cat mine"), "mine\n");
+        let _ = stdout(&mut world.agentkernel(["undo", "1"]));
+        assert_eq!(shell("cat file; ls"), "precious\nfile\n");
     }
 }
 

@@ -592,7 +592,7 @@ pub(super) fn conclude(outcome: Result<Outcome, ClientError>) -> Status {
             let hint = if cause.starts_with("Cannot enter the working directory") {
                 "Name one with -w that is in the sandbox, or make it there first"
             } else if cause.starts_with("The image has no ") {
-                "--image names one that has; or make one with `agentkernel build`"
+                "--image names one that has; or make one with `agentkernel image build`"
             } else if cause.contains("too large for the kernel") {
                 "Give what is long in a file, or on standard input"
             } else {

@@ -18,7 +18,7 @@ use std::path::Path;
 /// Make this project's files again what they were before a run with a checkpoint.
 #[derive(Debug, Args)]
 pub(super) struct Undo {
-    /// The checkpoint to go back to; without, the last one that differs from what is there, and after an 'undo' one before
+    /// The checkpoint to go back to; without, the last one, and after an 'undo' one before
     #[arg(value_name = "CHECKPOINT")]
     number: Option<u32>,
     /// Show the checkpoints of this project
@@ -111,7 +111,10 @@ pub(super) fn go_back(
     }
     checkpoints.restore(number, dry_run, and_back).map_err(|error| match error {
         // There is nothing to go back to, however that is done.
-        error @ (WorkspaceError::Nothing | WorkspaceError::Missing(_) | WorkspaceError::Damaged(_)) => error.into(),
+        error @ (WorkspaceError::Nothing
+        | WorkspaceError::Missing(_)
+        | WorkspaceError::Unchanged { .. }
+        | WorkspaceError::Damaged(_)) => error.into(),
         error if dry_run || !and_back => error.into(),
         error => Failure::from(error).also("'agentkernel undo --no-checkpoint' keeps nothing of what is there now"),
     })

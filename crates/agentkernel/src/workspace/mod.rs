@@ -67,6 +67,16 @@ pub enum WorkspaceError {
     /// There is nothing to go back to.
     #[error("This project has no checkpoint to go back to")]
     Nothing,
+    /// What the last run did is nothing, and it is not said that what was there before an older one is meant.
+    #[error("Nothing has changed since '{last}'")]
+    Unchanged {
+        /// What the last checkpoint was taken before.
+        last: String,
+        /// One from which the files differ.
+        number: u32,
+        /// What that was taken before.
+        before: String,
+    },
     /// The record of a checkpoint is not one.
     #[error("Checkpoint {0} is damaged")]
     Damaged(u32),
@@ -87,6 +97,9 @@ impl WorkspaceError {
             Self::Nothing => {
                 "Runs of agents keep one before they begin, and others do if 'checkpoint' is asked for".into()
             }
+            Self::Unchanged { number, before, .. } => format!(
+                "Checkpoint {number} ('agentkernel undo {number}') is from before '{before}', without all that was changed since, by yourself too"
+            ),
             _ => String::new(),
         }
     }

@@ -62,15 +62,15 @@ impl Checkpoints {
     }
 
     /// Makes the project what it was, after a checkpoint of what it is, unless `and_back` is false; or only tells what would
-    /// be done. Without a number it is made what it was at the last one that it differs from: runs that change nothing hide
-    /// none before them.
+    /// be done. Without a number it is made what it was at the last one; if it is that still, an older one has to be named, from
+    /// whose time there may be more than what a run has done.
     ///
     /// # Errors
     /// [`WorkspaceError`], if nothing was done; what failed on the way is in the changes.
     pub fn restore(&self, number: Option<u32>, dry_run: bool, and_back: bool) -> Result<Restored, WorkspaceError> {
         let held = self.hold()?;
         let meant = number.map_or_else(|| self.undoable(), |number| Ok(vec![number]))?;
-        let mut same = None;
+        let mut same: Option<Summary> = None;
         for number in meant {
             let manifest = self.manifest(number)?;
             let planned = Restoring::new(self, &manifest, true)?.all()?;
@@ -79,6 +79,9 @@ impl Checkpoints {
                 continue;
             }
             let to = manifest.summary.clone();
+            if let Some(same) = same {
+                return Err(WorkspaceError::Unchanged { last: same.before, number, before: to.before });
+            }
             if dry_run {
                 return Ok(Restored { to, back: None, changes: planned });
             }

@@ -258,7 +258,7 @@ fn a_half_written_checkpoint_is_none() {
 }
 
 #[test]
-fn runs_that_change_nothing_hide_none_before_them() {
+fn runs_that_change_nothing_take_nobodys_place() {
     let ground = ground();
     ground.write("keep", "important");
     let checkpoints = ground.checkpoints();
@@ -271,7 +271,13 @@ fn runs_that_change_nothing_hide_none_before_them() {
         assert_eq!(checkpoints.take("nothing").unwrap().summary.number, second);
     }
     assert_eq!(checkpoints.list().unwrap().len(), 2);
-    let restored = checkpoints.restore(None, false, true).unwrap();
+    // What was changed before the last one may be somebody else's doing.
+    for dry_run in [true, false] {
+        let error = checkpoints.restore(None, dry_run, true).unwrap_err();
+        assert!(matches!(error, WorkspaceError::Unchanged { number, .. } if number == first), "{error}");
+    }
+    assert!(!ground.project.join("keep").try_exists().unwrap());
+    let restored = checkpoints.restore(Some(first), false, true).unwrap();
     assert_eq!((restored.to.number, told(&restored.changes)), (first, vec!["Restored keep".to_owned()]));
     assert_eq!(fs::read(ground.project.join("keep")).unwrap(), b"important");
     // Where all is as it was, the last one is named.
