@@ -282,6 +282,7 @@ fn texts_that_settings_refer_to_come_along_or_nothing_stands_there() {
             \"apiKey\": \"{file:~/.secrets/k}\", \"c\": [\"{file:/etc/hostname}\", \"{file:../over.md}\", \"{file:\"],\n \
             \"plugin\": [\"one@1.0\", \"./two\", [\"three\", {}]], \"own\": { \"sandbox\": true, \"other\": 1 } }\n";
         in_home(".mine/settings.json", settings);
+        in_home(".mine.json", r#"{ "servers": { "far": { "command": "npx", "args": ["-y", "far"] } } }"#);
         in_home(".mine/prompts/a.txt", "Do it.\n");
         in_home(".mine/b.md", &format!("---\nA_KEY: {TOKEN}\n---\nDo that.\n"));
         for key in [".mine/keys/k.txt", ".secrets/k", "over.md"] {
@@ -301,7 +302,7 @@ fn texts_that_settings_refer_to_come_along_or_nothing_stands_there() {
             "/.mine/keys/k.txt (which",
             "A_KEY in ~/.mine/b.md",
             "~/.config/mine.jsonc (it is a directory)",
-            "fetches plugins of your settings first: one@1.0, three\n",
+            "fetches what your settings name first: one@1.0, three, servers.far (npx)\n",
             "would not work here with settings of yours: own.sandbox in ~/.mine/settings.json\n",
         ] {
             assert!(words.contains(place), "{place}: {words}");

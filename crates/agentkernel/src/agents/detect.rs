@@ -1,6 +1,7 @@
 //! Hides how it is recognised that something in a user's settings would log in: by what it is called, by its form, and in
 //! commands by what stands before it.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 /// How names tell that their values log in: what is in them, whatever is between their words. A command that tells headers is
@@ -92,6 +93,22 @@ const BEGINNINGS: [&str; 33] = [
     "tvly-",
     "eyJ",
 ];
+/// Options of programs that are given a password: behind them, or with no blank in between.
+const PASSWORDS: [(&str, &str); 9] = [
+    ("sshpass", "-p"),
+    ("mysql", "-p"),
+    ("mysqldump", "-p"),
+    ("mysqladmin", "-p"),
+    ("mariadb", "-p"),
+    ("mariadb-dump", "-p"),
+    ("redis-cli", "-a"),
+    ("docker", "-p"),
+    ("podman", "-p"),
+];
+/// Commands that take a password by an option that has another meaning in others of the same program.
+const LOGINS: [&str; 2] = ["docker", "podman"];
+/// What stands before a name whose value follows, in other shells.
+const SETS: [&str; 5] = ["setenv", "setx", "-gx", "-Ux", "-x"];
 /// The least that such a thing is long.
 const LEAST: usize = 16;
 /// The least that what nobody could remember is long, and how often letters and digits meet in it.
@@ -296,7 +313,10 @@ fn has_authorization(text: &str) -> bool {
             may_be_one && !is_reference(value)
         })
     };
-    by_header || lower.match_indices("bearer ").any(|(at, _)| by_scheme(at))
+    // NAME:PASSWORD, as it is told there.
+    let basic = lower.starts_with("basic ").then(|| text["basic ".len()..].trim());
+    let is_login = |word: &str| STANDARD.decode(word).is_ok_and(|login| login.contains(&b':'));
+    by_header || lower.match_indices("bearer ").any(|(at, _)| by_scheme(at)) || basic.is_some_and(is_login)
 }
 
 /// Whether a command has a word that logs in, or one that is such a command itself.
@@ -306,16 +326,41 @@ fn has_login(command: &str, depth: usize) -> bool {
     }
     // What a shell puts in is no value itself.
     let is_put_in = |word: &str| word.split_once('=').is_some_and(|(_, value)| value.starts_with(['$', '`']));
-    let mut before = String::new();
-    words(command).into_iter().any(|word| {
-        let told = is_told_by(&before, &word) && !word.starts_with(['$', '`']);
+    let (mut before, mut before_that) = (String::new(), String::new());
+    let words = words(command);
+    let programs = programs(&words);
+    words.iter().any(|word| {
+        let of_program = || is_password(&programs, &before, word);
+        let is_variable =
+            || before.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+        let is_set = || SETS.contains(&&*before_that) && is_variable() && has_secret_name(&before) && !is_plain(word);
+        let attached = || word.strip_prefix("-u").is_some_and(|login| is_told_by("-u", login));
+        let told = (is_told_by(&before, word) || of_program() || is_set()) && !word.starts_with(['$', '`']);
         let found = told
-            || (is_assignment(&word) && !is_put_in(&word))
-            || is_random_alone(&word)
-            || (word.starts_with(['{', '[']) && serde_json::from_str(&word).is_ok_and(|value| is_in(&value)))
-            || (depth > 0 && word != command && word.contains(char::is_whitespace) && has_login(&word, depth - 1));
-        before = word;
+            || attached()
+            || (is_assignment(word) && !is_put_in(word))
+            || is_random_alone(word)
+            || (word.starts_with(['{', '[']) && serde_json::from_str(word).is_ok_and(|value| is_in(&value)))
+            || (depth > 0 && word != command && word.contains(char::is_whitespace) && has_login(word, depth - 1));
+        before_that = std::mem::replace(&mut before, word.clone());
         found
+    })
+}
+
+/// The programs in a command that are given passwords by an option, and which.
+fn programs(words: &[String]) -> Vec<(&'static str, &'static str)> {
+    let named = |name: &str| words.iter().any(|word| word.rsplit('/').next() == Some(name));
+    let takes = |program: &str| named(program) && (!LOGINS.contains(&program) || named("login"));
+    PASSWORDS.into_iter().filter(|(program, _)| takes(program)).collect()
+}
+
+/// Whether a word is a password, or ends in one, for one of these programs.
+fn is_password(programs: &[(&str, &str)], before: &str, word: &str) -> bool {
+    programs.iter().any(|(program, option)| {
+        // Of MySQL's, what stands apart is a database.
+        let apart = before == *option && !program.starts_with('m');
+        let value = if apart { Some(word) } else { word.strip_prefix(option) };
+        value.is_some_and(|value| !value.is_empty() && !is_reference(value) && !value.starts_with(['-', '$', '`']))
     })
 }
 

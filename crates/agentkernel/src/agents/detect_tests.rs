@@ -61,6 +61,12 @@ fn what_nobody_could_remember() {
     }
 }
 
+#[test]
+fn a_header_for_passwords_is_one() {
+    // `me:LEAK`, and `agentkernel`.
+    assert!(logs_in("Basic bWU6TEVBSw==") && !logs_in("Basic YWdlbnRrZXJuZWw=") && !logs_in("Basic usage"));
+}
+
 proptest! {
     #[test]
     fn no_text_is_a_crash(text in "[ -~é\n]{0,60}", before in "[-a-zH]{0,8}") {

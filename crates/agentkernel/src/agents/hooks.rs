@@ -1,5 +1,5 @@
 //! Hides what of a user's own a hook in an agent's settings runs, and which hooks are guards: without them, an agent does what its
-//! user would have it asked about.
+//! user would have it asked about. And which servers of MCP are fetched first.
 
 use super::{detect::words, settings::Form};
 use crate::edit;
@@ -31,11 +31,7 @@ pub struct Guard {
 /// that it names, below the home directory.
 #[must_use]
 pub fn guards(text: &str, form: Form, own: &Path, named: &[(&str, &Path)]) -> Vec<Guard> {
-    let settings = match form {
-        Form::Json => edit::json_value(text),
-        Form::Toml => text.parse::<DocumentMut>().ok().map(|document| of_toml(document.as_item())),
-        Form::Variables | Form::FrontMatter | Form::Calls => None,
-    };
+    let settings = read(text, form);
     let hooks = settings.as_ref().and_then(|settings| settings.get("hooks")?.as_object()).into_iter().flatten();
     let guards = hooks.filter(|(event, _)| GUARDS.contains(&event.as_str()));
     guards
@@ -124,7 +120,31 @@ fn beneath(word: &str, named: &[(&str, &Path)]) -> Option<PathBuf> {
     Some(dir.join(rest))
 }
 
-/// What is in TOML, as far as hooks have such.
+/// Programs that fetch what they are to run.
+const FETCHERS: [&str; 4] = ["bunx", "npx", "pnpx", "uvx"];
+
+/// The servers of MCP below a key of settings that are fetched before they run, each with the program that does it.
+#[must_use]
+pub fn fetched(text: &str, form: Form, key: &str) -> Vec<String> {
+    let settings = read(text, form);
+    let servers = settings.as_ref().and_then(|settings| settings.get(key)?.as_object()).into_iter().flatten();
+    let fetched = servers.filter_map(|(name, server)| {
+        let command = server.get("command")?;
+        let program = command.as_str().or_else(|| command.get(0)?.as_str())?.rsplit('/').next()?;
+        FETCHERS.contains(&program).then(|| format!("{key}.{name} ({program})"))
+    });
+    fetched.collect()
+}
+
+fn read(text: &str, form: Form) -> Option<Value> {
+    match form {
+        Form::Json => edit::json_value(text),
+        Form::Toml => text.parse::<DocumentMut>().ok().map(|document| of_toml(document.as_item())),
+        Form::Variables | Form::FrontMatter | Form::Calls => None,
+    }
+}
+
+/// What is in TOML, as far as hooks and servers have such.
 fn of_toml(item: &Item) -> Value {
     if let Some(table) = item.as_table_like() {
         return table.iter().map(|(key, item)| (key.to_owned(), of_toml(item))).collect();
@@ -141,6 +161,15 @@ fn of_toml(item: &Item) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_that_are_fetched_are_named() {
+        let json = r#"{"servers": {"a": {"command": "npx", "args": ["-y", "x"]}, "b": {"command": ["/usr/bin/uvx", "y"]}, "c": {"command": "node"},
+            "d": {"url": "https://x.example"}, "e": 1}}"#;
+        assert_eq!(fetched(json, Form::Json, "servers"), ["servers.a (npx)", "servers.b (uvx)"]);
+        assert_eq!(fetched("[s.a]\ncommand = 'bunx'\n", Form::Toml, "s"), ["s.a (bunx)"]);
+        assert!(fetched("{", Form::Json, "s").is_empty() && fetched("[]", Form::Json, "s").is_empty());
+    }
 
     #[test]
     fn guards_name_what_they_run() {

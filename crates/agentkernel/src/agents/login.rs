@@ -190,6 +190,35 @@ pub fn find(adapter: &Adapter, host: &HostFacts) -> Result<Vec<Login>, ConfigErr
     Ok(found)
 }
 
+/// Services that a file of several is about, and that nothing of is lent, with the file; for an agent that works with several.
+#[must_use]
+pub fn not_lent(adapter: &Adapter, host: &HostFacts) -> Option<(PathBuf, Vec<String>)> {
+    let of_files = adapter.credentials.iter().filter(|credential| credential.field.len() > 1 && adapter.every_login);
+    let mut files: Vec<&Path> = of_files.map(|credential| credential.file.as_path()).collect();
+    files.dedup();
+    files.into_iter().find_map(|file| {
+        let document = config::read_document(&adapter.outside(host, &host.own_home(), file)).ok()??;
+        let is_lent = |service: &String| {
+            let mut known =
+                adapter.credentials.iter().filter(|it| it.file == file && it.field.first() == Some(service));
+            known.any(|credential| document.text(&credential.field).is_some())
+        };
+        let services: Vec<String> = document.tables().into_iter().filter(|service| !is_lent(service)).collect();
+        (!services.is_empty()).then(|| (file.to_owned(), services))
+    })
+}
+
+/// The services of such files that are lent.
+#[must_use]
+pub fn services(adapter: &Adapter) -> Vec<&str> {
+    let fields = adapter.credentials.iter().filter(|credential| credential.field.len() > 1);
+    let mut services: Vec<&str> =
+        fields.filter_map(|credential| credential.field.first()).map(String::as_str).collect();
+    services.sort_unstable();
+    services.dedup();
+    services
+}
+
 /// The first of its variables that the user has set in settings of the agent's own, and where: it stays outside.
 #[must_use]
 pub fn in_settings(adapter: &Adapter, host: &HostFacts) -> Option<(PathBuf, String)> {

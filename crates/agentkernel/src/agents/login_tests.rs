@@ -189,7 +189,7 @@ fn what_else_a_file_holds_stays_outside() {
         ".local/share/opencode/auth.json",
         r#"{"anthropic":{"type":"api","key":"REAL1"},"openai":{"type":"wellknown","token":"REAL2"},
             "github-copilot":{"type":"oauth","refresh":"REAL3","access":"REAL4","expires":0},
-            "groq":{"type":"api","key":"REAL5"}}"#,
+            "perplexity":{"type":"api","key":"REAL5"}}"#,
     );
     let key = "agentkernel-anthropic_key-0123";
     assert_eq!(written, serde_json::json!({"anthropic": {"type": "api", "key": key}}));
@@ -215,6 +215,27 @@ fn what_else_a_file_holds_stays_outside() {
     let mut value = serde_json::json!({"a": 1});
     place_in(&mut value, &["a".to_owned(), "b".to_owned()], 2.into());
     assert_eq!(value, serde_json::json!({"a": {"b": 2}}));
+}
+
+/// What else stands in a file of several services stays outside, and is told.
+#[test]
+fn services_that_are_not_lent_are_named() {
+    let caller = Caller::new();
+    let auth = r#"{"groq":{"type":"api","key":"REAL1"},"github-copilot":{"type":"oauth","refresh":"REAL2"},
+        "anthropic":{"type":"oauth","access":"REAL3"},"opencode":{"type":"api","key":"REAL4"},"note":"x"}"#;
+    caller.write("home/.local/share/opencode/auth.json", auth);
+    let opencode = embedded("opencode");
+    let others = vec!["anthropic".to_owned(), "github-copilot".to_owned()];
+    assert_eq!(not_lent(&opencode, caller.host()), Some((".local/share/opencode/auth.json".into(), others)));
+    let lent = Lent::of(&find(&opencode, caller.host()).unwrap(), placeholder).unwrap();
+    let hosts: Vec<String> = lent.secrets.iter().flat_map(|it| &it.hosts).map(ToString::to_string).collect();
+    assert_eq!(hosts, ["opencode.ai", "api.groq.com"]);
+    let written: serde_json::Value = serde_json::from_str(&lent.files[0].1).unwrap();
+    assert_eq!(written.as_object().unwrap().keys().collect::<Vec<_>>(), ["groq", "opencode"]);
+    assert!(services(&opencode).contains(&"groq"));
+    // Others keep one login in a file.
+    caller.write("home/.codex/auth.json", r#"{"tokens":{"access_token":"x"},"agent_identity":{}}"#);
+    assert_eq!(not_lent(&embedded("codex"), caller.host()), None);
 }
 
 /// An agent that works with several services has all that logs in to them; another the first that is there.

@@ -19,7 +19,7 @@ pub use adapter::{
     Adapter, Beneath, Credential, Elsewhere, Home, Libc, Mcp, Mode, Needs, NotFor, Package, Plain, Preset, Reached,
     Renewal, Switch, Template, Unset, Wheel, Wish, integrity, is_version,
 };
-pub use hooks::{Guard, guards};
+pub use hooks::{Guard, fetched, guards};
 pub use line::{Ask, CannotError, FirstFile, Output, Session, Way, only_tells};
 pub use npm::registry;
 pub use packages::{Registry, RegistryUnknown};

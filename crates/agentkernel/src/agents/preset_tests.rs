@@ -69,6 +69,7 @@ fn what_would_keep_it_from_working_stays_outside() {
 #[test]
 fn what_logs_in_decides_over_settings_of_it() {
     let key = Given { login: Some("GEMINI_API_KEY"), ..Given::default() };
+    let of_lines = Given { login: Some("~/.gemini/.env"), ..Given::default() };
     let file = Given { login: Some("~/.gemini/oauth_creds.json"), ..Given::default() };
     let kind = |text: Option<&str>, given, kept| {
         gemini_with(text, given, kept).map(|all| all["security"]["auth"]["selectedType"].as_str().unwrap().to_owned())
@@ -77,6 +78,7 @@ fn what_logs_in_decides_over_settings_of_it() {
     for kept in [false, true] {
         for before in ["oauth-personal", "gemini-api-key", "vertex-ai"] {
             assert_eq!(kind(Some(&of(before)), key, kept).unwrap(), "gemini-api-key", "{before}");
+            assert_eq!(kind(Some(&of(before)), of_lines, kept).unwrap(), "gemini-api-key", "{before}");
             assert_eq!(kind(Some(&of(before)), file, kept).unwrap(), "oauth-personal", "{before}");
         }
         assert_eq!(kind(None, key, kept).unwrap(), "gemini-api-key");

@@ -113,6 +113,13 @@ fn nothing_usual_that_logs_in_stays() {
     // Commands in one text.
     for command in [
         "srv --token LEAK",
+        "curl -sume:LEAK https://a.example; curl -ume:LEAK https://a.example",
+        "sshpass -p LEAK ssh a.example",
+        "sshpass -pLEAK ssh a.example",
+        "/usr/bin/mysql -u me -pLEAK db",
+        "redis-cli -h a.example -a LEAK",
+        "docker login -u me -p LEAK a.example",
+        "set -gx API_KEY LEAK; srv",
         "srv --api-key='LEAK' -v",
         "export TOKEN=LEAK; srv",
         "TOKEN=\"LEAK\" srv",
@@ -130,6 +137,7 @@ fn nothing_usual_that_logs_in_stays() {
         r#"{"headers": {"Accept": "x"}, "args": ["--header", "Authorization: Bearer ${TOKEN}", "--token", "$TOKEN", "A_KEY=$A_KEY"]}"#,
         r#"{"command": "npm_config_registry=x npm_config_loglevel=error npm install", "note": "task sk-learn-and-more-of-it"}"#,
         r#"{"args": ["--user=1000:1000", "--env=LEVEL=high", "--env=TOKEN", "a:b", "key:", "token://x"]}"#,
+        r#"{"args": ["mysql -u me -p db", "docker run -p 80:80 -u1000:1000 x", "redis-cli -a $PW", "set -x KEY_FILE /a", "Basic usage", "curl -uri https://a"]}"#,
         r#"{"args": ["-u", "1000:1000", "--user", "me", "--token $TOKEN --key ${KEY}", "TOKEN=$(cat /a) srv"]}"#,
         r#"{"model": "claude-sonnet-4-5-20250929", "other": "us.anthropic.claude-3-7-sonnet-20250219-v1:0"}"#,
         r#"{"model": "qwen2.5-coder:32b-instruct-q4_K_M", "id": "550e8400-e29b-41d4-a716-446655440000"}"#,

@@ -86,7 +86,7 @@ const AT_REPOSITORIES: &str = ".github";
 const REPOSITORY: &str = ".git";
 
 /// Files that mean something only to a tool that the project uses: if one of a line exists, all of them are protected.
-pub(super) const IF_USED: [&[&str]; 11] = [
+pub(super) const IF_USED: [&[&str]; 19] = [
     &[".pre-commit-config.yaml", ".pre-commit-config.yml", "prek.toml"],
     // Each of these overrides, or is merged into, another one.
     &[
@@ -145,8 +145,17 @@ pub(super) const IF_USED: [&[&str]; 11] = [
     &[".jj/repo/store/type", ".jj/repo/config.toml"],
     // What it writes first where it keeps its sessions, and what it obeys there.
     &[".crush/.gitignore", ".crush/crush.json"],
+    &[".amazonq"],
+    &[".augment"],
+    &[".cline", ".clinerules"],
+    &[".factory"],
+    &[".kilocode"],
     &[".kiro"],
+    &[".pi"],
     &[".roo"],
+    &[".trae"],
+    // What an editor runs that was asked once, or told to.
+    &[".exrc", ".nvimrc", ".nvim.lua", ".dir-locals.el", ".dir-locals-2.el"],
     &[".run"],
 ];
 

@@ -62,6 +62,13 @@ impl Document {
         serde_json::from_str(self.find(keys)?.get()).ok()
     }
 
+    /// The keys of what has keys itself, at the top.
+    #[must_use]
+    pub fn tables(&self) -> Vec<String> {
+        let all: BTreeMap<String, &RawValue> = serde_json::from_str(self.written()).unwrap_or_default();
+        all.into_iter().filter(|(_, value)| value.get().starts_with('{')).map(|(key, _)| key).collect()
+    }
+
     /// Puts another value in the place of one, and changes nothing else. False: there is none.
     pub fn put(&mut self, keys: &[String], value: &Value) -> bool {
         let Some(old) = self.find(keys).map(RawValue::get) else { return false };

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     agents::{
-        Adapter, Form, Given, Guard, Settings, guards, preset, servers, unset, without_credentials, without_empty,
+        Adapter, Form, Given, Guard, Settings, fetched, guards, preset, servers, unset, without_credentials,
+        without_empty,
     },
     config::{
         self, HostFacts,
@@ -281,6 +282,7 @@ impl Brought {
                 let (text, taken) = unset(adapter, below, text, form, given);
                 self.set_aside.extend(taken.into_iter().map(|keys| format!("{keys} in ~/{}", below.display())));
                 self.fetched.extend(packages(&text, &adapter.home.fetched));
+                self.fetched.extend(mcp.into_iter().flat_map(|mcp| fetched(&text, form, &mcp.key)));
                 preset(adapter, below, Some(&text), given, false).unwrap_or(text)
             }
             None => String::new(),
@@ -383,6 +385,7 @@ impl Brought {
             Ok(found) => {
                 self.servers = found.map(|Settings { text, left_out }| {
                     self.note(left_out, &mcp.file);
+                    self.fetched.extend(fetched(&text, Form::Json, &mcp.key));
                     text
                 });
             }

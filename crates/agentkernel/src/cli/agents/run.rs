@@ -165,7 +165,7 @@ pub(in crate::cli) struct Told {
     left_out: Vec<String>,
     /// What of them does not, for the agent would not work here with it.
     set_aside: Vec<String>,
-    /// Packages of npm that the agent fetches before it begins.
+    /// Packages and servers that the agent fetches, or has fetched, before it begins.
     fetched: Vec<String>,
     /// Guards in the user's settings that have nothing to run in the sandbox.
     guards_off: Vec<String>,
@@ -314,7 +314,7 @@ impl Wanted {
             copies: copied,
             own,
             servers,
-            left_out,
+            mut left_out,
             set_aside,
             mut fetched,
             guards_off,
@@ -369,6 +369,9 @@ impl Wanted {
             if !allow.contains(&rule) {
                 allow.push(rule);
             }
+        }
+        if let Some((file, services)) = login::not_lent(adapter, &host).filter(|_| !logins.is_empty()) {
+            left_out.extend(services.iter().map(|service| format!("{service} in ~/{}", file.display())));
         }
         let mut environment = adapter.variables(&asked);
         environment.extend(config::git_identity(&project.dir, &host));
@@ -450,6 +453,14 @@ impl Wanted {
             .hint(format!(
                 "Record it for the host that it is for: 'agentkernel secret set {variable} --host HOST', then \
                  'run {name} --secret {variable} --allow HOST'; --no-login runs it without"
+            )));
+        }
+        if let Some((file, services)) = login::not_lent(adapter, host) {
+            let (file, services) = (file.display(), services.join(", "));
+            return Err(Failure::new(format!("Nothing logs {title} in: {services} in ~/{file} stays outside")).hint(format!(
+                "Of that file it is lent what it has for {}; or record a key for its host: 'agentkernel secret set NAME --host HOST', then \
+                 'run {name} --secret NAME --allow HOST'; --no-login runs it without",
+                login::services(adapter).join(", ")
             )));
         }
         let places = login::accepted(adapter);
@@ -560,7 +571,7 @@ impl Told {
     pub(in crate::cli) fn tell(&self) {
         let Self { name, title, version, allow, login, left_out, guards_off, of_earlier_runs, repository, .. } = self;
         if !self.fetched.is_empty() {
-            tell!("agentkernel: {title} fetches plugins of your settings first: {}", self.fetched.join(", "));
+            tell!("agentkernel: {title} fetches what your settings name first: {}", self.fetched.join(", "));
             tell!("  hint: it may wait for minutes where '--allow HOST' does not let it reach their registry");
         }
         // Nobody would miss a guard that says nothing.
