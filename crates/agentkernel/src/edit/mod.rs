@@ -82,6 +82,20 @@ pub(crate) fn json_value(text: &str) -> Option<Value> {
     json::value(text)
 }
 
+/// Whether a text is JSON as its own definition has it (RFC 8259), behind a mark and with nothing else in it: no comments, no
+/// trailing commas. One that says nothing may become so.
+pub(super) fn strict(text: &str) -> Result<(), Fault> {
+    let body = text.strip_prefix(MARK).unwrap_or(text);
+    if body.trim().is_empty() {
+        return Ok(());
+    }
+    serde_json::from_str::<serde::de::IgnoredAny>(body).map(drop).map_err(|error| {
+        let lines = body.split_inclusive('\n').take(error.line().saturating_sub(1));
+        let at = lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1);
+        Fault::new(text.len() - body.len() + at, "there is more than JSON has, such as a comment or a trailing comma")
+    })
+}
+
 /// What became of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Put {

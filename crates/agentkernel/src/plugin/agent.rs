@@ -1,7 +1,7 @@
 //! What each agent gets, as data: hides where the descriptions lie and what their placeholders mean.
 
 use super::{Edit, PluginError, Scope, file, off::Switches};
-use crate::config::HostFacts;
+use crate::{config::HostFacts, edit::Fault};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -102,6 +102,9 @@ struct Part {
     /// Whether it is left out where the file is not there.
     #[serde(default)]
     if_there: bool,
+    /// Whether the agent takes nothing of a file of JSON with comments or trailing commas in it.
+    #[serde(default)]
+    strict: bool,
     /// The whole file.
     text: Option<String>,
     /// Whether all files of the extension lie below it, as they are.
@@ -131,9 +134,17 @@ pub(super) struct Target {
     pub(super) edit: Edit,
     /// Whether the file is not made for it.
     pub(super) if_there: bool,
+    /// Whether the agent takes nothing of a file with comments or trailing commas in it.
+    pub(super) strict: bool,
 }
 
 impl Agent {
+    /// Of a file with more in it than it reads.
+    pub(super) fn takes_nothing(&self, mut fault: Fault) -> Fault {
+        fault.cause = format!("{}, with which {} takes nothing of it", fault.cause, self.title);
+        fault
+    }
+
     /// The one of this name.
     ///
     /// # Errors
@@ -216,16 +227,17 @@ impl Agent {
 impl Part {
     /// Adds what it is to others.
     fn add(&self, words: &Words, parts: &mut Vec<Target>) -> Result<(), PluginError> {
-        let (path, if_there) = (self.path(words), self.if_there);
+        let (path, if_there, strict) = (self.path(words), self.if_there, self.strict);
         if self.tree {
             let file = |(name, text): (&str, &str)| Target {
                 path: path.join(name),
                 edit: Edit::File { text: text.to_owned() },
                 if_there,
+                strict,
             };
             parts.extend(FILES.map(file));
         } else {
-            parts.push(Target { path, edit: self.edit(words)?, if_there });
+            parts.push(Target { path, edit: self.edit(words)?, if_there, strict });
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub use off::Off;
 
 use crate::{
     config::{self, HostFacts},
-    edit::{Edit, Put},
+    edit::{self, Edit, Put},
     store::{self, Store, StoreError, durable},
 };
 use agent::Target;
@@ -167,14 +167,15 @@ impl Plugins {
     /// If a file can't be read.
     pub fn presence(&self, agent: &Agent, scope: &Scope) -> Result<Presence, PluginError> {
         let (mut wanted, mut there, mut named) = (0, 0, 0);
-        for Target { path, edit, if_there } in agent.parts(&self.host, scope)? {
+        for Target { path, edit, if_there, strict } in agent.parts(&self.host, scope)? {
             let text = file::read(&path)?;
             if if_there && text.is_none() {
                 continue;
             }
             wanted += 1;
+            let is_taken = !strict || text.as_deref().is_none_or(|text| edit::strict(text).is_ok());
             let is_there = edit.is_in(text.as_deref());
-            there += usize::from(is_there);
+            there += usize::from(is_there && is_taken);
             let has_place = || is_there || matches!(edit.put(text.as_deref()), Ok(Put::Theirs));
             named += usize::from(edit.is_named() && has_place());
         }
@@ -188,7 +189,15 @@ impl Plugins {
     /// Why the agent does not ask the hook that it has, for its user or in a project too.
     #[must_use]
     pub fn off(&self, agent: &Agent, scope: &Scope) -> Option<Off> {
-        off::find(agent.switches.as_ref()?, &self.host, agent.homes(&self.host).first()?, scope)
+        let found = off::find(agent.switches.as_ref()?, &self.host, agent.homes(&self.host).first()?, scope);
+        found.or_else(|| {
+            let parts = agent.parts(&self.host, scope).ok()?;
+            parts.into_iter().filter(|target| target.strict).find_map(|Target { path, .. }| {
+                let fault = edit::strict(&file::read(&path).ok()??).err()?;
+                let cause = format!("{}: {}", path.display(), agent.takes_nothing(fault).cause);
+                Some(Off { path, cause, managed: false })
+            })
+        })
     }
 
     /// Refuses a project that can't be a workspace: all that it would get is about sandboxes there.

@@ -44,8 +44,11 @@ impl Plugins {
         notes: &mut Vec<String>,
     ) -> Result<(Vec<Plan>, Record), PluginError> {
         let mut wanted: Vec<(PathBuf, Vec<Edit>, bool)> = Vec::new();
-        for Target { path, edit, if_there } in agent.parts(&self.host, scope)? {
+        for Target { path, edit, if_there, strict } in agent.parts(&self.host, scope)? {
             let path = file::resolve(&path, scope.limit())?;
+            if strict && let Some(text) = file::read(&path)? {
+                edit::strict(&text).map_err(|fault| agent.takes_nothing(fault).of(&path, Some(&text)))?;
+            }
             match wanted.iter_mut().find(|(known, ..)| *known == path) {
                 Some((_, edits, _)) => edits.push(edit),
                 None => wanted.push((path, vec![edit], if_there)),

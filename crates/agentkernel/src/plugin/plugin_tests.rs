@@ -94,6 +94,8 @@ const JSON: [&str; 11] = [
     "project/opencode.jsonc",
     "project/.zed/settings.json",
 ];
+/// Of those, the ones of which nothing is taken with comments or trailing commas in them.
+const STRICT: [&str; 3] = ["home/.claude/settings.json", "project/.mcp.json", "project/.claude/settings.json"];
 const TOML: [&str; 2] = ["home/.codex/config.toml", "project/.codex/config.toml"];
 const TEXT: [&str; 2] = ["home/.codex/AGENTS.md", "project/AGENTS.md"];
 
@@ -128,15 +130,55 @@ const OF_TEXT: [&str; 5] = ["", "# Rules\n", "# Rules\n\n- none", "\u{feff}# Rul
 #[test]
 fn what_was_installed_and_removed_leaves_every_byte() {
     let world = World::new();
+    let strict: Vec<&str> = OF_JSON.into_iter().filter(|text| edit::strict(text).is_ok()).collect();
+    assert!(strict.len() >= 7);
     for round in 0..OF_JSON.len() {
         for (paths, texts) in [(&JSON[..], &OF_JSON[..]), (&TOML, &OF_TOML), (&TEXT, &OF_TEXT)] {
             for (at, path) in paths.iter().enumerate() {
+                let texts = if STRICT.contains(path) { &strict } else { texts };
                 let path = world.put(path, texts[(round + at) % texts.len()]);
                 fs::set_permissions(path, fs::Permissions::from_mode([0o600, 0o644, 0o664][round % 3])).unwrap();
             }
         }
         // VS Code has none of these.
         leaves_every_byte(&world, names().into_iter().filter(|name| *name != "vscode"));
+    }
+}
+
+/// Claude Code would have no hook, and say so nowhere that is looked at.
+#[test]
+fn a_file_of_which_its_agent_takes_nothing_is_refused() {
+    let world = World::new();
+    let broken = [
+        "{\n  \"a\": 1, // one\n}",
+        "{ /* one */ }",
+        "{ \"a\": [1, 2,] }",
+        "// nothing\n",
+        "\u{feff}{\r\n  \"a\": 1,\r\n}",
+    ];
+    for (file, scope) in STRICT.into_iter().zip([Scope::User, world.project(), world.project()]) {
+        for text in OF_JSON.into_iter().filter(|text| edit::strict(text).is_err()).chain(broken) {
+            let path = world.put(file, text);
+            let before = world.all();
+            let error = world.install("claude", &scope).unwrap_err();
+            let words = error.to_string();
+            assert!(
+                words.starts_with(path.to_str().unwrap()) && words.contains("Claude Code takes nothing of it"),
+                "{words}"
+            );
+            assert_eq!((world.all(), error.hint()), (before, "Mend the file first; nothing was changed in it".into()));
+        }
+        let path = world.put(file, "{\n  \"a\": 1\n}\n");
+        world.install("claude", &scope).unwrap();
+        assert!(world.plugins.off(&Agent::find("claude").unwrap(), &scope).is_none());
+        // One that becomes so.
+        fs::write(&path, fs::read_to_string(&path).unwrap().replacen("{\n", "{ // mine\n", 1)).unwrap();
+        assert_eq!(world.presence("claude", &scope), Presence::Partly);
+        let off = world.plugins.off(&Agent::find("claude").unwrap(), &scope).unwrap();
+        assert!(off.cause.contains("takes nothing of it") && !off.managed, "{off:?}");
+        world.remove("claude", &scope);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{ // mine\n  \"a\": 1\n}\n");
+        fs::remove_file(path).unwrap();
     }
 }
 
