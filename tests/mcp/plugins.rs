@@ -200,7 +200,11 @@ const OPENCODE_ASKS: &str = r#"
 import { renameSync, symlinkSync } from "node:fs"
 const [directory, top, away] = process.argv.slice(2)
 const { Agentkernel } = await import(process.env.HOME + "/.config/opencode/plugins/agentkernel.js")
-const before = (await Agentkernel({ directory, worktree: "/" }))["tool.execute.before"]
+const client = {
+  config: { get: async () => ({ data: {} }) },
+  session: { messages: async () => ({ data: [] }) },
+}
+const before = (await Agentkernel({ client, directory, worktree: "/" }))["tool.execute.before"]
 const run = async (workdir) => {
   const output = { args: { command: "ls", workdir } }
   try {
@@ -241,6 +245,64 @@ fn opencode_s_commands_are_run_where_it_was_started() {
         world.home().display()
     );
     assert_eq!(told, expected);
+}
+
+/// As OpenCode tells a plugin its settings: those, the agent that is at work, and the command; and what becomes of it.
+const OPENCODE_JUDGES: &str = r#"
+const { Agentkernel } = await import(process.env.HOME + "/.config/opencode/plugins/agentkernel.js")
+for (const [permission, command, agent, of_agent] of JSON.parse(process.argv[2])) {
+  const client = {
+    config: { get: async () => ({ data: { permission, agent: { build: { permission: of_agent } } } }) },
+    session: { messages: async ({ path }) => ({ data: path.id === "s" ? [{ info: { role: "user", agent } }] : null }) },
+  }
+  const before = (await Agentkernel({ client, directory: process.cwd() }))["tool.execute.before"]
+  const output = { args: { command } }
+  const told = await before({ tool: "bash", sessionID: "s" }, output).catch((error) => error)
+  console.log(told ? (told.message.match(/denies|asks/)?.[0] ?? told.message) : output.args.command === command ? "as it was" : "routed")
+}
+"#;
+
+/// What is denied, or asked about, by the command as the model wrote it, OpenCode does not see in the new one.
+#[test]
+fn opencode_s_rules_hold_for_what_is_routed() {
+    if !installed("nodejs") {
+        return;
+    }
+    let world = World::new(Who::Me);
+    let _ = stdout(&mut world.agentkernel(["plugin", "install", "opencode"]));
+    let script = world.home().join("judges.mjs");
+    fs::write(&script, OPENCODE_JUDGES).unwrap();
+    let rm = json!({"bash": {"*": "allow", "rm *": "deny", "git push*": "ask", "rm -i *": "allow"}});
+    let cases = [
+        (json!([rm, "ls", "build"]), "routed"),
+        (json!([rm, "rm keep.txt", "build"]), "denies"),
+        (json!([rm, "rm", "build"]), "denies"),
+        (json!([rm, "rm -i keep.txt", "build"]), "routed"),
+        (json!([rm, "cd src && A=b /bin/rm -r x", "build"]), "denies"),
+        (json!([rm, "echo $(rm x)\nls", "build"]), "denies"),
+        (json!([rm, "sh -c 'rm x'", "build"]), "denies"),
+        (json!([rm, "git push --force", "build"]), "asks"),
+        (json!([rm, "farm it", "build"]), "routed"),
+        // What OpenCode asks about anyway, it asks about.
+        (json!([{"bash": "ask"}, "rm x", "build"]), "routed"),
+        (json!(["ask", "rm x", "build"]), "routed"),
+        (json!([{"bash": {"*": "ask", "ls *": "allow"}}, "rm x", "build"]), "routed"),
+        (json!([{"*": "deny", "bash": {"*": "allow"}}, "rm x", "build"]), "routed"),
+        (json!([{"*": "allow", "b*h": {"rm ?": "deny"}}, "rm x", "build"]), "denies"),
+        (json!([{"edit": {"*": "deny"}}, "rm x", "build"]), "routed"),
+        (json!([null, "rm x", "build"]), "routed"),
+        // The rules of the agent that is at work come last.
+        (json!([rm, "rm x", "build", {"bash": {"rm *": "allow"}}]), "routed"),
+        (json!([null, "rm x", "build", {"bash": "deny"}]), "denies"),
+        (json!([null, "rm x", "plan", {"bash": "deny"}]), "routed"),
+    ];
+    let (asked, expected): (Vec<Value>, Vec<&str>) = cases.into_iter().unzip();
+    let mut node = world.command("node");
+    let told = stdout(node.arg(script).arg(Value::from(asked.clone()).to_string()));
+    for ((told, expected), asked) in told.lines().zip(&expected).zip(asked) {
+        assert_eq!(told, *expected, "{asked}");
+    }
+    assert_eq!(told.lines().count(), expected.len());
 }
 
 #[test]

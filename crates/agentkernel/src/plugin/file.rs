@@ -3,7 +3,7 @@
 use super::PluginError;
 use rustix::{
     fd::{AsFd as _, OwnedFd},
-    fs::{self, AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Stat, Uid},
+    fs::{self, AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Stat, Uid},
     io::Errno,
 };
 use std::{
@@ -81,9 +81,9 @@ pub(super) fn make_parents(path: &Path, made: &mut Vec<PathBuf>) -> Result<(), P
 
 /// A directory, held for one of us alone: others of us wait, and what the file's own program does meanwhile is seen. A sandbox
 /// that runs in it holds it, too, and is not waited for: what is replaced on the host, it could write to.
-pub(super) fn held(dir: &Path) -> Result<OwnedFd, PluginError> {
+pub(super) fn held(dir: &Path, how: ResolveFlags) -> Result<OwnedFd, PluginError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let held = fs::open(dir, flags, Mode::empty()).map_err(|errno| PluginError::io("open", dir, errno))?;
+    let held = fs::openat2(CWD, dir, flags, Mode::empty(), how).map_err(|errno| PluginError::io("open", dir, errno))?;
     for _ in 0..ROUNDS {
         match fs::flock(&held, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(held),

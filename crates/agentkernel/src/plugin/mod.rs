@@ -30,7 +30,7 @@ use plan::Plan;
 use replace::Replacer;
 use rustix::{
     fd::{AsFd as _, OwnedFd},
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, ResolveFlags, flock},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -306,7 +306,7 @@ impl Plugins {
             changed.try_for_each(|plan| file::check_writable(&plan.path))?;
             let changes = planned.plans.iter().any(|plan| plan.now != plan.after);
             if let Some(project) = scope.limit().filter(|_| changes && !dry_run) {
-                drop(file::held(project)?);
+                drop(file::held(project, ResolveFlags::empty())?);
             }
             match if dry_run { None } else { self.carry_out(&mut planned)? } {
                 Some(changed) => path = changed,

@@ -6,7 +6,7 @@
 use super::{PluginError, file};
 use rustix::{
     fd::OwnedFd,
-    fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat},
+    fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat},
     io::Errno,
 };
 use std::{
@@ -113,7 +113,8 @@ impl Replacer {
         if let Some((_, held)) = self.held.iter().find(|(dir, _)| dir == parent) {
             return Ok((held.clone(), name));
         }
-        let held = Rc::new(file::held(parent)?);
+        // Its links were followed before, to where it may lead: one that came since leads elsewhere.
+        let held = Rc::new(file::held(parent, ResolveFlags::NO_SYMLINKS)?);
         self.held.push((parent.to_owned(), held.clone()));
         Ok((held, name))
     }

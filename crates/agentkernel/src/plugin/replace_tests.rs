@@ -193,3 +193,13 @@ fn what_is_gone_is_written_anew() {
     assert_eq!(world.text().as_deref(), Some("before"));
     assert_eq!(world.path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
 }
+
+#[test]
+fn a_link_that_was_laid_since_is_not_followed() {
+    let world = World::new(None);
+    let (place, away) = (world.dir.path().join("place"), TempDir::new().unwrap());
+    symlink(away.path(), &place).unwrap();
+    let error = Replacer::default().replace(&place.join("settings.json"), None, Some("ours")).unwrap_err();
+    assert!(matches!(error, PluginError::Io { .. }), "{error}");
+    assert_eq!(read_dir(away.path()).unwrap().count(), 0);
+}

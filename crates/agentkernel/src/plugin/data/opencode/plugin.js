@@ -35,13 +35,51 @@ const check = (workdir, directory, start) => {
     throw new Error(`OpenCode was started in ${start}: no command is run in ${real}, which could change what it obeys there`)
 }
 
-export const Agentkernel = async ({ directory }) => {
+// As OpenCode compares a rule.
+const matches = (text, rule) => {
+  const plain = rule.replaceAll("\\", "/").replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".")
+  return new RegExp("^" + plain.replace(/ \.\*$/, "( .*)?") + "$", "s").test(text.replaceAll("\\", "/"))
+}
+
+// The rules about commands, the last that matches counts.
+const rulesOf = (permission) => {
+  if (typeof permission === "string") return [["*", permission]]
+  const ofTool = Object.entries(permission ?? {}).filter(([tool]) => matches("bash", tool))
+  return ofTool.flatMap(([, rules]) => (typeof rules === "string" ? [["*", rules]] : Object.entries(rules ?? {})))
+}
+
+// A command, and all that could be one in it.
+const partsOf = (command) => {
+  const parts = [command, ...command.split(/[\n;&|(){}`<>"']|\$\(/)].map((part) => part.trim().replace(/^([A-Za-z_]\w*=\S*\s+)+/, ""))
+  const named = parts.map((part) => part.replace(/^\S*\//, ""))
+  return [...new Set([...parts, ...named])].filter((part) => part !== "")
+}
+
+// What the user has OpenCode deny, or ask about, it would not know in the new command.
+const judge = async (client, session, command, changed) => {
+  const config = (await client.config.get({ throwOnError: true })).data
+  const messages = (await client.session.messages({ path: { id: session }, throwOnError: true })).data
+  const agent = messages.map(({ info }) => info.agent ?? info.mode).findLast((name) => typeof name === "string")
+  const rules = [...rulesOf(config.permission), ...rulesOf(config.agent?.[agent]?.permission)]
+  const say = (text) => rules.findLast(([rule]) => matches(text, rule))
+  for (const part of partsOf(command)) {
+    const [rule, action] = say(part) ?? []
+    if (action === "deny") throw new Error(`The rule "${rule}" of your permissions denies this: ${part}`)
+    if (action === "ask" && say(changed)?.[1] === "allow")
+      throw new Error(`The rule "${rule}" of your permissions asks about this, which OpenCode can't for what runs in a sandbox: ${part}`)
+  }
+}
+
+export const Agentkernel = async ({ client, directory }) => {
   const start = realpathSync(directory)
   return {
     "tool.execute.before": async (input, output) => {
       if (input.tool !== "bash" || inSandbox()) return
       check(output.args.workdir, directory, start)
-      output.args.command = quoted("{command}") + " run --die-with-client --shell -- " + quoted(output.args.command)
+      const { command } = output.args
+      const changed = quoted("{command}") + " run --die-with-client --shell -- " + quoted(command)
+      await judge(client, input.sessionID, command, changed)
+      output.args.command = changed
     },
   }
 }
