@@ -30,6 +30,10 @@ fn a_session_with_its_questions() {
             let words = session["error"]["message"].as_str().unwrap();
             assert!(words.contains("is not in the sandbox: its project is"), "{session}");
         }
+        for cwd in ["relative", ""] {
+            let session = editor.request("session/new", json!({"cwd": cwd, "mcpServers": []}));
+            assert!(session["error"]["message"].as_str().unwrap().contains("absolute path"), "{session}");
+        }
         // What happens is told, in order, and a question is answered.
         editor.say("session/request_permission", json!({"outcome": {"outcome": "selected", "optionId": "yes"}}));
         let result = does(

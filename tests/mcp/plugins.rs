@@ -434,6 +434,12 @@ fn what_would_be_changed_is_shown_and_what_is_broken_is_refused() {
     let told = String::from_utf8([output.stderr, output.stdout].concat()).unwrap();
     assert!(told.contains("Cannot read") && told.contains("neovim"), "{told}");
     assert_eq!(output.status.code(), Some(1));
+    // A home is no project, though its settings have the place of one's.
+    fs::remove_dir(&config).unwrap();
+    let _ = stdout(&mut world.agentkernel(["plugin", "install", "codex"]));
+    let listed = stdout(world.agentkernel(["plugin", "list", "--json"]).current_dir(world.home()));
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&listed[1]["user"], &listed[1]["project"]), (&json!("installed"), &json!("absent")), "{listed}");
     let output = world.agentkernel(["plugin", "install", "notepad"]).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("notepad") && output.status.code() == Some(125));
     fs::remove_dir_all(world.home().join(".codex")).unwrap();

@@ -519,6 +519,8 @@ fn what_was_done_to_the_project_is_undone() {
     assert!(client.refused("undo", json!({})).contains("did not agree"));
     // What keeps it from being done, a model can see to, and nobody is asked before.
     client.done("create", json!({"name": "box"}));
+    // What keeps places there is no file, but for the directory in which some are kept.
+    assert_eq!(client.done("list_files", json!({"sandbox": "box"}))["files"], json!([".github/", "file", "new"]));
     let questions = client.asked().len();
     let words = client.refused("undo", json!({}));
     assert!(words.contains("Stop it first: 'stop' with 'sandbox'"), "{words}");

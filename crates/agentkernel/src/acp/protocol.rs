@@ -264,6 +264,9 @@ impl Protocol {
 
     /// Where in the sandbox a directory of the host is.
     fn place(&self, directory: &str) -> Result<Value, Fault> {
+        if !directory.starts_with('/') {
+            return Err(Fault::new(Fault::PARAMS, "A directory is named by its absolute path"));
+        }
         let real = fs::canonicalize(directory).unwrap_or_else(|_| directory.into());
         let mut inside = self.project.iter().chain(&self.mounts);
         match real.to_str() {

@@ -258,7 +258,9 @@ impl List {
                 }
             };
             let here = Scope::Project(project.clone());
-            let (user, project) = (of(&Scope::User), of(&here));
+            // A directory that is no project has what is its user's.
+            let in_project = if plugins.check(&here).is_ok() { of(&here) } else { Some(Presence::Absent) };
+            let (user, project) = (of(&Scope::User), in_project);
             let is_there = |presence| matches!(presence, Some(Presence::Installed | Presence::Partly));
             if let Some(off) = plugins.off(&agent, &here).filter(|_| is_there(user) || is_there(project)) {
                 tell_off(&agent, &off);

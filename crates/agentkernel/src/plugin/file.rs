@@ -70,7 +70,11 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PluginError> {
 pub(super) fn make_parents(path: &Path, made: &mut Vec<PathBuf>) -> Result<(), PluginError> {
     let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| dir.symlink_metadata().is_err()).collect();
     for dir in missing.into_iter().rev() {
-        match fs::mkdir(dir, Mode::from_raw_mode(0o777)) {
+        let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { continue };
+        // Its links were followed before, to where it may lead.
+        let (flags, how) = (OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, ResolveFlags::NO_SYMLINKS);
+        let parent = fs::openat2(CWD, parent, flags, Mode::empty(), how);
+        match parent.and_then(|parent| fs::mkdirat(parent, name, Mode::from_raw_mode(0o777))) {
             Ok(()) => made.push(dir.to_owned()),
             Err(Errno::EXIST) => {}
             Err(errno) => return Err(PluginError::io("create", dir, errno)),

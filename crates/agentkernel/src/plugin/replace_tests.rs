@@ -201,5 +201,6 @@ fn a_link_that_was_laid_since_is_not_followed() {
     symlink(away.path(), &place).unwrap();
     let error = Replacer::default().replace(&place.join("settings.json"), None, Some("ours")).unwrap_err();
     assert!(matches!(error, PluginError::Io { .. }), "{error}");
+    assert!(file::make_parents(&place.join("a/b/settings.json"), &mut Vec::new()).is_err());
     assert_eq!(read_dir(away.path()).unwrap().count(), 0);
 }

@@ -30,10 +30,11 @@ wc -c < "$1" && tail -c "+$2" "$1" | head -c "$3""#;
 /// Before a file is written: who opens a fifo or a device may wait without end.
 const ONLY_FILES: &str = r#"[ -e "$1" ] && [ ! -f "$1" ] && [ ! -d "$1" ] && { echo "$1 is no regular file" >&2; exit 1; }
 "#;
-/// Names with a NUL behind each; a directory's has a slash.
+/// Names with a NUL behind each; a directory's has a slash. What only keeps the place of a protected path is none of them.
 const LISTER: &str = r#"[ -d "$1" ] || { echo "$1 is not a directory" >&2; exit 1; }
 [ -r "$1" ] || { echo "$1 can't be read" >&2; exit 1; }
-cd "$1" && find . -mindepth 1 -maxdepth "$2" -exec sh -c 'for name; do
+cd "$1" && find . -mindepth 1 -maxdepth "$2" ! -type s ! \( -type f -size 3c -mtime +20000 \) ! \( -type d -empty -mtime +20000 \) -exec sh -c 'for name; do
+    [ -L "$name" ] && [ "$(readlink "$name")" = /proc/agentkernel/nothing ] && continue
     [ -d "$name" ] && [ ! -L "$name" ] && name=$name/
     printf "%s\0" "$name"
 done' sh {} + | head -c "$3""#;
