@@ -191,11 +191,14 @@ impl Plugins {
     pub fn off(&self, agent: &Agent, scope: &Scope) -> Option<Off> {
         let found = off::find(agent.switches.as_ref()?, &self.host, agent.homes(&self.host).first()?, scope);
         found.or_else(|| {
-            let parts = agent.parts(&self.host, scope).ok()?;
-            parts.into_iter().filter(|target| target.strict).find_map(|Target { path, .. }| {
-                let fault = edit::strict(&file::read(&path).ok()??).err()?;
-                let cause = format!("{}: {}", path.display(), agent.takes_nothing(fault).cause);
-                Some(Off { path, cause, managed: false })
+            let parts = [&Scope::User, scope].into_iter().filter_map(|scope| agent.parts(&self.host, scope).ok());
+            parts.flatten().filter(|target| target.strict).find_map(|Target { path, edit, .. }| {
+                let text = file::read(&path).ok()?.filter(|text| edit.is_in(Some(text)))?;
+                let cause = match edit::strict(&text) {
+                    Err(fault) => agent.takes_nothing(fault).cause,
+                    Ok(()) => format!("{}, and it loads nothing of it", off::not_loaded(&edit::json_value(&text)?)?),
+                };
+                Some(Off { cause: format!("{}: {cause}", path.display()), path, managed: false })
             })
         })
     }

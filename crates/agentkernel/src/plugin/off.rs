@@ -61,6 +61,29 @@ pub(super) fn find(switches: &Switches, host: &HostFacts, home: &Path, scope: &S
     })
 }
 
+/// What of settings is of another kind than Claude Code has it, so that it loads nothing of them: what people write most. It says
+/// so itself at its start, of all.
+pub(super) fn not_loaded(settings: &Value) -> Option<String> {
+    let is_texts = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    let permissions = settings.get("permissions");
+    let of = |key: &str| permissions.and_then(|permissions| permissions.get(key));
+    let kinds = [
+        ("model", settings.get("model").is_none_or(Value::is_string)),
+        ("permissions", permissions.is_none_or(Value::is_object)),
+        ("permissions.allow", of("allow").is_none_or(is_texts)),
+        ("permissions.ask", of("ask").is_none_or(is_texts)),
+        ("permissions.deny", of("deny").is_none_or(is_texts)),
+        ("permissions.defaultMode", of("defaultMode").is_none_or(Value::is_string)),
+    ];
+    if let Some((key, _)) = kinds.iter().find(|(_, is_one)| !is_one) {
+        return Some(format!("`{key}` is of another kind than it has"));
+    }
+    let hooks = settings.get("hooks").and_then(Value::as_object).into_iter().flatten();
+    let no_hook = |hook: &Value| !hook.get("hooks").is_some_and(Value::is_array);
+    let mut broken = hooks.filter(|(_, list)| list.as_array().is_some_and(|list| list.iter().any(no_hook)));
+    broken.next().map(|(event, _)| format!("`hooks.{event}` has an entry without a list `hooks`"))
+}
+
 /// Whether a switch is on: for all, or for hooks among others.
 fn is_on(value: &Value) -> bool {
     match value {

@@ -46,3 +46,26 @@ fn a_switch_may_be_about_some_kinds() {
         assert!(!is_on(off), "{off}");
     }
 }
+
+/// As Claude Code 2.1.330 was seen to do it.
+#[test]
+fn settings_of_which_nothing_is_loaded() {
+    let of = |text: &str| not_loaded(&serde_json::from_str(text).unwrap());
+    for (text, key) in [
+        (r#"{"permissions": {"allow": "x"}}"#, "permissions.allow"),
+        (r#"{"permissions": null}"#, "permissions"),
+        (r#"{"permissions": {"deny": [1]}}"#, "permissions.deny"),
+        (r#"{"model": 5}"#, "model"),
+        (r#"{"hooks": {"PreToolUse": [{"bogus": 1}]}}"#, "hooks.PreToolUse"),
+    ] {
+        assert!(of(text).unwrap().contains(&format!("`{key}`")), "{text}");
+    }
+    for text in [
+        "{}",
+        "[]",
+        r#"{"permissions": {"deny": ["Bash(("]}, "model": "opus", "whatever": {"a": 1}, "env": {"A": 1}}"#,
+        r#"{"hooks": {"PostToolUse": {"x": 1}, "Bogus": [{"hooks": []}]}, "extraKnownMarketplaces": {"o": {"source": "x"}}}"#,
+    ] {
+        assert_eq!(of(text), None);
+    }
+}

@@ -178,6 +178,10 @@ fn a_file_of_which_its_agent_takes_nothing_is_refused() {
         assert!(off.cause.contains("takes nothing of it") && !off.managed, "{off:?}");
         world.remove("claude", &scope);
         assert_eq!(fs::read_to_string(&path).unwrap(), "{ // mine\n  \"a\": 1\n}\n");
+        fs::write(&path, "{ \"model\": 5 }").unwrap();
+        world.install("claude", &scope).unwrap();
+        assert_eq!(world.presence("claude", &scope), Presence::Partly);
+        world.remove("claude", &scope);
         fs::remove_file(path).unwrap();
     }
 }
