@@ -201,8 +201,8 @@ import { renameSync, symlinkSync } from "node:fs"
 const [directory, top, away] = process.argv.slice(2)
 const { Agentkernel } = await import(process.env.HOME + "/.config/opencode/plugins/agentkernel.js")
 const client = {
-  config: { get: async () => ({ data: {} }) },
-  session: { messages: async () => ({ data: [] }) },
+  app: { agents: async () => ({ data: [{ name: "build", permission: [] }] }) },
+  session: { get: async () => ({ data: {} }), messages: async () => ({ data: [{ info: { role: "assistant", agent: "build" } }] }) },
 }
 const before = (await Agentkernel({ client, directory, worktree: "/" }))["tool.execute.before"]
 const run = async (workdir) => {
@@ -247,18 +247,25 @@ fn opencode_s_commands_are_run_where_it_was_started() {
     assert_eq!(told, expected);
 }
 
-/// As OpenCode tells a plugin its settings: those, the agent that is at work, and the command; and what becomes of it.
+/// As OpenCode tells a plugin of its agents: rules, the command, and those of the session; and what becomes of it.
 const OPENCODE_JUDGES: &str = r#"
 const { Agentkernel } = await import(process.env.HOME + "/.config/opencode/plugins/agentkernel.js")
-for (const [permission, command, agent, of_agent] of JSON.parse(process.argv[2])) {
+const rules = (list) => (list ?? []).map(([permission, pattern, action]) => ({ permission, pattern, action }))
+for (const [said, command, of_session] of JSON.parse(process.argv[2])) {
+  const agents = [{ name: "plan", permission: rules([["*", "*", "deny"]]) }, { name: "build", permission: rules(said) }]
+  const told = (id, data) => (id === "s" ? { data } : undefined)
+  const messages = [{ info: { role: "assistant", agent: "build" } }, { info: { role: "user", agent: "plan" } }]
   const client = {
-    config: { get: async () => ({ data: { permission, agent: { build: { permission: of_agent } } } }) },
-    session: { messages: async ({ path }) => ({ data: path.id === "s" ? [{ info: { role: "user", agent } }] : null }) },
+    app: { agents: async () => ({ data: agents }) },
+    session: {
+      get: async ({ path }) => told(path.id, { permission: of_session && rules(of_session) }),
+      messages: async ({ path }) => told(path.id, messages),
+    },
   }
   const before = (await Agentkernel({ client, directory: process.cwd() }))["tool.execute.before"]
   const output = { args: { command } }
-  const told = await before({ tool: "bash", sessionID: "s" }, output).catch((error) => error)
-  console.log(told ? (told.message.match(/denies|asks/)?.[0] ?? told.message) : output.args.command === command ? "as it was" : "routed")
+  const error = await before({ tool: "bash", sessionID: "s" }, output).catch((error) => error)
+  console.log(error ? (error.message.match(/denies|asks/)?.[0] ?? error.stack) : output.args.command === command ? "as it was" : "routed")
 }
 "#;
 
@@ -272,29 +279,56 @@ fn opencode_s_rules_hold_for_what_is_routed() {
     let _ = stdout(&mut world.agentkernel(["plugin", "install", "opencode"]));
     let script = world.home().join("judges.mjs");
     fs::write(&script, OPENCODE_JUDGES).unwrap();
-    let rm = json!({"bash": {"*": "allow", "rm *": "deny", "git push*": "ask", "rm -i *": "allow"}});
+    let with = |rules: Value| {
+        let all = json!([["*", "*", "allow"], ["edit", "*", "deny"]]);
+        Value::from([all.as_array().unwrap().clone(), rules.as_array().unwrap().clone()].concat())
+    };
+    let rm = with(json!([["bash", "rm *", "deny"], ["bash", "git push*", "ask"], ["bash", "rm -i *", "allow"]]));
+    let listed = with(json!([
+        ["bash", "*", "deny"],
+        ["bash", "git *", "allow"],
+        ["bash", "ls*", "allow"],
+        ["bash", "*agentkernel*", "allow"]
+    ]));
     let cases = [
-        (json!([rm, "ls", "build"]), "routed"),
-        (json!([rm, "rm keep.txt", "build"]), "denies"),
-        (json!([rm, "rm", "build"]), "denies"),
-        (json!([rm, "rm -i keep.txt", "build"]), "routed"),
-        (json!([rm, "cd src && A=b /bin/rm -r x", "build"]), "denies"),
-        (json!([rm, "echo $(rm x)\nls", "build"]), "denies"),
-        (json!([rm, "sh -c 'rm x'", "build"]), "denies"),
-        (json!([rm, "git push --force", "build"]), "asks"),
-        (json!([rm, "farm it", "build"]), "routed"),
+        (json!([rm, "ls"]), "routed"),
+        (json!([rm, "rm keep.txt"]), "denies"),
+        (json!([rm, "rm"]), "denies"),
+        (json!([rm, "rm -i keep.txt"]), "routed"),
+        (json!([rm, "cd src && A=b /bin/rm -r x"]), "denies"),
+        (json!([rm, "echo $(rm x)\nls"]), "denies"),
+        (json!([rm, "git push --force"]), "asks"),
+        (json!([rm, "farm it"]), "routed"),
+        (json!([rm, "if true; then rm keep; fi; for a in b; do ls; done"]), "denies"),
+        (json!([rm, "while ls\ndo rm x\ndone"]), "denies"),
+        (json!([rm, "! rm x"]), "denies"),
+        (json!([rm, "f() { rm x; }; f"]), "denies"),
+        (json!([rm, "echo \"a $(ls; rm x) b\""]), "denies"),
+        (json!([rm, "echo `rm x`"]), "denies"),
+        (json!([rm, "cat > f <<E\nls\n$(rm x)\nE"]), "denies"),
+        (json!([rm, "(ls; rm x) > y"]), "denies"),
+        // What stands in quotes is no command, for OpenCode neither.
+        (json!([rm, "echo 'a; rm x' \"; rm y\" # ; rm z"]), "routed"),
+        (json!([rm, "cat > f <<'E'\nrm x\n$(rm y)\nE\nls"]), "routed"),
+        (json!([with(json!([["bash", "find * -delete", "deny"]])), "cd . && find . -name '*.log' -delete"]), "denies"),
+        (json!([with(json!([["bash", "git push * --force*", "deny"]])), "git push \"origin\" --force 2>&1"]), "denies"),
+        (json!([with(json!([["bash", "echo * > *", "deny"]])), "true; echo a > b"]), "denies"),
+        // What is allowed by name is, with all that is no command of its own.
+        (
+            json!([listed, "cd x && A=1; export B=2; [ -d y ] && (git commit -m \"fix; (it)\") 2>&1 | ls -a >&2 &> z"]),
+            "routed",
+        ),
+        (json!([listed, "ls \"*.c\"; git log --format=\"%h fix\" 2>&1"]), "routed"),
+        (json!([listed, "ls; id"]), "denies"),
         // What OpenCode asks about anyway, it asks about.
-        (json!([{"bash": "ask"}, "rm x", "build"]), "routed"),
-        (json!(["ask", "rm x", "build"]), "routed"),
-        (json!([{"bash": {"*": "ask", "ls *": "allow"}}, "rm x", "build"]), "routed"),
-        (json!([{"*": "deny", "bash": {"*": "allow"}}, "rm x", "build"]), "routed"),
-        (json!([{"*": "allow", "b*h": {"rm ?": "deny"}}, "rm x", "build"]), "denies"),
-        (json!([{"edit": {"*": "deny"}}, "rm x", "build"]), "routed"),
-        (json!([null, "rm x", "build"]), "routed"),
-        // The rules of the agent that is at work come last.
-        (json!([rm, "rm x", "build", {"bash": {"rm *": "allow"}}]), "routed"),
-        (json!([null, "rm x", "build", {"bash": "deny"}]), "denies"),
-        (json!([null, "rm x", "plan", {"bash": "deny"}]), "routed"),
+        (json!([[["*", "*", "ask"]], "rm x"]), "routed"),
+        (json!([[["bash", "*", "ask"], ["bash", "ls *", "allow"]], "rm x"]), "routed"),
+        (json!([[["*", "*", "allow"], ["b*h", "rm ?", "deny"]], "rm x"]), "denies"),
+        (json!([[["*", "*", "deny"], ["bash", "*", "allow"]], "rm x"]), "routed"),
+        (json!([[], "rm x"]), "routed"),
+        // Those of the session come last.
+        (json!([rm, "rm x", [["bash", "rm *", "allow"]]]), "routed"),
+        (json!([with(json!([])), "rm x", [["bash", "*", "deny"]]]), "denies"),
     ];
     let (asked, expected): (Vec<Value>, Vec<&str>) = cases.into_iter().unzip();
     let mut node = world.command("node");
