@@ -519,8 +519,11 @@ fn what_was_done_to_the_project_is_undone() {
     assert!(client.refused("undo", json!({})).contains("did not agree"));
     // What keeps it from being done, a model can see to, and nobody is asked before.
     client.done("create", json!({"name": "box"}));
-    // What keeps places there is no file, but for the directory in which some are kept.
-    assert_eq!(client.done("list_files", json!({"sandbox": "box"}))["files"], json!([".github/", "file", "new"]));
+    // What keeps places there is no file, and what only is as old is one.
+    let old = "mkdir d; echo {} > e; ln -s e l; touch -hd @0 d e l";
+    client.done("exec", json!({"sandbox": "box", "command": old}));
+    assert_eq!(client.done("list_files", json!({"sandbox": "box"}))["files"], json!(["d/", "e", "file", "l", "new"]));
+    client.done("exec", json!({"sandbox": "box", "command": "rm -r d e l"}));
     let questions = client.asked().len();
     let words = client.refused("undo", json!({}));
     assert!(words.contains("Stop it first: 'stop' with 'sandbox'"), "{words}");

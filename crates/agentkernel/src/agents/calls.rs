@@ -43,11 +43,17 @@ fn stays(piece: &Piece<'_>, search: &mut Search<'_>) -> String {
 /// Cuts a text behind comments, and behind lines that end outside of brackets and quotes.
 fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut pieces, mut begin, mut at, mut depth) = (Vec::new(), 0, 0, 0_u32);
-    let (mut said, mut decided) = (Vec::new(), false);
+    let (mut said, mut decided, mut outer) = (Vec::new(), false, ' ');
     while let Some(letter) = text[at..].chars().next() {
         match letter {
             '#' => {
                 let end = text[at..].find('\n').map_or(text.len(), |length| at + length);
+                if depth > 0 {
+                    // Within a call: it goes with it.
+                    said.push(text[at + 1..end].trim().to_owned());
+                    at = end;
+                    continue;
+                }
                 pieces.push(piece(&text[begin..at], take(&mut said), take(&mut decided)));
                 pieces.push(Piece { text: &text[at..end], said: Vec::new(), guards: false, is_comment: true });
                 (begin, at) = (end, end);
@@ -56,12 +62,15 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
             '"' | '\'' => {
                 let (word, length) = quoted(&text[at..], letter);
                 // As an argument of its own: what stands in a list is what the rule is about.
-                decided |= depth == 1 && guards(&word) && is_decision(&text[begin..at]);
+                decided |= depth == 1 && outer == '(' && guards(&word) && is_decision(&text[begin..at]);
                 said.push(word);
                 at += length;
                 continue;
             }
-            '(' | '[' | '{' => depth += 1,
+            '(' | '[' | '{' => {
+                outer = if depth == 0 { letter } else { outer };
+                depth += 1;
+            }
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             '\n' if depth == 0 => {
                 let end = at + 1;
@@ -119,6 +128,8 @@ mod tests {
 
     #[test]
     fn a_call_in_which_something_logs_in_is_left_out() {
+        let guard = "prefix_rule(pattern=['curl', '-u', 'me:x1'], # don't\n  decision='forbidden')\n";
+        assert_eq!(of(guard), Settings { text: guard.into(), left_out: vec![] });
         let stays = "prefix_rule(pattern=[\"git\", \"push\"], decision=\"allow\") # mine\n\
             prefix_rule(pattern=[\"curl\", \"-u\", \"me:x1\"], decision=\"forbidden\")\nprefix_rule(['curl', '-u', 'me:x1'], 'prompt')\nhost_executable(name = 'x',\n  paths = [\"/a\"])\n";
         assert_eq!(of(stays), Settings { text: stays.into(), left_out: vec![] });
@@ -127,6 +138,9 @@ mod tests {
             "prefix_rule(pattern=['srv', '--token', 'Hunter2'])",
             // What it is about may be called as what rules decide.
             "prefix_rule(pattern=['llm', 'prompt', '--key', 'Hunter2'], decision = 'allow')",
+            "llm = ['llm', 'prompt', '--key', 'Hunter2']",
+            "prefix_rule(pattern=['a'], # TOKEN=Hunter2\n  decision='allow')",
+            "prefix_rule(pattern=['curl', '-u', 'me:Hunter2'], # why\n  decision='allow')",
             "prefix_rule(['ask', 'deny', '--key', 'Hunter2'], 'allow', justification='forbidden')",
             "prefix_rule(pattern=[\"bash\", \"-c\", \"\"\"TOKEN=Hunter2 \\\"x\"\"\"])",
             "prefix_rule(\n  pattern=['a', 'K_TOKEN=Hunter2'],\n  match=[')', '#'],\n)",

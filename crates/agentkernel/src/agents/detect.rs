@@ -93,22 +93,32 @@ const BEGINNINGS: [&str; 33] = [
     "tvly-",
     "eyJ",
 ];
-/// Options of programs that are given a password: behind them, or with no blank in between.
-const PASSWORDS: [(&str, &str); 9] = [
-    ("sshpass", "-p"),
-    ("mysql", "-p"),
-    ("mysqldump", "-p"),
-    ("mysqladmin", "-p"),
-    ("mariadb", "-p"),
-    ("mariadb-dump", "-p"),
-    ("redis-cli", "-a"),
-    ("docker", "-p"),
-    ("podman", "-p"),
+/// Programs that are given a password by an option, and whether by the next word, or with no blank in between.
+const PASSWORDS: [(&str, &str, bool, bool); 19] = [
+    ("sshpass", "-p", true, true),
+    ("mysql", "-p", false, true),
+    ("mysqldump", "-p", false, true),
+    ("mysqladmin", "-p", false, true),
+    ("mysqlimport", "-p", false, true),
+    ("mariadb", "-p", false, true),
+    ("mariadb-dump", "-p", false, true),
+    ("mariadb-admin", "-p", false, true),
+    ("mongosh", "-p", true, true),
+    ("mongo", "-p", true, true),
+    ("redis-cli", "-a", true, true),
+    ("docker login", "-p", true, true),
+    ("podman login", "-p", true, true),
+    ("sqlcmd", "-P", true, true),
+    ("7z", "-p", false, true),
+    ("unzip", "-P", true, true),
+    ("zip", "-P", true, true),
+    ("ldapsearch", "-w", true, true),
+    ("ldapmodify", "-w", true, true),
 ];
-/// Commands that take a password by an option that has another meaning in others of the same program.
-const LOGINS: [&str; 2] = ["docker", "podman"];
+/// Those that run another program: what follows its name is not theirs.
+const RUNS_OTHERS: &str = "sshpass";
 /// What stands before a name whose value follows, in other shells.
-const SETS: [&str; 5] = ["setenv", "setx", "-gx", "-Ux", "-x"];
+const SETS: [&str; 4] = ["setenv", "setx", "-gx", "-Ux"];
 /// The least that such a thing is long.
 const LEAST: usize = 16;
 /// The least that what nobody could remember is long, and how often letters and digits meet in it.
@@ -328,40 +338,55 @@ fn has_login(command: &str, depth: usize) -> bool {
     let is_put_in = |word: &str| word.split_once('=').is_some_and(|(_, value)| value.starts_with(['$', '`']));
     let (mut before, mut before_that) = (String::new(), String::new());
     let words = words(command);
-    let programs = programs(&words);
-    words.iter().any(|word| {
-        let of_program = || is_password(&programs, &before, word);
-        let is_variable =
-            || before.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-        let is_set = || SETS.contains(&&*before_that) && is_variable() && has_secret_name(&before) && !is_plain(word);
-        let attached = || word.strip_prefix("-u").is_some_and(|login| is_told_by("-u", login));
-        let told = (is_told_by(&before, word) || of_program() || is_set()) && !word.starts_with(['$', '`']);
-        let found = told
-            || attached()
-            || (is_assignment(word) && !is_put_in(word))
-            || is_random_alone(word)
-            || (word.starts_with(['{', '[']) && serde_json::from_str(word).is_ok_and(|value| is_in(&value)))
-            || (depth > 0 && word != command && word.contains(char::is_whitespace) && has_login(word, depth - 1));
-        before_that = std::mem::replace(&mut before, word.clone());
-        found
+    let is_curl = words.iter().any(|word| word.rsplit('/').next() == Some("curl"));
+    has_password(command)
+        || words.iter().any(|word| {
+            let is_variable =
+                || before.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+            let is_set =
+                || SETS.contains(&&*before_that) && is_variable() && has_secret_name(&before) && !is_plain(word);
+            let attached = || is_curl && word.strip_prefix("-u").is_some_and(|login| is_told_by("-u", login));
+            let told = (is_told_by(&before, word) || is_set()) && !word.starts_with(['$', '`']);
+            let found = told
+                || attached()
+                || (is_assignment(word) && !is_put_in(word))
+                || is_random_alone(word)
+                || (word.starts_with(['{', '[']) && serde_json::from_str(word).is_ok_and(|value| is_in(&value)))
+                || (depth > 0 && word != command && word.contains(char::is_whitespace) && has_login(word, depth - 1));
+            before_that = std::mem::replace(&mut before, word.clone());
+            found
+        })
+}
+
+/// Whether a program of a command is given a password by an option of its own.
+fn has_password(command: &str) -> bool {
+    // Quotes are not looked at: what stands in them is searched by itself.
+    command.split([';', '|', '&', '\n', '(', ')']).any(|part| {
+        let words = words(part);
+        let programs = PASSWORDS.iter().filter_map(|program| Some((program, behind(&words, program.0)?)));
+        programs.into_iter().any(|((name, option, apart, attached), rest)| {
+            let before = std::iter::once("").chain(rest.iter().map(String::as_str));
+            let is_own =
+                |(before, word): &(&str, &String)| *name != RUNS_OTHERS || word.starts_with('-') || before == option;
+            before.zip(rest).take_while(is_own).any(|(before, word)| {
+                let value = match word.strip_prefix(option) {
+                    _ if *apart && before == *option => Some(word.as_str()),
+                    value => value.filter(|_| *attached),
+                };
+                value.is_some_and(|it| !it.is_empty() && !is_reference(it) && !it.starts_with(['-', '$', '`', '<']))
+            })
+        })
     })
 }
 
-/// The programs in a command that are given passwords by an option, and which.
-fn programs(words: &[String]) -> Vec<(&'static str, &'static str)> {
-    let named = |name: &str| words.iter().any(|word| word.rsplit('/').next() == Some(name));
-    let takes = |program: &str| named(program) && (!LOGINS.contains(&program) || named("login"));
-    PASSWORDS.into_iter().filter(|(program, _)| takes(program)).collect()
-}
-
-/// Whether a word is a password, or ends in one, for one of these programs.
-fn is_password(programs: &[(&str, &str)], before: &str, word: &str) -> bool {
-    programs.iter().any(|(program, option)| {
-        // Of MySQL's, what stands apart is a database.
-        let apart = before == *option && !program.starts_with('m');
-        let value = if apart { Some(word) } else { word.strip_prefix(option) };
-        value.is_some_and(|value| !value.is_empty() && !is_reference(value) && !value.starts_with(['-', '$', '`']))
-    })
+/// What follows the name of a program, or of one and its first argument.
+fn behind<'a>(words: &'a [String], program: &str) -> Option<&'a [String]> {
+    let (name, first) = program.split_once(' ').map_or((program, None), |(name, first)| (name, Some(first)));
+    let at = words.iter().position(|word| word.rsplit('/').next() == Some(name))? + 1;
+    match first {
+        None => words.get(at..),
+        Some(first) => words.get(at).filter(|word| *word == first).and_then(|_| words.get(at + 1..)),
+    }
 }
 
 /// Whether something logs in of what is told in JSON.

@@ -66,6 +66,13 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, PluginError> {
     }
 }
 
+/// Whether a file was written to a moment ago.
+pub(super) fn is_fresh(path: &Path) -> bool {
+    const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
+    let written = path.metadata().and_then(|stat| stat.modified()).ok();
+    written.and_then(|written| written.elapsed().ok()).is_some_and(|age| age < MOMENT)
+}
+
 /// Makes the directory of a file. Adds those that it made, the outermost first.
 pub(super) fn make_parents(path: &Path, made: &mut Vec<PathBuf>) -> Result<(), PluginError> {
     let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| dir.symlink_metadata().is_err()).collect();

@@ -302,8 +302,16 @@ impl Plugins {
         plan: impl Fn() -> Result<Planned, PluginError>,
     ) -> Result<Outcome, PluginError> {
         let (mut path, mut damaged) = (PathBuf::new(), None);
-        for _ in 0..TRIES {
-            let mut planned = plan()?;
+        for round in 0..TRIES {
+            let mut planned = match plan() {
+                // Somebody is at it, and may have written half of it.
+                Err(PluginError::Fault { path: at, .. }) if round + 1 < TRIES && file::is_fresh(&at) => {
+                    std::thread::sleep(self.pause);
+                    path = at;
+                    continue;
+                }
+                planned => planned?,
+            };
             damaged = damaged.or(planned.damaged.take());
             let mut changed = planned.plans.iter().filter(|plan| plan.now != plan.after);
             changed.try_for_each(|plan| file::check_writable(&plan.path))?;

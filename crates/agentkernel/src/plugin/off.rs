@@ -68,8 +68,11 @@ pub(super) fn not_loaded(settings: &Value) -> Option<String> {
     let permissions = settings.get("permissions");
     let of = |key: &str| permissions.and_then(|permissions| permissions.get(key));
     let kinds = [
+        ("cleanupPeriodDays", settings.get("cleanupPeriodDays").is_none_or(Value::is_number)),
+        ("env", settings.get("env").is_none_or(Value::is_object)),
         ("model", settings.get("model").is_none_or(Value::is_string)),
         ("permissions", permissions.is_none_or(Value::is_object)),
+        ("permissions.additionalDirectories", of("additionalDirectories").is_none_or(is_texts)),
         ("permissions.allow", of("allow").is_none_or(is_texts)),
         ("permissions.ask", of("ask").is_none_or(is_texts)),
         ("permissions.deny", of("deny").is_none_or(is_texts)),

@@ -55,7 +55,10 @@ fn settings_of_which_nothing_is_loaded() {
         (r#"{"permissions": {"allow": "x"}}"#, "permissions.allow"),
         (r#"{"permissions": null}"#, "permissions"),
         (r#"{"permissions": {"deny": [1]}}"#, "permissions.deny"),
+        (r#"{"permissions": {"additionalDirectories": "x"}}"#, "permissions.additionalDirectories"),
         (r#"{"model": 5}"#, "model"),
+        (r#"{"env": []}"#, "env"),
+        (r#"{"cleanupPeriodDays": "x"}"#, "cleanupPeriodDays"),
         (r#"{"hooks": {"PreToolUse": [{"bogus": 1}]}}"#, "hooks.PreToolUse"),
     ] {
         assert!(of(text).unwrap().contains(&format!("`{key}`")), "{text}");

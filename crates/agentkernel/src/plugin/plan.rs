@@ -46,7 +46,8 @@ impl Plugins {
         let mut wanted: Vec<(PathBuf, Vec<Edit>, bool)> = Vec::new();
         for Target { path, edit, if_there, strict } in agent.parts(&self.host, scope)? {
             let path = file::resolve(&path, scope.limit())?;
-            if strict && let Some(text) = file::read(&path)? {
+            // What is broken for others as well is told in their words.
+            if strict && let Some(text) = file::read(&path)?.filter(|text| edit::json_value(text).is_some()) {
                 edit::strict(&text).map_err(|fault| agent.takes_nothing(fault).of(&path, Some(&text)))?;
             }
             match wanted.iter_mut().find(|(known, ..)| *known == path) {

@@ -18,6 +18,10 @@ use std::{
     time::Duration,
 };
 
+/// How often a file is looked at that is empty, and was not before.
+const ROUNDS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Files that are replaced one after the other. What was there lies beside each until all are done.
 #[derive(Default)]
 pub(super) struct Replacer {
@@ -45,6 +49,14 @@ impl Replacer {
         before: Option<&str>,
         after: Option<&str>,
     ) -> Result<bool, PluginError> {
+        // Whoever has just emptied it is about to write. Nobody else waits for that.
+        let is_empty = || path.metadata().is_ok_and(|stat| stat.len() == 0) && file::is_fresh(path);
+        for _ in 0..ROUNDS {
+            if before != Some("") || !is_empty() {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
         let Some(mut replacing) = self.prepare(path, before, after)? else { return Ok(false) };
         let done = replacing.put()?;
         if done {
@@ -181,9 +193,10 @@ impl Replacing {
         put.map_err(|errno| self.failed(errno))
     }
 
-    /// Forgets what was there; `false`: somebody has written to it, and it is in its place again.
+    /// Forgets what was there; `false`: somebody has written to it, and it is in its place again, or has put another one there.
     fn settle(&self) -> Result<bool, PluginError> {
-        let Some(before) = self.before.as_ref().filter(|_| self.beside) else { return Ok(true) };
+        let is_there = self.new.as_ref().is_none_or(|new| self.is_still(&self.name, new));
+        let Some(before) = self.before.as_ref().filter(|_| self.beside) else { return Ok(is_there) };
         let is_still = self.is_still(&self.temporary, before);
         match &self.new {
             _ if is_still => Ok(()),
@@ -194,7 +207,7 @@ impl Replacing {
         .map_err(|errno| self.failed(errno))?;
         file::remove_left(&self.dir, &self.temporary)
             .map_err(|error| PluginError::io("remove", self.path.with_file_name(&self.temporary), error))?;
-        Ok(is_still)
+        Ok(is_still && is_there)
     }
 
     /// Puts back what was there; `false`: something newer is there now.

@@ -136,6 +136,9 @@ fn what_is_written_to_a_file_that_was_open_is_not_lost() {
         let world = World::new(Some("before"));
         let mut theirs = OpenOptions::new().write(true).truncate(true).open(&world.path).unwrap();
         let mut replacer = Replacer::default();
+        // That was a while ago.
+        let while_ago = std::time::SystemTime::now() - Duration::from_secs(60);
+        theirs.set_modified(while_ago).unwrap();
         assert!(replacer.replace(&world.path, Some(""), after).unwrap());
         assert_eq!(read_to_string(&world.path).ok().as_deref(), after);
         theirs.write_all(b"the").unwrap();
@@ -203,4 +206,29 @@ fn a_link_that_was_laid_since_is_not_followed() {
     assert!(matches!(error, PluginError::Io { .. }), "{error}");
     assert!(file::make_parents(&place.join("a/b/settings.json"), &mut Vec::new()).is_err());
     assert_eq!(read_dir(away.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_put_in_the_place_of_ours_meanwhile_is_seen() {
+    let world = World::new(Some("before"));
+    let mut replacer = Replacer::default();
+    assert!(replacer.replace(&world.path, Some("before"), Some("ours")).unwrap());
+    world.put("theirs");
+    assert_eq!(replacer.settle(Duration::ZERO).unwrap(), Some(world.path.clone()));
+    assert_eq!(world.text().as_deref(), Some("theirs"));
+}
+
+/// Whoever empties a file writes to it some time later.
+#[test]
+fn a_file_that_was_just_emptied_is_waited_for() {
+    let world = World::new(Some("before"));
+    let mut theirs = OpenOptions::new().write(true).truncate(true).open(&world.path).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(PAUSE * 10);
+            theirs.write_all(b"theirs").unwrap();
+        });
+        assert!(!Replacer::default().replace(&world.path, Some(""), Some("ours")).unwrap());
+    });
+    assert_eq!(world.text().as_deref(), Some("theirs"));
 }

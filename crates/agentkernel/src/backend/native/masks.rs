@@ -58,8 +58,9 @@ const BARE: [&str; 3] = ["refs", "objects", "HEAD"];
 const BARE_COMMON: &str = "commondir";
 /// What a bare repository has that is obeyed.
 const BARE_OBEYED: [&str; 3] = ["config", "config.worktree", "hooks"];
-/// How often a project is looked at that changes under our eyes, and how long a lock is waited for in all.
-const ROUNDS: u32 = 50;
+/// How often a project is looked at that changes under our eyes, and how long a lock is waited for in all: longer than `plugin install` holds
+/// one.
+const ROUNDS: u32 = 250;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// What agents read of a project, by the names at its top, or in the directory where they are started.

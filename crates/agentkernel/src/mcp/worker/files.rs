@@ -30,14 +30,16 @@ wc -c < "$1" && tail -c "+$2" "$1" | head -c "$3""#;
 /// Before a file is written: who opens a fifo or a device may wait without end.
 const ONLY_FILES: &str = r#"[ -e "$1" ] && [ ! -f "$1" ] && [ ! -d "$1" ] && { echo "$1 is no regular file" >&2; exit 1; }
 "#;
-/// Names with a NUL behind each; a directory's has a slash. What only keeps the place of a protected path is none of them.
+/// Names with a NUL behind each; a directory's has a slash. What only keeps the place of a protected path, by its time
+/// ([`archive::PLACEHOLDER`]), is none of them.
 const LISTER: &str = r#"[ -d "$1" ] || { echo "$1 is not a directory" >&2; exit 1; }
 [ -r "$1" ] || { echo "$1 can't be read" >&2; exit 1; }
-cd "$1" && find . -mindepth 1 -maxdepth "$2" ! -type s ! \( -type f -size 3c -mtime +20000 \) ! \( -type d -empty -mtime +20000 \) -exec sh -c 'for name; do
-    [ -L "$name" ] && [ "$(readlink "$name")" = /proc/agentkernel/nothing ] && continue
+each='for name; do
+    [ "$0" = old ] && [ "$(stat -c %Y "$name")" = 24939 ] && continue
     [ -d "$name" ] && [ ! -L "$name" ] && name=$name/
     printf "%s\0" "$name"
-done' sh {} + | head -c "$3""#;
+done'
+cd "$1" && find . -mindepth 1 -maxdepth "$2" -mtime +20000 -exec sh -c "$each" old {} + -o -exec sh -c "$each" new {} + | head -c "$3""#;
 /// Of each match the file's name, a NUL, the line's number, a colon, and the line. busybox's grep can't write the NUL, so there
 /// each file that may have a match gets a grep of its own.
 const SEARCHER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }
