@@ -167,6 +167,11 @@ impl Identity {
     fn of(stat: &Stat) -> Self {
         Self { dev: stat.st_dev, ino: stat.st_ino, mode: stat.st_mode, owner: (stat.st_uid, stat.st_gid) }
     }
+
+    /// Which file it is, whoever may use it by now.
+    fn file(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
 }
 
 impl Replacing {
@@ -266,7 +271,7 @@ impl Replacing {
                 Err(Errno::NOENT) => return Ok(()),
                 Err(errno) => return Err(errno),
             }
-            if self.identity(&self.temporary)? == last {
+            if self.identity(&self.temporary)?.file() == last.file() {
                 return Ok(());
             }
             last = other;

@@ -146,9 +146,16 @@ fn what_is_written_to_a_file_that_was_open_is_not_lost() {
         // What follows goes on in its place.
         theirs.write_all(b"irs").unwrap();
         assert_eq!(world.text().as_deref(), Some("theirs"));
+        // Whatever ours may do by then.
+        let mut replacer = Replacer::default();
+        assert!(replacer.replace(&world.path, Some("theirs"), Some("ours")).unwrap());
+        set_permissions(&world.path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        theirs.write_all(b" again").unwrap();
+        assert_eq!(replacer.settle(Duration::ZERO).unwrap(), Some(world.path.clone()));
+        assert_eq!(world.text().as_deref(), Some("theirs again"));
         // What is newer stays.
         let mut replacer = Replacer::default();
-        assert!(replacer.replace(&world.path, Some("theirs"), after).unwrap());
+        assert!(replacer.replace(&world.path, Some("theirs again"), after).unwrap());
         theirs.write_all(b" more").unwrap();
         world.put("newer");
         assert_eq!(replacer.settle(Duration::ZERO).unwrap(), Some(world.path.clone()));
