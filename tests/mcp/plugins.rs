@@ -307,19 +307,30 @@ fn opencode_s_rules_hold_for_what_is_routed() {
         (json!([rm, "echo `rm x`"]), "denies"),
         (json!([rm, "cat > f <<E\nls\n$(rm x)\nE"]), "denies"),
         (json!([rm, "(ls; rm x) > y"]), "denies"),
-        // What stands in quotes is no command, for OpenCode neither.
-        (json!([rm, "echo 'a; rm x' \"; rm y\" # ; rm z"]), "routed"),
-        (json!([rm, "cat > f <<'E'\nrm x\n$(rm y)\nE\nls"]), "routed"),
+        (json!([rm, "printf $'don\\'t' && rm k"]), "denies"),
+        (json!([rm, "ls && \\\n  rm k"]), "denies"),
+        (json!([rm, "cat <<'E:1'\nx\nE:1\nrm y"]), "denies"),
+        (json!([rm, "case x in (x) rm y;; esac"]), "denies"),
+        (json!([rm, "y=${l%% #*}; rm z"]), "denies"),
+        (json!([rm, "log::info() { rm x; }"]), "denies"),
+        (json!([rm, "for f do rm \"$f\"; done"]), "denies"),
+        (json!([rm, "echo \\>|rm x"]), "denies"),
+        // Rather too often than too seldom.
+        (json!([rm, "echo 'a; rm x'"]), "denies"),
+        (json!([rm, "rm -i a; rm -i b"]), "routed"),
+        (json!([rm, "rm -i a; rm b"]), "denies"),
+        (
+            json!([with(json!([["bash", "rm *", "deny"], ["bash", "rm * --dry", "allow"]])), "rm keep; ls --dry"]),
+            "denies",
+        ),
+        (json!([with(json!([["bash", "*--force*", "deny"]])), "ls; git push x --force"]), "denies"),
+        (json!([rm, "git-rm x; xrm y; a.rm z; npm run rm-all"]), "routed"),
+        (json!([rm, format!("D='{{{}}}'", "\"k\":\"v\",".repeat(2000))]), "routed"),
         (json!([with(json!([["bash", "find * -delete", "deny"]])), "cd . && find . -name '*.log' -delete"]), "denies"),
         (json!([with(json!([["bash", "git push * --force*", "deny"]])), "git push \"origin\" --force 2>&1"]), "denies"),
         (json!([with(json!([["bash", "echo * > *", "deny"]])), "true; echo a > b"]), "denies"),
-        // What is allowed by name is, with all that is no command of its own.
-        (
-            json!([listed, "cd x && A=1; export B=2; [ -d y ] && (git commit -m \"fix; (it)\") 2>&1 | ls -a >&2 &> z"]),
-            "routed",
-        ),
-        (json!([listed, "ls \"*.c\"; git log --format=\"%h fix\" 2>&1"]), "routed"),
-        (json!([listed, "ls; id"]), "denies"),
+        // Whoever allows by name what runs in sandboxes has said so of all.
+        (json!([listed, "X=$(id); [[ -f a ]] && (git commit -m \"fix; (it)\") 2>&1 | ls -a >&2 &> z"]), "routed"),
         // What OpenCode asks about anyway, it asks about.
         (json!([[["*", "*", "ask"]], "rm x"]), "routed"),
         (json!([[["bash", "*", "ask"], ["bash", "ls *", "allow"]], "rm x"]), "routed"),
@@ -328,7 +339,9 @@ fn opencode_s_rules_hold_for_what_is_routed() {
         (json!([[], "rm x"]), "routed"),
         // Those of the session come last.
         (json!([rm, "rm x", [["bash", "rm *", "allow"]]]), "routed"),
-        (json!([with(json!([])), "rm x", [["bash", "*", "deny"]]]), "denies"),
+        (json!([with(json!([])), "rm x", [["bash", "rm *", "deny"]]]), "denies"),
+        // That is said of the new command as well, by OpenCode.
+        (json!([with(json!([])), "rm x", [["bash", "*", "deny"]]]), "routed"),
     ];
     let (asked, expected): (Vec<Value>, Vec<&str>) = cases.into_iter().unzip();
     let mut node = world.command("node");

@@ -373,7 +373,8 @@ fn has_password(command: &str) -> bool {
                     _ if *apart && before == *option => Some(word.as_str()),
                     value => value.filter(|_| *attached),
                 };
-                value.is_some_and(|it| !it.is_empty() && !is_reference(it) && !it.starts_with(['-', '$', '`', '<']))
+                let is_port = |it: &str| it.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+                value.is_some_and(|it| !is_port(it) && !is_reference(it) && !it.starts_with(['-', '$', '`', '<']))
             })
         })
     })
@@ -382,7 +383,10 @@ fn has_password(command: &str) -> bool {
 /// What follows the name of a program, or of one and its first argument.
 fn behind<'a>(words: &'a [String], program: &str) -> Option<&'a [String]> {
     let (name, first) = program.split_once(' ').map_or((program, None), |(name, first)| (name, Some(first)));
-    let at = words.iter().position(|word| word.rsplit('/').next() == Some(name))? + 1;
+    // What stands behind an option is called so only.
+    let is_one =
+        |at: &usize| words[*at].rsplit('/').next() == Some(name) && (*at == 0 || !words[*at - 1].starts_with('-'));
+    let at = (0..words.len()).find(is_one)? + 1;
     match first {
         None => words.get(at..),
         Some(first) => words.get(at).filter(|word| *word == first).and_then(|_| words.get(at + 1..)),

@@ -140,7 +140,7 @@ fn nothing_usual_that_logs_in_stays() {
         r#"{"command": "npm_config_registry=x npm_config_loglevel=error npm install", "note": "task sk-learn-and-more-of-it"}"#,
         r#"{"args": ["--user=1000:1000", "--env=LEVEL=high", "--env=TOKEN", "a:b", "key:", "token://x"]}"#,
         r#"{"args": ["mysql -u me -p db", "docker run -p 80:80 -u1000:1000 x", "sshpass -e ssh -p 2222 h", "sshpass -f /f ssh -p 22 h", "ssh -p2222 h mysqldump db",
-            "cp -pr a b && mysql db", "mysql db; tar -pxf a.tar", "docker run -p 8080:80 --name login app", "docker login x.example && docker run -p 3000:3000 x",
+            "cp -pr a b && mysql db", "mysql db; tar -pxf a.tar", "docker run -p 8080:80 --name login app", "docker run -d --name mongo -p 27017:27017 mongo", "docker login x.example && docker run -p 3000:3000 x",
             "grep -a x redis-cli", "curl -unix:$x", "bash -x API_KEY check", "7z a -p a.7z", "redis-cli -a $PW", "set -x KEY_FILE /a", "Basic usage", "curl -uri https://a"]}"#,
         r#"{"args": ["-u", "1000:1000", "--user", "me", "--token $TOKEN --key ${KEY}", "TOKEN=$(cat /a) srv"]}"#,
         r#"{"model": "claude-sonnet-4-5-20250929", "other": "us.anthropic.claude-3-7-sonnet-20250219-v1:0"}"#,

@@ -39,7 +39,7 @@ each='for name; do
     [ -d "$name" ] && [ ! -L "$name" ] && name=$name/
     printf "%s\0" "$name"
 done'
-cd "$1" && find . -mindepth 1 -maxdepth "$2" -mtime +20000 -exec sh -c "$each" old {} + -o -exec sh -c "$each" new {} + | head -c "$3""#;
+cd "$1" && find . -mindepth 1 -maxdepth "$2" -mtime +20000 \( ! -type f -o -size 3c \) -exec sh -c "$each" old {} + -o -exec sh -c "$each" new {} + | head -c "$3""#;
 /// Of each match the file's name, a NUL, the line's number, a colon, and the line. busybox's grep can't write the NUL, so there
 /// each file that may have a match gets a grep of its own.
 const SEARCHER: &str = r#"[ -e "$1" ] || { echo "There is no $1" >&2; exit 1; }

@@ -35,81 +35,31 @@ const check = (workdir, directory, start) => {
     throw new Error(`OpenCode was started in ${start}: no command is run in ${real}, which could change what it obeys there`)
 }
 
-// As OpenCode compares a rule.
-const matches = (text, rule) => {
-  const plain = rule.replaceAll("\\", "/").replace(/[.+^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".")
-  return new RegExp("^" + plain.replace(/ \.\*$/, "( .*)?") + "$", "s").test(text.replaceAll("\\", "/"))
+// As OpenCode compares a text with a rule.
+const slashed = (text) => text.replaceAll("\\", "/")
+const expressions = new Map()
+const expression = (rule) => {
+  if (!expressions.has(rule)) {
+    const plain = slashed(rule).replace(/[.+^${}()|[\]]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".")
+    expressions.set(rule, new RegExp("^" + plain.replace(/ \.\*$/, "( .*)?") + "$", "s"))
+  }
+  return expressions.get(rule)
 }
+const matches = (text, rule) => expression(rule).test(slashed(text))
 
-// The commands of a script, with what they are redirected to. What stands in quotes is none, but for what a shell runs there itself.
-const commandsOf = (script) => {
-  const found = []
-  // Up to this letter, of a text in which only $( ) and ` ` are run.
-  const inText = (at, end, text = script) => {
-    for (; at < text.length && text[at] !== end; at++) {
-      if (text[at] === "\\") at++
-      else if (text.startsWith("$(", at)) at = commands(at + 2, ")", text)
-      else if (text[at] === "`" && end !== "`") at = commands(at + 1, "`", text)
-    }
-    return at
+// What of a script a rule may be about: from each place where one of its words could begin that is as the rule begins, to each where a
+// command could end. In quotes, too: rather too often than too seldom.
+const partsOf = function* (script, rule) {
+  const begin = slashed(rule).split(/[*?]/)[0].trimEnd()
+  const text = slashed(script)
+  const ends = [...text.matchAll(/[\n;&|(){}`"'<>#]|$/g)].map(({ index }) => index)
+  let next = 0
+  for (let at = text.indexOf(begin); at >= 0 && at < text.length; at = text.indexOf(begin, at + 1)) {
+    const before = at > 0 ? text[at - 1] : "\n"
+    if (begin === "" ? !/[\n;&|(){}`"'<>\s]/.test(before) : /[\w.-]/.test(before)) continue
+    while (ends[next] <= at) next++
+    for (const end of [...ends.slice(next, next + 100), text.length]) yield text.slice(at, end).trim()
   }
-  const commands = (at, end, text = script) => {
-    let begin = at
-    const here = []
-    const cut = (length) => {
-      found.push(text.slice(begin, at).trim())
-      begin = at + length
-    }
-    for (; at < text.length && text[at] !== end; at++) {
-      const letter = text[at]
-      const redirects = /[<>]$/.test(text.slice(begin, at)) || (letter === "&" && text[at + 1] === ">")
-      const document = /^<<-?[ \t]*(['"\\]?)([\w.-]+)/.exec(text.slice(at, at + 200))
-      if (letter === "\\") at++
-      else if (letter === "'") at = (text.indexOf("'", at + 1) + text.length + 1) % (text.length + 1) || text.length
-      else if (letter === '"') at = inText(at + 1, '"', text)
-      else if (text.startsWith("$(", at) || text.startsWith("<(", at) || text.startsWith(">(", at)) at = commands(at + 2, ")", text)
-      else if (letter === "`") at = commands(at + 1, "`", text)
-      else if (letter === "(") at = commands(at + 1, ")", text)
-      else if (letter === "#" && /(^|\s)$/.test(text.slice(begin, at))) {
-        const line = text.indexOf("\n", at)
-        cut(0)
-        at = (line < 0 ? text.length : line) - 1
-        begin = at + 1
-      } else if (document && text[at + 2] !== "<" && text[at - 1] !== "<") here.push(document)
-      else if (letter === "\n" || letter === ";" || letter === ")" || ((letter === "&" || letter === "|") && !redirects)) {
-        cut(1)
-        // What follows the line is a text up to a word.
-        while (letter === "\n" && here.length > 0) {
-          const [, quote, word] = here.shift()
-          const last = text.slice(at + 1).split("\n").findIndex((line) => line.replace(/^\t+/, "") === word)
-          const lines = text.slice(at + 1).split("\n").slice(0, last < 0 ? undefined : last + 1)
-          if (quote === "") inText(0, undefined, lines.join("\n"))
-          at = Math.min(at + lines.join("\n").length + 1, text.length)
-          begin = at + 1
-        }
-      }
-    }
-    cut(1)
-    return at
-  }
-  commands(0, undefined)
-  return found
-}
-
-// The same without what stands before them in a script, each with whether a rule about everything is about it, too.
-const partsOf = (script) => {
-  const parts = new Map()
-  const add = (part, wholly) => part !== "" && parts.set(part, wholly || parts.get(part) === true)
-  for (const command of commandsOf(script)) {
-    const body = command.replace(/^(function\s+[\w.-]+(\s*\(\s*\))?|[\w.-]+\s*\(\s*\))\s*/, "")
-    const bare = body.replace(/^((if|then|elif|else|while|until|do|time|coproc|!|\{)(\s+|$))+/, "").trim()
-    const other = /^([[(]|(cd|export|declare|local|readonly|typeset|unset|for|case|select|function|in|esac|fi|done|\})(\s|$)|[A-Za-z_]\w*\+?=\S*$)/
-    add(bare, !other.test(bare))
-    const named = bare.replace(/^([A-Za-z_]\w*\+?=("[^"]*"|'[^']*'|\S)*\s+)+/, "")
-    add(named, false)
-    add(named.replace(/^[^\s'"]*\//, ""), false)
-  }
-  return parts
 }
 
 // What the user has OpenCode deny, or ask about, it would not know in the new command. The rules are those of the agent at work, as
@@ -124,12 +74,18 @@ const judge = async (client, id, command, changed) => {
   if (!agent) throw new Error("OpenCode does not say which agent this is for: its rules are not known")
   const rules = [...agent.permission, ...(session.permission ?? [])].filter((rule) => matches("bash", rule.permission))
   const say = (text) => rules.findLast((rule) => matches(text, rule.pattern)) ?? { pattern: "*", action: "ask" }
-  for (const [part, wholly] of partsOf(command)) {
-    const { pattern, action } = say(part)
-    if (!wholly && /^[*? ]*$/.test(pattern)) continue
-    if (action === "deny") throw new Error(`The rule "${pattern}" of your permissions denies this: ${part}`)
-    if (action === "ask" && say(changed).action === "allow")
-      throw new Error(`The rule "${pattern}" of your permissions asks about this, which OpenCode can't for what runs in a sandbox: ${part}`)
+  const allows = say(changed).action === "allow"
+  const end = Date.now() + 5000
+  // A rule about everything is about the new command, too: whoever allows that by name allows all that runs in a sandbox.
+  for (const rule of rules.filter(({ action, pattern }) => action !== "allow" && !/^[*? ]*$/.test(pattern))) {
+    const { action, pattern } = rule
+    if (action === "ask" && !allows) continue
+    const verb = action === "deny" ? "denies this" : "asks about this, which OpenCode can't for what runs in a sandbox"
+    for (const part of partsOf(command, pattern)) {
+      if (expression(pattern).test(part) && say(part) === rule)
+        throw new Error(`The rule "${pattern}" of your permissions ${verb}: ${part}`)
+      if (Date.now() > end) throw new Error("This is too long to be compared with the rules of your permissions")
+    }
   }
 }
 
