@@ -329,6 +329,7 @@ fn opencode_s_rules_hold_for_what_is_routed() {
         (json!([with(json!([["bash", "find * -delete", "deny"]])), "cd . && find . -name '*.log' -delete"]), "denies"),
         (json!([with(json!([["bash", "git push * --force*", "deny"]])), "git push \"origin\" --force 2>&1"]), "denies"),
         (json!([with(json!([["bash", "echo * > *", "deny"]])), "true; echo a > b"]), "denies"),
+        (json!([with(json!([["bash", "rm *--all", "deny"]])), "! rm x --all 2>&1"]), "denies"),
         // Whoever allows by name what runs in sandboxes has said so of all.
         (json!([listed, "X=$(id); [[ -f a ]] && (git commit -m \"fix; (it)\") 2>&1 | ls -a >&2 &> z"]), "routed"),
         // What OpenCode asks about anyway, it asks about.

@@ -52,7 +52,7 @@ const matches = (text, rule) => expression(rule).test(slashed(text))
 const partsOf = function* (script, rule) {
   const begin = slashed(rule).split(/[*?]/)[0].trimEnd()
   const text = slashed(script)
-  const ends = [...text.matchAll(/[\n;&|(){}`"'<>#]|$/g)].map(({ index }) => index)
+  const ends = [...text.matchAll(/[\n;&|(){}`"'<>#]|\s(?=\d+[<>])|$/g)].map(({ index }) => index)
   let next = 0
   for (let at = text.indexOf(begin); at >= 0 && at < text.length; at = text.indexOf(begin, at + 1)) {
     const before = at > 0 ? text[at - 1] : "\n"
