@@ -195,6 +195,13 @@ fn opencode_is_routed_into_a_sandbox() {
     is_routed(&OPENCODE, "--user");
 }
 
+/// Where Node is, which runs the plugin as OpenCode would.
+fn with_opencode_s_plugin() -> Option<World> {
+    let world = installed("nodejs").then(|| World::new(Who::Me))?;
+    let _ = stdout(&mut world.agentkernel(["plugin", "install", "opencode"]));
+    Some(world)
+}
+
 /// As OpenCode does it, with what it tells a plugin at its start, and what its model chooses.
 const OPENCODE_ASKS: &str = r#"
 import { renameSync, symlinkSync } from "node:fs"
@@ -222,11 +229,7 @@ await run()
 
 #[test]
 fn opencode_s_commands_are_run_where_it_was_started() {
-    if !installed("nodejs") {
-        return;
-    }
-    let world = World::new(Who::Me);
-    let _ = stdout(&mut world.agentkernel(["plugin", "install", "opencode"]));
+    let Some(world) = with_opencode_s_plugin() else { return };
     let (top, sub) = (world.project(), world.project().join("sub"));
     for dir in ["sub/deep", "beside", "other/.git"] {
         fs::create_dir_all(top.join(dir)).unwrap();
@@ -272,11 +275,7 @@ for (const [said, command, of_session] of JSON.parse(process.argv[2])) {
 /// What is denied, or asked about, by the command as the model wrote it, OpenCode does not see in the new one.
 #[test]
 fn opencode_s_rules_hold_for_what_is_routed() {
-    if !installed("nodejs") {
-        return;
-    }
-    let world = World::new(Who::Me);
-    let _ = stdout(&mut world.agentkernel(["plugin", "install", "opencode"]));
+    let Some(world) = with_opencode_s_plugin() else { return };
     let script = world.home().join("judges.mjs");
     fs::write(&script, OPENCODE_JUDGES).unwrap();
     let with = |rules: Value| {
@@ -324,6 +323,14 @@ fn opencode_s_rules_hold_for_what_is_routed() {
             "denies",
         ),
         (json!([with(json!([["bash", "*--force*", "deny"]])), "ls; git push x --force"]), "denies"),
+        // However much there is in between.
+        (
+            json!([
+                with(json!([["bash", "git push * --all", "deny"]])),
+                format!("git push '{}' --all; ls", "(".repeat(300))
+            ]),
+            "denies",
+        ),
         (json!([rm, "git-rm x; xrm y; a.rm z; npm run rm-all"]), "routed"),
         (json!([rm, format!("D='{{{}}}'", "\"k\":\"v\",".repeat(2000))]), "routed"),
         (json!([with(json!([["bash", "find * -delete", "deny"]])), "cd . && find . -name '*.log' -delete"]), "denies"),

@@ -43,16 +43,12 @@ impl Plugins {
         known: &[Kept],
         notes: &mut Vec<String>,
     ) -> Result<(Vec<Plan>, Record), PluginError> {
-        let mut wanted: Vec<(PathBuf, Vec<Edit>, bool)> = Vec::new();
+        let mut wanted: Vec<(PathBuf, Vec<Edit>, bool, bool)> = Vec::new();
         for Target { path, edit, if_there, strict } in agent.parts(&self.host, scope)? {
             let path = file::resolve(&path, scope.limit())?;
-            // What is broken for others as well is told in their words.
-            if strict && let Some(text) = file::read(&path)?.filter(|text| edit::json_value(text).is_some()) {
-                edit::strict(&text).map_err(|fault| agent.takes_nothing(fault).of(&path, Some(&text)))?;
-            }
             match wanted.iter_mut().find(|(known, ..)| *known == path) {
-                Some((_, edits, _)) => edits.push(edit),
-                None => wanted.push((path, vec![edit], if_there)),
+                Some((_, edits, ..)) => edits.push(edit),
+                None => wanted.push((path, vec![edit], if_there, strict)),
             }
         }
         let (mut plans, mut theirs) = (Vec::new(), Vec::new());
@@ -60,11 +56,15 @@ impl Plugins {
         for kept in known.iter().filter(|kept| wanted.iter().all(|(path, ..)| *path != kept.path)) {
             plans.push(self.taken(kept, notes)?);
         }
-        for (path, wanted, if_there) in wanted {
+        for (path, wanted, if_there, strict) in wanted {
             let kept = known.iter().find(|kept| kept.path == path);
             let is_known =
                 |edit: &Edit| kept.is_some_and(|kept| kept.edits.iter().any(|own| own.what() == edit.what()));
             let now = file::read(&path)?;
+            // What is broken for others as well is told in their words.
+            if strict && let Some(text) = now.as_deref().filter(|text| edit::json_value(text).is_some()) {
+                edit::strict(text).map_err(|fault| agent.takes_nothing(fault).of(&path, Some(text)))?;
+            }
             let made = kept.map(|kept| kept.made.clone()).unwrap_or_default();
             if if_there && now.is_none() {
                 // If it comes to be, it has what is ours as well.

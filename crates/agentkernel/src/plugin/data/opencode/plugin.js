@@ -35,15 +35,16 @@ const check = (workdir, directory, start) => {
     throw new Error(`OpenCode was started in ${start}: no command is run in ${real}, which could change what it obeys there`)
 }
 
-// As OpenCode compares a text with a rule.
+// As OpenCode compares a text with a rule; `end` is where that ends.
 const slashed = (text) => text.replaceAll("\\", "/")
 const expressions = new Map()
-const expression = (rule) => {
-  if (!expressions.has(rule)) {
+const expression = (rule, end = "$") => {
+  const key = rule + "\0" + end
+  if (!expressions.has(key)) {
     const plain = slashed(rule).replace(/[.+^${}()|[\]]/g, "\\$&").replaceAll("*", ".*").replaceAll("?", ".")
-    expressions.set(rule, new RegExp("^" + plain.replace(/ \.\*$/, "( .*)?") + "$", "s"))
+    expressions.set(key, new RegExp("^" + plain.replace(/ \.\*$/, "( .*)?") + end, "s"))
   }
-  return expressions.get(rule)
+  return expressions.get(key)
 }
 const matches = (text, rule) => expression(rule).test(slashed(text))
 
@@ -58,7 +59,8 @@ const partsOf = function* (script, rule) {
     const before = at > 0 ? text[at - 1] : "\n"
     if (begin === "" ? !/[\n;&|(){}`"'<>\s]/.test(before) : /[\w.-]/.test(before)) continue
     while (ends[next] <= at) next++
-    for (const end of [...ends.slice(next, next + 100), text.length]) yield text.slice(at, end).trim()
+    if (!expression(rule, "").test(text.slice(at))) continue
+    for (let one = next; one < ends.length; one++) yield text.slice(at, ends[one]).trim()
   }
 }
 
@@ -69,9 +71,9 @@ const judge = async (client, id, command, changed) => {
   const agents = await get((how) => client.app.agents(how))
   const messages = await get((how) => client.session.messages(how), { limit: 20 })
   const session = await get((how) => client.session.get(how))
-  const name = messages.findLast(({ info }) => info.role === "assistant")?.info ?? messages.at(-1)?.info ?? {}
-  const agent = agents.find((agent) => agent.name === (name.agent ?? name.mode))
-  if (!agent) throw new Error("OpenCode does not say which agent this is for: its rules are not known")
+  const last = messages.findLast(({ info }) => info.role === "assistant")?.info ?? messages.at(-1)?.info ?? {}
+  const agent = agents.find(({ name }) => name === (last.agent ?? last.mode))
+  if (!Array.isArray(agent?.permission)) throw new Error("OpenCode does not say which agent this is for: its rules are not known")
   const rules = [...agent.permission, ...(session.permission ?? [])].filter((rule) => matches("bash", rule.permission))
   const say = (text) => rules.findLast((rule) => matches(text, rule.pattern)) ?? { pattern: "*", action: "ask" }
   const allows = say(changed).action === "allow"
